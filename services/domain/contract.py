@@ -1,0 +1,117 @@
+"""The contract: what a device and the mesh have agreed on, and look-ups in it that say what there is instead.
+
+Owns the look-ups. Arguments are checked by `arguments`; how a contract comes about is `negotiation`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from services.domain.capability import Action, Capability, Event, Property
+from services.domain.errors import ContractError
+
+
+class RefusalReason(enum.Enum):
+    """Why a capability was left out."""
+
+    POLICY = "policy"
+    MALFORMED = "malformed"
+    DUPLICATE = "duplicate"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A capability that was offered and is not in the contract; the texts are printable and bounded."""
+
+    capability_id: str
+    type: str
+    version: int
+    reason: RefusalReason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkTerms:
+    """The terms of the device link; sizes in bytes, the heartbeat in milliseconds."""
+
+    protocol: int
+    device_rx_frame_bytes: int
+    device_tx_frame_bytes: int
+    calls_in_flight: int
+    heartbeat_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """One revision of what was agreed; `revision` is 0 and `negotiate_time` None until the registry has stored it."""
+
+    device_id: str
+    document_digest: str
+    capabilities: tuple[Capability, ...]
+    refused: tuple[Refusal, ...]
+    link: LinkTerms
+    policy: str
+    revision: int = 0
+    digest: str = ""
+    negotiate_time: datetime | None = None
+
+    def capability(self, capability_id: str) -> Capability:
+        """The capability of that id; raises ContractError that names the ones there are, or why it was refused."""
+        for capability in self.capabilities:
+            if capability.id == capability_id:
+                return capability
+        for refusal in self.refused:
+            if refusal.capability_id == capability_id:
+                raise ContractError(
+                    f"{capability_id} of {self.device_id} was refused: {refusal.message}", capability=capability_id
+                )
+        have = ", ".join(f"{c.id} ({c.type}@{c.version})" for c in self.capabilities) or "nothing"
+        raise ContractError(
+            f"{self.device_id} has no capability {capability_id!s:.64}",
+            hint=f"Its contract has {have}.",
+            capability=capability_id[:64],
+        )
+
+    def action(self, capability_id: str, name: str) -> Action:
+        """The action; raises ContractError that names the ones there are."""
+        capability = self.capability(capability_id)
+        return _named(capability.actions, name, f"{capability_id} of {self.device_id}", "action", "actions")
+
+    def event(self, capability_id: str, name: str) -> Event:
+        """The event; raises ContractError that names the ones there are."""
+        capability = self.capability(capability_id)
+        return _named(capability.events, name, f"{capability_id} of {self.device_id}", "event", "events")
+
+    def readable(self, capability_id: str, name: str) -> Property:
+        """The property, which can be read; raises ContractError."""
+        prop = self._property(capability_id, name)
+        if not prop.readable:
+            raise ContractError(f"{capability_id}.{name} of {self.device_id} cannot be read, only written")
+        return prop
+
+    def writable(self, capability_id: str, name: str) -> Property:
+        """The property, which can be written; raises ContractError."""
+        prop = self._property(capability_id, name)
+        if not prop.writable:
+            raise ContractError(f"{capability_id}.{name} of {self.device_id} cannot be written, only read")
+        return prop
+
+    def _property(self, capability_id: str, name: str) -> Property:
+        capability = self.capability(capability_id)
+        return _named(capability.properties, name, f"{capability_id} of {self.device_id}", "property", "properties")
+
+
+_Member = TypeVar("_Member", Property, Action, Event)
+
+
+def _named(members: Iterable[_Member], name: str, where: str, one: str, many: str) -> _Member:
+    found = tuple(members)
+    for member in found:
+        if member.name == name:
+            return member
+    have = ", ".join(member.name for member in found) or f"no {many}"
+    raise ContractError(f"{where} has no {one} {name!s:.64}", hint=f"It has {have}.", member=name[:64])

@@ -1,0 +1,72 @@
+"""The grammars of ids, names and labels.
+
+One grammar for members is safe at once as NATS token, Lua name, Scheme symbol and proto name; device ids are also
+safe as DNS labels.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from services.domain.errors import InvalidIdError
+
+MAX_LABELS = 32
+_DEVICE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
+_MEMBER = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
+_CALL = re.compile(r"[A-Za-z0-9_-]{1,36}\Z")
+_TYPE = re.compile(r"[a-z][a-z0-9_]{0,31}(\.[a-z][a-z0-9_]{0,31})+\Z")
+_LABEL_KEY = re.compile(r"[a-z]([a-z0-9_./-]{0,61}[a-z0-9])?\Z")
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9_.-]{0,63}\Z")
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+
+
+def _check(pattern: re.Pattern[str], value: str, what: str, grammar: str) -> str:
+    if not pattern.match(value):
+        raise InvalidIdError(
+            f"{printable(value)!r} is not a {what}", hint=f"A {what} is {grammar}.", value=printable(value)
+        )
+    return value
+
+
+def device_id(value: str) -> str:
+    """Returns `value` if it is a device id, else raises InvalidIdError."""
+    return _check(_DEVICE, value, "device id", "1 to 63 of a-z, 0-9 and -, and does not begin with -")
+
+
+def member_id(value: str) -> str:
+    """Returns `value` if it is an id of a capability, member, program or script, else raises InvalidIdError."""
+    return _check(_MEMBER, value, "name", "1 to 32 of a-z, 0-9 and _, and begins with a letter")
+
+
+def call_id(value: str) -> str:
+    """Returns `value` if it is a call id, else raises InvalidIdError."""
+    return _check(_CALL, value, "call id", "1 to 36 of A-Z, a-z, 0-9, _ and -")
+
+
+def semantic_type(value: str) -> str:
+    """Returns `value` if it is a semantic type such as `actuator.led`, else raises InvalidIdError."""
+    if len(value) > 63:
+        raise InvalidIdError("a semantic type is at most 63 bytes", value=printable(value))
+    return _check(_TYPE, value, "semantic type", "two or more names joined by dots, such as actuator.led")
+
+
+def digest(value: str) -> str:
+    """Returns `value` if it is a SHA-256 in lower-case hex, else raises InvalidIdError."""
+    return _check(_DIGEST, value, "SHA-256 digest", "64 lower-case hex digits")
+
+
+def labels(value: Mapping[str, str]) -> dict[str, str]:
+    """Returns a copy of `value` if these are labels, and at most MAX_LABELS, else raises InvalidIdError."""
+    if len(value) > MAX_LABELS:
+        raise InvalidIdError(f"{len(value)} labels; a device has at most {MAX_LABELS}")
+    for key, text in value.items():
+        _check(_LABEL_KEY, key, "label key", "1 to 63 of a-z, 0-9, _ . / and -, and begins with a letter")
+        _check(_LABEL_VALUE, text, "label value", "at most 63 of A-Z, a-z, 0-9, _ . and -")
+    return dict(value)
+
+
+def printable(text: str, limit: int = 64) -> str:
+    """Text from outside made safe to log and show: not printable becomes `?`, and at most `limit` characters."""
+    safe = "".join(c if c.isprintable() else "?" for c in text[: limit + 1])
+    return safe if len(safe) <= limit else safe[: limit - 1] + "…"

@@ -1,0 +1,55 @@
+"""Every NATS subject of the mesh, built here and never inline.
+
+ygg.v1.<tenant>.device.<device_id>.<kind>[.<name>]     online offline contract event telemetry twin
+ygg.v1.<tenant>.ota.<rollout_id>.<kind>
+ygg.v1.<tenant>.loki.<program_id>.<kind>[.<name>]
+ygg.v1.bridge.<bridge_id>.<rpc>                          requests to the bridge that holds a session
+"""
+
+from __future__ import annotations
+
+import enum
+
+from services.domain import ids
+
+TENANT = "main"
+ALL_DEVICES = "ygg.v1.*.device.>"
+EVENT_STREAM = "YGG_EVENTS"
+
+
+class Kind(enum.Enum):
+    """What a device subject carries."""
+
+    ONLINE = "online"
+    OFFLINE = "offline"
+    CONTRACT = "contract"
+    EVENT = "event"
+    TELEMETRY = "telemetry"
+    TWIN = "twin"
+
+
+_NAMED = (Kind.EVENT, Kind.TELEMETRY)
+
+
+def device(device_id: str, kind: Kind, *names: str, tenant: str = TENANT) -> str:
+    """`ygg.v1.main.device.porch-1.event.temp0.over`; the ids are checked, so none can smuggle in a wildcard."""
+    tail = "".join(f".{ids.member_id(name)}" for name in names)
+    return f"ygg.v1.{tenant}.device.{ids.device_id(device_id)}.{kind.value}{tail}"
+
+
+def device_filter(device_id: str | None = None, kind: Kind | None = None, tenant: str = TENANT) -> str:
+    """A subscription for one device or all, one kind or all."""
+    who = "*" if device_id is None else ids.device_id(device_id)
+    what = ">" if kind is None else f"{kind.value}.>" if kind in _NAMED else kind.value
+    return f"ygg.v1.{tenant}.device.{who}.{what}"
+
+
+def loki(program_id: str, kind: str, *names: str, tenant: str = TENANT) -> str:
+    """`ygg.v1.main.loki.blink.message.topic`."""
+    tail = "".join(f".{ids.member_id(name)}" for name in names)
+    return f"ygg.v1.{tenant}.loki.{ids.member_id(program_id)}.{ids.member_id(kind)}{tail}"
+
+
+def bridge(bridge_id: str, rpc: str) -> str:
+    """`ygg.v1.bridge.<bridge_id>.<rpc>`; a bridge id follows the grammar of device ids."""
+    return f"ygg.v1.bridge.{ids.device_id(bridge_id)}.{ids.member_id(rpc)}"

@@ -1,0 +1,45 @@
+"""Values as the mesh passes them around: plain Python, checked.
+
+The shapes are those of yggdrasil.common.v1.Value: None, bool, int (signed 64 bits), float, str, bytes, list, dict.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from services.domain.errors import InvalidRequestError
+
+Value: TypeAlias = "bool | int | float | str | bytes | list[Value] | dict[str, Value] | None"
+
+INT_MIN, INT_MAX = -(2**63), 2**63 - 1
+MAX_DEPTH = 16
+
+
+def type_name(value: Value) -> str:
+    """The name people read: `bool`, `int`, `double`, `string`, `bytes`, `list`, `map` or `nothing`."""
+    names = {bool: "bool", int: "int", float: "double", str: "string", bytes: "bytes", list: "list", dict: "map"}
+    return names.get(type(value), "nothing")
+
+
+def check(value: Value, depth: int = 0) -> Value:
+    """Returns `value` if it fits yggdrasil.common.v1.Value, at most MAX_DEPTH deep, else raises InvalidRequestError."""
+    if depth > MAX_DEPTH:
+        raise InvalidRequestError(f"a value is nested deeper than {MAX_DEPTH}")
+    if isinstance(value, int) and not isinstance(value, bool) and not INT_MIN <= value <= INT_MAX:
+        raise InvalidRequestError(f"{value} does not fit a signed 64-bit integer")
+    if isinstance(value, list):
+        for item in value:
+            check(item, depth + 1)
+    if isinstance(value, dict):
+        for item in value.values():
+            check(item, depth + 1)
+    return value
+
+
+def text(value: Value) -> str:
+    """The value in one line, for messages and tables."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, bytes):
+        return "0x" + value.hex()
+    return "nothing" if value is None else str(value)
