@@ -1,0 +1,70 @@
+"""Everything a mesh needs before its first start, made once and kept: PKI, identities, nats.conf.
+
+    OUT/pki/                        root and CAs with their keys: nothing that runs needs to see it
+    OUT/identities/service/<id>/    registry jotunheim_bridge loki ota nats seaweedfs
+    OUT/identities/device/<id>/     porch-1 porch-2
+    OUT/identities/user/<name>/     operator, and a second one, auditor
+    OUT/nats/nats.conf
+
+Idempotent: what is good stays, what is missing, damaged or soon to expire is issued again. Safe to run twice at once.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ygg.files import locked, private_dir, write_atomic
+from ygg.mesh.natsconf import NatsPlan, render
+from ygg.pki import identities
+from ygg.pki.identities import Owner
+from ygg.pki.names import Identity, Kind, identity
+from ygg.pki.store import Clock, Store, utc_now
+
+SERVICES = ("registry", "jotunheim_bridge", "loki", "ota")
+BACKENDS = ("nats", "seaweedfs")
+USER = "operator"
+SECOND_USER = "auditor"
+DEMO_DEVICES = ("porch-1", "porch-2")
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """What to make beyond the services' identities, and whose the identity files are to be."""
+
+    devices: tuple[str, ...] = ()
+    users: tuple[str, ...] = (USER,)
+    owner: Owner | None = None
+
+
+def run(out: Path, what: Bootstrap, nats: NatsPlan | None = None, clock: Clock = utc_now) -> list[Identity]:
+    """Make all of it under `out`; returns the identities that had to be issued."""
+    private_dir(out)
+    with locked(out / ".bootstrap.lock"):
+        pki = out / "pki"
+        store = Store(pki, clock) if (pki / "root.pem").exists() else Store.create(pki, clock, force=True)
+        issued = [who for who in _wanted(what) if _ensure(store, who, out, clock(), what.owner)]
+        if nats:
+            path = private_dir(out / "nats") / "nats.conf"
+            write_atomic(path, render(nats).encode())
+        return issued
+
+
+def identity_dir(out: Path, who: Identity) -> Path:
+    """Where the identity directory of `who` is."""
+    return out / "identities" / str(who.kind) / who.id
+
+
+def _wanted(what: Bootstrap) -> Iterator[Identity]:
+    for service in (*SERVICES, *BACKENDS):
+        yield identity(Kind.SERVICE, service)
+    for device in what.devices:
+        yield identity(Kind.DEVICE, device)
+    for user in what.users:
+        yield identity(Kind.USER, user)
+
+
+def _ensure(store: Store, who: Identity, out: Path, now: dt.datetime, owner: Owner | None) -> bool:
+    return identities.ensure(store, who, identity_dir(out, who), now=now, owner=owner)

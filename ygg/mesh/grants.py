@@ -1,0 +1,97 @@
+"""Which service may touch which NATS subjects: the one table, and what it means in subjects of JetStream's API.
+
+Owns least privilege on NATS. Rendering the server's configuration is `natsconf`. Subjects of the API after
+https://docs.nats.io/reference/reference-protocols/nats_api_reference. Pure.
+
+What this cannot hold: whoever may create a consumer names the subject it delivers to, and JetStream does not check
+that one against these permissions. Permissions keep services apart that are faulty, not one that is hostile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.domain.subjects import EVENT_STREAM, TENANT
+
+_READ_API = (
+    "$JS.API.STREAM.INFO.{s}",
+    "$JS.API.STREAM.MSG.GET.{s}",
+    "$JS.API.DIRECT.GET.{s}",
+    "$JS.API.DIRECT.GET.{s}.>",
+    "$JS.API.CONSUMER.CREATE.{s}",
+    "$JS.API.CONSUMER.CREATE.{s}.>",
+    "$JS.API.CONSUMER.DURABLE.CREATE.{s}.>",
+    "$JS.API.CONSUMER.INFO.{s}.>",
+    "$JS.API.CONSUMER.DELETE.{s}.>",
+    "$JS.API.CONSUMER.MSG.NEXT.{s}.>",
+    "$JS.ACK.{s}.>",
+    "$JS.FC.{s}.>",
+)
+_OWN_API = ("$JS.API.STREAM.CREATE.{s}", "$JS.API.STREAM.UPDATE.{s}", "$JS.API.STREAM.PURGE.{s}")
+
+# nats-py looks up a stream by its subject when it subscribes (object store, too); the answer holds names only.
+_COMMON_API = ("$JS.API.INFO", "$JS.API.STREAM.NAMES")
+
+_DEVICE = f"ygg.v1.{TENANT}.device"
+_BRIDGES = "ygg.v1.bridge.>"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What one service may do. KV buckets and object-store buckets by name, streams by name, plain subjects."""
+
+    kv: tuple[str, ...] = ()
+    kv_read: tuple[str, ...] = ()
+    objects: tuple[str, ...] = ()
+    streams: tuple[str, ...] = ()
+    streams_read: tuple[str, ...] = ()
+    publish: tuple[str, ...] = ()
+    subscribe: tuple[str, ...] = ()
+
+
+GRANTS = {
+    # The registry ends the sessions of a bridge that died, and says so in the dead bridge's stead.
+    "registry": Grant(
+        kv=("devices", "contracts", "contract_bodies", "documents", "sessions"),
+        kv_read=("bridges",),
+        streams_read=(EVENT_STREAM,),
+        publish=(f"{_DEVICE}.*.offline",),
+        subscribe=(f"{_DEVICE}.>",),
+    ),
+    "jotunheim_bridge": Grant(
+        kv=("sessions", "bridges"),
+        streams=(EVENT_STREAM,),
+        publish=(f"{_DEVICE}.>", _BRIDGES),
+        subscribe=(f"{_DEVICE}.>", _BRIDGES),
+    ),
+    # Not `ygg.v1.*.>`: that would let scripts' service listen to the calls that bridges send each other.
+    "loki": Grant(
+        kv=("scripts", "programs", "program_store"),
+        publish=(f"ygg.v1.{TENANT}.loki.>",),
+        subscribe=(f"ygg.v1.{TENANT}.>",),
+    ),
+    "ota": Grant(kv=("releases", "rollouts"), objects=("images",), publish=(f"ygg.v1.{TENANT}.ota.>",)),
+}
+
+
+def inbox(service: str) -> str:
+    """The inbox prefix of a service; nobody else may listen there."""
+    return f"_INBOX_{service}"
+
+
+def publish_subjects(service: str) -> list[str]:
+    """All subjects that `service` may publish to, sorted."""
+    grant = GRANTS[service]
+    own = [f"KV_{b}" for b in grant.kv] + [f"OBJ_{b}" for b in grant.objects] + list(grant.streams)
+    read = [f"KV_{b}" for b in grant.kv_read] + list(grant.streams_read)
+    subjects = {*_COMMON_API, f"{inbox(service)}.>", *grant.publish}
+    subjects.update(f"$KV.{bucket}.>" for bucket in grant.kv)
+    subjects.update(f"$O.{bucket}.>" for bucket in grant.objects)
+    subjects.update(api.format(s=stream) for stream in (*own, *read) for api in _READ_API)
+    subjects.update(api.format(s=stream) for stream in own for api in _OWN_API)
+    return sorted(subjects)
+
+
+def subscribe_subjects(service: str) -> list[str]:
+    """All subjects that `service` may subscribe to, sorted."""
+    return sorted({f"{inbox(service)}.>", *GRANTS[service].subscribe})

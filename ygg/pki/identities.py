@@ -1,0 +1,116 @@
+"""Identity directories: all that one process may see.
+
+    cert.pem      the leaf, then the CA that issued it
+    key.pem       its private key, 0600
+    services.pem  service CA: whom to trust when dialling a service, NATS or the device link
+    clients.pem   service CA + user CA: whom a gRPC port trusts
+    devices.pem   device CA: whom the device link trusts; for jotunheim_bridge and ota only
+
+Owns the files. No CA's private key is ever among them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509 as cx509
+from cryptography.exceptions import InvalidSignature
+
+from ygg.exits import CliError
+from ygg.files import PUBLIC, SECRET, private_dir, write_atomic
+from ygg.pki import x509
+from ygg.pki.names import Identity, Kind
+from ygg.pki.store import Store
+from ygg.pki.x509 import NO_NAMES, Names, Pair
+
+TRUST_DEVICES = frozenset({"jotunheim_bridge", "ota"})
+_RENEW_AT = 3
+"""A certificate is renewed once less than a third of its life is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who is to own what is written; None leaves it as it is."""
+
+    uid: int
+    gid: int
+
+
+def write(store: Store, who: Identity, path: Path, pair: Pair, owner: Owner | None = None) -> None:
+    """Write the identity directory of `who`; each file is replaced atomically, the leaf last."""
+    files: dict[str, tuple[bytes, int]] = {
+        "services.pem": (x509.cert_pem(store.ca(Kind.SERVICE)), PUBLIC),
+        "clients.pem": (x509.cert_pem(store.ca(Kind.SERVICE), store.ca(Kind.USER)), PUBLIC),
+    }
+    if who.kind is Kind.SERVICE and who.id in TRUST_DEVICES:
+        files["devices.pem"] = (x509.cert_pem(store.ca(Kind.DEVICE)), PUBLIC)
+    files["key.pem"] = (x509.key_pem(pair.key), SECRET)
+    files["cert.pem"] = (x509.cert_pem(pair.cert, store.ca(who.kind)), PUBLIC)
+    private_dir(path)
+    for name, (data, mode) in files.items():
+        write_atomic(path / name, data, mode)
+        if owner:
+            os.chown(path / name, owner.uid, owner.gid)
+    if owner:
+        os.chown(path, owner.uid, owner.gid)
+
+
+def issue(store: Store, who: Identity, path: Path, names: Names, days: int, *, force: bool) -> Pair:
+    """Issue a certificate into `path`. Refuses where there is an identity already, unless `force`."""
+    present = [name for name in ("key.pem", "cert.pem") if (path / name).exists()]
+    if present and not force:
+        raise CliError(
+            f"{path} holds an identity already ({', '.join(present)}); nothing was changed",
+            hint="--force replaces it, --out puts the new one elsewhere.",
+        )
+    pair = store.issue(who, names, days)
+    write(store, who, path, pair)
+    return pair
+
+
+def ensure(
+    store: Store, who: Identity, path: Path, *, now: dt.datetime, names: Names = NO_NAMES, owner: Owner | None = None
+) -> bool:
+    """Make `path` a good identity directory of `who`; returns whether anything had to be issued. Idempotent."""
+    if is_good(store, who, path, now, names):
+        return False
+    write(store, who, path, store.issue(who, names), owner)
+    return True
+
+
+def is_good(store: Store, who: Identity, path: Path, now: dt.datetime, names: Names) -> bool:
+    """Whether `path` is whole, of this PKI, for `who` with these names, and not soon to expire."""
+    try:
+        leaf = leaf_of(path)
+        key = x509.load_key((path / "key.pem").read_bytes())
+        trust = (path / "services.pem").read_bytes()
+        leaf.verify_directly_issued_by(store.ca(who.kind))
+    except (OSError, ValueError, TypeError, CliError, InvalidSignature):
+        return False
+    lifetime = leaf.not_valid_after_utc - leaf.not_valid_before_utc
+    return (
+        key.public_key() == leaf.public_key()
+        and x509.identity_uri(leaf) == who.uri
+        and trust == x509.cert_pem(store.ca(Kind.SERVICE))
+        and leaf.not_valid_before_utc <= now
+        and leaf.not_valid_after_utc - now > lifetime / _RENEW_AT
+        and _has_names(leaf, names)
+    )
+
+
+def leaf_of(path: Path) -> cx509.Certificate:
+    """The leaf in an identity directory. Raises CliError where there is none."""
+    cert = path / "cert.pem"
+    try:
+        return cx509.load_pem_x509_certificate(cert.read_bytes())
+    except (OSError, ValueError) as e:
+        raise CliError(f"{cert} cannot be read as a certificate: {e}") from e
+
+
+def _has_names(leaf: cx509.Certificate, names: Names) -> bool:
+    san = leaf.extensions.get_extension_for_class(cx509.SubjectAlternativeName).value
+    dns, ips = san.get_values_for_type(cx509.DNSName), san.get_values_for_type(cx509.IPAddress)
+    return set(names.dns) <= set(dns) and set(names.ips) <= set(ips)

@@ -1,0 +1,155 @@
+"""The PKI directory: the root, the three CAs, and the list of what was issued.
+
+    pki/
+      root.pem      root.key       (0600; may be moved offline after init: issuing does not need it)
+      device-ca.pem device-ca.key
+      service-ca.pem service-ca.key
+      user-ca.pem   user-ca.key
+      issued.jsonl                 one line a certificate: serial, identity, start, end
+      .lock
+
+Owns reading, writing and locking these. What goes into certificates is `ygg.pki.x509`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509 as cx509
+
+from ygg.exits import CliError, UsageError
+from ygg.files import SECRET, locked, private_dir, write_atomic
+from ygg.pki import x509
+from ygg.pki.names import Identity, Kind
+from ygg.pki.x509 import NO_NAMES, Names, Pair
+
+Clock = Callable[[], dt.datetime]
+
+_ROOT = "root"
+_MAX_DAYS = x509.CA_DAYS
+
+
+def utc_now() -> dt.datetime:
+    """The time, to whole seconds as certificates have it."""
+    return dt.datetime.now(dt.UTC).replace(microsecond=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """One line of the list of issued certificates."""
+
+    serial: str
+    uri: str
+    not_before: dt.datetime
+    not_after: dt.datetime
+
+
+class Store:
+    """A PKI directory that exists."""
+
+    def __init__(self, path: Path, clock: Clock = utc_now) -> None:
+        if not (path / f"{_ROOT}.pem").is_file():
+            raise CliError(f"there is no PKI in {path}", hint=f"Make one:  ygg pki init --dir {path}")
+        self.path = path
+        self._clock = clock
+
+    @classmethod
+    def create(cls, path: Path, clock: Clock = utc_now, *, force: bool = False) -> Store:
+        """Make root and CAs in `path`. Refuses where there are some already, unless `force`."""
+        private_dir(path)
+        with locked(path / ".lock"):
+            present = sorted(p.name for p in path.iterdir() if p.suffix in {".pem", ".key"})
+            if present and not force:
+                raise CliError(
+                    f"{path} holds a PKI already ({', '.join(present)}); nothing was changed",
+                    hint="--force replaces it: every certificate issued from it stops being accepted.",
+                )
+            _write_all(path, clock())
+        return cls(path, clock)
+
+    def root(self) -> cx509.Certificate:
+        """The root certificate."""
+        return self._cert(_ROOT)
+
+    def ca(self, kind: Kind) -> cx509.Certificate:
+        """The certificate of one kind's CA."""
+        return self._cert(f"{kind}-ca")
+
+    def root_key_path(self) -> Path:
+        """Where the root's key is, or was before it was taken offline."""
+        return self.path / f"{_ROOT}.key"
+
+    def issue(self, who: Identity, names: Names = NO_NAMES, days: int = x509.LEAF_DAYS) -> Pair:
+        """A new key and certificate for `who`, valid for `days`, 1 to 1825, and noted in the list.
+
+        Raises UsageError for days out of range and CliError where the CA's key is not here or the CA has expired.
+        """
+        if not 1 <= days <= _MAX_DAYS:
+            raise UsageError(f"a certificate cannot be valid for {days} days", hint=f"--days takes 1 to {_MAX_DAYS}.")
+        if who.kind is Kind.SERVICE:
+            names = x509.service_names(who.id, names)
+        elif names.dns or names.ips:
+            raise UsageError(f"a {who.kind} certificate carries no host names", hint="--dns and --ip are for services.")
+        with locked(self.path / ".lock"):
+            pair = x509.make_leaf(self._ca_pair(who.kind), who, names, self._clock(), days)
+            self._note(pair.cert)
+        return pair
+
+    def issued(self) -> list[Issued]:
+        """What was issued, oldest first."""
+        path = self.path / "issued.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        return [_read_issued(line) for line in lines if line.strip()]
+
+    def _ca_pair(self, kind: Kind) -> Pair:
+        cert, key_path = self.ca(kind), self.path / f"{kind}-ca.key"
+        if cert.not_valid_after_utc <= self._clock():
+            raise CliError(f"the {kind} CA expired on {cert.not_valid_after_utc:%Y-%m-%d}; it can issue nothing more")
+        try:
+            return Pair(cert, x509.load_key(key_path.read_bytes()))
+        except FileNotFoundError:
+            raise CliError(
+                f"the {kind} CA's key is not in {self.path}", hint=f"Put {key_path.name} back to issue certificates."
+            ) from None
+        except ValueError as e:
+            raise CliError(f"{key_path} is no private key: {e}") from e
+
+    def _note(self, cert: cx509.Certificate) -> None:
+        line = {
+            "serial": f"{cert.serial_number:x}",
+            "uri": x509.identity_uri(cert),
+            "not_before": cert.not_valid_before_utc.isoformat(),
+            "not_after": cert.not_valid_after_utc.isoformat(),
+        }
+        with (self.path / "issued.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
+
+    def _cert(self, name: str) -> cx509.Certificate:
+        path = self.path / f"{name}.pem"
+        try:
+            return cx509.load_pem_x509_certificate(path.read_bytes())
+        except (OSError, ValueError) as e:
+            raise CliError(f"{path} cannot be read as a certificate: {e}") from e
+
+
+def _write_all(path: Path, now: dt.datetime) -> None:
+    """Keys first, the root certificate last: its presence says that the rest is whole."""
+    root = x509.make_root(now)
+    (path / "root.pem").unlink(missing_ok=True)
+    write_atomic(path / "issued.jsonl", b"", SECRET)
+    for kind in Kind:
+        pair = x509.make_ca(root, kind, now)
+        write_atomic(path / f"{kind}-ca.key", x509.key_pem(pair.key), SECRET)
+        write_atomic(path / f"{kind}-ca.pem", x509.cert_pem(pair.cert))
+    write_atomic(path / "root.key", x509.key_pem(root.key), SECRET)
+    write_atomic(path / "root.pem", x509.cert_pem(root.cert))
+
+
+def _read_issued(line: str) -> Issued:
+    data = json.loads(line)
+    start, end = (dt.datetime.fromisoformat(data[key]) for key in ("not_before", "not_after"))
+    return Issued(data["serial"], data["uri"], start, end)
