@@ -1,4 +1,4 @@
-"""Generates the Python code of protos/ into gen/: the wheel's build hook, and `python hatch_build.py` for a checkout."""
+"""Generates the Python code of protos/ into gen/: the build hook of the wheel, and a command for a checkout."""
 
 from __future__ import annotations
 

@@ -1,0 +1,230 @@
+"""Between the protos and the domain: values, capabilities, contracts. Every service's `api` uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from yggdrasil.common.v1 import capability_pb2 as cp
+from yggdrasil.common.v1 import contract_pb2 as kp
+from yggdrasil.common.v1 import value_pb2 as vp
+
+from services.domain import capability as dc
+from services.domain import contract as dk
+from services.domain.errors import InvalidRequestError
+from services.domain.values import MAX_DEPTH, Value
+
+_REASONS = {
+    dk.RefusalReason.POLICY: kp.REFUSAL_REASON_POLICY,
+    dk.RefusalReason.MALFORMED: kp.REFUSAL_REASON_MALFORMED,
+    dk.RefusalReason.DUPLICATE: kp.REFUSAL_REASON_DUPLICATE,
+}
+_REASONS_BACK = {number: reason for reason, number in _REASONS.items()}
+_TYPES = {
+    cp.VALUE_TYPE_BOOL: dc.ValueType.BOOL,
+    cp.VALUE_TYPE_INT: dc.ValueType.INT,
+    cp.VALUE_TYPE_DOUBLE: dc.ValueType.DOUBLE,
+    cp.VALUE_TYPE_STRING: dc.ValueType.STRING,
+    cp.VALUE_TYPE_BYTES: dc.ValueType.BYTES,
+}
+_TYPES_BACK = {kind: number for number, kind in _TYPES.items()}
+
+
+def timestamp(when: datetime | None) -> Timestamp | None:
+    """A Timestamp, None for None."""
+    if when is None:
+        return None
+    stamp = Timestamp()
+    stamp.FromDatetime(when)
+    return stamp
+
+
+def moment(stamp: Timestamp) -> datetime:
+    """The UTC datetime of a Timestamp."""
+    return stamp.ToDatetime(tzinfo=UTC)
+
+
+def value_to_proto(value: Value) -> vp.Value:  # noqa: PLR0911 - one return a kind
+    """A Value message; None leaves the kind unset."""
+    if isinstance(value, bool):
+        return vp.Value(bool=value)
+    if isinstance(value, int):
+        return vp.Value(int=value)
+    if isinstance(value, float):
+        return vp.Value(double=value)
+    if isinstance(value, str):
+        return vp.Value(string=value)
+    if isinstance(value, bytes):
+        return vp.Value(bytes=value)
+    if isinstance(value, list):
+        return vp.Value(list=vp.ValueList(values=[value_to_proto(item) for item in value]))
+    if isinstance(value, dict):
+        return vp.Value(map=vp.ValueMap(entries={key: value_to_proto(item) for key, item in value.items()}))
+    return vp.Value()
+
+
+def value_from_proto(message: vp.Value, depth: int = 0) -> Value:
+    """The plain value; raises InvalidRequestError where it is nested deeper than MAX_DEPTH."""
+    if depth > MAX_DEPTH:
+        raise InvalidRequestError(f"a value is nested deeper than {MAX_DEPTH}")
+    kind = message.WhichOneof("kind")
+    if kind is None:
+        return None
+    if kind == "list":
+        return [value_from_proto(item, depth + 1) for item in message.list.values]
+    if kind == "map":
+        return {key: value_from_proto(item, depth + 1) for key, item in message.map.entries.items()}
+    plain: Value = getattr(message, kind)
+    return plain
+
+
+def values_to_proto(values: Mapping[str, Value]) -> dict[str, vp.Value]:
+    """The fields of a map<string, Value>."""
+    return {name: value_to_proto(value) for name, value in values.items()}
+
+
+def values_from_proto(values: Mapping[str, vp.Value]) -> dict[str, Value]:
+    """A map<string, Value> as plain values."""
+    return {name: value_from_proto(value) for name, value in values.items()}
+
+
+def schema_from_proto(message: cp.DataSchema) -> dc.Schema:
+    """Raises InvalidRequestError where the type is none of ours."""
+    kind = _TYPES.get(message.type)
+    if kind is None:
+        raise InvalidRequestError("a value has no type, or one that this version does not know")
+    return dc.Schema(
+        type=kind,
+        unit=message.unit,
+        minimum=message.minimum if message.HasField("minimum") else None,
+        maximum=message.maximum if message.HasField("maximum") else None,
+        max_length=message.max_length or dc.MAX_DATA_BYTES,
+    )
+
+
+def _schema_to_proto(schema: dc.Schema) -> cp.DataSchema:
+    length = schema.max_length if schema.type in (dc.ValueType.STRING, dc.ValueType.BYTES) else 0
+    return cp.DataSchema(
+        type=_TYPES_BACK[schema.type],
+        unit=schema.unit,
+        minimum=schema.minimum,
+        maximum=schema.maximum,
+        max_length=length,
+    )
+
+
+def _parameters(messages: object) -> tuple[dc.Parameter, ...]:
+    return tuple(dc.Parameter(p.name, schema_from_proto(p.schema), p.optional) for p in messages)  # type: ignore[attr-defined]
+
+
+def capability_from_proto(message: cp.Capability) -> dc.Capability:
+    """The shape, not yet checked; raises InvalidRequestError where a type is none of ours."""
+    return dc.Capability(
+        id=message.id,
+        type=message.type,
+        version=message.version,
+        properties=tuple(
+            dc.Property(p.name, schema_from_proto(p.schema), p.readable, p.writable, p.observable)
+            for p in message.properties
+        ),
+        actions=tuple(dc.Action(a.name, _parameters(a.arguments), _parameters(a.results)) for a in message.actions),
+        events=tuple(dc.Event(e.name, _parameters(e.fields)) for e in message.events),
+    )
+
+
+def capability_to_proto(capability: dc.Capability) -> cp.Capability:
+    """The message."""
+
+    def parameters(found: tuple[dc.Parameter, ...]) -> list[cp.Parameter]:
+        return [cp.Parameter(name=p.name, schema=_schema_to_proto(p.schema), optional=p.optional) for p in found]
+
+    return cp.Capability(
+        id=capability.id,
+        type=capability.type,
+        version=capability.version,
+        properties=[
+            cp.Property(
+                name=p.name,
+                schema=_schema_to_proto(p.schema),
+                readable=p.readable,
+                writable=p.writable,
+                observable=p.observable,
+            )
+            for p in capability.properties
+        ],
+        actions=[
+            cp.Action(name=a.name, arguments=parameters(a.arguments), results=parameters(a.results))
+            for a in capability.actions
+        ],
+        events=[cp.Event(name=e.name, fields=parameters(e.fields)) for e in capability.events],
+    )
+
+
+def refusal_to_proto(refusal: dk.Refusal) -> kp.Refusal:
+    """The message."""
+    return kp.Refusal(
+        capability_id=refusal.capability_id,
+        type=refusal.type,
+        version=refusal.version,
+        reason=_REASONS[refusal.reason],
+        message=refusal.message,
+    )
+
+
+def terms_to_proto(link: dk.LinkTerms) -> kp.LinkTerms:
+    """The message."""
+    return kp.LinkTerms(
+        protocol=link.protocol,
+        device_rx_frame_bytes=link.device_rx_frame_bytes,
+        device_tx_frame_bytes=link.device_tx_frame_bytes,
+        calls_in_flight=link.calls_in_flight,
+        heartbeat_ms=link.heartbeat_ms,
+    )
+
+
+def terms_from_proto(message: kp.LinkTerms) -> dk.LinkTerms:
+    """The terms."""
+    return dk.LinkTerms(
+        message.protocol,
+        message.device_rx_frame_bytes,
+        message.device_tx_frame_bytes,
+        message.calls_in_flight,
+        message.heartbeat_ms,
+    )
+
+
+def contract_to_proto(contract: dk.Contract) -> kp.Contract:
+    """The message."""
+    return kp.Contract(
+        device_id=contract.device_id,
+        revision=contract.revision,
+        digest=contract.digest,
+        document_digest=contract.document_digest,
+        capabilities=[capability_to_proto(c) for c in contract.capabilities],
+        refused=[refusal_to_proto(r) for r in contract.refused],
+        link=terms_to_proto(contract.link),
+        negotiate_time=timestamp(contract.negotiate_time),
+        policy=contract.policy,
+    )
+
+
+def contract_from_proto(message: kp.Contract) -> dk.Contract:
+    """The contract; raises InvalidRequestError where a reason or type is none of ours."""
+    try:
+        refused = tuple(
+            dk.Refusal(r.capability_id, r.type, r.version, _REASONS_BACK[r.reason], r.message) for r in message.refused
+        )
+    except KeyError as e:
+        raise InvalidRequestError("a refusal has no reason, or one that this version does not know") from e
+    return dk.Contract(
+        device_id=message.device_id,
+        document_digest=message.document_digest,
+        capabilities=tuple(capability_from_proto(c) for c in message.capabilities),
+        refused=refused,
+        link=terms_from_proto(message.link),
+        policy=message.policy,
+        revision=message.revision,
+        digest=message.digest,
+        negotiate_time=moment(message.negotiate_time) if message.HasField("negotiate_time") else None,
+    )

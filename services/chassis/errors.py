@@ -1,0 +1,44 @@
+"""Errors of the chassis itself."""
+
+from __future__ import annotations
+
+from services.domain.errors import Code, YggError
+
+
+class SettingsError(YggError):
+    """The environment is not as the service needs it; the message lists every fault."""
+
+    code, reason = Code.INVALID_ARGUMENT, "SETTINGS"
+
+
+class IdentityError(YggError):
+    """An identity directory or a certificate is not usable."""
+
+    code, reason = Code.UNAUTHENTICATED, "IDENTITY"
+
+
+class CallerError(YggError):
+    """The caller is known and may not do this."""
+
+    code, reason = Code.PERMISSION_DENIED, "CALLER_NOT_ALLOWED"
+
+
+class StoreUnavailableError(YggError):
+    """NATS does not answer; nothing was acknowledged."""
+
+    code, reason = Code.UNAVAILABLE, "STORE_UNAVAILABLE"
+
+
+class RevisionConflictError(YggError):
+    """Somebody else wrote the key first."""
+
+    code, reason = Code.ABORTED, "REVISION_CONFLICT"
+
+
+class RemoteError(YggError):
+    """What another service answered, passed on with its own code, reason and message."""
+
+    def __init__(self, code: Code, reason: str, message: str, *, hint: str = "", **data: object) -> None:
+        super().__init__(message, hint=hint, **data)
+        self.code = code  # type: ignore[misc]
+        self.reason = reason  # type: ignore[misc]

@@ -1,0 +1,86 @@
+"""Who is who: identities as URI SAN `ygg://<tenant>/<kind>/<id>`, and the files of one process's identity.
+
+Owns the grammar and TLS contexts. Does not issue certificates; `ygg pki` does. The trust anchors are the intermediate
+CAs themselves, so a gRPC port that trusts services and users does not trust devices of the same root
+(RFC 5280, section 6.1.1 (d): a trust anchor need not be self-signed).
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.chassis.errors import IdentityError
+from services.domain import ids
+
+_URI = re.compile(
+    r"ygg://(?P<tenant>[a-z][a-z0-9_]{0,31})/(?P<kind>device|service|user)/(?P<id>[a-z0-9][a-z0-9_.-]{0,62})\Z"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A tenant, a kind (`device`, `service` or `user`) and an id within them."""
+
+    tenant: str
+    kind: str
+    id: str
+
+    @property
+    def uri(self) -> str:
+        """As it stands in the certificate."""
+        return f"ygg://{self.tenant}/{self.kind}/{self.id}"
+
+
+def parse_uri(uri: str) -> Identity:
+    """The identity of a URI SAN; raises IdentityError."""
+    match = _URI.match(uri)
+    if not match:
+        raise IdentityError(
+            f"{ids.printable(uri)!r} is not an identity of the mesh", hint="It must be ygg://main/<kind>/<id>."
+        )
+    return Identity(match["tenant"], match["kind"], match["id"])
+
+
+def of_sans(uris: list[str]) -> Identity:
+    """The one identity among a certificate's URI SANs; raises IdentityError where there is none or more than one."""
+    ours = [uri for uri in uris if uri.startswith("ygg://")]
+    if len(ours) != 1:
+        raise IdentityError(f"the certificate names {len(ours)} identities of the mesh, it must name one")
+    return parse_uri(ours[0])
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityFiles:
+    """The identity directory of a process. `cert.pem` holds the leaf and then its issuing CA."""
+
+    directory: Path
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file in it; raises IdentityError that says how to make it."""
+        try:
+            return (self.directory / name).read_bytes()
+        except OSError as e:
+            raise IdentityError(
+                f"cannot read {self.directory / name}: {e.strerror}", hint="Make it with: ygg pki init; ygg pki issue …"
+            ) from e
+
+    def _context(self, protocol: int, trust: str) -> ssl.SSLContext:
+        self.read("key.pem"), self.read("cert.pem"), self.read(trust)
+        context = ssl.SSLContext(protocol)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.load_cert_chain(self.directory / "cert.pem", self.directory / "key.pem")
+        context.load_verify_locations(self.directory / trust)
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        return context
+
+    def client_context(self) -> ssl.SSLContext:
+        """For dialling a service of the mesh by TLS 1.3."""
+        return self._context(ssl.PROTOCOL_TLS_CLIENT, "services.pem")
+
+    def server_context(self, trust: str) -> ssl.SSLContext:
+        """For a TLS 1.3 server whose clients must chain to a CA in the file `trust`."""
+        return self._context(ssl.PROTOCOL_TLS_SERVER, trust)

@@ -1,0 +1,94 @@
+"""A JetStream key-value bucket, with our errors and optimistic concurrency.
+
+Source: NATS ADR-8 (JetStream based key-value stores).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import nats.js.errors
+from nats.js import JetStreamContext
+from nats.js.api import KeyValueConfig, StorageType
+from nats.js.kv import KeyValue
+
+from services.chassis.nats import converted
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A value and the revision that wrote it."""
+
+    key: str
+    value: bytes
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class BucketSpec:
+    """How a bucket is made: revisions kept for a key (1 to 64), and seconds that an entry lives (0: for ever)."""
+
+    name: str
+    history: int = 1
+    ttl_s: float = 0
+    max_value_bytes: int = 256 * 1024
+
+    @property
+    def stream(self) -> str:
+        """The stream under the bucket."""
+        return f"KV_{self.name}"
+
+    def subject(self, key: str = ">") -> str:
+        """The subject of a key in that stream."""
+        return f"$KV.{self.name}.{key}"
+
+
+class Bucket:
+    """One bucket. Every method raises StoreUnavailableError where NATS does not answer."""
+
+    def __init__(self, spec: BucketSpec, store: KeyValue) -> None:
+        self.spec = spec
+        self._store = store
+
+    @classmethod
+    async def create(cls, js: JetStreamContext, spec: BucketSpec) -> Bucket:
+        """Binds the bucket, making it where it is not there yet. For the service that owns it."""
+        config = KeyValueConfig(
+            bucket=spec.name,
+            history=spec.history,
+            ttl=spec.ttl_s or None,
+            max_value_size=spec.max_value_bytes,
+            storage=StorageType.FILE,
+            direct=True,
+        )
+        with converted(f"bucket {spec.name}"):
+            return cls(spec, await js.create_key_value(config))
+
+    async def get(self, key: str) -> Entry | None:
+        """The entry, or None where there is none."""
+        with converted(f"{self.spec.name}/{key}"):
+            try:
+                entry = await self._store.get(key)
+            except nats.js.errors.KeyNotFoundError:  # deleted keys raise a subclass of it
+                return None
+        return Entry(key, entry.value or b"", entry.revision or 0)
+
+    async def create_key(self, key: str, value: bytes) -> int:
+        """Writes a key that must not be there; returns its revision. Raises RevisionConflictError."""
+        with converted(f"{self.spec.name}/{key}"):
+            return await self._store.create(key, value)
+
+    async def update(self, key: str, value: bytes, revision: int) -> int:
+        """Writes a key whose revision must be `revision`; returns the new one. Raises RevisionConflictError."""
+        with converted(f"{self.spec.name}/{key}"):
+            return await self._store.update(key, value, revision)
+
+    async def put(self, key: str, value: bytes) -> int:
+        """Writes a key whatever was there; returns its revision."""
+        with converted(f"{self.spec.name}/{key}"):
+            return await self._store.put(key, value)
+
+    async def delete(self, key: str) -> None:
+        """Leaves a delete marker."""
+        with converted(f"{self.spec.name}/{key}"):
+            await self._store.delete(key)

@@ -1,0 +1,51 @@
+"""Structured logs: one JSON object a line on standard error, with the trace it belongs to.
+
+`log.info("ready", extra={"listen": "127.0.0.1:50051"})` becomes
+`{"time": …, "level": "info", "service": …, "msg": "ready", "listen": …}`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+
+from opentelemetry import trace
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as one line of JSON; text from outside cannot break the line."""
+
+    def __init__(self, service: str, instance_id: str) -> None:
+        super().__init__()
+        self._fixed = {"service": service, "instance": instance_id}
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        entry: dict[str, object] = {
+            "time": f"{stamp}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            **self._fixed,
+            "msg": record.getMessage(),
+        }
+        entry.update({k: v for k, v in vars(record).items() if k not in _STANDARD and not k.startswith("_")})
+        span = trace.get_current_span().get_span_context()
+        if span.is_valid:
+            entry["trace_id"] = f"{span.trace_id:032x}"
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry, default=str)
+
+
+def configure(service: str, instance_id: str, level: str) -> None:
+    """Sends the logs of this process to standard error as JSON. Called once, by `__main__`."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter(service, instance_id))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    logging.getLogger("nats").setLevel("WARNING")

@@ -1,0 +1,91 @@
+"""The connection to NATS: TLS, the service's own certificate as its credential, reconnecting for ever.
+
+Owns connecting, and turning what nats-py raises into errors of ours. Buckets are in `kv`, streams in `streams`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Iterator
+
+import nats
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+
+from services.chassis.errors import RevisionConflictError, StoreUnavailableError
+from services.chassis.identity import IdentityFiles
+
+REQUEST_TIMEOUT_S = 5.0
+RECONNECT_WAIT_S = 0.25
+_log = logging.getLogger(__name__)
+_DOWN = (
+    nats.errors.TimeoutError,
+    nats.errors.NoRespondersError,
+    nats.errors.NoServersError,
+    nats.errors.ConnectionClosedError,
+    nats.errors.ConnectionReconnectingError,
+    nats.errors.OutboundBufferLimitError,
+    nats.js.errors.ServiceUnavailableError,
+    nats.js.errors.NoStreamResponseError,
+    ConnectionError,
+    TimeoutError,
+)
+
+
+@contextlib.contextmanager
+def converted(what: str) -> Iterator[None]:
+    """What nats-py raises inside it becomes RevisionConflictError or StoreUnavailableError; `what` names the thing."""
+    try:
+        yield
+    except nats.js.errors.KeyWrongLastSequenceError as e:
+        raise RevisionConflictError(f"{what}: somebody else wrote it first", hint="Read it again and repeat.") from e
+    except _DOWN as e:
+        raise StoreUnavailableError(f"{what}: NATS does not answer", hint="Nothing was acknowledged; try again.") from e
+    except nats.js.errors.APIError as e:
+        raise StoreUnavailableError(f"{what}: {e.description or e}", err_code=e.err_code or 0) from e
+
+
+@contextlib.asynccontextmanager
+async def connect(url: str, files: IdentityFiles, service: str) -> AsyncIterator[Client]:
+    """A connection that outlives restarts of the server. Waits until the server is there for the first time.
+
+    Inboxes begin with `_INBOX_<service>`, so that permissions can keep services from reading each other's answers.
+    """
+
+    async def on_error(error: Exception) -> None:
+        _log.warning("nats", extra={"error": str(error) or type(error).__name__})
+
+    async def on_disconnect() -> None:
+        _log.warning("nats disconnected")
+
+    async def on_reconnect() -> None:
+        _log.info("nats reconnected")
+
+    client = await nats.connect(
+        url,
+        name=service,
+        tls=files.client_context(),
+        inbox_prefix=f"_INBOX_{service}".encode(),
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=RECONNECT_WAIT_S,
+        connect_timeout=5,
+        ping_interval=5,
+        max_outstanding_pings=2,
+        error_cb=on_error,
+        disconnected_cb=on_disconnect,
+        reconnected_cb=on_reconnect,
+    )
+    try:
+        yield client
+    finally:
+        with contextlib.suppress(*_DOWN, nats.errors.Error, asyncio.InvalidStateError):
+            await client.close()
+
+
+def jetstream(client: Client) -> JetStreamContext:
+    """JetStream over the connection, with the mesh's timeout."""
+    return client.jetstream(timeout=REQUEST_TIMEOUT_S)

@@ -1,0 +1,125 @@
+"""What surrounds every RPC of every service: the caller's identity, a trace, a deadline, errors to status.
+
+An interceptor, so that no servicer repeats it. The caller of the RPC at hand is `caller()`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any, TypeAlias
+
+import grpc
+import grpc.aio
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind, StatusCode
+
+from services.chassis import status, telemetry
+from services.chassis.errors import CallerError, IdentityError
+from services.chassis.identity import Identity, of_sans
+from services.domain.errors import YggError
+
+UNARY_DEADLINE_S = 60.0
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+_log = logging.getLogger(__name__)
+_caller: ContextVar[Identity] = ContextVar("caller")
+_OPEN = ("/grpc.health.v1.Health/", "/grpc.reflection.")
+
+
+def caller() -> Identity:
+    """Who called the RPC that is being served."""
+    return _caller.get()
+
+
+def require_service(*names: str) -> None:
+    """Raises CallerError unless the caller is one of these services."""
+    who = caller()
+    if who.kind != "service" or who.id not in names:
+        raise CallerError(f"{who.uri} may not call this; it is for {', '.join(names)}", caller=who.uri)
+
+
+class RpcInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps the handlers of a server."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """The handler, wrapped; health and reflection are left as they are."""
+        handler = await continuation(handler_call_details)
+        if handler is None or handler_call_details.method.startswith(_OPEN):
+            return handler
+        return _wrap(handler, handler_call_details.method)
+
+
+def _wrap(handler: Any, method: str) -> Any:
+    serializers = handler.request_deserializer, handler.response_serializer
+    if handler.response_streaming:
+        if handler.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(_streaming(handler.stream_stream, method), *serializers)
+        return grpc.unary_stream_rpc_method_handler(_streaming(handler.unary_stream, method), *serializers)
+    if handler.request_streaming:
+        return grpc.stream_unary_rpc_method_handler(_unary(handler.stream_unary, method, None), *serializers)
+    return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary, method, UNARY_DEADLINE_S), *serializers)
+
+
+@contextlib.asynccontextmanager
+async def _around(method: str, context: Context) -> AsyncIterator[None]:
+    parent = telemetry.extract(tuple(context.invocation_metadata() or ()))
+    with telemetry.tracer().start_as_current_span(method.lstrip("/"), parent, SpanKind.SERVER) as span:
+        try:
+            _caller.set(_identify(context))  # each RPC has a task, and so a context, of its own
+            yield
+        except YggError as e:
+            span.set_status(StatusCode.ERROR, e.reason)
+            await _abort(context, e)
+        except TimeoutError:
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed")
+        except (grpc.aio.AbortError, asyncio.CancelledError, grpc.aio.UsageError):
+            raise
+        except Exception:  # noqa: BLE001 - the last resort: logged with its trace, told as INTERNAL
+            trace_id = f"{trace.get_current_span().get_span_context().trace_id:032x}"
+            _log.exception("unexpected error", extra={"method": method})
+            await context.abort(
+                grpc.StatusCode.INTERNAL, f"an error of the service itself; its log has it under trace {trace_id}"
+            )
+
+
+def _identify(context: Context) -> Identity:
+    names = context.auth_context().get("x509_subject_alternative_name", [])
+    who = of_sans([name.decode(errors="replace") for name in names])
+    if who.kind not in ("service", "user"):
+        raise IdentityError(
+            f"a {who.kind} may not use this port", hint="Use a user certificate: ygg pki issue user NAME."
+        )
+    return who
+
+
+async def _abort(context: Context, error: YggError) -> None:
+    code, text, metadata = status.to_status(error)
+    await context.abort(code, text, metadata)
+
+
+def _unary(
+    behaviour: Callable[..., Awaitable[Any]], method: str, deadline_s: float | None
+) -> Callable[..., Awaitable[Any]]:
+    async def call(request: Any, context: Context) -> Any:
+        async with _around(method, context):
+            limit = deadline_s if context.time_remaining() is None else None
+            async with asyncio.timeout(limit):
+                return await behaviour(request, context)
+
+    return call
+
+
+def _streaming(behaviour: Callable[..., AsyncIterator[Any]], method: str) -> Callable[..., AsyncIterator[Any]]:
+    async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+        async with _around(method, context):
+            async for response in behaviour(request, context):
+                yield response
+
+    return call

@@ -1,0 +1,122 @@
+"""What every service's `__main__` does, once: settings, logs, telemetry, NATS, the gRPC server, a graceful stop.
+
+A service gives `run` its name, its settings and a `compose` function that builds its objects from the Runtime.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Generic, TypeVar
+
+import uvloop
+from nats.aio.client import Client
+from nats.errors import NoServersError
+from nats.js import JetStreamContext
+
+from services.chassis import logs, nats, settings, telemetry
+from services.chassis.errors import StoreUnavailableError
+from services.chassis.identity import IdentityFiles
+from services.chassis.server import RpcServer, ServerInfo
+from services.chassis.settings import ServiceSettings
+from services.domain.errors import YggError
+
+_log = logging.getLogger(__name__)
+S = TypeVar("S", bound=ServiceSettings)
+
+
+def package_version() -> str:
+    """The version of this distribution, `0+checkout` where it is not installed."""
+    try:
+        return version("yggdrasil-mesh")
+    except PackageNotFoundError:
+        return "0+checkout"
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime(Generic[S]):
+    """What a service is built from. Things put on `stack` are closed, last first, after the server has stopped."""
+
+    settings: S
+    files: IdentityFiles
+    nats: Client
+    js: JetStreamContext
+    server: RpcServer
+    tasks: asyncio.TaskGroup
+    stack: contextlib.AsyncExitStack
+    stopping: asyncio.Event
+
+    def spawn(self, task: Coroutine[Any, Any, None], name: str) -> None:
+        """Runs a background task until the service stops; if it fails, the service fails."""
+        running = self.tasks.create_task(task, name=name)
+        self.stack.callback(running.cancel)
+
+
+Compose = Callable[[Runtime[S]], Awaitable[dict[str, str]]]
+
+
+def run(name: str, kind: type[S], compose: Compose[S]) -> None:
+    """Runs the service until SIGTERM or SIGINT. Exit status 2 for faults of the settings, 1 for any other failure.
+
+    `compose` adds the service's servicers to `Runtime.server`, starts its tasks, and returns whatever addresses it
+    listens on beside gRPC, for the log.
+    """
+    try:
+        found = settings.load(kind)
+    except YggError as e:
+        sys.stderr.write(f"{name}: {e.message}. {e.hint}\n")
+        raise SystemExit(2) from None
+    logs.configure(name, found.instance_id, found.log_level)
+    try:
+        uvloop.run(_serve(name, found, compose))
+    except YggError as e:
+        _log.critical(e.message, extra={"hint": e.hint, "reason": e.reason})
+        raise SystemExit(1) from None
+    except BaseExceptionGroup:
+        _log.critical("stopped by a failure of its own", exc_info=True)
+        raise SystemExit(1) from None
+
+
+async def _serve(name: str, found: S, compose: Compose[S]) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    provider = telemetry.configure(name, found.instance_id, package_version())
+    files = IdentityFiles(found.identity)
+    try:
+        async with (
+            _connected(found, files, name) as client,
+            asyncio.TaskGroup() as tasks,
+            contextlib.AsyncExitStack() as stack,
+        ):
+            about = ServerInfo(package_version(), found.instance_id, time.time())
+            server = RpcServer(found.listen, files, about)
+            runtime = Runtime(found, files, client, nats.jetstream(client), server, tasks, stack, stopping)
+            others = await compose(runtime)
+            listen = await server.start()
+            _log.info("ready", extra={"listen": listen, **others})
+            await stopping.wait()
+            _log.info("stopping", extra={"drain_s": found.drain_s})
+            await server.stop(found.drain_s)
+    finally:
+        provider.shutdown()
+    _log.info("stopped")
+
+
+@contextlib.asynccontextmanager
+async def _connected(found: ServiceSettings, files: IdentityFiles, name: str) -> AsyncIterator[Client]:
+    try:
+        async with nats.connect(found.nats_url, files, name) as client:
+            yield client
+    except NoServersError as e:
+        raise StoreUnavailableError(
+            f"no NATS server answers at {found.nats_url}", hint="Start it, or set NATS_URL of this service."
+        ) from e

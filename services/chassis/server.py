@@ -1,0 +1,93 @@
+"""The gRPC server of a service: mutual TLS, health, reflection, limits, graceful stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from services.chassis.identity import IdentityFiles
+from services.chassis.rpc import RpcInterceptor
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_concurrent_streams", 1000),
+    ("grpc.so_reuseport", 0),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """Who serves; `start_unix_s` in seconds since 1970."""
+
+    version: str
+    instance_id: str
+    start_unix_s: float
+
+
+class _Health(health.aio.HealthServicer):  # type: ignore[misc]
+    """grpc.health.v1 whose Check also tells, as trailing metadata, who serves: `ygg status` shows it."""
+
+    def __init__(self, about: ServerInfo) -> None:
+        super().__init__()
+        self._about = (
+            ("ygg-version", about.version),
+            ("ygg-instance", about.instance_id),
+            ("ygg-start-unix", f"{about.start_unix_s:.3f}"),
+        )
+
+    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - the name is the protocol's
+        """The state of a service, with `ygg-version`, `ygg-instance` and `ygg-start-unix` (seconds)."""
+        context.set_trailing_metadata(self._about)
+        return await super().Check(request, context)
+
+
+class RpcServer:
+    """One listening gRPC server. Not serving until `start`; health says so."""
+
+    def __init__(self, listen: str, files: IdentityFiles, about: ServerInfo) -> None:
+        """Binds nothing yet. `listen` is HOST:PORT, port 0 lets the kernel choose."""
+        self._listen = listen
+        self._server = grpc.aio.server(interceptors=[RpcInterceptor()], options=OPTIONS)
+        self._health = _Health(about)
+        self._names: list[str] = []
+        self._credentials = grpc.ssl_server_credentials(
+            [(files.read("key.pem"), files.read("cert.pem"))], files.read("clients.pem"), require_client_auth=True
+        )
+
+    def add(self, name: str, register: Callable[[grpc.aio.Server], None]) -> None:
+        """Adds a service by its full name, such as `yggdrasil.registry.v1.RegistryService`."""
+        register(self._server)
+        self._names.append(name)
+
+    async def start(self) -> str:
+        """Binds, serves, reports SERVING; returns HOST:PORT as bound; raises RuntimeError where the port is taken."""
+        host = self._listen.rpartition(":")[0]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        listed: Iterable[str] = (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(listed, self._server)
+        port = self._server.add_secure_port(self._listen, self._credentials)
+        await self._server.start()
+        await self.set_serving(True)
+        return f"{host}:{port}"
+
+    async def set_serving(self, serving: bool) -> None:
+        """What grpc.health.v1 answers, for the whole server and each of its services."""
+        state = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in ("", *self._names):
+            await self._health.set(name, state)
+
+    async def stop(self, drain_s: float) -> None:
+        """Reports NOT_SERVING, takes no new calls and waits at most `drain_s` seconds for those in flight."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(drain_s)

@@ -1,0 +1,63 @@
+"""Errors and gRPC status, mapped in this one place, both ways.
+
+A status carries google.rpc.ErrorInfo (reason, domain `yggdrasil`, metadata) so that programs need not read the text.
+"""
+
+from __future__ import annotations
+
+import grpc
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from services.chassis.errors import RemoteError
+from services.domain.errors import Code, YggError
+
+DOMAIN = "yggdrasil"
+DETAILS_KEY = "grpc-status-details-bin"
+_TO_GRPC = {code: grpc.StatusCode[code.name] for code in Code}
+_FROM_GRPC = {status: code for code, status in _TO_GRPC.items()}
+
+
+def to_status(error: YggError) -> tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]]:
+    """Code, text and trailing metadata for an error.
+
+    An error with an attribute `details` (protobuf messages) adds them after the ErrorInfo.
+    """
+    code = _TO_GRPC[error.code]
+    text = error.message if not error.hint else f"{error.message}. {error.hint}"
+    metadata = {**error.data, **({"hint": error.hint} if error.hint else {})}
+    status = status_pb2.Status(code=code.value[0], message=text)
+    details: tuple[Message, ...] = getattr(error, "details", ())
+    for detail in (error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata), *details):
+        status.details.add().Pack(detail)
+    return code, text, ((DETAILS_KEY, status.SerializeToString()),)
+
+
+def error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo | None:
+    """The ErrorInfo of a failed call, where the peer sent one."""
+    info = error_details_pb2.ErrorInfo()
+    return info if unpack_detail(error, info) else None
+
+
+def unpack_detail(error: grpc.RpcError, into: Message) -> bool:
+    """Fills `into` from the first detail of its type that the peer sent; False where there is none."""
+    for key, value in getattr(error, "trailing_metadata", tuple)() or ():
+        if key == DETAILS_KEY:
+            return any(detail.Unpack(into) for detail in status_pb2.Status.FromString(value).details)
+    return False
+
+
+def from_rpc(error: grpc.RpcError, what: str) -> RemoteError:
+    """What a peer answered, as an error of ours that keeps its code. `what` names the peer, such as `the registry`."""
+    status = error.code()
+    info = error_info(error)
+    if info is not None and info.domain == DOMAIN:
+        data = dict(info.metadata)
+        hint = data.pop("hint", "")
+        message = (error.details() or "").removesuffix(f". {hint}") if hint else error.details() or ""
+        return RemoteError(_FROM_GRPC.get(status, Code.INTERNAL), info.reason, message, hint=hint, **data)
+    if status is grpc.StatusCode.UNAVAILABLE:
+        return RemoteError(
+            Code.UNAVAILABLE, "SERVICE_UNAVAILABLE", f"{what} cannot be reached", hint="Try again in a moment."
+        )
+    return RemoteError(_FROM_GRPC.get(status, Code.INTERNAL), "REMOTE", f"{what}: {error.details()}")

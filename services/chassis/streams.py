@@ -1,0 +1,118 @@
+"""JetStream streams: made by their owner, followed from a sequence by whoever keeps a view of them.
+
+`follow` is what makes a read side rebuildable: it goes on after the last sequence that its caller applied, through
+restarts of the server and losses of the consumer. It keeps no durable consumer, so that nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+import nats.errors
+import nats.js.errors
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig
+
+from services.chassis.errors import StoreUnavailableError
+from services.chassis.nats import converted
+
+BATCH = 256
+IDLE_S = 5.0
+RETRY_S = 0.25
+_INACTIVE_S = 30.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A message of a stream. `pending` is how many more there were when it was delivered."""
+
+    subject: str
+    sequence: int
+    data: bytes
+    pending: int
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def deleted(self) -> bool:
+        """The marker of a deleted or expired key of a key-value bucket."""
+        return "KV-Operation" in self.headers or "Nats-Marker-Reason" in self.headers
+
+
+async def ensure_stream(js: JetStreamContext, config: StreamConfig) -> None:
+    """Makes the stream, or brings its configuration up to date. For the service that owns it."""
+    with converted(f"stream {config.name}"):
+        try:
+            await js.add_stream(config)
+        except nats.js.errors.BadRequestError:
+            await js.update_stream(config)
+
+
+async def last_sequence(js: JetStreamContext, stream: str) -> int:
+    """The sequence of the stream's last message, 0 where it never had one."""
+    with converted(f"stream {stream}"):
+        return (await js.stream_info(stream)).state.last_seq
+
+
+async def follow(
+    js: JetStreamContext, stream: str, subjects: Sequence[str] = (), *, after: int = 0
+) -> AsyncIterator[list[Record]]:
+    """Yields batches in order, from the first message after sequence `after`, for ever.
+
+    An empty batch means that there was nothing more to read just now: the caller has caught up.
+    """
+    while True:
+        try:
+            async for batch in _consume(js, stream, subjects, after):
+                after = batch[-1].sequence if batch else after
+                yield batch
+        except (StoreUnavailableError, nats.errors.Error, TimeoutError) as e:
+            _log.info("following again", extra={"stream": stream, "after": after, "why": str(e) or type(e).__name__})
+            await asyncio.sleep(RETRY_S)
+
+
+async def _consume(
+    js: JetStreamContext, stream: str, subjects: Sequence[str], after: int
+) -> AsyncIterator[list[Record]]:
+    config = ConsumerConfig(
+        deliver_policy=DeliverPolicy.BY_START_SEQUENCE if after else DeliverPolicy.ALL,
+        opt_start_seq=after + 1 if after else None,
+        ack_policy=AckPolicy.NONE,
+        filter_subjects=list(subjects) if len(subjects) > 1 else None,
+        filter_subject=subjects[0] if len(subjects) == 1 else None,
+        inactive_threshold=_INACTIVE_S,
+        mem_storage=True,
+        num_replicas=1,
+    )
+    with converted(f"consumer of {stream}"):
+        info = await js.add_consumer(stream, config)
+        subscription = await js.pull_subscribe_bind(consumer=info.name, stream=stream)
+    try:
+        if info.num_pending == 0:
+            yield []
+        while True:
+            try:
+                messages = await subscription.fetch(BATCH, timeout=IDLE_S)
+            except nats.errors.TimeoutError:
+                with converted(f"consumer of {stream}"):
+                    await subscription.consumer_info()  # raises when it is gone, so that a new one is made
+                continue
+            batch = [
+                Record(m.subject, m.metadata.sequence.stream, m.data, m.metadata.num_pending or 0, m.headers or {})
+                for m in messages
+            ]
+            yield batch
+            if batch and batch[-1].pending == 0:
+                yield []
+    finally:
+        await _forget(js, stream, info.name)
+
+
+async def _forget(js: JetStreamContext, stream: str, consumer: str) -> None:
+    try:
+        await js.delete_consumer(stream, consumer)
+    except (nats.errors.Error, TimeoutError, ConnectionError) as e:
+        _log.debug("consumer left to expire", extra={"stream": stream, "why": str(e)})

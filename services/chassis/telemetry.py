@@ -1,0 +1,55 @@
+"""OpenTelemetry: the SDK wired, trace context through gRPC and NATS.
+
+No exporter by default. OTLP over gRPC when the standard variables name an endpoint (OTEL_EXPORTER_OTLP_ENDPOINT or
+OTEL_EXPORTER_OTLP_TRACES_ENDPOINT); all else of the SDK's own variables applies as well.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from opentelemetry import context as otel_context
+from opentelemetry import propagate, trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+
+
+def configure(service: str, instance_id: str, version: str) -> TracerProvider:
+    """Installs the tracer provider of this process. The caller shuts it down at the end."""
+    resource = Resource.create(
+        {
+            "service.namespace": "yggdrasil",
+            "service.name": service,
+            "service.instance.id": instance_id,
+            "service.version": version,
+        }
+    )
+    provider = TracerProvider(resource=resource)
+    if any(os.environ.get(name) for name in _ENDPOINTS):
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
+    return provider
+
+
+def tracer() -> trace.Tracer:
+    """The tracer of the mesh."""
+    return trace.get_tracer("yggdrasil")
+
+
+def inject() -> dict[str, str]:
+    """The current trace context as headers (`traceparent`, …), for gRPC metadata and NATS headers alike."""
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    return carrier
+
+
+def extract(headers: Mapping[str, str] | Sequence[tuple[str, str | bytes]] | None) -> otel_context.Context:
+    """The trace context that a peer sent."""
+    pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
+    return propagate.extract({key: value for key, value in pairs if isinstance(value, str)})
