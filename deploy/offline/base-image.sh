@@ -57,6 +57,8 @@ bootstrap() {
         --essential-hook='mkdir -p "$1/usr/local/share/ca-certificates"' \
         --essential-hook='cp -r /usr/local/share/ca-certificates/. "$1/usr/local/share/ca-certificates/"' \
         --customize-hook="copy-in $work/pip.conf /etc" \
+        --customize-hook="copy-in $here/docker-clean /etc/apt/apt.conf.d" \
+        --customize-hook='rm -f "$1/var/cache/apt/pkgcache.bin" "$1/var/cache/apt/srcpkgcache.bin"' \
         --customize-hook='mv "$1/etc/apt/sources.list.d/0000main.sources" "$1/etc/apt/sources.list.d/debian.sources"' \
         "$SUITE" "$work/base.tar" - <"$work/debian.sources"
     as_root chmod 644 "$work/base.tar"

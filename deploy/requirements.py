@@ -1,0 +1,35 @@
+"""Prints the requirements in a pyproject.toml, one a line, for `pip install -r`.
+
+Owns nothing but the reading: pyproject.toml stays the only list. An image
+layer made from this output holds the dependencies alone, so that a change of
+our source does not install them again.
+
+    requirements.py PYPROJECT [build | runtime | EXTRA]...
+"""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+
+def requirements(pyproject: dict[str, Any], group: str) -> list[str]:
+    """Those of `build` (the build back-end), `runtime`, or one extra. Raises KeyError for an unknown one."""
+    if group == "build":
+        return list(pyproject["build-system"]["requires"])
+    if group == "runtime":
+        return list(pyproject["project"]["dependencies"])
+    return list(pyproject["project"]["optional-dependencies"][group])
+
+
+def main(path: str, *groups: str) -> None:
+    """Writes the requirements of all `groups`, in order."""
+    pyproject = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    for group in groups:
+        print("\n".join(requirements(pyproject, group)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
