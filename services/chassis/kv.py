@@ -64,6 +64,11 @@ class Bucket:
         with converted(f"bucket {spec.name}"):
             return cls(spec, await js.create_key_value(config))
 
+    @classmethod
+    def bind(cls, js: JetStreamContext, spec: BucketSpec) -> Bucket:
+        """The bucket of another service, to read. Where it is not there yet, every method raises."""
+        return cls(spec, KeyValue(spec.name, spec.stream, f"$KV.{spec.name}.", js, direct=True))
+
     async def get(self, key: str) -> Entry | None:
         """The entry, or None where there is none."""
         with converted(f"{self.spec.name}/{key}"):

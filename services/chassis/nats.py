@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 
-import nats
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
@@ -49,8 +50,20 @@ def converted(what: str) -> Iterator[None]:
         raise StoreUnavailableError(f"{what}: {e.description or e}", err_code=e.err_code or 0) from e
 
 
+@dataclass(slots=True)
+class Connection:
+    """The connection, and since when it has been up without a break (seconds of the monotonic clock)."""
+
+    client: Client
+    since_s: float
+
+    def connected_s(self) -> float:
+        """For how long it has been connected, in seconds; 0 while it is not."""
+        return time.monotonic() - self.since_s if self.client.is_connected else 0.0
+
+
 @contextlib.asynccontextmanager
-async def connect(url: str, files: IdentityFiles, service: str) -> AsyncIterator[Client]:
+async def connect(url: str, files: IdentityFiles, service: str) -> AsyncIterator[Connection]:
     """A connection that outlives restarts of the server. Waits until the server is there for the first time.
 
     Inboxes begin with `_INBOX_<service>`, so that permissions can keep services from reading each other's answers.
@@ -63,15 +76,17 @@ async def connect(url: str, files: IdentityFiles, service: str) -> AsyncIterator
         _log.warning("nats disconnected")
 
     async def on_reconnect() -> None:
+        connection.since_s = time.monotonic()
         _log.info("nats reconnected")
 
-    client = await nats.connect(
+    connection = Connection(Client(), time.monotonic())
+    await connection.client.connect(
         url,
         name=service,
         tls=files.client_context(),
         inbox_prefix=f"_INBOX_{service}".encode(),
         max_reconnect_attempts=-1,
-        reconnect_time_wait=RECONNECT_WAIT_S,
+        reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # it sleeps for this long; fractions work
         connect_timeout=5,
         ping_interval=5,
         max_outstanding_pings=2,
@@ -80,10 +95,11 @@ async def connect(url: str, files: IdentityFiles, service: str) -> AsyncIterator
         reconnected_cb=on_reconnect,
     )
     try:
-        yield client
+        connection.since_s = time.monotonic()
+        yield connection
     finally:
         with contextlib.suppress(*_DOWN, nats.errors.Error, asyncio.InvalidStateError):
-            await client.close()
+            await connection.client.close()
 
 
 def jetstream(client: Client) -> JetStreamContext:

@@ -17,13 +17,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Generic, TypeVar
 
 import uvloop
-from nats.aio.client import Client
 from nats.errors import NoServersError
 from nats.js import JetStreamContext
 
 from services.chassis import logs, nats, settings, telemetry
 from services.chassis.errors import StoreUnavailableError
 from services.chassis.identity import IdentityFiles
+from services.chassis.nats import Connection
 from services.chassis.server import RpcServer, ServerInfo
 from services.chassis.settings import ServiceSettings
 from services.domain.errors import YggError
@@ -46,7 +46,7 @@ class Runtime(Generic[S]):
 
     settings: S
     files: IdentityFiles
-    nats: Client
+    nats: Connection
     js: JetStreamContext
     server: RpcServer
     tasks: asyncio.TaskGroup
@@ -93,13 +93,15 @@ async def _serve(name: str, found: S, compose: Compose[S]) -> None:
     files = IdentityFiles(found.identity)
     try:
         async with (
-            _connected(found, files, name) as client,
+            _connected(found, files, name) as connection,
             asyncio.TaskGroup() as tasks,
             contextlib.AsyncExitStack() as stack,
         ):
             about = ServerInfo(package_version(), found.instance_id, time.time())
             server = RpcServer(found.listen, files, about)
-            runtime = Runtime(found, files, client, nats.jetstream(client), server, tasks, stack, stopping)
+            runtime = Runtime(
+                found, files, connection, nats.jetstream(connection.client), server, tasks, stack, stopping
+            )
             others = await compose(runtime)
             listen = await server.start()
             _log.info("ready", extra={"listen": listen, **others})
@@ -112,10 +114,10 @@ async def _serve(name: str, found: S, compose: Compose[S]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _connected(found: ServiceSettings, files: IdentityFiles, name: str) -> AsyncIterator[Client]:
+async def _connected(found: ServiceSettings, files: IdentityFiles, name: str) -> AsyncIterator[Connection]:
     try:
-        async with nats.connect(found.nats_url, files, name) as client:
-            yield client
+        async with nats.connect(found.nats_url, files, name) as connection:
+            yield connection
     except NoServersError as e:
         raise StoreUnavailableError(
             f"no NATS server answers at {found.nats_url}", hint="Start it, or set NATS_URL of this service."

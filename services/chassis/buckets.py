@@ -1,0 +1,17 @@
+"""The key-value buckets of devices, and who writes which; docs/DESIGN.md has the table of what each holds.
+
+Whoever starts first makes a bucket, so the specifications stand here, where the services that share one meet.
+"""
+
+from services.chassis.kv import BucketSpec
+
+DEVICES = BucketSpec("devices", history=8)
+CONTRACTS = BucketSpec("contracts", history=64)
+CONTRACT_BODIES = BucketSpec("contract_bodies")
+DOCUMENTS = BucketSpec("documents")
+
+BRIDGE_LEASE_S = 5.0
+"""A bridge whose lease is not renewed for this long is dead, and its devices are offline."""
+
+SESSIONS = BucketSpec("sessions")
+BRIDGES = BucketSpec("bridges", ttl_s=BRIDGE_LEASE_S)

@@ -1,0 +1,49 @@
+"""`python -m services.registry`: builds the registry and runs it."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+from yggdrasil.registry.v1 import registry_pb2_grpc
+
+from services.chassis import buckets
+from services.chassis.kv import Bucket
+from services.chassis.run import Runtime, run
+from services.registry.adapters.follower import Follower
+from services.registry.adapters.index import SqliteIndex
+from services.registry.adapters.reaper import Reaper
+from services.registry.adapters.store import KvContractStore, KvDeviceStore
+from services.registry.api import NAME, RegistryApi
+from services.registry.config import RegistrySettings
+from services.registry.service import Registry
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        """UTC."""
+        return datetime.now(UTC)
+
+
+async def compose(runtime: Runtime[RegistrySettings]) -> dict[str, str]:
+    """Stores, the index and its follower, the reaper, the servicer; ready once the index has caught up."""
+    js, clock = runtime.js, SystemClock()
+    devices, contracts = await KvDeviceStore.open(js), await KvContractStore.open(js)
+    sessions, bridges = await Bucket.create(js, buckets.SESSIONS), Bucket.bind(js, buckets.BRIDGES)
+    index = SqliteIndex(runtime.settings.data_dir / "index.sqlite")
+    runtime.stack.push_async_callback(index.close)
+    follower = Follower(js, index)
+    runtime.spawn(follower.run(), "follower")
+    reaper = Reaper(js, sessions, bridges, index, clock, runtime.nats.connected_s)
+    runtime.spawn(reaper.run(), "reaper")
+    api = RegistryApi(Registry(devices, contracts, index, clock))
+    runtime.server.add(NAME, lambda server: registry_pb2_grpc.add_RegistryServiceServicer_to_server(api, server))
+    started = time.monotonic()
+    await follower.caught_up()
+    return {"index": str(sum(index.position().values())), "caught_up_s": f"{time.monotonic() - started:.3f}"}
+
+
+if __name__ == "__main__":
+    run("registry", RegistrySettings, compose)

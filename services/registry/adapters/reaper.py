@@ -1,0 +1,95 @@
+"""Ends the sessions of bridges that died: a session lives only while its bridge's lease does.
+
+Every replica looks; compare-and-set on the session's key lets exactly one end it and publish `offline`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from nats.js import JetStreamContext
+from yggdrasil.jotunheim.v1 import bridge_pb2
+
+from services.chassis import cloudevents, codec
+from services.chassis.buckets import BRIDGE_LEASE_S
+from services.chassis.errors import RevisionConflictError, StoreUnavailableError
+from services.chassis.kv import Bucket
+from services.chassis.nats import converted
+from services.domain import subjects
+from services.registry.adapters.index import SqliteIndex
+from services.registry.ports import Clock
+
+PERIOD_S = 1.0
+_PAGE = 500
+_log = logging.getLogger(__name__)
+
+
+class Reaper:
+    """Looks once a second until cancelled. `connected_s` tells for how long NATS has been connected, in seconds."""
+
+    def __init__(
+        self,
+        js: JetStreamContext,
+        sessions: Bucket,
+        bridges: Bucket,
+        index: SqliteIndex,
+        clock: Clock,
+        connected_s: Callable[[], float],
+    ) -> None:
+        self._js, self._sessions, self._bridges, self._index = js, sessions, bridges, index
+        self._clock, self._connected_s = clock, connected_s
+
+    async def run(self) -> None:
+        """While NATS is away no bridge can renew, so nobody is declared dead until it has been back for a lease."""
+        while True:
+            await asyncio.sleep(PERIOD_S)
+            if self._connected_s() < 2 * BRIDGE_LEASE_S:
+                continue
+            try:
+                await self.sweep()
+            except StoreUnavailableError as e:
+                _log.info("sweep postponed", extra={"why": e.message})
+
+    async def sweep(self) -> int:
+        """Ends the sessions of every bridge without a lease; returns how many."""
+        ended = 0
+        for bridge_id in await self._index.online_bridges():
+            if await self._bridges.get(bridge_id) is not None:
+                continue
+            for device_id in await self._index.sessions_of(bridge_id, _PAGE):
+                ended += await self._end(device_id, bridge_id)
+        return ended
+
+    async def _end(self, device_id: str, bridge_id: str) -> int:
+        entry = await self._sessions.get(device_id)
+        stored = bridge_pb2.StoredSession.FromString(entry.value) if entry else bridge_pb2.StoredSession()
+        session, now = stored.session, self._clock.now()
+        if entry is None or not session.online or session.bridge_id != bridge_id:
+            return 0
+        session.online = False
+        session.disconnect_time.FromDatetime(now)
+        try:
+            await self._sessions.update(device_id, stored.SerializeToString(), entry.revision)
+        except RevisionConflictError:
+            return 0  # the device came back, or another replica was first
+        await self._publish_offline(session, now)
+        _log.info("session ended with its bridge", extra={"device": device_id, "bridge": bridge_id})
+        return 1
+
+    async def _publish_offline(self, session: bridge_pb2.Session, now: datetime) -> None:
+        event = bridge_pb2.DeviceEvent(
+            device_id=session.device_id,
+            kind=bridge_pb2.EVENT_KIND_OFFLINE,
+            time=codec.timestamp(now),
+            reason="its bridge died",
+            session_id=session.session_id,
+        )
+        subject = subjects.device(session.device_id, subjects.Kind.OFFLINE)
+        headers = cloudevents.headers(
+            event_id=f"{session.session_id}/offline", source="registry", subject=session.device_id, body=event, time=now
+        )
+        with converted("the event stream"):
+            await self._js.publish(subject, event.SerializeToString(), headers=headers)

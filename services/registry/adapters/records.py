@@ -1,0 +1,95 @@
+"""Between the registry's model and the records in the buckets. Each record carries a schema version."""
+
+from __future__ import annotations
+
+import hashlib
+
+from yggdrasil.common.v1 import contract_pb2
+from yggdrasil.jotunheim.v1 import bridge_pb2
+from yggdrasil.registry.v1 import registry_pb2 as pb
+
+from services.chassis import codec
+from services.domain.contract import Contract
+from services.registry.model import Build, ContractRecord, DeviceRecord, DeviceState, Presence
+
+SCHEMA = 1
+
+
+def device_to_bytes(record: DeviceRecord) -> bytes:
+    """A StoredDevice."""
+    return pb.StoredDevice(
+        schema=SCHEMA,
+        id=record.id,
+        state=pb.DeviceState.Value(f"DEVICE_STATE_{record.state.name}"),
+        labels=record.labels,
+        create_time=codec.timestamp(record.create_time),
+    ).SerializeToString(deterministic=True)
+
+
+def device_from_bytes(data: bytes, revision: int) -> DeviceRecord:
+    """The record of a StoredDevice."""
+    stored = pb.StoredDevice.FromString(data)
+    state = DeviceState[pb.DeviceState.Name(stored.state).removeprefix("DEVICE_STATE_")]
+    return DeviceRecord(stored.id, state, codec.moment(stored.create_time), dict(stored.labels), revision)
+
+
+def body_to_bytes(contract: Contract) -> bytes:
+    """A StoredContractBody: what many devices share."""
+    return pb.StoredContractBody(
+        schema=SCHEMA,
+        capabilities=[codec.capability_to_proto(c) for c in contract.capabilities],
+        refused=[codec.refusal_to_proto(r) for r in contract.refused],
+    ).SerializeToString(deterministic=True)
+
+
+def body_digest(body: bytes) -> str:
+    """The key of a body: SHA-256, lower-case hex."""
+    return hashlib.sha256(body).hexdigest()
+
+
+def contract_to_bytes(record: ContractRecord) -> bytes:
+    """A StoredContract: what is the device's own."""
+    contract, build = record.contract, record.build
+    return pb.StoredContract(
+        schema=SCHEMA,
+        device_id=contract.device_id,
+        revision=contract.revision,
+        digest=contract.digest,
+        document_digest=contract.document_digest,
+        link=codec.terms_to_proto(contract.link),
+        negotiate_time=codec.timestamp(contract.negotiate_time),
+        policy=contract.policy,
+        model=build.model,
+        device_class=build.device_class,
+        firmware_version=build.firmware_version,
+        slot=build.slot,
+    ).SerializeToString(deterministic=True)
+
+
+def contract_from_bytes(data: bytes, body: bytes, key_revision: int) -> ContractRecord:
+    """The record of a StoredContract and its StoredContractBody."""
+    stored, shared = pb.StoredContract.FromString(data), pb.StoredContractBody.FromString(body)
+    message = contract_pb2.Contract(
+        device_id=stored.device_id,
+        revision=stored.revision,
+        digest=stored.digest,
+        document_digest=stored.document_digest,
+        capabilities=shared.capabilities,
+        refused=shared.refused,
+        link=stored.link,
+        negotiate_time=stored.negotiate_time,
+        policy=stored.policy,
+    )
+    return ContractRecord(codec.contract_from_proto(message), build_of(stored), key_revision)
+
+
+def build_of(stored: pb.StoredContract) -> Build:
+    """What the device said of itself."""
+    return Build(stored.model, stored.device_class, stored.firmware_version, stored.slot)
+
+
+def presence_of(data: bytes) -> Presence:
+    """The presence that a StoredSession stands for."""
+    session = bridge_pb2.StoredSession.FromString(data).session
+    since = session.connect_time if session.online else session.disconnect_time
+    return Presence(session.online, codec.moment(since), session.session_id, session.bridge_id, session.negotiation_ms)

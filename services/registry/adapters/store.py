@@ -1,0 +1,99 @@
+"""Devices and contracts in JetStream key-value buckets: the truth, with compare-and-set on each key."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from nats.js import JetStreamContext
+from yggdrasil.registry.v1.registry_pb2 import StoredContract
+
+from services.chassis import buckets
+from services.chassis.errors import RevisionConflictError
+from services.chassis.kv import Bucket
+from services.domain.contract import Contract
+from services.registry.adapters import records
+from services.registry.model import ContractRecord, DeviceRecord
+
+
+class KvDeviceStore:
+    """The port DeviceStore."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+
+    @classmethod
+    async def open(cls, js: JetStreamContext) -> KvDeviceStore:
+        """Makes the bucket where it is not there yet."""
+        return cls(await Bucket.create(js, buckets.DEVICES))
+
+    async def get(self, device_id: str) -> DeviceRecord | None:
+        """The record, or None."""
+        entry = await self._bucket.get(device_id)
+        return None if entry is None else records.device_from_bytes(entry.value, entry.revision)
+
+    async def create(self, record: DeviceRecord) -> DeviceRecord:
+        """Raises RevisionConflictError where there is one."""
+        revision = await self._bucket.create_key(record.id, records.device_to_bytes(record))
+        return replace(record, revision=revision)
+
+    async def update(self, record: DeviceRecord) -> DeviceRecord:
+        """Raises RevisionConflictError where `record.revision` is not the current one."""
+        revision = await self._bucket.update(record.id, records.device_to_bytes(record), record.revision)
+        return replace(record, revision=revision)
+
+
+class KvContractStore:
+    """The port ContractStore. Bodies and documents are content-addressed, so writing one twice is harmless."""
+
+    def __init__(self, contracts: Bucket, bodies: Bucket, documents: Bucket) -> None:
+        self._contracts, self._bodies, self._documents = contracts, bodies, documents
+
+    @classmethod
+    async def open(cls, js: JetStreamContext) -> KvContractStore:
+        """Makes the buckets where they are not there yet."""
+        return cls(
+            await Bucket.create(js, buckets.CONTRACTS),
+            await Bucket.create(js, buckets.CONTRACT_BODIES),
+            await Bucket.create(js, buckets.DOCUMENTS),
+        )
+
+    async def get(self, device_id: str) -> ContractRecord | None:
+        """The current contract, or None."""
+        entry = await self._contracts.get(device_id)
+        if entry is None:
+            return None
+        digest = StoredContract.FromString(entry.value).digest
+        body = await self._bodies.get(digest)
+        if body is None:
+            raise RuntimeError(f"contract body {digest} is missing; it is written before any contract names it")
+        return records.contract_from_bytes(entry.value, body.value, entry.revision)
+
+    async def put(self, record: ContractRecord) -> ContractRecord:
+        """The body first, so that no contract ever names one that is not there."""
+        await self._put_once(self._bodies, record.contract.digest, records.body_to_bytes(record.contract))
+        key, value = record.contract.device_id, records.contract_to_bytes(record)
+        if record.key_revision:
+            revision = await self._contracts.update(key, value, record.key_revision)
+        else:
+            revision = await self._contracts.create_key(key, value)
+        return replace(record, key_revision=revision)
+
+    def digest(self, contract: Contract) -> str:
+        """SHA-256 of the body, lower-case hex."""
+        return records.body_digest(records.body_to_bytes(contract))
+
+    async def document(self, digest: str) -> bytes | None:
+        """The document of that digest, or None."""
+        entry = await self._documents.get(digest)
+        return None if entry is None else entry.value
+
+    async def put_document(self, digest: str, document: bytes) -> None:
+        """Stores a document under its digest."""
+        await self._put_once(self._documents, digest, document)
+
+    async def _put_once(self, bucket: Bucket, key: str, value: bytes) -> None:
+        if await bucket.get(key) is None:
+            try:
+                await bucket.create_key(key, value)
+            except RevisionConflictError:
+                return  # somebody else stored the same bytes

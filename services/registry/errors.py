@@ -1,0 +1,86 @@
+"""What can go wrong in the registry."""
+
+from __future__ import annotations
+
+from services.domain.errors import Code, YggError
+
+
+class DeviceNotFoundError(YggError):
+    """There is no such device."""
+
+    code, reason = Code.NOT_FOUND, "DEVICE_NOT_FOUND"
+
+    def __init__(self, device_id: str) -> None:
+        super().__init__(
+            f"there is no device {device_id}", hint="ygg device ls shows the ones there are.", device=device_id
+        )
+
+
+class DeviceExistsError(YggError):
+    """The device is known already."""
+
+    code, reason = Code.ALREADY_EXISTS, "DEVICE_EXISTS"
+
+    def __init__(self, device_id: str) -> None:
+        super().__init__(f"{device_id} is registered already", device=device_id)
+
+
+class NoContractError(YggError):
+    """The device has never connected, so nothing was agreed with it."""
+
+    code, reason = Code.NOT_FOUND, "NO_CONTRACT"
+
+    def __init__(self, device_id: str) -> None:
+        super().__init__(
+            f"{device_id} has no contract yet", hint="It gets one when it first connects.", device=device_id
+        )
+
+
+class DeviceNotActiveError(YggError):
+    """The device may not connect in its state."""
+
+    code, reason = Code.FAILED_PRECONDITION, "DEVICE_NOT_ACTIVE"
+
+    def __init__(self, device_id: str, state: str) -> None:
+        super().__init__(f"{device_id} is {state}, only active devices may connect", device=device_id, state=state)
+
+
+class StaleRevisionError(YggError):
+    """The write was based on an older revision."""
+
+    code, reason = Code.ABORTED, "STALE_REVISION"
+
+    def __init__(self, device_id: str, given: int, current: int) -> None:
+        super().__init__(
+            f"{device_id} is at revision {current}, the change was based on {given}",
+            hint="Read it again and repeat the change.",
+            device=device_id,
+            current=current,
+        )
+
+
+class TransitionError(YggError):
+    """The device's life does not go that way."""
+
+    code, reason = Code.FAILED_PRECONDITION, "STATE_TRANSITION"
+
+    def __init__(self, device_id: str, old: str, new: str) -> None:
+        super().__init__(f"{device_id} is {old} and cannot become {new}", device=device_id)
+
+
+class DocumentUnknownError(YggError):
+    """No capability document of that digest is stored."""
+
+    code, reason = Code.NOT_FOUND, "DOCUMENT_UNKNOWN"
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(f"no capability document {digest} is stored", hint="Send its bytes.", digest=digest)
+
+
+class PageTokenError(YggError):
+    """The page token is not one that the registry gave."""
+
+    code, reason = Code.INVALID_ARGUMENT, "PAGE_TOKEN"
+
+    def __init__(self) -> None:
+        super().__init__("page_token is not one that a page before returned", hint="Leave it empty for the first page.")

@@ -1,0 +1,117 @@
+"""The registry's pure rules: a device's life, its record and its view, and when a contract is a new revision."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from services.domain import ids
+from services.domain.contract import Contract
+from services.registry.errors import TransitionError
+
+
+class DeviceState(enum.Enum):
+    """Where a device is in its life.
+
+    pending ──► active ◄──► suspended
+       │          │             │
+       └──────────┴──► retired ◄┘
+    """
+
+    PENDING = "pending"
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    RETIRED = "retired"
+
+
+_NEXT = {
+    DeviceState.PENDING: {DeviceState.ACTIVE, DeviceState.RETIRED},
+    DeviceState.ACTIVE: {DeviceState.SUSPENDED, DeviceState.RETIRED},
+    DeviceState.SUSPENDED: {DeviceState.ACTIVE, DeviceState.RETIRED},
+    DeviceState.RETIRED: set[DeviceState](),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRecord:
+    """The truth about a device; `revision` is that of its key, 0 until it is stored."""
+
+    id: str
+    state: DeviceState
+    create_time: datetime
+    labels: Mapping[str, str] = field(default_factory=dict)
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What a device said of itself in its Hello."""
+
+    model: str = ""
+    device_class: str = ""
+    firmware_version: str = ""
+    slot: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ContractRecord:
+    """A contract as stored, with what the device said of itself, and the revision of its key."""
+
+    contract: Contract
+    build: Build
+    key_revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Whether a device is connected, since when, and by which session."""
+
+    online: bool = False
+    since: datetime | None = None
+    session_id: str = ""
+    bridge_id: str = ""
+    negotiation_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CapabilityRef:
+    """Which capability, in one line."""
+
+    id: str
+    type: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceView:
+    """A device as callers see it: record, build, presence, and its contract in short."""
+
+    record: DeviceRecord
+    build: Build = Build()
+    presence: Presence = Presence()
+    contract_revision: int = 0
+    capabilities: tuple[CapabilityRef, ...] = ()
+
+
+def changed(record: DeviceRecord, state: DeviceState | None, labels: Mapping[str, str]) -> DeviceRecord:
+    """The record after a change; an empty label value removes the label.
+
+    Raises TransitionError, or InvalidIdError where a label is none.
+    """
+    if state is not None and state is not record.state and state not in _NEXT[record.state]:
+        raise TransitionError(record.id, record.state.value, state.value)
+    merged = {**record.labels, **labels}
+    kept = ids.labels({key: value for key, value in merged.items() if value or key not in labels})
+    return replace(record, state=state or record.state, labels=kept)
+
+
+def agreed(old: ContractRecord | None, new: Contract, build: Build, now: datetime) -> ContractRecord:
+    """The record to store: the old one where nothing differs, else the next revision (build alone makes none)."""
+    if old is None:
+        return ContractRecord(replace(new, revision=1, negotiate_time=now), build)
+    same = replace(new, revision=old.contract.revision, negotiate_time=old.contract.negotiate_time)
+    if same == old.contract:
+        return replace(old, build=build)
+    return ContractRecord(replace(new, revision=old.contract.revision + 1, negotiate_time=now), build, old.key_revision)

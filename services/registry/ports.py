@@ -1,0 +1,78 @@
+"""What the registry needs from outside. Every method raises StoreUnavailableError where the store does not answer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from services.domain.contract import Contract
+from services.domain.requirements import Requirement, Selector
+from services.registry.model import ContractRecord, DeviceRecord, DeviceView
+
+
+class Clock(Protocol):
+    """Time, injected."""
+
+    def now(self) -> datetime:
+        """UTC."""
+
+
+class DeviceStore(Protocol):
+    """The truth about devices."""
+
+    async def get(self, device_id: str) -> DeviceRecord | None:
+        """The record, or None."""
+
+    async def create(self, record: DeviceRecord) -> DeviceRecord:
+        """Stores a new record; raises RevisionConflictError where there is one."""
+
+    async def update(self, record: DeviceRecord) -> DeviceRecord:
+        """Stores a change of `record.revision`; raises RevisionConflictError where that is not the current one."""
+
+
+class ContractStore(Protocol):
+    """The truth about contracts, and the documents that devices sent."""
+
+    async def get(self, device_id: str) -> ContractRecord | None:
+        """The current contract, or None."""
+
+    async def put(self, record: ContractRecord) -> ContractRecord:
+        """Stores the record on top of `record.key_revision` (0: new); raises RevisionConflictError."""
+
+    def digest(self, contract: Contract) -> str:
+        """SHA-256 of what the contract holds, lower-case hex."""
+
+    async def document(self, digest: str) -> bytes | None:
+        """The document of that digest, or None."""
+
+    async def put_document(self, digest: str, document: bytes) -> None:
+        """Stores a document under its digest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which devices: after an id, at most so many, all conditions met; `online` None means either."""
+
+    after: str = ""
+    limit: int = 100
+    selector: Selector = field(default_factory=Selector)
+    has: tuple[Requirement, ...] = ()
+    online: bool | None = None
+
+
+class Index(Protocol):
+    """The read side, kept from the store's streams."""
+
+    async def get(self, device_id: str) -> DeviceView | None:
+        """The device, or None."""
+
+    async def find(self, query: Query) -> Sequence[DeviceView]:
+        """Devices ordered by id."""
+
+    async def reached(self, bucket: str, revision: int) -> None:
+        """Returns once the index has applied a revision of a bucket, so that a writer reads its own write."""
+
+    def changes(self) -> AsyncIterator[Sequence[str]]:
+        """Ids of devices that changed, from now on; a slow reader gets each id once, however often it changed."""
