@@ -107,7 +107,8 @@ def leaf_of(path: Path) -> cx509.Certificate:
     try:
         return cx509.load_pem_x509_certificate(cert.read_bytes())
     except (OSError, ValueError) as e:
-        raise CliError(f"{cert} cannot be read as a certificate: {e}") from e
+        why = e.strerror if isinstance(e, OSError) else "it is no certificate"
+        raise CliError(f"{cert} cannot be read: {why}") from e
 
 
 def _has_names(leaf: cx509.Certificate, names: Names) -> bool:

@@ -133,7 +133,8 @@ class Store:
         try:
             return cx509.load_pem_x509_certificate(path.read_bytes())
         except (OSError, ValueError) as e:
-            raise CliError(f"{path} cannot be read as a certificate: {e}") from e
+            why = e.strerror if isinstance(e, OSError) else "it is no certificate"
+            raise CliError(f"{path} cannot be read: {why}") from e
 
 
 def _write_all(path: Path, now: dt.datetime) -> None:

@@ -1,0 +1,5 @@
+"""`python -m ygg`: the same as the command `ygg`."""
+
+from ygg.cli import main
+
+main()

@@ -1,0 +1,62 @@
+"""`ygg creds` and `ygg grpcurl`: the credentials of a context, for other tools."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import typer
+
+from ygg.cli.state import state
+from ygg.contexts import SERVICES
+from ygg.exits import CliError, Exit
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the root."""
+    app.command("creds")(creds)
+    app.command("grpcurl")(grpcurl)
+
+
+def creds(ctx: typer.Context) -> None:
+    """Show where the files are that other gRPC clients need.
+
+    Example:  `ygg --json creds` gives ca, cert, key and the endpoints.
+    """
+    st = state(ctx)
+    name, context = st.context()
+    files = _files(Path(context.identity), name)
+    endpoints = {service: context.endpoint(service) for service in SERVICES}
+    if st.out.as_json:
+        st.out.json({"context": name, **files, "endpoints": endpoints})
+        return
+    st.out.table(("CREDENTIALS", name), [*files.items(), *endpoints.items()])
+
+
+def grpcurl(ctx: typer.Context) -> None:
+    """Print the flags that grpcurl needs.
+
+    Example:  `grpcurl $(ygg grpcurl) localhost:50051 list`
+    """
+    st = state(ctx)
+    name, context = st.context()
+    files = _files(Path(context.identity), name)
+    flags = ["-cacert", files["ca"], "-cert", files["cert"], "-key", files["key"]]
+    if st.out.as_json:
+        st.out.json(flags)
+        return
+    print(shlex.join(flags))
+
+
+def _files(identity: Path, name: str) -> dict[str, str]:
+    files = {"ca": identity / "services.pem", "cert": identity / "cert.pem", "key": identity / "key.pem"}
+    missing = [str(path) for path in files.values() if not path.exists()]
+    if missing:
+        raise CliError(
+            f"context {name} has no {missing[0]}",
+            hint="The mesh of this machine makes it when it first starts:  ygg up"
+            if name == "local"
+            else f"Name its identity:  ygg context set {name} --identity DIR",
+            code=Exit.DENIED,
+        )
+    return {key: str(path) for key, path in files.items()}

@@ -1,0 +1,166 @@
+"""`ygg pki`: the mesh's certificate authorities and what they issue. Local files only."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ygg.cli.state import State, state
+from ygg.exits import UsageError
+from ygg.mesh import bootstrap
+from ygg.mesh.natsconf import NatsPlan
+from ygg.output import ago
+from ygg.pki import identities
+from ygg.pki.identities import Owner
+from ygg.pki.names import Kind, identity
+from ygg.pki.store import Store, utc_now
+from ygg.pki.x509 import LEAF_DAYS, IpAddress, Names
+
+app = typer.Typer(
+    help="Certificates: make the authorities, issue to devices, services and people.", no_args_is_help=True
+)
+
+Dir = Annotated[Path | None, typer.Option("--dir", help="The PKI directory; $YGG_HOME/mesh/pki where not given.")]
+_DNS = re.compile(r"(?=.{1,253}\Z)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)(\.[A-Za-z0-9_-]{1,63})*\Z")
+
+
+@app.command()
+def init(
+    ctx: typer.Context,
+    directory: Dir = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a PKI that is there: its certificates end.")] = False,
+) -> None:
+    """Make the root and the device, service and user CAs.
+
+    Example:  `ygg pki init --dir ./pki`, then take ./pki/root.key offline: issuing does not need it.
+    """
+    st = state(ctx)
+    store = Store.create(directory or st.home.pki, force=force)
+    if st.out.as_json:
+        st.out.json({"dir": str(store.path), "root_not_after": store.root().not_valid_after_utc.isoformat()})
+        return
+    st.out.line(f"made root, device CA, service CA and user CA in {store.path}")
+    st.out.line(f"next: take {store.root_key_path()} offline; ygg pki issue device porch-1")
+
+
+@app.command()
+def issue(
+    ctx: typer.Context,
+    kind: Annotated[Kind, typer.Argument(help="What it is for.")],
+    name: Annotated[str, typer.Argument(help="Its id, such as porch-1.")],
+    *,
+    out: Annotated[Path | None, typer.Option("--out", help="Identity directory to write.")] = None,
+    days: Annotated[int, typer.Option("--days", min=1, max=1825, help="How long it is valid.")] = LEAF_DAYS,
+    dns: Annotated[list[str] | None, typer.Option("--dns", help="Further host name (services); repeatable.")] = None,
+    ip: Annotated[list[str] | None, typer.Option("--ip", help="Further IP address (services); repeatable.")] = None,
+    directory: Dir = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an identity that is there.")] = False,
+) -> None:
+    """Issue a key and a certificate, as an identity directory.
+
+    Examples:  `ygg pki issue device porch-1`   `ygg pki issue service loki --dns loki.lan --ip 10.0.0.7`
+    `ygg pki issue user anna --out ~/anna`
+    """
+    st = state(ctx)
+    who = identity(kind, name)
+    store = Store(directory or st.home.pki)
+    path = (out or st.home.identity(kind, name)).absolute()
+    names = Names([_dns(n) for n in dns or ()], [_ip(a) for a in ip or ()])
+    pair = identities.issue(store, who, path, names, days, force=force)
+    end = pair.cert.not_valid_after_utc
+    if st.out.as_json:
+        st.out.json({"identity": who.uri, "dir": str(path), "not_after": end.isoformat()})
+        return
+    st.out.line(f"{who.uri} in {path}, valid to {end:%Y-%m-%d}")
+
+
+@app.command()
+def show(ctx: typer.Context, directory: Dir = None) -> None:
+    """Show the authorities, where the root's key is, and what was issued."""
+    st = state(ctx)
+    store = Store(directory or st.home.pki)
+    root_here = store.root_key_path().exists()
+    if st.out.as_json:
+        _show_json(st, store, root_here)
+        return
+    now = utc_now()
+    rows = [("root", "-", f"{store.root().not_valid_after_utc:%Y-%m-%d}", "the root")]
+    rows += [(f"{kind} CA", "-", f"{store.ca(kind).not_valid_after_utc:%Y-%m-%d}", "signed by root") for kind in Kind]
+    for entry in store.issued():
+        left = (entry.not_after - now).total_seconds()
+        note = f"{ago(left)} left" if left > 0 else "expired"
+        rows.append((entry.uri, entry.serial[:16], f"{entry.not_after:%Y-%m-%d}", note))
+    st.out.table(("CERTIFICATE", "SERIAL", "VALID TO", "NOTE"), rows)
+    where = "is here; issuing does not need it, so take it offline" if root_here else "is not here, as it should be"
+    st.out.line(f"the root's key {where}")
+
+
+@app.command("bootstrap", hidden=True)
+def bootstrap_command(
+    ctx: typer.Context,
+    out: Annotated[Path, typer.Argument(help="Where to make it.")],
+    *,
+    target: Annotated[str, typer.Option("--for", help="What runs there; only `compose` is known.")] = "compose",
+    device: Annotated[list[str] | None, typer.Option("--device", help="Device to issue for; repeatable.")] = None,
+    nats_identity: Annotated[Path, typer.Option(help="Identity of nats as nats-server will see it.")] = Path(
+        "/identity"
+    ),
+    nats_store: Annotated[Path, typer.Option(help="JetStream's folder as nats-server will see it.")] = Path("/data"),
+    owner: Annotated[str, typer.Option(help="UID:GID to own the identity files; needs root.")] = "",
+) -> None:
+    """Make PKI, all identities and nats.conf for a mesh in containers. Idempotent."""
+    if target != "compose":
+        raise UsageError(f"--for {target} is not known", hint="It takes compose; `ygg up` needs no bootstrap.")
+    what = bootstrap.Bootstrap(
+        devices=tuple(device or bootstrap.DEMO_DEVICES),
+        users=(bootstrap.USER, bootstrap.SECOND_USER),
+        owner=_owner(owner),
+    )
+    plan = NatsPlan("0.0.0.0:4222", "127.0.0.1:8222", nats_identity, nats_store)
+    issued = bootstrap.run(out.absolute(), what, plan)
+    st = state(ctx)
+    if st.out.as_json:
+        st.out.json({"out": str(out.absolute()), "issued": [who.uri for who in issued]})
+        return
+    st.out.line(f"issued {len(issued)}: {', '.join(who.uri for who in issued)}" if issued else "all there already")
+
+
+def _show_json(st: State, store: Store, root_here: bool) -> None:
+    authorities = {str(kind): store.ca(kind).not_valid_after_utc.isoformat() for kind in Kind}
+    issued = [
+        {
+            "serial": e.serial,
+            "identity": e.uri,
+            "not_before": e.not_before.isoformat(),
+            "not_after": e.not_after.isoformat(),
+        }
+        for e in store.issued()
+    ]
+    root_end = store.root().not_valid_after_utc.isoformat()
+    st.out.json({"root_not_after": root_end, "root_key_here": root_here, "cas": authorities, "issued": issued})
+
+
+def _dns(name: str) -> str:
+    if not _DNS.match(name):
+        raise UsageError(f"{name!r} is no host name")
+    return name
+
+
+def _ip(text: str) -> IpAddress:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError as e:
+        raise UsageError(f"{text!r} is no IP address") from e
+
+
+def _owner(text: str) -> Owner | None:
+    if not text:
+        return None
+    uid, _, gid = text.partition(":")
+    if not (uid.isdigit() and (gid.isdigit() or not gid)):
+        raise UsageError(f"--owner is {text!r}", hint="It takes UID:GID in numbers, such as 10001:10001.")
+    return Owner(int(uid), int(gid or uid))

@@ -1,0 +1,140 @@
+"""A client of one mesh: channels with mutual TLS, a deadline on every call, errors that name who answered.
+
+Owns the gRPC side of the command. Does not print.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import grpc
+
+from services.chassis import status
+from services.chassis.channel import OPTIONS, credentials
+from services.chassis.errors import RemoteError
+from services.chassis.identity import IdentityFiles
+from services.domain.errors import Code
+from ygg.contexts import Context
+from ygg.exits import CliError, Exit
+
+CALL_S = 10.0
+"""Deadline of a call that states none, in seconds."""
+
+_NOTHING_SENT = "nothing was sent to the device"
+_UNKNOWN = "it is not known whether the device acted"
+_FATES = {
+    Code.FAILED_PRECONDITION: _NOTHING_SENT,
+    Code.NOT_FOUND: _NOTHING_SENT,
+    Code.UNAVAILABLE: _NOTHING_SENT,
+    Code.RESOURCE_EXHAUSTED: _NOTHING_SENT,
+    Code.ABORTED: _UNKNOWN,
+    Code.DEADLINE_EXCEEDED: _UNKNOWN,
+}
+"""What became of a device call, as bridge.proto promises it for each status."""
+
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
+
+
+class Mesh:
+    """The services of one context. Channels open when first used; `close` ends them all."""
+
+    def __init__(self, name: str, context: Context) -> None:
+        self.name = name
+        self.context = context
+        self._files = IdentityFiles(Path(context.identity))
+        self._channels: dict[str, grpc.Channel] = {}
+
+    def __enter__(self) -> Mesh:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every channel."""
+        while self._channels:
+            self._channels.popitem()[1].close()
+
+    def channel(self, service: str) -> grpc.Channel:
+        """The channel to a service: registry, jotunheim_bridge, loki or ota."""
+        if service not in self._channels:
+            if not (Path(self.context.identity) / "cert.pem").exists():
+                raise CliError(
+                    f"there is no identity in {self.context.identity} (context {self.name})",
+                    hint=_no_identity(self.name),
+                    code=Exit.DENIED,
+                )
+            endpoint = self.context.endpoint(service)
+            self._channels[service] = grpc.secure_channel(endpoint, credentials(self._files), options=OPTIONS)
+        return self._channels[service]
+
+    def call(
+        self,
+        service: str,
+        method: Callable[..., _Response],
+        request: _Request,
+        *,
+        timeout_s: float = CALL_S,
+        device: bool = False,
+    ) -> _Response:
+        """Call a unary method. `device` says that it reaches a device, so that an error can tell what became of it.
+
+        Raises YggError: what the service answered, or that it cannot be reached.
+        """
+        try:
+            return method(request, timeout=timeout_s)
+        except grpc.RpcError as e:
+            raise self.error(service, e, device=device) from e
+
+    def stream(self, service: str, responses: Iterator[_Response]) -> Iterator[_Response]:
+        """The responses of a streaming call, its errors converted as by `call`; cancelled when left early."""
+        try:
+            yield from responses
+        except grpc.RpcError as e:
+            raise self.error(service, e) from e
+        finally:
+            cancel = getattr(responses, "cancel", None)
+            if cancel:
+                cancel()
+
+    def error(self, service: str, error: grpc.RpcError, *, device: bool = False) -> Exception:
+        """The error to show for a failed call."""
+        if _is_ours(error):
+            found = status.from_rpc(error, service)
+            if device and found.code in _FATES:
+                found.data["fate"] = _FATES[found.code]
+            return found
+        return self._unreached(service, error, device=device)
+
+    def _unreached(self, service: str, error: grpc.RpcError, *, device: bool) -> Exception:
+        """The service itself did not answer: gRPC or the network did."""
+        code: Any = error.code()
+        details = str(error.details() or "")
+        where = f"{service} at {self.context.endpoint(service)}"
+        data = {"fate": _UNKNOWN} if device else {}
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return RemoteError(Code.DEADLINE_EXCEEDED, "DEADLINE", f"{where} did not answer in time", **data)
+        if code is not grpc.StatusCode.UNAVAILABLE:
+            return RemoteError(Code[code.name] if code.name in Code.__members__ else Code.INTERNAL, "RPC", details)
+        if "CERTIFICATE_VERIFY_FAILED" in details:
+            hint = "Its certificate is of another PKI, or expired. The identity of this context:  ygg context show"
+            return RemoteError(Code.UNAUTHENTICATED, "NOT_TRUSTED", f"{where} is not to be trusted", hint=hint)
+        hint = "Start the mesh:  ygg up      What runs:  ygg status      Other meshes:  ygg context ls"
+        if "Socket closed" in details or "handshake" in details.lower():
+            hint = f"It may refuse this identity ({self.context.identity}). Check it:  ygg context show"
+        return RemoteError(Code.UNAVAILABLE, "SERVICE_UNREACHABLE", f"{where} cannot be reached", hint=hint)
+
+
+def _is_ours(error: grpc.RpcError) -> bool:
+    info = status.error_info(error)
+    return info is not None and info.domain == status.DOMAIN
+
+
+def _no_identity(name: str) -> str:
+    if name == "local":
+        return "The mesh of this machine makes it when it first starts:  ygg up"
+    return f"Make one:  ygg pki issue user NAME --out DIR   and tell:  ygg context set {name} --identity DIR"

@@ -1,0 +1,117 @@
+"""Contexts: which meshes there are, where their services listen, and as whom to speak to each.
+
+Owns contexts.json. Does not connect.
+
+    {"schema": 1, "current": "local",
+     "contexts": {"local": {"identity": "/…/user/operator", "registry": "127.0.0.1:50051", …}}}
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from ygg.exits import CliError, Exit, UsageError
+from ygg.files import SECRET, private_dir, write_atomic
+from ygg.home import Home
+
+LOCAL = "local"
+SERVICES = ("registry", "jotunheim_bridge", "loki", "ota")
+_SCHEMA = 1
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
+_ENDPOINT = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):(\d{1,5})\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One mesh. Endpoints are HOST:PORT; `nats_monitor` is an http URL and may be empty: not reachable from here."""
+
+    identity: str
+    registry: str = "127.0.0.1:50051"
+    jotunheim_bridge: str = "127.0.0.1:50052"
+    loki: str = "127.0.0.1:50053"
+    ota: str = "127.0.0.1:50054"
+    link: str = "127.0.0.1:7443"
+    nats_monitor: str = ""
+
+    def endpoint(self, service: str) -> str:
+        """Where a service of SERVICES listens."""
+        return str(getattr(self, service))
+
+
+class Contexts:
+    """contexts.json of one home. Absent means: the context `local` at the default ports."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._path = home.contexts
+        self.current, self.all = self._load()
+
+    def get(self, name: str = "") -> tuple[str, Context]:
+        """The context of that name, the current one for an empty name. Raises CliError where there is none."""
+        name = name or self.current
+        if name not in self.all:
+            raise CliError(
+                f"there is no context {name!r}",
+                hint=f"There are: {', '.join(sorted(self.all))}. Add one:  ygg context set {name} --identity DIR",
+                code=Exit.NOT_FOUND,
+            )
+        return name, self.all[name]
+
+    def put(self, name: str, context: Context) -> None:
+        """Add or replace a context. Raises UsageError for a bad name or endpoint."""
+        if not _NAME.match(name):
+            raise UsageError(f"{name!r} is no name for a context", hint="1 to 63 of a-z, 0-9 and -.")
+        for service in (*SERVICES, "link"):
+            check_endpoint(service, context.endpoint(service))
+        self.all[name] = context
+        self._save()
+
+    def use(self, name: str) -> None:
+        """Make a context the current one."""
+        self.current, _ = self.get(name)
+        self._save()
+
+    def _load(self) -> tuple[str, dict[str, Context]]:
+        local = Context(identity=str(self._home.identity("user", "operator")), nats_monitor="http://127.0.0.1:8222")
+        if not self._path.exists():
+            return LOCAL, {LOCAL: local}
+        try:
+            data = json.loads(self._path.read_text(encoding="utf-8"))
+            found = {name: _context(entry) for name, entry in data["contexts"].items()}
+            return str(data["current"]), {LOCAL: local, **found}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+            raise CliError(f"{self._path} cannot be read: {e}", hint="Mend it, or remove it to start anew.") from e
+
+    def _save(self) -> None:
+        private_dir(self._path.parent)
+        data = {
+            "schema": _SCHEMA,
+            "current": self.current,
+            "contexts": {name: asdict(context) for name, context in sorted(self.all.items())},
+        }
+        write_atomic(self._path, (json.dumps(data, indent=2) + "\n").encode(), SECRET)
+
+
+def check_endpoint(what: str, value: str) -> str:
+    """Return `value` if it is HOST:PORT, else raise UsageError."""
+    match = _ENDPOINT.match(value)
+    if not match or not 0 < int(match[2]) <= 65535:
+        raise UsageError(f"{what} is {value!r}", hint="An endpoint is HOST:PORT, such as 127.0.0.1:50051.")
+    return value
+
+
+def changed(context: Context, **changes: str | None) -> Context:
+    """The context with those fields replaced that are not None; a path becomes absolute."""
+    given = {key: value for key, value in changes.items() if value is not None}
+    if "identity" in given:
+        given["identity"] = str(Path(given["identity"]).expanduser().absolute())
+    return replace(context, **given)
+
+
+def _context(entry: dict[str, Any]) -> Context:
+    known = {field.name for field in fields(Context)}
+    return Context(**{key: str(value) for key, value in entry.items() if key in known})

@@ -1,0 +1,73 @@
+"""What commands print: tables for people, JSON for programs, and text from devices made harmless.
+
+Owns the streams: results go to standard output, remarks and errors to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from services.domain.ids import printable
+
+MAX_CELL = 200
+
+
+def safe(text: object, limit: int = MAX_CELL) -> str:
+    """Text that came from outside, printable and bounded."""
+    return printable(str(text), limit)
+
+
+class Output:
+    """Prints results either for people or, with `as_json`, for programs."""
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self.console = Console(highlight=False, soft_wrap=True)
+        self.remarks = Console(highlight=False, soft_wrap=True, stderr=True)
+
+    def json(self, data: Any) -> None:
+        """One JSON document on one line, or indented on a terminal."""
+        indent = 2 if sys.stdout.isatty() else None
+        sys.stdout.write(json.dumps(data, indent=indent, ensure_ascii=False) + "\n")
+
+    def record(self, data: Any) -> None:
+        """One line of a stream of JSON documents (NDJSON), sent at once."""
+        sys.stdout.write(json.dumps(data, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+    def line(self, text: str = "", style: str = "") -> None:
+        """A line for people; `text` is shown as it is, never read as markup."""
+        self.console.print(Text(text, style=style))
+
+    def remark(self, text: str, style: str = "") -> None:
+        """A line on standard error."""
+        self.remarks.print(Text(text, style=style))
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """A plain table; cells are shown as they are."""
+        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+        last = len(columns) - 1
+        for index, column in enumerate(columns):
+            table.add_column(column, no_wrap=index != last, overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in row))
+        # Piped to a program, a table is as wide as it needs to be: a folded cell would break `awk`.
+        width = None if self.console.is_terminal else 500
+        self.console.print(table, width=width, soft_wrap=False)
+
+
+def ago(seconds: float) -> str:
+    """A duration in the one unit that matters: `now`, `40 s`, `4 min`, `3 h`, `12 d`."""
+    if seconds < 2:
+        return "now"
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size or (unit == "min" and seconds >= 120):
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} s"
