@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 import typer.main
 
-from ygg.cli import context, creds, pki
+from ygg.cli import context, creds, mesh, pki
 from ygg.cli.state import State
 from ygg.home import Home
 from ygg.output import Output
@@ -42,6 +42,7 @@ def root(
     ctx.obj = State(Home.find(), Output(as_json=as_json), context_name)
 
 
+mesh.register(app)
 app.add_typer(pki.app, name="pki")
 app.add_typer(context.app, name="context")
 creds.register(app)

@@ -1,0 +1,151 @@
+"""`ygg up` and `ygg down`: the mesh of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ygg.cli.state import State, state
+from ygg.contexts import LOCAL, Context, Contexts
+from ygg.exits import CliError
+from ygg.files import private_dir
+from ygg.mesh import up
+from ygg.mesh.plan import Layout, Options
+from ygg.mesh.ports import Ports, check_free, free_ports
+from ygg.mesh.runstate import FAILED, READY, RunDir
+from ygg.output import Output
+
+NAMES = "registry · bridge · loki · ota · nats"
+STOP_S = 30.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the root."""
+    app.command("up")(up_command)
+    app.command("down")(down_command)
+
+
+class Printer:
+    """Tells a person what the mesh does."""
+
+    def __init__(self, out: Output) -> None:
+        self._out = out
+
+    def ready(self, seconds: float) -> None:
+        """Everything serves."""
+        if self._out.as_json:
+            self._out.record({"event": "ready", "seconds": round(seconds, 3)})
+            return
+        self._out.line(f"mesh ready in {seconds:.1f} s   {NAMES}")
+
+    def ended(self, name: str, status: int, wait_s: float) -> None:
+        """A child ended by itself."""
+        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        if self._out.as_json:
+            self._out.record({"event": "ended", "name": name, "status": status, "restart_in_s": wait_s})
+            return
+        self._out.remark(f"{name} {how}; starting it again in {wait_s:.1f} s")
+
+    def back(self, name: str, seconds: float) -> None:
+        """It serves again."""
+        if self._out.as_json:
+            self._out.record({"event": "back", "name": name, "seconds": round(seconds, 3)})
+            return
+        self._out.remark(f"{name} is back after {seconds:.1f} s")
+
+
+def up_command(
+    ctx: typer.Context,
+    *,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Run it in the background.")] = False,
+    free: Annotated[bool, typer.Option("--free-ports", help="Choose free ports, on the loopback interface.")] = False,
+    policy: Annotated[Path | None, typer.Option(help="JSON policy: which capabilities are refused.")] = None,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Start the mesh on this machine: NATS, registry, bridge, loki, ota. No containers.
+
+    Keys and certificates are made on first start and kept. Data lies in $YGG_HOME/mesh.
+
+    Examples:  `ygg up`   `ygg up -d`   `ygg up --free-ports`
+    """
+    st = state(ctx)
+    ports = free_ports() if free else Ports()
+    options = Options(ports, public_link=not free, policy=policy.absolute() if policy else None, log_level=log_level)
+    _check(options)
+    layout = Layout(st.home.mesh)
+    if detach:
+        _detached(st, layout, options, free=free)
+        return
+    _foreground(st, layout, options)
+
+
+def down_command(ctx: typer.Context) -> None:
+    """Stop the mesh of this machine, whether it runs in the background or in another terminal."""
+    st = state(ctx)
+    stopped = RunDir(Layout(st.home.mesh).run).stop(STOP_S)
+    if st.out.as_json:
+        st.out.json({"stopped": stopped})
+        return
+    st.out.line("the mesh has stopped" if stopped else "no mesh runs here")
+
+
+def _check(options: Options) -> None:
+    if options.policy and not options.policy.is_file():
+        raise CliError(f"there is no policy file {options.policy}")
+
+
+def _foreground(st: State, layout: Layout, options: Options) -> None:
+    def announce(context: Context) -> None:
+        Contexts(st.home).put(LOCAL, context)
+
+    async def serve() -> None:
+        stopping = asyncio.Event()
+        up.on_signals(stopping)
+        await up.run(up.Mesh(layout, options, announce), Printer(st.out), stopping)
+
+    asyncio.run(serve())
+
+
+def _detached(st: State, layout: Layout, options: Options, *, free: bool) -> None:
+    """Start the same command in a session of its own, and wait until it is ready or has failed."""
+    run_dir = RunDir(layout.run)
+    if run_dir.running():
+        raise CliError(f"a mesh runs here already (process {run_dir.pid()})", hint="Stop it:  ygg down")
+    check_free(options.ports, options.link_host)
+    arguments = ["up", "--log-level", options.log_level]
+    arguments += ["--free-ports"] if free else []
+    arguments += ["--policy", str(options.policy)] if options.policy else []
+    private_dir(layout.logs)
+    log = layout.logs / "up.log"
+    with log.open("ab") as stream:
+        log.chmod(0o600)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ygg", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+    _await_ready(st, run_dir, process, log)
+
+
+def _await_ready(st: State, run_dir: RunDir, process: subprocess.Popen[bytes], log: Path) -> None:
+    while True:
+        found = run_dir.read()
+        mine = found is not None and found.pid == process.pid
+        if found is not None and mine and found.phase == READY:
+            Printer(st.out).ready(found.ready_s)
+            if not st.out.as_json:
+                st.out.line(f"it runs in the background (process {process.pid}); stop it:  ygg down")
+            return
+        if process.poll() is not None:
+            if found is not None and mine and found.phase == FAILED:
+                raise CliError(found.error, hint=found.hint)
+            raise CliError("the mesh ended while starting", hint=f"Its log: {log}")
+        time.sleep(0.05)

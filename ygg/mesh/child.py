@@ -1,0 +1,99 @@
+"""One child process: how it is started so that it cannot outlive us, and how it is ended.
+
+    supervisor ── child (own process group, dies with the supervisor) ── whatever it starts
+
+PR_SET_PDEATHSIG (prctl(2)) makes the kernel kill the child when the supervisor ends, however it ends. A group of
+its own keeps a Ctrl-C in the terminal from reaching the child before the supervisor has said in which order to stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_MAX_LOG_BYTES = 8 * 1024 * 1024
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What to run. Its output goes to the file `log`; `env` is all of its environment."""
+
+    name: str
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    log: Path
+    cwd: Path
+    stop_s: float = 8.0
+    """How long it may take to end after SIGTERM before it is killed, in seconds."""
+    fatal_status: frozenset[int] = field(default_factory=lambda: frozenset({2}))
+    """Exit statuses that another start cannot mend: faults of the settings."""
+
+
+async def spawn(spec: Spec) -> asyncio.subprocess.Process:
+    """Start the child. Raises OSError where the program cannot be run."""
+    _rotate(spec.log)
+    descriptor = os.open(spec.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        return await asyncio.create_subprocess_exec(
+            *spec.argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            env=dict(spec.env),
+            cwd=spec.cwd,
+            process_group=0,
+            preexec_fn=_dies_with(os.getpid()),
+        )
+    finally:
+        os.close(descriptor)
+
+
+async def stop(process: asyncio.subprocess.Process, stop_s: float) -> None:
+    """End the child and all of its group: SIGTERM, then SIGKILL after `stop_s` seconds. Idempotent."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), stop_s)
+    kill_group(process)
+    await process.wait()
+
+
+def kill_group(process: asyncio.subprocess.Process) -> None:
+    """Kill the child, where it still runs, and whatever it left in its group."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def tail(spec: Spec, lines: int = 5) -> str:
+    """The end of the child's log, for messages."""
+    try:
+        with spec.log.open("rb") as stream:
+            stream.seek(max(0, spec.log.stat().st_size - 8192))
+            return "\n".join(stream.read().decode(errors="replace").splitlines()[-lines:])
+    except OSError:
+        return ""
+
+
+def _dies_with(parent: int) -> Callable[[], None]:
+    def in_child() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # the parent ended before prctl was called
+            os._exit(1)
+
+    return in_child
+
+
+def _rotate(log: Path) -> None:
+    """Keep one old log, so that a child that fails for days does not fill the disk."""
+    with contextlib.suppress(FileNotFoundError):
+        if log.stat().st_size > _MAX_LOG_BYTES:
+            log.replace(log.with_suffix(".log.1"))

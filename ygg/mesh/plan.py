@@ -1,0 +1,136 @@
+"""From folders, ports and options to the processes of an embedded mesh: their arguments and environment. Pure."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ygg.contexts import Context
+from ygg.mesh.bootstrap import SERVICES, USER
+from ygg.mesh.child import Spec
+from ygg.mesh.natsconf import NatsPlan
+from ygg.mesh.ports import ANY, LOOPBACK, Ports
+
+PREFIX = {"registry": "REGISTRY", "jotunheim_bridge": "BRIDGE", "loki": "LOKI", "ota": "OTA"}
+_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
+_INHERITED_PREFIXES = ("OTEL_", *(f"YGG_{prefix}_" for prefix in PREFIX.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The folders of an embedded mesh, under `root`."""
+
+    root: Path
+
+    @property
+    def logs(self) -> Path:
+        """One log a process."""
+        return self.root / "logs"
+
+    @property
+    def run(self) -> Path:
+        """Lock and state of the running mesh."""
+        return self.root / "run"
+
+    @property
+    def nats(self) -> Path:
+        """Configuration and store of nats-server."""
+        return self.root / "nats"
+
+    def identity(self, kind: str, name: str) -> Path:
+        """An identity directory."""
+        return self.root / "identities" / kind / name
+
+    def data(self, service: str) -> Path:
+        """What a service may write."""
+        return self.root / "data" / service
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the mesh is to run. `public_link`: devices may connect from other machines."""
+
+    ports: Ports = field(default_factory=Ports)
+    public_link: bool = True
+    policy: Path | None = None
+    log_level: str = "info"
+
+    @property
+    def link_host(self) -> str:
+        """The address that the device link listens on."""
+        return ANY if self.public_link else LOOPBACK
+
+
+def nats_plan(layout: Layout, ports: Ports) -> NatsPlan:
+    """What nats-server is told."""
+    return NatsPlan(
+        listen=f"{LOOPBACK}:{ports.nats}",
+        monitor=f"{LOOPBACK}:{ports.nats_monitor}",
+        identity=layout.identity("service", "nats"),
+        store=layout.nats / "store",
+    )
+
+
+def context(layout: Layout, ports: Ports) -> Context:
+    """How the command reaches this mesh."""
+    return Context(
+        identity=str(layout.identity("user", USER)),
+        registry=f"{LOOPBACK}:{ports.registry}",
+        jotunheim_bridge=f"{LOOPBACK}:{ports.jotunheim_bridge}",
+        loki=f"{LOOPBACK}:{ports.loki}",
+        ota=f"{LOOPBACK}:{ports.ota}",
+        link=f"{LOOPBACK}:{ports.link}",
+        nats_monitor=f"http://{LOOPBACK}:{ports.nats_monitor}",
+    )
+
+
+def specs(
+    layout: Layout, options: Options, nats_server: str, environ: Mapping[str, str], code: list[str]
+) -> list[Spec]:
+    """The processes, in the order of starting. `code` lists the folders that Python finds our packages in."""
+    nats = Spec(
+        name="nats",
+        argv=[nats_server, "-c", str(layout.nats / "nats.conf")],
+        env=_environment(environ),
+        log=layout.logs / "nats.log",
+        cwd=layout.root,
+        fatal_status=frozenset(),
+    )
+    return [nats, *(_service(name, layout, options, environ, code) for name in SERVICES)]
+
+
+def _service(name: str, layout: Layout, options: Options, environ: Mapping[str, str], code: list[str]) -> Spec:
+    prefix = f"YGG_{PREFIX[name]}_"
+    settings = {prefix + key: value for key, value in _settings(name, layout, options).items()}
+    return Spec(
+        name=name,
+        argv=[sys.executable, "-P", "-m", f"services.{name}"],
+        env={**_environment(environ), "PYTHONPATH": ":".join(code), "PYTHONUNBUFFERED": "1", **settings},
+        log=layout.logs / f"{name}.log",
+        cwd=layout.root,
+    )
+
+
+def _settings(name: str, layout: Layout, options: Options) -> dict[str, str]:
+    ports = options.ports
+    common = {
+        "LISTEN": f"{LOOPBACK}:{getattr(ports, name)}",
+        "IDENTITY": str(layout.identity("service", name)),
+        "NATS_URL": f"tls://{LOOPBACK}:{ports.nats}",
+        "DATA_DIR": str(layout.data(name)),
+        "LOG_LEVEL": options.log_level,
+    }
+    registry = {"REGISTRY_ENDPOINT": f"{LOOPBACK}:{ports.registry}"}
+    if name == "jotunheim_bridge":
+        policy = {"POLICY": str(options.policy)} if options.policy else {}
+        return {**common, **registry, **policy, "LINK_LISTEN": f"{options.link_host}:{ports.link}"}
+    if name == "loki":
+        return {**common, **registry, "BRIDGE_ENDPOINT": f"{LOOPBACK}:{ports.jotunheim_bridge}"}
+    return common
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What children inherit: no secrets of the shell that happened to start the mesh."""
+    return {key: value for key, value in environ.items() if key in _INHERITED or key.startswith(_INHERITED_PREFIXES)}

@@ -1,0 +1,76 @@
+"""When a mesh is ready: nats-server healthy, grpc.health.v1 SERVING on every service."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from services.chassis.channel import OPTIONS, credentials
+from services.chassis.identity import IdentityFiles
+from ygg.contexts import SERVICES, Context
+
+_STEP_S = 0.05
+_CHECK_S = 2.0
+
+
+async def wait_service(context: Context, service: str) -> None:
+    """Return once the service says SERVING; waits for ever."""
+    host, _, port = context.endpoint(service).rpartition(":")
+    await _wait_listening(host, int(port))
+    channel_credentials = credentials(IdentityFiles(Path(context.identity)))
+    request = health_pb2.HealthCheckRequest()
+    async with grpc.aio.secure_channel(context.endpoint(service), channel_credentials, options=OPTIONS) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        while True:
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                answer = await stub.Check(request, timeout=_CHECK_S)
+                if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                    return
+            await asyncio.sleep(_STEP_S)
+
+
+async def wait_nats(context: Context) -> None:
+    """Return once nats-server says that it is healthy, JetStream included; waits for ever."""
+    host, _, port = context.nats_monitor.removeprefix("http://").rpartition(":")
+    while True:
+        with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+            if b" 200 " in await asyncio.wait_for(_get(host, int(port), "/healthz"), _CHECK_S):
+                return
+        await asyncio.sleep(_STEP_S)
+
+
+async def wait(context: Context, name: str) -> None:
+    """Return once that process of the mesh serves, a service or `nats`; waits for ever."""
+    await (wait_nats(context) if name == "nats" else wait_service(context, name))
+
+
+async def wait_all(context: Context) -> None:
+    """Return once the whole mesh is ready; waits for ever, so give it a time limit."""
+    async with asyncio.TaskGroup() as tasks:
+        for name in ("nats", *SERVICES):
+            tasks.create_task(wait(context, name))
+
+
+async def _wait_listening(host: str, port: int) -> None:
+    """Cheap polling until the port is open: a gRPC channel would back off instead."""
+    while True:
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection(host, port)
+            writer.close()
+            return
+        await asyncio.sleep(_STEP_S)
+
+
+async def _get(host: str, port: int, path: str) -> bytes:
+    """The status line of a plain HTTP GET."""
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        return await reader.readline()
+    finally:
+        writer.close()
