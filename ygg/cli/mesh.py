@@ -15,7 +15,6 @@ from ygg.cli.state import State, state
 from ygg.contexts import LOCAL, Context, Contexts
 from ygg.exits import CliError
 from ygg.files import private_dir
-from ygg.mesh import up
 from ygg.mesh.plan import Layout, Options
 from ygg.mesh.ports import Ports, check_free, free_ports
 from ygg.mesh.runstate import FAILED, READY, RunDir
@@ -101,6 +100,8 @@ def _check(options: Options) -> None:
 
 
 def _foreground(st: State, layout: Layout, options: Options) -> None:
+    from ygg.mesh import up  # brings in asyncio gRPC, which no other command needs
+
     def announce(context: Context) -> None:
         Contexts(st.home).put(LOCAL, context)
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import services
-import yggdrasil
 from ygg.contexts import Context
 from ygg.exits import CliError
 from ygg.files import private_dir
@@ -96,6 +95,8 @@ def on_signals(stopping: asyncio.Event) -> None:
 
 def code_folders() -> list[str]:
     """Where Python finds our packages: a checkout has two such folders, an installed wheel one."""
+    import yggdrasil  # generated; not there until `make gen`, and nothing but this needs it
+
     found = [Path(folder).resolve().parent for package in (services, yggdrasil) for folder in package.__path__]
     return list(dict.fromkeys(str(folder) for folder in found))
 
