@@ -1,0 +1,1 @@
+"""Loki: runs Lua and Scheme in worker processes and lets them reach devices through the mesh."""

@@ -1,0 +1,1 @@
+"""Worker processes, the mesh over gRPC, messages over NATS."""

@@ -1,0 +1,145 @@
+"""The workers of one language: a fixed number of processes, each replaced when it ends, and a bounded queue."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from services.loki.adapters.worker import WorkerCommand, WorkerProcess
+from services.loki.errors import EngineBusyError, EngineMissingError
+from services.loki.model import EngineStatus, Language
+
+BACKOFF_FIRST_S, BACKOFF_MOST_S = 0.2, 10.0
+_log = logging.getLogger(__name__)
+Prepare = Callable[[], Awaitable[WorkerCommand]]
+
+
+class WorkerPool:
+    """Leases workers. `maintain` must run for as long as the pool is used."""
+
+    def __init__(self, language: Language, prepare: Prepare, *, size: int, queue: int, queue_wait_s: float) -> None:
+        """`prepare` finds the engine and raises EngineMissingError; `queue` bounds the runs that wait for a worker."""
+        self.language = language
+        self._prepare, self._size, self._queue, self._queue_wait_s = prepare, size, queue, queue_wait_s
+        self._idle: deque[WorkerProcess] = deque()
+        self._waiting: deque[asyncio.Future[WorkerProcess]] = deque()
+        self._alive: set[WorkerProcess] = set()
+        self._version = ""
+        self._problem: EngineMissingError | None = None
+        self._settled = asyncio.Event()
+
+    async def maintain(self) -> None:
+        """Keeps `size` workers up until cancelled, then ends them. Waits longer and longer where none can start."""
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(self._size):
+                tasks.create_task(self._slot())
+
+    async def settled(self) -> None:
+        """Returns once it is known whether the language can run here: all workers up, or the reason why not."""
+        await self._settled.wait()
+
+    def status(self) -> EngineStatus:
+        """Whether scripts can run now."""
+        problem = self._problem.message if self._problem and not self._alive else ""
+        if problem and self._problem and self._problem.hint:
+            problem = f"{problem}. {self._problem.hint}"
+        return EngineStatus(self.language, self._version, bool(self._alive), problem, len(self._alive))
+
+    @contextlib.asynccontextmanager
+    async def worker(self) -> AsyncIterator[WorkerProcess]:
+        """A worker for one run; raises EngineMissingError or EngineBusyError."""
+        leased = await self._lease()
+        try:
+            yield leased
+        finally:
+            if leased.usable:
+                self._offer(leased)
+            else:
+                leased.closed.set()
+
+    def workers(self) -> list[WorkerProcess]:
+        """The workers that are up."""
+        return list(self._alive)
+
+    async def _lease(self) -> WorkerProcess:
+        while self._idle:
+            worker = self._idle.popleft()
+            if worker.usable:
+                return worker
+            worker.closed.set()
+        if self._problem and not self._alive:
+            raise self._problem
+        if len(self._waiting) >= self._queue:
+            raise EngineBusyError(
+                f"all {self._size} {self.language.value} workers are busy and {self._queue} runs wait already",
+                hint="Try again in a moment, or run more workers or replicas.",
+            )
+        return await self._wait()
+
+    async def _wait(self) -> WorkerProcess:
+        turn: asyncio.Future[WorkerProcess] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            async with asyncio.timeout(self._queue_wait_s):
+                return await turn
+        except BaseException as e:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._offer(turn.result())  # it came in the same moment as the end of our patience
+            if not isinstance(e, TimeoutError):
+                raise
+        finally:
+            with contextlib.suppress(ValueError):
+                self._waiting.remove(turn)
+        raise EngineBusyError(
+            f"no {self.language.value} worker was free within {self._queue_wait_s:g} s",
+            hint="Try again in a moment, or run more workers or replicas.",
+        )
+
+    def _offer(self, worker: WorkerProcess) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(worker)
+                return
+        self._idle.append(worker)
+
+    async def _slot(self) -> None:
+        backoff_s = BACKOFF_FIRST_S
+        while True:
+            try:
+                worker = await WorkerProcess.start(await self._prepare())
+            except (EngineMissingError, TimeoutError, OSError) as e:
+                self._fail(e)
+                await asyncio.sleep(backoff_s)
+                backoff_s = min(2 * backoff_s, BACKOFF_MOST_S)
+                continue
+            backoff_s = BACKOFF_FIRST_S
+            await self._use(worker)
+
+    async def _use(self, worker: WorkerProcess) -> None:
+        self._version, self._problem = worker.version, None
+        self._alive.add(worker)
+        if len(self._alive) == self._size:
+            self._settled.set()
+        self._offer(worker)
+        try:
+            await worker.closed.wait()
+        finally:
+            self._alive.discard(worker)
+            with contextlib.suppress(ValueError):
+                self._idle.remove(worker)
+            await asyncio.shield(worker.kill())
+
+    def _fail(self, error: BaseException) -> None:
+        problem = error if isinstance(error, EngineMissingError) else EngineMissingError(f"its worker: {error}")
+        if self._problem is None or self._problem.message != problem.message:
+            _log.warning("engine does not start", extra={"language": self.language.value, "why": problem.message})
+        self._problem = problem
+        self._settled.set()
+        while self._waiting and not self._alive:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_exception(problem)

@@ -1,0 +1,277 @@
+"""One worker process: started, talked to, watched, stopped.
+
+The watchdog is here: a script that does not end in time is asked to stop, and after a grace its process is killed.
+Nothing that a worker sends is trusted: every frame is checked, and a breach of the protocol ends the process.
+
+    START --READY--> IDLE --RUN--> RUNNING --DONE, FAIL--> IDLE
+                                      |  deadline, output limit, cancelled: STOP and SIGUSR1
+                                      +--> STOPPING --FAIL(STOPPED)--> IDLE
+                                               \\--anything else, or GRACE_S--> KILLED
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from services.domain.errors import InvalidRequestError, YggError
+from services.domain.values import Value
+from services.loki.adapters.failure import script_error
+from services.loki.engines import bootstrap, wire
+from services.loki.engines.wire import Kind, WireError
+from services.loki.errors import EngineMissingError, ScriptError
+from services.loki.host import failure_value
+from services.loki.model import Language, Level, Script
+from services.loki.ports import Host
+
+START_TIMEOUT_S = 30.0
+GRACE_S = 0.25
+RETIRE_CPU_S = bootstrap.CPU_S / 2
+YIELD_EVERY = 32
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerCommand:
+    """How a language's workers start; `program` is empty for the engines that live in the bootstrap's own process."""
+
+    language: Language
+    program: tuple[str, ...] = ()
+
+    def argv(self) -> list[str]:
+        """The command line."""
+        start = [sys.executable, "-I", str(Path(bootstrap.__file__)), self.language.value, str(os.getpid())]
+        return [*start, *self.program]
+
+
+class WorkerProcess:
+    """A process with its socket. One run at a time; not usable any more once `closed` is set."""
+
+    def __init__(self, process: subprocess.Popen[bytes], streams: tuple[Any, Any], language: Language) -> None:
+        self._process, self._language = process, language
+        self._reader: asyncio.StreamReader = streams[0]
+        self._writer: asyncio.StreamWriter = streams[1]
+        self._run = 0
+        self._running = False
+        self._watchdog: asyncio.Timeout | None = None
+        self._cpu_s = 0.0
+        self.version = ""
+        self.closed = asyncio.Event()
+        self._pidfd = os.pidfd_open(process.pid)
+        asyncio.get_running_loop().add_reader(self._pidfd, self._ended)
+
+    @classmethod
+    async def start(cls, command: WorkerCommand) -> WorkerProcess:
+        """A process that has said READY; raises EngineMissingError with what it said instead."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with theirs:
+            process = subprocess.Popen(  # noqa: ASYNC220 - forked from the loop's thread: PR_SET_PDEATHSIG is by thread
+                command.argv(),
+                stdin=theirs,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={},
+                cwd="/",
+                start_new_session=True,
+            )
+        worker = cls(process, await asyncio.open_unix_connection(sock=ours), command.language)
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                await worker._ready()
+        except BaseException:
+            await worker.kill()
+            raise
+        return worker
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    @property
+    def usable(self) -> bool:
+        """It can take another run."""
+        idle = not self._running and not self._reader.at_eof()
+        return idle and not self.closed.is_set() and self._cpu_s < RETIRE_CPU_S
+
+    async def run(self, script: Script, host: Host) -> Value:
+        """Runs the script; raises ScriptError. Cancelling stops the script before CancelledError goes on."""
+        self._run = (self._run + 1) % 2**32
+        try:
+            async with asyncio.timeout(script.limits.timeout_s) as self._watchdog:
+                self._send(Kind.RUN, _job(script))
+                self._running = True
+                return await self._converse(host)
+        except TimeoutError:
+            if self.closed.is_set():
+                raise self._crash(await self.kill()) from None
+            raise _timeout(script, host, await self._stop()) from None
+        except ScriptError:
+            if self._running:  # past the output limit; every other failure came from the worker and ended the run
+                await self._stop()
+            raise
+        except (EOFError, ConnectionError) as e:
+            raise self._crash(await self.kill()) from e
+        except WireError as e:
+            await self.kill()
+            raise self._crash(f"it sent {e}") from e
+        except asyncio.CancelledError:
+            await self._stop_shielded()
+            raise
+        except BaseException:
+            await self.kill()
+            raise
+
+    async def kill(self) -> str:
+        """Ends the process at once, if it has not ended; returns how it ended, in words."""
+        self._abandon()
+        status = await asyncio.get_running_loop().run_in_executor(None, self._process.wait)
+        if status >= 0:
+            return f"exit status {status}"
+        with contextlib.suppress(ValueError):
+            return signal.Signals(-status).name
+        return f"signal {-status}"
+
+    def _abandon(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._writer.close()
+        self._ended()
+
+    def _ended(self) -> None:
+        self.closed.set()
+        if self._running and self._watchdog and not self._watchdog.expired():
+            self._watchdog.reschedule(0)  # the run may be waiting for the mesh, not for us
+        if self._pidfd >= 0:
+            asyncio.get_running_loop().remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def _crash(self, how: str) -> ScriptError:
+        return ScriptError("CRASH", f"the {self._language.value} engine crashed ({how}); its worker is being replaced")
+
+    async def _ready(self) -> None:
+        try:
+            kind, _, payload = await self._receive()
+        except (EOFError, ConnectionError) as e:
+            raise EngineMissingError(f"the {self._language.value} worker ended while it started") from e
+        content = wire.load(payload)
+        if kind is not Kind.READY:
+            raise EngineMissingError(f"the {self._language.value} worker cannot start: {content.get('message')}")
+        self.version = str(content.get("version", ""))[:64]
+
+    async def _converse(self, host: Host) -> Value:
+        count = 0
+        while True:
+            kind, run, payload = await self._receive()
+            count += 1
+            if count % YIELD_EVERY == 0:
+                await asyncio.sleep(0)  # a flood that is in the buffer already must not keep the loop
+            if run != self._run:
+                raise WireError(f"a frame of run {run}")
+            content = wire.load(payload)
+            if kind is Kind.LOG:
+                level, text = content
+                host.log(Level(level), str(text))
+            elif kind is Kind.CALL:
+                self._send(Kind.ANSWER, await _answer(host, content))
+            elif kind is Kind.DONE:
+                self._finished(content)
+                host.spend_output(len(payload))
+                return _result(content["value"])
+            elif kind is Kind.FAIL:
+                self._finished(content)
+                raise script_error(content)
+            else:
+                raise WireError(f"a frame of kind {kind.name}")
+
+    def _finished(self, content: Any) -> None:
+        self._running = False
+        self._cpu_s = float(content.get("cpu_s", 0))
+
+    async def _stop_shielded(self) -> None:
+        stopping = asyncio.ensure_future(self._stop())
+        try:
+            await asyncio.shield(stopping)
+        except asyncio.CancelledError:
+            self._abandon()
+            raise
+
+    async def _stop(self) -> tuple[int, str]:
+        """Asks the run to stop, kills the process if it does not; the line and the traceback where it stood."""
+        with contextlib.suppress(ConnectionError, ProcessLookupError):
+            self._send(Kind.STOP, {})
+            os.kill(self._process.pid, signal.SIGUSR1)
+        try:
+            async with asyncio.timeout(GRACE_S):
+                while True:
+                    kind, _, payload = await self._receive()
+                    if kind in (Kind.DONE, Kind.FAIL):
+                        break
+        except (TimeoutError, EOFError, ConnectionError, WireError):
+            await self.kill()
+            return 0, ""
+        content = wire.load(payload)
+        if kind is not Kind.FAIL or content.get("reason") != "STOPPED":
+            await self.kill()  # it ended by itself just then: the signal may be on its way to the next run
+            return 0, ""
+        self._finished(content)
+        return int(content.get("line", 0)), str(content.get("traceback", ""))
+
+    def _send(self, kind: Kind, content: Any) -> None:
+        if self._writer.is_closing():
+            raise ConnectionResetError
+        self._writer.write(wire.frame(kind, self._run, wire.dump(content)))
+
+    async def _receive(self) -> tuple[Kind, int, bytes]:
+        kind, run, length = wire.unpack_header(await self._reader.readexactly(wire.HEADER.size))
+        return kind, run, await self._reader.readexactly(length)
+
+
+def _timeout(script: Script, host: Host, where: tuple[int, str]) -> ScriptError:
+    waiting = f" (waiting for {host.waiting_for})" if host.waiting_for else ""
+    return ScriptError(
+        "TIMEOUT",
+        f"the script did not end within {script.limits.timeout_s:g} s{waiting}",
+        line=where[0],
+        traceback=where[1],
+        hint="Give it more time, at most 300 s, or let it do less.",
+    )
+
+
+def _job(script: Script) -> dict[str, Any]:
+    return {
+        "name": script.name[-40:],
+        "source": script.source,
+        "device": script.device_id,
+        "args": wire.dump(wire.to_json(dict(script.arguments))).decode(),
+        "memory_bytes": script.limits.memory_bytes,
+    }
+
+
+async def _answer(host: Host, content: Any) -> list[Any]:
+    if not isinstance(content, list) or not content or not isinstance(content[0], str):
+        raise WireError("a call that is none")
+    arguments: Sequence[Value]
+    try:
+        arguments = [wire.from_json(item) for item in content[1:]]
+        return [True, wire.to_json(await host.ask(content[0], arguments))]
+    except ScriptError:
+        raise
+    except YggError as e:
+        return [False, wire.to_json(failure_value(e))]
+
+
+def _result(content: Any) -> Value:
+    try:
+        return wire.from_json(content)
+    except InvalidRequestError as e:
+        raise ScriptError("SCRIPT_ERROR", f"the script returned what is not a value: {e.message}") from e

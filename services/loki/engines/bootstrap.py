@@ -1,0 +1,69 @@
+"""The first thing a worker process runs: `python -I bootstrap.py lua|scheme PARENT_PID [PROGRAM ARGUMENT...]`.
+
+The service has started us in a session of our own, in /, without environment, and with the socket as descriptor 0.
+This bounds what we may use, ties our life to the service's, and becomes the engine. It imports nothing it need not.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import socket
+import sys
+
+MIB = 1024 * 1024
+ADDRESS_SPACE_BYTES = 1024 * MIB
+CPU_S = 3600
+PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
+_LIMITS = {
+    resource.RLIMIT_AS: ADDRESS_SPACE_BYTES,
+    resource.RLIMIT_CORE: 0,
+    resource.RLIMIT_CPU: CPU_S,
+    resource.RLIMIT_FSIZE: 0,
+    resource.RLIMIT_MEMLOCK: 0,
+    resource.RLIMIT_NOFILE: 64,
+}
+
+
+def bound(parent: int) -> None:
+    """Sets the limits and dies with the service: a worker never outlives it, not even after SIGKILL."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    for option, value in ((PR_SET_PDEATHSIG, int(signal.SIGKILL)), (PR_SET_NO_NEW_PRIVS, 1)):
+        if libc.prctl(option, value, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl")
+    if os.getppid() != parent:
+        raise SystemExit(0)
+    for kind, limit in _LIMITS.items():
+        hard = resource.getrlimit(kind)[1]
+        value = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(kind, (value, value))
+
+
+def main(argv: list[str]) -> None:
+    """Becomes the worker."""
+    language, parent, command = argv[0], int(argv[1]), argv[2:]
+    bound(parent)
+    if language == "scheme":
+        environment = dict(item.split("=", 1) for item in command if "=" in item)
+        program = [item for item in command if "=" not in item]
+        os.execve(program[0], program, environment)  # noqa: S606 - the path is the service's own
+    sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "..")))  # noqa: PTH100, PTH118, PTH120
+    from services.loki.engines.channel import Channel
+    from services.loki.engines.wire import Kind
+
+    channel = Channel(socket.socket(fileno=0))
+    try:
+        from services.loki.engines.lua import worker
+    except Exception as e:  # noqa: BLE001 - whatever hinders it is told to the service, which tells people
+        channel.send_json(Kind.FAIL, 0, {"reason": "ENGINE_MISSING", "message": str(e)})
+        return
+    try:
+        worker.main(channel)
+    except (EOFError, BrokenPipeError):
+        return
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

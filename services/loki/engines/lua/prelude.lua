@@ -1,0 +1,300 @@
+-- What a script sees: the safe libraries of Lua 5.4 and the host API of docs/SCRIPTING.md.
+-- Runs once in a fresh runtime, before any script. Gets the JSON module and four functions of the worker, which take
+-- and return strings and numbers only; they stay in upvalues that no script can reach (debug is gone by then).
+local json, worker_block, worker_log, worker_stopped, worker_settle = ...
+
+local G = _G
+local type, tostring, tonumber, error, pcall, select = type, tostring, tonumber, error, pcall, select
+local rawget, ipairs, next, raw_load, raw_setmetatable, raw_collect = rawget, ipairs, next, load, setmetatable, collectgarbage
+local format, match, sub, gsub, utf8_len, rawequal = string.format, string.match, string.sub, string.gsub, utf8.len, rawequal
+local pack, unpack, concat = table.pack, table.unpack, table.concat
+local table_sort = table.sort
+local sethook, getinfo = debug.sethook, debug.getinfo
+local co_create, co_resume, co_yield, co_status = coroutine.create, coroutine.resume, coroutine.yield, coroutine.status
+local co_running, co_isyieldable, co_close = coroutine.running, coroutine.isyieldable, coroutine.close
+
+local POLL_INSTRUCTIONS = 100000 -- how often a coroutine of the script looks whether it has to stop
+local HOST = {} -- yielded with an operation of the host; a script can neither see nor forge it
+local STOPPED = raw_setmetatable({}, { __tostring = function() return "stopped" end, __metatable = false })
+local main
+
+-- Errors of the host: tables with status, reason, message and hint that read as their message.
+local ERROR = { __name = "ygg.error", __tostring = function(e) return tostring(rawget(e, "message")) end,
+  __metatable = false }
+local errors = raw_setmetatable({}, { __mode = "k" })
+local function host_error(fields)
+  local e = raw_setmetatable(fields, ERROR)
+  errors[e] = true
+  return e
+end
+local function refuse(reason, message, hint)
+  error(host_error { status = "FAILED_PRECONDITION", reason = reason, message = message, hint = hint or "" }, 0)
+end
+local function misuse(message, hint)
+  error(host_error { status = "INVALID_ARGUMENT", reason = "INVALID_REQUEST", message = message, hint = hint or "" }, 0)
+end
+
+-- One operation of the host. The whole program is suspended, out of whatever coroutine it is in; where Lua cannot
+-- yield (inside a comparison of table.sort, say) the worker waits instead.
+local function ask(payload)
+  if co_isyieldable() then return co_yield(HOST, payload) end
+  local answer = worker_block(payload)
+  worker_settle()
+  return answer
+end
+
+local function host(...)
+  local request = pack(...)
+  request.n = nil
+  local ok, payload = pcall(json.encode_wire, json.list(request))
+  if not ok then
+    if type(payload) ~= "string" or payload == "not enough memory" then error(payload, 0) end
+    misuse(payload)
+  end
+  local answer = json.decode_wire(ask(payload))
+  if answer[1] then return answer[2] ~= json.null and answer[2] or nil end
+  error(host_error(answer[2]), 0)
+end
+
+-- Coroutines: those of the script are resumed through here, so that an operation of the host passes out of them.
+local function resumed(co, ...)
+  local results = pack(co_resume(co, ...))
+  while rawequal(results[2], HOST) do results = pack(co_resume(co, ask(results[3]))) end
+  return unpack(results, 1, results.n)
+end
+local function poll() if worker_stopped() then error(STOPPED, 0) end end
+local function create(f)
+  local co = co_create(f)
+  sethook(co, poll, "", POLL_INSTRUCTIONS)
+  return co
+end
+local function finish(co, ok, ...)
+  if ok then return ... end
+  if co_status(co) == "dead" then co_close(co) end
+  error((...), 0)
+end
+local function wrap(f)
+  local co = create(f)
+  return function(...) return finish(co, resumed(co, ...)) end
+end
+local function script_yield(...)
+  if co_running() == main then error("attempt to yield from outside a coroutine", 2) end
+  return co_yield(...)
+end
+G.coroutine = {
+  create = create, resume = resumed, wrap = wrap, yield = script_yield, status = co_status, close = co_close,
+  running = function() local co = co_running() return co, co == main end,
+  isyieldable = function() return co_running() ~= main and co_isyieldable() end,
+}
+
+-- The libraries: what is left out reaches files, processes, bytecode, other runtimes or the collector.
+function G.setmetatable(t, mt)
+  if type(mt) == "table" and rawget(mt, "__gc") ~= nil then error("__gc is not available to scripts", 2) end
+  return raw_setmetatable(t, mt)
+end
+function G.load(chunk, name, _, ...) return raw_load(chunk, name, "t", ...) end
+function G.collectgarbage(option, ...)
+  if option == nil or option == "collect" or option == "count" then return raw_collect(option, ...) end
+  error("collectgarbage knows 'collect' and 'count' here", 2)
+end
+G.os = { time = os.time, clock = os.clock, date = os.date, difftime = os.difftime }
+G.string.dump = nil
+for _, name in ipairs { "python", "io", "debug", "package", "require", "dofile", "loadfile" } do G[name] = nil end
+
+-- Logging.
+local function joined(separator, ...)
+  local words = pack(...)
+  for i = 1, words.n do words[i] = tostring(words[i]) end
+  return concat(words, separator)
+end
+local function logger(level, separator)
+  return function(...) worker_log(level, joined(separator, ...)) end
+end
+G.print, G.warn = logger("info", "\t"), logger("warning", "")
+G.log = raw_setmetatable({ debug = logger("debug", " "), info = logger("info", " "), warn = logger("warning", " "),
+  error = logger("error", " ") }, { __call = function(_, ...) worker_log("info", joined(" ", ...)) end })
+
+-- Devices.
+local function member_of(path, what)
+  if type(path) ~= "string" then misuse(what .. " is named by a string such as \"led0.on\"") end
+  local capability, member = match(path, "^([^.]+)%.([^.]+)$")
+  if not capability then misuse(format("%q names no %s", path, what), "Write CAPABILITY.NAME, such as led0.on.") end
+  return capability, member
+end
+
+local Device = {}
+function Device:call(path, arguments)
+  local capability, action = member_of(path, "action")
+  if arguments ~= nil and type(arguments) ~= "table" then misuse("arguments are a table, such as {times = 3}") end
+  return host("call", self.id, capability, action, arguments or {}) or {}
+end
+function Device:read(path) return host("read", self.id, member_of(path, "property")) end
+function Device:write(path, value)
+  local capability, property = member_of(path, "property")
+  host("write", self.id, capability, property, value)
+end
+function Device:info() return host("device", self.id) end
+function Device:sensors() return host("sensors", self.id) end
+
+local contracts = {}
+function Device:capabilities()
+  contracts[self.id] = contracts[self.id] or host("contract", self.id)
+  return contracts[self.id]
+end
+
+-- device.led0.blink{times = 3}, device.temp0.celsius(), device.led0.brightness(40); an LED has on(), off(), state().
+local function bound(device, capability)
+  local members = {}
+  for _, property in ipairs(capability.properties) do
+    members[property.name] = function(...)
+      local path = capability.id .. "." .. property.name
+      if select("#", ...) == 0 then return device:read(path) end
+      return device:write(path, (...))
+    end
+  end
+  for _, action in ipairs(capability.actions) do
+    members[action.name] = function(arguments) return device:call(capability.id .. "." .. action.name, arguments) end
+  end
+  if capability.type == "actuator.led" then
+    members.on = function() device:write(capability.id .. ".on", true) end
+    members.off = function() device:write(capability.id .. ".on", false) end
+    members.state = function() return device:read(capability.id .. ".on") end
+  end
+  return members
+end
+local function unknown(where, name, one, names)
+  table_sort(names)
+  refuse("NOT_IN_CONTRACT", format("%s has no %s %s", where, one, tostring(name)), "It has " .. concat(names, ", ") .. ".")
+end
+local function listed(t)
+  local names = {}
+  for name in next, t do names[#names + 1] = name end
+  table_sort(names)
+  return names
+end
+local function proxy(device, id)
+  local found
+  for _, capability in ipairs(device:capabilities()) do
+    if capability.id == id then found = bound(device, capability) end
+  end
+  if not found then
+    local names = {}
+    for _, capability in ipairs(device:capabilities()) do names[#names + 1] = capability.id end
+    unknown(device.id, id, "capability", names)
+  end
+  local where = id .. " of " .. device.id
+  return raw_setmetatable({}, { __index = function(_, name)
+    return found[name] or unknown(where, name, "member", listed(found))
+  end, __name = "capability", __metatable = false })
+end
+local DEVICE = { __name = "device", __metatable = false, __tostring = function(d) return "device " .. d.id end,
+  __index = function(self, name) return Device[name] or proxy(self, name) end }
+local function device_of(id, extra)
+  local d = extra or {}
+  d.id = id
+  return raw_setmetatable(d, DEVICE)
+end
+local NO_DEVICE = raw_setmetatable({}, { __name = "device", __metatable = false, __index = function()
+  refuse("NO_DEVICE", "this script has no default device", "Run it with --device ID, or use ygg.device(\"ID\").")
+end })
+
+-- What is asked of the host beside devices.
+local function devices(query)
+  if query ~= nil and type(query) ~= "table" then misuse("ygg.devices takes a table, such as {has = \"actuator.led\"}") end
+  local found = host("devices", query or {})
+  for i, info in ipairs(found) do found[i] = device_of(info.id, info) end
+  return found
+end
+local function device(id)
+  if type(id) ~= "string" then misuse("a device is named by its id, such as ygg.device(\"porch-1\")") end
+  return device_of(id)
+end
+G.sleep = function(seconds) host("sleep", seconds) end
+G.publish = function(topic, value) host("publish", topic, value) end
+G.time = function() return host("time") end
+G.ygg = { devices = devices, device = device, sleep = G.sleep, publish = G.publish, time = G.time, log = G.log }
+local function guarded(f)
+  return function(v)
+    local ok, result = pcall(f, v)
+    if not ok then error(result, 2) end
+    return result
+  end
+end
+G.json = { encode = guarded(json.encode), decode = guarded(json.decode), array = json.list, null = json.null }
+
+-- Running. `label` is the script's name as it stands in messages.
+local label
+
+local function frames()
+  local lines, first = {}, 0
+  for level = 0, 100 do
+    local info = getinfo(main, level, "Sln")
+    if not info then break end
+    if info.source == "@" .. label and info.currentline > 0 then
+      if first == 0 then first = info.currentline end
+      local where = info.name and format("in %s", info.name) or info.what == "main" and "in the script" or "in a function"
+      lines[#lines + 1] = format("%s:%d: %s", label, info.currentline, where)
+    end
+  end
+  return first, concat(lines, "\n")
+end
+
+local function failure(reason, message, line, trace, extra)
+  local fields = extra or {}
+  fields.reason, fields.message, fields.line, fields.traceback = reason, message, line, trace
+  return "fail", json.encode(fields)
+end
+
+local function located(text)
+  if #text >= #label + 3 and sub(text, 1, #label + 1) == label .. ":" then
+    local line, message = match(text, "^(%d+): (.*)$", #label + 2)
+    if line then return tonumber(line), message end
+  end
+  return nil, text
+end
+
+local function readable(text)
+  return utf8_len(text) and text or (gsub(text, "[\128-\255]", "?"))
+end
+
+local function failed(e)
+  local line, trace = frames()
+  if rawequal(e, STOPPED) then return failure("STOPPED", "stopped", line, trace) end
+  if e == "not enough memory" then return failure("MEMORY", e, line, trace) end
+  if errors[e] then
+    return failure(e.reason, readable(tostring(e.message)), line, trace, { status = e.status, hint = e.hint })
+  end
+  if type(e) == "table" and type(rawget(e, "message")) == "string" then e = rawget(e, "message") end
+  if type(e) ~= "string" and type(e) ~= "number" then e = format("an error that is a %s", type(e)) end
+  local at, message = located(tostring(e))
+  return failure("SCRIPT_ERROR", readable(message), at or line, trace)
+end
+
+local function step(answer)
+  worker_settle()
+  local results = pack(co_resume(main, answer))
+  if not results[1] then return failed(results[2]) end
+  if co_status(main) ~= "dead" then return "call", results[3] end
+  local ok, value = pcall(json.encode_wire, results[2])
+  if ok then return "done", value end
+  if value == "not enough memory" then return failure("MEMORY", value, 0, "") end
+  return failure("SCRIPT_ERROR", "the script returned what is not a value: " .. tostring(value), 0, "")
+end
+
+local function start(name, source, device_id, arguments)
+  worker_settle()
+  label = name
+  local chunk, fault = raw_load(source, "@" .. name, "t")
+  if not chunk then
+    if fault == "not enough memory" then return failure("MEMORY", fault, 0, "") end
+    local line, message = located(fault)
+    return failure("SYNTAX", readable(message), line or 0, "")
+  end
+  G.args = json.decode_wire(arguments)
+  G.device = device_id ~= "" and device_of(device_id) or NO_DEVICE
+  main = co_create(chunk)
+  sethook(main, function() error(STOPPED, 0) end, "", 1 << 30) -- the worker takes it out and puts it in to stop us
+  return "thread", tostring(main)
+end
+
+return start, step

@@ -1,0 +1,154 @@
+"""One Lua program: a runtime of its own, started, suspended at operations of the host, resumed, stopped.
+
+Owns the border between Python and Lua. Only bytes and numbers cross it: the script sees no object of Python, and
+the four functions given to the prelude return nothing but a short string. Source: lupa; Lua 5.4 manual, 4.7 and 6.10.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lupa import lua54
+
+_HERE = Path(__file__).parent
+_JSON = (_HERE / "json.lua").read_bytes()
+_PRELUDE = (_HERE / "prelude.lua").read_bytes()
+_MASK_COUNT = 8
+_SLACK_BYTES = 64 * 1024
+
+
+class Step(NamedTuple):
+    """What a turn ended in: `call` (payload of a CALL), `done` (the value) or `fail` (the failure), as JSON."""
+
+    kind: str
+    payload: bytes
+
+
+def _no_attributes(_object: Any, _name: Any, _setting: bool) -> Any:
+    raise AttributeError("nothing of Python is for scripts")
+
+
+def _hooks() -> ctypes.CDLL | None:
+    """lua_gethook and lua_sethook of the library that lupa runs; None in a build that hides them.
+
+    lua_sethook may be called while Lua runs (manual of lua_sethook; lua.c does so in a signal handler). Without it a
+    script that loops for ever is not stopped but killed with its worker.
+    """
+    try:
+        library = ctypes.CDLL(lua54.__file__)
+        library.lua_gethook.restype = ctypes.c_void_p
+        library.lua_gethook.argtypes = [ctypes.c_void_p]
+        library.lua_sethook.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
+    except (OSError, AttributeError):
+        return None
+    return library
+
+
+_HOOKS = _hooks()
+
+
+def version() -> str:
+    """Such as `Lua 5.4.7`, as the library says (`lua_ident` of lapi.c)."""
+    if _HOOKS:
+        ident = (ctypes.c_char * 64).in_dll(_HOOKS, "lua_ident").value.decode(errors="replace")
+        found = re.search(r"Lua \d+\.\d+\.\d+", ident)
+        if found:
+            return found[0]
+    return "Lua 5.4"
+
+
+class Program:
+    """A fresh runtime, ready for one script."""
+
+    def __init__(self, block: Callable[[bytes], bytes], log: Callable[[bytes, bytes], None]) -> None:
+        """`block` sends an operation and waits for its answer; `log` sends a line. Neither may raise."""
+        self._block, self._log = block, log
+        self._limit = 0
+        self._stop = False
+        self._lock = threading.Lock()
+        self._thread = self._hook = 0
+        self._runtime: Any = lua54.LuaRuntime(
+            encoding=None,
+            unpack_returned_tuples=True,
+            register_eval=False,
+            register_builtins=False,
+            attribute_filter=_no_attributes,
+            max_memory=0,
+        )
+        json = self._runtime.execute(_JSON, name=b"=json")
+        prelude = self._runtime.compile(_PRELUDE, name=b"=ygg")
+        self._start, self._step = prelude(json, self._wait, self._write, self._stopped, self._settle)
+
+    def start(self, label: str, source: bytes, device: str, arguments: bytes, memory_bytes: int) -> Step:
+        """Loads and runs the script. `memory_bytes` is what it may allocate beyond the libraries."""
+        self._limit = memory_bytes
+        self._settle()
+        self._lift(len(source) + len(arguments))
+        loaded = self._turn(self._start, label.encode(), source, device.encode(), arguments)
+        if loaded.kind != "thread":
+            return loaded
+        self._arm(int(loaded.payload.rpartition(b"0x")[2], 16))
+        return self._turn(self._step)
+
+    def resume(self, answer: bytes) -> Step:
+        """Goes on with the answer (JSON) to the operation that it was suspended at."""
+        self._lift(len(answer))
+        return self._turn(self._step, answer)
+
+    def stop(self) -> None:
+        """From another thread: makes the running turn fail with the reason STOPPED, as soon as Lua code runs."""
+        with self._lock:
+            self._stop = True
+            if self._thread and _HOOKS:
+                _HOOKS.lua_sethook(self._thread, self._hook, _MASK_COUNT, 1)
+
+    def close(self) -> None:
+        """Frees the runtime. The functions that the prelude holds keep this object, so this must be said."""
+        with self._lock:
+            self._thread = 0
+        self._start = self._step = self._runtime = None
+
+    def _turn(self, function: Any, *arguments: bytes) -> Step:
+        try:
+            kind, payload = function(*arguments)
+        except lua54.LuaMemoryError:
+            return Step("fail", b'{"reason":"MEMORY","message":"not enough memory"}')
+        except lua54.LuaError as e:
+            text = str(e).encode(errors="replace").decode(errors="replace")
+            if "not enough memory" in text:
+                return Step("fail", b'{"reason":"MEMORY","message":"not enough memory"}')
+            raise
+        return Step(kind.decode(), payload)
+
+    def _arm(self, thread: int) -> None:
+        """Takes the hook out again: one that counts instructions would nearly double the time of every loop."""
+        if not _HOOKS:
+            return
+        with self._lock:
+            self._thread, self._hook = thread, _HOOKS.lua_gethook(thread)
+            if not self._stop:
+                _HOOKS.lua_sethook(thread, None, 0, 0)
+
+    def _lift(self, arriving: int) -> None:
+        """Makes room for bytes that lupa pushes where an allocation must not fail; the prelude settles at once."""
+        self._runtime.set_max_memory(self._runtime.get_memory_used() + 2 * arriving + _SLACK_BYTES)
+
+    def _settle(self) -> None:
+        self._runtime.set_max_memory(self._limit)
+
+    def _wait(self, payload: Any) -> Any:
+        answer = self._block(payload) if isinstance(payload, bytes) else b"[false,null]"
+        self._lift(len(answer))
+        return answer
+
+    def _write(self, level: Any, text: Any) -> None:
+        if isinstance(level, bytes) and isinstance(text, bytes):
+            self._log(level, text)
+
+    def _stopped(self) -> bool:
+        return self._stop

@@ -1,0 +1,104 @@
+"""What the service and its worker processes say to each other over a socket pair.
+
+    frame    uint32 length of what follows (big endian) | uint8 kind | uint32 run | payload, JSON in UTF-8
+    run      which execution the frame belongs to; a worker may hold many, all but one of them suspended in a CALL
+    value    JSON, so that every engine can read it: an integer has no point and no exponent, a double has one
+             (NaN, Infinity and -Infinity as Python writes them), {"b": base64} is bytes, {"m": {...}} is a map
+
+Owns the framing and the values. Does not own what the operations of a CALL mean: that is `services.loki.host`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import enum
+import json
+import struct
+from typing import Any
+
+from services.domain.values import Value, check
+
+HEADER = struct.Struct(">IBI")
+_BODY_HEAD = HEADER.size - 4
+MAX_FRAME_BYTES = 4 * 1024 * 1024
+
+
+class Kind(enum.IntEnum):
+    """Who sends it, and what the payload is."""
+
+    RUN = 1  # service: {source, name, device, args, memory_bytes}
+    ANSWER = 2  # service: [true, value] or [false, {status, reason, message, hint} as a map]
+    STOP = 3  # service: drop the run; answered by FAIL
+    READY = 65  # worker, once: {version}
+    CALL = 66  # worker: [operation, argument, ...]; the run is suspended until its ANSWER
+    LOG = 67  # worker: [level, text]
+    DONE = 68  # worker: {value, cpu_s}
+    FAIL = 69  # worker: {reason, message, line, traceback, status, cpu_s}
+
+
+class WireError(Exception):
+    """The other side does not keep to the protocol."""
+
+
+def frame(kind: Kind, run: int, payload: bytes) -> bytes:
+    """One frame; raises WireError where the payload is longer than MAX_FRAME_BYTES."""
+    if len(payload) > MAX_FRAME_BYTES:
+        raise WireError(f"a message of {len(payload)} bytes; at most {MAX_FRAME_BYTES} are allowed")
+    return HEADER.pack(len(payload) + _BODY_HEAD, kind, run) + payload
+
+
+def unpack_header(header: bytes) -> tuple[Kind, int, int]:
+    """Kind, run and the length of the payload that follows; raises WireError."""
+    length, kind, run = HEADER.unpack(header)
+    if not _BODY_HEAD <= length <= MAX_FRAME_BYTES + _BODY_HEAD:
+        raise WireError(f"a frame of {length} bytes")
+    try:
+        return Kind(kind), run, length - _BODY_HEAD
+    except ValueError as e:
+        raise WireError(f"a frame of kind {kind}") from e
+
+
+def dump(content: Any) -> bytes:
+    """Any JSON as the payload of a frame."""
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+
+def load(payload: bytes) -> Any:
+    """The JSON of a payload; raises WireError."""
+    try:
+        return json.loads(payload)
+    except (ValueError, RecursionError) as e:
+        raise WireError("a payload that is not JSON") from e
+
+
+def to_json(value: Value) -> Any:
+    """A value as the JSON that travels."""
+    if isinstance(value, bytes):
+        return {"b": base64.b64encode(value).decode()}
+    if isinstance(value, list):
+        return [to_json(item) for item in value]
+    if isinstance(value, dict):
+        return {"m": {key: to_json(item) for key, item in value.items()}}
+    return value
+
+
+def from_json(content: Any) -> Value:
+    """The value that travelled, checked for width and depth; raises WireError or InvalidRequestError."""
+    try:
+        return check(_from_json(content))
+    except (RecursionError, AttributeError, binascii.Error) as e:
+        raise WireError("a value that is none") from e
+
+
+def _from_json(content: Any) -> Value:
+    if isinstance(content, list):
+        return [_from_json(item) for item in content]
+    if isinstance(content, dict):
+        if "b" in content:
+            return base64.b64decode(content["b"], validate=True)
+        if "m" not in content:
+            raise WireError("an object that is neither bytes nor a map")
+        return {str(key): _from_json(item) for key, item in content["m"].items()}
+    plain: Value = content
+    return plain

@@ -1,0 +1,222 @@
+"""The host API: what a script may ask of its surroundings, the same for every language.
+
+Owns the operations, their arguments and the run's budget of output. How Lua and Scheme spell them is in
+engines/lua/prelude.lua and engines/scheme/ygg/host.scm; docs/SCRIPTING.md has the table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeAlias
+
+from services.domain import ids
+from services.domain.capability import Capability, Parameter, Schema
+from services.domain.errors import InvalidRequestError, YggError
+from services.domain.values import Value, type_name
+from services.loki.errors import ScriptError
+from services.loki.model import Level, LogEntry, Script
+from services.loki.ports import Clock, DeviceQuery, DeviceSummary, Mesh, Publisher
+
+CALL_TIMEOUT_S = 10.0
+MAX_REQUIREMENTS = 16
+MAX_TOPIC_LEVELS = 8
+MAX_CONCURRENT_READS = 8
+Operation: TypeAlias = "Callable[..., Awaitable[Value]]"
+
+
+class RunHost:
+    """The surroundings of one run. Its time begins when it is made; `waiting_for` keeps what was cut short."""
+
+    def __init__(
+        self,
+        script: Script,
+        mesh: Mesh,
+        publisher: Publisher,
+        clock: Clock,
+        emit: Callable[[LogEntry], None],
+    ) -> None:
+        self._script, self._mesh, self._publisher, self._clock, self._emit = script, mesh, publisher, clock, emit
+        self._deadline = clock.monotonic() + script.limits.timeout_s
+        self._output_left = script.limits.output_bytes
+        self.calls = 0
+        self.waiting_for = ""
+        self._operations: dict[str, tuple[Operation, int]] = {
+            "devices": (self._devices, 1),
+            "device": (self._device, 1),
+            "contract": (self._contract, 1),
+            "call": (self._call, 4),
+            "read": (self._read, 3),
+            "write": (self._write, 4),
+            "sensors": (self._sensors, 1),
+            "sleep": (self._sleep, 1),
+            "publish": (self._publish, 2),
+            "time": (self._time, 0),
+        }
+
+    async def ask(self, operation: str, arguments: Sequence[Value]) -> Value:
+        """Does it; raises the YggError that the script shall see."""
+        found, arity = self._operations.get(operation, (None, 0))
+        if found is None:
+            raise InvalidRequestError(f"there is no operation {ids.printable(operation)}")
+        if len(arguments) > arity:
+            raise InvalidRequestError(f"{operation} takes {arity} arguments, not {len(arguments)}")
+        self.calls += 1
+        self.waiting_for = " ".join([operation, *(a for a in arguments if isinstance(a, str))])[:120]
+        answer = await found(*arguments, *[None] * (arity - len(arguments)))
+        self.waiting_for = ""
+        return answer
+
+    def log(self, level: Level, text: str) -> None:
+        """Emits a line, stamped with the time; raises ScriptError (OUTPUT) past the limit."""
+        entry = LogEntry(self._clock.now(), level, text)
+        self.spend_output(entry.size_bytes)
+        self._emit(entry)
+
+    def spend_output(self, size_bytes: int) -> None:
+        """Counts output; raises ScriptError (OUTPUT) past the limit."""
+        self._output_left -= size_bytes
+        if self._output_left < 0:
+            raise ScriptError(
+                "OUTPUT",
+                f"log and result are more than {self._script.limits.output_bytes} bytes",
+                hint="Log less, or ask for a higher limit (at most 1 MiB).",
+            )
+
+    def _timeout_s(self) -> float:
+        return max(0.001, min(CALL_TIMEOUT_S, self._deadline - self._clock.monotonic()))
+
+    async def _devices(self, query: Value) -> Value:
+        found = await self._mesh.devices(_query(query), self._timeout_s())
+        return [summary_value(summary) for summary in found]
+
+    async def _device(self, device_id: Value) -> Value:
+        return summary_value(await self._mesh.device(_device_id(device_id), self._timeout_s()))
+
+    async def _contract(self, device_id: Value) -> Value:
+        found = await self._mesh.capabilities(_device_id(device_id), self._timeout_s())
+        return [capability_value(capability) for capability in found]
+
+    async def _call(self, device_id: Value, capability: Value, action: Value, arguments: Value) -> Value:
+        given = {} if arguments is None or arguments == [] else arguments
+        if not isinstance(given, dict):
+            raise InvalidRequestError(f"arguments are a map from names to values, not a {type_name(arguments)}")
+        where = _device_id(device_id), _text(capability, "capability"), _text(action, "action")
+        return {**await self._mesh.call(*where, given, self._timeout_s())}
+
+    async def _read(self, device_id: Value, capability: Value, prop: Value) -> Value:
+        where = _device_id(device_id), _text(capability, "capability"), _text(prop, "property")
+        return await self._mesh.read(*where, self._timeout_s())
+
+    async def _write(self, device_id: Value, capability: Value, prop: Value, value: Value) -> Value:
+        where = _device_id(device_id), _text(capability, "capability"), _text(prop, "property")
+        await self._mesh.write(*where, value, self._timeout_s())
+        return None
+
+    async def _sensors(self, device_id: Value) -> Value:
+        device, limit = _device_id(device_id), asyncio.Semaphore(MAX_CONCURRENT_READS)
+        capabilities = await self._mesh.capabilities(device, self._timeout_s())
+        found = [(c.id, p.name) for c in capabilities if c.type.startswith("sensor.") for p in c.properties if p.readable]
+
+        async def read(capability: str, prop: str) -> Value:
+            async with limit:
+                return await self._mesh.read(device, capability, prop, self._timeout_s())
+
+        values = await asyncio.gather(*(read(*where) for where in found))
+        return {f"{capability}.{prop}": value for (capability, prop), value in zip(found, values, strict=True)}
+
+    async def _sleep(self, seconds: Value) -> Value:
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+            raise InvalidRequestError("sleep takes seconds, 0 or more")
+        await asyncio.sleep(seconds)
+        return None
+
+    async def _publish(self, topic: Value, value: Value) -> Value:
+        names = _text(topic, "topic").split(".")
+        if len(names) > MAX_TOPIC_LEVELS:
+            raise InvalidRequestError(f"a topic has at most {MAX_TOPIC_LEVELS} levels")
+        await self._publisher.publish(self._script.token, [ids.member_id(name) for name in names], value)
+        return None
+
+    async def _time(self) -> Value:
+        return self._clock.now().timestamp()
+
+
+def failure_value(error: YggError) -> dict[str, Value]:
+    """An error as the script sees it."""
+    return {"status": error.code.name, "reason": error.reason, "message": error.message, "hint": error.hint}
+
+
+def _text(value: Value, what: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidRequestError(f"a {what} is named by a string, not by a {type_name(value)}")
+    return value
+
+
+def _device_id(value: Value) -> str:
+    return ids.device_id(_text(value, "device"))
+
+
+def _query(value: Value) -> DeviceQuery:
+    if not isinstance(value, dict) and value not in (None, []):
+        raise InvalidRequestError("a query is a map with has, selector and online")
+    given: Mapping[str, Value] = value if isinstance(value, dict) else {}
+    unknown = [name for name in given if name not in ("has", "selector", "online")]
+    if unknown:
+        raise InvalidRequestError(f"a query has no {ids.printable(unknown[0])}; it has has, selector and online")
+    has = given.get("has")
+    wanted = has if isinstance(has, list) else [] if has is None else [has]
+    if len(wanted) > MAX_REQUIREMENTS:
+        raise InvalidRequestError(f"{len(wanted)} requirements, at most {MAX_REQUIREMENTS} are allowed")
+    online, selector = given.get("online"), given.get("selector", "")
+    if online is not None and not isinstance(online, bool):
+        raise InvalidRequestError("online is true or false")
+    return DeviceQuery(tuple(_text(item, "requirement") for item in wanted), _text(selector, "selector"), online)
+
+
+def summary_value(summary: DeviceSummary) -> Value:
+    """A device as a script sees it."""
+    return {
+        "id": summary.id,
+        "online": summary.online,
+        "model": summary.model,
+        "firmware": summary.firmware,
+        "labels": {**summary.labels},
+        "has": {**summary.has},
+    }
+
+
+def _schema_value(name: str, schema: Schema) -> dict[str, Value]:
+    value: dict[str, Value] = {"name": name, "type": schema.type.value, "unit": schema.unit}
+    if schema.minimum is not None:
+        value["minimum"] = schema.minimum
+    if schema.maximum is not None:
+        value["maximum"] = schema.maximum
+    return value
+
+
+def _parameter_value(parameter: Parameter) -> Value:
+    return {**_schema_value(parameter.name, parameter.schema), "optional": parameter.optional}
+
+
+def capability_value(capability: Capability) -> Value:
+    """A capability of a contract as a script sees it."""
+    return {
+        "id": capability.id,
+        "type": capability.type,
+        "version": capability.version,
+        "properties": [
+            {**_schema_value(p.name, p.schema), "readable": p.readable, "writable": p.writable}
+            for p in capability.properties
+        ],
+        "actions": [
+            {
+                "name": a.name,
+                "arguments": [_parameter_value(p) for p in a.arguments],
+                "results": [_parameter_value(p) for p in a.results],
+            }
+            for a in capability.actions
+        ],
+        "events": [{"name": e.name, "fields": [_parameter_value(p) for p in e.fields]} for e in capability.events],
+    }

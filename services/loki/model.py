@@ -1,0 +1,151 @@
+"""What a run is, and its bounds. Pure: no process, no network.
+
+The bounds are those that loki.proto states; the numbers a caller leaves out become the defaults here.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from services.domain import ids
+from services.domain.values import Value, check
+from services.loki.errors import InvalidScriptError
+
+MIB = 1024 * 1024
+MAX_SOURCE_BYTES = 256 * 1024
+MAX_NAME_BYTES = 255
+MAX_ARGUMENTS = 64
+LOG_ENTRY_OVERHEAD_BYTES = 16
+_NOT_IN_TOKEN = re.compile(r"[^a-z0-9_]+")
+
+
+class Language(enum.Enum):
+    """What a script is written in."""
+
+    LUA = "lua"
+    SCHEME = "scheme"
+
+
+class Level(enum.Enum):
+    """How grave a log entry is."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a run may use: wall-clock seconds, bytes of the script's memory, bytes of log and result together."""
+
+    timeout_s: float = 10.0
+    memory_bytes: int = 16 * MIB
+    output_bytes: int = 64 * 1024
+
+
+DEFAULT_LIMITS = Limits()
+MIN_LIMITS = Limits(timeout_s=0.001, memory_bytes=MIB, output_bytes=1)
+MAX_LIMITS = Limits(timeout_s=300.0, memory_bytes=256 * MIB, output_bytes=MIB)
+
+
+def limits(timeout_s: float, memory_bytes: int, output_bytes: int) -> Limits:
+    """The limits of a request, 0 meaning the default; raises InvalidScriptError that states the bounds."""
+
+    def bounded(name: str, unit: str, given: float, default: float, low: float, high: float) -> float:
+        if given == 0:
+            return default
+        if not low <= given <= high:
+            raise InvalidScriptError(f"{name} is {given:g} {unit}; {low:g} to {high:g} are allowed", limit=name)
+        return given
+
+    low, high, usual = MIN_LIMITS, MAX_LIMITS, DEFAULT_LIMITS
+    return Limits(
+        bounded("timeout", "s", timeout_s, usual.timeout_s, low.timeout_s, high.timeout_s),
+        int(bounded("memory_bytes", "bytes", memory_bytes, usual.memory_bytes, low.memory_bytes, high.memory_bytes)),
+        int(bounded("output_bytes", "bytes", output_bytes, usual.output_bytes, low.output_bytes, high.output_bytes)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script to run, checked by `script`. `device_id` empty means no default device."""
+
+    source: str
+    language: Language
+    name: str = "script"
+    device_id: str = ""
+    arguments: Mapping[str, Value] = field(default_factory=dict)
+    limits: Limits = DEFAULT_LIMITS
+
+    @property
+    def token(self) -> str:
+        """The name as an id, for subjects: `examples/Sweep Fleet.lua` is `sweep_fleet`."""
+        stem = self.name.rpartition("/")[2].rpartition(".")
+        token = _NOT_IN_TOKEN.sub("_", (stem[0] or stem[2]).lower()).strip("_")[:32]
+        return token if token[:1].isalpha() else f"s_{token}"[:32].rstrip("_")
+
+
+def script(
+    source: str,
+    language: Language,
+    *,
+    name: str = "",
+    device_id: str = "",
+    arguments: Mapping[str, Value] | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Script:
+    """A checked script; raises InvalidScriptError, InvalidIdError or InvalidRequestError."""
+    if not source.strip():
+        raise InvalidScriptError("the source is empty")
+    if "\0" in source:
+        raise InvalidScriptError("the source holds a NUL byte, so it is not a text")
+    if len(source.encode()) > MAX_SOURCE_BYTES:
+        raise InvalidScriptError(f"the source is {len(source.encode())} bytes, at most {MAX_SOURCE_BYTES} are allowed")
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise InvalidScriptError(f"the name is longer than {MAX_NAME_BYTES} bytes")
+    if device_id:
+        ids.device_id(device_id)
+    given = dict(arguments or {})
+    if len(given) > MAX_ARGUMENTS:
+        raise InvalidScriptError(f"{len(given)} arguments, at most {MAX_ARGUMENTS} are allowed")
+    check(given)
+    return Script(source, language, ids.printable(name, 120) or "script", device_id, given, limits)
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """A line of a script's log."""
+
+    time: datetime
+    level: Level
+    message: str
+
+    @property
+    def size_bytes(self) -> int:
+        """What it counts against the output limit; an empty line counts too."""
+        return len(self.message.encode()) + LOG_ENTRY_OVERHEAD_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a script returned and used; `duration_s` from its start to its end, without the wait for a worker."""
+
+    value: Value
+    duration_s: float
+    host_calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """Whether a language can run here; `problem` says why not and what to do."""
+
+    language: Language
+    version: str
+    available: bool
+    problem: str
+    workers: int

@@ -1,0 +1,114 @@
+"""What Loki needs from outside: the mesh, a place to publish, engines with their workers, a clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from services.domain.capability import Capability
+from services.domain.values import Value
+from services.loki.model import EngineStatus, Language, Level, Script
+
+
+class Clock(Protocol):
+    """Time, injected."""
+
+    def now(self) -> datetime:
+        """UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back; the event loop's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceQuery:
+    """Which devices: capabilities and labels that all must be there; `online` None means either."""
+
+    has: tuple[str, ...] = ()
+    selector: str = ""
+    online: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSummary:
+    """A device in short; `has` maps capability ids to `type@version`."""
+
+    id: str
+    online: bool
+    model: str = ""
+    firmware: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    has: Mapping[str, str] = field(default_factory=dict)
+
+
+class Mesh(Protocol):
+    """Devices, through the registry and the bridge. Raises a YggError with the peer's own code and reason.
+
+    `timeout_s` bounds each call, in seconds.
+    """
+
+    async def devices(self, query: DeviceQuery, timeout_s: float) -> Sequence[DeviceSummary]:
+        """Devices ordered by id."""
+
+    async def device(self, device_id: str, timeout_s: float) -> DeviceSummary:
+        """One device."""
+
+    async def capabilities(self, device_id: str, timeout_s: float) -> Sequence[Capability]:
+        """What the device's contract holds."""
+
+    async def call(
+        self, device_id: str, capability: str, action: str, arguments: Mapping[str, Value], timeout_s: float
+    ) -> dict[str, Value]:
+        """Runs an action; its results by name."""
+
+    async def read(self, device_id: str, capability: str, prop: str, timeout_s: float) -> Value:
+        """A property, from the device itself."""
+
+    async def write(self, device_id: str, capability: str, prop: str, value: Value, timeout_s: float) -> None:
+        """Writes a property."""
+
+
+class Publisher(Protocol):
+    """Messages of scripts to whoever listens."""
+
+    async def publish(self, program: str, topic: Sequence[str], value: Value) -> None:
+        """Publishes on `ygg.v1.main.loki.<program>.message.<topic>`; raises PublishError."""
+
+
+class Host(Protocol):
+    """What one run may ask of its surroundings."""
+
+    async def ask(self, operation: str, arguments: Sequence[Value]) -> Value:
+        """An operation of docs/SCRIPTING.md; raises the YggError that the script shall see."""
+
+    def log(self, level: Level, text: str) -> None:
+        """A line of the log; raises ScriptError (OUTPUT) past the limit."""
+
+    def spend_output(self, size_bytes: int) -> None:
+        """Counts output; raises ScriptError (OUTPUT) past the limit."""
+
+    @property
+    def waiting_for(self) -> str:
+        """The operation that has not been answered yet, in words; empty where there is none."""
+
+
+class Worker(Protocol):
+    """A worker process, leased for one run."""
+
+    async def run(self, script: Script, host: Host) -> Value:
+        """Runs the script in fresh globals; raises ScriptError. Never takes longer than the timeout and a grace."""
+
+
+class Engine(Protocol):
+    """A language's worker processes."""
+
+    language: Language
+
+    def status(self) -> EngineStatus:
+        """Whether it can run scripts now."""
+
+    def worker(self) -> AbstractAsyncContextManager[Worker]:
+        """A worker for one run; raises EngineMissingError or EngineBusyError."""

@@ -1,0 +1,31 @@
+"""The use cases: run a script, tell what can run. Owns neither processes (`adapters.pool`) nor protos (`api`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from services.loki.host import RunHost
+from services.loki.model import EngineStatus, Language, LogEntry, Outcome, Script
+from services.loki.ports import Clock, Engine, Mesh, Publisher
+
+
+class Loki:
+    """Runs scripts."""
+
+    def __init__(self, engines: Mapping[Language, Engine], mesh: Mesh, publisher: Publisher, clock: Clock) -> None:
+        self._engines, self._mesh, self._publisher, self._clock = engines, mesh, publisher, clock
+
+    async def execute(self, script: Script, emit: Callable[[LogEntry], None]) -> Outcome:
+        """Runs it; `emit` gets each line of the log as it comes. Raises ScriptError, EngineMissing- or EngineBusyError.
+
+        The time limit starts with the script, not with the wait for a worker. Cancelling stops the script.
+        """
+        async with self._engines[script.language].worker() as worker:
+            host = RunHost(script, self._mesh, self._publisher, self._clock, emit)
+            start = self._clock.monotonic()
+            value = await worker.run(script, host)
+            return Outcome(value, self._clock.monotonic() - start, host.calls)
+
+    def engines(self) -> Sequence[EngineStatus]:
+        """Every language, whether or not it can run here."""
+        return [engine.status() for engine in self._engines.values()]
