@@ -1,0 +1,83 @@
+"""`python -m services.jotunheim_bridge`: builds the bridge and runs it."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+from services.chassis import buckets, channel
+from services.chassis.errors import SettingsError
+from services.chassis.kv import Bucket
+from services.chassis.run import Runtime, package_version, run
+from services.domain.errors import YggError
+from services.jotunheim_bridge.adapters.events import JetStreamEvents
+from services.jotunheim_bridge.adapters.listener import DeviceListener
+from services.jotunheim_bridge.adapters.registry import GrpcRegistry
+from services.jotunheim_bridge.adapters.sessions import KvSessionStore, Lease
+from services.jotunheim_bridge.api import NAME, BridgeApi
+from services.jotunheim_bridge.config import BridgeSettings
+from services.jotunheim_bridge.model import policy
+from services.jotunheim_bridge.model.negotiation import BridgeLimits
+from services.jotunheim_bridge.service.bridge import Bridge
+from services.jotunheim_bridge.service.calls import Calls
+from services.jotunheim_bridge.service.negotiator import Mesh, Negotiator
+from yggdrasil.jotunheim.v1 import bridge_pb2, bridge_pb2_grpc
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now(self) -> datetime:
+        """UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Seconds, never going back."""
+        return time.monotonic()
+
+
+def _policy(path: Path | None) -> policy.Policy:
+    if path is None:
+        return policy.Policy()
+    try:
+        return policy.parse(json.loads(path.read_text()))
+    except (OSError, ValueError, YggError) as e:
+        raise SettingsError(f"YGG_BRIDGE_POLICY: {path}: {e}", hint="See docs/OPERATIONS.md, Policies.") from e
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())
+
+
+async def compose(runtime: Runtime[BridgeSettings]) -> dict[str, str]:
+    """Stores, lease, negotiator, listener, servicer. Devices are let in last."""
+    settings, js, clock = runtime.settings, runtime.js, SystemClock()
+    rules = _policy(settings.policy)
+    registry_channel = channel.connect(settings.registry_endpoint, runtime.files)
+    runtime.stack.push_async_callback(registry_channel.close)
+    registry = GrpcRegistry(registry_channel)
+    events = JetStreamEvents(runtime.nats.client, js, settings.instance_id)
+    await events.open()
+    sessions = KvSessionStore(await Bucket.create(js, buckets.SESSIONS), settings.instance_id, clock)
+    limits = BridgeLimits(calls_in_flight=settings.calls_in_flight, heartbeat_ms=settings.heartbeat_ms)
+    negotiator = Negotiator(Mesh(registry, sessions, events, clock), rules, limits, _new_id)
+    bridge = Bridge(negotiator, sessions, events, clock)
+    record = bridge_pb2.StoredBridge(schema=1, bridge_id=settings.instance_id, version=package_version())
+    lease = Lease(await Bucket.create(js, buckets.BRIDGES), record, clock, bridge.reassert)
+    await lease.take()
+    runtime.stack.push_async_callback(lease.drop)
+    runtime.spawn(lease.run(), "lease")
+    tls = runtime.files.server_context("devices.pem")
+    listener = DeviceListener(bridge, clock, tls, settings.heartbeat_ms / 1000)
+    runtime.stack.push_async_callback(listener.stop)
+    runtime.spawn(listener.sweep(), "sweep")
+    api = BridgeApi(Calls(bridge, registry, sessions, events, _new_id))
+    runtime.server.add(NAME, lambda server: bridge_pb2_grpc.add_BridgeServiceServicer_to_server(api, server))
+    return {"link": await listener.start(settings.link_listen), "bridge": settings.instance_id}
+
+
+if __name__ == "__main__":
+    run("jotunheim_bridge", BridgeSettings, compose)

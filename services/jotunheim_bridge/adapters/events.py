@@ -1,0 +1,111 @@
+"""The port EventSink on the JetStream stream YGG_EVENTS, as CloudEvents in binary mode."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from datetime import UTC, datetime
+
+import nats.errors
+import nats.js.errors
+from google.protobuf.message import DecodeError
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import RetentionPolicy, StorageType, StreamConfig
+
+from services.chassis import cloudevents, codec, streams
+from services.chassis.nats import converted
+from services.domain import subjects
+from services.domain.subjects import Kind
+from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
+
+MAX_AGE_S = 7 * 24 * 3600
+MAX_BYTES = 8 * 1024**3
+DUPLICATE_WINDOW_S = 120
+WATCH_PENDING = 4096
+_KINDS = {
+    pb.EVENT_KIND_ONLINE: Kind.ONLINE,
+    pb.EVENT_KIND_OFFLINE: Kind.OFFLINE,
+    pb.EVENT_KIND_CONTRACT: Kind.CONTRACT,
+    pb.EVENT_KIND_EVENT: Kind.EVENT,
+}
+
+
+class JetStreamEvents:
+    """Events of devices, kept for MAX_AGE_S seconds and at most MAX_BYTES."""
+
+    def __init__(self, client: Client, js: JetStreamContext, bridge_id: str) -> None:
+        self._client, self._js, self._source = client, js, f"jotunheim_bridge/{bridge_id}"
+
+    async def open(self) -> None:
+        """Makes the stream where it is not there yet."""
+        await streams.ensure_stream(
+            self._js,
+            StreamConfig(
+                name=subjects.EVENT_STREAM,
+                subjects=[subjects.ALL_DEVICES],
+                retention=RetentionPolicy.LIMITS,
+                storage=StorageType.FILE,
+                max_age=MAX_AGE_S,
+                max_bytes=MAX_BYTES,
+                duplicate_window=DUPLICATE_WINDOW_S,
+                allow_direct=True,
+            ),
+        )
+
+    async def publish(self, event: pb.DeviceEvent) -> None:
+        """Returns once the stream has it. The same event again, within the window, is stored once."""
+        headers = cloudevents.headers(
+            event_id=_event_id(event),
+            source=self._source,
+            subject=event.device_id,
+            body=event,
+            time=codec.moment(event.time) if event.HasField("time") else datetime.now(UTC),
+        )
+        names = (event.capability, event.name) if event.kind == pb.EVENT_KIND_EVENT else ()
+        subject = subjects.device(event.device_id, _KINDS[event.kind], *names)
+        with converted("the event stream"):
+            await self._js.publish(subject, event.SerializeToString(), headers=headers)
+
+    async def last_sequence(self, device_id: str, boot_id: str) -> int:
+        """Sequence of the last event of that boot in the stream; 0 where there is none."""
+        subject = subjects.device_filter(device_id, Kind.EVENT)
+        with converted("the event stream"):
+            try:
+                message = await self._js.get_last_msg(subjects.EVENT_STREAM, subject)
+            except nats.js.errors.NotFoundError:
+                return 0
+        event = pb.DeviceEvent.FromString(message.data or b"")
+        return event.sequence if event.boot_id == boot_id else 0
+
+    async def watch(self, device_ids: Collection[str], kinds: Collection[int]) -> AsyncIterator[pb.DeviceEvent]:
+        """Events from now on, at most WATCH_PENDING waiting for a slow reader; a restart of NATS loses those in it."""
+        wanted = frozenset(kinds)
+        queue: asyncio.Queue[pb.DeviceEvent] = asyncio.Queue(WATCH_PENDING)
+
+        async def take(message: Msg) -> None:
+            try:
+                event = pb.DeviceEvent.FromString(message.data)
+            except DecodeError:
+                return  # not an event of ours; NATS permissions leave the subject to bridges and the registry
+            if not wanted or event.kind in wanted:
+                await queue.put(event)
+
+        filters = [subjects.device_filter(device_id) for device_id in device_ids] or [subjects.device_filter()]
+        subscriptions = [await self._client.subscribe(subject, cb=take) for subject in filters]
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            for subscription in subscriptions:
+                if self._client.is_connected:
+                    await subscription.unsubscribe()
+
+
+def _event_id(event: pb.DeviceEvent) -> str:
+    if event.kind == pb.EVENT_KIND_EVENT:
+        return f"{event.device_id}/{event.boot_id}/{event.sequence}"
+    if event.kind == pb.EVENT_KIND_CONTRACT:
+        return f"{event.device_id}/contract/{event.contract_revision}"
+    return f"{event.session_id}/{_KINDS[event.kind].value}"

@@ -1,0 +1,113 @@
+"""The port SessionStore on the bucket `sessions`, and this bridge's lease in the bucket `bridges`.
+
+The epoch of a device's session only grows, by compare-and-set; heartbeats never write here. Only the lease is
+renewed, one key a bridge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from services.chassis import codec
+from services.chassis.buckets import BRIDGE_LEASE_S
+from services.chassis.errors import RevisionConflictError, StoreUnavailableError
+from services.chassis.kv import Bucket
+from services.jotunheim_bridge.ports import Claim, Clock, SessionFacts
+from yggdrasil.common.v1 import contract_pb2
+from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
+
+SCHEMA = 1
+RENEW_S = BRIDGE_LEASE_S / 3
+_log = logging.getLogger(__name__)
+
+
+class KvSessionStore:
+    """Sessions of this bridge, `bridge_id`."""
+
+    def __init__(self, bucket: Bucket, bridge_id: str, clock: Clock) -> None:
+        self._bucket, self._bridge_id, self._clock = bucket, bridge_id, clock
+
+    async def claim(self, facts: SessionFacts) -> Claim:
+        """Makes this bridge the owner under the next epoch."""
+        while True:
+            entry = await self._bucket.get(facts.device_id)
+            before = pb.StoredSession.FromString(entry.value).session.epoch if entry else 0
+            session = self._session(facts, before + 1)
+            value = pb.StoredSession(schema=SCHEMA, session=session).SerializeToString()
+            try:
+                if entry is None:
+                    return Claim(session, await self._bucket.create_key(facts.device_id, value))
+                return Claim(session, await self._bucket.update(facts.device_id, value, entry.revision))
+            except RevisionConflictError:
+                continue  # another session of the device was faster; the later one wins
+
+    def _session(self, facts: SessionFacts, epoch: int) -> pb.Session:
+        terms: contract_pb2.LinkTerms = codec.terms_to_proto(facts.link)
+        return pb.Session(
+            device_id=facts.device_id,
+            session_id=facts.session_id,
+            bridge_id=self._bridge_id,
+            epoch=epoch,
+            boot_id=facts.boot_id,
+            connect_time=codec.timestamp(self._clock.now()),
+            link=terms,
+            peer=facts.peer,
+            online=True,
+            negotiation_ms=facts.negotiation_ms,
+        )
+
+    async def release(self, claim: Claim) -> bool:
+        """Ends the session; False where a newer one, or whoever ended it before, has written the key since."""
+        session = pb.Session()
+        session.CopyFrom(claim.session)
+        session.online = False
+        session.disconnect_time.FromDatetime(self._clock.now())
+        value = pb.StoredSession(schema=SCHEMA, session=session).SerializeToString()
+        try:
+            await self._bucket.update(session.device_id, value, claim.revision)
+        except RevisionConflictError:
+            return False
+        return True
+
+    async def get(self, device_id: str) -> pb.Session | None:
+        """The live session, or None."""
+        entry = await self._bucket.get(device_id)
+        session = pb.StoredSession.FromString(entry.value).session if entry else None
+        return session if session is not None and session.online else None
+
+
+class Lease:
+    """Keeps this bridge's lease. When it had run out, `on_lost` puts right what others did meanwhile."""
+
+    def __init__(
+        self, bucket: Bucket, record: pb.StoredBridge, clock: Clock, on_lost: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._bucket, self._record, self._clock, self._on_lost = bucket, record, clock, on_lost
+        self._renewed_s = 0.0
+
+    async def take(self) -> None:
+        """Takes the lease for the first time; raises StoreUnavailableError."""
+        await self._bucket.put(self._record.bridge_id, self._record.SerializeToString())
+        self._renewed_s = self._clock.monotonic()
+
+    async def run(self) -> None:
+        """Renews until cancelled."""
+        while True:
+            await asyncio.sleep(RENEW_S)
+            try:
+                lost = self._clock.monotonic() - self._renewed_s > BRIDGE_LEASE_S
+                await self.take()
+                if lost:
+                    _log.warning("the lease had run out", extra={"bridge": self._record.bridge_id})
+                    await self._on_lost()
+            except StoreUnavailableError as e:
+                _log.warning("lease not renewed", extra={"why": e.message})
+
+    async def drop(self) -> None:
+        """Gives the lease up, for a graceful stop."""
+        try:
+            await self._bucket.delete(self._record.bridge_id)
+        except StoreUnavailableError as e:
+            _log.warning("lease not dropped", extra={"why": e.message})

@@ -1,0 +1,23 @@
+"""Settings of the bridge, `YGG_BRIDGE_*`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from services.chassis.settings import Endpoint, ServiceSettings
+
+
+class BridgeSettings(ServiceSettings):
+    """What the bridge is told at start."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_prefix="YGG_BRIDGE_")
+
+    listen: Endpoint = "127.0.0.1:50052"
+    link_listen: Endpoint = Field("0.0.0.0:7443", description="Where devices connect.")
+    registry_endpoint: Endpoint = "127.0.0.1:50051"
+    policy: Path | None = Field(None, description="JSON file: what devices may offer. None allows everything.")
+    heartbeat_ms: int = Field(10_000, ge=100, le=600_000, description="Longest silence of a device, in ms.")
+    calls_in_flight: int = Field(16, ge=1, le=64, description="Most calls waiting for one device at once.")

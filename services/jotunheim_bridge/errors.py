@@ -1,0 +1,120 @@
+"""What can go wrong in the bridge: for callers, and on the device link."""
+
+from __future__ import annotations
+
+from services.domain.errors import Code, YggError
+
+
+class DeviceOfflineError(YggError):
+    """The device has no session; nothing was sent."""
+
+    code, reason = Code.UNAVAILABLE, "DEVICE_OFFLINE"
+
+    def __init__(self, device_id: str) -> None:
+        super().__init__(
+            f"{device_id} is offline; nothing was sent to it",
+            hint="Call again when it is back: ygg device watch tells.",
+            device=device_id,
+        )
+
+
+class UnknownDeviceError(YggError):
+    """The registry knows no such device."""
+
+    code, reason = Code.NOT_FOUND, "DEVICE_NOT_FOUND"
+
+    def __init__(self, device_id: str) -> None:
+        super().__init__(
+            f"there is no device {device_id}", hint="ygg device ls shows the ones there are.", device=device_id
+        )
+
+
+class OutcomeUnknownError(YggError):
+    """The device went away after the call was sent."""
+
+    code, reason = Code.ABORTED, "OUTCOME_UNKNOWN"
+
+    def __init__(self, device_id: str, call_id: str) -> None:
+        super().__init__(
+            f"{device_id} went away during the call, so its outcome is unknown",
+            hint=f"When it is back, repeat it with call_id {call_id}: within one boot it is not done twice.",
+            device=device_id,
+            call_id=call_id,
+        )
+
+
+class CallDeadlineError(YggError):
+    """The device did not answer in time."""
+
+    code, reason = Code.DEADLINE_EXCEEDED, "CALL_DEADLINE"
+
+    def __init__(self, device_id: str, call_id: str, waited_s: float) -> None:
+        super().__init__(
+            f"{device_id} did not answer within {waited_s:.3g} s, so the outcome is unknown",
+            hint=f"Repeat it with call_id {call_id}: within one boot it is not done twice.",
+            device=device_id,
+            call_id=call_id,
+        )
+
+
+class TooManyCallsError(YggError):
+    """The contract allows no more calls at once; nothing was sent."""
+
+    code, reason = Code.RESOURCE_EXHAUSTED, "CALLS_IN_FLIGHT"
+
+    def __init__(self, device_id: str, limit: int) -> None:
+        super().__init__(
+            f"{device_id} has {limit} calls in flight, its contract allows no more; nothing was sent to it",
+            hint="Call again when one has ended.",
+            device=device_id,
+            limit=limit,
+        )
+
+
+class DeviceRefusedError(YggError):
+    """The device itself refused the call, or its hardware failed."""
+
+    code, reason = Code.FAILED_PRECONDITION, "DEVICE_REFUSED"
+
+
+class DeviceBusyError(YggError):
+    """The device has too much to do; nothing was done."""
+
+    code, reason = Code.RESOURCE_EXHAUSTED, "DEVICE_BUSY"
+
+
+class DeviceLateError(YggError):
+    """The deadline passed before the device began; nothing was done."""
+
+    code, reason = Code.DEADLINE_EXCEEDED, "DEVICE_LATE"
+
+
+class ResultError(YggError):
+    """The device's answer is not what its contract says."""
+
+    code, reason = Code.DATA_LOSS, "RESULT_NOT_IN_CONTRACT"
+
+
+class NoSessionError(YggError):
+    """The device has no live session."""
+
+    code, reason = Code.NOT_FOUND, "NO_SESSION"
+
+    def __init__(self, device_id: str) -> None:
+        super().__init__(f"{device_id} has no live session", device=device_id)
+
+
+class LinkError(Exception):
+    """The peer on the device link broke a rule; the link ends with this Goodbye code."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
+
+
+class HelloRefusedError(Exception):
+    """A Hello, or the capabilities after it, is not accepted; the link ends with Refused."""
+
+    def __init__(self, code: int, message: str, retry_after_ms: int = 0) -> None:
+        super().__init__(message)
+        self.code, self.message, self.retry_after_ms = code, message, retry_after_ms

@@ -1,0 +1,1 @@
+"""The bridge's pure rules: framing, negotiation, policy, and the translation between contract and link."""

@@ -1,0 +1,98 @@
+"""Framing of the device link: a varint length of at most 3 bytes, then that many bytes of `Frame`.
+
+Pure. A decoder holds at most one frame beyond what it was fed, and never more than its limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from google.protobuf.message import DecodeError
+
+from services.jotunheim_bridge.errors import LinkError
+from yggdrasil.device.v1 import link_pb2 as link
+
+MAX_FRAME_BYTES = 16 * 1024
+HELLO_FRAME_BYTES = 1024
+"""Largest frame before Welcome has said otherwise."""
+FIRST_OPTIONAL_BODY = 64
+_MAX_PREFIX_BYTES = 3
+
+
+def encode(frame: link.Frame) -> bytes:
+    """The frame with its length before it."""
+    body = frame.SerializeToString()
+    return _varint(len(body)) + body
+
+
+class FrameDecoder:
+    """Cuts a stream of bytes into frames. `limit_bytes` may grow once, at Welcome."""
+
+    def __init__(self, limit_bytes: int = HELLO_FRAME_BYTES) -> None:
+        self.limit_bytes = limit_bytes
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[link.Frame]:
+        """Yields each whole frame; unknown optional ones are skipped. Raises LinkError.
+
+        Lazy: a frame is decoded when it is asked for, so the limit that its predecessor changed already holds.
+        """
+        self._buffer += data
+        while (body := self._next()) is not None:
+            frame = _parse(body)
+            if frame is not None:
+                yield frame
+
+    def _next(self) -> bytes | None:
+        length = shift = used = 0
+        for byte in self._buffer[:_MAX_PREFIX_BYTES]:
+            length |= (byte & 0x7F) << shift
+            shift += 7
+            used += 1
+            if byte < 0x80:
+                break
+        else:
+            if used == _MAX_PREFIX_BYTES:
+                raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "a frame length is longer than 3 bytes")
+            return None
+        if not 0 < length <= self.limit_bytes:
+            raise LinkError(
+                link.GOODBYE_CODE_PROTOCOL_ERROR, f"a frame of {length} bytes; 1 to {self.limit_bytes} are allowed here"
+            )
+        if len(self._buffer) < used + length:
+            return None
+        body = bytes(self._buffer[used : used + length])
+        del self._buffer[: used + length]
+        return body
+
+
+def _parse(body: bytes) -> link.Frame | None:
+    try:
+        frame = link.Frame.FromString(body)
+    except DecodeError as e:
+        raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "a frame is not a Frame message") from e
+    if frame.WhichOneof("body") is not None:
+        return frame
+    number = _first_field(body)
+    if number >= FIRST_OPTIONAL_BODY:
+        return None
+    raise LinkError(link.GOODBYE_CODE_UNKNOWN_FRAME, f"frame body {number} is not known here")
+
+
+def _first_field(body: bytes) -> int:
+    key = shift = 0
+    for byte in body[:5]:
+        key |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            break
+    return key >> 3
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

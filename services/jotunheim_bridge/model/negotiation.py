@@ -1,0 +1,183 @@
+"""The rules of negotiation: a Hello in, a Welcome or a refusal out; a capability document in, a contract out.
+
+Pure. docs/PROTOCOL.md, "Negotiation". Every parameter becomes the smaller of what both sides can do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from services.chassis import codec
+from services.domain import capability as rules
+from services.domain import ids
+from services.domain.capability import Capability
+from services.domain.contract import Contract, LinkTerms, Refusal, RefusalReason
+from services.domain.errors import InvalidIdError, InvalidRequestError, MalformedCapabilityError
+from services.jotunheim_bridge.errors import HelloRefusedError
+from services.jotunheim_bridge.model.policy import Policy
+from yggdrasil.common.v1 import capability_pb2
+from yggdrasil.device.v1 import link_pb2 as link
+
+PROTOCOL = 1
+MAX_DOCUMENT_BYTES = 16 * 1024
+MIN_FRAME_BYTES, MAX_FRAME_BYTES = 256, 16 * 1024
+MIN_RECORD_BYTES = 512
+MAX_CALLS = 64
+MAX_FEATURES = 8
+_PAGE_OVERHEAD_BYTES = 32
+_FEATURES: dict[str, tuple[int, int]] = {}
+"""Features of the protocol that this bridge speaks, with the least and the greatest version. None yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeLimits:
+    """What this bridge offers; sizes in bytes, times in milliseconds."""
+
+    frame_bytes: int = MAX_FRAME_BYTES
+    calls_in_flight: int = 16
+    heartbeat_ms: int = 10_000
+
+
+def check_hello(hello: link.Hello, device_id: str) -> None:
+    """Raises HelloRefusedError where the Hello is out of bounds or is not of the certificate's device."""
+    if hello.device_id != device_id:
+        raise HelloRefusedError(
+            link.REFUSED_CODE_IDENTITY,
+            f"the certificate is of {device_id}, the Hello of {ids.printable(hello.device_id)}",
+        )
+    if not hello.protocol_min <= PROTOCOL <= hello.protocol_max:
+        raise HelloRefusedError(link.REFUSED_CODE_PROTOCOL, f"this bridge speaks protocol {PROTOCOL}")
+    for name, value, low, high in _bounds(hello):
+        if not low <= value <= high:
+            raise HelloRefusedError(link.REFUSED_CODE_MALFORMED, f"{name} is {value}, {low} to {high} are allowed")
+    for name, text in _texts(hello):
+        if len(text) > 31 or not text.isascii() or not (text.isprintable() or not text):
+            raise HelloRefusedError(link.REFUSED_CODE_MALFORMED, f"{name} is not at most 31 printable ASCII")
+
+
+def _bounds(hello: link.Hello) -> tuple[tuple[str, int, int, int], ...]:
+    limits = hello.limits
+    return (
+        ("boot_id", hello.boot_id, 1, 2**64 - 1),
+        ("limits.rx_frame_bytes", limits.rx_frame_bytes, MIN_FRAME_BYTES, MAX_FRAME_BYTES),
+        ("limits.tx_frame_bytes", limits.tx_frame_bytes, MIN_FRAME_BYTES, MAX_FRAME_BYTES),
+        ("limits.rx_record_bytes", limits.rx_record_bytes, MIN_RECORD_BYTES, MAX_FRAME_BYTES),
+        ("limits.calls_in_flight", limits.calls_in_flight, 1, MAX_CALLS),
+        ("number of features", len(hello.features), 0, MAX_FEATURES),
+        ("length of capabilities_digest", len(hello.capabilities_digest), 32, 32),
+        ("capabilities_size_bytes", hello.capabilities_size_bytes, 1, MAX_DOCUMENT_BYTES),
+    )
+
+
+def _texts(hello: link.Hello) -> tuple[tuple[str, str], ...]:
+    return (
+        ("hardware.model", hello.hardware.model),
+        ("hardware.device_class", hello.hardware.device_class),
+        ("firmware.version", hello.firmware.version),
+        ("firmware.slot", hello.firmware.slot),
+    )
+
+
+def choose_features(hello: link.Hello) -> list[link.FeatureChoice]:
+    """The greatest version of each that both speak, 0 for refused; raises HelloRefusedError for a required one."""
+    choices = []
+    for offer in hello.features:
+        low, high = _FEATURES.get(offer.name, (1, 0))
+        version = min(high, offer.max_version)
+        if version < max(low, offer.min_version):
+            version = 0
+        if offer.required and not version:
+            have = f"versions {low} to {high}" if high else "none"
+            raise HelloRefusedError(
+                link.REFUSED_CODE_FEATURE,
+                f"feature {ids.printable(offer.name, 32)} is required, this bridge has {have}",
+            )
+        choices.append(link.FeatureChoice(name=offer.name, version=version))
+    return choices
+
+
+def terms(hello: link.Hello, ours: BridgeLimits) -> LinkTerms:
+    """The terms of the link."""
+    return LinkTerms(
+        protocol=PROTOCOL,
+        device_rx_frame_bytes=min(hello.limits.rx_frame_bytes, ours.frame_bytes),
+        device_tx_frame_bytes=min(hello.limits.tx_frame_bytes, ours.frame_bytes),
+        calls_in_flight=min(hello.limits.calls_in_flight, ours.calls_in_flight),
+        heartbeat_ms=ours.heartbeat_ms,
+    )
+
+
+def page_bytes(agreed: LinkTerms) -> int:
+    """The largest CapabilityPage.data that fits a frame of the device with its envelope."""
+    return agreed.device_tx_frame_bytes - _PAGE_OVERHEAD_BYTES
+
+
+def check_document(document: bytes, digest: bytes) -> None:
+    """Raises HelloRefusedError where the bytes are not those of the digest."""
+    if hashlib.sha256(document).digest() != digest:
+        raise HelloRefusedError(link.REFUSED_CODE_CAPABILITIES, "the capability pages do not match their digest")
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """A contract, the position in the document of each capability in it, and the positions of those refused."""
+
+    contract: Contract
+    positions: dict[str, int]
+    refused_positions: tuple[int, ...]
+
+
+def agree(device_id: str, document: bytes, policy: Policy, link_terms: LinkTerms) -> Agreement:
+    """The contract that follows from a document and a policy; revision and digest are the registry's to add.
+
+    Raises HelloRefusedError where the document cannot be read at all.
+    """
+    try:
+        offered = capability_pb2.CapabilityDocument.FromString(document).capabilities
+    except DecodeError as e:
+        raise HelloRefusedError(link.REFUSED_CODE_CAPABILITIES, "the capability document cannot be read") from e
+    if len(offered) > rules.MAX_CAPABILITIES:
+        raise HelloRefusedError(
+            link.REFUSED_CODE_CAPABILITIES, f"{len(offered)} capabilities, at most {rules.MAX_CAPABILITIES} are allowed"
+        )
+    accepted: dict[str, Capability] = {}
+    positions: dict[str, int] = {}
+    refused: list[tuple[int, Refusal]] = []
+    for position, message in enumerate(offered):
+        answer = _consider(message, accepted, policy)
+        if isinstance(answer, Refusal):
+            refused.append((position, answer))
+        else:
+            accepted[answer.id], positions[answer.id] = answer, position
+    contract = Contract(
+        device_id=device_id,
+        document_digest=hashlib.sha256(document).hexdigest(),
+        capabilities=tuple(accepted.values()),
+        refused=tuple(refusal for _, refusal in refused),
+        link=link_terms,
+        policy=policy.name,
+    )
+    return Agreement(contract, positions, tuple(position for position, _ in refused))
+
+
+def _consider(
+    message: capability_pb2.Capability, accepted: dict[str, Capability], policy: Policy
+) -> Capability | Refusal:
+    try:
+        capability = codec.capability_from_proto(message)
+        rules.check(capability)
+    except (InvalidIdError, InvalidRequestError, MalformedCapabilityError) as e:
+        return _refusal(message, RefusalReason.MALFORMED, e.message)
+    if capability.id in accepted:
+        return _refusal(message, RefusalReason.DUPLICATE, f"there is another capability {capability.id}")
+    why = policy.refusal(capability.type)
+    return _refusal(message, RefusalReason.POLICY, why) if why else capability
+
+
+def _refusal(message: capability_pb2.Capability, reason: RefusalReason, why: str) -> Refusal:
+    return Refusal(
+        ids.printable(message.id, 32), ids.printable(message.type, 63), message.version, reason, ids.printable(why, 63)
+    )

@@ -1,0 +1,159 @@
+"""Between names and indexes: calls of the contract become frames of the link, results and events become names again.
+
+Pure. On the link a capability is its position in the device's document, a member its position in the capability.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from services.domain.arguments import check_arguments, check_value
+from services.domain.capability import Capability, Parameter, Schema
+from services.domain.contract import Contract
+from services.domain.errors import ArgumentError
+from services.domain.values import Value
+from services.jotunheim_bridge.errors import LinkError, ResultError
+from services.jotunheim_bridge.model.negotiation import Agreement
+from yggdrasil.device.v1 import link_pb2 as link
+
+
+@dataclass(frozen=True, slots=True)
+class LinkCall:
+    """A call, ready for the link but for its id and deadline, and what its results are called."""
+
+    capability: int
+    operation: link.Operation.ValueType
+    member: int
+    arguments: tuple[link.Argument, ...]
+    results: tuple[Parameter, ...]
+    where: str
+
+    def frame(self, call_id: str, deadline_ms: int) -> link.Frame:
+        """The Invoke frame."""
+        return link.Frame(
+            invoke=link.Invoke(
+                call_id=call_id,
+                capability=self.capability,
+                operation=self.operation,
+                member=self.member,
+                arguments=self.arguments,
+                deadline_ms=deadline_ms,
+            )
+        )
+
+
+def action_call(agreed: Agreement, capability: str, name: str, given: Mapping[str, Value]) -> LinkCall:
+    """A call of an action; raises ContractError or ArgumentError where the contract does not allow it."""
+    action = agreed.contract.action(capability, name)
+    where = f"{capability}.{name}"
+    checked = check_arguments(where, action.arguments, given)
+    arguments = tuple(
+        link.Argument(index=index, value=to_link(checked[parameter.name]))
+        for index, parameter in enumerate(action.arguments)
+        if parameter.name in checked
+    )
+    member = _position(agreed.contract.capability(capability).actions, name)
+    return LinkCall(agreed.positions[capability], link.OPERATION_ACTION, member, arguments, action.results, where)
+
+
+def read_call(agreed: Agreement, capability: str, name: str) -> LinkCall:
+    """A read of a property; raises ContractError where the contract does not allow it."""
+    prop = agreed.contract.readable(capability, name)
+    member = _position(agreed.contract.capability(capability).properties, name)
+    results = (Parameter(name, prop.schema),)
+    return LinkCall(agreed.positions[capability], link.OPERATION_READ, member, (), results, f"{capability}.{name}")
+
+
+def write_call(agreed: Agreement, capability: str, name: str, value: Value) -> LinkCall:
+    """A write of a property; raises ContractError or ArgumentError where the contract does not allow it."""
+    prop = agreed.contract.writable(capability, name)
+    checked = to_link(check_value(f"{capability}.{name}", prop.schema, value))
+    member = _position(agreed.contract.capability(capability).properties, name)
+    arguments = (link.Argument(index=0, value=checked),)
+    return LinkCall(agreed.positions[capability], link.OPERATION_WRITE, member, arguments, (), f"{capability}.{name}")
+
+
+def _position(members: Iterable[object], name: str) -> int:
+    return next(index for index, member in enumerate(members) if getattr(member, "name", None) == name)
+
+
+def results(call: LinkCall, answer: link.Result) -> dict[str, Value]:
+    """The results by name; raises ResultError where they are not what the contract says."""
+    return _named(call.where, call.results, answer.values)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedEvent:
+    """An event of the link in the names of the contract."""
+
+    capability: str
+    name: str
+    fields: dict[str, Value]
+
+
+def event(agreed: Agreement, frame: link.Event) -> NamedEvent | None:
+    """The event by name; None where its capability is not in the contract. Raises LinkError where it is nonsense."""
+    if frame.capability in agreed.refused_positions:
+        return None
+    capability = _at(agreed, frame.capability)
+    if capability is None or frame.event >= len(capability.events):
+        raise LinkError(
+            link.GOODBYE_CODE_PROTOCOL_ERROR, f"event {frame.capability}/{frame.event} is not in the document"
+        )
+    spec = capability.events[frame.event]
+    try:
+        fields = _named(f"{capability.id}.{spec.name}", spec.fields, frame.fields)
+    except ResultError as e:
+        raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, e.message[:120]) from e
+    return NamedEvent(capability.id, spec.name, fields)
+
+
+def _at(agreed: Agreement, position: int) -> Capability | None:
+    contract: Contract = agreed.contract
+    for capability_id, found in agreed.positions.items():
+        if found == position:
+            return contract.capability(capability_id)
+    return None
+
+
+def _named(where: str, parameters: Sequence[Parameter], values: Iterable[link.Argument]) -> dict[str, Value]:
+    named: dict[str, Value] = {}
+    for argument in values:
+        if argument.index >= len(parameters):
+            raise ResultError(f"{where} came with value {argument.index}, which the contract does not have")
+        parameter = parameters[argument.index]
+        named[parameter.name] = _checked(where, parameter.name, parameter.schema, argument.value)
+    missing = [p.name for p in parameters if p.name not in named and not p.optional]
+    if missing:
+        raise ResultError(f"{where} came without {', '.join(missing)}")
+    return named
+
+
+def _checked(where: str, name: str, schema: Schema, value: link.LinkValue) -> Value:
+    try:
+        return check_value(f"{where}: {name}", schema, from_link(value))
+    except ArgumentError as e:
+        raise ResultError(f"the device answered against its contract: {e.message}") from e
+
+
+def to_link(value: Value) -> link.LinkValue:
+    """A checked value as it travels."""
+    if isinstance(value, bool):
+        return link.LinkValue(boolean=value)
+    if isinstance(value, int):
+        return link.LinkValue(integer=value)
+    if isinstance(value, float):
+        return link.LinkValue(number=value)
+    if isinstance(value, str):
+        return link.LinkValue(text=value)
+    if isinstance(value, bytes):
+        return link.LinkValue(data=value)
+    raise TypeError(f"{type(value).__name__} does not cross the device link; the contract check must have refused it")
+
+
+def from_link(value: link.LinkValue) -> Value:
+    """What travelled, as a plain value; None where nothing was set."""
+    kind = value.WhichOneof("kind")
+    plain: Value = getattr(value, kind) if kind else None
+    return plain

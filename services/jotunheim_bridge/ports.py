@@ -1,0 +1,112 @@
+"""What the bridge needs from outside."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from services.domain.contract import Contract, LinkTerms
+from yggdrasil.device.v1 import link_pb2 as link
+from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
+
+
+class Clock(Protocol):
+    """Time, injected."""
+
+    def now(self) -> datetime:
+        """UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds, never going back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What a device says of itself."""
+
+    model: str
+    device_class: str
+    firmware_version: str
+    slot: str
+
+
+class Registry(Protocol):
+    """Devices and contracts. Raises errors with the registry's own code and reason."""
+
+    async def state(self, device_id: str) -> str | None:
+        """The device's state, such as `active`; None where it is unknown."""
+
+    async def document(self, digest: str) -> bytes | None:
+        """A capability document, or None."""
+
+    async def record(self, contract: Contract, document: bytes, build: Build) -> tuple[Contract, bool]:
+        """Stores what was agreed; returns it as stored and whether it is a new revision."""
+
+    async def online(self, after: str, limit: int) -> tuple[list[str], str]:
+        """Devices that are online, ordered by id, and the token of the next page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A session as this bridge wrote it, and the revision of its key: what a later write must stand on."""
+
+    session: pb.Session
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFacts:
+    """What is known of a session when it is claimed."""
+
+    device_id: str
+    session_id: str
+    boot_id: str
+    peer: str
+    link: LinkTerms
+    negotiation_ms: float
+
+
+class SessionStore(Protocol):
+    """Who is connected where. Raises StoreUnavailableError."""
+
+    async def claim(self, facts: SessionFacts) -> Claim:
+        """Makes this bridge the owner under a new epoch, which fences whoever was."""
+
+    async def release(self, claim: Claim) -> bool:
+        """Ends the session; False where a newer one took over."""
+
+    async def get(self, device_id: str) -> pb.Session | None:
+        """The live session, or None."""
+
+
+class EventSink(Protocol):
+    """The event stream."""
+
+    async def publish(self, event: pb.DeviceEvent) -> None:
+        """Returns once the stream has it; a repeat of the same event is stored once. Raises StoreUnavailableError."""
+
+    async def last_sequence(self, device_id: str, boot_id: str) -> int:
+        """Sequence of the last event of that boot in the stream; 0 where there is none."""
+
+    def watch(self, device_ids: Collection[str], kinds: Collection[int]) -> AsyncIterator[pb.DeviceEvent]:
+        """Events from now on; empty collections mean all."""
+
+
+class Wire(Protocol):
+    """The sending half of one device link."""
+
+    peer: str
+
+    def send(self, frame: link.Frame) -> None:
+        """Sends a frame."""
+
+    def close(self, frame: link.Frame | None = None) -> None:
+        """Sends a last frame and ends the link."""
+
+    def set_limits(self, rx_frame_bytes: int, rx_record_bytes: int) -> None:
+        """What the bridge accepts in a frame from now on, and the largest TLS record it may write, in bytes."""
+
+    def pause(self, paused: bool) -> None:
+        """Stops or resumes reading, so that the peer feels it."""

@@ -1,0 +1,1 @@
+"""What the bridge does with sessions, apart from sockets and stores."""

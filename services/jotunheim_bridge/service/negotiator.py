@@ -1,0 +1,162 @@
+"""Brings a new link to its contract.
+
+    Hello ─► check ─► Welcome ─► (CapabilityPage …) ─► agree ─► record ─► claim ─► ContractNotice
+                 └──────────────── Refused, at any point ────────────────┘
+
+Owns the order of it and what is remembered between devices: the capability documents, by digest. The rules are in
+`model.negotiation`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from services.domain.errors import Code, YggError
+from services.jotunheim_bridge.errors import HelloRefusedError, LinkError
+from services.jotunheim_bridge.model import negotiation
+from services.jotunheim_bridge.model.negotiation import Agreement, BridgeLimits
+from services.jotunheim_bridge.model.policy import Policy
+from services.jotunheim_bridge.ports import Build, Clock, EventSink, Registry, SessionFacts, SessionStore, Wire
+from services.jotunheim_bridge.service.session import Session
+from yggdrasil.device.v1 import link_pb2 as link
+
+NEGOTIATION_TIMEOUT_S = 15.0
+RETRY_AFTER_MS = 2000
+KNOWN_DOCUMENTS = 256
+_MAX_NOTED_REFUSALS = 4
+
+Receive = Callable[[], Awaitable[link.Frame]]
+
+
+@dataclass(frozen=True, slots=True)
+class Mesh:
+    """What the negotiator needs from outside."""
+
+    registry: Registry
+    sessions: SessionStore
+    events: EventSink
+    clock: Clock
+
+
+class Negotiator:
+    """Stateless between devices but for the documents that it has seen, at most KNOWN_DOCUMENTS of them."""
+
+    def __init__(self, mesh: Mesh, policy: Policy, limits: BridgeLimits, new_session_id: Callable[[], str]) -> None:
+        self._mesh, self._policy, self._limits, self._new_session_id = mesh, policy, limits, new_session_id
+        self._documents: OrderedDict[bytes, bytes] = OrderedDict()
+
+    async def negotiate(self, device_id: str, wire: Wire, receive: Receive) -> Session:
+        """The session, claimed and noticed to the device. Raises HelloRefusedError or LinkError."""
+        started = self._mesh.clock.monotonic()
+        try:
+            async with asyncio.timeout(NEGOTIATION_TIMEOUT_S):
+                return await self._negotiate(device_id, wire, receive, started)
+        except TimeoutError as e:
+            raise LinkError(link.GOODBYE_CODE_TIMEOUT, f"no contract after {NEGOTIATION_TIMEOUT_S:g} s") from e
+        except YggError as e:
+            code = link.REFUSED_CODE_UNAVAILABLE
+            if e.code is Code.FAILED_PRECONDITION:
+                code = link.REFUSED_CODE_NOT_ACTIVE
+            raise HelloRefusedError(code, e.message, RETRY_AFTER_MS) from e
+
+    async def _negotiate(self, device_id: str, wire: Wire, receive: Receive, started: float) -> Session:
+        frame = await receive()
+        if frame.WhichOneof("body") != "hello":
+            raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "the first frame must be Hello")
+        hello, session_id = frame.hello, self._new_session_id()
+        negotiation.check_hello(hello, device_id)
+        features = negotiation.choose_features(hello)
+        boot_id = f"{hello.boot_id:016x}"
+        await self._admit(device_id)
+        document = await self._known(hello.capabilities_digest)
+        last = await self._mesh.events.last_sequence(device_id, boot_id)
+        terms = negotiation.terms(hello, self._limits)
+        wire.set_limits(terms.device_tx_frame_bytes, hello.limits.rx_record_bytes)
+        wire.send(
+            link.Frame(
+                welcome=link.Welcome(
+                    protocol=terms.protocol,
+                    session_id=session_id,
+                    heartbeat_ms=terms.heartbeat_ms,
+                    device_rx_frame_bytes=terms.device_rx_frame_bytes,
+                    device_tx_frame_bytes=terms.device_tx_frame_bytes,
+                    page_bytes=negotiation.page_bytes(terms),
+                    server_time_ms=int(self._mesh.clock.now().timestamp() * 1000),
+                    send_capabilities=document is None,
+                    features=features,
+                    last_event_sequence=last,
+                    calls_in_flight=terms.calls_in_flight,
+                )
+            )
+        )
+        fresh = document is None
+        if document is None:
+            document = await self._pages(hello, negotiation.page_bytes(terms), receive)
+        agreed = negotiation.agree(device_id, document, self._policy, terms)
+        build = Build(hello.hardware.model, hello.hardware.device_class, hello.firmware.version, hello.firmware.slot)
+        contract, changed = await self._mesh.registry.record(agreed.contract, document if fresh else b"", build)
+        self._remember(hello.capabilities_digest, document)
+        agreed = replace(agreed, contract=contract)
+        negotiation_ms = (self._mesh.clock.monotonic() - started) * 1000
+        facts = SessionFacts(device_id, session_id, boot_id, wire.peer, terms, negotiation_ms)
+        claim = await self._mesh.sessions.claim(facts)
+        session = Session(agreed, facts, claim, wire, self._mesh.clock, last)
+        wire.send(link.Frame(contract=_notice(agreed)))
+        session.announce(changed)
+        return session
+
+    async def _admit(self, device_id: str) -> None:
+        state = await self._mesh.registry.state(device_id)
+        if state not in (None, "active"):  # an unknown one was vouched for by the device CA and becomes known
+            raise HelloRefusedError(link.REFUSED_CODE_NOT_ACTIVE, f"{device_id} is {state}, not active", RETRY_AFTER_MS)
+
+    async def _known(self, digest: bytes) -> bytes | None:
+        document = self._documents.get(digest) or await self._mesh.registry.document(digest.hex())
+        if document is not None:
+            self._remember(digest, document)
+        return document
+
+    def _remember(self, digest: bytes, document: bytes) -> None:
+        self._documents[digest] = document
+        self._documents.move_to_end(digest)
+        while len(self._documents) > KNOWN_DOCUMENTS:
+            self._documents.popitem(last=False)
+
+    async def _pages(self, hello: link.Hello, page_bytes: int, receive: Receive) -> bytes:
+        document = bytearray()
+        while len(document) < hello.capabilities_size_bytes:
+            frame = await receive()
+            if frame.WhichOneof("body") != "capability_page":
+                raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "a CapabilityPage was due")
+            page = frame.capability_page
+            if page.offset != len(document) or not 0 < len(page.data) <= page_bytes:
+                raise LinkError(
+                    link.GOODBYE_CODE_PROTOCOL_ERROR,
+                    f"a page of {len(page.data)} bytes at {page.offset}; 1 to {page_bytes} at {len(document)} were due",
+                )
+            document += page.data
+        if len(document) > hello.capabilities_size_bytes:
+            raise HelloRefusedError(link.REFUSED_CODE_CAPABILITIES, "more capability bytes came than Hello stated")
+        negotiation.check_document(bytes(document), hello.capabilities_digest)
+        return bytes(document)
+
+
+def _notice(agreed: Agreement) -> link.ContractNotice:
+    contract = agreed.contract
+    noted = list(zip(agreed.refused_positions, contract.refused, strict=True))[:_MAX_NOTED_REFUSALS]
+    return link.ContractNotice(
+        revision=contract.revision,
+        accepted=len(contract.capabilities),
+        refused=len(contract.refused),
+        refusals=[
+            link.CapabilityRefusal(
+                capability=position,
+                reason=list(type(refusal.reason)).index(refusal.reason) + 1,
+                message=refusal.message.encode()[:63].decode(errors="ignore"),
+            )
+            for position, refusal in noted
+        ],
+    )
