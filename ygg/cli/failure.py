@@ -13,6 +13,7 @@ from ygg.exits import CliError, Exit
 from ygg.output import Output, safe
 
 MAX_MESSAGE = 2000
+NOTHING_SENT = "nothing was sent to the device"
 _EXITS = {
     Code.INVALID_ARGUMENT: Exit.USAGE,
     Code.OUT_OF_RANGE: Exit.USAGE,
@@ -81,7 +82,7 @@ def _of_mesh(error: YggError) -> Failure:
     if error.reason in _REFUSALS:
         code = Exit.REFUSED
     status = error.code.name
-    fate = error.data.get("fate", "")
+    fate = error.data.get("fate", NOTHING_SENT if error.reason in _REFUSALS else "")
     data = {key: safe(value, MAX_MESSAGE) for key, value in error.data.items() if key != "fate"}
     return Failure(
         message=_lines(error.message),

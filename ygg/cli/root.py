@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 import typer.main
 
-from ygg.cli import context, creds, mesh, pki
+from ygg.cli import context, creds, device, mesh, pki
 from ygg.cli.state import State
 from ygg.home import Home
 from ygg.output import Output
@@ -43,6 +43,7 @@ def root(
 
 
 mesh.register(app)
+app.add_typer(device.app, name="device")
 app.add_typer(pki.app, name="pki")
 app.add_typer(context.app, name="context")
 creds.register(app)

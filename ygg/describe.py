@@ -1,0 +1,228 @@
+"""Devices, contracts and events in words and in JSON. Pure: messages in, text and plain data out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from services.chassis.codec import contract_from_proto, moment, values_from_proto
+from services.domain.arguments import bounds
+from services.domain.capability import Action, Event, Parameter, Property, Schema
+from services.domain.contract import Contract
+from ygg.output import ago, safe
+from ygg.values import show, to_json, unit
+from yggdrasil.common.v1 import contract_pb2
+from yggdrasil.jotunheim.v1 import bridge_pb2
+from yggdrasil.registry.v1 import registry_pb2
+
+_KINDS = {
+    bridge_pb2.EVENT_KIND_ONLINE: "online",
+    bridge_pb2.EVENT_KIND_OFFLINE: "offline",
+    bridge_pb2.EVENT_KIND_CONTRACT: "contract",
+    bridge_pb2.EVENT_KIND_EVENT: "event",
+}
+DEVICE_COLUMNS = ("DEVICE", "STATE", "SEEN", "FIRMWARE", "SLOT", "CAPABILITIES", "LABELS")
+
+
+def device_row(device: registry_pb2.Device, now: datetime) -> tuple[str, ...]:
+    """A line of `ygg device ls`; columns as DEVICE_COLUMNS."""
+    return (
+        safe(device.id, 63),
+        device_state(device),
+        _seen(device, now),
+        safe(device.firmware_version, 31) or "-",
+        safe(device.slot, 1) or "-",
+        " ".join(safe(ref.id, 32) for ref in device.capabilities) or "-",
+        labels(device),
+    )
+
+
+def device_state(device: registry_pb2.Device) -> str:
+    """`online` or `offline`, with the state of life where that is not the ordinary one."""
+    online = "online" if device.presence.online else "offline"
+    life = _life(device)
+    return online if life in ("active", "unspecified") else f"{online}, {life}"
+
+
+def labels(device: registry_pb2.Device) -> str:
+    """`floor=2 zone=hall`."""
+    return " ".join(safe(f"{key}={value}", 130) for key, value in sorted(device.labels.items()))
+
+
+def device_json(device: registry_pb2.Device) -> dict[str, Any]:
+    """A device for programs; keys are stable."""
+    presence = device.presence
+    return {
+        "id": device.id,
+        "online": presence.online,
+        "since": moment(presence.since).isoformat() if presence.HasField("since") else None,
+        "state": _life(device),
+        "labels": dict(sorted(device.labels.items())),
+        "model": device.model,
+        "device_class": device.device_class,
+        "firmware": device.firmware_version,
+        "slot": device.slot,
+        "session_id": presence.session_id,
+        "bridge_id": presence.bridge_id,
+        "negotiation_ms": presence.negotiation_ms,
+        "contract_revision": device.contract_revision,
+        "capabilities": [{"id": c.id, "type": c.type, "version": c.version} for c in device.capabilities],
+        "revision": device.revision,
+    }
+
+
+def contract_lines(message: contract_pb2.Contract, now: datetime) -> list[str]:
+    """A contract in words: a head line, one line a capability, one line a refusal."""
+    contract = contract_from_proto(message)
+    rows = [(c.id, f"{c.type}@{c.version}", _members(c.properties, c.actions, c.events)) for c in contract.capabilities]
+    wide_id = max((len(row[0]) for row in rows), default=0)
+    wide_type = max((len(row[1]) for row in rows), default=0)
+    lines = [_head(contract, now), ""]
+    lines += [safe(f"{a:<{wide_id}}   {b:<{wide_type}}   {c}", 1000).rstrip() for a, b, c in rows]
+    lines += [safe(f"refused {r.capability_id} ({r.type}@{r.version}): {r.message}", 300) for r in contract.refused]
+    return lines
+
+
+def contract_json(message: contract_pb2.Contract) -> dict[str, Any]:
+    """A contract for programs; keys are stable."""
+    contract = contract_from_proto(message)
+    return {
+        "device_id": contract.device_id,
+        "revision": contract.revision,
+        "digest": contract.digest,
+        "policy": contract.policy,
+        "negotiate_time": contract.negotiate_time.isoformat() if contract.negotiate_time else None,
+        "link": {
+            "protocol": contract.link.protocol,
+            "device_rx_frame_bytes": contract.link.device_rx_frame_bytes,
+            "device_tx_frame_bytes": contract.link.device_tx_frame_bytes,
+            "calls_in_flight": contract.link.calls_in_flight,
+            "heartbeat_ms": contract.link.heartbeat_ms,
+        },
+        "capabilities": [
+            {
+                "id": c.id,
+                "type": c.type,
+                "version": c.version,
+                "properties": [_property_json(p) for p in c.properties],
+                "actions": [
+                    {"name": a.name, "arguments": _parameters_json(a.arguments), "results": _parameters_json(a.results)}
+                    for a in c.actions
+                ],
+                "events": [{"name": e.name, "fields": _parameters_json(e.fields)} for e in c.events],
+            }
+            for c in contract.capabilities
+        ],
+        "refused": [
+            {
+                "id": r.capability_id,
+                "type": r.type,
+                "version": r.version,
+                "reason": r.reason.value,
+                "message": r.message,
+            }
+            for r in contract.refused
+        ],
+    }
+
+
+def event_kind(event: bridge_pb2.DeviceEvent) -> str:
+    """`online`, `offline`, `contract`, `event`, or `unknown`."""
+    return _KINDS.get(event.kind, "unknown")
+
+
+def event_line(event: bridge_pb2.DeviceEvent) -> str:
+    """An event in one line, without its time."""
+    who = safe(event.device_id, 63)
+    if event.kind == bridge_pb2.EVENT_KIND_EVENT:
+        fields = " ".join(f"{safe(k, 32)}={show(v)}" for k, v in sorted(values_from_proto(event.fields).items()))
+        lost = f"  ({event.dropped} lost since boot)" if event.dropped else ""
+        return f"{who}  {safe(event.capability, 32)}.{safe(event.name, 32)}  {fields}{lost}"
+    if event.kind == bridge_pb2.EVENT_KIND_OFFLINE:
+        return f"{who}  offline  {safe(event.reason, 100)}"
+    if event.kind == bridge_pb2.EVENT_KIND_CONTRACT:
+        return f"{who}  contract {event.contract_revision}"
+    return f"{who}  {event_kind(event)}"
+
+
+def event_json(event: bridge_pb2.DeviceEvent) -> dict[str, Any]:
+    """An event for programs; keys are stable."""
+    return {
+        "device_id": event.device_id,
+        "kind": event_kind(event),
+        "time": moment(event.time).isoformat(),
+        "capability": event.capability,
+        "name": event.name,
+        "fields": {key: to_json(value) for key, value in values_from_proto(event.fields).items()},
+        "boot_id": event.boot_id,
+        "sequence": event.sequence,
+        "dropped": event.dropped,
+        "reason": event.reason,
+        "contract_revision": event.contract_revision,
+        "session_id": event.session_id,
+    }
+
+
+def _life(device: registry_pb2.Device) -> str:
+    return registry_pb2.DeviceState.Name(device.state).removeprefix("DEVICE_STATE_").lower()
+
+
+def _seen(device: registry_pb2.Device, now: datetime) -> str:
+    if device.presence.online:
+        return "now"
+    if not device.presence.HasField("since"):
+        return "never"
+    return ago((now - moment(device.presence.since)).total_seconds())
+
+
+def _head(contract: Contract, now: datetime) -> str:
+    age = ago((now - contract.negotiate_time).total_seconds()) if contract.negotiate_time else "?"
+    when = "just now" if age == "now" else f"{age} ago"
+    link = contract.link
+    calls = f"{link.calls_in_flight} call{'s' if link.calls_in_flight != 1 else ''} in flight"
+    policy = safe(contract.policy, 64)
+    return (
+        f"contract {contract.revision} (sha256:{safe(contract.digest, 64)[:12]}…)   negotiated {when}   "
+        f"einherjar {link.protocol}   frames {link.device_rx_frame_bytes} B   {calls}   policy {policy}"
+    )
+
+
+def _members(properties: tuple[Property, ...], actions: tuple[Action, ...], events: tuple[Event, ...]) -> str:
+    parts = [f"{p.name}: {_schema(p.schema)} {_access(p)}" for p in properties]
+    parts += [f"{a.name}({_parameters(a.arguments)}){_results(a)}" for a in actions]
+    parts += [f"event {e.name}({_parameters(e.fields)})" for e in events]
+    return "   ".join(parts)
+
+
+def _access(prop: Property) -> str:
+    access = "rw" if prop.readable and prop.writable else "ro" if prop.readable else "wo"
+    return f"{access}, observable" if prop.observable else access
+
+
+def _schema(schema: Schema) -> str:
+    if schema.minimum is not None and schema.maximum is not None:
+        limits = f"{schema.minimum:g}…{schema.maximum:g}"
+        return f"{limits} {unit(schema.unit)}" if schema.unit else limits
+    limits = bounds(schema)
+    return " ".join(part for part in (schema.type.value, limits or unit(schema.unit)) if part)
+
+
+def _parameters(parameters: tuple[Parameter, ...]) -> str:
+    return ", ".join(f"{p.name}{'?' if p.optional else ''} {_schema(p.schema)}" for p in parameters)
+
+
+def _results(action: Action) -> str:
+    return f" → {_parameters(action.results)}" if action.results else ""
+
+
+def _schema_json(schema: Schema) -> dict[str, Any]:
+    return {"type": schema.type.value, "unit": schema.unit, "minimum": schema.minimum, "maximum": schema.maximum}
+
+
+def _property_json(p: Property) -> dict[str, Any]:
+    access = {"readable": p.readable, "writable": p.writable, "observable": p.observable}
+    return {"name": p.name, **_schema_json(p.schema), **access}
+
+
+def _parameters_json(parameters: tuple[Parameter, ...]) -> list[dict[str, Any]]:
+    return [{"name": p.name, **_schema_json(p.schema), "optional": p.optional} for p in parameters]

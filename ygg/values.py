@@ -1,0 +1,147 @@
+"""Values between the command line, JSON and the mesh: `times=3` in, `23.5 °C` out.
+
+Owns how a person writes and reads a value. Whether a contract allows it is the bridge's to say: text that cannot be
+read as the type wanted is sent as what it looks like, and the refusal names what the contract wants.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+
+from services.domain.capability import Parameter, Schema, ValueType
+from services.domain.values import INT_MAX, INT_MIN, Value, text
+from ygg.exits import UsageError
+from ygg.output import safe
+
+_TRUE, _FALSE = frozenset({"true", "on", "yes"}), frozenset({"false", "off", "no"})
+_UNITS = {"Cel": "°C", "[degF]": "°F", "deg": "°", "Ohm": "Ω", "m/s2": "m/s²"}
+
+
+def assignments(words: Iterable[str]) -> dict[str, str]:
+    """`["times=3", "x="]` as a dict. Raises UsageError for a word without `=` and for a name given twice."""
+    found: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise UsageError(f"{safe(word)!r} is no argument", hint="Arguments are NAME=VALUE, such as times=3.")
+        if name in found:
+            raise UsageError(f"{safe(name)} is given twice")
+        found[name] = value
+    return found
+
+
+def member(word: str) -> tuple[str, str]:
+    """`led0.blink` as capability and member. Raises UsageError."""
+    capability, dot, name = word.partition(".")
+    if not (capability and dot and name) or "." in name:
+        raise UsageError(f"{safe(word)!r} names no member", hint="It is CAPABILITY.NAME, such as led0.blink.")
+    return capability, name
+
+
+def arguments(given: Mapping[str, str], parameters: Iterable[Parameter]) -> dict[str, Value]:
+    """The arguments of an action, read by the types that the contract wants."""
+    schemas = {parameter.name: parameter.schema for parameter in parameters}
+    return {name: parse(value, schemas.get(name)) for name, value in given.items()}
+
+
+def parse(word: str, schema: Schema | None = None) -> Value:
+    """What a person wrote, as the type of `schema`; what it looks like where there is none or it does not fit."""
+    if schema is None:
+        return guess(word)
+    if schema.type is ValueType.STRING:
+        return word
+    if schema.type is ValueType.BOOL:
+        return _bool(word)
+    if schema.type is ValueType.BYTES:
+        return _bytes(word)
+    found = _number(word)
+    if schema.type is ValueType.DOUBLE and isinstance(found, int):
+        return float(found)
+    return guess(word) if found is None else found
+
+
+def guess(word: str) -> Value:
+    """What the word looks like: true, false, a number, JSON in brackets or quotes, else text."""
+    if word in ("true", "false"):
+        return word == "true"
+    number = _number(word)
+    if number is not None:
+        return number
+    if word[:1] in ("[", "{", '"'):
+        try:
+            return _from_json(json.loads(word))
+        except ValueError as e:
+            raise UsageError(f"{safe(word)} begins like JSON and is none: {e}") from e
+    return word
+
+
+def to_json(value: Value) -> object:
+    """The value for JSON output; bytes become `0x…`, numbers that JSON lacks become text."""
+    if isinstance(value, bytes):
+        return text(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, list):
+        return [to_json(item) for item in value]
+    if isinstance(value, dict):
+        return {key: to_json(item) for key, item in value.items()}
+    return value
+
+
+def show(value: Value, unit_code: str = "") -> str:
+    """The value for people, printable, with its unit."""
+    if isinstance(value, float):
+        shown = f"{value:.6g}"
+    elif isinstance(value, list | dict):
+        shown = json.dumps(to_json(value), ensure_ascii=False)
+    else:
+        shown = text(value)
+    shown = safe(shown, 2000)
+    return f"{shown} {unit(unit_code)}" if unit_code else shown
+
+
+def unit(code: str) -> str:
+    """A UCUM code as people write it."""
+    return safe(_UNITS.get(code, code), 15)
+
+
+def _bool(word: str) -> Value:
+    if word.lower() in _TRUE | _FALSE:
+        return word.lower() in _TRUE
+    return guess(word)
+
+
+def _bytes(word: str) -> Value:
+    try:
+        return bytes.fromhex(word.removeprefix("0x"))
+    except ValueError:
+        return guess(word)
+
+
+def _number(word: str) -> int | float | None:
+    """Nothing that merely could be a number: no `1_000`, no ` 1`, no `nan`."""
+    if not word or not word.isascii() or "_" in word or word != word.strip():
+        return None
+    try:
+        found = int(word, 0)
+    except ValueError:
+        pass
+    else:
+        return found if INT_MIN <= found <= INT_MAX else None
+    try:
+        value = float(word)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _from_json(data: object) -> Value:
+    if isinstance(data, list):
+        return [_from_json(item) for item in data]
+    if isinstance(data, dict):
+        return {str(key): _from_json(item) for key, item in data.items()}
+    if data is None or isinstance(data, bool | int | float | str):
+        return data
+    raise UsageError(f"{type(data).__name__} is no value")
