@@ -1,0 +1,185 @@
+#include "boards/sim/board.h"
+
+enum { OVER_EVENT = 0, CHANGED_EVENT = 0 };
+
+static uint64_t now_ms(const struct ygg_sim_board *board)
+{
+    return board->platform->now_ms(board->platform_ctx);
+}
+
+void ygg_sim_init(struct ygg_sim_board *board, const struct ygg_platform *platform, void *platform_ctx)
+{
+    *board = (struct ygg_sim_board){
+        .platform = platform,
+        .platform_ctx = platform_ctx,
+        .led_percent = 100,
+        .celsius = 23.5,
+        .threshold_celsius = 75.0,
+        .humidity_percent = 41.0,
+        .battery_percent = 87.0,
+        .battery_mv = 3960,
+    };
+}
+
+static bool led_lit(const struct ygg_sim_board *board)
+{
+    uint64_t elapsed = now_ms(board) - board->blink_start_ms;
+
+    if (elapsed >= board->blink_ms) {
+        return board->led_on;
+    }
+    bool inverted = elapsed % board->blink_period_ms < board->blink_period_ms / 2;
+    return board->led_on != inverted;
+}
+
+struct ygg_value ygg_sim_get(const struct ygg_sim_board *board, uint8_t capability, uint8_t property)
+{
+    switch ((enum ygg_sim_capability)capability) {
+    case YGG_SIM_LED:
+        return property == 0 ? ygg_bool(led_lit(board)) : ygg_int(board->led_percent);
+    case YGG_SIM_TEMPERATURE:
+        return ygg_double(board->celsius);
+    case YGG_SIM_HUMIDITY:
+        return ygg_double(board->humidity_percent);
+    case YGG_SIM_BATTERY:
+        return property == 0 ? ygg_double(board->battery_percent) : ygg_int(board->battery_mv);
+    case YGG_SIM_GPIO:
+        return ygg_bool(board->pins[property % YGG_SIM_PINS]);
+    case YGG_SIM_COUNTER:
+        return ygg_int(board->tally);
+    case YGG_SIM_SIREN:
+        return ygg_bool(board->siren_on);
+    case YGG_SIM_CAPABILITIES:
+        break;
+    }
+    return (struct ygg_value){.type = YGG_TYPE_NONE};
+}
+
+/* The event memory counts what it has to drop; there is nobody else to tell. */
+static void emit(struct ygg_sim_board *board, enum ygg_sim_capability capability, uint8_t event,
+                 const struct ygg_value *fields, uint8_t count)
+{
+    if (board->agent != NULL) {
+        (void)ygg_agent_emit(board->agent, (uint8_t)capability, event, fields, count);
+    }
+}
+
+static void set_celsius(struct ygg_sim_board *board, double celsius)
+{
+    const struct ygg_value field = ygg_double(celsius);
+
+    board->celsius = celsius;
+    if (celsius > board->threshold_celsius) {
+        emit(board, YGG_SIM_TEMPERATURE, OVER_EVENT, &field, 1);
+    }
+}
+
+static void set_pin(struct ygg_sim_board *board, uint8_t pin, bool level)
+{
+    const struct ygg_value fields[] = {ygg_int(pin), ygg_bool(level)};
+
+    if (board->pins[pin] != level) {
+        board->pins[pin] = level;
+        emit(board, YGG_SIM_GPIO, CHANGED_EVENT, fields, YGG_COUNT(fields));
+    }
+}
+
+static void set_led(struct ygg_sim_board *board, uint8_t property, const struct ygg_value *value)
+{
+    if (property == 0) {
+        board->led_on = value->as.boolean;
+        board->blink_ms = 0; /* Whoever switches the LED ends the blinking. */
+    } else {
+        board->led_percent = value->as.integer;
+    }
+}
+
+void ygg_sim_set(struct ygg_sim_board *board, uint8_t capability, uint8_t property, const struct ygg_value *value)
+{
+    switch ((enum ygg_sim_capability)capability) {
+    case YGG_SIM_LED:
+        set_led(board, property, value);
+        break;
+    case YGG_SIM_TEMPERATURE:
+        set_celsius(board, value->as.number);
+        break;
+    case YGG_SIM_HUMIDITY:
+        board->humidity_percent = value->as.number;
+        break;
+    case YGG_SIM_BATTERY:
+        if (property == 0) {
+            board->battery_percent = value->as.number;
+        } else {
+            board->battery_mv = value->as.integer;
+        }
+        break;
+    case YGG_SIM_GPIO:
+        set_pin(board, property % YGG_SIM_PINS, value->as.boolean);
+        break;
+    case YGG_SIM_COUNTER:
+        board->tally = value->as.integer;
+        break;
+    case YGG_SIM_SIREN:
+        board->siren_on = value->as.boolean;
+        break;
+    case YGG_SIM_CAPABILITIES:
+        break;
+    }
+}
+
+static struct ygg_value blink(struct ygg_sim_board *board, int64_t times, int64_t period_ms)
+{
+    board->blink_start_ms = now_ms(board);
+    board->blink_period_ms = (uint32_t)period_ms;
+    board->blink_ms = (uint32_t)(times * period_ms);
+    board->blinks += times;
+    return ygg_int(board->blinks);
+}
+
+/* Each capability has at most one action. */
+static void run_action(struct ygg_sim_board *board, const struct ygg_call *call, struct ygg_answer *answer)
+{
+    board->action_runs[call->capability]++;
+    switch ((enum ygg_sim_capability)call->capability) {
+    case YGG_SIM_LED:
+        answer->values[0] = blink(board, call->arguments[0].as.integer, call->arguments[1].as.integer);
+        answer->count = 1;
+        break;
+    case YGG_SIM_TEMPERATURE:
+        board->threshold_celsius = call->arguments[0].as.number;
+        break;
+    case YGG_SIM_COUNTER:
+        board->tally += call->arguments[0].as.integer;
+        answer->values[0] = ygg_int(board->tally);
+        answer->count = 1;
+        break;
+    default:
+        answer->status = YGG_STATUS_NOT_FOUND;
+        break;
+    }
+}
+
+static enum ygg_err sim_call(void *ctx, const struct ygg_call *call, struct ygg_answer *answer)
+{
+    struct ygg_sim_board *board = ctx;
+
+    if (board->hanging) {
+        return YGG_ERR_AGAIN;
+    }
+    switch (call->operation) {
+    case YGG_OPERATION_READ:
+        answer->values[0] = ygg_sim_get(board, call->capability, call->member);
+        answer->count = 1;
+        break;
+    case YGG_OPERATION_WRITE:
+        board->writes[call->capability][call->member]++;
+        ygg_sim_set(board, call->capability, call->member, &call->arguments[0]);
+        break;
+    case YGG_OPERATION_ACTION:
+        run_action(board, call, answer);
+        break;
+    }
+    return YGG_OK;
+}
+
+const struct ygg_driver ygg_sim_driver = {.call = sim_call};

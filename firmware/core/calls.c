@@ -1,0 +1,293 @@
+/* Calls: to the driver once, answered as often as they are asked.
+ *
+ *     Invoke --- known answer ------------------------------------> Result again
+ *       |------- being done --------------------------------------> (the Result is on its way)
+ *       |------- refused by the tables, or no room ---------------> Result, not remembered: nothing was done
+ *       `------- driver --- answers -------------> memory --------> Result
+ *                  `------- answers later -> pending --- complete -> memory -> Result
+ *                                              `------- deadline --> memory -> Result{DEADLINE}
+ *
+ * A remembered answer is one byte of flags and the bytes of the Result, which begin with the call id. */
+#include <string.h>
+
+#include "core/internal.h"
+#include "core/link.h"
+#include "core/records.h"
+
+enum { FLAG_UNSENT = 1 };
+
+/* Tag and length byte of Result.call_id. */
+enum { CALL_ID_HEADER_BYTES = 2 };
+
+static bool record_is_for(const struct ygg_record *record, const char *call_id)
+{
+    size_t length = strlen(call_id);
+
+    return record->length > 1 + CALL_ID_HEADER_BYTES + length && record->data[2] == length &&
+           memcmp(record->data + 1 + CALL_ID_HEADER_BYTES, call_id, length) == 0;
+}
+
+static bool recall(const struct ygg_agent *agent, const char *call_id, struct ygg_record *record)
+{
+    *record = (struct ygg_record){0};
+    while (ygg_records_next(&agent->answers, record)) {
+        if (record_is_for(record, call_id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum ygg_err send_record(struct ygg_agent *agent, struct ygg_record *record)
+{
+    pb_ostream_t out;
+    enum ygg_err err = ygg_link_open(agent, YGG_BODY_RESULT, record->length - 1, &out);
+
+    if (err != YGG_OK) {
+        return err;
+    }
+    if (!pb_write(&out, record->data + 1, record->length - 1)) {
+        return YGG_ERR_ARGUMENT;
+    }
+    return ygg_link_commit(agent, &out);
+}
+
+static enum ygg_err send_answer(struct ygg_agent *agent, const char *call_id, const struct ygg_answer *answer)
+{
+    pb_ostream_t size = PB_OSTREAM_SIZING;
+    pb_ostream_t out;
+
+    if (!ygg_result_encode(&size, call_id, answer)) {
+        return YGG_ERR_ARGUMENT;
+    }
+    enum ygg_err err = ygg_link_open(agent, YGG_BODY_RESULT, size.bytes_written, &out);
+    if (err != YGG_OK) {
+        return err;
+    }
+    return ygg_result_encode(&out, call_id, answer) ? ygg_link_commit(agent, &out) : YGG_ERR_ARGUMENT;
+}
+
+static enum ygg_err send_refusal(struct ygg_agent *agent, const char *call_id, enum ygg_status status, const char *why)
+{
+    const struct ygg_answer answer = {.status = status, .message = why};
+
+    return send_answer(agent, call_id, &answer);
+}
+
+/* Makes room for a record without losing an answer that has not been sent. */
+static bool make_room(struct ygg_agent *agent, size_t length)
+{
+    while (!ygg_records_fit(&agent->answers, length)) {
+        struct ygg_record oldest = {0};
+
+        if (!ygg_records_next(&agent->answers, &oldest) || (oldest.data[0] & FLAG_UNSENT) != 0) {
+            return false;
+        }
+        ygg_records_pop(&agent->answers);
+    }
+    return true;
+}
+
+/* Size of the Result; 0 where it could be neither kept nor sent. */
+static size_t result_size(const struct ygg_agent *agent, const char *call_id, const struct ygg_answer *answer)
+{
+    pb_ostream_t size = PB_OSTREAM_SIZING;
+
+    if (answer->count > YGG_ARGUMENTS_MAX || !ygg_result_encode(&size, call_id, answer)) {
+        return 0;
+    }
+    bool sendable = ygg_envelope_size(YGG_BODY_RESULT, size.bytes_written) <= agent->link.tx_limit &&
+                    size.bytes_written < YGG_REPLY_BYTES;
+    return sendable && ygg_records_could_fit(&agent->answers, size.bytes_written + 1) ? size.bytes_written : 0;
+}
+
+static enum ygg_err remember(struct ygg_agent *agent, const char *call_id, const struct ygg_answer *answer,
+                             uint8_t flags)
+{
+    const struct ygg_answer too_large = {.status = YGG_STATUS_HARDWARE, .message = "the result is too large to send"};
+    size_t length = result_size(agent, call_id, answer);
+
+    if (length == 0) {
+        answer = &too_large;
+        length = result_size(agent, call_id, answer);
+    }
+    if (!make_room(agent, length + 1)) {
+        return YGG_ERR_FULL;
+    }
+    uint8_t *record = ygg_records_append(&agent->answers, length + 1);
+    if (record == NULL) {
+        return YGG_ERR_FULL;
+    }
+    record[0] = flags;
+    pb_ostream_t out = pb_ostream_from_buffer(record + 1, length);
+    return ygg_result_encode(&out, call_id, answer) ? YGG_OK : YGG_ERR_ARGUMENT;
+}
+
+static struct ygg_pending *find_pending(struct ygg_agent *agent, const char *call_id)
+{
+    for (size_t i = 0; i < YGG_CALLS_MAX; i++) {
+        if (agent->pending[i].handle != 0 && strcmp(agent->pending[i].call_id, call_id) == 0) {
+            return &agent->pending[i];
+        }
+    }
+    return NULL;
+}
+
+static struct ygg_pending *find_handle(struct ygg_agent *agent, uint32_t handle)
+{
+    for (size_t i = 0; i < YGG_CALLS_MAX; i++) {
+        if (agent->pending[i].handle == handle) {
+            return &agent->pending[i];
+        }
+    }
+    return NULL;
+}
+
+static uint32_t take_handle(struct ygg_agent *agent)
+{
+    agent->next_handle = agent->next_handle == UINT32_MAX ? 1 : agent->next_handle + 1;
+    return agent->next_handle;
+}
+
+/* Hands the call to the driver. The slot is taken first, so that an answer can only come later if it can be kept. */
+static enum ygg_err run(struct ygg_agent *agent, const char *call_id, struct ygg_call *call)
+{
+    struct ygg_pending *slot = find_handle(agent, 0);
+    struct ygg_answer answer = {.status = YGG_STATUS_OK};
+
+    if (slot == NULL) {
+        return send_refusal(agent, call_id, YGG_STATUS_BUSY, "too many calls under way");
+    }
+    call->handle = take_handle(agent);
+    agent->calls_done++;
+    enum ygg_err err = agent->hal->driver->call(agent->hal->driver_ctx, call, &answer);
+    if (err == YGG_ERR_AGAIN) {
+        slot->handle = call->handle;
+        slot->session = agent->sessions;
+        slot->deadline_ms = ygg_now(agent) + call->deadline_ms;
+        memcpy(slot->call_id, call_id, strlen(call_id) + 1);
+        return YGG_OK;
+    }
+    if (err != YGG_OK) {
+        answer = (struct ygg_answer){.status = YGG_STATUS_HARDWARE, .message = "the driver failed"};
+    }
+    err = remember(agent, call_id, &answer, FLAG_UNSENT);
+    if (err == YGG_OK) {
+        (void)ygg_calls_produce(agent); /* What does not fit now is sent by the next step. */
+    }
+    return err;
+}
+
+static enum ygg_err repeat(struct ygg_agent *agent, struct ygg_record *record)
+{
+    agent->calls_repeated++;
+    record->data[0] |= FLAG_UNSENT;
+    (void)ygg_calls_produce(agent); /* As in run(). */
+    return YGG_OK;
+}
+
+enum ygg_err ygg_calls_handle(struct ygg_agent *agent, const yggdrasil_device_v1_Invoke *invoke)
+{
+    struct ygg_record record;
+    struct ygg_call call;
+    const char *why = NULL;
+
+    if (invoke->call_id[0] == '\0') {
+        return YGG_ERR_MALFORMED;
+    }
+    if (recall(agent, invoke->call_id, &record)) {
+        return repeat(agent, &record);
+    }
+    struct ygg_pending *pending = find_pending(agent, invoke->call_id);
+    if (pending != NULL) {
+        pending->session = agent->sessions;
+        return YGG_OK;
+    }
+    enum ygg_status status = ygg_call_check(agent->config->document, invoke, &call, &why);
+    if (status != YGG_STATUS_OK) {
+        return send_refusal(agent, invoke->call_id, status, why);
+    }
+    return run(agent, invoke->call_id, &call);
+}
+
+/* The bridge of a later session did not ask for the call: its answer is kept in case it does. */
+static enum ygg_err finish(struct ygg_agent *agent, struct ygg_pending *pending, const struct ygg_answer *answer)
+{
+    bool wanted = pending->session == agent->sessions;
+    enum ygg_err err = remember(agent, pending->call_id, answer, wanted ? FLAG_UNSENT : 0);
+
+    if (err == YGG_OK) {
+        *pending = (struct ygg_pending){0};
+    }
+    return err;
+}
+
+enum ygg_err ygg_agent_complete(struct ygg_agent *agent, uint32_t handle, const struct ygg_answer *answer)
+{
+    struct ygg_pending *pending = handle == 0 ? NULL : find_handle(agent, handle);
+
+    if (pending == NULL) {
+        return YGG_ERR_NOT_FOUND;
+    }
+    agent->busy = true;
+    return finish(agent, pending, answer);
+}
+
+void ygg_calls_expire(struct ygg_agent *agent)
+{
+    const struct ygg_answer late = {.status = YGG_STATUS_DEADLINE, .message = "the deadline passed"};
+    uint64_t now = ygg_now(agent);
+
+    for (size_t i = 0; i < YGG_CALLS_MAX; i++) {
+        struct ygg_pending *pending = &agent->pending[i];
+
+        if (pending->handle != 0 && pending->deadline_ms <= now) {
+            (void)finish(agent, pending, &late); /* Where there is no room the next step tries again. */
+        }
+    }
+}
+
+/* Deadlines that have passed wait for room, not for time. */
+uint64_t ygg_calls_wake_ms(const struct ygg_agent *agent)
+{
+    uint64_t now = ygg_now(agent);
+    uint64_t wake = UINT64_MAX;
+
+    for (size_t i = 0; i < YGG_CALLS_MAX; i++) {
+        const struct ygg_pending *pending = &agent->pending[i];
+
+        if (pending->handle != 0 && pending->deadline_ms > now && pending->deadline_ms < wake) {
+            wake = pending->deadline_ms;
+        }
+    }
+    return wake;
+}
+
+bool ygg_calls_produce(struct ygg_agent *agent)
+{
+    struct ygg_record record = {0};
+    bool produced = false;
+
+    while (ygg_records_next(&agent->answers, &record)) {
+        if ((record.data[0] & FLAG_UNSENT) == 0) {
+            continue;
+        }
+        enum ygg_err err = send_record(agent, &record);
+        if (err == YGG_ERR_FULL) {
+            break;
+        }
+        /* A session with a smaller limit than the one that made the record: never sent, still remembered. */
+        record.data[0] &= (uint8_t)~FLAG_UNSENT;
+        produced = produced || err == YGG_OK;
+    }
+    return produced;
+}
+
+void ygg_calls_forget_unsent(struct ygg_agent *agent)
+{
+    struct ygg_record record = {0};
+
+    while (ygg_records_next(&agent->answers, &record)) {
+        record.data[0] &= (uint8_t)~FLAG_UNSENT;
+    }
+}

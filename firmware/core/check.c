@@ -1,0 +1,151 @@
+/* A call against the capability tables. The bridge has checked it against the contract already; the device does not
+ * rely on that. Pure: no state, no I/O. */
+#include <math.h>
+
+#include "core/internal.h"
+
+static bool in_range(const struct ygg_schema *schema, double number)
+{
+    return isfinite(number) && (!schema->has_minimum || number >= schema->minimum) &&
+           (!schema->has_maximum || number <= schema->maximum);
+}
+
+static enum ygg_status check_length(const struct ygg_schema *schema, size_t length, const char **why)
+{
+    size_t most = schema->max_length == 0 ? YGG_VALUE_BYTES_MAX : schema->max_length;
+
+    *why = "argument too long";
+    return length <= most ? YGG_STATUS_OK : YGG_STATUS_INVALID_ARGUMENT;
+}
+
+/* Bounds are exact for integers up to 2^53, as capability.proto says. */
+static enum ygg_status check_value(const struct ygg_schema *schema, struct ygg_value *value, const char **why)
+{
+    if (schema->type == YGG_TYPE_DOUBLE && value->type == YGG_TYPE_INT) {
+        *value = ygg_double((double)value->as.integer);
+    }
+    *why = "argument of the wrong type";
+    if (schema->type != value->type) {
+        return YGG_STATUS_INVALID_ARGUMENT;
+    }
+    if (value->type == YGG_TYPE_STRING || value->type == YGG_TYPE_BYTES) {
+        return check_length(schema, value->as.bytes.length, why);
+    }
+    *why = "argument out of range";
+    if ((value->type == YGG_TYPE_INT && !in_range(schema, (double)value->as.integer)) ||
+        (value->type == YGG_TYPE_DOUBLE && !in_range(schema, value->as.number))) {
+        return YGG_STATUS_INVALID_ARGUMENT;
+    }
+    return YGG_STATUS_OK;
+}
+
+/* Puts the arguments in their places. They come in ascending index, which also rules out doubles. */
+static bool place_arguments(const yggdrasil_device_v1_Invoke *invoke, size_t count, struct ygg_call *call)
+{
+    size_t next = 0;
+
+    for (size_t i = 0; i < invoke->arguments_count; i++) {
+        const yggdrasil_device_v1_Argument *argument = &invoke->arguments[i];
+
+        if (argument->index < next || argument->index >= count || !argument->has_value ||
+            !ygg_value_from_link(&argument->value, &call->arguments[argument->index])) {
+            return false;
+        }
+        next = argument->index + 1U;
+    }
+    return true;
+}
+
+static enum ygg_status check_action(const struct ygg_action *action, const yggdrasil_device_v1_Invoke *invoke,
+                                    struct ygg_call *call, const char **why)
+{
+    *why = "no such argument, or arguments out of order";
+    if (!place_arguments(invoke, action->arguments_count, call)) {
+        return YGG_STATUS_INVALID_ARGUMENT;
+    }
+    for (size_t i = 0; i < action->arguments_count; i++) {
+        const struct ygg_parameter *parameter = &action->arguments[i];
+
+        if (call->arguments[i].type == YGG_TYPE_NONE) {
+            if (!parameter->optional) {
+                *why = "argument missing";
+                return YGG_STATUS_INVALID_ARGUMENT;
+            }
+        } else if (check_value(&parameter->schema, &call->arguments[i], why) != YGG_STATUS_OK) {
+            return YGG_STATUS_INVALID_ARGUMENT;
+        }
+    }
+    return YGG_STATUS_OK;
+}
+
+static enum ygg_status check_read(const struct ygg_property *property, const yggdrasil_device_v1_Invoke *invoke,
+                                  const char **why)
+{
+    *why = "property cannot be read";
+    if (!property->readable) {
+        return YGG_STATUS_NOT_ALLOWED;
+    }
+    *why = "a read takes no arguments";
+    return invoke->arguments_count == 0 ? YGG_STATUS_OK : YGG_STATUS_INVALID_ARGUMENT;
+}
+
+static enum ygg_status check_write(const struct ygg_property *property, const yggdrasil_device_v1_Invoke *invoke,
+                                   struct ygg_call *call, const char **why)
+{
+    *why = "property cannot be written";
+    if (!property->writable) {
+        return YGG_STATUS_NOT_ALLOWED;
+    }
+    *why = "a write takes one argument, index 0";
+    if (invoke->arguments_count != 1 || !place_arguments(invoke, 1, call)) {
+        return YGG_STATUS_INVALID_ARGUMENT;
+    }
+    return check_value(&property->schema, &call->arguments[0], why);
+}
+
+static enum ygg_status check_member(const struct ygg_capability *capability, const yggdrasil_device_v1_Invoke *invoke,
+                                    struct ygg_call *call, const char **why)
+{
+    switch (call->operation) {
+    case YGG_OPERATION_READ:
+    case YGG_OPERATION_WRITE:
+        *why = "no such property";
+        if (invoke->member >= capability->properties_count) {
+            return YGG_STATUS_NOT_FOUND;
+        }
+        return call->operation == YGG_OPERATION_READ
+                   ? check_read(&capability->properties[invoke->member], invoke, why)
+                   : check_write(&capability->properties[invoke->member], invoke, call, why);
+    case YGG_OPERATION_ACTION:
+        *why = "no such action";
+        if (invoke->member >= capability->actions_count) {
+            return YGG_STATUS_NOT_FOUND;
+        }
+        return check_action(&capability->actions[invoke->member], invoke, call, why);
+    }
+    *why = "no such operation";
+    return YGG_STATUS_INVALID_ARGUMENT;
+}
+
+enum ygg_status ygg_call_check(const struct ygg_document *document, const yggdrasil_device_v1_Invoke *invoke,
+                               struct ygg_call *call, const char **why)
+{
+    *why = "no such capability";
+    if (invoke->capability >= document->count) {
+        return YGG_STATUS_NOT_FOUND;
+    }
+    *why = "deadline_ms is 0";
+    if (invoke->deadline_ms == 0) {
+        return YGG_STATUS_INVALID_ARGUMENT;
+    }
+    *call = (struct ygg_call){
+        .deadline_ms = invoke->deadline_ms,
+        .operation = (enum ygg_operation)invoke->operation,
+        .capability = (uint8_t)invoke->capability,
+    };
+    enum ygg_status status = check_member(&document->capabilities[invoke->capability], invoke, call, why);
+    if (status == YGG_STATUS_OK) {
+        call->member = (uint8_t)invoke->member;
+    }
+    return status;
+}

@@ -1,0 +1,66 @@
+/* What the files of the core share. Not for ports. */
+#ifndef YGG_CORE_INTERNAL_H
+#define YGG_CORE_INTERNAL_H
+
+#include "wire/body.h"
+#include "ygg/agent.h"
+
+/* A reply to one frame never needs more room than this, in bytes, prefix included. */
+enum { YGG_REPLY_BYTES = 800 };
+
+static inline uint64_t ygg_now(const struct ygg_agent *agent)
+{
+    return agent->hal->platform->now_ms(agent->hal->platform_ctx);
+}
+
+static inline union ygg_body *ygg_scratch_body(const struct ygg_agent *agent)
+{
+    return (union ygg_body *)(void *)agent->config->scratch->room.bytes;
+}
+
+/* Whether there is a session: heartbeats are due. */
+static inline bool ygg_in_session(const struct ygg_agent *agent)
+{
+    return agent->state == YGG_STATE_PAGES || agent->state == YGG_STATE_CONTRACT || agent->state == YGG_STATE_ACTIVE;
+}
+
+void ygg_say(const struct ygg_agent *agent, enum ygg_log_level level, const char *event,
+             const struct ygg_log_field *fields, size_t count);
+
+/* agent.c: drops the link and waits for the next try, or stops. `why` is a constant, for people. */
+void ygg_lose(struct ygg_agent *agent, const char *why);
+
+/* agent.c: says Goodbye, then drops the link. `code` is a yggdrasil.device.v1.GoodbyeCode. */
+void ygg_close(struct ygg_agent *agent, uint32_t code, const char *why);
+
+/* session.c: queues Hello. */
+enum ygg_err ygg_session_hello(struct ygg_agent *agent);
+
+/* session.c: acts on one frame. An error is the peer's fault and ends the session. */
+enum ygg_err ygg_session_handle(struct ygg_agent *agent, const struct ygg_envelope *envelope);
+
+/* session.c: queues what is due and fits: pages, answers, events, a Ping. True where something was queued. */
+bool ygg_session_produce(struct ygg_agent *agent);
+
+/* session.c: when a Ping is due, and when the peer has been silent for too long. */
+uint64_t ygg_session_ping_ms(const struct ygg_agent *agent);
+uint64_t ygg_session_silence_ms(const struct ygg_agent *agent);
+
+/* calls.c */
+enum ygg_err ygg_calls_handle(struct ygg_agent *agent, const yggdrasil_device_v1_Invoke *invoke);
+bool ygg_calls_produce(struct ygg_agent *agent);
+void ygg_calls_expire(struct ygg_agent *agent);
+void ygg_calls_forget_unsent(struct ygg_agent *agent); /* The session that asked is over. */
+uint64_t ygg_calls_wake_ms(const struct ygg_agent *agent);
+
+/* check.c: turns an Invoke into a call, checked against the tables. `why` is for people, where not OK. */
+enum ygg_status ygg_call_check(const struct ygg_document *document, const yggdrasil_device_v1_Invoke *invoke,
+                               struct ygg_call *call, const char **why);
+
+/* events.c */
+bool ygg_events_produce(struct ygg_agent *agent);
+enum ygg_err ygg_events_resume(struct ygg_agent *agent, uint64_t last_sequence);
+enum ygg_err ygg_events_acknowledge(struct ygg_agent *agent, uint64_t sequence);
+uint64_t ygg_events_wake_ms(const struct ygg_agent *agent);
+
+#endif

@@ -1,0 +1,384 @@
+/* What frames mean, and which are due. The states are drawn in agent.c.
+ *
+ *     frame            allowed in                  then
+ *     Welcome          HELLO                       PAGES, or CONTRACT where no pages are wanted
+ *     Refused          HELLO, PAGES, CONTRACT      drop the link, come back after retry_after_ms
+ *     ContractNotice   CONTRACT, ACTIVE            ACTIVE
+ *     Invoke, EventAck ACTIVE
+ *     Ping, Pong       PAGES, CONTRACT, ACTIVE
+ *     Goodbye          any                         drop the link
+ *
+ * Anything else at another time is out of turn and ends the session. */
+#include <string.h>
+
+#include "core/internal.h"
+#include "core/link.h"
+#include "ygg/document.h"
+
+enum { HEARTBEAT_MS_MIN = 10, HEARTBEAT_MS_MAX = 3600000, SILENT_HEARTBEATS = 3 };
+
+/* Tag, offset and length of a CapabilityPage, and the frame around it, at most. */
+enum { PAGE_OVERHEAD_BYTES = 24 };
+
+static enum ygg_err send_body(struct ygg_agent *agent, uint32_t number, const union ygg_body *body)
+{
+    pb_ostream_t size = PB_OSTREAM_SIZING;
+    pb_ostream_t out;
+
+    if (!ygg_body_encode(&size, number, body)) {
+        return YGG_ERR_ARGUMENT;
+    }
+    enum ygg_err err = ygg_link_open(agent, number, size.bytes_written, &out);
+    if (err != YGG_OK) {
+        return err;
+    }
+    return ygg_body_encode(&out, number, body) ? ygg_link_commit(agent, &out) : YGG_ERR_ARGUMENT;
+}
+
+static bool copy_text(char *out, size_t size, const char *text)
+{
+    size_t length = strlen(text);
+
+    if (length >= size) {
+        return false;
+    }
+    memcpy(out, text, length + 1);
+    return true;
+}
+
+static bool fill_features(const struct ygg_config *config, yggdrasil_device_v1_Hello *hello)
+{
+    for (size_t i = 0; i < config->features_count; i++) {
+        const struct ygg_feature *feature = &config->features[i];
+
+        hello->features[i].min_version = feature->min_version;
+        hello->features[i].max_version = feature->max_version;
+        hello->features[i].required = feature->required;
+        if (!copy_text(hello->features[i].name, sizeof hello->features[i].name, feature->name)) {
+            return false;
+        }
+    }
+    hello->features_count = config->features_count;
+    return true;
+}
+
+static bool fill_names(const struct ygg_config *config, yggdrasil_device_v1_Hello *hello)
+{
+    hello->has_hardware = true;
+    hello->has_firmware = true;
+    return copy_text(hello->device_id, sizeof hello->device_id, config->device_id) &&
+           copy_text(hello->hardware.model, sizeof hello->hardware.model, config->model) &&
+           copy_text(hello->hardware.device_class, sizeof hello->hardware.device_class, config->device_class) &&
+           copy_text(hello->firmware.version, sizeof hello->firmware.version, config->firmware_version) &&
+           copy_text(hello->firmware.slot, sizeof hello->firmware.slot, config->slot);
+}
+
+enum ygg_err ygg_session_hello(struct ygg_agent *agent)
+{
+    const struct ygg_config *config = agent->config;
+    union ygg_body *body = ygg_scratch_body(agent);
+    yggdrasil_device_v1_Hello *hello = &body->hello;
+
+    memset(hello, 0, sizeof *hello);
+    hello->protocol_min = YGG_PROTOCOL;
+    hello->protocol_max = YGG_PROTOCOL;
+    hello->boot_id = config->boot_id;
+    hello->has_limits = true;
+    hello->limits.rx_frame_bytes = (uint32_t)(config->rx_size - YGG_PREFIX_BYTES);
+    hello->limits.tx_frame_bytes = (uint32_t)(config->tx_size - YGG_PREFIX_BYTES);
+    hello->limits.calls_in_flight = YGG_CALLS_MAX;
+    hello->limits.free_ram_bytes = config->free_ram_bytes;
+    hello->limits.rx_record_bytes = config->rx_record_bytes;
+    hello->capabilities_size_bytes = agent->document_bytes;
+    memcpy(hello->capabilities_digest, agent->digest, sizeof agent->digest);
+    if (!fill_names(config, hello) || !fill_features(config, hello)) {
+        return YGG_ERR_ARGUMENT;
+    }
+    return send_body(agent, YGG_BODY_HELLO, body);
+}
+
+static bool features_agree(const struct ygg_config *config, const yggdrasil_device_v1_Welcome *welcome)
+{
+    if (welcome->features_count != config->features_count) {
+        return false;
+    }
+    for (size_t i = 0; i < config->features_count; i++) {
+        const struct ygg_feature *offer = &config->features[i];
+        uint32_t version = welcome->features[i].version;
+        bool refused = version == 0 && !offer->required;
+        bool chosen = version >= offer->min_version && version <= offer->max_version;
+
+        if (strcmp(welcome->features[i].name, offer->name) != 0 || (!refused && !chosen)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool terms_agree(const struct ygg_config *config, const yggdrasil_device_v1_Welcome *welcome)
+{
+    return welcome->protocol == YGG_PROTOCOL && welcome->session_id[0] != '\0' &&
+           welcome->heartbeat_ms >= HEARTBEAT_MS_MIN && welcome->heartbeat_ms <= HEARTBEAT_MS_MAX &&
+           welcome->device_rx_frame_bytes <= config->rx_size - YGG_PREFIX_BYTES &&
+           welcome->device_tx_frame_bytes >= YGG_FRAME_BYTES_MIN &&
+           welcome->device_tx_frame_bytes <= config->tx_size - YGG_PREFIX_BYTES &&
+           (!welcome->send_capabilities || welcome->page_bytes > 0) && features_agree(config, welcome);
+}
+
+static void enter_contract(struct ygg_agent *agent)
+{
+    agent->state = YGG_STATE_CONTRACT;
+    agent->deadline_ms = ygg_now(agent) + agent->config->handshake_timeout_ms;
+}
+
+static enum ygg_err on_welcome(struct ygg_agent *agent, const yggdrasil_device_v1_Welcome *welcome)
+{
+    if (agent->state != YGG_STATE_HELLO) {
+        return YGG_ERR_STATE;
+    }
+    if (!terms_agree(agent->config, welcome) ||
+        ygg_events_resume(agent, welcome->last_event_sequence) != YGG_OK) {
+        return YGG_ERR_MALFORMED;
+    }
+    memcpy(agent->session_id, welcome->session_id, sizeof agent->session_id);
+    agent->heartbeat_ms = welcome->heartbeat_ms;
+    agent->page_bytes = welcome->page_bytes;
+    agent->page_offset = 0;
+    agent->link.tx_limit = welcome->device_tx_frame_bytes;
+    agent->deadline_ms = ygg_now(agent) + agent->config->handshake_timeout_ms;
+    const struct ygg_log_field fields[] = {
+        {.key = "session", .text = agent->session_id},
+        {.key = "heartbeat_ms", .number = welcome->heartbeat_ms},
+        {.key = "pages", .text = welcome->send_capabilities ? "wanted" : "known"},
+    };
+    ygg_say(agent, YGG_LOG_INFO, "welcome", fields, 3);
+    if (welcome->send_capabilities) {
+        agent->state = YGG_STATE_PAGES;
+    } else {
+        enter_contract(agent);
+    }
+    return YGG_OK;
+}
+
+static enum ygg_err on_refused(struct ygg_agent *agent, const yggdrasil_device_v1_Refused *refused)
+{
+    if (agent->state == YGG_STATE_ACTIVE) {
+        return YGG_ERR_STATE;
+    }
+    const struct ygg_log_field fields[] = {
+        {.key = "code", .number = (uint64_t)refused->code},
+        {.key = "message", .text = refused->message},
+        {.key = "retry_after_ms", .number = refused->retry_after_ms},
+    };
+    ygg_say(agent, YGG_LOG_WARNING, "refused", fields, 3);
+    agent->floor_ms = refused->retry_after_ms;
+    if (refused->code != yggdrasil_device_v1_RefusedCode_REFUSED_CODE_UNAVAILABLE) {
+        agent->slow = true; /* Asking again soon would not change the answer. */
+    }
+    ygg_lose(agent, "refused by the bridge");
+    return YGG_OK;
+}
+
+static void say_refusal(const struct ygg_agent *agent, const yggdrasil_device_v1_CapabilityRefusal *refusal)
+{
+    const struct ygg_document *document = agent->config->document;
+    bool known = refusal->capability < document->count;
+    const struct ygg_log_field fields[] = {
+        {.key = "capability", .text = known ? document->capabilities[refusal->capability].id : "?"},
+        {.key = "reason", .number = refusal->reason},
+        {.key = "message", .text = refusal->message},
+    };
+
+    ygg_say(agent, YGG_LOG_WARNING, "capability_refused", fields, 3);
+}
+
+static enum ygg_err on_contract(struct ygg_agent *agent, const yggdrasil_device_v1_ContractNotice *contract)
+{
+    if (agent->state != YGG_STATE_CONTRACT && agent->state != YGG_STATE_ACTIVE) {
+        return YGG_ERR_STATE;
+    }
+    for (size_t i = 0; i < contract->refusals_count; i++) {
+        say_refusal(agent, &contract->refusals[i]);
+    }
+    const struct ygg_log_field fields[] = {
+        {.key = "contract", .number = contract->revision},
+        {.key = "accepted", .number = contract->accepted},
+        {.key = "refused", .number = contract->refused},
+    };
+    ygg_say(agent, YGG_LOG_INFO, "active", fields, 3);
+    if (agent->state == YGG_STATE_CONTRACT) {
+        agent->state = YGG_STATE_ACTIVE;
+        agent->active_ms = ygg_now(agent);
+        agent->was_active = true;
+        agent->sessions++;
+    }
+    return YGG_OK;
+}
+
+static enum ygg_err on_ping(struct ygg_agent *agent, union ygg_body *body)
+{
+    /* Ping and Pong have the same shape, so the token is in place already. */
+    _Static_assert(sizeof(yggdrasil_device_v1_Ping) == sizeof(yggdrasil_device_v1_Pong), "same shape");
+    return ygg_in_session(agent) ? send_body(agent, YGG_BODY_PONG, body) : YGG_ERR_STATE;
+}
+
+/* Whether coming back soon would be wrong: another device has our id, or the bridge finds fault with us. */
+static bool is_our_fault(yggdrasil_device_v1_GoodbyeCode code)
+{
+    return code == yggdrasil_device_v1_GoodbyeCode_GOODBYE_CODE_REPLACED ||
+           code == yggdrasil_device_v1_GoodbyeCode_GOODBYE_CODE_PROTOCOL_ERROR ||
+           code == yggdrasil_device_v1_GoodbyeCode_GOODBYE_CODE_UNKNOWN_FRAME ||
+           code == yggdrasil_device_v1_GoodbyeCode_GOODBYE_CODE_FLOOD;
+}
+
+static enum ygg_err on_goodbye(struct ygg_agent *agent, const yggdrasil_device_v1_Goodbye *goodbye)
+{
+    const struct ygg_log_field fields[] = {
+        {.key = "code", .number = (uint64_t)goodbye->code},
+        {.key = "message", .text = goodbye->message},
+        {.key = "reconnect_after_ms", .number = goodbye->reconnect_after_ms},
+        {.key = "reconnect_to", .text = goodbye->reconnect_to},
+    };
+
+    ygg_say(agent, YGG_LOG_WARNING, "goodbye", fields, 4);
+    agent->floor_ms = goodbye->reconnect_after_ms;
+    if (is_our_fault(goodbye->code)) {
+        agent->slow = true;
+    }
+    ygg_lose(agent, "the bridge said Goodbye");
+    if (goodbye->reconnect_to[0] != '\0') {
+        memcpy(agent->redirect, goodbye->reconnect_to, sizeof agent->redirect);
+    }
+    return YGG_OK;
+}
+
+enum ygg_err ygg_session_handle(struct ygg_agent *agent, const struct ygg_envelope *envelope)
+{
+    union ygg_body *body = ygg_scratch_body(agent);
+    enum ygg_err err = ygg_body_decode(envelope, body);
+
+    if (err != YGG_OK) {
+        return err == YGG_ERR_SKIP ? YGG_OK : err;
+    }
+    switch (envelope->number) {
+    case YGG_BODY_WELCOME:
+        return on_welcome(agent, &body->welcome);
+    case YGG_BODY_REFUSED:
+        return on_refused(agent, &body->refused);
+    case YGG_BODY_CONTRACT:
+        return on_contract(agent, &body->contract);
+    case YGG_BODY_INVOKE:
+        return agent->state == YGG_STATE_ACTIVE ? ygg_calls_handle(agent, &body->invoke) : YGG_ERR_STATE;
+    case YGG_BODY_EVENT_ACK:
+        return agent->state == YGG_STATE_ACTIVE ? ygg_events_acknowledge(agent, body->event_ack.sequence)
+                                                : YGG_ERR_STATE;
+    case YGG_BODY_PING:
+        return on_ping(agent, body);
+    case YGG_BODY_PONG:
+        return ygg_in_session(agent) ? YGG_OK : YGG_ERR_STATE;
+    case YGG_BODY_GOODBYE:
+        return on_goodbye(agent, &body->goodbye);
+    default:
+        return YGG_ERR_UNKNOWN;
+    }
+}
+
+static size_t page_length(const struct ygg_agent *agent)
+{
+    size_t length = agent->document_bytes - agent->page_offset;
+    size_t most = agent->link.tx_limit - PAGE_OVERHEAD_BYTES;
+
+    length = length < agent->page_bytes ? length : agent->page_bytes;
+    return length < most ? length : most;
+}
+
+/* The page goes from ROM into the send buffer. */
+static enum ygg_err send_page(struct ygg_agent *agent)
+{
+    size_t length = page_length(agent);
+    pb_ostream_t head_size = PB_OSTREAM_SIZING;
+    pb_ostream_t out;
+
+    if (!ygg_page_encode_head(&head_size, agent->page_offset, length)) {
+        return YGG_ERR_ARGUMENT;
+    }
+    enum ygg_err err = ygg_link_open(agent, YGG_BODY_CAPABILITY_PAGE, head_size.bytes_written + length, &out);
+    if (err != YGG_OK) {
+        return err;
+    }
+    if (!ygg_page_encode_head(&out, agent->page_offset, length)) {
+        return YGG_ERR_ARGUMENT;
+    }
+    uint8_t *data = agent->config->tx + agent->link.tx_end + out.bytes_written;
+    err = ygg_document_read(agent->config->document, agent->page_offset, data, length);
+    if (err != YGG_OK) {
+        return err;
+    }
+    out.bytes_written += length;
+    agent->page_offset += (uint32_t)length;
+    return ygg_link_commit(agent, &out);
+}
+
+static bool produce_pages(struct ygg_agent *agent)
+{
+    bool produced = false;
+
+    while (agent->page_offset < agent->document_bytes && send_page(agent) == YGG_OK) {
+        produced = true;
+    }
+    if (agent->page_offset == agent->document_bytes) {
+        enter_contract(agent);
+    }
+    return produced;
+}
+
+static bool produce_ping(struct ygg_agent *agent)
+{
+    union ygg_body *body = ygg_scratch_body(agent);
+    const struct ygg_platform *platform = agent->hal->platform;
+    uint8_t token[sizeof body->ping.token] = {0};
+
+    if (ygg_now(agent) < ygg_session_ping_ms(agent)) {
+        return false;
+    }
+    agent->link.last_ping_ms = ygg_now(agent);
+    /* Without randomness the token is 0: it only tells people which Pong answers which Ping. */
+    (void)platform->random(agent->hal->platform_ctx, token, sizeof token);
+    memcpy(&body->ping.token, token, sizeof token);
+    return send_body(agent, YGG_BODY_PING, body) == YGG_OK;
+}
+
+bool ygg_session_produce(struct ygg_agent *agent)
+{
+    bool produced = false;
+
+    if (agent->state == YGG_STATE_PAGES) {
+        produced = produce_pages(agent);
+    }
+    if (agent->state == YGG_STATE_ACTIVE) {
+        bool answered = ygg_calls_produce(agent);
+        bool reported = ygg_events_produce(agent);
+
+        produced = answered || reported;
+    }
+    if (ygg_in_session(agent) && produce_ping(agent)) {
+        produced = true;
+    }
+    return produced;
+}
+
+/* Due when either direction has been quiet: our own quiet would make the bridge give us up, the bridge's quiet is
+ * to be found out. */
+uint64_t ygg_session_ping_ms(const struct ygg_agent *agent)
+{
+    const struct ygg_link *link = &agent->link;
+    uint64_t quiet = link->last_rx_ms < link->last_tx_ms ? link->last_rx_ms : link->last_tx_ms;
+    uint64_t since = quiet > link->last_ping_ms ? quiet : link->last_ping_ms;
+
+    return since + agent->heartbeat_ms;
+}
+
+uint64_t ygg_session_silence_ms(const struct ygg_agent *agent)
+{
+    return agent->link.last_rx_ms + (uint64_t)agent->heartbeat_ms * SILENT_HEARTBEATS;
+}

@@ -1,0 +1,21 @@
+/* Status codes of the whole library. */
+#ifndef YGG_ERR_H
+#define YGG_ERR_H
+
+/* Negative on failure, so that functions that return a count can return an error too. */
+enum ygg_err {
+    YGG_OK = 0,
+    YGG_ERR_AGAIN = -1,      /* Not now; nothing was lost. Call again later. */
+    YGG_ERR_CLOSED = -2,     /* The peer closed the connection. */
+    YGG_ERR_IO = -3,         /* The transport or the hardware failed. */
+    YGG_ERR_MALFORMED = -4,  /* Bytes from the peer that break the protocol. */
+    YGG_ERR_TOO_LONG = -5,   /* More bytes than were agreed or than there is room for. */
+    YGG_ERR_UNKNOWN = -6,    /* A critical frame that this version does not know. */
+    YGG_ERR_STATE = -7,      /* Right in itself, but not now. */
+    YGG_ERR_ARGUMENT = -8,   /* The caller broke the function's contract. */
+    YGG_ERR_FULL = -9,       /* No room left. */
+    YGG_ERR_NOT_FOUND = -10, /* No such thing. */
+    YGG_ERR_SKIP = -11       /* An optional frame that this version does not know. */
+};
+
+#endif

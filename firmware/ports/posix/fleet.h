@@ -1,0 +1,56 @@
+/* The devices that this process hosts, each with its own identity, board, buffers and agent; one epoll for all. */
+#ifndef YGG_PORTS_POSIX_FLEET_H
+#define YGG_PORTS_POSIX_FLEET_H
+
+#include "boards/sim/board.h"
+#include "ports/posix/options.h"
+#include "ports/posix/timers.h"
+#include "ports/posix/tls.h"
+#include "ygg/agent.h"
+
+/* The profile of an ESP32-C3, in bytes. */
+enum { FLEET_FRAME_BYTES = 4096, FLEET_RECORD_BYTES = 4096, FLEET_EVENTS_BYTES = 2048, FLEET_ANSWERS_BYTES = 2048 };
+
+struct device {
+    char id[64];
+    struct identity identity;
+    struct posix_platform platform;
+    struct tls_connection connection;
+    struct ygg_sim_board board;
+    struct ygg_hal hal;
+    struct ygg_config config;
+    struct ygg_agent agent;
+    uint8_t events[FLEET_EVENTS_BYTES];
+    uint8_t answers[FLEET_ANSWERS_BYTES];
+    uint8_t rx[FLEET_FRAME_BYTES + YGG_PREFIX_BYTES];
+    uint8_t tx[FLEET_FRAME_BYTES + YGG_PREFIX_BYTES];
+};
+
+struct fleet {
+    struct device *devices;
+    uint32_t count;
+    int epoll_fd; /* A device's events carry its index. */
+    struct tls_client client;
+    struct ygg_scratch scratch;
+    EVP_MD_CTX *hash;
+    struct timers timers;
+};
+
+/* Loads all identities and makes the agents. False and a `reason` where one cannot be used. */
+bool fleet_init(struct fleet *fleet, const struct options *options, int epoll_fd, char reason[IDENTITY_REASON_BYTES]);
+void fleet_free(struct fleet *fleet);
+
+/* Lets a device do what it can do now. */
+void fleet_step(struct fleet *fleet, uint32_t index);
+
+/* Steps the devices whose time has come. Milliseconds until the next one's, at most `most_ms`. */
+int fleet_step_due(struct fleet *fleet, int most_ms);
+
+/* All devices say Goodbye; then whether all have gone. */
+void fleet_stop(struct fleet *fleet);
+bool fleet_stopped(const struct fleet *fleet);
+
+/* NULL where there is no such device. */
+struct device *fleet_find(const struct fleet *fleet, const char *id);
+
+#endif

@@ -1,0 +1,264 @@
+#include "ports/posix/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ports/posix/resolve.h"
+
+enum { BACKOFF_MIN_MS = 250, BACKOFF_MAX_MS = 8000, BACKOFF_LIMIT_MS = 3600000 };
+
+static const char default_version[] = "1.0.0";
+
+static const char help[] =
+    "ygg-agent: a Yggdrasil device with a simulated board, or thousands of them.\n"
+    "\n"
+    "One device:\n"
+    "  ygg-agent --id porch-1 --connect 127.0.0.1:7443 --ca ca.pem --cert cert.pem --key key.pem\n"
+    "Many, load-1 to load-500, each with DIR/<id>/cert.pem and DIR/<id>/key.pem:\n"
+    "  ygg-agent --id load --count 500 --identities DIR --connect 127.0.0.1:7443 --ca ca.pem\n"
+    "\n"
+    "Who and where:\n"
+    "  --id ID             device id, [a-z0-9][a-z0-9-]{0,62}; the certificate must be for it\n"
+    "  --connect ADDRESS   HOST:PORT of the bridge's link; [HOST]:PORT for IPv6\n"
+    "  --ca FILE           PEM file with the CA that the bridge's certificate leads to\n"
+    "  --cert FILE         PEM file with the device's certificate and the CAs below the root\n"
+    "  --key FILE          PEM file with its private key, closed to others (chmod 600)\n"
+    "  --count N           host N devices, ID-1 to ID-N\n"
+    "  --identities DIR    where their certificates are; with --count instead of --cert and --key\n"
+    "How:\n"
+    "  --control PATH      Unix socket to look at the board itself and to change it: list, stats,\n"
+    "                      get ID led0.on, set ID temp0.celsius 80, hang ID on\n"
+    "  --firmware-version V  what to report, at most 31 bytes (1.0.0)\n"
+    "  --ramp RATE         with --count, first connections a second (0: all at once)\n"
+    "  --backoff-min-ms N  bound of the first delay before a reconnect (250)\n"
+    "  --backoff-max-ms N  bound of the longest (8000)\n"
+    "  --seed N            make delays repeatable; boot ids stay random\n"
+    "  --log-level LEVEL   info: each change of state; warning: only what went wrong (info)\n"
+    "Other:\n"
+    "  --print-capabilities  write the board's CapabilityDocument to stdout and exit\n"
+    "  --version, --help\n"
+    "\n"
+    "Stop it with SIGTERM: it says Goodbye and exits 0. Exit codes: 1 a file cannot be used, 2 wrong options.\n";
+
+enum flag {
+    FLAG_ID = 256,
+    FLAG_CONNECT,
+    FLAG_CA,
+    FLAG_CERT,
+    FLAG_KEY,
+    FLAG_IDENTITIES,
+    FLAG_CONTROL,
+    FLAG_FIRMWARE_VERSION,
+    FLAG_COUNT,
+    FLAG_RAMP,
+    FLAG_BACKOFF_MIN,
+    FLAG_BACKOFF_MAX,
+    FLAG_SEED,
+    FLAG_LOG_LEVEL,
+    FLAG_PRINT_CAPABILITIES,
+    FLAG_VERSION,
+    FLAG_HELP
+};
+
+static const struct option flags[] = {
+    {"id", required_argument, NULL, FLAG_ID},
+    {"connect", required_argument, NULL, FLAG_CONNECT},
+    {"ca", required_argument, NULL, FLAG_CA},
+    {"cert", required_argument, NULL, FLAG_CERT},
+    {"key", required_argument, NULL, FLAG_KEY},
+    {"identities", required_argument, NULL, FLAG_IDENTITIES},
+    {"control", required_argument, NULL, FLAG_CONTROL},
+    {"firmware-version", required_argument, NULL, FLAG_FIRMWARE_VERSION},
+    {"count", required_argument, NULL, FLAG_COUNT},
+    {"ramp", required_argument, NULL, FLAG_RAMP},
+    {"backoff-min-ms", required_argument, NULL, FLAG_BACKOFF_MIN},
+    {"backoff-max-ms", required_argument, NULL, FLAG_BACKOFF_MAX},
+    {"seed", required_argument, NULL, FLAG_SEED},
+    {"log-level", required_argument, NULL, FLAG_LOG_LEVEL},
+    {"print-capabilities", no_argument, NULL, FLAG_PRINT_CAPABILITIES},
+    {"version", no_argument, NULL, FLAG_VERSION},
+    {"help", no_argument, NULL, FLAG_HELP},
+    {NULL, 0, NULL, 0},
+};
+
+static bool complain(const char *what, const char *value, const char *rule)
+{
+    (void)fprintf(stderr, "ygg-agent: %s%s%s: %s\n", what, value == NULL ? "" : " ", value == NULL ? "" : value, rule);
+    return false;
+}
+
+static bool read_number(const char *name, const char *text, uint64_t least, uint64_t most, uint64_t *out)
+{
+    char rule[64];
+    char *end = NULL;
+
+    errno = 0;
+    unsigned long long number = strtoull(text, &end, 10);
+    if (errno == 0 && text[0] >= '0' && text[0] <= '9' && *end == '\0' && number >= least && number <= most) {
+        *out = number;
+        return true;
+    }
+    (void)snprintf(rule, sizeof rule, "must be %llu to %llu", (unsigned long long)least, (unsigned long long)most);
+    return complain(name, text, rule);
+}
+
+static bool read_u32(const char *name, const char *text, uint32_t least, uint32_t most, uint32_t *out)
+{
+    uint64_t number = 0;
+    bool right = read_number(name, text, least, most, &number);
+
+    *out = right ? (uint32_t)number : *out;
+    return right;
+}
+
+static bool read_level(const char *text, enum ygg_log_level *level)
+{
+    if (strcmp(text, "info") == 0) {
+        *level = YGG_LOG_INFO;
+    } else if (strcmp(text, "warning") == 0) {
+        *level = YGG_LOG_WARNING;
+    } else {
+        return complain("--log-level", text, "must be info or warning");
+    }
+    return true;
+}
+
+static bool read_value(struct options *options, int flag, const char *value)
+{
+    switch (flag) {
+    case FLAG_ID:
+        options->id = value;
+        return true;
+    case FLAG_CONNECT:
+        options->connect = value;
+        return true;
+    case FLAG_CA:
+        options->ca = value;
+        return true;
+    case FLAG_CERT:
+        options->cert = value;
+        return true;
+    case FLAG_KEY:
+        options->key = value;
+        return true;
+    case FLAG_IDENTITIES:
+        options->identities = value;
+        return true;
+    case FLAG_CONTROL:
+        options->control = value;
+        return true;
+    case FLAG_FIRMWARE_VERSION:
+        options->firmware_version = value;
+        return true;
+    case FLAG_COUNT:
+        return read_u32("--count", value, 1, OPTIONS_DEVICES_MAX, &options->count);
+    case FLAG_RAMP:
+        return read_u32("--ramp", value, 0, OPTIONS_DEVICES_MAX, &options->ramp);
+    case FLAG_BACKOFF_MIN:
+        return read_u32("--backoff-min-ms", value, 1, BACKOFF_LIMIT_MS, &options->backoff_min_ms);
+    case FLAG_BACKOFF_MAX:
+        return read_u32("--backoff-max-ms", value, 1, BACKOFF_LIMIT_MS, &options->backoff_max_ms);
+    case FLAG_SEED:
+        options->seeded = true;
+        return read_number("--seed", value, 0, UINT64_MAX, &options->seed);
+    case FLAG_LOG_LEVEL:
+        return read_level(value, &options->log_level);
+    default:
+        return false; /* getopt has told. */
+    }
+}
+
+static bool is_device_id(const char *id)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789-";
+
+    return id[0] != '\0' && id[0] != '-' && strlen(id) <= 63 && strspn(id, letters) == strlen(id);
+}
+
+static bool is_version(const char *version)
+{
+    for (size_t i = 0; version[i] != '\0'; i++) {
+        if (i == 31 || version[i] <= ' ' || version[i] > '~') {
+            return false;
+        }
+    }
+    return version[0] != '\0';
+}
+
+static bool require(const char *value, const char *what, const char *why)
+{
+    return value != NULL || complain("missing", what, why);
+}
+
+static bool check_identity(const struct options *options)
+{
+    bool right = true;
+
+    if (options->count == 0) {
+        right &= require(options->cert, "--cert FILE", "the device's certificate: ygg pki issue device ID");
+        right &= require(options->key, "--key FILE", "its private key, beside the certificate");
+        right &= options->identities == NULL || complain("--identities", NULL, "only with --count");
+    } else {
+        right &= require(options->identities, "--identities DIR", "with --count, the directory of <id>/cert.pem");
+        right &= (options->cert == NULL && options->key == NULL) ||
+                 complain("--cert and --key", NULL, "not with --count, each device has its own: --identities DIR");
+    }
+    return right;
+}
+
+/* Tells everything that is wrong, not just the first. */
+static bool check(const struct options *options)
+{
+    char host[RESOLVE_TEXT_BYTES];
+    char port[8];
+    bool right = true;
+
+    right &= require(options->id, "--id ID", "the device's id, such as porch-1");
+    right &= options->id == NULL || is_device_id(options->id) ||
+             complain("--id", options->id, "must be [a-z0-9][a-z0-9-]{0,62}");
+    right &= options->count == 0 || options->id == NULL || strlen(options->id) <= 56 ||
+             complain("--id", options->id, "with --count, at most 56 bytes: a number is appended");
+    right &= require(options->connect, "--connect HOST:PORT", "the bridge's link, such as 127.0.0.1:7443");
+    right &= options->connect == NULL ||
+             (strlen(options->connect) < RESOLVE_TEXT_BYTES && resolve_split(options->connect, host, port)) ||
+             complain("--connect", options->connect, "must be HOST:PORT, at most 63 bytes");
+    right &= require(options->ca, "--ca FILE", "the CA that the bridge's certificate leads to");
+    right &= check_identity(options);
+    right &= is_version(options->firmware_version) ||
+             complain("--firmware-version", options->firmware_version, "must be 1 to 31 printable characters");
+    right &= options->backoff_min_ms <= options->backoff_max_ms ||
+             complain("--backoff-min-ms", NULL, "must not be above --backoff-max-ms");
+    if (!right) {
+        (void)fputs("Try: ygg-agent --help\n", stderr);
+    }
+    return right;
+}
+
+enum options_outcome options_read(struct options *options, int argc, char **argv)
+{
+    bool right = true;
+    int flag = 0;
+
+    *options = (struct options){
+        .firmware_version = default_version,
+        .backoff_min_ms = BACKOFF_MIN_MS,
+        .backoff_max_ms = BACKOFF_MAX_MS,
+    };
+    while ((flag = getopt_long(argc, argv, "", flags, NULL)) != -1) {
+        switch (flag) {
+        case FLAG_HELP:
+            return fputs(help, stdout) < 0 ? OPTIONS_WRONG : OPTIONS_DONE;
+        case FLAG_VERSION:
+            return printf("ygg-agent %s\n", default_version) < 0 ? OPTIONS_WRONG : OPTIONS_DONE;
+        case FLAG_PRINT_CAPABILITIES:
+            return OPTIONS_PRINT_CAPABILITIES;
+        default:
+            right &= read_value(options, flag, optarg);
+        }
+    }
+    right &= optind == argc || complain("unexpected argument", argv[optind], "options begin with --");
+    return check(options) && right ? OPTIONS_RUN : OPTIONS_WRONG;
+}

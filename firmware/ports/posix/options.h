@@ -1,0 +1,35 @@
+/* The command line of ygg-agent. */
+#ifndef YGG_PORTS_POSIX_OPTIONS_H
+#define YGG_PORTS_POSIX_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ygg/hal.h"
+
+enum { OPTIONS_DEVICES_MAX = 100000 };
+
+struct options {
+    const char *id; /* Of the device, or with --count what the ids begin with. */
+    const char *connect;
+    const char *ca;
+    const char *cert;
+    const char *key;
+    const char *identities;
+    const char *control;
+    const char *firmware_version;
+    uint32_t count; /* 0: one device, named `id`. */
+    uint32_t ramp;  /* First connections a second; 0: all at once. */
+    uint32_t backoff_min_ms;
+    uint32_t backoff_max_ms;
+    bool seeded;
+    uint64_t seed;
+    enum ygg_log_level log_level;
+};
+
+enum options_outcome { OPTIONS_RUN, OPTIONS_PRINT_CAPABILITIES, OPTIONS_DONE, OPTIONS_WRONG };
+
+/* Reads argv. OPTIONS_DONE: --help or --version was printed. OPTIONS_WRONG: all that is wrong was told on stderr. */
+enum options_outcome options_read(struct options *options, int argc, char **argv);
+
+#endif

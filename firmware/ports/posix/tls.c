@@ -1,0 +1,358 @@
+#include "ports/posix/tls.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* RFC 7301 wire form: one length byte, then the name. */
+static const unsigned char alpn[] = "\x0b" "einherjar/1";
+enum { ALPN_BYTES = sizeof alpn - 1 };
+
+/* RFC 8446, section 5.2: a protected record holds its content type and the 16 bytes of the AEAD tag as well. */
+enum { RECORD_OVERHEAD_BYTES = 17 };
+
+static const char bridge_service[] = "jotunheim_bridge";
+
+static void say(const struct tls_connection *connection, const char *reason, const char *detail)
+{
+    const struct ygg_log_field fields[] = {{.key = "reason", .text = reason}, {.key = "detail", .text = detail}};
+
+    posix_platform.log(connection->platform, YGG_LOG_WARNING, "connection_failed", fields, detail == NULL ? 1 : 2);
+}
+
+/* Runs for each certificate of the peer's chain, the peer's own last (depth 0). */
+static int verify_peer(int ok, X509_STORE_CTX *store)
+{
+    SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+    struct tls_connection *connection = SSL_get_app_data(ssl);
+    struct identity_name name;
+
+    if (!ok || X509_STORE_CTX_get_error_depth(store) > 0) {
+        return ok;
+    }
+    if (!identity_of(X509_STORE_CTX_get_current_cert(store), &name)) {
+        connection->wrong_peer = "the peer's certificate names no ygg:// identity";
+    } else if (strcmp(name.kind, "service") != 0 || strcmp(name.id, bridge_service) != 0) {
+        connection->wrong_peer = "the peer is not a bridge: its certificate is for something else";
+    } else if (strcmp(name.tenant, connection->identity->name.tenant) != 0) {
+        connection->wrong_peer = "the bridge belongs to another tenant";
+    } else {
+        return 1;
+    }
+    X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
+    return 0;
+}
+
+/* OpenSSL would take records of 16 KB; the device that we stand for would not. */
+static void watch_records(int sent, int version, int type, const void *data, size_t length, SSL *ssl, void *arg)
+{
+    const unsigned char *header = data;
+    struct tls_connection *connection = SSL_get_app_data(ssl);
+
+    (void)version;
+    (void)arg;
+    if (sent || type != SSL3_RT_HEADER || length < SSL3_RT_HEADER_LENGTH || connection == NULL) {
+        return;
+    }
+    size_t size = (size_t)header[3] << 8U | header[4];
+    if (size > connection->client->record_bytes_max + RECORD_OVERHEAD_BYTES) {
+        connection->record_too_long = true;
+    }
+}
+
+static bool configure(SSL_CTX *ctx, const char *ca_path)
+{
+    X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_PARTIAL_CHAIN);
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, verify_peer);
+    SSL_CTX_set_msg_callback(ctx, watch_records);
+    (void)SSL_CTX_set_options(ctx, SSL_OP_IGNORE_UNEXPECTED_EOF);
+    (void)SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                                    SSL_MODE_RELEASE_BUFFERS);
+    (void)SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+    return SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) == 1 &&
+           SSL_CTX_set_alpn_protos(ctx, alpn, ALPN_BYTES) == 0 &&
+           SSL_CTX_load_verify_locations(ctx, ca_path, NULL) == 1;
+}
+
+bool tls_client_init(struct tls_client *client, const char *ca_path, uint32_t record_bytes_max, int epoll_fd,
+                     char reason[IDENTITY_REASON_BYTES])
+{
+    *client = (struct tls_client){
+        .ctx = SSL_CTX_new(TLS_client_method()),
+        .ca_path = ca_path,
+        .record_bytes_max = record_bytes_max,
+        .epoll_fd = epoll_fd,
+    };
+    if (client->ctx == NULL || !configure(client->ctx, ca_path)) {
+        (void)snprintf(reason, IDENTITY_REASON_BYTES,
+                       "cannot use --ca %s: it must be a readable PEM file with the CA of the bridge's certificate",
+                       ca_path);
+        return false;
+    }
+    return true;
+}
+
+void tls_client_free(struct tls_client *client)
+{
+    SSL_CTX_free(client->ctx);
+    client->ctx = NULL;
+}
+
+static void tls_close(void *ctx)
+{
+    struct tls_connection *connection = ctx;
+
+    if (connection->ssl != NULL) {
+        if (connection->phase == TLS_READY) {
+            (void)SSL_shutdown(connection->ssl); /* close_notify, if the socket takes it. */
+        }
+        SSL_free(connection->ssl);
+        connection->ssl = NULL;
+    }
+    if (connection->fd >= 0) {
+        (void)close(connection->fd); /* Which also takes it out of epoll. */
+        connection->fd = -1;
+    }
+    connection->phase = TLS_IDLE;
+    ERR_clear_error();
+}
+
+static bool watch(const struct tls_connection *connection)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                                .data = {.u64 = connection->epoll_tag}};
+
+    return epoll_ctl(connection->client->epoll_fd, EPOLL_CTL_ADD, connection->fd, &event) == 0;
+}
+
+/* Begins to connect to the next resolved address. */
+static enum ygg_err start_tcp(struct tls_connection *connection)
+{
+    const struct resolved *resolved = &connection->client->resolved;
+    int on = 1;
+
+    if (connection->address_index >= resolved->count) {
+        return YGG_ERR_IO;
+    }
+    const struct sockaddr *address = (const struct sockaddr *)&resolved->at[connection->address_index].address;
+    socklen_t length = resolved->at[connection->address_index].length;
+    connection->address_index++;
+    connection->fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (connection->fd < 0 || !watch(connection)) {
+        say(connection, "cannot make a socket", strerror(errno));
+        return YGG_ERR_IO;
+    }
+    (void)setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* Slower without, still right. */
+    if (connect(connection->fd, address, length) == 0 || errno == EINPROGRESS) {
+        connection->phase = TLS_CONNECTING;
+        return YGG_ERR_AGAIN;
+    }
+    return YGG_ERR_IO;
+}
+
+static enum ygg_err start(struct tls_connection *connection, const char *address)
+{
+    const char *failed = resolve(&connection->client->resolved, address, posix_now_ms());
+
+    connection->address_index = 0;
+    connection->record_too_long = false;
+    connection->wrong_peer = NULL;
+    if (failed != NULL) {
+        say(connection, "cannot resolve the bridge's address", failed);
+        return YGG_ERR_IO;
+    }
+    return YGG_OK;
+}
+
+/* A host with several addresses is tried at each: "localhost" may be ::1 first. */
+static enum ygg_err next_address(struct tls_connection *connection, int failure)
+{
+    enum ygg_err err = YGG_ERR_IO;
+
+    while (err == YGG_ERR_IO && connection->address_index < connection->client->resolved.count) {
+        tls_close(connection);
+        errno = 0;
+        err = start_tcp(connection);
+        failure = errno != 0 ? errno : failure;
+    }
+    if (err == YGG_ERR_IO) {
+        connection->client->resolved.until_ms = 0;
+        say(connection, "nobody listens at the bridge's address, or the network is down", strerror(failure));
+    }
+    return err;
+}
+
+static bool make_ssl(struct tls_connection *connection)
+{
+    const struct identity *identity = connection->identity;
+    SSL *ssl = SSL_new(connection->client->ctx);
+
+    connection->ssl = ssl;
+    return ssl != NULL && SSL_set_app_data(ssl, connection) == 1 && SSL_set_fd(ssl, connection->fd) == 1 &&
+           SSL_use_cert_and_key(ssl, identity->certificate, identity->key, identity->chain, 1) == 1 &&
+           SSL_set_tlsext_host_name(ssl, connection->client->resolved.host) == 1;
+}
+
+static enum ygg_err check_tcp(struct tls_connection *connection)
+{
+    int failure = 0;
+    socklen_t length = sizeof failure;
+    struct sockaddr_storage peer;
+    socklen_t peer_length = sizeof peer;
+
+    if (getsockopt(connection->fd, SOL_SOCKET, SO_ERROR, &failure, &length) != 0) {
+        failure = errno;
+    }
+    if (failure != 0) {
+        return next_address(connection, failure);
+    }
+    if (getpeername(connection->fd, (struct sockaddr *)&peer, &peer_length) != 0) {
+        return YGG_ERR_AGAIN; /* Still connecting. */
+    }
+    if (!make_ssl(connection)) {
+        say(connection, "cannot set up TLS", ERR_reason_error_string(ERR_peek_last_error()));
+        return YGG_ERR_IO;
+    }
+    connection->phase = TLS_HANDSHAKE;
+    return YGG_OK;
+}
+
+/* What a failure of TLS means and what to do, for the cases that people meet. */
+static const char *explain(const struct tls_connection *connection)
+{
+    if (connection->wrong_peer != NULL) {
+        return connection->wrong_peer;
+    }
+    if (connection->record_too_long) {
+        return "the bridge sent a TLS record longer than this device's limit";
+    }
+    if (connection->ssl != NULL && SSL_get_verify_result(connection->ssl) != X509_V_OK) {
+        return "the bridge's certificate does not lead to --ca: use the CA file of the mesh you connect to";
+    }
+    switch (ERR_GET_REASON(ERR_peek_error())) {
+    case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
+        return "the bridge does not know the CA of this device's certificate: issue it with the mesh's own PKI";
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED:
+        return "the bridge says that this device's certificate has expired: issue another";
+    case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
+    case SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE:
+    case SSL_R_TLSV1_ALERT_ACCESS_DENIED:
+        return "the bridge refused this device's certificate";
+    case SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL:
+    case SSL_R_WRONG_VERSION_NUMBER:
+        return "the peer does not speak einherjar/1: is this the bridge's link port (7443)?";
+    default:
+        return "TLS failed";
+    }
+}
+
+static const char *detail_of(const struct tls_connection *connection)
+{
+    long verified = connection->ssl == NULL ? X509_V_OK : SSL_get_verify_result(connection->ssl);
+
+    if (verified != X509_V_OK && connection->wrong_peer == NULL) {
+        return X509_verify_cert_error_string(verified);
+    }
+    return ERR_reason_error_string(ERR_peek_error());
+}
+
+static bool speaks_einherjar(const SSL *ssl)
+{
+    const unsigned char *chosen = NULL;
+    unsigned int length = 0;
+
+    SSL_get0_alpn_selected(ssl, &chosen, &length);
+    return length == ALPN_BYTES - 1 && memcmp(chosen, alpn + 1, length) == 0;
+}
+
+static enum ygg_err handshake(struct tls_connection *connection)
+{
+    ERR_clear_error();
+    int done = SSL_connect(connection->ssl);
+    int error = SSL_get_error(connection->ssl, done);
+    bool waiting = done != 1 && (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE);
+
+    if (connection->record_too_long || (done != 1 && !waiting)) {
+        const char *detail = detail_of(connection);
+
+        say(connection, explain(connection), detail != NULL ? detail : "the peer closed the connection");
+        return YGG_ERR_IO;
+    }
+    if (waiting) {
+        return YGG_ERR_AGAIN;
+    }
+    if (!speaks_einherjar(connection->ssl)) {
+        say(connection, "the peer does not speak einherjar/1: is this the bridge's link port (7443)?", NULL);
+        return YGG_ERR_IO;
+    }
+    connection->phase = TLS_READY;
+    return YGG_OK;
+}
+
+static enum ygg_err tls_connect(void *ctx, const char *address)
+{
+    struct tls_connection *connection = ctx;
+    enum ygg_err err = YGG_OK;
+
+    if (connection->phase == TLS_IDLE) {
+        err = start(connection, address);
+        return err == YGG_OK ? next_address(connection, 0) : err;
+    }
+    if (connection->phase == TLS_CONNECTING) {
+        err = check_tcp(connection);
+    }
+    return err == YGG_OK ? handshake(connection) : err;
+}
+
+/* After a failed read or write. */
+static int32_t classify(const struct tls_connection *connection, int result)
+{
+    switch (SSL_get_error(connection->ssl, result)) {
+    case SSL_ERROR_WANT_READ:
+    case SSL_ERROR_WANT_WRITE:
+        return connection->record_too_long ? YGG_ERR_IO : YGG_ERR_AGAIN;
+    case SSL_ERROR_ZERO_RETURN:
+        return YGG_ERR_CLOSED;
+    case SSL_ERROR_SSL:
+        say(connection, explain(connection), ERR_reason_error_string(ERR_peek_error()));
+        return YGG_ERR_IO;
+    default:
+        return YGG_ERR_IO;
+    }
+}
+
+static int32_t tls_read(void *ctx, uint8_t *buffer, size_t size)
+{
+    struct tls_connection *connection = ctx;
+
+    ERR_clear_error();
+    int got = SSL_read(connection->ssl, buffer, size < INT32_MAX ? (int)size : INT32_MAX);
+    if (connection->record_too_long) {
+        say(connection, explain(connection), NULL);
+        return YGG_ERR_IO;
+    }
+    return got > 0 ? got : classify(connection, got);
+}
+
+static int32_t tls_write(void *ctx, const uint8_t *data, size_t size)
+{
+    struct tls_connection *connection = ctx;
+
+    ERR_clear_error();
+    int taken = SSL_write(connection->ssl, data, size < INT32_MAX ? (int)size : INT32_MAX);
+    return taken > 0 ? taken : classify(connection, taken);
+}
+
+const struct ygg_transport tls_transport = {
+    .connect = tls_connect,
+    .read = tls_read,
+    .write = tls_write,
+    .close = tls_close,
+};

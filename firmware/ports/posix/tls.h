@@ -1,0 +1,44 @@
+/* The transport: TCP and TLS 1.3 with certificates on both sides, by OpenSSL, without blocking.
+ *
+ * The peer must be the bridge: its chain leads to --ca, and its URI SAN is ygg://<our tenant>/service/jotunheim_bridge.
+ * Holds the peer to the record size that the device declares, as a small device's TLS library would. */
+#ifndef YGG_PORTS_POSIX_TLS_H
+#define YGG_PORTS_POSIX_TLS_H
+
+#include "ports/posix/identity.h"
+#include "ports/posix/platform.h"
+#include "ports/posix/resolve.h"
+
+/* Shared by all connections of the process. */
+struct tls_client {
+    SSL_CTX *ctx;
+    const char *ca_path;
+    uint32_t record_bytes_max; /* Plaintext. */
+    int epoll_fd;              /* Sockets are watched there, edge-triggered, both directions. */
+    struct resolved resolved;
+};
+
+enum tls_phase { TLS_IDLE, TLS_CONNECTING, TLS_HANDSHAKE, TLS_READY };
+
+/* One device's connection; the transport's context. */
+struct tls_connection {
+    struct tls_client *client;
+    const struct identity *identity;
+    struct posix_platform *platform; /* For log lines. */
+    uint64_t epoll_tag;
+    enum tls_phase phase;
+    int fd; /* -1: none. */
+    SSL *ssl;
+    size_t address_index;  /* Which of the resolved addresses is being tried. */
+    bool record_too_long;  /* The peer broke record_bytes_max. */
+    const char *wrong_peer; /* Why the peer is not the bridge; NULL where it is. */
+};
+
+extern const struct ygg_transport tls_transport;
+
+/* False and a `reason` where the CA file cannot be used. */
+bool tls_client_init(struct tls_client *client, const char *ca_path, uint32_t record_bytes_max, int epoll_fd,
+                     char reason[IDENTITY_REASON_BYTES]);
+void tls_client_free(struct tls_client *client);
+
+#endif

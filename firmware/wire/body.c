@@ -1,0 +1,156 @@
+#include "wire/body.h"
+
+#include <pb_decode.h>
+#include <string.h>
+
+#include "wire/encode.h"
+
+_Static_assert(sizeof(union ygg_body) <= YGG_SCRATCH_BYTES, "struct ygg_scratch holds any body");
+_Static_assert(sizeof(((yggdrasil_device_v1_Invoke *)0)->call_id) == YGG_CALL_ID_BYTES, "call ids agree with link.options");
+_Static_assert(sizeof(((yggdrasil_device_v1_Welcome *)0)->session_id) == YGG_SESSION_ID_BYTES, "session ids agree");
+_Static_assert(sizeof(((yggdrasil_device_v1_Goodbye *)0)->reconnect_to) == YGG_ADDRESS_BYTES, "addresses agree");
+_Static_assert(YGG_BODY_GOODBYE == yggdrasil_device_v1_Frame_goodbye_tag, "bodies agree with link.proto");
+
+static const pb_msgdesc_t *incoming_fields(uint32_t number)
+{
+    switch (number) {
+    case YGG_BODY_WELCOME:
+        return yggdrasil_device_v1_Welcome_fields;
+    case YGG_BODY_REFUSED:
+        return yggdrasil_device_v1_Refused_fields;
+    case YGG_BODY_CONTRACT:
+        return yggdrasil_device_v1_ContractNotice_fields;
+    case YGG_BODY_INVOKE:
+        return yggdrasil_device_v1_Invoke_fields;
+    case YGG_BODY_EVENT_ACK:
+        return yggdrasil_device_v1_EventAck_fields;
+    case YGG_BODY_PING:
+        return yggdrasil_device_v1_Ping_fields;
+    case YGG_BODY_PONG:
+        return yggdrasil_device_v1_Pong_fields;
+    case YGG_BODY_GOODBYE:
+        return yggdrasil_device_v1_Goodbye_fields;
+    default:
+        return NULL;
+    }
+}
+
+static const pb_msgdesc_t *outgoing_fields(uint32_t number)
+{
+    switch (number) {
+    case YGG_BODY_HELLO:
+        return yggdrasil_device_v1_Hello_fields;
+    case YGG_BODY_PING:
+        return yggdrasil_device_v1_Ping_fields;
+    case YGG_BODY_PONG:
+        return yggdrasil_device_v1_Pong_fields;
+    case YGG_BODY_GOODBYE:
+        return yggdrasil_device_v1_Goodbye_fields;
+    default:
+        return NULL;
+    }
+}
+
+static enum ygg_err refuse(uint32_t number)
+{
+    switch (number) {
+    case YGG_BODY_HELLO:
+    case YGG_BODY_CAPABILITY_PAGE:
+    case YGG_BODY_RESULT:
+    case YGG_BODY_EVENT:
+        return YGG_ERR_STATE;
+    default:
+        return number < YGG_BODY_OPTIONAL ? YGG_ERR_UNKNOWN : YGG_ERR_SKIP;
+    }
+}
+
+enum ygg_err ygg_body_decode(const struct ygg_envelope *envelope, union ygg_body *body)
+{
+    const pb_msgdesc_t *fields = incoming_fields(envelope->number);
+
+    if (fields == NULL) {
+        return refuse(envelope->number);
+    }
+    pb_istream_t in = pb_istream_from_buffer(envelope->body, envelope->length);
+    return pb_decode(&in, fields, body) ? YGG_OK : YGG_ERR_MALFORMED;
+}
+
+bool ygg_body_encode(pb_ostream_t *out, uint32_t number, const union ygg_body *body)
+{
+    const pb_msgdesc_t *fields = outgoing_fields(number);
+
+    return fields != NULL && pb_encode(out, fields, body);
+}
+
+bool ygg_result_encode(pb_ostream_t *out, const char *call_id, const struct ygg_answer *answer)
+{
+    if (!ygg_put_text(out, yggdrasil_device_v1_Result_call_id_tag, call_id) ||
+        !ygg_put_uint(out, yggdrasil_device_v1_Result_status_tag, (uint64_t)answer->status) ||
+        !ygg_put_text(out, yggdrasil_device_v1_Result_message_tag, answer->message)) {
+        return false;
+    }
+    for (uint8_t i = 0; i < answer->count; i++) {
+        if (!ygg_put_argument(out, yggdrasil_device_v1_Result_values_tag, i, &answer->values[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool ygg_event_encode(pb_ostream_t *out, const struct ygg_event_head *head, const struct ygg_value *fields,
+                      uint8_t count)
+{
+    if (!ygg_put_uint(out, yggdrasil_device_v1_Event_sequence_tag, head->sequence) ||
+        !ygg_put_uint(out, yggdrasil_device_v1_Event_capability_tag, head->capability) ||
+        !ygg_put_uint(out, yggdrasil_device_v1_Event_event_tag, head->event) ||
+        !ygg_put_uint(out, yggdrasil_device_v1_Event_uptime_ms_tag, head->uptime_ms)) {
+        return false;
+    }
+    for (uint8_t i = 0; i < count; i++) {
+        if (!ygg_put_argument(out, yggdrasil_device_v1_Event_fields_tag, i, &fields[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool ygg_event_encode_dropped(pb_ostream_t *out, uint32_t dropped)
+{
+    return ygg_put_uint(out, yggdrasil_device_v1_Event_dropped_tag, dropped);
+}
+
+bool ygg_page_encode_head(pb_ostream_t *out, uint32_t offset, size_t length)
+{
+    return ygg_put_uint(out, yggdrasil_device_v1_CapabilityPage_offset_tag, offset) &&
+           ygg_put_header(out, yggdrasil_device_v1_CapabilityPage_data_tag, length);
+}
+
+static struct ygg_slice slice(const void *data, size_t length)
+{
+    return (struct ygg_slice){.data = data, .length = length};
+}
+
+bool ygg_value_from_link(const yggdrasil_device_v1_LinkValue *link, struct ygg_value *value)
+{
+    switch (link->which_kind) {
+    case yggdrasil_device_v1_LinkValue_boolean_tag:
+        *value = ygg_bool(link->kind.boolean);
+        return true;
+    case yggdrasil_device_v1_LinkValue_integer_tag:
+        *value = ygg_int(link->kind.integer);
+        return true;
+    case yggdrasil_device_v1_LinkValue_number_tag:
+        *value = ygg_double(link->kind.number);
+        return true;
+    case yggdrasil_device_v1_LinkValue_text_tag:
+        value->type = YGG_TYPE_STRING;
+        value->as.bytes = slice(link->kind.text, strlen(link->kind.text));
+        return true;
+    case yggdrasil_device_v1_LinkValue_data_tag:
+        value->type = YGG_TYPE_BYTES;
+        value->as.bytes = slice(link->kind.data.bytes, link->kind.data.size);
+        return true;
+    default:
+        return false;
+    }
+}

@@ -1,0 +1,68 @@
+/* The bodies of a frame: which there are, and nanopb for those that are small structs.
+ *
+ * Result, Event and CapabilityPage are written field by field (from the driver's answer, the event memory and ROM),
+ * so no struct of theirs takes RAM. Source: protos/yggdrasil/device/v1/link.proto. */
+#ifndef YGG_WIRE_BODY_H
+#define YGG_WIRE_BODY_H
+
+#include "wire/frame.h"
+#include "ygg/agent.h"
+#include "yggdrasil/device/v1/link.pb.h"
+
+/* Field numbers of Frame.body. */
+enum ygg_body_number {
+    YGG_BODY_HELLO = 1,
+    YGG_BODY_WELCOME = 2,
+    YGG_BODY_REFUSED = 3,
+    YGG_BODY_CAPABILITY_PAGE = 4,
+    YGG_BODY_CONTRACT = 5,
+    YGG_BODY_INVOKE = 6,
+    YGG_BODY_RESULT = 7,
+    YGG_BODY_EVENT = 8,
+    YGG_BODY_EVENT_ACK = 9,
+    YGG_BODY_PING = 14,
+    YGG_BODY_PONG = 15,
+    YGG_BODY_GOODBYE = 16
+};
+
+/* One decoded body, or one to be encoded. Lives in struct ygg_scratch. */
+union ygg_body {
+    yggdrasil_device_v1_Hello hello;
+    yggdrasil_device_v1_Welcome welcome;
+    yggdrasil_device_v1_Refused refused;
+    yggdrasil_device_v1_ContractNotice contract;
+    yggdrasil_device_v1_Invoke invoke;
+    yggdrasil_device_v1_EventAck event_ack;
+    yggdrasil_device_v1_Ping ping;
+    yggdrasil_device_v1_Pong pong;
+    yggdrasil_device_v1_Goodbye goodbye;
+};
+
+/* Decodes a body that the bridge may send. YGG_ERR_SKIP: optional and unknown; YGG_ERR_UNKNOWN: critical and
+ * unknown; YGG_ERR_STATE: only a device sends it; YGG_ERR_MALFORMED: not a message, or a field is too long. */
+enum ygg_err ygg_body_decode(const struct ygg_envelope *envelope, union ygg_body *body);
+
+/* Encodes a body of struct form: Hello, Ping, Pong, Goodbye. False where the stream refused it. */
+bool ygg_body_encode(pb_ostream_t *out, uint32_t number, const union ygg_body *body);
+
+/* Result without its prefix and envelope. `call_id` is 1 to 36 bytes. */
+bool ygg_result_encode(pb_ostream_t *out, const char *call_id, const struct ygg_answer *answer);
+
+/* Event but for its last field `dropped`, which ygg_event_encode_dropped writes when it is sent. */
+struct ygg_event_head {
+    uint64_t sequence;
+    uint64_t uptime_ms;
+    uint8_t capability;
+    uint8_t event;
+};
+bool ygg_event_encode(pb_ostream_t *out, const struct ygg_event_head *head, const struct ygg_value *fields,
+                      uint8_t count);
+bool ygg_event_encode_dropped(pb_ostream_t *out, uint32_t dropped);
+
+/* Everything of CapabilityPage that precedes its `length` bytes of data. */
+bool ygg_page_encode_head(pb_ostream_t *out, uint32_t offset, size_t length);
+
+/* The value of a decoded argument, pointing into it. False where it has none. */
+bool ygg_value_from_link(const yggdrasil_device_v1_LinkValue *link, struct ygg_value *value);
+
+#endif

@@ -1,0 +1,75 @@
+#include "wire/encode.h"
+
+#include <string.h>
+
+enum { ARGUMENT_INDEX = 1, ARGUMENT_VALUE = 2 };
+enum { VALUE_BOOLEAN = 1, VALUE_INTEGER = 2, VALUE_NUMBER = 3, VALUE_TEXT = 4, VALUE_DATA = 5 };
+
+bool ygg_put_uint(pb_ostream_t *out, uint32_t field, uint64_t value)
+{
+    return value == 0 || (pb_encode_tag(out, PB_WT_VARINT, field) && pb_encode_varint(out, value));
+}
+
+bool ygg_put_flag(pb_ostream_t *out, uint32_t field, bool value)
+{
+    return ygg_put_uint(out, field, value ? 1U : 0U);
+}
+
+bool ygg_put_text(pb_ostream_t *out, uint32_t field, const char *text)
+{
+    size_t length = text == NULL ? 0 : strlen(text);
+
+    return length == 0 || (pb_encode_tag(out, PB_WT_STRING, field) &&
+                           pb_encode_string(out, (const pb_byte_t *)text, length));
+}
+
+bool ygg_put_double(pb_ostream_t *out, uint32_t field, double value)
+{
+    return pb_encode_tag(out, PB_WT_64BIT, field) && pb_encode_fixed64(out, &value);
+}
+
+bool ygg_put_header(pb_ostream_t *out, uint32_t field, size_t length)
+{
+    return pb_encode_tag(out, PB_WT_STRING, field) && pb_encode_varint(out, length);
+}
+
+static bool put_slice(pb_ostream_t *out, uint32_t field, const struct ygg_slice *slice)
+{
+    return ygg_put_header(out, field, slice->length) &&
+           (slice->length == 0 || pb_write(out, slice->data, slice->length));
+}
+
+/* A oneof member has presence: false, 0 and "" are written. */
+static bool put_value(pb_ostream_t *out, const struct ygg_value *value)
+{
+    switch (value->type) {
+    case YGG_TYPE_BOOL:
+        return pb_encode_tag(out, PB_WT_VARINT, VALUE_BOOLEAN) &&
+               pb_encode_varint(out, value->as.boolean ? 1U : 0U);
+    case YGG_TYPE_INT:
+        return pb_encode_tag(out, PB_WT_VARINT, VALUE_INTEGER) && pb_encode_svarint(out, value->as.integer);
+    case YGG_TYPE_DOUBLE:
+        return ygg_put_double(out, VALUE_NUMBER, value->as.number);
+    case YGG_TYPE_STRING:
+        return put_slice(out, VALUE_TEXT, &value->as.bytes);
+    case YGG_TYPE_BYTES:
+        return put_slice(out, VALUE_DATA, &value->as.bytes);
+    case YGG_TYPE_NONE:
+        break;
+    }
+    return false;
+}
+
+bool ygg_put_argument(pb_ostream_t *out, uint32_t field, uint8_t index, const struct ygg_value *value)
+{
+    pb_ostream_t value_size = PB_OSTREAM_SIZING;
+    pb_ostream_t size = PB_OSTREAM_SIZING;
+
+    if (!put_value(&value_size, value) || !ygg_put_uint(&size, ARGUMENT_INDEX, index) ||
+        !ygg_put_header(&size, ARGUMENT_VALUE, value_size.bytes_written)) {
+        return false;
+    }
+    return ygg_put_header(out, field, size.bytes_written + value_size.bytes_written) &&
+           ygg_put_uint(out, ARGUMENT_INDEX, index) &&
+           ygg_put_header(out, ARGUMENT_VALUE, value_size.bytes_written) && put_value(out, value);
+}
