@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 import typer.main
 
-from ygg.cli import context, creds, device, mesh, pki
+from ygg.cli import context, creds, device, doctor, mesh, pki, script, status
 from ygg.cli.state import State
 from ygg.home import Home
 from ygg.output import Output
@@ -43,10 +43,13 @@ def root(
 
 
 mesh.register(app)
+status.register(app)
 app.add_typer(device.app, name="device")
+app.add_typer(script.app, name="script")
 app.add_typer(pki.app, name="pki")
 app.add_typer(context.app, name="context")
 creds.register(app)
+doctor.register(app)
 
 
 def command() -> Any:

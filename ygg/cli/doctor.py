@@ -1,0 +1,34 @@
+"""`ygg doctor`: what this machine lacks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import typer
+
+from ygg.cli.state import state
+from ygg.exits import Exit
+from ygg.mesh.plan import Layout
+from ygg.pki.store import utc_now
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the root."""
+    app.command()(doctor)
+
+
+def doctor(ctx: typer.Context) -> int:
+    """Say what this machine lacks to run, build and test the mesh, and how to get it.
+
+    Exit code 1 where something is missing that the mesh cannot run without.
+    """
+    from ygg.doctor import examine
+
+    st = state(ctx)
+    found = list(examine(Layout(st.home.mesh), utc_now()))
+    if st.out.as_json:
+        st.out.json([asdict(one) for one in found])
+    for one in found if not st.out.as_json else ():
+        mark, style = ("✓", "green") if one.ok else ("✗", "red" if one.need == "must" else "yellow")
+        st.out.line(f"{mark} {one.text}{'' if one.ok else f'.  {one.fix}'}", style)
+    return int(Exit.OK if all(one.ok for one in found if one.need == "must") else Exit.FAILED)

@@ -1,0 +1,61 @@
+"""`ygg status`: whether the mesh runs, and how it is."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import typer
+
+from ygg.cli.state import State, state
+from ygg.contexts import LOCAL
+from ygg.exits import Exit
+from ygg.mesh.plan import Layout
+from ygg.mesh.runstate import RunDir
+from ygg.output import ago
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the root."""
+    app.command()(status)
+
+
+def status(ctx: typer.Context) -> int:
+    """Show every service of the mesh: ready or not, version, uptime, what it holds.
+
+    Exit code 0 when all are ready, 3 otherwise.
+
+    Examples:  `ygg status`   `ygg --context compose status`
+    """
+    from ygg.health import collect
+
+    st = state(ctx)
+    name, _ = st.context()
+    with st.mesh() as mesh:
+        found = collect(mesh)
+    restarts = _restarts(st) if name == LOCAL else {}
+    found = [
+        replace(one, note=f"{one.note}; restarted {restarts[one.service]} times") if restarts.get(one.service) else one
+        for one in found
+    ]
+    if st.out.as_json:
+        st.out.json([asdict(one) for one in found])
+    else:
+        rows = [
+            (
+                one.service,
+                "yes" if one.ready else "no",
+                one.version or "-",
+                "-" if one.uptime_s is None else f"{one.uptime_s:.0f} s" if one.uptime_s < 2 else ago(one.uptime_s),
+                one.note,
+            )
+            for one in found
+        ]
+        st.out.table(("SERVICE", "READY", "VERSION", "UPTIME", "NOTE"), rows)
+    return int(Exit.OK if all(one.ready for one in found) else Exit.UNREACHABLE)
+
+
+def _restarts(st: State) -> dict[str, int]:
+    """How often the supervisor of this machine's mesh had to start each child again."""
+    run_dir = RunDir(Layout(st.home.mesh).run)
+    found = run_dir.read() if run_dir.running() else None
+    return found.restarts if found else {}

@@ -1,0 +1,154 @@
+"""What this machine lacks to run, build and test the mesh, and how to get it.
+
+Owns the checks. Each looks at the machine itself; nothing is installed.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509 as cx509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from ygg.exits import CliError
+from ygg.mesh.bootstrap import SERVICES
+from ygg.mesh.plan import Layout
+from ygg.mesh.servers import find
+from ygg.output import ago
+from ygg.pki import identities
+from ygg.pki.x509 import identity_uri
+
+SOON_S = 30 * 86400
+SMALLEST_LIMIT_BYTES = 4096
+"""What the smallest device of the plan receives in one piece: the ESP32-C3 profile has 4 kB frames."""
+
+_TOOL_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line. `need` says whether a mesh can run without it: `must`, `build`, `optional`."""
+
+    ok: bool
+    text: str
+    fix: str = ""
+    need: str = "must"
+
+
+def examine(layout: Layout, now: dt.datetime) -> Iterator[Finding]:
+    """Every check, in the order to read them."""
+    yield _python()
+    yield _nats()
+    yield _guile()
+    yield _tool("cc", "C compiler", "the posix agent cannot be built", "gcc", "build")
+    yield _tool("make", "make", "nothing can be built", "make", "build")
+    yield _openssl()
+    yield _tool("docker", "docker", "the mesh does not run in containers here", "docker.io", "optional")
+    yield from _certificates(layout, now)
+    yield from _chain(layout)
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Finding(sys.version_info >= (3, 11), f"python {version}", "Python 3.11 or later is needed.")
+
+
+def _nats() -> Finding:
+    found = find("nats-server")
+    if not found:
+        return Finding(False, "nats-server not found: `ygg up` cannot run", "pip install 'yggdrasil-mesh[servers]'")
+    return Finding(True, f"nats-server {_version([str(found), '--version']).removeprefix('nats-server: ')}")
+
+
+def _guile() -> Finding:
+    found = shutil.which("guile") or shutil.which("guile-3.0")
+    version = _version([found, "--version"]) if found else ""
+    if not found or "3.0" not in version:
+        what = f"guile is {version}, not 3.0" if version else "guile not found"
+        return Finding(False, f"{what}: Scheme scripts will be refused", _apt("guile-3.0"), "optional")
+    return Finding(True, version)
+
+
+def _tool(program: str, what: str, lost: str, package: str, need: str) -> Finding:
+    if not shutil.which(program):
+        return Finding(False, f"{what} not found: {lost}", _apt(package), need)
+    return Finding(True, what, need=need)
+
+
+def _openssl() -> Finding:
+    compiler = shutil.which("cc")
+    if not compiler:
+        return Finding(False, "OpenSSL headers: not looked for without a compiler", _apt("libssl-dev"), "build")
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "probe.c"
+        source.write_text("#include <openssl/ssl.h>\n")
+        done = _run([compiler, "-fsyntax-only", str(source)])
+    if done is None or done.returncode:
+        return Finding(False, "OpenSSL headers not found: the posix agent cannot be built", _apt("libssl-dev"), "build")
+    return Finding(True, "OpenSSL headers", need="build")
+
+
+def _certificates(layout: Layout, now: dt.datetime) -> Iterator[Finding]:
+    leaves = []
+    for path in sorted((layout.root / "identities").glob("*/*")):
+        try:
+            leaf = identities.leaf_of(path)
+        except CliError as e:
+            yield Finding(False, e.message, "`ygg up` makes those of services anew.")
+            continue
+        leaves.append((leaf.not_valid_after_utc, identity_uri(leaf).removeprefix("ygg://main/")))
+    if not leaves:
+        yield Finding(True, "certificates: none yet; the first `ygg up` makes them")
+        return
+    end, name = min(leaves)
+    left = (end - now).total_seconds()
+    if left > SOON_S:
+        yield Finding(True, f"certificates: the first to expire is {name}, in {ago(left)}")
+    elif left > 0:
+        yield Finding(False, f"certificate of {name} expires in {ago(left)}", _renew(name))
+    else:
+        yield Finding(False, f"certificate of {name} expired on {end:%Y-%m-%d}", _renew(name))
+
+
+def _chain(layout: Layout) -> Iterator[Finding]:
+    path = layout.identity("service", "jotunheim_bridge") / "cert.pem"
+    if not path.exists():
+        return
+    try:
+        chain = cx509.load_pem_x509_certificates(path.read_bytes())
+    except ValueError:
+        return  # told by _certificates
+    size = sum(len(cert.public_bytes(Encoding.DER)) for cert in chain)
+    limit = f"smallest device limit {SMALLEST_LIMIT_BYTES // 1024} kB"
+    text = f"the bridge's certificate chain is {size / 1000:.1f} kB; {limit}"
+    yield Finding(size <= SMALLEST_LIMIT_BYTES, text, "Issue it with fewer --dns and --ip names.")
+
+
+def _renew(name: str) -> str:
+    kind, _, one = name.partition("/")
+    if kind == "service" and one in SERVICES:
+        return "`ygg up` renews it."
+    return f"ygg pki issue {kind} {one} --force"
+
+
+def _apt(package: str) -> str:
+    return f"Debian: apt-get install {package}"
+
+
+def _version(argv: list[str]) -> str:
+    done = _run(argv)
+    return done.stdout.strip().splitlines()[0].strip() if done and done.stdout.strip() else ""
+
+
+def _run(argv: list[str]) -> subprocess.CompletedProcess[str] | None:
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, timeout=_TOOL_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None

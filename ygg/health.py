@@ -1,0 +1,168 @@
+"""What can be had of a mesh without asking any device: health, version, uptime, and one remark a service.
+
+Owns collecting. Every figure comes from an answer of the moment; what did not answer is said to be unreachable.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from services.domain.errors import YggError
+from ygg.client import Mesh
+from ygg.contexts import SERVICES
+from ygg.exits import CliError
+from ygg.output import safe
+from yggdrasil.jotunheim.v1 import bridge_pb2, bridge_pb2_grpc
+from yggdrasil.loki.v1 import loki_pb2, loki_pb2_grpc
+from yggdrasil.ota.v1 import ota_pb2, ota_pb2_grpc
+from yggdrasil.registry.v1 import registry_pb2, registry_pb2_grpc
+
+CHECK_S = 3.0
+_PAGE = 1000
+_COUNT_PAGES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceHealth:
+    """One line of `ygg status`. `uptime_s` is None where it is not known."""
+
+    service: str
+    ready: bool
+    version: str = ""
+    instance: str = ""
+    uptime_s: float | None = None
+    note: str = ""
+
+
+def collect(mesh: Mesh) -> list[ServiceHealth]:
+    """Ask every service and nats-server at once; never raises for one that does not answer."""
+    with ThreadPoolExecutor(max_workers=len(SERVICES) + 1) as pool:
+        services = [pool.submit(_service, mesh, name) for name in SERVICES]
+        nats = pool.submit(_nats, mesh.context.nats_monitor)
+        found = [future.result() for future in services]
+        return [*found, *nats.result()]
+
+
+def _service(mesh: Mesh, name: str) -> ServiceHealth:
+    stub = health_pb2_grpc.HealthStub(mesh.channel(name))
+    try:
+        answer, call = stub.Check.with_call(health_pb2.HealthCheckRequest(), timeout=CHECK_S)
+    except grpc.RpcError as e:
+        error = mesh.error(name, e)
+        note = error.message if isinstance(error, YggError) else str(error)
+        return ServiceHealth(name, ready=False, note=safe(note))
+    about = {key: value for key, value in call.trailing_metadata() or () if isinstance(value, str)}
+    ready = answer.status == health_pb2.HealthCheckResponse.SERVING
+    return ServiceHealth(
+        name,
+        ready,
+        version=safe(about.get("ygg-version", ""), 32),
+        instance=safe(about.get("ygg-instance", ""), 63),
+        uptime_s=_since(about.get("ygg-start-unix", "")),
+        note=_note(mesh, name) if ready else "it is starting or stopping",
+    )
+
+
+def _note(mesh: Mesh, name: str) -> str:
+    notes: dict[str, Callable[[Mesh], str]] = {
+        "registry": _registry_note,
+        "jotunheim_bridge": _bridge_note,
+        "loki": _loki_note,
+        "ota": _ota_note,
+    }
+    try:
+        return notes[name](mesh)
+    except (YggError, CliError) as e:
+        return safe(e.message)
+
+
+def _registry_note(mesh: Mesh) -> str:
+    stub = registry_pb2_grpc.RegistryServiceStub(mesh.channel("registry"))
+    request = registry_pb2.ListDevicesRequest(page_size=_PAGE)
+    return _count(mesh, "registry", stub.ListDevices, request, "device")
+
+
+def _bridge_note(mesh: Mesh) -> str:
+    stub = bridge_pb2_grpc.BridgeServiceStub(mesh.channel("jotunheim_bridge"))
+    request = bridge_pb2.ListSessionsRequest(page_size=_PAGE)
+    return _count(mesh, "jotunheim_bridge", stub.ListSessions, request, "session")
+
+
+def _ota_note(mesh: Mesh) -> str:
+    stub = ota_pb2_grpc.OtaServiceStub(mesh.channel("ota"))
+    return _count(mesh, "ota", stub.ListImages, ota_pb2.ListImagesRequest(page_size=_PAGE), "image")
+
+
+def _loki_note(mesh: Mesh) -> str:
+    stub = loki_pb2_grpc.LokiServiceStub(mesh.channel("loki"))
+    answer = mesh.call("loki", stub.GetCapabilities, loki_pb2.GetCapabilitiesRequest(), timeout_s=CHECK_S)
+    up = [f"{e.workers} {_language(e)}" for e in answer.engines if e.available]
+    notes = [f"{' and '.join(up)} workers"] if up else []
+    notes += [f"no {_language(e)}: {safe(e.reason)}" for e in answer.engines if not e.available]
+    return "; ".join(notes) or "no engine"
+
+
+def _language(engine: loki_pb2.Engine) -> str:
+    return loki_pb2.Language.Name(engine.language).removeprefix("LANGUAGE_").capitalize()
+
+
+def _count(mesh: Mesh, service: str, method: Callable[..., Any], request: Any, what: str) -> str:
+    """`2 devices`; counts at most _COUNT_PAGES pages, then says `10000+ devices`."""
+    total = 0
+    for _ in range(_COUNT_PAGES):
+        page = mesh.call(service, method, request, timeout_s=CHECK_S)
+        total += len(getattr(page, f"{what}s"))
+        if not page.next_page_token:
+            return f"{total} {what}{'' if total == 1 else 's'}"
+        request.page_token = page.next_page_token
+    return f"{total}+ {what}s"
+
+
+def _since(start_unix: str) -> float | None:
+    try:
+        return max(0.0, time.time() - float(start_unix))
+    except ValueError:
+        return None
+
+
+def _nats(monitor: str) -> list[ServiceHealth]:
+    """nats-server by its monitoring endpoint; no line where the context has none."""
+    if not monitor:
+        return []
+    try:
+        server, store = _json(f"{monitor}/varz"), _json(f"{monitor}/jsz")
+        ready = bool(_json(f"{monitor}/healthz").get("status") == "ok")
+        started = datetime.fromisoformat(server["start"]).timestamp()
+        note = f"{store['streams']} streams, {store['messages']} messages, {store['storage'] / 1e6:.1f} MB"
+        return [
+            ServiceHealth(
+                "nats",
+                ready,
+                safe(server["version"], 32),
+                safe(server["server_name"], 63),
+                max(0.0, time.time() - started),
+                note,
+            )
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        why = e.reason if isinstance(e, urllib.error.URLError) else e
+        return [ServiceHealth("nats", ready=False, note=f"{monitor} does not answer: {safe(why)}")]
+
+
+def _json(url: str) -> dict[str, Any]:
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("nats_monitor must be an http URL")
+    with urllib.request.urlopen(url, timeout=CHECK_S) as answer:  # noqa: S310 - the scheme is checked
+        data: dict[str, Any] = json.loads(answer.read(1_000_000))
+        return data

@@ -1,0 +1,120 @@
+"""Scripts on the mesh: the request, the stream of what they log, and how they end.
+
+Owns the gRPC side of `ygg script`. Does not print and reads no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+
+from services.chassis import status
+from services.chassis.codec import value_from_proto, values_to_proto
+from services.domain.errors import Code, YggError
+from services.domain.values import Value
+from ygg.client import Mesh
+from ygg.exits import CliError, Exit
+from ygg.output import safe
+from yggdrasil.loki.v1 import loki_pb2, loki_pb2_grpc
+
+GRACE_S = 5.0
+"""How much longer than the script may run the command waits for the answer."""
+
+LANGUAGES = {"lua": loki_pb2.LANGUAGE_LUA, "scheme": loki_pb2.LANGUAGE_SCHEME}
+_OWN_FAULTS = frozenset({"SYNTAX", "SCRIPT_ERROR", "MEMORY", "OUTPUT", "CRASH"})
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What to run. `language` is a key of LANGUAGES; `name` is for messages; `timeout_s` bounds the script."""
+
+    source: str
+    language: str
+    name: str
+    device: str = ""
+    arguments: Mapping[str, Value] | None = None
+    timeout_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a script returned; `duration_ms` is measured by the mesh."""
+
+    value: Value
+    duration_ms: float
+    host_calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a script's log. `level` is debug, info, warning or error."""
+
+    level: str
+    message: str
+    time: str
+
+
+def execute(mesh: Mesh, run: Run, on_log: Callable[[Line], None]) -> Outcome:
+    """Run a script, telling its log as it comes. Raises CliError that says where in the script it failed."""
+    stub = loki_pb2_grpc.LokiServiceStub(mesh.channel("loki"))
+    request = loki_pb2.ExecuteStreamRequest(request=_request(run))
+    responses = stub.ExecuteStream(request, timeout=run.timeout_s + GRACE_S)
+    try:
+        for response in mesh.stream("loki", responses):
+            if response.HasField("log"):
+                on_log(_line(response.log))
+            elif response.HasField("result"):
+                return _outcome(response.result)
+    except YggError as e:
+        raise _failure(run, e) from e
+    raise CliError(f"loki ended the run of {run.name} without a result", hint="Its log says why:  ygg status")
+
+
+def _request(run: Run) -> loki_pb2.ExecuteRequest:
+    timeout = Duration()
+    timeout.FromNanoseconds(round(run.timeout_s * 1e9))
+    return loki_pb2.ExecuteRequest(
+        source=run.source,
+        language=LANGUAGES[run.language],
+        device_id=run.device,
+        arguments=values_to_proto(run.arguments or {}),
+        limits=loki_pb2.ExecutionLimits(timeout=timeout),
+        name=run.name,
+    )
+
+
+def _outcome(result: loki_pb2.ExecutionResult) -> Outcome:
+    return Outcome(value_from_proto(result.value), result.duration.ToMicroseconds() / 1000, result.host_calls)
+
+
+def _line(entry: loki_pb2.LogEntry) -> Line:
+    level = loki_pb2.LogLevel.Name(entry.level).removeprefix("LOG_LEVEL_").lower()
+    return Line(level, entry.message, entry.time.ToJsonString())
+
+
+def _failure(run: Run, error: YggError) -> Exception:
+    """The error with the place in the script, where loki told one."""
+    detail = loki_pb2.ScriptFailure()
+    cause = error.__cause__
+    if not isinstance(cause, grpc.RpcError) or not status.unpack_detail(cause, detail):
+        return error
+    where = f"{run.name}:{detail.line}: " if detail.line else f"{run.name}: "
+    message = safe(detail.message or error.message, 2000)
+    trace = [f"  {safe(line, 200)}" for line in detail.traceback.splitlines()[:20]]
+    hint = "\n".join(part for part in (safe(error.hint, 500), *(trace if len(trace) > 1 else ())) if part)
+    return CliError(where + message, hint=hint, note=f"{error.code.name}, {safe(detail.reason, 64)}", code=_exit(error))
+
+
+def _exit(error: YggError) -> Exit:
+    if error.reason in _OWN_FAULTS:
+        return Exit.FAILED
+    return {
+        Code.DEADLINE_EXCEEDED: Exit.TIMEOUT,
+        Code.NOT_FOUND: Exit.NOT_FOUND,
+        Code.UNAVAILABLE: Exit.UNREACHABLE,
+        Code.FAILED_PRECONDITION: Exit.REFUSED,
+        Code.PERMISSION_DENIED: Exit.DENIED,
+    }.get(error.code, Exit.FAILED)
