@@ -7,4 +7,5 @@ pytest_plugins = (
     "tests.fixtures.nats",
     "tests.fixtures.seaweed",
     "tests.fixtures.process",
+    "tests.fixtures.mesh",
 )
