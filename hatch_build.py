@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ def generate(root: Path = ROOT) -> Path:
     import grpc_tools
     from grpc_tools import protoc
 
-    protos, out = root / "protos", root / "gen"
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir()
+    protos, target = root / "protos", root / "gen"
+    out = Path(tempfile.mkdtemp(prefix=".gen-", dir=root))
+    out.chmod(0o755)
     files = sorted(str(p.relative_to(protos)) for p in protos.rglob("*.proto"))
     scripts = Path(sys.executable).parent
     plugins = [f"--plugin={name}={scripts / name}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")]
@@ -43,7 +44,9 @@ def generate(root: Path = ROOT) -> Path:
     }:
         (folder / "__init__.py").touch()
         (folder / "py.typed").touch()
-    return out
+    shutil.rmtree(target, ignore_errors=True)  # swapped in whole, so that a failed run leaves the old one
+    out.rename(target)
+    return target
 
 
 try:
@@ -60,9 +63,8 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg,misc]
         if self.target_name != "wheel":
             return
         out = generate(Path(self.root))
-        if version == "editable":
-            build_data["force_include_editable"] = {str(out / "yggdrasil"): "yggdrasil"}
-        build_data["force_include"][str(out / "yggdrasil")] = "yggdrasil"
+        if version != "editable":  # an editable install finds gen/ by pyproject's dev-mode-dirs
+            build_data["force_include"][str(out / "yggdrasil")] = "yggdrasil"
 
 
 if __name__ == "__main__":

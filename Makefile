@@ -1,0 +1,96 @@
+# The front door for people who build. `make help` lists it.
+
+VENV   ?= .venv
+PYTHON ?= python3
+PY     := $(VENV)/bin/python
+AGENT  := build/firmware/posix/ygg-agent
+STAMP  := $(VENV)/.installed
+FUZZ_S ?= 60
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup gen fmt lint types imports protos-check protos-release test test-inside test-python test-c agent demo up down size fuzz bench creds clean
+
+help: ## what there is to make
+	@grep -hE '^[a-z][a-z%-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: ## Debian packages and the virtual environment; says what it installs
+	@deploy/setup.sh
+	@$(MAKE) --no-print-directory $(STAMP)
+
+$(STAMP): pyproject.toml hatch_build.py $(shell find protos -name '*.proto' 2>/dev/null)
+	@test -x $(PY) || { echo "  making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "  installing the Python packages (first time: a minute)"
+	@$(PY) -m pip install -q --disable-pip-version-check -e '.[servers,dev]'
+	@$(PY) hatch_build.py >/dev/null 2>&1
+	@touch $@
+
+gen: $(STAMP) ## generate gen/ from protos/
+	@$(PY) hatch_build.py 2>/dev/null
+
+fmt: $(STAMP) ## format Python and protos
+	ruff format .
+	ruff check -q --fix .
+	cd protos && buf format -w
+
+lint: $(STAMP) protos-check imports ## every static check but types
+	ruff format --check .
+	ruff check .
+
+types: $(STAMP) ## mypy, strict
+	mypy services ygg hatch_build.py tests
+
+imports: $(STAMP)
+	lint-imports
+
+protos-check: $(STAMP)
+	cd protos && buf lint && buf format -d --exit-code
+	cd protos && buf breaking --against released.binpb
+
+protos-release: $(STAMP) ## at a release: today's protos become what later ones must not break
+	cd protos && buf build --exclude-source-info -o released.binpb
+
+agent: $(AGENT) ## the posix agent
+
+$(AGENT): $(STAMP) FORCE
+	@$(MAKE) --no-print-directory -C firmware PYTHON=$(CURDIR)/$(PY) all
+FORCE:
+
+demo: setup agent ## the main job on real parts, no containers; KEEP=1 keeps it running
+	@$(PY) -m ygg demo $(if $(KEEP),--keep)
+
+test: ## the whole suite, in containers
+	@deploy/run-tests.sh
+
+test-inside: lint types test-c test-python ## the whole suite but what needs a Docker engine, right here
+
+test-python: $(STAMP) agent ## unit, contract, integration and e2e tests
+	$(PY) -m pytest -m 'not docker' $(PYTEST)
+
+test-c: $(STAMP) ## the C tests under ASan and UBSan
+	$(MAKE) -C firmware PYTHON=$(CURDIR)/$(PY) test
+
+size: $(STAMP) ## flash and static RAM of core, wire and nanopb on rv32imc
+	@$(MAKE) --no-print-directory -C firmware PYTHON=$(CURDIR)/$(PY) size
+
+fuzz: $(STAMP) ## FUZZ_S seconds of libFuzzer and hypothesis each
+	$(MAKE) -C firmware PYTHON=$(CURDIR)/$(PY) fuzz FUZZ_S=$(FUZZ_S)
+	$(PY) -m tests.fuzz --seconds $(FUZZ_S)
+
+bench: bench-demo ## every benchmark
+
+bench-%: $(STAMP) agent ## one benchmark; BENCH_QUICK=1 is the short one
+	$(PY) -m bench.$*
+
+up: ## the mesh in containers
+	@deploy/offline/docker.sh && deploy/offline/base-image.sh
+	docker compose up -d --wait --build
+
+down: ## stop the containers; the data stays
+	docker compose down
+
+creds: ## what grpcurl and `ygg --context compose` need to talk to the containers
+	@deploy/creds.sh
+
+clean: ## everything that was built; not the data of a mesh
+	rm -rf build gen dist $(STAMP)
