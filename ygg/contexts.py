@@ -27,7 +27,10 @@ _ENDPOINT = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):(\d{1,5})\Z")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One mesh. Endpoints are HOST:PORT; `nats_monitor` is an http URL and may be empty: not reachable from here."""
+    """One mesh. Endpoints are HOST:PORT; `nats_monitor` is an http URL and may be empty: not reachable from here.
+
+    `mesh` is the folder of an embedded mesh of this machine, empty for any other.
+    """
 
     identity: str
     registry: str = "127.0.0.1:50051"
@@ -36,6 +39,7 @@ class Context:
     ota: str = "127.0.0.1:50054"
     link: str = "127.0.0.1:7443"
     nats_monitor: str = ""
+    mesh: str = ""
 
     def endpoint(self, service: str) -> str:
         """Where a service of SERVICES listens."""
@@ -70,13 +74,23 @@ class Contexts:
         self.all[name] = context
         self._save()
 
+    def remove(self, name: str) -> None:
+        """Forget a context, where there is one; `local` becomes the current one if it was that."""
+        self.all.pop(name, None)
+        self.current = LOCAL if self.current == name else self.current
+        self._save()
+
     def use(self, name: str) -> None:
         """Make a context the current one."""
         self.current, _ = self.get(name)
         self._save()
 
     def _load(self) -> tuple[str, dict[str, Context]]:
-        local = Context(identity=str(self._home.identity("user", "operator")), nats_monitor="http://127.0.0.1:8222")
+        local = Context(
+            identity=str(self._home.identity("user", "operator")),
+            nats_monitor="http://127.0.0.1:8222",
+            mesh=str(self._home.mesh),
+        )
         if not self._path.exists():
             return LOCAL, {LOCAL: local}
         try:

@@ -17,6 +17,7 @@ from rich.text import Text
 from services.domain.ids import printable
 
 MAX_CELL = 200
+_PIPE_WIDTH = 500
 
 
 def safe(text: object, limit: int = MAX_CELL) -> str:
@@ -29,7 +30,9 @@ class Output:
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
-        self.console = Console(highlight=False, soft_wrap=True)
+        # Piped to a program, a line is as wide as it needs to be: a folded cell would break `awk`.
+        width = None if sys.stdout.isatty() else _PIPE_WIDTH
+        self.console = Console(highlight=False, soft_wrap=True, width=width)
         self.remarks = Console(highlight=False, soft_wrap=True, stderr=True)
 
     def json(self, data: Any) -> None:
@@ -58,9 +61,7 @@ class Output:
             table.add_column(column, no_wrap=index != last, overflow="fold")
         for row in rows:
             table.add_row(*(Text(cell) for cell in row))
-        # Piped to a program, a table is as wide as it needs to be: a folded cell would break `awk`.
-        width = None if self.console.is_terminal else 500
-        self.console.print(table, width=width, soft_wrap=False)
+        self.console.print(table, soft_wrap=False)
 
 
 def ago(seconds: float) -> str:

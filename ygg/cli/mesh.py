@@ -85,9 +85,12 @@ def up_command(
 
 
 def down_command(ctx: typer.Context) -> None:
-    """Stop the mesh of this machine, whether it runs in the background or in another terminal."""
+    """Stop the mesh of the current context, whether it runs in the background or in another terminal."""
     st = state(ctx)
-    stopped = RunDir(Layout(st.home.mesh).run).stop(STOP_S)
+    name, context = st.context()
+    if not context.mesh:
+        raise CliError(f"the mesh of context {name} is not one that ygg runs", hint="Stop it where it was started.")
+    stopped = RunDir(Layout(Path(context.mesh)).run).stop(STOP_S)
     if st.out.as_json:
         st.out.json({"stopped": stopped})
         return

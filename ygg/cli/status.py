@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import typer
 
-from ygg.cli.state import State, state
-from ygg.contexts import LOCAL
+from ygg.cli.state import state
 from ygg.exits import Exit
 from ygg.mesh.plan import Layout
 from ygg.mesh.runstate import RunDir
@@ -29,10 +29,9 @@ def status(ctx: typer.Context) -> int:
     from ygg.health import collect
 
     st = state(ctx)
-    name, _ = st.context()
     with st.mesh() as mesh:
         found = collect(mesh)
-    restarts = _restarts(st) if name == LOCAL else {}
+        restarts = _restarts(mesh.context.mesh)
     found = [
         replace(one, note=f"{one.note}; restarted {restarts[one.service]} times") if restarts.get(one.service) else one
         for one in found
@@ -54,8 +53,10 @@ def status(ctx: typer.Context) -> int:
     return int(Exit.OK if all(one.ready for one in found) else Exit.UNREACHABLE)
 
 
-def _restarts(st: State) -> dict[str, int]:
-    """How often the supervisor of this machine's mesh had to start each child again."""
-    run_dir = RunDir(Layout(st.home.mesh).run)
+def _restarts(folder: str) -> dict[str, int]:
+    """How often the supervisor of an embedded mesh had to start each child again."""
+    if not folder:
+        return {}
+    run_dir = RunDir(Layout(Path(folder)).run)
     found = run_dir.read() if run_dir.running() else None
     return found.restarts if found else {}

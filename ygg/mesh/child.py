@@ -50,7 +50,7 @@ async def spawn(spec: Spec) -> asyncio.subprocess.Process:
             env=dict(spec.env),
             cwd=spec.cwd,
             process_group=0,
-            preexec_fn=_dies_with(os.getpid()),
+            preexec_fn=dies_with(os.getpid(), signal.SIGKILL),
         )
     finally:
         os.close(descriptor)
@@ -83,9 +83,11 @@ def tail(spec: Spec, lines: int = 5) -> str:
         return ""
 
 
-def _dies_with(parent: int) -> Callable[[], None]:
+def dies_with(parent: int, number: signal.Signals) -> Callable[[], None]:
+    """To be run in a new child: it gets signal `number` when its parent, the process `parent`, ends."""
+
     def in_child() -> None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _libc.prctl(_PR_SET_PDEATHSIG, number)
         if os.getppid() != parent:  # the parent ended before prctl was called
             os._exit(1)
 

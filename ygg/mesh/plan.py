@@ -83,6 +83,7 @@ def context(layout: Layout, ports: Ports) -> Context:
         ota=f"{LOOPBACK}:{ports.ota}",
         link=f"{LOOPBACK}:{ports.link}",
         nats_monitor=f"http://{LOOPBACK}:{ports.nats_monitor}",
+        mesh=str(layout.root),
     )
 
 

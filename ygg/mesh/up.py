@@ -47,7 +47,7 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """What to run where. `made` are the identities to make beyond those of services.
+    """What to run where. `made` are the identities to make beyond those of services, `more` runs beside them.
 
     `announce` is told how to reach the mesh before anything is started.
     """
@@ -56,6 +56,7 @@ class Mesh:
     options: Options
     announce: Callable[[Context], None]
     made: Bootstrap = field(default_factory=Bootstrap)
+    more: Sequence[Spec] = ()
 
 
 async def run(mesh: Mesh, report: Reporter, stopping: asyncio.Event) -> None:
@@ -71,7 +72,7 @@ async def run(mesh: Mesh, report: Reporter, stopping: asyncio.Event) -> None:
             context = plan.context(layout, options.ports)
             mesh.announce(context)
             specs = plan.specs(layout, options, find_nats_server(), os.environ, code_folders())
-            await _supervise(specs, context, _Watch(run_dir, state, report, context), stopping)
+            await _supervise([*specs, *mesh.more], context, _Watch(run_dir, state, report, context), stopping)
         except CliError as e:
             state.phase, state.error, state.hint = FAILED, e.message, e.hint
             run_dir.write(state)

@@ -1,0 +1,147 @@
+"""`python -m ygg.demo [--agent PROGRAM] [--examples DIR] [--out FILE]`: the demo, for `make demo`.
+
+Starts a mesh with free ports and two devices in a folder of its own, does the main job end to end, checks it on the
+devices' own boards, writes what it measured, and leaves nothing behind. KEEP=1 in the environment keeps it running.
+Exit status 1 where any check fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from services.domain.errors import YggError
+from ygg.client import Mesh
+from ygg.demo import steps
+from ygg.demo.board import Board
+from ygg.demo.figures import Figure, write
+from ygg.demo.paths import CONTEXT, DEVICES, DemoPaths
+from ygg.demo.process import await_ready, running
+from ygg.demo.steps import Negotiated
+from ygg.doctor import examine
+from ygg.exits import CliError, Exit
+from ygg.mesh import plan
+from ygg.mesh.ports import Ports
+from ygg.mesh.runstate import RunDir
+from ygg.output import Output, safe
+from ygg.pki.store import utc_now
+
+NAMES = "registry · bridge · loki · ota · nats"
+
+
+def main() -> int:
+    """Run the demo; returns the exit status."""
+    options = _options()
+    out = Output()
+    keep = os.environ.get("KEEP", "") not in ("", "0")
+    paths = DemoPaths(Path(tempfile.mkdtemp(prefix="ygg-demo-")))
+    try:
+        _say_prerequisites(out, options.agent)
+        with running(paths, options.agent, keep=keep) as runner:
+            ready_s, ports = await_ready(paths, runner)
+            _demonstrate(out, paths, options, ready_s, ports)
+            if keep:
+                _say_kept(out)
+            else:
+                out.line("  Now try:  make demo KEEP=1   then   ygg device ls")
+    except KeyboardInterrupt:
+        return int(Exit.INTERRUPTED)
+    except (CliError, YggError) as e:
+        _say_failed(out, e, paths, options.out.parent / "demo-logs")
+        return int(Exit.FAILED)
+    finally:
+        if not RunDir(paths.layout.run).running():
+            shutil.rmtree(paths.root, ignore_errors=True)
+    return int(Exit.OK)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m ygg.demo", description="Show the mesh at work.")
+    parser.add_argument("--agent", type=Path, default=Path("build/firmware/posix/ygg-agent"), help="the posix agent")
+    parser.add_argument("--examples", type=Path, default=Path("examples"), help="folder of blink.lua and alarm.scm")
+    parser.add_argument("--out", type=Path, default=Path("build/demo.json"), help="where the figures go")
+    return parser.parse_args()
+
+
+def _say_prerequisites(out: Output, agent: Path) -> None:
+    if not os.access(agent, os.X_OK):
+        raise CliError(f"there is no agent at {agent}", hint="Build it:  make -C firmware")
+    found = {finding.text: finding for finding in examine(plan.Layout(Path(os.devnull)), utc_now())}
+    lacking = [finding for finding in found.values() if not finding.ok and finding.need == "must"]
+    if lacking:
+        raise CliError(lacking[0].text, hint=lacking[0].fix)
+    guile = next((text for text in found if "guile" in text.lower()), "")
+    mark = "✓" if found[guile].ok else "✗"
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    size = agent.stat().st_size // 1000
+    out.line(f"  python {version} ✓   cc ✓   {guile} {mark}   agent built (posix, {size} kB)")
+
+
+def _demonstrate(out: Output, paths: DemoPaths, options: argparse.Namespace, ready_s: float, ports: Ports) -> None:
+    first, second = DEVICES
+    context = plan.context(paths.layout, ports)
+    out.line(f"  mesh ready in {ready_s:.1f} s   {NAMES}")
+    with Mesh(CONTEXT, context) as mesh:
+        devices = steps.negotiated(mesh)
+        for one in devices:
+            steps.check_contract(one)
+            out.line(f"  {one.device}  {_negotiation(one)}")
+        lua = steps.run_script(mesh, options.examples / "blink.lua", "lua", first, "on → off → on")
+        out.line(f"  lua      examples/blink.lua      on {first}   {lua.milliseconds:.0f} ms   {lua.value}")
+        steps.check_led(context, paths, first, on=True)
+        scheme = steps.run_script(mesh, options.examples / "alarm.scm", "scheme", second, "no alarm")
+        out.line(f"  scheme   examples/alarm.scm      on {second}   {scheme.milliseconds:.0f} ms   {scheme.value}")
+        steps.check_led(context, paths, second, on=False)
+        Board(paths.control(second)).set(second, "temp0.celsius", "80")
+        hot = steps.run_script(mesh, options.examples / "alarm.scm", "scheme", second, "alarm")
+        out.line(f"           its board warmed to 80 °C        {hot.milliseconds:.0f} ms   {hot.value}")
+        steps.check_led(context, paths, second, on=True)
+        took = steps.calls(mesh, Board(paths.control(first)), first)
+        out.line(f"  call     cnt0.add ×{len(took)}            on {first}   {steps.median(took):.1f} ms each (median)")
+    out.line(f"  check    led0 of {first} and {second}, asked of the boards themselves and by a second client: on")
+    negotiation = [one.milliseconds for one in devices]
+    write(
+        options.out,
+        [
+            Figure("mesh_ready_s", ready_s, "s", 5),
+            Figure("negotiate_ms", max(negotiation), "ms", 200, len(negotiation), _spread(negotiation)),
+            Figure("call_ms", steps.median(took), "ms", 100, len(took), _spread(took)),
+            Figure("lua_ms", lua.milliseconds, "ms", 1000),
+            Figure("scheme_ms", scheme.milliseconds, "ms", 2000),
+        ],
+    )
+
+
+def _negotiation(one: Negotiated) -> str:
+    count = len(one.contract.capabilities)
+    refused = "; ".join(safe(f"{r.type}@{r.version}, {r.message}", 120) for r in one.contract.refused)
+    return f"negotiated {count} capabilities in {one.milliseconds:.0f} ms   (refused: {refused})"
+
+
+def _spread(figures: list[float]) -> tuple[float, float]:
+    return min(figures), max(figures)
+
+
+def _say_kept(out: Output) -> None:
+    out.line(f"  It goes on in the background as the context {CONTEXT}, which is now the current one:")
+    out.line("    ygg status      ygg device ls      ygg device call porch-1 led0.blink times=3 period_ms=200")
+    out.line("  Stop it, and nothing of it stays:   ygg down")
+
+
+def _say_failed(out: Output, error: CliError | YggError, paths: DemoPaths, logs: Path) -> None:
+    """The logs outlive the demo where it failed."""
+    out.remark(f"  ✗ {safe(error.message, 2000)}", "bold red")
+    if error.hint:
+        out.remark(f"    {safe(error.hint, 500)}")
+    if paths.layout.logs.exists():
+        shutil.rmtree(logs, ignore_errors=True)
+        shutil.copytree(paths.layout.logs, logs)
+        out.remark(f"    Logs of all processes: {logs}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
