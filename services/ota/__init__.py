@@ -1,0 +1,1 @@
+"""OTA: firmware images, content-addressed; releases and rollouts are to come."""

@@ -1,0 +1,1 @@
+"""Object stores and the disk cache in front of them."""

@@ -1,0 +1,112 @@
+"""Connecting to an S3 service: credentials from files, TLS that checks names, and its errors turned into ours."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aioboto3
+import aiohttp
+from aiobotocore.config import AioConfig
+from aiobotocore.httpsession import AIOHTTPSession
+from botocore.exceptions import BotoCoreError, ClientError
+
+from services.ota.errors import ImageNotFoundError, ObjectStoreError, ObjectStoreRefusedError
+
+_ABSENT = frozenset({"404", "NoSuchKey", "NotFound", "NoSuchUpload"})
+_REFUSED = frozenset(
+    {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "NoSuchBucket", "InvalidBucketName"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class S3Settings:
+    """Where and as whom. `ca_file` None means the certificates that this machine trusts."""
+
+    endpoint_url: str
+    bucket: str
+    region: str
+    access_key_file: Path
+    secret_key_file: Path
+    ca_file: Path | None = None
+
+
+class _CheckingSession(AIOHTTPSession):  # type: ignore[misc]
+    """aiobotocore's own TLS context leaves host names unchecked (it is made for urllib3, which checks them itself).
+
+    This one checks them, and takes an intermediate CA as trust anchor, as all of the mesh does.
+    """
+
+    def _get_ssl_context(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        return context
+
+
+@contextlib.contextmanager
+def answered(what: str, sha256: str = "") -> Iterator[None]:
+    """Turns what the client raises inside it into errors of ours; "no such key" is ImageNotFoundError of `sha256`."""
+    try:
+        yield
+    except ClientError as e:
+        code = str(e.response.get("Error", {}).get("Code", ""))
+        if code in _ABSENT:
+            raise ImageNotFoundError(sha256) from e
+        if code in _REFUSED:
+            raise ObjectStoreRefusedError(
+                f"the object store refuses {what}: {code}", hint="See the S3_* settings of ota.", s3_code=code
+            ) from e
+        raise ObjectStoreError(f"{what} failed: the object store says {code}", s3_code=code) from e
+    except (BotoCoreError, aiohttp.ClientError, TimeoutError, ConnectionError) as e:
+        raise ObjectStoreError(
+            f"{what} failed: the object store does not answer ({type(e).__name__})", hint="Try again in a moment."
+        ) from e
+
+
+@contextlib.asynccontextmanager
+async def connect(settings: S3Settings) -> AsyncIterator[Any]:
+    """An S3 client; nothing is sent yet. Raises ObjectStoreRefusedError where a key file cannot be used."""
+    config = AioConfig(
+        http_session_cls=_CheckingSession,
+        signature_version="s3v4",
+        s3={"addressing_style": "path"},
+        connect_timeout=5,
+        read_timeout=30,
+        retries={"mode": "standard", "max_attempts": 3},
+        # Not every S3 service knows the checksums that are sent by default; images have a digest of their own.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    session = aioboto3.Session(
+        aws_access_key_id=_secret(settings.access_key_file),
+        aws_secret_access_key=_secret(settings.secret_key_file),
+        region_name=settings.region,
+    )
+    verify = str(settings.ca_file) if settings.ca_file else True
+    async with session.client("s3", endpoint_url=settings.endpoint_url, verify=verify, config=config) as client:
+        yield client
+
+
+async def ensure_bucket(client: Any, bucket: str) -> None:
+    """Makes the bucket where it is not there; raises ObjectStoreRefusedError, ObjectStoreError."""
+    try:
+        with answered(f"bucket {bucket}"):
+            await client.head_bucket(Bucket=bucket)
+    except ImageNotFoundError:
+        with answered(f"making bucket {bucket}"):
+            await client.create_bucket(Bucket=bucket)
+
+
+def _secret(path: Path) -> str:
+    try:
+        secret = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as e:
+        raise ObjectStoreRefusedError(f"cannot read {path}: {e}", hint="See the S3_* settings of ota.") from e
+    if not secret:
+        raise ObjectStoreRefusedError(f"{path} is empty", hint="See the S3_* settings of ota.")
+    return secret

@@ -1,0 +1,139 @@
+"""Images in a bucket of an S3 service, under `sha256/<digest>`.
+
+S3 shows an object only when it is complete: small images go up in one request, which is sent once their digest is
+known to be right; larger ones in parts, completed then and aborted on any failure. At most PART_BYTES twice are held
+for each upload. Connecting is `s3_client`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from datetime import UTC
+from typing import Any
+
+from services.domain import ids
+from services.domain.errors import InvalidIdError
+from services.ota.adapters.s3_client import answered
+from services.ota.errors import ImageNotFoundError, ObjectStoreError
+from services.ota.model import Header, Image, blocks, verified
+
+PART_BYTES = 8 * 1024 * 1024
+READ_BYTES = 64 * 1024
+_PREFIX = "sha256/"
+
+
+class S3Objects:
+    """The port ObjectStore over an S3 client."""
+
+    def __init__(self, client: Any, bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._unfinished: frozenset[tuple[str, str]] = frozenset()
+
+    async def put_stream(self, header: Header, chunks: AsyncIterator[bytes]) -> Image:
+        """See the port."""
+        if there := await self.stat(header.sha256):
+            return there
+        async with contextlib.aclosing(blocks(verified(header, chunks), PART_BYTES)) as parts:
+            if header.size_bytes <= PART_BYTES:
+                whole = b"".join([part async for part in parts])  # to the end, where the digest is checked
+                with answered("storing an image"):
+                    await self._client.put_object(**self._object(header.sha256), Body=whole)
+            else:
+                await self._put_parts(header, parts)
+        image = await self.stat(header.sha256)
+        if image is None:
+            raise ImageNotFoundError(header.sha256)  # deleted again at the same moment
+        return image
+
+    async def get_range(self, image: Image, offset: int, length: int) -> AsyncGenerator[bytes, None]:
+        """See the port."""
+        wanted = f"bytes={offset}-{offset + length - 1}"
+        with answered("reading an image", image.sha256):
+            answer = await self._client.get_object(**self._object(image.sha256), Range=wanted)
+        left = length
+        async with answer["Body"] as body:
+            while left > 0:
+                with answered("reading an image", image.sha256):
+                    block = await body.content.read(min(READ_BYTES, left))
+                if not block:
+                    raise ObjectStoreError(f"the object store ended an image {left} bytes early")
+                left -= len(block)
+                yield block
+
+    async def stat(self, sha256: str) -> Image | None:
+        """See the port."""
+        try:
+            with answered("looking up an image", sha256):
+                head = await self._client.head_object(**self._object(sha256))
+        except ImageNotFoundError:
+            return None
+        return Image(sha256, head["ContentLength"], head["LastModified"].astimezone(UTC))
+
+    async def delete(self, sha256: str) -> bool:
+        """See the port."""
+        if await self.stat(sha256) is None:
+            return False
+        with answered("deleting an image"):
+            await self._client.delete_object(**self._object(sha256))
+        return True
+
+    async def list(self, after: str, limit: int) -> Sequence[Image]:
+        """See the port."""
+        images: list[Image] = []
+        while len(images) < limit:
+            with answered("listing images"):
+                page = await self._client.list_objects_v2(
+                    Bucket=self._bucket, Prefix=_PREFIX, StartAfter=_PREFIX + after, MaxKeys=limit - len(images) + 1
+                )
+            found = page.get("Contents", [])
+            images.extend(image for entry in found if (image := _listed(entry)) and image.sha256 > after)
+            if not page.get("IsTruncated") or not found:
+                break
+            after = found[-1]["Key"].removeprefix(_PREFIX)
+        return images[:limit]
+
+    async def sweep(self) -> int:
+        """See the port."""
+        with answered("listing unfinished uploads"):
+            page = await self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=_PREFIX)
+        unfinished = frozenset((entry["Key"], entry["UploadId"]) for entry in page.get("Uploads", []))
+        dead, self._unfinished = unfinished & self._unfinished, unfinished
+        for key, upload in dead:
+            await self._abort(key, upload)
+        return len(dead)
+
+    def _object(self, sha256: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": _PREFIX + sha256}
+
+    async def _put_parts(self, header: Header, parts: AsyncGenerator[bytes, None]) -> None:
+        where = self._object(header.sha256)
+        with answered("beginning an upload"):
+            upload = (await self._client.create_multipart_upload(**where))["UploadId"]
+        try:
+            done: list[dict[str, Any]] = []
+            async for part in parts:
+                number = len(done) + 1
+                with answered("storing a part"):
+                    answer = await self._client.upload_part(**where, UploadId=upload, PartNumber=number, Body=part)
+                done.append({"PartNumber": number, "ETag": answer["ETag"]})
+            with answered("completing an upload"):
+                await self._client.complete_multipart_upload(**where, UploadId=upload, MultipartUpload={"Parts": done})
+        except BaseException:
+            await self._abort(where["Key"], upload)
+            raise
+
+    async def _abort(self, key: str, upload: str) -> None:
+        """Where this fails, `sweep` will do it; an upload that was completed after all is not touched by it."""
+        with contextlib.suppress(ObjectStoreError, ImageNotFoundError), answered("aborting an upload", key):
+            await self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload)
+
+
+def _listed(entry: dict[str, Any]) -> Image | None:
+    """None for what is not one of our images."""
+    try:
+        digest = ids.digest(entry["Key"].removeprefix(_PREFIX))
+    except InvalidIdError:
+        return None
+    return Image(digest, entry["Size"], entry["LastModified"].astimezone(UTC))

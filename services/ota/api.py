@@ -1,0 +1,94 @@
+"""OtaService: messages to use cases, and back. Owns the order of an upload's messages and its time limits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+from services.chassis import codec
+from services.ota.errors import InvalidUploadError, UploadStalledError
+from services.ota.model import Header, Image, check_chunk
+from services.ota.service import Images
+from yggdrasil.ota.v1 import ota_pb2 as pb
+from yggdrasil.ota.v1 import ota_pb2_grpc
+
+NAME = pb.DESCRIPTOR.services_by_name["OtaService"].full_name
+UPLOAD_DEADLINE_S = 900.0
+IDLE_S = 30.0
+
+
+def image_to_proto(image: Image) -> pb.Image:
+    """The message."""
+    return pb.Image(sha256=image.sha256, size_bytes=image.size_bytes, create_time=codec.timestamp(image.create_time))
+
+
+class Upload:
+    """The messages of one upload: a header, then chunks; each must come within `idle_s` seconds."""
+
+    def __init__(self, messages: AsyncIterator[pb.UploadImageRequest], idle_s: float = IDLE_S) -> None:
+        self._messages = messages
+        self._idle_s = idle_s
+
+    async def header(self) -> Header:
+        """The first message; raises InvalidUploadError where it is no header, UploadStalledError."""
+        message = await self._next()
+        if message is None or message.WhichOneof("part") != "header":
+            raise InvalidUploadError("an upload begins with its header", hint="Send size_bytes and sha256 first.")
+        return Header(message.header.sha256, message.header.size_bytes)
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """The bytes of the others; raises InvalidUploadError, UploadStalledError."""
+        while (message := await self._next()) is not None:
+            if message.WhichOneof("part") != "chunk":
+                raise InvalidUploadError("after the header an upload has chunks only")
+            yield check_chunk(message.chunk)
+
+    async def _next(self) -> pb.UploadImageRequest | None:
+        try:
+            async with asyncio.timeout(self._idle_s):
+                return await anext(self._messages, None)
+        except TimeoutError as e:
+            raise UploadStalledError(self._idle_s) from e
+
+
+class OtaApi(ota_pb2_grpc.OtaServiceServicer):
+    """The servicer."""
+
+    def __init__(self, images: Images) -> None:
+        self._images = images
+
+    async def UploadImage(
+        self, request_iterator: AsyncIterator[pb.UploadImageRequest], context: Any
+    ) -> pb.UploadImageResponse:
+        """Stores an image."""
+        upload = Upload(aiter(request_iterator))
+        async with asyncio.timeout(UPLOAD_DEADLINE_S):
+            header = await upload.header()
+            async with contextlib.aclosing(upload.chunks()) as chunks:
+                image = await self._images.upload(header, chunks)
+        return pb.UploadImageResponse(image=image_to_proto(image))
+
+    async def DownloadImage(
+        self, request: pb.DownloadImageRequest, context: Any
+    ) -> AsyncGenerator[pb.DownloadImageResponse, None]:
+        """Its bytes; the next piece is read when gRPC's flow control has taken the one before."""
+        found = self._images.download(request.sha256, request.offset_bytes, request.length_bytes)
+        async with contextlib.aclosing(found) as pieces:
+            async for piece in pieces:
+                yield pb.DownloadImageResponse(chunk=piece)
+
+    async def GetImage(self, request: pb.GetImageRequest, context: Any) -> pb.GetImageResponse:
+        """What is known of an image."""
+        return pb.GetImageResponse(image=image_to_proto(await self._images.get(request.sha256)))
+
+    async def ListImages(self, request: pb.ListImagesRequest, context: Any) -> pb.ListImagesResponse:
+        """A page of images."""
+        images, token = await self._images.page(request.page_size, request.page_token)
+        return pb.ListImagesResponse(images=[image_to_proto(i) for i in images], next_page_token=token)
+
+    async def DeleteImage(self, request: pb.DeleteImageRequest, context: Any) -> pb.DeleteImageResponse:
+        """Removes an image."""
+        await self._images.delete(request.sha256)
+        return pb.DeleteImageResponse()

@@ -1,0 +1,101 @@
+"""What can go wrong with images."""
+
+from __future__ import annotations
+
+from services.domain.errors import Code, YggError
+
+
+class ImageNotFoundError(YggError):
+    """There is no such image."""
+
+    code, reason = Code.NOT_FOUND, "IMAGE_NOT_FOUND"
+
+    def __init__(self, sha256: str) -> None:
+        super().__init__(f"there is no image {sha256}", hint="Upload it first.", sha256=sha256)
+
+
+class InvalidUploadError(YggError):
+    """The messages of an upload are not as the protocol wants them; nothing was stored."""
+
+    code, reason = Code.INVALID_ARGUMENT, "INVALID_UPLOAD"
+
+
+class SizeMismatchError(YggError):
+    """The bytes are more or fewer than announced; nothing was stored."""
+
+    code, reason = Code.INVALID_ARGUMENT, "SIZE_MISMATCH"
+
+    def __init__(self, announced: int, got: int) -> None:
+        what = f"at least {got} bytes came" if got > announced else f"only {got} bytes came"
+        super().__init__(f"the header announced {announced} bytes, {what}", announced=announced, got=got)
+
+
+class DigestMismatchError(YggError):
+    """The bytes are not those announced; nothing was stored."""
+
+    code, reason = Code.INVALID_ARGUMENT, "DIGEST_MISMATCH"
+
+    def __init__(self, announced: str, got: str) -> None:
+        super().__init__(
+            f"the header announced SHA-256 {announced}, the bytes have {got}",
+            hint="The file changed on the way, or the header is of another file.",
+            announced=announced,
+            got=got,
+        )
+
+
+class UploadStalledError(YggError):
+    """The uploader sent nothing for too long; nothing was stored."""
+
+    code, reason = Code.DEADLINE_EXCEEDED, "UPLOAD_STALLED"
+
+    def __init__(self, idle_s: float) -> None:
+        super().__init__(f"nothing came for {idle_s:g} s", hint="Send the image again.", idle_s=idle_s)
+
+
+class RangeOutsideImageError(YggError):
+    """The image has no such bytes."""
+
+    code, reason = Code.OUT_OF_RANGE, "RANGE_OUTSIDE_IMAGE"
+
+    def __init__(self, offset: int, length: int, size: int) -> None:
+        super().__init__(
+            f"{length or 'the'} bytes from {offset} are not in an image of {size} bytes",
+            offset_bytes=offset,
+            length_bytes=length,
+            size_bytes=size,
+        )
+
+
+class CorruptImageError(YggError):
+    """The object store returned other bytes than were stored; they were not passed on."""
+
+    code, reason = Code.DATA_LOSS, "CORRUPT_IMAGE"
+
+    def __init__(self, sha256: str, what: str) -> None:
+        super().__init__(
+            f"the stored image {sha256} is damaged: {what}", hint="Delete it and upload it again.", sha256=sha256
+        )
+
+
+class CacheFullError(YggError):
+    """The disk cache has no room, because downloads under way hold all of it or the disk is full."""
+
+    code, reason = Code.RESOURCE_EXHAUSTED, "CACHE_FULL"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"the image cache has no room: {why}", hint="Try again in a moment, or give ota more CACHE_BYTES or disk."
+        )
+
+
+class ObjectStoreError(YggError):
+    """The object store does not answer, or not as it should."""
+
+    code, reason = Code.UNAVAILABLE, "OBJECT_STORE_UNAVAILABLE"
+
+
+class ObjectStoreRefusedError(YggError):
+    """The object store refuses ota's credentials or its bucket."""
+
+    code, reason = Code.FAILED_PRECONDITION, "OBJECT_STORE_REFUSED"
