@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import time
@@ -125,6 +126,8 @@ def _detached(st: State, layout: Layout, options: Options, *, free: bool) -> Non
     arguments = ["up", "--log-level", options.log_level]
     arguments += ["--free-ports"] if free else []
     arguments += ["--policy", str(options.policy)] if options.policy else []
+    from ygg.mesh.up import code_folders
+
     private_dir(layout.logs)
     log = layout.logs / "up.log"
     with log.open("ab") as stream:
@@ -135,6 +138,7 @@ def _detached(st: State, layout: Layout, options: Options, *, free: bool) -> Non
             stdout=stream,
             stderr=stream,
             start_new_session=True,
+            env={**os.environ, "PYTHONPATH": ":".join(code_folders())},
         )
     _await_ready(st, run_dir, process, log)
 

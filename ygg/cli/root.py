@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 import typer.main
 
-from ygg.cli import context, creds, device, doctor, mesh, pki, script, status
+from ygg.cli import context, creds, demo, device, doctor, mesh, pki, script, status
 from ygg.cli.state import State
 from ygg.home import Home
 from ygg.output import Output
@@ -50,6 +50,7 @@ app.add_typer(pki.app, name="pki")
 app.add_typer(context.app, name="context")
 creds.register(app)
 doctor.register(app)
+demo.register(app)
 
 
 def command() -> Any:

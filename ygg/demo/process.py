@@ -31,20 +31,13 @@ def running(paths: DemoPaths, agent: Path, *, keep: bool) -> Iterator[subprocess
     environment = {**os.environ, "PYTHONPATH": ":".join(up.code_folders())}
     with (paths.layout.logs / "runner.log").open("ab") as log:
         runner = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "ygg.demo.runner",
-                str(paths.root),
-                str(agent.resolve()),
-                *(["--keep"] if keep else []),
-            ],
+            [*command, *(["--keep"] if keep else [])],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
             env=environment,
-            preexec_fn=None if keep else dies_with(os.getpid(), signal.SIGTERM),
+            preexec_fn=None if keep else dies_with(os.getpid(), signal.SIGTERM),  # noqa: PLW1509 - one thread
         )
     good = False
     try:

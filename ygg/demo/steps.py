@@ -99,7 +99,7 @@ def calls(mesh: Mesh, board: Board, device: str) -> list[float]:
         answer = mesh.call("jotunheim_bridge", stub.Invoke, request, device=True)
         took.append((time.perf_counter() - started) * 1000)
         if value_from_proto(answer.results["count"]) != before + number:
-            raise CliError(f"call {number} of cnt0.add answered {values_from_proto(answer.results)}")
+            raise CliError(f"call {number} of cnt0.add answered {values_from_proto(answer.results)!r}")
     after = int(board.get(device, "cnt0.count"))
     if after != before + CALLS:
         raise CliError(f"{CALLS} calls made {after - before} on the board of {device}")
@@ -124,7 +124,7 @@ def check_led(context: Context, paths: DemoPaths, device: str, *, on: bool) -> N
         raise CliError(f"led0 of {device} should be {wanted}; the board says {board}")
     read = second_client_reads(context, paths, device, "led0.on")
     if read is not on:
-        raise CliError(f"led0 of {device} should be {wanted}; a second client reads {read}")
+        raise CliError(f"led0 of {device} should be {wanted}; a second client reads {read!r}")
 
 
 def median(figures: Sequence[float]) -> float:

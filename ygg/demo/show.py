@@ -1,17 +1,16 @@
-"""`python -m ygg.demo [--agent PROGRAM] [--examples DIR] [--out FILE]`: the demo, for `make demo`.
+"""The demo: a mesh with free ports and two devices in a folder of its own does the main job end to end.
 
-Starts a mesh with free ports and two devices in a folder of its own, does the main job end to end, checks it on the
-devices' own boards, writes what it measured, and leaves nothing behind. KEEP=1 in the environment keeps it running.
-Exit status 1 where any check fails.
+Every result is checked on the devices' own boards, and what was measured is written down. Leaves nothing behind,
+unless it is asked to keep the mesh running.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from services.domain.errors import YggError
@@ -33,38 +32,35 @@ from ygg.pki.store import utc_now
 NAMES = "registry · bridge · loki · ota · nats"
 
 
-def main() -> int:
-    """Run the demo; returns the exit status."""
-    options = _options()
-    out = Output()
-    keep = os.environ.get("KEEP", "") not in ("", "0")
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The posix agent, the folder of blink.lua and alarm.scm, where figures go, and whether the mesh is to stay."""
+
+    agent: Path = Path("build/firmware/posix/ygg-agent")
+    examples: Path = Path("examples")
+    figures: Path = Path("build/demo.json")
+    keep: bool = False
+
+
+def run(out: Output, options: Options) -> Exit:
+    """Run the demo; FAILED where any check fails."""
     paths = DemoPaths(Path(tempfile.mkdtemp(prefix="ygg-demo-")))
     try:
         _say_prerequisites(out, options.agent)
-        with running(paths, options.agent, keep=keep) as runner:
+        with running(paths, options.agent, keep=options.keep) as runner:
             ready_s, ports = await_ready(paths, runner)
             _demonstrate(out, paths, options, ready_s, ports)
-            if keep:
+            if options.keep:
                 _say_kept(out)
             else:
                 out.line("  Now try:  make demo KEEP=1   then   ygg device ls")
-    except KeyboardInterrupt:
-        return int(Exit.INTERRUPTED)
     except (CliError, YggError) as e:
-        _say_failed(out, e, paths, options.out.parent / "demo-logs")
-        return int(Exit.FAILED)
+        _say_failed(out, e, paths, options.figures.parent / "demo-logs")
+        return Exit.FAILED
     finally:
         if not RunDir(paths.layout.run).running():
             shutil.rmtree(paths.root, ignore_errors=True)
-    return int(Exit.OK)
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m ygg.demo", description="Show the mesh at work.")
-    parser.add_argument("--agent", type=Path, default=Path("build/firmware/posix/ygg-agent"), help="the posix agent")
-    parser.add_argument("--examples", type=Path, default=Path("examples"), help="folder of blink.lua and alarm.scm")
-    parser.add_argument("--out", type=Path, default=Path("build/demo.json"), help="where the figures go")
-    return parser.parse_args()
+    return Exit.OK
 
 
 def _say_prerequisites(out: Output, agent: Path) -> None:
@@ -81,7 +77,7 @@ def _say_prerequisites(out: Output, agent: Path) -> None:
     out.line(f"  python {version} ✓   cc ✓   {guile} {mark}   agent built (posix, {size} kB)")
 
 
-def _demonstrate(out: Output, paths: DemoPaths, options: argparse.Namespace, ready_s: float, ports: Ports) -> None:
+def _demonstrate(out: Output, paths: DemoPaths, options: Options, ready_s: float, ports: Ports) -> None:
     first, second = DEVICES
     context = plan.context(paths.layout, ports)
     out.line(f"  mesh ready in {ready_s:.1f} s   {NAMES}")
@@ -105,7 +101,7 @@ def _demonstrate(out: Output, paths: DemoPaths, options: argparse.Namespace, rea
     out.line(f"  check    led0 of {first} and {second}, asked of the boards themselves and by a second client: on")
     negotiation = [one.milliseconds for one in devices]
     write(
-        options.out,
+        options.figures,
         [
             Figure("mesh_ready_s", ready_s, "s", 5),
             Figure("negotiate_ms", max(negotiation), "ms", 200, len(negotiation), _spread(negotiation)),
@@ -141,7 +137,3 @@ def _say_failed(out: Output, error: CliError | YggError, paths: DemoPaths, logs:
         shutil.rmtree(logs, ignore_errors=True)
         shutil.copytree(paths.layout.logs, logs)
         out.remark(f"    Logs of all processes: {logs}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,75 @@
+#!/bin/sh
+# Installs the Debian packages that the project needs to build and run, and says what it installs.
+#
+#   deploy/setup.sh [--check]      --check only says what is missing; exit status 1 where anything is
+#
+# Needs root or sudo where something is missing; otherwise it stops with the exact command to run.
+set -eu
+
+missing=""
+
+# need PACKAGE COMMAND...: PACKAGE is wanted where the command fails.
+need() {
+    package=$1
+    shift
+    "$@" >/dev/null 2>&1 || missing="$missing $package"
+}
+
+includes() { echo "#include <$1>" | ${CC:-cc} -E -x c - ; }
+
+python_is_new() {
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+}
+
+if ! command -v apt-get >/dev/null 2>&1; then
+    # Not Debian: the packages go by other names, so only say what is wanted.
+    for tool in python3 gcc make guile; do
+        command -v "$tool" >/dev/null 2>&1 || missing="$missing $tool"
+    done
+    [ -z "$missing" ] && exit 0
+    echo "  missing:$missing (and the headers of OpenSSL 3). Install them with this system's package manager." >&2
+    exit 1
+fi
+
+need python3 python_is_new
+need python3-venv python3 -c 'import ensurepip, venv'
+need gcc cc --version
+need libc6-dev includes stdio.h
+need make make --version
+need libssl-dev includes openssl/ssl.h
+need guile-3.0 sh -c 'guile --version || guile-3.0 --version'
+need ca-certificates test -e /etc/ssl/certs/ca-certificates.crt
+
+[ -z "$missing" ] && exit 0
+
+if [ "${1:-}" = --check ]; then
+    echo "  missing:$missing" >&2
+    exit 1
+fi
+
+if [ "$(id -u)" -eq 0 ]; then
+    as_root=""
+elif command -v sudo >/dev/null 2>&1 && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
+    as_root=sudo
+else
+    echo "  missing:$missing. Run this as root, then start again:" >&2
+    echo "      apt-get update && apt-get install -y --no-install-recommends$missing" >&2
+    exit 1
+fi
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+quietly() {
+    # shellcheck disable=SC2086
+    $as_root env DEBIAN_FRONTEND=noninteractive "$@" >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
+}
+quietly apt-get update
+for package in $missing; do
+    echo "  installing $package"
+    quietly apt-get install -y --no-install-recommends "$package"
+done
+
+if ! python_is_new; then
+    echo "  this Debian has $(python3 --version); Python 3.11 or later is needed (Debian 12 and later have it)." >&2
+    exit 1
+fi
