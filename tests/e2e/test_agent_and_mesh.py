@@ -47,7 +47,8 @@ async def invoke(mesh: Mesh, device_id: str, member: str, call_id: str = "", **a
 async def read(mesh: Mesh, device_id: str, member: str) -> V:
     capability, name = member.split(".")
     request = pb.ReadPropertyRequest(device_id=device_id, capability=capability, property=name)
-    return (await mesh.bridge.ReadProperty(request, timeout=5)).value
+    answer: pb.ReadPropertyResponse = await mesh.bridge.ReadProperty(request, timeout=5)
+    return answer.value
 
 
 async def write(mesh: Mesh, device_id: str, member: str, value: V) -> None:

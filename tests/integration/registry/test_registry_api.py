@@ -42,7 +42,9 @@ async def refused(call: Any) -> tuple[grpc.StatusCode, str]:
 
 
 async def register(registry: Any, device_id: str, **labels: str) -> rp.Device:
-    return (await registry.RegisterDevice(rp.RegisterDeviceRequest(device_id=device_id, labels=labels))).device
+    answer: rp.RegisterDeviceResponse
+    answer = await registry.RegisterDevice(rp.RegisterDeviceRequest(device_id=device_id, labels=labels))
+    return answer.device
 
 
 async def test_a_registered_device_is_read_back_at_once(registry: Any) -> None:

@@ -1,0 +1,143 @@
+"""The rules of negotiation, policy and translation, without sockets or stores."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.domain.contract import LinkTerms, RefusalReason
+from services.domain.errors import ArgumentError, ContractError, InvalidIdError, InvalidRequestError
+from services.jotunheim_bridge.errors import HelloRefusedError, LinkError, ResultError
+from services.jotunheim_bridge.model import negotiation, policy, translate
+from services.jotunheim_bridge.model.negotiation import Agreement, BridgeLimits
+from services.jotunheim_bridge.model.policy import Policy
+from tests.fakes.device import document, hello, led
+from yggdrasil.common.v1 import capability_pb2 as cp
+from yggdrasil.device.v1 import link_pb2 as link
+
+TERMS = LinkTerms(1, 1024, 1024, 2, 1000)
+
+
+def agreed(*capabilities: cp.Capability, rules: Policy | None = None) -> Agreement:
+    return negotiation.agree("porch-1", document(*capabilities), rules or Policy(), TERMS)
+
+
+def test_terms_are_the_smaller_of_both_sides() -> None:
+    limits = link.Limits(rx_frame_bytes=512, tx_frame_bytes=9000, calls_in_flight=40, rx_record_bytes=512)
+    found = negotiation.terms(hello("a", b"x", limits=limits), BridgeLimits(4096, 16, 5000))
+    assert found == LinkTerms(1, 512, 4096, 16, 5000)
+
+
+def test_pages_fit_a_frame_of_the_device_with_their_envelope() -> None:
+    terms = LinkTerms(1, 256, 256, 1, 1000)
+    page = link.CapabilityPage(offset=16383, data=b"x" * negotiation.page_bytes(terms))
+    assert link.Frame(capability_page=page).ByteSize() <= 256
+
+
+@given(st.binary(max_size=300))
+def test_any_document_gives_a_contract_or_a_refusal(data: bytes) -> None:
+    try:
+        found = negotiation.agree("porch-1", data, Policy(), TERMS)
+    except HelloRefusedError as e:
+        assert e.code == link.REFUSED_CODE_CAPABILITIES
+    else:
+        assert found.contract.document_digest == hashlib.sha256(data).hexdigest()
+        assert len(found.refused_positions) == len(found.contract.refused)
+
+
+def test_more_capabilities_than_allowed_are_refused_whole() -> None:
+    with pytest.raises(HelloRefusedError, match="33 capabilities, at most 32"):
+        agreed(*(led(f"led{n}") for n in range(33)))
+
+
+def test_positions_are_those_of_the_document_although_some_are_refused() -> None:
+    found = agreed(led("siren0", "actuator.siren"), led("led0"), rules=Policy("demo", deny=("actuator.siren",)))
+    assert found.positions == {"led0": 1}
+    assert found.refused_positions == (0,)
+    assert translate.read_call(found, "led0", "on").capability == 1
+
+
+def test_names_of_refused_capabilities_are_made_printable() -> None:
+    found = agreed(led("LED\x1b[31m" + "x" * 99))
+    assert found.contract.refused[0].reason is RefusalReason.MALFORMED
+    assert found.contract.refused[0].capability_id.isprintable()
+    assert len(found.contract.refused[0].capability_id) <= 32
+
+
+@pytest.mark.parametrize(
+    ("rules", "semantic_type", "refused"),
+    [
+        (Policy(), "actuator.led", False),
+        (Policy("p", deny=("actuator.*",)), "actuator.led", True),
+        (Policy("p", deny=("actuator.*",)), "sensor.temperature", False),
+        (Policy("p", allow=("sensor.*",)), "actuator.led", True),
+        (Policy("p", allow=("sensor.*",), deny=("sensor.camera",)), "sensor.camera", True),
+        (Policy("p", allow=()), "sensor.x", True),
+        (Policy("p", deny=("actuator.led",)), "actuator.leds", False),
+    ],
+)
+def test_a_policy_denies_before_it_allows(rules: Policy, semantic_type: str, refused: bool) -> None:
+    assert bool(rules.refusal(semantic_type)) is refused
+    assert len(rules.refusal(semantic_type).encode()) <= 63
+
+
+@pytest.mark.parametrize(
+    "text", [[], {"name": "p", "alow": []}, {"name": "P!"}, {"name": "p", "deny": "x"}, {"name": "p", "deny": ["a b"]}]
+)
+def test_a_policy_that_is_none_is_refused(text: object) -> None:
+    with pytest.raises((InvalidRequestError, InvalidIdError)):
+        policy.parse(text)
+
+
+def test_arguments_travel_by_index_and_optional_ones_may_be_missing() -> None:
+    call = translate.action_call(agreed(), "led0", "blink", {"times": 2})
+    frame = call.frame("c", 100).invoke
+    assert [(a.index, a.value.integer) for a in frame.arguments] == [(0, 2)]
+
+
+@pytest.mark.parametrize("value", ["1", 1.5, True, None, 0, 21, 2**70, b"1", [1], {"a": 1}])
+def test_a_value_that_does_not_fit_never_becomes_a_frame(value: object) -> None:
+    with pytest.raises(ArgumentError):
+        translate.action_call(agreed(), "led0", "blink", {"times": value})  # type: ignore[dict-item]
+
+
+def test_read_and_write_need_a_property_that_allows_it() -> None:
+    with pytest.raises(ContractError, match="cannot be written"):
+        translate.write_call(agreed(), "led0", "hours", 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ([], "without count"),
+        ([link.Argument(index=1, value=link.LinkValue(integer=1))], "value 1"),
+        ([link.Argument(index=0, value=link.LinkValue(text="x"))], "wants int"),
+        ([link.Argument(index=0)], "wants int"),
+    ],
+)
+def test_results_against_the_contract_are_an_error(values: list[link.Argument], says: str) -> None:
+    call = translate.action_call(agreed(), "led0", "blink", {"times": 2})
+    with pytest.raises(ResultError, match=says):
+        translate.results(call, link.Result(values=values))
+
+
+def test_events_of_refused_capabilities_mean_nothing_and_unknown_ones_break_the_link() -> None:
+    found = agreed(led(), led("siren0", "actuator.siren"), rules=Policy("demo", deny=("actuator.siren",)))
+    fields = [link.Argument(index=0, value=link.LinkValue(integer=3))]
+    named = translate.event(found, link.Event(capability=0, event=0, fields=fields))
+    assert named == translate.NamedEvent("led0", "failed", {"code": 3})
+    assert translate.event(found, link.Event(capability=1, event=0)) is None
+    for wrong in (link.Event(capability=2), link.Event(capability=0, event=1), link.Event(capability=0, event=0)):
+        with pytest.raises(LinkError):
+            translate.event(found, wrong)
+
+
+@given(st.one_of(st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), st.text(), st.binary()))
+def test_values_cross_the_link_unchanged(value: bool | int | float | str | bytes) -> None:
+    crossed = link.LinkValue.FromString(translate.to_link(value).SerializeToString())
+    back = translate.from_link(crossed)
+    assert back == value
+    assert type(back) is type(value)
