@@ -1,0 +1,212 @@
+"""The command as it is called: where options may stand, exit codes, contexts, errors as text and as JSON."""
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.chassis.errors import RemoteError
+from services.domain.errors import ArgumentError, Code, ContractError
+from ygg.cli.failure import describe
+from ygg.cli.run import hoist, run
+from ygg.exits import CliError, Exit
+from ygg.home import Home
+from ygg.output import ago, safe
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    monkeypatch.setenv("YGG_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("YGG_CONTEXT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return Home.find()
+
+
+Captured = pytest.CaptureFixture[str]
+
+
+def json_of(capsys: Captured) -> Any:
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (["device", "ls", "--json"], ["--json", "device", "ls"]),
+        (["status", "--context", "compose"], ["--context", "compose", "status"]),
+        (["status", "--context=compose", "--json"], ["--context=compose", "--json", "status"]),
+        (["x", "--", "--json"], ["x", "--", "--json"]),
+        (["x", "--context"], ["x", "--context"]),
+        ([], []),
+    ],
+)
+def test_global_options_may_stand_anywhere(given: list[str], meant: list[str]) -> None:
+    assert hoist(given) == meant
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--help"], Exit.OK),
+        (["nonsense"], Exit.USAGE),
+        (["device", "call"], Exit.USAGE),
+        (["pki", "issue", "robot", "x"], Exit.USAGE),
+        (["pki", "issue", "device", "Porch"], Exit.USAGE),
+        (["pki", "issue", "device", "a", "--days", "-3"], Exit.USAGE),
+        (["pki", "show"], Exit.FAILED),
+        (["context", "use", "nowhere"], Exit.NOT_FOUND),
+        (["--context", "nowhere", "device", "ls"], Exit.NOT_FOUND),
+        (["device", "ls"], Exit.DENIED),
+        (["device", "call", "porch-1", "led0"], Exit.USAGE),
+        (["device", "call", "porch-1", "led0.blink", "times"], Exit.USAGE),
+        (["device", "label", "porch-1", "zone="], Exit.USAGE),
+        (["device", "watch", "--kind", "nonsense"], Exit.USAGE),
+        (["script", "run", "missing.lua"], Exit.USAGE),
+        (["script", "new", "Bad-Name"], Exit.USAGE),
+        (["down"], Exit.OK),
+    ],
+)
+def test_exit_codes_mean_something(arguments: list[str], code: Exit, capsys: Captured) -> None:
+    assert run(arguments) == code
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    assert bool(captured.err) is (code != Exit.OK)
+
+
+def test_errors_are_json_where_results_would_be(capsys: Captured) -> None:
+    assert run(["context", "use", "nowhere", "--json"]) == Exit.NOT_FOUND
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    error = json.loads(captured.err)["error"]
+    assert error["exit"] == 4
+    assert "nowhere" in error["message"]
+
+
+def test_the_default_context_is_this_machines_mesh(capsys: Captured) -> None:
+    run(["context", "show", "--json"])
+    shown = json_of(capsys)
+    assert (shown["name"], shown["registry"], shown["link"]) == ("local", "127.0.0.1:50051", "127.0.0.1:7443")
+
+
+def test_contexts_are_set_used_and_kept_private(home: Home, tmp_path: Path, capsys: Captured) -> None:
+    assert run(["context", "set", "compose", "--identity", "me", "--registry", "10.0.0.1:50051"]) == Exit.OK
+    assert run(["context", "use", "compose"]) == Exit.OK
+    capsys.readouterr()
+    run(["context", "show", "--json"])
+    shown = json_of(capsys)
+    assert shown["identity"] == str(tmp_path / "me")
+    assert shown["registry"] == "10.0.0.1:50051"
+    assert shown["loki"] == "127.0.0.1:50053"
+    assert stat.S_IMODE(home.contexts.stat().st_mode) == 0o600
+    run(["context", "set", "compose", "--loki", "10.0.0.1:50053"])
+    capsys.readouterr()
+    run(["context", "ls", "--json"])
+    by_name = {entry["name"]: entry for entry in json_of(capsys)}
+    assert by_name["compose"]["registry"] == "10.0.0.1:50051"
+    assert by_name["compose"]["current"] and not by_name["local"]["current"]
+
+
+@pytest.mark.parametrize("endpoint", ["", "localhost", "localhost:0", "localhost:65536", "a b:1", "http://x:1"])
+def test_a_bad_endpoint_is_refused_and_nothing_is_written(endpoint: str, home: Home) -> None:
+    assert run(["context", "set", "x", "--registry", endpoint]) == Exit.USAGE
+    assert not home.contexts.exists()
+
+
+def test_a_context_file_that_is_broken_is_told_and_left_alone(home: Home, capsys: Captured) -> None:
+    home.path.mkdir()
+    home.contexts.write_text("{")
+    assert run(["context", "ls"]) == Exit.FAILED
+    assert "contexts.json cannot be read" in capsys.readouterr().err
+    assert home.contexts.read_text() == "{"
+
+
+def test_a_context_may_name_a_whole_mesh_that_ygg_does_not_run(capsys: Captured) -> None:
+    run(["context", "set", "compose", "--identity", "me"])
+    assert run(["--context", "compose", "down"]) == Exit.FAILED
+    assert "not one that ygg runs" in capsys.readouterr().err
+
+
+def test_grpcurl_flags_name_the_files_of_the_context(home: Home, capsys: Captured) -> None:
+    assert run(["grpcurl"]) == Exit.DENIED
+    run(["pki", "init"])
+    run(["pki", "issue", "user", "operator"])
+    capsys.readouterr()
+    assert run(["grpcurl"]) == Exit.OK
+    folder = home.identity("user", "operator")
+    expected = f"-cacert {folder}/services.pem -cert {folder}/cert.pem -key {folder}/key.pem"
+    assert capsys.readouterr().out.strip() == expected
+
+
+def test_bootstrap_is_idempotent_and_mends(tmp_path: Path, capsys: Captured) -> None:
+    out = tmp_path / "mesh"
+    assert run(["pki", "bootstrap", str(out), "--for", "compose", "--json"]) == Exit.OK
+    assert len(json_of(capsys)["issued"]) == 10
+    conf = (out / "nats" / "nats.conf").read_text()
+    assert '"/identity/key.pem"' in conf
+    assert '"/data"' in conf
+    run(["pki", "bootstrap", str(out), "--json"])
+    assert json_of(capsys)["issued"] == []
+    (out / "identities" / "service" / "loki" / "key.pem").unlink()
+    run(["pki", "bootstrap", str(out), "--json"])
+    assert json_of(capsys)["issued"] == ["ygg://main/service/loki"]
+
+
+def test_a_refusal_by_the_contract_reads_as_one(capsys: Captured) -> None:
+    failure = describe(ArgumentError("period_ms is 9000, the contract allows 50 to 5000 ms"))
+    assert failure is not None
+    assert (failure.code, failure.note) == (Exit.REFUSED, "FAILED_PRECONDITION, nothing was sent to the device")
+    assert describe(ContractError("x")) is not None
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "exit_code"),
+    [
+        (Code.NOT_FOUND, "DEVICE_NOT_FOUND", Exit.NOT_FOUND),
+        (Code.UNAVAILABLE, "DEVICE_OFFLINE", Exit.UNREACHABLE),
+        (Code.PERMISSION_DENIED, "CALLER_NOT_ALLOWED", Exit.DENIED),
+        (Code.DEADLINE_EXCEEDED, "DEADLINE", Exit.TIMEOUT),
+        (Code.FAILED_PRECONDITION, "OTHER", Exit.FAILED),
+        (Code.FAILED_PRECONDITION, "NOT_IN_CONTRACT", Exit.REFUSED),
+        (Code.INTERNAL, "INTERNAL", Exit.FAILED),
+    ],
+)
+def test_status_and_reason_decide_the_exit_code(code: Code, reason: str, exit_code: Exit) -> None:
+    failure = describe(RemoteError(code, reason, "x"))
+    assert failure is not None
+    assert failure.code == exit_code
+
+
+def test_text_of_the_mesh_cannot_drive_the_terminal() -> None:
+    failure = describe(RemoteError(Code.NOT_FOUND, "X", "no \x1b[31mdevice\x07", hint="a\nb\x00"))
+    assert failure is not None
+    assert "\x1b" not in failure.message
+    assert "\x07" not in failure.message
+    assert failure.hint == "a\n  b?"
+
+
+def test_a_fault_of_ours_keeps_its_traceback() -> None:
+    assert describe(ZeroDivisionError()) is None
+    assert describe(CliError("x")) is not None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "now"),
+        (1.9, "now"),
+        (40, "40 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (7199, "119 min"),
+        (7200, "2 h"),
+        (172800, "2 d"),
+    ],
+)
+def test_durations_have_one_unit(seconds: float, text: str) -> None:
+    assert ago(seconds) == text
+
+
+def test_outside_text_is_bounded() -> None:
+    assert safe("x" * 500, 10) == "xxxxxxxxx…"
