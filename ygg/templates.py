@@ -23,7 +23,33 @@ end
 return device.id .. " has no LED"
 """
 
-SCHEME = ""
+SCHEME = """\
+;;; NAME: shows the device's sensors, and switches its LED if it has one.
+;;; Run:  ygg script run NAME.scm --device porch-1 --arg seconds=0.5
+;;; See:  the device of the run is the default one, (arg 'seconds) what was given by --arg, (devices) all there are.
+
+(define seconds (arg 'seconds 0.2))
+
+(for-each
+ (lambda (reading) (log-info (car reading) "=" (cdr reading)))
+ (read-sensors))
+
+(define (led? capability)
+  (equal? (cdr (assq 'type capability)) "actuator.led"))
+
+(define (first-led capabilities)
+  (cond ((null? capabilities) #f)
+        ((led? (car capabilities)) (cdr (assq 'id (car capabilities))))
+        (else (first-led (cdr capabilities)))))
+
+(let ((led (first-led (capabilities))))
+  (cond (led
+         (led-on led)
+         (sleep seconds)
+         (led-off led)
+         (format #f "~a was on for ~a s" led seconds))
+        (else "this device has no LED")))
+"""
 
 TEMPLATES = {"lua": (".lua", LUA), "scheme": (".scm", SCHEME)}
 """For each language: the file's suffix and its text, in which NAME stands for the script's name."""

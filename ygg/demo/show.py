@@ -93,7 +93,7 @@ def _demonstrate(out: Output, paths: DemoPaths, options: Options, ready_s: float
         out.line(f"  scheme   examples/alarm.scm      on {second}   {scheme.milliseconds:.0f} ms   {scheme.value}")
         steps.check_led(context, paths, second, on=False)
         Board(paths.control(second)).set(second, "temp0.celsius", "80")
-        hot = steps.run_script(mesh, options.examples / "alarm.scm", "scheme", second, "alarm")
+        hot = steps.run_script(mesh, options.examples / "alarm.scm", "scheme", second, "alarm, led0 on")
         out.line(f"           its board warmed to 80 °C        {hot.milliseconds:.0f} ms   {hot.value}")
         steps.check_led(context, paths, second, on=True)
         took = steps.calls(mesh, Board(paths.control(first)), first)

@@ -1,0 +1,17 @@
+;;; Reads the temperature; above the limit it switches the LED on and publishes an alarm, otherwise it switches it off.
+;;; Run:  ygg script run examples/alarm.scm --device porch-2 --arg limit=75
+
+(define limit (arg 'limit 75))
+(define celsius (property-read "temp0.celsius"))
+(define (degrees x) (format #f "~,1f °C" x))
+
+(log-info "all sensors:" (read-sensors))
+
+(cond ((> celsius limit)
+       (led-on)
+       ;; quasiquote, comma: without the comma this would send the symbol celsius and not its value
+       (publish "alarm" `((celsius . ,celsius) (limit . ,limit)))
+       (string-append (degrees celsius) " is over " (degrees limit) ": alarm, led0 " (if (led-state) "on" "off")))
+      (else
+       (led-off)
+       (string-append (degrees celsius) " is under " (degrees limit) ": no alarm")))
