@@ -82,8 +82,10 @@ async def blocks(chunks: AsyncGenerator[bytes, None], size: int) -> AsyncGenerat
         async for chunk in chunks:
             buffer += chunk
             while len(buffer) >= size:
-                yield bytes(buffer[:size])
+                with memoryview(buffer) as view:
+                    block = bytes(view[:size])
                 del buffer[:size]
+                yield block
     if buffer:
         yield bytes(buffer)
 

@@ -8,6 +8,7 @@ for each upload. Connecting is `s3_client`.
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import UTC
 from typing import Any
@@ -18,7 +19,7 @@ from services.ota.adapters.s3_client import answered
 from services.ota.errors import ImageNotFoundError, ObjectStoreError
 from services.ota.model import Header, Image, blocks, verified
 
-PART_BYTES = 8 * 1024 * 1024
+PART_BYTES = 5 * 1024 * 1024  # the least that S3 allows
 READ_BYTES = 64 * 1024
 _PREFIX = "sha256/"
 
@@ -39,7 +40,7 @@ class S3Objects:
             if header.size_bytes <= PART_BYTES:
                 whole = b"".join([part async for part in parts])  # to the end, where the digest is checked
                 with answered("storing an image"):
-                    await self._client.put_object(**self._object(header.sha256), Body=whole)
+                    await self._client.put_object(**self._object(header.sha256), Body=io.BytesIO(whole))
             else:
                 await self._put_parts(header, parts)
         image = await self.stat(header.sha256)
@@ -116,7 +117,9 @@ class S3Objects:
             async for part in parts:
                 number = len(done) + 1
                 with answered("storing a part"):
-                    answer = await self._client.upload_part(**where, UploadId=upload, PartNumber=number, Body=part)
+                    answer = await self._client.upload_part(
+                        **where, UploadId=upload, PartNumber=number, Body=io.BytesIO(part)
+                    )
                 done.append({"PartNumber": number, "ETag": answer["ETag"]})
             with answered("completing an upload"):
                 await self._client.complete_multipart_upload(**where, UploadId=upload, MultipartUpload={"Parts": done})
