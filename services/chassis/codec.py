@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from yggdrasil.common.v1 import capability_pb2 as cp
-from yggdrasil.common.v1 import contract_pb2 as kp
-from yggdrasil.common.v1 import value_pb2 as vp
 
 from services.domain import capability as dc
 from services.domain import contract as dk
 from services.domain.errors import InvalidRequestError
 from services.domain.values import MAX_DEPTH, Value
+from yggdrasil.common.v1 import capability_pb2 as cp
+from yggdrasil.common.v1 import contract_pb2 as kp
+from yggdrasil.common.v1 import value_pb2 as vp
 
 _REASONS = {
     dk.RefusalReason.POLICY: kp.REFUSAL_REASON_POLICY,
@@ -128,7 +128,9 @@ def capability_from_proto(message: cp.Capability) -> dc.Capability:
             dc.Property(p.name, schema_from_proto(p.schema), p.readable, p.writable, p.observable)
             for p in message.properties
         ),
-        actions=tuple(dc.Action(a.name, _parameters(a.arguments), _parameters(a.results)) for a in message.actions),
+        actions=tuple(
+            dc.Action(a.name, _parameters(a.arguments), _parameters(a.results), a.streamed) for a in message.actions
+        ),
         events=tuple(dc.Event(e.name, _parameters(e.fields)) for e in message.events),
     )
 
@@ -154,7 +156,9 @@ def capability_to_proto(capability: dc.Capability) -> cp.Capability:
             for p in capability.properties
         ],
         actions=[
-            cp.Action(name=a.name, arguments=parameters(a.arguments), results=parameters(a.results))
+            cp.Action(
+                name=a.name, arguments=parameters(a.arguments), results=parameters(a.results), streamed=a.streamed
+            )
             for a in capability.actions
         ],
         events=[cp.Event(name=e.name, fields=parameters(e.fields)) for e in capability.events],
@@ -192,6 +196,16 @@ def terms_from_proto(message: kp.LinkTerms) -> dk.LinkTerms:
         message.calls_in_flight,
         message.heartbeat_ms,
     )
+
+
+def changes_to_proto(changes: dk.Changes) -> kp.ContractChanges:
+    """The message."""
+    return kp.ContractChanges(added=changes.added, removed=changes.removed, changed=changes.changed)
+
+
+def changes_from_proto(message: kp.ContractChanges) -> dk.Changes:
+    """The changes."""
+    return dk.Changes(tuple(message.added), tuple(message.removed), tuple(message.changed))
 
 
 def contract_to_proto(contract: dk.Contract) -> kp.Contract:

@@ -93,6 +93,14 @@ class Bucket:
         with converted(f"{self.spec.name}/{key}"):
             return await self._store.put(key, value)
 
+    async def keys(self) -> list[str]:
+        """All keys; for small buckets."""
+        with converted(self.spec.name):
+            try:
+                return await self._store.keys()
+            except nats.js.errors.NoKeysError:
+                return []
+
     async def delete(self, key: str) -> None:
         """Leaves a delete marker."""
         with converted(f"{self.spec.name}/{key}"):

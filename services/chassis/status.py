@@ -18,6 +18,17 @@ _TO_GRPC = {code: grpc.StatusCode[code.name] for code in Code}
 _FROM_GRPC = {status: code for code, status in _TO_GRPC.items()}
 
 
+def code_number(code: Code) -> int:
+    """The number of the google.rpc.Code."""
+    number: int = _TO_GRPC[code].value[0]
+    return number
+
+
+def code_of_number(number: int) -> Code:
+    """The code of a google.rpc.Code; INTERNAL for one that is none of ours."""
+    return next((code for code in Code if code_number(code) == number), Code.INTERNAL)
+
+
 def to_status(error: YggError) -> tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]]:
     """Code, text and trailing metadata for an error.
 

@@ -91,12 +91,14 @@ async def _consume(
         info = await js.add_consumer(stream, config)
         subscription = await js.pull_subscribe_bind(consumer=info.name, stream=stream)
     try:
-        if info.num_pending == 0:
+        pending = info.num_pending or 0
+        if pending == 0:
             yield []
         while True:
             try:
-                messages = await subscription.fetch(BATCH, timeout=IDLE_S)
-            except nats.errors.TimeoutError:
+                # Never more than there is: fetch() waits until it has all it asked for, or its time is up.
+                messages = await subscription.fetch(max(1, min(BATCH, pending)), timeout=IDLE_S)
+            except TimeoutError:  # nats.errors.TimeoutError is one, and fetch() raises both
                 with converted(f"consumer of {stream}"):
                     await subscription.consumer_info()  # raises when it is gone, so that a new one is made
                 continue
@@ -105,7 +107,8 @@ async def _consume(
                 for m in messages
             ]
             yield batch
-            if batch and batch[-1].pending == 0:
+            pending = batch[-1].pending if batch else 0
+            if batch and pending == 0:
                 yield []
     finally:
         await _forget(js, stream, info.name)

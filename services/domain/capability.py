@@ -64,11 +64,12 @@ class Property:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Something the device can be asked to do."""
+    """Something the device can be asked to do; a streamed one answers more than once."""
 
     name: str
     arguments: tuple[Parameter, ...] = ()
     results: tuple[Parameter, ...] = ()
+    streamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

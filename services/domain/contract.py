@@ -105,6 +105,26 @@ class Contract:
         return _named(capability.properties, name, f"{capability_id} of {self.device_id}", "property", "properties")
 
 
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """How one contract differs from another, by capability id in the order of the documents."""
+
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+
+
+def compare(old: Contract | None, new: Contract) -> Changes:
+    """What came, went and changed from `old` (None: there was no contract) to `new`."""
+    before = {c.id: c for c in old.capabilities} if old else {}
+    after = {c.id: c for c in new.capabilities}
+    return Changes(
+        added=tuple(name for name in after if name not in before),
+        removed=tuple(name for name in before if name not in after),
+        changed=tuple(name for name, found in after.items() if name in before and before[name] != found),
+    )
+
+
 _Member = TypeVar("_Member", Property, Action, Event)
 
 

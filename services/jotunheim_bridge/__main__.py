@@ -16,13 +16,15 @@ from services.domain.errors import YggError
 from services.jotunheim_bridge.adapters.events import JetStreamEvents
 from services.jotunheim_bridge.adapters.listener import DeviceListener
 from services.jotunheim_bridge.adapters.registry import GrpcRegistry
-from services.jotunheim_bridge.adapters.sessions import KvSessionStore, Lease
+from services.jotunheim_bridge.adapters.router import NatsRouter
+from services.jotunheim_bridge.adapters.sessions import KvSessionStore, Lease, fence, other_links
 from services.jotunheim_bridge.api import NAME, BridgeApi
 from services.jotunheim_bridge.config import BridgeSettings
 from services.jotunheim_bridge.model import policy
 from services.jotunheim_bridge.model.negotiation import BridgeLimits
 from services.jotunheim_bridge.service.bridge import Bridge
 from services.jotunheim_bridge.service.calls import Calls
+from services.jotunheim_bridge.service.calls import Mesh as CallMesh
 from services.jotunheim_bridge.service.negotiator import Mesh, Negotiator
 from yggdrasil.jotunheim.v1 import bridge_pb2, bridge_pb2_grpc
 
@@ -39,9 +41,9 @@ class SystemClock:
         return time.monotonic()
 
 
-def _policy(path: Path | None) -> policy.Policy:
+def _policies(path: Path | None) -> tuple[policy.Policy, ...]:
     if path is None:
-        return policy.Policy()
+        return ()
     try:
         return policy.parse(json.loads(path.read_text()))
     except (OSError, ValueError, YggError) as e:
@@ -55,7 +57,7 @@ def _new_id() -> str:
 async def compose(runtime: Runtime[BridgeSettings]) -> dict[str, str]:
     """Stores, lease, negotiator, listener, servicer. Devices are let in last."""
     settings, js, clock = runtime.settings, runtime.js, SystemClock()
-    rules = _policy(settings.policy)
+    rules = _policies(settings.policy)
     registry_channel = channel.connect(settings.registry_endpoint, runtime.files)
     runtime.stack.push_async_callback(registry_channel.close)
     registry = GrpcRegistry(registry_channel)
@@ -65,16 +67,27 @@ async def compose(runtime: Runtime[BridgeSettings]) -> dict[str, str]:
     limits = BridgeLimits(calls_in_flight=settings.calls_in_flight, heartbeat_ms=settings.heartbeat_ms)
     negotiator = Negotiator(Mesh(registry, sessions, events, clock), rules, limits, _new_id)
     bridge = Bridge(negotiator, sessions, events, clock)
-    record = bridge_pb2.StoredBridge(schema=1, bridge_id=settings.instance_id, version=package_version())
-    lease = Lease(await Bucket.create(js, buckets.BRIDGES), record, clock, bridge.reassert)
+    record = bridge_pb2.StoredBridge(
+        schema=1, bridge_id=settings.instance_id, version=package_version(), link=settings.link_advertise
+    )
+    bridges = await Bucket.create(js, buckets.BRIDGES)
+    lease = Lease(bridges, record, clock, bridge.reassert)
     await lease.take()
     runtime.stack.push_async_callback(lease.drop)
     runtime.spawn(lease.run(), "lease")
     tls = runtime.files.server_context("devices.pem")
     listener = DeviceListener(bridge, clock, tls, settings.heartbeat_ms / 1000)
-    runtime.stack.push_async_callback(listener.stop)
+
+    async def stop() -> None:
+        await listener.stop(await other_links(bridges, settings.instance_id))
+
+    runtime.stack.push_async_callback(stop)
     runtime.spawn(listener.sweep(), "sweep")
-    api = BridgeApi(Calls(bridge, registry, sessions, events, _new_id))
+    router = NatsRouter(runtime.nats.client, settings.instance_id)
+    calls = Calls(bridge, CallMesh(registry, sessions, events, router), _new_id)
+    await router.serve(calls.call_here, calls.disconnect)
+    runtime.spawn(fence(js, bridge), "fence")
+    api = BridgeApi(calls)
     runtime.server.add(NAME, lambda server: bridge_pb2_grpc.add_BridgeServiceServicer_to_server(api, server))
     return {"link": await listener.start(settings.link_listen), "bridge": settings.instance_id}
 

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 from services.chassis import codec
 from services.domain import ids
-from services.domain.errors import InvalidRequestError
-from services.jotunheim_bridge.service.calls import DEFAULT_TIMEOUT_S, Calls
+from services.domain.errors import InvalidRequestError, YggError
+from services.domain.requirements import parse_requirement, parse_selector
+from services.jotunheim_bridge import messages
+from services.jotunheim_bridge.model.calls import DeviceCall, Operation
+from services.jotunheim_bridge.ports import Targets
+from services.jotunheim_bridge.service.calls import Calls, Outcome
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 from yggdrasil.jotunheim.v1 import bridge_pb2_grpc
 
 NAME = pb.DESCRIPTOR.services_by_name["BridgeService"].full_name
 DEFAULT_PAGE, MAX_PAGE = 100, 1000
-MAX_WATCHED = 1000
+MAX_NAMED = 1000
+DEFAULT_CONCURRENCY, MAX_CONCURRENCY = 32, 256
+MAX_PIPELINED = 256
 _ANSWER_MARGIN_S = 0.05
 
 
 def _timeout_s(context: Any) -> float:
     remaining: float | None = context.time_remaining()
     if remaining is None:
-        return DEFAULT_TIMEOUT_S
+        return messages.DEFAULT_TIMEOUT_S
     return max(0.001, remaining - min(_ANSWER_MARGIN_S, remaining / 2))  # leaves time to say what happened
 
 
@@ -33,23 +40,71 @@ class BridgeApi(bridge_pb2_grpc.BridgeServiceServicer):
 
     async def Invoke(self, request: pb.InvokeRequest, context: Any) -> pb.InvokeResponse:
         """See bridge.proto."""
-        arguments = codec.values_from_proto(request.arguments)
-        results, call_id = await self._calls.invoke(
-            request.device_id, request.capability, request.action, arguments, request.call_id, _timeout_s(context)
-        )
+        results, call_id = await self._calls.call(messages.invoke_call(request), _timeout_s(context))
         return pb.InvokeResponse(results=codec.values_to_proto(results), call_id=call_id)
+
+    async def InvokeStream(
+        self, request: pb.InvokeStreamRequest, context: Any
+    ) -> AsyncIterator[pb.InvokeStreamResponse]:
+        """See bridge.proto."""
+        async for results, call_id in self._calls.stream(messages.invoke_call(request.call), _timeout_s(context)):
+            answer = pb.InvokeResponse(results=codec.values_to_proto(results), call_id=call_id)
+            yield pb.InvokeStreamResponse(answer=answer)
+
+    async def InvokeMany(self, request: pb.InvokeManyRequest, context: Any) -> AsyncIterator[pb.InvokeManyResponse]:
+        """See bridge.proto."""
+        targets, concurrency = _targets(request), request.concurrency or DEFAULT_CONCURRENCY
+        if concurrency > MAX_CONCURRENCY:
+            raise InvalidRequestError(f"concurrency is {concurrency}, at most {MAX_CONCURRENCY} is allowed")
+        arguments = codec.values_from_proto(request.arguments)
+        template = DeviceCall("", Operation.ACTION, request.capability, request.action, arguments)
+        timeout_s = messages.seconds(request.timeout) if request.HasField("timeout") else messages.DEFAULT_TIMEOUT_S
+        async for outcome in self._calls.call_many(targets, template, concurrency, timeout_s):
+            yield _many(outcome)
+
+    async def Pipeline(
+        self, request_iterator: AsyncIterator[pb.PipelineRequest], context: Any
+    ) -> AsyncIterator[pb.PipelineResponse]:
+        """See bridge.proto."""
+        answers: asyncio.Queue[pb.PipelineResponse | None] = asyncio.Queue(MAX_PIPELINED)
+        slots = asyncio.Semaphore(MAX_PIPELINED)
+
+        async def one(request: pb.PipelineRequest) -> None:
+            try:
+                await answers.put(await self._pipelined(request))
+            finally:
+                slots.release()
+
+        async def all_of_them() -> None:
+            async with asyncio.TaskGroup() as tasks:
+                async for request in request_iterator:
+                    await slots.acquire()
+                    tasks.create_task(one(request))
+            await answers.put(None)
+
+        running = asyncio.create_task(all_of_them())
+        try:
+            while (answer := await answers.get()) is not None:
+                yield answer
+        finally:
+            running.cancel()
+
+    async def _pipelined(self, request: pb.PipelineRequest) -> pb.PipelineResponse:
+        try:
+            call, timeout_s = messages.call_of(request)
+            results, call_id = await self._calls.call(call, timeout_s)
+        except YggError as e:
+            return pb.PipelineResponse(id=request.id, failure=messages.failure_of(e))
+        return messages.response_of(request.id, call.checked(call_id), results)
 
     async def ReadProperty(self, request: pb.ReadPropertyRequest, context: Any) -> pb.ReadPropertyResponse:
         """See bridge.proto."""
-        value = await self._calls.read(request.device_id, request.capability, request.property, _timeout_s(context))
-        return pb.ReadPropertyResponse(value=codec.value_to_proto(value))
+        results, _ = await self._calls.call(messages.read_call(request), _timeout_s(context))
+        return pb.ReadPropertyResponse(value=codec.value_to_proto(results.get(request.property)))
 
     async def WriteProperty(self, request: pb.WritePropertyRequest, context: Any) -> pb.WritePropertyResponse:
         """See bridge.proto."""
-        value = codec.value_from_proto(request.value)
-        call_id = await self._calls.write(
-            request.device_id, request.capability, request.property, value, request.call_id, _timeout_s(context)
-        )
+        _, call_id = await self._calls.call(messages.write_call(request), _timeout_s(context))
         return pb.WritePropertyResponse(call_id=call_id)
 
     async def GetSession(self, request: pb.GetSessionRequest, context: Any) -> pb.GetSessionResponse:
@@ -66,12 +121,31 @@ class BridgeApi(bridge_pb2_grpc.BridgeServiceServicer):
 
     async def WatchEvents(self, request: pb.WatchEventsRequest, context: Any) -> AsyncIterator[pb.WatchEventsResponse]:
         """See bridge.proto."""
-        if len(request.device_ids) > MAX_WATCHED:
-            raise InvalidRequestError(f"{len(request.device_ids)} devices, at most {MAX_WATCHED} can be watched by id")
+        if len(request.device_ids) > MAX_NAMED:
+            raise InvalidRequestError(f"{len(request.device_ids)} devices, at most {MAX_NAMED} can be named")
+        events = await self._calls.watch(request.device_ids, request.kinds)
         await context.send_initial_metadata(())  # tells the caller that the watch stands
-        async for event in self._calls.watch(request.device_ids, request.kinds):
+        async for event in events:
             yield pb.WatchEventsResponse(event=event)
 
     async def Disconnect(self, request: pb.DisconnectRequest, context: Any) -> pb.DisconnectResponse:
         """See bridge.proto."""
         return pb.DisconnectResponse(session_id=await self._calls.disconnect(request.device_id))
+
+
+def _targets(request: pb.InvokeManyRequest) -> Targets:
+    if len(request.device_ids) > MAX_NAMED:
+        raise InvalidRequestError(f"{len(request.device_ids)} devices, at most {MAX_NAMED} can be named")
+    if not request.device_ids and not request.selector:
+        raise InvalidRequestError("no devices", hint='Name some, or give a selector; "*" means all.')
+    parse_selector("" if request.selector == "*" else request.selector)
+    for text in request.has:
+        parse_requirement(text)
+    return Targets(tuple(request.device_ids), request.selector, tuple(request.has))
+
+
+def _many(outcome: Outcome) -> pb.InvokeManyResponse:
+    if outcome.error is not None:
+        return pb.InvokeManyResponse(device_id=outcome.device_id, failure=messages.failure_of(outcome.error))
+    answer = pb.InvokeResponse(results=codec.values_to_proto(outcome.results), call_id=outcome.call_id)
+    return pb.InvokeManyResponse(device_id=outcome.device_id, answer=answer)

@@ -17,6 +17,12 @@ class BridgeSettings(ServiceSettings):
 
     listen: Endpoint = "127.0.0.1:50052"
     link_listen: Endpoint = Field("0.0.0.0:7443", description="Where devices connect.")
+    link_advertise: str = Field(
+        "",
+        pattern=r"^$|^\S{1,58}:\d{1,5}$",
+        max_length=63,
+        description="HOST:PORT where devices of a bridge that restarts may come instead. Empty: nobody is sent here.",
+    )
     registry_endpoint: Endpoint = "127.0.0.1:50051"
     policy: Path | None = Field(None, description="JSON file: what devices may offer. None allows everything.")
     heartbeat_ms: int = Field(10_000, ge=100, le=600_000, description="Longest silence of a device, in ms.")

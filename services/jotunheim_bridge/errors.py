@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from services.domain.errors import Code, YggError
+from yggdrasil.device.v1 import link_pb2 as link
+
+PROTOCOL = 1
+"""The version of Einherjar that this bridge speaks."""
 
 
 class DeviceOfflineError(YggError):
@@ -29,17 +33,48 @@ class UnknownDeviceError(YggError):
         )
 
 
+class OtherBridgeError(YggError):
+    """The session is at another bridge, and streamed calls are not routed."""
+
+    code, reason = Code.FAILED_PRECONDITION, "OTHER_BRIDGE"
+
+    def __init__(self, device_id: str, bridge_id: str) -> None:
+        super().__init__(
+            f"the session of {device_id} is at bridge {bridge_id}; nothing was sent",
+            hint="A streamed call goes to the bridge that holds the session; unary ones go to any.",
+            device=device_id,
+            bridge=bridge_id,
+        )
+
+
 class OutcomeUnknownError(YggError):
     """The device went away after the call was sent."""
 
     code, reason = Code.ABORTED, "OUTCOME_UNKNOWN"
 
-    def __init__(self, device_id: str, call_id: str) -> None:
+    def __init__(self, device_id: str, call_id: str, boot_id: str) -> None:
         super().__init__(
             f"{device_id} went away during the call, so its outcome is unknown",
             hint=f"When it is back, repeat it with call_id {call_id}: within one boot it is not done twice.",
             device=device_id,
             call_id=call_id,
+            boot_id=boot_id,
+        )
+
+
+class OtherBootError(YggError):
+    """The device has restarted since the call was first sent; nothing was sent now."""
+
+    code, reason = Code.ABORTED, "OTHER_BOOT"
+
+    def __init__(self, device_id: str, call_id: str, first: str, now: str) -> None:
+        super().__init__(
+            f"{device_id} has restarted since call {call_id} was first sent, so its outcome stays unknown",
+            hint="Look at the device's state; then call under a new call_id.",
+            device=device_id,
+            call_id=call_id,
+            first_boot_id=first,
+            boot_id=now,
         )
 
 
@@ -48,13 +83,23 @@ class CallDeadlineError(YggError):
 
     code, reason = Code.DEADLINE_EXCEEDED, "CALL_DEADLINE"
 
-    def __init__(self, device_id: str, call_id: str, waited_s: float) -> None:
+    def __init__(self, device_id: str, call_id: str, boot_id: str, waited_s: float) -> None:
         super().__init__(
             f"{device_id} did not answer within {waited_s:.3g} s, so the outcome is unknown",
             hint=f"Repeat it with call_id {call_id}: within one boot it is not done twice.",
             device=device_id,
             call_id=call_id,
+            boot_id=boot_id,
         )
+
+
+class SlowCallerError(YggError):
+    """The caller did not take the answers of a streamed call fast enough."""
+
+    code, reason = Code.RESOURCE_EXHAUSTED, "SLOW_CALLER"
+
+    def __init__(self, device_id: str, limit: int) -> None:
+        super().__init__(f"{limit} answers of {device_id} were waiting for their caller", device=device_id, limit=limit)
 
 
 class TooManyCallsError(YggError):
@@ -107,14 +152,32 @@ class NoSessionError(YggError):
 class LinkError(Exception):
     """The peer on the device link broke a rule; the link ends with this Goodbye code."""
 
-    def __init__(self, code: int, message: str) -> None:
+    def __init__(self, code: link.GoodbyeCode.ValueType, message: str) -> None:
         super().__init__(message)
         self.code, self.message = code, message
+
+    def frame(self) -> link.Goodbye:
+        """What the peer is told."""
+        return link.Goodbye(code=self.code, message=_cut(self.message))
 
 
 class HelloRefusedError(Exception):
     """A Hello, or the capabilities after it, is not accepted; the link ends with Refused."""
 
-    def __init__(self, code: int, message: str, retry_after_ms: int = 0) -> None:
+    def __init__(self, code: link.RefusedCode.ValueType, message: str, retry_after_ms: int = 0) -> None:
         super().__init__(message)
         self.code, self.message, self.retry_after_ms = code, message, retry_after_ms
+
+    def frame(self) -> link.Refused:
+        """What the device is told."""
+        return link.Refused(
+            code=self.code,
+            message=_cut(self.message),
+            retry_after_ms=self.retry_after_ms,
+            protocol_min=PROTOCOL,
+            protocol_max=PROTOCOL,
+        )
+
+
+def _cut(text: str, limit_bytes: int = 127) -> str:
+    return text.encode()[:limit_bytes].decode(errors="ignore")

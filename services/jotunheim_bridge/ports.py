@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from services.domain.contract import Contract, LinkTerms
+from services.domain.contract import Changes, Contract, LinkTerms
+from services.domain.values import Value
+from services.jotunheim_bridge.model.calls import DeviceCall
 from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
@@ -32,17 +34,37 @@ class Build:
     slot: str
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceFacts:
+    """A device's state, such as `active`, and its labels."""
+
+    state: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Those named, and those that the selector finds (empty: none; `*`: all) and that have all of `has`."""
+
+    device_ids: tuple[str, ...] = ()
+    selector: str = ""
+    has: tuple[str, ...] = ()
+
+
 class Registry(Protocol):
     """Devices and contracts. Raises errors with the registry's own code and reason."""
 
-    async def state(self, device_id: str) -> str | None:
-        """The device's state, such as `active`; None where it is unknown."""
+    async def device(self, device_id: str) -> DeviceFacts | None:
+        """What matters here of a device; None where it is unknown."""
+
+    def matching(self, targets: Targets) -> AsyncIterator[str]:
+        """Devices that the targets' selector and requirements find, ordered by id."""
 
     async def document(self, digest: str) -> bytes | None:
         """A capability document, or None."""
 
-    async def record(self, contract: Contract, document: bytes, build: Build) -> tuple[Contract, bool]:
-        """Stores what was agreed; returns it as stored and whether it is a new revision."""
+    async def record(self, contract: Contract, document: bytes, build: Build) -> tuple[Contract, Changes | None]:
+        """Stores what was agreed; returns it as stored and, where it is a new revision, how it differs."""
 
     async def online(self, after: str, limit: int) -> tuple[list[str], str]:
         """Devices that are online, ordered by id, and the token of the next page."""
@@ -65,11 +87,14 @@ class SessionFacts:
     boot_id: str
     peer: str
     link: LinkTerms
+    build: Build
     negotiation_ms: float
 
 
 class SessionStore(Protocol):
     """Who is connected where. Raises StoreUnavailableError."""
+
+    bridge_id: str
 
     async def claim(self, facts: SessionFacts) -> Claim:
         """Makes this bridge the owner under a new epoch, which fences whoever was."""
@@ -84,14 +109,27 @@ class SessionStore(Protocol):
 class EventSink(Protocol):
     """The event stream."""
 
-    async def publish(self, event: pb.DeviceEvent) -> None:
-        """Returns once the stream has it; a repeat of the same event is stored once. Raises StoreUnavailableError."""
+    async def publish(self, events: Sequence[pb.DeviceEvent]) -> None:
+        """Returns once the stream has all, in order; what is repeated is stored once. Raises StoreUnavailableError."""
+
+    async def publish_unacknowledged(self, events: Sequence[pb.DeviceEvent]) -> None:
+        """Sends and forgets."""
 
     async def last_sequence(self, device_id: str, boot_id: str) -> int:
         """Sequence of the last event of that boot in the stream; 0 where there is none."""
 
-    def watch(self, device_ids: Collection[str], kinds: Collection[int]) -> AsyncIterator[pb.DeviceEvent]:
-        """Events from now on; empty collections mean all."""
+    async def watch(self, device_ids: Collection[str], kinds: Collection[int]) -> AsyncIterator[pb.DeviceEvent]:
+        """Events from the return of this call on; empty collections mean all."""
+
+
+class Router(Protocol):
+    """Calls to the bridge that holds a session. Raises the errors of that bridge."""
+
+    async def call(self, bridge_id: str, call: DeviceCall, timeout_s: float) -> dict[str, Value]:
+        """The results by name."""
+
+    async def disconnect(self, bridge_id: str, device_id: str) -> None:
+        """Ends a session there."""
 
 
 class Wire(Protocol):
@@ -107,6 +145,3 @@ class Wire(Protocol):
 
     def set_limits(self, rx_frame_bytes: int, rx_record_bytes: int) -> None:
         """What the bridge accepts in a frame from now on, and the largest TLS record it may write, in bytes."""
-
-    def pause(self, paused: bool) -> None:
-        """Stops or resumes reading, so that the peer feels it."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
-from yggdrasil.registry.v1 import registry_pb2_grpc
-
 from services.chassis import buckets
 from services.chassis.kv import Bucket
 from services.chassis.run import Runtime, run
@@ -17,6 +15,7 @@ from services.registry.adapters.store import KvContractStore, KvDeviceStore
 from services.registry.api import NAME, RegistryApi
 from services.registry.config import RegistrySettings
 from services.registry.service import Registry
+from yggdrasil.registry.v1 import registry_pb2_grpc
 
 
 class SystemClock:

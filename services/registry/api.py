@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from yggdrasil.registry.v1 import registry_pb2 as pb
-from yggdrasil.registry.v1 import registry_pb2_grpc
-
 from services.chassis import codec
 from services.chassis.rpc import require_service
 from services.domain import ids
@@ -17,6 +14,8 @@ from services.registry.errors import PageTokenError
 from services.registry.model import Build, DeviceState, DeviceView
 from services.registry.ports import Query
 from services.registry.service import Registry
+from yggdrasil.registry.v1 import registry_pb2 as pb
+from yggdrasil.registry.v1 import registry_pb2_grpc
 
 NAME = pb.DESCRIPTOR.services_by_name["RegistryService"].full_name
 DEFAULT_PAGE, MAX_PAGE = 100, 1000
@@ -130,5 +129,9 @@ class RegistryApi(registry_pb2_grpc.RegistryServiceServicer):
         require_service("jotunheim_bridge")
         contract = codec.contract_from_proto(request.contract)
         build = Build(request.model, request.device_class, request.firmware_version, request.slot)
-        stored, changed = await self._registry.record(contract, request.document, build)
-        return pb.RecordContractResponse(contract=codec.contract_to_proto(stored), changed=changed)
+        stored, changes = await self._registry.record(contract, request.document, build)
+        return pb.RecordContractResponse(
+            contract=codec.contract_to_proto(stored),
+            changed=changes is not None,
+            changes=codec.changes_to_proto(changes) if changes is not None else None,
+        )

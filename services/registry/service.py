@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from services.chassis import buckets
 from services.chassis.errors import RevisionConflictError
 from services.domain import capability, ids
-from services.domain.contract import Contract
+from services.domain.contract import Changes, Contract, compare
 from services.domain.errors import InvalidRequestError
 from services.registry import model
 from services.registry.errors import (
@@ -92,8 +92,8 @@ class Registry:
             raise DocumentUnknownError(digest)
         return document
 
-    async def record(self, contract: Contract, document: bytes, build: Build) -> tuple[Contract, bool]:
-        """Stores what was negotiated; returns the contract as stored and whether it is a new revision.
+    async def record(self, contract: Contract, document: bytes, build: Build) -> tuple[Contract, Changes | None]:
+        """Stores what was negotiated; returns the contract as stored and, for a new revision, how it differs.
 
         Raises DeviceNotActiveError, DocumentUnknownError, InvalidRequestError.
         """
@@ -107,13 +107,15 @@ class Registry:
             old = await self.contracts.get(contract.device_id)
             new = model.agreed(old, contract, build, self.clock.now())
             if old is not None and new == old:
-                return new.contract, False
+                return new.contract, None
             try:
                 stored = await self.contracts.put(new)
             except RevisionConflictError:
                 continue
             await self.index.reached(buckets.CONTRACTS.name, stored.key_revision)
-            return stored.contract, old is None or old.contract.revision != stored.contract.revision
+            before = old.contract if old else None
+            same = before is not None and before.revision == stored.contract.revision
+            return stored.contract, None if same else compare(before, stored.contract)
         raise RevisionConflictError(
             f"the contract of {contract.device_id} is being written too often", hint="Try again."
         )

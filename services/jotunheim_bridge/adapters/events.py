@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
-from datetime import UTC, datetime
+import contextlib
+from collections.abc import AsyncIterator, Collection, Sequence
 
 import nats.errors
 import nats.js.errors
 from google.protobuf.message import DecodeError
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 
 from services.chassis import cloudevents, codec, streams
-from services.chassis.nats import converted
+from services.chassis.nats import REQUEST_TIMEOUT_S, converted
 from services.domain import subjects
 from services.domain.subjects import Kind
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
@@ -29,6 +30,7 @@ _KINDS = {
     pb.EVENT_KIND_OFFLINE: Kind.OFFLINE,
     pb.EVENT_KIND_CONTRACT: Kind.CONTRACT,
     pb.EVENT_KIND_EVENT: Kind.EVENT,
+    pb.EVENT_KIND_TELEMETRY: Kind.TELEMETRY,
 }
 
 
@@ -54,19 +56,33 @@ class JetStreamEvents:
             ),
         )
 
-    async def publish(self, event: pb.DeviceEvent) -> None:
-        """Returns once the stream has it. The same event again, within the window, is stored once."""
-        headers = cloudevents.headers(
-            event_id=_event_id(event),
-            source=self._source,
-            subject=event.device_id,
-            body=event,
-            time=codec.moment(event.time) if event.HasField("time") else datetime.now(UTC),
-        )
-        names = (event.capability, event.name) if event.kind == pb.EVENT_KIND_EVENT else ()
-        subject = subjects.device(event.device_id, _KINDS[event.kind], *names)
+    async def publish(self, events: Sequence[pb.DeviceEvent]) -> None:
+        """Returns once the stream has all, sent without waiting for each; a repeat within the window is stored once."""
         with converted("the event stream"):
-            await self._js.publish(subject, event.SerializeToString(), headers=headers)
+            waiting = [
+                await self._js.publish_async(
+                    self._subject(event), event.SerializeToString(), headers=self._headers(event)
+                )
+                for event in events
+            ]
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                await asyncio.gather(*waiting)
+
+    async def publish_unacknowledged(self, events: Sequence[pb.DeviceEvent]) -> None:
+        """Sends and forgets: telemetry is at most once."""
+        for event in events:
+            with contextlib.suppress(nats.errors.Error):
+                await self._client.publish(self._subject(event), event.SerializeToString())
+
+    def _subject(self, event: pb.DeviceEvent) -> str:
+        names = (event.capability, event.name) if event.capability else ()
+        return subjects.device(event.device_id, _KINDS[event.kind], *names)
+
+    def _headers(self, event: pb.DeviceEvent) -> dict[str, str]:
+        time = codec.moment(event.time)
+        return cloudevents.headers(
+            event_id=_event_id(event), source=self._source, subject=event.device_id, body=event, time=time
+        )
 
     async def last_sequence(self, device_id: str, boot_id: str) -> int:
         """Sequence of the last event of that boot in the stream; 0 where there is none."""
@@ -80,7 +96,10 @@ class JetStreamEvents:
         return event.sequence if event.boot_id == boot_id else 0
 
     async def watch(self, device_ids: Collection[str], kinds: Collection[int]) -> AsyncIterator[pb.DeviceEvent]:
-        """Events from now on, at most WATCH_PENDING waiting for a slow reader; a restart of NATS loses those in it."""
+        """Events from the return of this call on, at most WATCH_PENDING waiting for a slow reader.
+
+        What is published while NATS is away for this bridge is not seen; the stream has it.
+        """
         wanted = frozenset(kinds)
         queue: asyncio.Queue[pb.DeviceEvent] = asyncio.Queue(WATCH_PENDING)
 
@@ -93,7 +112,14 @@ class JetStreamEvents:
                 await queue.put(event)
 
         filters = [subjects.device_filter(device_id) for device_id in device_ids] or [subjects.device_filter()]
-        subscriptions = [await self._client.subscribe(subject, cb=take) for subject in filters]
+        with converted("the event stream"):
+            subscriptions = [await self._client.subscribe(subject, cb=take) for subject in filters]
+            await self._client.flush()
+        return self._events(queue, subscriptions)
+
+    async def _events(
+        self, queue: asyncio.Queue[pb.DeviceEvent], subscriptions: list[Subscription]
+    ) -> AsyncIterator[pb.DeviceEvent]:
         try:
             while True:
                 yield await queue.get()

@@ -103,8 +103,7 @@ class DeviceConnection(asyncio.Protocol):
 
     def _break(self, error: LinkError) -> None:
         _log.warning("link broken", extra={"device": self.device_id, "peer": self.peer, "why": error.message})
-        goodbye = link.Goodbye(code=error.code, message=error.message[:120])  # type: ignore[arg-type]
-        self.close(link.Frame(goodbye=goodbye))
+        self.close(link.Frame(goodbye=error.frame()))
         if self._session is not None:
             self._session.end(error.message)
 
@@ -149,11 +148,6 @@ class DeviceConnection(asyncio.Protocol):
         """What is accepted in a frame from now on, and the largest TLS record to write, in bytes."""
         self._decoder.limit_bytes, self._record_bytes = rx_frame_bytes, rx_record_bytes
 
-    def pause(self, paused: bool) -> None:
-        """Stops or resumes reading."""
-        if self._transport is not None and not self._transport.is_closing():
-            (self._transport.pause_reading if paused else self._transport.resume_reading)()
-
 
 def _device_id(tls: ssl.SSLObject) -> str:
     if tls.selected_alpn_protocol() != ALPN:
@@ -197,11 +191,11 @@ class DeviceListener:
             for connection in tuple(self._open):
                 connection.sweep(self._heartbeat_s)
 
-    async def stop(self) -> None:
-        """Takes no new devices, says goodbye to those there are."""
+    async def stop(self, others: list[str]) -> None:
+        """Takes no new devices and says goodbye to those there are; `others` (HOST:PORT) is where they may go."""
         if self._server is not None:
             self._server.close()
-        await self._bridge.drain()
+        await self._bridge.drain(others)
         for connection in tuple(self._open):
             connection.close()
         if self._server is not None:

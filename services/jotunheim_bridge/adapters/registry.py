@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
 import grpc.aio
 
 from services.chassis import codec, status
 from services.chassis.errors import RemoteError
-from services.domain.contract import Contract
+from services.domain.contract import Changes, Contract
 from services.domain.errors import Code
-from services.jotunheim_bridge.ports import Build
+from services.jotunheim_bridge.ports import Build, DeviceFacts, Targets
 from yggdrasil.registry.v1 import registry_pb2 as pb
 from yggdrasil.registry.v1 import registry_pb2_grpc
 
 TIMEOUT_S = 5.0
+_PAGE = 500
 
 
 @contextmanager
@@ -32,16 +33,31 @@ class GrpcRegistry:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub: registry_pb2_grpc.RegistryServiceAsyncStub = registry_pb2_grpc.RegistryServiceStub(channel)
 
-    async def state(self, device_id: str) -> str | None:
-        """The device's state, such as `active`; None where it is unknown."""
+    async def device(self, device_id: str) -> DeviceFacts | None:
+        """What matters here of a device; None where it is unknown."""
         try:
             with _converted():
-                answer = await self._stub.GetDevice(pb.GetDeviceRequest(device_id=device_id), timeout=TIMEOUT_S)
+                found = (await self._stub.GetDevice(pb.GetDeviceRequest(device_id=device_id), timeout=TIMEOUT_S)).device
         except RemoteError as e:
             if e.code is Code.NOT_FOUND:
                 return None
             raise
-        return pb.DeviceState.Name(answer.device.state).removeprefix("DEVICE_STATE_").lower()
+        state = pb.DeviceState.Name(found.state).removeprefix("DEVICE_STATE_").lower()
+        return DeviceFacts(state, dict(found.labels))
+
+    async def matching(self, targets: Targets) -> AsyncIterator[str]:
+        """Devices that the targets' selector and requirements find, ordered by id."""
+        selector = "" if targets.selector == "*" else targets.selector
+        token = ""
+        while True:
+            request = pb.ListDevicesRequest(page_size=_PAGE, page_token=token, selector=selector, has=targets.has)
+            with _converted():
+                page = await self._stub.ListDevices(request, timeout=TIMEOUT_S)
+            for device in page.devices:
+                yield device.id
+            token = page.next_page_token
+            if not token:
+                return
 
     async def document(self, digest: str) -> bytes | None:
         """A capability document, or None."""
@@ -54,8 +70,8 @@ class GrpcRegistry:
                 return None
             raise
 
-    async def record(self, contract: Contract, document: bytes, build: Build) -> tuple[Contract, bool]:
-        """Stores what was agreed; returns it as stored and whether it is a new revision."""
+    async def record(self, contract: Contract, document: bytes, build: Build) -> tuple[Contract, Changes | None]:
+        """Stores what was agreed; returns it as stored and, where it is a new revision, how it differs."""
         request = pb.RecordContractRequest(
             contract=codec.contract_to_proto(contract),
             document=document,
@@ -66,7 +82,8 @@ class GrpcRegistry:
         )
         with _converted():
             answer = await self._stub.RecordContract(request, timeout=TIMEOUT_S)
-        return codec.contract_from_proto(answer.contract), answer.changed
+        changes = codec.changes_from_proto(answer.changes) if answer.changed else None
+        return codec.contract_from_proto(answer.contract), changes
 
     async def online(self, after: str, limit: int) -> tuple[list[str], str]:
         """Devices that are online, ordered by id, and the token of the next page."""

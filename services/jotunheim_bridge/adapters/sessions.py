@@ -10,11 +10,15 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from nats.js import JetStreamContext
+
 from services.chassis import codec
-from services.chassis.buckets import BRIDGE_LEASE_S
+from services.chassis.buckets import BRIDGE_LEASE_S, SESSIONS
 from services.chassis.errors import RevisionConflictError, StoreUnavailableError
 from services.chassis.kv import Bucket
+from services.chassis.streams import follow, last_sequence
 from services.jotunheim_bridge.ports import Claim, Clock, SessionFacts
+from services.jotunheim_bridge.service.bridge import Bridge
 from yggdrasil.common.v1 import contract_pb2
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
@@ -27,7 +31,8 @@ class KvSessionStore:
     """Sessions of this bridge, `bridge_id`."""
 
     def __init__(self, bucket: Bucket, bridge_id: str, clock: Clock) -> None:
-        self._bucket, self._bridge_id, self._clock = bucket, bridge_id, clock
+        self.bridge_id = bridge_id
+        self._bucket, self._clock = bucket, clock
 
     async def claim(self, facts: SessionFacts) -> Claim:
         """Makes this bridge the owner under the next epoch."""
@@ -48,7 +53,7 @@ class KvSessionStore:
         return pb.Session(
             device_id=facts.device_id,
             session_id=facts.session_id,
-            bridge_id=self._bridge_id,
+            bridge_id=self.bridge_id,
             epoch=epoch,
             boot_id=facts.boot_id,
             connect_time=codec.timestamp(self._clock.now()),
@@ -76,6 +81,24 @@ class KvSessionStore:
         entry = await self._bucket.get(device_id)
         session = pb.StoredSession.FromString(entry.value).session if entry else None
         return session if session is not None and session.online else None
+
+
+async def fence(js: JetStreamContext, bridge: Bridge) -> None:
+    """Ends sessions here whose device another bridge has claimed since; until cancelled."""
+    async for batch in follow(js, SESSIONS.stream, after=await last_sequence(js, SESSIONS.stream)):
+        for record in batch:
+            if not record.deleted:
+                bridge.seen_elsewhere(pb.StoredSession.FromString(record.data).session)
+
+
+async def other_links(bridges: Bucket, bridge_id: str) -> list[str]:
+    """HOST:PORT of the other live bridges that tell one; none where NATS does not answer."""
+    try:
+        entries = [await bridges.get(key) for key in await bridges.keys() if key != bridge_id]
+    except StoreUnavailableError:
+        return []
+    found = [pb.StoredBridge.FromString(entry.value).link for entry in entries if entry is not None]
+    return [link for link in found if link]
 
 
 class Lease:

@@ -6,6 +6,7 @@ Pure. docs/PROTOCOL.md, "Negotiation". Every parameter becomes the smaller of wh
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
@@ -16,20 +17,19 @@ from services.domain import ids
 from services.domain.capability import Capability
 from services.domain.contract import Contract, LinkTerms, Refusal, RefusalReason
 from services.domain.errors import InvalidIdError, InvalidRequestError, MalformedCapabilityError
-from services.jotunheim_bridge.errors import HelloRefusedError
+from services.jotunheim_bridge.errors import PROTOCOL, HelloRefusedError, LinkError
 from services.jotunheim_bridge.model.policy import Policy
 from yggdrasil.common.v1 import capability_pb2
 from yggdrasil.device.v1 import link_pb2 as link
 
-PROTOCOL = 1
 MAX_DOCUMENT_BYTES = 16 * 1024
 MIN_FRAME_BYTES, MAX_FRAME_BYTES = 256, 16 * 1024
 MIN_RECORD_BYTES = 512
 MAX_CALLS = 64
 MAX_FEATURES = 8
 _PAGE_OVERHEAD_BYTES = 32
-_FEATURES: dict[str, tuple[int, int]] = {}
-"""Features of the protocol that this bridge speaks, with the least and the greatest version. None yet."""
+FEATURES: Mapping[str, tuple[int, int]] = {"telemetry": (1, 1), "capability_update": (1, 1)}
+"""Optional parts of the protocol that this bridge speaks, with the least and the greatest version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +81,11 @@ def _texts(hello: link.Hello) -> tuple[tuple[str, str], ...]:
     )
 
 
-def choose_features(hello: link.Hello) -> list[link.FeatureChoice]:
+def choose_features(hello: link.Hello, features: Mapping[str, tuple[int, int]] = FEATURES) -> list[link.FeatureChoice]:
     """The greatest version of each that both speak, 0 for refused; raises HelloRefusedError for a required one."""
     choices = []
     for offer in hello.features:
-        low, high = _FEATURES.get(offer.name, (1, 0))
+        low, high = features.get(offer.name, (1, 0))
         version = min(high, offer.max_version)
         if version < max(low, offer.min_version):
             version = 0
@@ -113,6 +113,17 @@ def terms(hello: link.Hello, ours: BridgeLimits) -> LinkTerms:
 def page_bytes(agreed: LinkTerms) -> int:
     """The largest CapabilityPage.data that fits a frame of the device with its envelope."""
     return agreed.device_tx_frame_bytes - _PAGE_OVERHEAD_BYTES
+
+
+def check_update(update: link.CapabilityUpdate) -> None:
+    """Raises LinkError where a CapabilityUpdate is out of bounds."""
+    size = update.capabilities_size_bytes
+    if len(update.capabilities_digest) != 32 or not 1 <= size <= MAX_DOCUMENT_BYTES:
+        raise LinkError(
+            link.GOODBYE_CODE_PROTOCOL_ERROR,
+            f"an update of {size} bytes with a digest of {len(update.capabilities_digest)}; "
+            f"1 to {MAX_DOCUMENT_BYTES} with 32 are allowed",
+        )
 
 
 def check_document(document: bytes, digest: bytes) -> None:

@@ -1,20 +1,30 @@
-"""What devices may offer: semantic types allowed and denied, by exact type or by a prefix such as `actuator.*`."""
+"""What devices may offer: semantic types allowed and denied, for the devices that a selector matches.
+
+Pure. A policy file holds one policy, or a list of them of which the first that matches a device's labels counts:
+
+    [{"name": "hall", "selector": "zone=hall", "deny": ["actuator.*"]}, {"name": "others", "allow": ["sensor.*"]}]
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from services.domain import ids
 from services.domain.errors import InvalidRequestError
+from services.domain.requirements import Selector, parse_selector
+
+_KEYS = {"name", "selector", "allow", "deny"}
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Denied beats allowed. An empty policy, named `open`, allows everything."""
+    """Denied beats allowed; a pattern is a type, a prefix such as `actuator.*`, or `*`. By default all is allowed."""
 
     name: str = "open"
     allow: tuple[str, ...] = ("*",)
     deny: tuple[str, ...] = ()
+    selector: Selector = field(default_factory=Selector)
 
     def refusal(self, semantic_type: str) -> str:
         """Why a type is refused, in at most 63 bytes; empty where it is allowed."""
@@ -26,22 +36,29 @@ class Policy:
         return _cut(f'policy "{self.name}" allows {", ".join(self.allow) or "nothing"}')
 
 
-def parse(document: object) -> Policy:
-    """A policy from JSON: {"name": "demo", "allow": ["*"], "deny": ["actuator.siren"]}. Raises InvalidRequestError."""
-    if not isinstance(document, dict) or set(document) - {"name", "allow", "deny"}:
-        raise InvalidRequestError("a policy is an object with name, allow and deny")
-    name = document.get("name", "")
-    if not isinstance(name, str):
-        raise InvalidRequestError("a policy's name is text")
-    allow = _patterns("allow", document.get("allow", ["*"]))
-    return Policy(ids.member_id(name), allow, _patterns("deny", document.get("deny", [])))
+def choose(policies: tuple[Policy, ...], labels: Mapping[str, str]) -> Policy:
+    """The first policy whose selector matches; the open one where none does."""
+    return next((policy for policy in policies if policy.selector.matches(labels)), Policy())
+
+
+def parse(document: object) -> tuple[Policy, ...]:
+    """Policies from JSON. Raises InvalidRequestError or InvalidIdError."""
+    return tuple(_policy(item) for item in (document if isinstance(document, list) else [document]))
+
+
+def _policy(document: object) -> Policy:
+    if not isinstance(document, dict) or set(document) - _KEYS:
+        raise InvalidRequestError(f"a policy is an object with {', '.join(sorted(_KEYS))}")
+    name, selector = document.get("name", ""), document.get("selector", "")
+    if not isinstance(name, str) or not isinstance(selector, str):
+        raise InvalidRequestError("a policy's name and selector are text")
+    allow, deny = document.get("allow", ["*"]), document.get("deny", [])
+    return Policy(ids.member_id(name), _patterns("allow", allow), _patterns("deny", deny), parse_selector(selector))
 
 
 def _patterns(key: str, found: object) -> tuple[str, ...]:
     if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
-        raise InvalidRequestError(
-            f"a policy's {key} is a list of types such as actuator.led, or prefixes such as actuator.*"
-        )
+        raise InvalidRequestError(f"a policy's {key} is a list of types such as actuator.led, or prefixes: actuator.*")
     for pattern in found:
         if pattern != "*":
             ids.semantic_type(pattern.removesuffix("*") + "x" if pattern.endswith(".*") else pattern)

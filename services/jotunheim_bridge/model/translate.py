@@ -5,7 +5,7 @@ Pure. On the link a capability is its position in the device's document, a membe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from services.domain.arguments import check_arguments, check_value
@@ -14,6 +14,7 @@ from services.domain.contract import Contract
 from services.domain.errors import ArgumentError
 from services.domain.values import Value
 from services.jotunheim_bridge.errors import LinkError, ResultError
+from services.jotunheim_bridge.model.calls import DeviceCall, Operation
 from services.jotunheim_bridge.model.negotiation import Agreement
 from yggdrasil.device.v1 import link_pb2 as link
 
@@ -28,6 +29,7 @@ class LinkCall:
     arguments: tuple[link.Argument, ...]
     results: tuple[Parameter, ...]
     where: str
+    streamed: bool = False
 
     def frame(self, call_id: str, deadline_ms: int) -> link.Frame:
         """The Invoke frame."""
@@ -43,35 +45,38 @@ class LinkCall:
         )
 
 
-def action_call(agreed: Agreement, capability: str, name: str, given: Mapping[str, Value]) -> LinkCall:
-    """A call of an action; raises ContractError or ArgumentError where the contract does not allow it."""
-    action = agreed.contract.action(capability, name)
-    where = f"{capability}.{name}"
-    checked = check_arguments(where, action.arguments, given)
+def link_call(agreed: Agreement, call: DeviceCall) -> LinkCall:
+    """The call for the link; raises ContractError or ArgumentError where the contract does not allow it."""
+    make = {Operation.ACTION: _action, Operation.READ: _read, Operation.WRITE: _write}[call.operation]
+    return make(agreed, call, f"{call.capability}.{call.member}")
+
+
+def _action(agreed: Agreement, call: DeviceCall, where: str) -> LinkCall:
+    action = agreed.contract.action(call.capability, call.member)
+    checked = check_arguments(where, action.arguments, call.arguments)
     arguments = tuple(
         link.Argument(index=index, value=to_link(checked[parameter.name]))
         for index, parameter in enumerate(action.arguments)
         if parameter.name in checked
     )
-    member = _position(agreed.contract.capability(capability).actions, name)
-    return LinkCall(agreed.positions[capability], link.OPERATION_ACTION, member, arguments, action.results, where)
+    member = _position(agreed.contract.capability(call.capability).actions, call.member)
+    position = agreed.positions[call.capability]
+    return LinkCall(position, link.OPERATION_ACTION, member, arguments, action.results, where, action.streamed)
 
 
-def read_call(agreed: Agreement, capability: str, name: str) -> LinkCall:
-    """A read of a property; raises ContractError where the contract does not allow it."""
-    prop = agreed.contract.readable(capability, name)
-    member = _position(agreed.contract.capability(capability).properties, name)
-    results = (Parameter(name, prop.schema),)
-    return LinkCall(agreed.positions[capability], link.OPERATION_READ, member, (), results, f"{capability}.{name}")
+def _read(agreed: Agreement, call: DeviceCall, where: str) -> LinkCall:
+    prop = agreed.contract.readable(call.capability, call.member)
+    member = _position(agreed.contract.capability(call.capability).properties, call.member)
+    results = (Parameter(prop.name, prop.schema),)
+    return LinkCall(agreed.positions[call.capability], link.OPERATION_READ, member, (), results, where)
 
 
-def write_call(agreed: Agreement, capability: str, name: str, value: Value) -> LinkCall:
-    """A write of a property; raises ContractError or ArgumentError where the contract does not allow it."""
-    prop = agreed.contract.writable(capability, name)
-    checked = to_link(check_value(f"{capability}.{name}", prop.schema, value))
-    member = _position(agreed.contract.capability(capability).properties, name)
+def _write(agreed: Agreement, call: DeviceCall, where: str) -> LinkCall:
+    prop = agreed.contract.writable(call.capability, call.member)
+    checked = to_link(check_value(where, prop.schema, call.arguments.get(call.member)))
+    member = _position(agreed.contract.capability(call.capability).properties, call.member)
     arguments = (link.Argument(index=0, value=checked),)
-    return LinkCall(agreed.positions[capability], link.OPERATION_WRITE, member, arguments, (), f"{capability}.{name}")
+    return LinkCall(agreed.positions[call.capability], link.OPERATION_WRITE, member, arguments, (), where)
 
 
 def _position(members: Iterable[object], name: str) -> int:
@@ -85,7 +90,7 @@ def results(call: LinkCall, answer: link.Result) -> dict[str, Value]:
 
 @dataclass(frozen=True, slots=True)
 class NamedEvent:
-    """An event of the link in the names of the contract."""
+    """An event or a sample of the link in the names of the contract."""
 
     capability: str
     name: str
@@ -107,6 +112,24 @@ def event(agreed: Agreement, frame: link.Event) -> NamedEvent | None:
     except ResultError as e:
         raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, e.message[:120]) from e
     return NamedEvent(capability.id, spec.name, fields)
+
+
+def sample(agreed: Agreement, frame: link.Sample) -> NamedEvent | None:
+    """The sample by name; None where its capability is not in the contract. Raises LinkError where it is nonsense."""
+    if frame.capability in agreed.refused_positions:
+        return None
+    capability = _at(agreed, frame.capability)
+    if capability is None or frame.property >= len(capability.properties):
+        where = f"{frame.capability}/{frame.property}"
+        raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, f"sample {where} is not in the document")
+    prop = capability.properties[frame.property]
+    if not prop.observable:
+        raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, f"{capability.id}.{prop.name} is not observable")
+    try:
+        value = _checked(f"{capability.id}.{prop.name}", prop.name, prop.schema, frame.value)
+    except ResultError as e:
+        raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, e.message[:120]) from e
+    return NamedEvent(capability.id, prop.name, {prop.name: value})
 
 
 def _at(agreed: Agreement, position: int) -> Capability | None:

@@ -1,7 +1,7 @@
 """The sessions of this bridge: from a new link to its end, and their events on the way to the stream.
 
 Owns the table of live sessions and the tasks that drain their outboxes. A device has at most one session here: the
-newer one replaces the older. Calls are in `calls`.
+newer one replaces the older, wherever it is. Calls are in `calls`.
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from services.chassis.errors import StoreUnavailableError
+from services.domain.errors import YggError
 from services.jotunheim_bridge.errors import HelloRefusedError, LinkError
 from services.jotunheim_bridge.ports import Clock, EventSink, SessionStore, Wire
 from services.jotunheim_bridge.service.negotiator import Negotiator, Receive
-from services.jotunheim_bridge.service.session import Session
+from services.jotunheim_bridge.service.session import EVENT_WINDOW, Session
 from yggdrasil.device.v1 import link_pb2 as link
+from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
 STORE_RETRY_S = 0.5
 STORE_PATIENCE_S = 30.0
@@ -36,26 +38,21 @@ class Bridge:
         """The live session of a device here, or None."""
         return self._sessions.get(device_id)
 
-    def count(self) -> int:
-        """How many sessions are live here."""
-        return len(self._sessions)
-
     async def attach(self, device_id: str, wire: Wire, receive: Receive) -> Session | None:
         """Negotiates a new link; None where it was refused, and then the link is closed already."""
         try:
             session = await self._negotiator.negotiate(device_id, wire, receive)
         except HelloRefusedError as e:
             _log.info("device refused", extra={"device": device_id, "peer": wire.peer, "why": e.message})
-            wire.close(link.Frame(refused=_refused(e)))
+            wire.close(link.Frame(refused=e.frame()))
             return None
         except LinkError as e:
             _log.info("link ended", extra={"device": device_id, "peer": wire.peer, "why": e.message})
-            wire.close(link.Frame(goodbye=link.Goodbye(code=e.code, message=e.message[:120])))  # type: ignore[arg-type]
+            wire.close(link.Frame(goodbye=e.frame()))
             return None
         older = self._sessions.get(device_id)
         if older is not None:
-            older.close(link.GOODBYE_CODE_REPLACED, "a newer session of this device took over")
-            self._finish(older)
+            self.replace(older)
         self._sessions[device_id] = session
         contract = session.agreed.contract
         facts = {
@@ -68,9 +65,17 @@ class Bridge:
         return session
 
     def kick(self, session: Session) -> None:
-        """Starts draining the session's outbox unless that is under way or it is empty."""
-        if session.draining is None and session.peek() is not None:
+        """Takes up what a session has come to have to do: its outbox, a capability update."""
+        if session.draining is None and session.busy:
             session.draining = self._spawn(self._drain(session))
+        if session.update is not None and session.pages is not None and not session.updating:
+            session.updating = True
+            self._spawn(self._renegotiate(session))
+
+    def replace(self, older: Session) -> None:
+        """A newer session of the device took over, here or at another bridge."""
+        older.close(link.GOODBYE_CODE_REPLACED, "a newer session of this device took over")
+        self._finish(older)
 
     def detach(self, session: Session, reason: str) -> None:
         """The link is gone."""
@@ -85,12 +90,30 @@ class Bridge:
             _log.info("device offline", extra={"device": session.device_id, "why": session.end_reason})
             self._spawn(self._end(session))
 
+    async def _renegotiate(self, session: Session) -> None:
+        try:
+            changes = await self._negotiator.renegotiate(session)
+        except (LinkError, HelloRefusedError, YggError) as e:
+            code = e.code if isinstance(e, LinkError) else link.GOODBYE_CODE_PROTOCOL_ERROR
+            session.close(code, e.message)
+            self._finish(session)
+            return
+        finally:
+            session.updating = False
+        _log.info("contract changed", extra={"device": session.device_id, "changes": str(changes)})
+        self.kick(session)
+
     async def _drain(self, session: Session) -> None:
         try:
-            while (outgoing := session.peek()) is not None:
-                if outgoing.event is not None:
-                    await self._patiently(self._events.publish, outgoing.event)
-                session.stored()
+            while session.busy:
+                telemetry = session.take_telemetry()
+                if telemetry:
+                    await self._events.publish_unacknowledged(telemetry)
+                    session.telemetry_done()
+                outgoing = session.peek(EVENT_WINDOW)
+                events = [one.event for one in outgoing if one.event is not None]
+                await self._patiently(lambda events=events: self._events.publish(events))  # type: ignore[misc]
+                session.stored(len(outgoing))
         except StoreUnavailableError:  # unacknowledged, so the device sends them again when it is back
             session.close(link.GOODBYE_CODE_SHUTDOWN, "events cannot be stored now", _spread_ms(2000))
             self._finish(session)
@@ -102,19 +125,21 @@ class Bridge:
         if session.draining is not None:
             await asyncio.wait([session.draining])  # `offline` comes after all else of the session
         try:
-            await self._patiently(self._release, session)
+            await self._patiently(lambda: self._release(session))
         except StoreUnavailableError as e:  # the lease of this bridge will run out with it
             _log.warning("session not released", extra={"device": session.device_id, "why": e.message})
 
     async def _release(self, session: Session) -> None:
-        if await self._store.release(session.claim):
-            await self._events.publish(session.offline_event(self._clock.now()))
+        if session.released is None:
+            session.released = await self._store.release(session.claim)
+        if session.released:
+            await self._events.publish([session.offline_event(self._clock.now())])
 
-    async def _patiently(self, work: Any, argument: Any) -> None:
+    async def _patiently(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         until = self._clock.monotonic() + STORE_PATIENCE_S
         while True:
             try:
-                await work(argument)
+                await work()
                 return
             except StoreUnavailableError:
                 if self._clock.monotonic() > until:
@@ -126,12 +151,19 @@ class Bridge:
         for session in list(self._sessions.values()):
             current = await self._store.get(session.device_id)
             if current is not None and current.session_id != session.session_id:
-                session.close(link.GOODBYE_CODE_REPLACED, "a newer session of this device took over")
-                self._finish(session)
+                self.replace(session)
             elif current is None:
                 session.claim = await self._store.claim(session.facts)
-                session.announce(contract_changed=False)
+                session.announce(None)
                 self.kick(session)
+
+    def seen_elsewhere(self, current: pb.Session) -> None:
+        """Somebody wrote a device's session: if it is a live one and not ours, ours is over."""
+        session = self._sessions.get(current.device_id)
+        if session is None or not current.online or current.session_id == session.session_id:
+            return
+        if current.epoch > session.claim.session.epoch:
+            self.replace(session)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -139,10 +171,12 @@ class Bridge:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def drain(self, reconnect_within_ms: int = 1000) -> None:
-        """Says goodbye to every device and waits until its session is released; for a graceful stop."""
+    async def drain(self, others: list[str], reconnect_within_ms: int = 1000) -> None:
+        """Says goodbye to every device, to go to one of `others` (HOST:PORT) where there are any; waits for the end."""
         for session in list(self._sessions.values()):
-            session.close(link.GOODBYE_CODE_SHUTDOWN, "the bridge restarts", _spread_ms(reconnect_within_ms))
+            where = random.choice(others) if others else ""  # noqa: S311 - it spreads load, it guards nothing
+            after_ms = _spread_ms(reconnect_within_ms)
+            session.close(link.GOODBYE_CODE_SHUTDOWN, "the bridge restarts", after_ms, where)
             self._finish(session)
         while self._tasks:
             await asyncio.wait(self._tasks)
@@ -150,13 +184,3 @@ class Bridge:
 
 def _spread_ms(within_ms: int) -> int:
     return random.randint(within_ms // 4, within_ms)  # noqa: S311 - it spreads load, it guards nothing
-
-
-def _refused(error: HelloRefusedError) -> link.Refused:
-    return link.Refused(
-        code=error.code,  # type: ignore[arg-type]
-        message=error.message.encode()[:127].decode(errors="ignore"),
-        retry_after_ms=error.retry_after_ms,
-        protocol_min=1,
-        protocol_max=1,
-    )

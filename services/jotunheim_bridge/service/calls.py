@@ -1,105 +1,225 @@
-"""What callers can do: call devices, look at sessions, watch events. Every call is checked against the contract."""
+"""What callers can do: call one device or many, look at sessions, watch events.
+
+Every call is checked against the contract by the bridge that holds the session; one that arrives at another bridge is
+routed there. A call whose id was first sent under another boot of the device is never sent again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 
 from services.domain import ids
+from services.domain.errors import InvalidRequestError, YggError
 from services.domain.values import Value, check
-from services.jotunheim_bridge.errors import DeviceOfflineError, NoSessionError, UnknownDeviceError
+from services.jotunheim_bridge.errors import (
+    DeviceOfflineError,
+    NoSessionError,
+    OtherBootError,
+    OtherBridgeError,
+    UnknownDeviceError,
+)
 from services.jotunheim_bridge.model import translate
-from services.jotunheim_bridge.model.negotiation import Agreement
-from services.jotunheim_bridge.model.translate import LinkCall
-from services.jotunheim_bridge.ports import EventSink, Registry, SessionStore
+from services.jotunheim_bridge.model.calls import DeviceCall
+from services.jotunheim_bridge.ports import EventSink, Registry, Router, SessionStore, Targets
 from services.jotunheim_bridge.service.bridge import Bridge
 from services.jotunheim_bridge.service.session import Session
+from services.jotunheim_bridge.service.waiting import Prepare
 from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
 DEFAULT_TIMEOUT_S = 10.0
 MAX_TIMEOUT_S = 300.0
+REMEMBERED_CALLS = 10_000
+
+Results = dict[str, Value]
+
+
+class BootMemory:
+    """Under which boot a caller's call id was first sent, the last REMEMBERED_CALLS of them."""
+
+    def __init__(self) -> None:
+        self._boots: OrderedDict[tuple[str, str], str] = OrderedDict()
+
+    def first(self, device_id: str, call_id: str, boot_id: str) -> str:
+        """The boot of the first time; `boot_id` becomes it where there was none."""
+        found = self._boots.setdefault((device_id, call_id), boot_id)
+        if len(self._boots) > REMEMBERED_CALLS:
+            self._boots.popitem(last=False)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
-class Calls:
-    """Use cases. `new_call_id` makes ids for callers that give none."""
+class Outcome:
+    """What became of one of many calls."""
 
-    bridge: Bridge
+    device_id: str
+    call_id: str
+    results: Results = field(default_factory=dict)
+    error: YggError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mesh:
+    """What calls need beside the bridge itself."""
+
     registry: Registry
     sessions: SessionStore
     events: EventSink
-    new_call_id: Callable[[], str]
+    router: Router
 
-    async def invoke(
-        self,
-        device_id: str,
-        capability: str,
-        action: str,
-        arguments: Mapping[str, Value],
-        call_id: str,
-        timeout_s: float,
-    ) -> tuple[dict[str, Value], str]:
-        """Runs an action; returns its results and the call's id."""
-        for value in arguments.values():
-            check(value)
-        return await self._call(
-            device_id, lambda agreed: translate.action_call(agreed, capability, action, arguments), call_id, timeout_s
-        )
 
-    async def read(self, device_id: str, capability: str, name: str, timeout_s: float) -> Value:
-        """Reads a property from the device itself."""
-        found, _ = await self._call(
-            device_id, lambda agreed: translate.read_call(agreed, capability, name), "", timeout_s
-        )
-        return found[name]
+class Calls:
+    """Use cases. `new_call_id` makes ids for callers that give none."""
 
-    async def write(
-        self, device_id: str, capability: str, name: str, value: Value, call_id: str, timeout_s: float
-    ) -> str:
-        """Writes a property; returns the call's id."""
-        _, used = await self._call(
-            device_id, lambda agreed: translate.write_call(agreed, capability, name, check(value)), call_id, timeout_s
-        )
-        return used
+    def __init__(self, bridge: Bridge, mesh: Mesh, new_call_id: Callable[[], str]) -> None:
+        self._bridge, self._mesh, self._new_call_id = bridge, mesh, new_call_id
+        self._boots = BootMemory()
 
-    async def _call(
-        self, device_id: str, make: Callable[[Agreement], LinkCall], call_id: str, timeout_s: float
-    ) -> tuple[dict[str, Value], str]:
-        used = ids.call_id(call_id) if call_id else self.new_call_id()
-        session = await self._session(device_id)
-        return await session.call(make(session.agreed), used, min(timeout_s, MAX_TIMEOUT_S)), used
-
-    async def _session(self, device_id: str) -> Session:
-        session = self.bridge.session(ids.device_id(device_id))
+    async def call(self, call: DeviceCall, timeout_s: float) -> tuple[Results, str]:
+        """Calls a device, wherever its session is; returns the results by name and the call's id."""
+        given, call = bool(call.call_id), self._checked(call)
+        timeout_s = _bounded(timeout_s)
+        session = self._bridge.session(call.device_id)
         if session is None:
-            if await self.registry.state(device_id) is None:
-                raise UnknownDeviceError(device_id)
-            raise DeviceOfflineError(device_id)
-        return session
+            bridge_id = await self._elsewhere(call.device_id)
+            return await self._mesh.router.call(bridge_id, call, timeout_s), call.call_id
+        return await self._local(session, call, given, timeout_s), call.call_id
+
+    async def call_here(self, call: DeviceCall, timeout_s: float) -> Results:
+        """A call that another bridge routed here; it is not routed on."""
+        session = self._bridge.session(call.device_id)
+        if session is None:
+            raise DeviceOfflineError(call.device_id)
+        return await self._local(session, call, True, _bounded(timeout_s))
+
+    async def stream(self, call: DeviceCall, timeout_s: float) -> AsyncIterator[tuple[Results, str]]:
+        """Calls a streamed action of a device whose session is here; yields each answer's results."""
+        call = self._checked(call)
+        session = self._bridge.session(call.device_id)
+        if session is None:
+            bridge_id = await self._elsewhere(call.device_id)
+            raise OtherBridgeError(call.device_id, bridge_id)
+        prepare = self._prepare(session, call, remember=True)
+        async for results in session.calls.stream(prepare, session.wire.send, call.call_id, _bounded(timeout_s)):
+            yield results, call.call_id
+
+    async def call_many(
+        self, targets: Targets, template: DeviceCall, concurrency: int, timeout_s: float
+    ) -> AsyncIterator[Outcome]:
+        """Calls every target, at most `concurrency` at once; yields outcomes as they come."""
+        finished: asyncio.Queue[Outcome | None] = asyncio.Queue(concurrency)
+        slots = asyncio.Semaphore(concurrency)
+
+        async def one(device_id: str) -> None:
+            try:
+                await finished.put(await self._outcome(replace(template, device_id=device_id), timeout_s))
+            finally:
+                slots.release()
+
+        async def all_of_them() -> None:
+            async with asyncio.TaskGroup() as tasks:
+                async for device_id in self._targets(targets):
+                    await slots.acquire()
+                    tasks.create_task(one(device_id))
+            await finished.put(None)
+
+        running = asyncio.create_task(all_of_them())
+        try:
+            while (outcome := await _next(finished, running)) is not None:
+                yield outcome
+        finally:
+            running.cancel()
+
+    async def _outcome(self, call: DeviceCall, timeout_s: float) -> Outcome:
+        call = replace(call, call_id=self._new_call_id())
+        try:
+            results, call_id = await self.call(call, timeout_s)
+        except YggError as e:
+            return Outcome(call.device_id, call.call_id, error=e)
+        return Outcome(call.device_id, call_id, results)
+
+    async def _targets(self, targets: Targets) -> AsyncIterator[str]:
+        named = {ids.device_id(device_id) for device_id in targets.device_ids}
+        for device_id in sorted(named):
+            yield device_id
+        if not targets.selector:
+            return
+        async for device_id in self._mesh.registry.matching(targets):
+            if device_id not in named:
+                yield device_id
+
+    def _checked(self, call: DeviceCall) -> DeviceCall:
+        for value in call.arguments.values():
+            check(value)
+        return call.checked(self._new_call_id())
+
+    async def _local(self, session: Session, call: DeviceCall, given: bool, timeout_s: float) -> Results:
+        prepare = self._prepare(session, call, remember=given)
+        return await session.calls.call(prepare, session.wire.send, call.call_id, timeout_s)
+
+    def _prepare(self, session: Session, call: DeviceCall, remember: bool) -> Prepare:
+        def prepare() -> tuple[translate.LinkCall, int]:
+            link_call = translate.link_call(session.agreed, call)
+            boot_id = session.facts.boot_id
+            first = self._boots.first(call.device_id, call.call_id, boot_id) if remember else boot_id
+            if boot_id != first or (call.boot_id and boot_id != call.boot_id):
+                raise OtherBootError(call.device_id, call.call_id, call.boot_id or first, boot_id)
+            return link_call, session.agreed.contract.link.calls_in_flight
+
+        return prepare
+
+    async def _elsewhere(self, device_id: str) -> str:
+        current = await self._mesh.sessions.get(device_id)
+        if current is not None and current.bridge_id != self._mesh.sessions.bridge_id:
+            return current.bridge_id
+        if current is None and await self._mesh.registry.device(device_id) is None:
+            raise UnknownDeviceError(device_id)
+        raise DeviceOfflineError(device_id)
 
     async def get_session(self, device_id: str) -> pb.Session:
         """The live session of a device, whichever bridge holds it. Raises NoSessionError."""
-        session = await self.sessions.get(ids.device_id(device_id))
+        session = await self._mesh.sessions.get(ids.device_id(device_id))
         if session is None:
             raise NoSessionError(device_id)
         return session
 
     async def list_sessions(self, after: str, limit: int) -> tuple[Sequence[pb.Session], str]:
         """Live sessions of all bridges, ordered by device id, and the next page's token."""
-        devices, token = await self.registry.online(after, limit)
-        found = [await self.sessions.get(device_id) for device_id in devices]
+        devices, token = await self._mesh.registry.online(after, limit)
+        found = await asyncio.gather(*(self._mesh.sessions.get(device_id) for device_id in devices))
         return [session for session in found if session is not None], token
 
-    def watch(self, device_ids: Collection[str], kinds: Collection[int]) -> AsyncIterator[pb.DeviceEvent]:
-        """Events from now on; empty collections mean all."""
-        return self.events.watch([ids.device_id(device_id) for device_id in device_ids], kinds)
+    async def watch(self, device_ids: Collection[str], kinds: Collection[int]) -> AsyncIterator[pb.DeviceEvent]:
+        """Events from the return of this call on; empty collections mean all."""
+        return await self._mesh.events.watch([ids.device_id(device_id) for device_id in device_ids], kinds)
 
     async def disconnect(self, device_id: str) -> str:
-        """Ends a device's session; returns its id."""
-        session = self.bridge.session(ids.device_id(device_id))
+        """Ends a device's session, whichever bridge holds it; returns its id."""
+        session = self._bridge.session(ids.device_id(device_id))
         if session is None:
-            raise NoSessionError(device_id)
+            current = await self.get_session(device_id)
+            await self._mesh.router.disconnect(current.bridge_id, device_id)
+            return current.session_id
         session.close(link.GOODBYE_CODE_DISCONNECTED, "an administrator ended the session")
-        self.bridge.detach(session, "disconnected by an administrator")
+        self._bridge.detach(session, "disconnected by an administrator")
         return session.session_id
+
+
+def _bounded(timeout_s: float) -> float:
+    if not timeout_s > 0:
+        raise InvalidRequestError(f"the timeout is {timeout_s} s, it must be more than 0")
+    return min(timeout_s, MAX_TIMEOUT_S)
+
+
+async def _next(finished: asyncio.Queue[Outcome | None], running: asyncio.Task[None]) -> Outcome | None:
+    waiting = asyncio.ensure_future(finished.get())
+    try:
+        await asyncio.wait([waiting, running], return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done() and running.done():
+            running.result()  # raises what went wrong
+        return await waiting
+    finally:
+        waiting.cancel()

@@ -14,13 +14,14 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
+from services.domain.contract import Changes
 from services.domain.errors import Code, YggError
 from services.jotunheim_bridge.errors import HelloRefusedError, LinkError
 from services.jotunheim_bridge.model import negotiation
 from services.jotunheim_bridge.model.negotiation import Agreement, BridgeLimits
-from services.jotunheim_bridge.model.policy import Policy
+from services.jotunheim_bridge.model.policy import Policy, choose
 from services.jotunheim_bridge.ports import Build, Clock, EventSink, Registry, SessionFacts, SessionStore, Wire
-from services.jotunheim_bridge.service.session import Session
+from services.jotunheim_bridge.service.session import EVENT_WINDOW, TELEMETRY_CREDIT, Session
 from yggdrasil.device.v1 import link_pb2 as link
 
 NEGOTIATION_TIMEOUT_S = 15.0
@@ -44,8 +45,10 @@ class Mesh:
 class Negotiator:
     """Stateless between devices but for the documents that it has seen, at most KNOWN_DOCUMENTS of them."""
 
-    def __init__(self, mesh: Mesh, policy: Policy, limits: BridgeLimits, new_session_id: Callable[[], str]) -> None:
-        self._mesh, self._policy, self._limits, self._new_session_id = mesh, policy, limits, new_session_id
+    def __init__(
+        self, mesh: Mesh, policies: tuple[Policy, ...], limits: BridgeLimits, new_session_id: Callable[[], str]
+    ) -> None:
+        self._mesh, self._policies, self._limits, self._new_session_id = mesh, policies, limits, new_session_id
         self._documents: OrderedDict[bytes, bytes] = OrderedDict()
 
     async def negotiate(self, device_id: str, wire: Wire, receive: Receive) -> Session:
@@ -70,7 +73,7 @@ class Negotiator:
         negotiation.check_hello(hello, device_id)
         features = negotiation.choose_features(hello)
         boot_id = f"{hello.boot_id:016x}"
-        await self._admit(device_id)
+        chosen = await self._admit(device_id)
         document = await self._known(hello.capabilities_digest)
         last = await self._mesh.events.last_sequence(device_id, boot_id)
         terms = negotiation.terms(hello, self._limits)
@@ -89,29 +92,69 @@ class Negotiator:
                     features=features,
                     last_event_sequence=last,
                     calls_in_flight=terms.calls_in_flight,
+                    event_window=EVENT_WINDOW,
+                    telemetry_credit=TELEMETRY_CREDIT,
                 )
             )
         )
         fresh = document is None
         if document is None:
             document = await self._pages(hello, negotiation.page_bytes(terms), receive)
-        agreed = negotiation.agree(device_id, document, self._policy, terms)
+        agreed = negotiation.agree(device_id, document, chosen, terms)
         build = Build(hello.hardware.model, hello.hardware.device_class, hello.firmware.version, hello.firmware.slot)
-        contract, changed = await self._mesh.registry.record(agreed.contract, document if fresh else b"", build)
+        contract, changes = await self._mesh.registry.record(agreed.contract, document if fresh else b"", build)
         self._remember(hello.capabilities_digest, document)
         agreed = replace(agreed, contract=contract)
         negotiation_ms = (self._mesh.clock.monotonic() - started) * 1000
-        facts = SessionFacts(device_id, session_id, boot_id, wire.peer, terms, negotiation_ms)
+        facts = SessionFacts(device_id, session_id, boot_id, wire.peer, terms, build, negotiation_ms)
         claim = await self._mesh.sessions.claim(facts)
         session = Session(agreed, facts, claim, wire, self._mesh.clock, last)
         wire.send(link.Frame(contract=_notice(agreed)))
-        session.announce(changed)
+        session.announce(changes)
         return session
 
-    async def _admit(self, device_id: str) -> None:
-        state = await self._mesh.registry.state(device_id)
-        if state not in (None, "active"):  # an unknown one was vouched for by the device CA and becomes known
-            raise HelloRefusedError(link.REFUSED_CODE_NOT_ACTIVE, f"{device_id} is {state}, not active", RETRY_AFTER_MS)
+    async def renegotiate(self, session: Session) -> Changes | None:
+        """Follows a CapabilityUpdate to the next contract; returns how it differs, None where it does not.
+
+        Raises LinkError, HelloRefusedError, or what the registry raises; then the session has to end.
+        """
+        try:
+            async with asyncio.timeout(NEGOTIATION_TIMEOUT_S):
+                return await self._renegotiate(session)
+        except TimeoutError as e:
+            raise LinkError(link.GOODBYE_CODE_TIMEOUT, f"no contract after {NEGOTIATION_TIMEOUT_S:g} s") from e
+
+    async def _renegotiate(self, session: Session) -> Changes | None:
+        update, pages = session.update, session.pages
+        if update is None or pages is None:
+            raise RuntimeError("no capability update is under way")
+        negotiation.check_update(update)
+        chosen = await self._admit(session.device_id)
+        document, terms = await self._known(update.capabilities_digest), session.facts.link
+        page_bytes = negotiation.page_bytes(terms)
+        answer = link.CapabilityAnswer(send_capabilities=document is None, page_bytes=page_bytes)
+        session.wire.send(link.Frame(capability_answer=answer))
+        fresh = document is None
+        if document is None:
+            document = await self._pages(update, page_bytes, pages.get)
+        agreed = negotiation.agree(session.device_id, document, chosen, terms)
+        new = document if fresh else b""
+        contract, changes = await self._mesh.registry.record(agreed.contract, new, session.facts.build)
+        self._remember(update.capabilities_digest, document)
+        agreed = replace(agreed, contract=contract)
+        session.wire.send(link.Frame(contract=_notice(agreed)))
+        session.updated(agreed, changes)
+        return changes
+
+    async def _admit(self, device_id: str) -> Policy:
+        known = await self._mesh.registry.device(device_id)
+        if known is None:  # the device CA vouches for it; it becomes known with its first contract
+            return choose(self._policies, {})
+        if known.state != "active":
+            raise HelloRefusedError(
+                link.REFUSED_CODE_NOT_ACTIVE, f"{device_id} is {known.state}, not active", RETRY_AFTER_MS
+            )
+        return choose(self._policies, known.labels)
 
     async def _known(self, digest: bytes) -> bytes | None:
         document = self._documents.get(digest) or await self._mesh.registry.document(digest.hex())
@@ -125,9 +168,9 @@ class Negotiator:
         while len(self._documents) > KNOWN_DOCUMENTS:
             self._documents.popitem(last=False)
 
-    async def _pages(self, hello: link.Hello, page_bytes: int, receive: Receive) -> bytes:
+    async def _pages(self, stated: link.Hello | link.CapabilityUpdate, page_bytes: int, receive: Receive) -> bytes:
         document = bytearray()
-        while len(document) < hello.capabilities_size_bytes:
+        while len(document) < stated.capabilities_size_bytes:
             frame = await receive()
             if frame.WhichOneof("body") != "capability_page":
                 raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "a CapabilityPage was due")
@@ -138,9 +181,9 @@ class Negotiator:
                     f"a page of {len(page.data)} bytes at {page.offset}; 1 to {page_bytes} at {len(document)} were due",
                 )
             document += page.data
-        if len(document) > hello.capabilities_size_bytes:
-            raise HelloRefusedError(link.REFUSED_CODE_CAPABILITIES, "more capability bytes came than Hello stated")
-        negotiation.check_document(bytes(document), hello.capabilities_digest)
+        if len(document) > stated.capabilities_size_bytes:
+            raise HelloRefusedError(link.REFUSED_CODE_CAPABILITIES, "more capability bytes came than were stated")
+        negotiation.check_document(bytes(document), stated.capabilities_digest)
         return bytes(document)
 
 

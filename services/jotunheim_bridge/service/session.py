@@ -1,46 +1,36 @@
-"""One active device session: its calls in flight, its events on their way to the stream, its end.
+"""One active device session: what its frames mean, its events on their way to the stream, its end.
 
         ACTIVE ──Goodbye, silence, rule broken, replaced, drained──► ENDED
-    Result → the waiting call      Event → outbox → stream → EventAck      Ping → Pong
+          │ ▲        Result → the waiting call     Event → outbox → stream → EventAck     Ping → Pong
+   Update ▼ │ ContractNotice
+        UPDATING     calls are held back
 
-The outbox holds what must reach the stream in order: online, contract, events, offline. When it is full the link is
-not read any more, so a flooding device feels it and costs only its own session.
+The outbox holds what must reach the stream in order: online, contract, events, offline. A device may have
+`EVENT_WINDOW` events unacknowledged and as many telemetry frames under way as it has credit for; more ends its session.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
 
 from services.chassis import codec
-from services.domain import ids
-from services.domain.values import Value
-from services.jotunheim_bridge.errors import (
-    CallDeadlineError,
-    DeviceBusyError,
-    DeviceLateError,
-    DeviceOfflineError,
-    DeviceRefusedError,
-    LinkError,
-    OutcomeUnknownError,
-    TooManyCallsError,
-)
+from services.domain.contract import Changes
+from services.jotunheim_bridge.errors import LinkError
 from services.jotunheim_bridge.model import translate
 from services.jotunheim_bridge.model.negotiation import Agreement
-from services.jotunheim_bridge.model.translate import LinkCall
 from services.jotunheim_bridge.ports import Claim, Clock, SessionFacts, Wire
+from services.jotunheim_bridge.service.waiting import CallTable
 from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
-OUTBOX_LIMIT = 64
-_log = logging.getLogger(__name__)
-_REFUSALS = {
-    link.RESULT_STATUS_BUSY: DeviceBusyError,
-    link.RESULT_STATUS_DEADLINE: DeviceLateError,
-}
+EVENT_WINDOW = 32
+TELEMETRY_CREDIT = 64
+MAX_SAMPLES = 8
+PAGES_LIMIT = 128
 
 
 @dataclass(slots=True)
@@ -51,109 +41,103 @@ class Outgoing:
     ack: int = 0
 
 
-@dataclass(slots=True)
-class _Waiting:
-    answer: asyncio.Future[link.Result] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    callers: int = 0
-
-
 class Session:
     """A session after its contract. All methods run on the event loop's thread and none blocks."""
 
     def __init__(
         self, agreed: Agreement, facts: SessionFacts, claim: Claim, wire: Wire, clock: Clock, last_sequence: int
     ) -> None:
-        self.agreed, self.facts, self.claim, self._wire, self._clock = agreed, facts, claim, wire, clock
+        self.agreed, self.facts, self.claim, self.wire, self._clock = agreed, facts, claim, wire, clock
         self.device_id, self.session_id = facts.device_id, facts.session_id
-        self.ended = False
+        self.calls = CallTable(self.device_id, facts.boot_id)
+        self.ended = self.finished = self.updating = False
+        self.released: bool | None = None
         self.end_reason = ""
         self.draining: asyncio.Task[None] | None = None
-        self.finished = False
-        self._calls: dict[str, _Waiting] = {}
+        self.update: link.CapabilityUpdate | None = None
+        self.pages: asyncio.Queue[link.Frame] | None = None
         self._outbox: deque[Outgoing] = deque()
-        self._last_sequence = last_sequence
-        self._paused = False
+        self._telemetry: deque[pb.DeviceEvent] = deque()
+        self._last_sequence, self._unacknowledged, self._credit = last_sequence, 0, TELEMETRY_CREDIT
 
-    def announce(self, contract_changed: bool) -> None:
-        """Puts `online`, and `contract` where it is new, before all else in the outbox."""
+    def announce(self, changes: Changes | None) -> None:
+        """Puts `online`, and `contract` where it is new, into the outbox."""
         self._push(self._event(pb.EVENT_KIND_ONLINE, session_id=self.session_id))
-        if contract_changed:
-            revision = self.agreed.contract.revision
-            self._push(self._event(pb.EVENT_KIND_CONTRACT, contract_revision=revision))
+        self.announce_contract(changes)
 
-    async def call(self, call: LinkCall, call_id: str, timeout_s: float) -> dict[str, Value]:
-        """Sends a call and waits for its results by name. A call whose id is in flight already is waited for with it.
-
-        Raises TooManyCallsError (nothing was sent), CallDeadlineError, OutcomeUnknownError, DeviceRefusedError and its
-        kin, ResultError.
-        """
-        waiting = self._calls.get(call_id) or self._send(call, call_id, timeout_s)
-        waiting.callers += 1
-        try:
-            async with asyncio.timeout(timeout_s):
-                answer = await asyncio.shield(waiting.answer)
-        except TimeoutError as e:
-            raise CallDeadlineError(self.device_id, call_id, timeout_s) from e
-        finally:
-            waiting.callers -= 1
-            if not waiting.callers and self._calls.get(call_id) is waiting:
-                del self._calls[call_id]
-        if answer.status != link.RESULT_STATUS_OK:
-            raise self._refusal(call.where, answer)
-        return translate.results(call, answer)
-
-    def _send(self, call: LinkCall, call_id: str, timeout_s: float) -> _Waiting:
-        if self.ended:
-            raise DeviceOfflineError(self.device_id)
-        limit = self.agreed.contract.link.calls_in_flight
-        if len(self._calls) >= limit:
-            raise TooManyCallsError(self.device_id, limit)
-        self._wire.send(call.frame(call_id, max(1, int(timeout_s * 1000))))
-        return self._calls.setdefault(call_id, _Waiting())
-
-    def _refusal(self, where: str, answer: link.Result) -> Exception:
-        status = link.ResultStatus.Name(answer.status).removeprefix("RESULT_STATUS_")
-        said = ids.printable(answer.message) or status.lower()
-        kind = _REFUSALS.get(answer.status, DeviceRefusedError)
-        return kind(f"{self.device_id} refused {where}: {said}", device=self.device_id, status=status)
+    def announce_contract(self, changes: Changes | None) -> None:
+        """Puts `contract` into the outbox, unless it did not change."""
+        if changes is not None:
+            revision, message = self.agreed.contract.revision, codec.changes_to_proto(changes)
+            self._push(self._event(pb.EVENT_KIND_CONTRACT, contract_revision=revision, changes=message))
 
     def handle(self, frame: link.Frame) -> None:
         """What a frame of the device means in this state; raises LinkError where it has no business here."""
         body = frame.WhichOneof("body")
         if body == "result":
-            waiting = self._calls.get(frame.result.call_id)
-            if waiting is not None and not waiting.answer.done():
-                waiting.answer.set_result(frame.result)  # one that nobody waits for any more came too late
+            self.calls.answer(frame.result)
         elif body == "event":
             self._take_event(frame.event)
+        elif body == "telemetry":
+            self._take_telemetry(frame.telemetry)
         elif body == "ping":
-            self._wire.send(link.Frame(pong=link.Pong(token=frame.ping.token)))
+            self.wire.send(link.Frame(pong=link.Pong(token=frame.ping.token)))
         elif body == "goodbye":
-            self._wire.close()
+            self.wire.close()
             self.end("it said goodbye")
+        elif body == "capability_update":
+            self._take_update(frame.capability_update)
+        elif body == "capability_page" and self.pages is not None and self.pages.qsize() < PAGES_LIMIT:
+            self.pages.put_nowait(frame)
         elif body != "pong":
             raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, f"{body} has no place in an active session")
 
     def _take_event(self, frame: link.Event) -> None:
         if frame.sequence <= self._last_sequence:
-            self._wire.send(_ack(self._last_sequence))
+            if not self._unacknowledged:
+                self.wire.send(_ack(self._last_sequence))  # it has not heard of the one that was stored
             return
+        self._unacknowledged += 1
+        if self._unacknowledged > EVENT_WINDOW:
+            raise LinkError(link.GOODBYE_CODE_FLOOD, f"more than {EVENT_WINDOW} events unacknowledged")
         self._last_sequence = frame.sequence
         named = translate.event(self.agreed, frame)
-        event = (
-            None
-            if named is None
-            else self._event(
-                pb.EVENT_KIND_EVENT,
-                capability=named.capability,
-                name=named.name,
-                fields=codec.values_to_proto(named.fields),
-                boot_id=self.facts.boot_id,
-                sequence=frame.sequence,
-                dropped=frame.dropped,
-            )
-        )
+        event = None if named is None else self._named(pb.EVENT_KIND_EVENT, named)
+        if event is not None:
+            event.boot_id, event.sequence, event.dropped = self.facts.boot_id, frame.sequence, frame.dropped
         self._push(event, ack=frame.sequence)
+
+    def _take_telemetry(self, frame: link.Telemetry) -> None:
+        self._credit -= 1
+        if self._credit < 0:
+            raise LinkError(link.GOODBYE_CODE_FLOOD, "telemetry without credit")
+        if not 1 <= len(frame.samples) <= MAX_SAMPLES:
+            raise LinkError(
+                link.GOODBYE_CODE_PROTOCOL_ERROR, f"{len(frame.samples)} samples, 1 to {MAX_SAMPLES} are allowed"
+            )
+        for sample in frame.samples:
+            named = translate.sample(self.agreed, sample)
+            if named is not None:
+                event = self._named(pb.EVENT_KIND_TELEMETRY, named)
+                event.time.FromDatetime(self._clock.now() - timedelta(milliseconds=sample.age_ms))
+                event.dropped = frame.dropped
+                self._telemetry.append(event)
+
+    def _take_update(self, update: link.CapabilityUpdate) -> None:
+        if self.update is not None:
+            raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "a capability update is under way")
+        self.update, self.pages = update, asyncio.Queue()
+        self.calls.hold()
+
+    def updated(self, agreed: Agreement, changes: Changes | None) -> None:
+        """The update has led to a contract: calls go on under it."""
+        self.agreed, self.update, self.pages = agreed, None, None
+        self.announce_contract(changes)
+        self.calls.release()
+
+    def _named(self, kind: pb.EventKind.ValueType, named: translate.NamedEvent) -> pb.DeviceEvent:
+        fields = codec.values_to_proto(named.fields)
+        return self._event(kind, capability=named.capability, name=named.name, fields=fields)
 
     def _event(self, kind: pb.EventKind.ValueType, **fields: object) -> pb.DeviceEvent:
         stamp = codec.timestamp(self._clock.now())
@@ -161,39 +145,51 @@ class Session:
 
     def _push(self, event: pb.DeviceEvent | None, ack: int = 0) -> None:
         self._outbox.append(Outgoing(event, ack))
-        if len(self._outbox) >= OUTBOX_LIMIT and not self._paused:
-            self._paused = True
-            self._wire.pause(True)
 
-    def peek(self) -> Outgoing | None:
-        """What the stream is to be told next; it stays until `stored`."""
-        return self._outbox[0] if self._outbox else None
+    def peek(self, most: int) -> list[Outgoing]:
+        """What the stream is to be told next, at most so many; they stay until `stored`."""
+        return list(islice(self._outbox, most))
 
-    def stored(self) -> None:
-        """The stream has what `peek` gave: it is acknowledged, and the link read again if it was not."""
-        sent = self._outbox.popleft()
-        if sent.ack and not self.ended:
-            self._wire.send(_ack(sent.ack))
-        if self._paused and len(self._outbox) < OUTBOX_LIMIT // 2:
-            self._paused = False
-            self._wire.pause(False)
+    def stored(self, count: int) -> None:
+        """The stream has the first `count` that `peek` gave: the device hears of the last one's sequence."""
+        acks = [self._outbox.popleft().ack for _ in range(count)]
+        earned = [ack for ack in acks if ack]
+        self._unacknowledged -= len(earned)
+        if earned and not self.ended:
+            self.wire.send(_ack(earned[-1]))
 
-    def close(self, code: link.GoodbyeCode.ValueType, message: str, reconnect_after_ms: int = 0) -> None:
+    def take_telemetry(self) -> list[pb.DeviceEvent]:
+        """The samples to publish; whoever takes them calls `telemetry_done` when they are on their way."""
+        taken, self._telemetry = list(self._telemetry), deque()
+        return taken
+
+    def telemetry_done(self) -> None:
+        """Grants new credit once half of it is used."""
+        used = TELEMETRY_CREDIT - self._credit
+        if used >= TELEMETRY_CREDIT // 2 and not self.ended:
+            self._credit += used
+            self.wire.send(link.Frame(credit=link.Credit(telemetry=used)))
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to drain."""
+        return bool(self._outbox or self._telemetry)
+
+    def close(
+        self, code: link.GoodbyeCode.ValueType, message: str, reconnect_after_ms: int = 0, reconnect_to: str = ""
+    ) -> None:
         """Says goodbye and ends."""
-        goodbye = link.Goodbye(code=code, message=message[:120], reconnect_after_ms=reconnect_after_ms)
-        self._wire.close(link.Frame(goodbye=goodbye))
+        goodbye = link.Goodbye(
+            code=code, message=message[:120], reconnect_after_ms=reconnect_after_ms, reconnect_to=reconnect_to[:63]
+        )
+        self.wire.close(link.Frame(goodbye=goodbye))
         self.end(message)
 
     def end(self, reason: str) -> None:
         """The link is gone: calls in flight end with outcome unknown. Harmless when repeated."""
-        if self.ended:
-            return
-        self.ended, self.end_reason = True, reason
-        calls, self._calls = self._calls, {}
-        for call_id, waiting in calls.items():
-            if not waiting.answer.done():
-                waiting.answer.set_exception(OutcomeUnknownError(self.device_id, call_id))
-                waiting.answer.exception()  # marked as seen, even if its caller has left
+        if not self.ended:
+            self.ended, self.end_reason = True, reason
+            self.calls.end()
 
     def offline_event(self, now: datetime) -> pb.DeviceEvent:
         """What the stream is told at the end."""

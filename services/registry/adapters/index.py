@@ -13,13 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from yggdrasil.registry.v1 import registry_pb2 as pb
-
 from services.chassis.streams import Record
 from services.registry.adapters import records, schema
 from services.registry.adapters.rows import apply, bucket_of
 from services.registry.model import CapabilityRef, DeviceView, Presence
 from services.registry.ports import Query
+from yggdrasil.registry.v1 import registry_pb2 as pb
 
 REACH_TIMEOUT_S = 5.0
 _T = TypeVar("_T")

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from datetime import datetime
 
 from nats.js import JetStreamContext
-from yggdrasil.jotunheim.v1 import bridge_pb2
 
 from services.chassis import cloudevents, codec
 from services.chassis.buckets import BRIDGE_LEASE_S
@@ -21,6 +20,7 @@ from services.chassis.nats import converted
 from services.domain import subjects
 from services.registry.adapters.index import SqliteIndex
 from services.registry.ports import Clock
+from yggdrasil.jotunheim.v1 import bridge_pb2
 
 PERIOD_S = 1.0
 _PAGE = 500

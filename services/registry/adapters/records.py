@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 
-from yggdrasil.common.v1 import contract_pb2
-from yggdrasil.jotunheim.v1 import bridge_pb2
-from yggdrasil.registry.v1 import registry_pb2 as pb
-
 from services.chassis import codec
 from services.domain.contract import Contract
 from services.registry.model import Build, ContractRecord, DeviceRecord, DeviceState, Presence
+from yggdrasil.common.v1 import contract_pb2
+from yggdrasil.jotunheim.v1 import bridge_pb2
+from yggdrasil.registry.v1 import registry_pb2 as pb
 
 SCHEMA = 1
 

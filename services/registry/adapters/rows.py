@@ -6,12 +6,11 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from yggdrasil.jotunheim.v1 import bridge_pb2
-from yggdrasil.registry.v1 import registry_pb2 as pb
-
 from services.chassis import buckets
 from services.chassis.kv import BucketSpec
 from services.chassis.streams import Record
+from yggdrasil.jotunheim.v1 import bridge_pb2
+from yggdrasil.registry.v1 import registry_pb2 as pb
 
 _Apply = Callable[[sqlite3.Connection, str, Record], Sequence[str]]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nats.js import JetStreamContext
-from yggdrasil.registry.v1.registry_pb2 import StoredContract
 
 from services.chassis import buckets
 from services.chassis.errors import RevisionConflictError
@@ -13,6 +12,7 @@ from services.chassis.kv import Bucket
 from services.domain.contract import Contract
 from services.registry.adapters import records
 from services.registry.model import ContractRecord, DeviceRecord
+from yggdrasil.registry.v1.registry_pb2 import StoredContract
 
 
 class KvDeviceStore:

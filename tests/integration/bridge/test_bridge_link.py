@@ -255,8 +255,10 @@ async def test_events_are_acknowledged_once_stored_and_seen_by_watchers(mesh: Me
     fields = [link.Argument(index=0, value=link.LinkValue(integer=42))]
     for sequence in (1, 2):
         device.send(event=link.Event(sequence=sequence, capability=0, event=0, fields=fields))
+    acknowledged = 0
+    while acknowledged < 2:  # one acknowledgement may stand for both
+        acknowledged = (await device.expect("event_ack")).sequence
     for sequence in (1, 2):
-        assert (await device.expect("event_ack")).sequence == sequence
         seen = (await watch.read()).event
         assert (seen.capability, seen.name, seen.sequence, seen.fields["code"].int) == ("led0", "failed", sequence, 42)
     watch.cancel()

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from services.domain.contract import LinkTerms, RefusalReason
 from services.domain.errors import ArgumentError, ContractError, InvalidIdError, InvalidRequestError
+from services.domain.values import Value
 from services.jotunheim_bridge.errors import HelloRefusedError, LinkError, ResultError
 from services.jotunheim_bridge.model import negotiation, policy, translate
+from services.jotunheim_bridge.model.calls import DeviceCall, Operation
 from services.jotunheim_bridge.model.negotiation import Agreement, BridgeLimits
 from services.jotunheim_bridge.model.policy import Policy
 from tests.fakes.device import document, hello, led
@@ -19,6 +21,11 @@ from yggdrasil.common.v1 import capability_pb2 as cp
 from yggdrasil.device.v1 import link_pb2 as link
 
 TERMS = LinkTerms(1, 1024, 1024, 2, 1000)
+READ = DeviceCall("porch-1", Operation.READ, "led0", "on")
+
+
+def blink(arguments: dict[str, Value]) -> DeviceCall:
+    return DeviceCall("porch-1", Operation.ACTION, "led0", "blink", arguments)
 
 
 def agreed(*capabilities: cp.Capability, rules: Policy | None = None) -> Agreement:
@@ -57,7 +64,7 @@ def test_positions_are_those_of_the_document_although_some_are_refused() -> None
     found = agreed(led("siren0", "actuator.siren"), led("led0"), rules=Policy("demo", deny=("actuator.siren",)))
     assert found.positions == {"led0": 1}
     assert found.refused_positions == (0,)
-    assert translate.read_call(found, "led0", "on").capability == 1
+    assert translate.link_call(found, READ).capability == 1
 
 
 def test_names_of_refused_capabilities_are_made_printable() -> None:
@@ -85,7 +92,8 @@ def test_a_policy_denies_before_it_allows(rules: Policy, semantic_type: str, ref
 
 
 @pytest.mark.parametrize(
-    "text", [[], {"name": "p", "alow": []}, {"name": "P!"}, {"name": "p", "deny": "x"}, {"name": "p", "deny": ["a b"]}]
+    "text",
+    [[[]], {"name": "p", "alow": []}, {"name": "P!"}, {"name": "p", "deny": "x"}, {"name": "p", "deny": ["a b"]}],
 )
 def test_a_policy_that_is_none_is_refused(text: object) -> None:
     with pytest.raises((InvalidRequestError, InvalidIdError)):
@@ -93,7 +101,7 @@ def test_a_policy_that_is_none_is_refused(text: object) -> None:
 
 
 def test_arguments_travel_by_index_and_optional_ones_may_be_missing() -> None:
-    call = translate.action_call(agreed(), "led0", "blink", {"times": 2})
+    call = translate.link_call(agreed(), blink({"times": 2}))
     frame = call.frame("c", 100).invoke
     assert [(a.index, a.value.integer) for a in frame.arguments] == [(0, 2)]
 
@@ -101,12 +109,12 @@ def test_arguments_travel_by_index_and_optional_ones_may_be_missing() -> None:
 @pytest.mark.parametrize("value", ["1", 1.5, True, None, 0, 21, 2**70, b"1", [1], {"a": 1}])
 def test_a_value_that_does_not_fit_never_becomes_a_frame(value: object) -> None:
     with pytest.raises(ArgumentError):
-        translate.action_call(agreed(), "led0", "blink", {"times": value})  # type: ignore[dict-item]
+        translate.link_call(agreed(), blink({"times": value}))  # type: ignore[dict-item]
 
 
 def test_read_and_write_need_a_property_that_allows_it() -> None:
     with pytest.raises(ContractError, match="cannot be written"):
-        translate.write_call(agreed(), "led0", "hours", 1)
+        translate.link_call(agreed(), DeviceCall("porch-1", Operation.WRITE, "led0", "hours", {"hours": 1}))
 
 
 @pytest.mark.parametrize(
@@ -119,7 +127,7 @@ def test_read_and_write_need_a_property_that_allows_it() -> None:
     ],
 )
 def test_results_against_the_contract_are_an_error(values: list[link.Argument], says: str) -> None:
-    call = translate.action_call(agreed(), "led0", "blink", {"times": 2})
+    call = translate.link_call(agreed(), blink({"times": 2}))
     with pytest.raises(ResultError, match=says):
         translate.results(call, link.Result(values=values))
 

@@ -1,0 +1,101 @@
+"""The port Router over NATS: requests on `ygg.v1.bridge.<bridge_id>.call` and `.disconnect`, and their answers.
+
+Both ends are bridges; NATS permissions leave these subjects to them. A bridge that is gone has no subscription, so the
+request fails at once. A request that arrives is answered here and never routed on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from services.chassis.errors import RemoteError
+from services.domain import subjects
+from services.domain.errors import Code, YggError
+from services.domain.values import Value
+from services.jotunheim_bridge import messages
+from services.jotunheim_bridge.errors import CallDeadlineError, DeviceOfflineError
+from services.jotunheim_bridge.model.calls import DeviceCall
+from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
+
+MAX_ROUTED = 1000
+_ROUTE_MARGIN_S = 0.5
+_log = logging.getLogger(__name__)
+
+CallHere = Callable[[DeviceCall, float], Awaitable[dict[str, Value]]]
+DisconnectHere = Callable[[str], Awaitable[str]]
+
+
+class NatsRouter:
+    """Sends calls to other bridges and serves theirs."""
+
+    def __init__(self, client: Client, bridge_id: str) -> None:
+        self._client, self._bridge_id = client, bridge_id
+        self._tasks: set[asyncio.Future[None]] = set()
+
+    async def call(self, bridge_id: str, call: DeviceCall, timeout_s: float) -> dict[str, Value]:
+        """The results by name; raises the errors of that bridge, DeviceOfflineError where it is gone."""
+        request = pb.RoutedRequest(call=messages.request_of(call, timeout_s))
+        try:
+            message = await self._client.request(
+                subjects.bridge(bridge_id, "call"), request.SerializeToString(), timeout=timeout_s + _ROUTE_MARGIN_S
+            )
+        except nats.errors.NoRespondersError as e:
+            raise DeviceOfflineError(call.device_id) from e
+        except nats.errors.TimeoutError as e:
+            raise CallDeadlineError(call.device_id, call.call_id, call.boot_id, timeout_s) from e
+        except nats.errors.Error as e:
+            raise RemoteError(Code.UNAVAILABLE, "STORE_UNAVAILABLE", "NATS does not answer; nothing was sent") from e
+        answer = pb.RoutedResponse.FromString(message.data).answer
+        if answer.WhichOneof("outcome") == "failure":
+            raise messages.error_of(answer.failure)
+        return messages.results_of(answer, call)
+
+    async def disconnect(self, bridge_id: str, device_id: str) -> None:
+        """Ends a session there; harmless where that bridge is gone, since its sessions end with it."""
+        try:
+            await self._client.request(subjects.bridge(bridge_id, "disconnect"), device_id.encode(), timeout=5)
+        except (nats.errors.Error, TimeoutError) as e:
+            raise DeviceOfflineError(device_id) from e
+
+    async def serve(self, call_here: CallHere, disconnect_here: DisconnectHere) -> None:
+        """Subscribes; answers until the connection closes, at most MAX_ROUTED calls at once."""
+        slots = asyncio.Semaphore(MAX_ROUTED)
+
+        async def answer_call(message: Msg) -> None:
+            request = pb.RoutedRequest.FromString(message.data).call
+            call, timeout_s = messages.call_of(request)
+            try:
+                response = messages.response_of(request.id, call, await call_here(call, timeout_s))
+            except YggError as e:
+                response = pb.PipelineResponse(id=request.id, failure=messages.failure_of(e))
+            await message.respond(pb.RoutedResponse(answer=response).SerializeToString())
+
+        async def answer_disconnect(message: Msg) -> None:
+            try:
+                await message.respond((await disconnect_here(message.data.decode())).encode())
+            except YggError as e:
+                await message.respond(e.reason.encode())
+
+        def spawning(work: Callable[[Msg], Awaitable[None]]) -> Callable[[Msg], Awaitable[None]]:
+            async def spawn(message: Msg) -> None:
+                await slots.acquire()
+                task = asyncio.ensure_future(work(message))
+                self._tasks.add(task)
+                task.add_done_callback(ended)
+
+            return spawn
+
+        def ended(task: asyncio.Future[None]) -> None:
+            slots.release()
+            self._tasks.discard(task)
+            if not task.cancelled() and task.exception() is not None:
+                _log.error("a routed request failed", exc_info=task.exception())
+
+        await self._client.subscribe(subjects.bridge(self._bridge_id, "call"), cb=spawning(answer_call))
+        await self._client.subscribe(subjects.bridge(self._bridge_id, "disconnect"), cb=spawning(answer_disconnect))

@@ -1,0 +1,168 @@
+"""The calls in flight of one session: sent, answered once or more, timed out, or lost with the link."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from services.domain import ids
+from services.domain.errors import YggError
+from services.domain.values import Value
+from services.jotunheim_bridge.errors import (
+    CallDeadlineError,
+    DeviceBusyError,
+    DeviceLateError,
+    DeviceOfflineError,
+    DeviceRefusedError,
+    OutcomeUnknownError,
+    SlowCallerError,
+    TooManyCallsError,
+)
+from services.jotunheim_bridge.model import translate
+from services.jotunheim_bridge.model.translate import LinkCall
+from yggdrasil.device.v1 import link_pb2 as link
+
+MAX_PARTIAL_ANSWERS = 64
+_REFUSALS: dict[int, type[YggError]] = {
+    link.RESULT_STATUS_BUSY: DeviceBusyError,
+    link.RESULT_STATUS_DEADLINE: DeviceLateError,
+}
+Send = Callable[[link.Frame], None]
+Prepare = Callable[[], tuple[LinkCall, int]]
+"""Checks a call against the contract in force; gives it with how many calls that contract allows at once."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    last: asyncio.Future[link.Result] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    partial: asyncio.Queue[link.Result] | None = None
+    callers: int = 0
+
+    def fail(self, error: Exception) -> None:
+        if not self.last.done():
+            self.last.set_exception(error)
+            self.last.exception()  # marked as seen, even if its caller has left
+
+
+class CallTable:
+    """By call id. A call whose id is in flight already is waited for together with the first."""
+
+    def __init__(self, device_id: str, boot_id: str) -> None:
+        self._device_id, self._boot_id = device_id, boot_id
+        self._waiting: dict[str, _Waiting] = {}
+        self._ended = False
+        self._free: asyncio.Event | None = None
+
+    def hold(self) -> None:
+        """New calls wait, until `release`: the contract is changing."""
+        self._free = asyncio.Event()
+
+    def release(self) -> None:
+        """Calls that waited go on."""
+        if self._free is not None:
+            self._free.set()
+            self._free = None
+
+    def answer(self, result: link.Result) -> None:
+        """An answer of the device; one that nobody waits for any more came too late and is dropped."""
+        waiting = self._waiting.get(result.call_id)
+        if waiting is None or waiting.last.done():
+            return
+        if not result.more:
+            waiting.last.set_result(result)
+        elif waiting.partial is not None:
+            if waiting.partial.full():
+                waiting.fail(SlowCallerError(self._device_id, MAX_PARTIAL_ANSWERS))
+            else:
+                waiting.partial.put_nowait(result)
+
+    def end(self) -> None:
+        """The link is gone."""
+        self._ended = True
+        self.release()
+        waiting, self._waiting = self._waiting, {}
+        for call_id, one in waiting.items():
+            one.fail(OutcomeUnknownError(self._device_id, call_id, self._boot_id))
+
+    async def call(self, prepare: Prepare, send: Send, call_id: str, timeout_s: float) -> dict[str, Value]:
+        """Sends a call and waits for its last results by name.
+
+        Raises what `prepare` raises and TooManyCallsError (nothing was sent), CallDeadlineError, OutcomeUnknownError,
+        DeviceRefusedError and its kin, ResultError.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                link_call, waiting = await self._begin(prepare, send, call_id, timeout_s)
+                try:
+                    answer = await asyncio.shield(waiting.last)
+                finally:
+                    self._leave(call_id, waiting)
+        except TimeoutError as e:
+            raise CallDeadlineError(self._device_id, call_id, self._boot_id, timeout_s) from e
+        return self._results(link_call, answer)
+
+    async def stream(
+        self, prepare: Prepare, send: Send, call_id: str, timeout_s: float
+    ) -> AsyncIterator[dict[str, Value]]:
+        """The same for a streamed action: each answer's results, the last one's at the end."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                link_call, waiting = await self._begin(prepare, send, call_id, timeout_s)
+                waiting.partial = waiting.partial or asyncio.Queue(MAX_PARTIAL_ANSWERS)
+                try:
+                    async for answer in _answers(waiting.partial, waiting.last):
+                        yield self._results(link_call, answer)
+                finally:
+                    self._leave(call_id, waiting)
+        except TimeoutError as e:
+            raise CallDeadlineError(self._device_id, call_id, self._boot_id, timeout_s) from e
+
+    async def _begin(self, prepare: Prepare, send: Send, call_id: str, timeout_s: float) -> tuple[LinkCall, _Waiting]:
+        until = asyncio.get_running_loop().time() + timeout_s
+        while self._free is not None:
+            await self._free.wait()
+        if self._ended:
+            raise DeviceOfflineError(self._device_id)
+        link_call, limit = prepare()
+        waiting = self._waiting.get(call_id)
+        if waiting is None:
+            if len(self._waiting) >= limit:
+                raise TooManyCallsError(self._device_id, limit)
+            left_ms = int((until - asyncio.get_running_loop().time()) * 1000)
+            send(link_call.frame(call_id, max(1, left_ms)))
+            waiting = self._waiting[call_id] = _Waiting()
+        waiting.callers += 1
+        return link_call, waiting
+
+    def _leave(self, call_id: str, waiting: _Waiting) -> None:
+        waiting.callers -= 1
+        if not waiting.callers and self._waiting.get(call_id) is waiting:
+            del self._waiting[call_id]
+
+    def _results(self, link_call: LinkCall, answer: link.Result) -> dict[str, Value]:
+        if answer.status == link.RESULT_STATUS_OK:
+            return translate.results(link_call, answer)
+        status = link.ResultStatus.Name(answer.status) if answer.status in link.ResultStatus.values() else "UNKNOWN"
+        status = status.removeprefix("RESULT_STATUS_")
+        said = ids.printable(answer.message) or status.lower()
+        kind = _REFUSALS.get(answer.status, DeviceRefusedError)
+        raise kind(f"{self._device_id} refused {link_call.where}: {said}", device=self._device_id, status=status)
+
+
+async def _answers(
+    partial: asyncio.Queue[link.Result], last: asyncio.Future[link.Result]
+) -> AsyncIterator[link.Result]:
+    while True:
+        more = asyncio.ensure_future(partial.get())
+        try:
+            await asyncio.wait([more, last], return_when=asyncio.FIRST_COMPLETED)
+            if more.done():
+                yield more.result()
+                continue
+        finally:
+            more.cancel()
+        while not partial.empty():
+            yield partial.get_nowait()
+        yield last.result()
+        return
