@@ -15,12 +15,6 @@ from yggdrasil.common.v1 import contract_pb2
 from yggdrasil.jotunheim.v1 import bridge_pb2
 from yggdrasil.registry.v1 import registry_pb2
 
-_KINDS = {
-    bridge_pb2.EVENT_KIND_ONLINE: "online",
-    bridge_pb2.EVENT_KIND_OFFLINE: "offline",
-    bridge_pb2.EVENT_KIND_CONTRACT: "contract",
-    bridge_pb2.EVENT_KIND_EVENT: "event",
-}
 DEVICE_COLUMNS = ("DEVICE", "STATE", "SEEN", "FIRMWARE", "SLOT", "CAPABILITIES", "LABELS")
 
 
@@ -127,14 +121,17 @@ def contract_json(message: contract_pb2.Contract) -> dict[str, Any]:
 
 
 def event_kind(event: bridge_pb2.DeviceEvent) -> str:
-    """`online`, `offline`, `contract`, `event`, or `unknown`."""
-    return _KINDS.get(event.kind, "unknown")
+    """The kind in lower case, such as `online` or `event`; `unknown` for one of a later version."""
+    try:
+        return bridge_pb2.EventKind.Name(event.kind).removeprefix("EVENT_KIND_").lower()
+    except ValueError:
+        return "unknown"
 
 
 def event_line(event: bridge_pb2.DeviceEvent) -> str:
     """An event in one line, without its time."""
     who = safe(event.device_id, 63)
-    if event.kind == bridge_pb2.EVENT_KIND_EVENT:
+    if event.capability:
         fields = " ".join(f"{safe(k, 32)}={show(v)}" for k, v in sorted(values_from_proto(event.fields).items()))
         lost = f"  ({event.dropped} lost since boot)" if event.dropped else ""
         return f"{who}  {safe(event.capability, 32)}.{safe(event.name, 32)}  {fields}{lost}"

@@ -23,6 +23,7 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run `ygg`; returns the exit code."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its C core would write handshake errors beside ours
     from ygg.cli.root import command
 
     words = hoist(arguments)

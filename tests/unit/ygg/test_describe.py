@@ -1,0 +1,100 @@
+"""Devices, contracts and events in words: nothing that a device says can drive the terminal."""
+
+from datetime import UTC, datetime, timedelta
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from services.chassis.codec import value_to_proto
+from ygg import describe
+from yggdrasil.common.v1 import capability_pb2 as cp
+from yggdrasil.common.v1 import contract_pb2 as kp
+from yggdrasil.jotunheim.v1 import bridge_pb2 as bp
+from yggdrasil.registry.v1 import registry_pb2 as rp
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def before(**delta: float) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromDatetime(NOW - timedelta(**delta))
+    return stamp
+
+
+def contract() -> kp.Contract:
+    percent = cp.DataSchema(type=cp.VALUE_TYPE_INT, unit="%", minimum=0, maximum=100)
+    times = cp.Parameter(name="times", schema=cp.DataSchema(type=cp.VALUE_TYPE_INT, minimum=1, maximum=20))
+    count = cp.Parameter(name="count", schema=cp.DataSchema(type=cp.VALUE_TYPE_INT))
+    led = cp.Capability(
+        id="led0",
+        type="actuator.led",
+        version=1,
+        properties=[cp.Property(name="brightness", schema=percent, readable=True, writable=True)],
+        actions=[cp.Action(name="blink", arguments=[times], results=[count])],
+        events=[cp.Event(name="worn")],
+    )
+    siren = kp.Refusal(
+        capability_id="siren0", type="actuator.siren", version=1, reason=kp.REFUSAL_REASON_POLICY, message="no sirens"
+    )
+    return kp.Contract(
+        device_id="porch-1",
+        revision=3,
+        digest="9f2c" * 16,
+        capabilities=[led],
+        refused=[siren],
+        link=kp.LinkTerms(protocol=1, device_rx_frame_bytes=1024, calls_in_flight=2, heartbeat_ms=1000),
+        negotiate_time=before(minutes=2),
+        policy="demo",
+    )
+
+
+def test_a_contract_in_words() -> None:
+    head, blank, led, siren = describe.contract_lines(contract(), NOW)
+    assert head == (
+        "contract 3 (sha256:9f2c9f2c9f2c…)   negotiated 2 min ago   einherjar 1   frames 1024 B   "
+        "2 calls in flight   policy demo"
+    )
+    assert blank == ""
+    assert led == "led0   actuator.led@1   brightness: 0…100 % rw   blink(times 1…20) → count int   event worn()"
+    assert siren == "refused siren0 (actuator.siren@1): no sirens"
+
+
+def test_a_contract_for_programs_keeps_types_and_bounds() -> None:
+    data = describe.contract_json(contract())
+    blink = data["capabilities"][0]["actions"][0]
+    assert blink["arguments"] == [
+        {"name": "times", "type": "int", "unit": "", "minimum": 1, "maximum": 20, "optional": False}
+    ]
+    assert data["refused"][0]["reason"] == "policy"
+    assert data["link"]["device_rx_frame_bytes"] == 1024
+
+
+def test_a_device_that_went_away_and_one_that_never_came() -> None:
+    gone = rp.Device(id="porch-2", state=rp.DEVICE_STATE_ACTIVE, labels={"zone": "hall", "floor": "2"})
+    gone.presence.since.CopyFrom(before(minutes=4))
+    assert describe.device_row(gone, NOW) == ("porch-2", "offline", "4 min", "-", "-", "-", "floor=2 zone=hall")
+    never = rp.Device(id="porch-3", state=rp.DEVICE_STATE_SUSPENDED)
+    assert describe.device_row(never, NOW)[1:3] == ("offline, suspended", "never")
+
+
+def test_what_a_device_says_is_made_printable() -> None:
+    device = rp.Device(id="porch-1", firmware_version="1.0\x1b]0;pwned\x07", state=rp.DEVICE_STATE_ACTIVE)
+    hostile = contract()
+    hostile.refused[0].message = "\x1b[2J\n\x9b31m"
+    event = bp.DeviceEvent(device_id="porch-1", kind=bp.EVENT_KIND_EVENT, capability="c", name="n")
+    event.fields["text"].CopyFrom(value_to_proto("a\x1b[31m\r\nb"))
+    shown = "".join([*describe.device_row(device, NOW), *describe.contract_lines(hostile, NOW)])
+    shown += describe.event_line(event)
+    assert all(c.isprintable() for c in shown)
+
+
+def test_events_in_one_line() -> None:
+    event = bp.DeviceEvent(
+        device_id="porch-1", kind=bp.EVENT_KIND_EVENT, capability="temp0", name="over", dropped=2, sequence=7
+    )
+    event.fields["celsius"].CopyFrom(value_to_proto(80.5))
+    assert describe.event_line(event) == "porch-1  temp0.over  celsius=80.5  (2 lost since boot)"
+    assert describe.event_json(event)["fields"] == {"celsius": 80.5}
+    gone = bp.DeviceEvent(device_id="porch-1", kind=bp.EVENT_KIND_OFFLINE, reason="timeout")
+    assert describe.event_line(gone) == "porch-1  offline  timeout"
+    later = bp.DeviceEvent(device_id="porch-1", kind=99)  # type: ignore[arg-type]
+    assert describe.event_json(later)["kind"] == "unknown"
