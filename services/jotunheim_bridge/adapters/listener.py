@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 from services.chassis.errors import IdentityError
@@ -52,7 +52,9 @@ class DeviceConnection(asyncio.Protocol):
         self.peer = f"{host}:{port}"
         tls: ssl.SSLObject = transport.get_extra_info("ssl_object")
         try:
-            self.device_id = _device_id(tls)
+            if tls.selected_alpn_protocol() != ALPN:
+                raise IdentityError(f"the peer does not speak {ALPN}")
+            self.device_id = device_of(tls.getpeercert() or {}, self._clock.now().timestamp())
         except IdentityError as e:
             _log.warning("peer refused", extra={"peer": self.peer, "why": e.message})
             self._transport.abort()
@@ -149,10 +151,13 @@ class DeviceConnection(asyncio.Protocol):
         self._decoder.limit_bytes, self._record_bytes = rx_frame_bytes, rx_record_bytes
 
 
-def _device_id(tls: ssl.SSLObject) -> str:
-    if tls.selected_alpn_protocol() != ALPN:
-        raise IdentityError(f"the peer does not speak {ALPN}")
-    certificate: dict[str, Any] = tls.getpeercert() or {}
+def device_of(certificate: Mapping[str, Any], now_unix_s: float) -> str:
+    """The device that a certificate is of; raises IdentityError.
+
+    Called on every connection: a resumed one has no handshake that would look at the dates again (RFC 8446, 2.2).
+    """
+    if ssl.cert_time_to_seconds(certificate.get("notAfter", "Jan  1 00:00:00 1970 GMT")) <= now_unix_s:
+        raise IdentityError("the certificate has expired")
     who = of_sans([value for kind, value in certificate.get("subjectAltName", ()) if kind == "URI"])
     if who.kind != "device":
         raise IdentityError(f"{who.uri} is not a device")
@@ -167,7 +172,6 @@ class DeviceListener:
         self._open: set[DeviceConnection] = set()
         self._server: asyncio.Server | None = None
         context.set_alpn_protocols([ALPN])
-        context.num_tickets = 0  # no resumption: it would skip the check of the certificate
 
     async def start(self, listen: str) -> str:
         """Binds HOST:PORT; returns it as bound."""
