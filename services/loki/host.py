@@ -117,7 +117,9 @@ class RunHost:
     async def _sensors(self, device_id: Value) -> Value:
         device, limit = _device_id(device_id), asyncio.Semaphore(MAX_CONCURRENT_READS)
         capabilities = await self._mesh.capabilities(device, self._timeout_s())
-        found = [(c.id, p.name) for c in capabilities if c.type.startswith("sensor.") for p in c.properties if p.readable]
+        found = [
+            (c.id, p.name) for c in capabilities if c.type.startswith("sensor.") for p in c.properties if p.readable
+        ]
 
         async def read(capability: str, prop: str) -> Value:
             async with limit:

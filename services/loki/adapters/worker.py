@@ -62,7 +62,7 @@ class WorkerProcess:
         self._run = 0
         self._running = False
         self._watchdog: asyncio.Timeout | None = None
-        self._cpu_s = 0.0
+        self._retired = False
         self.version = ""
         self.closed = asyncio.Event()
         self._pidfd = os.pidfd_open(process.pid)
@@ -75,7 +75,7 @@ class WorkerProcess:
         with theirs:
             process = subprocess.Popen(  # noqa: ASYNC220 - forked from the loop's thread: PR_SET_PDEATHSIG is by thread
                 command.argv(),
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 env={},
@@ -100,16 +100,13 @@ class WorkerProcess:
     def usable(self) -> bool:
         """It can take another run."""
         idle = not self._running and not self._reader.at_eof()
-        return idle and not self.closed.is_set() and self._cpu_s < RETIRE_CPU_S
+        return idle and not self.closed.is_set() and not self._retired
 
     async def run(self, script: Script, host: Host) -> Value:
         """Runs the script; raises ScriptError. Cancelling stops the script before CancelledError goes on."""
         self._run = (self._run + 1) % 2**32
         try:
-            async with asyncio.timeout(script.limits.timeout_s) as self._watchdog:
-                self._send(Kind.RUN, _job(script))
-                self._running = True
-                return await self._converse(host)
+            return await self._watched(script, host)
         except TimeoutError:
             if self.closed.is_set():
                 raise self._crash(await self.kill()) from None
@@ -130,6 +127,16 @@ class WorkerProcess:
             await self.kill()
             raise
 
+    async def _watched(self, script: Script, host: Host) -> Value:
+        async with asyncio.timeout(script.limits.timeout_s) as watchdog:
+            self._watchdog = watchdog
+            try:
+                self._send(Kind.RUN, _job(script))
+                self._running = True
+                return await self._converse(host)
+            finally:
+                self._watchdog = None
+
     async def kill(self) -> str:
         """Ends the process at once, if it has not ended; returns how it ended, in words."""
         self._abandon()
@@ -148,7 +155,7 @@ class WorkerProcess:
 
     def _ended(self) -> None:
         self.closed.set()
-        if self._running and self._watchdog and not self._watchdog.expired():
+        if self._watchdog is not None and not self._watchdog.expired():
             self._watchdog.reschedule(0)  # the run may be waiting for the mesh, not for us
         if self._pidfd >= 0:
             asyncio.get_running_loop().remove_reader(self._pidfd)
@@ -195,7 +202,7 @@ class WorkerProcess:
 
     def _finished(self, content: Any) -> None:
         self._running = False
-        self._cpu_s = float(content.get("cpu_s", 0))
+        self._retired = content.get("retire") is True or float(content.get("cpu_s", 0)) > RETIRE_CPU_S
 
     async def _stop_shielded(self) -> None:
         stopping = asyncio.ensure_future(self._stop())

@@ -1,4 +1,4 @@
-"""The first thing a worker process runs: `python -I bootstrap.py lua|scheme PARENT_PID [PROGRAM ARGUMENT...]`.
+"""The first thing a worker process runs: `python -I bootstrap.py lua|scheme PARENT_PID [NAME=VALUE... -- PROGRAM...]`.
 
 The service has started us in a session of our own, in /, without environment, and with the socket as descriptor 0.
 This bounds what we may use, ties our life to the service's, and becomes the engine. It imports nothing it need not.
@@ -46,8 +46,8 @@ def main(argv: list[str]) -> None:
     language, parent, command = argv[0], int(argv[1]), argv[2:]
     bound(parent)
     if language == "scheme":
-        environment = dict(item.split("=", 1) for item in command if "=" in item)
-        program = [item for item in command if "=" not in item]
+        cut = command.index("--")
+        environment, program = dict(item.split("=", 1) for item in command[:cut]), command[cut + 1 :]
         os.execve(program[0], program, environment)  # noqa: S606 - the path is the service's own
     sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "..")))  # noqa: PTH100, PTH118, PTH120
     from services.loki.engines.channel import Channel

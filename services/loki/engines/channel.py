@@ -41,7 +41,7 @@ class Channel:
         return Received(kind, run, self._exactly(length))
 
     def _exactly(self, count: int) -> bytes:
-        data = self._in.read(count)
+        data: bytes = self._in.read(count)
         if len(data) != count:
             raise EOFError
         return data

@@ -33,8 +33,8 @@ class Kind(enum.IntEnum):
     READY = 65  # worker, once: {version}
     CALL = 66  # worker: [operation, argument, ...]; the run is suspended until its ANSWER
     LOG = 67  # worker: [level, text]
-    DONE = 68  # worker: {value, cpu_s}
-    FAIL = 69  # worker: {reason, message, line, traceback, status, cpu_s}
+    DONE = 68  # worker: {value, cpu_s, retire}; retire asks to be replaced
+    FAIL = 69  # worker: {reason, message, line, traceback, status, hint, cpu_s, retire}
 
 
 class WireError(Exception):

@@ -64,9 +64,7 @@ class LuaWorker:
         try:
             if job is not None:
                 source = job["source"].encode()
-                step = program.start(
-                    job["name"], source, job["device"], job["args"].encode(), int(job["memory_bytes"])
-                )
+                step = program.start(job["name"], source, job["device"], job["args"].encode(), int(job["memory_bytes"]))
             else:
                 step = program.resume(answer or b"")
         finally:

@@ -1,0 +1,64 @@
+"""`python -m services.loki`: builds Loki and runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from datetime import UTC, datetime
+
+from services.chassis import channel
+from services.chassis.run import Runtime, run
+from services.loki.adapters.languages import LuaCommand, SchemeCommand
+from services.loki.adapters.mesh import GrpcMesh
+from services.loki.adapters.pool import Prepare, WorkerPool
+from services.loki.adapters.publisher import NatsPublisher
+from services.loki.api import NAME, LokiApi
+from services.loki.config import LokiSettings
+from services.loki.model import Language
+from services.loki.service import Loki
+from yggdrasil.loki.v1 import loki_pb2_grpc
+
+SETTLE_S = 20.0
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        """UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """The event loop's time, in seconds."""
+        return asyncio.get_running_loop().time()
+
+
+async def compose(runtime: Runtime[LokiSettings]) -> dict[str, str]:
+    """Pools, the mesh, the servicer; ready once it is known which languages can run here."""
+    found, clock = runtime.settings, SystemClock()
+    commands: dict[Language, Prepare] = {
+        Language.LUA: LuaCommand(),
+        Language.SCHEME: SchemeCommand(found.data_dir, found.guile),
+    }
+    pools = {
+        language: WorkerPool(language, command, size=found.workers, queue=found.queue, queue_wait_s=found.queue_wait_s)
+        for language, command in commands.items()
+    }
+    for language, pool in pools.items():
+        runtime.spawn(pool.maintain(), f"{language.value} workers")
+    registry, bridge = (
+        channel.connect(endpoint, runtime.files) for endpoint in (found.registry_endpoint, found.bridge_endpoint)
+    )
+    for opened in (registry, bridge):
+        await runtime.stack.enter_async_context(opened)
+    loki = Loki(pools, GrpcMesh(registry, bridge), NatsPublisher(runtime.nats, clock), clock)
+    api = LokiApi(loki)
+    runtime.server.add(NAME, lambda server: loki_pb2_grpc.add_LokiServiceServicer_to_server(api, server))
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(SETTLE_S):
+            await asyncio.gather(*(pool.settled() for pool in pools.values()))
+    return {engine.language.value: engine.version or engine.problem for engine in loki.engines()}
+
+
+if __name__ == "__main__":
+    run("loki", LokiSettings, compose)

@@ -1,0 +1,99 @@
+"""The mesh for scripts: devices through the registry, calls through the bridge, over gRPC with mutual TLS."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import grpc
+import grpc.aio
+
+from services.chassis import codec, status
+from services.domain.capability import Capability
+from services.domain.values import Value
+from services.loki.ports import DeviceQuery, DeviceSummary
+from yggdrasil.jotunheim.v1 import bridge_pb2 as bp
+from yggdrasil.jotunheim.v1 import bridge_pb2_grpc
+from yggdrasil.registry.v1 import registry_pb2 as rp
+from yggdrasil.registry.v1 import registry_pb2_grpc
+
+PAGE = 500
+MAX_DEVICES = 5000
+
+
+@asynccontextmanager
+async def _converted(what: str) -> AsyncIterator[None]:
+    try:
+        yield
+    except grpc.aio.AioRpcError as e:
+        raise status.from_rpc(e, what) from e
+
+
+class GrpcMesh:
+    """Implements the port Mesh. The channels belong to the caller."""
+
+    def __init__(self, registry: grpc.aio.Channel, bridge: grpc.aio.Channel) -> None:
+        self._registry = registry_pb2_grpc.RegistryServiceStub(registry)
+        self._bridge = bridge_pb2_grpc.BridgeServiceStub(bridge)
+
+    async def devices(self, query: DeviceQuery, timeout_s: float) -> Sequence[DeviceSummary]:
+        """Devices ordered by id, at most MAX_DEVICES."""
+        request = rp.ListDevicesRequest(page_size=PAGE, selector=query.selector, has=query.has, online=query.online)
+        found: list[DeviceSummary] = []
+        async with _converted("the registry"):
+            while len(found) < MAX_DEVICES:
+                page = await self._registry.ListDevices(request, timeout=timeout_s)
+                found += [_summary(device) for device in page.devices]
+                request.page_token = page.next_page_token
+                if not page.next_page_token:
+                    break
+        return found
+
+    async def device(self, device_id: str, timeout_s: float) -> DeviceSummary:
+        """One device; raises NOT_FOUND's error."""
+        async with _converted("the registry"):
+            answer = await self._registry.GetDevice(rp.GetDeviceRequest(device_id=device_id), timeout=timeout_s)
+        return _summary(answer.device)
+
+    async def capabilities(self, device_id: str, timeout_s: float) -> Sequence[Capability]:
+        """What the device's current contract holds."""
+        async with _converted("the registry"):
+            answer = await self._registry.GetContract(rp.GetContractRequest(device_id=device_id), timeout=timeout_s)
+        return codec.contract_from_proto(answer.contract).capabilities
+
+    async def call(
+        self, device_id: str, capability: str, action: str, arguments: Mapping[str, Value], timeout_s: float
+    ) -> dict[str, Value]:
+        """Runs an action; its results by name."""
+        request = bp.InvokeRequest(
+            device_id=device_id, capability=capability, action=action, arguments=codec.values_to_proto(arguments)
+        )
+        async with _converted("the bridge"):
+            answer = await self._bridge.Invoke(request, timeout=timeout_s)
+        return codec.values_from_proto(answer.results)
+
+    async def read(self, device_id: str, capability: str, prop: str, timeout_s: float) -> Value:
+        """A property, from the device itself."""
+        request = bp.ReadPropertyRequest(device_id=device_id, capability=capability, property=prop)
+        async with _converted("the bridge"):
+            answer = await self._bridge.ReadProperty(request, timeout=timeout_s)
+        return codec.value_from_proto(answer.value)
+
+    async def write(self, device_id: str, capability: str, prop: str, value: Value, timeout_s: float) -> None:
+        """Writes a property."""
+        request = bp.WritePropertyRequest(
+            device_id=device_id, capability=capability, property=prop, value=codec.value_to_proto(value)
+        )
+        async with _converted("the bridge"):
+            await self._bridge.WriteProperty(request, timeout=timeout_s)
+
+
+def _summary(device: rp.Device) -> DeviceSummary:
+    return DeviceSummary(
+        id=device.id,
+        online=device.presence.online,
+        model=device.model,
+        firmware=device.firmware_version,
+        labels=dict(device.labels),
+        has={c.id: f"{c.type}@{c.version}" for c in device.capabilities},
+    )

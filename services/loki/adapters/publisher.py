@@ -1,0 +1,42 @@
+"""Messages of scripts as CloudEvents on NATS. At most once: who does not listen misses them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+
+import nats.errors
+from nats.aio.client import Client
+
+from services.chassis import cloudevents, codec
+from services.domain import subjects
+from services.domain.values import Value
+from services.loki.errors import PublishError
+from services.loki.ports import Clock
+
+MAX_MESSAGE_BYTES = 64 * 1024
+
+
+class NatsPublisher:
+    """Implements the port Publisher."""
+
+    def __init__(self, client: Client, clock: Clock) -> None:
+        self._client, self._clock = client, clock
+
+    async def publish(self, program: str, topic: Sequence[str], value: Value) -> None:
+        """Hands the message to NATS; raises PublishError where there is no connection or it is too large."""
+        body = codec.value_to_proto(value)
+        payload = body.SerializeToString()
+        if len(payload) > MAX_MESSAGE_BYTES:
+            raise PublishError(f"a message of {len(payload)} bytes; at most {MAX_MESSAGE_BYTES} are allowed")
+        headers = cloudevents.headers(
+            event_id=str(uuid.uuid4()),
+            source=f"ygg://{subjects.TENANT}/loki/{program}",
+            subject=".".join(topic),
+            body=body,
+            time=self._clock.now(),
+        )
+        try:
+            await self._client.publish(subjects.loki(program, "message", *topic), payload, headers=headers)
+        except (nats.errors.Error, ConnectionError) as e:
+            raise PublishError(f"the message was not published: {e}", hint="Try again in a moment.") from e

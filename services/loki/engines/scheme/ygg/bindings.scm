@@ -1,0 +1,186 @@
+;;; Everything that a script can name: one list, each group with the reason why it is safe, and the only list there is.
+;;; A script's module uses the interface made here and nothing else; what is not listed is unbound.
+;;;
+;;; Safe means: it returns (so that limits can strike between two calls), it reaches no file, process, network, module
+;;; or other program, and it changes no object that another program can see. docs/SCRIPTING.md lists what of R7RS is
+;;; left out.
+
+(define-module (ygg bindings)
+  #:use-module (ice-9 match)
+  #:use-module (system syntax)
+  #:use-module (ygg control)
+  #:use-module (ygg failure)
+  #:use-module (ygg host)
+  #:export (script-interface checked-set! checked-import))
+
+;;; Assignment, to variables of the script only: those below belong to every program of the worker.
+
+(define-syntax checked-set!
+  (lambda (x)
+    (syntax-case x ()
+      ((_ name value)
+       (identifier? #'name)
+       (call-with-values (lambda () (syntax-local-binding #'name))
+         (lambda (type _)
+           (if (eq? type 'global)
+               (syntax-violation 'set! "it is not a variable of this script; define one first" x #'name)
+               #'(set! name value))))))))           ; which refuses syntax by itself
+
+;;; (import (scheme base)): everything there is, is there already. A library that is not here is refused.
+
+(define libraries
+  '((scheme base) (scheme case-lambda) (scheme char) (scheme complex) (scheme cxr) (scheme inexact) (scheme lazy)
+    (scheme time) (scheme write) (srfi 1) (srfi 8) (srfi 13) (srfi 69)))
+
+(define (library-of set)
+  (match set
+    (('only inner . _) (library-of inner))
+    (((or 'prefix 'rename 'except) . _) #f)
+    (_ set)))
+
+(define-syntax checked-import
+  (lambda (x)
+    (syntax-case x ()
+      ((_ set ...)
+       (for-each
+        (lambda (set)
+          (unless (member (library-of (syntax->datum set)) libraries)
+            (syntax-violation 'import "this library is not for scripts, or is renamed" x set)))
+        #'(set ...))
+       #'(begin)))))
+
+(define (script-call-with-output-string receive) (call-with-output-string receive))
+(define (script-hash-for-each proc table)
+  "In Scheme, so that PROC may suspend the program."
+  (for-each (lambda (entry) (proc (car entry) (cdr entry))) (hash-map->list cons table)))
+(define (script-make-hash-table . _) (make-hash-table))
+(define (script-string-contains? text part) (and (string-contains text part) #t))
+
+(define groups
+  '(("Syntax of the expander: it makes code, it does nothing itself. A transformer other than syntax-rules
+gets a syntax object that nothing listed here can take apart."
+     (guile)
+     and begin case case-lambda cond define define-syntax do else => _ ... if lambda let let* let-syntax
+     letrec letrec* letrec-syntax or quasiquote quote syntax-rules unless unquote unquote-splicing when λ
+     define* lambda* define-syntax-rule case-lambda*)
+    ("Syntax of R7RS by Guile's own library: expands to what is above. A record type is a value without operations."
+     (scheme base)
+     define-record-type define-values let*-values let-values parameterize syntax-error)
+    ("Syntax from SRFI 2 and 8, and assertions: expand to what is above."
+     (ice-9 receive) receive)
+    ("The same." (srfi srfi-2) and-let*)
+    ("Ours: control that stays within the turn, assignment to the script's own variables, import that checks."
+     (ygg control)
+     guard (script-call/cc . call/cc) (script-call/cc . call-with-current-continuation)
+     (script-dynamic-wind . dynamic-wind))
+    ("Ours, as above." (ygg bindings) (checked-set! . set!) (checked-import . import))
+    ("Procedures and values: no state."
+     (guile)
+     apply call-with-values values procedure? identity const compose negate noop)
+    ("Equality and booleans: they read. equal? recurses in C, and a C stack overflow costs the worker."
+     (guile) boolean? eq? equal? eqv? not)
+    ("The same, from R7RS." (scheme base) boolean=? symbol=?)
+    ("Numbers. A tower of bignums can keep C busy: the watchdog's to end."
+     (guile)
+     * + - / 1+ 1- < <= = > >= abs acos angle asin atan ceiling complex? cos denominator even? exact->inexact
+     exact-integer? exact? exp finite? floor floor-quotient floor-remainder floor/ gcd imag-part inexact->exact
+     inexact? inf? integer? lcm magnitude make-polar make-rectangular max min modulo nan? negative? number->string
+     number? numerator odd? positive? quotient rational? rationalize real-part real? remainder round sin sqrt
+     string->number tan truncate truncate-quotient truncate-remainder truncate/ zero? logand logior logxor lognot
+     logbit? logcount integer-length exact-integer-sqrt random)
+    ("Numbers, from R7RS." (scheme base) exact inexact square)
+    ("Pairs and lists: they touch what they are given, and a script is given nothing that another can see."
+     (guile)
+     acons append append! assq assv assq-ref assv-ref assoc-ref assq-set! assv-set! assoc-set! assq-remove! assv-remove!
+     assoc-remove! caar cadr car cdar cddr caaar caadr cadar caddr cdaar cdadr cddar cdddr cadddr cdr cons cons*
+     last-pair length list list-copy list-head list-ref list-set! list-tail list? memq memv null? pair? reverse reverse!
+     set-car! set-cdr! delq delv)
+    ("SRFI 1: Scheme code over pairs."
+     (srfi srfi-1)
+     append-map append-reverse any assoc break concatenate count delete delete-duplicates drop drop-right drop-while
+     every filter filter-map find find-tail first second third fourth fifth fold fold-right for-each last list-index
+     map member partition reduce reduce-right remove span split-at take take-right take-while
+     unfold xcons zip)
+    ("Symbols. Interned ones are freed with their last use." (guile) string->symbol symbol->string symbol-append symbol?)
+    ("Characters." (guile)
+     char->integer char-alphabetic? char-ci<=? char-ci<? char-ci=? char-ci>=? char-ci>? char-downcase char-lower-case?
+     char-numeric? char-upcase char-upper-case? char-whitespace? char<=? char<? char=? char>=? char>? char?
+     integer->char)
+    ("Characters, from R7RS." (scheme char) char-foldcase digit-value string-foldcase)
+    ("Strings: a result is new, or the script's own."
+     (guile)
+     list->string  string string->list string-any string-append string-capitalize string-ci=? string-ci<?
+     string-concatenate string-contains string-contains-ci string-copy string-count string-delete string-downcase
+     string-drop string-drop-right string-every string-fill! string-filter string-fold string-for-each string-index
+     string-index-right string-join string-length string-null? string-prefix?
+     string-prefix-ci? string-ref string-replace string-reverse string-set! string-skip string-split string-suffix?
+     string-suffix-ci? string-take string-take-right string-tokenize string-trim string-trim-both string-trim-right
+     string-upcase string<=? string<? string=? string>=? string>? string? substring)
+    ("Strings, from R7RS." (scheme base) string-copy! string-map string->vector vector->string string->utf8 utf8->string)
+    ("Ours." (ygg bindings) (script-string-contains? . string-contains?))
+    ("Vectors." (guile)
+     list->vector  vector vector->list vector-length vector-ref vector-set! vector?)
+    ("Vectors and bytevectors, from R7RS." (scheme base)
+     vector-append vector-copy vector-copy! vector-fill! vector-for-each vector-map
+     bytevector bytevector-append bytevector-copy bytevector-copy! bytevector-length bytevector-u8-ref
+     bytevector-u8-set! bytevector?)
+    ("Ours: what makes as much as it is told, within the program's memory."
+     (ygg bounded)
+     (bounded-make-string . make-string) (bounded-make-vector . make-vector)
+     (bounded-make-bytevector . make-bytevector) (bounded-make-list . make-list) (bounded-iota . iota)
+     (bounded-list-tabulate . list-tabulate) (bounded-string-pad . string-pad)
+     (bounded-string-pad-right . string-pad-right) (bounded-expt . expt) (bounded-ash . ash))
+    ("Hash tables: the script's own; what takes a procedure is ours, in Scheme."
+     (guile)
+     hash-clear! hash-count hash-map->list hash-ref hash-remove! hash-set! hash-table? hashq-ref hashq-set!
+     hashq-remove! hashv-ref hashv-set! hashv-remove!)
+    ("Ours." (ygg bindings) (script-hash-for-each . hash-for-each) (script-make-hash-table . make-hash-table))
+    ("Sorting, in C: within the comparison a program is not suspended, the worker waits."
+     (guile) sort stable-sort sorted?)
+    ("Promises and parameters: the script makes its own; no parameter of Guile's is listed."
+     (scheme base) make-parameter)
+    ("Promises, from R7RS." (scheme lazy) delay delay-force force make-promise promise?)
+    ("Raising and handling. Limits do not raise, so no handler can hold them up."
+     (scheme base)
+     error error-object-irritants error-object-message error-object? raise raise-continuable with-exception-handler)
+    ("Ours: what an error of the host tells." (ygg failure)
+     host-error? host-error-status host-error-reason host-error-hint)
+    ("String ports, made by the script. No current port is listed, so no other port can be reached."
+     (guile)
+     eof-object? get-output-string open-input-string open-output-string peek-char read-char port?)
+    ("String ports, from R7RS." (scheme base) eof-object read-line read-string close-port input-port? output-port?)
+    ("Ours." (ygg bindings) (script-call-with-output-string . call-with-output-string))
+    ("Unspecified." (guile) *unspecified* unspecified?)
+    ("Clocks: they tell, they do not set." (scheme time) current-jiffy jiffies-per-second)
+    ("Ours: the host API and what prints into the log (docs/SCRIPTING.md)."
+     (ygg host)
+     devices find-devices with-device device-id device-info capabilities call property-read property-write!
+     led-on led-off led-state read-sensors (script-log . log) log-debug log-info log-warning log-error
+     (script-sleep . sleep) publish current-time (current-time . current-second) arg args json-encode json-decode
+     (script-display . display) (script-write . write) (script-write . write-simple) (script-write . write-shared)
+     (script-newline . newline) (script-write-string . write-string) (script-write-char . write-char)
+     (script-format . format))))
+
+(define (make-interface)
+  (let ((interface (make-module)))
+    (set-module-kind! interface 'interface)
+    (set-module-name! interface '(script interface))
+    (for-each
+     (match-lambda
+       ((_ library . names)
+        (let ((from (if (equal? library '(ygg bindings)) (current-module) (resolve-module library))))
+          (for-each
+           (lambda (name)
+             (match name
+               ((theirs . ours) (module-add! interface ours (variable-of from theirs)))
+               (same (module-add! interface same (variable-of from same)))))
+           names))))
+     groups)
+    interface))
+
+(define (variable-of module name)
+  (let ((public (if (eq? module (current-module)) module (module-public-interface module))))
+    (or (module-variable public name)
+        (error "not exported:" (module-name module) name))))
+
+(define script-interface (make-interface))

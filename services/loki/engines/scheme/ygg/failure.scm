@@ -1,0 +1,123 @@
+;;; What went wrong in a script, as the fields of a FAIL frame: reason, message, line, traceback, status, hint.
+
+(define-module (ygg failure)
+  #:use-module (ice-9 exceptions)
+  #:use-module (system vm frame)
+  #:use-module (system vm program)
+  #:use-module (ygg reader)
+  #:use-module (ygg state)
+  #:export (failure failure-of-raised
+            raise-host-error host-error? host-error-status host-error-reason host-error-hint error-text))
+
+(define max-message 600)
+(define max-frames 40)
+
+;;; Errors of operations of the host: error objects with status, reason and hint (docs/SCRIPTING.md).
+
+(define-exception-type &host-error &error make-host-error host-error?
+  (status host-error-status)
+  (reason host-error-reason)
+  (hint host-error-hint))
+
+(define (raise-host-error status reason message hint)
+  (raise-exception (make-exception (make-host-error status reason hint)
+                                   (make-exception-with-message message)
+                                   (make-exception-with-irritants '()))))
+
+;;; Text of bounded length, whatever is printed.
+
+(define (bounded-string limit proc)
+  (let ((tag (make-prompt-tag)) (left limit) (parts '()))
+    (define (add text)
+      (set! parts (cons (substring text 0 (min left (string-length text))) parts))
+      (set! left (- left (string-length text)))
+      (when (<= left 0) (abort-to-prompt tag)))
+    (define port (make-soft-port (vector (lambda (c) (add (string c))) add (lambda () #t) #f #f) "w"))
+    (setvbuf port 'none)
+    (call-with-prompt tag
+      (lambda () (proc port))
+      (lambda (_) (set! parts (cons "…" parts))))
+    (string-concatenate-reverse parts)))
+
+(define (error-text raised)
+  "What a raised object says, at most max-message characters."
+  (string-trim-both
+   (bounded-string max-message
+    (lambda (port)
+      (cond ((not (exception? raised)) (display "raised " port) (write raised port))
+            ((not (eq? (exception-kind raised) '%exception))
+             (print-exception port #f (exception-kind raised) (exception-args raised)))
+            ((exception-with-message? raised)
+             (display (exception-message raised) port)
+             (when (exception-with-irritants? raised)
+               (for-each (lambda (x) (display " " port) (write x port)) (exception-irritants raised))))
+            (else (display "an error without a message" port)))))))
+
+;;; Where.
+
+(define (script-frames)
+  "(line . procedure name or #f) of each frame of the script, innermost first."
+  (let* ((label (program-label (current-program)))
+         (stack (make-stack #t))
+         (frame (and stack (stack-ref stack 0))))
+    (let loop ((frame frame) (count 0) (found '()))
+      (if (or (not frame) (>= count 400) (>= (length found) max-frames))
+          (reverse found)
+          (let* ((source (frame-source frame)) (file (and source (source:file source))))
+            (loop (frame-previous frame)
+                  (+ count 1)
+                  (if (and (string? file) (string=? file label))
+                      (cons (cons (+ 1 (source:line source)) (frame-procedure-name frame)) found)
+                      found)))))))
+
+(define (traceback frames)
+  (let ((label (program-label (current-program))))
+    (string-join
+     (map (lambda (frame)
+            (string-append label ":" (number->string (car frame))
+                           (if (cdr frame) (string-append ": in " (symbol->string (cdr frame))) "")))
+          frames)
+     "\n")))
+
+(define* (failure reason message #:key line (extra '()))
+  "The fields of a failure here and now."
+  (let ((frames (script-frames)))
+    (append `((reason . ,reason)
+              (message . ,message)
+              (line . ,(or line (if (pair? frames) (caar frames) 0)))
+              (traceback . ,(traceback frames)))
+            extra)))
+
+(define (syntax-line raised)
+  "The line that Guile's expander blames, or #f."
+  (let* ((args (exception-args raised))
+         (where (and (list? args) (> (length args) 2) (list-ref args 2)))
+         (line (cond ((vector? where) (vector-ref where 1))
+                     ((and (pair? where) (list? where)) (assq-ref where 'line))
+                     (else #f))))
+    (and (integer? line) (+ line 1))))
+
+(define (syntax-text raised)
+  (let ((args (exception-args raised)))
+    (bounded-string max-message
+      (lambda (port)
+        (display (list-ref args 1) port)
+        (when (list-ref args 3)
+          (display " in " port)
+          (write (list-ref args 3) port))))))
+
+(define (failure-of-raised raised)
+  "The fields for an object that the script raised and did not catch."
+  (let ((kind (and (exception? raised) (exception-kind raised))))
+    (cond ((syntax-fault? raised)
+           (failure "SYNTAX" (syntax-fault-message raised) #:line (syntax-fault-line raised)))
+          ((eq? kind 'syntax-error)
+           (failure "SYNTAX" (syntax-text raised) #:line (syntax-line raised)))
+          ((memq kind '(out-of-memory stack-overflow))
+           (failure "MEMORY" "out of memory"))
+          ((host-error? raised)
+           (failure (host-error-reason raised) (exception-message raised)
+                    #:extra `((status . ,(host-error-status raised)) (hint . ,(host-error-hint raised)))))
+          ((program-compiled? (current-program))
+           (failure "SCRIPT_ERROR" (error-text raised)))
+          (else (failure "SYNTAX" (error-text raised))))))

@@ -1,0 +1,29 @@
+;;; The program whose turn is running. One worker holds many programs; this is what belongs to each.
+
+(define-module (ygg state)
+  #:use-module (srfi srfi-9)
+  #:export (make-program program? program-run program-label program-device program-args program-memory-bytes
+            program-contracts set-program-contracts! program-output set-program-output!
+            program-compiled? set-program-compiled! program-winds set-program-winds!
+            program-continuation set-program-continuation! current-program set-current-program!))
+
+(define-record-type <program>
+  (%make-program run label device arguments memory-bytes contracts output compiled? winds continuation)
+  program?
+  (run program-run)                                     ; number of the execution in frames
+  (label program-label)                                 ; the script's name in messages
+  (device program-device)                               ; id of the default device, or ""
+  (arguments program-args)                         ; association list
+  (memory-bytes program-memory-bytes)
+  (contracts program-contracts set-program-contracts!)  ; device id -> capabilities, as far as asked for
+  (output program-output set-program-output!)           ; pieces of the line being written, last first
+  (compiled? program-compiled? set-program-compiled!)   ; false while its errors are errors of syntax
+  (winds program-winds set-program-winds!)
+  (continuation program-continuation set-program-continuation!))
+
+(define (make-program run label device arguments memory-bytes)
+  (%make-program run label device arguments memory-bytes '() '() #f '() #f))
+
+(define current #f)
+(define (current-program) current)
+(define (set-current-program! program) (set! current program))
