@@ -70,7 +70,10 @@ void posix_printable(char *out, size_t size, const char *text)
     for (; *text != '\0' && at + 5 <= size; text++) {
         unsigned char byte = (unsigned char)*text;
 
-        if (byte >= ' ' && byte < 0x7F && byte != '"' && byte != '\\') {
+        if (byte == '"' || byte == '\\') {
+            out[at++] = '\\';
+        }
+        if (byte >= ' ' && byte < 0x7F) {
             out[at++] = (char)byte;
             continue;
         }
@@ -103,7 +106,7 @@ static size_t format_field(char *out, size_t size, const struct ygg_log_field *f
         length = snprintf(out, size, " %s=%" PRIu64, field->key, field->number);
     } else {
         posix_printable(value, sizeof value, field->text);
-        const char *quote = value[0] == '\0' || strpbrk(value, " =") != NULL ? "\"" : "";
+        const char *quote = value[0] == '\0' || strpbrk(value, " =\"") != NULL ? "\"" : "";
         length = snprintf(out, size, " %s=%s%s%s", field->key, quote, value, quote);
     }
     return length < 0 ? 0 : (size_t)length < size ? (size_t)length : size - 1;

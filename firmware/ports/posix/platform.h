@@ -21,8 +21,8 @@ bool posix_entropy(void *out, size_t size);
 /* Milliseconds of CLOCK_MONOTONIC. */
 uint64_t posix_now_ms(void);
 
-/* Copies `text` so that a terminal and a log parser can stand it: controls, quotes and bytes above ASCII become \xNN.
- * What does not fit is cut. `size` is at least 1. */
+/* Copies `text` so that a terminal and a log parser can stand it: controls and bytes above ASCII become \xNN, quotes and
+ * backslashes get a backslash. What does not fit is cut. `size` is at least 1. */
 void posix_printable(char *out, size_t size, const char *text);
 
 #endif

@@ -1,0 +1,63 @@
+#include "tests/check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static unsigned passed;
+static unsigned failed;
+static unsigned checks;
+static unsigned faults;
+
+void check_run(const char *name, void (*body)(void))
+{
+    checks = 0;
+    faults = 0;
+    body();
+    if (checks == 0) {
+        printf("  %s checks nothing\n", name);
+        faults++;
+    }
+    if (faults > 0) {
+        printf("FAILED %s\n", name);
+        failed++;
+    } else {
+        passed++;
+    }
+}
+
+bool check_that(bool holds, const char *what, const char *file, int line)
+{
+    checks++;
+    if (!holds) {
+        faults++;
+        printf("  %s:%d: not so: %s\n", file, line, what);
+    }
+    return holds;
+}
+
+bool check_equal(long long left, long long right, const char *what, const char *file, int line)
+{
+    bool holds = check_that(left == right, what, file, line);
+
+    if (!holds) {
+        printf("    %lld and %lld\n", left, right);
+    }
+    return holds;
+}
+
+bool check_text(const char *left, const char *right, const char *what, const char *file, int line)
+{
+    bool holds = check_that(strcmp(left, right) == 0, what, file, line);
+
+    if (!holds) {
+        printf("    \"%s\" and \"%s\"\n", left, right);
+    }
+    return holds;
+}
+
+int check_report(void)
+{
+    printf("%u passed, %u failed\n", passed, failed);
+    return failed == 0 && passed > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,89 @@
+/* A device whose clock, randomness, transport and hardware the test holds in its hands, and the bridge's side of the
+ * link. The agent, its codec, the hash and the simulated board are the real ones. */
+#ifndef YGG_TESTS_FAKE_H
+#define YGG_TESTS_FAKE_H
+
+#include <openssl/evp.h>
+
+#include "boards/sim/board.h"
+#include "wire/body.h"
+#include "ygg/agent.h"
+
+enum { FAKE_WIRE_BYTES = 1 << 18, FAKE_FRAME_BYTES = 4096, FAKE_MEMORY_BYTES = 2048 };
+
+struct fake {
+    struct ygg_agent agent;
+    struct ygg_config config;
+    struct ygg_hal hal;
+    struct ygg_scratch scratch;
+    struct ygg_sim_board board;
+    EVP_MD_CTX *hash;
+    uint8_t rx[FAKE_FRAME_BYTES + YGG_PREFIX_BYTES];
+    uint8_t tx[FAKE_FRAME_BYTES + YGG_PREFIX_BYTES];
+    uint8_t events[FAKE_MEMORY_BYTES];
+    uint8_t answers[FAKE_MEMORY_BYTES];
+    /* Clock and randomness. */
+    uint64_t now_ms;
+    uint64_t random;
+    bool random_fails;
+    /* Transport. */
+    enum ygg_err connect_result; /* What connect() answers. */
+    char address[YGG_ADDRESS_BYTES]; /* What it was given last. */
+    bool connected;
+    unsigned connects; /* Connections that were opened. */
+    uint8_t in[FAKE_WIRE_BYTES]; /* Bridge to device. */
+    size_t in_read, in_end;
+    size_t read_most;       /* Bytes a read gives at most; 0: any. */
+    enum ygg_err at_end;    /* What a read answers when there is no more. */
+    uint8_t out[FAKE_WIRE_BYTES]; /* Device to bridge. */
+    size_t out_taken, out_end;
+    size_t write_most; /* Bytes a write takes at most; 0: any. */
+    size_t write_room; /* Bytes that are taken at all until the test adds more. */
+    /* Driver: the simulated board unless `driver_result` is set. */
+    enum ygg_err driver_result; /* YGG_OK: ask the board. */
+    struct ygg_call last_call;
+    struct ygg_answer canned; /* Given instead of the board's answer where status is not 0. */
+    /* Log. */
+    char last_event[32];
+};
+
+/* A device that has not connected yet, with the default profile; the test may change `config` before fake_start. */
+void fake_init(struct fake *fake);
+enum ygg_err fake_start(struct fake *fake);
+void fake_free(struct fake *fake);
+
+/* Queues bytes, or a frame, for the device. */
+void fake_feed(struct fake *fake, const void *bytes, size_t size);
+void fake_send_raw(struct fake *fake, uint32_t number, const void *body, size_t size);
+void fake_send(struct fake *fake, uint32_t number, const pb_msgdesc_t *fields, const void *message);
+
+/* The next frame that the device sent. False where there is none. */
+bool fake_take(struct fake *fake, struct ygg_envelope *envelope);
+
+/* The next frame, which must have that number, decoded by nanopb. */
+bool fake_take_message(struct fake *fake, uint32_t number, const pb_msgdesc_t *fields, void *message);
+
+/* The same for the next frame of that number; others are passed over. */
+bool fake_find_message(struct fake *fake, uint32_t number, const pb_msgdesc_t *fields, void *message);
+
+/* Forgets what the device sent. */
+void fake_drain(struct fake *fake);
+
+/* Steps the agent, then lets time pass up to `until_ms`, stepping whenever the agent wants it. */
+void fake_step(struct fake *fake);
+void fake_run_until(struct fake *fake, uint64_t until_ms);
+
+/* A Welcome that this device accepts, wanting pages or not. */
+yggdrasil_device_v1_Welcome fake_welcome(bool pages);
+
+/* Negotiates to ACTIVE and drains. The heartbeat is 1000 ms. */
+void fake_activate(struct fake *fake);
+
+/* Sends an Invoke of an action or property with integer arguments. */
+void fake_invoke(struct fake *fake, const char *call_id, uint32_t capability, enum ygg_operation operation,
+                 uint32_t member, size_t count, const int64_t *arguments);
+
+/* Steps and takes the Result; all zero where there is none. */
+yggdrasil_device_v1_Result fake_result(struct fake *fake);
+
+#endif

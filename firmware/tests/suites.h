@@ -1,0 +1,17 @@
+/* The suites of the unit tests, one a file. */
+#ifndef YGG_TESTS_SUITES_H
+#define YGG_TESTS_SUITES_H
+
+void suite_frame(void);
+void suite_document(void);
+void suite_records(void);
+void suite_backoff(void);
+void suite_check(void);
+void suite_board(void);
+void suite_session(void);
+void suite_faults(void);
+void suite_calls(void);
+void suite_events(void);
+void suite_posix(void);
+
+#endif

@@ -1,0 +1,18 @@
+#include "tests/check.h"
+#include "tests/suites.h"
+
+int main(void)
+{
+    suite_frame();
+    suite_document();
+    suite_records();
+    suite_backoff();
+    suite_check();
+    suite_board();
+    suite_session();
+    suite_faults();
+    suite_calls();
+    suite_events();
+    suite_posix();
+    return check_report();
+}
