@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
 ROOT = Path(__file__).resolve().parent
 
 
@@ -49,13 +51,7 @@ def generate(root: Path = ROOT) -> Path:
     return target
 
 
-try:
-    from hatchling.builders.hooks.plugin.interface import BuildHookInterface
-except ImportError:  # a checkout without the build backend: only generate() is wanted
-    BuildHookInterface = object
-
-
-class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg,misc]
+class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
     """Puts the generated package `yggdrasil` into the wheel."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
