@@ -1,0 +1,88 @@
+"""Following a stream on a real nats-server: what is written is told at once, also one message alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+import pytest
+from nats.js import JetStreamContext
+from nats.js.api import StreamConfig
+
+from services.chassis import nats, streams
+from tests.fixtures.nats import Connect
+
+STREAM = StreamConfig(name="KV_devices", subjects=["$KV.devices.>"])
+SOON_S = 0.5
+"""Well below the time that one request for messages may last."""
+
+
+@pytest.fixture
+async def js(connect_fresh_nats: Connect) -> JetStreamContext:
+    """JetStream as the registry, with an empty stream."""
+    context = nats.jetstream(await connect_fresh_nats("registry"))
+    await streams.ensure_stream(context, STREAM)
+    return context
+
+
+@contextlib.asynccontextmanager
+async def following(js: JetStreamContext) -> AsyncIterator[AsyncIterator[list[streams.Record]]]:
+    """Follows from the start until the test is done with it."""
+    batches = streams.follow(js, "KV_devices")
+    try:
+        yield batches
+    finally:
+        await batches.aclose()  # type: ignore[attr-defined]
+
+
+async def _sequences(batches: AsyncIterator[list[streams.Record]], count: int) -> list[int]:
+    seen: list[int] = []
+    while len(seen) < count:
+        seen += [record.sequence for record in await anext(batches)]
+    return seen
+
+
+async def test_after_a_silence_two_messages_one_after_the_other_are_told_at_once(
+    js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "IDLE_S", 2 * SOON_S)
+    async with following(js) as batches:
+        assert await anext(batches) == []
+        for last in (2, 4, 6):
+            waiting = asyncio.ensure_future(_sequences(batches, 2))
+            assert not (await asyncio.wait([waiting], timeout=streams.IDLE_S + 0.1))[0]
+            await js.publish("$KV.devices.d1", b"x")
+            await js.publish("$KV.devices.d2", b"x")
+            async with asyncio.timeout(SOON_S):
+                assert await waiting == [last - 1, last]
+
+
+async def test_many_come_in_batches_in_order_and_then_the_end_is_told(js: JetStreamContext) -> None:
+    count = 2 * streams.BATCH + 1
+    for number in range(count):
+        await js.publish(f"$KV.devices.d{number}", b"x")
+    seen: list[int] = []
+    async with following(js) as batches, asyncio.timeout(10):
+        async for batch in batches:
+            if not batch:
+                break
+            seen += [record.sequence for record in batch]
+    assert seen == list(range(1, count + 1))
+
+
+async def test_silence_is_no_reason_to_begin_anew(
+    js: JetStreamContext, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(streams, "IDLE_S", 0.05)
+    caplog.set_level(logging.INFO, logger=streams.__name__)
+    async with following(js) as batches:
+        assert await anext(batches) == []
+        nothing = asyncio.ensure_future(anext(batches))
+        done, _ = await asyncio.wait([nothing], timeout=0.5)
+        assert not done
+        await js.publish("$KV.devices.d1", b"x")
+        async with asyncio.timeout(SOON_S):
+            assert [record.sequence for record in await nothing] == [1]
+    assert "following again" not in caplog.text
