@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import json
 import os
+import re
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +21,8 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _MAX_LOG_BYTES = 8 * 1024 * 1024
+_TAIL_BYTES = 65536
+_CAUSE = re.compile(r"^[ |]*((?!.*ExceptionGroup)[\w.]*(?:Error|Exception): .+)$", re.MULTILINE)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -73,14 +77,26 @@ def kill_group(process: asyncio.subprocess.Process) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def tail(spec: Spec, lines: int = 5) -> str:
-    """The end of the child's log, for messages."""
+def last_words(spec: Spec) -> str:
+    """The last line of the child's log in words, for messages; empty where there is none."""
     try:
         with spec.log.open("rb") as stream:
-            stream.seek(max(0, spec.log.stat().st_size - 8192))
-            return "\n".join(stream.read().decode(errors="replace").splitlines()[-lines:])
+            stream.seek(max(0, spec.log.stat().st_size - _TAIL_BYTES))
+            lines = stream.read().decode(errors="replace").split("\n")
     except OSError:
         return ""
+    return _in_words(next((line for line in reversed(lines) if line.strip()), ""))
+
+
+def _in_words(line: str) -> str:
+    """A line of our services' JSON logs as message, hint and cause; any other line as it is."""
+    try:
+        entry = json.loads(line)
+        message = str(entry["msg"])
+    except (ValueError, KeyError, TypeError):
+        return line.strip()
+    causes = _CAUSE.findall(str(entry.get("exception", "")))
+    return ". ".join(part for part in (message, str(entry.get("hint", "")), causes[-1] if causes else "") if part)
 
 
 def dies_with(parent: int, number: signal.Signals) -> Callable[[], None]:

@@ -47,7 +47,7 @@ class Member:
 
 def gave_up(spec: Spec, why: str) -> ChildFailedError:
     """The error for a child that cannot run, with its last words."""
-    said = child.tail(spec, 1)
+    said = child.last_words(spec)
     return ChildFailedError(f"{spec.name} {why}{': ' + said if said else ''}", hint=f"Its log: {spec.log}")
 
 

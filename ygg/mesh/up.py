@@ -22,7 +22,7 @@ from ygg.exits import CliError
 from ygg.files import private_dir
 from ygg.mesh import bootstrap, plan, ports, ready
 from ygg.mesh.bootstrap import Bootstrap
-from ygg.mesh.child import Spec, tail
+from ygg.mesh.child import Spec, last_words
 from ygg.mesh.plan import Layout, Options
 from ygg.mesh.runstate import FAILED, READY, STARTING, STOPPING, MeshState, RunDir
 from ygg.mesh.servers import find_nats_server
@@ -176,4 +176,4 @@ async def _first(keeping: asyncio.Task[None], *others: asyncio.Task[Any], within
 def _why(supervisor: Supervisor) -> str:
     """The last words of the children that keep ending."""
     failing = [m for m in supervisor.members.values() if m.backoff.restarts]
-    return "\n".join(f"{m.spec.name}: {tail(m.spec, 2)}" for m in failing) or "No process ended; see its logs."
+    return "\n".join(f"{m.spec.name}: {last_words(m.spec)}" for m in failing) or "No process ended; see its logs."

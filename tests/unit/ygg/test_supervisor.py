@@ -1,6 +1,7 @@
 """The supervisor's rules, on a machine of which time and processes are pretended."""
 
 import asyncio
+import json
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ygg.mesh import child
 from ygg.mesh.backoff import MAX_S, STEADY_S, Backoff
 from ygg.mesh.child import Spec
 from ygg.mesh.supervisor import ChildFailedError, Machine, Member, Supervisor, gave_up
@@ -174,3 +176,21 @@ async def test_whoever_is_told_of_an_end_may_give_up(tmp_path: Path) -> None:
     with pytest.raises(ChildFailedError, match="loki ended 3 times"):
         await supervisor.run()
     assert world.stopped == ["nats"]
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        ("", ""),
+        ("plain words\n\n", "plain words"),
+        ('{"msg": "no NATS", "hint": "Start it"}\n', "no NATS. Start it"),
+        (
+            json.dumps({"msg": "stopped", "exception": " | ExceptionGroup: 1\n | TypeError: not a list\n +-"}) + "\n",
+            "stopped. TypeError: not a list",
+        ),
+        ("[1, 2]\n", "[1, 2]"),
+    ],
+)
+def test_the_last_words_of_a_child_are_for_people(tmp_path: Path, log: str, said: str) -> None:
+    (tmp_path / "x.log").write_text(log)
+    assert child.last_words(spec("x", tmp_path)) == said

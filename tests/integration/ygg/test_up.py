@@ -1,0 +1,177 @@
+"""`ygg up` as a person uses it: the whole mesh as real processes, killed in every way, and nothing left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fixtures.wait import accepts, until
+
+ROOT = Path(__file__).resolve().parents[3]
+PARTS = ["registry", "jotunheim_bridge", "loki", "ota", "nats"]
+pytestmark = pytest.mark.timeout(180)
+
+
+class Home:
+    """One $YGG_HOME and the command that uses it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.environment = {**os.environ, "YGG_HOME": str(path), "PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}"}
+        self.environment.pop("YGG_CONTEXT", None)
+
+    def ygg(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "ygg", *arguments]
+        return subprocess.run(
+            command, env=self.environment, cwd=self.path, capture_output=True, text=True, timeout=90, check=False
+        )
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        answer = self.ygg("status", "--json")
+        return {line["service"]: line for line in json.loads(answer.stdout)} if answer.stdout else {}
+
+    def ready(self) -> bool:
+        return [name for name, line in self.status().items() if line["ready"]] == PARTS
+
+    def state(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.path / "mesh" / "run" / "mesh.json").read_text())
+        return found
+
+    def children(self) -> dict[str, int]:
+        """Process ids of the parts, by name."""
+        supervisor = self.state()["pid"]
+        found = {}
+        for pid in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split():
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+            name = "nats" if words[0].endswith("nats-server") else words[words.index("-m") + 1].partition(".")[2]
+            found[name] = int(pid)
+        return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    found = Home(tmp_path)
+    yield found
+    found.ygg("down")
+
+
+@pytest.fixture
+def mesh(home: Home) -> Home:
+    """A mesh that runs in the background."""
+    started = home.ygg("up", "-d", "--free-ports")
+    assert started.returncode == 0, started.stderr
+    return home
+
+
+def test_up_status_down(mesh: Home) -> None:
+    assert mesh.ready(), mesh.ygg("status").stdout
+    lines = mesh.status()
+    assert lines["registry"]["note"] == "0 devices"
+    assert lines["jotunheim_bridge"]["note"] == "0 sessions"
+    assert all(line["uptime_s"] < 60 for line in lines.values())
+    children = mesh.children()
+    assert sorted(children) == sorted(PARTS)
+    ports = mesh.state()["ports"]
+    stopped = mesh.ygg("down")
+    assert (stopped.returncode, stopped.stdout) == (0, "the mesh has stopped\n")
+    assert not any(alive(pid) for pid in children.values())
+    assert not any(accepts(port) for port in ports.values())
+    assert mesh.ygg("status").returncode == 3
+    assert mesh.ygg("down").stdout == "no mesh runs here\n"
+
+
+def test_a_second_mesh_in_the_same_home_is_refused_and_the_first_goes_on(mesh: Home) -> None:
+    for arguments in (["up", "--free-ports"], ["up", "-d", "--free-ports"]):
+        second = mesh.ygg(*arguments)
+        assert second.returncode == 1
+        assert "a mesh runs here already" in second.stderr
+    assert mesh.ready()
+
+
+@pytest.mark.parametrize("victim", PARTS)
+def test_a_part_that_is_killed_comes_back_by_itself(mesh: Home, victim: str) -> None:
+    before = mesh.children()
+    os.kill(before[victim], signal.SIGKILL)
+    until(lambda: not alive(before[victim]))
+    until(mesh.ready, within_s=20, what=f"{victim} back")
+    after = mesh.children()
+    assert after[victim] != before[victim]
+    assert {n: p for n, p in after.items() if n != victim} == {n: p for n, p in before.items() if n != victim}
+    assert mesh.state()["restarts"] == {victim: 1}
+
+
+def test_nothing_outlives_a_supervisor_that_is_killed_and_the_next_start_is_clean(mesh: Home) -> None:
+    children = mesh.children()
+    os.kill(mesh.state()["pid"], signal.SIGKILL)
+    until(lambda: not any(alive(pid) for pid in children.values()), what="children gone")
+    assert mesh.ygg("down").stdout == "no mesh runs here\n"
+    again = mesh.ygg("up", "-d", "--free-ports")
+    assert again.returncode == 0, again.stderr
+    assert mesh.ready()
+
+
+def test_identities_and_data_survive_a_restart(mesh: Home) -> None:
+    identity = mesh.path / "mesh" / "identities" / "service" / "registry" / "cert.pem"
+    before = identity.read_bytes()
+    mesh.ygg("down")
+    assert mesh.ygg("up", "-d", "--free-ports").returncode == 0
+    assert identity.read_bytes() == before
+    assert mesh.ready()
+
+
+def test_in_the_foreground_ctrl_c_stops_it_quietly(home: Home) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ygg", "up", "--free-ports"],
+        env=home.environment,
+        cwd=home.path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    assert first.startswith("mesh ready in ")
+    children = home.children()
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=40)
+    assert process.returncode in (0, 130)
+    assert errors == ""
+    assert "Traceback" not in rest
+    assert not any(alive(pid) for pid in children.values())
+
+
+def test_a_taken_port_is_named_before_anything_starts(home: Home) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code = f"from ygg.mesh.ports import Ports, check_free; check_free(Ports(ota={port}), '127.0.0.1')"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=home.environment, capture_output=True, text=True, check=False
+        )
+    assert f"{port} (ota)" in done.stderr
+
+
+def test_a_service_that_cannot_start_ends_the_start_with_its_last_words(home: Home) -> None:
+    home.environment["YGG_OTA_DRAIN_S"] = "often"
+    for arguments in (["up", "--free-ports"], ["up", "-d", "--free-ports"]):
+        failed = home.ygg(*arguments)
+        assert failed.returncode == 1
+        assert "ota cannot run" in failed.stderr
+        assert "YGG_OTA_DRAIN_S" in failed.stderr
+    assert "no mesh runs here" in home.ygg("down").stdout
