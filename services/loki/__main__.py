@@ -51,7 +51,7 @@ async def compose(runtime: Runtime[LokiSettings]) -> dict[str, str]:
     )
     for opened in (registry, bridge):
         await runtime.stack.enter_async_context(opened)
-    loki = Loki(pools, GrpcMesh(registry, bridge), NatsPublisher(runtime.nats, clock), clock)
+    loki = Loki(pools, GrpcMesh(registry, bridge), NatsPublisher(runtime.nats.client, clock), clock)
     api = LokiApi(loki)
     runtime.server.add(NAME, lambda server: loki_pb2_grpc.add_LokiServiceServicer_to_server(api, server))
     with contextlib.suppress(TimeoutError):

@@ -100,7 +100,7 @@ class WorkerProcess:
     def usable(self) -> bool:
         """It can take another run."""
         idle = not self._running and not self._reader.at_eof()
-        return idle and not self.closed.is_set() and not self._retired
+        return idle and not self.closed.is_set() and not self._retired and self._process.poll() is None
 
     async def run(self, script: Script, host: Host) -> Value:
         """Runs the script; raises ScriptError. Cancelling stops the script before CancelledError goes on."""

@@ -6,6 +6,7 @@ SIGUSR1 from the service means: stop the turn that is running.
 
 from __future__ import annotations
 
+import resource
 import signal
 import threading
 import time
@@ -125,5 +126,6 @@ def main(channel: Channel) -> None:
             worker.interrupt()
 
     threading.Thread(target=watch, daemon=True, name="interrupt").start()
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
     channel.send_json(Kind.READY, 0, {"version": version()})
     worker.serve()
