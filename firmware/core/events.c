@@ -3,9 +3,9 @@
  *     memory:  | 5 | 6 | 7 | 8 |        5..7 sent, waiting for EventAck; 8 is next
  *                        ^ event_sent
  *
- * EventAck{6} forgets 5 and 6. A new session goes on after Welcome.last_event_sequence. Without an EventAck for
- * RESEND_HEARTBEATS heartbeats all are sent again: the bridge tells repeats by their sequence. When the memory is
- * full the oldest are dropped and counted. A record is the sequence (8 bytes) and the bytes of Event without
+ * EventAck{6} forgets 5 and 6. A new session goes on after Welcome.last_event_sequence. At most Welcome.event_window
+ * new events are sent ahead of EventAck. Without an EventAck for RESEND_HEARTBEATS heartbeats all that were sent are
+ * sent again: the bridge tells repeats by their sequence. When the memory is full the oldest are dropped and counted. A record is the sequence (8 bytes) and the bytes of Event without
  * `dropped`, which is appended when it is sent. */
 #include <string.h>
 
@@ -124,6 +124,21 @@ static void resend_when_due(struct ygg_agent *agent)
     }
 }
 
+static void note_sent(struct ygg_agent *agent, uint64_t sequence)
+{
+    if (sequence > agent->event_newest) {
+        agent->event_newest = sequence;
+        agent->events_ahead++;
+    }
+    agent->event_sent = sequence;
+}
+
+/* A repeat costs nothing: the bridge has counted it already. */
+static bool window_allows(const struct ygg_agent *agent, uint64_t sequence)
+{
+    return sequence <= agent->event_newest || agent->events_ahead < agent->event_window;
+}
+
 static void arm_resend(struct ygg_agent *agent)
 {
     agent->resend_ms = ygg_now(agent) + (uint64_t)agent->heartbeat_ms * RESEND_HEARTBEATS;
@@ -141,15 +156,18 @@ bool ygg_events_produce(struct ygg_agent *agent)
         if (sequence <= agent->event_sent) {
             continue;
         }
-        enum ygg_err err = send_record(agent, &record);
+        enum ygg_err err = window_allows(agent, sequence) ? send_record(agent, &record) : YGG_ERR_FULL;
         if (err == YGG_ERR_FULL) {
             break;
         }
         if (!unacknowledged(agent)) {
             arm_resend(agent);
         }
-        /* An event that is too long for this session's limit is passed over. */
-        agent->event_sent = sequence;
+        if (err == YGG_OK) {
+            note_sent(agent, sequence);
+        } else {
+            agent->event_sent = sequence; /* Too long for this session's limit: passed over. */
+        }
         produced = produced || err == YGG_OK;
     }
     return produced;
@@ -169,6 +187,8 @@ enum ygg_err ygg_events_resume(struct ygg_agent *agent, uint64_t last_sequence)
     }
     forget(agent, last_sequence);
     agent->event_sent = last_sequence;
+    agent->event_newest = last_sequence;
+    agent->events_ahead = 0;
     return YGG_OK;
 }
 
@@ -178,6 +198,11 @@ enum ygg_err ygg_events_acknowledge(struct ygg_agent *agent, uint64_t sequence)
         return YGG_ERR_STATE;
     }
     forget(agent, sequence);
+    if (sequence >= agent->event_newest) {
+        agent->events_ahead = 0;
+    } else if (agent->event_newest - sequence < agent->events_ahead) {
+        agent->events_ahead = (uint32_t)(agent->event_newest - sequence);
+    }
     arm_resend(agent);
     return YGG_OK;
 }

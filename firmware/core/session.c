@@ -5,6 +5,7 @@
  *     Refused          HELLO, PAGES, CONTRACT      drop the link, come back after retry_after_ms
  *     ContractNotice   CONTRACT, ACTIVE            ACTIVE
  *     Invoke, EventAck ACTIVE
+ *     Credit           ACTIVE                      nothing: this version sends no Telemetry
  *     Ping, Pong       PAGES, CONTRACT, ACTIVE
  *     Goodbye          any                         drop the link
  *
@@ -122,7 +123,8 @@ static bool terms_agree(const struct ygg_config *config, const yggdrasil_device_
            welcome->device_rx_frame_bytes <= config->rx_size - YGG_PREFIX_BYTES &&
            welcome->device_tx_frame_bytes >= YGG_FRAME_BYTES_MIN &&
            welcome->device_tx_frame_bytes <= config->tx_size - YGG_PREFIX_BYTES &&
-           (!welcome->send_capabilities || welcome->page_bytes > 0) && features_agree(config, welcome);
+           welcome->event_window > 0 && (!welcome->send_capabilities || welcome->page_bytes > 0) &&
+           features_agree(config, welcome);
 }
 
 static void enter_contract(struct ygg_agent *agent)
@@ -143,6 +145,7 @@ static enum ygg_err on_welcome(struct ygg_agent *agent, const yggdrasil_device_v
     memcpy(agent->session_id, welcome->session_id, sizeof agent->session_id);
     agent->heartbeat_ms = welcome->heartbeat_ms;
     agent->page_bytes = welcome->page_bytes;
+    agent->event_window = welcome->event_window;
     agent->page_offset = 0;
     agent->link.tx_limit = welcome->device_tx_frame_bytes;
     agent->deadline_ms = ygg_now(agent) + agent->config->handshake_timeout_ms;
@@ -272,6 +275,8 @@ enum ygg_err ygg_session_handle(struct ygg_agent *agent, const struct ygg_envelo
     case YGG_BODY_EVENT_ACK:
         return agent->state == YGG_STATE_ACTIVE ? ygg_events_acknowledge(agent, body->event_ack.sequence)
                                                 : YGG_ERR_STATE;
+    case YGG_BODY_CREDIT:
+        return agent->state == YGG_STATE_ACTIVE ? YGG_OK : YGG_ERR_STATE;
     case YGG_BODY_PING:
         return on_ping(agent, body);
     case YGG_BODY_PONG:

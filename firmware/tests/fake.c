@@ -270,6 +270,7 @@ yggdrasil_device_v1_Welcome fake_welcome(bool pages)
         .page_bytes = 300,
         .send_capabilities = pages,
         .calls_in_flight = 4,
+        .event_window = 1000,
     };
 }
 

@@ -150,6 +150,36 @@ static void events_are_repeated_until_acknowledged(void)
     fake_free(&fake);
 }
 
+/* The bridge's count of new events that it has not acknowledged never exceeds its window. */
+static void no_more_events_than_the_window_are_sent_ahead(void)
+{
+    uint64_t last = 0;
+    unsigned ahead = 0;
+
+    begin();
+    fake_activate(&fake);
+    fake.agent.event_window = 5;
+    for (int i = 0; i < 200; i++) { /* Many more than the memory holds: gaps in the sequence. */
+        emit(i);
+    }
+    for (int round = 0; round < 100; round++) {
+        fake_send_raw(&fake, YGG_BODY_PING, "", 0);
+        fake_run_until(&fake, fake.now_ms + 700); /* Long enough for repeats now and then. */
+        emit(round);
+        for (yggdrasil_device_v1_Event event = take(); event.sequence != 0; event = take()) {
+            ahead += event.sequence > last;
+            last = event.sequence > last ? event.sequence : last;
+        }
+        CHECK(ahead <= 5);
+        if (round % 6 == 5) {
+            acknowledge(last);
+            ahead = 0;
+        }
+    }
+    CHECK(last > 200);
+    fake_free(&fake);
+}
+
 static void a_full_memory_drops_the_oldest_and_counts_them(void)
 {
     begin();
@@ -235,6 +265,7 @@ void suite_events(void)
     RUN(what_is_not_acknowledged_is_sent_again_in_the_next_session);
     RUN(what_is_acknowledged_is_never_sent_again);
     RUN(events_are_repeated_until_acknowledged);
+    RUN(no_more_events_than_the_window_are_sent_ahead);
     RUN(a_full_memory_drops_the_oldest_and_counts_them);
     RUN(an_ack_for_an_event_that_never_was_ends_the_session);
     RUN(events_that_were_not_declared_are_refused);

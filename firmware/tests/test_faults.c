@@ -66,6 +66,8 @@ static void frames_out_of_turn_end_the_session(void)
         {YGG_STATE_ACTIVE, YGG_BODY_RESULT, false},       {YGG_STATE_ACTIVE, YGG_BODY_EVENT, false},
         {YGG_STATE_ACTIVE, YGG_BODY_CAPABILITY_PAGE, false},
         {YGG_STATE_ACTIVE, YGG_BODY_CONTRACT, true},      {YGG_STATE_ACTIVE, YGG_BODY_EVENT_ACK, true},
+        {YGG_STATE_ACTIVE, YGG_BODY_CREDIT, true},        {YGG_STATE_CONTRACT, YGG_BODY_CREDIT, false},
+        {YGG_STATE_ACTIVE, YGG_BODY_CAPABILITY_ANSWER, false},
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -139,7 +141,7 @@ static void a_call_without_an_id_ends_the_session(void)
 
 static void terms_that_the_device_cannot_keep_are_refused(void)
 {
-    for (int fault = 0; fault < 10; fault++) {
+    for (int fault = 0; fault < 11; fault++) {
         yggdrasil_device_v1_Welcome welcome = fake_welcome(true);
 
         switch (fault) {
@@ -151,6 +153,7 @@ static void terms_that_the_device_cannot_keep_are_refused(void)
         case 5: welcome.device_tx_frame_bytes = 4097; break;
         case 6: welcome.device_tx_frame_bytes = 255; break;
         case 7: welcome.page_bytes = 0; break;
+        case 9: welcome.event_window = 0; break;
         case 8: welcome.last_event_sequence = 1; break; /* No event has happened. */
         default: welcome.features_count = 1; break;
         }

@@ -100,6 +100,8 @@ static const pb_msgdesc_t *bridge_fields(uint32_t number)
         return yggdrasil_device_v1_Invoke_fields;
     case YGG_BODY_EVENT_ACK:
         return yggdrasil_device_v1_EventAck_fields;
+    case YGG_BODY_CREDIT:
+        return yggdrasil_device_v1_Credit_fields;
     default:
         return NULL;
     }

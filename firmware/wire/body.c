@@ -30,6 +30,8 @@ static const pb_msgdesc_t *incoming_fields(uint32_t number)
         return yggdrasil_device_v1_Pong_fields;
     case YGG_BODY_GOODBYE:
         return yggdrasil_device_v1_Goodbye_fields;
+    case YGG_BODY_CREDIT:
+        return yggdrasil_device_v1_Credit_fields;
     default:
         return NULL;
     }
@@ -58,6 +60,9 @@ static enum ygg_err refuse(uint32_t number)
     case YGG_BODY_CAPABILITY_PAGE:
     case YGG_BODY_RESULT:
     case YGG_BODY_EVENT:
+    case YGG_BODY_TELEMETRY:
+    case YGG_BODY_CAPABILITY_UPDATE:
+    case YGG_BODY_CAPABILITY_ANSWER:
         return YGG_ERR_STATE;
     default:
         return number < YGG_BODY_OPTIONAL ? YGG_ERR_UNKNOWN : YGG_ERR_SKIP;

@@ -20,9 +20,13 @@ enum ygg_body_number {
     YGG_BODY_RESULT = 7,
     YGG_BODY_EVENT = 8,
     YGG_BODY_EVENT_ACK = 9,
+    YGG_BODY_TELEMETRY = 10,
+    YGG_BODY_CAPABILITY_UPDATE = 13,
     YGG_BODY_PING = 14,
     YGG_BODY_PONG = 15,
-    YGG_BODY_GOODBYE = 16
+    YGG_BODY_GOODBYE = 16,
+    YGG_BODY_CREDIT = 17,
+    YGG_BODY_CAPABILITY_ANSWER = 18
 };
 
 /* One decoded body, or one to be encoded. Lives in struct ygg_scratch. */
@@ -36,10 +40,12 @@ union ygg_body {
     yggdrasil_device_v1_Ping ping;
     yggdrasil_device_v1_Pong pong;
     yggdrasil_device_v1_Goodbye goodbye;
+    yggdrasil_device_v1_Credit credit;
 };
 
 /* Decodes a body that the bridge may send. YGG_ERR_SKIP: optional and unknown; YGG_ERR_UNKNOWN: critical and
- * unknown; YGG_ERR_STATE: only a device sends it; YGG_ERR_MALFORMED: not a message, or a field is too long. */
+ * unknown; YGG_ERR_STATE: only a device sends it, or it
+ * answers what this version does not ask; YGG_ERR_MALFORMED: not a message, or a field is too long. */
 enum ygg_err ygg_body_decode(const struct ygg_envelope *envelope, union ygg_body *body);
 
 /* Encodes a body of struct form: Hello, Ping, Pong, Goodbye. False where the stream refused it. */

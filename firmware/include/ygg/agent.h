@@ -133,7 +133,10 @@ struct ygg_agent {
     uint32_t document_bytes;
     uint32_t next_handle;
     uint64_t event_sequence; /* Of the newest event of this boot. */
-    uint64_t event_sent;     /* Newest event sent in this session. */
+    uint64_t event_sent;     /* Where this session has got to; goes back to send again. */
+    uint64_t event_newest;   /* Newest event sent in this session. */
+    uint32_t event_window;   /* New events that the session lets us send ahead of EventAck. */
+    uint32_t events_ahead;   /* New events sent and not acknowledged, at most. */
     uint8_t digest[32];
     char session_id[YGG_SESSION_ID_BYTES];
     char redirect[YGG_ADDRESS_BYTES]; /* Where the bridge sent us; "" for config->address. */
