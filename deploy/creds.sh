@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Copies a user's credentials out of the compose mesh, for grpcurl and ygg.
+# Copies a user's credentials out of the compose mesh, for grpcurl and ygg, and
+# makes the context `compose` of them where ygg is installed.
 #
 #   deploy/creds.sh [DIR [USER]]        var/creds and operator where not given
 #
@@ -22,4 +23,17 @@ chmod 600 "$dir/key.pem"
 
 echo "credentials of $user in $dir"
 echo "  grpcurl -cacert $dir/services.pem -cert $dir/cert.pem -key $dir/key.pem localhost:${YGG_PORT_REGISTRY:-50051} list"
-echo "  ygg context set compose --identity $dir    then    ygg --context compose status"
+
+ygg=.venv/bin/ygg
+[ -x "$ygg" ] || ygg=$(command -v ygg || true)
+if [ -z "$ygg" ]; then
+    echo "  no ygg here for a context; make setup installs it into .venv"
+    exit 0
+fi
+"$ygg" context set compose --identity "$dir" \
+    --registry "127.0.0.1:${YGG_PORT_REGISTRY:-50051}" \
+    --bridge "127.0.0.1:${YGG_PORT_BRIDGE:-50052}" \
+    --loki "127.0.0.1:${YGG_PORT_LOKI:-50053}" \
+    --ota "127.0.0.1:${YGG_PORT_OTA:-50054}" \
+    --link "127.0.0.1:${YGG_PORT_LINK:-7443}" >/dev/null
+echo "  $ygg --context compose status"
