@@ -1,0 +1,65 @@
+/* What `make size` measures: one agent with the profile of an ESP32-C3 and the simulated board, on the HAL that does
+ * nothing. Each buffer is an object of its own, so that the report can name it. */
+#include "boards/sim/board.h"
+#include "hal/noop.h"
+#include "ygg/agent.h"
+
+enum { FRAME_BYTES = 4096, MEMORY_BYTES = 2048 };
+
+struct ygg_agent size_agent;
+struct ygg_scratch size_scratch;
+struct ygg_sim_board size_board;
+uint8_t size_rx_frame[FRAME_BYTES + YGG_PREFIX_BYTES];
+uint8_t size_tx_frame[FRAME_BYTES + YGG_PREFIX_BYTES];
+uint8_t size_event_memory[MEMORY_BYTES];
+uint8_t size_answer_memory[MEMORY_BYTES];
+
+static const struct ygg_hal hal = {
+    .transport = &ygg_noop_transport,
+    .hash = &ygg_noop_hash,
+    .platform = &ygg_noop_platform,
+    .driver = &ygg_sim_driver,
+    .driver_ctx = &size_board,
+};
+
+static const struct ygg_config config = {
+    .device_id = "size",
+    .model = "rv32imc",
+    .device_class = "size",
+    .firmware_version = "1.0.0",
+    .slot = "A",
+    .address = "bridge:7443",
+    .boot_id = 1,
+    .document = &ygg_sim_document,
+    .rx = size_rx_frame,
+    .rx_size = sizeof size_rx_frame,
+    .tx = size_tx_frame,
+    .tx_size = sizeof size_tx_frame,
+    .events = size_event_memory,
+    .events_size = sizeof size_event_memory,
+    .answers = size_answer_memory,
+    .answers_size = sizeof size_answer_memory,
+    .scratch = &size_scratch,
+    .rx_record_bytes = FRAME_BYTES,
+    .backoff_min_ms = 250,
+    .backoff_max_ms = 8000,
+    .handshake_timeout_ms = 15000,
+};
+
+int main(void)
+{
+    const struct ygg_answer answer = {.status = YGG_STATUS_OK};
+
+    ygg_sim_init(&size_board, &ygg_noop_platform, NULL);
+    size_board.agent = &size_agent;
+    if (ygg_agent_init(&size_agent, &config, &hal) != YGG_OK) {
+        return 1;
+    }
+    while (ygg_agent_wake_ms(&size_agent) != UINT64_MAX) {
+        ygg_agent_step(&size_agent);
+        if (ygg_agent_complete(&size_agent, 1, &answer) == YGG_OK) {
+            ygg_agent_stop(&size_agent);
+        }
+    }
+    return 0;
+}

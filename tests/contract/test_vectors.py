@@ -1,0 +1,94 @@
+"""Golden vectors: what protoc makes of protos/vectors/*.txtpb is what our Python codec reads and writes, byte for byte.
+
+The C codec is held to the same vectors by firmware/tests/vectors.c.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+from google.protobuf.message import Message
+
+from services.chassis import codec
+from services.domain import capability as rules
+from services.jotunheim_bridge.model import framing
+from yggdrasil.common.v1 import capability_pb2
+from yggdrasil.device.v1 import link_pb2 as link
+
+ROOT = Path(__file__).resolve().parents[2]
+PROTOS = ROOT / "protos"
+AGENT = ROOT / "build" / "firmware" / "posix" / "ygg-agent"
+MESSAGES: dict[str, type[Message]] = {
+    "yggdrasil.device.v1.Frame": link.Frame,
+    "yggdrasil.common.v1.CapabilityDocument": capability_pb2.CapabilityDocument,
+}
+VECTORS = sorted((PROTOS / "vectors").glob("*.txtpb"))
+FRAMES = [path for path in VECTORS if path.name.startswith("frame_")]
+DOCUMENTS = [path for path in VECTORS if not path.name.startswith("frame_")]
+
+
+def header(path: Path, key: str) -> str:
+    """The value of `# key: value` in a vector's header."""
+    return next(line.split(": ", 1)[1] for line in path.read_text().splitlines() if line.startswith(f"# {key}: "))
+
+
+@cache
+def encoded(path: Path) -> bytes:
+    """The vector's bytes, made by protoc and not by the code under test."""
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}", f"--encode={header(path, 'proto-message')}"]
+    return subprocess.run(
+        [*command, str(PROTOS / header(path, "proto-file"))], input=path.read_bytes(), capture_output=True, check=True
+    ).stdout
+
+
+def parsed(path: Path) -> Message:
+    """The vector's message, read from its text."""
+    return text_format.Parse(path.read_text(), MESSAGES[header(path, "proto-message")]())
+
+
+def named(path: Path) -> str:
+    return path.stem
+
+
+@pytest.mark.parametrize("path", VECTORS, ids=named)
+def test_python_reads_and_writes_the_same_bytes_as_protoc(path: Path) -> None:
+    golden, message = encoded(path), parsed(path)
+    assert golden
+    assert message.SerializeToString(deterministic=True) == golden
+    assert type(message).FromString(golden) == message
+
+
+@pytest.mark.parametrize("path", FRAMES, ids=named)
+def test_the_bridge_frames_a_vector_and_finds_it_again_at_every_split(path: Path) -> None:
+    golden = encoded(path)
+    sent = framing.encode(link.Frame.FromString(golden))
+    assert sent.endswith(golden)
+    assert len(sent) - len(golden) == (1 if len(golden) < 128 else 2)
+    for split in range(len(sent) + 1):
+        decoder = framing.FrameDecoder()
+        found = [*decoder.feed(sent[:split]), *decoder.feed(sent[split:])]
+        assert [frame.SerializeToString() for frame in found] == [golden]
+
+
+@pytest.mark.parametrize("body", [f.name for f in link.Frame.DESCRIPTOR.fields], ids=str)
+def test_every_body_of_the_link_that_a_device_knows_has_a_vector(body: str) -> None:
+    covered = {link.Frame.FromString(encoded(path)).WhichOneof("body") for path in FRAMES}
+    later = {"telemetry", "capability_update", "capability_answer"}
+    assert body in covered | later
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=named)
+def test_a_document_vector_obeys_the_rules_of_negotiation(path: Path) -> None:
+    for capability in capability_pb2.CapabilityDocument.FromString(encoded(path)).capabilities:
+        rules.check(codec.capability_from_proto(capability))
+
+
+@pytest.mark.skipif(not AGENT.exists(), reason="build the agent first: make -C firmware")
+def test_the_agent_offers_the_simulated_board_of_the_vector() -> None:
+    written = subprocess.run([AGENT, "--print-capabilities"], capture_output=True, check=True).stdout
+    assert written == encoded(PROTOS / "vectors" / "sim_board.txtpb")
