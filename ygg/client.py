@@ -25,15 +25,6 @@ CALL_S = 10.0
 
 _NOTHING_SENT = "nothing was sent to the device"
 _UNKNOWN = "it is not known whether the device acted"
-_FATES = {
-    Code.FAILED_PRECONDITION: _NOTHING_SENT,
-    Code.NOT_FOUND: _NOTHING_SENT,
-    Code.UNAVAILABLE: _NOTHING_SENT,
-    Code.RESOURCE_EXHAUSTED: _NOTHING_SENT,
-    Code.ABORTED: _UNKNOWN,
-    Code.DEADLINE_EXCEEDED: _UNKNOWN,
-}
-"""What became of a device call, as bridge.proto promises it for each status."""
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
@@ -81,7 +72,7 @@ class Mesh:
         timeout_s: float = CALL_S,
         device: bool = False,
     ) -> _Response:
-        """Call a unary method. `device` says that it reaches a device, so that an error can tell what became of it.
+        """Call a unary method. `device` says that it reaches a device: an error then tells whether it may have acted.
 
         Raises YggError: what the service answered, or that it cannot be reached.
         """
@@ -104,10 +95,7 @@ class Mesh:
     def error(self, service: str, error: grpc.RpcError, *, device: bool = False) -> Exception:
         """The error to show for a failed call."""
         if _is_ours(error):
-            found = status.from_rpc(error, service)
-            if device and found.code in _FATES:
-                found.data["fate"] = _FATES[found.code]
-            return found
+            return status.from_rpc(error, service)  # what became of the device is in the bridge's own words
         return self._unreached(service, error, device=device)
 
     def _unreached(self, service: str, error: grpc.RpcError, *, device: bool) -> Exception:
@@ -115,18 +103,18 @@ class Mesh:
         code: Any = error.code()
         details = str(error.details() or "")
         where = f"{service} at {self.context.endpoint(service)}"
-        data = {"fate": _UNKNOWN} if device else {}
+        data = {"fate": _NOTHING_SENT if "failed to connect" in details else _UNKNOWN} if device else {}
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return RemoteError(Code.DEADLINE_EXCEEDED, "DEADLINE", f"{where} did not answer in time", **data)
         if code is not grpc.StatusCode.UNAVAILABLE:
-            return RemoteError(Code[code.name] if code.name in Code.__members__ else Code.INTERNAL, "RPC", details)
+            return RemoteError(Code.__members__.get(code.name, Code.INTERNAL), "RPC", details, **data)
         if "CERTIFICATE_VERIFY_FAILED" in details:
             hint = "Its certificate is of another PKI, or expired. The identity of this context:  ygg context show"
-            return RemoteError(Code.UNAUTHENTICATED, "NOT_TRUSTED", f"{where} is not to be trusted", hint=hint)
+            return RemoteError(Code.UNAUTHENTICATED, "NOT_TRUSTED", f"{where} is not to be trusted", hint=hint, **data)
         hint = "Start the mesh:  ygg up      What runs:  ygg status      Other meshes:  ygg context ls"
         if "Socket closed" in details or "handshake" in details.lower():
             hint = f"It may refuse this identity ({self.context.identity}). Check it:  ygg context show"
-        return RemoteError(Code.UNAVAILABLE, "SERVICE_UNREACHABLE", f"{where} cannot be reached", hint=hint)
+        return RemoteError(Code.UNAVAILABLE, "SERVICE_UNREACHABLE", f"{where} cannot be reached", hint=hint, **data)
 
 
 def _is_ours(error: grpc.RpcError) -> bool:

@@ -13,10 +13,10 @@ from google.protobuf.duration_pb2 import Duration
 
 from services.chassis import status
 from services.chassis.codec import value_from_proto, values_to_proto
-from services.domain.errors import Code, YggError
+from services.domain.errors import YggError
 from services.domain.values import Value
 from ygg.client import Mesh
-from ygg.exits import CliError, Exit
+from ygg.exits import CliError
 from ygg.output import safe
 from yggdrasil.loki.v1 import loki_pb2, loki_pb2_grpc
 
@@ -24,7 +24,7 @@ GRACE_S = 5.0
 """How much longer than the script may run the command waits for the answer."""
 
 LANGUAGES = {"lua": loki_pb2.LANGUAGE_LUA, "scheme": loki_pb2.LANGUAGE_SCHEME}
-_OWN_FAULTS = frozenset({"SYNTAX", "SCRIPT_ERROR", "MEMORY", "OUTPUT", "CRASH"})
+_TRACE_LINES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,18 @@ class Outcome:
     value: Value
     duration_ms: float
     host_calls: int
+
+
+class ScriptFailedError(YggError):
+    """A script that ended without a result; code and reason are those of the run, `where` is `blink.lua:7: `."""
+
+    def __init__(self, where: str, error: YggError, detail: loki_pb2.ScriptFailure) -> None:
+        trace = [safe(line, 200) for line in detail.traceback.splitlines()[:_TRACE_LINES]]
+        hint = "\n".join(part for part in (error.hint, *(trace if len(trace) > 1 else ())) if part)
+        reason = detail.reason or error.reason
+        super().__init__(where + (detail.message or error.message), hint=hint, line=detail.line)
+        self.code, self.reason = error.code, reason  # type: ignore[misc]
+        self.data["fate"] = reason  # other calls of the script may have been sent, so nothing is said of the device
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,19 +114,4 @@ def _failure(run: Run, error: YggError) -> Exception:
     if not isinstance(cause, grpc.RpcError) or not status.unpack_detail(cause, detail):
         return error
     where = f"{run.name}:{detail.line}: " if detail.line else f"{run.name}: "
-    message = safe(detail.message or error.message, 2000)
-    trace = [f"  {safe(line, 200)}" for line in detail.traceback.splitlines()[:20]]
-    hint = "\n".join(part for part in (safe(error.hint, 500), *(trace if len(trace) > 1 else ())) if part)
-    return CliError(where + message, hint=hint, note=f"{error.code.name}, {safe(detail.reason, 64)}", code=_exit(error))
-
-
-def _exit(error: YggError) -> Exit:
-    if error.reason in _OWN_FAULTS:
-        return Exit.FAILED
-    return {
-        Code.DEADLINE_EXCEEDED: Exit.TIMEOUT,
-        Code.NOT_FOUND: Exit.NOT_FOUND,
-        Code.UNAVAILABLE: Exit.UNREACHABLE,
-        Code.FAILED_PRECONDITION: Exit.REFUSED,
-        Code.PERMISSION_DENIED: Exit.DENIED,
-    }.get(error.code, Exit.FAILED)
+    return ScriptFailedError(where, error, detail)

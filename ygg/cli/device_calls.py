@@ -150,4 +150,4 @@ def _contract(mesh: Mesh, device: str) -> Contract:
 
     stub = registry_pb2_grpc.RegistryServiceStub(mesh.channel("registry"))
     request = registry_pb2.GetContractRequest(device_id=device)
-    return contract_from_proto(mesh.call("registry", stub.GetContract, request, device=True).contract)
+    return contract_from_proto(mesh.call("registry", stub.GetContract, request).contract)

@@ -25,6 +25,8 @@ _EXITS = {
 }
 # Reasons by which the bridge says that the contract forbids it; other FAILED_PRECONDITIONs are plain failures.
 _REFUSALS = frozenset({"NOT_IN_CONTRACT", "ARGUMENT_NOT_IN_CONTRACT"})
+# Faults of a script itself, whatever their status; the command line was right.
+_SCRIPT_FAULTS = frozenset({"SYNTAX", "SCRIPT_ERROR", "MEMORY", "OUTPUT", "CRASH"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,8 @@ def _of_mesh(error: YggError) -> Failure:
     code = _EXITS.get(error.code, Exit.FAILED)
     if error.reason in _REFUSALS:
         code = Exit.REFUSED
+    elif error.reason in _SCRIPT_FAULTS:
+        code = Exit.FAILED
     status = error.code.name
     fate = error.data.get("fate", NOTHING_SENT if error.reason in _REFUSALS else "")
     data = {key: safe(value, MAX_MESSAGE) for key, value in error.data.items() if key != "fate"}
