@@ -116,6 +116,21 @@ class TooManyCallsError(YggError):
         )
 
 
+class CallTooLargeError(YggError):
+    """The call does not fit the largest frame that the device can receive; nothing was sent."""
+
+    code, reason = Code.FAILED_PRECONDITION, "CALL_TOO_LARGE"
+
+    def __init__(self, device_id: str, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(
+            f"the call takes {size_bytes} bytes, {device_id} can receive {limit_bytes}; nothing was sent to it",
+            hint="Send shorter text or bytes, or fewer arguments.",
+            device=device_id,
+            size_bytes=size_bytes,
+            limit_bytes=limit_bytes,
+        )
+
+
 class DeviceRefusedError(YggError):
     """The device itself refused the call, or its hardware failed."""
 
@@ -158,7 +173,7 @@ class LinkError(Exception):
 
     def frame(self) -> link.Goodbye:
         """What the peer is told."""
-        return link.Goodbye(code=self.code, message=_cut(self.message))
+        return link.Goodbye(code=self.code, message=cut(self.message))
 
 
 class HelloRefusedError(Exception):
@@ -172,12 +187,13 @@ class HelloRefusedError(Exception):
         """What the device is told."""
         return link.Refused(
             code=self.code,
-            message=_cut(self.message),
+            message=cut(self.message),
             retry_after_ms=self.retry_after_ms,
             protocol_min=PROTOCOL,
             protocol_max=PROTOCOL,
         )
 
 
-def _cut(text: str, limit_bytes: int = 127) -> str:
+def cut(text: str, limit_bytes: int = 127) -> str:
+    """Text for the link: at most so many bytes of UTF-8, and no half character at the end."""
     return text.encode()[:limit_bytes].decode(errors="ignore")

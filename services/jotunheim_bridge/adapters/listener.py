@@ -15,6 +15,9 @@ from typing import Any, cast
 
 from services.chassis.errors import IdentityError
 from services.chassis.identity import of_sans
+from services.domain import ids
+from services.domain.errors import InvalidIdError
+from services.domain.subjects import TENANT
 from services.jotunheim_bridge.errors import LinkError
 from services.jotunheim_bridge.model import framing
 from services.jotunheim_bridge.ports import Clock
@@ -28,6 +31,10 @@ SILENT_HEARTBEATS = 3
 INBOX_LIMIT = 128
 BACKLOG = 1024
 CLOSE_GRACE_S = 2.0
+UNREAD_PAUSE_BYTES = 64 * 1024
+"""A device that has left so much unread is not read from either."""
+UNREAD_LIMIT_BYTES = 256 * 1024
+"""With so much unread its link ends."""
 _log = logging.getLogger(__name__)
 
 
@@ -48,6 +55,7 @@ class DeviceConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """TLS is done: the certificate says who it is."""
         self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(UNREAD_PAUSE_BYTES)
         host, port = (transport.get_extra_info("peername") or ("?", 0))[:2]
         self.peer = f"{host}:{port}"
         tls: ssl.SSLObject = transport.get_extra_info("ssl_object")
@@ -122,6 +130,16 @@ class DeviceConnection(asyncio.Protocol):
         """The peer has closed its half; so do we."""
         return False
 
+    def pause_writing(self) -> None:
+        """The device does not take what it is sent: nothing more is read from it, so it is answered nothing more."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The device reads again."""
+        if self._transport is not None:
+            self._transport.resume_reading()
+
     def sweep(self, heartbeat_s: float) -> None:
         """Ends the link of a device that was silent for SILENT_HEARTBEATS heartbeats."""
         if self._session is None or self._clock.monotonic() - self._heard_s <= SILENT_HEARTBEATS * heartbeat_s:
@@ -133,6 +151,10 @@ class DeviceConnection(asyncio.Protocol):
     def send(self, frame: link.Frame) -> None:
         """Sends a frame, in TLS records no larger than the device can receive."""
         if self._transport is None or self._transport.is_closing():
+            return
+        if self._transport.get_write_buffer_size() > UNREAD_LIMIT_BYTES:
+            _log.warning("link broken", extra={"device": self.device_id, "peer": self.peer, "why": "it does not read"})
+            self._transport.abort()
             return
         data = framing.encode(frame)
         for start in range(0, len(data), self._record_bytes):
@@ -159,9 +181,12 @@ def device_of(certificate: Mapping[str, Any], now_unix_s: float) -> str:
     if ssl.cert_time_to_seconds(certificate.get("notAfter", "Jan  1 00:00:00 1970 GMT")) <= now_unix_s:
         raise IdentityError("the certificate has expired")
     who = of_sans([value for kind, value in certificate.get("subjectAltName", ()) if kind == "URI"])
-    if who.kind != "device":
-        raise IdentityError(f"{who.uri} is not a device")
-    return who.id
+    if who.kind != "device" or who.tenant != TENANT:
+        raise IdentityError(f"{who.uri} is not a device of tenant {TENANT}")
+    try:
+        return ids.device_id(who.id)
+    except InvalidIdError as e:
+        raise IdentityError(e.message, hint=e.hint) from e
 
 
 class DeviceListener:

@@ -17,6 +17,8 @@ HELLO_FRAME_BYTES = 1024
 """Largest frame before Welcome has said otherwise."""
 FIRST_OPTIONAL_BODY = 64
 _MAX_PREFIX_BYTES = 3
+_MAX_VARINT_BYTES = 5  # of a 32-bit number
+_LENGTH_DELIMITED = 2
 
 
 def encode(frame: link.Frame) -> bytes:
@@ -67,26 +69,35 @@ class FrameDecoder:
 
 
 def _parse(body: bytes) -> link.Frame | None:
+    number = _body_number(body)
     try:
         frame = link.Frame.FromString(body)
     except DecodeError as e:
         raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "a frame is not a Frame message") from e
     if frame.WhichOneof("body") is not None:
         return frame
-    number = _first_field(body)
     if number >= FIRST_OPTIONAL_BODY:
         return None
     raise LinkError(link.GOODBYE_CODE_UNKNOWN_FRAME, f"frame body {number} is not known here")
 
 
-def _first_field(body: bytes) -> int:
-    key = shift = 0
-    for byte in body[:5]:
-        key |= (byte & 0x7F) << shift
+def _body_number(frame: bytes) -> int:
+    """The number of the one body. A frame is one length-delimited field and nothing else: no second body, no rest."""
+    key, start = _read_varint(frame, 0)
+    length, start = _read_varint(frame, start)
+    if key & 7 != _LENGTH_DELIMITED or not key >> 3 or start + length != len(frame):
+        raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "a frame does not hold exactly one body")
+    return key >> 3
+
+
+def _read_varint(data: bytes, start: int) -> tuple[int, int]:
+    value = shift = 0
+    for position, byte in enumerate(data[start : start + _MAX_VARINT_BYTES], start + 1):
+        value |= (byte & 0x7F) << shift
         shift += 7
         if byte < 0x80:
-            break
-    return key >> 3
+            return value, position
+    raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "a frame does not begin with a body")
 
 
 def _varint(value: int) -> bytes:

@@ -6,7 +6,7 @@ Pure. docs/PROTOCOL.md, "Negotiation". Every parameter becomes the smaller of wh
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
@@ -27,6 +27,7 @@ MIN_FRAME_BYTES, MAX_FRAME_BYTES = 256, 16 * 1024
 MIN_RECORD_BYTES = 512
 MAX_CALLS = 64
 MAX_FEATURES = 8
+SLOTS = ("", "A", "B")
 _PAGE_OVERHEAD_BYTES = 32
 FEATURES: Mapping[str, tuple[int, int]] = {"telemetry": (1, 1), "capability_update": (1, 1)}
 """Optional parts of the protocol that this bridge speaks, with the least and the greatest version."""
@@ -56,11 +57,31 @@ def check_hello(hello: link.Hello, device_id: str) -> None:
     for name, text in _texts(hello):
         if len(text) > 31 or not text.isascii() or not (text.isprintable() or not text):
             raise HelloRefusedError(link.REFUSED_CODE_MALFORMED, f"{name} is not at most 31 printable ASCII")
+    if hello.firmware.slot not in SLOTS:
+        raise HelloRefusedError(link.REFUSED_CODE_MALFORMED, "firmware.slot is not A, B or empty")
+    _check_offers(hello.features)
+
+
+def _check_offers(offers: Sequence[link.FeatureOffer]) -> None:
+    seen: set[str] = set()
+    for offer in offers:
+        name = ids.printable(offer.name, 32)
+        try:
+            ids.member_id(offer.name)
+        except InvalidIdError as e:
+            raise HelloRefusedError(link.REFUSED_CODE_MALFORMED, f"{name!r} is not the name of a feature") from e
+        if offer.name in seen:
+            raise HelloRefusedError(link.REFUSED_CODE_MALFORMED, f"feature {name} is offered twice")
+        if not 1 <= offer.min_version <= offer.max_version:
+            versions = f"{offer.min_version} to {offer.max_version}"
+            raise HelloRefusedError(link.REFUSED_CODE_MALFORMED, f"feature {name} is offered in versions {versions}")
+        seen.add(offer.name)
 
 
 def _bounds(hello: link.Hello) -> tuple[tuple[str, int, int, int], ...]:
     limits = hello.limits
     return (
+        ("protocol_min", hello.protocol_min, 1, hello.protocol_max),
         ("boot_id", hello.boot_id, 1, 2**64 - 1),
         ("limits.rx_frame_bytes", limits.rx_frame_bytes, MIN_FRAME_BYTES, MAX_FRAME_BYTES),
         ("limits.tx_frame_bytes", limits.tx_frame_bytes, MIN_FRAME_BYTES, MAX_FRAME_BYTES),
@@ -77,7 +98,6 @@ def _texts(hello: link.Hello) -> tuple[tuple[str, str], ...]:
         ("hardware.model", hello.hardware.model),
         ("hardware.device_class", hello.hardware.device_class),
         ("firmware.version", hello.firmware.version),
-        ("firmware.slot", hello.firmware.slot),
     )
 
 
@@ -108,6 +128,15 @@ def terms(hello: link.Hello, ours: BridgeLimits) -> LinkTerms:
         calls_in_flight=min(hello.limits.calls_in_flight, ours.calls_in_flight),
         heartbeat_ms=ours.heartbeat_ms,
     )
+
+
+def check_welcome(welcome: link.Welcome) -> None:
+    """Raises HelloRefusedError where the device offers more features than its frames can hold the answer to."""
+    size, limit = link.Frame(welcome=welcome).ByteSize(), welcome.device_rx_frame_bytes
+    if size > limit:
+        raise HelloRefusedError(
+            link.REFUSED_CODE_MALFORMED, f"Welcome takes {size} bytes, limits.rx_frame_bytes allows {limit}"
+        )
 
 
 def page_bytes(agreed: LinkTerms) -> int:

@@ -142,9 +142,13 @@ def _at(agreed: Agreement, position: int) -> Capability | None:
 
 def _named(where: str, parameters: Sequence[Parameter], values: Iterable[link.Argument]) -> dict[str, Value]:
     named: dict[str, Value] = {}
+    following = 0
     for argument in values:
+        if argument.index < following:
+            raise ResultError(f"{where} came with value {argument.index} twice or out of order")
         if argument.index >= len(parameters):
             raise ResultError(f"{where} came with value {argument.index}, which the contract does not have")
+        following = argument.index + 1
         parameter = parameters[argument.index]
         named[parameter.name] = _checked(where, parameter.name, parameter.schema, argument.value)
     missing = [p.name for p in parameters if p.name not in named and not p.optional]

@@ -93,15 +93,27 @@ class Bridge:
     async def _renegotiate(self, session: Session) -> None:
         try:
             changes = await self._negotiator.renegotiate(session)
-        except (LinkError, HelloRefusedError, YggError) as e:
-            code = e.code if isinstance(e, LinkError) else link.GOODBYE_CODE_PROTOCOL_ERROR
-            session.close(code, e.message)
-            self._finish(session)
+        except LinkError as e:
+            self._close(session, e.code, e.message)
+            return
+        except HelloRefusedError as e:
+            inactive = e.code == link.REFUSED_CODE_NOT_ACTIVE
+            code = link.GOODBYE_CODE_DISCONNECTED if inactive else link.GOODBYE_CODE_PROTOCOL_ERROR
+            self._close(session, code, e.message)
+            return
+        except YggError as e:  # the registry's fault, not the device's: it may come back
+            self._close(session, link.GOODBYE_CODE_SHUTDOWN, e.message, _spread_ms(2000))
             return
         finally:
             session.updating = False
         _log.info("contract changed", extra={"device": session.device_id, "changes": str(changes)})
         self.kick(session)
+
+    def _close(
+        self, session: Session, code: link.GoodbyeCode.ValueType, message: str, reconnect_after_ms: int = 0
+    ) -> None:
+        session.close(code, message, reconnect_after_ms)
+        self._finish(session)
 
     async def _drain(self, session: Session) -> None:
         try:
@@ -115,8 +127,7 @@ class Bridge:
                 await self._patiently(lambda events=events: self._events.publish(events))  # type: ignore[misc]
                 session.stored(len(outgoing))
         except StoreUnavailableError:  # unacknowledged, so the device sends them again when it is back
-            session.close(link.GOODBYE_CODE_SHUTDOWN, "events cannot be stored now", _spread_ms(2000))
-            self._finish(session)
+            self._close(session, link.GOODBYE_CODE_SHUTDOWN, "events cannot be stored now", _spread_ms(2000))
         finally:
             session.draining = None
 

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from services.domain import ids
+from services.domain.contract import LinkTerms
 from services.domain.errors import InvalidRequestError, YggError
 from services.domain.values import Value, check
 from services.jotunheim_bridge.errors import (
@@ -161,13 +162,13 @@ class Calls:
         return await session.calls.call(prepare, session.wire.send, call.call_id, timeout_s)
 
     def _prepare(self, session: Session, call: DeviceCall, remember: bool) -> Prepare:
-        def prepare() -> tuple[translate.LinkCall, int]:
+        def prepare() -> tuple[translate.LinkCall, LinkTerms]:
             link_call = translate.link_call(session.agreed, call)
             boot_id = session.facts.boot_id
             first = self._boots.first(call.device_id, call.call_id, boot_id) if remember else boot_id
             if boot_id != first or (call.boot_id and boot_id != call.boot_id):
                 raise OtherBootError(call.device_id, call.call_id, call.boot_id or first, boot_id)
-            return link_call, session.agreed.contract.link.calls_in_flight
+            return link_call, session.facts.link
 
         return prepare
 

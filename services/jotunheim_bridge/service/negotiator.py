@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from services.domain.contract import Changes
 from services.domain.errors import Code, YggError
-from services.jotunheim_bridge.errors import HelloRefusedError, LinkError
+from services.jotunheim_bridge.errors import HelloRefusedError, LinkError, cut
 from services.jotunheim_bridge.model import negotiation
 from services.jotunheim_bridge.model.negotiation import Agreement, BridgeLimits
 from services.jotunheim_bridge.model.policy import Policy, choose
@@ -77,29 +77,27 @@ class Negotiator:
         document = await self._known(hello.capabilities_digest)
         last = await self._mesh.events.last_sequence(device_id, boot_id)
         terms = negotiation.terms(hello, self._limits)
-        wire.set_limits(terms.device_tx_frame_bytes, hello.limits.rx_record_bytes)
-        wire.send(
-            link.Frame(
-                welcome=link.Welcome(
-                    protocol=terms.protocol,
-                    session_id=session_id,
-                    heartbeat_ms=terms.heartbeat_ms,
-                    device_rx_frame_bytes=terms.device_rx_frame_bytes,
-                    device_tx_frame_bytes=terms.device_tx_frame_bytes,
-                    page_bytes=negotiation.page_bytes(terms),
-                    server_time_ms=int(self._mesh.clock.now().timestamp() * 1000),
-                    send_capabilities=document is None,
-                    features=features,
-                    last_event_sequence=last,
-                    calls_in_flight=terms.calls_in_flight,
-                    event_window=EVENT_WINDOW,
-                    telemetry_credit=TELEMETRY_CREDIT,
-                )
-            )
+        welcome = link.Welcome(
+            protocol=terms.protocol,
+            session_id=session_id,
+            heartbeat_ms=terms.heartbeat_ms,
+            device_rx_frame_bytes=terms.device_rx_frame_bytes,
+            device_tx_frame_bytes=terms.device_tx_frame_bytes,
+            page_bytes=negotiation.page_bytes(terms),
+            server_time_ms=int(self._mesh.clock.now().timestamp() * 1000),
+            send_capabilities=document is None,
+            features=features,
+            last_event_sequence=last,
+            calls_in_flight=terms.calls_in_flight,
+            event_window=EVENT_WINDOW,
+            telemetry_credit=TELEMETRY_CREDIT,
         )
+        negotiation.check_welcome(welcome)
+        wire.set_limits(terms.device_tx_frame_bytes, hello.limits.rx_record_bytes)
+        wire.send(link.Frame(welcome=welcome))
         fresh = document is None
         if document is None:
-            document = await self._pages(hello, negotiation.page_bytes(terms), receive)
+            document = await self._pages(hello, negotiation.page_bytes(terms), _answering(wire, receive))
         agreed = negotiation.agree(device_id, document, chosen, terms)
         build = Build(hello.hardware.model, hello.hardware.device_class, hello.firmware.version, hello.firmware.slot)
         contract, changes = await self._mesh.registry.record(agreed.contract, document if fresh else b"", build)
@@ -109,7 +107,7 @@ class Negotiator:
         facts = SessionFacts(device_id, session_id, boot_id, wire.peer, terms, build, negotiation_ms)
         claim = await self._mesh.sessions.claim(facts)
         session = Session(agreed, facts, claim, wire, self._mesh.clock, last)
-        wire.send(link.Frame(contract=_notice(agreed)))
+        wire.send(link.Frame(contract=_notice(agreed, terms.device_rx_frame_bytes)))
         session.announce(changes)
         return session
 
@@ -142,7 +140,7 @@ class Negotiator:
         contract, changes = await self._mesh.registry.record(agreed.contract, new, session.facts.build)
         self._remember(update.capabilities_digest, document)
         agreed = replace(agreed, contract=contract)
-        session.wire.send(link.Frame(contract=_notice(agreed)))
+        session.wire.send(link.Frame(contract=_notice(agreed, terms.device_rx_frame_bytes)))
         session.updated(agreed, changes)
         return changes
 
@@ -187,10 +185,28 @@ class Negotiator:
         return bytes(document)
 
 
-def _notice(agreed: Agreement) -> link.ContractNotice:
+def _answering(wire: Wire, receive: Receive) -> Receive:
+    """Frames but for Ping, which is answered, and Pong; raises LinkError at Goodbye."""
+
+    async def receive_one() -> link.Frame:
+        while True:
+            frame = await receive()
+            body = frame.WhichOneof("body")
+            if body == "goodbye":
+                raise LinkError(link.GOODBYE_CODE_SHUTDOWN, "it said goodbye")
+            if body == "ping":
+                wire.send(link.Frame(pong=link.Pong(token=frame.ping.token)))
+            elif body != "pong":
+                return frame
+
+    return receive_one
+
+
+def _notice(agreed: Agreement, limit_bytes: int) -> link.ContractNotice:
+    """With as many refusals as fit a frame of the device."""
     contract = agreed.contract
     noted = list(zip(agreed.refused_positions, contract.refused, strict=True))[:_MAX_NOTED_REFUSALS]
-    return link.ContractNotice(
+    notice = link.ContractNotice(
         revision=contract.revision,
         accepted=len(contract.capabilities),
         refused=len(contract.refused),
@@ -198,8 +214,11 @@ def _notice(agreed: Agreement) -> link.ContractNotice:
             link.CapabilityRefusal(
                 capability=position,
                 reason=list(type(refusal.reason)).index(refusal.reason) + 1,
-                message=refusal.message.encode()[:63].decode(errors="ignore"),
+                message=cut(refusal.message, 63),
             )
             for position, refusal in noted
         ],
     )
+    while link.Frame(contract=notice).ByteSize() > limit_bytes:
+        del notice.refusals[-1]
+    return notice

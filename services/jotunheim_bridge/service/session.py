@@ -19,7 +19,7 @@ from itertools import islice
 
 from services.chassis import codec
 from services.domain.contract import Changes
-from services.jotunheim_bridge.errors import LinkError
+from services.jotunheim_bridge.errors import LinkError, cut
 from services.jotunheim_bridge.model import translate
 from services.jotunheim_bridge.model.negotiation import Agreement
 from services.jotunheim_bridge.ports import Claim, Clock, SessionFacts, Wire
@@ -93,6 +93,8 @@ class Session:
             raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, f"{body} has no place in an active session")
 
     def _take_event(self, frame: link.Event) -> None:
+        if not frame.sequence:
+            raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "an event without a sequence")
         if frame.sequence <= self._last_sequence:
             if not self._unacknowledged:
                 self.wire.send(_ack(self._last_sequence))  # it has not heard of the one that was stored
@@ -180,7 +182,7 @@ class Session:
     ) -> None:
         """Says goodbye and ends."""
         goodbye = link.Goodbye(
-            code=code, message=message[:120], reconnect_after_ms=reconnect_after_ms, reconnect_to=reconnect_to[:63]
+            code=code, message=cut(message), reconnect_after_ms=reconnect_after_ms, reconnect_to=reconnect_to[:63]
         )
         self.wire.close(link.Frame(goodbye=goodbye))
         self.end(message)

@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from services.domain import ids
+from services.domain.contract import LinkTerms
 from services.domain.errors import YggError
 from services.domain.values import Value
 from services.jotunheim_bridge.errors import (
     CallDeadlineError,
+    CallTooLargeError,
     DeviceBusyError,
     DeviceLateError,
     DeviceOfflineError,
@@ -29,8 +31,8 @@ _REFUSALS: dict[int, type[YggError]] = {
     link.RESULT_STATUS_DEADLINE: DeviceLateError,
 }
 Send = Callable[[link.Frame], None]
-Prepare = Callable[[], tuple[LinkCall, int]]
-"""Checks a call against the contract in force; gives it with how many calls that contract allows at once."""
+Prepare = Callable[[], tuple[LinkCall, LinkTerms]]
+"""Checks a call against the contract in force; gives it with the terms of that contract."""
 
 
 @dataclass(slots=True)
@@ -69,7 +71,7 @@ class CallTable:
         waiting = self._waiting.get(result.call_id)
         if waiting is None or waiting.last.done():
             return
-        if not result.more:
+        if not result.more or result.status != link.RESULT_STATUS_OK:  # a failure ends the call whatever it says
             waiting.last.set_result(result)
         elif waiting.partial is not None:
             if waiting.partial.full():
@@ -88,8 +90,8 @@ class CallTable:
     async def call(self, prepare: Prepare, send: Send, call_id: str, timeout_s: float) -> dict[str, Value]:
         """Sends a call and waits for its last results by name.
 
-        Raises what `prepare` raises and TooManyCallsError (nothing was sent), CallDeadlineError, OutcomeUnknownError,
-        DeviceRefusedError and its kin, ResultError.
+        Raises what `prepare` raises, TooManyCallsError and CallTooLargeError (nothing was sent), CallDeadlineError,
+        OutcomeUnknownError, DeviceRefusedError and its kin, ResultError.
         """
         try:
             async with asyncio.timeout(timeout_s):
@@ -124,13 +126,16 @@ class CallTable:
             await self._free.wait()
         if self._ended:
             raise DeviceOfflineError(self._device_id)
-        link_call, limit = prepare()
+        link_call, terms = prepare()
         waiting = self._waiting.get(call_id)
         if waiting is None:
-            if len(self._waiting) >= limit:
-                raise TooManyCallsError(self._device_id, limit)
+            if len(self._waiting) >= terms.calls_in_flight:
+                raise TooManyCallsError(self._device_id, terms.calls_in_flight)
             left_ms = int((until - asyncio.get_running_loop().time()) * 1000)
-            send(link_call.frame(call_id, max(1, left_ms)))
+            frame = link_call.frame(call_id, max(1, left_ms))
+            if frame.ByteSize() > terms.device_rx_frame_bytes:
+                raise CallTooLargeError(self._device_id, frame.ByteSize(), terms.device_rx_frame_bytes)
+            send(frame)
             waiting = self._waiting[call_id] = _Waiting()
         waiting.callers += 1
         return link_call, waiting
