@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 from services.chassis import codec
+from services.domain.errors import YggError
 from services.ota.errors import InvalidUploadError, UploadStalledError
 from services.ota.model import Header, Image, check_chunk
 from services.ota.service import Images
@@ -17,6 +18,7 @@ from yggdrasil.ota.v1 import ota_pb2_grpc
 NAME = pb.DESCRIPTOR.services_by_name["OtaService"].full_name
 UPLOAD_DEADLINE_S = 900.0
 IDLE_S = 30.0
+DRAIN_S = 5.0
 
 
 def image_to_proto(image: Image) -> pb.Image:
@@ -45,6 +47,16 @@ class Upload:
                 raise InvalidUploadError("after the header an upload has chunks only")
             yield check_chunk(message.chunk)
 
+    async def drain(self, within_s: float = DRAIN_S) -> None:
+        """Reads on and drops what still comes, for so many seconds at most.
+
+        A grpc.aio client that is still sending when its call fails is told INTERNAL instead of why it failed.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while await anext(self._messages, None) is not None:
+                    pass
+
     async def _next(self) -> pb.UploadImageRequest | None:
         try:
             async with asyncio.timeout(self._idle_s):
@@ -64,10 +76,14 @@ class OtaApi(ota_pb2_grpc.OtaServiceServicer):
     ) -> pb.UploadImageResponse:
         """Stores an image."""
         upload = Upload(aiter(request_iterator))
-        async with asyncio.timeout(UPLOAD_DEADLINE_S):
-            header = await upload.header()
-            async with contextlib.aclosing(upload.chunks()) as chunks:
-                image = await self._images.upload(header, chunks)
+        try:
+            async with asyncio.timeout(UPLOAD_DEADLINE_S):
+                header = await upload.header()
+                async with contextlib.aclosing(upload.chunks()) as chunks:
+                    image = await self._images.upload(header, chunks)
+        except YggError:
+            await upload.drain()
+            raise
         return pb.UploadImageResponse(image=image_to_proto(image))
 
     async def DownloadImage(

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import re
 import tempfile
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator
@@ -24,6 +25,7 @@ from services.ota.errors import CacheFullError, CorruptImageError
 from services.ota.model import Header
 
 _SUFFIX = ".part"
+_IMAGE = re.compile(r"[0-9a-f]{64}\Z")
 
 
 @dataclass(slots=True)
@@ -81,7 +83,7 @@ class DiskCache:
         for path in sorted(directory.iterdir(), key=lambda p: p.stat().st_mtime):
             if path.name.startswith(".") and path.name.endswith(_SUFFIX):
                 path.unlink()
-            elif path.is_file():
+            elif _IMAGE.match(path.name) and path.is_file():
                 cache._admit(path.name, path.stat().st_size, checked=False)
         cache._make_room(0)
         return cache

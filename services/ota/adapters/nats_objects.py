@@ -86,6 +86,8 @@ class NatsObjects:
                     with converted(f"image {header.sha256}"):
                         await self._js.publish(self._chunks(upload), block, stream=self._stream)
                     count += 1
+        except StoreUnavailableError:
+            raise  # NATS would not answer this either; `sweep` will see to it
         except BaseException:
             await self._discard(upload)
             raise

@@ -15,6 +15,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.httpsession import AIOHTTPSession
 from botocore.exceptions import BotoCoreError, ClientError
 
+from services.domain.ids import printable
 from services.ota.errors import ImageNotFoundError, ObjectStoreError, ObjectStoreRefusedError
 
 _ABSENT = frozenset({"404", "NoSuchKey", "NotFound", "NoSuchUpload"})
@@ -63,8 +64,9 @@ def answered(what: str, sha256: str = "") -> Iterator[None]:
             ) from e
         raise ObjectStoreError(f"{what} failed: the object store says {code}", s3_code=code) from e
     except (BotoCoreError, aiohttp.ClientError, TimeoutError, ConnectionError) as e:
+        why = str(getattr(e, "kwargs", {}).get("error") or "") or type(e).__name__
         raise ObjectStoreError(
-            f"{what} failed: the object store does not answer ({type(e).__name__})", hint="Try again in a moment."
+            f"{what} failed: the object store does not answer ({printable(why, 200)})", hint="Try again in a moment."
         ) from e
 
 

@@ -71,7 +71,7 @@ async def test_an_unknown_image_is_absent(store: ObjectStore) -> None:
         await read(store, absent)
 
 
-@pytest.mark.parametrize("size", [1000, BIG])
+@pytest.mark.parametrize("size", [1000, 5 * 1024 * 1024, BIG])  # 5 MiB is exactly one part in S3
 async def test_wrong_digest_is_refused_and_leaves_nothing(place: Place, size: int) -> None:
     data, other = image_bytes(size), image_bytes(size, seed=1)
     with pytest.raises(DigestMismatchError):

@@ -171,6 +171,15 @@ async def test_bad_uploads_are_refused_and_store_nothing(start_ota: StartOta, pk
         await ota.DeleteImage(pb.DeleteImageRequest(sha256=hashlib.sha256(data).hexdigest()))
 
 
+async def test_an_uploader_that_goes_on_sending_is_told_why_it_was_refused(start_ota: StartOta, pki: Pki) -> None:
+    data = image_bytes(8 * MIB)
+    sent = [header(data, size=10), *list(messages(data))[1:]]
+    async with stub(start_ota(), pki) as ota:
+        for _ in range(10):
+            got = await refusal(ota.UploadImage(iter(sent), timeout=30))
+            assert got == (grpc.StatusCode.INVALID_ARGUMENT, "SIZE_MISMATCH")
+
+
 async def test_ranges_outside_the_image_are_refused(start_ota: StartOta, pki: Pki) -> None:
     data = image_bytes(1000)
     digest = hashlib.sha256(data).hexdigest()
