@@ -112,7 +112,7 @@ class Mesh:
             hint = "Its certificate is of another PKI, or expired. The identity of this context:  ygg context show"
             return RemoteError(Code.UNAUTHENTICATED, "NOT_TRUSTED", f"{where} is not to be trusted", hint=hint, **data)
         hint = "Start the mesh:  ygg up      What runs:  ygg status      Other meshes:  ygg context ls"
-        if "Socket closed" in details or "handshake" in details.lower():
+        if "failed to connect" in details and ("Socket closed" in details or "handshake" in details.lower()):
             hint = f"It may refuse this identity ({self.context.identity}). Check it:  ygg context show"
         return RemoteError(Code.UNAVAILABLE, "SERVICE_UNREACHABLE", f"{where} cannot be reached", hint=hint, **data)
 

@@ -57,27 +57,34 @@ def watch(
 
 
 def _events(st: State, mesh: Mesh, request: Any) -> Iterator[Any]:
-    """Events for ever; goes on by itself once it has begun and the bridge went away, and says so."""
+    """Events for ever; where the bridge goes away it waits until it is back, and says so."""
     from services.domain.errors import Code, YggError
-    from yggdrasil.jotunheim.v1 import bridge_pb2_grpc
+    from yggdrasil.jotunheim.v1 import bridge_pb2, bridge_pb2_grpc
 
     stub = bridge_pb2_grpc.BridgeServiceStub(mesh.channel("jotunheim_bridge"))
-    lost = False
+    # One answer first: a mesh that cannot be reached at all is an error, one that went away is waited for.
+    mesh.call("jotunheim_bridge", stub.ListSessions, bridge_pb2.ListSessionsRequest(page_size=1))
     while True:
-        responses = stub.WatchEvents(request, wait_for_ready=lost)
         try:
-            for response in mesh.stream("jotunheim_bridge", responses):
-                if lost:
-                    st.out.remark("the bridge is back")
-                    lost = False
+            for response in mesh.stream("jotunheim_bridge", stub.WatchEvents(request)):
                 yield response.event
         except YggError as e:
-            if e.code is not Code.UNAVAILABLE or not _has_begun(responses):
+            if e.code is not Code.UNAVAILABLE:
                 raise
-            st.out.remark("the bridge went away; what happens until it is back is not shown")
-            lost = True
+        st.out.remark("the bridge went away; what happens until it is back is not shown")
+        _wait_for(mesh, stub.ListSessions, bridge_pb2.ListSessionsRequest(page_size=1))
+        st.out.remark("the bridge is back")
+
+
+def _wait_for(mesh: Mesh, method: Any, request: Any) -> None:
+    from services.domain.errors import Code, YggError
+
+    while True:
         time.sleep(_RETRY_S)
-
-
-def _has_begun(responses: Any) -> bool:
-    return bool(responses.initial_metadata())
+        try:
+            mesh.call("jotunheim_bridge", method, request)
+        except YggError as e:
+            if e.code not in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED):
+                raise
+        else:
+            return

@@ -33,7 +33,7 @@ def status(ctx: typer.Context) -> int:
         found = collect(mesh)
         restarts = _restarts(mesh.context.mesh)
     found = [
-        replace(one, note=f"{one.note}; restarted {restarts[one.service]} times") if restarts.get(one.service) else one
+        replace(one, note=f"{one.note}; {_times(restarts[one.service])}") if restarts.get(one.service) else one
         for one in found
     ]
     if st.out.as_json:
@@ -51,6 +51,10 @@ def status(ctx: typer.Context) -> int:
         ]
         st.out.table(("SERVICE", "READY", "VERSION", "UPTIME", "NOTE"), rows)
     return int(Exit.OK if all(one.ready for one in found) else Exit.UNREACHABLE)
+
+
+def _times(count: int) -> str:
+    return "restarted once" if count == 1 else f"restarted {count} times"
 
 
 def _restarts(folder: str) -> dict[str, int]:
