@@ -52,7 +52,10 @@ local function host(...)
     misuse(payload)
   end
   local answer = json.decode_wire(ask(payload))
-  if answer[1] then return answer[2] ~= json.null and answer[2] or nil end
+  if answer[1] then
+    if answer[2] == json.null then return nil end
+    return answer[2]
+  end
   error(host_error(answer[2]), 0)
 end
 

@@ -3,10 +3,10 @@
 (define-module (ygg failure)
   #:use-module (ice-9 exceptions)
   #:use-module (system vm frame)
-  #:use-module (system vm program)
+  #:use-module (system vm debug)
   #:use-module (ygg reader)
   #:use-module (ygg state)
-  #:export (failure failure-of-raised
+  #:export (failure failure-of-raised image-of
             raise-host-error host-error? host-error-status host-error-reason host-error-hint error-text))
 
 (define max-message 600)
@@ -55,6 +55,23 @@
 
 ;;; Where.
 
+(define (image-of address)
+  "Where the code that holds ADDRESS was loaded, #f for what is not compiled."
+  (and=> (find-debug-context address) debug-context-base))
+
+(define (script-line frame label)
+  "The line of the script at which FRAME stands, #f where it is not of the script. Code that a macro of ours made has
+our own file as its source; the line is then the last one of the script before it."
+  (let* ((here (frame-instruction-pointer frame))
+         (image (program-image (current-program)))
+         (info (and image (eqv? (image-of here) image) (find-program-debug-info here))))
+    (and info
+         (let loop ((at here))
+           (let ((source (find-source-for-addr at)))
+             (cond ((and source (equal? (source-file source) label)) (source-line-for-user source))
+                   ((> (- at 4) (program-debug-info-addr info)) (loop (- at 4)))
+                   (else #f)))))))
+
 (define (script-frames)
   "(line . procedure name or #f) of each frame of the script, innermost first."
   (let* ((label (program-label (current-program)))
@@ -63,12 +80,10 @@
     (let loop ((frame frame) (count 0) (found '()))
       (if (or (not frame) (>= count 400) (>= (length found) max-frames))
           (reverse found)
-          (let* ((source (frame-source frame)) (file (and source (source:file source))))
+          (let ((line (script-line frame label)))
             (loop (frame-previous frame)
                   (+ count 1)
-                  (if (and (string? file) (string=? file label))
-                      (cons (cons (+ 1 (source:line source)) (frame-procedure-name frame)) found)
-                      found)))))))
+                  (if line (acons line (frame-procedure-name frame) found) found)))))))
 
 (define (traceback frames)
   (let ((label (program-label (current-program))))
@@ -118,6 +133,6 @@
           ((host-error? raised)
            (failure (host-error-reason raised) (exception-message raised)
                     #:extra `((status . ,(host-error-status raised)) (hint . ,(host-error-hint raised)))))
-          ((program-compiled? (current-program))
+          ((program-image (current-program))
            (failure "SCRIPT_ERROR" (error-text raised)))
           (else (failure "SYNTAX" (error-text raised))))))

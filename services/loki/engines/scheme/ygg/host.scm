@@ -46,7 +46,7 @@
     bytes))
 
 (define (host operation . arguments)
-  (unless (program-compiled? (current-program))
+  (unless (program-image (current-program))
     (misuse "operations of the host are for the script, not for its macros"))
   (let* ((bytes (request operation arguments))
          (answer (wire->value (if (suspendable?) (suspend bytes) (block-on bytes))))

@@ -31,6 +31,11 @@
 ;; The last expression is no tail call, so that its line is still known when it fails. The name is in nobody's way.
 (define kept-frame (string->symbol "the result of the script"))
 
+(define (kept form)
+  (let ((call (list kept-frame form)))
+    (set-source-properties! call (source-properties form))
+    call))
+
 (define (body-of forms)
   "FORMS as a body: what is defined again is assigned (R7RS 5.3.1), and there is an expression at the end."
   (let ((seen (make-hash-table)))
@@ -40,7 +45,7 @@
           (let* ((form (car forms)) (name (defined-name form)) (again? (and name (hashq-ref seen name))))
             (when name (hashq-set! seen name #t))
             (if (and (null? (cdr forms)) (not (definition? form)) (not again?))
-                (reverse (cons (list kept-frame form) body))
+                (reverse (cons (kept form) body))
                 (loop (cdr forms) (cons (if again? (as-assignment form) form) body))))))))
 
 (define (definition? form)
@@ -72,13 +77,13 @@
        (set-current-module module)                ; loaded code looks up its globals here
        ((load-thunk-from-memory code))))))
 
-(define kept (make-hash-table))
+(define procedures (make-hash-table))
 
 (define (script-procedure text label)
   "A procedure of no arguments that runs the script; raises syntax faults and errors."
   (let ((key (string-append label "\n" text)))
-    (or (hash-ref kept key)
+    (or (hash-ref procedures key)
         (let ((procedure (compiled text label)))
-          (when (>= (hash-count (const #t) kept) max-kept) (hash-clear! kept))
-          (hash-set! kept key procedure)
+          (when (>= (hash-count (const #t) procedures) max-kept) (hash-clear! procedures))
+          (hash-set! procedures key procedure)
           procedure))))

@@ -4,11 +4,11 @@
   #:use-module (srfi srfi-9)
   #:export (make-program program? program-run program-label program-device program-args program-memory-bytes
             program-contracts set-program-contracts! program-output set-program-output!
-            program-compiled? set-program-compiled! program-winds set-program-winds!
+            program-image set-program-image! program-winds set-program-winds!
             program-continuation set-program-continuation! current-program set-current-program!))
 
 (define-record-type <program>
-  (%make-program run label device arguments memory-bytes contracts output compiled? winds continuation)
+  (%make-program run label device arguments memory-bytes contracts output image winds continuation)
   program?
   (run program-run)                                     ; number of the execution in frames
   (label program-label)                                 ; the script's name in messages
@@ -17,7 +17,7 @@
   (memory-bytes program-memory-bytes)
   (contracts program-contracts set-program-contracts!)  ; device id -> capabilities, as far as asked for
   (output program-output set-program-output!)           ; pieces of the line being written, last first
-  (compiled? program-compiled? set-program-compiled!)   ; false while its errors are errors of syntax
+  (image program-image set-program-image!)              ; where its code is loaded, #f until it is compiled
   (winds program-winds set-program-winds!)
   (continuation program-continuation set-program-continuation!))
 

@@ -5,6 +5,7 @@
 
 (define-module (ygg worker)
   #:use-module (rnrs bytevectors)
+  #:use-module ((system vm program) #:select (program-code))
   #:use-module (ygg control)
   #:use-module (ygg failure)
   #:use-module (ygg host)
@@ -100,7 +101,7 @@
     (turn program
           (lambda ()
             (let ((procedure (script-procedure source label)))
-              (set-program-compiled! program #t)
+              (set-program-image! program (image-of (program-code procedure)))
               (call-with-values procedure
                 (lambda results
                   (flush-output)

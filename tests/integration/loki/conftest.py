@@ -1,0 +1,128 @@
+"""Real worker processes of both languages, on a mesh in memory. One set of workers serves a module."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from services.domain.values import Value
+from services.loki import model
+from services.loki.adapters.languages import LuaCommand, SchemeCommand
+from services.loki.adapters.pool import Prepare, WorkerPool
+from services.loki.errors import ScriptError
+from services.loki.model import Language, Limits, LogEntry, Outcome
+from services.loki.service import Loki
+from tests.fakes.scripting import HUMIDITY, LED, MEMO, TEMPERATURE, FakeDevice, FakeMesh, FakePublisher, LoopClock
+
+SUFFIX = {Language.LUA: "lua", Language.SCHEME: "scm"}
+
+
+class Lab:
+    """Runs scripts. Each test finds the fleet as it was at first."""
+
+    def __init__(self, pools: dict[Language, WorkerPool]) -> None:
+        self.pools = pools
+        self.mesh, self.publisher = FakeMesh(), FakePublisher()
+        self.loki = Loki(pools, self.mesh, self.publisher, LoopClock())
+        self.log: list[LogEntry] = []
+
+    def reset(self) -> None:
+        """A new fleet, an empty log."""
+        self.mesh.fleet.clear()
+        self.mesh.timeouts.clear()
+        self.mesh.hanging = self.publisher.down = False
+        self.publisher.messages.clear()
+        self.log.clear()
+        self.porch = self.mesh.add(FakeDevice("porch-1", LED, TEMPERATURE, HUMIDITY, MEMO, zone="hall"))
+        self.cellar = self.mesh.add(FakeDevice("cellar-1", TEMPERATURE, zone="cellar"))
+        self.shed = self.mesh.add(FakeDevice("shed-1", LED, online=False))
+
+    async def outcome(
+        self,
+        language: Language,
+        source: str,
+        *,
+        device: str = "porch-1",
+        arguments: dict[str, Value] | None = None,
+        limits: Limits = model.DEFAULT_LIMITS,
+        name: str = "",
+    ) -> Outcome:
+        """What the script returned and used; raises what `Loki.execute` raises."""
+        checked = model.script(
+            source,
+            language,
+            name=name or f"test.{SUFFIX[language]}",
+            device_id=device,
+            arguments=arguments,
+            limits=limits,
+        )
+        return await self.loki.execute(checked, self.log.append)
+
+    async def value(self, language: Language, source: str, **how: object) -> Value:
+        """What the script returned."""
+        return (await self.outcome(language, source, **how)).value  # type: ignore[arg-type]
+
+    async def failure(self, language: Language, source: str, **how: object) -> ScriptError:
+        """How the script failed."""
+        with pytest.raises(ScriptError) as caught:
+            await self.outcome(language, source, **how)  # type: ignore[arg-type]
+        return caught.value
+
+    def pids(self, language: Language) -> list[int]:
+        """The worker processes of a language."""
+        return sorted(worker.pid for worker in self.pools[language].workers())
+
+    async def all_up(self, language: Language) -> None:
+        """Waits until every worker is up again."""
+        async with asyncio.timeout(30):
+            while self.pools[language].status().workers < 2:
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture(scope="session")
+def scheme_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the compiled Scheme worker is kept for the session."""
+    return tmp_path_factory.mktemp("scheme")
+
+
+@contextlib.asynccontextmanager
+async def running(pools: dict[Language, WorkerPool]) -> AsyncIterator[dict[Language, WorkerPool]]:
+    """The pools at work; their processes end with the block."""
+    maintaining = [asyncio.create_task(pool.maintain()) for pool in pools.values()]
+    try:
+        for pool in pools.values():
+            await pool.settled()
+        yield pools
+    finally:
+        for task in maintaining:
+            task.cancel()
+        await asyncio.gather(*maintaining, return_exceptions=True)
+
+
+def pools_of(cache: Path, *, size: int = 2, queue: int = 16, queue_wait_s: float = 30) -> dict[Language, WorkerPool]:
+    """A pool a language, not yet at work."""
+    commands: dict[Language, Prepare] = {Language.LUA: LuaCommand(), Language.SCHEME: SchemeCommand(cache)}
+    return {
+        language: WorkerPool(language, command, size=size, queue=queue, queue_wait_s=queue_wait_s)
+        for language, command in commands.items()
+    }
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def _shared(scheme_cache: Path) -> AsyncIterator[Lab]:
+    async with running(pools_of(scheme_cache)) as pools:
+        for pool in pools.values():
+            assert pool.status().available, pool.status().problem
+        yield Lab(pools)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def lab(_shared: Lab) -> Lab:
+    """Both languages, with two workers each."""
+    _shared.reset()
+    return _shared
