@@ -1,0 +1,146 @@
+"""The mesh of docker-compose.yml under a project name and ports of its own, so that it meets no other.
+
+Owns starting, killing, asking and removing it. Images are expected to be built: deploy/run-tests.sh does that.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import docker
+import grpc
+from docker.models.containers import Container
+
+from services.chassis import channel
+from services.chassis.identity import IdentityFiles
+from tests.fixtures.wait import free_ports, until
+
+ROOT = Path(__file__).resolve().parents[3]
+SERVICES = ("registry", "jotunheim_bridge", "loki", "ota")
+DEVICES = ("porch-1", "porch-2")
+_PORTS = {
+    "registry": "YGG_PORT_REGISTRY",
+    "jotunheim_bridge": "YGG_PORT_BRIDGE",
+    "loki": "YGG_PORT_LOKI",
+    "ota": "YGG_PORT_OTA",
+    "link": "YGG_PORT_LINK",
+}
+_PROFILES = ("--profile", "demo", "--profile", "s3")
+
+
+@dataclass
+class ComposeMesh:
+    """One project of docker compose. `directory` takes the credentials of its users."""
+
+    directory: Path
+    project: str = field(default_factory=lambda: f"yggtest-{secrets.token_hex(4)}")
+    ports: dict[str, int] = field(default_factory=lambda: dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True)))
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._docker = docker.from_env()
+
+    def up(self, *services: str, profiles: tuple[str, ...] = ("demo",)) -> None:
+        """`docker compose up -d --wait`; raises AssertionError with the logs where it fails."""
+        chosen = [word for profile in profiles for word in ("--profile", profile)]
+        done = self._compose(*chosen, "up", "-d", "--wait", "--no-build", *services)
+        assert done.returncode == 0, f"{done.stderr}\n{self.logs()}"
+
+    def down(self) -> None:
+        """Removes containers, networks and volumes, whatever state they are in."""
+        done = self._compose(*_PROFILES, "down", "--volumes", "--remove-orphans", "--timeout", "3")
+        self._docker.close()
+        assert done.returncode == 0, done.stderr
+
+    def logs(self) -> str:
+        """The last lines of every container."""
+        return self._compose(*_PROFILES, "logs", "--no-color", "--tail", "40").stdout
+
+    def container(self, service: str) -> Container:
+        """The container of a service as it is now."""
+        label = [f"com.docker.compose.project={self.project}", f"com.docker.compose.service={service}"]
+        (found,) = self._docker.containers.list(all=True, filters={"label": label})
+        return found
+
+    def run(self, service: str, *command: str) -> str:
+        """Runs a command in a running container; returns its output. Raises AssertionError where it fails."""
+        status, output = self.container(service).exec_run(list(command))
+        text: str = output.decode()
+        assert status == 0, f"{command} in {service}: {text}"
+        return text.strip()
+
+    def kill(self, service: str) -> None:
+        """SIGKILL to the service's own process. Not `docker kill`, which would switch the restart policy off."""
+        container = self.container(service)
+        init = container.attrs["State"]["Pid"]
+        (pid,) = map(int, Path(f"/proc/{init}/task/{init}/children").read_text().split())
+        restarts = container.attrs["RestartCount"]
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: self.container(service).attrs["RestartCount"] > restarts, 20, f"{service} restarted")
+
+    def files(self, user: str = "operator") -> IdentityFiles:
+        """A user's credentials, copied out of the pki container as deploy/creds.sh does."""
+        where = self.directory / user
+        if not where.exists():
+            done = subprocess.run(
+                [ROOT / "deploy" / "creds.sh", where, user],
+                env=self._environment() | {"YGG_HOME": str(self.directory / "home")},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+        return IdentityFiles(where)
+
+    def endpoint(self, service: str) -> str:
+        """Where the host reaches it."""
+        return f"127.0.0.1:{self.ports[service]}"
+
+    def channel(self, service: str) -> grpc.Channel:
+        """A channel as the operator, with the backoff that all clients of the mesh use."""
+        return grpc.secure_channel(
+            self.endpoint(service), channel.credentials(self.files()), options=list(channel.OPTIONS)
+        )
+
+    def grpcurl(
+        self, service: str, *arguments: str, data: str = "", anonymous: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """The real grpcurl with the operator's certificate, or none. `arguments` are a verb or a method."""
+        identity = self.files().directory
+        files = {"-cacert": "services.pem"} | ({} if anonymous else {"-cert": "cert.pem", "-key": "key.pem"})
+        flags = [word for flag, name in files.items() for word in (flag, str(identity / name))]
+        body = ["-d", data] if data else []
+        program = Path(sys.executable).parent / "grpcurl"
+        return subprocess.run(
+            [program, "-connect-timeout", "5", *flags, *body, self.endpoint(service), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+
+    def board(self, device: str, member: str) -> str:
+        """What the board itself has for a property, asked past the link and every cache."""
+        return self.run(device, "board", "get", device, member)
+
+    def _compose(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["docker", "compose", *arguments],
+            cwd=ROOT,
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+
+    def _environment(self) -> dict[str, str]:
+        ports = {variable: str(self.ports[name]) for name, variable in _PORTS.items()}
+        own = {"COMPOSE_PROJECT_NAME": self.project, "YGG_BIND_LINK": "127.0.0.1"}
+        return {**os.environ, **ports, **own, **self.environment}
