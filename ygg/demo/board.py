@@ -18,15 +18,16 @@ class Board:
 
     def get(self, device: str, prop: str) -> str:
         """A property such as `led0.on` as the hardware shows it: `on`, `off` or a number."""
-        return self._ask(f"get {device} {prop}")
+        return self.ask(f"get {device} {prop}")
 
     def set(self, device: str, prop: str, value: str) -> None:
         """Change the hardware from outside: warm the sensor, pull a pin."""
-        answer = self._ask(f"set {device} {prop} {value}")
+        answer = self.ask(f"set {device} {prop} {value}")
         if answer != "ok":
             raise CliError(f"the board of {device} did not take {prop} {value}: {answer}")
 
-    def _ask(self, line: str) -> str:
+    def ask(self, line: str) -> str:
+        """One command of the control socket and its one line of answer. Raises CliError where it is an error."""
         try:
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(_TIMEOUT_S)
