@@ -209,8 +209,15 @@ def test_what_the_contract_forbids_is_refused_in_words(
 def test_an_unknown_device_and_a_device_that_hangs(kept: Person) -> None:
     unknown = kept.ygg("device", "call", "porch-9", "led0.blink")
     assert (unknown.returncode, "there is no device porch-9" in unknown.stderr) == (4, True)
-    hanging = kept.ygg("device", "call", "porch-2", "cnt0.add", "n=1", "--timeout", "0.05")
-    assert hanging.returncode in (0, 7)  # it may just make it
+    there = board(kept, "porch-2")
+    there.ask("hang porch-2 on")
+    try:
+        hanging = kept.ygg("device", "call", "porch-2", "cnt0.add", "n=1", "--timeout", "0.5", "--call-id", "h-1")
+    finally:
+        there.ask("hang porch-2 off")
+    assert hanging.returncode == 7
+    assert "porch-2 did not answer within" in hanging.stderr
+    assert "Repeat it with call_id h-1" in hanging.stderr
 
 
 def test_templates_run_as_they_are(kept: Person, tmp_path: Path) -> None:
