@@ -1,0 +1,53 @@
+"""`make bench-demo`: runs the demo several times as anybody would and takes down what it measured of itself.
+
+build/demo.json is the demo's own; a run that fails its checks ends the benchmark.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.harness import machine, report
+from bench.harness.compare import alone
+from bench.harness.process import BenchError
+from bench.harness.results import save
+
+_RUN_S = 180.0
+_UNITS = {"mesh_ready_s": "s"}
+
+
+def _run(figures: Path) -> dict[str, tuple[float, float]]:
+    """Of each key what was measured and its target."""
+    command = [sys.executable, "-m", "ygg", "demo", "--figures", str(figures)]
+    environment = {**os.environ, "PYTHONPATH": f"{machine.ROOT}:{machine.ROOT / 'gen'}"}
+    done = subprocess.run(command, cwd=machine.ROOT, env=environment, timeout=_RUN_S, check=False)
+    if done.returncode != 0:
+        raise BenchError(f"the demo ended with {done.returncode}")
+    metrics = json.loads(figures.read_text())["metrics"]
+    return {one["key"]: (one["ours"], one["target"]) for one in metrics}
+
+
+def main() -> None:
+    """Five runs, three where short."""
+    runs = [_run(machine.ROOT / "build" / "demo.json") for _ in range(machine.rounds())]
+    metrics = [
+        alone(
+            key,
+            [run[key][0] for run in runs],
+            unit=_UNITS.get(key, "ms"),
+            better="lower",
+            target=target,
+            n=len(runs),
+        )
+        for key, (_, target) in runs[0].items()
+    ]
+    print(save("demo", metrics))
+    report.write()
+
+
+if __name__ == "__main__":
+    main()

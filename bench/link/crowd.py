@@ -1,0 +1,159 @@
+"""rss_kb_per_device and reconnect_storm_s: a bridge that holds thousands of devices, and what its death does."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections import Counter
+
+from bench.harness.agents import POLL_S, Agents, agents
+from bench.harness.compare import alone, alternate, compared, percentile
+from bench.harness.machine import pick, quick, rounds
+from bench.harness.mesh import Mesh
+from bench.harness.process import BenchError, Child, until
+from bench.harness.results import Metric
+from bench.link import peers
+from bench.link.caller import Pipeline
+from bench.link.stored import EventStream
+
+_PREFIX = "crowd"
+_STORM_S = 300.0
+_SWEEP = 200
+_QUIET_CPU = 0.15
+
+
+async def measure(mesh: Mesh, ramp: int) -> list[Metric]:
+    """Memory first, each time of a bridge that has just been started; then the storm, once a round."""
+    count = pick(2000, 10_000)
+    issuing_s = mesh.pki.issue_devices(_PREFIX, count)
+    if issuing_s > 1:
+        print(f"  issued the identities of {count} devices in {issuing_s:.1f} s", flush=True)
+    storms: list[Storm] = []
+    bases: list[float] = []
+
+    async def ours() -> float:
+        mesh.bridge.stop()
+        bridge = mesh.start_bridge()
+        bases.append(bridge.rss_kb() / count)
+        with agents(mesh, _PREFIX, count, "--ramp", str(ramp), within_s=600) as fleet:
+            await _calm(bridge)
+            rss = bridge.rss_kb() / count
+            storms.append(await _storm(mesh, fleet))
+        return rss
+
+    async def broker() -> float:
+        return await _broker_rss(mesh, count)
+
+    mine, other = await alternate(rounds(), ours, broker)
+    growth = [one - base for one, base in zip(mine, bases, strict=True)]
+    return [
+        compared(
+            "rss_kb_per_device",
+            mine,
+            other,
+            peer_name=peers.MOSQUITTO,
+            unit="KiB",
+            better="lower",
+            target=2.7,
+            n=count,
+            note="all resident memory of the process divided by its devices, negotiated and idle"
+            + (f"; with {count} devices the bridge's own base weighs more than with 10,000" if quick() else ""),
+        ),
+        alone("rss_kb_per_device_total", mine, unit="KiB", better="lower", target=40, n=count),
+        alone("rss_kb_per_device_growth", growth, unit="KiB", better="lower", n=count, note="without the base"),
+        *_storm_metrics(storms, count),
+    ]
+
+
+async def _calm(process: Child, within_s: float = 60.0) -> None:
+    """Until the process uses less than _QUIET_CPU of a core: what it still had to do is done."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        before = process.cpu_s()
+        await asyncio.sleep(1)
+        if process.cpu_s() - before < _QUIET_CPU:
+            return
+
+
+async def _broker_rss(mesh: Mesh, count: int) -> float:
+    with peers.broker(mesh.pki) as broker:
+        child = peers.bench_peer(mesh.pki, "connect", broker.port, _PREFIX, count=count, window=64, hold=True)
+        result = await asyncio.to_thread(child.line)
+        if result["in"] != count:
+            raise BenchError(f"the broker let {result['in']} of {count} in")
+        await _calm(broker.process)
+        rss = broker.process.rss_kb() / count
+        child.end_of_input()
+        child.stop()
+    return rss
+
+
+class Storm:
+    """What became of it: seconds until all were active and until each had answered, and when they came."""
+
+    def __init__(self, active_s: float, callable_s: float, attempts: list[float]) -> None:
+        self.active_s, self.callable_s = active_s, callable_s
+        self.attempts = attempts
+        """Seconds from the kill to each attempt to connect, ascending."""
+
+    @property
+    def peak_share(self) -> float:
+        """The greatest share of all attempts that fell into one tenth of a second."""
+        buckets = Counter(int(attempt * 10) for attempt in self.attempts)
+        return max(buckets.values()) / len(self.attempts)
+
+
+async def _storm(mesh: Mesh, fleet: Agents) -> Storm:
+    """SIGKILL, a new process at once, until every device has answered a read."""
+    killed_unix, killed = time.time(), time.monotonic()
+    mesh.bridge.kill()
+    mesh.start_bridge()
+    await asyncio.to_thread(
+        until,
+        lambda: _back(fleet, killed_unix),
+        _STORM_S,
+        f"all {fleet.count} devices active after the storm, see {fleet.process.log}",
+        POLL_S * 3,
+    )
+    active_s = time.monotonic() - killed
+    async with mesh.channel("jotunheim_bridge") as channel, EventStream(mesh) as stream:
+        pipeline = Pipeline(channel)
+        await pipeline.reach(fleet.ids, _SWEEP, _STORM_S)
+        callable_s = time.monotonic() - killed
+        pipeline.close()
+        await stream.settled()
+    attempts = [at - killed_unix for at in fleet.times("connecting") if at > killed_unix]
+    return Storm(active_s, callable_s, attempts)
+
+
+def _back(fleet: Agents, killed_unix: float) -> bool:
+    devices = fleet.devices()
+    return all(device.state == "active" and device.counters["sessions"] > 1 for device in devices)
+
+
+def _storm_metrics(storms: list[Storm], count: int) -> list[Metric]:
+    middle = sorted(storms, key=lambda storm: storm.callable_s)[len(storms) // 2].attempts
+    quartiles = [percentile(middle, share) for share in (0.01, 0.25, 0.5, 0.75, 0.99)]
+    told = " / ".join(f"{at:.1f}" for at in quartiles)
+    tries = statistics.median(len(storm.attempts) / count for storm in storms)
+    return [
+        alone(
+            "reconnect_storm_s",
+            [storm.callable_s for storm in storms],
+            unit="s",
+            better="lower",
+            n=count,
+            note="from SIGKILL until each device has answered a read; a new process is started at once",
+        ),
+        alone("reconnect_storm_active_s", [storm.active_s for storm in storms], unit="s", better="lower", n=count),
+        alone(
+            "reconnect_peak_share_100ms",
+            [storm.peak_share for storm in storms],
+            unit="of all attempts",
+            better="lower",
+            n=sum(len(storm.attempts) for storm in storms),
+            note=f"the most attempts that fell into one tenth of a second; {tries:.1f} attempts a device; "
+            f"they came {told} s after the kill (percentiles 1 / 25 / 50 / 75 / 99)",
+        ),
+    ]
