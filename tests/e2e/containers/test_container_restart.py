@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
+
 import pytest
 
 from tests.e2e.containers.mesh import SERVICES, ComposeMesh
+from tests.fixtures.images import image_bytes
+from yggdrasil.ota.v1 import ota_pb2 as pb
+from yggdrasil.ota.v1 import ota_pb2_grpc
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
@@ -18,9 +24,24 @@ def test_up_again_is_quiet_and_keeps_every_certificate(compose: ComposeMesh) -> 
     assert {part: compose.run(part, "cat", "/identity/cert.pem") for part in PARTS} == before
 
 
+def _requests(data: bytes) -> Iterator[pb.UploadImageRequest]:
+    header = pb.ImageHeader(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
+    yield pb.UploadImageRequest(header=header)
+    for start in range(0, len(data), 64 * 1024):
+        yield pb.UploadImageRequest(chunk=data[start : start + 64 * 1024])
+
+
 def test_images_can_be_kept_in_s3(compose: ComposeMesh) -> None:
-    """The profile s3: credentials made once, TLS, and ota ready with the bucket in place."""
+    """The profile s3: credentials made once, TLS, the bucket in place, and an image back as it went in."""
     compose.environment["YGG_OBJECT_STORE"] = "s3"
     compose.up("ota", "seaweedfs", profiles=("demo", "s3"))
     assert '"object_store": "s3"' in compose.container("ota").logs().decode()
-    assert compose.run("ota", "python", "-c", "import os; print(oct(os.stat('/s3/secret').st_mode & 0o777))") == "0o600"
+    assert compose.run("ota", "stat", "-c", "%a", "/s3/secret") == "600"
+
+    data = image_bytes(300_000)
+    with compose.channel("ota") as channel:
+        ota = ota_pb2_grpc.OtaServiceStub(channel)
+        image = ota.UploadImage(_requests(data), timeout=60).image
+        compose.run("ota", "find", "/data", "-type", "f", "-delete")  # its cache: what comes now comes from S3
+        answers = ota.DownloadImage(pb.DownloadImageRequest(sha256=image.sha256), timeout=60)
+        assert b"".join(answer.chunk for answer in answers) == data
