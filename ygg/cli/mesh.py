@@ -16,10 +16,12 @@ from ygg.cli.state import State, state
 from ygg.contexts import LOCAL, Context, Contexts
 from ygg.exits import CliError
 from ygg.files import private_dir
+from ygg.mesh.bootstrap import Bootstrap
 from ygg.mesh.plan import Layout, Options
 from ygg.mesh.ports import Ports, check_free, free_ports
 from ygg.mesh.runstate import FAILED, READY, RunDir
 from ygg.output import Output
+from ygg.pki.hosts import hosts
 
 NAMES = "registry · bridge · loki · ota · nats"
 STOP_S = 30.0
@@ -65,6 +67,9 @@ def up_command(
     *,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Run it in the background.")] = False,
     free: Annotated[bool, typer.Option("--free-ports", help="Choose free ports, on the loopback interface.")] = False,
+    host: Annotated[
+        list[str] | None, typer.Option("--host", help="Name or IP by which devices reach this machine.")
+    ] = None,
     policy: Annotated[Path | None, typer.Option(help="JSON policy: which capabilities are refused.")] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
@@ -72,7 +77,9 @@ def up_command(
 
     Keys and certificates are made on first start and kept. Data lies in $YGG_HOME/mesh.
 
-    Examples:  `ygg up`   `ygg up -d`   `ygg up --free-ports`
+    Devices on other machines connect to port 7443; --host puts this machine's name into the certificate they check.
+
+    Examples:  `ygg up`   `ygg up -d`   `ygg up -d --host mesh.lan --host 10.0.0.7`   `ygg up --free-ports`
     """
     st = state(ctx)
     ports = free_ports() if free else Ports()
@@ -80,9 +87,9 @@ def up_command(
     _check(options)
     layout = Layout(st.home.mesh)
     if detach:
-        _detached(st, layout, options, free=free)
+        _detached(st, layout, options, ["--free-ports"] if free else [], host or [])
         return
-    _foreground(st, layout, options)
+    _foreground(st, layout, options, Bootstrap(hosts=hosts(host or ())))
 
 
 def down_command(ctx: typer.Context) -> None:
@@ -103,7 +110,7 @@ def _check(options: Options) -> None:
         raise CliError(f"there is no policy file {options.policy}")
 
 
-def _foreground(st: State, layout: Layout, options: Options) -> None:
+def _foreground(st: State, layout: Layout, options: Options, made: Bootstrap) -> None:
     from ygg.mesh import up  # brings in asyncio gRPC, which no other command needs
 
     def announce(context: Context) -> None:
@@ -112,19 +119,19 @@ def _foreground(st: State, layout: Layout, options: Options) -> None:
     async def serve() -> None:
         stopping = asyncio.Event()
         up.on_signals(stopping)
-        await up.run(up.Mesh(layout, options, announce), Printer(st.out), stopping)
+        await up.run(up.Mesh(layout, options, announce, made), Printer(st.out), stopping)
 
     asyncio.run(serve())
 
 
-def _detached(st: State, layout: Layout, options: Options, *, free: bool) -> None:
+def _detached(st: State, layout: Layout, options: Options, flags: list[str], names: list[str]) -> None:
     """Start the same command in a session of its own, and wait until it is ready or has failed."""
     run_dir = RunDir(layout.run)
     if run_dir.running():
         raise CliError(f"a mesh runs here already (process {run_dir.pid()})", hint="Stop it:  ygg down")
     check_free(options.ports, options.link_host)
-    arguments = ["up", "--log-level", options.log_level]
-    arguments += ["--free-ports"] if free else []
+    hosts(names)  # refused here, where somebody reads it
+    arguments = ["up", "--log-level", options.log_level, *flags, *(f"--host={name}" for name in names)]
     arguments += ["--policy", str(options.policy)] if options.policy else []
     from ygg.mesh.up import code_folders
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -15,17 +13,17 @@ from ygg.mesh import bootstrap
 from ygg.mesh.natsconf import NatsPlan
 from ygg.output import ago
 from ygg.pki import identities
+from ygg.pki.hosts import host_name, hosts, ip_address
 from ygg.pki.identities import Owner
 from ygg.pki.names import Kind, identity
 from ygg.pki.store import Store, utc_now
-from ygg.pki.x509 import LEAF_DAYS, IpAddress, Names
+from ygg.pki.x509 import LEAF_DAYS, Names
 
 app = typer.Typer(
     help="Certificates: make the authorities, issue to devices, services and people.", no_args_is_help=True
 )
 
 Dir = Annotated[Path | None, typer.Option("--dir", help="The PKI directory; $YGG_HOME/mesh/pki where not given.")]
-_DNS = re.compile(r"(?=.{1,253}\Z)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)(\.[A-Za-z0-9_-]{1,63})*\Z")
 
 
 @app.command()
@@ -69,13 +67,16 @@ def issue(
     who = identity(kind, name)
     store = Store(directory or st.home.pki)
     path = (out or st.home.identity(kind, name)).absolute()
-    names = Names([_dns(n) for n in dns or ()], [_ip(a) for a in ip or ()])
+    names = Names([host_name(name) for name in dns or ()], [ip_address(text) for text in ip or ()])
     pair = identities.issue(store, who, path, names, days, force=force)
     end = pair.cert.not_valid_after_utc
     if st.out.as_json:
         st.out.json({"identity": who.uri, "dir": str(path), "not_after": end.isoformat()})
         return
     st.out.line(f"{who.uri} in {path}, valid to {end:%Y-%m-%d}")
+    if kind is Kind.DEVICE:
+        files = f"--ca {path}/services.pem --cert {path}/cert.pem --key {path}/key.pem"
+        st.out.remark(f"connect it:  ygg-agent --id {name} --connect HOST:7443 {files}", "dim")
 
 
 @app.command()
@@ -111,6 +112,9 @@ def bootstrap_command(
     ),
     nats_store: Annotated[Path, typer.Option(help="JetStream's folder as nats-server will see it.")] = Path("/data"),
     owner: Annotated[str, typer.Option(help="UID:GID to own the identity files; needs root.")] = "",
+    host: Annotated[
+        list[str] | None, typer.Option("--host", help="Name or IP by which devices reach the bridge.")
+    ] = None,
 ) -> None:
     """Make PKI, all identities and nats.conf for a mesh in containers. Idempotent."""
     if target != "compose":
@@ -119,6 +123,7 @@ def bootstrap_command(
         devices=tuple(device or bootstrap.DEMO_DEVICES),
         users=(bootstrap.USER, bootstrap.SECOND_USER),
         owner=_owner(owner),
+        hosts=hosts(host or ()),
     )
     plan = NatsPlan("0.0.0.0:4222", "127.0.0.1:8222", nats_identity, nats_store)
     issued = bootstrap.run(out.absolute(), what, plan)
@@ -142,19 +147,6 @@ def _show_json(st: State, store: Store, root_here: bool) -> None:
     ]
     root_end = store.root().not_valid_after_utc.isoformat()
     st.out.json({"root_not_after": root_end, "root_key_here": root_here, "cas": authorities, "issued": issued})
-
-
-def _dns(name: str) -> str:
-    if not _DNS.match(name):
-        raise UsageError(f"{name!r} is no host name")
-    return name
-
-
-def _ip(text: str) -> IpAddress:
-    try:
-        return ipaddress.ip_address(text)
-    except ValueError as e:
-        raise UsageError(f"{text!r} is no IP address") from e
 
 
 def _owner(text: str) -> Owner | None:

@@ -30,6 +30,14 @@ app = typer.Typer(
 )
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from services.chassis.run import package_version
+
+        print(package_version())
+        raise typer.Exit
+
+
 @app.callback()
 def root(
     ctx: typer.Context,
@@ -37,6 +45,9 @@ def root(
         str, typer.Option("--context", envvar="YGG_CONTEXT", metavar="NAME", help="Which mesh; see `ygg context ls`.")
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Results as JSON, for programs.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Take the global options; they may stand anywhere on the line."""
     ctx.obj = State(Home.find(), Output(as_json=as_json), context_name)

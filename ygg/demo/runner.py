@@ -44,6 +44,7 @@ class Quiet:
 def main(argv: Sequence[str]) -> int:
     """Run until SIGTERM; returns the exit status."""
     paths, agent, keep = DemoPaths(Path(argv[0])), Path(argv[1]), "--keep" in argv[2:]
+    parent = os.getppid()
     try:
         asyncio.run(_run(paths, agent, keep=keep))
     except CliError as e:
@@ -52,6 +53,7 @@ def main(argv: Sequence[str]) -> int:
     finally:
         if keep:
             Contexts(Home.find()).remove(CONTEXT)
+        if keep or os.getppid() != parent:  # a demo that was killed cleans up nothing
             shutil.rmtree(paths.root, ignore_errors=True)
     return 0
 

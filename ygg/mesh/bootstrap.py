@@ -22,21 +22,27 @@ from ygg.pki import identities
 from ygg.pki.identities import Owner
 from ygg.pki.names import Identity, Kind, identity
 from ygg.pki.store import Clock, Store, utc_now
+from ygg.pki.x509 import NO_NAMES, Names
 
 SERVICES = ("registry", "jotunheim_bridge", "loki", "ota")
 BACKENDS = ("nats", "seaweedfs")
 USER = "operator"
 SECOND_USER = "auditor"
 DEMO_DEVICES = ("porch-1", "porch-2")
+_BRIDGE = identity(Kind.SERVICE, "jotunheim_bridge")
 
 
 @dataclass(frozen=True, slots=True)
 class Bootstrap:
-    """What to make beyond the services' identities, and whose the identity files are to be."""
+    """What to make beyond the services' identities, and whose the identity files are to be.
+
+    `hosts` are the names by which devices on other machines reach the bridge; they go into its certificate.
+    """
 
     devices: tuple[str, ...] = ()
     users: tuple[str, ...] = (USER,)
     owner: Owner | None = None
+    hosts: Names = NO_NAMES
 
 
 def run(out: Path, what: Bootstrap, nats: NatsPlan | None = None, clock: Clock = utc_now) -> list[Identity]:
@@ -45,7 +51,7 @@ def run(out: Path, what: Bootstrap, nats: NatsPlan | None = None, clock: Clock =
     with locked(out / ".bootstrap.lock"):
         pki = out / "pki"
         store = Store(pki, clock) if (pki / "root.pem").exists() else Store.create(pki, clock, force=True)
-        issued = [who for who in _wanted(what) if _ensure(store, who, out, clock(), what.owner)]
+        issued = [who for who in _wanted(what) if _ensure(store, who, out, clock(), what)]
         if nats:
             path = private_dir(out / "nats") / "nats.conf"
             write_atomic(path, render(nats).encode())
@@ -66,5 +72,6 @@ def _wanted(what: Bootstrap) -> Iterator[Identity]:
         yield identity(Kind.USER, user)
 
 
-def _ensure(store: Store, who: Identity, out: Path, now: dt.datetime, owner: Owner | None) -> bool:
-    return identities.ensure(store, who, identity_dir(out, who), now=now, owner=owner)
+def _ensure(store: Store, who: Identity, out: Path, now: dt.datetime, what: Bootstrap) -> bool:
+    names = what.hosts if who == _BRIDGE else NO_NAMES
+    return identities.ensure(store, who, identity_dir(out, who), now=now, names=names, owner=what.owner)

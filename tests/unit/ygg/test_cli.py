@@ -210,3 +210,13 @@ def test_durations_have_one_unit(seconds: float, text: str) -> None:
 
 def test_outside_text_is_bounded() -> None:
     assert safe("x" * 500, 10) == "xxxxxxxxx…"
+
+
+def test_the_bridge_is_reissued_for_the_name_that_devices_connect_to(tmp_path: Path, capsys: Captured) -> None:
+    out = str(tmp_path / "mesh")
+    run(["pki", "bootstrap", out])
+    capsys.readouterr()
+    run(["pki", "bootstrap", out, "--host", "mesh.lan", "--json"])
+    assert json_of(capsys)["issued"] == ["ygg://main/service/jotunheim_bridge"]
+    run(["pki", "bootstrap", out, "--json"])
+    assert json_of(capsys)["issued"] == []
