@@ -161,7 +161,7 @@ void ygg_close(struct ygg_agent *agent, uint32_t code, const char *why)
         ygg_body_encode(&out, YGG_BODY_GOODBYE, body)) {
         (void)ygg_link_commit(agent, &out);
     }
-    ygg_say(agent, YGG_LOG_WARNING, "closing", fields, 2);
+    ygg_say(agent, agent->stopping ? YGG_LOG_INFO : YGG_LOG_WARNING, "closing", fields, 2);
     agent->state = YGG_STATE_CLOSING;
     agent->deadline_ms = ygg_now(agent) + CLOSE_MS;
 }

@@ -130,7 +130,14 @@ static const struct ygg_driver driver = {.call = fake_call};
 
 void fake_init(struct fake *fake)
 {
-    memset(fake, 0, sizeof *fake);
+    memset(fake->in, 0, sizeof fake->in);
+    memset(fake->out, 0, sizeof fake->out);
+    fake_reset(fake);
+}
+
+void fake_reset(struct fake *fake)
+{
+    memset(fake, 0, offsetof(struct fake, in));
     fake->now_ms = 1000;
     fake->random = 88172645463325252U;
     fake->write_room = SIZE_MAX;
@@ -163,6 +170,10 @@ void fake_free(struct fake *fake)
 
 void fake_feed(struct fake *fake, const void *bytes, size_t size)
 {
+    if (fake->in_read == fake->in_end) {
+        fake->in_read = 0;
+        fake->in_end = 0;
+    }
     if (fake->in_end + size > sizeof fake->in) {
         stop("too much to feed");
     }
@@ -274,21 +285,31 @@ yggdrasil_device_v1_Welcome fake_welcome(bool pages)
     };
 }
 
-void fake_activate(struct fake *fake)
+void fake_negotiate(struct fake *fake, uint64_t stored_sequence)
 {
     yggdrasil_device_v1_Welcome welcome = fake_welcome(false);
-    yggdrasil_device_v1_ContractNotice contract = {.revision = 1, .accepted = 6, .refused = 1};
+    const yggdrasil_device_v1_ContractNotice contract = {.revision = 1, .accepted = 6, .refused = 1};
 
     if (fake->agent.state == YGG_STATE_BACKOFF && fake->agent.deadline_ms > fake->now_ms) {
         fake->now_ms = fake->agent.deadline_ms;
     }
     fake_step(fake);
+    welcome.last_event_sequence = stored_sequence;
     fake_send(fake, YGG_BODY_WELCOME, yggdrasil_device_v1_Welcome_fields, &welcome);
+    fake_step(fake);
+    if (fake->agent.state != YGG_STATE_CONTRACT) {
+        stop("the device did not take the Welcome");
+    }
     fake_send(fake, YGG_BODY_CONTRACT, yggdrasil_device_v1_ContractNotice_fields, &contract);
     fake_step(fake);
     if (fake->agent.state != YGG_STATE_ACTIVE) {
         stop("the device did not become active");
     }
+}
+
+void fake_activate(struct fake *fake)
+{
+    fake_negotiate(fake, 0);
     fake_drain(fake);
 }
 

@@ -31,12 +31,10 @@ struct fake {
     char address[YGG_ADDRESS_BYTES]; /* What it was given last. */
     bool connected;
     unsigned connects; /* Connections that were opened. */
-    uint8_t in[FAKE_WIRE_BYTES]; /* Bridge to device. */
-    size_t in_read, in_end;
+    size_t in_read, in_end;   /* The bridge's bytes that the device has read, and all. */
     size_t read_most;       /* Bytes a read gives at most; 0: any. */
     enum ygg_err at_end;    /* What a read answers when there is no more. */
-    uint8_t out[FAKE_WIRE_BYTES]; /* Device to bridge. */
-    size_t out_taken, out_end;
+    size_t out_taken, out_end; /* The device's bytes that the test has taken, and all. */
     size_t write_most; /* Bytes a write takes at most; 0: any. */
     size_t write_room; /* Bytes that are taken at all until the test adds more. */
     /* Driver: the simulated board unless `driver_result` is set. */
@@ -45,10 +43,15 @@ struct fake {
     struct ygg_answer canned; /* Given instead of the board's answer where status is not 0. */
     /* Log. */
     char last_event[32];
+    /* The wire; last, see fake_reset. */
+    uint8_t in[FAKE_WIRE_BYTES];
+    uint8_t out[FAKE_WIRE_BYTES];
 };
 
 /* A device that has not connected yet, with the default profile; the test may change `config` before fake_start. */
 void fake_init(struct fake *fake);
+/* The same without clearing the wire's bytes, which nobody reads before they are written: for fuzzing. */
+void fake_reset(struct fake *fake);
 enum ygg_err fake_start(struct fake *fake);
 void fake_free(struct fake *fake);
 
@@ -76,7 +79,10 @@ void fake_run_until(struct fake *fake, uint64_t until_ms);
 /* A Welcome that this device accepts, wanting pages or not. */
 yggdrasil_device_v1_Welcome fake_welcome(bool pages);
 
-/* Negotiates to ACTIVE and drains. The heartbeat is 1000 ms. */
+/* Negotiates to ACTIVE, which must succeed; the stream has the events up to `stored_sequence`. */
+void fake_negotiate(struct fake *fake, uint64_t stored_sequence);
+
+/* The same with nothing stored, and drains. The heartbeat is 1000 ms. */
 void fake_activate(struct fake *fake);
 
 /* Sends an Invoke of an action or property with integer arguments. */

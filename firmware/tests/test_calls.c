@@ -20,7 +20,10 @@ static void break_and_return(void)
     fake.at_end = YGG_ERR_CLOSED;
     fake_step(&fake);
     CHECK_EQ(fake.agent.state, YGG_STATE_BACKOFF);
-    fake_activate(&fake);
+    fake_drain(&fake);
+    fake_negotiate(&fake, 0);
+    struct ygg_envelope hello;
+    CHECK(fake_take(&fake, &hello));
 }
 
 static void add(const char *call_id)
@@ -80,6 +83,45 @@ static void a_call_repeated_in_the_next_session_is_not_done_again(void)
     add("same");
     CHECK_EQ(fake_result(&fake).values[0].value.kind.integer, 1);
     CHECK_EQ(fake.board.tally, 1);
+    fake_free(&fake);
+}
+
+/* The answer was made and had no room; the session that asked for it is gone. */
+static void an_answer_that_was_not_sent_is_not_sent_to_a_session_that_did_not_ask(void)
+{
+    const struct ygg_answer answer = {.status = YGG_STATUS_HARDWARE, .message = "more bytes than the events leave over"};
+    const struct ygg_value hot = ygg_double(80.0);
+    struct ygg_envelope envelope;
+
+    begin();
+    fake.driver_result = YGG_ERR_AGAIN;
+    add("slow");
+    fake_step(&fake);
+    fake.write_room = 0;
+    for (int i = 0; i < 400; i++) { /* Pongs fill the send buffer but for the room of a reply, events fill that. */
+        fake_send_raw(&fake, YGG_BODY_PING, "\x09\x01\x02\x03\x04\x05\x06\x07\x08", 9);
+    }
+    fake_step(&fake);
+    for (int i = 0; i < 60; i++) {
+        CHECK_EQ(ygg_agent_emit(&fake.agent, YGG_SIM_TEMPERATURE, 0, &hot, 1), YGG_OK);
+    }
+    fake_step(&fake);
+    CHECK_EQ(ygg_agent_complete(&fake.agent, fake.last_call.handle, &answer), YGG_OK);
+    fake_step(&fake);
+    fake_run_until(&fake, fake.now_ms + 8000); /* The peer takes nothing: it is given up. */
+    CHECK(fake.agent.state != YGG_STATE_ACTIVE);
+    fake.write_room = SIZE_MAX;
+    fake_run_until(&fake, ygg_agent_wake_ms(&fake.agent));
+    fake_drain(&fake);
+    fake_negotiate(&fake, 0);
+    while (fake_take(&fake, &envelope)) {
+        CHECK(envelope.number != YGG_BODY_RESULT);
+    }
+    add("slow");
+    fake_step(&fake);
+    yggdrasil_device_v1_Result result = yggdrasil_device_v1_Result_init_zero;
+    CHECK(fake_find_message(&fake, YGG_BODY_RESULT, yggdrasil_device_v1_Result_fields, &result));
+    CHECK_TEXT(result.call_id, "slow");
     fake_free(&fake);
 }
 
@@ -345,6 +387,7 @@ void suite_calls(void)
     RUN(a_refused_call_reaches_no_hardware);
     RUN(a_repeated_call_is_answered_again_and_not_done_again);
     RUN(a_call_repeated_in_the_next_session_is_not_done_again);
+    RUN(an_answer_that_was_not_sent_is_not_sent_to_a_session_that_did_not_ask);
     RUN(an_id_that_begins_like_another_is_another_call);
     RUN(the_newest_answers_are_remembered);
     RUN(a_driver_may_answer_later);

@@ -26,21 +26,6 @@ static void acknowledge(uint64_t sequence)
     fake_step(&fake);
 }
 
-/* Negotiates; the stream has the events up to `stored_sequence`. */
-static void activate_without_draining(uint64_t stored_sequence)
-{
-    yggdrasil_device_v1_Welcome welcome = fake_welcome(false);
-    const yggdrasil_device_v1_ContractNotice contract = {.revision = 1};
-
-    welcome.last_event_sequence = stored_sequence;
-    fake_step(&fake);
-    fake_send(&fake, YGG_BODY_WELCOME, yggdrasil_device_v1_Welcome_fields, &welcome);
-    fake_step(&fake);
-    CHECK_EQ(fake.agent.state, YGG_STATE_CONTRACT);
-    fake_send(&fake, YGG_BODY_CONTRACT, yggdrasil_device_v1_ContractNotice_fields, &contract);
-    fake_step(&fake);
-}
-
 /* The next event that was sent; sequence 0 where there is none. Other frames are passed over. */
 static yggdrasil_device_v1_Event take(void)
 {
@@ -78,7 +63,7 @@ static void events_from_before_the_connection_are_sent_after_it(void)
     emit(2);
     fake_step(&fake);
     CHECK_EQ(take().sequence, 0);
-    activate_without_draining(0);
+    fake_negotiate(&fake, 0);
     CHECK_EQ(take().sequence, 1);
     CHECK_EQ(take().sequence, 2);
     fake_free(&fake);
@@ -95,9 +80,8 @@ static void what_is_not_acknowledged_is_sent_again_in_the_next_session(void)
     acknowledge(2);
     fake.at_end = YGG_ERR_CLOSED;
     fake_step(&fake);
-    fake.now_ms = fake.agent.deadline_ms;
     fake_drain(&fake);
-    activate_without_draining(3); /* 3 is stored, but its ack was lost. */
+    fake_negotiate(&fake, 3); /* 3 is stored, but its ack was lost. */
     CHECK_EQ(take().sequence, 4);
     CHECK_EQ(take().sequence, 0);
     fake_free(&fake);
@@ -113,9 +97,8 @@ static void what_is_acknowledged_is_never_sent_again(void)
     acknowledge(2);
     fake.at_end = YGG_ERR_CLOSED;
     fake_step(&fake);
-    fake.now_ms = fake.agent.deadline_ms;
     fake_drain(&fake);
-    activate_without_draining(0); /* The bridge may have forgotten; the device has too. */
+    fake_negotiate(&fake, 0); /* The bridge may have forgotten; the device has too. */
     CHECK_EQ(fake.agent.state, YGG_STATE_ACTIVE);
     CHECK_EQ(take().sequence, 0);
     CHECK_EQ(fake.agent.events.used, 0);
@@ -129,6 +112,7 @@ static void events_are_repeated_until_acknowledged(void)
 
     begin();
     fake_activate(&fake);
+    fake.agent.event_window = 2; /* A repeat costs none of it. */
     emit(1);
     emit(2);
     for (int i = 0; i < 65; i++) { /* 6.5 s with a heartbeat of 1 s. */
@@ -180,6 +164,55 @@ static void no_more_events_than_the_window_are_sent_ahead(void)
     fake_free(&fake);
 }
 
+static void an_ack_of_some_makes_room_for_as_many(void)
+{
+    begin();
+    fake_activate(&fake);
+    fake.agent.event_window = 5;
+    for (int i = 0; i < 20; i++) {
+        emit(i);
+    }
+    fake_step(&fake);
+    for (uint64_t i = 1; i <= 5; i++) {
+        CHECK_EQ(take().sequence, i);
+    }
+    CHECK_EQ(take().sequence, 0);
+    acknowledge(3);
+    for (uint64_t i = 6; i <= 8; i++) {
+        CHECK_EQ(take().sequence, i);
+    }
+    CHECK_EQ(take().sequence, 0);
+    fake_free(&fake);
+}
+
+/* A bridge that acknowledges slowly but steadily is sent nothing twice. */
+static void an_ack_puts_the_repeat_off(void)
+{
+    begin();
+    fake_activate(&fake);
+    emit(1);
+    emit(2);
+    fake_run_until(&fake, fake.now_ms + 2000);
+    acknowledge(1);
+    fake_drain(&fake);
+    fake_run_until(&fake, fake.now_ms + 2900);
+    CHECK_EQ(take().sequence, 0);
+    fake_send_raw(&fake, YGG_BODY_PING, "", 0);
+    fake_run_until(&fake, fake.now_ms + 100);
+    CHECK_EQ(take().sequence, 2);
+    fake_free(&fake);
+}
+
+static void what_the_stream_has_takes_no_memory_in_the_next_session(void)
+{
+    begin();
+    emit(1);
+    emit(2);
+    fake_negotiate(&fake, 2);
+    CHECK_EQ(fake.agent.events.used, 0);
+    fake_free(&fake);
+}
+
 static void a_full_memory_drops_the_oldest_and_counts_them(void)
 {
     begin();
@@ -188,7 +221,7 @@ static void a_full_memory_drops_the_oldest_and_counts_them(void)
     }
     uint32_t dropped = fake.agent.events_dropped;
     CHECK(dropped > 100);
-    activate_without_draining(0);
+    fake_negotiate(&fake, 0);
     uint64_t expected = dropped + 1;
     for (yggdrasil_device_v1_Event event = take(); event.sequence != 0; event = take()) {
         CHECK_EQ(event.sequence, expected);
@@ -266,6 +299,9 @@ void suite_events(void)
     RUN(what_is_acknowledged_is_never_sent_again);
     RUN(events_are_repeated_until_acknowledged);
     RUN(no_more_events_than_the_window_are_sent_ahead);
+    RUN(an_ack_of_some_makes_room_for_as_many);
+    RUN(an_ack_puts_the_repeat_off);
+    RUN(what_the_stream_has_takes_no_memory_in_the_next_session);
     RUN(a_full_memory_drops_the_oldest_and_counts_them);
     RUN(an_ack_for_an_event_that_never_was_ends_the_session);
     RUN(events_that_were_not_declared_are_refused);

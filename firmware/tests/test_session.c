@@ -123,6 +123,29 @@ static void an_unknown_digest_is_answered_with_pages(void)
     pages_arrive_in_order_and_make_up_the_document(7, 256);
 }
 
+static void each_session_that_wants_pages_gets_all_of_them(void)
+{
+    static uint8_t whole[YGG_DOCUMENT_BYTES_MAX];
+    yggdrasil_device_v1_Welcome welcome = fake_welcome(true);
+
+    begin();
+    for (int session = 0; session < 2; session++) {
+        size_t received = 0;
+
+        fake.now_ms = fake.agent.deadline_ms;
+        fake_step(&fake);
+        fake_drain(&fake);
+        send_welcome(&welcome);
+        for (size_t length = 1; length > 0; received += length) {
+            length = take_page(whole);
+        }
+        CHECK_EQ(received, ygg_document_size(&ygg_sim_document));
+        fake.at_end = YGG_ERR_CLOSED;
+        fake_step(&fake);
+    }
+    fake_free(&fake);
+}
+
 static void the_bytes_may_come_and_go_one_by_one(void)
 {
     yggdrasil_device_v1_Welcome welcome = fake_welcome(true);
@@ -220,6 +243,41 @@ static void goodbye_says_when_to_come_back(void)
     uint64_t wait = ygg_agent_wake_ms(&fake.agent) - fake.now_ms;
     CHECK(wait >= 3000 && wait <= 3100);
     fake_free(&fake);
+}
+
+/* What the bridge asked for counts once. */
+static void the_delay_after_the_next_failure_is_the_devices_own_again(void)
+{
+    begin();
+    fake_activate(&fake);
+    send_goodbye(3000, "");
+    fake.now_ms = ygg_agent_wake_ms(&fake.agent);
+    fake.connect_result = YGG_ERR_IO;
+    ygg_agent_step(&fake.agent);
+    CHECK_EQ(fake.agent.state, YGG_STATE_BACKOFF);
+    CHECK(ygg_agent_wake_ms(&fake.agent) - fake.now_ms <= 200);
+    fake_free(&fake);
+}
+
+static void after_a_fault_the_delays_grow_from_where_they_were(void)
+{
+    const yggdrasil_device_v1_Refused refused = {.code = yggdrasil_device_v1_RefusedCode_REFUSED_CODE_IDENTITY};
+    uint64_t longest = 0;
+
+    for (uint64_t seed = 1; seed <= 50; seed++) {
+        begin();
+        fake.random = seed * 7919;
+        fake_step(&fake);
+        fake_send(&fake, YGG_BODY_REFUSED, yggdrasil_device_v1_Refused_fields, &refused);
+        fake_step(&fake);
+        fake.now_ms = ygg_agent_wake_ms(&fake.agent);
+        fake.connect_result = YGG_ERR_IO;
+        ygg_agent_step(&fake.agent);
+        uint64_t wait = ygg_agent_wake_ms(&fake.agent) - fake.now_ms;
+        longest = wait > longest ? wait : longest;
+        fake_free(&fake);
+    }
+    CHECK(longest > 100 && longest <= 200); /* The second bound. */
 }
 
 static void goodbye_says_where_and_home_is_tried_again_when_nobody_is_there(void)
@@ -439,11 +497,14 @@ void suite_session(void)
     RUN(hello_says_who_the_device_is);
     RUN(a_known_digest_needs_no_pages);
     RUN(an_unknown_digest_is_answered_with_pages);
+    RUN(each_session_that_wants_pages_gets_all_of_them);
     RUN(the_bytes_may_come_and_go_one_by_one);
     RUN(a_refused_device_comes_back_when_it_is_told);
     RUN(a_device_that_is_at_fault_does_not_hammer);
     RUN(an_absurd_delay_is_cut_to_an_hour);
     RUN(goodbye_says_when_to_come_back);
+    RUN(the_delay_after_the_next_failure_is_the_devices_own_again);
+    RUN(after_a_fault_the_delays_grow_from_where_they_were);
     RUN(goodbye_says_where_and_home_is_tried_again_when_nobody_is_there);
     RUN(a_silent_device_sends_a_ping_each_heartbeat);
     RUN(a_busy_device_sends_no_ping);

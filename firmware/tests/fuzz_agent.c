@@ -1,0 +1,175 @@
+/* libFuzzer on the whole agent: the input is a play of bridge, clock, network and board, an act a byte.
+ *
+ * The sanitizers judge memory; abort() judges the rest: the agent neither spins nor sleeps past a deadline, keeps to
+ * the event window, and an Invoke acts once at most. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/fake.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+enum { STEPS_MAX = 1000, FRAME_BYTES = 512, MEMORY_BYTES = 300 };
+
+struct play {
+    const uint8_t *data;
+    size_t size;
+};
+
+static struct fake fake;
+
+static uint8_t take(struct play *play)
+{
+    if (play->size == 0) {
+        return 0;
+    }
+    play->size--;
+    return *play->data++;
+}
+
+static const uint8_t *take_bytes(struct play *play, size_t *length)
+{
+    const uint8_t *bytes = play->data;
+
+    *length = *length < play->size ? *length : play->size;
+    play->data += *length;
+    play->size -= *length;
+    return bytes;
+}
+
+static void must(bool holds)
+{
+    if (!holds) {
+        abort();
+    }
+}
+
+static void step(void)
+{
+    for (int steps = 0;; steps++) {
+        must(steps < STEPS_MAX);
+        ygg_agent_step(&fake.agent);
+        if (ygg_agent_wake_ms(&fake.agent) > fake.now_ms) {
+            break;
+        }
+    }
+    must(fake.agent.link.tx_end <= fake.config.tx_size && fake.agent.link.rx_end <= fake.config.rx_size);
+    must(fake.agent.state != YGG_STATE_ACTIVE || fake.agent.events_ahead <= fake.agent.event_window);
+    fake_drain(&fake);
+}
+
+static void send_terms(uint8_t flags)
+{
+    yggdrasil_device_v1_Welcome welcome = fake_welcome((flags & 1U) != 0);
+    const yggdrasil_device_v1_ContractNotice contract = {.revision = 1};
+
+    welcome.device_rx_frame_bytes = FRAME_BYTES;
+    welcome.device_tx_frame_bytes = (flags & 2U) != 0 ? 256 : FRAME_BYTES;
+    welcome.event_window = 1U + (flags >> 2U);
+    welcome.last_event_sequence = (flags & 4U) != 0 ? fake.agent.event_sequence : 0;
+    fake_send(&fake, YGG_BODY_WELCOME, yggdrasil_device_v1_Welcome_fields, &welcome);
+    step();
+    fake_send(&fake, YGG_BODY_CONTRACT, yggdrasil_device_v1_ContractNotice_fields, &contract);
+}
+
+static void add_once_more(uint8_t which)
+{
+    char call_id[2] = {(char)('a' + which % 4), '\0'};
+    int64_t before = fake.board.tally;
+
+    fake_invoke(&fake, call_id, YGG_SIM_COUNTER, YGG_OPERATION_ACTION, 0, 1, (const int64_t[]){1});
+    step();
+    must(fake.board.tally - before <= 1);
+}
+
+static void act(struct play *play)
+{
+    uint8_t what = take(play);
+    size_t length = take(play);
+    const struct ygg_answer answer = {.status = YGG_STATUS_OK};
+    const struct ygg_value hot = ygg_double(80.0);
+
+    switch (what % 12U) {
+    case 0: /* Any bytes. */
+    {
+        const uint8_t *bytes = take_bytes(play, &length);
+        fake_feed(&fake, bytes, length);
+        break;
+    }
+    case 1: /* A frame with any body. */
+    case 2: {
+        uint32_t number = take(play) % 70U;
+        const uint8_t *bytes = take_bytes(play, &length);
+        fake_send_raw(&fake, number, bytes, length);
+        break;
+    }
+    case 3:
+        send_terms((uint8_t)length);
+        break;
+    case 4:
+        fake.now_ms += (uint64_t)length * length;
+        break;
+    case 5:
+        fake.at_end = (length & 1U) != 0 ? YGG_ERR_CLOSED : YGG_ERR_IO;
+        break;
+    case 6:
+        fake.write_room = (length & 1U) != 0 ? SIZE_MAX : length;
+        fake.write_most = length & 7U;
+        break;
+    case 7:
+        ygg_sim_set(&fake.board, YGG_SIM_TEMPERATURE, 0, &hot);
+        break;
+    case 8:
+        fake.driver_result = (length & 1U) != 0 ? YGG_ERR_AGAIN : YGG_OK;
+        break;
+    case 9:
+        (void)ygg_agent_complete(&fake.agent, fake.agent.next_handle - (uint32_t)(length & 3U), &answer);
+        break;
+    case 10:
+        add_once_more((uint8_t)length);
+        break;
+    default:
+        fake.connect_result = (length & 3U) == 1 ? YGG_ERR_AGAIN : (length & 3U) == 2 ? YGG_ERR_IO : YGG_OK;
+        fake.read_most = length & 4U;
+        break;
+    }
+    step();
+}
+
+/* Buffers of their own, so that a byte too many is seen. */
+static void give_buffers(void)
+{
+    fake.config.rx_size = FRAME_BYTES + YGG_PREFIX_BYTES;
+    fake.config.tx_size = FRAME_BYTES + YGG_PREFIX_BYTES;
+    fake.config.events_size = MEMORY_BYTES;
+    fake.config.answers_size = MEMORY_BYTES;
+    fake.config.rx = malloc(fake.config.rx_size);
+    fake.config.tx = malloc(fake.config.tx_size);
+    fake.config.events = malloc(fake.config.events_size);
+    fake.config.answers = malloc(fake.config.answers_size);
+    must(fake.config.rx != NULL && fake.config.tx != NULL && fake.config.events != NULL &&
+         fake.config.answers != NULL);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct play play = {.data = data, .size = size};
+
+    fake_reset(&fake);
+    give_buffers();
+    must(fake_start(&fake) == YGG_OK);
+    step();
+    for (int acts = 0; acts < 200 && play.size > 0; acts++) {
+        act(&play);
+    }
+    ygg_agent_stop(&fake.agent);
+    fake.now_ms += 1000;
+    step();
+    must(fake.agent.state == YGG_STATE_STOPPED && !fake.connected);
+    free(fake.config.rx);
+    free(fake.config.tx);
+    free(fake.config.events);
+    free(fake.config.answers);
+    fake_free(&fake);
+    return 0;
+}
