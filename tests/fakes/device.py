@@ -96,6 +96,13 @@ class LinkDevice:
         """Anything at all."""
         self._writer.write(data)
 
+    async def drain(self) -> None:
+        """Waits until what was sent is on its way; raises ConnectionError where the link has ended."""
+        await self._writer.drain()
+        await asyncio.sleep(0)  # drain does not always yield, and the end of a link is told by the loop
+        if self._writer.is_closing():
+            raise ConnectionResetError("the link has ended")
+
     def send(self, **body: Any) -> None:
         """A frame, such as `send(ping=link.Ping(token=1))`."""
         data = link.Frame(**body).SerializeToString()

@@ -1,0 +1,223 @@
+"""docs/PROTOCOL.md against link.proto, link.options, the constants of the code and the tests of its bad input.
+
+The page is written by people; these tests say when it no longer tells the truth.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+
+from services.jotunheim_bridge.adapters import listener
+from services.jotunheim_bridge.config import BridgeSettings
+from services.jotunheim_bridge.model import framing, negotiation
+from services.jotunheim_bridge.service import bridge, calls, negotiator, session, waiting
+from tests.integration.bridge.test_bridge_bad_input import ACTIVE, CALLED, NEW, ROWS, WELCOMED
+from yggdrasil.device.v1 import link_pb2 as link
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGE = (ROOT / "docs/PROTOCOL.md").read_text()
+OPTIONS = (ROOT / "protos/yggdrasil/device/v1/link.options").read_text()
+MESSAGES: dict[str, Descriptor] = dict(link.DESCRIPTOR.message_types_by_name)
+ENUMS: dict[str, tuple[EnumDescriptor, str]] = {
+    name: (enum, enum.values[0].name.removesuffix("UNSPECIFIED"))
+    for name, enum in link.DESCRIPTOR.enum_types_by_name.items()
+}
+STATES = {NEW: "WAITING", WELCOMED: "PAGES", ACTIVE: "ACTIVE", CALLED: "a call in flight"}
+SCALARS = {
+    FieldDescriptor.TYPE_BOOL: "bool",
+    FieldDescriptor.TYPE_SINT64: "sint64",
+    FieldDescriptor.TYPE_DOUBLE: "double",
+    FieldDescriptor.TYPE_STRING: "string",
+    FieldDescriptor.TYPE_BYTES: "bytes",
+    FieldDescriptor.TYPE_UINT32: "uint32",
+    FieldDescriptor.TYPE_UINT64: "uint64",
+    FieldDescriptor.TYPE_FIXED64: "fixed64",
+}
+BAD, HOSTILE = "integration/bridge/test_bridge_bad_input.py", "integration/bridge/test_bridge_hostile.py"
+LINK, CALLS = "integration/bridge/test_bridge_link.py", "integration/bridge/test_bridge_calls.py"
+RESUMED = "integration/bridge/test_bridge_resumption.py"
+CERTIFICATES = "test_certificates_that_are_not_of_a_living_device_of_this_mesh_get_no_link"
+ELSEWHERE = {
+    "tls-other-ca": (HOSTILE, CERTIFICATES),
+    "tls-not-a-device": (HOSTILE, CERTIFICATES),
+    "tls-expired": (HOSTILE, CERTIFICATES),
+    "tls-expired-on-resumption": (RESUMED, "test_what_a_resumed_connection_brings_is_checked_again"),
+    "tls-other-protocol": (HOSTILE, "test_a_peer_without_our_protocol_name_is_cut_off"),
+    "bridge-only-body": (BAD, "test_a_body_that_only_a_bridge_sends_is_a_protocol_error"),
+    "hello-never": (BAD, "test_a_device_that_says_nothing_after_tls_is_let_go"),
+    "hello-not-active": (LINK, "test_a_suspended_device_is_refused"),
+    "hello-feature-unknown": (BAD, "test_a_feature_that_is_not_required_is_declined_and_the_device_goes_on"),
+    "ping-between-pages": (BAD, "test_a_ping_between_pages_is_answered_and_the_negotiation_goes_on"),
+    "page-digest": (BAD, "test_a_digest_that_lies_about_its_pages_is_refused_and_not_remembered"),
+    "capability-malformed": (BAD, "test_malformed_and_doubled_capabilities_are_refused_one_by_one"),
+    "capability-denied": (LINK, "test_a_device_negotiates_and_its_contract_is_stored"),
+    "refusals-too-many": (BAD, "test_a_notice_names_no_more_refusals_than_the_device_can_receive"),
+    "call-too-large": (BAD, "test_a_call_larger_than_the_device_can_receive_is_not_sent"),
+    "calls-beyond-limit": (LINK, "test_no_more_calls_in_flight_than_the_contract_allows"),
+    "call-other-boot": (CALLS, "test_a_call_first_sent_under_another_boot_is_not_sent_again"),
+    "device-silent": (LINK, "test_a_silent_device_is_let_go"),
+    "device-twice": (LINK, "test_a_newer_session_replaces_the_older"),
+    "device-vanishes": (LINK, "test_a_device_that_vanishes_mid_call_leaves_the_outcome_unknown"),
+    "device-does-not-read": (BAD, "test_a_device_that_does_not_read_loses_its_own_link"),
+    "event-resumed": (LINK, "test_events_are_acknowledged_once_stored_and_seen_by_watchers"),
+}
+"""Rows that need more than one frame and its answer, and the test that runs each."""
+
+CONSTANTS = {
+    "hello_frame_bytes": framing.HELLO_FRAME_BYTES,
+    "min_frame_bytes": negotiation.MIN_FRAME_BYTES,
+    "max_frame_bytes": framing.MAX_FRAME_BYTES,
+    "min_record_bytes": negotiation.MIN_RECORD_BYTES,
+    "max_document_bytes": negotiation.MAX_DOCUMENT_BYTES,
+    "page_overhead_bytes": negotiation._PAGE_OVERHEAD_BYTES,
+    "max_calls": negotiation.MAX_CALLS,
+    "max_features": negotiation.MAX_FEATURES,
+    "event_window": session.EVENT_WINDOW,
+    "telemetry_credit": session.TELEMETRY_CREDIT,
+    "max_samples": session.MAX_SAMPLES,
+    "frames_before_contract": listener.INBOX_LIMIT,
+    "partial_answers": waiting.MAX_PARTIAL_ANSWERS,
+    "unread_pause_bytes": listener.UNREAD_PAUSE_BYTES,
+    "unread_limit_bytes": listener.UNREAD_LIMIT_BYTES,
+    "tls_handshake_s": listener.HANDSHAKE_TIMEOUT_S,
+    "negotiation_s": negotiator.NEGOTIATION_TIMEOUT_S,
+    "retry_after_ms": negotiator.RETRY_AFTER_MS,
+    "silent_heartbeats": listener.SILENT_HEARTBEATS,
+    "close_grace_s": listener.CLOSE_GRACE_S,
+    "store_patience_s": bridge.STORE_PATIENCE_S,
+    "default_heartbeat_ms": BridgeSettings.model_fields["heartbeat_ms"].default,
+    "call_timeout_s": calls.MAX_TIMEOUT_S,
+}
+C_CONSTANTS = {
+    "backoff_min_ms": ("firmware/ports/posix/options.c", "BACKOFF_MIN_MS"),
+    "backoff_max_ms": ("firmware/ports/posix/options.c", "BACKOFF_MAX_MS"),
+    "device_step_ms": ("firmware/ports/posix/fleet.c", "HANDSHAKE_TIMEOUT_MS"),
+}
+
+
+def section(title: str) -> str:
+    """The text under a heading, up to the next one of any level."""
+    found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#+ |\Z)", PAGE, re.M | re.S)
+    assert found, f"PROTOCOL.md has no section {title}"
+    return found[1]
+
+
+def table(text: str) -> list[list[str]]:
+    """The cells of the lines of a section's tables, without heads. No cell holds a pipe."""
+    lines = [line.strip() for line in text.splitlines() if line.lstrip().startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [row for row in cells if re.fullmatch(r"\d+|`[a-z0-9_-]+`", row[0])]
+
+
+def type_of(field: FieldDescriptor) -> str:
+    if field.message_type is not None:
+        name = str(field.message_type.name)
+    else:
+        name = str(field.enum_type.name) if field.enum_type is not None else SCALARS[field.type]
+    return f"repeated {name}" if field.is_repeated else name
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_every_field_is_there_with_its_number_and_type(name: str) -> None:
+    said = [tuple(row[:3]) for row in table(section(f"`{name}`"))]
+    assert said == [(str(f.number), f"`{f.name}`", type_of(f)) for f in MESSAGES[name].fields]
+
+
+@pytest.mark.parametrize("name", ENUMS)
+def test_every_value_of_an_enum_is_there(name: str) -> None:
+    enum, prefix = ENUMS[name]
+    said = [(row[0], row[1]) for row in table(section(f"`{name}`"))]
+    assert said == [(str(v.number), v.name.removeprefix(prefix)) for v in enum.values]
+
+
+def bounds(message: str, field: str) -> str:
+    return next(row[4] for row in table(section(f"`{message}`")) if row[1] == f"`{field}`")
+
+
+def options() -> dict[tuple[str, str], tuple[str, int]]:
+    """Of link.options: what is bounded, and the bound."""
+    found = re.findall(r"^yggdrasil\.device\.v1\.(\w+)\.(\w+)\s+(max_\w+):(\d+)( fixed_length:true)?", OPTIONS, re.M)
+    return {(message, field): (f"{kind}{fixed}", int(bound)) for message, field, kind, bound, fixed in found}
+
+
+@pytest.mark.parametrize("bounded", options().items(), ids=lambda item: ".".join(item[0]))
+def test_bounds_are_those_that_the_device_compiles_in(bounded: tuple[tuple[str, str], tuple[str, int]]) -> None:
+    (message, field), (kind, bound) = bounded
+    words = {
+        "max_length": rf"(at most|\d+ to) {bound} bytes?\b",
+        "max_size": rf"(at most|\d+ to) {bound} bytes?\b",
+        "max_size fixed_length:true": rf"exactly {bound} bytes\b",
+        "max_count": rf"(at most|\d+ to) {bound} entries\b",
+    }[kind]
+    assert re.match(words, bounds(message, field)), bounds(message, field)
+
+
+def test_every_text_and_list_has_a_bound_on_the_device() -> None:
+    open_ended = {
+        (name, field.name)
+        for name, message in MESSAGES.items()
+        for field in message.fields
+        if field.is_repeated or field.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
+    }
+    by_page_bytes = {("CapabilityPage", "data")}
+    assert open_ended - by_page_bytes == set(options())
+    assert bounds("CapabilityPage", "data") == "1 to `page_bytes` bytes"
+
+
+def test_every_constant_is_that_of_the_code() -> None:
+    said = {row[0].strip("`"): float(row[1]) for row in table(section("8 Heartbeat, times and limits"))}
+    assert set(said) == set(CONSTANTS) | set(C_CONSTANTS)
+    for name, value in CONSTANTS.items():
+        assert said[name] == value, name
+    for name, (path, constant) in C_CONSTANTS.items():
+        found = re.search(rf"\b{constant} = (\d+)", (ROOT / path).read_text())
+        assert found, f"{path} has no {constant}"
+        assert said[name] == int(found[1]), name
+
+
+def test_features_are_those_of_the_bridge() -> None:
+    said = {row[0].strip("`"): row[1] for row in table(section("4 Negotiation"))}
+    assert said == {
+        name: f"{low}" if low == high else f"{low} to {high}" for name, (low, high) in negotiation.FEATURES.items()
+    }
+
+
+def test_reserved_bodies_are_those_of_the_proto() -> None:
+    source = (ROOT / "protos/yggdrasil/device/v1/link.proto").read_text()
+    assert "reserved 11, 12, 32 to 47;" in source
+    assert "11 and 12 (twins), 32 to 47 (updates over the link)" in section("14 Versioning")
+
+
+def test_each_row_of_bad_input_is_a_test_and_each_test_a_row() -> None:
+    said = [row[0].strip("`") for row in table(section("What a bridge answers"))]
+    assert len(said) == len(set(said))
+    assert set(said) == {row.id for row in ROWS} | set(ELSEWHERE)
+    assert len({row.id for row in ROWS}) == len(ROWS)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
+def test_a_row_says_the_state_and_the_answer_that_its_test_wants(row: object) -> None:
+    wanted = next(found for found in ROWS if found is row)
+    said = next(cells for cells in table(section("What a bridge answers")) if cells[0] == f"`{wanted.id}`")
+    assert (said[1], said[3]) == (STATES[wanted.state], wanted.answer)
+
+
+@pytest.mark.parametrize(("file", "test"), sorted(set(ELSEWHERE.values())))
+def test_the_tests_of_the_other_rows_exist(file: str, test: str) -> None:
+    tree = ast.parse((ROOT / "tests" / file).read_text())
+    assert test in {node.name for node in tree.body if isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef)}
+
+
+def test_each_row_of_the_device_names_a_test_of_the_firmware_that_is_run() -> None:
+    source = "".join(path.read_text() for path in (ROOT / "firmware/tests").glob("test_*.c"))
+    rows = table(section("What a device answers"))
+    assert rows
+    for row in rows:
+        test = row[4].strip("`")
+        assert f"static void {test}(void)" in source, test
+        assert len(re.findall(rf"\b{test}\b", source)) > 1, f"{test} is never run"
