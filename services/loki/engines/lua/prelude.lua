@@ -65,7 +65,12 @@ local function resumed(co, ...)
   while rawequal(results[2], HOST) do results = pack(co_resume(co, ask(results[3]))) end
   return unpack(results, 1, results.n)
 end
-local function poll() if worker_stopped() then error(STOPPED, 0) end end
+local poll
+function poll()
+  if not worker_stopped() then return end
+  sethook(co_running(), poll, "", 1) -- in case a pcall swallows it
+  error(STOPPED, 0)
+end
 local function create(f)
   local co = co_create(f)
   sethook(co, poll, "", POLL_INSTRUCTIONS)
@@ -94,6 +99,13 @@ G.coroutine = {
 function G.setmetatable(t, mt)
   if type(mt) == "table" and rawget(mt, "__gc") ~= nil then error("__gc is not available to scripts", 2) end
   return raw_setmetatable(t, mt)
+end
+local raw_xpcall = xpcall
+function G.xpcall(f, handler, ...) -- the handler of a script is not asked about the stop, it might never answer
+  return raw_xpcall(f, function(e)
+    if rawequal(e, STOPPED) then return e end
+    return handler(e)
+  end, ...)
 end
 function G.load(chunk, name, _, ...) return raw_load(chunk, name, "t", ...) end
 function G.collectgarbage(option, ...)
@@ -230,7 +242,7 @@ local label
 
 local function frames()
   local lines, first = {}, 0
-  for level = 0, 100 do
+  for level = 0, 40 do
     local info = getinfo(main, level, "Sln")
     if not info then break end
     if info.source == "@" .. label and info.currentline > 0 then
@@ -284,6 +296,11 @@ local function step(answer)
   return failure("SCRIPT_ERROR", "the script returned what is not a value: " .. tostring(value), 0, "")
 end
 
+local function exhausted() -- after an error of step itself: there was no memory left even for that
+  local line, trace = frames()
+  return failure("MEMORY", "not enough memory", line, trace)
+end
+
 local function start(name, source, device_id, arguments)
   worker_settle()
   label = name
@@ -300,4 +317,4 @@ local function start(name, source, device_id, arguments)
   return "thread", tostring(main)
 end
 
-return start, step
+return start, step, exhausted

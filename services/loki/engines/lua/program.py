@@ -20,6 +20,7 @@ _JSON = (_HERE / "json.lua").read_bytes()
 _PRELUDE = (_HERE / "prelude.lua").read_bytes()
 _MASK_COUNT = 8
 _SLACK_BYTES = 64 * 1024
+_NO_ROOM = re.compile(r"not enough memory|stack overflow")  # the latter where a stack cannot grow
 
 
 class Step(NamedTuple):
@@ -82,7 +83,7 @@ class Program:
         )
         json = self._runtime.execute(_JSON, name=b"=json")
         prelude = self._runtime.compile(_PRELUDE, name=b"=ygg")
-        self._start, self._step = prelude(json, self._wait, self._write, self._stopped, self._settle)
+        self._start, self._step, self._exhausted = prelude(json, self._wait, self._write, self._stopped, self._settle)
 
     def start(self, label: str, source: bytes, device: str, arguments: bytes, memory_bytes: int) -> Step:
         """Loads and runs the script. `memory_bytes` is what it may allocate beyond the libraries."""
@@ -111,18 +112,24 @@ class Program:
         """Frees the runtime. The functions that the prelude holds keep this object, so this must be said."""
         with self._lock:
             self._thread = 0
-        self._start = self._step = self._runtime = None
+        self._start = self._step = self._exhausted = self._runtime = None
 
     def _turn(self, function: Any, *arguments: bytes) -> Step:
         try:
             kind, payload = function(*arguments)
-        except lua54.LuaMemoryError:
-            return Step("fail", b'{"reason":"MEMORY","message":"not enough memory"}')
         except lua54.LuaError as e:
-            text = str(e).encode(errors="replace").decode(errors="replace")
-            if "not enough memory" in text:
-                return Step("fail", b'{"reason":"MEMORY","message":"not enough memory"}')
-            raise
+            if not isinstance(e, lua54.LuaMemoryError) and not _NO_ROOM.search(str(e)):
+                raise
+            return self._failed_for_memory()
+        return Step(kind.decode(), payload)
+
+    def _failed_for_memory(self) -> Step:
+        self._limit = self._runtime.get_memory_used() + 16 * _SLACK_BYTES
+        self._settle()
+        try:
+            kind, payload = self._exhausted()
+        except lua54.LuaError:
+            return Step("fail", b'{"reason":"MEMORY","message":"not enough memory"}')
         return Step(kind.decode(), payload)
 
     def _arm(self, thread: int) -> None:

@@ -9,6 +9,7 @@
   #:use-module (system vm loader)
   #:use-module (rnrs bytevectors)
   #:use-module (ygg bindings)
+  #:use-module (ygg literals)
   #:use-module (ygg reader)
   #:export (script-procedure script-module loaded-bytes))
 
@@ -68,8 +69,11 @@
 (define (compiled text label)
   (let* ((forms (read-program text label))
          (module (script-module))
-         (code (compile `(lambda () ,@(body-of forms))
-                        #:env module #:from 'scheme #:to 'bytecode
+         (tree (compile `(lambda () ,@(body-of forms))
+                        #:env module #:from 'scheme #:to 'tree-il
+                        #:optimization-level 0 #:warning-level 0))
+         (code (compile (with-fresh-literals tree)
+                        #:env module #:from 'tree-il #:to 'bytecode
                         #:optimization-level 2 #:warning-level 0)))
     (set! loaded (+ loaded (bytevector-length code)))
     (save-module-excursion

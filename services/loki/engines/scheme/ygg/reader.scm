@@ -1,7 +1,7 @@
 ;;; The reader of scripts: R7RS section 7.1 lexical syntax, and [ ] as parentheses. Guile's own reader is not used,
 ;;; because it has read-time evaluation, directives and hooks (#. #! #, read-hash-extend) that a script must not reach.
 ;;;
-;;; Owns text to data with positions. Left out: datum labels (#0=), #!directives but a first #! line, #| inside symbols.
+;;; Owns text to data with positions. Left out: datum labels (#0=), #! directives, but a first line #!/path is skipped, #| inside symbols.
 
 (define-module (ygg reader)
   #:use-module (rnrs bytevectors)
@@ -165,7 +165,7 @@
                  (unless (list? items) (fault start "a dot in a vector"))
                  (list->vector items)))
               ((char=? c #\\) (next) (read-character))
-              ((char=? c #\!) (fault start "#! is known on the first line only"))
+              ((char=? c #\!) (fault start "#! is known on the first line only, before a path"))
               (else
                (let ((text (token (next))))
                  (cond ((member text '("t" "true")) #t)
@@ -210,7 +210,7 @@
            (else (atom (token c) at)))
          at column)))
 
-    (when (string-prefix? "#!" text) (skip-line))
+    (when (or (string-prefix? "#!/" text) (string-prefix? "#! /" text)) (skip-line))
     (let loop ((forms '()))
       (if (eof-object? (skip-to-datum 0))
           (reverse forms)

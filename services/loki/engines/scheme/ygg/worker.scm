@@ -139,8 +139,7 @@
   (set-current-error-port (%make-void-port "w"))
   (current-warning-port (%make-void-port "w")))
 
-(define (main . _)
-  (open-wire!)
+(define (prepare!)
   (close-standard-ports!)
   (sigaction SIGUSR1 stop-turn)
   (set! *random-state* (random-state-from-platform))
@@ -150,6 +149,15 @@
   (setrlimit 'nproc 0 0)
   (set-current-module (script-module))            ; whatever asks for the current module finds the script's
   (set! baseline (heap-used))
-  (set! first-heap-size (assq-ref (gc-stats) 'heap-size))
+  (set! first-heap-size (assq-ref (gc-stats) 'heap-size)))
+
+(define (main . _)
+  (open-wire!)
+  (with-exception-handler
+   (lambda (raised)
+     (send-frame FAIL 0 (string->utf8 (value->json `((message . ,(error-text raised))))))
+     (primitive-_exit 1))
+   prepare!
+   #:unwind? #t)
   (send-frame READY 0 (string->utf8 (value->json `((version . ,(string-append "GNU Guile " (version)))))))
   (serve))
