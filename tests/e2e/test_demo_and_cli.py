@@ -104,7 +104,8 @@ def test_a_script_with_a_wrong_result_fails_the_demo(tmp_path: Path) -> None:
     assert "led0 of porch-1 should be on; the board says off" in done.stderr
 
 
-def test_an_interrupted_demo_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_demo_that_is_interrupted_or_killed_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     person = Person(tmp_path)
     process = subprocess.Popen(
         [sys.executable, "-m", "ygg", "demo", "--figures", str(tmp_path / "demo.json")],
@@ -117,11 +118,11 @@ def test_an_interrupted_demo_leaves_nothing(tmp_path: Path) -> None:
     assert process.stdout is not None
     process.stdout.readline()
     until(lambda: list(person.temporary.glob("*/mesh/run/mesh.json")), within_s=30)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=40)
-    assert process.returncode == 130
+    assert process.returncode == (130 if number is signal.SIGINT else -number)
     assert "Traceback" not in errors
-    until(lambda: not person.processes(), what="processes of the demo gone")
+    until(lambda: not person.processes(), within_s=30, what="processes of the demo gone")
     assert list(person.temporary.iterdir()) == []
 
 
