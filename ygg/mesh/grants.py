@@ -3,8 +3,8 @@
 Owns least privilege on NATS. Rendering the server's configuration is `natsconf`. Subjects of the API after
 https://docs.nats.io/reference/reference-protocols/nats_api_reference. Pure.
 
-What this cannot hold: whoever may create a consumer names the subject it delivers to, and JetStream does not check
-that one against these permissions. Permissions keep services apart that are faulty, not one that is hostile.
+What this cannot hold: whoever may create a consumer names the subject that it delivers to, and JetStream takes that
+subject unchecked. Permissions keep apart services that are faulty; they are no wall against one that is taken over.
 """
 
 from __future__ import annotations
