@@ -24,7 +24,7 @@ from ygg.output import Output
 from ygg.pki.hosts import hosts
 
 NAMES = "registry · bridge · loki · ota · nats"
-STOP_S = 30.0
+STOP_S = 60.0
 
 
 def register(app: typer.Typer) -> None:

@@ -20,7 +20,7 @@ from ygg.mesh.ports import Ports
 from ygg.mesh.runstate import FAILED, READY, RunDir
 
 _START_S = 90.0
-_STOP_S = 30.0
+_STOP_S = 60.0
 
 
 @contextlib.contextmanager

@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ygg.exits import CliError
+
 _PR_SET_PDEATHSIG = 1
 _MAX_LOG_BYTES = 8 * 1024 * 1024
 _TAIL_BYTES = 65536
@@ -42,7 +44,7 @@ class Spec:
 
 
 async def spawn(spec: Spec) -> asyncio.subprocess.Process:
-    """Start the child. Raises OSError where the program cannot be run."""
+    """Start the child. Raises CliError where the program cannot be run."""
     _rotate(spec.log)
     descriptor = os.open(spec.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
@@ -56,6 +58,8 @@ async def spawn(spec: Spec) -> asyncio.subprocess.Process:
             process_group=0,
             preexec_fn=dies_with(os.getpid(), signal.SIGKILL),
         )
+    except OSError as e:
+        raise CliError(f"{spec.name} cannot be started: {spec.argv[0]}: {e.strerror}") from e
     finally:
         os.close(descriptor)
 

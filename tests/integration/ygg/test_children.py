@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.wait import eventually, until
+from ygg.exits import CliError
 from ygg.mesh import child
 from ygg.mesh.child import Spec
 
@@ -70,6 +71,7 @@ def test_children_die_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
     supervisor = f"""
 import asyncio, sys
 from pathlib import Path
+from ygg.exits import CliError
 from ygg.mesh import child
 from ygg.mesh.child import Spec
 async def main():
@@ -93,3 +95,8 @@ asyncio.run(main())
     process.wait(5)
     process.stdout.close()
     until(lambda: not alive(pid), what=f"process {pid} gone")
+
+
+async def test_a_program_that_is_not_there_is_told_by_name(tmp_path: Path) -> None:
+    with pytest.raises(CliError, match="x cannot be started: /nowhere/x: No such file"):
+        await child.spawn(Spec("x", ["/nowhere/x"], {}, tmp_path / "x.log", tmp_path))
