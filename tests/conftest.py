@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hypothesis import HealthCheck, settings
+
 pytest_plugins = (
     "tests.fixtures.pki",
     "tests.fixtures.nats",
@@ -9,3 +11,7 @@ pytest_plugins = (
     "tests.fixtures.process",
     "tests.fixtures.mesh",
 )
+
+# Machines that run tests are busy: how long an example takes says nothing there.
+settings.register_profile("mesh", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("mesh")

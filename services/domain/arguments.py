@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from services.domain.capability import Parameter, Schema, ValueType
 from services.domain.errors import ArgumentError
-from services.domain.values import INT_MAX, INT_MIN, Value, text, type_name
+from services.domain.values import INT_MAX, INT_MIN, Value, is_text, text, type_name
 
 
 def check_arguments(where: str, parameters: Sequence[Parameter], given: Mapping[str, Value]) -> dict[str, Value]:
@@ -33,6 +33,8 @@ def check_arguments(where: str, parameters: Sequence[Parameter], given: Mapping[
 
 def check_value(name: str, schema: Schema, value: Value) -> Value:
     """Returns the value, an integer widened where a double is wanted; raises ArgumentError where it does not fit."""
+    if isinstance(value, int) and not INT_MIN <= value <= INT_MAX:
+        raise ArgumentError(f"{name} does not fit a signed 64-bit integer", argument=name)
     if schema.type is ValueType.DOUBLE and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     wanted = schema.type.value
@@ -43,6 +45,8 @@ def check_value(name: str, schema: Schema, value: Value) -> Value:
             argument=name,
             wanted=wanted,
         )
+    if isinstance(value, str) and not is_text(value):
+        raise ArgumentError(f"{name} is not valid UTF-8 text", argument=name)
     if isinstance(value, str | bytes):
         _check_length(name, schema, len(value.encode() if isinstance(value, str) else value))
     elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -58,8 +62,6 @@ def _check_length(name: str, schema: Schema, length: int) -> None:
 def _check_bounds(name: str, schema: Schema, value: float) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise ArgumentError(f"{name} is {value}, the contract wants a finite number", argument=name)
-    if isinstance(value, int) and not INT_MIN <= value <= INT_MAX:
-        raise ArgumentError(f"{name} does not fit a signed 64-bit integer", argument=name)
     low, high = schema.minimum, schema.maximum
     if (low is not None and value < low) or (high is not None and value > high):
         raise ArgumentError(
@@ -75,10 +77,15 @@ def bounds(schema: Schema) -> str:
     low, high = schema.minimum, schema.maximum
     unit = f" {schema.unit}" if schema.unit else ""
     if low is not None and high is not None:
-        return f"{low:g} to {high:g}{unit}"
+        return f"{_number(low)} to {_number(high)}{unit}"
     if low is not None:
-        return f"at least {low:g}{unit}"
-    return f"at most {high:g}{unit}" if high is not None else ""
+        return f"at least {_number(low)}{unit}"
+    return f"at most {_number(high)}{unit}" if high is not None else ""
+
+
+def _number(bound: float) -> str:
+    """Exactly, and without a fraction where there is none."""
+    return str(int(bound)) if float(bound).is_integer() and abs(bound) <= 2**53 else repr(bound)
 
 
 def describe(schema: Schema) -> str:

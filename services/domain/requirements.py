@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from services.domain import ids
 from services.domain.errors import InvalidIdError, InvalidRequestError
 
-_REQUIREMENT = re.compile(r"(?P<type>[^@\s]+)(@(?P<version>\d{1,9})(?P<later>\+)?)?\Z")
+_REQUIREMENT = re.compile(r"(?P<type>[^@\s]+)(@(?P<version>[1-9][0-9]{0,8})(?P<later>\+)?)?\Z")
 
 
 @dataclass(frozen=True, slots=True)

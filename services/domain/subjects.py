@@ -34,20 +34,20 @@ _NAMED = (Kind.EVENT, Kind.TELEMETRY)
 def device(device_id: str, kind: Kind, *names: str, tenant: str = TENANT) -> str:
     """`ygg.v1.main.device.porch-1.event.temp0.over`; the ids are checked, so none can smuggle in a wildcard."""
     tail = "".join(f".{ids.member_id(name)}" for name in names)
-    return f"ygg.v1.{tenant}.device.{ids.device_id(device_id)}.{kind.value}{tail}"
+    return f"ygg.v1.{ids.member_id(tenant)}.device.{ids.device_id(device_id)}.{kind.value}{tail}"
 
 
 def device_filter(device_id: str | None = None, kind: Kind | None = None, tenant: str = TENANT) -> str:
     """A subscription for one device or all, one kind or all."""
     who = "*" if device_id is None else ids.device_id(device_id)
     what = ">" if kind is None else f"{kind.value}.>" if kind in _NAMED else kind.value
-    return f"ygg.v1.{tenant}.device.{who}.{what}"
+    return f"ygg.v1.{ids.member_id(tenant)}.device.{who}.{what}"
 
 
 def loki(program_id: str, kind: str, *names: str, tenant: str = TENANT) -> str:
     """`ygg.v1.main.loki.blink.message.topic`."""
     tail = "".join(f".{ids.member_id(name)}" for name in names)
-    return f"ygg.v1.{tenant}.loki.{ids.member_id(program_id)}.{ids.member_id(kind)}{tail}"
+    return f"ygg.v1.{ids.member_id(tenant)}.loki.{ids.member_id(program_id)}.{ids.member_id(kind)}{tail}"
 
 
 def bridge(bridge_id: str, rpc: str) -> str:

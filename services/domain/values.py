@@ -27,13 +27,25 @@ def check(value: Value, depth: int = 0) -> Value:
         raise InvalidRequestError(f"a value is nested deeper than {MAX_DEPTH}")
     if isinstance(value, int) and not isinstance(value, bool) and not INT_MIN <= value <= INT_MAX:
         raise InvalidRequestError(f"{value} does not fit a signed 64-bit integer")
+    if isinstance(value, str) and not is_text(value):
+        raise InvalidRequestError("a string is not valid UTF-8 text")
     if isinstance(value, list):
         for item in value:
             check(item, depth + 1)
     if isinstance(value, dict):
-        for item in value.values():
+        for key, item in value.items():
+            check(key, depth + 1)
             check(item, depth + 1)
     return value
+
+
+def is_text(value: str) -> bool:
+    """Whether it can be written as UTF-8: lone surrogates, which JSON lets through, cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def text(value: Value) -> str:

@@ -1,0 +1,96 @@
+"""Look-ups in a contract: they find what is there, and name what there is instead."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+
+from services.domain.capability import Action, Capability, Event, Property, Schema, ValueType
+from services.domain.contract import Changes, Contract, LinkTerms, Refusal, RefusalReason, compare
+from services.domain.errors import Code, ContractError
+from tests.fixtures.strategies import contracts
+
+BOOL = Schema(ValueType.BOOL)
+LED = Capability(
+    "led0",
+    "actuator.led",
+    2,
+    (
+        Property("on", BOOL, writable=True),
+        Property("secret", BOOL, readable=False, writable=True),
+        Property("ro", BOOL),
+    ),
+    (Action("blink"), Action("off")),
+    (Event("burnt"),),
+)
+CONTRACT = Contract(
+    "porch-1",
+    "0" * 64,
+    (LED,),
+    (Refusal("siren0", "actuator.siren", 1, RefusalReason.POLICY, "the policy demo allows no actuator.siren"),),
+    LinkTerms(1, 1024, 1024, 4, 10_000),
+    "demo",
+)
+
+
+def test_what_is_there_is_found() -> None:
+    assert CONTRACT.capability("led0") is LED
+    assert CONTRACT.action("led0", "off") is LED.actions[1]
+    assert CONTRACT.event("led0", "burnt") is LED.events[0]
+    assert CONTRACT.readable("led0", "on") is LED.properties[0]
+    assert CONTRACT.writable("led0", "secret") is LED.properties[1]
+
+
+@pytest.mark.parametrize(
+    ("look", "message", "hint"),
+    [
+        (
+            lambda c: c.capability("led1"),
+            "porch-1 has no capability led1",
+            "Its contract has led0 (actuator.led@2).",
+        ),
+        (
+            lambda c: c.capability("siren0"),
+            "siren0 of porch-1 was refused: the policy demo allows no actuator.siren",
+            "",
+        ),
+        (lambda c: c.action("led0", "on"), "led0 of porch-1 has no action on", "It has blink, off."),
+        (lambda c: c.event("led0", "blink"), "led0 of porch-1 has no event blink", "It has burnt."),
+        (lambda c: c.readable("led0", "off"), "led0 of porch-1 has no property off", "It has on, secret, ro."),
+        (lambda c: c.readable("led0", "secret"), "led0.secret of porch-1 cannot be read, only written", ""),
+        (lambda c: c.writable("led0", "ro"), "led0.ro of porch-1 cannot be written, only read", ""),
+    ],
+)
+def test_what_is_not_there_is_refused_with_what_there_is(look, message: str, hint: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ContractError) as e:
+        look(CONTRACT)
+    assert (e.value.message, e.value.hint, e.value.code) == (message, hint, Code.FAILED_PRECONDITION)
+
+
+def test_an_empty_contract_says_so() -> None:
+    with pytest.raises(ContractError) as e:
+        replace(CONTRACT, capabilities=()).capability("led0")
+    assert e.value.hint == "Its contract has nothing."
+    with pytest.raises(ContractError) as e:
+        replace(CONTRACT, capabilities=(replace(LED, actions=()),)).action("led0", "on")
+    assert e.value.hint == "It has no actions."
+
+
+def test_an_endless_name_makes_no_endless_message() -> None:
+    for look in (CONTRACT.capability, lambda name: CONTRACT.action("led0", name)):
+        with pytest.raises(ContractError) as e:
+            look("x" * 100_000)
+        assert len(e.value.message) < 200
+        assert max(map(len, e.value.data.values())) <= 64
+
+
+@given(contracts, contracts)
+def test_changes_lead_from_one_contract_to_the_other(old: Contract, new: Contract) -> None:
+    changes = compare(old, new)
+    before, after = {c.id: c for c in old.capabilities}, {c.id: c for c in new.capabilities}
+    assert set(before) - set(changes.removed) | set(changes.added) == set(after)
+    assert set(changes.changed) == {name for name in before.keys() & after.keys() if before[name] != after[name]}
+    assert compare(new, new) == Changes()
+    assert compare(None, new) == Changes(added=tuple(c.id for c in new.capabilities))
