@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from services.domain.capability import Action, Capability, Event, Property, Schema, ValueType
 from services.domain.contract import Changes, Contract, LinkTerms, Refusal, RefusalReason, compare
 from services.domain.errors import Code, ContractError
-from tests.fixtures.strategies import contracts
 
 BOOL = Schema(ValueType.BOOL)
 LED = Capability(
@@ -86,11 +86,18 @@ def test_an_endless_name_makes_no_endless_message() -> None:
         assert max(map(len, e.value.data.values())) <= 64
 
 
-@given(contracts, contracts)
-def test_changes_lead_from_one_contract_to_the_other(old: Contract, new: Contract) -> None:
+VARIANTS = st.sampled_from(
+    [replace(LED, id=name, version=version) for name in ("led0", "led1", "led2", "led3") for version in (1, 2)]
+)
+CAPABILITIES = st.lists(VARIANTS, unique_by=lambda capability: capability.id).map(tuple)
+
+
+@given(CAPABILITIES, CAPABILITIES)
+def test_changes_lead_from_one_contract_to_the_other(had: tuple[Capability, ...], has: tuple[Capability, ...]) -> None:
+    old, new = replace(CONTRACT, capabilities=had), replace(CONTRACT, capabilities=has)
     changes = compare(old, new)
-    before, after = {c.id: c for c in old.capabilities}, {c.id: c for c in new.capabilities}
+    before, after = {c.id: c for c in had}, {c.id: c for c in has}
     assert set(before) - set(changes.removed) | set(changes.added) == set(after)
     assert set(changes.changed) == {name for name in before.keys() & after.keys() if before[name] != after[name]}
     assert compare(new, new) == Changes()
-    assert compare(None, new) == Changes(added=tuple(c.id for c in new.capabilities))
+    assert compare(None, new) == Changes(added=tuple(after))
