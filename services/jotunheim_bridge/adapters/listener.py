@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import socket
 import ssl
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
@@ -31,6 +33,8 @@ SILENT_HEARTBEATS = 3
 INBOX_LIMIT = 128
 BACKLOG = 1024
 CLOSE_GRACE_S = 2.0
+KERNEL_BUFFER_BYTES = 64 * 1024
+"""What the kernel holds for a device that does not read; by itself it would go to megabytes for each."""
 UNREAD_PAUSE_BYTES = 64 * 1024
 """A device that has left so much unread is not read from either."""
 UNREAD_LIMIT_BYTES = 256 * 1024
@@ -211,6 +215,9 @@ class DeviceListener:
             ssl_shutdown_timeout=CLOSE_GRACE_S,
             backlog=BACKLOG,
         )
+        for listening in self._server.sockets:  # what is accepted inherits it
+            with socket.socket(fileno=os.dup(listening.fileno())) as plain:
+                plain.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER_BYTES)
         return f"{host}:{self._server.sockets[0].getsockname()[1]}"
 
     async def sweep(self) -> None:

@@ -16,6 +16,8 @@ MAX_FRAME_BYTES = 16 * 1024
 HELLO_FRAME_BYTES = 1024
 """Largest frame before Welcome has said otherwise."""
 FIRST_OPTIONAL_BODY = 64
+MAX_SKIPPED = 256
+"""Unknown optional frames in bytes that arrive together."""
 _MAX_PREFIX_BYTES = 3
 _MAX_VARINT_BYTES = 5  # of a 32-bit number
 _LENGTH_DELIMITED = 2
@@ -40,10 +42,15 @@ class FrameDecoder:
         Lazy: a frame is decoded when it is asked for, so the limit that its predecessor changed already holds.
         """
         self._buffer += data
+        skipped = 0
         while (body := self._next()) is not None:
             frame = _parse(body)
             if frame is not None:
                 yield frame
+                continue
+            skipped += 1
+            if skipped > MAX_SKIPPED:
+                raise LinkError(link.GOODBYE_CODE_FLOOD, f"more than {MAX_SKIPPED} unknown frames at once")
 
     def _next(self) -> bytes | None:
         length = shift = used = 0

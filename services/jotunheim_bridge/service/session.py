@@ -31,6 +31,8 @@ EVENT_WINDOW = 32
 TELEMETRY_CREDIT = 64
 MAX_SAMPLES = 8
 PAGES_LIMIT = 128
+UNASKED_LIMIT = 256
+"""Frames in one heartbeat that answer nothing and cost no credit: Ping, Pong, repeats, results of no call."""
 
 
 @dataclass(slots=True)
@@ -58,6 +60,7 @@ class Session:
         self.pages: asyncio.Queue[link.Frame] | None = None
         self._outbox: deque[Outgoing] = deque()
         self._telemetry: deque[pb.DeviceEvent] = deque()
+        self._unasked, self._unasked_since_s = 0, clock.monotonic()
         self._last_sequence, self._unacknowledged, self._credit = last_sequence, 0, TELEMETRY_CREDIT
 
     def announce(self, changes: Changes | None) -> None:
@@ -75,12 +78,14 @@ class Session:
         """What a frame of the device means in this state; raises LinkError where it has no business here."""
         body = frame.WhichOneof("body")
         if body == "result":
-            self.calls.answer(frame.result)
+            if not self.calls.answer(frame.result):
+                self._count_unasked()
         elif body == "event":
             self._take_event(frame.event)
         elif body == "telemetry":
             self._take_telemetry(frame.telemetry)
         elif body == "ping":
+            self._count_unasked()
             self.wire.send(link.Frame(pong=link.Pong(token=frame.ping.token)))
         elif body == "goodbye":
             self.wire.close()
@@ -89,13 +94,26 @@ class Session:
             self._take_update(frame.capability_update)
         elif body == "capability_page" and self.pages is not None and self.pages.qsize() < PAGES_LIMIT:
             self.pages.put_nowait(frame)
-        elif body != "pong":
+        elif body == "pong":
+            self._count_unasked()
+        else:
             raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, f"{body} has no place in an active session")
+
+    def _count_unasked(self) -> None:
+        """Window and credit bound the other frames; these cost nothing but the time of everybody else here."""
+        self._unasked += 1
+        if self._unasked <= UNASKED_LIMIT:
+            return
+        now_s, heartbeat_s = self._clock.monotonic(), self.facts.link.heartbeat_ms / 1000
+        if now_s - self._unasked_since_s < heartbeat_s:
+            raise LinkError(link.GOODBYE_CODE_FLOOD, f"more than {UNASKED_LIMIT} frames in a heartbeat unasked for")
+        self._unasked, self._unasked_since_s = 1, now_s
 
     def _take_event(self, frame: link.Event) -> None:
         if not frame.sequence:
             raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "an event without a sequence")
         if frame.sequence <= self._last_sequence:
+            self._count_unasked()
             if not self._unacknowledged:
                 self.wire.send(_ack(self._last_sequence))  # it has not heard of the one that was stored
             return

@@ -66,11 +66,11 @@ class CallTable:
             self._free.set()
             self._free = None
 
-    def answer(self, result: link.Result) -> None:
-        """An answer of the device; one that nobody waits for any more came too late and is dropped."""
+    def answer(self, result: link.Result) -> bool:
+        """An answer of the device; False for one that nobody waits for any more: it came too late and is dropped."""
         waiting = self._waiting.get(result.call_id)
         if waiting is None or waiting.last.done():
-            return
+            return False
         if not result.more or result.status != link.RESULT_STATUS_OK:  # a failure ends the call whatever it says
             waiting.last.set_result(result)
         elif waiting.partial is not None:
@@ -78,6 +78,7 @@ class CallTable:
                 waiting.fail(SlowCallerError(self._device_id, MAX_PARTIAL_ANSWERS))
             else:
                 waiting.partial.put_nowait(result)
+        return True
 
     def end(self) -> None:
         """The link is gone."""

@@ -252,6 +252,11 @@ ROWS = [
     Row("result-call-id-too-long", ACTIVE, result(call_id="x" * 99), "ignored"),
     Row("pong-unasked", ACTIVE, {"pong": link.Pong(token=1)}, "ignored"),
     Row("goodbye-code-unknown", ACTIVE, {"goodbye": link.Goodbye(code=99)}, "session ends"),  # type: ignore[arg-type]
+    Row("ping-flood", ACTIVE, PING * 400, "Goodbye FLOOD"),
+    Row("pong-flood", ACTIVE, frame(pong=link.Pong()) * 400, "Goodbye FLOOD"),
+    Row("event-replay-flood", ACTIVE, frame(**event()) * 400, "Goodbye FLOOD"),
+    Row("result-flood", ACTIVE, frame(**result(call_id="never")) * 400, "Goodbye FLOOD"),
+    Row("body-unknown-optional-flood", ACTIVE, b"\x03\x82\x04\x00" * 400, "Goodbye FLOOD"),
     # answers to a call
     Row("result-repeated", CALLED, several(*[result(argument(0, integer=1))] * 2), "call ends OK"),
     Row("result-value-missing", CALLED, result(), "call ends DATA_LOSS"),
@@ -267,6 +272,11 @@ ROWS = [
         "call ends FAILED_PRECONDITION",
     ),
 ]
+TEXTS = [cp.Parameter(name=f"t{n}", schema=cp.DataSchema(type=cp.VALUE_TYPE_STRING)) for n in range(8)]
+NOTE = cp.Action(name="note", arguments=TEXTS)
+PAD = document(cp.Capability(id="pad0", type="note.pad", version=1, actions=[NOTE]))
+PAD_ARGUMENTS = {f"t{n}": value_pb2.Value(string="x" * 64) for n in range(8)}
+"""Together about 600 bytes on the link."""
 BRIDGE_BODIES = ("welcome", "refused", "contract", "invoke", "event_ack", "credit", "capability_answer")
 BLINK = pb.InvokeRequest(capability="led0", action="blink", call_id="c1", arguments={"times": value_pb2.Value(int=1)})
 
@@ -413,15 +423,10 @@ async def test_a_notice_names_no_more_refusals_than_the_device_can_receive(mesh:
 
 
 async def test_a_call_larger_than_the_device_can_receive_is_not_sent(mesh: Mesh) -> None:
-    text = cp.DataSchema(type=cp.VALUE_TYPE_STRING)
-    note = cp.Action(name="note", arguments=[cp.Parameter(name=f"t{n}", schema=text) for n in range(8)])
     limits = link.Limits(rx_frame_bytes=256, tx_frame_bytes=256, calls_in_flight=2, rx_record_bytes=512)
     device = await mesh.device()
-    await device.negotiate(
-        document(cp.Capability(id="pad0", type="note.pad", version=1, actions=[note])), limits=limits
-    )
-    arguments = {f"t{n}": value_pb2.Value(string="x" * 64) for n in range(8)}
-    request = pb.InvokeRequest(device_id=mesh.one, capability="pad0", action="note", arguments=arguments)
+    await device.negotiate(PAD, limits=limits)
+    request = pb.InvokeRequest(device_id=mesh.one, capability="pad0", action="note", arguments=PAD_ARGUMENTS)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await mesh.bridge.Invoke(request)
     info = status.error_info(caught.value)
@@ -450,13 +455,18 @@ async def test_a_device_that_says_nothing_after_tls_is_let_go(mesh: Mesh) -> Non
 
 
 async def test_a_device_that_does_not_read_loses_its_own_link(mesh: Mesh) -> None:
-    """It asks and asks and takes no answer; what waits for it is bounded, and it counts as silent."""
-    device, _ = await reached(mesh, ACTIVE)
+    """It pings, so it is not silent; it takes none of its calls. What waits for it is bounded."""
+    files = mesh.pki.files("device", mesh.one)
+    device = await LinkDevice.connect(mesh.processes.endpoint("link"), files, mesh.one, room_bytes=4096)
+    limits = link.Limits(rx_frame_bytes=1024, tx_frame_bytes=1024, calls_in_flight=64, rx_record_bytes=1024)
+    await device.negotiate(PAD, limits=limits)
+    call = pb.InvokeRequest(device_id=mesh.one, capability="pad0", action="note", arguments=PAD_ARGUMENTS)
     with pytest.raises(ConnectionError):
-        async with asyncio.timeout(60):
-            while True:  # what nobody receives fills the buffers of both ends
-                device.send_bytes(PING * 1000)
+        async with asyncio.timeout(40):
+            while True:
+                device.send_bytes(PING)
                 await device.drain()
+                await asyncio.gather(*(outcome(mesh.bridge.Invoke(call, timeout=0.1)) for _ in range(16)))
     other = await mesh.device(mesh.two)
     await other.negotiate(document())
     assert await still_served(other) == []

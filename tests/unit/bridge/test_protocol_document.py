@@ -81,6 +81,8 @@ CONSTANTS = {
     "telemetry_credit": session.TELEMETRY_CREDIT,
     "max_samples": session.MAX_SAMPLES,
     "frames_before_contract": listener.INBOX_LIMIT,
+    "unasked_frames": session.UNASKED_LIMIT,
+    "skipped_frames": framing.MAX_SKIPPED,
     "partial_answers": waiting.MAX_PARTIAL_ANSWERS,
     "unread_pause_bytes": listener.UNREAD_PAUSE_BYTES,
     "unread_limit_bytes": listener.UNREAD_LIMIT_BYTES,
