@@ -26,7 +26,7 @@ def start_agent(tmp_path: Path) -> Iterator[StartAgent]:
 
     def start(mesh: Mesh, device_id: str, *options: str) -> Agent:
         identity = mesh.pki.directory("device", device_id)
-        agent = Agent(device_id, mesh.processes.endpoint("link"), identity, tmp_path, *options)
+        agent = Agent.one(device_id, mesh.processes.endpoint("link"), identity, tmp_path, *options)
         started.append(agent)
         until(agent.active, what=agent.log())
         return agent

@@ -18,7 +18,7 @@ from yggdrasil.registry.v1 import registry_pb2 as rp
 
 @pytest.fixture
 def agent(own_mesh: Mesh, tmp_path: Path) -> object:
-    started = Agent(
+    started = Agent.one(
         own_mesh.one, own_mesh.processes.endpoint("link"), own_mesh.pki.directory("device", own_mesh.one), tmp_path
     )
     until(started.active, what=started.log())
