@@ -53,7 +53,7 @@ def run(out: Output, options: Options) -> Exit:
             if options.keep:
                 _say_kept(out)
             else:
-                out.line("  Now try:  make demo KEEP=1   then   ygg device ls")
+                out.line(f"  Now try:  make demo KEEP=1   then   {_program()} device ls")
     except (CliError, YggError) as e:
         _say_failed(out, e, paths, options.figures.parent / "demo-logs")
         return Exit.FAILED
@@ -124,8 +124,18 @@ def _spread(figures: list[float]) -> tuple[float, float]:
 
 def _say_kept(out: Output) -> None:
     out.line(f"  It goes on in the background as the context {CONTEXT}, which is now the current one:")
-    out.line("    ygg status      ygg device ls      ygg device call porch-1 led0.blink times=3 period_ms=200")
-    out.line("  Stop it, and nothing of it stays:   ygg down")
+    ygg = _program()
+    out.line(f"    {ygg} status      {ygg} device ls      {ygg} device call porch-1 led0.blink times=3 period_ms=200")
+    out.line(f"  Stop it, and nothing of it stays:   {ygg} down")
+
+
+def _program() -> str:
+    """How to call `ygg` from here: the virtual environment of a checkout is not on everybody's PATH."""
+    beside = Path(sys.executable).parent / "ygg"
+    try:
+        return str(beside.relative_to(Path.cwd())) if beside.exists() else "ygg"
+    except ValueError:
+        return "ygg"
 
 
 def _say_failed(out: Output, error: CliError | YggError, paths: DemoPaths, logs: Path) -> None:
