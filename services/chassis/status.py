@@ -5,8 +5,10 @@ A status carries google.rpc.ErrorInfo (reason, domain `yggdrasil`, metadata) so 
 
 from __future__ import annotations
 
+import contextlib
+
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
 from services.chassis.errors import RemoteError
@@ -51,10 +53,11 @@ def error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo | None:
 
 
 def unpack_detail(error: grpc.RpcError, into: Message) -> bool:
-    """Fills `into` from the first detail of its type that the peer sent; False where there is none."""
+    """Fills `into` from the first detail of its type that the peer sent; False where there is none that is whole."""
     for key, value in getattr(error, "trailing_metadata", tuple)() or ():
         if key == DETAILS_KEY:
-            return any(detail.Unpack(into) for detail in status_pb2.Status.FromString(value).details)
+            with contextlib.suppress(DecodeError):
+                return any(detail.Unpack(into) for detail in status_pb2.Status.FromString(value).details)
     return False
 
 
