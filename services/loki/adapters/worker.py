@@ -4,7 +4,7 @@ The watchdog is here: a script that does not end in time is asked to stop, and a
 Nothing that a worker sends is trusted: every frame is checked, and a breach of the protocol ends the process.
 
     START --READY--> IDLE --RUN--> RUNNING --DONE, FAIL--> IDLE
-                                      |  deadline, output limit, cancelled: STOP and SIGUSR1
+                                      |  deadline, output limit, cancelled: SIGUSR1, or STOP where it is suspended
                                       +--> STOPPING --FAIL(STOPPED)--> IDLE
                                                \\--anything else, or GRACE_S--> KILLED
 """
@@ -34,7 +34,7 @@ from services.loki.model import Language, Level, Script
 from services.loki.ports import Host
 
 START_TIMEOUT_S = 30.0
-GRACE_S = 0.25
+GRACE_S = 0.5
 RETIRE_CPU_S = bootstrap.CPU_S / 2
 YIELD_EVERY = 32
 
@@ -60,7 +60,7 @@ class WorkerProcess:
         self._reader: asyncio.StreamReader = streams[0]
         self._writer: asyncio.StreamWriter = streams[1]
         self._run = 0
-        self._running = False
+        self._running = self._suspended = False
         self._watchdog: asyncio.Timeout | None = None
         self._retired = False
         self.version = ""
@@ -132,7 +132,7 @@ class WorkerProcess:
             self._watchdog = watchdog
             try:
                 self._send(Kind.RUN, _job(script))
-                self._running = True
+                self._running, self._suspended = True, False
                 return await self._converse(host)
             finally:
                 self._watchdog = None
@@ -189,7 +189,10 @@ class WorkerProcess:
                 level, text = content
                 host.log(Level(level), str(text))
             elif kind is Kind.CALL:
-                self._send(Kind.ANSWER, await _answer(host, content))
+                self._suspended = True
+                answer = await _answer(host, content)
+                self._suspended = False
+                self._send(Kind.ANSWER, answer)
             elif kind is Kind.DONE:
                 self._finished(content)
                 host.spend_output(len(payload))
@@ -213,25 +216,32 @@ class WorkerProcess:
             raise
 
     async def _stop(self) -> tuple[int, str]:
-        """Asks the run to stop, kills the process if it does not; the line and the traceback where it stood."""
-        with contextlib.suppress(ConnectionError, ProcessLookupError):
-            self._send(Kind.STOP, {})
-            os.kill(self._process.pid, signal.SIGUSR1)
+        """Asks the run to stop, kills the process if it does not; the line and the traceback where it stood.
+
+        A suspended run is dropped by a STOP; one that computes is interrupted by a signal. A signal names no run, so a
+        process is used again only where the signal is known to have been what ended the run.
+        """
         try:
+            if self._suspended:
+                self._send(Kind.STOP, {})
+            else:
+                os.kill(self._process.pid, signal.SIGUSR1)
             async with asyncio.timeout(GRACE_S):
-                while True:
-                    kind, _, payload = await self._receive()
-                    if kind in (Kind.DONE, Kind.FAIL):
-                        break
-        except (TimeoutError, EOFError, ConnectionError, WireError):
-            await self.kill()
-            return 0, ""
-        content = wire.load(payload)
-        if kind is not Kind.FAIL or content.get("reason") != "STOPPED":
-            await self.kill()  # it ended by itself just then: the signal may be on its way to the next run
-            return 0, ""
-        self._finished(content)
-        return int(content.get("line", 0)), str(content.get("traceback", ""))
+                kind, payload = await self._after_logs()
+            content = wire.load(payload)
+            if kind is Kind.FAIL and content.get("reason") == "STOPPED":
+                self._finished(content)
+                return int(content.get("line", 0)), str(content.get("traceback", ""))
+        except (TimeoutError, EOFError, ConnectionError, ProcessLookupError, WireError):
+            pass
+        await self.kill()
+        return 0, ""
+
+    async def _after_logs(self) -> tuple[Kind, bytes]:
+        while True:
+            kind, _, payload = await self._receive()
+            if kind is not Kind.LOG:
+                return kind, payload
 
     def _send(self, kind: Kind, content: Any) -> None:
         if self._writer.is_closing():

@@ -29,7 +29,7 @@ class Kind(enum.IntEnum):
 
     RUN = 1  # service: {source, name, device, args, memory_bytes}
     ANSWER = 2  # service: [true, value] or [false, {status, reason, message, hint} as a map]
-    STOP = 3  # service: drop the run; answered by FAIL
+    STOP = 3  # service: drop the run, which is suspended; answered by FAIL
     READY = 65  # worker, once: {version}
     CALL = 66  # worker: [operation, argument, ...]; the run is suspended until its ANSWER
     LOG = 67  # worker: [level, text]

@@ -68,7 +68,7 @@ async def test_a_script_that_does_not_end_is_ended_in_time(
     assert error.reason in ("TIMEOUT", "MEMORY"), error  # a tower may run out of memory first
     if error.reason == "TIMEOUT":
         assert error.code is Code.DEADLINE_EXCEEDED
-    assert time.monotonic() - start < 0.3 + 0.25 + 1.0
+    assert time.monotonic() - start < 0.3 + 0.5 + 1.0
     assert await lab.value(language, "return 1" if language is LUA else "1") == 1
     if stopped:
         assert lab.pids(language) == before

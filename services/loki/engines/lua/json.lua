@@ -141,7 +141,7 @@ local function decode_string(s, at)
   local out, n = {}, 0
   at = at + 1
   while true do
-    local stop = find(s, '[%c"\\]', at)
+    local stop = find(s, '["\\\0-\31]', at)
     if not stop then bad(s, #s + 1, "a string without an end") end
     n = n + 1
     out[n] = sub(s, at, stop - 1)

@@ -35,7 +35,7 @@
 (define (kept form)
   (let ((call (list kept-frame form)))
     (set-source-properties! call (source-properties form))
-    call))
+    (if (equal? form '(values)) form call)))
 
 (define (body-of forms)
   "FORMS as a body: what is defined again is assigned (R7RS 5.3.1), and there is an expression at the end."
