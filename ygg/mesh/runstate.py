@@ -98,8 +98,17 @@ class RunDir:
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
-            if not self.running():
+            if not self.running() and not _alive(pid):  # it tidies up after it has let go of the lock
                 return True
             sleep(0.05)
         os.kill(pid, signal.SIGKILL)  # its children die with it
         raise CliError(f"the mesh did not stop within {within_s:g} s and was killed (process {pid})")
+
+
+def _alive(pid: int) -> bool:
+    """Whether the process is there and has not ended."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return False
+    return state not in ("Z", "X")
