@@ -109,7 +109,7 @@ gets a syntax object that nothing listed here can take apart."
     ("Characters, from R7RS." (scheme char) char-foldcase digit-value string-foldcase)
     ("Strings: a result is new, or the script's own."
      (guile)
-     list->string  string string->list string-any string-append string-capitalize string-ci=? string-ci<?
+     list->string string string->list string-any string-append string-capitalize string-ci=? string-ci<?
      string-concatenate string-contains string-contains-ci string-copy string-count string-delete string-downcase
      string-drop string-drop-right string-every string-fill! string-filter string-fold string-for-each string-index
      string-index-right string-join string-length string-null? string-prefix?
@@ -119,9 +119,9 @@ gets a syntax object that nothing listed here can take apart."
     ("Strings, from R7RS." (scheme base) string-copy! string-map string->vector vector->string string->utf8 utf8->string)
     ("Ours." (ygg bindings) (script-string-contains? . string-contains?))
     ("Vectors." (guile)
-     list->vector  vector vector->list vector-length vector-ref vector-set! vector?)
+     list->vector vector vector-length vector-ref vector-set! vector?)
     ("Vectors and bytevectors, from R7RS." (scheme base)
-     vector-append vector-copy vector-copy! vector-fill! vector-for-each vector-map
+     vector->list vector-append vector-copy vector-copy! vector-fill! vector-for-each vector-map
      bytevector bytevector-append bytevector-copy bytevector-copy! bytevector-length bytevector-u8-ref
      bytevector-u8-set! bytevector?)
     ("Ours: what makes as much as it is told, within the program's memory."

@@ -103,12 +103,22 @@ our own file as its source; the line is then the last one of the script before i
               (traceback . ,(traceback frames)))
             extra)))
 
+(define (line-of form forms)
+  "The line of the first part of FORMS that equals FORM: the expander does not always say which one it blames."
+  (let search ((x forms))
+    (and (pair? x)
+         (or (and (equal? x form) (source-property x 'line))
+             (search (car x))
+             (search (cdr x))))))
+
 (define (syntax-line raised)
   "The line that Guile's expander blames, or #f."
   (let* ((args (exception-args raised))
          (where (and (list? args) (> (length args) 2) (list-ref args 2)))
          (line (cond ((vector? where) (vector-ref where 1))
                      ((and (pair? where) (list? where)) (assq-ref where 'line))
+                     ((and (list? args) (> (length args) 3))
+                      (line-of (list-ref args 3) (program-forms (current-program))))
                      (else #f))))
     (and (integer? line) (+ line 1))))
 

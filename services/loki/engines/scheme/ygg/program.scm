@@ -11,6 +11,7 @@
   #:use-module (ygg bindings)
   #:use-module (ygg literals)
   #:use-module (ygg reader)
+  #:use-module (ygg state)
   #:export (script-procedure script-module loaded-bytes))
 
 (define max-kept 128)
@@ -63,11 +64,15 @@
     (nested-define-module! (resolve-module '() #f) '(script) module)
     module))
 
+(define (noted forms)
+  (when (current-program) (set-program-forms! (current-program) forms))
+  forms)
+
 (define loaded 0)
 (define (loaded-bytes) loaded)
 
 (define (compiled text label)
-  (let* ((forms (read-program text label))
+  (let* ((forms (noted (read-program text label)))
          (module (script-module))
          (tree (compile `(lambda () ,@(body-of forms))
                         #:env module #:from 'scheme #:to 'tree-il

@@ -4,11 +4,11 @@
   #:use-module (srfi srfi-9)
   #:export (make-program program? program-run program-label program-device program-args program-memory-bytes
             program-contracts set-program-contracts! program-output set-program-output!
-            program-image set-program-image! program-winds set-program-winds!
+            program-forms set-program-forms! program-image set-program-image! program-winds set-program-winds!
             program-continuation set-program-continuation! current-program set-current-program!))
 
 (define-record-type <program>
-  (%make-program run label device arguments memory-bytes contracts output image winds continuation)
+  (%make-program run label device arguments memory-bytes contracts output forms image winds continuation)
   program?
   (run program-run)                                     ; number of the execution in frames
   (label program-label)                                 ; the script's name in messages
@@ -17,12 +17,13 @@
   (memory-bytes program-memory-bytes)
   (contracts program-contracts set-program-contracts!)  ; device id -> capabilities, as far as asked for
   (output program-output set-program-output!)           ; pieces of the line being written, last first
+  (forms program-forms set-program-forms!)              ; what was read, while it is being compiled
   (image program-image set-program-image!)              ; where its code is loaded, #f until it is compiled
   (winds program-winds set-program-winds!)
   (continuation program-continuation set-program-continuation!))
 
 (define (make-program run label device arguments memory-bytes)
-  (%make-program run label device arguments memory-bytes '() '() #f '() #f))
+  (%make-program run label device arguments memory-bytes '() '() '() #f '() #f))
 
 (define current #f)
 (define (current-program) current)

@@ -101,6 +101,7 @@
     (turn program
           (lambda ()
             (let ((procedure (script-procedure source label)))
+              (set-program-forms! program '())
               (set-program-image! program (image-of (program-code procedure)))
               (call-with-values procedure
                 (lambda results
