@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
-from datetime import UTC, datetime
 from pathlib import Path
 
 from services.chassis import buckets, channel
+from services.chassis.clock import SystemClock
 from services.chassis.errors import SettingsError
 from services.chassis.kv import Bucket
 from services.chassis.run import Runtime, package_version, run
@@ -27,18 +26,6 @@ from services.jotunheim_bridge.service.calls import Calls
 from services.jotunheim_bridge.service.calls import Mesh as CallMesh
 from services.jotunheim_bridge.service.negotiator import Mesh, Negotiator
 from yggdrasil.jotunheim.v1 import bridge_pb2, bridge_pb2_grpc
-
-
-class SystemClock:
-    """The machine's clocks."""
-
-    def now(self) -> datetime:
-        """UTC."""
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        """Seconds, never going back."""
-        return time.monotonic()
 
 
 def _policies(path: Path | None) -> tuple[policy.Policy, ...]:

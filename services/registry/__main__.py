@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 
 from services.chassis import buckets
+from services.chassis.clock import SystemClock
 from services.chassis.kv import Bucket
 from services.chassis.run import Runtime, run
 from services.registry.adapters.follower import Follower
@@ -16,14 +16,6 @@ from services.registry.api import NAME, RegistryApi
 from services.registry.config import RegistrySettings
 from services.registry.service import Registry
 from yggdrasil.registry.v1 import registry_pb2_grpc
-
-
-class SystemClock:
-    """The machine's clock."""
-
-    def now(self) -> datetime:
-        """UTC."""
-        return datetime.now(UTC)
 
 
 async def compose(runtime: Runtime[RegistrySettings]) -> dict[str, str]:
