@@ -17,6 +17,8 @@ OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.max_reconnect_backoff_ms", 2000),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    # Errors travel in trailers: text beyond ASCII takes nine bytes a character there, the default bound is 8 KiB.
+    ("grpc.max_metadata_size", 64 * 1024),
 )
 
 
@@ -48,5 +50,13 @@ class _UnaryStream(grpc.aio.UnaryStreamClientInterceptor):
     intercept_unary_stream = staticmethod(_traced)  # type: ignore[assignment]
 
 
+class _StreamUnary(grpc.aio.StreamUnaryClientInterceptor):
+    intercept_stream_unary = staticmethod(_traced)  # type: ignore[assignment]
+
+
+class _StreamStream(grpc.aio.StreamStreamClientInterceptor):
+    intercept_stream_stream = staticmethod(_traced)  # type: ignore[assignment]
+
+
 def _interceptors() -> list[Any]:
-    return [_UnaryUnary(), _UnaryStream()]
+    return [_UnaryUnary(), _UnaryStream(), _StreamUnary(), _StreamStream()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -31,18 +31,20 @@ _TYPES = {
 _TYPES_BACK = {kind: number for number, kind in _TYPES.items()}
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
 def timestamp(when: datetime | None) -> Timestamp | None:
     """A Timestamp, None for None."""
     if when is None:
         return None
-    stamp = Timestamp()
-    stamp.FromDatetime(when)
-    return stamp
+    since = when - _EPOCH  # several times faster than FromDatetime, and every event has one
+    return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1000)
 
 
 def moment(stamp: Timestamp) -> datetime:
     """The UTC datetime of a Timestamp."""
-    return stamp.ToDatetime(tzinfo=UTC)
+    return _EPOCH + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1000)
 
 
 def value_to_proto(value: Value) -> vp.Value:  # noqa: PLR0911 - one return a kind

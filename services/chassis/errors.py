@@ -17,6 +17,12 @@ class IdentityError(YggError):
     code, reason = Code.UNAUTHENTICATED, "IDENTITY"
 
 
+class ListenError(YggError):
+    """The address to listen on is taken, or not of this machine."""
+
+    code, reason = Code.FAILED_PRECONDITION, "LISTEN"
+
+
 class CallerError(YggError):
     """The caller is known and may not do this."""
 

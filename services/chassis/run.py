@@ -11,7 +11,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Generic, TypeVar
@@ -77,11 +77,28 @@ def run(name: str, kind: type[S], compose: Compose[S]) -> None:
     try:
         uvloop.run(_serve(name, found, compose))
     except YggError as e:
-        _log.critical(e.message, extra={"hint": e.hint, "reason": e.reason})
+        _tell(e)
         raise SystemExit(1) from None
-    except BaseExceptionGroup:
-        _log.critical("stopped by a failure of its own", exc_info=True)
+    except BaseExceptionGroup as group:
+        known, others = group.split(YggError)
+        for error in _leaves(known):
+            _tell(error)
+        if others:
+            _log.critical("stopped by a failure of its own", exc_info=others)
         raise SystemExit(1) from None
+
+
+def _tell(error: BaseException) -> None:
+    extra = {"hint": error.hint, "reason": error.reason} if isinstance(error, YggError) else {}
+    _log.critical(str(error), extra=extra)
+
+
+def _leaves(group: BaseException | None) -> Iterator[BaseException]:
+    if isinstance(group, BaseExceptionGroup):
+        for inner in group.exceptions:
+            yield from _leaves(inner)
+    elif group is not None:
+        yield group
 
 
 async def _serve(name: str, found: S, compose: Compose[S]) -> None:

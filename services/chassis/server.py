@@ -11,6 +11,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from services.chassis.errors import ListenError
 from services.chassis.identity import IdentityFiles
 from services.chassis.rpc import RpcInterceptor
 
@@ -71,12 +72,17 @@ class RpcServer:
         self._names.append(name)
 
     async def start(self) -> str:
-        """Binds, serves, reports SERVING; returns HOST:PORT as bound; raises RuntimeError where the port is taken."""
+        """Binds, serves, reports SERVING; returns HOST:PORT as bound; raises ListenError where it cannot."""
         host = self._listen.rpartition(":")[0]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         listed: Iterable[str] = (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(listed, self._server)
-        port = self._server.add_secure_port(self._listen, self._credentials)
+        try:
+            port = self._server.add_secure_port(self._listen, self._credentials)
+        except RuntimeError as e:
+            raise ListenError(
+                f"cannot listen on {self._listen}", hint="The port is taken, or the address is not of this machine."
+            ) from e
         await self._server.start()
         await self.set_serving(True)
         return f"{host}:{port}"

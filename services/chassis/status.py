@@ -16,6 +16,9 @@ from services.domain.errors import Code, YggError
 
 DOMAIN = "yggdrasil"
 DETAILS_KEY = "grpc-status-details-bin"
+MAX_TEXT = 1024
+MAX_DATA = 256
+MAX_DETAILS_BYTES = 4096
 _TO_GRPC = {code: grpc.StatusCode[code.name] for code in Code}
 _FROM_GRPC = {status: code for code, status in _TO_GRPC.items()}
 
@@ -34,16 +37,26 @@ def code_of_number(number: int) -> Code:
 def to_status(error: YggError) -> tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]]:
     """Code, text and trailing metadata for an error.
 
-    An error with an attribute `details` (protobuf messages) adds them after the ErrorInfo.
+    An error with an attribute `details` (protobuf messages) adds them after the ErrorInfo. All of it travels in
+    trailers, which clients bound at 8 KiB by default and else drop, code and all: message and hint are cut to MAX_TEXT
+    characters, data to MAX_DATA, and details beyond MAX_DETAILS_BYTES are left out.
     """
     code = _TO_GRPC[error.code]
-    text = error.message if not error.hint else f"{error.message}. {error.hint}"
-    metadata = {**error.data, **({"hint": error.hint} if error.hint else {})}
+    message, hint = _cut(error.message, MAX_TEXT), _cut(error.hint, MAX_TEXT)
+    text = f"{message}. {hint}" if hint else message
+    metadata = {key: _cut(value, MAX_DATA) for key, value in error.data.items()} | ({"hint": hint} if hint else {})
     status = status_pb2.Status(code=code.value[0], message=text)
-    details: tuple[Message, ...] = getattr(error, "details", ())
-    for detail in (error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata), *details):
-        status.details.add().Pack(detail)
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata))
+    left = MAX_DETAILS_BYTES
+    for detail in getattr(error, "details", ()):
+        left -= detail.ByteSize()
+        if left >= 0:
+            status.details.add().Pack(detail)
     return code, text, ((DETAILS_KEY, status.SerializeToString()),)
+
+
+def _cut(text: str, size: int) -> str:
+    return text if len(text) <= size else text[: size - 1] + "…"
 
 
 def error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo | None:
