@@ -54,7 +54,9 @@ static bool sizes_fit(const struct ygg_config *config)
            config->tx_size >= YGG_FRAME_BYTES_MIN + YGG_PREFIX_BYTES &&
            config->tx_size <= YGG_FRAME_BYTES_MAX + YGG_PREFIX_BYTES &&
            config->events_size >= YGG_RECORDS_BYTES_MIN && config->events_size <= UINT16_MAX &&
-           config->answers_size >= YGG_RECORDS_BYTES_MIN && config->answers_size <= UINT16_MAX;
+           config->answers_size >= YGG_RECORDS_BYTES_MIN && config->answers_size <= UINT16_MAX &&
+           (config->samples_size == 0 ||
+            (config->samples_size >= YGG_RECORDS_BYTES_MIN && config->samples_size <= UINT16_MAX));
 }
 
 static bool text_fits(const char *text, size_t least, size_t most)
@@ -87,6 +89,7 @@ enum ygg_err ygg_agent_init(struct ygg_agent *agent, const struct ygg_config *co
     agent->document_bytes = ygg_document_size(config->document);
     ygg_records_init(&agent->events, config->events, config->events_size);
     ygg_records_init(&agent->answers, config->answers, config->answers_size);
+    ygg_records_init(&agent->samples, config->samples, config->samples_size);
     return ygg_document_digest(config->document, hal->hash, hal->hash_ctx, agent->digest);
 }
 

@@ -10,6 +10,14 @@ static bool in_range(const struct ygg_schema *schema, double number)
            (!schema->has_maximum || number <= schema->maximum);
 }
 
+bool ygg_value_matches(const struct ygg_schema *schema, const struct ygg_value *value)
+{
+    size_t most = schema->max_length == 0 ? YGG_VALUE_BYTES_MAX : schema->max_length;
+    bool bytes = schema->type == YGG_TYPE_STRING || schema->type == YGG_TYPE_BYTES;
+
+    return value->type == schema->type && (!bytes || value->as.bytes.length <= most);
+}
+
 static enum ygg_status check_length(const struct ygg_schema *schema, size_t length, const char **why)
 {
     size_t most = schema->max_length == 0 ? YGG_VALUE_BYTES_MAX : schema->max_length;

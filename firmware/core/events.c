@@ -42,11 +42,7 @@ static bool fields_match(const struct ygg_event *event, const struct ygg_value *
         return false;
     }
     for (uint8_t i = 0; i < count; i++) {
-        const struct ygg_schema *schema = &event->fields[i].schema;
-        size_t most = schema->max_length == 0 ? YGG_VALUE_BYTES_MAX : schema->max_length;
-        bool bytes = schema->type == YGG_TYPE_STRING || schema->type == YGG_TYPE_BYTES;
-
-        if (fields[i].type != schema->type || (bytes && fields[i].as.bytes.length > most)) {
+        if (!ygg_value_matches(&event->fields[i].schema, &fields[i])) {
             return false;
         }
     }

@@ -63,4 +63,11 @@ enum ygg_err ygg_events_resume(struct ygg_agent *agent, uint64_t last_sequence);
 enum ygg_err ygg_events_acknowledge(struct ygg_agent *agent, uint64_t sequence);
 uint64_t ygg_events_wake_ms(const struct ygg_agent *agent);
 
+/* telemetry.c */
+bool ygg_telemetry_produce(struct ygg_agent *agent);
+void ygg_telemetry_grant(struct ygg_agent *agent, uint32_t frames);
+
+/* check.c: whether a value of ours has the schema's type and length. */
+bool ygg_value_matches(const struct ygg_schema *schema, const struct ygg_value *value);
+
 #endif

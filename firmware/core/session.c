@@ -5,7 +5,7 @@
  *     Refused          HELLO, PAGES, CONTRACT      drop the link, come back after retry_after_ms
  *     ContractNotice   CONTRACT, ACTIVE            ACTIVE
  *     Invoke, EventAck ACTIVE
- *     Credit           ACTIVE                      nothing: this version sends no Telemetry
+ *     Credit           ACTIVE                      more telemetry, where the session has it
  *     Ping, Pong       PAGES, CONTRACT, ACTIVE
  *     Goodbye          any                         drop the link
  *
@@ -116,6 +116,17 @@ static bool features_agree(const struct ygg_config *config, const yggdrasil_devi
     return true;
 }
 
+/* Whether the session has a feature: this device offers it and the bridge took it. `welcome` agrees with the offers. */
+static bool has_feature(const struct ygg_config *config, const yggdrasil_device_v1_Welcome *welcome, const char *name)
+{
+    for (size_t i = 0; i < config->features_count; i++) {
+        if (strcmp(config->features[i].name, name) == 0) {
+            return welcome->features[i].version > 0;
+        }
+    }
+    return false;
+}
+
 static bool terms_agree(const struct ygg_config *config, const yggdrasil_device_v1_Welcome *welcome)
 {
     return welcome->protocol == YGG_PROTOCOL && welcome->session_id[0] != '\0' &&
@@ -146,6 +157,9 @@ static enum ygg_err on_welcome(struct ygg_agent *agent, const yggdrasil_device_v
     agent->heartbeat_ms = welcome->heartbeat_ms;
     agent->page_bytes = welcome->page_bytes;
     agent->event_window = welcome->event_window;
+    agent->telemetry = has_feature(agent->config, welcome, "telemetry");
+    agent->credit = 0;
+    ygg_telemetry_grant(agent, welcome->telemetry_credit);
     agent->page_offset = 0;
     agent->link.tx_limit = welcome->device_tx_frame_bytes;
     agent->deadline_ms = ygg_now(agent) + agent->config->handshake_timeout_ms;
@@ -225,6 +239,15 @@ static enum ygg_err on_ping(struct ygg_agent *agent, union ygg_body *body)
     return ygg_in_session(agent) ? send_body(agent, YGG_BODY_PONG, body) : YGG_ERR_STATE;
 }
 
+static enum ygg_err on_credit(struct ygg_agent *agent, const yggdrasil_device_v1_Credit *credit)
+{
+    if (agent->state != YGG_STATE_ACTIVE) {
+        return YGG_ERR_STATE;
+    }
+    ygg_telemetry_grant(agent, credit->telemetry);
+    return YGG_OK;
+}
+
 /* Whether coming back soon would be wrong: another device has our id, or the bridge finds fault with us. */
 static bool is_our_fault(yggdrasil_device_v1_GoodbyeCode code)
 {
@@ -276,7 +299,7 @@ enum ygg_err ygg_session_handle(struct ygg_agent *agent, const struct ygg_envelo
         return agent->state == YGG_STATE_ACTIVE ? ygg_events_acknowledge(agent, body->event_ack.sequence)
                                                 : YGG_ERR_STATE;
     case YGG_BODY_CREDIT:
-        return agent->state == YGG_STATE_ACTIVE ? YGG_OK : YGG_ERR_STATE;
+        return on_credit(agent, &body->credit);
     case YGG_BODY_PING:
         return on_ping(agent, body);
     case YGG_BODY_PONG:
@@ -363,8 +386,9 @@ bool ygg_session_produce(struct ygg_agent *agent)
     if (agent->state == YGG_STATE_ACTIVE) {
         bool answered = ygg_calls_produce(agent);
         bool reported = ygg_events_produce(agent);
+        bool sampled = ygg_telemetry_produce(agent);
 
-        produced = answered || reported;
+        produced = answered || reported || sampled;
     }
     if (ygg_in_session(agent) && produce_ping(agent)) {
         produced = true;

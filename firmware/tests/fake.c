@@ -153,7 +153,8 @@ void fake_reset(struct fake *fake)
         .address = "bridge:7443", .boot_id = 0x1122334455667788U, .document = &ygg_sim_document,
         .rx = fake->rx, .rx_size = sizeof fake->rx, .tx = fake->tx, .tx_size = sizeof fake->tx,
         .events = fake->events, .events_size = sizeof fake->events,
-        .answers = fake->answers, .answers_size = sizeof fake->answers, .scratch = &fake->scratch,
+        .answers = fake->answers, .answers_size = sizeof fake->answers,
+        .samples = fake->samples, .samples_size = sizeof fake->samples, .scratch = &fake->scratch,
         .rx_record_bytes = 4096, .backoff_min_ms = 100, .backoff_max_ms = 8000, .handshake_timeout_ms = 5000};
 }
 
@@ -285,6 +286,15 @@ yggdrasil_device_v1_Welcome fake_welcome(bool pages)
     };
 }
 
+static void choose_features(const struct fake *fake, yggdrasil_device_v1_Welcome *welcome)
+{
+    welcome->features_count = fake->config.features_count;
+    for (size_t i = 0; i < fake->config.features_count; i++) {
+        (void)snprintf(welcome->features[i].name, sizeof welcome->features[i].name, "%s", fake->config.features[i].name);
+        welcome->features[i].version = fake->features_refused ? 0 : fake->config.features[i].max_version;
+    }
+}
+
 void fake_negotiate(struct fake *fake, uint64_t stored_sequence)
 {
     yggdrasil_device_v1_Welcome welcome = fake_welcome(false);
@@ -295,6 +305,8 @@ void fake_negotiate(struct fake *fake, uint64_t stored_sequence)
     }
     fake_step(fake);
     welcome.last_event_sequence = stored_sequence;
+    welcome.telemetry_credit = fake->credit;
+    choose_features(fake, &welcome);
     fake_send(fake, YGG_BODY_WELCOME, yggdrasil_device_v1_Welcome_fields, &welcome);
     fake_step(fake);
     if (fake->agent.state != YGG_STATE_CONTRACT) {

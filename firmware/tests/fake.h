@@ -22,6 +22,9 @@ struct fake {
     uint8_t tx[FAKE_FRAME_BYTES + YGG_PREFIX_BYTES];
     uint8_t events[FAKE_MEMORY_BYTES];
     uint8_t answers[FAKE_MEMORY_BYTES];
+    uint8_t samples[YGG_RECORDS_BYTES_MIN];
+    uint32_t credit; /* Welcome.telemetry_credit of fake_negotiate. */
+    bool features_refused; /* The bridge answers 0 for each feature. */
     /* Clock and randomness. */
     uint64_t now_ms;
     uint64_t random;

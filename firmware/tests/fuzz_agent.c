@@ -1,7 +1,7 @@
 /* libFuzzer on the whole agent: the input is a play of bridge, clock, network and board, an act a byte.
  *
  * The sanitizers judge memory; abort() judges the rest: the agent neither spins nor sleeps past a deadline, keeps to
- * the event window, and an Invoke acts once at most. */
+ * the event window, has credit only where telemetry was agreed, and an Invoke acts once at most. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +16,7 @@ struct play {
     size_t size;
 };
 
+static const struct ygg_feature features[] = {YGG_FEATURE_TELEMETRY};
 static struct fake fake;
 
 static uint8_t take(struct play *play)
@@ -55,6 +56,8 @@ static void step(void)
     }
     must(fake.agent.link.tx_end <= fake.config.tx_size && fake.agent.link.rx_end <= fake.config.rx_size);
     must(fake.agent.state != YGG_STATE_ACTIVE || fake.agent.events_ahead <= fake.agent.event_window);
+    must(fake.agent.telemetry || fake.agent.credit == 0);
+    must(fake.agent.samples.used <= fake.config.samples_size);
     fake_drain(&fake);
 }
 
@@ -66,6 +69,10 @@ static void send_terms(uint8_t flags)
     welcome.device_rx_frame_bytes = FRAME_BYTES;
     welcome.device_tx_frame_bytes = (flags & 2U) != 0 ? 256 : FRAME_BYTES;
     welcome.event_window = 1U + (flags >> 2U);
+    welcome.telemetry_credit = flags >> 4U;
+    welcome.features_count = YGG_COUNT(features);
+    memcpy(welcome.features[0].name, "telemetry", sizeof "telemetry");
+    welcome.features[0].version = (flags & 8U) != 0 ? 1 : 0;
     welcome.last_event_sequence = (flags & 4U) != 0 ? fake.agent.event_sequence : 0;
     fake_send(&fake, YGG_BODY_WELCOME, yggdrasil_device_v1_Welcome_fields, &welcome);
     step();
@@ -89,7 +96,7 @@ static void act(struct play *play)
     const struct ygg_answer answer = {.status = YGG_STATUS_OK};
     const struct ygg_value hot = ygg_double(80.0);
 
-    switch (what % 12U) {
+    switch (what % 13U) {
     case 0: /* Any bytes. */
     {
         const uint8_t *bytes = take_bytes(play, &length);
@@ -128,6 +135,9 @@ static void act(struct play *play)
     case 10:
         add_once_more((uint8_t)length);
         break;
+    case 11:
+        (void)ygg_agent_sample(&fake.agent, YGG_SIM_TEMPERATURE, 0, &hot);
+        break;
     default:
         fake.connect_result = (length & 3U) == 1 ? YGG_ERR_AGAIN : (length & 3U) == 2 ? YGG_ERR_IO : YGG_OK;
         fake.read_most = length & 4U;
@@ -143,6 +153,8 @@ static void give_buffers(void)
     fake.config.tx_size = FRAME_BYTES + YGG_PREFIX_BYTES;
     fake.config.events_size = MEMORY_BYTES;
     fake.config.answers_size = MEMORY_BYTES;
+    fake.config.features = features;
+    fake.config.features_count = YGG_COUNT(features);
     fake.config.rx = malloc(fake.config.rx_size);
     fake.config.tx = malloc(fake.config.tx_size);
     fake.config.events = malloc(fake.config.events_size);

@@ -13,6 +13,9 @@ uint8_t size_rx_frame[FRAME_BYTES + YGG_PREFIX_BYTES];
 uint8_t size_tx_frame[FRAME_BYTES + YGG_PREFIX_BYTES];
 uint8_t size_event_memory[MEMORY_BYTES];
 uint8_t size_answer_memory[MEMORY_BYTES];
+uint8_t size_sample_memory[YGG_RECORDS_BYTES_MIN];
+
+static const struct ygg_feature features[] = {YGG_FEATURE_TELEMETRY};
 
 static const struct ygg_hal hal = {
     .transport = &ygg_noop_transport,
@@ -39,6 +42,10 @@ static const struct ygg_config config = {
     .events_size = sizeof size_event_memory,
     .answers = size_answer_memory,
     .answers_size = sizeof size_answer_memory,
+    .samples = size_sample_memory,
+    .samples_size = sizeof size_sample_memory,
+    .features = features,
+    .features_count = YGG_COUNT(features),
     .scratch = &size_scratch,
     .rx_record_bytes = FRAME_BYTES,
     .backoff_min_ms = 250,
@@ -56,6 +63,7 @@ int main(void)
         return 1;
     }
     while (ygg_agent_wake_ms(&size_agent) != UINT64_MAX) {
+        ygg_sim_step(&size_board);
         ygg_agent_step(&size_agent);
         if (ygg_agent_complete(&size_agent, 1, &answer) == YGG_OK) {
             ygg_agent_stop(&size_agent);

@@ -12,6 +12,7 @@ void suite_session(void);
 void suite_faults(void);
 void suite_calls(void);
 void suite_events(void);
+void suite_telemetry(void);
 void suite_posix(void);
 
 #endif

@@ -13,6 +13,7 @@ int main(void)
     suite_faults();
     suite_calls();
     suite_events();
+    suite_telemetry();
     suite_posix();
     return check_report();
 }

@@ -150,6 +150,26 @@ static bool again_event(pb_ostream_t *out, const struct ygg_envelope *envelope)
     return ygg_event_encode(out, &head, values, count) && ygg_event_encode_dropped(out, event.dropped);
 }
 
+static bool again_telemetry(pb_ostream_t *out, const struct ygg_envelope *envelope)
+{
+    static yggdrasil_device_v1_Telemetry telemetry;
+
+    CHECK(decode(envelope, yggdrasil_device_v1_Telemetry_fields, &telemetry));
+    for (size_t i = 0; i < telemetry.samples_count; i++) {
+        const yggdrasil_device_v1_Sample *sample = &telemetry.samples[i];
+        uint8_t bytes[128];
+        struct ygg_value value;
+        pb_ostream_t kept = pb_ostream_from_buffer(bytes, sizeof bytes);
+
+        if (!CHECK(ygg_value_from_link(&sample->value, &value)) ||
+            !CHECK(ygg_sample_encode(&kept, (uint8_t)sample->capability, (uint8_t)sample->property, &value)) ||
+            !ygg_sample_encode_aged(out, bytes, kept.bytes_written, sample->age_ms)) {
+            return false;
+        }
+    }
+    return ygg_telemetry_encode_dropped(out, telemetry.dropped);
+}
+
 static bool keep_data(pb_istream_t *in, const pb_field_t *field, void **arg)
 {
     struct ygg_slice *data = *arg;
@@ -197,6 +217,8 @@ static bool again_body(pb_ostream_t *out, const struct ygg_envelope *envelope)
         return again_result(out, envelope);
     case YGG_BODY_EVENT:
         return again_event(out, envelope);
+    case YGG_BODY_TELEMETRY:
+        return again_telemetry(out, envelope);
     default:
         return again_from_bridge(out, envelope);
     }

@@ -20,7 +20,7 @@ LIBRARY = ("core", "wire", "nanopb", "generated")
 """The parts that every device has; the board and the C library are a port's."""
 FLASH_SECTIONS = (".init", ".text", ".rodata", ".data", ".preserve")
 RAM_SECTIONS = (".data", ".bss", ".tdata", ".tbss")
-CORE_RAM = ("size_agent", "size_scratch", "size_event_memory", "size_answer_memory")
+CORE_RAM = ("size_agent", "size_scratch", "size_event_memory", "size_answer_memory", "size_sample_memory")
 """The objects of tests/size_main.c that are the agent's state without frame buffers."""
 FRAME_BUFFERS = ("size_rx_frame", "size_tx_frame")
 _PLACED = re.compile(r"^ (?P<section>\.\S+)\s+0x(?P<address>[0-9a-f]+)\s+0x(?P<size>[0-9a-f]+)\s+(?P<file>\S+)$")

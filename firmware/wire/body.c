@@ -124,6 +124,27 @@ bool ygg_event_encode_dropped(pb_ostream_t *out, uint32_t dropped)
     return ygg_put_uint(out, yggdrasil_device_v1_Event_dropped_tag, dropped);
 }
 
+bool ygg_sample_encode(pb_ostream_t *out, uint8_t capability, uint8_t property, const struct ygg_value *value)
+{
+    return ygg_put_uint(out, yggdrasil_device_v1_Sample_capability_tag, capability) &&
+           ygg_put_uint(out, yggdrasil_device_v1_Sample_property_tag, property) &&
+           ygg_put_value(out, yggdrasil_device_v1_Sample_value_tag, value);
+}
+
+bool ygg_sample_encode_aged(pb_ostream_t *out, const uint8_t *sample, size_t length, uint32_t age_ms)
+{
+    pb_ostream_t age = PB_OSTREAM_SIZING;
+
+    return ygg_put_uint(&age, yggdrasil_device_v1_Sample_age_ms_tag, age_ms) &&
+           ygg_put_header(out, yggdrasil_device_v1_Telemetry_samples_tag, length + age.bytes_written) &&
+           pb_write(out, sample, length) && ygg_put_uint(out, yggdrasil_device_v1_Sample_age_ms_tag, age_ms);
+}
+
+bool ygg_telemetry_encode_dropped(pb_ostream_t *out, uint32_t dropped)
+{
+    return ygg_put_uint(out, yggdrasil_device_v1_Telemetry_dropped_tag, dropped);
+}
+
 bool ygg_page_encode_head(pb_ostream_t *out, uint32_t offset, size_t length)
 {
     return ygg_put_uint(out, yggdrasil_device_v1_CapabilityPage_offset_tag, offset) &&

@@ -1,6 +1,6 @@
 /* The bodies of a frame: which there are, and nanopb for those that are small structs.
  *
- * Result, Event and CapabilityPage are written field by field (from the driver's answer, the event memory and ROM),
+ * Result, Event, Telemetry and CapabilityPage are written field by field (from the driver's answer, the event memory and ROM),
  * so no struct of theirs takes RAM. Source: protos/yggdrasil/device/v1/link.proto. */
 #ifndef YGG_WIRE_BODY_H
 #define YGG_WIRE_BODY_H
@@ -64,6 +64,12 @@ struct ygg_event_head {
 bool ygg_event_encode(pb_ostream_t *out, const struct ygg_event_head *head, const struct ygg_value *fields,
                       uint8_t count);
 bool ygg_event_encode_dropped(pb_ostream_t *out, uint32_t dropped);
+
+/* Sample but for its last field `age_ms`; then a sample with its age as an element of Telemetry. `sample` are the
+ * bytes of the former. */
+bool ygg_sample_encode(pb_ostream_t *out, uint8_t capability, uint8_t property, const struct ygg_value *value);
+bool ygg_sample_encode_aged(pb_ostream_t *out, const uint8_t *sample, size_t length, uint32_t age_ms);
+bool ygg_telemetry_encode_dropped(pb_ostream_t *out, uint32_t dropped);
 
 /* Everything of CapabilityPage that precedes its `length` bytes of data. */
 bool ygg_page_encode_head(pb_ostream_t *out, uint32_t offset, size_t length);

@@ -60,16 +60,18 @@ static bool put_value(pb_ostream_t *out, const struct ygg_value *value)
     return false;
 }
 
-bool ygg_put_argument(pb_ostream_t *out, uint32_t field, uint8_t index, const struct ygg_value *value)
+bool ygg_put_value(pb_ostream_t *out, uint32_t field, const struct ygg_value *value)
 {
-    pb_ostream_t value_size = PB_OSTREAM_SIZING;
     pb_ostream_t size = PB_OSTREAM_SIZING;
 
-    if (!put_value(&value_size, value) || !ygg_put_uint(&size, ARGUMENT_INDEX, index) ||
-        !ygg_put_header(&size, ARGUMENT_VALUE, value_size.bytes_written)) {
-        return false;
-    }
-    return ygg_put_header(out, field, size.bytes_written + value_size.bytes_written) &&
-           ygg_put_uint(out, ARGUMENT_INDEX, index) &&
-           ygg_put_header(out, ARGUMENT_VALUE, value_size.bytes_written) && put_value(out, value);
+    return put_value(&size, value) && ygg_put_header(out, field, size.bytes_written) && put_value(out, value);
+}
+
+bool ygg_put_argument(pb_ostream_t *out, uint32_t field, uint8_t index, const struct ygg_value *value)
+{
+    pb_ostream_t size = PB_OSTREAM_SIZING;
+
+    return ygg_put_uint(&size, ARGUMENT_INDEX, index) && ygg_put_value(&size, ARGUMENT_VALUE, value) &&
+           ygg_put_header(out, field, size.bytes_written) && ygg_put_uint(out, ARGUMENT_INDEX, index) &&
+           ygg_put_value(out, ARGUMENT_VALUE, value);
 }

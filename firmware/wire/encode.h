@@ -13,6 +13,9 @@ bool ygg_put_text(pb_ostream_t *out, uint32_t field, const char *text); /* NULL 
 bool ygg_put_double(pb_ostream_t *out, uint32_t field, double value);   /* Also when it is 0: explicit presence. */
 bool ygg_put_header(pb_ostream_t *out, uint32_t field, size_t length);  /* Of a submessage or bytes. */
 
+/* A LinkValue as the submessage `field`. */
+bool ygg_put_value(pb_ostream_t *out, uint32_t field, const struct ygg_value *value);
+
 /* One Argument{index, value} as element of the repeated field `field`. */
 bool ygg_put_argument(pb_ostream_t *out, uint32_t field, uint8_t index, const struct ygg_value *value);
 

@@ -159,6 +159,60 @@ static void run_action(struct ygg_sim_board *board, const struct ygg_call *call,
     }
 }
 
+void ygg_sim_observe(struct ygg_sim_board *board, uint32_t period_ms)
+{
+    board->observe_ms = period_ms;
+    board->sample_ms = now_ms(board) + period_ms;
+}
+
+/* The observable property number `number`; false where there are fewer. */
+static bool find_observable(const struct ygg_document *document, uint8_t number, uint8_t *capability,
+                            uint8_t *property)
+{
+    for (uint8_t c = 0; c < document->count; c++) {
+        for (uint8_t p = 0; p < document->capabilities[c].properties_count; p++) {
+            if (document->capabilities[c].properties[p].observable && number-- == 0) {
+                *capability = c;
+                *property = p;
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static void sample_next(struct ygg_sim_board *board)
+{
+    uint8_t capability = 0;
+    uint8_t property = 0;
+
+    if (!find_observable(&ygg_sim_document, board->sampled, &capability, &property)) {
+        board->sampled = 0;
+        (void)find_observable(&ygg_sim_document, 0, &capability, &property); /* There is one. */
+    }
+    board->sampled++;
+    const struct ygg_value value = ygg_sim_get(board, capability, property);
+    (void)ygg_agent_sample(board->agent, capability, property, &value); /* It counts what it has to drop. */
+}
+
+void ygg_sim_step(struct ygg_sim_board *board)
+{
+    uint64_t now = now_ms(board);
+
+    if (board->observe_ms != 0 && board->agent != NULL && now >= board->sample_ms) {
+        sample_next(board);
+        board->sample_ms += board->observe_ms;
+        if (board->sample_ms <= now) {
+            board->sample_ms = now + board->observe_ms; /* The process was held up: what was missed stays missed. */
+        }
+    }
+}
+
+uint64_t ygg_sim_wake_ms(const struct ygg_sim_board *board)
+{
+    return board->observe_ms != 0 ? board->sample_ms : UINT64_MAX;
+}
+
 static enum ygg_err sim_call(void *ctx, const struct ygg_call *call, struct ygg_answer *answer)
 {
     struct ygg_sim_board *board = ctx;

@@ -1,7 +1,8 @@
 /* A simulated board: LED, temperature, humidity, battery, four GPIO pins, a counter, a siren.
  *
  * Owns the state of the pretended hardware and counts what really ran. Needs a clock and an agent to send events
- * to, no OS. Has no timers: where the LED is in a blink is worked out when it is looked at. */
+ * to, no OS. Where the LED is in a blink is worked out
+ * when it is looked at; what the board does by itself it does in ygg_sim_step. */
 #ifndef YGG_BOARDS_SIM_BOARD_H
 #define YGG_BOARDS_SIM_BOARD_H
 
@@ -40,6 +41,9 @@ struct ygg_sim_board {
     bool pins[YGG_SIM_PINS];
     int64_t tally;
     bool siren_on;
+    uint32_t observe_ms; /* Between two samples; 0: none. */
+    uint64_t sample_ms;  /* When the next one is due. */
+    uint8_t sampled;     /* Which observable property comes next, counted through the document. */
     uint32_t action_runs[YGG_SIM_CAPABILITIES]; /* How often the capability's action really ran. */
     uint32_t writes[YGG_SIM_CAPABILITIES][YGG_SIM_PROPERTIES_MAX]; /* How often the link really wrote a property. */
 };
@@ -48,6 +52,12 @@ extern const struct ygg_document ygg_sim_document;
 
 /* The driver; its context is a struct ygg_sim_board. */
 extern const struct ygg_driver ygg_sim_driver;
+
+/* The board's telemetry: every `period_ms` from the first step on a sample of one observable property, each in its
+ * turn; 0: none. ygg_sim_wake_ms says when ygg_sim_step must be called again, at the latest. */
+void ygg_sim_observe(struct ygg_sim_board *board, uint32_t period_ms);
+void ygg_sim_step(struct ygg_sim_board *board);
+uint64_t ygg_sim_wake_ms(const struct ygg_sim_board *board);
 
 /* A board that has just been switched on: 23.5 °C, 41 % humidity, battery at 87 %, everything off. */
 void ygg_sim_init(struct ygg_sim_board *board, const struct ygg_platform *platform, void *platform_ctx);

@@ -26,6 +26,7 @@ enum {
     YGG_SCRATCH_BYTES = 1024,
     YGG_CALLS_MAX = 8, /* Calls that a driver may have under way. */
     YGG_FEATURES_MAX = 8,
+    YGG_SAMPLES_MAX = 8, /* Samples in one frame of telemetry. */
     YGG_CALL_ID_BYTES = 37,
     YGG_SESSION_ID_BYTES = 37,
     YGG_ADDRESS_BYTES = 64
@@ -47,6 +48,10 @@ struct ygg_feature {
     bool required; /* The device cannot work without it. */
 };
 
+/* The features that this library can use, none of them required. One that the bridge refuses, or that a device does
+ * not offer, is not used. */
+#define YGG_FEATURE_TELEMETRY {.name = "telemetry", .min_version = 1, .max_version = 1}
+
 /* Who the device is and the memory it may use. Everything pointed to outlives the agent. */
 struct ygg_config {
     const char *device_id;        /* `[a-z0-9][a-z0-9-]{0,62}`, as in the certificate. */
@@ -67,6 +72,8 @@ struct ygg_config {
     size_t events_size;                 /* In bytes, YGG_RECORDS_BYTES_MIN to 65535. */
     uint8_t *answers;                   /* The last answers, for calls that are repeated. */
     size_t answers_size;                /* In bytes, YGG_RECORDS_BYTES_MIN to 65535. */
+    uint8_t *samples;                   /* Telemetry that has not been sent; NULL where samples_size is 0. */
+    size_t samples_size;                /* In bytes; 0, or YGG_RECORDS_BYTES_MIN to 65535. */
     struct ygg_scratch *scratch;
     uint32_t rx_record_bytes;      /* Largest TLS record that can be received, 512 to 16384. */
     uint32_t free_ram_bytes;       /* RAM free at boot; 0 where unknown. */
@@ -137,16 +144,20 @@ struct ygg_agent {
     uint64_t event_newest;   /* Newest event sent in this session. */
     uint32_t event_window;   /* New events that the session lets us send ahead of EventAck. */
     uint32_t events_ahead;   /* New events sent and not acknowledged, at most. */
+    uint32_t credit;         /* Frames of telemetry that the session lets us send; 0 without the feature. */
+    bool telemetry;          /* The session has the feature. */
     uint8_t digest[32];
     char session_id[YGG_SESSION_ID_BYTES];
     char redirect[YGG_ADDRESS_BYTES]; /* Where the bridge sent us; "" for config->address. */
     struct ygg_link link;
     struct ygg_records events;
     struct ygg_records answers;
+    struct ygg_records samples;
     struct ygg_pending pending[YGG_CALLS_MAX];
     /* Counters since boot; free to read. */
     uint32_t sessions;        /* Sessions that became active. */
     uint32_t events_dropped;  /* Events lost because the memory was full. */
+    uint32_t samples_dropped; /* Samples lost for want of room or credit. */
     uint32_t calls_done;      /* Calls that reached the driver. */
     uint32_t calls_repeated;  /* Calls answered from memory. */
 };
@@ -166,6 +177,12 @@ uint64_t ygg_agent_wake_ms(const struct ygg_agent *agent);
  * YGG_ERR_ARGUMENT: no such event, or fields of the wrong type. YGG_ERR_TOO_LONG: would never fit; counted. */
 enum ygg_err ygg_agent_emit(struct ygg_agent *agent, uint8_t capability, uint8_t event,
                             const struct ygg_value *fields, uint8_t count);
+
+/* Takes a value of an observable property. It is sent once, with others that wait, when the session has credit for
+ * it; the oldest are dropped and counted when there is no room. Works in any state. YGG_ERR_ARGUMENT: no such
+ * property, not observable, or a value of the wrong type. YGG_ERR_TOO_LONG: would never fit; counted. */
+enum ygg_err ygg_agent_sample(struct ygg_agent *agent, uint8_t capability, uint8_t property,
+                              const struct ygg_value *value);
 
 /* Answers a call for which the driver returned YGG_ERR_AGAIN. YGG_ERR_NOT_FOUND: it is over, its deadline passed.
  * YGG_ERR_FULL: no room for the answer until earlier ones have been sent; call again later. */

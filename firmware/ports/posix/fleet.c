@@ -6,6 +6,8 @@
 
 enum { HANDSHAKE_TIMEOUT_MS = 15000, PATH_BYTES = 4096, STEPS_A_TURN = 1024 };
 
+static const struct ygg_feature features[] = {YGG_FEATURE_TELEMETRY};
+
 static void name_device(struct device *device, const struct options *options, uint32_t index)
 {
     if (options->count == 0) {
@@ -62,6 +64,10 @@ static void configure(struct fleet *fleet, struct device *device, const struct o
         .events_size = sizeof device->events,
         .answers = device->answers,
         .answers_size = sizeof device->answers,
+        .samples = device->samples,
+        .samples_size = sizeof device->samples,
+        .features = features,
+        .features_count = YGG_COUNT(features),
         .scratch = &fleet->scratch,
         .rx_record_bytes = FLEET_RECORD_BYTES,
         .backoff_min_ms = options->backoff_min_ms,
@@ -115,6 +121,15 @@ static bool start_agent(struct device *device, char reason[IDENTITY_REASON_BYTES
     return err == YGG_OK;
 }
 
+static void set_timer(struct fleet *fleet, uint32_t index)
+{
+    const struct device *device = &fleet->devices[index];
+    uint64_t agent_ms = ygg_agent_wake_ms(&device->agent);
+    uint64_t board_ms = ygg_sim_wake_ms(&device->board);
+
+    timers_set(&fleet->timers, index, agent_ms < board_ms ? agent_ms : board_ms);
+}
+
 static bool add_device(struct fleet *fleet, const struct options *options, uint32_t index,
                        char reason[IDENTITY_REASON_BYTES])
 {
@@ -131,7 +146,10 @@ static bool add_device(struct fleet *fleet, const struct options *options, uint3
         identity_free(&device->identity);
         return false;
     }
-    timers_set(&fleet->timers, index, ygg_agent_wake_ms(&device->agent));
+    /* Spread over the period: a thousand boards do not speak at the same moment. */
+    ygg_sim_observe(&device->board, options->telemetry_ms);
+    device->board.sample_ms += options->telemetry_ms == 0 ? 0 : index % options->telemetry_ms;
+    set_timer(fleet, index);
     return true;
 }
 
@@ -171,10 +189,11 @@ void fleet_free(struct fleet *fleet)
 
 void fleet_step(struct fleet *fleet, uint32_t index)
 {
-    struct ygg_agent *agent = &fleet->devices[index].agent;
+    struct device *device = &fleet->devices[index];
 
-    ygg_agent_step(agent);
-    timers_set(&fleet->timers, index, ygg_agent_wake_ms(agent));
+    ygg_sim_step(&device->board);
+    ygg_agent_step(&device->agent);
+    set_timer(fleet, index);
 }
 
 /* At most STEPS_A_TURN, so that sockets get their turn even when everybody is busy. */

@@ -9,7 +9,8 @@
 #include "ygg/agent.h"
 
 /* The profile of an ESP32-C3, in bytes. */
-enum { FLEET_FRAME_BYTES = 4096, FLEET_RECORD_BYTES = 4096, FLEET_EVENTS_BYTES = 2048, FLEET_ANSWERS_BYTES = 2048 };
+enum { FLEET_FRAME_BYTES = 4096, FLEET_RECORD_BYTES = 4096, FLEET_EVENTS_BYTES = 2048, FLEET_ANSWERS_BYTES = 2048,
+       FLEET_SAMPLES_BYTES = 256 };
 
 struct device {
     char id[64];
@@ -22,6 +23,7 @@ struct device {
     struct ygg_agent agent;
     uint8_t events[FLEET_EVENTS_BYTES];
     uint8_t answers[FLEET_ANSWERS_BYTES];
+    uint8_t samples[FLEET_SAMPLES_BYTES];
     uint8_t rx[FLEET_FRAME_BYTES + YGG_PREFIX_BYTES];
     uint8_t tx[FLEET_FRAME_BYTES + YGG_PREFIX_BYTES];
 };

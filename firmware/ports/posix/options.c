@@ -8,7 +8,7 @@
 
 #include "ports/posix/resolve.h"
 
-enum { BACKOFF_MIN_MS = 250, BACKOFF_MAX_MS = 8000, BACKOFF_LIMIT_MS = 3600000 };
+enum { BACKOFF_MIN_MS = 250, BACKOFF_MAX_MS = 8000, BACKOFF_LIMIT_MS = 3600000, TELEMETRY_LIMIT_MS = 3600000 };
 
 static const char default_version[] = "1.0.0";
 
@@ -31,6 +31,7 @@ static const char help[] =
     "How:\n"
     "  --control PATH      Unix socket to look at the board itself and to change it: list, stats,\n"
     "                      get ID led0.on, set ID temp0.celsius 80, hang ID on\n"
+    "  --telemetry-ms N    each board samples one observable property every N ms, in turn (0: none)\n"
     "  --firmware-version V  what to report, at most 31 bytes (1.0.0)\n"
     "  --ramp RATE         with --count, first connections a second (0: all at once)\n"
     "  --backoff-min-ms N  bound of the first delay before a reconnect (250)\n"
@@ -54,6 +55,7 @@ enum flag {
     FLAG_FIRMWARE_VERSION,
     FLAG_COUNT,
     FLAG_RAMP,
+    FLAG_TELEMETRY,
     FLAG_BACKOFF_MIN,
     FLAG_BACKOFF_MAX,
     FLAG_SEED,
@@ -74,6 +76,7 @@ static const struct option flags[] = {
     {"firmware-version", required_argument, NULL, FLAG_FIRMWARE_VERSION},
     {"count", required_argument, NULL, FLAG_COUNT},
     {"ramp", required_argument, NULL, FLAG_RAMP},
+    {"telemetry-ms", required_argument, NULL, FLAG_TELEMETRY},
     {"backoff-min-ms", required_argument, NULL, FLAG_BACKOFF_MIN},
     {"backoff-max-ms", required_argument, NULL, FLAG_BACKOFF_MAX},
     {"seed", required_argument, NULL, FLAG_SEED},
@@ -157,6 +160,8 @@ static bool read_value(struct options *options, int flag, const char *value)
         return read_u32("--count", value, 1, OPTIONS_DEVICES_MAX, &options->count);
     case FLAG_RAMP:
         return read_u32("--ramp", value, 0, OPTIONS_DEVICES_MAX, &options->ramp);
+    case FLAG_TELEMETRY:
+        return read_u32("--telemetry-ms", value, 0, TELEMETRY_LIMIT_MS, &options->telemetry_ms);
     case FLAG_BACKOFF_MIN:
         return read_u32("--backoff-min-ms", value, 1, BACKOFF_LIMIT_MS, &options->backoff_min_ms);
     case FLAG_BACKOFF_MAX:

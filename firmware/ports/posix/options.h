@@ -20,6 +20,7 @@ struct options {
     const char *firmware_version;
     uint32_t count; /* 0: one device, named `id`. */
     uint32_t ramp;  /* First connections a second; 0: all at once. */
+    uint32_t telemetry_ms; /* Between two samples of a device; 0: none. */
     uint32_t backoff_min_ms;
     uint32_t backoff_max_ms;
     bool seeded;
