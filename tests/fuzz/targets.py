@@ -1,0 +1,123 @@
+"""What is fuzzed with bytes: each target takes any bytes and raises only where the bridge is wrong.
+
+A target returns what it saw, in a few words without numbers: an input whose words are new is worth keeping.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from google.protobuf.message import DecodeError
+
+from services.chassis import codec
+from services.domain.contract import LinkTerms
+from services.jotunheim_bridge.errors import HelloRefusedError, LinkError
+from services.jotunheim_bridge.model import negotiation
+from services.jotunheim_bridge.model.framing import FrameDecoder, encode
+from services.jotunheim_bridge.model.negotiation import BridgeLimits
+from services.jotunheim_bridge.model.policy import Policy
+from services.jotunheim_bridge.service.negotiator import _notice
+from tests.fuzz.world import DEVICE, World, greeting, offered, pages
+from yggdrasil.device.v1 import link_pb2 as link
+
+LIMIT = 1024
+
+
+def words(text: str) -> str:
+    """Without what differs from input to input."""
+    return re.sub(r"\d+|'[^']*'|\"[^\"]*\"", "#", text)[:80]
+
+
+def _decoded(pieces: list[bytes]) -> tuple[list[link.Frame], str]:
+    decoder, frames = FrameDecoder(LIMIT), list[link.Frame]()
+    for piece in pieces:
+        try:
+            frames += decoder.feed(piece)
+        except LinkError as e:
+            assert len(e.frame().message.encode()) <= 127
+            return frames, e.message
+        assert len(decoder._buffer) <= LIMIT + 3, "the decoder holds more than a frame"
+    return frames, ""
+
+
+def frames(data: bytes) -> str:
+    """The decoder: bounded, the same however the bytes are cut, and what it gives can be said again."""
+    whole, error = _decoded([data])
+    single, other = _decoded([data[i : i + 1] for i in range(len(data))])
+    assert (error == other or "unknown frames at once" in error) and single[: len(whole)] == whole
+    for frame in whole:
+        assert list(FrameDecoder(2**21).feed(encode(frame))) == [frame]
+    return words(error) + " ".join(sorted({frame.WhichOneof("body") or "" for frame in whole}))
+
+
+def hello(data: bytes) -> str:
+    """The rules of Hello: terms within bounds, or a refusal that fits a frame of 256 bytes."""
+    try:
+        message = link.Hello.FromString(data)
+    except DecodeError:
+        return "not a message"
+    message.device_id = DEVICE if message.device_id else ""
+    try:
+        negotiation.check_hello(message, DEVICE)
+        choices = negotiation.choose_features(message)
+        terms = negotiation.terms(message, BridgeLimits())
+        welcome = link.Welcome(features=choices, device_rx_frame_bytes=terms.device_rx_frame_bytes)
+        negotiation.check_welcome(welcome)
+    except HelloRefusedError as e:
+        assert link.Frame(refused=e.frame()).ByteSize() <= 256
+        return f"{link.RefusedCode.Name(e.code)} {words(e.message)}"
+    assert 256 <= terms.device_rx_frame_bytes <= message.limits.rx_frame_bytes
+    assert 256 <= terms.device_tx_frame_bytes <= message.limits.tx_frame_bytes
+    assert 1 <= terms.calls_in_flight <= message.limits.calls_in_flight
+    assert [choice.name for choice in choices] == [offer.name for offer in message.features]
+    return f"fine, {len(choices)} features"
+
+
+def document(data: bytes) -> str:
+    """Any bytes are a contract or a refusal, and the notice of it fits the smallest device."""
+    terms = LinkTerms(1, 256, 256, 1, 1000)
+    try:
+        agreed = negotiation.agree(DEVICE, data, Policy("p", deny=("actuator.siren",)), terms)
+    except HelloRefusedError as e:
+        return words(e.message)
+    contract = agreed.contract
+    assert set(agreed.positions) == {capability.id for capability in contract.capabilities}
+    assert not set(agreed.positions.values()) & set(agreed.refused_positions)
+    message = codec.contract_to_proto(contract)
+    assert codec.contract_from_proto(message).capabilities == contract.capabilities
+    assert link.Frame(contract=_notice(agreed, 256)).ByteSize() <= 256
+    return f"{len(contract.capabilities)} {' '.join(words(refusal.message) for refusal in contract.refused[:3])}"
+
+
+def session(data: bytes) -> str:
+    """An active session that receives anything: it ends in order, answers in bounds, and no task fails."""
+    world = World()
+    try:
+        connection, transport = world.connect()
+        known = offered()
+        for frame in (link.Frame(hello=greeting()), *pages(known, 992)):
+            world.feed(connection, transport, encode(frame))
+        assert transport.frames[-1].WhichOneof("body") == "contract"
+        seen = len(transport.frames)
+        world.feed(connection, transport, data)
+        for _ in range(5):
+            world.settle(1.0)
+            world.sweep()
+        assert transport.ended, "a silent session goes on"
+        answers = transport.frames[seen:]
+        assert all(frame.ByteSize() <= 512 for frame in answers)
+        assert not transport.after_closing, "something was written after the end"
+    finally:
+        world.close()
+    assert not world.faults, world.faults
+    ending = [words(frame.goodbye.message) for frame in answers if frame.WhichOneof("body") == "goodbye"]
+    return " ".join([*sorted({frame.WhichOneof("body") or "" for frame in answers}), *ending])
+
+
+TARGETS: dict[str, Callable[[bytes], str]] = {
+    "frames": frames,
+    "hello": hello,
+    "document": document,
+    "session": session,
+}
