@@ -18,19 +18,18 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from services.domain.errors import InvalidRequestError, YggError
+from services.domain.ids import printable
 from services.domain.values import Value
+from services.loki.adapters import messages
 from services.loki.adapters.failure import script_error
 from services.loki.engines import bootstrap, wire
 from services.loki.engines.wire import Kind, WireError
 from services.loki.errors import EngineMissingError, ScriptError
-from services.loki.host import failure_value
-from services.loki.model import Language, Level, Script
+from services.loki.model import Language, Script
 from services.loki.ports import Host
 
 START_TIMEOUT_S = 30.0
@@ -110,7 +109,7 @@ class WorkerProcess:
         except TimeoutError:
             if self.closed.is_set():
                 raise self._crash(await self.kill()) from None
-            raise _timeout(script, host, await self._stop()) from None
+            raise messages.timeout(script, host, await self._stop()) from None
         except ScriptError:
             if self._running:  # past the output limit; every other failure came from the worker and ended the run
                 await self._stop()
@@ -131,7 +130,7 @@ class WorkerProcess:
         async with asyncio.timeout(script.limits.timeout_s) as watchdog:
             self._watchdog = watchdog
             try:
-                self._send(Kind.RUN, _job(script))
+                self._send(Kind.RUN, messages.job(script))
                 self._running, self._suspended = True, False
                 return await self._converse(host)
             finally:
@@ -166,14 +165,18 @@ class WorkerProcess:
         return ScriptError("CRASH", f"the {self._language.value} engine crashed ({how}); its worker is being replaced")
 
     async def _ready(self) -> None:
+        who = f"the {self._language.value} worker"
         try:
             kind, _, payload = await self._receive()
+            content = wire.load(payload)
         except (EOFError, ConnectionError) as e:
-            raise EngineMissingError(f"the {self._language.value} worker ended while it started") from e
-        content = wire.load(payload)
-        if kind is not Kind.READY:
-            raise EngineMissingError(f"the {self._language.value} worker cannot start: {content.get('message')}")
-        self.version = str(content.get("version", ""))[:64]
+            raise EngineMissingError(f"{who} ended while it started") from e
+        except WireError as e:
+            raise EngineMissingError(f"{who} sent {e}") from e
+        if kind is not Kind.READY or not isinstance(content, dict):
+            told = content.get("message", "") if isinstance(content, dict) else ""
+            raise EngineMissingError(f"{who} cannot start: {printable(str(told), 300)}")
+        self.version = printable(str(content.get("version", "")))
 
     async def _converse(self, host: Host) -> Value:
         count = 0
@@ -186,26 +189,26 @@ class WorkerProcess:
                 raise WireError(f"a frame of run {run}")
             content = wire.load(payload)
             if kind is Kind.LOG:
-                level, text = content
-                host.log(Level(level), str(text))
+                host.log(*messages.line(content))
             elif kind is Kind.CALL:
                 self._suspended = True
-                answer = await _answer(host, content)
+                answer = await messages.answer(host, content)
                 self._suspended = False
-                self._send(Kind.ANSWER, answer)
+                self._write(Kind.ANSWER, answer)
             elif kind is Kind.DONE:
-                self._finished(content)
+                self._finished(messages.fields(payload))
                 host.spend_output(len(payload))
-                return _result(content["value"])
+                return messages.result(content.get("value"))
             elif kind is Kind.FAIL:
-                self._finished(content)
+                self._finished(messages.fields(payload))
                 raise script_error(content)
             else:
                 raise WireError(f"a frame of kind {kind.name}")
 
-    def _finished(self, content: Any) -> None:
+    def _finished(self, content: dict[str, Any]) -> None:
         self._running = False
-        self._retired = content.get("retire") is True or float(content.get("cpu_s", 0)) > RETIRE_CPU_S
+        cpu_s = content.get("cpu_s", 0)
+        self._retired = content.get("retire") is True or not isinstance(cpu_s, int | float) or cpu_s > RETIRE_CPU_S
 
     async def _stop_shielded(self) -> None:
         stopping = asyncio.ensure_future(self._stop())
@@ -228,10 +231,11 @@ class WorkerProcess:
                 os.kill(self._process.pid, signal.SIGUSR1)
             async with asyncio.timeout(GRACE_S):
                 kind, payload = await self._after_logs()
-            content = wire.load(payload)
+            content = messages.fields(payload)
             if kind is Kind.FAIL and content.get("reason") == "STOPPED":
                 self._finished(content)
-                return int(content.get("line", 0)), str(content.get("traceback", ""))
+                told = script_error({**content, "reason": "SCRIPT_ERROR"})
+                return told.line, told.traceback
         except (TimeoutError, EOFError, ConnectionError, ProcessLookupError, WireError):
             pass
         await self.kill()
@@ -244,51 +248,13 @@ class WorkerProcess:
                 return kind, payload
 
     def _send(self, kind: Kind, content: Any) -> None:
+        self._write(kind, wire.dump(content))
+
+    def _write(self, kind: Kind, payload: bytes) -> None:
         if self._writer.is_closing():
             raise ConnectionResetError
-        self._writer.write(wire.frame(kind, self._run, wire.dump(content)))
+        self._writer.write(wire.frame(kind, self._run, payload))
 
     async def _receive(self) -> tuple[Kind, int, bytes]:
         kind, run, length = wire.unpack_header(await self._reader.readexactly(wire.HEADER.size))
         return kind, run, await self._reader.readexactly(length)
-
-
-def _timeout(script: Script, host: Host, where: tuple[int, str]) -> ScriptError:
-    waiting = f" (waiting for {host.waiting_for})" if host.waiting_for else ""
-    return ScriptError(
-        "TIMEOUT",
-        f"the script did not end within {script.limits.timeout_s:g} s{waiting}",
-        line=where[0],
-        traceback=where[1],
-        hint="Give it more time, at most 300 s, or let it do less.",
-    )
-
-
-def _job(script: Script) -> dict[str, Any]:
-    return {
-        "name": script.name[-40:],
-        "source": script.source,
-        "device": script.device_id,
-        "args": wire.dump(wire.to_json(dict(script.arguments))).decode(),
-        "memory_bytes": script.limits.memory_bytes,
-    }
-
-
-async def _answer(host: Host, content: Any) -> list[Any]:
-    if not isinstance(content, list) or not content or not isinstance(content[0], str):
-        raise WireError("a call that is none")
-    arguments: Sequence[Value]
-    try:
-        arguments = [wire.from_json(item) for item in content[1:]]
-        return [True, wire.to_json(await host.ask(content[0], arguments))]
-    except ScriptError:
-        raise
-    except YggError as e:
-        return [False, wire.to_json(failure_value(e))]
-
-
-def _result(content: Any) -> Value:
-    try:
-        return wire.from_json(content)
-    except InvalidRequestError as e:
-        raise ScriptError("SCRIPT_ERROR", f"the script returned what is not a value: {e.message}") from e

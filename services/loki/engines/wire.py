@@ -87,7 +87,7 @@ def from_json(content: Any) -> Value:
     """The value that travelled, checked for width and depth; raises WireError or InvalidRequestError."""
     try:
         return check(_from_json(content))
-    except (RecursionError, AttributeError, binascii.Error) as e:
+    except (RecursionError, AttributeError, TypeError, binascii.Error) as e:
         raise WireError("a value that is none") from e
 
 

@@ -18,6 +18,7 @@ from services.loki.errors import ScriptError
 from services.loki.model import Language, Limits, LogEntry, Outcome
 from services.loki.service import Loki
 from tests.fakes.scripting import HUMIDITY, LED, MEMO, TEMPERATURE, FakeDevice, FakeMesh, FakePublisher, LoopClock
+from tests.fixtures.wait import eventually
 
 SUFFIX = {Language.LUA: "lua", Language.SCHEME: "scm"}
 
@@ -79,9 +80,7 @@ class Lab:
 
     async def all_up(self, language: Language) -> None:
         """Waits until every worker is up again."""
-        async with asyncio.timeout(30):
-            while self.pools[language].status().workers < 2:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: self.pools[language].status().workers == 2, 30)
 
 
 @pytest.fixture(scope="session")

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - scripts in tables, one a line
 """Every operation of the host API, from both languages: the table of docs/SCRIPTING.md, held to."""
 
 from __future__ import annotations
@@ -97,7 +98,9 @@ async def test_what_is_written_is_so_on_the_device(lab: Lab, language: Language)
 @BOTH
 async def test_every_level_of_the_log(lab: Lab, language: Language) -> None:
     lua = 'log.debug("a", 1) log.info("b") log.warn("c") log.error("d") log("e") print("f", 2)'
-    scheme = '(log-debug "a" 1) (log-info "b") (log-warning "c") (log-error "d") (log "e") (display "f") (write 2) (newline)'
+    scheme = (
+        '(log-debug "a" 1) (log-info "b") (log-warning "c") (log-error "d") (log "e") (display "f") (write 2) (newline)'
+    )
     await lab.value(language, pick(language, lua, scheme))
     levels = [Level.DEBUG, Level.INFO, Level.WARNING, Level.ERROR, Level.INFO, Level.INFO]
     assert [entry.level for entry in lab.log] == levels
@@ -111,7 +114,7 @@ async def test_log_of_a_number_is_the_logarithm_in_scheme(lab: Lab) -> None:
 
 @BOTH
 async def test_a_message_is_published_under_the_scripts_name(lab: Lab, language: Language) -> None:
-    source = pick(language, 'publish("alarm.heat", {celsius = 80.5})', "(publish \"alarm.heat\" '((celsius . 80.5)))")
+    source = pick(language, 'publish("alarm.heat", {celsius = 80.5})', '(publish "alarm.heat" \'((celsius . 80.5)))')
     await lab.value(language, source, name="examples/Heat Alarm.x")
     assert lab.publisher.messages == [("heat_alarm", "alarm.heat", {"celsius": 80.5})]
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - scripts in tables, one a line
 """What each language offers, and what its errors say: names, lines, tracebacks."""
 
 from __future__ import annotations
@@ -80,9 +81,7 @@ SCHEME_OFFERS: list[tuple[str, str, Value]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("source", "expected"), [o[1:] for o in SCHEME_OFFERS], ids=[o[0] for o in SCHEME_OFFERS]
-)
+@pytest.mark.parametrize(("source", "expected"), [o[1:] for o in SCHEME_OFFERS], ids=[o[0] for o in SCHEME_OFFERS])
 async def test_scheme_offers(lab: Lab, source: str, expected: Value) -> None:
     assert await lab.value(SCHEME, source) == expected
 
@@ -172,7 +171,9 @@ async def test_a_traceback_goes_from_inside_out(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("language", [LUA, SCHEME], ids=["lua", "scheme"])
-@pytest.mark.parametrize("name", ["ü.x", "a b", "../../etc/passwd", "x" * 200, "=stdin", "@at", "new\nline", "%s%n", ""])
+@pytest.mark.parametrize(
+    "name", ["ü.x", "a b", "../../etc/passwd", "x" * 200, "=stdin", "@at", "new\nline", "%s%n", ""]
+)
 async def test_any_name_will_do(lab: Lab, language: Language, name: str) -> None:
     source = "error('x')" if language is LUA else '(error "x")'
     error = await lab.failure(language, source, name=name)

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - scripts in tables, one a line
 """What a script may use, and that exceeding it costs the script alone: its neighbour and its successor answer."""
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import pytest
 from services.domain.errors import Code
 from services.loki.errors import ScriptError
 from services.loki.model import MIB, Language, Limits
+from tests.fixtures.wait import eventually
 from tests.integration.loki.conftest import Lab
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -111,9 +113,7 @@ MEMORY: list[tuple[str, Language, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("language", "source"), [m[1:] for m in MEMORY], ids=[f"{m[1].value}-{m[0]}" for m in MEMORY]
-)
+@pytest.mark.parametrize(("language", "source"), [m[1:] for m in MEMORY], ids=[f"{m[1].value}-{m[0]}" for m in MEMORY])
 async def test_a_script_that_wants_too_much_memory_is_ended(lab: Lab, language: Language, source: str) -> None:
     error = await lab.failure(language, source, limits=SMALL)
     assert error.reason in ("MEMORY", "SCRIPT_ERROR"), error  # Lua says "too many results" and "stack overflow" itself
@@ -159,9 +159,7 @@ FLOODS: list[tuple[str, Language, str]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("language", "source"), [f[1:] for f in FLOODS], ids=[f"{f[1].value}-{f[0]}" for f in FLOODS]
-)
+@pytest.mark.parametrize(("language", "source"), [f[1:] for f in FLOODS], ids=[f"{f[1].value}-{f[0]}" for f in FLOODS])
 async def test_a_flood_of_output_ends_the_script(lab: Lab, language: Language, source: str) -> None:
     error = await lab.failure(language, source)
     assert (error.code, error.reason) == (Code.RESOURCE_EXHAUSTED, "OUTPUT")
@@ -171,8 +169,11 @@ async def test_a_flood_of_output_ends_the_script(lab: Lab, language: Language, s
 
 @BOTH
 async def test_output_up_to_the_limit_is_kept(lab: Lab, language: Language) -> None:
-    lua, scheme = 'for i = 1, 100 do log(("x"):rep(84)) end return 1', """
-        (for-each (lambda (i) (log (make-string 84 #\\x))) (iota 100)) 1"""
+    lua, scheme = (
+        'for i = 1, 100 do log(("x"):rep(84)) end return 1',
+        """
+        (for-each (lambda (i) (log (make-string 84 #\\x))) (iota 100)) 1""",
+    )
     source = lua if language is LUA else scheme
     assert await lab.value(language, source, limits=Limits(output_bytes=100 * 100 + 100)) == 1
     assert len(lab.log) == 100
@@ -186,9 +187,7 @@ async def test_a_crash_ends_the_call_at_hand_and_no_other(lab: Lab, language: La
     await lab.all_up(language)
     wait = 'sleep(0.4) return "{}"' if language is LUA else '(sleep 0.4) "{}"'
     runs = [asyncio.create_task(lab.value(language, wait.format(name))) for name in ("one", "two")]
-    async with asyncio.timeout(5):
-        while lab.pools[language].status().workers < 2 or lab.pools[language]._idle:
-            await asyncio.sleep(0.005)
+    await eventually(lambda: not any(worker.usable for worker in lab.pools[language].workers()), 5)
     victim = lab.pids(language)[0]
     os.kill(victim, number)
     results = await asyncio.gather(*runs, return_exceptions=True)
@@ -218,9 +217,7 @@ async def test_a_caller_who_goes_away_stops_the_script(lab: Lab, language: Langu
     before = lab.pids(language)
     forever = "while true do end" if language is LUA else "(let loop () (loop))"
     running = asyncio.create_task(lab.value(language, forever))
-    async with asyncio.timeout(5):
-        while not any(not w.usable for w in lab.pools[language].workers()):
-            await asyncio.sleep(0.005)
+    await eventually(lambda: any(not worker.usable for worker in lab.pools[language].workers()), 5)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - scripts in tables, one a line
 """Ways out that are not there: files, processes, the environment, bytecode, the engine's insides, other programs.
 
 Each attack returns what it got hold of; `nil`, `'()` or an error is the wall. Scheme attacks must not even compile, or

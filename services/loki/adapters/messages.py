@@ -1,0 +1,86 @@
+"""What goes to a worker and comes from it, as objects. Pure but for the host's answers; `worker` does the talking."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.domain.errors import Code, InvalidRequestError, YggError
+from services.domain.values import Value
+from services.loki.engines import wire
+from services.loki.engines.wire import WireError
+from services.loki.errors import ScriptError
+from services.loki.host import failure_value
+from services.loki.model import Level, Script
+from services.loki.ports import Host
+
+LABEL_CHARS = 40
+
+
+def job(script: Script) -> dict[str, Any]:
+    """The payload of a RUN frame."""
+    return {
+        "name": script.name[-LABEL_CHARS:],
+        "source": script.source,
+        "device": script.device_id,
+        "args": wire.dump(wire.to_json(dict(script.arguments))).decode(),
+        "memory_bytes": script.limits.memory_bytes,
+    }
+
+
+def line(content: Any) -> tuple[Level, str]:
+    """Level and text of a LOG frame; raises WireError."""
+    try:
+        level, text = content
+        return Level(level), str(text)
+    except (ValueError, TypeError) as e:
+        raise WireError("a line of the log that is none") from e
+
+
+def fields(payload: bytes) -> dict[str, Any]:
+    """The object of a DONE or FAIL frame; raises WireError."""
+    content = wire.load(payload)
+    if not isinstance(content, dict):
+        raise WireError("a payload that is no object")
+    return content
+
+
+async def answer(host: Host, content: Any) -> bytes:
+    """The payload of the ANSWER to a CALL frame; raises WireError where the call is none, ScriptError past a limit."""
+    if not isinstance(content, list) or not content or not isinstance(content[0], str):
+        raise WireError("a call that is none")
+    try:
+        value = await host.ask(content[0], [wire.from_json(item) for item in content[1:]])
+    except ScriptError:
+        raise
+    except YggError as e:
+        return _refusal(failure_value(e))
+    payload = wire.dump([True, wire.to_json(value)])
+    if len(payload) > wire.MAX_FRAME_BYTES:
+        message = f"the answer to {content[0][:32]} is {len(payload)} bytes; at most {wire.MAX_FRAME_BYTES} are allowed"
+        status = Code.RESOURCE_EXHAUSTED.name
+        return _refusal({"status": status, "reason": "ANSWER_TOO_LARGE", "message": message, "hint": "Ask for less."})
+    return payload
+
+
+def _refusal(failure: dict[str, Value]) -> bytes:
+    return wire.dump([False, wire.to_json(failure)])
+
+
+def result(content: Any) -> Value:
+    """What the script returned; raises ScriptError where it is too wide or too deep, WireError where it is none."""
+    try:
+        return wire.from_json(content)
+    except InvalidRequestError as e:
+        raise ScriptError("SCRIPT_ERROR", f"the script returned what is not a value: {e.message}") from e
+
+
+def timeout(script: Script, host: Host, where: tuple[int, str]) -> ScriptError:
+    """The error of a script whose time is over; `where` is the line and the traceback where it stood."""
+    waiting = f" (waiting for {host.waiting_for})" if host.waiting_for else ""
+    return ScriptError(
+        "TIMEOUT",
+        f"the script did not end within {script.limits.timeout_s:g} s{waiting}",
+        line=where[0],
+        traceback=where[1],
+        hint="Give it more time, at most 300 s, or let it do less.",
+    )
