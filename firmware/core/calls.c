@@ -5,6 +5,7 @@
  *       |------- refused by the tables, or no room ---------------> Result, not remembered: nothing was done
  *       `------- driver --- answers -------------> memory --------> Result
  *                  `------- answers later -> pending --- complete -> memory -> Result
+ *                                              |------- complete, more -> Result{more}, not remembered
  *                                              `------- deadline --> memory -> Result{DEADLINE}
  *
  * A remembered answer is one byte of flags and the bytes of the Result, which begin with the call id. */
@@ -143,6 +144,12 @@ static struct ygg_pending *find_handle(struct ygg_agent *agent, uint32_t handle)
     return NULL;
 }
 
+static bool is_streamed(const struct ygg_agent *agent, const struct ygg_call *call)
+{
+    return call->operation == YGG_OPERATION_ACTION &&
+           agent->config->document->capabilities[call->capability].actions[call->member].streamed;
+}
+
 static uint32_t take_handle(struct ygg_agent *agent)
 {
     agent->next_handle = agent->next_handle == UINT32_MAX ? 1 : agent->next_handle + 1;
@@ -164,11 +171,15 @@ static enum ygg_err run(struct ygg_agent *agent, const char *call_id, struct ygg
     if (err == YGG_ERR_AGAIN) {
         slot->handle = call->handle;
         slot->session = agent->sessions;
+        slot->streamed = is_streamed(agent, call);
         slot->deadline_ms = ygg_now(agent) + call->deadline_ms;
         memcpy(slot->call_id, call_id, strlen(call_id) + 1);
         return YGG_OK;
     }
-    if (err != YGG_OK) {
+    if (err == YGG_OK && answer.status == YGG_STATUS_BUSY) {
+        return send_refusal(agent, call_id, YGG_STATUS_BUSY, answer.message);
+    }
+    if (err != YGG_OK || answer.more) {
         answer = (struct ygg_answer){.status = YGG_STATUS_HARDWARE, .message = "the driver failed"};
     }
     err = remember(agent, call_id, &answer, FLAG_UNSENT);
@@ -222,6 +233,20 @@ static enum ygg_err finish(struct ygg_agent *agent, struct ygg_pending *pending,
     return err;
 }
 
+/* An answer that is not the last goes out now or never: who asks again gets the last one. */
+static enum ygg_err send_more(struct ygg_agent *agent, const struct ygg_pending *pending,
+                              const struct ygg_answer *answer)
+{
+    if (!pending->streamed || answer->status != YGG_STATUS_OK ||
+        result_size(agent, pending->call_id, answer) == 0) {
+        return YGG_ERR_ARGUMENT;
+    }
+    if (agent->state != YGG_STATE_ACTIVE || pending->session != agent->sessions) {
+        return YGG_OK;
+    }
+    return send_answer(agent, pending->call_id, answer);
+}
+
 enum ygg_err ygg_agent_complete(struct ygg_agent *agent, uint32_t handle, const struct ygg_answer *answer)
 {
     struct ygg_pending *pending = handle == 0 ? NULL : find_handle(agent, handle);
@@ -230,7 +255,7 @@ enum ygg_err ygg_agent_complete(struct ygg_agent *agent, uint32_t handle, const 
         return YGG_ERR_NOT_FOUND;
     }
     agent->busy = true;
-    return finish(agent, pending, answer);
+    return answer->more ? send_more(agent, pending, answer) : finish(agent, pending, answer);
 }
 
 void ygg_calls_expire(struct ygg_agent *agent)

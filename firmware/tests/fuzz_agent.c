@@ -96,7 +96,7 @@ static void act(struct play *play)
     const struct ygg_answer answer = {.status = YGG_STATUS_OK};
     const struct ygg_value hot = ygg_double(80.0);
 
-    switch (what % 13U) {
+    switch (what % 15U) {
     case 0: /* Any bytes. */
     {
         const uint8_t *bytes = take_bytes(play, &length);
@@ -134,6 +134,13 @@ static void act(struct play *play)
         break;
     case 10:
         add_once_more((uint8_t)length);
+        break;
+    case 12: /* A streamed call, of which the board gives an answer when its time comes. */
+        fake_invoke(&fake, (length & 1U) != 0 ? "x" : "y", YGG_SIM_COUNTER, YGG_OPERATION_ACTION, 1, 2,
+                    (const int64_t[]){1 + length % 100U, 10});
+        break;
+    case 13:
+        ygg_sim_step(&fake.board);
         break;
     case 11:
         (void)ygg_agent_sample(&fake.agent, YGG_SIM_TEMPERATURE, 0, &hot);

@@ -13,6 +13,7 @@ void suite_faults(void);
 void suite_calls(void);
 void suite_events(void);
 void suite_telemetry(void);
+void suite_streamed(void);
 void suite_posix(void);
 
 #endif

@@ -43,7 +43,7 @@ static void blinks_are_counted_since_boot(void)
     fake_init(&fake);
     CHECK_EQ(act(YGG_SIM_LED, 3, 100).values[0].as.integer, 3);
     CHECK_EQ(act(YGG_SIM_LED, 20, 5000).values[0].as.integer, 23);
-    CHECK_EQ(fake.board.action_runs[YGG_SIM_LED], 2);
+    CHECK_EQ(fake.board.action_runs[YGG_SIM_LED][0], 2);
     fake_free(&fake);
 }
 

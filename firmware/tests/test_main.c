@@ -14,6 +14,7 @@ int main(void)
     suite_calls();
     suite_events();
     suite_telemetry();
+    suite_streamed();
     suite_posix();
     return check_report();
 }

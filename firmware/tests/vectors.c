@@ -47,7 +47,8 @@ static const struct ygg_action every_actions[] = {
      .arguments = run_arguments,
      .arguments_count = YGG_COUNT(run_arguments),
      .results = run_results,
-     .results_count = YGG_COUNT(run_results)},
+     .results_count = YGG_COUNT(run_results),
+     .streamed = true},
 };
 static const struct ygg_parameter changed_fields[] = {
     {.name = "pin", .schema = YGG_SCHEMA_INT_RANGE(NULL, 0, 3)},
@@ -132,6 +133,7 @@ static bool again_result(pb_ostream_t *out, const struct ygg_envelope *envelope)
     CHECK(decode(envelope, yggdrasil_device_v1_Result_fields, &result));
     answer.status = (enum ygg_status)result.status;
     answer.message = result.message;
+    answer.more = result.more;
     answer.count = take_values(result.values, result.values_count, answer.values);
     return ygg_result_encode(out, result.call_id, &answer);
 }

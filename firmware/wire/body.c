@@ -99,7 +99,7 @@ bool ygg_result_encode(pb_ostream_t *out, const char *call_id, const struct ygg_
             return false;
         }
     }
-    return true;
+    return ygg_put_flag(out, yggdrasil_device_v1_Result_more_tag, answer->more);
 }
 
 bool ygg_event_encode(pb_ostream_t *out, const struct ygg_event_head *head, const struct ygg_value *fields,

@@ -54,7 +54,8 @@ static bool put_action(pb_ostream_t *out, const struct ygg_action *action)
 {
     return ygg_put_text(out, 1, action->name) &&
            put_parameters(out, 2, action->arguments, action->arguments_count) &&
-           put_parameters(out, 3, action->results, action->results_count);
+           put_parameters(out, 3, action->results, action->results_count) &&
+           ygg_put_flag(out, 4, action->streamed);
 }
 
 static bool put_event(pb_ostream_t *out, const struct ygg_event *event)

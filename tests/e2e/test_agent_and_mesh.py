@@ -115,6 +115,32 @@ async def test_an_event_of_the_board_reaches_a_watcher_once(mesh: Mesh, start_ag
     watch.cancel()
 
 
+async def test_the_boards_telemetry_reaches_a_watcher_in_turn_and_beyond_the_first_credit(
+    mesh: Mesh, start_agent: StartAgent
+) -> None:
+    watch = mesh.bridge.WatchEvents(pb.WatchEventsRequest(device_ids=[mesh.one], kinds=[pb.EVENT_KIND_TELEMETRY]))
+    await watch.initial_metadata()
+    agent = start_agent(mesh, mesh.one, "--telemetry-ms=10")
+    seen = [(await watch.read()).event for _ in range(200)]  # the first credit is for 64 frames
+    turn = ["temp0.celsius", "hum0.percent", *(f"gpio0.pin{pin}" for pin in range(4))]
+    names = [f"{event.capability}.{name}" for event in seen for name in event.fields]
+    first = turn.index(names[0])
+    assert names == [turn[(first + number) % 6] for number in range(200)]
+    assert all(event.fields["celsius"].double == 23.5 for event in seen if event.capability == "temp0")
+    assert "samples_dropped=0 " in agent.ask("list")
+    watch.cancel()
+
+
+async def test_a_streamed_action_of_the_board_answers_as_it_counts(mesh: Mesh, start_agent: StartAgent) -> None:
+    agent = start_agent(mesh, mesh.one)
+    arguments = {"to": V(int=5), "period_ms": V(int=10)}
+    call = pb.InvokeRequest(device_id=mesh.one, capability="cnt0", action="count_up", arguments=arguments, call_id="up")
+    for seen in ([1, 2, 3, 4, 5], [5]):  # a repeat gets the last answer
+        stream = mesh.bridge.InvokeStream(pb.InvokeStreamRequest(call=call), timeout=5)
+        assert [answer.answer.results["n"].int async for answer in stream] == seen
+    assert f"{mesh.one} cnt0.count_up 1" in agent.lines("stats")
+
+
 async def test_a_board_that_hangs_runs_into_the_deadline_and_then_goes_on(mesh: Mesh, start_agent: StartAgent) -> None:
     agent = start_agent(mesh, mesh.one)
     agent.ask(f"hang {mesh.one} on")

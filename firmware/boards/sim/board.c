@@ -1,6 +1,9 @@
 #include "boards/sim/board.h"
 
-enum { OVER_EVENT = 0, CHANGED_EVENT = 0 };
+enum { OVER_EVENT = 0, CHANGED_EVENT = 0, COUNT_UP_ACTION = 1 };
+
+/* How long a count waits where there is no room for its answer. */
+enum { RETRY_MS = 10 };
 
 static uint64_t now_ms(const struct ygg_sim_board *board)
 {
@@ -136,10 +139,49 @@ static struct ygg_value blink(struct ygg_sim_board *board, int64_t times, int64_
     return ygg_int(board->blinks);
 }
 
-/* Each capability has at most one action. */
+/* Begins to count; the answers come from ygg_sim_step. */
+static enum ygg_err count_up(struct ygg_sim_board *board, const struct ygg_call *call, struct ygg_answer *answer)
+{
+    for (size_t i = 0; i < YGG_CALLS_MAX; i++) {
+        if (board->counts[i].handle == 0) {
+            uint32_t period_ms = (uint32_t)call->arguments[1].as.integer;
+
+            board->counts[i] = (struct ygg_sim_count){
+                .handle = call->handle,
+                .n = 1,
+                .to = call->arguments[0].as.integer,
+                .period_ms = period_ms,
+                .due_ms = now_ms(board) + period_ms,
+            };
+            board->action_runs[call->capability][call->member]++;
+            return YGG_ERR_AGAIN;
+        }
+    }
+    answer->status = YGG_STATUS_BUSY;
+    answer->message = "counting too much at once";
+    return YGG_OK;
+}
+
+/* The next answer of a count that is due. */
+static void count_on(struct ygg_sim_board *board, struct ygg_sim_count *count, uint64_t now)
+{
+    struct ygg_answer answer = {.status = YGG_STATUS_OK, .more = count->n < count->to, .count = 1};
+
+    answer.values[0] = ygg_int(count->n);
+    enum ygg_err err = ygg_agent_complete(board->agent, count->handle, &answer);
+    if (err == YGG_ERR_FULL) {
+        count->due_ms = now + RETRY_MS;
+    } else if (err != YGG_OK || !answer.more) {
+        *count = (struct ygg_sim_count){0}; /* The last answer, or nobody waits any more. */
+    } else {
+        count->n++;
+        count->due_ms = now + count->period_ms;
+    }
+}
+
 static void run_action(struct ygg_sim_board *board, const struct ygg_call *call, struct ygg_answer *answer)
 {
-    board->action_runs[call->capability]++;
+    board->action_runs[call->capability][call->member]++;
     switch ((enum ygg_sim_capability)call->capability) {
     case YGG_SIM_LED:
         answer->values[0] = blink(board, call->arguments[0].as.integer, call->arguments[1].as.integer);
@@ -199,6 +241,11 @@ void ygg_sim_step(struct ygg_sim_board *board)
 {
     uint64_t now = now_ms(board);
 
+    for (size_t i = 0; board->agent != NULL && i < YGG_CALLS_MAX; i++) {
+        if (board->counts[i].handle != 0 && now >= board->counts[i].due_ms) {
+            count_on(board, &board->counts[i], now);
+        }
+    }
     if (board->observe_ms != 0 && board->agent != NULL && now >= board->sample_ms) {
         sample_next(board);
         board->sample_ms += board->observe_ms;
@@ -210,7 +257,14 @@ void ygg_sim_step(struct ygg_sim_board *board)
 
 uint64_t ygg_sim_wake_ms(const struct ygg_sim_board *board)
 {
-    return board->observe_ms != 0 ? board->sample_ms : UINT64_MAX;
+    uint64_t wake = board->observe_ms != 0 ? board->sample_ms : UINT64_MAX;
+
+    for (size_t i = 0; i < YGG_CALLS_MAX; i++) {
+        if (board->counts[i].handle != 0 && board->counts[i].due_ms < wake) {
+            wake = board->counts[i].due_ms;
+        }
+    }
+    return wake;
 }
 
 static enum ygg_err sim_call(void *ctx, const struct ygg_call *call, struct ygg_answer *answer)
@@ -230,6 +284,9 @@ static enum ygg_err sim_call(void *ctx, const struct ygg_call *call, struct ygg_
         ygg_sim_set(board, call->capability, call->member, &call->arguments[0]);
         break;
     case YGG_OPERATION_ACTION:
+        if (call->capability == YGG_SIM_COUNTER && call->member == COUNT_UP_ACTION) {
+            return count_up(board, call, answer);
+        }
         run_action(board, call, answer);
         break;
     }

@@ -20,7 +20,16 @@ enum ygg_sim_capability {
     YGG_SIM_CAPABILITIES
 };
 
-enum { YGG_SIM_PINS = 4, YGG_SIM_PROPERTIES_MAX = 4 };
+enum { YGG_SIM_PINS = 4, YGG_SIM_PROPERTIES_MAX = 4, YGG_SIM_ACTIONS_MAX = 2 };
+
+/* One cnt0.count_up that is under way. */
+struct ygg_sim_count {
+    uint32_t handle; /* Of the call; 0: free. */
+    int64_t n;       /* The next answer. */
+    int64_t to;      /* The last one. */
+    uint32_t period_ms;
+    uint64_t due_ms;
+};
 
 struct ygg_sim_board {
     const struct ygg_platform *platform; /* For the clock. */
@@ -44,7 +53,8 @@ struct ygg_sim_board {
     uint32_t observe_ms; /* Between two samples; 0: none. */
     uint64_t sample_ms;  /* When the next one is due. */
     uint8_t sampled;     /* Which observable property comes next, counted through the document. */
-    uint32_t action_runs[YGG_SIM_CAPABILITIES]; /* How often the capability's action really ran. */
+    struct ygg_sim_count counts[YGG_CALLS_MAX];
+    uint32_t action_runs[YGG_SIM_CAPABILITIES][YGG_SIM_ACTIONS_MAX]; /* How often an action really ran. */
     uint32_t writes[YGG_SIM_CAPABILITIES][YGG_SIM_PROPERTIES_MAX]; /* How often the link really wrote a property. */
 };
 

@@ -57,12 +57,23 @@ static const struct ygg_property counter_properties[] = {
     {.name = "count", .schema = YGG_SCHEMA_INT(NULL), .readable = true},
 };
 static const struct ygg_parameter add_arguments[] = {{.name = "n", .schema = YGG_SCHEMA_INT_RANGE(NULL, 1, 1000)}};
+static const struct ygg_parameter count_up_arguments[] = {
+    {.name = "to", .schema = YGG_SCHEMA_INT_RANGE(NULL, 1, 100)},
+    {.name = "period_ms", .schema = YGG_SCHEMA_INT_RANGE("ms", 10, 1000)},
+};
+static const struct ygg_parameter count_up_results[] = {{.name = "n", .schema = YGG_SCHEMA_INT(NULL)}};
 static const struct ygg_action counter_actions[] = {
     {.name = "add",
      .arguments = add_arguments,
      .arguments_count = YGG_COUNT(add_arguments),
      .results = count_result,
      .results_count = YGG_COUNT(count_result)},
+    {.name = "count_up",
+     .arguments = count_up_arguments,
+     .arguments_count = YGG_COUNT(count_up_arguments),
+     .results = count_up_results,
+     .results_count = YGG_COUNT(count_up_results),
+     .streamed = true},
 };
 
 static const struct ygg_property siren_properties[] = {

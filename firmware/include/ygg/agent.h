@@ -115,6 +115,7 @@ struct ygg_link {
 struct ygg_pending {
     uint32_t handle;  /* 0: free. */
     uint32_t session; /* agent->sessions when it was last asked for. */
+    bool streamed;    /* May have more answers than one. */
     uint64_t deadline_ms;
     char call_id[YGG_CALL_ID_BYTES];
 };
@@ -184,7 +185,9 @@ enum ygg_err ygg_agent_emit(struct ygg_agent *agent, uint8_t capability, uint8_t
 enum ygg_err ygg_agent_sample(struct ygg_agent *agent, uint8_t capability, uint8_t property,
                               const struct ygg_value *value);
 
-/* Answers a call for which the driver returned YGG_ERR_AGAIN. YGG_ERR_NOT_FOUND: it is over, its deadline passed.
+/* Answers a call for which the driver returned YGG_ERR_AGAIN. With `more` the call goes on: such an answer is sent to
+ * the session that asked, where there is one, and not kept. YGG_ERR_NOT_FOUND: it is over, its deadline passed.
+ * YGG_ERR_ARGUMENT: `more` where the action is not streamed or the status is not OK, or the answer is too large.
  * YGG_ERR_FULL: no room for the answer until earlier ones have been sent; call again later. */
 enum ygg_err ygg_agent_complete(struct ygg_agent *agent, uint32_t handle, const struct ygg_answer *answer);
 

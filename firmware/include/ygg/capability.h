@@ -39,6 +39,7 @@ struct ygg_action {
     const struct ygg_parameter *results;
     uint8_t arguments_count; /* At most YGG_ARGUMENTS_MAX. */
     uint8_t results_count;   /* At most YGG_ARGUMENTS_MAX. */
+    bool streamed;           /* May answer more than once. */
 };
 
 struct ygg_event {

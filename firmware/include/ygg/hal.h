@@ -77,6 +77,7 @@ struct ygg_call {
 /* The driver's answer. All zero but `status` = YGG_STATUS_OK when the driver gets it. */
 struct ygg_answer {
     enum ygg_status status;
+    bool more;           /* Other answers to this call follow. Only of a streamed action, only with OK. */
     const char *message; /* For people, at most 63 bytes; NULL when OK. */
     uint8_t count;       /* Results; a read has one. */
     struct ygg_value values[YGG_ARGUMENTS_MAX]; /* Texts must live until the function that takes the answer returns. */
@@ -84,7 +85,8 @@ struct ygg_answer {
 
 /* The board: whatever really does what the capability tables promise. */
 struct ygg_driver {
-    /* Does the call. YGG_OK: `answer` is filled in. YGG_ERR_AGAIN: the answer comes later by ygg_agent_complete. */
+    /* Does the call. YGG_OK: `answer` is filled in, and is the last. YGG_ERR_AGAIN: the answers come later by
+     * ygg_agent_complete. BUSY says that nothing was done: the call may be repeated. */
     enum ygg_err (*call)(void *ctx, const struct ygg_call *call, struct ygg_answer *answer);
 };
 

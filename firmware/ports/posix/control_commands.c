@@ -171,7 +171,7 @@ static void print_stats(const struct device *device, FILE *out)
 
         for (uint8_t a = 0; a < capability->actions_count; a++) {
             (void)fprintf(out, "%s %s.%s %u\n", device->id, capability->id, capability->actions[a].name,
-                          board->action_runs[c]);
+                          board->action_runs[c][a]);
         }
         for (uint8_t p = 0; p < capability->properties_count; p++) {
             if (capability->properties[p].writable) {
