@@ -102,6 +102,8 @@ async def _consume(
                 with converted(f"consumer of {stream}"):
                     await subscription.consumer_info()  # raises when it is gone, so that a new one is made
                 continue
+            finally:
+                _heed_cancellation()
             batch = [
                 Record(m.subject, m.metadata.sequence.stream, m.data, m.metadata.num_pending or 0, m.headers or {})
                 for m in messages
@@ -112,6 +114,13 @@ async def _consume(
                 yield []
     finally:
         await _forget(js, stream, info.name)
+
+
+def _heed_cancellation() -> None:
+    """Before Python 3.12 wait_for, which fetch() uses, loses a cancellation that comes together with its result."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _forget(js: JetStreamContext, stream: str, consumer: str) -> None:
