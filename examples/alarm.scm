@@ -3,7 +3,7 @@
 
 (define limit (arg 'limit 75))
 (define celsius (property-read "temp0.celsius"))
-(define (degrees x) (format #f "~,1f °C" x))
+(define (degrees x) (format #f "~a °C" x))
 
 (log-info "all sensors:" (read-sensors))
 
@@ -11,7 +11,7 @@
        (led-on)
        ;; quasiquote, comma: without the comma this would send the symbol celsius and not its value
        (publish "alarm" `((celsius . ,celsius) (limit . ,limit)))
-       (string-append (degrees celsius) " is over " (degrees limit) ": alarm, led0 " (if (led-state) "on" "off")))
+       (string-append (degrees celsius) " is at or over " (degrees limit) ": alarm, led0 " (if (led-state) "on" "off")))
       (else
        (led-off)
        (string-append (degrees celsius) " is under " (degrees limit) ": no alarm")))

@@ -1,0 +1,24 @@
+;;; Lists all sensors of a device with their units, and publishes the readings for whoever listens.
+;;; Run:  ygg script run examples/sensors.scm --device porch-1
+
+;; (capabilities) is the device's contract: lists and association lists all the way down.
+(define units
+  (append-map
+   (lambda (capability)
+     (map (lambda (property)
+            (cons (string->symbol (string-append (assq-ref capability 'id) "." (assq-ref property 'name)))
+                  (assq-ref property 'unit)))
+          (assq-ref capability 'properties)))
+   (capabilities)))
+
+(define readings
+  (sort (read-sensors)
+        (lambda (a b) (string<? (symbol->string (car a)) (symbol->string (car b))))))
+
+(for-each
+ (lambda (reading)
+   (log-info (car reading) (cdr reading) (assq-ref units (car reading))))
+ readings)
+
+(publish "readings" readings)
+readings
