@@ -84,6 +84,7 @@ serve() {
 
 start_agent() {
     identity=${1:-porch-1}
+    : >"$dir/agent.log" # Before anybody looks for words of this one.
     "$agent" --id porch-1 --connect "127.0.0.1:$port" --ca "$dir/service-ca.pem" --cert "$dir/$identity.pem" \
         --key "$dir/$identity.key" --backoff-max-ms 300 2>"$dir/agent.log" &
     agent_pid=$!
@@ -158,6 +159,32 @@ verdict "says Hello to the bridge, and stops on SIGTERM with 0" "$wrong"
     refuses "a server without ALPN" 'einherjar/1' bridge -tls1_3 -Verify 3
     refuses "a server with TLS 1.2 only" 'event=connection_failed' bridge -tls1_2 -alpn einherjar/1 -Verify 3
 }
+
+# handshakes OPTION COUNT NAME: of two connections, the first of which is cut, the server has resumed COUNT.
+handshakes() {
+    : >"$dir/agent.log"
+    # shellcheck disable=SC2086
+    serve bridge $einherjar
+    # shellcheck disable=SC2086
+    "$agent" --id porch-1 --connect "127.0.0.1:$port" --ca "$dir/service-ca.pem" --cert "$dir/porch-1.pem" \
+        --key "$dir/porch-1.key" --backoff-max-ms 300 $1 2>"$dir/agent.log" &
+    agent_pid=$!
+    wrong=0
+    await "$dir/server.log" sim-board || wrong=1
+    echo q >&3
+    await "$dir/agent.log" event=disconnected || wrong=1
+    tries=0
+    until [ "$(grep -ac sim-board "$dir/server.log")" -ge 2 ] || [ "$tries" -ge 50 ]; do
+        tries=$((tries + 1))
+        sleep 0.1
+    done
+    [ "$(grep -ac sim-board "$dir/server.log")" -eq 2 ] || wrong=1
+    [ "$(grep -ac '^Reused session-id' "$dir/server.log")" -eq "$2" ] || wrong=1
+    stop_agent
+    verdict "$3" "$wrong"
+}
+handshakes "" 1 "resumes its TLS session after a cut"
+handshakes --no-resume 0 "makes a full handshake each time with --no-resume"
 
 # shellcheck disable=SC2086
 serve bridge $einherjar

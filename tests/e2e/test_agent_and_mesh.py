@@ -169,6 +169,15 @@ async def test_an_agent_that_loses_power_mid_call_leaves_the_outcome_unknown(
     assert info.reason in ("OUTCOME_UNKNOWN", "DEVICE_OFFLINE")
 
 
+async def test_an_agent_that_was_dropped_resumes_its_tls_session(mesh: Mesh, start_agent: StartAgent) -> None:
+    agent, other = start_agent(mesh, mesh.one), start_agent(mesh, mesh.two, "--no-resume")
+    for device_id in (mesh.one, mesh.two):
+        await mesh.bridge.Disconnect(pb.DisconnectRequest(device_id=device_id), timeout=5)
+    until(lambda: "active sessions=2 resumed=1 " in agent.ask("list"), what=agent.log())
+    until(lambda: "active sessions=2 resumed=0 " in other.ask("list"), what=other.log())
+    assert (await read(mesh, mesh.one, "led0.on")).bool is False
+
+
 async def test_the_agent_says_goodbye_and_exits_0(mesh: Mesh, start_agent: StartAgent) -> None:
     agent = start_agent(mesh, mesh.one)
     assert agent.stop() == 0

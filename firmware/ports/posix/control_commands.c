@@ -155,9 +155,9 @@ static void do_list(const struct fleet *fleet, FILE *out)
         const struct device *device = &fleet->devices[i];
         const struct ygg_agent *agent = &device->agent;
 
-        (void)fprintf(out, "%s %s sessions=%u calls=%u repeated=%u events=%" PRIu64 " samples_dropped=%u dropped=%u\n", device->id,
-                      ygg_state_name(agent->state), agent->sessions, agent->calls_done, agent->calls_repeated,
-                      agent->event_sequence, agent->samples_dropped, agent->events_dropped);
+        (void)fprintf(out, "%s %s sessions=%u resumed=%u calls=%u repeated=%u events=%" PRIu64 " samples_dropped=%u dropped=%u\n", device->id,
+                      ygg_state_name(agent->state), agent->sessions, device->connection.resumed, agent->calls_done,
+                      agent->calls_repeated, agent->event_sequence, agent->samples_dropped, agent->events_dropped);
     }
     (void)fputs(".\n", out);
 }

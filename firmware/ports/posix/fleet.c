@@ -163,7 +163,7 @@ bool fleet_init(struct fleet *fleet, const struct options *options, int epoll_fd
         (void)snprintf(reason, IDENTITY_REASON_BYTES, "no memory for %u devices", count);
         return false;
     }
-    if (!tls_client_init(&fleet->client, options->ca, FLEET_RECORD_BYTES, epoll_fd, reason)) {
+    if (!tls_client_init(&fleet->client, options->ca, FLEET_RECORD_BYTES, epoll_fd, !options->no_resume, reason)) {
         return false;
     }
     for (fleet->count = 0; fleet->count < count; fleet->count++) {
@@ -177,7 +177,7 @@ bool fleet_init(struct fleet *fleet, const struct options *options, int epoll_fd
 void fleet_free(struct fleet *fleet)
 {
     for (uint32_t i = 0; i < fleet->count; i++) {
-        tls_transport.close(&fleet->devices[i].connection);
+        tls_connection_free(&fleet->devices[i].connection);
         identity_free(&fleet->devices[i].identity);
     }
     tls_client_free(&fleet->client);

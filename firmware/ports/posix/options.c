@@ -36,6 +36,7 @@ static const char help[] =
     "  --ramp RATE         with --count, first connections a second (0: all at once)\n"
     "  --backoff-min-ms N  bound of the first delay before a reconnect (250)\n"
     "  --backoff-max-ms N  bound of the longest (8000)\n"
+    "  --no-resume         make a full TLS handshake each time, keep no session ticket\n"
     "  --seed N            make delays repeatable; boot ids stay random\n"
     "  --log-level LEVEL   info: each change of state; warning: only what went wrong (info)\n"
     "Other:\n"
@@ -58,6 +59,7 @@ enum flag {
     FLAG_TELEMETRY,
     FLAG_BACKOFF_MIN,
     FLAG_BACKOFF_MAX,
+    FLAG_NO_RESUME,
     FLAG_SEED,
     FLAG_LOG_LEVEL,
     FLAG_PRINT_CAPABILITIES,
@@ -79,6 +81,7 @@ static const struct option flags[] = {
     {"telemetry-ms", required_argument, NULL, FLAG_TELEMETRY},
     {"backoff-min-ms", required_argument, NULL, FLAG_BACKOFF_MIN},
     {"backoff-max-ms", required_argument, NULL, FLAG_BACKOFF_MAX},
+    {"no-resume", no_argument, NULL, FLAG_NO_RESUME},
     {"seed", required_argument, NULL, FLAG_SEED},
     {"log-level", required_argument, NULL, FLAG_LOG_LEVEL},
     {"print-capabilities", no_argument, NULL, FLAG_PRINT_CAPABILITIES},
@@ -166,6 +169,9 @@ static bool read_value(struct options *options, int flag, const char *value)
         return read_u32("--backoff-min-ms", value, 1, BACKOFF_LIMIT_MS, &options->backoff_min_ms);
     case FLAG_BACKOFF_MAX:
         return read_u32("--backoff-max-ms", value, 1, BACKOFF_LIMIT_MS, &options->backoff_max_ms);
+    case FLAG_NO_RESUME:
+        options->no_resume = true;
+        return true;
     case FLAG_SEED:
         options->seeded = true;
         return read_number("--seed", value, 0, UINT64_MAX, &options->seed);

@@ -23,6 +23,7 @@ struct options {
     uint32_t telemetry_ms; /* Between two samples of a device; 0: none. */
     uint32_t backoff_min_ms;
     uint32_t backoff_max_ms;
+    bool no_resume; /* Each connection makes a full TLS handshake. */
     bool seeded;
     uint64_t seed;
     enum ygg_log_level log_level;

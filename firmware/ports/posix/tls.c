@@ -26,23 +26,34 @@ static void say(const struct tls_connection *connection, const char *reason, con
     posix_platform.log(connection->platform, YGG_LOG_WARNING, "connection_failed", fields, detail == NULL ? 1 : 2);
 }
 
+/* Why a certificate is not that of our bridge; NULL where it is. */
+static const char *find_fault(const struct tls_connection *connection, const X509 *certificate)
+{
+    struct identity_name name;
+
+    if (certificate == NULL || !identity_of(certificate, &name)) {
+        return "the peer's certificate names no ygg:// identity";
+    }
+    if (strcmp(name.kind, "service") != 0 || strcmp(name.id, bridge_service) != 0) {
+        return "the peer is not a bridge: its certificate is for something else";
+    }
+    if (strcmp(name.tenant, connection->identity->name.tenant) != 0) {
+        return "the bridge belongs to another tenant";
+    }
+    return NULL;
+}
+
 /* Runs for each certificate of the peer's chain, the peer's own last (depth 0). */
 static int verify_peer(int ok, X509_STORE_CTX *store)
 {
     SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
     struct tls_connection *connection = SSL_get_app_data(ssl);
-    struct identity_name name;
 
     if (!ok || X509_STORE_CTX_get_error_depth(store) > 0) {
         return ok;
     }
-    if (!identity_of(X509_STORE_CTX_get_current_cert(store), &name)) {
-        connection->wrong_peer = "the peer's certificate names no ygg:// identity";
-    } else if (strcmp(name.kind, "service") != 0 || strcmp(name.id, bridge_service) != 0) {
-        connection->wrong_peer = "the peer is not a bridge: its certificate is for something else";
-    } else if (strcmp(name.tenant, connection->identity->name.tenant) != 0) {
-        connection->wrong_peer = "the bridge belongs to another tenant";
-    } else {
+    connection->wrong_peer = find_fault(connection, X509_STORE_CTX_get_current_cert(store));
+    if (connection->wrong_peer == NULL) {
         return 1;
     }
     X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
@@ -66,7 +77,26 @@ static void watch_records(int sent, int version, int type, const void *data, siz
     }
 }
 
-static bool configure(SSL_CTX *ctx, const char *ca_path)
+static void forget_ticket(struct tls_connection *connection)
+{
+    SSL_SESSION_free(connection->ticket);
+    connection->ticket = NULL;
+}
+
+/* The bridge gave a ticket. 1: it is ours to free now. */
+static int keep_ticket(SSL *ssl, SSL_SESSION *ticket)
+{
+    struct tls_connection *connection = SSL_get_app_data(ssl);
+
+    if (connection == NULL) {
+        return 0;
+    }
+    forget_ticket(connection);
+    connection->ticket = ticket;
+    return 1;
+}
+
+static bool configure(SSL_CTX *ctx, const char *ca_path, bool resume)
 {
     X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_PARTIAL_CHAIN);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, verify_peer);
@@ -74,22 +104,27 @@ static bool configure(SSL_CTX *ctx, const char *ca_path)
     (void)SSL_CTX_set_options(ctx, SSL_OP_IGNORE_UNEXPECTED_EOF);
     (void)SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                     SSL_MODE_RELEASE_BUFFERS);
-    (void)SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+    (void)SSL_CTX_set_session_cache_mode(
+        ctx, resume ? SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL : SSL_SESS_CACHE_OFF);
+    if (resume) {
+        SSL_CTX_sess_set_new_cb(ctx, keep_ticket);
+    }
     return SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) == 1 &&
            SSL_CTX_set_alpn_protos(ctx, alpn, ALPN_BYTES) == 0 &&
            SSL_CTX_load_verify_locations(ctx, ca_path, NULL) == 1;
 }
 
 bool tls_client_init(struct tls_client *client, const char *ca_path, uint32_t record_bytes_max, int epoll_fd,
-                     char reason[IDENTITY_REASON_BYTES])
+                     bool resume, char reason[IDENTITY_REASON_BYTES])
 {
     *client = (struct tls_client){
         .ctx = SSL_CTX_new(TLS_client_method()),
         .ca_path = ca_path,
         .record_bytes_max = record_bytes_max,
         .epoll_fd = epoll_fd,
+        .resume = resume,
     };
-    if (client->ctx == NULL || !configure(client->ctx, ca_path)) {
+    if (client->ctx == NULL || !configure(client->ctx, ca_path, resume)) {
         (void)snprintf(reason, IDENTITY_REASON_BYTES,
                        "cannot use --ca %s: it must be a readable PEM file with the CA of the bridge's certificate",
                        ca_path);
@@ -111,6 +146,8 @@ static void tls_close(void *ctx)
     if (connection->ssl != NULL) {
         if (connection->phase == TLS_READY) {
             (void)SSL_shutdown(connection->ssl); /* close_notify, if the socket takes it. */
+            /* A link that just breaks is no reason to distrust its ticket; OpenSSL would void it. */
+            SSL_set_shutdown(connection->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
         }
         SSL_free(connection->ssl);
         connection->ssl = NULL;
@@ -121,6 +158,12 @@ static void tls_close(void *ctx)
     }
     connection->phase = TLS_IDLE;
     ERR_clear_error();
+}
+
+void tls_connection_free(struct tls_connection *connection)
+{
+    tls_close(connection);
+    forget_ticket(connection);
 }
 
 static bool watch(const struct tls_connection *connection)
@@ -196,7 +239,8 @@ static bool make_ssl(struct tls_connection *connection)
     connection->ssl = ssl;
     return ssl != NULL && SSL_set_app_data(ssl, connection) == 1 && SSL_set_fd(ssl, connection->fd) == 1 &&
            SSL_use_cert_and_key(ssl, identity->certificate, identity->key, identity->chain, 1) == 1 &&
-           SSL_set_tlsext_host_name(ssl, connection->client->resolved.host) == 1;
+           SSL_set_tlsext_host_name(ssl, connection->client->resolved.host) == 1 &&
+           (connection->ticket == NULL || SSL_set_session(ssl, connection->ticket) == 1);
 }
 
 static enum ygg_err check_tcp(struct tls_connection *connection)
@@ -272,6 +316,24 @@ static bool speaks_einherjar(const SSL *ssl)
     return length == ALPN_BYTES - 1 && memcmp(chosen, alpn + 1, length) == 0;
 }
 
+/* A resumed session brings no certificates, so nothing has looked at them: the ones it began with must still hold.
+ * False, and told, where they do not. */
+static bool still_the_bridge(struct tls_connection *connection)
+{
+    const X509 *certificate = SSL_get0_peer_certificate(connection->ssl);
+    const char *fault = find_fault(connection, certificate);
+
+    if (fault == NULL && X509_cmp_current_time(X509_get0_notAfter(certificate)) < 0) {
+        fault = "the bridge's certificate has expired since the session began";
+    }
+    if (fault != NULL) {
+        forget_ticket(connection);
+        say(connection, fault, NULL);
+        return false;
+    }
+    return true;
+}
+
 static enum ygg_err handshake(struct tls_connection *connection)
 {
     ERR_clear_error();
@@ -282,6 +344,7 @@ static enum ygg_err handshake(struct tls_connection *connection)
     if (connection->record_too_long || (done != 1 && !waiting)) {
         const char *detail = detail_of(connection);
 
+        forget_ticket(connection); /* Whatever was wrong, the next try begins from nothing. */
         say(connection, explain(connection), detail != NULL ? detail : "the peer closed the connection");
         return YGG_ERR_IO;
     }
@@ -292,6 +355,10 @@ static enum ygg_err handshake(struct tls_connection *connection)
         say(connection, "the peer does not speak einherjar/1: is this the bridge's link port (7443)?", NULL);
         return YGG_ERR_IO;
     }
+    if (!still_the_bridge(connection)) {
+        return YGG_ERR_IO;
+    }
+    connection->resumed += SSL_session_reused(connection->ssl) == 1 ? 1U : 0U;
     connection->phase = TLS_READY;
     return YGG_OK;
 }

@@ -1,6 +1,7 @@
 /* The transport: TCP and TLS 1.3 with certificates on both sides, by OpenSSL, without blocking.
  *
  * The peer must be the bridge: its chain leads to --ca, and its URI SAN is ygg://<our tenant>/service/jotunheim_bridge.
+ * A session ticket (RFC 8446, section 4.6.1) is kept for the next connection; who the peer is is looked at each time.
  * Holds the peer to the record size that the device declares, as a small device's TLS library would. */
 #ifndef YGG_PORTS_POSIX_TLS_H
 #define YGG_PORTS_POSIX_TLS_H
@@ -15,6 +16,7 @@ struct tls_client {
     const char *ca_path;
     uint32_t record_bytes_max; /* Plaintext. */
     int epoll_fd;              /* Sockets are watched there, edge-triggered, both directions. */
+    bool resume;               /* Tickets are kept and used. */
     struct resolved resolved;
 };
 
@@ -29,6 +31,8 @@ struct tls_connection {
     enum tls_phase phase;
     int fd; /* -1: none. */
     SSL *ssl;
+    SSL_SESSION *ticket;   /* For the next connection; NULL: none. */
+    uint32_t resumed;      /* Connections that resumed a session. */
     size_t address_index;  /* Which of the resolved addresses is being tried. */
     bool record_too_long;  /* The peer broke record_bytes_max. */
     const char *wrong_peer; /* Why the peer is not the bridge; NULL where it is. */
@@ -38,7 +42,10 @@ extern const struct ygg_transport tls_transport;
 
 /* False and a `reason` where the CA file cannot be used. */
 bool tls_client_init(struct tls_client *client, const char *ca_path, uint32_t record_bytes_max, int epoll_fd,
-                     char reason[IDENTITY_REASON_BYTES]);
+                     bool resume, char reason[IDENTITY_REASON_BYTES]);
 void tls_client_free(struct tls_client *client);
+
+/* Drops the connection and its ticket. */
+void tls_connection_free(struct tls_connection *connection);
 
 #endif
