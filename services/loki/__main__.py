@@ -18,7 +18,7 @@ from services.loki.model import Language
 from services.loki.service import Loki
 from yggdrasil.loki.v1 import loki_pb2_grpc
 
-SETTLE_S = 20.0
+SETTLE_S = 5.0
 
 
 class SystemClock:

@@ -53,6 +53,7 @@ SCHEME_OFFERS: list[tuple[str, str, Value]] = [
     ("values through call/cc", "(call-with-values (lambda () (call/cc (lambda (k) (k 1 2)))) list)", [1, 2]),
     ("string ports", "(let ((p (open-output-string))) (write 'a p) (display \" \" p) (write \"q\" p) (newline p) (get-output-string p))", 'a "q"\n'),
     ("reading from a string", "(let ((p (open-input-string \"one\\ntwo\"))) (list (read-line p) (read-char p) (peek-char p) (read-string 2 p)))", ["one", "t", "w", "wo"]),
+    ("bytevector ports", "(let ((p (open-output-bytevector))) (write-u8 7 p) (write-bytevector (bytevector 8 9) p) (let ((i (open-input-bytevector (get-output-bytevector p)))) (list (read-u8 i) (peek-u8 i) (read-bytevector 5 i) (eof-object? (read-u8 i)))))", [7, 8, b"\x08\x09", True]),
     ("call-with-output-string", "(call-with-output-string (lambda (p) (display 1 p)))", "1"),
     ("strings", "(list (string-upcase \"abc\") (string-append \"a\" \"b\") (substring \"hello\" 1 3) (string-index \"abc\" #\\c) (string-contains? \"abc\" \"bc\") (string-join '(\"a\" \"b\") \"-\") (string-split \"a,b\" #\\,) (string-trim-both \" x \"))", ["ABC", "ab", "el", 2, True, "a-b", ["a", "b"], "x"]),
     ("string->number", "(list (string->number \"1e3\") (string->number \"ff\" 16) (string->number \"x\") (number->string 255 16))", [1000.0, 255, False, "ff"]),

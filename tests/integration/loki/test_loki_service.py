@@ -179,7 +179,7 @@ async def test_a_request_out_of_bounds_is_refused(loki: Any, bad: pb.ExecuteRequ
 async def test_a_source_that_is_not_utf8_does_not_reach_loki(loki_process: ServiceProcess, pki: Pki) -> None:
     raw = b"\x0a\x04\xff\xfe\xfd\xfc\x10\x01"  # source = four bytes that are no UTF-8, language = LUA
     async with client(loki_process.listen, pki) as channel:
-        call = channel.unary_unary("/yggdrasil.loki.v1.LokiService/Execute")
+        call: Any = channel.unary_unary("/yggdrasil.loki.v1.LokiService/Execute")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call(raw, timeout=10)
     assert caught.value.code() in (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT)

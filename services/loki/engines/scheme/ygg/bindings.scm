@@ -80,6 +80,8 @@ gets a syntax object that nothing listed here can take apart."
     ("Equality and booleans: they read. equal? recurses in C, and a C stack overflow costs the worker."
      (guile) boolean? eq? equal? eqv? not)
     ("The same, from R7RS." (scheme base) boolean=? symbol=?)
+    ("Parts of parts, from R7RS: they read." (scheme cxr)
+     caaaar caaadr caadar caaddr cadaar cadadr caddar cdaaar cdaadr cdadar cdaddr cddaar cddadr cdddar cddddr)
     ("Numbers. A tower of bignums can keep C busy: the watchdog's to end."
      (guile)
      * + - / 1+ 1- < <= = > >= abs acos angle asin atan ceiling complex? cos denominator even? exact->inexact
@@ -89,6 +91,7 @@ gets a syntax object that nothing listed here can take apart."
      string->number tan truncate truncate-quotient truncate-remainder truncate/ zero? logand logior logxor lognot
      logbit? logcount integer-length exact-integer-sqrt random)
     ("Numbers, from R7RS." (scheme base) exact inexact square)
+    ("The same." (scheme inexact) infinite?)
     ("Pairs and lists: they touch what they are given, and a script is given nothing that another can see."
      (guile)
      acons append append! assq assv assq-ref assv-ref assoc-ref assq-set! assv-set! assoc-set! assq-remove! assv-remove!
@@ -106,7 +109,8 @@ gets a syntax object that nothing listed here can take apart."
      char->integer char-alphabetic? char-ci<=? char-ci<? char-ci=? char-ci>=? char-ci>? char-downcase char-lower-case?
      char-numeric? char-upcase char-upper-case? char-whitespace? char<=? char<? char=? char>=? char>? char?
      integer->char)
-    ("Characters, from R7RS." (scheme char) char-foldcase digit-value string-foldcase)
+    ("Characters, from R7RS." (scheme char)
+     char-foldcase digit-value string-ci<=? string-ci>=? string-ci>? string-foldcase)
     ("Strings: a result is new, or the script's own."
      (guile)
      list->string string string->list string-any string-append string-capitalize string-ci=? string-ci<?
@@ -148,7 +152,12 @@ gets a syntax object that nothing listed here can take apart."
     ("String ports, made by the script. No current port is listed, so no other port can be reached."
      (guile)
      eof-object? get-output-string open-input-string open-output-string peek-char read-char port?)
-    ("String ports, from R7RS." (scheme base) eof-object read-line read-string close-port input-port? output-port?)
+    ("Ports in memory, from R7RS. What reads without naming a port finds an empty one."
+     (scheme base)
+     binary-port? call-with-port char-ready? close-input-port close-output-port close-port eof-object file-error?
+     flush-output-port get-output-bytevector input-port-open? input-port? open-input-bytevector open-output-bytevector
+     output-port-open? output-port? peek-u8 read-bytevector read-bytevector! read-error? read-line read-string read-u8
+     textual-port? u8-ready? write-bytevector write-u8)
     ("Ours." (ygg bindings) (script-call-with-output-string . call-with-output-string))
     ("Unspecified." (guile) *unspecified* unspecified?)
     ("Clocks: they tell, they do not set." (scheme time) current-jiffy jiffies-per-second)
