@@ -12,7 +12,6 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -85,14 +84,9 @@ class Publisher:
         if message.headers and message.headers.get("Status") == "503":
             batch.fail(nats.js.errors.NoStreamResponseError())
         elif b'"error"' in message.data and (error := json.loads(message.data).get("error")):
-            batch.fail(_refusal(error))
+            try:
+                nats.js.errors.APIError.from_error(error)  # always raises
+            except nats.js.errors.APIError as e:
+                batch.fail(e)
         else:
             batch.acknowledge()
-
-
-def _refusal(error: dict[str, object]) -> Exception:
-    try:
-        nats.js.errors.APIError.from_error(error)
-    except nats.js.errors.APIError as e:  # from_error raises some kinds and returns none
-        return e
-    return nats.js.errors.APIError.from_error(error)  # type: ignore[no-any-return]

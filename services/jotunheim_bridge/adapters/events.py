@@ -16,7 +16,8 @@ from nats.js import JetStreamContext
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 
 from services.chassis import cloudevents, codec, streams
-from services.chassis.nats import REQUEST_TIMEOUT_S, converted
+from services.chassis.nats import converted
+from services.chassis.publisher import Publisher
 from services.domain import subjects
 from services.domain.subjects import Kind
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
@@ -39,6 +40,7 @@ class JetStreamEvents:
 
     def __init__(self, client: Client, js: JetStreamContext, bridge_id: str) -> None:
         self._client, self._js, self._source = client, js, f"jotunheim_bridge/{bridge_id}"
+        self._publisher = Publisher(client)
 
     async def open(self) -> None:
         """Makes the stream where it is not there yet."""
@@ -55,18 +57,15 @@ class JetStreamEvents:
                 allow_direct=True,
             ),
         )
+        with converted("the event stream"):
+            await self._publisher.open()
 
     async def publish(self, events: Sequence[pb.DeviceEvent]) -> None:
         """Returns once the stream has all, sent without waiting for each; a repeat within the window is stored once."""
         with converted("the event stream"):
-            waiting = [
-                await self._js.publish_async(
-                    self._subject(event), event.SerializeToString(), headers=self._headers(event)
-                )
-                for event in events
-            ]
-            async with asyncio.timeout(REQUEST_TIMEOUT_S):
-                await asyncio.gather(*waiting)
+            await self._publisher.publish(
+                (self._subject(event), event.SerializeToString(), self._headers(event)) for event in events
+            )
 
     async def publish_unacknowledged(self, events: Sequence[pb.DeviceEvent]) -> None:
         """Sends and forgets: telemetry is at most once."""

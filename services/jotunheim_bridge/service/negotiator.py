@@ -50,6 +50,7 @@ class Negotiator:
     ) -> None:
         self._mesh, self._policies, self._limits, self._new_session_id = mesh, policies, limits, new_session_id
         self._documents: OrderedDict[bytes, bytes] = OrderedDict()
+        self._agreed: OrderedDict[str, Agreement] = OrderedDict()
 
     async def negotiate(self, device_id: str, wire: Wire, receive: Receive) -> Session:
         """The session, claimed and noticed to the device. Raises HelloRefusedError or LinkError."""
@@ -102,7 +103,7 @@ class Negotiator:
         build = Build(hello.hardware.model, hello.hardware.device_class, hello.firmware.version, hello.firmware.slot)
         contract, changes = await self._mesh.registry.record(agreed.contract, document if fresh else b"", build)
         self._remember(hello.capabilities_digest, document)
-        agreed = replace(agreed, contract=contract)
+        agreed = self._shared(replace(agreed, contract=contract))
         negotiation_ms = (self._mesh.clock.monotonic() - started) * 1000
         facts = SessionFacts(device_id, session_id, boot_id, wire.peer, terms, build, negotiation_ms)
         claim = await self._mesh.sessions.claim(facts)
@@ -139,7 +140,7 @@ class Negotiator:
         new = document if fresh else b""
         contract, changes = await self._mesh.registry.record(agreed.contract, new, session.facts.build)
         self._remember(update.capabilities_digest, document)
-        agreed = replace(agreed, contract=contract)
+        agreed = self._shared(replace(agreed, contract=contract))
         session.wire.send(link.Frame(contract=_notice(agreed, terms.device_rx_frame_bytes)))
         session.updated(agreed, changes)
         return changes
@@ -165,6 +166,20 @@ class Negotiator:
         self._documents.move_to_end(digest)
         while len(self._documents) > KNOWN_DOCUMENTS:
             self._documents.popitem(last=False)
+
+    def _shared(self, agreed: Agreement) -> Agreement:
+        """The same; what equals the last agreement on the document is held once for all devices, 10 KB less each."""
+        contract = agreed.contract
+        known = self._agreed.setdefault(contract.document_digest, agreed)
+        self._agreed.move_to_end(contract.document_digest)
+        while len(self._agreed) > KNOWN_DOCUMENTS:
+            self._agreed.popitem(last=False)
+        capabilities, refused = known.contract.capabilities, known.contract.refused
+        if (capabilities, refused, known.positions) != (contract.capabilities, contract.refused, agreed.positions):
+            self._agreed[contract.document_digest] = agreed
+            return agreed
+        contract = replace(contract, capabilities=capabilities, refused=refused)
+        return replace(agreed, contract=contract, positions=known.positions)
 
     async def _pages(self, stated: link.Hello | link.CapabilityUpdate, page_bytes: int, receive: Receive) -> bytes:
         document = bytearray()
