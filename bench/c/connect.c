@@ -298,7 +298,7 @@ int mode_connect(const struct options *options)
                 leave(&crowd.clients[i]);
             }
         }
-        (void)sleep(2); /* Both ends are done with the first time. */
+        (void)sleep(1); /* Both ends are done with the first time. */
         report(&crowd, connect_all(&crowd));
     }
     if (options->hold) {

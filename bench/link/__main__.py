@@ -5,6 +5,8 @@ Writes bench/results/link.json only when all parts were run; a part on its own p
 
 from __future__ import annotations
 
+import logging
+import signal
 import subprocess
 import sys
 import time
@@ -58,6 +60,8 @@ def _told(name: str, started: float, metrics: list[Metric]) -> list[Metric]:
 
 def main(arguments: Sequence[str]) -> None:
     """Builds bench-peer, measures, saves."""
+    logging.basicConfig(level=logging.ERROR)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended on the way out
     subprocess.run(["make", "-s", "-C", str(ROOT / "bench" / "c")], check=True)
     every = ("connect", "calls", "load", "events", "crowd")
     unknown = set(arguments) - set(every)

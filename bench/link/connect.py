@@ -25,7 +25,6 @@ from yggdrasil.device.v1 import link_pb2 as link
 
 _PREFIX = "connect"
 _WINDOW = 64
-_QUIET = ("--log-level", "info")
 
 
 async def measure(mesh: Mesh) -> list[Metric]:
@@ -38,7 +37,7 @@ async def measure(mesh: Mesh) -> list[Metric]:
             ours, broker_rates = await alternate(
                 rounds(), lambda: _agents(mesh, stream, count), lambda: _mqtt(broker, count)
             )
-        resumed = await _resumed(mesh, stream, count)
+        resumed = await _resumed(mesh, stream, count // 2)
     return [
         compared(
             "connect_rate",
@@ -57,7 +56,7 @@ async def measure(mesh: Mesh) -> list[Metric]:
 
 
 async def _agents(mesh: Mesh, stream: EventStream, count: int) -> float:
-    with agents(mesh, _PREFIX, count, *_QUIET) as fleet:
+    with agents(mesh, _PREFIX, count) as fleet:
         rate = count / _took(fleet)
         await stream.settled()
     await stream.settled()
@@ -97,7 +96,7 @@ async def _resumed(mesh: Mesh, stream: EventStream, count: int) -> list[Metric]:
             reused = int(again["resumed"])
             if again["in"] != count or full["in"] != count:
                 raise BenchError(f"the bridge let {full['in']} and then {again['in']} of {count} in")
-            await stream.settled()
+            await stream.settled(0.5)
         target = 1.5 if key == "connect_rate_resumed" else None
         name, note = "own full handshake", f"{reused} of {count} handshakes were resumed"
         if reused < count:

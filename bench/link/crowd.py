@@ -20,7 +20,7 @@ from bench.link.stored import EventStream
 _PREFIX = "crowd"
 _STORM_S = 300.0
 _SWEEP = 200
-_QUIET_CPU = 0.15
+_SAME = 0.005
 
 
 async def measure(mesh: Mesh, ramp: int) -> list[Metric]:
@@ -39,7 +39,8 @@ async def measure(mesh: Mesh, ramp: int) -> list[Metric]:
         with agents(mesh, _PREFIX, count, "--ramp", str(ramp), within_s=600) as fleet:
             await _calm(bridge)
             rss = bridge.rss_kb() / count
-            storms.append(await _storm(mesh, fleet))
+            if not storms or not quick():  # the short run has time for one
+                storms.append(await _storm(mesh, fleet))
         return rss
 
     async def broker() -> float:
@@ -66,14 +67,15 @@ async def measure(mesh: Mesh, ramp: int) -> list[Metric]:
     ]
 
 
-async def _calm(process: Child, within_s: float = 60.0) -> None:
-    """Until the process uses less than _QUIET_CPU of a core: what it still had to do is done."""
-    deadline = time.monotonic() + within_s
+async def _calm(process: Child, within_s: float = 20.0) -> None:
+    """Until its memory has stayed the same for two seconds, but for half a percent."""
+    deadline, before = time.monotonic() + within_s, 0
     while time.monotonic() < deadline:
-        before = process.cpu_s()
-        await asyncio.sleep(1)
-        if process.cpu_s() - before < _QUIET_CPU:
+        now = process.rss_kb()
+        if abs(now - before) <= now * _SAME:
             return
+        before = now
+        await asyncio.sleep(2)
 
 
 async def _broker_rss(mesh: Mesh, count: int) -> float:
