@@ -145,6 +145,13 @@ class SessionMachine(RuleBasedStateMachine):
         self.calls.append(self.world.loop.create_task(run()))
         self.world.settle(0.001)
 
+    @precondition(lambda self: self.up and self.session)
+    @rule()
+    def call_all_at_once(self) -> None:
+        """More callers than the contract allows calls."""
+        for call_id in ("d0", "d1", "d2", "d3"):
+            self.call(call_id=call_id, timeout_s=20.0, tally=False, boot=True)
+
     @precondition(lambda self: self.up and self.invoked)
     @rule(data=st.data(), more=st.booleans())
     def answer(self, data: st.DataObject, more: bool) -> None:

@@ -16,7 +16,13 @@ from tests.fuzz.targets import TARGETS
 from yggdrasil.device.v1 import link_pb2 as link
 
 FEW = settings(
-    phases=[Phase.generate], max_examples=25, stateful_step_count=30, deadline=None, database=None, derandomize=True
+    phases=[Phase.generate],
+    max_examples=25,
+    stateful_step_count=30,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    report_multiple_bugs=False,
 )
 
 
@@ -43,10 +49,10 @@ def test_the_model_notices_an_acknowledgement_that_comes_before_the_event_is_sto
 
     monkeypatch.setattr(Session, "_take_event", hasty)
     with pytest.raises(AssertionError, match=r"not stored|goes back"):
-        run_state_machine_as_test(SessionMachine, settings=settings(FEW, max_examples=100))
+        run_state_machine_as_test(SessionMachine, settings=settings(FEW, max_examples=500))
 
 
 def test_the_model_notices_calls_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.jotunheim_bridge.service.waiting.len", lambda _: 0, raising=False)
     with pytest.raises(AssertionError):
-        run_state_machine_as_test(SessionMachine, settings=settings(FEW, max_examples=100))
+        run_state_machine_as_test(SessionMachine, settings=settings(FEW, max_examples=500))
