@@ -60,7 +60,7 @@ async def last_sequence(js: JetStreamContext, stream: str) -> int:
 async def follow(
     js: JetStreamContext, stream: str, subjects: Sequence[str] = (), *, after: int = 0
 ) -> AsyncIterator[list[Record]]:
-    """Yields batches in order, from the first message after sequence `after`, for ever.
+    """Yields batches in order, from the first message after sequence `after`, for ever; none is lost or told twice.
 
     An empty batch means that there was nothing more to read just now: the caller has caught up.
     """
@@ -69,6 +69,7 @@ async def follow(
             async for batch in _consume(js, stream, subjects, after):
                 after = batch[-1].sequence if batch else after
                 yield batch
+            _log.info("following again", extra={"stream": stream, "after": after, "why": "messages were lost"})
         except (StoreUnavailableError, nats.errors.Error, TimeoutError) as e:
             _log.info("following again", extra={"stream": stream, "after": after, "why": str(e) or type(e).__name__})
             await asyncio.sleep(RETRY_S)
@@ -90,6 +91,7 @@ async def _consume(
     with converted(f"consumer of {stream}"):
         info = await js.add_consumer(stream, config)
         subscription = await js.pull_subscribe_bind(consumer=info.name, stream=stream)
+    received = 0
     try:
         pending = info.num_pending or 0
         if pending == 0:
@@ -100,15 +102,21 @@ async def _consume(
                 messages = await subscription.fetch(max(1, min(BATCH, pending)), timeout=IDLE_S)
             except TimeoutError:  # nats.errors.TimeoutError is one, and fetch() raises both
                 with converted(f"consumer of {stream}"):
-                    await subscription.consumer_info()  # raises when it is gone, so that a new one is made
+                    known = await subscription.consumer_info()  # raises when it is gone, so that a new one is made
+                if known.delivered and known.delivered.consumer_seq != received:
+                    return  # the last ones were lost on the way; only a new consumer sends them again
                 continue
             finally:
                 _heed_cancellation()
+            whole = [m for number, m in enumerate(messages, received + 1) if m.metadata.sequence.consumer == number]
+            received += len(whole)
             batch = [
                 Record(m.subject, m.metadata.sequence.stream, m.data, m.metadata.num_pending or 0, m.headers or {})
-                for m in messages
+                for m in whole
             ]
             yield batch
+            if len(whole) < len(messages):
+                return  # a cut of the network took some before these
             pending = batch[-1].pending if batch else 0
             if batch and pending == 0:
                 yield []

@@ -1,0 +1,195 @@
+"""The connection to NATS and key-value buckets, against a real nats-server that is killed now and then."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import nats.errors
+import pytest
+from nats.aio.msg import Msg
+from opentelemetry import trace
+
+from services.chassis import nats as chassis_nats
+from services.chassis import telemetry
+from services.chassis.errors import RevisionConflictError, StoreUnavailableError
+from services.chassis.kv import Bucket, BucketSpec
+from services.domain.errors import Code
+from tests.fixtures.nats import Connect, NatsServer
+from tests.fixtures.pki import Pki
+from tests.fixtures.wait import eventually
+
+DEVICES = BucketSpec("devices", history=3)
+
+
+@pytest.fixture
+async def bucket(connect_nats: Connect) -> AsyncIterator[Bucket]:
+    """An empty bucket of the registry's."""
+    js = chassis_nats.jetstream(await connect_nats("registry"))
+    made = await Bucket.create(js, DEVICES)
+    await js.purge_stream(DEVICES.stream)
+    yield made
+
+
+async def test_a_key_is_created_once(bucket: Bucket) -> None:
+    revision = await bucket.create_key("porch-1", b"one")
+    with pytest.raises(RevisionConflictError) as e:
+        await bucket.create_key("porch-1", b"two")
+    assert e.value.code is Code.ABORTED
+    entry = await bucket.get("porch-1")
+    assert entry is not None
+    assert (entry.key, entry.value, entry.revision) == ("porch-1", b"one", revision)
+
+
+async def test_an_update_needs_the_latest_revision(bucket: Bucket) -> None:
+    first = await bucket.create_key("porch-1", b"one")
+    second = await bucket.update("porch-1", b"two", first)
+    assert second > first
+    for stale in (first, second + 1, 0):
+        with pytest.raises(RevisionConflictError):
+            await bucket.update("porch-1", b"lost", stale)
+    entry = await bucket.get("porch-1")
+    assert entry is not None
+    assert (entry.value, entry.revision) == (b"two", second)
+
+
+async def test_of_writers_at_the_same_time_none_is_lost(bucket: Bucket, connect_nats: Connect) -> None:
+    other = await Bucket.create(chassis_nats.jetstream(await connect_nats("registry")), DEVICES)
+    await bucket.create_key("count", b"0")
+    conflicts = 0
+
+    async def increment(through: Bucket) -> None:
+        nonlocal conflicts
+        while True:
+            entry = await through.get("count")
+            assert entry is not None
+            with contextlib.suppress(RevisionConflictError):
+                await through.update("count", str(int(entry.value) + 1).encode(), entry.revision)
+                return
+            conflicts += 1
+
+    await asyncio.gather(*(increment(through) for _ in range(10) for through in (bucket, other)))
+    entry = await bucket.get("count")
+    assert entry is not None
+    assert entry.value == b"20"
+    assert conflicts > 0
+
+
+async def test_a_deleted_key_is_gone_and_can_be_made_again(bucket: Bucket) -> None:
+    assert await bucket.get("porch-1") is None
+    revision = await bucket.put("porch-1", b"")
+    entry = await bucket.get("porch-1")
+    assert entry is not None
+    assert entry.value == b""
+    await bucket.delete("porch-1")
+    assert await bucket.get("porch-1") is None
+    assert await bucket.keys() == []
+    with pytest.raises(RevisionConflictError):
+        await bucket.update("porch-1", b"back from the dead", revision)
+    assert await bucket.create_key("porch-1", b"again") > revision
+    assert await bucket.keys() == ["porch-1"]
+
+
+async def test_making_a_bucket_again_keeps_what_it_holds(bucket: Bucket, connect_nats: Connect) -> None:
+    await bucket.put("porch-1", b"kept")
+    again = await Bucket.create(chassis_nats.jetstream(await connect_nats("registry")), DEVICES)
+    entry = await again.get("porch-1")
+    assert entry is not None
+    assert entry.value == b"kept"
+
+
+async def test_a_bucket_that_is_not_there_is_unavailable(connect_nats: Connect) -> None:
+    js = chassis_nats.jetstream(await connect_nats("registry"))
+    with pytest.raises(StoreUnavailableError):
+        await Bucket.bind(js, BucketSpec("bridges")).get("x")
+
+
+async def test_what_was_acknowledged_survives_a_kill(connect_fresh_nats: Connect, fresh_nats: NatsServer) -> None:
+    bucket = await Bucket.create(chassis_nats.jetstream(await connect_fresh_nats("registry")), DEVICES)
+    revisions = {f"d{n}": await bucket.put(f"d{n}", str(n).encode()) for n in range(50)}
+    fresh_nats.kill()
+    fresh_nats.start()
+
+    async def all_there() -> bool:
+        with contextlib.suppress(StoreUnavailableError):
+            entries = [await bucket.get(key) for key in revisions]
+            assert {e.key: e.revision for e in entries if e} == revisions
+            return True
+        return False
+
+    await eventually(all_there, within_s=15)
+    assert await bucket.update("d1", b"new", revisions["d1"]) == 51
+
+
+async def test_while_nats_is_away_calls_fail_soon_and_work_again_soon(
+    fresh_nats: NatsServer, pki: Pki, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chassis_nats, "REQUEST_TIMEOUT_S", 0.5)
+    async with chassis_nats.connect(fresh_nats.url, pki.files("service", "registry"), "registry") as connection:
+        bucket = await Bucket.create(chassis_nats.jetstream(connection.client), DEVICES)
+        before = connection.connected_s()
+        assert before > 0
+        fresh_nats.kill()
+        await eventually(lambda: connection.connected_s() == 0)
+        for attempt in (bucket.get("a"), bucket.put("a", b""), bucket.create_key("a", b""), bucket.delete("a")):
+            async with asyncio.timeout(3):
+                with pytest.raises(StoreUnavailableError) as e:
+                    await attempt
+            assert e.value.code is Code.UNAVAILABLE
+        fresh_nats.start()
+        await eventually(lambda: connection.connected_s() > 0, within_s=3)
+        assert await bucket.put("a", b"1") > 0
+        assert connection.connected_s() < 5
+
+
+async def test_a_connection_waits_for_a_server_that_is_not_there_yet(fresh_nats: NatsServer, pki: Pki) -> None:
+    fresh_nats.stop()
+
+    async def connected() -> str:
+        async with chassis_nats.connect(fresh_nats.url, pki.files("service", "loki"), "loki") as connection:
+            return str(connection.client.connected_url)
+
+    waiting = asyncio.create_task(connected())
+    done, _ = await asyncio.wait([waiting], timeout=1)
+    assert not done
+    fresh_nats.start()
+    assert await asyncio.wait_for(waiting, 5)
+
+
+async def test_nats_lets_in_no_strangers(nats_server: NatsServer, pki: Pki, other_pki: Pki) -> None:
+    strangers = [
+        pki.files("user", "operator"),
+        pki.files("device", "porch-1"),
+        pki.files("service", "seaweedfs"),
+        pki.expired("service", "registry"),
+        other_pki.files("service", "registry"),
+    ]
+    for stranger in strangers:
+        context = pki.files("service", "registry").client_context()  # trusts the server, whoever the stranger is
+        context.load_cert_chain(stranger.directory / "cert.pem", stranger.directory / "key.pem")
+        with pytest.raises((nats.errors.Error, OSError, TimeoutError)):
+            await nats.connect(nats_server.url, tls=context, allow_reconnect=False, connect_timeout=2)
+
+
+async def test_a_server_of_another_mesh_is_not_trusted(nats_server: NatsServer, other_pki: Pki) -> None:
+    context = other_pki.files("service", "registry").client_context()
+    with pytest.raises((nats.errors.Error, OSError, TimeoutError)):
+        await nats.connect(nats_server.url, tls=context, allow_reconnect=False, connect_timeout=2)
+
+
+async def test_a_trace_goes_through_nats(connect_nats: Connect) -> None:
+    telemetry.configure("test", "replica-1", "0")
+    bridge, loki = await connect_nats("jotunheim_bridge"), await connect_nats("loki")
+    received: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+
+    async def on_message(message: Msg) -> None:
+        received.set_result(message)
+
+    await loki.subscribe("ygg.v1.main.device.>", cb=on_message)
+    await loki.flush()
+    with telemetry.tracer().start_as_current_span("send") as span:
+        await bridge.publish("ygg.v1.main.device.porch-1.telemetry.temp0", b"", headers=telemetry.inject())
+    message = await asyncio.wait_for(received, 5)
+    there = trace.get_current_span(telemetry.extract(message.headers)).get_span_context()
+    assert there.trace_id == span.get_span_context().trace_id
