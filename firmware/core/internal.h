@@ -63,6 +63,9 @@ enum ygg_err ygg_events_resume(struct ygg_agent *agent, uint64_t last_sequence);
 enum ygg_err ygg_events_acknowledge(struct ygg_agent *agent, uint64_t sequence);
 uint64_t ygg_events_wake_ms(const struct ygg_agent *agent);
 
+/* address.c: whether a text is HOST:PORT or [HOST]:PORT, at most 63 bytes, PORT 1 to 65535. */
+bool ygg_address_fits(const char *address);
+
 /* telemetry.c */
 bool ygg_telemetry_produce(struct ygg_agent *agent);
 void ygg_telemetry_grant(struct ygg_agent *agent, uint32_t frames);

@@ -257,6 +257,18 @@ static bool is_our_fault(yggdrasil_device_v1_GoodbyeCode code)
            code == yggdrasil_device_v1_GoodbyeCode_GOODBYE_CODE_FLOOD;
 }
 
+/* Where to connect next. The bridge there has to prove that it is one, as any other. */
+static void follow(struct ygg_agent *agent, const char *address)
+{
+    if (ygg_address_fits(address)) {
+        memcpy(agent->redirect, address, strlen(address) + 1);
+    } else if (address[0] != '\0') {
+        const struct ygg_log_field field = {.key = "reconnect_to", .text = address};
+
+        ygg_say(agent, YGG_LOG_WARNING, "address_ignored", &field, 1);
+    }
+}
+
 static enum ygg_err on_goodbye(struct ygg_agent *agent, const yggdrasil_device_v1_Goodbye *goodbye)
 {
     const struct ygg_log_field fields[] = {
@@ -272,9 +284,7 @@ static enum ygg_err on_goodbye(struct ygg_agent *agent, const yggdrasil_device_v
         agent->slow = true;
     }
     ygg_lose(agent, "the bridge said Goodbye");
-    if (goodbye->reconnect_to[0] != '\0') {
-        memcpy(agent->redirect, goodbye->reconnect_to, sizeof agent->redirect);
-    }
+    follow(agent, goodbye->reconnect_to);
     return YGG_OK;
 }
 

@@ -294,6 +294,46 @@ static void goodbye_says_where_and_home_is_tried_again_when_nobody_is_there(void
     fake_free(&fake);
 }
 
+static void where_the_bridge_sends_us_is_kept_to_while_it_serves(void)
+{
+    begin();
+    fake_activate(&fake);
+    send_goodbye(0, "[fe80::1%eth0]:443");
+    for (int i = 0; i < 3; i++) { /* Sessions there that break do not send us home. */
+        fake_negotiate(&fake, 0);
+        CHECK_TEXT(fake.address, "[fe80::1%eth0]:443");
+        fake.at_end = YGG_ERR_CLOSED;
+        fake_step(&fake);
+        fake_drain(&fake);
+    }
+    fake_run_until(&fake, ygg_agent_wake_ms(&fake.agent));
+    fake.at_end = YGG_ERR_CLOSED; /* Closed before a contract. */
+    fake_step(&fake);
+    fake_run_until(&fake, ygg_agent_wake_ms(&fake.agent));
+    CHECK_TEXT(fake.address, "bridge:7443");
+    fake_free(&fake);
+}
+
+static void a_place_that_is_no_address_is_ignored(void)
+{
+    static const char *const wrong[] = {
+        "other",      "other:",      ":7443",      "other:0",         "other:65536", "other:99999999999", "other:7443 ",
+        "ot her:1",   "other:+1",    "other:1\n", "ot/../her:7443", "[]:1",        "::1:7443",          "[::1:7443",
+        "other:0x1a", "user@host:1", "o\x01:1",
+    };
+
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        begin();
+        fake_activate(&fake);
+        send_goodbye(0, wrong[i]);
+        CHECK_EQ(fake.agent.state, YGG_STATE_BACKOFF);
+        CHECK_TEXT(fake.last_event, "address_ignored");
+        fake_run_until(&fake, ygg_agent_wake_ms(&fake.agent));
+        CHECK_TEXT(fake.address, "bridge:7443");
+        fake_free(&fake);
+    }
+}
+
 static void a_silent_device_sends_a_ping_each_heartbeat(void)
 {
     unsigned pings = 0;
@@ -506,6 +546,8 @@ void suite_session(void)
     RUN(the_delay_after_the_next_failure_is_the_devices_own_again);
     RUN(after_a_fault_the_delays_grow_from_where_they_were);
     RUN(goodbye_says_where_and_home_is_tried_again_when_nobody_is_there);
+    RUN(where_the_bridge_sends_us_is_kept_to_while_it_serves);
+    RUN(a_place_that_is_no_address_is_ignored);
     RUN(a_silent_device_sends_a_ping_each_heartbeat);
     RUN(a_busy_device_sends_no_ping);
     RUN(a_device_that_hears_nothing_asks_before_it_gives_up);

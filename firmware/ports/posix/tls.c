@@ -373,6 +373,10 @@ static enum ygg_err tls_connect(void *ctx, const char *address)
         return err == YGG_OK ? next_address(connection, 0) : err;
     }
     if (connection->phase == TLS_CONNECTING) {
+        /* Another device may have asked for another address meanwhile: the cache holds one. */
+        if (resolve(&connection->client->resolved, address, 0) != NULL) {
+            return YGG_ERR_IO;
+        }
         err = check_tcp(connection);
     }
     return err == YGG_OK ? handshake(connection) : err;
