@@ -11,9 +11,9 @@ import grpc.aio
 from services.chassis import codec, status
 from services.domain.capability import Capability
 from services.domain.values import Value
+from services.loki.adapters.pipeline import BridgePipeline
 from services.loki.ports import DeviceQuery, DeviceSummary
 from yggdrasil.jotunheim.v1 import bridge_pb2 as bp
-from yggdrasil.jotunheim.v1 import bridge_pb2_grpc
 from yggdrasil.registry.v1 import registry_pb2 as rp
 from yggdrasil.registry.v1 import registry_pb2_grpc
 
@@ -32,9 +32,9 @@ async def _converted(what: str) -> AsyncIterator[None]:
 class GrpcMesh:
     """Implements the port Mesh. The channels belong to the caller."""
 
-    def __init__(self, registry: grpc.aio.Channel, bridge: grpc.aio.Channel) -> None:
+    def __init__(self, registry: grpc.aio.Channel, bridge: BridgePipeline) -> None:
         self._registry = registry_pb2_grpc.RegistryServiceStub(registry)
-        self._bridge = bridge_pb2_grpc.BridgeServiceStub(bridge)
+        self._bridge = bridge
 
     async def devices(self, query: DeviceQuery, timeout_s: float) -> Sequence[DeviceSummary]:
         """Devices ordered by id, at most MAX_DEVICES."""
@@ -68,24 +68,21 @@ class GrpcMesh:
         request = bp.InvokeRequest(
             device_id=device_id, capability=capability, action=action, arguments=codec.values_to_proto(arguments)
         )
-        async with _converted("the bridge"):
-            answer = await self._bridge.Invoke(request, timeout=timeout_s)
-        return codec.values_from_proto(answer.results)
+        answer = await self._bridge.call(bp.PipelineRequest(invoke=request), timeout_s)
+        return codec.values_from_proto(answer.invoke.results)
 
     async def read(self, device_id: str, capability: str, prop: str, timeout_s: float) -> Value:
         """A property, from the device itself."""
         request = bp.ReadPropertyRequest(device_id=device_id, capability=capability, property=prop)
-        async with _converted("the bridge"):
-            answer = await self._bridge.ReadProperty(request, timeout=timeout_s)
-        return codec.value_from_proto(answer.value)
+        answer = await self._bridge.call(bp.PipelineRequest(read=request), timeout_s)
+        return codec.value_from_proto(answer.read.value)
 
     async def write(self, device_id: str, capability: str, prop: str, value: Value, timeout_s: float) -> None:
         """Writes a property."""
         request = bp.WritePropertyRequest(
             device_id=device_id, capability=capability, property=prop, value=codec.value_to_proto(value)
         )
-        async with _converted("the bridge"):
-            await self._bridge.WriteProperty(request, timeout=timeout_s)
+        await self._bridge.call(bp.PipelineRequest(write=request), timeout_s)
 
 
 def _summary(device: rp.Device) -> DeviceSummary:

@@ -17,7 +17,7 @@ SNIPPETS = re.findall(r"^```(lua|scheme)\n(.*?)^```$", PAGE, re.DOTALL | re.MULT
 RESULT = {"lua": re.compile(r"--> (.*)$", re.MULTILINE), "scheme": re.compile(r";=> (.*)$", re.MULTILINE)}
 
 
-def test_the_page_has_snippets_in_both_languages() -> None:
+async def test_the_page_has_snippets_in_both_languages() -> None:
     assert {language for language, _ in SNIPPETS} == {"lua", "scheme"}
     assert len(SNIPPETS) >= 13
 
