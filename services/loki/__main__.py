@@ -10,6 +10,7 @@ from services.chassis import channel
 from services.chassis.run import Runtime, run
 from services.loki.adapters.languages import LuaCommand, SchemeCommand
 from services.loki.adapters.mesh import GrpcMesh
+from services.loki.adapters.pipeline import BridgePipeline
 from services.loki.adapters.pool import Prepare, WorkerPool
 from services.loki.adapters.publisher import NatsPublisher
 from services.loki.api import NAME, LokiApi
@@ -51,7 +52,9 @@ async def compose(runtime: Runtime[LokiSettings]) -> dict[str, str]:
     )
     for opened in (registry, bridge):
         await runtime.stack.enter_async_context(opened)
-    loki = Loki(pools, GrpcMesh(registry, bridge), NatsPublisher(runtime.nats.client, clock), clock)
+    pipeline = BridgePipeline(bridge)
+    runtime.stack.push_async_callback(pipeline.close)
+    loki = Loki(pools, GrpcMesh(registry, pipeline), NatsPublisher(runtime.nats.client, clock), clock)
     api = LokiApi(loki)
     runtime.server.add(NAME, lambda server: loki_pb2_grpc.add_LokiServiceServicer_to_server(api, server))
     with contextlib.suppress(TimeoutError):

@@ -37,7 +37,8 @@ class BridgePipeline:
         """The answer; raises RemoteError with the bridge's own code, or ABORTED where the stream broke meanwhile."""
         request.id = next(self._numbers)
         request.timeout.FromMicroseconds(int(timeout_s * 1e6))
-        waiting = self._waiting[request.id] = asyncio.get_running_loop().create_future()
+        waiting: asyncio.Future[pb.PipelineResponse] = asyncio.get_running_loop().create_future()
+        self._waiting[request.id] = waiting
         try:
             await self._send(request)
             async with asyncio.timeout(timeout_s + ANSWER_MARGIN_S):

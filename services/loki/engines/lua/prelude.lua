@@ -1,14 +1,13 @@
 -- What a script sees: the safe libraries of Lua 5.4 and the host API of docs/SCRIPTING.md.
--- Runs once in a fresh runtime, before any script. Gets the JSON module and four functions of the worker, which take
+-- Runs once in a fresh runtime, before any script. Gets the two other chunks and four functions of the worker, which take
 -- and return strings and numbers only; they stay in upvalues that no script can reach (debug is gone by then).
-local json, worker_block, worker_log, worker_stopped, worker_settle = ...
+local json, devices_of, worker_block, worker_log, worker_stopped, worker_settle = ...
 
 local G = _G
 local type, tostring, tonumber, error, pcall, select = type, tostring, tonumber, error, pcall, select
 local rawget, ipairs, next, raw_load, raw_setmetatable, raw_collect = rawget, ipairs, next, load, setmetatable, collectgarbage
 local format, match, sub, gsub, utf8_len, rawequal = string.format, string.match, string.sub, string.gsub, utf8.len, rawequal
 local pack, unpack, concat = table.pack, table.unpack, table.concat
-local table_sort = table.sort
 local sethook, getinfo = debug.sethook, debug.getinfo
 local co_create, co_resume, co_yield, co_status = coroutine.create, coroutine.resume, coroutine.yield, coroutine.status
 local co_running, co_isyieldable, co_close = coroutine.running, coroutine.isyieldable, coroutine.close
@@ -129,101 +128,8 @@ G.print, G.warn = logger("info", "\t"), logger("warning", "")
 G.log = raw_setmetatable({ debug = logger("debug", " "), info = logger("info", " "), warn = logger("warning", " "),
   error = logger("error", " ") }, { __call = function(_, ...) worker_log("info", joined(" ", ...)) end })
 
--- Devices.
-local function member_of(path, what)
-  if type(path) ~= "string" then misuse(what .. " is named by a string such as \"led0.on\"") end
-  local capability, member = match(path, "^([^.]+)%.([^.]+)$")
-  if not capability then misuse(format("%q names no %s", path, what), "Write CAPABILITY.NAME, such as led0.on.") end
-  return capability, member
-end
-
-local Device = {}
-function Device:call(path, arguments)
-  local capability, action = member_of(path, "action")
-  if arguments ~= nil and type(arguments) ~= "table" then misuse("arguments are a table, such as {times = 3}") end
-  return host("call", self.id, capability, action, arguments or {}) or {}
-end
-function Device:read(path) return host("read", self.id, member_of(path, "property")) end
-function Device:write(path, value)
-  local capability, property = member_of(path, "property")
-  host("write", self.id, capability, property, value)
-end
-function Device:info() return host("device", self.id) end
-function Device:sensors() return host("sensors", self.id) end
-
-local contracts = {}
-function Device:capabilities()
-  contracts[self.id] = contracts[self.id] or host("contract", self.id)
-  return contracts[self.id]
-end
-
--- device.led0.blink{times = 3}, device.temp0.celsius(), device.led0.brightness(40); an LED has on(), off(), state().
-local function bound(device, capability)
-  local members = {}
-  for _, property in ipairs(capability.properties) do
-    members[property.name] = function(...)
-      local path = capability.id .. "." .. property.name
-      if select("#", ...) == 0 then return device:read(path) end
-      return device:write(path, (...))
-    end
-  end
-  for _, action in ipairs(capability.actions) do
-    members[action.name] = function(arguments) return device:call(capability.id .. "." .. action.name, arguments) end
-  end
-  if capability.type == "actuator.led" then
-    members.on = function() device:write(capability.id .. ".on", true) end
-    members.off = function() device:write(capability.id .. ".on", false) end
-    members.state = function() return device:read(capability.id .. ".on") end
-  end
-  return members
-end
-local function unknown(where, name, one, names)
-  table_sort(names)
-  refuse("NOT_IN_CONTRACT", format("%s has no %s %s", where, one, tostring(name)), "It has " .. concat(names, ", ") .. ".")
-end
-local function listed(t)
-  local names = {}
-  for name in next, t do names[#names + 1] = name end
-  table_sort(names)
-  return names
-end
-local function proxy(device, id)
-  local found
-  for _, capability in ipairs(device:capabilities()) do
-    if capability.id == id then found = bound(device, capability) end
-  end
-  if not found then
-    local names = {}
-    for _, capability in ipairs(device:capabilities()) do names[#names + 1] = capability.id end
-    unknown(device.id, id, "capability", names)
-  end
-  local where = id .. " of " .. device.id
-  return raw_setmetatable({}, { __index = function(_, name)
-    return found[name] or unknown(where, name, "member", listed(found))
-  end, __name = "capability", __metatable = false })
-end
-local DEVICE = { __name = "device", __metatable = false, __tostring = function(d) return "device " .. d.id end,
-  __index = function(self, name) return Device[name] or proxy(self, name) end }
-local function device_of(id, extra)
-  local d = extra or {}
-  d.id = id
-  return raw_setmetatable(d, DEVICE)
-end
-local NO_DEVICE = raw_setmetatable({}, { __name = "device", __metatable = false, __index = function()
-  refuse("NO_DEVICE", "this script has no default device", "Run it with --device ID, or use ygg.device(\"ID\").")
-end })
-
 -- What is asked of the host beside devices.
-local function devices(query)
-  if query ~= nil and type(query) ~= "table" then misuse("ygg.devices takes a table, such as {has = \"actuator.led\"}") end
-  local found = host("devices", query or {})
-  for i, info in ipairs(found) do found[i] = device_of(info.id, info) end
-  return found
-end
-local function device(id)
-  if type(id) ~= "string" then misuse("a device is named by its id, such as ygg.device(\"porch-1\")") end
-  return device_of(id)
-end
+local devices, device, device_of, no_device = devices_of(host, refuse, misuse)
 G.sleep = function(seconds) host("sleep", seconds) end
 G.publish = function(topic, value) host("publish", topic, value) end
 G.time = function() return host("time") end
@@ -311,7 +217,7 @@ local function start(name, source, device_id, arguments)
     return failure("SYNTAX", readable(message), line or 0, "")
   end
   G.args = json.decode_wire(arguments)
-  G.device = device_id ~= "" and device_of(device_id) or NO_DEVICE
+  G.device = device_id ~= "" and device_of(device_id) or no_device
   main = co_create(chunk)
   sethook(main, function() error(STOPPED, 0) end, "", 1 << 30) -- the worker takes it out and puts it in to stop us
   return "thread", tostring(main)

@@ -17,6 +17,7 @@ from lupa import lua54
 
 _HERE = Path(__file__).parent
 _JSON = (_HERE / "json.lua").read_bytes()
+_DEVICES = (_HERE / "devices.lua").read_bytes()
 _PRELUDE = (_HERE / "prelude.lua").read_bytes()
 _MASK_COUNT = 8
 _SLACK_BYTES = 64 * 1024
@@ -82,8 +83,9 @@ class Program:
             max_memory=0,
         )
         json = self._runtime.execute(_JSON, name=b"=json")
+        devices = self._runtime.execute(_DEVICES, name=b"=devices")
         prelude = self._runtime.compile(_PRELUDE, name=b"=ygg")
-        self._start, self._step, self._exhausted = prelude(json, self._wait, self._write, self._stopped, self._settle)
+        self._start, self._step, self._exhausted = prelude(json, devices, self._wait, self._write, self._stopped, self._settle)
 
     def start(self, label: str, source: bytes, device: str, arguments: bytes, memory_bytes: int) -> Step:
         """Loads and runs the script. `memory_bytes` is what it may allocate beyond the libraries."""
