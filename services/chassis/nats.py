@@ -22,6 +22,8 @@ from services.chassis.identity import IdentityFiles
 
 REQUEST_TIMEOUT_S = 5.0
 RECONNECT_WAIT_S = 0.25
+REPEAT_S = 10.0
+MAX_TOLD = 32
 _log = logging.getLogger(__name__)
 _DOWN = (
     nats.errors.TimeoutError,
@@ -69,8 +71,15 @@ async def connect(url: str, files: IdentityFiles, service: str) -> AsyncIterator
     Inboxes begin with `_INBOX_<service>`, so that permissions can keep services from reading each other's answers.
     """
 
+    told: dict[str, float] = {}
+
     async def on_error(error: Exception) -> None:
-        _log.warning("nats", extra={"error": str(error) or type(error).__name__})
+        text, now = str(error) or type(error).__name__, time.monotonic()
+        if now - told.get(text, -REPEAT_S) >= REPEAT_S:  # else an outage writes a line for every attempt
+            if len(told) >= MAX_TOLD:
+                told.clear()
+            told[text] = now
+            _log.warning("nats", extra={"error": text})
 
     async def on_disconnect() -> None:
         _log.warning("nats disconnected")

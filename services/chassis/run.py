@@ -102,10 +102,8 @@ def _leaves(group: BaseException | None) -> Iterator[BaseException]:
 
 
 async def _serve(name: str, found: S, compose: Compose[S]) -> None:
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+    stopping, started = asyncio.Event(), asyncio.Event()
+    _heed_signals(stopping, started)
     provider = telemetry.configure(name, found.instance_id, package_version())
     files = IdentityFiles(found.identity)
     try:
@@ -121,13 +119,30 @@ async def _serve(name: str, found: S, compose: Compose[S]) -> None:
             )
             others = await compose(runtime)
             listen = await server.start()
+            started.set()
             _log.info("ready", extra={"listen": listen, **others})
             await stopping.wait()
             _log.info("stopping", extra={"drain_s": found.drain_s})
             await server.stop(found.drain_s)
+    except asyncio.CancelledError:
+        if started.is_set() or not stopping.is_set():
+            raise
     finally:
         provider.shutdown()
     _log.info("stopped")
+
+
+def _heed_signals(stopping: asyncio.Event, started: asyncio.Event) -> None:
+    """SIGTERM and SIGINT set `stopping`; before `started`, when nobody waits for that, they cancel the current task."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def stop() -> None:
+        stopping.set()
+        if task is not None and not started.is_set():
+            task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
 
 
 @contextlib.asynccontextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 
 import nats.errors
 import pytest
@@ -155,6 +156,27 @@ async def test_a_connection_waits_for_a_server_that_is_not_there_yet(fresh_nats:
     assert not done
     fresh_nats.start()
     assert await asyncio.wait_for(waiting, 5)
+
+
+async def test_an_outage_does_not_fill_the_log(
+    fresh_nats: NatsServer, pki: Pki, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chassis_nats, "RECONNECT_WAIT_S", 0.01)
+    async with chassis_nats.connect(fresh_nats.url, pki.files("service", "loki"), "loki") as connection:
+        fresh_nats.kill()
+        attempts = 0
+
+        async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal attempts
+            attempts += 1
+            writer.close()
+
+        async with await asyncio.start_server(hang_up, "127.0.0.1", urlsplit(fresh_nats.url).port):
+            await eventually(lambda: attempts >= 20)
+        lines = [record for record in caplog.records if record.name == chassis_nats.__name__]
+        assert 2 <= len(lines) <= 6
+        fresh_nats.start()
+        await eventually(lambda: connection.connected_s() > 0, within_s=5)
 
 
 async def test_nats_lets_in_no_strangers(nats_server: NatsServer, pki: Pki, other_pki: Pki) -> None:

@@ -1,0 +1,157 @@
+"""A service as a process: how it starts, refuses to start, and stops. The service is ota, any would do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from services.chassis import channel
+from tests.fixtures.nats import NatsServer
+from tests.fixtures.pki import Pki
+from tests.fixtures.process import ServiceProcess, StartService
+from tests.fixtures.wait import until
+from yggdrasil.ota.v1 import ota_pb2 as pb
+from yggdrasil.ota.v1 import ota_pb2_grpc
+
+
+def told(process: ServiceProcess) -> dict[str, Any]:
+    """The one critical line of a service that has ended."""
+    (line,) = [line for line in process.log() if line["level"] == "critical"]
+    return line
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_service_says_when_it_is_ready_and_stops_when_told(
+    start_service: StartService, nats_server: NatsServer, tmp_path: Path, number: signal.Signals
+) -> None:
+    process = start_service("ota", nats_url=nats_server.url, data_dir=tmp_path, instance_id="replica-7")
+    ready = process.ready()
+    host, _, port = str(ready["listen"]).rpartition(":")
+    assert (host, ready["service"], ready["instance"]) == ("127.0.0.1", "ota", "replica-7")
+    socket.create_connection((host, int(port)), 5).close()
+    assert process.signal(number) == 0
+    said = [line["msg"] for line in process.log()]
+    assert said.index("ready") < said.index("stopping") < said.index("stopped") == len(said) - 1
+    assert all(json.loads(line) for line in process.lines)  # and nothing else is on its standard error
+
+
+def test_all_faults_of_the_settings_are_told_in_one_line(start_service: StartService) -> None:
+    process = start_service("ota", listen="nowhere", cache_bytes=1, nats_url="nats://127.0.0.1:1")
+    assert process.wait() == 2
+    (line,) = process.lines
+    for name in ("LISTEN", "CACHE_BYTES", "NATS_URL", "DATA_DIR"):
+        assert f"YGG_OTA_{name}:" in line
+    assert line.startswith("ota: ")
+
+
+def test_a_missing_identity_is_told_with_what_makes_it(
+    start_service: StartService, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    process = start_service("ota", nats_url=nats_server.url, data_dir=tmp_path, identity=tmp_path / "none")
+    assert process.wait() == 1
+    assert str(tmp_path / "none") in told(process)["msg"]
+    assert "ygg pki" in told(process)["hint"]
+
+
+def test_a_port_that_is_taken_is_told_in_a_line(
+    start_service: StartService, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        process = start_service("ota", nats_url=nats_server.url, data_dir=tmp_path, listen=listen)
+        assert process.wait() == 1
+    assert (told(process)["msg"], told(process)["reason"]) == (f"cannot listen on {listen}", "LISTEN")
+    assert "exception" not in told(process)
+
+
+def test_a_fault_found_while_it_is_built_is_told_in_a_line(
+    start_service: StartService, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    process = start_service(
+        "ota",
+        nats_url=nats_server.url,
+        data_dir=tmp_path,
+        object_store="s3",
+        s3_endpoint_url="https://127.0.0.1:1",
+        s3_access_key_file=tmp_path / "none",
+        s3_secret_key_file=tmp_path / "none",
+    )
+    assert process.wait() == 1
+    assert told(process)["reason"] == "OBJECT_STORE_REFUSED"
+    assert str(tmp_path / "none") in told(process)["msg"]
+
+
+def test_it_can_be_stopped_while_it_waits_for_nats(
+    start_service: StartService, fresh_nats: NatsServer, tmp_path: Path
+) -> None:
+    fresh_nats.stop()
+    process = start_service("ota", nats_url=fresh_nats.url, data_dir=tmp_path)
+    until(lambda: any("refused" in line for line in process.lines), what="a first attempt")
+    assert process.signal(signal.SIGTERM, within_s=5) == 0
+    assert process.log()[-1]["msg"] == "stopped"
+
+
+def test_it_can_be_stopped_while_it_waits_for_the_object_store(
+    start_service: StartService, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_text("key")
+    process = start_service(
+        "ota",
+        nats_url=nats_server.url,
+        data_dir=tmp_path,
+        object_store="s3",
+        s3_endpoint_url="https://127.0.0.1:1",
+        s3_access_key_file=tmp_path / "key",
+        s3_secret_key_file=tmp_path / "key",
+    )
+    until(lambda: any("waiting for the object store" in line for line in process.lines), what="a first attempt")
+    assert process.signal(signal.SIGTERM, within_s=5) == 0
+
+
+def test_it_starts_before_nats_and_is_ready_after(
+    start_service: StartService, fresh_nats: NatsServer, tmp_path: Path
+) -> None:
+    fresh_nats.stop()
+    process = start_service("ota", nats_url=fresh_nats.url, data_dir=tmp_path)
+    until(lambda: any("refused" in line for line in process.lines), what="a first attempt")
+    fresh_nats.start()
+    assert process.ready(within_s=5)
+
+
+async def test_a_stop_while_a_call_runs_lets_it_end(
+    start_service: StartService, nats_server: NatsServer, pki: Pki, tmp_path: Path
+) -> None:
+    process = start_service("ota", nats_url=nats_server.url, data_dir=tmp_path, drain_s=30)
+    go, data = asyncio.Event(), b"firmware"
+
+    async def slow() -> AsyncIterator[pb.UploadImageRequest]:
+        digest = "8d8ba3ec0c8dba7bd9bdcc8e5f85b7d7e0ad6ee8ff5f54be4d9da3dcaa2b5b12"
+        yield pb.UploadImageRequest(header=pb.ImageHeader(size_bytes=len(data), sha256=digest))
+        await go.wait()
+        yield pb.UploadImageRequest(chunk=data)
+
+    async with channel.connect(process.listen, pki.files("user", "operator")) as connected:
+        running = asyncio.ensure_future(_code(ota_pb2_grpc.OtaServiceStub(connected).UploadImage(slow())))
+        await asyncio.to_thread(until, lambda: list((tmp_path / "cache").glob(".*.part")))
+        stopping = asyncio.create_task(asyncio.to_thread(process.terminate))
+        await asyncio.to_thread(until, lambda: any(line["msg"] == "stopping" for line in process.log()))
+        go.set()
+        assert await running is grpc.StatusCode.INVALID_ARGUMENT  # its answer: the digest is another one
+        assert await stopping == 0
+
+
+async def _code(call: Awaitable[object]) -> grpc.StatusCode:
+    with pytest.raises(grpc.aio.AioRpcError) as e:
+        await call
+    return e.value.code()
