@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import HealthCheck, settings
+
+# Fixtures fork; gRPC's fork handlers crash the child when a channel is busy meanwhile. It reads this when it starts.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 pytest_plugins = (
     "tests.fixtures.pki",

@@ -13,6 +13,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from services.chassis.errors import RemoteError
 from services.domain.errors import Code, YggError
+from yggdrasil.common.v1 import failure_pb2
 
 DOMAIN = "yggdrasil"
 DETAILS_KEY = "grpc-status-details-bin"
@@ -88,3 +89,20 @@ def from_rpc(error: grpc.RpcError, what: str) -> RemoteError:
             Code.UNAVAILABLE, "SERVICE_UNAVAILABLE", f"{what} cannot be reached", hint="Try again in a moment."
         )
     return RemoteError(_FROM_GRPC.get(status, Code.INTERNAL), "REMOTE", f"{what}: {error.details()}")
+
+
+def to_failure(error: YggError) -> failure_pb2.Failure:
+    """An error as one message among many, where a stream carries many answers."""
+    return failure_pb2.Failure(
+        code=code_number(error.code),
+        reason=error.reason,
+        message=error.message,
+        hint=error.hint,
+        metadata=error.data,
+    )
+
+
+def from_failure(failure: failure_pb2.Failure) -> RemoteError:
+    """The error that `to_failure` was given, as one of a peer."""
+    code = code_of_number(failure.code)
+    return RemoteError(code, failure.reason, failure.message, hint=failure.hint, **dict(failure.metadata))

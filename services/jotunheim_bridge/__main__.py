@@ -72,7 +72,7 @@ async def compose(runtime: Runtime[BridgeSettings]) -> dict[str, str]:
     runtime.spawn(listener.sweep(), "sweep")
     router = NatsRouter(runtime.nats.client, settings.instance_id)
     calls = Calls(bridge, CallMesh(registry, sessions, events, router), _new_id)
-    await router.serve(calls.call_here, calls.disconnect)
+    await router.serve(calls.call_here, calls.stream_here, calls.disconnect)
     runtime.spawn(fence(js, bridge), "fence")
     api = BridgeApi(calls)
     runtime.server.add(NAME, lambda server: bridge_pb2_grpc.add_BridgeServiceServicer_to_server(api, server))

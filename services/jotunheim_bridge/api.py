@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from services.chassis import codec
+from services.chassis import codec, status
 from services.domain import ids
 from services.domain.errors import InvalidRequestError, YggError
 from services.domain.requirements import parse_requirement, parse_selector
@@ -94,7 +94,7 @@ class BridgeApi(bridge_pb2_grpc.BridgeServiceServicer):
             call, timeout_s = messages.call_of(request)
             results, call_id = await self._calls.call(call, timeout_s)
         except YggError as e:
-            return pb.PipelineResponse(id=request.id, failure=messages.failure_of(e))
+            return pb.PipelineResponse(id=request.id, failure=status.to_failure(e))
         return messages.response_of(request.id, call.checked(call_id), results)
 
     async def ReadProperty(self, request: pb.ReadPropertyRequest, context: Any) -> pb.ReadPropertyResponse:
@@ -146,6 +146,6 @@ def _targets(request: pb.InvokeManyRequest) -> Targets:
 
 def _many(outcome: Outcome) -> pb.InvokeManyResponse:
     if outcome.error is not None:
-        return pb.InvokeManyResponse(device_id=outcome.device_id, failure=messages.failure_of(outcome.error))
+        return pb.InvokeManyResponse(device_id=outcome.device_id, failure=status.to_failure(outcome.error))
     answer = pb.InvokeResponse(results=codec.values_to_proto(outcome.results), call_id=outcome.call_id)
     return pb.InvokeManyResponse(device_id=outcome.device_id, answer=answer)

@@ -33,20 +33,6 @@ class UnknownDeviceError(YggError):
         )
 
 
-class OtherBridgeError(YggError):
-    """The session is at another bridge, and streamed calls are not routed."""
-
-    code, reason = Code.FAILED_PRECONDITION, "OTHER_BRIDGE"
-
-    def __init__(self, device_id: str, bridge_id: str) -> None:
-        super().__init__(
-            f"the session of {device_id} is at bridge {bridge_id}; nothing was sent",
-            hint="A streamed call goes to the bridge that holds the session; unary ones go to any.",
-            device=device_id,
-            bridge=bridge_id,
-        )
-
-
 class OutcomeUnknownError(YggError):
     """The device went away after the call was sent."""
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 from google.protobuf.duration_pb2 import Duration
 
 from services.chassis import codec
-from services.chassis.errors import RemoteError
-from services.chassis.status import code_number, code_of_number
-from services.domain.errors import InvalidRequestError, YggError
+from services.domain.errors import InvalidRequestError
 from services.domain.values import Value
 from services.jotunheim_bridge.model.calls import DeviceCall, Operation
-from yggdrasil.common.v1 import failure_pb2
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
 DEFAULT_TIMEOUT_S = 10.0
@@ -99,21 +96,3 @@ def results_of(answer: pb.PipelineResponse, call: DeviceCall) -> dict[str, Value
     if kind == "invoke":
         return codec.values_from_proto(answer.invoke.results)
     return {call.member: codec.value_from_proto(answer.read.value)} if kind == "read" else {}
-
-
-def failure_of(error: YggError) -> failure_pb2.Failure:
-    """An error as one message among many."""
-    return failure_pb2.Failure(
-        code=code_number(error.code),
-        reason=error.reason,
-        message=error.message,
-        hint=error.hint,
-        metadata=error.data,
-    )
-
-
-def error_of(failure: failure_pb2.Failure) -> RemoteError:
-    """The error that `failure_of` was given."""
-    return RemoteError(
-        code_of_number(failure.code), failure.reason, failure.message, hint=failure.hint, **dict(failure.metadata)
-    )

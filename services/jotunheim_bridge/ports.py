@@ -128,6 +128,9 @@ class Router(Protocol):
     async def call(self, bridge_id: str, call: DeviceCall, timeout_s: float) -> dict[str, Value]:
         """The results by name."""
 
+    def stream(self, bridge_id: str, call: DeviceCall, timeout_s: float) -> AsyncIterator[dict[str, Value]]:
+        """Each answer's results of a streamed action."""
+
     async def disconnect(self, bridge_id: str, device_id: str) -> None:
         """Ends a session there."""
 

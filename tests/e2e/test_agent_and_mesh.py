@@ -169,6 +169,24 @@ async def test_an_agent_that_loses_power_mid_call_leaves_the_outcome_unknown(
     assert info.reason in ("OUTCOME_UNKNOWN", "DEVICE_OFFLINE")
 
 
+async def test_a_sensor_that_is_plugged_in_is_in_the_next_revision_of_the_contract(
+    mesh: Mesh, start_agent: StartAgent
+) -> None:
+    agent = start_agent(mesh, mesh.one)
+    before = (await mesh.registry.GetContract(rp.GetContractRequest(device_id=mesh.one))).contract.revision
+    assert agent.ask(f"swap {mesh.one} extra") == "ok"
+    agent.set("light0.lux", 320)
+
+    async def plugged_in() -> bool:
+        contract = (await mesh.registry.GetContract(rp.GetContractRequest(device_id=mesh.one))).contract
+        return contract.revision == before + 1 and contract.capabilities[-1].id == "light0"
+
+    await eventually(plugged_in, what=agent.log())
+    until(agent.active, what=agent.log())
+    assert (await read(mesh, mesh.one, "light0.lux")).double == 320
+    assert "active sessions=1 " in agent.ask("list")
+
+
 async def test_an_agent_that_was_dropped_resumes_its_tls_session(mesh: Mesh, start_agent: StartAgent) -> None:
     agent, other = start_agent(mesh, mesh.one), start_agent(mesh, mesh.two, "--no-resume")
     for device_id in (mesh.one, mesh.two):

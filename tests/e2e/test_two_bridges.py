@@ -9,6 +9,7 @@ import pytest
 
 from tests.fakes.device import LinkDevice, document
 from tests.fixtures.mesh import Mesh, client
+from yggdrasil.common.v1 import capability_pb2 as cp
 from yggdrasil.common.v1 import value_pb2
 from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
@@ -83,3 +84,35 @@ async def test_a_bridge_that_stops_sends_its_devices_to_the_other(own_mesh: Mesh
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.GetSession(pb.GetSessionRequest(device_id=mesh.one), timeout=5)
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_streamed_call_at_the_other_bridge_is_routed_answer_by_answer(own_mesh: Mesh) -> None:
+    mesh, second = own_mesh, own_mesh.processes.start_another_bridge()
+    integer = cp.DataSchema(type=cp.VALUE_TYPE_INT)
+    counting = cp.Capability(
+        id="cnt0",
+        type="counter.tally",
+        version=1,
+        actions=[cp.Action(name="count_up", results=[cp.Parameter(name="n", schema=integer)], streamed=True)],
+    )
+    device = await LinkDevice.connect(mesh.processes.endpoint("link"), mesh.pki.files("device", mesh.one), mesh.one)
+    await device.negotiate(document(counting))
+    async with client(second.listen, mesh.pki) as channel:
+        stub = bridge_pb2_grpc.BridgeServiceStub(channel)
+        call = pb.InvokeRequest(device_id=mesh.one, capability="cnt0", action="count_up")
+        stream = stub.InvokeStream(pb.InvokeStreamRequest(call=call), timeout=10)
+        reading = asyncio.ensure_future(_numbers(stream))
+        invoke = await device.expect("invoke")
+        for number in (1, 2, 3):
+            answer = ok(invoke)
+            answer.values[0].value.integer, answer.more = number, number < 3
+            device.send(result=answer)
+        assert await reading == [1, 2, 3]
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            wrong = pb.InvokeRequest(device_id=mesh.one, capability="cnt0", action="explode")
+            await _numbers(stub.InvokeStream(pb.InvokeStreamRequest(call=wrong), timeout=10))
+        assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def _numbers(stream: object) -> list[int]:
+    return [item.answer.results["n"].int async for item in stream]  # type: ignore[attr-defined]

@@ -24,6 +24,7 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run `ygg`; returns the exit code."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its C core would write handshake errors beside ours
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # its fork handlers can crash a child that `up` starts
     from ygg.cli.root import command
 
     words = hoist(arguments)

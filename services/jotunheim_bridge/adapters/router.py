@@ -1,4 +1,4 @@
-"""The port Router over NATS: requests on `ygg.v1.bridge.<bridge_id>.call` and `.disconnect`, and their answers.
+"""The port Router over NATS: requests on `ygg.v1.bridge.<bridge_id>.{call,stream,disconnect}`, and their answers.
 
 Both ends are bridges; NATS permissions leave these subjects to them. A bridge that is gone has no subscription, so the
 request fails at once. A request that arrives is answered here and never routed on.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from services.chassis import status
 from services.chassis.errors import RemoteError
 from services.domain import subjects
 from services.domain.errors import Code, YggError
@@ -25,9 +26,11 @@ from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
 MAX_ROUTED = 1000
 _ROUTE_MARGIN_S = 0.5
+_NO_RESPONDERS = "503"
 _log = logging.getLogger(__name__)
 
 CallHere = Callable[[DeviceCall, float], Awaitable[dict[str, Value]]]
+StreamHere = Callable[[DeviceCall, float], AsyncIterator[dict[str, Value]]]
 DisconnectHere = Callable[[str], Awaitable[str]]
 
 
@@ -53,8 +56,31 @@ class NatsRouter:
             raise RemoteError(Code.UNAVAILABLE, "STORE_UNAVAILABLE", "NATS does not answer; nothing was sent") from e
         answer = pb.RoutedResponse.FromString(message.data).answer
         if answer.WhichOneof("outcome") == "failure":
-            raise messages.error_of(answer.failure)
+            raise status.from_failure(answer.failure)
         return messages.results_of(answer, call)
+
+    async def stream(self, bridge_id: str, call: DeviceCall, timeout_s: float) -> AsyncIterator[dict[str, Value]]:
+        """Each answer's results of a streamed action; raises as `call` does."""
+        request = pb.RoutedRequest(call=messages.request_of(call, timeout_s))
+        inbox, until = self._client.new_inbox(), asyncio.get_running_loop().time() + timeout_s + _ROUTE_MARGIN_S
+        answers = await self._client.subscribe(inbox, pending_msgs_limit=MAX_ROUTED)
+        try:
+            await self._client.publish(subjects.bridge(bridge_id, "stream"), request.SerializeToString(), reply=inbox)
+            while True:
+                message = await answers.next_msg(timeout=max(0.001, until - asyncio.get_running_loop().time()))
+                if message.headers and message.headers.get("Status") == _NO_RESPONDERS:
+                    raise DeviceOfflineError(call.device_id)
+                response = pb.RoutedResponse.FromString(message.data)
+                if response.answer.WhichOneof("outcome") == "failure":
+                    raise status.from_failure(response.answer.failure)
+                if not response.more:
+                    return
+                yield messages.results_of(response.answer, call)
+        except nats.errors.TimeoutError as e:
+            raise CallDeadlineError(call.device_id, call.call_id, call.boot_id, timeout_s) from e
+        finally:
+            if self._client.is_connected:
+                await answers.unsubscribe()
 
     async def disconnect(self, bridge_id: str, device_id: str) -> None:
         """Ends a session there; harmless where that bridge is gone, since its sessions end with it."""
@@ -63,7 +89,7 @@ class NatsRouter:
         except (nats.errors.Error, TimeoutError) as e:
             raise DeviceOfflineError(device_id) from e
 
-    async def serve(self, call_here: CallHere, disconnect_here: DisconnectHere) -> None:
+    async def serve(self, call_here: CallHere, stream_here: StreamHere, disconnect_here: DisconnectHere) -> None:
         """Subscribes; answers until the connection closes, at most MAX_ROUTED calls at once."""
         slots = asyncio.Semaphore(MAX_ROUTED)
 
@@ -73,8 +99,20 @@ class NatsRouter:
             try:
                 response = messages.response_of(request.id, call, await call_here(call, timeout_s))
             except YggError as e:
-                response = pb.PipelineResponse(id=request.id, failure=messages.failure_of(e))
+                response = pb.PipelineResponse(id=request.id, failure=status.to_failure(e))
             await message.respond(pb.RoutedResponse(answer=response).SerializeToString())
+
+        async def answer_stream(message: Msg) -> None:
+            request = pb.RoutedRequest.FromString(message.data).call
+            call, timeout_s = messages.call_of(request)
+            last = pb.PipelineResponse(id=request.id)
+            try:
+                async for results in stream_here(call, timeout_s):
+                    response = messages.response_of(request.id, call, results)
+                    await message.respond(pb.RoutedResponse(answer=response, more=True).SerializeToString())
+            except YggError as e:
+                last.failure.CopyFrom(status.to_failure(e))
+            await message.respond(pb.RoutedResponse(answer=last).SerializeToString())
 
         async def answer_disconnect(message: Msg) -> None:
             try:
@@ -97,5 +135,6 @@ class NatsRouter:
             if not task.cancelled() and task.exception() is not None:
                 _log.error("a routed request failed", exc_info=task.exception())
 
-        await self._client.subscribe(subjects.bridge(self._bridge_id, "call"), cb=spawning(answer_call))
-        await self._client.subscribe(subjects.bridge(self._bridge_id, "disconnect"), cb=spawning(answer_disconnect))
+        served = {"call": answer_call, "stream": answer_stream, "disconnect": answer_disconnect}
+        for rpc, answer in served.items():
+            await self._client.subscribe(subjects.bridge(self._bridge_id, rpc), cb=spawning(answer))

@@ -19,7 +19,6 @@ from services.jotunheim_bridge.errors import (
     DeviceOfflineError,
     NoSessionError,
     OtherBootError,
-    OtherBridgeError,
     UnknownDeviceError,
 )
 from services.jotunheim_bridge.model import translate
@@ -97,15 +96,23 @@ class Calls:
         return await self._local(session, call, True, _bounded(timeout_s))
 
     async def stream(self, call: DeviceCall, timeout_s: float) -> AsyncIterator[tuple[Results, str]]:
-        """Calls a streamed action of a device whose session is here; yields each answer's results."""
-        call = self._checked(call)
+        """Calls a streamed action, wherever the session is; yields each answer's results and the call's id."""
+        call, timeout_s = self._checked(call), _bounded(timeout_s)
+        if self._bridge.session(call.device_id) is not None:
+            answers = self.stream_here(call, timeout_s)
+        else:
+            answers = self._mesh.router.stream(await self._elsewhere(call.device_id), call, timeout_s)
+        async for results in answers:
+            yield results, call.call_id
+
+    async def stream_here(self, call: DeviceCall, timeout_s: float) -> AsyncIterator[Results]:
+        """A streamed call of a session here; one that another bridge routed here is not routed on."""
         session = self._bridge.session(call.device_id)
         if session is None:
-            bridge_id = await self._elsewhere(call.device_id)
-            raise OtherBridgeError(call.device_id, bridge_id)
+            raise DeviceOfflineError(call.device_id)
         prepare = self._prepare(session, call, remember=True)
         async for results in session.calls.stream(prepare, session.wire.send, call.call_id, _bounded(timeout_s)):
-            yield results, call.call_id
+            yield results
 
     async def call_many(
         self, targets: Targets, template: DeviceCall, concurrency: int, timeout_s: float

@@ -15,7 +15,7 @@ _OWN = {
     "SYNTAX": "",
     "SCRIPT_ERROR": "",
     "MEMORY": "the script needs more memory than its limit",
-    "OUTPUT": "the result is too large",
+    "OUTPUT": "the script returned or passed on more than 4 MiB at once",
 }
 
 

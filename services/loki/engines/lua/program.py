@@ -16,9 +16,7 @@ from typing import Any, NamedTuple
 from lupa import lua54
 
 _HERE = Path(__file__).parent
-_JSON = (_HERE / "json.lua").read_bytes()
-_DEVICES = (_HERE / "devices.lua").read_bytes()
-_PRELUDE = (_HERE / "prelude.lua").read_bytes()
+_COMPILE = b"local text, name = ... return string.dump(assert(load(text, name, 't')), true)"
 _MASK_COUNT = 8
 _SLACK_BYTES = 64 * 1024
 _NO_ROOM = re.compile(r"not enough memory|stack overflow")  # the latter where a stack cannot grow
@@ -64,6 +62,16 @@ def version() -> str:
     return "Lua 5.4"
 
 
+def _compiled(name: str) -> bytes:
+    """A chunk of ours as bytecode, compiled once a process: most of the time to a fresh runtime was parsing them."""
+    compile_chunk = lua54.LuaRuntime(encoding=None, register_eval=False, register_builtins=False).compile(_COMPILE)
+    code: bytes = compile_chunk((_HERE / name).read_bytes(), f"={name}".encode())
+    return code
+
+
+_JSON, _DEVICES, _PRELUDE = _compiled("json.lua"), _compiled("devices.lua"), _compiled("prelude.lua")
+
+
 class Program:
     """A fresh runtime, ready for one script."""
 
@@ -82,9 +90,9 @@ class Program:
             attribute_filter=_no_attributes,
             max_memory=0,
         )
-        json = self._runtime.execute(_JSON, name=b"=json")
-        devices = self._runtime.execute(_DEVICES, name=b"=devices")
-        prelude = self._runtime.compile(_PRELUDE, name=b"=ygg")
+        json = self._runtime.execute(_JSON)
+        devices = self._runtime.execute(_DEVICES)
+        prelude = self._runtime.compile(_PRELUDE)
         self._start, self._step, self._exhausted = prelude(json, devices, self._wait, self._write, self._stopped, self._settle)
 
     def start(self, label: str, source: bytes, device: str, arguments: bytes, memory_bytes: int) -> Step:

@@ -77,12 +77,13 @@ class LuaWorker:
         if step.kind == "call":
             self._send(Kind.CALL, run, step.payload)
             return
-        self._programs.pop(run).close()
+        program = self._programs.pop(run)
         cpu = b'"cpu_s":%.3f' % time.process_time()
         if step.kind == "done":
             self._send(Kind.DONE, run, b'{%s,"value":%s}' % (cpu, step.payload))
         else:
             self._send(Kind.FAIL, run, b"{%s,%s" % (cpu, step.payload[1:]))
+        program.close()  # after the answer: the caller need not wait for it
 
     def _send(self, kind: Kind, run: int, payload: bytes) -> None:
         try:
