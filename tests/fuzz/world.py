@@ -180,6 +180,10 @@ class Router:
     async def call(self, bridge_id: str, call: DeviceCall, timeout_s: float) -> dict[str, Value]:
         raise DeviceOfflineError(call.device_id)
 
+    async def stream(self, bridge_id: str, call: DeviceCall, timeout_s: float) -> AsyncIterator[dict[str, Value]]:
+        raise DeviceOfflineError(call.device_id)
+        yield {}
+
     async def disconnect(self, bridge_id: str, device_id: str) -> None:
         raise DeviceOfflineError(device_id)
 
