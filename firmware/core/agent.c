@@ -11,7 +11,8 @@
  *      |        |                            PAGES ------- all are queued -------> CONTRACT
  *      |        |                                                                     | ContractNotice
  *      |        |   lost, Refused, Goodbye received                                   v
- *      |        '------------------------------- from any state with a link ------- ACTIVE
+ *      |        '------------------------------- from any state with a link ------- ACTIVE <--- ContractNotice ---.
+ *      |                                                                              '--- CapabilityUpdate --> UPDATING
  *      |
  *      '---- CLOSING <--- peer broke the protocol, was silent or late; or stop() --- any state with a link
  *               | Goodbye is sent, or did not go out in CLOSE_MS
@@ -33,7 +34,7 @@ enum { CLOSE_MS = 1000, TURNS_A_STEP = 64, ATTEMPTS_MAX = 32, FLOOR_MS_MAX = 360
 static const char *const state_names[] = {
     [YGG_STATE_BACKOFF] = "backoff",   [YGG_STATE_CONNECTING] = "connecting", [YGG_STATE_HELLO] = "hello",
     [YGG_STATE_PAGES] = "pages",       [YGG_STATE_CONTRACT] = "contract",     [YGG_STATE_ACTIVE] = "active",
-    [YGG_STATE_CLOSING] = "closing",   [YGG_STATE_STOPPED] = "stopped",
+    [YGG_STATE_UPDATING] = "updating",  [YGG_STATE_CLOSING] = "closing",   [YGG_STATE_STOPPED] = "stopped",
 };
 
 const char *ygg_state_name(enum ygg_state state)
@@ -83,7 +84,7 @@ enum ygg_err ygg_agent_init(struct ygg_agent *agent, const struct ygg_config *co
     if (!config_fits(config) || ygg_document_check(config->document) != YGG_OK) {
         return YGG_ERR_ARGUMENT;
     }
-    *agent = (struct ygg_agent){.config = config, .hal = hal, .state = YGG_STATE_BACKOFF};
+    *agent = (struct ygg_agent){.config = config, .hal = hal, .state = YGG_STATE_BACKOFF, .document = config->document};
     agent->boot_ms = ygg_now(agent);
     agent->deadline_ms = agent->boot_ms + config->start_delay_ms;
     agent->document_bytes = ygg_document_size(config->document);
@@ -137,6 +138,7 @@ void ygg_lose(struct ygg_agent *agent, const char *why)
     agent->hal->transport->close(agent->hal->transport_ctx);
     ygg_calls_forget_unsent(agent);
     agent->was_active = false;
+    ygg_update_apply(agent); /* The next Hello says it. */
     if (!was_active) {
         agent->redirect[0] = '\0'; /* Where the bridge sent us nobody serves us: back to the configured address. */
     }
@@ -347,7 +349,7 @@ uint64_t ygg_agent_wake_ms(const struct ygg_agent *agent)
     if (ygg_in_session(agent)) {
         wake = least(wake, least(ygg_session_ping_ms(agent), ygg_session_silence_ms(agent)));
     }
-    if (agent->state == YGG_STATE_ACTIVE) {
+    if (agent->state == YGG_STATE_ACTIVE && agent->wanted == NULL) {
         wake = least(wake, ygg_events_wake_ms(agent));
     }
     return wake;

@@ -147,7 +147,7 @@ static struct ygg_pending *find_handle(struct ygg_agent *agent, uint32_t handle)
 static bool is_streamed(const struct ygg_agent *agent, const struct ygg_call *call)
 {
     return call->operation == YGG_OPERATION_ACTION &&
-           agent->config->document->capabilities[call->capability].actions[call->member].streamed;
+           agent->document->capabilities[call->capability].actions[call->member].streamed;
 }
 
 static uint32_t take_handle(struct ygg_agent *agent)
@@ -214,7 +214,7 @@ enum ygg_err ygg_calls_handle(struct ygg_agent *agent, const yggdrasil_device_v1
         pending->session = agent->sessions;
         return YGG_OK;
     }
-    enum ygg_status status = ygg_call_check(agent->config->document, invoke, &call, &why);
+    enum ygg_status status = ygg_call_check(agent->document, invoke, &call, &why);
     if (status != YGG_STATUS_OK) {
         return send_refusal(agent, invoke->call_id, status, why);
     }
@@ -241,7 +241,8 @@ static enum ygg_err send_more(struct ygg_agent *agent, const struct ygg_pending 
         result_size(agent, pending->call_id, answer) == 0) {
         return YGG_ERR_ARGUMENT;
     }
-    if (agent->state != YGG_STATE_ACTIVE || pending->session != agent->sessions) {
+    bool served = agent->state == YGG_STATE_ACTIVE || agent->state == YGG_STATE_UPDATING;
+    if (!served || pending->session != agent->sessions) {
         return YGG_OK;
     }
     return send_answer(agent, pending->call_id, answer);

@@ -5,21 +5,21 @@
  *
  * EventAck{6} forgets 5 and 6. A new session goes on after Welcome.last_event_sequence. At most Welcome.event_window
  * new events are sent ahead of EventAck. Without an EventAck for RESEND_HEARTBEATS heartbeats all that were sent are
- * sent again: the bridge tells repeats by their sequence. When the memory is full the oldest are dropped and counted. A record is the sequence (8 bytes) and the bytes of Event without
- * `dropped`, which is appended when it is sent. */
+ * sent again: the bridge tells repeats by their sequence. When the memory is full the oldest are dropped and counted. A record is the sequence (8
+ * bytes), capability, event and the bytes of Event without `dropped`, which is appended when it is sent. */
 #include <string.h>
 
 #include "core/internal.h"
 #include "core/link.h"
 #include "core/records.h"
 
-enum { SEQUENCE_BYTES = 8, RESEND_HEARTBEATS = 3 };
+enum { RESEND_HEARTBEATS = 3 };
 
 static uint64_t sequence_of(const struct ygg_record *record)
 {
     uint64_t sequence = 0;
 
-    memcpy(&sequence, record->data, SEQUENCE_BYTES);
+    memcpy(&sequence, record->data, YGG_KEPT_NUMBER_BYTES);
     return sequence;
 }
 
@@ -57,24 +57,26 @@ static enum ygg_err store(struct ygg_agent *agent, const struct ygg_event_head *
     if (!ygg_event_encode(&size, head, fields, count)) {
         return YGG_ERR_ARGUMENT;
     }
-    if (!ygg_records_could_fit(&agent->events, SEQUENCE_BYTES + size.bytes_written)) {
+    if (!ygg_records_could_fit(&agent->events, YGG_KEPT_HEAD_BYTES + size.bytes_written)) {
         agent->events_dropped++;
         return YGG_ERR_TOO_LONG;
     }
-    while (!ygg_records_fit(&agent->events, SEQUENCE_BYTES + size.bytes_written)) {
+    while (!ygg_records_fit(&agent->events, YGG_KEPT_HEAD_BYTES + size.bytes_written)) {
         ygg_records_pop(&agent->events);
         agent->events_dropped++;
     }
-    uint8_t *record = ygg_records_append(&agent->events, SEQUENCE_BYTES + size.bytes_written);
-    memcpy(record, &head->sequence, SEQUENCE_BYTES);
-    pb_ostream_t out = pb_ostream_from_buffer(record + SEQUENCE_BYTES, size.bytes_written);
+    uint8_t *record = ygg_records_append(&agent->events, YGG_KEPT_HEAD_BYTES + size.bytes_written);
+    memcpy(record, &head->sequence, YGG_KEPT_NUMBER_BYTES);
+    record[YGG_KEPT_NUMBER_BYTES] = head->capability;
+    record[YGG_KEPT_NUMBER_BYTES + 1] = head->event;
+    pb_ostream_t out = pb_ostream_from_buffer(record + YGG_KEPT_HEAD_BYTES, size.bytes_written);
     return ygg_event_encode(&out, head, fields, count) ? YGG_OK : YGG_ERR_ARGUMENT;
 }
 
 enum ygg_err ygg_agent_emit(struct ygg_agent *agent, uint8_t capability, uint8_t event, const struct ygg_value *fields,
                             uint8_t count)
 {
-    const struct ygg_document *document = agent->config->document;
+    const struct ygg_document *document = ygg_newest_document(agent);
 
     if (capability >= document->count || event >= document->capabilities[capability].events_count ||
         !fields_match(&document->capabilities[capability].events[event], fields, count)) {
@@ -92,7 +94,7 @@ enum ygg_err ygg_agent_emit(struct ygg_agent *agent, uint8_t capability, uint8_t
 
 static enum ygg_err send_record(struct ygg_agent *agent, const struct ygg_record *record)
 {
-    size_t length = record->length - SEQUENCE_BYTES;
+    size_t length = record->length - YGG_KEPT_HEAD_BYTES;
     pb_ostream_t dropped_size = PB_OSTREAM_SIZING;
     pb_ostream_t out;
 
@@ -103,7 +105,7 @@ static enum ygg_err send_record(struct ygg_agent *agent, const struct ygg_record
     if (err != YGG_OK) {
         return err;
     }
-    if (!pb_write(&out, record->data + SEQUENCE_BYTES, length) ||
+    if (!pb_write(&out, record->data + YGG_KEPT_HEAD_BYTES, length) ||
         !ygg_event_encode_dropped(&out, agent->events_dropped)) {
         return YGG_ERR_ARGUMENT;
     }

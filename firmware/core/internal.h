@@ -21,7 +21,8 @@ static inline union ygg_body *ygg_scratch_body(const struct ygg_agent *agent)
 /* Whether there is a session: heartbeats are due. */
 static inline bool ygg_in_session(const struct ygg_agent *agent)
 {
-    return agent->state == YGG_STATE_PAGES || agent->state == YGG_STATE_CONTRACT || agent->state == YGG_STATE_ACTIVE;
+    return agent->state == YGG_STATE_PAGES || agent->state == YGG_STATE_CONTRACT ||
+           agent->state == YGG_STATE_ACTIVE || agent->state == YGG_STATE_UPDATING;
 }
 
 void ygg_say(const struct ygg_agent *agent, enum ygg_log_level level, const char *event,
@@ -35,6 +36,9 @@ void ygg_close(struct ygg_agent *agent, uint32_t code, const char *why);
 
 /* session.c: queues Hello. */
 enum ygg_err ygg_session_hello(struct ygg_agent *agent);
+
+/* session.c: queues a body of struct form. */
+enum ygg_err ygg_session_send(struct ygg_agent *agent, uint32_t number, const union ygg_body *body);
 
 /* session.c: acts on one frame. An error is the peer's fault and ends the session. */
 enum ygg_err ygg_session_handle(struct ygg_agent *agent, const struct ygg_envelope *envelope);
@@ -65,6 +69,20 @@ uint64_t ygg_events_wake_ms(const struct ygg_agent *agent);
 
 /* address.c: whether a text is HOST:PORT or [HOST]:PORT, at most 63 bytes, PORT 1 to 65535. */
 bool ygg_address_fits(const char *address);
+
+/* update.c */
+bool ygg_update_produce(struct ygg_agent *agent);
+void ygg_update_apply(struct ygg_agent *agent);
+enum ygg_err ygg_update_answered(struct ygg_agent *agent, const yggdrasil_device_v1_CapabilityAnswer *answer);
+
+/* The document that events and samples are numbered by. */
+static inline const struct ygg_document *ygg_newest_document(const struct ygg_agent *agent)
+{
+    return agent->wanted != NULL ? agent->wanted : agent->document;
+}
+
+/* The first bytes of a kept event or sample: sequence or time, capability, member. Then the message. */
+enum { YGG_KEPT_NUMBER_BYTES = 8, YGG_KEPT_HEAD_BYTES = 10 };
 
 /* telemetry.c */
 bool ygg_telemetry_produce(struct ygg_agent *agent);

@@ -44,12 +44,20 @@ bool ygg_records_next(const struct ygg_records *records, struct ygg_record *reco
     return true;
 }
 
+void ygg_records_remove(struct ygg_records *records, struct ygg_record *record)
+{
+    size_t begin = record->next - record->length - LENGTH_BYTES;
+
+    memmove(records->data + begin, records->data + record->next, records->used - record->next);
+    records->used -= record->next - begin;
+    record->next = begin;
+}
+
 void ygg_records_pop(struct ygg_records *records)
 {
     struct ygg_record oldest = {0};
 
     if (ygg_records_next(records, &oldest)) {
-        memmove(records->data, records->data + oldest.next, records->used - oldest.next);
-        records->used -= oldest.next;
+        ygg_records_remove(records, &oldest);
     }
 }

@@ -29,6 +29,9 @@ uint8_t *ygg_records_append(struct ygg_records *records, size_t length);
 /* Moves to the first or next record. False where there is none. */
 bool ygg_records_next(const struct ygg_records *records, struct ygg_record *record);
 
+/* Forgets a record; ygg_records_next goes on after it. */
+void ygg_records_remove(struct ygg_records *records, struct ygg_record *record);
+
 /* Forgets the oldest record. Nothing happens where there is none. */
 void ygg_records_pop(struct ygg_records *records);
 

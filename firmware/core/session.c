@@ -3,10 +3,12 @@
  *     frame            allowed in                  then
  *     Welcome          HELLO                       PAGES, or CONTRACT where no pages are wanted
  *     Refused          HELLO, PAGES, CONTRACT      drop the link, come back after retry_after_ms
- *     ContractNotice   CONTRACT, ACTIVE            ACTIVE
- *     Invoke, EventAck ACTIVE
- *     Credit           ACTIVE                      more telemetry, where the session has it
- *     Ping, Pong       PAGES, CONTRACT, ACTIVE
+ *     ContractNotice   CONTRACT, ACTIVE, UPDATING  ACTIVE
+ *     CapabilityAnswer UPDATING, once              pages where wanted; no Invoke any more
+ *     Invoke           ACTIVE, UPDATING            by the document of the contract in force
+ *     EventAck         ACTIVE, UPDATING
+ *     Credit           ACTIVE, UPDATING            more telemetry, where the session has it
+ *     Ping, Pong       PAGES, CONTRACT, ACTIVE, UPDATING
  *     Goodbye          any                         drop the link
  *
  * Anything else at another time is out of turn and ends the session. */
@@ -21,7 +23,7 @@ enum { HEARTBEAT_MS_MIN = 10, HEARTBEAT_MS_MAX = 3600000, SILENT_HEARTBEATS = 3 
 /* Tag, offset and length of a CapabilityPage, and the frame around it, at most. */
 enum { PAGE_OVERHEAD_BYTES = 24 };
 
-static enum ygg_err send_body(struct ygg_agent *agent, uint32_t number, const union ygg_body *body)
+enum ygg_err ygg_session_send(struct ygg_agent *agent, uint32_t number, const union ygg_body *body)
 {
     pb_ostream_t size = PB_OSTREAM_SIZING;
     pb_ostream_t out;
@@ -95,7 +97,7 @@ enum ygg_err ygg_session_hello(struct ygg_agent *agent)
     if (!fill_names(config, hello) || !fill_features(config, hello)) {
         return YGG_ERR_ARGUMENT;
     }
-    return send_body(agent, YGG_BODY_HELLO, body);
+    return ygg_session_send(agent, YGG_BODY_HELLO, body);
 }
 
 static bool features_agree(const struct ygg_config *config, const yggdrasil_device_v1_Welcome *welcome)
@@ -158,6 +160,7 @@ static enum ygg_err on_welcome(struct ygg_agent *agent, const yggdrasil_device_v
     agent->page_bytes = welcome->page_bytes;
     agent->event_window = welcome->event_window;
     agent->telemetry = has_feature(agent->config, welcome, "telemetry");
+    agent->updates = has_feature(agent->config, welcome, "capability_update");
     agent->credit = 0;
     ygg_telemetry_grant(agent, welcome->telemetry_credit);
     agent->page_offset = 0;
@@ -177,9 +180,15 @@ static enum ygg_err on_welcome(struct ygg_agent *agent, const yggdrasil_device_v
     return YGG_OK;
 }
 
+/* Whether the session has a contract. */
+static bool is_active(const struct ygg_agent *agent)
+{
+    return agent->state == YGG_STATE_ACTIVE || agent->state == YGG_STATE_UPDATING;
+}
+
 static enum ygg_err on_refused(struct ygg_agent *agent, const yggdrasil_device_v1_Refused *refused)
 {
-    if (agent->state == YGG_STATE_ACTIVE) {
+    if (is_active(agent)) {
         return YGG_ERR_STATE;
     }
     const struct ygg_log_field fields[] = {
@@ -198,7 +207,7 @@ static enum ygg_err on_refused(struct ygg_agent *agent, const yggdrasil_device_v
 
 static void say_refusal(const struct ygg_agent *agent, const yggdrasil_device_v1_CapabilityRefusal *refusal)
 {
-    const struct ygg_document *document = agent->config->document;
+    const struct ygg_document *document = agent->document;
     bool known = refusal->capability < document->count;
     const struct ygg_log_field fields[] = {
         {.key = "capability", .text = known ? document->capabilities[refusal->capability].id : "?"},
@@ -211,8 +220,14 @@ static void say_refusal(const struct ygg_agent *agent, const yggdrasil_device_v1
 
 static enum ygg_err on_contract(struct ygg_agent *agent, const yggdrasil_device_v1_ContractNotice *contract)
 {
-    if (agent->state != YGG_STATE_CONTRACT && agent->state != YGG_STATE_ACTIVE) {
+    bool updated = agent->state == YGG_STATE_UPDATING && agent->update_answered &&
+                   agent->page_offset == agent->wanted_bytes;
+    if (agent->state != YGG_STATE_CONTRACT && agent->state != YGG_STATE_ACTIVE && !updated) {
         return YGG_ERR_STATE;
+    }
+    if (updated) {
+        ygg_update_apply(agent);
+        agent->state = YGG_STATE_ACTIVE;
     }
     for (size_t i = 0; i < contract->refusals_count; i++) {
         say_refusal(agent, &contract->refusals[i]);
@@ -236,12 +251,20 @@ static enum ygg_err on_ping(struct ygg_agent *agent, union ygg_body *body)
 {
     /* Ping and Pong have the same shape, so the token is in place already. */
     _Static_assert(sizeof(yggdrasil_device_v1_Ping) == sizeof(yggdrasil_device_v1_Pong), "same shape");
-    return ygg_in_session(agent) ? send_body(agent, YGG_BODY_PONG, body) : YGG_ERR_STATE;
+    return ygg_in_session(agent) ? ygg_session_send(agent, YGG_BODY_PONG, body) : YGG_ERR_STATE;
+}
+
+/* A call may cross our CapabilityUpdate; after the answer to that the bridge holds calls back. */
+static enum ygg_err on_invoke(struct ygg_agent *agent, const yggdrasil_device_v1_Invoke *invoke)
+{
+    bool crossed = agent->state == YGG_STATE_UPDATING && !agent->update_answered;
+
+    return agent->state == YGG_STATE_ACTIVE || crossed ? ygg_calls_handle(agent, invoke) : YGG_ERR_STATE;
 }
 
 static enum ygg_err on_credit(struct ygg_agent *agent, const yggdrasil_device_v1_Credit *credit)
 {
-    if (agent->state != YGG_STATE_ACTIVE) {
+    if (!is_active(agent)) {
         return YGG_ERR_STATE;
     }
     ygg_telemetry_grant(agent, credit->telemetry);
@@ -304,10 +327,11 @@ enum ygg_err ygg_session_handle(struct ygg_agent *agent, const struct ygg_envelo
     case YGG_BODY_CONTRACT:
         return on_contract(agent, &body->contract);
     case YGG_BODY_INVOKE:
-        return agent->state == YGG_STATE_ACTIVE ? ygg_calls_handle(agent, &body->invoke) : YGG_ERR_STATE;
+        return on_invoke(agent, &body->invoke);
+    case YGG_BODY_CAPABILITY_ANSWER:
+        return ygg_update_answered(agent, &body->capability_answer);
     case YGG_BODY_EVENT_ACK:
-        return agent->state == YGG_STATE_ACTIVE ? ygg_events_acknowledge(agent, body->event_ack.sequence)
-                                                : YGG_ERR_STATE;
+        return is_active(agent) ? ygg_events_acknowledge(agent, body->event_ack.sequence) : YGG_ERR_STATE;
     case YGG_BODY_CREDIT:
         return on_credit(agent, &body->credit);
     case YGG_BODY_PING:
@@ -321,9 +345,20 @@ enum ygg_err ygg_session_handle(struct ygg_agent *agent, const struct ygg_envelo
     }
 }
 
+/* What the pages are of. */
+static const struct ygg_document *paged(const struct ygg_agent *agent, uint32_t *size_bytes)
+{
+    bool updating = agent->state == YGG_STATE_UPDATING;
+
+    *size_bytes = updating ? agent->wanted_bytes : agent->document_bytes;
+    return updating ? agent->wanted : agent->document;
+}
+
 static size_t page_length(const struct ygg_agent *agent)
 {
-    size_t length = agent->document_bytes - agent->page_offset;
+    uint32_t size_bytes = 0;
+    (void)paged(agent, &size_bytes);
+    size_t length = size_bytes - agent->page_offset;
     size_t most = agent->link.tx_limit - PAGE_OVERHEAD_BYTES;
 
     length = length < agent->page_bytes ? length : agent->page_bytes;
@@ -334,6 +369,8 @@ static size_t page_length(const struct ygg_agent *agent)
 static enum ygg_err send_page(struct ygg_agent *agent)
 {
     size_t length = page_length(agent);
+    uint32_t size_bytes = 0;
+    const struct ygg_document *document = paged(agent, &size_bytes);
     pb_ostream_t head_size = PB_OSTREAM_SIZING;
     pb_ostream_t out;
 
@@ -348,7 +385,7 @@ static enum ygg_err send_page(struct ygg_agent *agent)
         return YGG_ERR_ARGUMENT;
     }
     uint8_t *data = agent->config->tx + agent->link.tx_end + out.bytes_written;
-    err = ygg_document_read(agent->config->document, agent->page_offset, data, length);
+    err = ygg_document_read(document, agent->page_offset, data, length);
     if (err != YGG_OK) {
         return err;
     }
@@ -359,12 +396,14 @@ static enum ygg_err send_page(struct ygg_agent *agent)
 
 static bool produce_pages(struct ygg_agent *agent)
 {
+    uint32_t size_bytes = 0;
     bool produced = false;
 
-    while (agent->page_offset < agent->document_bytes && send_page(agent) == YGG_OK) {
+    (void)paged(agent, &size_bytes);
+    while (agent->page_offset < size_bytes && send_page(agent) == YGG_OK) {
         produced = true;
     }
-    if (agent->page_offset == agent->document_bytes) {
+    if (agent->state == YGG_STATE_PAGES && agent->page_offset == size_bytes) {
         enter_contract(agent);
     }
     return produced;
@@ -383,7 +422,7 @@ static bool produce_ping(struct ygg_agent *agent)
     /* Without randomness the token is 0: it only tells people which Pong answers which Ping. */
     (void)platform->random(agent->hal->platform_ctx, token, sizeof token);
     memcpy(&body->ping.token, token, sizeof token);
-    return send_body(agent, YGG_BODY_PING, body) == YGG_OK;
+    return ygg_session_send(agent, YGG_BODY_PING, body) == YGG_OK;
 }
 
 bool ygg_session_produce(struct ygg_agent *agent)
@@ -393,7 +432,15 @@ bool ygg_session_produce(struct ygg_agent *agent)
     if (agent->state == YGG_STATE_PAGES) {
         produced = produce_pages(agent);
     }
-    if (agent->state == YGG_STATE_ACTIVE) {
+    if (agent->state == YGG_STATE_UPDATING) {
+        bool answered = ygg_calls_produce(agent);
+
+        produced = produce_pages(agent) || answered;
+    } else if (agent->state == YGG_STATE_ACTIVE && agent->wanted != NULL) {
+        bool answered = ygg_calls_produce(agent);
+
+        produced = ygg_update_produce(agent) || answered;
+    } else if (agent->state == YGG_STATE_ACTIVE) {
         bool answered = ygg_calls_produce(agent);
         bool reported = ygg_events_produce(agent);
         bool sampled = ygg_telemetry_produce(agent);

@@ -2,15 +2,13 @@
  *
  * Samples wait in a small memory until the session has room and credit, then as many as fit go out in one frame of at
  * most YGG_SAMPLES_MAX, which costs one credit. When the memory is full the oldest are dropped and counted: the newest
- * value is worth more. A record is the time (8 bytes) and the bytes of Sample without `age_ms`, which is appended when
+ * value is worth more. A record is the time (8 bytes), capability, property and the bytes of Sample without `age_ms`, which is appended when
  * it is sent. */
 #include <string.h>
 
 #include "core/internal.h"
 #include "core/link.h"
 #include "core/records.h"
-
-enum { TIME_BYTES = 8 };
 
 /* Frames of telemetry that are remembered as granted: more than any bridge lets out at once. */
 enum { CREDIT_MAX = 1 << 20 };
@@ -34,23 +32,25 @@ static enum ygg_err keep(struct ygg_agent *agent, uint8_t capability, uint8_t pr
     if (!ygg_sample_encode(&size, capability, property, value)) {
         return YGG_ERR_ARGUMENT;
     }
-    if (!room_exists(agent, TIME_BYTES + size.bytes_written)) {
+    if (!room_exists(agent, YGG_KEPT_HEAD_BYTES + size.bytes_written)) {
         agent->samples_dropped++;
         return YGG_ERR_TOO_LONG;
     }
-    while (!ygg_records_fit(&agent->samples, TIME_BYTES + size.bytes_written)) {
+    while (!ygg_records_fit(&agent->samples, YGG_KEPT_HEAD_BYTES + size.bytes_written)) {
         drop_oldest(agent);
     }
-    uint8_t *record = ygg_records_append(&agent->samples, TIME_BYTES + size.bytes_written);
-    memcpy(record, &now, TIME_BYTES);
-    pb_ostream_t out = pb_ostream_from_buffer(record + TIME_BYTES, size.bytes_written);
+    uint8_t *record = ygg_records_append(&agent->samples, YGG_KEPT_HEAD_BYTES + size.bytes_written);
+    memcpy(record, &now, YGG_KEPT_NUMBER_BYTES);
+    record[YGG_KEPT_NUMBER_BYTES] = capability;
+    record[YGG_KEPT_NUMBER_BYTES + 1] = property;
+    pb_ostream_t out = pb_ostream_from_buffer(record + YGG_KEPT_HEAD_BYTES, size.bytes_written);
     return ygg_sample_encode(&out, capability, property, value) ? YGG_OK : YGG_ERR_ARGUMENT;
 }
 
 enum ygg_err ygg_agent_sample(struct ygg_agent *agent, uint8_t capability, uint8_t property,
                               const struct ygg_value *value)
 {
-    const struct ygg_document *document = agent->config->document;
+    const struct ygg_document *document = ygg_newest_document(agent);
 
     if (capability >= document->count || property >= document->capabilities[capability].properties_count) {
         return YGG_ERR_ARGUMENT;
@@ -76,7 +76,7 @@ static uint32_t age_ms(const struct ygg_agent *agent, const struct ygg_record *r
 {
     uint64_t taken = 0;
 
-    memcpy(&taken, record->data, TIME_BYTES);
+    memcpy(&taken, record->data, YGG_KEPT_NUMBER_BYTES);
     uint64_t age = ygg_now(agent) - taken;
     return age < UINT32_MAX ? (uint32_t)age : UINT32_MAX;
 }
@@ -87,7 +87,7 @@ static bool put_samples(const struct ygg_agent *agent, pb_ostream_t *out, size_t
     struct ygg_record record = {0};
 
     for (size_t i = 0; i < count && ygg_records_next(&agent->samples, &record); i++) {
-        if (!ygg_sample_encode_aged(out, record.data + TIME_BYTES, record.length - TIME_BYTES,
+        if (!ygg_sample_encode_aged(out, record.data + YGG_KEPT_HEAD_BYTES, record.length - YGG_KEPT_HEAD_BYTES,
                                     age_ms(agent, &record))) {
             return false;
         }

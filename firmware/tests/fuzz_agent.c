@@ -16,7 +16,7 @@ struct play {
     size_t size;
 };
 
-static const struct ygg_feature features[] = {YGG_FEATURE_TELEMETRY};
+static const struct ygg_feature features[] = {YGG_FEATURE_TELEMETRY, YGG_FEATURE_CAPABILITY_UPDATE};
 static struct fake fake;
 
 static uint8_t take(struct play *play)
@@ -73,6 +73,8 @@ static void send_terms(uint8_t flags)
     welcome.features_count = YGG_COUNT(features);
     memcpy(welcome.features[0].name, "telemetry", sizeof "telemetry");
     welcome.features[0].version = (flags & 8U) != 0 ? 1 : 0;
+    memcpy(welcome.features[1].name, "capability_update", sizeof "capability_update");
+    welcome.features[1].version = (flags & 16U) != 0 ? 1 : 0;
     welcome.last_event_sequence = (flags & 4U) != 0 ? fake.agent.event_sequence : 0;
     fake_send(&fake, YGG_BODY_WELCOME, yggdrasil_device_v1_Welcome_fields, &welcome);
     step();
@@ -96,7 +98,7 @@ static void act(struct play *play)
     const struct ygg_answer answer = {.status = YGG_STATUS_OK};
     const struct ygg_value hot = ygg_double(80.0);
 
-    switch (what % 15U) {
+    switch (what % 16U) {
     case 0: /* Any bytes. */
     {
         const uint8_t *bytes = take_bytes(play, &length);
@@ -138,6 +140,9 @@ static void act(struct play *play)
     case 12: /* A streamed call, of which the board gives an answer when its time comes. */
         fake_invoke(&fake, (length & 1U) != 0 ? "x" : "y", YGG_SIM_COUNTER, YGG_OPERATION_ACTION, 1, 2,
                     (const int64_t[]){1 + length % 100U, 10});
+        break;
+    case 14: /* Other capabilities; the bridge takes them up or says nothing. */
+        (void)ygg_agent_update(&fake.agent, (length & 1U) != 0 ? &ygg_sim_extra_document : &ygg_sim_document);
         break;
     case 13:
         ygg_sim_step(&fake.board);

@@ -15,7 +15,7 @@ uint8_t size_event_memory[MEMORY_BYTES];
 uint8_t size_answer_memory[MEMORY_BYTES];
 uint8_t size_sample_memory[YGG_RECORDS_BYTES_MIN];
 
-static const struct ygg_feature features[] = {YGG_FEATURE_TELEMETRY};
+static const struct ygg_feature features[] = {YGG_FEATURE_TELEMETRY, YGG_FEATURE_CAPABILITY_UPDATE};
 
 static const struct ygg_hal hal = {
     .transport = &ygg_noop_transport,
@@ -65,7 +65,8 @@ int main(void)
     while (ygg_agent_wake_ms(&size_agent) != UINT64_MAX) {
         ygg_sim_step(&size_board);
         ygg_agent_step(&size_agent);
-        if (ygg_agent_complete(&size_agent, 1, &answer) == YGG_OK) {
+        if (ygg_agent_update(&size_agent, &ygg_sim_extra_document) == YGG_OK &&
+            ygg_agent_complete(&size_agent, 1, &answer) == YGG_OK) {
             ygg_agent_stop(&size_agent);
         }
     }

@@ -14,6 +14,7 @@ void suite_calls(void);
 void suite_events(void);
 void suite_telemetry(void);
 void suite_streamed(void);
+void suite_update(void);
 void suite_posix(void);
 
 #endif

@@ -15,6 +15,7 @@ int main(void)
     suite_events();
     suite_telemetry();
     suite_streamed();
+    suite_update();
     suite_posix();
     return check_report();
 }

@@ -103,6 +103,8 @@ static const pb_msgdesc_t *bridge_fields(uint32_t number)
         return yggdrasil_device_v1_EventAck_fields;
     case YGG_BODY_CREDIT:
         return yggdrasil_device_v1_Credit_fields;
+    case YGG_BODY_CAPABILITY_ANSWER:
+        return yggdrasil_device_v1_CapabilityAnswer_fields;
     default:
         return NULL;
     }
@@ -199,6 +201,14 @@ static bool again_hello(pb_ostream_t *out, const struct ygg_envelope *envelope)
     return ygg_body_encode(out, YGG_BODY_HELLO, &body);
 }
 
+static bool again_update(pb_ostream_t *out, const struct ygg_envelope *envelope)
+{
+    static union ygg_body body;
+
+    CHECK(decode(envelope, yggdrasil_device_v1_CapabilityUpdate_fields, &body.capability_update));
+    return ygg_body_encode(out, YGG_BODY_CAPABILITY_UPDATE, &body);
+}
+
 static bool again_from_bridge(pb_ostream_t *out, const struct ygg_envelope *envelope)
 {
     static union ygg_body body;
@@ -219,6 +229,8 @@ static bool again_body(pb_ostream_t *out, const struct ygg_envelope *envelope)
         return again_result(out, envelope);
     case YGG_BODY_EVENT:
         return again_event(out, envelope);
+    case YGG_BODY_CAPABILITY_UPDATE:
+        return again_update(out, envelope);
     case YGG_BODY_TELEMETRY:
         return again_telemetry(out, envelope);
     default:

@@ -32,6 +32,8 @@ static const pb_msgdesc_t *incoming_fields(uint32_t number)
         return yggdrasil_device_v1_Goodbye_fields;
     case YGG_BODY_CREDIT:
         return yggdrasil_device_v1_Credit_fields;
+    case YGG_BODY_CAPABILITY_ANSWER:
+        return yggdrasil_device_v1_CapabilityAnswer_fields;
     default:
         return NULL;
     }
@@ -42,6 +44,8 @@ static const pb_msgdesc_t *outgoing_fields(uint32_t number)
     switch (number) {
     case YGG_BODY_HELLO:
         return yggdrasil_device_v1_Hello_fields;
+    case YGG_BODY_CAPABILITY_UPDATE:
+        return yggdrasil_device_v1_CapabilityUpdate_fields;
     case YGG_BODY_PING:
         return yggdrasil_device_v1_Ping_fields;
     case YGG_BODY_PONG:
@@ -62,7 +66,6 @@ static enum ygg_err refuse(uint32_t number)
     case YGG_BODY_EVENT:
     case YGG_BODY_TELEMETRY:
     case YGG_BODY_CAPABILITY_UPDATE:
-    case YGG_BODY_CAPABILITY_ANSWER:
         return YGG_ERR_STATE;
     default:
         return number < YGG_BODY_OPTIONAL ? YGG_ERR_UNKNOWN : YGG_ERR_SKIP;

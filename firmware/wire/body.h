@@ -41,14 +41,15 @@ union ygg_body {
     yggdrasil_device_v1_Pong pong;
     yggdrasil_device_v1_Goodbye goodbye;
     yggdrasil_device_v1_Credit credit;
+    yggdrasil_device_v1_CapabilityUpdate capability_update;
+    yggdrasil_device_v1_CapabilityAnswer capability_answer;
 };
 
 /* Decodes a body that the bridge may send. YGG_ERR_SKIP: optional and unknown; YGG_ERR_UNKNOWN: critical and
- * unknown; YGG_ERR_STATE: only a device sends it, or it
- * answers what this version does not ask; YGG_ERR_MALFORMED: not a message, or a field is too long. */
+ * unknown; YGG_ERR_STATE: only a device sends it; YGG_ERR_MALFORMED: not a message, or a field is too long. */
 enum ygg_err ygg_body_decode(const struct ygg_envelope *envelope, union ygg_body *body);
 
-/* Encodes a body of struct form: Hello, Ping, Pong, Goodbye. False where the stream refused it. */
+/* Encodes a body of struct form: Hello, CapabilityUpdate, Ping, Pong, Goodbye. False where the stream refused it. */
 bool ygg_body_encode(pb_ostream_t *out, uint32_t number, const union ygg_body *body);
 
 /* Result without its prefix and envelope. `call_id` is 1 to 36 bytes. */

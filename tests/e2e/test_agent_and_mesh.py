@@ -179,7 +179,7 @@ async def test_a_sensor_that_is_plugged_in_is_in_the_next_revision_of_the_contra
 
     async def plugged_in() -> bool:
         contract = (await mesh.registry.GetContract(rp.GetContractRequest(device_id=mesh.one))).contract
-        return contract.revision == before + 1 and contract.capabilities[-1].id == "light0"
+        return bool(contract.revision == before + 1 and contract.capabilities[-1].id == "light0")
 
     await eventually(plugged_in, what=agent.log())
     until(agent.active, what=agent.log())

@@ -52,6 +52,8 @@ struct ygg_value ygg_sim_get(const struct ygg_sim_board *board, uint8_t capabili
         return ygg_int(board->tally);
     case YGG_SIM_SIREN:
         return ygg_bool(board->siren_on);
+    case YGG_SIM_LIGHT:
+        return ygg_double(board->lux);
     case YGG_SIM_CAPABILITIES:
         break;
     }
@@ -124,6 +126,9 @@ void ygg_sim_set(struct ygg_sim_board *board, uint8_t capability, uint8_t proper
         break;
     case YGG_SIM_SIREN:
         board->siren_on = value->as.boolean;
+        break;
+    case YGG_SIM_LIGHT:
+        board->lux = value->as.number;
         break;
     case YGG_SIM_CAPABILITIES:
         break;

@@ -17,6 +17,7 @@ enum ygg_sim_capability {
     YGG_SIM_GPIO,
     YGG_SIM_COUNTER,
     YGG_SIM_SIREN,
+    YGG_SIM_LIGHT, /* Only in ygg_sim_extra_document. */
     YGG_SIM_CAPABILITIES
 };
 
@@ -50,6 +51,7 @@ struct ygg_sim_board {
     bool pins[YGG_SIM_PINS];
     int64_t tally;
     bool siren_on;
+    double lux;
     uint32_t observe_ms; /* Between two samples; 0: none. */
     uint64_t sample_ms;  /* When the next one is due. */
     uint8_t sampled;     /* Which observable property comes next, counted through the document. */
@@ -59,6 +61,9 @@ struct ygg_sim_board {
 };
 
 extern const struct ygg_document ygg_sim_document;
+
+/* The same with a light sensor plugged in, light0. */
+extern const struct ygg_document ygg_sim_extra_document;
 
 /* The driver; its context is a struct ygg_sim_board. */
 extern const struct ygg_driver ygg_sim_driver;

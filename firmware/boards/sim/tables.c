@@ -80,6 +80,10 @@ static const struct ygg_property siren_properties[] = {
     {.name = "on", .schema = YGG_SCHEMA_BOOL, .readable = true, .writable = true},
 };
 
+static const struct ygg_property light_properties[] = {
+    {.name = "lux", .schema = YGG_SCHEMA_DOUBLE_RANGE("lx", 0, 100000), .readable = true, .observable = true},
+};
+
 static const struct ygg_capability capabilities[] = {
     [YGG_SIM_LED] = {.id = "led0",
                      .type = "actuator.led",
@@ -126,6 +130,12 @@ static const struct ygg_capability capabilities[] = {
                        .version = 1,
                        .properties = siren_properties,
                        .properties_count = YGG_COUNT(siren_properties)},
+    [YGG_SIM_LIGHT] = {.id = "light0",
+                       .type = "sensor.illuminance",
+                       .version = 1,
+                       .properties = light_properties,
+                       .properties_count = YGG_COUNT(light_properties)},
 };
 
-const struct ygg_document ygg_sim_document = {.capabilities = capabilities, .count = YGG_COUNT(capabilities)};
+const struct ygg_document ygg_sim_document = {.capabilities = capabilities, .count = YGG_SIM_LIGHT};
+const struct ygg_document ygg_sim_extra_document = {.capabilities = capabilities, .count = YGG_COUNT(capabilities)};

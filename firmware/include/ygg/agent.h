@@ -51,6 +51,7 @@ struct ygg_feature {
 /* The features that this library can use, none of them required. One that the bridge refuses, or that a device does
  * not offer, is not used. */
 #define YGG_FEATURE_TELEMETRY {.name = "telemetry", .min_version = 1, .max_version = 1}
+#define YGG_FEATURE_CAPABILITY_UPDATE {.name = "capability_update", .min_version = 1, .max_version = 1}
 
 /* Who the device is and the memory it may use. Everything pointed to outlives the agent. */
 struct ygg_config {
@@ -61,7 +62,7 @@ struct ygg_config {
     const char *slot;             /* "A" or "B"; "" where there are no slots. */
     const char *address;          /* The bridge, "HOST:PORT", at most 63 bytes. */
     uint64_t boot_id;             /* Random, not 0, new at each boot: events and call ids are numbered by it. */
-    const struct ygg_document *document;
+    const struct ygg_document *document; /* At boot; ygg_agent_update changes it. */
     const struct ygg_feature *features; /* NULL where features_count is 0. */
     uint8_t features_count;             /* At most YGG_FEATURES_MAX. */
     uint8_t *rx;                        /* Receive buffer: largest frame + YGG_PREFIX_BYTES. */
@@ -90,6 +91,7 @@ enum ygg_state {
     YGG_STATE_PAGES,      /* Sends the capability document. */
     YGG_STATE_CONTRACT,   /* Waits for ContractNotice. */
     YGG_STATE_ACTIVE,     /* Calls and events. */
+    YGG_STATE_UPDATING,   /* CapabilityUpdate is on its way; calls are answered, events wait. */
     YGG_STATE_CLOSING,    /* Goodbye is on its way. */
     YGG_STATE_STOPPED     /* ygg_agent_stop was called; nothing happens any more. */
 };
@@ -147,6 +149,12 @@ struct ygg_agent {
     uint32_t events_ahead;   /* New events sent and not acknowledged, at most. */
     uint32_t credit;         /* Frames of telemetry that the session lets us send; 0 without the feature. */
     bool telemetry;          /* The session has the feature. */
+    const struct ygg_document *document; /* What the session is about. */
+    const struct ygg_document *wanted;   /* What it shall be about; NULL: the same. */
+    uint32_t wanted_bytes;
+    uint8_t wanted_digest[32];
+    bool updates;         /* The session has the feature. */
+    bool update_answered; /* In UPDATING: CapabilityAnswer came. */
     uint8_t digest[32];
     char session_id[YGG_SESSION_ID_BYTES];
     char redirect[YGG_ADDRESS_BYTES]; /* Where the bridge sent us; "" for config->address. */
@@ -184,6 +192,13 @@ enum ygg_err ygg_agent_emit(struct ygg_agent *agent, uint8_t capability, uint8_t
  * property, not observable, or a value of the wrong type. YGG_ERR_TOO_LONG: would never fit; counted. */
 enum ygg_err ygg_agent_sample(struct ygg_agent *agent, uint8_t capability, uint8_t property,
                               const struct ygg_value *value);
+
+/* The device can do other things from now on. In a session the bridge is told, or, where it does not know how, the
+ * session begins anew. Until the new contract calls come by the indexes of the old document; events and samples are
+ * from this call on by those of the new one, and wait. What is waiting and does not mean the same in both is dropped
+ * and counted. `document` outlives the agent. YGG_ERR_ARGUMENT: out of bounds; YGG_ERR_IO: the hash failed;
+ * YGG_ERR_AGAIN: an update is under way, call again when it is over. */
+enum ygg_err ygg_agent_update(struct ygg_agent *agent, const struct ygg_document *document);
 
 /* Answers a call for which the driver returned YGG_ERR_AGAIN. With `more` the call goes on: such an answer is sent to
  * the session that asked, where there is one, and not kept. YGG_ERR_NOT_FOUND: it is over, its deadline passed.

@@ -5,6 +5,7 @@
  *     get ID CAPABILITY.PROPERTY          on | off | a number
  *     set ID CAPABILITY.PROPERTY VALUE    ok
  *     hang ID on|off                      ok: the board takes calls and never answers them
+ *     swap ID extra|normal                ok: the board has light0 from now on, or has it no more
  *     list                                ID STATE and counters, a line for each device, then "."
  *     stats [ID]                          ID CAPABILITY.MEMBER COUNT, how often it really ran, then "."
  *

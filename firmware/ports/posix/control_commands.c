@@ -43,8 +43,8 @@ static bool find_property(char *name, struct target *target)
         return false;
     }
     *dot = '\0';
-    for (uint8_t c = 0; c < ygg_sim_document.count; c++) {
-        const struct ygg_capability *capability = &ygg_sim_document.capabilities[c];
+    for (uint8_t c = 0; c < ygg_sim_extra_document.count; c++) {
+        const struct ygg_capability *capability = &ygg_sim_extra_document.capabilities[c];
 
         for (uint8_t p = 0; strcmp(capability->id, name) == 0 && p < capability->properties_count; p++) {
             if (strcmp(capability->properties[p].name, dot + 1) == 0) {
@@ -149,6 +149,25 @@ static void do_hang(const struct fleet *fleet, char **rest, FILE *out)
     (void)fputs("ok\n", out);
 }
 
+/* Plugs the light sensor in, or out again. */
+static void do_swap(struct fleet *fleet, char **rest, FILE *out)
+{
+    struct device *device = find_device(fleet, strtok_r(NULL, " ", rest), out);
+    const char *text = strtok_r(NULL, " ", rest);
+    bool extra = text != NULL && strcmp(text, "extra") == 0;
+
+    if (device == NULL) {
+        return;
+    }
+    if (!extra && (text == NULL || strcmp(text, "normal") != 0)) {
+        (void)fputs("error: swap ID extra, or swap ID normal\n", out);
+        return;
+    }
+    enum ygg_err err = ygg_agent_update(&device->agent, extra ? &ygg_sim_extra_document : &ygg_sim_document);
+    fleet_step(fleet, (uint32_t)(device - fleet->devices));
+    (void)fputs(err == YGG_OK ? "ok\n" : "error: an update is under way\n", out);
+}
+
 static void do_list(const struct fleet *fleet, FILE *out)
 {
     for (uint32_t i = 0; i < fleet->count; i++) {
@@ -209,11 +228,13 @@ void control_command(struct fleet *fleet, char *line, FILE *out)
         do_set(fleet, &rest, out);
     } else if (verb != NULL && strcmp(verb, "hang") == 0) {
         do_hang(fleet, &rest, out);
+    } else if (verb != NULL && strcmp(verb, "swap") == 0) {
+        do_swap(fleet, &rest, out);
     } else if (verb != NULL && strcmp(verb, "list") == 0) {
         do_list(fleet, out);
     } else if (verb != NULL && strcmp(verb, "stats") == 0) {
         do_stats(fleet, &rest, out);
     } else {
-        (void)fputs("error: the commands are get, set, hang, list and stats\n", out);
+        (void)fputs("error: the commands are get, set, hang, swap, list and stats\n", out);
     }
 }
