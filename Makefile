@@ -6,6 +6,8 @@ PY     := $(VENV)/bin/python
 AGENT  := build/firmware/posix/ygg-agent
 STAMP  := $(VENV)/.installed
 FUZZ_S ?= 60
+# Most tests wait for processes: three workers keep two cores busy. A file stays with one worker.
+PYTEST ?= -n 3 --dist loadfile
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
