@@ -93,7 +93,9 @@ class Program:
         json = self._runtime.execute(_JSON)
         devices = self._runtime.execute(_DEVICES)
         prelude = self._runtime.compile(_PRELUDE)
-        self._start, self._step, self._exhausted = prelude(json, devices, self._wait, self._write, self._stopped, self._settle)
+        self._start, self._step, self._exhausted = prelude(
+            json, devices, self._wait, self._write, self._stopped, self._settle
+        )
 
     def start(self, label: str, source: bytes, device: str, arguments: bytes, memory_bytes: int) -> Step:
         """Loads and runs the script. `memory_bytes` is what it may allocate beyond the libraries."""
