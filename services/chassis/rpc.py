@@ -22,7 +22,8 @@ from services.chassis.errors import CallerError, IdentityError
 from services.chassis.identity import Identity, of_sans
 from services.domain.errors import YggError
 
-UNARY_DEADLINE_S = 60.0
+UNARY_DEADLINE_S = 330.0
+"""For a caller who states none; the longest that a use case allows itself (a script's 300 s), and then some."""
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _log = logging.getLogger(__name__)
 _caller: ContextVar[Identity] = ContextVar("caller")

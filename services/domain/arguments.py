@@ -47,6 +47,8 @@ def check_value(name: str, schema: Schema, value: Value) -> Value:
         )
     if isinstance(value, str) and not is_text(value):
         raise ArgumentError(f"{name} is not valid UTF-8 text", argument=name)
+    if isinstance(value, str) and "\0" in value:  # a device in C would see the text cut short
+        raise ArgumentError(f"{name} holds a zero byte, which no text on the link may", argument=name)
     if isinstance(value, str | bytes):
         _check_length(name, schema, len(value.encode() if isinstance(value, str) else value))
     elif isinstance(value, int | float) and not isinstance(value, bool):

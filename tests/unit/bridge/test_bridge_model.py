@@ -149,3 +149,11 @@ def test_values_cross_the_link_unchanged(value: bool | int | float | str | bytes
     back = translate.from_link(crossed)
     assert back == value
     assert type(back) is type(value)
+
+
+def test_a_text_with_a_zero_byte_is_refused_before_it_is_cut_short_on_the_device() -> None:
+    text = cp.Property(name="label", schema=cp.DataSchema(type=cp.VALUE_TYPE_STRING), writable=True)
+    found = agreed(cp.Capability(id="lcd0", type="actuator.display", version=1, properties=[text]))
+    call = DeviceCall("porch-1", Operation.WRITE, "lcd0", "label", {"label": "on\0off"})
+    with pytest.raises(ArgumentError, match="zero byte"):
+        translate.link_call(found, call)
