@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import grpc.aio
@@ -62,8 +62,8 @@ class Pipeline:
         """Median of calls one after another, in ms."""
         return await timed(self._stream.write, self._stream.read, lambda n: count_one(n, device), count)
 
-    async def paced(self, device: str, count: int, rate: float) -> list[float]:
-        """`count` calls at `rate` a second, each timed from when it was due, ascending, in ms.
+    async def paced(self, devices: Sequence[str], count: int, rate: float) -> list[float]:
+        """`count` calls to the devices in turn at `rate` a second, each timed from when it was due, ascending, in ms.
 
         Due times do not wait for answers: a stall is felt by every call that falls into it.
         """
@@ -83,7 +83,7 @@ class Pipeline:
         for number in range(count):
             due[number] = start + number / rate
             await asyncio.sleep(max(0.0, due[number] - time.perf_counter()))
-            await self._stream.write(count_one(number, device))
+            await self._stream.write(count_one(number, devices[number % len(devices)]))
         await asyncio.wait_for(collecting, 60)
         return sorted(took)
 

@@ -18,7 +18,7 @@ from bench.link.caller import Pipeline
 from bench.link.stored import EventStream
 
 _PREFIX = "crowd"
-_STORM_S = 300.0
+_STORM_S = 900.0
 _SWEEP = 200
 _SAME = 0.005
 
