@@ -40,7 +40,7 @@ lint: $(STAMP) protos-check imports ## every static check but types
 	ruff check .
 
 types: $(STAMP) ## mypy, strict
-	mypy services ygg hatch_build.py tests
+	mypy services ygg hatch_build.py tests bench
 
 imports: $(STAMP)
 	lint-imports

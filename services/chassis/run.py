@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 import time
@@ -29,6 +30,8 @@ from services.chassis.settings import ServiceSettings
 from services.domain.errors import YggError
 
 _log = logging.getLogger(__name__)
+FORCED_STOP_S = 10.0
+"""How long a stop may take beyond the draining of calls, in seconds."""
 S = TypeVar("S", bound=ServiceSettings)
 
 
@@ -123,6 +126,7 @@ async def _serve(name: str, found: S, compose: Compose[S]) -> None:
             _log.info("ready", extra={"listen": listen, **others})
             await stopping.wait()
             _log.info("stopping", extra={"drain_s": found.drain_s})
+            asyncio.get_running_loop().call_later(found.drain_s + FORCED_STOP_S, _force, name)
             await server.stop(found.drain_s)
     except asyncio.CancelledError:
         if started.is_set() or not stopping.is_set():
@@ -130,6 +134,12 @@ async def _serve(name: str, found: S, compose: Compose[S]) -> None:
     finally:
         provider.shutdown()
     _log.info("stopped")
+
+
+def _force(name: str) -> None:
+    """The last resort of a stop: what waits for something that is gone, such as NATS, does not keep the process."""
+    _log.critical("stopping took too long: ended by force", extra={"what": name})
+    os._exit(1)
 
 
 def _heed_signals(stopping: asyncio.Event, started: asyncio.Event) -> None:

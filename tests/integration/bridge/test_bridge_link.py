@@ -272,7 +272,7 @@ async def test_events_are_acknowledged_once_stored_and_seen_by_watchers(mesh: Me
 
 
 async def test_online_and_offline_are_told(mesh: Mesh) -> None:
-    watch = mesh.bridge.WatchEvents(pb.WatchEventsRequest())
+    watch = mesh.bridge.WatchEvents(pb.WatchEventsRequest(device_ids=[mesh.one]))
     await watch.initial_metadata()
     device = await online(mesh)
     kinds = [(await watch.read()).event.kind for _ in range(2)]
