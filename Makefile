@@ -11,7 +11,7 @@ PYTEST ?= -n 3 --dist loadfile
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup gen fmt lint types imports protos-check protos-release test test-inside test-python test-c agent demo up down size fuzz bench creds clean
+.PHONY: help setup gen fmt lint types imports protos-check protos-release test test-inside test-python test-docker test-c agent demo up down size fuzz bench creds clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z][a-z%-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,10 @@ test: ## the whole suite, in containers
 	@deploy/run-tests.sh
 
 test-inside: lint types test-c test-python ## the whole suite but what needs a Docker engine, right here
+
+test-docker: $(STAMP) ## the tests that start containers of their own; deploy/run-tests.sh runs it in the test image
+	$(PY) -m pytest -m docker tests || { \
+		echo '== what failed, once more'; $(PY) -m pytest -m docker tests --last-failed --last-failed-no-failures none; }
 
 test-python: $(STAMP) agent ## unit, contract, integration and e2e tests
 	$(PY) -m pytest -m 'not docker' $(PYTEST) || { \

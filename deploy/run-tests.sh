@@ -47,7 +47,7 @@ run_with_docker() {
     printf '== the mesh in containers\n'
     docker run --rm --init --user root --network host --pid host \
         --volume /var/run/docker.sock:/var/run/docker.sock --env YGG_TAG \
-        "$IMAGE:$YGG_TAG" python -m pytest -m docker tests
+        "$IMAGE:$YGG_TAG" make test-docker
 }
 
 main "$@"
