@@ -24,7 +24,7 @@ OPTIONS = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    # How far a sender may be ahead of a slow handler. By default it grows with the delay it causes: tens of MiB a stream.
+    # How far a sender may be ahead of a slow handler; by default that grows with the delay, to tens of MiB a stream.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 256 * 1024),
 )
