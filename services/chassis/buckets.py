@@ -9,6 +9,10 @@ DEVICES = BucketSpec("devices", history=8)
 CONTRACTS = BucketSpec("contracts", history=64)
 CONTRACT_BODIES = BucketSpec("contract_bodies")
 DOCUMENTS = BucketSpec("documents")
+GROUPS = BucketSpec("groups")
+TWIN_DESIRED = BucketSpec("twin_desired", history=16)
+TWIN_REPORTED = BucketSpec("twin_reported", history=16)
+ENROLMENT_TOKENS = BucketSpec("enrolment_tokens", ttl_s=90 * 86_400)
 
 BRIDGE_LEASE_S = 5.0
 """A bridge whose lease is not renewed for this long is dead, and its devices are offline."""

@@ -14,7 +14,8 @@ from services.registry.adapters.reaper import Reaper
 from services.registry.adapters.store import KvContractStore, KvDeviceStore
 from services.registry.api import NAME, RegistryApi
 from services.registry.config import RegistrySettings
-from services.registry.service import Registry
+from services.registry.service.contracts import Contracts
+from services.registry.service.devices import Devices
 from yggdrasil.registry.v1 import registry_pb2_grpc
 
 
@@ -29,7 +30,9 @@ async def compose(runtime: Runtime[RegistrySettings]) -> dict[str, str]:
     runtime.spawn(follower.run(), "follower")
     reaper = Reaper(js, sessions, bridges, index, clock, runtime.nats.connected_s)
     runtime.spawn(reaper.run(), "reaper")
-    api = RegistryApi(Registry(devices, contracts, index, clock))
+    api = RegistryApi(  # type: ignore[abstract]
+        Devices(devices, index, clock), Contracts(devices, contracts, index, clock)
+    )
     runtime.server.add(NAME, lambda server: registry_pb2_grpc.add_RegistryServiceServicer_to_server(api, server))
     started = time.monotonic()
     await follower.caught_up()

@@ -52,7 +52,10 @@ class Grant:
 GRANTS = {
     # The registry ends the sessions of a bridge that died, and says so in the dead bridge's stead.
     "registry": Grant(
-        kv=("devices", "contracts", "contract_bodies", "documents", "sessions"),
+        kv=(
+            *("devices", "contracts", "contract_bodies", "documents", "sessions"),
+            *("groups", "twin_desired", "twin_reported", "enrolment_tokens"),
+        ),
         kv_read=("bridges",),
         streams_read=(EVENT_STREAM,),
         publish=(f"{_DEVICE}.*.offline",),
@@ -60,6 +63,7 @@ GRANTS = {
     ),
     "jotunheim_bridge": Grant(
         kv=("sessions", "bridges"),
+        kv_read=("devices", "twin_desired"),
         streams=(EVENT_STREAM,),
         publish=(f"{_DEVICE}.>", _BRIDGES),
         subscribe=(f"{_DEVICE}.>", _BRIDGES),

@@ -1,4 +1,4 @@
-"""RegistryService: requests to use cases, and back. Bounds of the fields are checked here and in the domain."""
+"""The RPCs of RegistryService about devices. Bounds of the fields are checked here and in the domain."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from services.chassis import codec
-from services.chassis.rpc import require_service
 from services.domain import ids
 from services.domain.errors import InvalidIdError, InvalidRequestError
 from services.domain.requirements import parse_requirement, parse_selector
 from services.registry.errors import PageTokenError
-from services.registry.model import Build, DeviceState, DeviceView
+from services.registry.model import DeviceState, DeviceView
 from services.registry.ports import Query
-from services.registry.service import Registry
+from services.registry.service.devices import Devices
 from yggdrasil.registry.v1 import registry_pb2 as pb
 from yggdrasil.registry.v1 import registry_pb2_grpc
 
-NAME = pb.DESCRIPTOR.services_by_name["RegistryService"].full_name
 DEFAULT_PAGE, MAX_PAGE = 100, 1000
 MAX_REQUIREMENTS = 16
 
@@ -74,31 +72,30 @@ def query_of(request: pb.ListDevicesRequest) -> Query:
     )
 
 
-class RegistryApi(registry_pb2_grpc.RegistryServiceServicer):
-    """The servicer. What each RPC does and how it fails stands in registry.proto."""
+class DeviceRpcs(registry_pb2_grpc.RegistryServiceServicer):
+    """What each RPC does and how it fails stands in registry.proto."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    _devices: Devices
 
     async def RegisterDevice(self, request: pb.RegisterDeviceRequest, context: Any) -> pb.RegisterDeviceResponse:
         """See registry.proto."""
         state = _state(request.state) or DeviceState.ACTIVE
-        view = await self._registry.register(request.device_id, dict(request.labels), state)
+        view = await self._devices.register(request.device_id, dict(request.labels), state)
         return pb.RegisterDeviceResponse(device=view_to_proto(view))
 
     async def GetDevice(self, request: pb.GetDeviceRequest, context: Any) -> pb.GetDeviceResponse:
         """See registry.proto."""
-        return pb.GetDeviceResponse(device=view_to_proto(await self._registry.get(request.device_id)))
+        return pb.GetDeviceResponse(device=view_to_proto(await self._devices.get(request.device_id)))
 
     async def ListDevices(self, request: pb.ListDevicesRequest, context: Any) -> pb.ListDevicesResponse:
         """See registry.proto."""
-        page, more = await self._registry.find(query_of(request))
+        page, more = await self._devices.find(query_of(request))
         token = page[-1].record.id if more else ""
         return pb.ListDevicesResponse(devices=[view_to_proto(view) for view in page], next_page_token=token)
 
     async def UpdateDevice(self, request: pb.UpdateDeviceRequest, context: Any) -> pb.UpdateDeviceResponse:
         """See registry.proto."""
-        view = await self._registry.update(
+        view = await self._devices.update(
             request.device_id, request.revision, _state(request.state), dict(request.labels)
         )
         return pb.UpdateDeviceResponse(device=view_to_proto(view))
@@ -107,31 +104,8 @@ class RegistryApi(registry_pb2_grpc.RegistryServiceServicer):
         self, request: pb.WatchDevicesRequest, context: Any
     ) -> AsyncIterator[pb.WatchDevicesResponse]:
         """See registry.proto."""
-        async for view in self._registry.watch(request.device_ids, request.changes_only):
+        async for view in self._devices.watch(request.device_ids, request.changes_only):
             if view is None:
                 yield pb.WatchDevicesResponse(caught_up=True)
             else:
                 yield pb.WatchDevicesResponse(device=view_to_proto(view))
-
-    async def GetContract(self, request: pb.GetContractRequest, context: Any) -> pb.GetContractResponse:
-        """See registry.proto."""
-        contract = await self._registry.contract(request.device_id)
-        return pb.GetContractResponse(contract=codec.contract_to_proto(contract))
-
-    async def GetCapabilityDocument(
-        self, request: pb.GetCapabilityDocumentRequest, context: Any
-    ) -> pb.GetCapabilityDocumentResponse:
-        """See registry.proto."""
-        return pb.GetCapabilityDocumentResponse(document=await self._registry.document(request.digest))
-
-    async def RecordContract(self, request: pb.RecordContractRequest, context: Any) -> pb.RecordContractResponse:
-        """See registry.proto."""
-        require_service("jotunheim_bridge")
-        contract = codec.contract_from_proto(request.contract)
-        build = Build(request.model, request.device_class, request.firmware_version, request.slot)
-        stored, changes = await self._registry.record(contract, request.document, build)
-        return pb.RecordContractResponse(
-            contract=codec.contract_to_proto(stored),
-            changed=changes is not None,
-            changes=codec.changes_to_proto(changes) if changes is not None else None,
-        )

@@ -1,0 +1,103 @@
+"""Contracts: what was agreed with each device, and the capability documents behind it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+from services.chassis import buckets
+from services.chassis.errors import RevisionConflictError
+from services.domain import capability, ids
+from services.domain.contract import Changes, Contract, compare
+from services.domain.errors import InvalidRequestError
+from services.registry import model
+from services.registry.errors import (
+    DeviceNotActiveError,
+    DeviceNotFoundError,
+    DocumentUnknownError,
+    NoContractError,
+)
+from services.registry.model import Build, DeviceRecord, DeviceState
+from services.registry.ports import Clock, ContractStore, DeviceStore, Index
+
+MAX_DOCUMENT_BYTES = 16 * 1024
+_TRIES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Contracts:
+    """Use cases. Every write waits until the index has it."""
+
+    devices: DeviceStore
+    store: ContractStore
+    index: Index
+    clock: Clock
+
+    async def contract(self, device_id: str) -> Contract:
+        """The current contract. Raises NoContractError, DeviceNotFoundError."""
+        record = await self.store.get(ids.device_id(device_id))
+        if record is not None:
+            return record.contract
+        if await self.devices.get(device_id) is None:
+            raise DeviceNotFoundError(device_id)
+        raise NoContractError(device_id)
+
+    async def document(self, digest: str) -> bytes:
+        """A capability document. Raises DocumentUnknownError."""
+        document = await self.store.document(ids.digest(digest))
+        if document is None:
+            raise DocumentUnknownError(digest)
+        return document
+
+    async def record(self, contract: Contract, document: bytes, build: Build) -> tuple[Contract, Changes | None]:
+        """Stores what was negotiated; returns the contract as stored and, for a new revision, how it differs.
+
+        Raises DeviceNotActiveError, DocumentUnknownError, InvalidRequestError.
+        """
+        ids.device_id(contract.device_id)
+        for offered in contract.capabilities:
+            capability.check(offered)
+        await self._keep_document(ids.digest(contract.document_digest), document)
+        await self._admit(contract.device_id)
+        contract = replace(contract, digest=self.store.digest(contract))
+        for _ in range(_TRIES):
+            old = await self.store.get(contract.device_id)
+            new = model.agreed(old, contract, build, self.clock.now())
+            if old is not None and new == old:
+                return new.contract, None
+            try:
+                stored = await self.store.put(new)
+            except RevisionConflictError:
+                continue
+            await self.index.reached(buckets.CONTRACTS.name, stored.key_revision)
+            before = old.contract if old else None
+            same = before is not None and before.revision == stored.contract.revision
+            return stored.contract, None if same else compare(before, stored.contract)
+        raise RevisionConflictError(
+            f"the contract of {contract.device_id} is being written too often", hint="Try again."
+        )
+
+    async def _keep_document(self, digest: str, document: bytes) -> None:
+        if not document:
+            if await self.store.document(digest) is None:
+                raise DocumentUnknownError(digest)
+            return
+        if len(document) > MAX_DOCUMENT_BYTES:
+            raise InvalidRequestError(
+                f"the document is {len(document)} bytes, at most {MAX_DOCUMENT_BYTES} are allowed"
+            )
+        if hashlib.sha256(document).hexdigest() != digest:
+            raise InvalidRequestError("the document's SHA-256 is not document_digest")
+        await self.store.put_document(digest, document)
+
+    async def _admit(self, device_id: str) -> None:
+        record = await self.devices.get(device_id)
+        if record is None:
+            try:
+                stored = await self.devices.create(DeviceRecord(device_id, DeviceState.ACTIVE, self.clock.now()))
+            except RevisionConflictError:
+                return await self._admit(device_id)
+            await self.index.reached(buckets.DEVICES.name, stored.revision)
+        elif record.state is not DeviceState.ACTIVE:
+            raise DeviceNotActiveError(device_id, record.state.value)
+        return None
