@@ -7,8 +7,9 @@ restarts of the server and losses of the consumer. It keeps no durable consumer,
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 import nats.errors
@@ -75,11 +76,27 @@ async def follow(
             await asyncio.sleep(RETRY_S)
 
 
-async def _consume(
-    js: JetStreamContext, stream: str, subjects: Sequence[str], after: int
+async def read(
+    js: JetStreamContext, stream: str, subjects: Sequence[str] = (), *, latest: bool = False
 ) -> AsyncIterator[list[Record]]:
+    """Yields batches of what is in the stream now, in order, then ends; `latest`: each subject's last message only.
+
+    Raises StoreUnavailableError where it could not be read to its end.
+    """
+    async with contextlib.aclosing(_consume(js, stream, subjects or (">",), 0, latest=latest)) as batches:
+        async for batch in batches:
+            if not batch:
+                return
+            yield batch
+    raise StoreUnavailableError(f"messages of {stream} were lost on the way", hint="Try again.")
+
+
+async def _consume(
+    js: JetStreamContext, stream: str, subjects: Sequence[str], after: int, *, latest: bool = False
+) -> AsyncGenerator[list[Record], None]:
+    beginning = DeliverPolicy.LAST_PER_SUBJECT if latest else DeliverPolicy.ALL
     config = ConsumerConfig(
-        deliver_policy=DeliverPolicy.BY_START_SEQUENCE if after else DeliverPolicy.ALL,
+        deliver_policy=DeliverPolicy.BY_START_SEQUENCE if after else beginning,
         opt_start_seq=after + 1 if after else None,
         ack_policy=AckPolicy.NONE,
         filter_subjects=list(subjects) if len(subjects) > 1 else None,

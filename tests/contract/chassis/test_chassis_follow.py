@@ -203,3 +203,18 @@ async def test_making_a_stream_again_brings_it_up_to_date(js: JetStreamContext) 
     await streams.ensure_stream(js, changed)
     assert (await js.stream_info(STREAM)).config.max_age == 3600
     assert await streams.last_sequence(js, STREAM) == last
+
+
+async def test_reading_ends_with_what_there_was(js: JetStreamContext) -> None:
+    await streams.ensure_stream(js, CONFIG)
+    for key, value in (("a", b"1"), ("b", b"2"), ("a", b"3")):
+        await js.publish(f"$KV.devices.{key}", value)
+
+    async def read(*subjects: str, latest: bool = False) -> list[bytes]:
+        found = [batch async for batch in streams.read(js, STREAM, subjects, latest=latest)]
+        return [record.data for batch in found for record in batch]
+
+    assert await read() == [b"1", b"2", b"3"]
+    assert await read(latest=True) == [b"2", b"3"]
+    assert await read("$KV.devices.a") == [b"1", b"3"]
+    assert await read("$KV.devices.none") == []
