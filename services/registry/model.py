@@ -36,13 +36,17 @@ _NEXT = {
 
 @dataclass(frozen=True, slots=True)
 class DeviceRecord:
-    """The truth about a device; `revision` is that of its key, 0 until it is stored."""
+    """The truth about a device; `revision` is that of its key, 0 until it is stored.
+
+    Certificates issued before `revoke_time` are not accepted.
+    """
 
     id: str
     state: DeviceState
     create_time: datetime
     labels: Mapping[str, str] = field(default_factory=dict)
     revision: int = 0
+    revoke_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

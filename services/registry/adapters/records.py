@@ -22,6 +22,7 @@ def device_to_bytes(record: DeviceRecord) -> bytes:
         state=pb.DeviceState.Value(f"DEVICE_STATE_{record.state.name}"),
         labels=record.labels,
         create_time=codec.timestamp(record.create_time),
+        revoke_time=codec.timestamp(record.revoke_time),
     ).SerializeToString(deterministic=True)
 
 
@@ -29,7 +30,8 @@ def device_from_bytes(data: bytes, revision: int) -> DeviceRecord:
     """The record of a StoredDevice."""
     stored = pb.StoredDevice.FromString(data)
     state = DeviceState[pb.DeviceState.Name(stored.state).removeprefix("DEVICE_STATE_")]
-    return DeviceRecord(stored.id, state, codec.moment(stored.create_time), dict(stored.labels), revision)
+    revoked = codec.moment(stored.revoke_time) if stored.HasField("revoke_time") else None
+    return DeviceRecord(stored.id, state, codec.moment(stored.create_time), dict(stored.labels), revision, revoked)
 
 
 def body_to_bytes(contract: Contract) -> bytes:

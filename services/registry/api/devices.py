@@ -42,6 +42,7 @@ def view_to_proto(view: DeviceView) -> pb.Device:
         capabilities=[pb.CapabilityRef(id=c.id, type=c.type, version=c.version) for c in view.capabilities],
         revision=record.revision,
         create_time=codec.timestamp(record.create_time),
+        revoke_time=codec.timestamp(record.revoke_time),
     )
 
 
