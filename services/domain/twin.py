@@ -169,10 +169,9 @@ def report(
             kept[path] = replace(before, problem=problem[0], problem_revision=problem[1])
         else:
             kept[path] = Entry(one.value, revision, now, *problem)
-    if kept == old.entries and (contract_revision, session_epoch) == (old.contract_revision, old.session_epoch):
-        return old
-    if kept == old.entries:  # only the session is another one: not a new version
-        return replace(old, contract_revision=contract_revision, session_epoch=session_epoch)
+    if kept == old.entries and old.revision:  # another contract is noted, another session alone is not worth a write
+        same_contract = contract_revision == old.contract_revision
+        return old if same_contract else replace(old, contract_revision=contract_revision)
     return Side(revision, kept, now, author, contract_revision, session_epoch)
 
 
@@ -192,9 +191,7 @@ def delta(desired: Side, reported: Side) -> dict[Path, Value]:
     """What is desired and not reported so, ordered by path."""
     have = reported.entries
     return {
-        path: value
-        for path, value in desired.values().items()
-        if path not in have or not same(have[path].value, value)
+        path: value for path, value in desired.values().items() if path not in have or not same(have[path].value, value)
     }
 
 

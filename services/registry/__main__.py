@@ -12,11 +12,13 @@ from services.registry.adapters.follower import Follower
 from services.registry.adapters.index import SqliteIndex
 from services.registry.adapters.reaper import Reaper
 from services.registry.adapters.store import KvContractStore, KvDeviceStore
-from services.registry.api import NAME, RegistryApi
+from services.registry.adapters.twins import KvTwinStore
+from services.registry.api import NAME, RegistryApi, twins
 from services.registry.config import RegistrySettings
 from services.registry.service.contracts import Contracts
 from services.registry.service.devices import Devices
-from yggdrasil.registry.v1 import registry_pb2_grpc
+from services.registry.service.twins import Twins
+from yggdrasil.registry.v1 import registry_pb2_grpc, twin_pb2_grpc
 
 
 async def compose(runtime: Runtime[RegistrySettings]) -> dict[str, str]:
@@ -34,6 +36,8 @@ async def compose(runtime: Runtime[RegistrySettings]) -> dict[str, str]:
         Devices(devices, index, clock), Contracts(devices, contracts, index, clock)
     )
     runtime.server.add(NAME, lambda server: registry_pb2_grpc.add_RegistryServiceServicer_to_server(api, server))
+    twin_api = twins.TwinApi(Twins(await KvTwinStore.open(js), devices, contracts, clock))
+    runtime.server.add(twins.NAME, lambda server: twin_pb2_grpc.add_TwinServiceServicer_to_server(twin_api, server))
     started = time.monotonic()
     await follower.caught_up()
     return {"index": str(sum(index.position().values())), "caught_up_s": f"{time.monotonic() - started:.3f}"}

@@ -84,3 +84,28 @@ class PageTokenError(YggError):
 
     def __init__(self) -> None:
         super().__init__("page_token is not one that a page before returned", hint="Leave it empty for the first page.")
+
+
+class StaleSessionError(YggError):
+    """A report of a session that another one has followed."""
+
+    code, reason = Code.ABORTED, "STALE_SESSION"
+
+    def __init__(self, device_id: str, given: int, current: int) -> None:
+        super().__init__(
+            f"a later session of {device_id} has reported already",
+            device=device_id,
+            given=given,
+            current=current,
+        )
+
+
+class ResumeTokenError(YggError):
+    """The resume token is not one that the registry gave, or is of another store."""
+
+    code, reason = Code.INVALID_ARGUMENT, "RESUME_TOKEN"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "resume_token is not one that a watch here returned", hint="Leave it empty to begin with all there is."
+        )

@@ -34,6 +34,13 @@ _NEXT = {
 }
 
 
+class TwinSide(enum.Enum):
+    """A side of a twin."""
+
+    DESIRED = "desired"
+    REPORTED = "reported"
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceRecord:
     """The truth about a device; `revision` is that of its key, 0 until it is stored.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from services.domain.contract import Contract
 from services.domain.requirements import Requirement, Selector
-from services.registry.model import ContractRecord, DeviceRecord, DeviceView
+from services.domain.twin import Side
+from services.registry.model import ContractRecord, DeviceRecord, DeviceView, TwinSide
 
 
 class Clock(Protocol):
@@ -76,3 +77,51 @@ class Index(Protocol):
 
     def changes(self) -> AsyncIterator[Sequence[str]]:
         """Ids of devices that changed, from now on; a slow reader gets each id once, however often it changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSide:
+    """A side of a twin and the revision of its key, 0 until it is stored."""
+
+    side: Side
+    key_revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TwinPosition:
+    """How far both sides were read: the last sequence of each."""
+
+    desired: int = 0
+    reported: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TwinChange:
+    """A side that was written, and by which sequence."""
+
+    which: TwinSide
+    device_id: str
+    side: Side
+    sequence: int
+
+
+class TwinStore(Protocol):
+    """The truth about twins."""
+
+    async def get(self, which: TwinSide, device_id: str) -> StoredSide:
+        """The side, empty where nothing was written."""
+
+    async def put(self, which: TwinSide, device_id: str, side: Side, key_revision: int) -> StoredSide:
+        """Writes a side on top of `key_revision` (0: new); raises RevisionConflictError or InvalidRequestError."""
+
+    async def history(self, which: TwinSide, device_id: str) -> Sequence[Side]:
+        """The versions that are kept, oldest first."""
+
+    async def position(self) -> TwinPosition:
+        """Where both sides end now."""
+
+    def device_ids(self) -> AsyncIterator[str]:
+        """Every device that has a twin, once."""
+
+    def follow(self, which: TwinSide, device_ids: Collection[str], after: int) -> AsyncIterator[TwinChange]:
+        """The changes of one side after a sequence, of these devices (none: all), for ever."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import replace
 
 from nats.js import JetStreamContext
@@ -13,6 +14,8 @@ from services.domain.contract import Contract
 from services.registry.adapters import records
 from services.registry.model import ContractRecord, DeviceRecord
 from yggdrasil.registry.v1.registry_pb2 import StoredContract
+
+KNOWN_BODIES = 1024
 
 
 class KvDeviceStore:
@@ -47,6 +50,7 @@ class KvContractStore:
 
     def __init__(self, contracts: Bucket, bodies: Bucket, documents: Bucket) -> None:
         self._contracts, self._bodies, self._documents = contracts, bodies, documents
+        self._known: OrderedDict[str, bytes] = OrderedDict()
 
     @classmethod
     async def open(cls, js: JetStreamContext) -> KvContractStore:
@@ -63,10 +67,20 @@ class KvContractStore:
         if entry is None:
             return None
         digest = StoredContract.FromString(entry.value).digest
-        body = await self._bodies.get(digest)
-        if body is None:
-            raise RuntimeError(f"contract body {digest} is missing; it is written before any contract names it")
-        return records.contract_from_bytes(entry.value, body.value, entry.revision)
+        return records.contract_from_bytes(entry.value, await self._body(digest), entry.revision)
+
+    async def _body(self, digest: str) -> bytes:
+        """By its digest, so it never changes; the last KNOWN_BODIES are kept."""
+        known = self._known.get(digest)
+        if known is None:
+            entry = await self._bodies.get(digest)
+            if entry is None:
+                raise RuntimeError(f"contract body {digest} is missing; it is written before any contract names it")
+            known = self._known[digest] = entry.value
+        self._known.move_to_end(digest)
+        while len(self._known) > KNOWN_BODIES:
+            self._known.popitem(last=False)
+        return known
 
     async def put(self, record: ContractRecord) -> ContractRecord:
         """The body first, so that no contract ever names one that is not there."""

@@ -1,0 +1,131 @@
+"""The port TwinStore on the buckets `twin_desired` and `twin_reported`: one key a device, compare-and-set on each."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass
+
+from nats.js import JetStreamContext
+
+from services.chassis import codec
+from services.chassis.buckets import TWIN_DESIRED, TWIN_REPORTED
+from services.chassis.kv import Bucket, BucketSpec
+from services.chassis.streams import Record, follow, last_sequence, read
+from services.domain.errors import InvalidRequestError
+from services.domain.twin import Entry, Path, Side
+from services.registry.model import TwinSide
+from services.registry.ports import StoredSide, TwinChange, TwinPosition
+from yggdrasil.registry.v1 import twin_pb2 as pb
+
+SCHEMA = 1
+MAX_BYTES = 16 * 1024
+_SPECS = {TwinSide.DESIRED: TWIN_DESIRED, TwinSide.REPORTED: TWIN_REPORTED}
+
+
+def side_to_proto(device_id: str, side: Side) -> pb.StoredTwin:
+    """The record of a side, its properties ordered by path."""
+    return pb.StoredTwin(
+        schema=SCHEMA,
+        device_id=device_id,
+        revision=side.revision,
+        properties=[
+            pb.StoredTwinProperty(
+                capability_id=path[0],
+                property=path[1],
+                value=codec.value_to_proto(entry.value),
+                revision=entry.revision,
+                time=codec.timestamp(entry.time),
+                problem=entry.problem,
+                problem_revision=entry.problem_revision,
+            )
+            for path, entry in sorted(side.entries.items())
+        ],
+        time=codec.timestamp(side.time),
+        author=side.author,
+        contract_revision=side.contract_revision,
+        session_epoch=side.session_epoch,
+    )
+
+
+def side_from_bytes(data: bytes) -> Side:
+    """The side of a record."""
+    stored = pb.StoredTwin.FromString(data)
+    entries: dict[Path, Entry] = {
+        (one.capability_id, one.property): Entry(
+            codec.value_from_proto(one.value), one.revision, codec.moment(one.time), one.problem, one.problem_revision
+        )
+        for one in stored.properties
+    }
+    return Side(
+        stored.revision,
+        entries,
+        codec.moment(stored.time),
+        stored.author,
+        stored.contract_revision,
+        stored.session_epoch,
+    )
+
+
+def side_to_bytes(device_id: str, side: Side) -> bytes:
+    """Raises InvalidRequestError where it is larger than MAX_BYTES."""
+    data = side_to_proto(device_id, side).SerializeToString(deterministic=True)
+    if len(data) > MAX_BYTES:
+        raise InvalidRequestError(f"the document is {len(data)} bytes with this, at most {MAX_BYTES} are allowed")
+    return data
+
+
+@dataclass(frozen=True, slots=True)
+class KvTwinStore:
+    """The port TwinStore."""
+
+    js: JetStreamContext
+    buckets: dict[TwinSide, Bucket]
+
+    @classmethod
+    async def open(cls, js: JetStreamContext) -> KvTwinStore:
+        """Makes the buckets where they are not there yet."""
+        return cls(js, {side: await Bucket.create(js, spec) for side, spec in _SPECS.items()})
+
+    async def get(self, which: TwinSide, device_id: str) -> StoredSide:
+        """The side, empty where nothing was written."""
+        entry = await self.buckets[which].get(device_id)
+        return StoredSide(Side()) if entry is None else StoredSide(side_from_bytes(entry.value), entry.revision)
+
+    async def put(self, which: TwinSide, device_id: str, side: Side, key_revision: int) -> StoredSide:
+        """Writes a side on top of `key_revision` (0: new); raises RevisionConflictError or InvalidRequestError."""
+        data, bucket = side_to_bytes(device_id, side), self.buckets[which]
+        if key_revision:
+            return StoredSide(side, await bucket.update(device_id, data, key_revision))
+        return StoredSide(side, await bucket.create_key(device_id, data))
+
+    async def history(self, which: TwinSide, device_id: str) -> Sequence[Side]:
+        """The versions that are kept, oldest first."""
+        spec = _SPECS[which]
+        batches = read(self.js, spec.stream, [spec.subject(device_id)])
+        return [side_from_bytes(record.data) async for batch in batches for record in batch if not record.deleted]
+
+    async def position(self) -> TwinPosition:
+        """Where both sides end now."""
+        return TwinPosition(*[await last_sequence(self.js, spec.stream) for spec in _SPECS.values()])
+
+    async def device_ids(self) -> AsyncIterator[str]:
+        """Every device that has a twin, once."""
+        seen = set[str]()
+        for spec in _SPECS.values():
+            async for batch in read(self.js, spec.stream, latest=True):
+                for device_id in [_key(spec, record) for record in batch]:
+                    if device_id not in seen:
+                        seen.add(device_id)
+                        yield device_id
+
+    async def follow(self, which: TwinSide, device_ids: Collection[str], after: int) -> AsyncIterator[TwinChange]:
+        """The changes of one side after a sequence, for ever."""
+        spec = _SPECS[which]
+        async for batch in follow(self.js, spec.stream, [spec.subject(one) for one in device_ids], after=after):
+            for record in batch:
+                if not record.deleted:
+                    yield TwinChange(which, _key(spec, record), side_from_bytes(record.data), record.sequence)
+
+
+def _key(spec: BucketSpec, record: Record) -> str:
+    return record.subject.removeprefix(spec.subject(""))

@@ -1,0 +1,250 @@
+"""Twins: what is desired and reported of a device's properties."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import pairwise
+
+from services.chassis.errors import RevisionConflictError
+from services.domain import ids, twin
+from services.domain.contract import Contract
+from services.domain.errors import InvalidRequestError
+from services.domain.twin import Path, Report, Side
+from services.domain.values import Value
+from services.registry.errors import (
+    DeviceNotFoundError,
+    NoContractError,
+    ResumeTokenError,
+    StaleRevisionError,
+    StaleSessionError,
+)
+from services.registry.model import TwinSide
+from services.registry.ports import Clock, ContractStore, DeviceStore, TwinChange, TwinPosition, TwinStore
+
+MAX_REPORTED = 512
+MAX_WATCHED = 1000
+HISTORY = 32
+_TRIES = 8
+_TOKEN = re.compile(r"d(?P<desired>[0-9]{1,18})r(?P<reported>[0-9]{1,18})\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class TwinView:
+    """A twin as callers see it; the contract is the device's current one, None where it has none."""
+
+    device_id: str
+    desired: Side
+    reported: Side
+    contract: Contract | None
+
+    def problem(self, path: Path) -> str:
+        """Why what is desired is not there; empty where it is, or is only not there yet."""
+        wanted = self.desired.entries.get(path)
+        if wanted is None or path not in twin.delta(self.desired, self.reported):
+            return ""
+        why = twin.obstacle(path, wanted.value, self.contract)
+        told = self.reported.entries.get(path)
+        if not why and told is not None and told.problem_revision >= wanted.revision:
+            return told.problem
+        return why
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One kept version of one side, and what differs from the one before (nothing for the oldest)."""
+
+    which: TwinSide
+    side: Side
+    changed: Sequence[Path]
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What a bridge tells of a device; `properties` by path."""
+
+    device_id: str
+    contract_revision: int
+    session_epoch: int
+    properties: Mapping[Path, Report]
+    answers: int = 0
+    complete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Twins:
+    """Use cases, on the store itself: there is no index of twins."""
+
+    store: TwinStore
+    devices: DeviceStore
+    contracts: ContractStore
+    clock: Clock
+
+    async def get(self, device_id: str) -> TwinView:
+        """The twin of a device. Raises DeviceNotFoundError."""
+        if await self.devices.get(ids.device_id(device_id)) is None:
+            raise DeviceNotFoundError(device_id)
+        return await self._view(device_id)
+
+    async def _view(self, device_id: str) -> TwinView:
+        desired, reported, record = await asyncio.gather(
+            self.store.get(TwinSide.DESIRED, device_id),
+            self.store.get(TwinSide.REPORTED, device_id),
+            self.contracts.get(device_id),
+        )
+        return TwinView(device_id, desired.side, reported.side, record.contract if record else None)
+
+    async def update(
+        self, device_id: str, revision: int, document: Mapping[str, Value], *, replacing: bool, author: str
+    ) -> TwinView:
+        """Changes what is desired. `revision` 0: whatever it is now.
+
+        Raises StaleRevisionError, NoContractError, DeviceNotFoundError, and what `twin.parse` raises.
+        """
+        record = await self.contracts.get(ids.device_id(device_id))
+        if record is None:
+            if await self.devices.get(device_id) is None:
+                raise DeviceNotFoundError(device_id)
+            raise NoContractError(device_id)
+        patch = twin.parse(document, record.contract)
+        for _ in range(_TRIES):
+            old = await self.store.get(TwinSide.DESIRED, device_id)
+            if revision and revision != old.side.revision:
+                raise StaleRevisionError(device_id, revision, old.side.revision)
+            new = twin.desire(old.side, patch, replacing=replacing, now=self.clock.now(), author=author)
+            if new is not old.side:
+                try:
+                    await self.store.put(TwinSide.DESIRED, device_id, new, old.key_revision)
+                except RevisionConflictError:
+                    continue  # read again; a caller who named a revision is told above
+            reported = await self.store.get(TwinSide.REPORTED, device_id)
+            return TwinView(device_id, new, reported.side, record.contract)
+        raise RevisionConflictError(f"the twin of {device_id} is being written too often", hint="Try again.")
+
+    async def report(self, said: Reported) -> tuple[int, dict[Path, Value]]:
+        """Keeps what a device said; returns the desired revision and, for a complete report, what it is to be told.
+
+        Raises StaleSessionError, InvalidRequestError.
+        """
+        device_id = ids.device_id(said.device_id)
+        if len(said.properties) > MAX_REPORTED:
+            raise InvalidRequestError(f"{len(said.properties)} properties, at most {MAX_REPORTED} are allowed")
+        for _ in range(_TRIES):
+            old = await self.store.get(TwinSide.REPORTED, device_id)
+            if said.session_epoch < old.side.session_epoch:
+                raise StaleSessionError(device_id, said.session_epoch, old.side.session_epoch)
+            new = twin.report(
+                old.side,
+                said.properties,
+                complete=said.complete,
+                answers=said.answers,
+                contract_revision=said.contract_revision,
+                session_epoch=said.session_epoch,
+                now=self.clock.now(),
+                author=f"ygg://main/device/{device_id}",
+            )
+            if new is not old.side:
+                try:
+                    await self.store.put(TwinSide.REPORTED, device_id, new, old.key_revision)
+                except RevisionConflictError:
+                    continue
+            return await self._to_tell(device_id, new, complete=said.complete)
+        raise RevisionConflictError(f"the twin of {device_id} is being written too often", hint="Try again.")
+
+    async def _to_tell(self, device_id: str, reported: Side, *, complete: bool) -> tuple[int, dict[Path, Value]]:
+        if not complete:
+            return 0, {}
+        desired = (await self.store.get(TwinSide.DESIRED, device_id)).side
+        delta = twin.delta(desired, reported)
+        if not delta:
+            return desired.revision, {}
+        record = await self.contracts.get(device_id)
+        return desired.revision, twin.settable(delta, record.contract) if record else {}
+
+    async def history(self, device_id: str, limit: int) -> Sequence[Version]:
+        """Both sides' versions that are kept, newest first. Raises DeviceNotFoundError."""
+        if await self.devices.get(ids.device_id(device_id)) is None:
+            raise DeviceNotFoundError(device_id)
+        found: list[Version] = []
+        for which in TwinSide:
+            sides = [Side(), *await self.store.history(which, device_id)]
+            for before, side in pairwise(sides):
+                if side.revision == before.revision:
+                    continue  # written for another contract's sake
+                known = side.revision == before.revision + 1
+                found.append(Version(which, side, twin.changed(before, side) if known else ()))
+        return sorted(found, key=_when, reverse=True)[: limit or HISTORY]
+
+    async def watch(
+        self, device_ids: Collection[str], token: str, *, changes_only: bool
+    ) -> AsyncIterator[tuple[TwinView | None, str]]:
+        """Twins with the token to go on after each; None once all that was known has been told.
+
+        With a token, or `changes_only`, changes only. Raises ResumeTokenError, InvalidRequestError.
+        """
+        wanted = sorted({ids.device_id(one) for one in device_ids})
+        if len(wanted) > MAX_WATCHED:
+            raise InvalidRequestError(f"{len(wanted)} devices, at most {MAX_WATCHED} can be watched by name")
+        end = await self.store.position()
+        at = _position(token, end) if token else end
+        if not token and not changes_only:
+            async for device_id in _each(wanted) if wanted else self.store.device_ids():
+                yield await self._view(device_id), ""
+        yield None, _token(at)
+        async with aclosing(self._changes(wanted, at)) as changes:
+            async for change in changes:
+                view = await self._view(change.device_id)
+                if change.which is TwinSide.DESIRED:
+                    view, at = replace(view, desired=change.side), replace(at, desired=change.sequence)
+                else:
+                    view, at = replace(view, reported=change.side), replace(at, reported=change.sequence)
+                yield view, _token(at)
+
+    async def _changes(self, wanted: Collection[str], after: TwinPosition) -> AsyncGenerator[TwinChange, None]:
+        waiting: asyncio.Queue[TwinChange | Exception] = asyncio.Queue(1)
+
+        async def feed(which: TwinSide, start: int) -> None:
+            try:
+                async for change in self.store.follow(which, wanted, start):
+                    await waiting.put(change)
+            except Exception as e:  # noqa: BLE001 - whatever it is, it is raised to the watcher
+                await waiting.put(e)
+
+        feeds = [asyncio.create_task(feed(which, getattr(after, which.value))) for which in TwinSide]
+        try:
+            while True:
+                change = await waiting.get()
+                if isinstance(change, Exception):
+                    raise change
+                yield change
+        finally:
+            for one in feeds:
+                one.cancel()
+            await asyncio.gather(*feeds, return_exceptions=True)
+
+
+async def _each(device_ids: Collection[str]) -> AsyncIterator[str]:
+    for device_id in device_ids:
+        yield device_id
+
+
+def _when(version: Version) -> tuple[datetime | None, int]:
+    return version.side.time, version.side.revision
+
+
+def _token(at: TwinPosition) -> str:
+    return f"d{at.desired}r{at.reported}"
+
+
+def _position(token: str, end: TwinPosition) -> TwinPosition:
+    match = _TOKEN.match(token)
+    if not match:
+        raise ResumeTokenError
+    at = TwinPosition(int(match["desired"]), int(match["reported"]))
+    if at.desired > end.desired or at.reported > end.reported:
+        raise ResumeTokenError
+    return at
