@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +14,10 @@ from tests.fixtures.mesh import client
 from tests.fixtures.nats import NatsServer
 from tests.fixtures.pki import Pki
 from tests.fixtures.process import ServiceProcess, starter
+from tests.integration.registry.calls import refused
 from yggdrasil.common.v1 import contract_pb2
 from yggdrasil.registry.v1 import registry_pb2 as rp
 from yggdrasil.registry.v1 import registry_pb2_grpc
-
-
-@pytest.fixture(scope="module")
-def service(nats_server: NatsServer, pki: Pki, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    with starter(pki) as start:
-        process = start("registry", nats_url=nats_server.url, data_dir=tmp_path_factory.mktemp("registry"))
-        process.ready()
-        yield process
-
-
-@pytest.fixture
-async def registry(service: ServiceProcess, pki: Pki) -> AsyncIterator[Any]:
-    async with client(service.listen, pki) as channel:
-        yield registry_pb2_grpc.RegistryServiceStub(channel)
-
-
-async def refused(call: Any) -> tuple[grpc.StatusCode, str]:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    info = status.error_info(caught.value)
-    return caught.value.code(), info.reason if info else ""
 
 
 async def register(registry: Any, device_id: str, **labels: str) -> rp.Device:
