@@ -38,11 +38,11 @@ def led(name: str = "led0", brightness: cp.DataSchema = PERCENT) -> cp.Capabilit
     )
 
 
-def document(**capabilities: dict[str, Value] | None) -> dict[str, value_pb2.Value]:
-    return {name: value_to_proto(members) for name, members in capabilities.items()}  # type: ignore[arg-type]
+def document(**capabilities: Any) -> dict[str, value_pb2.Value]:
+    return {name: value_to_proto(members) for name, members in capabilities.items()}
 
 
-def update(device_id: str, revision: int = 0, **capabilities: dict[str, Value] | None) -> pb.UpdateTwinRequest:
+def update(device_id: str, revision: int = 0, **capabilities: Any) -> pb.UpdateTwinRequest:
     return pb.UpdateTwinRequest(device_id=device_id, revision=revision, desired=document(**capabilities))
 
 
@@ -108,7 +108,7 @@ async def test_merging_writers_without_a_revision_lose_nothing(as_bridge: Any, t
     ],
 )
 async def test_what_is_not_in_the_contract_is_refused_by_path(
-    as_bridge: Any, twins: Any, desired: dict[str, dict[str, Value]], path: str
+    as_bridge: Any, twins: Any, desired: dict[str, Any], path: str
 ) -> None:
     await record_contract(as_bridge, "tw-4", led())
     code, _, metadata, _ = await failure(twins.UpdateTwin(update("tw-4", **desired)))
@@ -128,8 +128,8 @@ async def test_documents_too_deep_or_too_large_are_refused(as_bridge: Any, twins
         for n in range(16)
     ]
     await record_contract(as_bridge, "tw-5", *wide)
-    everything = {f"text{n}": {f"p{m}": "x" * 64 for m in range(16)} for n in range(16)}
-    code, reason, _, message = await failure(twins.UpdateTwin(update("tw-5", **everything)))  # type: ignore[arg-type]
+    everything: dict[str, Any] = {f"text{n}": {f"p{m}": "x" * 64 for m in range(16)} for n in range(16)}
+    code, reason, _, message = await failure(twins.UpdateTwin(update("tw-5", **everything)))
     assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
     assert "16384 are allowed" in message
     deep: Value = True
@@ -237,8 +237,12 @@ async def test_a_watch_of_all_begins_with_every_twin_there_is(as_bridge: Any, tw
     for name in ("tw-13", "tw-14"):
         await record_contract(as_bridge, name, led())
         await twins.UpdateTwin(update(name, led0={"on": True}))
-    watch, seen = twins.WatchTwins(pb.WatchTwinsRequest()), set[str]()
-    while not (got := await watch.read()).caught_up:
+    watch: Any = twins.WatchTwins(pb.WatchTwinsRequest())
+    seen = set[str]()
+    while True:
+        got: Any = await watch.read()
+        if got.caught_up:
+            break
         assert got.twin.device_id not in seen
         seen.add(got.twin.device_id)
     watch.cancel()
