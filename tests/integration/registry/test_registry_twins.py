@@ -91,7 +91,8 @@ async def test_of_two_writers_with_one_revision_one_wins_and_the_other_is_told(a
 
 async def test_merging_writers_without_a_revision_lose_nothing(as_bridge: Any, twins: Any) -> None:
     await record_contract(as_bridge, "tw-3", *(led(f"led{n}") for n in range(6)))
-    await asyncio.gather(*(twins.UpdateTwin(update("tw-3", **{f"led{n}": {"brightness": n}})) for n in range(6)))
+    wanted: list[Any] = [{f"led{n}": {"brightness": n}} for n in range(6)]
+    await asyncio.gather(*(twins.UpdateTwin(update("tw-3", **one)) for one in wanted))
     twin = (await twins.GetTwin(pb.GetTwinRequest(device_id="tw-3"))).twin
     assert dict(twin.desired) == document(**{f"led{n}": {"brightness": n} for n in range(6)})
     assert twin.revision == 6
@@ -219,7 +220,7 @@ async def test_a_watch_goes_on_at_another_replica_and_neither_skips_nor_repeats(
     with starter(pki) as start:
         other = start("registry", nats_url=nats_server.url, data_dir=tmp_path / "other")
         async with client(other.listen, pki) as channel:
-            second = twin_pb2_grpc.TwinServiceStub(channel)
+            second: Any = twin_pb2_grpc.TwinServiceStub(channel)
             again = second.WatchTwins(pb.WatchTwinsRequest(device_ids=["tw-12"], resume_token=token))
             assert (await again.read()).caught_up
             seen += [(await again.read()).twin.revision for _ in range(4)]
