@@ -141,6 +141,31 @@ static void nine_arguments_are_malformed(void)
     CHECK_EQ(decode(YGG_BODY_INVOKE, body, 9 * 4), YGG_ERR_MALFORMED);
 }
 
+/* Invoke.arguments: { index: 1 }, then { value: { text or data: 3 bytes } }, then an unknown text. */
+static enum ygg_err decode_argument(uint8_t kind, const char bytes[3])
+{
+    uint8_t body[] = {0x2A, 0x02, 0x08, 0x01, 0x2A, 0x07, 0x12, 0x05, 0, 0x03, 0, 0, 0, 0xFA, 0x01, 0x02, 0x00, 0x00};
+
+    body[8] = kind;
+    memcpy(body + 10, bytes, 3);
+    return decode(YGG_BODY_INVOKE, body, sizeof body);
+}
+
+static void a_text_with_a_zero_byte_is_malformed(void)
+{
+    enum { TEXT = 0x22, DATA = 0x2A }; /* The tags of LinkValue.text and .data. */
+
+    CHECK_EQ(decode_refused(1, '\0'), YGG_ERR_MALFORMED);
+    CHECK_EQ(decode_argument(TEXT, "abc"), YGG_OK);
+    CHECK_EQ(decode_argument(TEXT, "\0bc"), YGG_ERR_MALFORMED);
+    CHECK_EQ(decode_argument(TEXT, "a\0c"), YGG_ERR_MALFORMED);
+    CHECK_EQ(decode_argument(TEXT, "ab\0"), YGG_ERR_MALFORMED);
+    CHECK_EQ(decode_argument(DATA, "\0\0\0"), YGG_OK);
+    /* Invoke.call_id before and after an argument whose last bytes end it and its value at once. */
+    CHECK_EQ(decode(YGG_BODY_INVOKE, "\x2A\x02\x12\x00\x0A\x01x", 7), YGG_OK);
+    CHECK_EQ(decode(YGG_BODY_INVOKE, "\x2A\x02\x12\x00\x0A\x01\x00", 7), YGG_ERR_MALFORMED);
+}
+
 static uint64_t next_random(uint64_t *state)
 {
     *state ^= *state << 13U;
@@ -189,5 +214,6 @@ void suite_frame(void)
     RUN(bodies_that_only_a_device_sends_are_out_of_turn);
     RUN(fields_beyond_their_bounds_are_malformed);
     RUN(nine_arguments_are_malformed);
+    RUN(a_text_with_a_zero_byte_is_malformed);
     RUN(garbage_is_survived);
 }

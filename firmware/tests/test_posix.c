@@ -4,6 +4,7 @@
 
 #include "ports/posix/platform.h"
 #include "ports/posix/resolve.h"
+#include "ports/posix/spread.h"
 #include "ports/posix/timers.h"
 #include "tests/check.h"
 #include "tests/suites.h"
@@ -87,10 +88,35 @@ static void a_seed_repeats_the_jitter(void)
     CHECK(memcmp(bytes[0], bytes[2], 16) != 0);
 }
 
+static void a_storm_is_counted_from_its_first_loss(void)
+{
+    struct spread spread;
+
+    spread_begin(&spread, 1000);
+    spread_attempt(&spread, 1000);
+    spread_contract(&spread, 1099);
+    CHECK_EQ(spread.attempts[0] + spread.contracts[0], 2);
+    spread_lost(&spread, 5000);
+    CHECK_EQ(spread.attempts[0], 0);
+    spread_lost(&spread, 5050); /* The same storm. */
+    spread_attempt(&spread, 5099);
+    spread_attempt(&spread, 5250);
+    spread_contract(&spread, 5000 + SPREAD_MS - 1);
+    spread_contract(&spread, 5000 + SPREAD_MS); /* Too late to belong to it. */
+    CHECK_EQ(spread.lost, 2);
+    CHECK_EQ(spread.attempts[0], 1);
+    CHECK_EQ(spread.attempts[2], 1);
+    CHECK_EQ(spread.contracts[SPREAD_STEPS - 1], 1);
+    spread_lost(&spread, 5050 + SPREAD_MS + 1); /* Another. */
+    CHECK_EQ(spread.lost, 1);
+    CHECK_EQ(spread.begin_ms, 5050 + SPREAD_MS + 1);
+}
+
 void suite_posix(void)
 {
     RUN(foreign_text_is_made_printable);
     RUN(addresses_are_split_or_refused);
     RUN(the_earliest_is_woken_first);
     RUN(a_seed_repeats_the_jitter);
+    RUN(a_storm_is_counted_from_its_first_loss);
 }

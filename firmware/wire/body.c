@@ -1,5 +1,6 @@
 #include "wire/body.h"
 
+#include <pb_common.h>
 #include <pb_decode.h>
 #include <string.h>
 
@@ -10,6 +11,9 @@ _Static_assert(sizeof(((yggdrasil_device_v1_Invoke *)0)->call_id) == YGG_CALL_ID
 _Static_assert(sizeof(((yggdrasil_device_v1_Welcome *)0)->session_id) == YGG_SESSION_ID_BYTES, "session ids agree");
 _Static_assert(sizeof(((yggdrasil_device_v1_Goodbye *)0)->reconnect_to) == YGG_ADDRESS_BYTES, "addresses agree");
 _Static_assert(YGG_BODY_GOODBYE == yggdrasil_device_v1_Frame_goodbye_tag, "bodies agree with link.proto");
+
+/* Invoke holds Argument holds LinkValue; nothing that comes in nests deeper. */
+enum { NESTING_MAX = 3 };
 
 static const pb_msgdesc_t *incoming_fields(uint32_t number)
 {
@@ -72,6 +76,58 @@ static enum ygg_err refuse(uint32_t number)
     }
 }
 
+/* One message inside another; `end` are the bytes left of the body when it is over. */
+struct level {
+    const pb_msgdesc_t *fields;
+    size_t end;
+};
+
+/* A decoded text ends at its first zero byte, so what comes after one would be lost unseen: no text may hold one.
+ * The body has been decoded by these fields, so it is whole. */
+static bool texts_hold_no_zero(const struct ygg_envelope *envelope, const pb_msgdesc_t *fields)
+{
+    pb_istream_t in = pb_istream_from_buffer(envelope->body, envelope->length);
+    struct level levels[NESTING_MAX] = {{.fields = fields}};
+    size_t depth = 0;
+
+    while (in.bytes_left > 0) {
+        pb_field_iter_t field;
+        pb_wire_type_t type = PB_WT_VARINT;
+        uint32_t number = 0;
+        uint32_t length = 0;
+        bool eof = false;
+
+        while (in.bytes_left == levels[depth].end) {
+            depth--; /* The outermost ends at 0. */
+        }
+        if (!pb_decode_tag(&in, &type, &number, &eof)) {
+            return false;
+        }
+        if (type != PB_WT_STRING) {
+            if (!pb_skip_field(&in, type)) {
+                return false;
+            }
+            continue;
+        }
+        if (!pb_decode_varint32(&in, &length) || length > in.bytes_left) {
+            return false;
+        }
+        bool known = pb_field_iter_begin(&field, levels[depth].fields, NULL) && pb_field_iter_find(&field, number);
+        if (known && PB_LTYPE_IS_SUBMSG(field.type) && depth + 1 < NESTING_MAX) {
+            levels[++depth] = (struct level){.fields = field.submsg_desc, .end = in.bytes_left - length};
+            continue;
+        }
+        if (known && PB_LTYPE(field.type) == PB_LTYPE_STRING &&
+            memchr(envelope->body + (envelope->length - in.bytes_left), '\0', length) != NULL) {
+            return false;
+        }
+        if (!pb_read(&in, NULL, length)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 enum ygg_err ygg_body_decode(const struct ygg_envelope *envelope, union ygg_body *body)
 {
     const pb_msgdesc_t *fields = incoming_fields(envelope->number);
@@ -80,7 +136,7 @@ enum ygg_err ygg_body_decode(const struct ygg_envelope *envelope, union ygg_body
         return refuse(envelope->number);
     }
     pb_istream_t in = pb_istream_from_buffer(envelope->body, envelope->length);
-    return pb_decode(&in, fields, body) ? YGG_OK : YGG_ERR_MALFORMED;
+    return pb_decode(&in, fields, body) && texts_hold_no_zero(envelope, fields) ? YGG_OK : YGG_ERR_MALFORMED;
 }
 
 bool ygg_body_encode(pb_ostream_t *out, uint32_t number, const union ygg_body *body)

@@ -46,7 +46,8 @@ union ygg_body {
 };
 
 /* Decodes a body that the bridge may send. YGG_ERR_SKIP: optional and unknown; YGG_ERR_UNKNOWN: critical and
- * unknown; YGG_ERR_STATE: only a device sends it; YGG_ERR_MALFORMED: not a message, or a field is too long. */
+ * unknown; YGG_ERR_STATE: only a device sends it; YGG_ERR_MALFORMED: not a message, a field is too long, or
+ * a text holds a zero byte. */
 enum ygg_err ygg_body_decode(const struct ygg_envelope *envelope, union ygg_body *body);
 
 /* Encodes a body of struct form: Hello, CapabilityUpdate, Ping, Pong, Goodbye. False where the stream refused it. */

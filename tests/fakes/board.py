@@ -51,7 +51,7 @@ class Agent:
                 if line == ".\n":
                     break
                 found.append(line.rstrip("\n"))
-                if not command.startswith(("list", "stats")):
+                if not command.startswith(("list", "spread", "stats")):
                     break
             return found
 

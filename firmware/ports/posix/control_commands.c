@@ -174,9 +174,27 @@ static void do_list(const struct fleet *fleet, FILE *out)
         const struct device *device = &fleet->devices[i];
         const struct ygg_agent *agent = &device->agent;
 
-        (void)fprintf(out, "%s %s sessions=%u resumed=%u calls=%u repeated=%u events=%" PRIu64 " samples_dropped=%u dropped=%u\n", device->id,
+        (void)fprintf(out, "%s %s sessions=%u resumed=%u calls=%u repeated=%u events=%" PRIu64 " samples_dropped=%u", device->id,
                       ygg_state_name(agent->state), agent->sessions, device->connection.resumed, agent->calls_done,
-                      agent->calls_repeated, agent->event_sequence, agent->samples_dropped, agent->events_dropped);
+                      agent->calls_repeated, agent->event_sequence, agent->samples_dropped);
+        if (agent->sessions > 0) {
+            (void)fprintf(out, " first_ms=%u", device->first_ms);
+        }
+        (void)fprintf(out, " dropped=%u\n", agent->events_dropped);
+    }
+    (void)fputs(".\n", out);
+}
+
+/* Steps in which nothing happened are left out. */
+static void do_spread(const struct fleet *fleet, FILE *out)
+{
+    const struct spread *spread = &fleet->spread;
+
+    for (uint32_t i = 0; i < SPREAD_STEPS; i++) {
+        if (spread->attempts[i] > 0 || spread->contracts[i] > 0) {
+            (void)fprintf(out, "%u attempts=%u contracts=%u\n", i * SPREAD_STEP_MS, spread->attempts[i],
+                          spread->contracts[i]);
+        }
     }
     (void)fputs(".\n", out);
 }
@@ -232,9 +250,11 @@ void control_command(struct fleet *fleet, char *line, FILE *out)
         do_swap(fleet, &rest, out);
     } else if (verb != NULL && strcmp(verb, "list") == 0) {
         do_list(fleet, out);
+    } else if (verb != NULL && strcmp(verb, "spread") == 0) {
+        do_spread(fleet, out);
     } else if (verb != NULL && strcmp(verb, "stats") == 0) {
         do_stats(fleet, &rest, out);
     } else {
-        (void)fputs("error: the commands are get, set, hang, swap, list and stats\n", out);
+        (void)fputs("error: the commands are get, set, hang, swap, list, spread and stats\n", out);
     }
 }

@@ -159,6 +159,7 @@ bool fleet_init(struct fleet *fleet, const struct options *options, int epoll_fd
 
     *fleet = (struct fleet){.epoll_fd = epoll_fd, .devices = calloc(count, sizeof *fleet->devices)};
     fleet->hash = EVP_MD_CTX_new();
+    spread_begin(&fleet->spread, posix_now_ms());
     if (fleet->devices == NULL || fleet->hash == NULL || !timers_init(&fleet->timers, count)) {
         (void)snprintf(reason, IDENTITY_REASON_BYTES, "no memory for %u devices", count);
         return false;
@@ -187,12 +188,37 @@ void fleet_free(struct fleet *fleet)
     *fleet = (struct fleet){0};
 }
 
+static bool has_contract(const struct ygg_agent *agent)
+{
+    return agent->state == YGG_STATE_ACTIVE || agent->state == YGG_STATE_UPDATING;
+}
+
+/* What a step has changed, by what was before. */
+static void count_storm(struct fleet *fleet, struct device *device, bool had_contract, uint32_t sessions, uint32_t begun)
+{
+    uint64_t now = posix_now_ms();
+
+    if (device->connection.begun != begun) {
+        spread_attempt(&fleet->spread, now);
+    }
+    if (device->agent.sessions != sessions) {
+        device->first_ms = sessions == 0 ? (uint32_t)(now - device->connection.begun_ms) : device->first_ms;
+        spread_contract(&fleet->spread, now);
+    } else if (had_contract && !has_contract(&device->agent)) {
+        spread_lost(&fleet->spread, now);
+    }
+}
+
 void fleet_step(struct fleet *fleet, uint32_t index)
 {
     struct device *device = &fleet->devices[index];
+    bool had_contract = has_contract(&device->agent);
+    uint32_t sessions = device->agent.sessions;
+    uint32_t begun = device->connection.begun;
 
     ygg_sim_step(&device->board);
     ygg_agent_step(&device->agent);
+    count_storm(fleet, device, had_contract, sessions, begun);
     set_timer(fleet, index);
 }
 

@@ -4,6 +4,7 @@
 
 #include "boards/sim/board.h"
 #include "ports/posix/options.h"
+#include "ports/posix/spread.h"
 #include "ports/posix/timers.h"
 #include "ports/posix/tls.h"
 #include "ygg/agent.h"
@@ -21,6 +22,7 @@ struct device {
     struct ygg_hal hal;
     struct ygg_config config;
     struct ygg_agent agent;
+    uint32_t first_ms; /* From the beginning of the attempt to the first contract; 0 before. */
     uint8_t events[FLEET_EVENTS_BYTES];
     uint8_t answers[FLEET_ANSWERS_BYTES];
     uint8_t samples[FLEET_SAMPLES_BYTES];
@@ -36,6 +38,7 @@ struct fleet {
     struct ygg_scratch scratch;
     EVP_MD_CTX *hash;
     struct timers timers;
+    struct spread spread;
 };
 
 /* Loads all identities and makes the agents. False and a `reason` where one cannot be used. */

@@ -201,7 +201,9 @@ static enum ygg_err start_tcp(struct tls_connection *connection)
 
 static enum ygg_err start(struct tls_connection *connection, const char *address)
 {
-    const char *failed = resolve(&connection->client->resolved, address, posix_now_ms());
+    connection->begun++;
+    connection->begun_ms = posix_now_ms();
+    const char *failed = resolve(&connection->client->resolved, address, connection->begun_ms);
 
     connection->address_index = 0;
     connection->record_too_long = false;

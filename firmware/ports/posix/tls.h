@@ -32,6 +32,8 @@ struct tls_connection {
     int fd; /* -1: none. */
     SSL *ssl;
     SSL_SESSION *ticket;   /* For the next connection; NULL: none. */
+    uint32_t begun;        /* Attempts to connect. */
+    uint64_t begun_ms;     /* When the last one began. */
     uint32_t resumed;      /* Connections that resumed a session. */
     size_t address_index;  /* Which of the resolved addresses is being tried. */
     bool record_too_long;  /* The peer broke record_bytes_max. */
