@@ -4,9 +4,14 @@
     key.pem       its private key, 0600
     services.pem  service CA: whom to trust when dialling a service, NATS or the device link
     clients.pem   service CA + user CA: whom a gRPC port trusts
-    devices.pem   device CA: whom the device link trusts; for jotunheim_bridge and ota only
+    devices.pem   device CA: whom the device link trusts; for jotunheim_bridge, ota and registry only
 
-Owns the files. No CA's private key is ever among them.
+The registry signs the certificates of devices that enrol. It alone has also
+
+    devices-ca-key.pem  the device CA's private key, 0600; the only one of a CA that any service holds
+    enrol-chain.pem     its own leaf, the service CA and the root, whose fingerprint enrolment tokens carry
+
+Owns the files.
 """
 
 from __future__ import annotations
@@ -26,7 +31,8 @@ from ygg.pki.names import Identity, Kind
 from ygg.pki.store import Store
 from ygg.pki.x509 import NO_NAMES, Names, Pair
 
-TRUST_DEVICES = frozenset({"jotunheim_bridge", "ota"})
+TRUST_DEVICES = frozenset({"jotunheim_bridge", "ota", "registry"})
+SIGNS_DEVICES = "registry"
 _RENEW_AT = 3
 """A certificate is renewed once less than a third of its life is left."""
 
@@ -47,6 +53,11 @@ def write(store: Store, who: Identity, path: Path, pair: Pair, owner: Owner | No
     }
     if who.kind is Kind.SERVICE and who.id in TRUST_DEVICES:
         files["devices.pem"] = (x509.cert_pem(store.ca(Kind.DEVICE)), PUBLIC)
+    signing = store.ca_key(Kind.DEVICE) if _signs(who) else None
+    if signing:
+        files["devices-ca-key.pem"] = (x509.key_pem(signing), SECRET)
+        chain = x509.cert_pem(pair.cert, store.ca(Kind.SERVICE), store.root())
+        files["enrol-chain.pem"] = (chain, PUBLIC)
     files["key.pem"] = (x509.key_pem(pair.key), SECRET)
     files["cert.pem"] = (x509.cert_pem(pair.cert, store.ca(who.kind)), PUBLIC)
     private_dir(path)
@@ -98,7 +109,25 @@ def is_good(store: Store, who: Identity, path: Path, now: dt.datetime, names: Na
         and leaf.not_valid_before_utc <= now
         and leaf.not_valid_after_utc - now > lifetime / _RENEW_AT
         and _has_names(leaf, names)
+        and _can_sign(store, who, path)
     )
+
+
+def _signs(who: Identity) -> bool:
+    return who.kind is Kind.SERVICE and who.id == SIGNS_DEVICES
+
+
+def _can_sign(store: Store, who: Identity, path: Path) -> bool:
+    """Whether it holds the device CA's key where it is to hold it, and that key is the PKI's."""
+    signing = store.ca_key(Kind.DEVICE) if _signs(who) else None
+    if signing is None:
+        return True
+    try:
+        held = (path / "devices-ca-key.pem").read_bytes()
+        (path / "enrol-chain.pem").stat()
+    except OSError:
+        return False
+    return held == x509.key_pem(signing)
 
 
 def leaf_of(path: Path) -> cx509.Certificate:

@@ -83,6 +83,11 @@ class Store:
         """Where the root's key is, or was before it was taken offline."""
         return self.path / f"{_ROOT}.key"
 
+    def ca_key(self, kind: Kind) -> x509.Key | None:
+        """The private key of one kind's CA; None where it is not kept here."""
+        path = self.path / f"{kind}-ca.key"
+        return x509.load_key(path.read_bytes()) if path.is_file() else None
+
     def issue(self, who: Identity, names: Names = NO_NAMES, days: int = x509.LEAF_DAYS) -> Pair:
         """A new key and certificate for `who`, valid for `days`, 1 to 1825, and noted in the list.
 
