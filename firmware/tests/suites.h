@@ -16,5 +16,6 @@ void suite_telemetry(void);
 void suite_streamed(void);
 void suite_update(void);
 void suite_posix(void);
+void suite_tls(void);
 
 #endif

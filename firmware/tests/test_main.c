@@ -17,5 +17,6 @@ int main(void)
     suite_streamed();
     suite_update();
     suite_posix();
+    suite_tls();
     return check_report();
 }
