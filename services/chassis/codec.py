@@ -91,13 +91,18 @@ def values_from_proto(values: Mapping[str, vp.Value]) -> dict[str, Value]:
     return {name: value_from_proto(value) for name, value in values.items()}
 
 
-def schema_from_proto(message: cp.DataSchema) -> dc.Schema:
+def value_type_from_proto(number: cp.ValueType.ValueType) -> dc.ValueType:
     """Raises InvalidRequestError where the type is none of ours."""
-    kind = _TYPES.get(message.type)
+    kind = _TYPES.get(number)
     if kind is None:
         raise InvalidRequestError("a value has no type, or one that this version does not know")
+    return kind
+
+
+def schema_from_proto(message: cp.DataSchema) -> dc.Schema:
+    """Raises InvalidRequestError where the type is none of ours."""
     return dc.Schema(
-        type=kind,
+        type=value_type_from_proto(message.type),
         unit=message.unit,
         minimum=message.minimum if message.HasField("minimum") else None,
         maximum=message.maximum if message.HasField("maximum") else None,

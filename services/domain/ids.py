@@ -61,9 +61,19 @@ def labels(value: Mapping[str, str]) -> dict[str, str]:
     if len(value) > MAX_LABELS:
         raise InvalidIdError(f"{len(value)} labels; a device has at most {MAX_LABELS}")
     for key, text in value.items():
-        _check(_LABEL_KEY, key, "label key", "1 to 63 of a-z, 0-9, _ . / and -, and begins with a letter")
-        _check(_LABEL_VALUE, text, "label value", "at most 63 of A-Z, a-z, 0-9, _ . and -")
+        label_key(key)
+        label_value(text)
     return dict(value)
+
+
+def label_key(value: str) -> str:
+    """Returns `value` if it is the key of a label, else raises InvalidIdError."""
+    return _check(_LABEL_KEY, value, "label key", "1 to 63 of a-z, 0-9, _ . / and -, and begins with a letter")
+
+
+def label_value(value: str) -> str:
+    """Returns `value` if it is the value of a label, else raises InvalidIdError."""
+    return _check(_LABEL_VALUE, value, "label value", "at most 63 of A-Z, a-z, 0-9, _ . and -")
 
 
 def printable(text: str, limit: int = 64) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 from services.chassis import codec, status
 from services.domain import ids
 from services.domain.errors import InvalidRequestError, YggError
-from services.domain.requirements import parse_requirement, parse_selector
+from services.domain.requirements import parse_requirement
+from services.domain.selectors import parse_selector
 from services.jotunheim_bridge import messages
 from services.jotunheim_bridge.model.calls import DeviceCall, Operation
 from services.jotunheim_bridge.ports import Targets

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Protocol
 
 from services.domain.contract import Contract
-from services.domain.requirements import Requirement, Selector
+from services.domain.requirements import Requirement
+from services.domain.selectors import Selector
 from services.domain.twin import Side
 from services.registry.model import ContractRecord, DeviceRecord, DeviceView, TwinSide
 

@@ -10,7 +10,9 @@ from services.domain.arguments import check_arguments, check_value
 from services.domain.capability import Action, Capability, Parameter, Property, Schema, ValueType
 from services.domain.contract import Contract, LinkTerms
 from services.domain.errors import Code, YggError
-from services.domain.requirements import parse_requirement, parse_selector
+from services.domain.matcher import match
+from services.domain.requirements import parse_requirement
+from services.domain.selectors import parse_selector
 from services.domain.values import Value
 from services.loki.errors import PublishError
 from services.loki.ports import DeviceQuery, DeviceSummary
@@ -118,7 +120,7 @@ class FakeMesh:
             for _, device in sorted(self.fleet.items())
             if query.online in (None, device.online)
             and selector.matches(device.labels)
-            and all(any(w.met_by(c.type, c.version) for c in device.contract.capabilities) for w in wanted)
+            and all(match(w, device.contract.capabilities).capability_id for w in wanted)
         ]
 
     async def device(self, device_id: str, timeout_s: float) -> DeviceSummary:

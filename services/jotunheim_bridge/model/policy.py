@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from services.domain import ids
 from services.domain.errors import InvalidRequestError
-from services.domain.requirements import Selector, parse_selector
+from services.domain.selectors import Selector, parse_selector
 
 _KEYS = {"name", "selector", "allow", "deny"}
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from services.chassis.streams import Record
+from services.domain.selectors import Operator
 from services.registry.adapters import records, schema
 from services.registry.adapters.rows import apply, bucket_of
 from services.registry.model import CapabilityRef, DeviceView, Presence
@@ -170,10 +171,11 @@ def _apply(db: sqlite3.Connection, stream: str, batch: Sequence[Record]) -> list
 
 def _conditions(query: Query) -> tuple[list[str], list[str | int]]:
     where, values = ["d.id > ?"], list[str | int]([query.after])
-    for key, value in query.selector.terms:
-        matches = "" if value is None else " AND l.value = ?"
-        where.append(f"EXISTS (SELECT 1 FROM labels l WHERE l.device_id = d.id AND l.key = ?{matches})")  # noqa: S608
-        values += [key] if value is None else [key, value]
+    for term in query.selector.terms:
+        there = "" if term.operator in (Operator.IN, Operator.EXISTS) else "NOT "
+        of = f" AND l.value IN ({', '.join('?' * len(term.values))})" if term.values else ""
+        where.append(f"{there}EXISTS (SELECT 1 FROM labels l WHERE l.device_id = d.id AND l.key = ?{of})")  # noqa: S608
+        values += [term.key, *term.values]
     for wanted in query.has:
         until = "" if wanted.max_version is None else " AND version <= ?"
         where.append(f"c.digest IN (SELECT digest FROM capabilities WHERE type = ? AND version >= ?{until})")  # noqa: S608

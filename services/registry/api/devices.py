@@ -8,7 +8,8 @@ from typing import Any
 from services.chassis import codec
 from services.domain import ids
 from services.domain.errors import InvalidIdError, InvalidRequestError
-from services.domain.requirements import parse_requirement, parse_selector
+from services.domain.requirements import parse_requirement
+from services.domain.selectors import parse_selector
 from services.registry.errors import PageTokenError
 from services.registry.model import DeviceState, DeviceView
 from services.registry.ports import Query

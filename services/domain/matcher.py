@@ -1,0 +1,190 @@
+"""Which capability of a contract meets a requirement and, where none does, what exactly is missing.
+
+The one matcher of registry, loki and ota. Pure. Where no capability meets all of it, the one that comes nearest is
+explained: same type first, then same id, then a version that fits, then the fewest failing members.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from services.domain import ids
+from services.domain.capability import Action, Capability, Event, Property, ValueType
+from services.domain.contract import Refusal
+from services.domain.requirements import AffordanceKind, Member, Requirement
+
+
+class ClauseKind(enum.Enum):
+    """The clause that fails."""
+
+    TYPE = "type"
+    VERSION = "version"
+    ID = "id"
+    MEMBER = "member"
+    VALUE_TYPE = "value_type"
+    UNIT = "unit"
+    RANGE = "range"
+    ACCESS = "access"
+    REFUSED = "refused"
+    NO_CONTRACT = "no_contract"
+    LABEL = "label"
+    PRESENCE = "presence"
+    NO_DEVICE = "no_device"
+
+
+@dataclass(frozen=True, slots=True)
+class FailedClause:
+    """What is missing; `requirement` is its position in the request, -1 where it is about none."""
+
+    kind: ClauseKind
+    message: str
+    capability_id: str = ""
+    member: str = ""
+    requirement: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The id of the capability that meets the requirement, or what fails; exactly one of them is not empty."""
+
+    capability_id: str = ""
+    failed: tuple[FailedClause, ...] = ()
+
+
+def match(
+    requirement: Requirement, capabilities: Sequence[Capability], refused: Sequence[Refusal] = (), *, position: int = 0
+) -> Match:
+    """The first capability that meets it, or what fails; `position` is that of the requirement in the request."""
+    nearest: tuple[FailedClause, ...] = ()
+    least: tuple[int, int, int] | None = None
+    for capability in capabilities:
+        if capability.type != requirement.type:
+            continue
+        failed = tuple(_failures(requirement, capability, position))
+        if not failed:
+            return Match(capability.id)
+        kinds = [clause.kind for clause in failed]
+        distance = (ClauseKind.ID in kinds, ClauseKind.VERSION in kinds, len(failed))
+        if least is None or distance < least:
+            nearest, least = failed, distance
+    if least is None or least[0]:  # no capability of that type, or none of that id
+        nearest = _refusal(requirement, refused, position) or nearest
+    return Match(failed=nearest or (_no_type(requirement, capabilities, position),))
+
+
+def match_all(
+    requirements: Sequence[Requirement], capabilities: Sequence[Capability], refused: Sequence[Refusal] = ()
+) -> tuple[Match, ...]:
+    """One match for each requirement, in their order; two requirements may be met by one capability."""
+    return tuple(match(wanted, capabilities, refused, position=n) for n, wanted in enumerate(requirements))
+
+
+def _refusal(requirement: Requirement, refused: Sequence[Refusal], position: int) -> tuple[FailedClause, ...]:
+    for refusal in refused:
+        if refusal.type == requirement.type and requirement.id in ("", refusal.capability_id):
+            told = f"{refusal.capability_id} ({refusal.type}@{refusal.version}) was refused: {refusal.message}"
+            return (FailedClause(ClauseKind.REFUSED, told, refusal.capability_id, requirement=position),)
+    return ()
+
+
+def _no_type(requirement: Requirement, capabilities: Sequence[Capability], position: int) -> FailedClause:
+    named = next((c for c in capabilities if requirement.id and c.id == requirement.id), None)
+    if named is not None:
+        told = f"{named.id} is {named.type}@{named.version}, {requirement.type} is required"
+        return FailedClause(ClauseKind.TYPE, told, named.id, requirement=position)
+    have = ", ".join(f"{c.id} ({c.type}@{c.version})" for c in capabilities) or "nothing"
+    return FailedClause(ClauseKind.TYPE, f"no {requirement.type}; there is {have}", requirement=position)
+
+
+def _failures(requirement: Requirement, capability: Capability, position: int) -> Iterator[FailedClause]:
+    def failed(kind: ClauseKind, told: str, member: str = "") -> FailedClause:
+        where = f"{capability.id}.{member}" if member else capability.id
+        return FailedClause(kind, f"{where}{told}", capability.id, member, position)
+
+    if requirement.id not in ("", capability.id):
+        yield failed(ClauseKind.ID, f": the id is required to be {requirement.id}")
+    low, high = requirement.min_version, requirement.max_version
+    if capability.version < low or (high is not None and capability.version > high):
+        wanted = f"{low} or later" if high is None else f"{low}" if low == high else f"{low} to {high}"
+        yield failed(ClauseKind.VERSION, f": {capability.type} has version {capability.version}, {wanted} is required")
+    for member in requirement.members:
+        for kind, told in _member_failures(member, capability):
+            yield failed(kind, told, member.name)
+
+
+def _member_failures(member: Member, capability: Capability) -> Iterator[tuple[ClauseKind, str]]:
+    if member.kind is not AffordanceKind.PROPERTY:
+        there = capability.actions if member.kind is AffordanceKind.ACTION else capability.events
+        if all(one.name != member.name for one in there):
+            yield ClauseKind.MEMBER, _missing(member, capability)
+        return
+    found = next((prop for prop in capability.properties if prop.name == member.name), None)
+    if found is None:
+        yield ClauseKind.MEMBER, _missing(member, capability)
+        return
+    yield from _property_failures(member, found)
+
+
+def _missing(member: Member, capability: Capability) -> str:
+    kinds: dict[AffordanceKind, Sequence[Property | Action | Event]] = {
+        AffordanceKind.PROPERTY: capability.properties,
+        AffordanceKind.ACTION: capability.actions,
+        AffordanceKind.EVENT: capability.events,
+    }
+    for kind, members in kinds.items():
+        if any(one.name == member.name for one in members):
+            return f" is {_a(kind)}, {_a(member.kind)} is required"
+    have = ", ".join(one.name for one in kinds[member.kind]) or "none"
+    plural = "properties" if member.kind is AffordanceKind.PROPERTY else f"{member.kind.value}s"
+    return f": there is no such {member.kind.value}; the {plural} are {have}"
+
+
+def _property_failures(member: Member, found: Property) -> Iterator[tuple[ClauseKind, str]]:
+    schema = found.schema
+    fits = member.type in (None, schema.type) or (member.type is ValueType.DOUBLE and schema.type is ValueType.INT)
+    if not fits and member.type is not None:
+        yield ClauseKind.VALUE_TYPE, f": type is {schema.type.value}, {member.type.value} is required"
+    if member.unit and member.unit != schema.unit:
+        yield ClauseKind.UNIT, f": unit is {ids.printable(schema.unit) or 'none'}, {member.unit} is required"
+    if not _covers(member, found):
+        have = f"range is {_range(schema.minimum, schema.maximum)} {ids.printable(schema.unit)}".rstrip()
+        have = have if _numeric(found) else f"{_a(schema.type)} has no range"
+        yield ClauseKind.RANGE, f": {have}, {_range(member.minimum, member.maximum)} is required"
+    missing = [
+        what
+        for wanted, there, what in (
+            (member.readable, found.readable, "read"),
+            (member.writable, found.writable, "written"),
+            (member.observable, found.observable, "observed"),
+        )
+        if wanted and not there
+    ]
+    if missing:
+        yield ClauseKind.ACCESS, f" cannot be {' or '.join(missing)}"
+
+
+def _covers(member: Member, found: Property) -> bool:
+    if member.minimum is None and member.maximum is None:
+        return True
+    low, high = found.schema.minimum, found.schema.maximum
+    return (
+        _numeric(found)
+        and (member.minimum is None or low is None or low <= member.minimum)
+        and (member.maximum is None or high is None or high >= member.maximum)
+    )
+
+
+def _numeric(found: Property) -> bool:
+    return found.schema.type in (ValueType.INT, ValueType.DOUBLE)
+
+
+def _range(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return f"from {low:g}" if low is not None else f"up to {high:g}" if high is not None else "unbounded"
+    return f"{low:g} to {high:g}"
+
+
+def _a(what: AffordanceKind | ValueType) -> str:
+    return f"{'an' if what.value[0] in 'aeiou' else 'a'} {what.value}"
