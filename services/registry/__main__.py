@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import secrets
 import time
+from dataclasses import replace
 
 from services.chassis import buckets
 from services.chassis.clock import SystemClock
+from services.chassis.errors import SettingsError
 from services.chassis.kv import Bucket
 from services.chassis.run import Runtime, run
+from services.registry.adapters.enrol_listener import EnrolListener
 from services.registry.adapters.follower import Follower
 from services.registry.adapters.index import SqliteIndex
 from services.registry.adapters.reaper import Reaper
+from services.registry.adapters.signer import KEY_FILE, DeviceCa
 from services.registry.adapters.store import KvContractStore, KvDeviceStore
+from services.registry.adapters.tokens import KvTokenStore
 from services.registry.adapters.twins import KvTwinStore
 from services.registry.api import NAME, RegistryApi, twins
+from services.registry.api.enrolment import NAME as ENROLMENT
+from services.registry.api.enrolment import EnrolmentApi
 from services.registry.config import RegistrySettings
+from services.registry.ports import DeviceStore, Index
 from services.registry.service.contracts import Contracts
 from services.registry.service.devices import Devices
+from services.registry.service.enrolment import Enrolment
 from services.registry.service.twins import Twins
-from yggdrasil.registry.v1 import registry_pb2_grpc, twin_pb2_grpc
+from yggdrasil.registry.v1 import enrolment_pb2_grpc, registry_pb2_grpc, twin_pb2_grpc
 
 
 async def compose(runtime: Runtime[RegistrySettings]) -> dict[str, str]:
@@ -38,9 +48,32 @@ async def compose(runtime: Runtime[RegistrySettings]) -> dict[str, str]:
     runtime.server.add(NAME, lambda server: registry_pb2_grpc.add_RegistryServiceServicer_to_server(api, server))
     twin_api = twins.TwinApi(Twins(await KvTwinStore.open(js), devices, contracts, clock))
     runtime.server.add(twins.NAME, lambda server: twin_pb2_grpc.add_TwinServiceServicer_to_server(twin_api, server))
+    enrol = await _enrolment(runtime, devices, index)
     started = time.monotonic()
     await follower.caught_up()
-    return {"index": str(sum(index.position().values())), "caught_up_s": f"{time.monotonic() - started:.3f}"}
+    return {"index": str(sum(index.position().values())), "caught_up_s": f"{time.monotonic() - started:.3f}", **enrol}
+
+
+async def _enrolment(runtime: Runtime[RegistrySettings], devices: DeviceStore, index: Index) -> dict[str, str]:
+    settings = runtime.settings
+    ca = DeviceCa.load(runtime.files) if settings.enrol_listen else None
+    if settings.enrol_listen and ca is None:
+        raise SettingsError(
+            f"YGG_REGISTRY_ENROL_LISTEN is set and {runtime.files.directory / KEY_FILE} is not there",
+            hint="Unset it, or make the registry's identity where the device CA's key is: ygg pki bootstrap.",
+        )
+    tokens = await KvTokenStore.open(runtime.js)
+    enrolment = Enrolment(tokens, devices, index, ca, SystemClock(), secrets.token_bytes)
+    listening: dict[str, str] = {}
+    if settings.enrol_listen:
+        listener = EnrolListener(enrolment, runtime.files)
+        runtime.stack.push_async_callback(listener.stop)
+        listening["enrol"] = await listener.start(settings.enrol_listen)
+        enrolment = replace(enrolment, place=settings.enrol_advertise or listening["enrol"])
+    api = EnrolmentApi(enrolment)
+    add = enrolment_pb2_grpc.add_EnrolmentServiceServicer_to_server
+    runtime.server.add(ENROLMENT, lambda server: add(api, server))
+    return listening
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from services.chassis.settings import ServiceSettings
+from services.chassis.settings import Endpoint, ServiceSettings
 
 
 class RegistrySettings(ServiceSettings):
@@ -15,5 +15,11 @@ class RegistrySettings(ServiceSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_prefix="YGG_REGISTRY_")
 
-    listen: str = "127.0.0.1:50051"
+    listen: Endpoint = "127.0.0.1:50051"
     data_dir: Path = Field(description="Folder of the index; it can be deleted at any time.")
+    enrol_listen: Endpoint | None = Field(
+        None, description="Where devices without a certificate enrol. None: they cannot."
+    )
+    enrol_advertise: Endpoint | None = Field(
+        None, description="HOST:PORT that enrolment tokens tell devices. None: enrol_listen as bound."
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.domain import ids
 from services.domain.errors import Code, YggError
 
 
@@ -108,4 +109,54 @@ class ResumeTokenError(YggError):
     def __init__(self) -> None:
         super().__init__(
             "resume_token is not one that a watch here returned", hint="Leave it empty to begin with all there is."
+        )
+
+
+class TokenNotFoundError(YggError):
+    """There is no such token to delete."""
+
+    code, reason = Code.NOT_FOUND, "TOKEN_NOT_FOUND"
+
+    def __init__(self, token_id: str) -> None:
+        super().__init__(
+            f"there is no token {ids.printable(token_id)}", hint="ygg device tokens shows the ones there are."
+        )
+
+
+class TokenUnknownError(YggError):
+    """No such token, or it is another device's; which of the two is nobody's business."""
+
+    code, reason = Code.NOT_FOUND, "TOKEN_UNKNOWN"
+
+    def __init__(self) -> None:
+        super().__init__("no such token for this device", hint="Make one: ygg device token DEVICE")
+
+
+class TokenUsedError(YggError):
+    """The token has brought a certificate to another key already."""
+
+    code, reason = Code.FAILED_PRECONDITION, "TOKEN_USED"
+
+    def __init__(self) -> None:
+        super().__init__("the token was used already, with another key", hint="Make a new one: ygg device token DEVICE")
+
+
+class TokenExpiredError(YggError):
+    """The token's time is over."""
+
+    code, reason = Code.FAILED_PRECONDITION, "TOKEN_EXPIRED"
+
+    def __init__(self) -> None:
+        super().__init__("the token has expired", hint="Make a new one: ygg device token DEVICE")
+
+
+class EnrolmentOffError(YggError):
+    """This registry holds no device CA key, or listens for no devices."""
+
+    code, reason = Code.FAILED_PRECONDITION, "ENROLMENT_OFF"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this registry does not enrol devices",
+            hint="Set YGG_REGISTRY_ENROL_LISTEN, and give it the device CA's key; docs/OPERATIONS.md, Enrolment.",
         )

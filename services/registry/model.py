@@ -57,6 +57,38 @@ class DeviceRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Token:
+    """A one-time token without its secret; `id` is half of that one's SHA-256. `revision` is that of its key."""
+
+    id: str
+    device_id: str
+    create_time: datetime
+    expire_time: datetime
+    author: str
+    use_time: datetime | None = None
+    serial: str = ""
+    key_digest: bytes = b""
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """A device's public key, checked to be held by who asked: DER and its SHA-256."""
+
+    der: bytes
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """What a device is given: PEM of its certificate and the device CA's, and of the service CA's."""
+
+    serial: str
+    certificate_chain: bytes
+    services: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Build:
     """What a device said of itself in its Hello."""
 

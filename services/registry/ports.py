@@ -11,7 +11,15 @@ from services.domain.contract import Contract
 from services.domain.requirements import Requirement
 from services.domain.selectors import Selector
 from services.domain.twin import Side
-from services.registry.model import ContractRecord, DeviceRecord, DeviceView, TwinSide
+from services.registry.model import (
+    ContractRecord,
+    DeviceRecord,
+    DeviceView,
+    Granted,
+    PublicKey,
+    Token,
+    TwinSide,
+)
 
 
 class Clock(Protocol):
@@ -126,3 +134,36 @@ class TwinStore(Protocol):
 
     def follow(self, which: TwinSide, device_ids: Collection[str], after: int) -> AsyncIterator[TwinChange]:
         """The changes of one side after a sequence, of these devices (none: all), for ever."""
+
+
+class TokenStore(Protocol):
+    """The truth about enrolment tokens."""
+
+    async def get(self, token_id: str) -> Token | None:
+        """The token, or None."""
+
+    async def create(self, token: Token) -> None:
+        """Stores a new token."""
+
+    async def update(self, token: Token) -> None:
+        """Stores a change of `token.revision`; raises RevisionConflictError where that is not the current one."""
+
+    async def delete(self, token_id: str) -> None:
+        """Forgets a token."""
+
+    async def all(self) -> Sequence[Token]:
+        """Every token that is kept."""
+
+
+class Signer(Protocol):
+    """The device CA."""
+
+    @property
+    def root_fingerprint(self) -> bytes:
+        """SHA-256 of the root's DER, 32 bytes."""
+
+    def key_of(self, request: bytes, device_id: str) -> PublicKey:
+        """The key of a PKCS#10 request in DER; raises InvalidRequestError where it is none, or names another device."""
+
+    def sign(self, key: PublicKey, device_id: str, now: datetime, not_before: datetime | None) -> Granted:
+        """A certificate for the key, that begins at `not_before` at the earliest."""

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -77,13 +78,15 @@ def up_command(
 
     Keys and certificates are made on first start and kept. Data lies in $YGG_HOME/mesh.
 
-    Devices on other machines connect to port 7443; --host puts this machine's name into the certificate they check.
+    Devices on other machines enrol at port 7445 and connect to 7443; --host puts this machine's name into the
+    certificate they check, and into the tokens they enrol with.
 
     Examples:  `ygg up`   `ygg up -d`   `ygg up -d --host mesh.lan --host 10.0.0.7`   `ygg up --free-ports`
     """
     st = state(ctx)
     ports = free_ports() if free else Ports()
     options = Options(ports, public_link=not free, policy=policy.absolute() if policy else None, log_level=log_level)
+    options = replace(options, host=host[0]) if host else options
     _check(options)
     layout = Layout(st.home.mesh)
     if detach:

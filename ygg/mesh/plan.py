@@ -50,12 +50,13 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How the mesh is to run. `public_link`: devices may connect from other machines."""
+    """How the mesh is to run. `public_link`: devices may connect from other machines, which know this one as `host`."""
 
     ports: Ports = field(default_factory=Ports)
     public_link: bool = True
     policy: Path | None = None
     log_level: str = "info"
+    host: str = LOOPBACK
 
     @property
     def link_host(self) -> str:
@@ -127,6 +128,12 @@ def _settings(name: str, layout: Layout, options: Options) -> dict[str, str]:
     if name == "jotunheim_bridge":
         policy = {"POLICY": str(options.policy)} if options.policy else {}
         return {**common, **registry, **policy, "LINK_LISTEN": f"{options.link_host}:{ports.link}"}
+    if name == "registry":
+        enrol = {
+            "ENROL_LISTEN": f"{options.link_host}:{ports.enrol}",
+            "ENROL_ADVERTISE": f"{options.host}:{ports.enrol}",
+        }
+        return {**common, **enrol}
     if name == "loki":
         return {**common, **registry, "BRIDGE_ENDPOINT": f"{LOOPBACK}:{ports.jotunheim_bridge}"}
     return common

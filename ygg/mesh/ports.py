@@ -15,13 +15,14 @@ ANY = "0.0.0.0"  # noqa: S104 - devices are on other machines; the link asks for
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """TCP ports; all but `link` on the loopback interface."""
+    """TCP ports; all but those of devices, `link` and `enrol`, on the loopback interface."""
 
     registry: int = 50051
     jotunheim_bridge: int = 50052
     loki: int = 50053
     ota: int = 50054
     link: int = 7443
+    enrol: int = 7445
     nats: int = 4222
     nats_monitor: int = 8222
 
@@ -40,7 +41,7 @@ def check_free(ports: Ports, link_host: str) -> None:
     """Raise CliError, naming all of them, where ports are taken."""
     taken = []
     for name, port in asdict(ports).items():
-        if not _is_free(link_host if name == "link" else LOOPBACK, port):
+        if not _is_free(link_host if name in ("link", "enrol") else LOOPBACK, port):
             taken.append(f"{port} ({name})")
     if taken:
         raise CliError(

@@ -1,0 +1,141 @@
+"""Where devices without a certificate come: one request and one answer over TLS, and nothing else.
+
+The port asks for no certificate, so everybody can reach it: a connection may take TIMEOUT_S and REQUEST_BYTES, and
+at most CONNECTIONS are held at once. protos/yggdrasil/device/v1/enrol.proto is the protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+
+from google.protobuf.message import DecodeError
+
+from services.chassis.identity import IdentityFiles
+from services.domain import ids
+from services.domain.errors import Code, InvalidRequestError, YggError
+from services.registry.adapters.signer import CHAIN_FILE
+from services.registry.errors import DeviceNotActiveError, TokenExpiredError, TokenUnknownError, TokenUsedError
+from services.registry.service.enrolment import Enrolment
+from yggdrasil.device.v1 import enrol_pb2 as pb
+
+ALPN = "einherjar-enrol/1"
+REQUEST_BYTES = 4096
+TIMEOUT_S = 10.0
+CONNECTIONS = 256
+RETRY_AFTER_MS = 2000
+_log = logging.getLogger(__name__)
+_CODES: tuple[tuple[type[YggError], pb.EnrolRefusedCode.ValueType], ...] = (
+    (TokenUnknownError, pb.ENROL_REFUSED_CODE_TOKEN_UNKNOWN),
+    (TokenUsedError, pb.ENROL_REFUSED_CODE_TOKEN_USED),
+    (TokenExpiredError, pb.ENROL_REFUSED_CODE_TOKEN_EXPIRED),
+    (DeviceNotActiveError, pb.ENROL_REFUSED_CODE_NOT_ACTIVE),
+)
+
+
+def _context(files: IdentityFiles) -> ssl.SSLContext:
+    """TLS 1.3 with the chain up to the root, whose fingerprint is all that a device knows."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(files.directory / CHAIN_FILE, files.directory / "key.pem")
+    context.set_alpn_protocols([ALPN])
+    context.num_tickets = 0
+    return context
+
+
+class EnrolListener:
+    """The listener."""
+
+    def __init__(self, enrolment: Enrolment, files: IdentityFiles) -> None:
+        self._enrolment, self._context = enrolment, _context(files)
+        self._server: asyncio.Server | None = None
+        self._open = 0
+
+    async def start(self, listen: str) -> str:
+        """Binds HOST:PORT; returns it as bound."""
+        host, _, port = listen.rpartition(":")
+        self._server = await asyncio.start_server(
+            self._serve,
+            host.strip("[]"),
+            int(port),
+            ssl=self._context,
+            limit=REQUEST_BYTES,
+            ssl_handshake_timeout=TIMEOUT_S,
+            ssl_shutdown_timeout=1.0,
+        )
+        return f"{host}:{self._server.sockets[0].getsockname()[1]}"
+
+    async def stop(self) -> None:
+        """Takes no more devices."""
+        if self._server is not None:
+            self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = "{}:{}".format(*(writer.get_extra_info("peername") or ("?", 0))[:2])
+        tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
+        self._open += 1
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                if tls.selected_alpn_protocol() != ALPN or self._open > CONNECTIONS:
+                    return
+                answer = await self._answer(reader, peer)
+                body = answer.SerializeToString()
+                writer.write(_length(len(body)) + body)
+                await writer.drain()
+        except (TimeoutError, OSError, asyncio.IncompleteReadError) as e:
+            _log.info("enrolment ended", extra={"peer": peer, "why": str(e) or type(e).__name__})
+        finally:
+            self._open -= 1
+            writer.close()
+            with contextlib.suppress(OSError, TimeoutError, ssl.SSLError):
+                async with asyncio.timeout(1.0):
+                    await writer.wait_closed()
+
+    async def _answer(self, reader: asyncio.StreamReader, peer: str) -> pb.EnrolAnswer:
+        device = "?"
+        try:
+            request = await _request(reader)
+            device = ids.printable(request.device_id)
+            granted = await self._enrolment.enrol(request.secret, request.device_id, request.certificate_request)
+        except YggError as e:
+            _log.warning("enrolment refused", extra={"device": device, "peer": peer, "why": e.message})
+            return pb.EnrolAnswer(refused=_refused(e))
+        _log.info("device enrolled", extra={"device": device, "peer": peer, "serial": granted.serial})
+        return pb.EnrolAnswer(
+            granted=pb.EnrolGranted(certificate_chain=granted.certificate_chain, services=granted.services)
+        )
+
+
+def _refused(error: YggError) -> pb.EnrolRefused:
+    code = next((code for kind, code in _CODES if isinstance(error, kind)), None)
+    retry_ms = 0
+    if code is None:
+        malformed = error.code is Code.INVALID_ARGUMENT
+        code = pb.ENROL_REFUSED_CODE_MALFORMED if malformed else pb.ENROL_REFUSED_CODE_UNAVAILABLE
+        retry_ms = 0 if malformed else RETRY_AFTER_MS
+    message = error.message.encode()[:127].decode(errors="ignore")
+    return pb.EnrolRefused(code=code, message=message, retry_after_ms=retry_ms)
+
+
+async def _request(reader: asyncio.StreamReader) -> pb.EnrolRequest:
+    length = shift = 0
+    for _ in range(2):  # 14 bits are more than REQUEST_BYTES
+        byte = (await reader.readexactly(1))[0]
+        length |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            break
+    else:
+        raise InvalidRequestError(f"a request is at most {REQUEST_BYTES} bytes")
+    if not 0 < length <= REQUEST_BYTES:
+        raise InvalidRequestError(f"a request of {length} bytes, 1 to {REQUEST_BYTES} are allowed")
+    try:
+        return pb.EnrolRequest.FromString(await reader.readexactly(length))
+    except DecodeError as e:
+        raise InvalidRequestError("the request is not an EnrolRequest") from e
+
+
+def _length(length: int) -> bytes:
+    return bytes([length]) if length < 0x80 else bytes([length & 0x7F | 0x80, length >> 7])

@@ -1,0 +1,78 @@
+"""The port Signer: the device CA, whose private key the registry alone of all services holds."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from services.chassis.certificates import LEAF_DAYS, Pair, Validity, cert_pem, load_key, sign_leaf, validity
+from services.chassis.errors import SettingsError
+from services.chassis.identity import Identity, IdentityFiles
+from services.domain import ids
+from services.domain.errors import InvalidRequestError
+from services.domain.subjects import TENANT
+from services.registry.model import Granted, PublicKey
+
+KEY_FILE, CHAIN_FILE = "devices-ca-key.pem", "enrol-chain.pem"
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCa:
+    """The port Signer."""
+
+    ca: Pair
+    root: x509.Certificate
+    services: bytes
+
+    @classmethod
+    def load(cls, files: IdentityFiles) -> DeviceCa | None:
+        """The device CA of an identity directory; None where it holds no key of it. Raises SettingsError."""
+        path = files.directory / KEY_FILE
+        if not path.exists():
+            return None
+        if path.stat().st_mode & 0o077:
+            raise SettingsError(f"{path} can be read by others", hint=f"chmod 600 {path}")
+        cert = x509.load_pem_x509_certificate(files.read("devices.pem"))
+        key = load_key(files.read(KEY_FILE))
+        if key.public_key() != cert.public_key():
+            raise SettingsError(f"{path} is not the key of devices.pem", hint="Make both anew: ygg pki issue service …")
+        root = x509.load_pem_x509_certificates(files.read(CHAIN_FILE))[-1]
+        return cls(Pair(cert, key), root, files.read("services.pem"))
+
+    @property
+    def root_fingerprint(self) -> bytes:
+        """SHA-256 of the root's DER, 32 bytes."""
+        return self.root.fingerprint(hashes.SHA256())
+
+    def key_of(self, request: bytes, device_id: str) -> PublicKey:
+        """The key of a PKCS#10 request in DER, P-256 and held by who asks; raises InvalidRequestError."""
+        try:
+            asked = x509.load_der_x509_csr(request)
+            key, signed = asked.public_key(), asked.is_signature_valid
+        except (ValueError, TypeError, x509.UnsupportedGeneralNameType) as e:
+            raise InvalidRequestError("the certificate request is not a PKCS#10 request in DER") from e
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+            raise InvalidRequestError("the key of the certificate request is not a P-256 key")
+        if not signed:
+            raise InvalidRequestError("the certificate request is not signed by its own key")
+        names = [str(name.value) for name in asked.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+        if names and names != [device_id[:64]]:
+            raise InvalidRequestError(f"the certificate request is for {ids.printable(names[0])}, not for {device_id}")
+        der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        return PublicKey(der, hashlib.sha256(der).digest())
+
+    def sign(self, key: PublicKey, device_id: str, now: datetime, not_before: datetime | None) -> Granted:
+        """A certificate for the key, that begins at `not_before` at the earliest."""
+        public = serialization.load_der_public_key(key.der)
+        if not isinstance(public, ec.EllipticCurvePublicKey):
+            raise TypeError("key_of lets P-256 keys through only")
+        when = validity(now.replace(microsecond=0), LEAF_DAYS, self.ca.cert)
+        start = when.start if not_before is None else max(when.start, not_before)
+        cert = sign_leaf(self.ca, public, Identity(TENANT, "device", device_id), Validity(start, when.end))
+        return Granted(f"{cert.serial_number:x}", cert_pem(cert, self.ca.cert), self.services)

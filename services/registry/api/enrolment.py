@@ -1,0 +1,45 @@
+"""EnrolmentService: requests to use cases, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.chassis.rpc import caller
+from services.registry.api.devices import view_to_proto
+from services.registry.messages import token_to_proto
+from services.registry.service.enrolment import Enrolment
+from yggdrasil.registry.v1 import enrolment_pb2 as pb
+from yggdrasil.registry.v1 import enrolment_pb2_grpc
+
+NAME = pb.DESCRIPTOR.services_by_name["EnrolmentService"].full_name
+
+
+class EnrolmentApi(enrolment_pb2_grpc.EnrolmentServiceServicer):
+    """The servicer. What each RPC does and how it fails stands in enrolment.proto."""
+
+    def __init__(self, enrolment: Enrolment) -> None:
+        self._enrolment = enrolment
+
+    async def CreateToken(self, request: pb.CreateTokenRequest, context: Any) -> pb.CreateTokenResponse:
+        """See enrolment.proto."""
+        secret, token = await self._enrolment.create(
+            request.device_id, request.ttl_s, dict(request.labels), caller().uri
+        )
+        return pb.CreateTokenResponse(secret=secret, token=token_to_proto(token))
+
+    async def ListTokens(self, request: pb.ListTokensRequest, context: Any) -> pb.ListTokensResponse:
+        """See enrolment.proto."""
+        tokens = await self._enrolment.tokens_of(request.device_id)
+        return pb.ListTokensResponse(tokens=[token_to_proto(token) for token in tokens])
+
+    async def DeleteToken(self, request: pb.DeleteTokenRequest, context: Any) -> pb.DeleteTokenResponse:
+        """See enrolment.proto."""
+        await self._enrolment.delete(request.token_id)
+        return pb.DeleteTokenResponse()
+
+    async def RevokeCertificates(
+        self, request: pb.RevokeCertificatesRequest, context: Any
+    ) -> pb.RevokeCertificatesResponse:
+        """See enrolment.proto."""
+        view = await self._enrolment.revoke(request.device_id, request.revision)
+        return pb.RevokeCertificatesResponse(device=view_to_proto(view))

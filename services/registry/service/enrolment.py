@@ -1,0 +1,164 @@
+"""Enrolment: one-time tokens, the certificates they bring, and revocation.
+
+A token's secret is shown once and kept as its SHA-256 only. It is used up by compare-and-set before anything is
+signed for it, so that of two keys only one ever gets a certificate; the key that used it may ask again while the
+token lasts, for an answer can be lost on the way.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from services.chassis import buckets
+from services.chassis.errors import RevisionConflictError
+from services.domain import ids
+from services.domain.errors import InvalidRequestError
+from services.registry.errors import (
+    DeviceNotActiveError,
+    DeviceNotFoundError,
+    EnrolmentOffError,
+    StaleRevisionError,
+    TokenExpiredError,
+    TokenNotFoundError,
+    TokenUnknownError,
+    TokenUsedError,
+)
+from services.registry.model import DeviceRecord, DeviceState, DeviceView, Granted, Token
+from services.registry.ports import Clock, DeviceStore, Index, Signer, TokenStore
+
+SECRET_BYTES = 16
+MIN_TTL_S, DEFAULT_TTL_S, MAX_TTL_S = 60, 86_400, 30 * 86_400
+MAX_SECRET_CHARS = 43
+MAX_REQUEST_BYTES = 1024
+_TRIES = 8
+_CLOSED = (DeviceState.SUSPENDED, DeviceState.RETIRED)
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """Use cases. `place` is the HOST:PORT that tokens tell; `random_bytes` gives that many unpredictable ones.
+
+    Without a signer devices cannot enrol here, and only revocation works.
+    """
+
+    tokens: TokenStore
+    devices: DeviceStore
+    index: Index
+    signer: Signer | None
+    clock: Clock
+    random_bytes: Callable[[int], bytes]
+    place: str = ""
+
+    async def create(self, device_id: str, ttl_s: int, labels: Mapping[str, str], author: str) -> tuple[str, Token]:
+        """A new token's text and the token. Raises InvalidRequestError, DeviceNotActiveError, EnrolmentOffError."""
+        signer = self._signer()
+        labels = ids.labels(labels)
+        if ttl_s and not MIN_TTL_S <= ttl_s <= MAX_TTL_S:
+            raise InvalidRequestError(f"ttl_s is {ttl_s}, {MIN_TTL_S} to {MAX_TTL_S} are allowed")
+        await self._known(ids.device_id(device_id), labels)
+        secret = _text(self.random_bytes(SECRET_BYTES))
+        now = self.clock.now()
+        token = Token(_id(secret), device_id, now, now + timedelta(seconds=ttl_s or DEFAULT_TTL_S), author)
+        await self.tokens.create(token)
+        return f"ygg1.{device_id}.{secret}.{_text(signer.root_fingerprint)}@{self.place}", token
+
+    async def _known(self, device_id: str, labels: Mapping[str, str]) -> None:
+        record = await self.devices.get(device_id)
+        if record is None:
+            try:
+                made = await self.devices.create(
+                    DeviceRecord(device_id, DeviceState.ACTIVE, self.clock.now(), dict(labels))
+                )
+            except RevisionConflictError:
+                return await self._known(device_id, labels)
+            await self.index.reached(buckets.DEVICES.name, made.revision)
+        elif record.state in _CLOSED:
+            raise DeviceNotActiveError(device_id, record.state.value)
+        return None
+
+    async def tokens_of(self, device_id: str) -> Sequence[Token]:
+        """The tokens of a device, or all where it is empty, newest first."""
+        wanted = ids.device_id(device_id) if device_id else ""
+        found = [token for token in await self.tokens.all() if token.device_id == wanted or not wanted]
+        return sorted(found, key=lambda token: (token.create_time, token.id), reverse=True)
+
+    async def delete(self, token_id: str) -> None:
+        """Makes a token worthless. Raises TokenNotFoundError."""
+        if await self.tokens.get(token_id) is None:
+            raise TokenNotFoundError(token_id)
+        await self.tokens.delete(token_id)
+
+    async def enrol(self, secret: str, device_id: str, request: bytes) -> Granted:
+        """A device's certificate for the key in a PKCS#10 request.
+
+        Raises TokenUnknownError, TokenUsedError, TokenExpiredError, DeviceNotActiveError, InvalidRequestError.
+        """
+        ids.device_id(device_id)
+        if not 0 < len(secret) <= MAX_SECRET_CHARS or not 0 < len(request) <= MAX_REQUEST_BYTES:
+            raise InvalidRequestError("the secret or the certificate request is out of its bounds")
+        signer = self._signer()
+        key = signer.key_of(request, device_id)
+        for _ in range(_TRIES):
+            token, record = await self._admitted(secret, device_id, key.digest)
+            granted = signer.sign(key, device_id, self.clock.now(), record.revoke_time)
+            used = replace(token, use_time=self.clock.now(), serial=granted.serial, key_digest=key.digest)
+            try:
+                await self.tokens.update(used)
+            except RevisionConflictError:
+                continue  # somebody used it in between: look again
+            return granted
+        raise RevisionConflictError("the token is being used by many at once", hint="Try again.")
+
+    async def _admitted(self, secret: str, device_id: str, key_digest: bytes) -> tuple[Token, DeviceRecord]:
+        token, record = await self.tokens.get(_id(secret)), await self.devices.get(device_id)
+        if token is None or record is None or token.device_id != device_id:
+            raise TokenUnknownError
+        if token.expire_time <= self.clock.now():
+            raise TokenExpiredError
+        if token.key_digest and token.key_digest != key_digest:
+            raise TokenUsedError
+        if record.state in _CLOSED:
+            raise DeviceNotActiveError(device_id, record.state.value)
+        return token, record
+
+    def _signer(self) -> Signer:
+        if self.signer is None:
+            raise EnrolmentOffError
+        return self.signer
+
+    async def revoke(self, device_id: str, revision: int) -> DeviceView:
+        """Every certificate issued until now is no longer accepted. Raises DeviceNotFoundError, StaleRevisionError."""
+        ids.device_id(device_id)
+        for _ in range(_TRIES):
+            record = await self.devices.get(device_id)
+            if record is None:
+                raise DeviceNotFoundError(device_id)
+            if revision and revision != record.revision:
+                raise StaleRevisionError(device_id, revision, record.revision)
+            try:
+                stored = await self.devices.update(replace(record, revoke_time=self._after(record.revoke_time)))
+            except RevisionConflictError:
+                continue
+            await self.index.reached(buckets.DEVICES.name, stored.revision)
+            view = await self.index.get(device_id)
+            if view is None:
+                raise DeviceNotFoundError(device_id)
+            return view
+        raise RevisionConflictError(f"{device_id} is being written too often", hint="Try again.")
+
+    def _after(self, before: datetime | None) -> datetime:
+        """In whole seconds, as certificates have them; later than the last, so that what it let in is out."""
+        now = self.clock.now().replace(microsecond=0)
+        return now if before is None else max(now, before + timedelta(seconds=1))
+
+
+def _text(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _id(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()[:32]

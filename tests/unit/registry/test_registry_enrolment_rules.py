@@ -1,0 +1,166 @@
+"""When a token is good for something: time and what is kept, with a clock of the test's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.chassis.errors import RevisionConflictError, SettingsError
+from services.chassis.identity import IdentityFiles
+from services.registry.adapters.signer import KEY_FILE, DeviceCa
+from services.registry.errors import TokenExpiredError
+from services.registry.model import DeviceRecord, Granted, PublicKey, Token
+from services.registry.service.enrolment import Enrolment
+from tests.fixtures.pki import Pki
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@dataclass
+class Clock:
+    """Says what it is told."""
+
+    time: datetime = NOW
+
+    def now(self) -> datetime:
+        return self.time
+
+
+@dataclass
+class Kept:
+    """A store of one kind of record in memory, with compare-and-set as the real one."""
+
+    kept: dict[str, Any] = field(default_factory=dict)
+
+    async def get(self, key: str) -> Any:
+        return self.kept.get(key)
+
+    async def create(self, one: Any) -> Any:
+        if one.id in self.kept:
+            raise RevisionConflictError("there is one")
+        self.kept[one.id] = replace(one, revision=1)
+        return self.kept[one.id]
+
+    async def update(self, one: Any) -> Any:
+        if self.kept[one.id].revision != one.revision:
+            raise RevisionConflictError("another revision")
+        self.kept[one.id] = replace(one, revision=one.revision + 1)
+        return self.kept[one.id]
+
+    async def delete(self, key: str) -> None:
+        del self.kept[key]
+
+    async def all(self) -> list[Any]:
+        return list(self.kept.values())
+
+
+class Index:
+    """Always up to date."""
+
+    async def reached(self, bucket: str, revision: int) -> None:
+        return None
+
+
+class Signer:
+    """Signs whatever it is given: the real one is tested with the service."""
+
+    root_fingerprint = bytes(32)
+
+    def key_of(self, request: bytes, device_id: str) -> PublicKey:
+        return PublicKey(request, request)
+
+    def sign(self, key: PublicKey, device_id: str, now: datetime, not_before: datetime | None) -> Granted:
+        return Granted("1", key.der, b"")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def enrolment(clock: Clock) -> Enrolment:
+    index: Any = Index()
+    return Enrolment(Kept(), Kept(), index, Signer(), clock, lambda size: b"s" * size, "mesh:7445")
+
+
+async def secret_of(enrolment: Enrolment, ttl_s: int = 0) -> str:
+    text, _ = await enrolment.create("porch-1", ttl_s, {}, "ygg://main/user/ann")
+    return text.split(".")[2]
+
+
+async def test_the_text_of_a_token_says_all_that_a_device_needs(enrolment: Enrolment) -> None:
+    text, token = await enrolment.create("porch-1", 0, {}, "ygg://main/user/ann")
+    assert text == f"ygg1.porch-1.{'c3Nzc3Nzc3Nzc3Nzc3Nzcw'}.{'A' * 43}@mesh:7445"
+    assert token.expire_time - token.create_time == timedelta(days=1)
+
+
+@pytest.mark.parametrize(("after_s", "good"), [(59, True), (60, False), (61, False)])
+async def test_a_token_ends_with_its_time_for_a_first_use(
+    enrolment: Enrolment, clock: Clock, after_s: int, good: bool
+) -> None:
+    secret = await secret_of(enrolment, 60)
+    clock.time += timedelta(seconds=after_s)
+    if good:
+        assert (await enrolment.enrol(secret, "porch-1", b"key")).certificate_chain == b"key"
+    else:
+        with pytest.raises(TokenExpiredError):
+            await enrolment.enrol(secret, "porch-1", b"key")
+
+
+async def test_the_same_key_may_not_ask_again_after_the_end(enrolment: Enrolment, clock: Clock) -> None:
+    secret = await secret_of(enrolment, 60)
+    await enrolment.enrol(secret, "porch-1", b"key")
+    clock.time += timedelta(seconds=60)
+    with pytest.raises(TokenExpiredError):
+        await enrolment.enrol(secret, "porch-1", b"key")
+
+
+async def test_each_revocation_is_later_than_the_one_before(enrolment: Enrolment, clock: Clock) -> None:
+    devices: Any = enrolment.devices
+    devices.kept["porch-1"] = DeviceRecord("porch-1", Any, NOW, {}, 1, NOW + timedelta(hours=1))  # type: ignore[arg-type]
+    enrolment = replace(enrolment, index=_Views(devices))  # type: ignore[arg-type]
+    await enrolment.revoke("porch-1", 0)
+    assert devices.kept["porch-1"].revoke_time == NOW + timedelta(hours=1, seconds=1)
+
+
+@dataclass
+class _Views(Index):
+    devices: Kept
+
+    async def get(self, device_id: str) -> Any:
+        return await self.devices.get(device_id)
+
+
+async def test_tokens_are_listed_newest_first(enrolment: Enrolment) -> None:
+    tokens: Any = enrolment.tokens
+    for number in range(3):
+        made = Token(f"t{number}", "porch-1", NOW + timedelta(seconds=number), NOW, "ann")
+        await tokens.create(made)
+    assert [token.id for token in await enrolment.tokens_of("porch-1")] == ["t2", "t1", "t0"]
+    assert await enrolment.tokens_of("porch-2") == []
+
+
+def test_a_ca_key_that_others_can_read_is_not_used(pki: Pki, tmp_path: Path) -> None:
+    for path in pki.directory("service", "registry").iterdir():
+        copy = tmp_path / path.name
+        copy.write_bytes(path.read_bytes())
+        copy.chmod(0o600)
+    assert DeviceCa.load(IdentityFiles(tmp_path)) is not None
+    (tmp_path / KEY_FILE).chmod(0o640)
+    with pytest.raises(SettingsError, match="can be read by others"):
+        DeviceCa.load(IdentityFiles(tmp_path))
+    (tmp_path / KEY_FILE).unlink()
+    assert DeviceCa.load(IdentityFiles(tmp_path)) is None
+
+
+def test_only_the_registry_holds_a_ca_key(pki: Pki) -> None:
+    for name in ("registry", "jotunheim_bridge", "loki", "ota", "nats"):
+        names = {path.name for path in pki.directory("service", name).iterdir()}
+        assert (KEY_FILE in names) == (name == "registry")
+        assert not names & {"root.key", "service-ca.key", "user-ca.key"}
+    assert (pki.directory("service", "registry") / KEY_FILE).stat().st_mode & 0o777 == 0o600
