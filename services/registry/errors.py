@@ -37,6 +37,22 @@ class NoContractError(YggError):
         )
 
 
+class RevisionUnknownError(YggError):
+    """No such revision of the contract is kept."""
+
+    code, reason = Code.NOT_FOUND, "REVISION_UNKNOWN"
+
+    def __init__(self, device_id: str, revision: int, oldest: int, newest: int) -> None:
+        kept = f"revisions {oldest} to {newest} are kept" if oldest != newest else f"only revision {newest} is kept"
+        super().__init__(
+            f"{device_id} has no contract revision {revision}: {kept}",
+            hint=f"ygg device contracts {device_id} lists them.",
+            device=device_id,
+            oldest=oldest,
+            newest=newest,
+        )
+
+
 class DeviceNotActiveError(YggError):
     """The device may not connect in its state."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -158,3 +158,17 @@ def agreed(old: ContractRecord | None, new: Contract, build: Build, now: datetim
     if same == old.contract:
         return replace(old, build=build)
     return ContractRecord(replace(new, revision=old.contract.revision + 1, negotiate_time=now), build, old.key_revision)
+
+
+def revisions(writes: Iterable[ContractRecord]) -> list[ContractRecord]:
+    """The revisions that writes, oldest first, amount to, ascending.
+
+    A revision is written again where only the build differs, and then the last write counts. One that is written again
+    after later ones, by a restore that overwrites, stands in their stead.
+    """
+    found: list[ContractRecord] = []
+    for record in writes:
+        while found and found[-1].contract.revision >= record.contract.revision:
+            found.pop()
+        found.append(record)
+    return found

@@ -48,6 +48,9 @@ class ContractStore(Protocol):
     async def get(self, device_id: str) -> ContractRecord | None:
         """The current contract, or None."""
 
+    async def history(self, device_id: str) -> Sequence[ContractRecord]:
+        """Every write of the device's contract that is kept, oldest first."""
+
     async def put(self, record: ContractRecord) -> ContractRecord:
         """Stores the record on top of `record.key_revision` (0: new); raises RevisionConflictError."""
 

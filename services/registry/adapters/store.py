@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import replace
 
 from nats.js import JetStreamContext
@@ -10,6 +11,7 @@ from nats.js import JetStreamContext
 from services.chassis import buckets
 from services.chassis.errors import RevisionConflictError
 from services.chassis.kv import Bucket
+from services.chassis.streams import read
 from services.domain.contract import Contract
 from services.registry.adapters import records
 from services.registry.model import ContractRecord, DeviceRecord
@@ -48,14 +50,15 @@ class KvDeviceStore:
 class KvContractStore:
     """The port ContractStore. Bodies and documents are content-addressed, so writing one twice is harmless."""
 
-    def __init__(self, contracts: Bucket, bodies: Bucket, documents: Bucket) -> None:
-        self._contracts, self._bodies, self._documents = contracts, bodies, documents
+    def __init__(self, js: JetStreamContext, contracts: Bucket, bodies: Bucket, documents: Bucket) -> None:
+        self._js, self._contracts, self._bodies, self._documents = js, contracts, bodies, documents
         self._known: OrderedDict[str, bytes] = OrderedDict()
 
     @classmethod
     async def open(cls, js: JetStreamContext) -> KvContractStore:
         """Makes the buckets where they are not there yet."""
         return cls(
+            js,
             await Bucket.create(js, buckets.CONTRACTS),
             await Bucket.create(js, buckets.CONTRACT_BODIES),
             await Bucket.create(js, buckets.DOCUMENTS),
@@ -66,8 +69,18 @@ class KvContractStore:
         entry = await self._contracts.get(device_id)
         if entry is None:
             return None
-        digest = StoredContract.FromString(entry.value).digest
-        return records.contract_from_bytes(entry.value, await self._body(digest), entry.revision)
+        return await self._record(entry.value, entry.revision)
+
+    async def history(self, device_id: str) -> Sequence[ContractRecord]:
+        """Every write of the device's contract that is kept, oldest first."""
+        spec = buckets.CONTRACTS
+        batches = read(self._js, spec.stream, [spec.subject(device_id)])
+        writes = [record async for batch in batches for record in batch if not record.deleted]
+        return [await self._record(write.data, write.sequence) for write in writes]
+
+    async def _record(self, data: bytes, revision: int) -> ContractRecord:
+        digest = StoredContract.FromString(data).digest
+        return records.contract_from_bytes(data, await self._body(digest), revision)
 
     async def _body(self, digest: str) -> bytes:
         """By its digest, so it never changes; the last KNOWN_BODIES are kept."""

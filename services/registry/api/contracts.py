@@ -6,10 +6,21 @@ from typing import Any
 
 from services.chassis import codec
 from services.chassis.rpc import require_service
-from services.registry.model import Build
+from services.registry.model import Build, ContractRecord
 from services.registry.service.contracts import Contracts
 from yggdrasil.registry.v1 import registry_pb2 as pb
 from yggdrasil.registry.v1 import registry_pb2_grpc
+
+
+def _revision(record: ContractRecord) -> pb.ContractRevision:
+    contract = record.contract
+    return pb.ContractRevision(
+        revision=contract.revision,
+        digest=contract.digest,
+        negotiate_time=codec.timestamp(contract.negotiate_time),
+        firmware_version=record.build.firmware_version,
+        policy=contract.policy,
+    )
 
 
 class ContractRpcs(registry_pb2_grpc.RegistryServiceServicer):
@@ -19,8 +30,22 @@ class ContractRpcs(registry_pb2_grpc.RegistryServiceServicer):
 
     async def GetContract(self, request: pb.GetContractRequest, context: Any) -> pb.GetContractResponse:
         """See registry.proto."""
-        contract = await self._contracts.contract(request.device_id)
+        contract = await self._contracts.contract(request.device_id, request.revision)
         return pb.GetContractResponse(contract=codec.contract_to_proto(contract))
+
+    async def ListContracts(self, request: pb.ListContractsRequest, context: Any) -> pb.ListContractsResponse:
+        """See registry.proto."""
+        kept = await self._contracts.revisions(request.device_id)
+        return pb.ListContractsResponse(revisions=[_revision(record) for record in reversed(kept)])
+
+    async def CompareContracts(self, request: pb.CompareContractsRequest, context: Any) -> pb.CompareContractsResponse:
+        """See registry.proto."""
+        found = await self._contracts.compared(request.device_id, getattr(request, "from"), request.to)
+        answer = pb.CompareContractsResponse(
+            to=found.new.revision, changes=codec.changes_to_proto(found.changes), differences=found.differences
+        )
+        setattr(answer, "from", found.old.revision)
+        return answer
 
     async def GetCapabilityDocument(
         self, request: pb.GetCapabilityDocumentRequest, context: Any

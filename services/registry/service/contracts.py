@@ -9,6 +9,7 @@ from services.chassis import buckets
 from services.chassis.errors import RevisionConflictError
 from services.domain import capability, ids
 from services.domain.contract import Changes, Contract, compare
+from services.domain.differences import differences
 from services.domain.errors import InvalidRequestError
 from services.registry import model
 from services.registry.errors import (
@@ -16,12 +17,31 @@ from services.registry.errors import (
     DeviceNotFoundError,
     DocumentUnknownError,
     NoContractError,
+    RevisionUnknownError,
 )
-from services.registry.model import Build, DeviceRecord, DeviceState
+from services.registry.model import Build, ContractRecord, DeviceRecord, DeviceState
 from services.registry.ports import Clock, ContractStore, DeviceStore, Index
 
 MAX_DOCUMENT_BYTES = 16 * 1024
 _TRIES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two revisions of a contract and how they differ: by capability, and in words."""
+
+    old: Contract
+    new: Contract
+
+    @property
+    def changes(self) -> Changes:
+        """By capability."""
+        return compare(self.old, self.new)
+
+    @property
+    def differences(self) -> list[str]:
+        """In words."""
+        return differences(self.old, self.new)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +53,41 @@ class Contracts:
     index: Index
     clock: Clock
 
-    async def contract(self, device_id: str) -> Contract:
-        """The current contract. Raises NoContractError, DeviceNotFoundError."""
+    async def contract(self, device_id: str, revision: int = 0) -> Contract:
+        """The current contract, or an earlier revision.
+
+        Raises NoContractError, DeviceNotFoundError, RevisionUnknownError.
+        """
         record = await self.store.get(ids.device_id(device_id))
-        if record is not None:
+        if record is None:
+            raise await self._without(device_id)
+        if revision in (0, record.contract.revision):
             return record.contract
-        if await self.devices.get(device_id) is None:
-            raise DeviceNotFoundError(device_id)
-        raise NoContractError(device_id)
+        return _at(await self.revisions(device_id), revision).contract
+
+    async def revisions(self, device_id: str) -> list[ContractRecord]:
+        """Every revision that is kept, ascending. Raises NoContractError, DeviceNotFoundError."""
+        found = model.revisions(await self.store.history(ids.device_id(device_id)))
+        if not found:
+            raise await self._without(device_id)
+        return found
+
+    async def compared(self, device_id: str, old: int, new: int) -> Comparison:
+        """Two revisions; `new` 0 is the current one, `old` 0 the one before `new`.
+
+        Raises NoContractError, DeviceNotFoundError, RevisionUnknownError, InvalidRequestError.
+        """
+        kept = await self.revisions(device_id)
+        after = _at(kept, new or kept[-1].contract.revision).contract
+        if old > after.revision:
+            raise InvalidRequestError(
+                f"from is revision {old}, which is later than {after.revision}", hint="Name the older one first."
+            )
+        return Comparison(_at(kept, old or after.revision - 1).contract, after)
+
+    async def _without(self, device_id: str) -> DeviceNotFoundError | NoContractError:
+        known = await self.devices.get(device_id) is not None
+        return NoContractError(device_id) if known else DeviceNotFoundError(device_id)
 
     async def document(self, digest: str) -> bytes:
         """A capability document. Raises DocumentUnknownError."""
@@ -101,3 +148,11 @@ class Contracts:
         elif record.state is not DeviceState.ACTIVE:
             raise DeviceNotActiveError(device_id, record.state.value)
         return None
+
+
+def _at(kept: list[ContractRecord], revision: int) -> ContractRecord:
+    for record in kept:
+        if record.contract.revision == revision:
+            return record
+    contract = kept[-1].contract
+    raise RevisionUnknownError(contract.device_id, revision, kept[0].contract.revision, contract.revision)
