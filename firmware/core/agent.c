@@ -270,8 +270,7 @@ static bool handle_some(struct ygg_agent *agent)
 {
     struct ygg_envelope envelope;
 
-    if (agent->state == YGG_STATE_CLOSING ||
-        (!ygg_link_flushed(agent) && ygg_link_room(agent) < YGG_REPLY_BYTES)) {
+    if (agent->state == YGG_STATE_CLOSING || !ygg_has_room(agent)) {
         return false;
     }
     enum ygg_err err = ygg_link_next(agent, &envelope);
@@ -350,7 +349,7 @@ uint64_t ygg_agent_wake_ms(const struct ygg_agent *agent)
         wake = least(wake, least(ygg_session_ping_ms(agent), ygg_session_silence_ms(agent)));
     }
     if (agent->state == YGG_STATE_ACTIVE && agent->wanted == NULL) {
-        wake = least(wake, ygg_events_wake_ms(agent));
+        wake = least(wake, least(ygg_events_wake_ms(agent), ygg_twin_wake_ms(agent)));
     }
     return wake;
 }

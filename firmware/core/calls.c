@@ -127,7 +127,8 @@ static enum ygg_err remember(struct ygg_agent *agent, const char *call_id, const
 static struct ygg_pending *find_pending(struct ygg_agent *agent, const char *call_id)
 {
     for (size_t i = 0; i < YGG_CALLS_MAX; i++) {
-        if (agent->pending[i].handle != 0 && strcmp(agent->pending[i].call_id, call_id) == 0) {
+        if (agent->pending[i].handle != 0 && agent->pending[i].waiting == YGG_WAITING_CALL &&
+            strcmp(agent->pending[i].of.call_id, call_id) == 0) {
             return &agent->pending[i];
         }
     }
@@ -156,31 +157,52 @@ static uint32_t take_handle(struct ygg_agent *agent)
     return agent->next_handle;
 }
 
-/* Hands the call to the driver. The slot is taken first, so that an answer can only come later if it can be kept. */
-static enum ygg_err run(struct ygg_agent *agent, const char *call_id, struct ygg_call *call)
+/* The slot is found first, so that an answer can only come later if it can be kept. */
+enum ygg_err ygg_calls_ask(struct ygg_agent *agent, struct ygg_call *call, struct ygg_answer *answer,
+                           struct ygg_pending **slot)
 {
-    struct ygg_pending *slot = find_handle(agent, 0);
-    struct ygg_answer answer = {.status = YGG_STATUS_OK};
-
-    if (slot == NULL) {
-        return send_refusal(agent, call_id, YGG_STATUS_BUSY, "too many calls under way");
+    *answer = (struct ygg_answer){.status = YGG_STATUS_OK};
+    *slot = find_handle(agent, 0);
+    if (*slot == NULL) {
+        return YGG_ERR_FULL;
     }
     call->handle = take_handle(agent);
-    agent->calls_done++;
-    enum ygg_err err = agent->hal->driver->call(agent->hal->driver_ctx, call, &answer);
+    enum ygg_err err = agent->hal->driver->call(agent->hal->driver_ctx, call, answer);
     if (err == YGG_ERR_AGAIN) {
-        slot->handle = call->handle;
-        slot->session = agent->sessions;
-        slot->streamed = is_streamed(agent, call);
-        slot->deadline_ms = ygg_now(agent) + call->deadline_ms;
-        memcpy(slot->call_id, call_id, strlen(call_id) + 1);
+        **slot = (struct ygg_pending){
+            .handle = call->handle,
+            .session = agent->sessions,
+            .streamed = is_streamed(agent, call),
+            .capability = call->operation == YGG_OPERATION_READ ? YGG_CAPABILITIES_MAX : call->capability,
+            .deadline_ms = ygg_now(agent) + call->deadline_ms,
+        };
+        return YGG_ERR_AGAIN;
+    }
+    if (err != YGG_OK || answer->more) {
+        *answer = (struct ygg_answer){.status = YGG_STATUS_HARDWARE, .message = "the driver failed"};
+    }
+    return YGG_OK;
+}
+
+static enum ygg_err run(struct ygg_agent *agent, const char *call_id, struct ygg_call *call)
+{
+    struct ygg_pending *slot = NULL;
+    struct ygg_answer answer;
+    enum ygg_err err = ygg_calls_ask(agent, call, &answer, &slot);
+
+    if (err == YGG_ERR_FULL) {
+        return send_refusal(agent, call_id, YGG_STATUS_BUSY, "too many calls under way");
+    }
+    agent->calls_done++;
+    if (err == YGG_ERR_AGAIN) {
+        memcpy(slot->of.call_id, call_id, strlen(call_id) + 1);
         return YGG_OK;
     }
-    if (err == YGG_OK && answer.status == YGG_STATUS_BUSY) {
+    if (answer.status == YGG_STATUS_BUSY) {
         return send_refusal(agent, call_id, YGG_STATUS_BUSY, answer.message);
     }
-    if (err != YGG_OK || answer.more) {
-        answer = (struct ygg_answer){.status = YGG_STATUS_HARDWARE, .message = "the driver failed"};
+    if (call->operation != YGG_OPERATION_READ) {
+        ygg_twin_mark(agent, call->capability);
     }
     err = remember(agent, call_id, &answer, FLAG_UNSENT);
     if (err == YGG_OK) {
@@ -224,10 +246,14 @@ enum ygg_err ygg_calls_handle(struct ygg_agent *agent, const yggdrasil_device_v1
 /* The bridge of a later session did not ask for the call: its answer is kept in case it does. */
 static enum ygg_err finish(struct ygg_agent *agent, struct ygg_pending *pending, const struct ygg_answer *answer)
 {
+    if (pending->waiting != YGG_WAITING_CALL) {
+        return ygg_twin_finish(agent, pending, answer);
+    }
     bool wanted = pending->session == agent->sessions;
-    enum ygg_err err = remember(agent, pending->call_id, answer, wanted ? FLAG_UNSENT : 0);
+    enum ygg_err err = remember(agent, pending->of.call_id, answer, wanted ? FLAG_UNSENT : 0);
 
     if (err == YGG_OK) {
+        ygg_twin_mark(agent, pending->capability);
         *pending = (struct ygg_pending){0};
     }
     return err;
@@ -238,14 +264,14 @@ static enum ygg_err send_more(struct ygg_agent *agent, const struct ygg_pending 
                               const struct ygg_answer *answer)
 {
     if (!pending->streamed || answer->status != YGG_STATUS_OK ||
-        result_size(agent, pending->call_id, answer) == 0) {
+        result_size(agent, pending->of.call_id, answer) == 0) {
         return YGG_ERR_ARGUMENT;
     }
     bool served = agent->state == YGG_STATE_ACTIVE || agent->state == YGG_STATE_UPDATING;
     if (!served || pending->session != agent->sessions) {
         return YGG_OK;
     }
-    return send_answer(agent, pending->call_id, answer);
+    return send_answer(agent, pending->of.call_id, answer);
 }
 
 enum ygg_err ygg_agent_complete(struct ygg_agent *agent, uint32_t handle, const struct ygg_answer *answer)

@@ -27,7 +27,7 @@ static enum ygg_status check_length(const struct ygg_schema *schema, size_t leng
 }
 
 /* Bounds are exact for integers up to 2^53, as capability.proto says. */
-static enum ygg_status check_value(const struct ygg_schema *schema, struct ygg_value *value, const char **why)
+enum ygg_status ygg_value_check(const struct ygg_schema *schema, struct ygg_value *value, const char **why)
 {
     if (schema->type == YGG_TYPE_DOUBLE && value->type == YGG_TYPE_INT) {
         *value = ygg_double((double)value->as.integer);
@@ -79,7 +79,7 @@ static enum ygg_status check_action(const struct ygg_action *action, const yggdr
                 *why = "argument missing";
                 return YGG_STATUS_INVALID_ARGUMENT;
             }
-        } else if (check_value(&parameter->schema, &call->arguments[i], why) != YGG_STATUS_OK) {
+        } else if (ygg_value_check(&parameter->schema, &call->arguments[i], why) != YGG_STATUS_OK) {
             return YGG_STATUS_INVALID_ARGUMENT;
         }
     }
@@ -97,18 +97,26 @@ static enum ygg_status check_read(const struct ygg_property *property, const ygg
     return invoke->arguments_count == 0 ? YGG_STATUS_OK : YGG_STATUS_INVALID_ARGUMENT;
 }
 
-static enum ygg_status check_write(const struct ygg_property *property, const yggdrasil_device_v1_Invoke *invoke,
-                                   struct ygg_call *call, const char **why)
+static enum ygg_status check_write(const struct ygg_property *property, const yggdrasil_device_v1_LinkValue *value,
+                                   struct ygg_value *out, const char **why)
 {
     *why = "property cannot be written";
     if (!property->writable) {
         return YGG_STATUS_NOT_ALLOWED;
     }
     *why = "a write takes one argument, index 0";
-    if (invoke->arguments_count != 1 || !place_arguments(invoke, 1, call)) {
+    if (value == NULL || !ygg_value_from_link(value, out)) {
         return YGG_STATUS_INVALID_ARGUMENT;
     }
-    return check_value(&property->schema, &call->arguments[0], why);
+    return ygg_value_check(&property->schema, out, why);
+}
+
+/* The one argument of a write; NULL where there is another number of them. */
+static const yggdrasil_device_v1_LinkValue *only_value(const yggdrasil_device_v1_Invoke *invoke)
+{
+    const yggdrasil_device_v1_Argument *argument = &invoke->arguments[0];
+
+    return invoke->arguments_count == 1 && argument->index == 0 && argument->has_value ? &argument->value : NULL;
 }
 
 static enum ygg_status check_member(const struct ygg_capability *capability, const yggdrasil_device_v1_Invoke *invoke,
@@ -123,7 +131,8 @@ static enum ygg_status check_member(const struct ygg_capability *capability, con
         }
         return call->operation == YGG_OPERATION_READ
                    ? check_read(&capability->properties[invoke->member], invoke, why)
-                   : check_write(&capability->properties[invoke->member], invoke, call, why);
+                   : check_write(&capability->properties[invoke->member], only_value(invoke),
+                                 &call->arguments[0], why);
     case YGG_OPERATION_ACTION:
         *why = "no such action";
         if (invoke->member >= capability->actions_count) {
@@ -156,4 +165,20 @@ enum ygg_status ygg_call_check(const struct ygg_document *document, const yggdra
         call->member = (uint8_t)invoke->member;
     }
     return status;
+}
+
+enum ygg_status ygg_write_check(const struct ygg_document *document, uint32_t capability, uint32_t property,
+                                const yggdrasil_device_v1_LinkValue *value, struct ygg_call *call)
+{
+    const char *why = NULL; /* The twin tells no reasons. */
+
+    if (capability >= document->count || property >= document->capabilities[capability].properties_count) {
+        return YGG_STATUS_NOT_FOUND;
+    }
+    *call = (struct ygg_call){
+        .operation = YGG_OPERATION_WRITE,
+        .capability = (uint8_t)capability,
+        .member = (uint8_t)property,
+    };
+    return check_write(&document->capabilities[capability].properties[property], value, &call->arguments[0], &why);
 }

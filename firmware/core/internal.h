@@ -2,6 +2,7 @@
 #ifndef YGG_CORE_INTERNAL_H
 #define YGG_CORE_INTERNAL_H
 
+#include "core/link.h"
 #include "wire/body.h"
 #include "ygg/agent.h"
 
@@ -57,6 +58,15 @@ void ygg_calls_expire(struct ygg_agent *agent);
 void ygg_calls_forget_unsent(struct ygg_agent *agent); /* The session that asked is over. */
 uint64_t ygg_calls_wake_ms(const struct ygg_agent *agent);
 
+/* calls.c: hands a call to the driver. YGG_OK: `answer` is filled in. YGG_ERR_AGAIN: it comes later, `slot` waits for
+ * it as for a call and is the caller's to change. YGG_ERR_FULL: too much is under way, nothing was done. */
+enum ygg_err ygg_calls_ask(struct ygg_agent *agent, struct ygg_call *call, struct ygg_answer *answer,
+                           struct ygg_pending **slot);
+
+/* check.c: the same for one property, where `value` is NULL without one. */
+enum ygg_status ygg_write_check(const struct ygg_document *document, uint32_t capability, uint32_t property,
+                                const yggdrasil_device_v1_LinkValue *value, struct ygg_call *call);
+
 /* check.c: turns an Invoke into a call, checked against the tables. `why` is for people, where not OK. */
 enum ygg_status ygg_call_check(const struct ygg_document *document, const yggdrasil_device_v1_Invoke *invoke,
                                struct ygg_call *call, const char **why);
@@ -87,6 +97,27 @@ enum { YGG_KEPT_NUMBER_BYTES = 8, YGG_KEPT_HEAD_BYTES = 10 };
 /* telemetry.c */
 bool ygg_telemetry_produce(struct ygg_agent *agent);
 void ygg_telemetry_grant(struct ygg_agent *agent, uint32_t frames);
+
+/* twin.c */
+void ygg_twin_begin(struct ygg_agent *agent); /* After a ContractNotice: everything is reported. */
+void ygg_twin_mark(struct ygg_agent *agent, uint8_t capability);
+bool ygg_twin_produce(struct ygg_agent *agent);
+void ygg_twin_forget(struct ygg_agent *agent); /* Other indexes from now on: nobody waits for what is under way. */
+uint64_t ygg_twin_wake_ms(const struct ygg_agent *agent);
+enum ygg_err ygg_twin_delta(struct ygg_agent *agent, const yggdrasil_device_v1_TwinDelta *delta);
+
+/* twin.c: the driver has answered, or is late. YGG_ERR_FULL: no room for the report, nothing has changed. */
+enum ygg_err ygg_twin_finish(struct ygg_agent *agent, struct ygg_pending *pending, const struct ygg_answer *answer);
+
+/* Whether anything that answers one frame could be queued now. */
+static inline bool ygg_has_room(const struct ygg_agent *agent)
+{
+    return ygg_link_flushed(agent) || ygg_link_room(agent) >= YGG_REPLY_BYTES;
+}
+
+/* check.c: whether a value has the schema's type, length and bounds; an integer becomes a double where one is due.
+ * `why` is for people. */
+enum ygg_status ygg_value_check(const struct ygg_schema *schema, struct ygg_value *value, const char **why);
 
 /* check.c: whether a value of ours has the schema's type and length. */
 bool ygg_value_matches(const struct ygg_schema *schema, const struct ygg_value *value);

@@ -8,6 +8,7 @@
  *     Invoke           ACTIVE, UPDATING            by the document of the contract in force
  *     EventAck         ACTIVE, UPDATING
  *     Credit           ACTIVE, UPDATING            more telemetry, where the session has it
+ *     TwinDelta        ACTIVE, UPDATING            by the document of the contract in force, where the session has it
  *     Ping, Pong       PAGES, CONTRACT, ACTIVE, UPDATING
  *     Goodbye          any                         drop the link
  *
@@ -160,6 +161,7 @@ static enum ygg_err on_welcome(struct ygg_agent *agent, const yggdrasil_device_v
     agent->page_bytes = welcome->page_bytes;
     agent->event_window = welcome->event_window;
     agent->telemetry = has_feature(agent->config, welcome, "telemetry");
+    agent->twin = has_feature(agent->config, welcome, "twin");
     agent->updates = has_feature(agent->config, welcome, "capability_update");
     agent->credit = 0;
     ygg_telemetry_grant(agent, welcome->telemetry_credit);
@@ -244,6 +246,7 @@ static enum ygg_err on_contract(struct ygg_agent *agent, const yggdrasil_device_
         agent->was_active = true;
         agent->sessions++;
     }
+    ygg_twin_begin(agent);
     return YGG_OK;
 }
 
@@ -334,6 +337,8 @@ enum ygg_err ygg_session_handle(struct ygg_agent *agent, const struct ygg_envelo
         return is_active(agent) ? ygg_events_acknowledge(agent, body->event_ack.sequence) : YGG_ERR_STATE;
     case YGG_BODY_CREDIT:
         return on_credit(agent, &body->credit);
+    case YGG_BODY_TWIN_DELTA:
+        return is_active(agent) ? ygg_twin_delta(agent, &body->twin_delta) : YGG_ERR_STATE;
     case YGG_BODY_PING:
         return on_ping(agent, body);
     case YGG_BODY_PONG:
@@ -444,8 +449,9 @@ bool ygg_session_produce(struct ygg_agent *agent)
         bool answered = ygg_calls_produce(agent);
         bool reported = ygg_events_produce(agent);
         bool sampled = ygg_telemetry_produce(agent);
+        bool told = ygg_twin_produce(agent);
 
-        produced = answered || reported || sampled;
+        produced = answered || reported || sampled || told;
     }
     if (ygg_in_session(agent) && produce_ping(agent)) {
         produced = true;

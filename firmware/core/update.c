@@ -113,6 +113,7 @@ void ygg_update_apply(struct ygg_agent *agent)
     if (agent->wanted == NULL) {
         return;
     }
+    ygg_twin_forget(agent);
     agent->document = agent->wanted;
     agent->document_bytes = agent->wanted_bytes;
     memcpy(agent->digest, agent->wanted_digest, sizeof agent->digest);

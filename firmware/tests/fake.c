@@ -115,7 +115,15 @@ static enum ygg_err fake_call(void *ctx, const struct ygg_call *call, struct ygg
 {
     struct fake *fake = ctx;
 
+    const struct ygg_value *argument = &call->arguments[0];
+
     fake->last_call = *call;
+    if (call->operation == YGG_OPERATION_WRITE) {
+        fake->last_write = *call;
+        if (argument->type == YGG_TYPE_STRING) {
+            memcpy(fake->last_text, argument->as.bytes.data, argument->as.bytes.length);
+        }
+    }
     if (fake->driver_result != YGG_OK) {
         return fake->driver_result;
     }
@@ -306,6 +314,7 @@ void fake_negotiate(struct fake *fake, uint64_t stored_sequence)
     fake_step(fake);
     welcome.last_event_sequence = stored_sequence;
     welcome.telemetry_credit = fake->credit;
+    welcome.device_tx_frame_bytes = fake->frame_bytes != 0 ? fake->frame_bytes : welcome.device_tx_frame_bytes;
     choose_features(fake, &welcome);
     fake_send(fake, YGG_BODY_WELCOME, yggdrasil_device_v1_Welcome_fields, &welcome);
     fake_step(fake);

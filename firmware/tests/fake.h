@@ -25,6 +25,7 @@ struct fake {
     uint8_t samples[YGG_RECORDS_BYTES_MIN];
     uint32_t credit; /* Welcome.telemetry_credit of fake_negotiate. */
     bool features_refused; /* The bridge answers 0 for each feature. */
+    uint32_t frame_bytes;  /* Welcome's frame limits of fake_negotiate; 0: the device's. */
     /* Clock and randomness. */
     uint64_t now_ms;
     uint64_t random;
@@ -43,6 +44,8 @@ struct fake {
     /* Driver: the simulated board unless `driver_result` is set. */
     enum ygg_err driver_result; /* YGG_OK: ask the board. */
     struct ygg_call last_call;
+    struct ygg_call last_write;
+    uint8_t last_text[YGG_VALUE_BYTES_MAX]; /* The text of last_write, whose own is gone by now. */
     struct ygg_answer canned; /* Given instead of the board's answer where status is not 0. */
     /* Log. */
     char last_event[32];

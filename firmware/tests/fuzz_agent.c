@@ -1,7 +1,8 @@
 /* libFuzzer on the whole agent: the input is a play of bridge, clock, network and board, an act a byte.
  *
  * The sanitizers judge memory; abort() judges the rest: the agent neither spins nor sleeps past a deadline, keeps to
- * the event window, has credit only where telemetry was agreed, and an Invoke acts once at most. */
+ * the event window, has credit only where telemetry was agreed, and an Invoke acts once at most. A twin's entries never
+ * end a session. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,7 +17,7 @@ struct play {
     size_t size;
 };
 
-static const struct ygg_feature features[] = {YGG_FEATURE_TELEMETRY, YGG_FEATURE_CAPABILITY_UPDATE};
+static const struct ygg_feature features[] = {YGG_FEATURE_TELEMETRY, YGG_FEATURE_CAPABILITY_UPDATE, YGG_FEATURE_TWIN};
 static struct fake fake;
 
 static uint8_t take(struct play *play)
@@ -75,6 +76,8 @@ static void send_terms(uint8_t flags)
     welcome.features[0].version = (flags & 8U) != 0 ? 1 : 0;
     memcpy(welcome.features[1].name, "capability_update", sizeof "capability_update");
     welcome.features[1].version = (flags & 16U) != 0 ? 1 : 0;
+    memcpy(welcome.features[2].name, "twin", sizeof "twin");
+    welcome.features[2].version = (flags & 32U) != 0 ? 1 : 0;
     welcome.last_event_sequence = (flags & 4U) != 0 ? fake.agent.event_sequence : 0;
     fake_send(&fake, YGG_BODY_WELCOME, yggdrasil_device_v1_Welcome_fields, &welcome);
     step();
@@ -91,6 +94,35 @@ static void add_once_more(uint8_t which)
     must(fake.board.tally - before <= 1);
 }
 
+/* Entries with any indexes and values; those that are wrong have a status, and no entry of them ends the session. */
+static void desire(struct play *play, size_t count)
+{
+    yggdrasil_device_v1_TwinDelta delta = {.version = 1U + take(play), .entries_count = (pb_size_t)(1U + count % YGG_TWIN_MAX)};
+    bool served = fake.agent.state == YGG_STATE_ACTIVE && fake.agent.twin && fake.write_room == SIZE_MAX &&
+                  fake.at_end == YGG_ERR_AGAIN && fake.in_read == fake.in_end && fake.agent.link.rx_head == fake.agent.link.rx_end;
+
+    for (size_t i = 0; i < delta.entries_count; i++) {
+        yggdrasil_device_v1_TwinEntry *entry = &delta.entries[i];
+        uint8_t kind = take(play);
+
+        entry->capability = take(play) % 9U;
+        entry->property = take(play) % 5U;
+        entry->has_value = true;
+        entry->value.which_kind = (kind & 1U) != 0 ? yggdrasil_device_v1_LinkValue_boolean_tag
+                                                   : yggdrasil_device_v1_LinkValue_integer_tag;
+        if ((kind & 1U) != 0) {
+            entry->value.kind.boolean = (kind & 2U) != 0;
+        } else {
+            entry->value.kind.integer = kind;
+        }
+    }
+    fake_send(&fake, YGG_BODY_TWIN_DELTA, yggdrasil_device_v1_TwinDelta_fields, &delta);
+    if (served) {
+        step();
+        must(fake.agent.state == YGG_STATE_ACTIVE);
+    }
+}
+
 static void act(struct play *play)
 {
     uint8_t what = take(play);
@@ -98,7 +130,7 @@ static void act(struct play *play)
     const struct ygg_answer answer = {.status = YGG_STATUS_OK};
     const struct ygg_value hot = ygg_double(80.0);
 
-    switch (what % 16U) {
+    switch (what % 18U) {
     case 0: /* Any bytes. */
     {
         const uint8_t *bytes = take_bytes(play, &length);
@@ -146,6 +178,12 @@ static void act(struct play *play)
         break;
     case 13:
         ygg_sim_step(&fake.board);
+        break;
+    case 16:
+        desire(play, length);
+        break;
+    case 17:
+        (void)ygg_agent_changed(&fake.agent, (uint8_t)(length % 9U));
         break;
     case 11:
         (void)ygg_agent_sample(&fake.agent, YGG_SIM_TEMPERATURE, 0, &hot);

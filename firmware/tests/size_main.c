@@ -15,7 +15,7 @@ uint8_t size_event_memory[MEMORY_BYTES];
 uint8_t size_answer_memory[MEMORY_BYTES];
 uint8_t size_sample_memory[YGG_RECORDS_BYTES_MIN];
 
-static const struct ygg_feature features[] = {YGG_FEATURE_TELEMETRY, YGG_FEATURE_CAPABILITY_UPDATE};
+static const struct ygg_feature features[] = {YGG_FEATURE_TELEMETRY, YGG_FEATURE_CAPABILITY_UPDATE, YGG_FEATURE_TWIN};
 
 static const struct ygg_hal hal = {
     .transport = &ygg_noop_transport,

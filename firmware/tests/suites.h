@@ -15,6 +15,7 @@ void suite_events(void);
 void suite_telemetry(void);
 void suite_streamed(void);
 void suite_update(void);
+void suite_twin(void);
 void suite_posix(void);
 void suite_tls(void);
 

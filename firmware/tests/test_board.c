@@ -52,6 +52,7 @@ static void switching_the_led_ends_the_blinking(void)
     const struct ygg_value on = ygg_bool(true);
 
     fake_init(&fake);
+    CHECK_EQ(fake_start(&fake), YGG_OK);
     (void)act(YGG_SIM_LED, 20, 1000);
     ygg_sim_set(&fake.board, YGG_SIM_LED, 0, &on);
     for (int i = 0; i < 30; i++) {

@@ -16,6 +16,7 @@ int main(void)
     suite_telemetry();
     suite_streamed();
     suite_update();
+    suite_twin();
     suite_posix();
     suite_tls();
     return check_report();

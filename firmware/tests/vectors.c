@@ -101,6 +101,8 @@ static const pb_msgdesc_t *bridge_fields(uint32_t number)
         return yggdrasil_device_v1_Invoke_fields;
     case YGG_BODY_EVENT_ACK:
         return yggdrasil_device_v1_EventAck_fields;
+    case YGG_BODY_TWIN_DELTA:
+        return yggdrasil_device_v1_TwinDelta_fields;
     case YGG_BODY_CREDIT:
         return yggdrasil_device_v1_Credit_fields;
     case YGG_BODY_CAPABILITY_ANSWER:
@@ -174,6 +176,27 @@ static bool again_telemetry(pb_ostream_t *out, const struct ygg_envelope *envelo
     return ygg_telemetry_encode_dropped(out, telemetry.dropped);
 }
 
+static bool again_twin_report(pb_ostream_t *out, const struct ygg_envelope *envelope)
+{
+    static yggdrasil_device_v1_TwinReport report;
+
+    CHECK(decode(envelope, yggdrasil_device_v1_TwinReport_fields, &report));
+    if (!ygg_put_uint(out, yggdrasil_device_v1_TwinReport_version_tag, report.version)) {
+        return false;
+    }
+    for (size_t i = 0; i < report.states_count; i++) {
+        const yggdrasil_device_v1_TwinState *state = &report.states[i];
+        struct ygg_value value;
+
+        CHECK_EQ(ygg_value_from_link(&state->value, &value), state->has_value);
+        if (!ygg_twin_encode_state(out, state->capability, state->property, state->has_value ? &value : NULL,
+                                   (enum ygg_status)state->status)) {
+            return false;
+        }
+    }
+    return ygg_put_flag(out, yggdrasil_device_v1_TwinReport_complete_tag, report.complete);
+}
+
 static bool keep_data(pb_istream_t *in, const pb_field_t *field, void **arg)
 {
     struct ygg_slice *data = *arg;
@@ -233,6 +256,8 @@ static bool again_body(pb_ostream_t *out, const struct ygg_envelope *envelope)
         return again_update(out, envelope);
     case YGG_BODY_TELEMETRY:
         return again_telemetry(out, envelope);
+    case YGG_BODY_TWIN_REPORT:
+        return again_twin_report(out, envelope);
     default:
         return again_from_bridge(out, envelope);
     }

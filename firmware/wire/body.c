@@ -28,6 +28,8 @@ static const pb_msgdesc_t *incoming_fields(uint32_t number)
         return yggdrasil_device_v1_Invoke_fields;
     case YGG_BODY_EVENT_ACK:
         return yggdrasil_device_v1_EventAck_fields;
+    case YGG_BODY_TWIN_DELTA:
+        return yggdrasil_device_v1_TwinDelta_fields;
     case YGG_BODY_PING:
         return yggdrasil_device_v1_Ping_fields;
     case YGG_BODY_PONG:
@@ -69,6 +71,7 @@ static enum ygg_err refuse(uint32_t number)
     case YGG_BODY_RESULT:
     case YGG_BODY_EVENT:
     case YGG_BODY_TELEMETRY:
+    case YGG_BODY_TWIN_REPORT:
     case YGG_BODY_CAPABILITY_UPDATE:
         return YGG_ERR_STATE;
     default:
@@ -202,6 +205,25 @@ bool ygg_sample_encode_aged(pb_ostream_t *out, const uint8_t *sample, size_t len
 bool ygg_telemetry_encode_dropped(pb_ostream_t *out, uint32_t dropped)
 {
     return ygg_put_uint(out, yggdrasil_device_v1_Telemetry_dropped_tag, dropped);
+}
+
+static bool put_state(pb_ostream_t *out, uint32_t capability, uint32_t property, const struct ygg_value *value,
+                      enum ygg_status status)
+{
+    return ygg_put_uint(out, yggdrasil_device_v1_TwinState_capability_tag, capability) &&
+           ygg_put_uint(out, yggdrasil_device_v1_TwinState_property_tag, property) &&
+           (value == NULL || ygg_put_value(out, yggdrasil_device_v1_TwinState_value_tag, value)) &&
+           ygg_put_uint(out, yggdrasil_device_v1_TwinState_status_tag, (uint64_t)status);
+}
+
+bool ygg_twin_encode_state(pb_ostream_t *out, uint32_t capability, uint32_t property, const struct ygg_value *value,
+                           enum ygg_status status)
+{
+    pb_ostream_t size = PB_OSTREAM_SIZING;
+
+    return put_state(&size, capability, property, value, status) &&
+           ygg_put_header(out, yggdrasil_device_v1_TwinReport_states_tag, size.bytes_written) &&
+           put_state(out, capability, property, value, status);
 }
 
 bool ygg_page_encode_head(pb_ostream_t *out, uint32_t offset, size_t length)

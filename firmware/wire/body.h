@@ -1,6 +1,6 @@
 /* The bodies of a frame: which there are, and nanopb for those that are small structs.
  *
- * Result, Event, Telemetry and CapabilityPage are written field by field (from the driver's answer, the event memory and ROM),
+ * Result, Event, Telemetry, TwinReport and CapabilityPage are written field by field (from the driver's answer, the event memory and ROM),
  * so no struct of theirs takes RAM. Source: protos/yggdrasil/device/v1/link.proto. */
 #ifndef YGG_WIRE_BODY_H
 #define YGG_WIRE_BODY_H
@@ -21,6 +21,8 @@ enum ygg_body_number {
     YGG_BODY_EVENT = 8,
     YGG_BODY_EVENT_ACK = 9,
     YGG_BODY_TELEMETRY = 10,
+    YGG_BODY_TWIN_DELTA = 11,
+    YGG_BODY_TWIN_REPORT = 12,
     YGG_BODY_CAPABILITY_UPDATE = 13,
     YGG_BODY_PING = 14,
     YGG_BODY_PONG = 15,
@@ -43,6 +45,7 @@ union ygg_body {
     yggdrasil_device_v1_Credit credit;
     yggdrasil_device_v1_CapabilityUpdate capability_update;
     yggdrasil_device_v1_CapabilityAnswer capability_answer;
+    yggdrasil_device_v1_TwinDelta twin_delta;
 };
 
 /* Decodes a body that the bridge may send. YGG_ERR_SKIP: optional and unknown; YGG_ERR_UNKNOWN: critical and
@@ -72,6 +75,10 @@ bool ygg_event_encode_dropped(pb_ostream_t *out, uint32_t dropped);
 bool ygg_sample_encode(pb_ostream_t *out, uint8_t capability, uint8_t property, const struct ygg_value *value);
 bool ygg_sample_encode_aged(pb_ostream_t *out, const uint8_t *sample, size_t length, uint32_t age_ms);
 bool ygg_telemetry_encode_dropped(pb_ostream_t *out, uint32_t dropped);
+
+/* One of TwinReport.states; `value` is NULL where it is not known. */
+bool ygg_twin_encode_state(pb_ostream_t *out, uint32_t capability, uint32_t property, const struct ygg_value *value,
+                           enum ygg_status status);
 
 /* Everything of CapabilityPage that precedes its `length` bytes of data. */
 bool ygg_page_encode_head(pb_ostream_t *out, uint32_t offset, size_t length);

@@ -94,12 +94,13 @@ static void set_led(struct ygg_sim_board *board, uint8_t property, const struct 
     if (property == 0) {
         board->led_on = value->as.boolean;
         board->blink_ms = 0; /* Whoever switches the LED ends the blinking. */
+        board->blinking = false;
     } else {
         board->led_percent = value->as.integer;
     }
 }
 
-void ygg_sim_set(struct ygg_sim_board *board, uint8_t capability, uint8_t property, const struct ygg_value *value)
+static void set(struct ygg_sim_board *board, uint8_t capability, uint8_t property, const struct ygg_value *value)
 {
     switch ((enum ygg_sim_capability)capability) {
     case YGG_SIM_LED:
@@ -135,12 +136,27 @@ void ygg_sim_set(struct ygg_sim_board *board, uint8_t capability, uint8_t proper
     }
 }
 
+/* light0 is not there unless it is plugged in: the agent says so, and nothing is to be done about it. */
+static void tell_changed(const struct ygg_sim_board *board, uint8_t capability)
+{
+    if (board->agent != NULL) {
+        (void)ygg_agent_changed(board->agent, capability);
+    }
+}
+
+void ygg_sim_set(struct ygg_sim_board *board, uint8_t capability, uint8_t property, const struct ygg_value *value)
+{
+    set(board, capability, property, value);
+    tell_changed(board, capability);
+}
+
 static struct ygg_value blink(struct ygg_sim_board *board, int64_t times, int64_t period_ms)
 {
     board->blink_start_ms = now_ms(board);
     board->blink_period_ms = (uint32_t)period_ms;
     board->blink_ms = (uint32_t)(times * period_ms);
     board->blinks += times;
+    board->blinking = true;
     return ygg_int(board->blinks);
 }
 
@@ -251,6 +267,10 @@ void ygg_sim_step(struct ygg_sim_board *board)
             count_on(board, &board->counts[i], now);
         }
     }
+    if (board->blinking && now >= board->blink_start_ms + board->blink_ms) {
+        board->blinking = false;
+        tell_changed(board, YGG_SIM_LED);
+    }
     if (board->observe_ms != 0 && board->agent != NULL && now >= board->sample_ms) {
         sample_next(board);
         board->sample_ms += board->observe_ms;
@@ -263,7 +283,9 @@ void ygg_sim_step(struct ygg_sim_board *board)
 uint64_t ygg_sim_wake_ms(const struct ygg_sim_board *board)
 {
     uint64_t wake = board->observe_ms != 0 ? board->sample_ms : UINT64_MAX;
+    uint64_t dark_ms = board->blink_start_ms + board->blink_ms;
 
+    wake = board->blinking && dark_ms < wake ? dark_ms : wake;
     for (size_t i = 0; i < YGG_CALLS_MAX; i++) {
         if (board->counts[i].handle != 0 && board->counts[i].due_ms < wake) {
             wake = board->counts[i].due_ms;
@@ -286,7 +308,7 @@ static enum ygg_err sim_call(void *ctx, const struct ygg_call *call, struct ygg_
         break;
     case YGG_OPERATION_WRITE:
         board->writes[call->capability][call->member]++;
-        ygg_sim_set(board, call->capability, call->member, &call->arguments[0]);
+        set(board, call->capability, call->member, &call->arguments[0]);
         break;
     case YGG_OPERATION_ACTION:
         if (call->capability == YGG_SIM_COUNTER && call->member == COUNT_UP_ACTION) {

@@ -35,12 +35,13 @@ struct ygg_sim_count {
 struct ygg_sim_board {
     const struct ygg_platform *platform; /* For the clock. */
     void *platform_ctx;
-    struct ygg_agent *agent; /* Gets the events; NULL: they go nowhere. */
+    struct ygg_agent *agent; /* Gets the events and what changed; NULL: they go nowhere. */
     bool hanging;            /* Takes calls and never answers, as a dead peripheral would. */
     bool led_on;             /* At rest; while blinking, what it returns to. */
     int64_t led_percent;     /* Brightness. */
     uint64_t blink_start_ms;
     uint32_t blink_ms;        /* Length of the whole blinking, 0 where there was none. */
+    bool blinking;            /* The end of it has not been told. */
     uint32_t blink_period_ms; /* The LED is inverted in the first half of each period. */
     int64_t blinks;           /* Asked for and begun since boot. */
     double celsius;
@@ -81,7 +82,8 @@ void ygg_sim_init(struct ygg_sim_board *board, const struct ygg_platform *platfo
 struct ygg_value ygg_sim_get(const struct ygg_sim_board *board, uint8_t capability, uint8_t property);
 
 /* Changes the hardware from outside, read-only properties too: warms the sensor, pulls a pin. `value` has the
- * property's type and is in range. Sends temp0.over and gpio0.changed as the real things would. */
+ * property's type and is in range. Sends temp0.over and gpio0.changed as the real things would, and tells the agent that
+ * something changed. */
 void ygg_sim_set(struct ygg_sim_board *board, uint8_t capability, uint8_t property, const struct ygg_value *value);
 
 #endif

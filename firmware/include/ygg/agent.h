@@ -27,6 +27,7 @@ enum {
     YGG_CALLS_MAX = 8, /* Calls that a driver may have under way. */
     YGG_FEATURES_MAX = 8,
     YGG_SAMPLES_MAX = 8, /* Samples in one frame of telemetry. */
+    YGG_TWIN_MAX = 8,    /* Properties in one frame of the twin. */
     YGG_CALL_ID_BYTES = 37,
     YGG_SESSION_ID_BYTES = 37,
     YGG_ADDRESS_BYTES = 64
@@ -52,6 +53,7 @@ struct ygg_feature {
  * not offer, is not used. */
 #define YGG_FEATURE_TELEMETRY {.name = "telemetry", .min_version = 1, .max_version = 1}
 #define YGG_FEATURE_CAPABILITY_UPDATE {.name = "capability_update", .min_version = 1, .max_version = 1}
+#define YGG_FEATURE_TWIN {.name = "twin", .min_version = 1, .max_version = 1}
 
 /* Who the device is and the memory it may use. Everything pointed to outlives the agent. */
 struct ygg_config {
@@ -113,13 +115,26 @@ struct ygg_link {
     uint64_t last_ping_ms;
 };
 
-/* Private: a call that the driver has not answered yet. */
+/* Private: what somebody waits for. */
+enum ygg_waiting {
+    YGG_WAITING_CALL,       /* A call of the bridge's. */
+    YGG_WAITING_TWIN_WRITE, /* An entry of a TwinDelta. */
+    YGG_WAITING_TWIN_READ   /* A property that is to be reported. */
+};
+
+/* Private: what the driver has not answered yet. */
 struct ygg_pending {
-    uint32_t handle;  /* 0: free. */
-    uint32_t session; /* agent->sessions when it was last asked for. */
-    bool streamed;    /* May have more answers than one. */
+    uint32_t handle;    /* 0: free. */
+    uint32_t session;   /* agent->sessions when it was last asked for. */
+    uint8_t waiting;    /* An enum ygg_waiting. */
+    bool streamed;      /* May have more answers than one. */
+    uint8_t capability; /* What may be another afterwards; YGG_CAPABILITIES_MAX: nothing. */
+    uint8_t property;   /* Of the twin's. */
     uint64_t deadline_ms;
-    char call_id[YGG_CALL_ID_BYTES];
+    union {
+        char call_id[YGG_CALL_ID_BYTES]; /* Of a call. */
+        uint64_t version;                /* Of the TwinDelta. */
+    } of;
 };
 
 /* One agent. Caller-owned; read it through the functions below, but for the counters at the end. */
@@ -153,6 +168,11 @@ struct ygg_agent {
     const struct ygg_document *wanted;   /* What it shall be about; NULL: the same. */
     uint32_t wanted_bytes;
     uint8_t wanted_digest[32];
+    bool twin;            /* The session has the feature. */
+    bool twin_whole;      /* The report of everything is not complete yet. */
+    uint8_t twin_next;    /* The property that comes next, of the first capability that is due. */
+    uint32_t twin_due;    /* Capabilities to be reported, a bit each. */
+    uint64_t twin_ms;     /* Not before this. */
     bool updates;         /* The session has the feature. */
     bool update_answered; /* In UPDATING: CapabilityAnswer came. */
     uint8_t digest[32];
@@ -193,6 +213,10 @@ enum ygg_err ygg_agent_emit(struct ygg_agent *agent, uint8_t capability, uint8_t
 enum ygg_err ygg_agent_sample(struct ygg_agent *agent, uint8_t capability, uint8_t property,
                               const struct ygg_value *value);
 
+/* Properties of a capability have other values than the bridge was told, by no doing of the bridge's. In a session with
+ * the twin the capability is reported soon. Works in any state. YGG_ERR_ARGUMENT: no such capability. */
+enum ygg_err ygg_agent_changed(struct ygg_agent *agent, uint8_t capability);
+
 /* The device can do other things from now on. In a session the bridge is told, or, where it does not know how, the
  * session begins anew. Until the new contract calls come by the indexes of the old document; events and samples are
  * from this call on by those of the new one, and wait. What is waiting and does not mean the same in both is dropped
@@ -200,7 +224,7 @@ enum ygg_err ygg_agent_sample(struct ygg_agent *agent, uint8_t capability, uint8
  * YGG_ERR_AGAIN: an update is under way, call again when it is over. */
 enum ygg_err ygg_agent_update(struct ygg_agent *agent, const struct ygg_document *document);
 
-/* Answers a call for which the driver returned YGG_ERR_AGAIN. With `more` the call goes on: such an answer is sent to
+/* Answers what the driver returned YGG_ERR_AGAIN for. With `more` the call goes on: such an answer is sent to
  * the session that asked, where there is one, and not kept. YGG_ERR_NOT_FOUND: it is over, its deadline passed.
  * YGG_ERR_ARGUMENT: `more` where the action is not streamed or the status is not OK, or the answer is too large.
  * YGG_ERR_FULL: no room for the answer until earlier ones have been sent; call again later. */

@@ -1,7 +1,7 @@
 /* What the core needs from a machine: four tables of functions that a port fills in.
  *
  * Every function is called from within ygg_agent_*(), on the caller's thread, and must not block nor call back
- * into the agent (a driver may call ygg_agent_emit). docs: firmware/README.md, "Porting". */
+ * into the agent (a driver may call ygg_agent_emit, ygg_agent_sample and ygg_agent_changed). docs: firmware/README.md, "Porting". */
 #ifndef YGG_HAL_H
 #define YGG_HAL_H
 

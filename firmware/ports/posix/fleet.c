@@ -6,7 +6,7 @@
 
 enum { HANDSHAKE_TIMEOUT_MS = 15000, PATH_BYTES = 4096, STEPS_A_TURN = 1024 };
 
-static const struct ygg_feature features[] = {YGG_FEATURE_TELEMETRY, YGG_FEATURE_CAPABILITY_UPDATE};
+static const struct ygg_feature features[] = {YGG_FEATURE_TELEMETRY, YGG_FEATURE_CAPABILITY_UPDATE, YGG_FEATURE_TWIN};
 
 static void name_device(struct device *device, const struct options *options, uint32_t index)
 {

@@ -1,0 +1,352 @@
+/* The twin: what properties are, told to the bridge, and what they shall be, done.
+ *
+ *     ContractNotice -------------------> all capabilities are due -> TwinReport …, the last one complete
+ *     a call that wrote or acted, changed() -> that capability is due --> TwinReport, at most one every GAP_MS
+ *     TwinDelta -> each entry: checked, written -- done -----> one TwinReport{version} for all that are
+ *                                               `- later --> TwinReport{version} when the driver has answered or is late
+ *
+ * Reported are the properties that can be both read and written. No value is kept: the driver is asked when a report is
+ * made, and only what is due and how far the report has got is remembered. A value that the driver gives later goes out
+ * by itself, and the report goes on after it. Frames are made in the scratch, because their length comes first. */
+#include <string.h>
+
+#include "core/internal.h"
+#include "wire/encode.h"
+
+/* How long a driver has; and the least time between two reports that nobody waits for. */
+enum { PATIENCE_MS = 5000, GAP_MS = 100 };
+
+/* At most: tag and length of a frame; a state without its value; `complete`. */
+enum { HEAD_BYTES = 4, BARE_BYTES = 16, COMPLETE_BYTES = 2 };
+
+/* What became of an entry. The indexes are the peer's. */
+struct outcome {
+    uint32_t capability;
+    uint32_t property;
+    enum ygg_status status;
+};
+
+/* --- frames ------------------------------------------------------------------------------------------------------- */
+
+static pb_ostream_t open_report(const struct ygg_agent *agent, uint64_t version)
+{
+    size_t most = agent->link.tx_limit < YGG_REPLY_BYTES ? agent->link.tx_limit : YGG_REPLY_BYTES;
+    pb_ostream_t out = pb_ostream_from_buffer(agent->config->scratch->room.bytes, most - YGG_PREFIX_BYTES - HEAD_BYTES);
+
+    /* Twelve bytes at most have room in any frame. */
+    (void)ygg_put_uint(&out, yggdrasil_device_v1_TwinReport_version_tag, version);
+    return out;
+}
+
+/* Appends a state, `spare` bytes kept for what follows. False where it does not fit. */
+static bool put_state(pb_ostream_t *out, const struct outcome *of, const struct ygg_value *value, size_t spare)
+{
+    pb_ostream_t size = PB_OSTREAM_SIZING;
+    const struct ygg_value *known = value->type == YGG_TYPE_NONE ? NULL : value;
+
+    return ygg_twin_encode_state(&size, of->capability, of->property, known, of->status) &&
+           out->bytes_written + size.bytes_written + spare <= out->max_size &&
+           ygg_twin_encode_state(out, of->capability, of->property, known, of->status);
+}
+
+static bool send_report(struct ygg_agent *agent, pb_ostream_t *made, bool complete)
+{
+    pb_ostream_t out;
+
+    return ygg_put_flag(made, yggdrasil_device_v1_TwinReport_complete_tag, complete) &&
+           ygg_link_open(agent, YGG_BODY_TWIN_REPORT, made->bytes_written, &out) == YGG_OK &&
+           pb_write(&out, agent->config->scratch->room.bytes, made->bytes_written) &&
+           ygg_link_commit(agent, &out) == YGG_OK;
+}
+
+/* --- the driver --------------------------------------------------------------------------------------------------- */
+
+static const struct ygg_property *property_at(const struct ygg_agent *agent, uint8_t capability, uint8_t property)
+{
+    return &agent->document->capabilities[capability].properties[property];
+}
+
+/* What the driver says a property is; no value where it failed, or says what the tables do not allow. */
+static struct ygg_value value_of(const struct ygg_property *property, const struct ygg_answer *answer)
+{
+    struct ygg_value value = {.type = YGG_TYPE_NONE};
+    const char *why = NULL;
+
+    if (answer->status != YGG_STATUS_OK || answer->count != 1) {
+        return value;
+    }
+    value = answer->values[0];
+    if (ygg_value_check(&property->schema, &value, &why) != YGG_STATUS_OK) {
+        value.type = YGG_TYPE_NONE;
+    }
+    return value;
+}
+
+/* YGG_ERR_AGAIN: the value goes out by itself, later. YGG_ERR_FULL: not now. */
+static enum ygg_err read_property(struct ygg_agent *agent, uint8_t capability, uint8_t property,
+                                  struct ygg_value *value)
+{
+    struct ygg_call call = {.deadline_ms = PATIENCE_MS, .operation = YGG_OPERATION_READ, .capability = capability,
+                            .member = property};
+    struct ygg_pending *slot = NULL;
+    struct ygg_answer answer;
+    enum ygg_err err = ygg_calls_ask(agent, &call, &answer, &slot);
+
+    value->type = YGG_TYPE_NONE;
+    if (err == YGG_ERR_AGAIN) {
+        slot->waiting = YGG_WAITING_TWIN_READ;
+        slot->capability = capability;
+        slot->property = property;
+    } else if (err == YGG_OK) {
+        *value = value_of(property_at(agent, capability, property), &answer);
+    }
+    return err;
+}
+
+/* Reads back what an entry was about, where that can be read. What cannot be told now is due. */
+static struct ygg_value read_back(struct ygg_agent *agent, const struct outcome *of)
+{
+    struct ygg_value value = {.type = YGG_TYPE_NONE};
+
+    if (of->status != YGG_STATUS_NOT_FOUND &&
+        property_at(agent, (uint8_t)of->capability, (uint8_t)of->property)->readable &&
+        read_property(agent, (uint8_t)of->capability, (uint8_t)of->property, &value) == YGG_ERR_FULL) {
+        ygg_twin_mark(agent, (uint8_t)of->capability);
+    }
+    return value;
+}
+
+/* --- what is due -------------------------------------------------------------------------------------------------- */
+
+static bool is_reported(const struct ygg_property *property)
+{
+    return property->readable && property->writable;
+}
+
+void ygg_twin_mark(struct ygg_agent *agent, uint8_t capability)
+{
+    if (!agent->twin || capability >= agent->document->count) {
+        return;
+    }
+    const struct ygg_capability *of = &agent->document->capabilities[capability];
+    uint32_t bit = UINT32_C(1) << capability;
+    for (uint8_t i = 0; i < of->properties_count; i++) {
+        if (is_reported(&of->properties[i])) {
+            /* Where it is first, perhaps half reported already, it begins anew. */
+            agent->twin_next = (agent->twin_due & (bit - 1U)) == 0 ? 0 : agent->twin_next;
+            agent->twin_due |= bit;
+            return;
+        }
+    }
+}
+
+enum ygg_err ygg_agent_changed(struct ygg_agent *agent, uint8_t capability)
+{
+    if (capability >= ygg_newest_document(agent)->count) {
+        return YGG_ERR_ARGUMENT;
+    }
+    if (agent->wanted == NULL) { /* Else everything is reported once the new contract is there. */
+        ygg_twin_mark(agent, capability);
+        agent->busy = true;
+    }
+    return YGG_OK;
+}
+
+void ygg_twin_begin(struct ygg_agent *agent)
+{
+    if (agent->twin) {
+        agent->twin_due = UINT32_MAX >> (YGG_CAPABILITIES_MAX - agent->document->count);
+        agent->twin_next = 0;
+        agent->twin_whole = true;
+    }
+}
+
+/* Finds the property that comes next: twin_next of `capability`. Passes over what is not reported. */
+static bool find_due(struct ygg_agent *agent, uint8_t *capability)
+{
+    *capability = 0;
+    while (agent->twin_due != 0) {
+        while ((agent->twin_due >> *capability & 1U) == 0) {
+            (*capability)++;
+        }
+        for (; agent->twin_next < agent->document->capabilities[*capability].properties_count; agent->twin_next++) {
+            if (is_reported(property_at(agent, *capability, agent->twin_next))) {
+                return true;
+            }
+        }
+        agent->twin_due &= ~(UINT32_C(1) << *capability);
+        agent->twin_next = 0;
+    }
+    return false;
+}
+
+static bool is_due(const struct ygg_agent *agent)
+{
+    return agent->twin_whole || (agent->twin_due != 0 && ygg_now(agent) >= agent->twin_ms);
+}
+
+/* Whether a value of the report is still to come. */
+static bool awaits_value(const struct ygg_agent *agent)
+{
+    for (size_t i = 0; i < YGG_CALLS_MAX; i++) {
+        const struct ygg_pending *pending = &agent->pending[i];
+
+        if (pending->handle != 0 && pending->waiting == YGG_WAITING_TWIN_READ && pending->session == agent->sessions) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Sends one frame of what is due. False where there is nothing to send now. */
+static bool send_due(struct ygg_agent *agent)
+{
+    pb_ostream_t out = open_report(agent, 0);
+    struct outcome of = {.status = YGG_STATUS_OK};
+    enum ygg_err err = YGG_OK;
+    uint8_t capability = 0;
+    size_t count = 0;
+
+    for (; count < YGG_TWIN_MAX && find_due(agent, &capability); count++) {
+        struct ygg_value value;
+
+        err = read_property(agent, capability, agent->twin_next, &value);
+        of.capability = capability;
+        of.property = agent->twin_next;
+        if (err != YGG_OK || !put_state(&out, &of, &value, COMPLETE_BYTES)) {
+            break; /* What does not fit is read again for the next frame. */
+        }
+        agent->twin_next++;
+    }
+    if (err == YGG_ERR_AGAIN) {
+        agent->twin_next++; /* Its value goes out by itself. */
+    }
+    bool all = err == YGG_OK && !find_due(agent, &capability);
+    bool complete = all && agent->twin_whole;
+    if ((count == 0 && !complete) || !send_report(agent, &out, complete)) {
+        return false;
+    }
+    if (all) {
+        agent->twin_whole = false;
+        agent->twin_ms = ygg_now(agent) + GAP_MS;
+    }
+    return true;
+}
+
+bool ygg_twin_produce(struct ygg_agent *agent)
+{
+    bool produced = false;
+
+    while (agent->twin && is_due(agent) && !awaits_value(agent) && ygg_has_room(agent) && send_due(agent)) {
+        produced = true;
+    }
+    return produced;
+}
+
+/* What is due already waits for room or for the driver, not for time. */
+uint64_t ygg_twin_wake_ms(const struct ygg_agent *agent)
+{
+    return agent->twin && agent->twin_due != 0 && agent->twin_ms > ygg_now(agent) ? agent->twin_ms : UINT64_MAX;
+}
+
+/* --- what shall be ------------------------------------------------------------------------------------------------ */
+
+/* 0: the driver answers later. */
+static enum ygg_status write_entry(struct ygg_agent *agent, uint64_t version, const yggdrasil_device_v1_TwinEntry *entry)
+{
+    struct ygg_pending *slot = NULL;
+    struct ygg_answer answer;
+    struct ygg_call call;
+    enum ygg_status status = ygg_write_check(agent->document, entry->capability, entry->property,
+                                             entry->has_value ? &entry->value : NULL, &call);
+
+    if (status != YGG_STATUS_OK) {
+        return status;
+    }
+    call.deadline_ms = PATIENCE_MS;
+    enum ygg_err err = ygg_calls_ask(agent, &call, &answer, &slot);
+    if (err == YGG_ERR_AGAIN) {
+        slot->waiting = YGG_WAITING_TWIN_WRITE;
+        slot->property = call.member;
+        slot->of.version = version;
+        return 0;
+    }
+    return err == YGG_OK ? answer.status : YGG_STATUS_BUSY;
+}
+
+/* All in one frame, which has room: a value that does not fit is left out and due. */
+static void answer_entries(struct ygg_agent *agent, uint64_t version, const struct outcome *outcomes, size_t count)
+{
+    pb_ostream_t out = open_report(agent, version);
+
+    for (size_t i = 0; i < count; i++) {
+        struct ygg_value value = read_back(agent, &outcomes[i]);
+
+        if (!put_state(&out, &outcomes[i], &value, (count - i - 1) * BARE_BYTES)) {
+            value.type = YGG_TYPE_NONE;
+            (void)put_state(&out, &outcomes[i], &value, 0);
+            ygg_twin_mark(agent, (uint8_t)outcomes[i].capability);
+        }
+    }
+    (void)send_report(agent, &out, false); /* A frame is only taken when its answer has room. */
+}
+
+enum ygg_err ygg_twin_delta(struct ygg_agent *agent, const yggdrasil_device_v1_TwinDelta *delta)
+{
+    const uint64_t version = delta->version; /* The answer is made where the delta is. */
+    struct outcome outcomes[YGG_TWIN_MAX];
+    size_t count = 0;
+
+    if (!agent->twin) {
+        return YGG_ERR_STATE;
+    }
+    if (version == 0 || delta->entries_count == 0) {
+        return YGG_ERR_MALFORMED;
+    }
+    for (size_t i = 0; i < delta->entries_count; i++) {
+        const yggdrasil_device_v1_TwinEntry *entry = &delta->entries[i];
+
+        outcomes[count] = (struct outcome){.capability = entry->capability, .property = entry->property,
+                                           .status = write_entry(agent, version, entry)};
+        count += outcomes[count].status != 0 ? 1U : 0U;
+    }
+    if (count > 0) {
+        answer_entries(agent, version, outcomes, count);
+    }
+    return YGG_OK;
+}
+
+/* --- what the driver says later ----------------------------------------------------------------------------------- */
+
+void ygg_twin_forget(struct ygg_agent *agent)
+{
+    for (size_t i = 0; i < YGG_CALLS_MAX; i++) {
+        if (agent->pending[i].waiting != YGG_WAITING_CALL) {
+            agent->pending[i].session = agent->sessions - 1U;
+        }
+    }
+}
+
+enum ygg_err ygg_twin_finish(struct ygg_agent *agent, struct ygg_pending *pending, const struct ygg_answer *answer)
+{
+    const struct ygg_pending done = *pending;
+    bool wrote = done.waiting == YGG_WAITING_TWIN_WRITE;
+    bool served = agent->state == YGG_STATE_ACTIVE || agent->state == YGG_STATE_UPDATING;
+    struct outcome of = {.capability = done.capability, .property = done.property, .status = YGG_STATUS_OK};
+
+    if (!served || done.session != agent->sessions) {
+        *pending = (struct ygg_pending){0};
+        ygg_twin_mark(agent, done.capability); /* The report of this session may have been earlier. */
+        return YGG_OK;
+    }
+    if (!ygg_has_room(agent)) {
+        return YGG_ERR_FULL;
+    }
+    *pending = (struct ygg_pending){0}; /* Reading back may need it. */
+    of.status = wrote ? answer->status : YGG_STATUS_OK;
+    struct ygg_value value = wrote ? read_back(agent, &of) : value_of(property_at(agent, done.capability, done.property), answer);
+    pb_ostream_t out = open_report(agent, wrote ? done.of.version : 0);
+    (void)put_state(&out, &of, &value, 0); /* One has room in any frame. */
+    (void)send_report(agent, &out, false);
+    return YGG_OK;
+}
