@@ -70,7 +70,8 @@ GRANTS = {
     ),
     # Not `ygg.v1.*.>`: that would let scripts' service listen to the calls that bridges send each other.
     "loki": Grant(
-        kv=("scripts", "programs", "program_store"),
+        kv=("scripts", "programs", "program_store", "program_instances", "loki_replicas"),
+        streams_read=(EVENT_STREAM,),
         publish=(f"ygg.v1.{TENANT}.loki.>",),
         subscribe=(f"ygg.v1.{TENANT}.>",),
     ),
