@@ -15,6 +15,7 @@ pytest_plugins = (
     "tests.fixtures.seaweed",
     "tests.fixtures.process",
     "tests.fixtures.mesh",
+    "tests.fixtures.td_schema",
 )
 
 # Machines that run tests are busy: how long an example takes says nothing there.

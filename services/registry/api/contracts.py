@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from services.chassis import codec
@@ -46,6 +47,13 @@ class ContractRpcs(registry_pb2_grpc.RegistryServiceServicer):
         )
         setattr(answer, "from", found.old.revision)
         return answer
+
+    async def GetThingDescription(
+        self, request: pb.GetThingDescriptionRequest, context: Any
+    ) -> pb.GetThingDescriptionResponse:
+        """See registry.proto."""
+        found = await self._contracts.thing(request.device_id)
+        return pb.GetThingDescriptionResponse(json=json.dumps(found, ensure_ascii=False))
 
     async def GetCapabilityDocument(
         self, request: pb.GetCapabilityDocumentRequest, context: Any

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from services.chassis import buckets
 from services.chassis.errors import RevisionConflictError
-from services.domain import capability, ids
+from services.domain import capability, ids, thing
 from services.domain.contract import Changes, Contract, compare
 from services.domain.differences import differences
 from services.domain.errors import InvalidRequestError
@@ -84,6 +84,15 @@ class Contracts:
                 f"from is revision {old}, which is later than {after.revision}", hint="Name the older one first."
             )
         return Comparison(_at(kept, old or after.revision - 1).contract, after)
+
+    async def thing(self, device_id: str) -> dict[str, thing.Json]:
+        """The W3C Thing Description of a device. Raises NoContractError, DeviceNotFoundError."""
+        record, device = await self.store.get(ids.device_id(device_id)), await self.devices.get(device_id)
+        if record is None or device is None:
+            raise await self._without(device_id)
+        build = record.build
+        facts = thing.Facts(device.create_time, build.model, build.device_class, build.firmware_version)
+        return thing.describe(record.contract, facts)
 
     async def _without(self, device_id: str) -> DeviceNotFoundError | NoContractError:
         known = await self.devices.get(device_id) is not None

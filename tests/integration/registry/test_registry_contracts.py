@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import grpc
 import pytest
+from jsonschema import Draft7Validator
 
 from tests.integration.registry.calls import failure, record_contract, refused
 from yggdrasil.common.v1 import capability_pb2 as cp
@@ -94,3 +96,20 @@ async def test_a_device_without_a_contract_has_no_revisions(registry: Any) -> No
         registry.GetContract(rp.GetContractRequest(device_id="con-5", revision=1)),
     ):
         assert await refused(call) == (grpc.StatusCode.NOT_FOUND, "NO_CONTRACT")
+
+
+async def test_a_thing_description_is_valid_and_follows_the_contract(
+    registry: Any, as_bridge: Any, td_schema: dict[str, Any]
+) -> None:
+    await record_contract(as_bridge, "con-6", temp(50))
+    first = json.loads((await registry.GetThingDescription(rp.GetThingDescriptionRequest(device_id="con-6"))).json)
+    Draft7Validator(td_schema, format_checker=Draft7Validator.FORMAT_CHECKER).validate(first)
+    assert (first["title"], first["version"]["instance"]) == ("con-6", "1")
+    assert first["properties"]["temp0.value"]["maximum"] == 50
+    await record_contract(as_bridge, "con-6", temp(125))
+    second = json.loads((await registry.GetThingDescription(rp.GetThingDescriptionRequest(device_id="con-6"))).json)
+    assert (second["id"], second["created"]) == (first["id"], first["created"])
+    assert (second["version"]["instance"], second["properties"]["temp0.value"]["maximum"]) == ("2", 125)
+    await registry.RegisterDevice(rp.RegisterDeviceRequest(device_id="con-7"))
+    found = await refused(registry.GetThingDescription(rp.GetThingDescriptionRequest(device_id="con-7")))
+    assert found == (grpc.StatusCode.NOT_FOUND, "NO_CONTRACT")
