@@ -1,0 +1,1 @@
+"""Programs that live: packages, deployments, and instances with their timers, stores and handlers."""

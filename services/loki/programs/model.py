@@ -1,0 +1,209 @@
+"""What a package is, and what makes one acceptable. Pure; syntax is the engines' to check, contracts `placement`'s."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from services.domain import ids
+from services.domain.requirements import Requirement
+from services.domain.values import Value, check
+from services.loki.model import MAX_ARGUMENTS, MAX_SOURCE_BYTES, MIB, Language
+from services.loki.programs.errors import InvalidPackageError
+
+MAX_NAME_BYTES, MAX_DESCRIPTION_BYTES, MAX_AUTHOR_BYTES = 100, 1000, 200
+MAX_PARAMETERS, MAX_REQUIREMENTS, MAX_DEPENDENCIES, MAX_PRIORITY = 32, 16, 16, 100
+_NUMBER = r"(0|[1-9]\d{0,8})"
+_VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?\Z", re.ASCII)
+_VERSION_HINT = "Write MAJOR.MINOR.PATCH, such as 1.4.0 or 2.0.0-rc.1."
+
+
+@functools.total_ordering
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version after semver.org 2.0.0, section 11, without build metadata."""
+
+    numbers: tuple[int, int, int]
+    pre: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Version:
+        """The version; raises InvalidPackageError."""
+        found = _VERSION.match(text)
+        if not found or len(text) > 60:
+            shown = ids.printable(text, 40)
+            raise InvalidPackageError(f"{shown!r} is no version", hint=_VERSION_HINT)
+        pre = tuple(found[4].split(".")) if found[4] else ()
+        return cls((int(found[1]), int(found[2]), int(found[3])), pre)
+
+    def _key(self) -> tuple[object, ...]:
+        marks = [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in self.pre]
+        return self.numbers, not self.pre, marks
+
+    def __lt__(self, other: Version) -> bool:
+        return self._key() < other._key()
+
+    def __str__(self) -> str:
+        return ".".join(map(str, self.numbers)) + (f"-{'.'.join(self.pre)}" if self.pre else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter; `default` None means that a deployment must state a value."""
+
+    name: str
+    description: str = ""
+    default: Value = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """Another program that must be loaded, `minimum` None meaning any version of it."""
+
+    id: str
+    minimum: Version | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramLimits:
+    """What an instance may use: bytes, seconds, counts; program.proto has the bounds."""
+
+    memory_bytes: int = 4 * MIB
+    run_timeout_s: float = 10.0
+    store_bytes: int = 64 * 1024
+    timers: int = 32
+    host_calls_per_second: int = 100
+    log_bytes_per_minute: int = 64 * 1024
+
+
+_LEAST = ProgramLimits(MIB, 0.01, 1, 1, 1, 1)
+_MOST = ProgramLimits(256 * MIB, 300.0, 192 * 1024, 256, 1000, MIB)
+
+
+def limits(**given: float) -> ProgramLimits:
+    """Limits by field name, 0 meaning the default; raises InvalidPackageError that states the bounds."""
+    values: dict[str, float] = {}
+    for name, value in given.items():
+        low, high = getattr(_LEAST, name), getattr(_MOST, name)
+        if value and not low <= value <= high:
+            raise InvalidPackageError(f"limits.{name} is {value:g}; {low:g} to {high:g} are allowed", limit=name)
+        if value:
+            values[name] = value
+    return replace(ProgramLimits(), **values)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a package says of itself; `check_package` has looked at it."""
+
+    id: str
+    version: Version
+    language: Language
+    name: str = ""
+    description: str = ""
+    author: str = ""
+    create_time: datetime | None = None
+    parameters: tuple[Parameter, ...] = ()
+    requires: tuple[Requirement, ...] = ()
+    checksum: str = ""
+    dependencies: tuple[Dependency, ...] = ()
+    limits: ProgramLimits = field(default_factory=ProgramLimits)
+    auto_restart: bool = True
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A manifest and its source."""
+
+    manifest: Manifest
+    source: str
+
+    @property
+    def label(self) -> str:
+        """The name in messages and of messages on the mesh: `blink.lua`."""
+        return f"{self.manifest.id}.{'lua' if self.manifest.language is Language.LUA else 'scm'}"
+
+
+def check_package(package: Package) -> Package:
+    """The package with name and checksum filled in; raises InvalidPackageError, InvalidIdError, InvalidRequestError."""
+    manifest, source = package.manifest, package.source
+    ids.member_id(manifest.id)
+    _check_texts(manifest)
+    if not source.strip():
+        raise InvalidPackageError("the source is empty")
+    if "\0" in source:
+        raise InvalidPackageError("the source holds a NUL byte, so it is not a text")
+    body = source.encode("utf-8", "surrogatepass")
+    if len(body) > MAX_SOURCE_BYTES:
+        raise InvalidPackageError(f"the source is {len(body)} bytes, at most {MAX_SOURCE_BYTES} are allowed")
+    digest = hashlib.sha256(body).hexdigest()
+    if manifest.checksum not in ("", digest):
+        raise InvalidPackageError(
+            f"the checksum of the source is {digest}, the manifest says {ids.printable(manifest.checksum, 64)}",
+            hint="The source was changed after the manifest was made; make the manifest again.",
+        )
+    _check_parameters(manifest)
+    return Package(replace(manifest, checksum=digest, name=manifest.name or manifest.id), source)
+
+
+def _check_texts(manifest: Manifest) -> None:
+    for what, text, most in (
+        ("name", manifest.name, MAX_NAME_BYTES),
+        ("description", manifest.description, MAX_DESCRIPTION_BYTES),
+        ("author", manifest.author, MAX_AUTHOR_BYTES),
+    ):
+        if len(text.encode("utf-8", "surrogatepass")) > most:
+            raise InvalidPackageError(f"the {what} is longer than {most} bytes")
+        if not text.replace("\n", " ").isprintable():
+            raise InvalidPackageError(f"the {what} holds characters that cannot be printed")
+    for what, count, most in (
+        ("parameters", len(manifest.parameters), MAX_PARAMETERS),
+        ("requirements", len(manifest.requires), MAX_REQUIREMENTS),
+        ("dependencies", len(manifest.dependencies), MAX_DEPENDENCIES),
+    ):
+        if count > most:
+            raise InvalidPackageError(f"{count} {what}, at most {most} are allowed")
+    if abs(manifest.priority) > MAX_PRIORITY:
+        raise InvalidPackageError(f"the priority is {manifest.priority}; -{MAX_PRIORITY} to {MAX_PRIORITY} are allowed")
+
+
+def _check_parameters(manifest: Manifest) -> None:
+    names = [ids.member_id(parameter.name) for parameter in manifest.parameters]
+    if len(set(names)) != len(names):
+        raise InvalidPackageError("two parameters have one name")
+    check({p.name: p.default for p in manifest.parameters if p.default is not None})
+    for dependency in manifest.dependencies:
+        if ids.member_id(dependency.id) == manifest.id:
+            raise InvalidPackageError(f"{manifest.id} depends on itself")
+
+
+def check_dependencies(manifest: Manifest, loaded: Mapping[str, list[Version]]) -> None:
+    """Raises InvalidPackageError that names the dependency which is not loaded."""
+    for dependency in manifest.dependencies:
+        found = loaded.get(dependency.id, [])
+        if not any(dependency.minimum is None or version >= dependency.minimum for version in found):
+            wanted = f"{dependency.id} {dependency.minimum} or later" if dependency.minimum else dependency.id
+            have = f"; loaded: {', '.join(map(str, sorted(found)))}" if found else ""
+            raise InvalidPackageError(f"it depends on {wanted}, which is not loaded{have}", hint="Load it first.")
+
+
+def arguments(manifest: Manifest, given: Mapping[str, Value]) -> dict[str, Value]:
+    """What the program sees as `args`; raises InvalidPackageError for what is missing or not declared."""
+    declared = {parameter.name: parameter.default for parameter in manifest.parameters}
+    if len(given) > MAX_ARGUMENTS:
+        raise InvalidPackageError(f"{len(given)} arguments, at most {MAX_ARGUMENTS} are allowed")
+    unknown = sorted(set(given) - set(declared)) if declared else []
+    if unknown:
+        has = ", ".join(sorted(declared))
+        raise InvalidPackageError(f"{manifest.id} has no parameter {ids.printable(unknown[0])}; it has {has}")
+    whole = {name: given.get(name, default) for name, default in declared.items()} | dict(given)
+    missing = sorted(name for name, value in whole.items() if value is None)
+    if missing:
+        raise InvalidPackageError(f"the parameter {missing[0]} of {manifest.id} has no default; state it")
+    check(whole)
+    return whole

@@ -1,0 +1,117 @@
+"""The timers and schedules of one instance, by name. Pure: times are seconds of a monotonic clock, given by the caller.
+
+Arming a name that is armed replaces it. A timer that repeats keeps its phase: it is due at start + n * interval, and
+what a late caller missed is due once.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.domain import cron, ids
+from services.domain.cron import Cron
+from services.domain.errors import InvalidRequestError
+from services.loki.programs.errors import TooManyTimersError
+
+MIN_INTERVAL_S = 0.05
+MAX_INTERVAL_S = 366 * 86_400.0
+
+
+@dataclass(slots=True)
+class _Timer:
+    due_s: float
+    serial: int
+    interval_s: float = 0.0
+    schedule: Cron | None = None
+    at: datetime | None = None
+
+
+class Timers:
+    """At most `most` at once."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._armed: dict[str, _Timer] = {}
+        self._heap: list[tuple[float, int, str]] = []
+        self._serial = 0
+
+    def __len__(self) -> int:
+        return len(self._armed)
+
+    def after(self, name: str, seconds: float, now_s: float) -> None:
+        """Due once; raises InvalidRequestError, InvalidIdError or TooManyTimersError."""
+        self._arm(name, _Timer(now_s + _seconds(seconds, 0.0), 0))
+
+    def every(self, name: str, seconds: float, now_s: float) -> None:
+        """Due again and again, the first time after one interval."""
+        interval_s = _seconds(seconds, MIN_INTERVAL_S)
+        self._arm(name, _Timer(now_s + interval_s, 0, interval_s))
+
+    def cron(self, name: str, expression: str, now_s: float, now: datetime) -> None:
+        """Due by a cron expression in UTC."""
+        self._arm(name, _scheduled(cron.parse(expression), now_s, now, now))
+
+    def cancel(self, name: str) -> bool:
+        """Whether it was armed."""
+        return self._armed.pop(name, None) is not None
+
+    def clear(self) -> None:
+        """Cancels all."""
+        self._armed.clear()
+        self._heap.clear()
+
+    def next_due_s(self) -> float | None:
+        """When the next is due, None where none is armed."""
+        while self._heap:
+            due_s, serial, name = self._heap[0]
+            timer = self._armed.get(name)
+            if timer is not None and timer.serial == serial:
+                return due_s
+            heapq.heappop(self._heap)
+        return None
+
+    def take_due(self, now_s: float, now: datetime) -> list[str]:
+        """The names that are due, in order; those that repeat are armed again."""
+        names: list[str] = []
+        while (due_s := self.next_due_s()) is not None and due_s <= now_s:
+            name = heapq.heappop(self._heap)[2]
+            timer = self._armed.pop(name)
+            names.append(name)
+            if timer.schedule is not None and timer.at is not None:
+                self._arm(name, _scheduled(timer.schedule, now_s, now, max(now, timer.at)))
+            elif timer.interval_s:
+                missed = math.floor((now_s - due_s) / timer.interval_s)
+                self._arm(name, _Timer(due_s + (missed + 1) * timer.interval_s, 0, timer.interval_s))
+        return names
+
+    def _arm(self, name: str, timer: _Timer) -> None:
+        ids.member_id(name)
+        if name not in self._armed and len(self._armed) >= self._most:
+            raise TooManyTimersError(
+                f"{len(self._armed)} timers are armed, more are not allowed",
+                hint="Arm one name again instead of a new one, or ask for more in the manifest (limits.timers).",
+            )
+        self._serial += 1
+        timer.serial = self._serial
+        self._armed[name] = timer
+        heapq.heappush(self._heap, (timer.due_s, timer.serial, name))
+        if len(self._heap) > 64 + 4 * self._most:  # names armed again and again leave their old entries behind
+            self._heap = [(t.due_s, t.serial, n) for n, t in self._armed.items()]
+            heapq.heapify(self._heap)
+
+
+def _seconds(seconds: float, least: float) -> float:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not least <= seconds <= MAX_INTERVAL_S:
+        raise InvalidRequestError(f"a timer takes {least:g} s to a year")
+    return float(seconds)
+
+
+def _scheduled(schedule: Cron, now_s: float, now: datetime, last: datetime) -> _Timer:
+    """Due next after `last`, which is later than `now` where the wall clock lags behind the one that counts."""
+    at = schedule.next_after(last)
+    if at is None:
+        raise InvalidRequestError(f"{ids.printable(schedule.text)} is never due again")
+    return _Timer(now_s + (at - now).total_seconds(), 0, schedule=schedule, at=at)

@@ -1,0 +1,133 @@
+"""Timers, the budget of errors, placement: the pure rules of instances."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.domain.errors import InvalidRequestError, YggError
+from services.domain.requirements import parse_requirement
+from services.domain.selectors import parse_selector
+from services.loki.programs import placement
+from services.loki.programs.errors import TooManyTimersError
+from services.loki.programs.lifecycle import ErrorBudget, Verdict
+from services.loki.programs.model import Version
+from services.loki.programs.placement import Canary, Deployment, Ref, Target
+from services.loki.programs.timers import Timers
+from tests.fakes.scripting import LED, TEMPERATURE
+
+NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+V1, V2 = Version((1, 0, 0)), Version((2, 0, 0))
+
+
+def test_a_timer_is_due_once_and_a_repeating_one_keeps_its_phase() -> None:
+    timers = Timers(8)
+    timers.after("once", 2, 0)
+    timers.every("tick", 1, 0)
+    assert timers.next_due_s() == 1
+    assert timers.take_due(1.25, NOON) == ["tick"]
+    assert timers.next_due_s() == 2
+    assert sorted(timers.take_due(2, NOON)) == ["once", "tick"]
+    assert timers.next_due_s() == 3
+    assert len(timers) == 1
+
+
+def test_what_a_late_caller_missed_is_due_once() -> None:
+    timers = Timers(8)
+    timers.every("tick", 1, 0)
+    assert timers.take_due(10.5, NOON) == ["tick"]
+    assert timers.next_due_s() == 11
+
+
+def test_the_same_name_arms_anew() -> None:
+    timers = Timers(1)
+    for _ in range(10_000):
+        timers.after("one", 5, 0)
+    timers.after("one", 9, 0)
+    assert timers.take_due(6, NOON) == []
+    assert timers.take_due(9, NOON) == ["one"]
+
+
+def test_more_timers_than_allowed_are_refused_and_a_cancelled_one_makes_room() -> None:
+    timers = Timers(2)
+    timers.after("a", 1, 0)
+    timers.after("b", 1, 0)
+    with pytest.raises(TooManyTimersError):
+        timers.after("c", 1, 0)
+    assert timers.cancel("a")
+    assert not timers.cancel("a")
+    timers.after("c", 1, 0)
+    assert timers.take_due(2, NOON) == ["b", "c"]
+
+
+def test_a_schedule_is_due_by_the_wall_clock() -> None:
+    timers = Timers(2)
+    timers.cron("report", "*/5 * * * *", 100.0, NOON + timedelta(seconds=30))
+    assert timers.next_due_s() == 370.0
+    assert timers.take_due(370.0, NOON + timedelta(minutes=5)) == ["report"]
+    assert timers.next_due_s() == 670.0
+
+
+@pytest.mark.parametrize("seconds", [-1, 0.001, float("nan"), float("inf"), True, "1", 1e12])
+def test_what_is_no_interval_is_refused(seconds: float) -> None:
+    with pytest.raises(InvalidRequestError):
+        Timers(2).every("tick", seconds, 0)
+
+
+def test_a_timer_has_a_name_as_other_things_have() -> None:
+    with pytest.raises(YggError):
+        Timers(2).after("a b", 1, 0)
+
+
+def test_three_errors_in_a_row_hold_and_the_next_one_fails() -> None:
+    budget = ErrorBudget()
+    assert [budget.error() for _ in range(4)] == [Verdict.GO_ON, Verdict.GO_ON, Verdict.HOLD, Verdict.FAIL]
+
+
+def test_a_success_forgives() -> None:
+    budget = ErrorBudget()
+    for _ in range(10):
+        assert budget.error() is Verdict.GO_ON
+        assert budget.error() is Verdict.GO_ON
+        budget.success()
+
+
+FLEET = {f"dev-{n}": {"zone": "hall" if n % 2 else "roof"} for n in range(200)}
+
+
+def test_a_selector_means_one_instance_a_device() -> None:
+    deployment = Deployment("blink", "blink", V1, Target(selector="zone=hall"))
+    found = placement.refs(deployment, FLEET, parse_selector("zone=hall"))
+    assert len(found) == 100
+    assert placement.refs(Deployment("m", "m", V1, Target()), FLEET, None) == [Ref("m")]
+
+
+def test_two_replicas_share_evenly_and_one_that_dies_moves_only_its_own() -> None:
+    keys = [Ref("blink", device).key for device in FLEET]
+    before = {key: placement.owner(key, ["a", "b"]) for key in keys}
+    assert 70 < sum(owner == "a" for owner in before.values()) < 130
+    after = {key: placement.owner(key, ["b", "c"]) for key in keys}
+    assert all(after[key] in ("b", "c") for key in keys if before[key] == "b")
+    alone = {key: placement.owner(key, ["b"]) for key in keys}
+    assert set(alone.values()) == {"b"}
+    assert placement.owner("x", []) == ""
+
+
+@given(st.integers(1, 100), st.integers(1, 60))
+def test_a_canary_is_its_share_and_at_least_one(share: int, count: int) -> None:
+    deployment = Deployment("d", "p", V1, Target(selector="zone=hall"), canary=Canary(V2, share, 3))
+    refs = [Ref("d", f"dev-{n}") for n in range(count)]
+    tried = [ref for ref in refs if placement.version_of(deployment, refs, ref) == V2]
+    assert len(tried) == max(1, count * share // 100)
+
+
+def test_what_the_contract_lacks_is_told_exactly() -> None:
+    wanted = (parse_requirement("sensor.temperature@1+"), parse_requirement("actuator.led@1+{brightness:% 0..200}"))
+    failed = placement.unmet(wanted, [LED, TEMPERATURE])
+    assert placement.told(failed) == "led0.brightness: range is 0 to 100 %, 0 to 200 is required"
+    assert failed[0].requirement == 1
+    assert not placement.unmet(wanted[:1], [TEMPERATURE])
+    assert placement.told(placement.unmet(wanted, None)) == "the device has no contract yet"
