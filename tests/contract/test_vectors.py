@@ -19,6 +19,7 @@ from services.domain import capability as rules
 from services.jotunheim_bridge.model import framing
 from yggdrasil.common.v1 import capability_pb2
 from yggdrasil.device.v1 import link_pb2 as link
+from yggdrasil.device.v1 import ota_pb2 as ota
 
 ROOT = Path(__file__).resolve().parents[2]
 PROTOS = ROOT / "protos"
@@ -26,10 +27,14 @@ AGENT = ROOT / "build" / "firmware" / "posix" / "ygg-agent"
 MESSAGES: dict[str, type[Message]] = {
     "yggdrasil.device.v1.Frame": link.Frame,
     "yggdrasil.common.v1.CapabilityDocument": capability_pb2.CapabilityDocument,
+    **{
+        f"yggdrasil.device.v1.{m.DESCRIPTOR.name}": m
+        for m in (ota.Envelope, ota.Root, ota.ReleaseManifest, ota.Timestamp)
+    },
 }
 VECTORS = sorted((PROTOS / "vectors").glob("*.txtpb"))
 FRAMES = [path for path in VECTORS if path.name.startswith("frame_")]
-DOCUMENTS = [path for path in VECTORS if not path.name.startswith("frame_")]
+DOCUMENTS = [path for path in VECTORS if not path.name.startswith(("frame_", "signed_"))]
 
 
 def header(path: Path, key: str) -> str:
@@ -70,7 +75,7 @@ def test_the_bridge_frames_a_vector_and_finds_it_again_at_every_split(path: Path
     assert sent.endswith(golden)
     assert len(sent) - len(golden) == (1 if len(golden) < 128 else 2)
     for split in range(len(sent) + 1):
-        decoder = framing.FrameDecoder()
+        decoder = framing.FrameDecoder(framing.MAX_FRAME_BYTES)
         found = [*decoder.feed(sent[:split]), *decoder.feed(sent[split:])]
         assert [frame.SerializeToString() for frame in found] == [golden]
 
