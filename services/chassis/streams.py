@@ -78,7 +78,7 @@ async def follow(
 
 async def read(
     js: JetStreamContext, stream: str, subjects: Sequence[str] = (), *, latest: bool = False
-) -> AsyncIterator[list[Record]]:
+) -> AsyncGenerator[list[Record], None]:
     """Yields batches of what is in the stream now, in order, then ends; `latest`: each subject's last message only.
 
     Raises StoreUnavailableError where it could not be read to its end.
@@ -131,7 +131,8 @@ async def _consume(
                 Record(m.subject, m.metadata.sequence.stream, m.data, m.metadata.num_pending or 0, m.headers or {})
                 for m in whole
             ]
-            yield batch
+            if batch:  # an empty one would say that there is nothing more
+                yield batch
             if len(whole) < len(messages):
                 return  # a cut of the network took some before these
             pending = batch[-1].pending if batch else 0

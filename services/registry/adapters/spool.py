@@ -1,0 +1,60 @@
+"""A temporary file that puts a bucket's records in order, each key once: bounded memory, however many there are.
+
+Owns the file, which has no name once it is open, so that nothing is left of it whatever happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sqlite3
+from collections.abc import AsyncGenerator, Iterable
+from pathlib import Path
+
+_PAGE = 500
+_TABLE = "CREATE TABLE kept (key TEXT, revision INT, data BLOB, PRIMARY KEY (key, revision)) WITHOUT ROWID"
+
+
+class Spool:
+    """Records by key and revision. A record takes the place of those of its key with the same or a later revision."""
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / f"spool-{secrets.token_hex(8)}.sqlite"
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode = OFF")
+        self._db.execute("PRAGMA synchronous = OFF")
+        self._db.execute(_TABLE)
+        path.unlink()
+
+    def close(self) -> None:
+        """Forgets everything."""
+        self._db.close()
+
+    async def put(self, records: Iterable[tuple[str, int, bytes | None]]) -> None:
+        """Adds records (key, revision, data) in their order; None forgets the key."""
+        await asyncio.to_thread(self._put, list(records))
+
+    async def count(self) -> int:
+        """How many there are."""
+        return int(await asyncio.to_thread(lambda: self._db.execute("SELECT count(*) FROM kept").fetchone()[0]))
+
+    async def rows(self) -> AsyncGenerator[tuple[str, int, bytes], None]:
+        """Every record, ordered by key and revision."""
+        after: tuple[str, int] = ("", -1)
+        while page := await asyncio.to_thread(self._page, *after):
+            for row in page:
+                yield row
+            after = page[-1][:2]
+
+    def _put(self, records: list[tuple[str, int, bytes | None]]) -> None:
+        self._db.execute("BEGIN")
+        for key, revision, data in records:
+            least = revision if data is not None else -1
+            self._db.execute("DELETE FROM kept WHERE key = ? AND revision >= ?", (key, least))
+            if data is not None:
+                self._db.execute("INSERT INTO kept VALUES (?, ?, ?)", (key, revision, data))
+        self._db.execute("COMMIT")
+
+    def _page(self, key: str, revision: int) -> list[tuple[str, int, bytes]]:
+        sql = "SELECT key, revision, data FROM kept WHERE (key, revision) > (?, ?) ORDER BY key, revision LIMIT ?"
+        return self._db.execute(sql, (key, revision, _PAGE)).fetchall()
