@@ -101,7 +101,7 @@ class Bucket:
             except nats.js.errors.NoKeysError:
                 return []
 
-    async def delete(self, key: str) -> None:
-        """Leaves a delete marker."""
+    async def delete(self, key: str, revision: int = 0) -> None:
+        """Leaves a delete marker; on top of `revision` only where it is not 0. Raises RevisionConflictError."""
         with converted(f"{self.spec.name}/{key}"):
-            await self._store.delete(key)
+            await self._store.delete(key, last=revision or None)

@@ -34,6 +34,11 @@ def device_id(value: str) -> str:
     return _check(_DEVICE, value, "device id", "1 to 63 of a-z, 0-9 and -, and does not begin with -")
 
 
+def group_name(value: str) -> str:
+    """Returns `value` if it is the name of a group of devices, else raises InvalidIdError."""
+    return _check(_DEVICE, value, "group name", "1 to 63 of a-z, 0-9 and -, and does not begin with -")
+
+
 def member_id(value: str) -> str:
     """Returns `value` if it is an id of a capability, member, program or script, else raises InvalidIdError."""
     return _check(_MEMBER, value, "name", "1 to 32 of a-z, 0-9 and _, and begins with a letter")

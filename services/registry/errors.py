@@ -85,6 +85,26 @@ class TransitionError(YggError):
         super().__init__(f"{device_id} is {old} and cannot become {new}", device=device_id)
 
 
+class GroupNotFoundError(YggError):
+    """There is no such group."""
+
+    code, reason = Code.NOT_FOUND, "GROUP_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no group {name}", hint="ygg group ls shows the ones there are.", group=name)
+
+
+class IndexBehindError(YggError):
+    """This replica has not come to the revision that the answer must hold."""
+
+    code, reason = Code.UNAVAILABLE, "INDEX_BEHIND"
+
+    def __init__(self, wanted: object) -> None:
+        super().__init__(
+            f"the index is behind {wanted}", hint="Try again in a moment, or at another replica.", wanted=wanted
+        )
+
+
 class DocumentUnknownError(YggError):
     """No capability document of that digest is stored."""
 

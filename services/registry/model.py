@@ -9,6 +9,7 @@ from datetime import datetime
 
 from services.domain import ids
 from services.domain.contract import Contract
+from services.domain.selectors import Selector
 from services.registry.errors import TransitionError
 
 
@@ -86,6 +87,16 @@ class Granted:
     serial: str
     certificate_chain: bytes
     services: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A named selector; `revision` is that of its key, 0 until it is stored."""
+
+    name: str
+    selector: Selector
+    description: str = ""
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)

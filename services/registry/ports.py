@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
-from services.domain.contract import Contract
+from services.domain.capability import Capability
+from services.domain.contract import Contract, Refusal
+from services.domain.errors import YggError
 from services.domain.requirements import Requirement
 from services.domain.selectors import Selector
 from services.domain.twin import Side
 from services.registry.model import (
     ContractRecord,
     DeviceRecord,
+    DeviceState,
     DeviceView,
     Granted,
+    Group,
     PublicKey,
     Token,
     TwinSide,
 )
+from yggdrasil.registry.v1 import registry_pb2
+
+DeviceMessage: TypeAlias = registry_pb2.Device
 
 
 class Clock(Protocol):
@@ -66,29 +73,86 @@ class ContractStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which devices: after an id, at most so many, all conditions met; `online` None means either."""
+    """Which devices: after an id, at most so many, all conditions met; `online` None and no states mean any."""
 
     after: str = ""
     limit: int = 100
     selector: Selector = field(default_factory=Selector)
     has: tuple[Requirement, ...] = ()
     online: bool | None = None
+    states: frozenset[DeviceState] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a requirement is held against: labels, presence, and what the contract holds (None where there is none)."""
+
+    labels: Mapping[str, str]
+    online: bool
+    contract: tuple[Sequence[Capability], Sequence[Refusal]] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a watch has come: a sequence of each stream that a device is made of; `epoch` tells the streams apart."""
+
+    epoch: str
+    sequences: tuple[int, ...]
+
+    def at(self, number: int, sequence: int) -> Position:
+        """The same with another sequence of one stream."""
+        return Position(self.epoch, (*self.sequences[:number], sequence, *self.sequences[number + 1 :]))
+
+    def reaches(self, other: Position) -> bool:
+        """Whether nothing up to `other` is missing."""
+        return all(mine >= theirs for mine, theirs in zip(self.sequences, other.sequences, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A device as it is now, and the position after it; where it was deleted, its id and the revision of that only."""
+
+    device: DeviceMessage
+    deleted: bool
+    position: Position
 
 
 class Index(Protocol):
-    """The read side, kept from the store's streams."""
+    """The read side, kept from the store's streams.
+
+    Pages and watches come as the messages that are sent: to turn every record into objects and back costs more than
+    to find it.
+    """
 
     async def get(self, device_id: str) -> DeviceView | None:
         """The device, or None."""
 
-    async def find(self, query: Query) -> Sequence[DeviceView]:
+    async def find(self, query: Query) -> Sequence[DeviceMessage]:
         """Devices ordered by id."""
 
-    async def reached(self, bucket: str, revision: int) -> None:
-        """Returns once the index has applied a revision of a bucket, so that a writer reads its own write."""
+    async def facts(self, device_ids: Collection[str]) -> Mapping[str, Facts]:
+        """Of those devices that there are."""
 
-    def changes(self) -> AsyncIterator[Sequence[str]]:
-        """Ids of devices that changed, from now on; a slow reader gets each id once, however often it changed."""
+    async def reached(self, bucket: str, revision: int) -> bool:
+        """Waits until the index has applied a revision of a bucket, so that a writer reads its own write.
+
+        At most REACH_TIMEOUT_S seconds; False where it has not come that far.
+        """
+
+    def position(self) -> Position:
+        """How far the index has come."""
+
+    async def reached_position(self, position: Position) -> bool:
+        """As `reached`."""
+
+    def changes(self, position: Position, among: Collection[str]) -> tuple[Sequence[Told], Position]:
+        """The next changes after a position the index has reached, bounded, and the position after them.
+
+        Of the devices `among` only, of all where it is empty. Where nothing changed, the index's own position.
+        """
+
+    async def moved(self, position: Position) -> None:
+        """Returns once the index is further than a position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +201,29 @@ class TwinStore(Protocol):
 
     def follow(self, which: TwinSide, device_ids: Collection[str], after: int) -> AsyncIterator[TwinChange]:
         """The changes of one side after a sequence, of these devices (none: all), for ever."""
+
+
+class GroupStore(Protocol):
+    """The truth about groups."""
+
+    async def get(self, name: str) -> Group | None:
+        """The group, or None."""
+
+    async def put(self, group: Group) -> Group:
+        """Stores it on top of `group.revision` (0: new); raises RevisionConflictError."""
+
+    async def delete(self, group: Group) -> None:
+        """Forgets it; raises RevisionConflictError where `group.revision` is not the current one."""
+
+    async def all(self) -> Sequence[Group]:
+        """Every group, ordered by name."""
+
+
+class DeviceWriter(Protocol):
+    """Makes many devices known at once."""
+
+    async def create_all(self, found: Sequence[DeviceRecord]) -> Sequence[int | YggError]:
+        """For each the revision that it was stored with, or why it was not; all sent before the first is answered."""
 
 
 class TokenStore(Protocol):

@@ -1,43 +1,91 @@
-"""Keeps the index from the buckets' streams, one task a stream, each going on after the last sequence applied."""
+"""Keeps the index from the buckets' streams, one task a stream, each going on after the last sequence applied.
+
+A new index, or one that is far behind, is first brought up by the fast reader, before anything is served.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Callable, Sequence
 
 from nats.js import JetStreamContext
 
+from services.chassis.bulk import Change, StreamReader
+from services.chassis.errors import StoreUnavailableError
 from services.chassis.nats import converted
-from services.chassis.streams import follow
+from services.chassis.streams import RETRY_S, Record, follow
+from services.registry.adapters import rows
 from services.registry.adapters.index import SqliteIndex
-from services.registry.adapters.rows import INDEXED, IndexedBucket
+from yggdrasil.registry.v1.registry_pb2 import StoredContract
+
+FAR_BEHIND = 2000
+_BODY_WAIT_S, _BODY_STEP_S = 30.0, 0.01
+_log = logging.getLogger(__name__)
 
 
 class Follower:
-    """Follows every indexed bucket until cancelled."""
+    """Follows every indexed bucket until cancelled; `reader` makes a connection for the fast reader."""
 
-    def __init__(self, js: JetStreamContext, index: SqliteIndex) -> None:
-        self._js, self._index = js, index
-        self._behind = {bucket.spec.name for bucket in INDEXED}
+    def __init__(self, js: JetStreamContext, index: SqliteIndex, reader: Callable[[], StreamReader]) -> None:
+        self._js, self._index, self._reader = js, index, reader
+        self._behind = set(rows.STREAMS)
         self._caught_up = asyncio.Event()
 
     async def run(self) -> None:
         """Follows; fails only by a fault of its own, never because NATS is away."""
+        await self._begin()
         async with asyncio.TaskGroup() as tasks:
-            for bucket in INDEXED:
-                tasks.create_task(self._follow(bucket), name=f"follow-{bucket.spec.name}")
+            for stream in rows.STREAMS:
+                tasks.create_task(self._follow(stream), name=f"follow-{stream}")
 
     async def caught_up(self) -> None:
         """Returns once the index has all that was in the streams when following began."""
         await self._caught_up.wait()
 
-    async def _follow(self, bucket: IndexedBucket) -> None:
-        with converted(f"stream {bucket.spec.stream}"):
-            created = (await self._js.stream_info(bucket.spec.stream)).created
-        after = await self._index.applied(bucket.spec.stream, str(created))
-        async for batch in follow(self._js, bucket.spec.stream, after=after):
+    async def _begin(self) -> None:
+        created, last = await self._streams()
+        whole = self._index.open(created)
+        while not whole or any(last[stream] - self._index.applied(stream) > FAR_BEHIND for stream in rows.STREAMS):
+            try:
+                await asyncio.to_thread(self._read, whole, last)
+                return
+            except StoreUnavailableError as e:
+                _log.info("reading again", extra={"why": e.message})
+                await asyncio.sleep(RETRY_S)
+
+    def _read(self, whole: bool, last: dict[str, int]) -> None:
+        with self._reader() as reader:
+            (self._index.catch_up if whole else self._index.load)(reader, last)
+
+    async def _streams(self) -> tuple[dict[str, str], dict[str, int]]:
+        """When each stream was made, and its last sequence; bodies last, so that none of a contract is missing."""
+        created, last = {}, {}
+        for stream in reversed(rows.STREAMS):
+            with converted(f"stream {stream}"):
+                info = await self._js.stream_info(stream)
+            created[stream], last[stream] = str(info.created), info.state.last_seq
+        return created, last
+
+    async def _follow(self, stream: str) -> None:
+        prefix = len(f"$KV.{stream.removeprefix('KV_')}.")
+        async for batch in follow(self._js, stream, after=self._index.applied(stream)):
             if batch:
-                await self._index.apply(bucket.spec.stream, batch)
-            else:
-                self._behind.discard(bucket.spec.name)
-                if not self._behind:
-                    self._caught_up.set()
+                if stream == rows.CONTRACTS.spec.stream:
+                    await self._await_bodies(batch)
+                changes = [
+                    Change(record.subject[prefix:], record.sequence, record.data, record.deleted) for record in batch
+                ]
+                await self._index.apply(stream, changes)
+                continue
+            self._behind.discard(stream)
+            if not self._behind:
+                self._caught_up.set()
+
+    async def _await_bodies(self, batch: Sequence[Record]) -> None:
+        """A body is written before any contract names it, but comes by another stream."""
+        wanted = {StoredContract.FromString(record.data).digest for record in batch if not record.deleted}
+        waited = 0.0
+        while any(not self._index.has_body(digest) for digest in wanted) and waited < _BODY_WAIT_S:
+            await asyncio.sleep(_BODY_STEP_S)
+            waited += _BODY_STEP_S

@@ -1,209 +1,257 @@
 """The read side: an SQLite file beside the replica, kept from the buckets' streams, deletable at any time.
 
-Owns the file and the queries. What is written comes from `follower`. All work on the file runs on one thread of
-its own, so that the event loop never waits for the disk.
+Owns the connections and who uses which. The event loop's thread writes what the streams bring, in short pieces, and
+reads single rows: a turn at the interpreter's lock costs more than such a statement. Searches run on a thread and a
+read-only connection of their own, and so do checkpoints of the write-ahead log: the loop never waits for the disk. What
+is written comes from `follower`; a new file is filled in bulk before anything is asked.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
-from services.chassis.streams import Record
-from services.domain.selectors import Operator
-from services.registry.adapters import records, schema
-from services.registry.adapters.rows import apply, bucket_of
-from services.registry.model import CapabilityRef, DeviceView, Presence
-from services.registry.ports import Query
+from services.chassis.bulk import Change, StreamReader
+from services.chassis.errors import StoreUnavailableError
+from services.registry.adapters import changes, files, records, rows, search
+from services.registry.adapters.catalogue import Catalogue
+from services.registry.model import DeviceView
+from services.registry.ports import Facts, Position, Query, Told
 from yggdrasil.registry.v1 import registry_pb2 as pb
 
 REACH_TIMEOUT_S = 5.0
-_T = TypeVar("_T")
-_SELECT = """
-SELECT d.record, d.revision, c.record, s.record, c.digest FROM devices d
-LEFT JOIN contracts c ON c.device_id = d.id LEFT JOIN sessions s ON s.device_id = d.id
+PIECE = 64
+CHECKPOINT_RECORDS = 8192
+_DEVICES = """
+SELECT d.id, d.revision, d.record, c.body, c.build, c.contract_revision, s.presence FROM json_each(?) j
+CROSS JOIN devices d ON d.id = j.value LEFT JOIN contracts c ON c.id = d.id LEFT JOIN sessions s ON s.id = d.id
+WHERE d.state IS NOT NULL
 """
 
 
 class SqliteIndex:
-    """The port Index, and what keeps it."""
+    """The port Index, and what keeps it. `open` comes first; until then every question is refused."""
 
     def __init__(self, path: Path) -> None:
-        """Opens or makes the file; one of another schema version is made anew."""
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="index")
-        self._db = self._thread.submit(_open, path).result()
+        self._path = path
+        self._searching = ThreadPoolExecutor(1, thread_name_prefix="search")
+        self._checkpointing = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._open_db: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._catalogue_of: Catalogue | None = None
+        self._whole = False
+        self._epoch = ""
         self._applied: dict[str, int] = {}
+        self._unsaved = 0
         self._moved = asyncio.Condition()
-        self._watchers: set[_Changes] = set()
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        if self._open_db is None or not self._whole:
+            raise StoreUnavailableError("the index is being built", hint="Try again in a moment.")
+        return self._open_db
+
+    @property
+    def _catalogue(self) -> Catalogue:
+        assert self._catalogue_of is not None  # noqa: S101 - set with the connection
+        return self._catalogue_of
 
     async def close(self) -> None:
-        """Closes the file and ends every watch."""
-        for watcher in tuple(self._watchers):
-            watcher.close()
-        await self._run(self._db.close)
-        self._thread.shutdown()
+        """Closes the file."""
+        self._searching.shutdown()
+        self._checkpointing.shutdown()
+        for db in (self._reader, self._open_db):
+            if db is not None:
+                db.close()
 
-    async def _run(self, work: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    def open(self, created: Mapping[str, str]) -> bool:
+        """Opens the file or makes it anew, for streams made at those times; whether it is whole already."""
+        db = files.open_whole(self._path, created)
+        self._whole = db is not None
+        self._open_db = db or files.make(self._path, created)
+        self._catalogue_of = Catalogue(self._open_db)
+        self._applied = dict(self._open_db.execute("SELECT stream, applied FROM streams"))
+        shown = "".join(created[bucket.spec.stream] for bucket in rows.SHOWN)
+        self._epoch = hashlib.sha256(shown.encode()).hexdigest()[:8]
+        if self._whole:
+            self._reader = files.connect_to_read(self._path)
+        return self._whole
 
-    async def applied(self, stream: str, created: str) -> int:
-        """The last sequence applied of a stream that was made at `created`; 0, and an empty view, for another one."""
-        applied = await self._run(lambda: _resume(self._db, stream, created))
-        self._applied[stream] = applied
-        return applied
+    def load(self, reader: StreamReader, last: Mapping[str, int]) -> None:
+        """Fills a new file up to the sequences `last`, bodies first. Blocks; for a thread while nothing else runs.
 
-    async def apply(self, stream: str, batch: Sequence[Record]) -> None:
-        """Applies a batch of a stream in one transaction, then tells who waits or watches."""
-        changed = await self._run(lambda: _apply(self._db, stream, batch))
-        async with self._moved:
-            self._applied[stream] = batch[-1].sequence
-            self._moved.notify_all()
-        for watcher in self._watchers:
-            watcher.add(changed)
+        Called again after StoreUnavailableError it goes on where it was.
+        """
+        db = self._open_db
+        assert db is not None  # noqa: S101 - open comes first
+        for stream in rows.STREAMS:
+            bulk = rows.Bulk(db, self._catalogue, stream)
+            if self._applied[stream]:
+                bulk.resume()
+            prefix = f"$KV.{stream.removeprefix('KV_')}."
+            for batch in reader.read(stream, prefix, after=self._applied[stream], until=last[stream]):
+                db.execute("BEGIN")
+                bulk.add(batch)
+                self._note(db, stream, batch[-1].sequence)
+                db.execute("COMMIT")
+                self._applied[stream] = batch[-1].sequence
+        files.finish(db)
+        self._reader = files.connect_to_read(self._path)
+        self._whole = True
 
-    async def reached(self, bucket: str, revision: int) -> None:
-        """Waits at most REACH_TIMEOUT_S seconds; then the write stands and only its reading back may lag."""
-        stream = f"KV_{bucket}"
+    def catch_up(self, reader: StreamReader, last: Mapping[str, int]) -> None:
+        """Brings a whole file up to the sequences `last`; as `load`."""
+        for stream in rows.STREAMS:
+            prefix = f"$KV.{stream.removeprefix('KV_')}."
+            for batch in reader.read(stream, prefix, after=self._applied[stream], until=last[stream]):
+                self._apply(stream, batch)
+
+    def applied(self, stream: str) -> int:
+        """The last sequence applied of a stream."""
+        return self._applied[stream]
+
+    def has_body(self, digest: str) -> bool:
+        """Whether the body of a contract is known."""
+        return self._catalogue.has_body(digest)
+
+    async def apply(self, stream: str, batch: Sequence[Change]) -> None:
+        """Applies a batch of a stream, in transactions that are short, and wakes who waits."""
+        for begin in range(0, len(batch), PIECE):
+            self._apply(stream, batch[begin : begin + PIECE])
+            async with self._moved:
+                self._moved.notify_all()
+            await asyncio.sleep(0)
+        self._unsaved += len(batch)
+        if self._unsaved >= CHECKPOINT_RECORDS:
+            self._unsaved = 0
+            self._checkpointing.submit(_checkpoint, self._path)
+
+    def _apply(self, stream: str, piece: Sequence[Change]) -> None:
+        db = self._db
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            rows.apply(db, self._catalogue, stream, piece)
+            self._note(db, stream, piece[-1].sequence)
+        except BaseException:
+            db.execute("ROLLBACK")
+            raise
+        db.execute("COMMIT")
+        self._applied[stream] = piece[-1].sequence
+
+    @staticmethod
+    def _note(db: sqlite3.Connection, stream: str, sequence: int) -> None:
+        db.execute("UPDATE streams SET applied = ? WHERE stream = ?", (sequence, stream))
+
+    async def reached(self, bucket: str, revision: int) -> bool:
+        """Waits at most REACH_TIMEOUT_S seconds; False where the write stands and only its reading back lags."""
+        return await self._until(lambda: self._applied.get(f"KV_{bucket}", 0) >= revision)
+
+    async def reached_position(self, position: Position) -> bool:
+        """As `reached`."""
+        return await self._until(lambda: self.position().reaches(position))
+
+    async def _until(self, there: Callable[[], bool]) -> bool:
+        if there():
+            return True
         try:
             async with asyncio.timeout(REACH_TIMEOUT_S), self._moved:
-                await self._moved.wait_for(lambda: self._applied.get(stream, 0) >= revision)
+                return await self._moved.wait_for(there)
         except TimeoutError:
-            return
+            return False
 
-    def position(self) -> dict[str, int]:
-        """The last sequence applied of each stream."""
-        return dict(self._applied)
+    def position(self) -> Position:
+        """How far the index has come."""
+        return Position(self._epoch, tuple(self._applied.get(bucket.spec.stream, 0) for bucket in rows.SHOWN))
+
+    async def moved(self, position: Position) -> None:
+        """Returns once the index is further than a position."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: not position.reaches(self.position()))
+
+    def changes(self, position: Position, among: Collection[str]) -> tuple[Sequence[Told], Position]:
+        """See the port. Positions and devices are of one moment: nothing is applied in between."""
+        step = changes.step(self._db, self._applied, position, among)
+        found = {message.id: message for message in self._messages([told[0] for told in step.told])}
+        return [
+            Told(found.get(device_id) or pb.Device(id=device_id, revision=deleted), bool(deleted), after)
+            for device_id, deleted, after in step.told
+            if deleted or device_id in found
+        ], step.position
 
     async def get(self, device_id: str) -> DeviceView | None:
         """The device, or None."""
-        found = await self._run(lambda: _views(self._db, _SELECT + "WHERE d.id = ?", [device_id]))
-        return found[0] if found else None
+        found = self._messages([device_id])
+        return records.view_of(found[0]) if found else None
 
-    async def find(self, query: Query) -> Sequence[DeviceView]:
-        """Devices ordered by id."""
-        where, values = _conditions(query)
-        sql = f"{_SELECT} WHERE {' AND '.join(where)} ORDER BY d.id LIMIT ?"
-        return await self._run(lambda: _views(self._db, sql, [*values, query.limit]))
+    async def find(self, query: Query) -> Sequence[pb.Device]:
+        """Devices ordered by id, as they are when the page is made."""
+        bodies: set[int] | None = None
+        for requirement in query.has:
+            found = self._catalogue.matching(requirement)
+            bodies = set(found) if bodies is None else bodies & found
+        states = [pb.DeviceState.Value(f"DEVICE_STATE_{state.name}") for state in query.states]
+        self._db  # noqa: B018 - refuses while there is none
+        reader = self._reader
+        assert reader is not None  # noqa: S101 - there with the file
+        ids = await asyncio.get_running_loop().run_in_executor(
+            self._searching, lambda: search.find(reader, query, bodies, states)
+        )
+        return self._messages(ids)
+
+    async def facts(self, device_ids: Collection[str]) -> Mapping[str, Facts]:
+        """Of those devices that there are."""
+        found: dict[str, Facts] = {}
+        for row in self._rows(device_ids):
+            device_id, _, record, body, _, _, presence = row
+            contract = self._catalogue.contract(body) if body is not None else None
+            labels = dict(pb.StoredDevice.FromString(record).labels)
+            found[device_id] = Facts(labels, pb.Presence.FromString(presence or b"").online, contract)
+        return found
 
     async def online_bridges(self) -> Sequence[str]:
         """The bridges that hold sessions, as far as the index knows."""
-        sql = "SELECT DISTINCT bridge_id FROM sessions WHERE online"
-        return await self._run(lambda: [row[0] for row in self._db.execute(sql)])
+        sql = "SELECT DISTINCT bridge FROM sessions WHERE bridge IS NOT NULL"
+        return [row[0] for row in self._db.execute(sql)] if self._whole else []
 
     async def sessions_of(self, bridge_id: str, limit: int) -> Sequence[str]:
         """Devices whose session a bridge holds, at most `limit`."""
-        sql = "SELECT device_id FROM sessions WHERE online AND bridge_id = ? LIMIT ?"
-        return await self._run(lambda: [row[0] for row in self._db.execute(sql, (bridge_id, limit))])
+        sql = "SELECT id FROM sessions WHERE bridge = ? LIMIT ?"
+        return [row[0] for row in self._db.execute(sql, (bridge_id, limit))]
 
-    def changes(self) -> AsyncIterator[Sequence[str]]:
-        """Ids of devices that changed, from this call on."""
-        watcher = _Changes(self._watchers)
-        self._watchers.add(watcher)
-        return watcher
+    def _rows(
+        self, device_ids: Collection[str]
+    ) -> Iterable[tuple[str, int, bytes, int | None, int, int, bytes | None]]:
+        return self._db.execute(_DEVICES, (json.dumps(list(device_ids)),)).fetchall() if device_ids else []
 
-
-class _Changes(AsyncIterator[Sequence[str]]):
-    """One watcher's changed devices, each id once: bounded by the number of devices, however slow the reader."""
-
-    def __init__(self, among: set[_Changes]) -> None:
-        self._among, self._pending, self._ready, self._closed = among, dict[str, None](), asyncio.Event(), False
-
-    def add(self, device_ids: Iterable[str]) -> None:
-        self._pending.update(dict.fromkeys(device_ids))
-        if self._pending:
-            self._ready.set()
-
-    def close(self) -> None:
-        self._closed = True
-        self._among.discard(self)
-        self._ready.set()
-
-    async def __anext__(self) -> Sequence[str]:
-        try:
-            await self._ready.wait()
-        except asyncio.CancelledError:
-            self.close()
-            raise
-        if self._closed:
-            raise StopAsyncIteration
-        self._ready.clear()
-        taken, self._pending = tuple(self._pending), {}
-        return taken
+    def _messages(self, device_ids: Collection[str]) -> list[pb.Device]:
+        messages = []
+        for device_id, revision, record, body, build, contract_revision, presence in self._rows(device_ids):
+            stored = pb.StoredDevice.FromString(record)
+            message = pb.Device(
+                id=device_id,
+                state=stored.state,
+                labels=stored.labels,
+                presence=pb.Presence.FromString(presence or b""),
+                contract_revision=contract_revision or 0,
+                revision=revision,
+                create_time=stored.create_time,
+            )
+            if stored.HasField("revoke_time"):
+                message.revoke_time.CopyFrom(stored.revoke_time)
+            if body is not None:
+                message.MergeFromString(self._catalogue.fragment(body, build))
+            messages.append(message)
+        return messages
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")
-    if db.execute("PRAGMA user_version").fetchone()[0] != schema.VERSION:
-        db.executescript(schema.DROP)
-    db.executescript(f"{schema.TABLES} PRAGMA user_version = {schema.VERSION};")
-    return db
-
-
-def _resume(db: sqlite3.Connection, stream: str, created: str) -> int:
-    row = db.execute("SELECT created, applied FROM streams WHERE stream = ?", (stream,)).fetchone()
-    if row and row[0] == created:
-        return int(row[1])
-    db.execute("BEGIN IMMEDIATE")
-    for table in bucket_of(stream).tables:
-        db.execute(f"DELETE FROM {table}")  # noqa: S608 - the table names are constants of ours
-    db.execute("INSERT OR REPLACE INTO streams VALUES (?, ?, 0)", (stream, created))
-    db.execute("COMMIT")
-    return 0
-
-
-def _apply(db: sqlite3.Connection, stream: str, batch: Sequence[Record]) -> list[str]:
-    db.execute("BEGIN IMMEDIATE")
+def _checkpoint(path: Path) -> None:
+    db = files.connect(path)
     try:
-        changed = [device_id for record in batch for device_id in apply(db, stream, record)]
-        db.execute("UPDATE streams SET applied = ? WHERE stream = ?", (batch[-1].sequence, stream))
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")
-    return changed
-
-
-def _conditions(query: Query) -> tuple[list[str], list[str | int]]:
-    where, values = ["d.id > ?"], list[str | int]([query.after])
-    for term in query.selector.terms:
-        there = "" if term.operator in (Operator.IN, Operator.EXISTS) else "NOT "
-        of = f" AND l.value IN ({', '.join('?' * len(term.values))})" if term.values else ""
-        where.append(f"{there}EXISTS (SELECT 1 FROM labels l WHERE l.device_id = d.id AND l.key = ?{of})")  # noqa: S608
-        values += [term.key, *term.values]
-    for wanted in query.has:
-        until = "" if wanted.max_version is None else " AND version <= ?"
-        where.append(f"c.digest IN (SELECT digest FROM capabilities WHERE type = ? AND version >= ?{until})")  # noqa: S608
-        values += [wanted.type, wanted.min_version]
-        values += [] if wanted.max_version is None else [wanted.max_version]
-    if query.online is not None:
-        where.append("COALESCE(s.online, 0) = ?")
-        values.append(int(query.online))
-    return where, values
-
-
-def _views(db: sqlite3.Connection, sql: str, values: Sequence[str | int]) -> list[DeviceView]:
-    shared: dict[str, tuple[CapabilityRef, ...]] = {}
-    views = []
-    for record, revision, contract, session, digest in db.execute(sql, values).fetchall():
-        if digest and digest not in shared:
-            rows = db.execute(
-                "SELECT id, type, version FROM capabilities WHERE digest = ? ORDER BY position", (digest,)
-            )
-            shared[digest] = tuple(CapabilityRef(*row) for row in rows)
-        stored = pb.StoredContract.FromString(contract) if contract else pb.StoredContract()
-        views.append(
-            DeviceView(
-                record=records.device_from_bytes(record, revision),
-                build=records.build_of(stored),
-                presence=records.presence_of(session) if session else Presence(),
-                contract_revision=stored.revision,
-                capabilities=shared.get(digest, ()),
-            )
-        )
-    return views
+        db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    finally:
+        db.close()

@@ -6,7 +6,15 @@ import hashlib
 
 from services.chassis import codec
 from services.domain.contract import Contract
-from services.registry.model import Build, ContractRecord, DeviceRecord, DeviceState, Presence
+from services.registry.model import (
+    Build,
+    CapabilityRef,
+    ContractRecord,
+    DeviceRecord,
+    DeviceState,
+    DeviceView,
+    Presence,
+)
 from yggdrasil.common.v1 import contract_pb2
 from yggdrasil.jotunheim.v1 import bridge_pb2
 from yggdrasil.registry.v1 import registry_pb2 as pb
@@ -29,9 +37,9 @@ def device_to_bytes(record: DeviceRecord) -> bytes:
 def device_from_bytes(data: bytes, revision: int) -> DeviceRecord:
     """The record of a StoredDevice."""
     stored = pb.StoredDevice.FromString(data)
-    state = DeviceState[pb.DeviceState.Name(stored.state).removeprefix("DEVICE_STATE_")]
+    made = codec.moment(stored.create_time)
     revoked = codec.moment(stored.revoke_time) if stored.HasField("revoke_time") else None
-    return DeviceRecord(stored.id, state, codec.moment(stored.create_time), dict(stored.labels), revision, revoked)
+    return DeviceRecord(stored.id, _state(stored.state), made, dict(stored.labels), revision, revoked)
 
 
 def body_to_bytes(contract: Contract) -> bytes:
@@ -89,8 +97,41 @@ def build_of(stored: pb.StoredContract) -> Build:
     return Build(stored.model, stored.device_class, stored.firmware_version, stored.slot)
 
 
-def presence_of(data: bytes) -> Presence:
-    """The presence that a StoredSession stands for."""
-    session = bridge_pb2.StoredSession.FromString(data).session
-    since = session.connect_time if session.online else session.disconnect_time
-    return Presence(session.online, codec.moment(since), session.session_id, session.bridge_id, session.negotiation_ms)
+def presence_to_proto(session: bridge_pb2.Session) -> pb.Presence:
+    """The message Presence that a session stands for."""
+    return pb.Presence(
+        online=session.online,
+        since=session.connect_time if session.online else session.disconnect_time,
+        session_id=session.session_id,
+        bridge_id=session.bridge_id,
+        negotiation_ms=session.negotiation_ms,
+    )
+
+
+def view_of(message: pb.Device) -> DeviceView:
+    """The view that a message Device stands for."""
+    presence = message.presence
+    return DeviceView(
+        record=DeviceRecord(
+            id=message.id,
+            state=_state(message.state),
+            create_time=codec.moment(message.create_time),
+            labels=dict(message.labels),
+            revision=message.revision,
+            revoke_time=codec.moment(message.revoke_time) if message.HasField("revoke_time") else None,
+        ),
+        build=Build(message.model, message.device_class, message.firmware_version, message.slot),
+        presence=Presence(
+            presence.online,
+            codec.moment(presence.since) if presence.HasField("since") else None,
+            presence.session_id,
+            presence.bridge_id,
+            presence.negotiation_ms,
+        ),
+        contract_revision=message.contract_revision,
+        capabilities=tuple(CapabilityRef(c.id, c.type, c.version) for c in message.capabilities),
+    )
+
+
+def _state(number: pb.DeviceState.ValueType) -> DeviceState:
+    return DeviceState[pb.DeviceState.Name(number).removeprefix("DEVICE_STATE_")]

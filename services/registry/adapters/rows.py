@@ -1,81 +1,134 @@
-"""How one record of a bucket's stream changes the tables of the index. Applying a record twice changes nothing more."""
+"""How records of the buckets' streams become rows of the index, one by one or, where the index begins, in bulk.
+
+Applying a record twice changes nothing more. Both ways leave the same rows; in bulk there are no secondary indexes yet.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from services.chassis import buckets
+from services.chassis.bulk import Change
 from services.chassis.kv import BucketSpec
-from services.chassis.streams import Record
+from services.registry.adapters import records
+from services.registry.adapters.catalogue import Catalogue
 from yggdrasil.jotunheim.v1 import bridge_pb2
 from yggdrasil.registry.v1 import registry_pb2 as pb
 
-_Apply = Callable[[sqlite3.Connection, str, Record], Sequence[str]]
+Row = tuple[Any, ...]
+_GONE = (None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
 class IndexedBucket:
-    """A bucket that the index is kept from: its tables, and how a record changes them."""
+    """A bucket that the index is kept from: its table, and the row of a record (revision and id come first)."""
 
     spec: BucketSpec
-    tables: tuple[str, ...]
-    apply: _Apply
+    table: str
+    row: Callable[[Catalogue, Change], Row]
+
+    @property
+    def insert(self) -> str:
+        """The statement that a row is given to."""
+        columns = 5 if self.table != "sessions" else 4
+        return f"INSERT OR REPLACE INTO {self.table} VALUES ({', '.join('?' * columns)})"  # noqa: S608 - ours
 
 
-def _device(db: sqlite3.Connection, key: str, record: Record) -> Sequence[str]:
-    db.execute("DELETE FROM labels WHERE device_id = ?", (key,))
-    if record.deleted:
-        db.execute("DELETE FROM devices WHERE id = ?", (key,))
-        return [key]
-    db.execute("INSERT OR REPLACE INTO devices VALUES (?, ?, ?)", (key, record.sequence, record.data))
-    labels = pb.StoredDevice.FromString(record.data).labels
-    db.executemany("INSERT INTO labels VALUES (?, ?, ?)", [(name, value, key) for name, value in labels.items()])
-    return [key]
+def _device(catalogue: Catalogue, change: Change) -> Row:
+    if change.deleted:
+        return (change.sequence, change.key, *_GONE)
+    stored, number = pb.StoredDevice.FromString(change.data), catalogue.labels
+    labels = ",".join([str(number[label]) for label in stored.labels.items()])
+    return change.sequence, change.key, stored.state, f"[{labels}]", change.data
 
 
-def _contract(db: sqlite3.Connection, key: str, record: Record) -> Sequence[str]:
-    if record.deleted:
-        db.execute("DELETE FROM contracts WHERE device_id = ?", (key,))
-    else:
-        digest = pb.StoredContract.FromString(record.data).digest
-        db.execute("INSERT OR REPLACE INTO contracts VALUES (?, ?, ?)", (key, digest, record.data))
-    return [key]
+def _contract(catalogue: Catalogue, change: Change) -> Row:
+    if change.deleted:
+        return (change.sequence, change.key, *_GONE)
+    stored = pb.StoredContract.FromString(change.data)
+    build = catalogue.builds[stored.model, stored.device_class, stored.firmware_version, stored.slot]
+    return change.sequence, change.key, catalogue.bodies[stored.digest], build, stored.revision
 
 
-def _body(db: sqlite3.Connection, key: str, record: Record) -> Sequence[str]:
-    body = pb.StoredContractBody.FromString(record.data)
-    rows = [(c.type, c.version, key, position, c.id) for position, c in enumerate(body.capabilities)]
-    db.executemany("INSERT OR REPLACE INTO capabilities VALUES (?, ?, ?, ?, ?)", rows)
-    return [row[0] for row in db.execute("SELECT device_id FROM contracts WHERE digest = ?", (key,))]
+def _session(catalogue: Catalogue, change: Change) -> Row:
+    if change.deleted:
+        return change.sequence, change.key, None, None
+    session = bridge_pb2.StoredSession.FromString(change.data).session
+    presence = records.presence_to_proto(session).SerializeToString()
+    return change.sequence, change.key, session.bridge_id if session.online else None, presence
 
 
-def _session(db: sqlite3.Connection, key: str, record: Record) -> Sequence[str]:
-    if record.deleted:
-        db.execute("DELETE FROM sessions WHERE device_id = ?", (key,))
-        return [key]
-    session = bridge_pb2.StoredSession.FromString(record.data).session
-    row = (key, int(session.online), session.bridge_id, record.data)
-    db.execute("INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?)", row)
-    return [key]
+DEVICES = IndexedBucket(buckets.DEVICES, "devices", _device)
+CONTRACTS = IndexedBucket(buckets.CONTRACTS, "contracts", _contract)
+SESSIONS = IndexedBucket(buckets.SESSIONS, "sessions", _session)
+SHOWN = (DEVICES, CONTRACTS, SESSIONS)
+"""What a device is made of. Bodies come apart: they never change, and are there before a contract names them."""
+BODIES = buckets.CONTRACT_BODIES
+STREAMS = (BODIES.stream, *(bucket.spec.stream for bucket in SHOWN))
+_BY_STREAM = {bucket.spec.stream: bucket for bucket in SHOWN}
 
 
-INDEXED = (
-    IndexedBucket(buckets.CONTRACT_BODIES, ("capabilities",), _body),
-    IndexedBucket(buckets.DEVICES, ("devices", "labels"), _device),
-    IndexedBucket(buckets.CONTRACTS, ("contracts",), _contract),
-    IndexedBucket(buckets.SESSIONS, ("sessions",), _session),
-)
-_BY_STREAM = {bucket.spec.stream: bucket for bucket in INDEXED}
-
-
-def bucket_of(stream: str) -> IndexedBucket:
-    """The bucket on a stream."""
-    return _BY_STREAM[stream]
-
-
-def apply(db: sqlite3.Connection, stream: str, record: Record) -> Sequence[str]:
-    """Applies a record inside the caller's transaction; returns the ids of the devices that it changes."""
+def apply(db: sqlite3.Connection, catalogue: Catalogue, stream: str, changes: Sequence[Change]) -> None:
+    """Applies records inside the caller's transaction."""
+    if stream == BODIES.stream:
+        _apply_bodies(catalogue, changes)
+        return
     bucket = _BY_STREAM[stream]
-    return bucket.apply(db, record.subject.removeprefix(bucket.spec.subject("")), record)
+    for change in changes:
+        row = bucket.row(catalogue, change)
+        if bucket is DEVICES:
+            _relabel(db, row)
+        db.execute(bucket.insert, row)  # the unique id takes the row before away
+
+
+def _relabel(db: sqlite3.Connection, row: Row) -> None:
+    _, device_id, _, labels, _ = row
+    before = db.execute("SELECT labels FROM devices WHERE id = ?", (device_id,)).fetchone()
+    if before == (labels,):
+        return
+    if before is not None:
+        db.execute(
+            "DELETE FROM labels WHERE id = ? AND label IN (SELECT value FROM json_each(?))", (device_id, *before)
+        )
+    if labels is not None:
+        db.execute("INSERT OR IGNORE INTO labels SELECT value, ? FROM json_each(?)", (device_id, labels))
+
+
+class Bulk:
+    """Fills a table that has no secondary index yet; `finish` leaves one row a key."""
+
+    def __init__(self, db: sqlite3.Connection, catalogue: Catalogue, stream: str) -> None:
+        self._db, self._catalogue, self._bucket = db, catalogue, _BY_STREAM.get(stream)
+        self._newest: dict[str, int] = {}
+
+    def resume(self) -> None:
+        """Goes on with a table that has rows already."""
+        if self._bucket is not None:
+            self._newest = dict(self._db.execute(f"SELECT id, revision FROM {self._bucket.table}"))  # noqa: S608 - ours
+
+    def add(self, changes: Sequence[Change]) -> None:
+        """Adds records, in the order of their sequences."""
+        if self._bucket is None:
+            _apply_bodies(self._catalogue, changes)
+            return
+        make, catalogue = self._bucket.row, self._catalogue
+        rows = [make(catalogue, change) for change in changes]
+        self._db.executemany(self._bucket.insert, rows)
+        newest, before = self._newest, len(self._newest)
+        latest = {row[1]: row[0] for row in rows}
+        again = latest.keys() & newest.keys()
+        old = [(newest[key],) for key in again]
+        newest |= latest
+        if len(newest) - before + len(again) < len(rows):  # a key twice in this batch
+            old += [(row[0],) for row in rows if latest[row[1]] != row[0]]
+        if old:
+            self._db.executemany(f"DELETE FROM {self._bucket.table} WHERE revision = ?", old)  # noqa: S608 - ours
+
+
+def _apply_bodies(catalogue: Catalogue, changes: Sequence[Change]) -> None:
+    for change in changes:
+        if not change.deleted:
+            catalogue.add_body(change.key, change.data)

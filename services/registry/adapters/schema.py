@@ -1,36 +1,57 @@
-"""The tables of the index. A view that can be dropped at any time; `VERSION` goes up when the tables change."""
+"""The tables of the index. A view that can be deleted at any time; `VERSION` goes up when the tables change.
 
-VERSION = 1
+The row of a device, a contract and a session is numbered by the sequence of the record that it shows: what changed
+since a sequence is a range of the table. A deleted key leaves a row without content, so that its end can be told, too.
+What many devices share (labels, contract bodies, builds) stands once and is referred to by number.
+"""
+
+VERSION = 2
 
 TABLES = """
-CREATE TABLE IF NOT EXISTS streams (
+CREATE TABLE streams (
   stream TEXT PRIMARY KEY,      -- the stream under a bucket
   created TEXT NOT NULL,        -- when the stream was made: another one means that the view is of something else
   applied INTEGER NOT NULL      -- last sequence applied
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS devices (
-  id TEXT PRIMARY KEY, revision INTEGER NOT NULL, record BLOB NOT NULL
+CREATE TABLE label_names (no INTEGER PRIMARY KEY, key TEXT NOT NULL, value TEXT NOT NULL, UNIQUE (key, value));
+CREATE TABLE builds (
+  no INTEGER PRIMARY KEY, model TEXT NOT NULL, device_class TEXT NOT NULL, firmware_version TEXT NOT NULL,
+  slot TEXT NOT NULL, UNIQUE (model, device_class, firmware_version, slot)
+);
+CREATE TABLE bodies (
+  no INTEGER PRIMARY KEY,
+  digest TEXT NOT NULL UNIQUE,
+  body BLOB                     -- StoredContractBody; NULL until it is known
+);
+CREATE TABLE devices (
+  revision INTEGER PRIMARY KEY,
+  id TEXT NOT NULL,
+  state INTEGER,                -- DeviceState of the proto; NULL for a deleted key, as all that follows
+  labels TEXT,                  -- numbers of label_names, a JSON list
+  record BLOB                   -- StoredDevice
+);
+CREATE TABLE labels (           -- who has a label, in the order of pages
+  label INTEGER NOT NULL, id TEXT NOT NULL, PRIMARY KEY (label, id)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS labels (
-  key TEXT NOT NULL, value TEXT NOT NULL, device_id TEXT NOT NULL, PRIMARY KEY (key, value, device_id)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS labels_of ON labels (device_id);
-CREATE TABLE IF NOT EXISTS contracts (
-  device_id TEXT PRIMARY KEY, digest TEXT NOT NULL, record BLOB NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS contracts_by_digest ON contracts (digest, device_id);
-CREATE TABLE IF NOT EXISTS capabilities (
-  type TEXT NOT NULL, version INTEGER NOT NULL, digest TEXT NOT NULL, position INTEGER NOT NULL, id TEXT NOT NULL,
-  PRIMARY KEY (digest, position)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS capabilities_by_type ON capabilities (type, version, digest);
-CREATE TABLE IF NOT EXISTS sessions (
-  device_id TEXT PRIMARY KEY, online INTEGER NOT NULL, bridge_id TEXT NOT NULL, record BLOB NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS sessions_by_bridge ON sessions (bridge_id, device_id) WHERE online;
+CREATE TABLE contracts (
+  revision INTEGER PRIMARY KEY,
+  id TEXT NOT NULL,             -- the device
+  body INTEGER, build INTEGER, contract_revision INTEGER
+);
+CREATE TABLE sessions (
+  revision INTEGER PRIMARY KEY,
+  id TEXT NOT NULL,             -- the device
+  bridge TEXT,                  -- the bridge where the device is online, else NULL
+  presence BLOB                 -- Presence
+);
 """
 
-DROP = """
-DROP TABLE IF EXISTS streams; DROP TABLE IF EXISTS devices; DROP TABLE IF EXISTS labels;
-DROP TABLE IF EXISTS contracts; DROP TABLE IF EXISTS capabilities; DROP TABLE IF EXISTS sessions;
+INDEXES = """
+CREATE UNIQUE INDEX devices_by_id ON devices (id);
+CREATE UNIQUE INDEX contracts_by_id ON contracts (id);
+CREATE INDEX contracts_by_body ON contracts (body, id);
+CREATE UNIQUE INDEX sessions_by_id ON sessions (id);
+CREATE INDEX sessions_by_bridge ON sessions (bridge, id) WHERE bridge IS NOT NULL;
+CREATE INDEX sessions_online ON sessions (id) WHERE bridge IS NOT NULL;
+INSERT INTO labels SELECT l.value, d.id FROM devices d, json_each(d.labels) l ORDER BY 1, 2;
 """

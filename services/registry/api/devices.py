@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from services.chassis import codec
-from services.domain import ids
-from services.domain.errors import InvalidIdError, InvalidRequestError
-from services.domain.requirements import parse_requirement
-from services.domain.selectors import parse_selector
-from services.registry.errors import PageTokenError
+from services.chassis.status import to_failure
+from services.domain.errors import InvalidRequestError
 from services.registry.model import DeviceState, DeviceView
-from services.registry.ports import Query
 from services.registry.service.devices import Devices
+from services.registry.service.registration import NewDevice, Registration
+from services.registry.service.watching import Watching, to_token
 from yggdrasil.registry.v1 import registry_pb2 as pb
 from yggdrasil.registry.v1 import registry_pb2_grpc
-
-DEFAULT_PAGE, MAX_PAGE = 100, 1000
-MAX_REQUIREMENTS = 16
 
 
 def view_to_proto(view: DeviceView) -> pb.Device:
@@ -47,7 +42,8 @@ def view_to_proto(view: DeviceView) -> pb.Device:
     )
 
 
-def _state(number: int) -> DeviceState | None:
+def state_of(number: int) -> DeviceState | None:
+    """The state, None for unspecified; raises InvalidRequestError."""
     if number == pb.DEVICE_STATE_UNSPECIFIED:
         return None
     if number not in pb.DeviceState.values():
@@ -55,33 +51,16 @@ def _state(number: int) -> DeviceState | None:
     return DeviceState[pb.DeviceState.Name(pb.DeviceState.ValueType(number)).removeprefix("DEVICE_STATE_")]
 
 
-def query_of(request: pb.ListDevicesRequest) -> Query:
-    """The query of a request; raises InvalidRequestError or PageTokenError."""
-    if not 0 <= request.page_size <= MAX_PAGE:
-        raise InvalidRequestError(f"page_size is {request.page_size}, 0 to {MAX_PAGE} are allowed")
-    if len(request.has) > MAX_REQUIREMENTS:
-        raise InvalidRequestError(f"{len(request.has)} requirements, at most {MAX_REQUIREMENTS} are allowed")
-    try:
-        after = ids.device_id(request.page_token) if request.page_token else ""
-    except InvalidIdError as e:
-        raise PageTokenError from e
-    return Query(
-        after=after,
-        limit=request.page_size or DEFAULT_PAGE,
-        selector=parse_selector(request.selector),
-        has=tuple(parse_requirement(text) for text in request.has),
-        online=request.online if request.HasField("online") else None,
-    )
-
-
 class DeviceRpcs(registry_pb2_grpc.RegistryServiceServicer):
     """What each RPC does and how it fails stands in registry.proto."""
 
     _devices: Devices
+    _registration: Registration
+    _watching: Watching
 
     async def RegisterDevice(self, request: pb.RegisterDeviceRequest, context: Any) -> pb.RegisterDeviceResponse:
         """See registry.proto."""
-        state = _state(request.state) or DeviceState.ACTIVE
+        state = state_of(request.state) or DeviceState.ACTIVE
         view = await self._devices.register(request.device_id, dict(request.labels), state)
         return pb.RegisterDeviceResponse(device=view_to_proto(view))
 
@@ -89,25 +68,45 @@ class DeviceRpcs(registry_pb2_grpc.RegistryServiceServicer):
         """See registry.proto."""
         return pb.GetDeviceResponse(device=view_to_proto(await self._devices.get(request.device_id)))
 
-    async def ListDevices(self, request: pb.ListDevicesRequest, context: Any) -> pb.ListDevicesResponse:
-        """See registry.proto."""
-        page, more = await self._devices.find(query_of(request))
-        token = page[-1].record.id if more else ""
-        return pb.ListDevicesResponse(devices=[view_to_proto(view) for view in page], next_page_token=token)
-
     async def UpdateDevice(self, request: pb.UpdateDeviceRequest, context: Any) -> pb.UpdateDeviceResponse:
         """See registry.proto."""
         view = await self._devices.update(
-            request.device_id, request.revision, _state(request.state), dict(request.labels)
+            request.device_id, request.revision, state_of(request.state), dict(request.labels)
         )
         return pb.UpdateDeviceResponse(device=view_to_proto(view))
+
+    async def RegisterDevices(
+        self, request_iterator: AsyncIterator[pb.RegisterDevicesRequest], context: Any
+    ) -> pb.RegisterDevicesResponse:
+        """See registry.proto."""
+        done = await self._registration.register_all(_batches(request_iterator))
+        return pb.RegisterDevicesResponse(
+            registered=done.registered,
+            failed=done.failed,
+            failures=[
+                pb.RegistrationFailure(device_id=f.device_id, position=f.position, failure=to_failure(f.error))
+                for f in done.failures
+            ],
+            revision=done.revision,
+        )
 
     async def WatchDevices(
         self, request: pb.WatchDevicesRequest, context: Any
     ) -> AsyncIterator[pb.WatchDevicesResponse]:
         """See registry.proto."""
-        async for view in self._devices.watch(request.device_ids, request.changes_only):
-            if view is None:
-                yield pb.WatchDevicesResponse(caught_up=True)
-            else:
-                yield pb.WatchDevicesResponse(device=view_to_proto(view))
+        watch = self._watching.watch(request.device_ids, request.changes_only, request.resume_token)
+        async for told, position in watch:
+            device = told.device if told is not None else None
+            yield pb.WatchDevicesResponse(device=device, caught_up=told is None, resume_token=to_token(position))
+
+
+async def _batches(requests: AsyncIterator[pb.RegisterDevicesRequest]) -> AsyncIterator[Sequence[NewDevice]]:
+    async for request in requests:
+        yield [NewDevice(d.device_id, d.labels, _known_state(d.state)) for d in request.devices]
+
+
+def _known_state(number: int) -> DeviceState | None:
+    try:
+        return state_of(number) or DeviceState.ACTIVE
+    except InvalidRequestError:
+        return None

@@ -1,0 +1,129 @@
+"""What many devices share, by number: labels, builds, and contract bodies with what they can do.
+
+A requirement is matched once against each distinct body, however many devices have it. Kept in memory within bounds;
+the tables of the index are the whole of it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from services.chassis import codec
+from services.domain import matcher
+from services.domain.capability import Capability
+from services.domain.contract import Refusal
+from services.domain.requirements import Requirement
+from yggdrasil.common.v1 import contract_pb2 as kp
+from yggdrasil.registry.v1 import registry_pb2 as pb
+
+MAX_NUMBERS, MAX_BODIES, MAX_REQUIREMENTS, MAX_FRAGMENTS = 65_536, 4096, 1024, 4096
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+class _Recent(Generic[_K, _V]):
+    """The last so many of what `make` gives."""
+
+    def __init__(self, most: int, make: Callable[[_K], _V]) -> None:
+        self._most, self._make, self._kept = most, make, OrderedDict[_K, _V]()
+
+    def __getitem__(self, key: _K) -> _V:
+        found = self._kept.get(key)
+        if found is None:
+            found = self._kept[key] = self._make(key)
+            if len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        return found
+
+    def forget(self, key: _K) -> None:
+        self._kept.pop(key, None)
+
+
+class _Matches:
+    """The bodies that meet a requirement, among the first `seen` that became known."""
+
+    def __init__(self) -> None:
+        self.numbers, self.seen = set[int](), 0
+
+
+class Catalogue:
+    """Numbers of shared things, and matches of requirements. For the thread of the connection `db`."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self.labels: _Recent[tuple[str, str], int] = _Recent(
+            MAX_NUMBERS, lambda label: self._number("label_names", ("key", "value"), label)
+        )
+        self.builds: _Recent[tuple[str, str, str, str], int] = _Recent(
+            MAX_NUMBERS,
+            lambda build: self._number("builds", ("model", "device_class", "firmware_version", "slot"), build),
+        )
+        self.bodies: _Recent[str, int] = _Recent(
+            MAX_NUMBERS, lambda digest: self._number("bodies", ("digest",), (digest,))
+        )
+        self._decoded = _Recent(MAX_BODIES, self._decode)
+        self._fragments = _Recent(MAX_FRAGMENTS, self._make_fragment)
+        self._matches: _Recent[Requirement, _Matches] = _Recent(MAX_REQUIREMENTS, lambda _: _Matches())
+        self._known = [row[0] for row in db.execute("SELECT no FROM bodies WHERE body IS NOT NULL ORDER BY no")]
+        self._complete = set(self._known)
+
+    def _number(self, table: str, columns: Sequence[str], values: Sequence[str]) -> int:
+        matches = " AND ".join(f"{column} = ?" for column in columns)
+        row = self._db.execute(f"SELECT no FROM {table} WHERE {matches}", values).fetchone()  # noqa: S608 - ours
+        if row is None:
+            names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+            sql = f"INSERT INTO {table} ({names}) VALUES ({marks}) RETURNING no"  # noqa: S608 - ours
+            row = self._db.execute(sql, values).fetchone()
+        return int(row[0])
+
+    def add_body(self, digest: str, body: bytes) -> None:
+        """Keeps a body; the same one again changes nothing."""
+        number = self.bodies[digest]
+        known = self._db.execute("UPDATE bodies SET body = ? WHERE no = ? AND body IS NULL", (body, number)).rowcount
+        if known:
+            self._known.append(number)
+            self._complete.add(number)
+            self._decoded.forget(number)
+
+    def has_body(self, digest: str) -> bool:
+        """Whether the body of a digest is known."""
+        return self.bodies[digest] in self._complete
+
+    def _decode(self, number: int) -> tuple[tuple[Capability, ...], tuple[Refusal, ...]]:
+        row = self._db.execute("SELECT body FROM bodies WHERE no = ?", (number,)).fetchone()
+        body = pb.StoredContractBody.FromString(row[0] or b"")
+        contract = codec.contract_from_proto(kp.Contract(capabilities=body.capabilities, refused=body.refused))
+        return contract.capabilities, contract.refused
+
+    def contract(self, number: int) -> tuple[tuple[Capability, ...], tuple[Refusal, ...]]:
+        """The capabilities and the refused ones of a body."""
+        return self._decoded[number]
+
+    def matching(self, requirement: Requirement) -> set[int]:
+        """The bodies that meet it."""
+        found = self._matches[requirement]
+        for number in self._known[found.seen :]:
+            if matcher.match(requirement, *self._decoded[number]).capability_id:
+                found.numbers.add(number)
+        found.seen = len(self._known)
+        return found.numbers
+
+    def fragment(self, body: int, build: int) -> bytes:
+        """The fields of the message Device that a body and a build make up, serialised."""
+        return self._fragments[body, build] if body in self._complete else self._make_fragment((body, build))
+
+    def _make_fragment(self, key: tuple[int, int]) -> bytes:
+        columns = "model, device_class, firmware_version, slot"
+        row = self._db.execute(f"SELECT {columns} FROM builds WHERE no = ?", (key[1],)).fetchone()  # noqa: S608 - ours
+        references = [pb.CapabilityRef(id=c.id, type=c.type, version=c.version) for c in self._decoded[key[0]][0]]
+        model, device_class, firmware_version, slot = row
+        return pb.Device(
+            model=model,
+            device_class=device_class,
+            firmware_version=firmware_version,
+            slot=slot,
+            capabilities=references,
+        ).SerializeToString()

@@ -1,0 +1,58 @@
+"""The index's file: opened where it is whole and of these streams, else made anew. It can be deleted at any time."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+
+from services.registry.adapters import schema
+
+_CACHE_KB = 65_536
+
+
+def open_whole(path: Path, created: Mapping[str, str]) -> sqlite3.Connection | None:
+    """The file, where it was filled to its end from these streams (name and when it was made); else None."""
+    if not path.exists():
+        return None
+    db = connect(path)
+    with contextlib.suppress(sqlite3.DatabaseError):
+        whole = db.execute("PRAGMA user_version").fetchone()[0] == schema.VERSION
+        if whole and dict(db.execute("SELECT stream, created FROM streams")) == created:
+            db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0;")
+            return db
+    db.close()
+    return None
+
+
+def make(path: Path, created: Mapping[str, str]) -> sqlite3.Connection:
+    """A new file with empty tables, to be filled in bulk: no journal, for one that ends early is thrown away."""
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm", f"{path.name}-journal"):
+        path.with_name(name).unlink(missing_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    db = connect(path)
+    db.executescript(f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA threads = 2; {schema.TABLES}")
+    db.executemany("INSERT INTO streams VALUES (?, ?, 0)", created.items())
+    return db
+
+
+def finish(db: sqlite3.Connection) -> None:
+    """Builds what queries need, and only then says that the file is whole."""
+    db.executescript(f"BEGIN; {schema.INDEXES} COMMIT;")
+    db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0;")
+    db.execute(f"PRAGMA user_version = {schema.VERSION}")
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection without transactions of its own; callers keep to one thread at a time."""
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    db.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
+    return db
+
+
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write; it never waits for the one that does."""
+    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
+    db.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
+    return db

@@ -1,0 +1,59 @@
+"""The port GroupStore: the bucket `groups`, a key for each group."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+from nats.js import JetStreamContext
+
+from services.chassis import buckets
+from services.chassis.kv import Bucket
+from services.domain.selectors import parse_selector
+from services.registry.model import Group
+from yggdrasil.registry.v1 import registry_pb2 as pb
+
+SCHEMA = 1
+
+
+def group_to_bytes(group: Group) -> bytes:
+    """A StoredGroup."""
+    stored = pb.StoredGroup(schema=SCHEMA, name=group.name, selector=str(group.selector), description=group.description)
+    return stored.SerializeToString(deterministic=True)
+
+
+class KvGroupStore:
+    """Groups are few: all of them are read where all are asked for."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+
+    @classmethod
+    async def open(cls, js: JetStreamContext) -> KvGroupStore:
+        """Makes the bucket where it is not there yet."""
+        return cls(await Bucket.create(js, buckets.GROUPS))
+
+    async def get(self, name: str) -> Group | None:
+        """The group, or None."""
+        entry = await self._bucket.get(name)
+        if entry is None:
+            return None
+        stored = pb.StoredGroup.FromString(entry.value)
+        return Group(stored.name, parse_selector(stored.selector), stored.description, entry.revision)
+
+    async def put(self, group: Group) -> Group:
+        """Stores it on top of `group.revision` (0: new); raises RevisionConflictError."""
+        value = group_to_bytes(group)
+        if group.revision:
+            return replace(group, revision=await self._bucket.update(group.name, value, group.revision))
+        return replace(group, revision=await self._bucket.create_key(group.name, value))
+
+    async def delete(self, group: Group) -> None:
+        """Forgets it; raises RevisionConflictError where `group.revision` is not the current one."""
+        await self._bucket.delete(group.name, group.revision)
+
+    async def all(self) -> Sequence[Group]:
+        """Every group, ordered by name."""
+        found = await asyncio.gather(*(self.get(name) for name in sorted(await self._bucket.keys())))
+        return [group for group in found if group is not None]

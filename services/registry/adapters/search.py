@@ -1,0 +1,116 @@
+"""Which devices meet a query: the one statement that finds their ids, in order.
+
+SQLite is told where to begin: with the condition that the fewest entries meet, as far as a bounded look at each shows.
+Every one of them is an index in the order of ids, so that a page costs its own length where one condition is all, and
+where there are more the entries of the rarest.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from services.domain.selectors import Operator, Term
+from services.registry.ports import Query
+
+_LOOK = 4096
+_MOST_VALUES = 256
+_EVERY = "devices p INDEXED BY devices_by_id WHERE p.state IS NOT NULL"
+_KNOWN = "EXISTS (SELECT 1 FROM devices d WHERE d.id = p.id AND d.state IS NOT NULL)"
+_ONLINE = "EXISTS (SELECT 1 FROM sessions s WHERE s.id = p.id AND s.bridge IS NOT NULL)"
+_HAS_KEY = (
+    "EXISTS (SELECT 1 FROM devices d, json_each(d.labels) l, label_names n"
+    " WHERE d.id = p.id AND n.no = l.value AND n.key = ?)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Condition:
+    """As a check of one device, and as a place to begin (empty where it is none)."""
+
+    check: str
+    begin: str = ""
+    values: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Plan:
+    """The conditions of a query; `impossible` where one cannot be met."""
+
+    conditions: list[_Condition] = field(default_factory=list)
+    impossible: bool = False
+
+
+def find(db: sqlite3.Connection, query: Query, bodies: Iterable[int] | None, states: Sequence[int]) -> list[str]:
+    """At most `query.limit` ids after `query.after`; `bodies` are those that meet the requirements, None for any."""
+    plan = _plan(db, query, bodies, states)
+    if plan.impossible:
+        return []
+    first = _first(db, plan.conditions)
+    checks = [condition.check for condition in plan.conditions if condition is not first]
+    values = [value for condition in plan.conditions if condition is not first for value in condition.values]
+    if first is not None and not states:
+        checks.append(_KNOWN)
+    where = "".join(f" AND {check}" for check in checks)
+    begin = first.begin if first else _EVERY
+    ids = f"SELECT p.id FROM {begin} AND p.id > ?{where} ORDER BY p.id LIMIT ?"  # noqa: S608 - text of this module
+    # One row: each row that a statement gives is a turn at the interpreter's lock, which the event loop holds.
+    row = db.execute(f"SELECT json_group_array(id) FROM ({ids})", (query.after, *values, query.limit)).fetchone()  # noqa: S608
+    return sorted(json.loads(row[0]))
+
+
+def _plan(db: sqlite3.Connection, query: Query, bodies: Iterable[int] | None, states: Sequence[int]) -> Plan:
+    plan = Plan()
+    if bodies is not None:
+        numbers = _list(bodies)
+        plan.impossible = numbers == "()"
+        check = f"(SELECT c.body FROM contracts c WHERE c.id = p.id) IN {numbers}"  # noqa: S608 - numbers
+        plan.conditions.append(_Condition(check, f"contracts p INDEXED BY contracts_by_body WHERE p.body IN {numbers}"))
+    for term in query.selector.terms:
+        _add_term(db, plan, term)
+    if query.online is not None:
+        begin = "sessions p INDEXED BY sessions_online WHERE p.bridge IS NOT NULL" if query.online else ""
+        plan.conditions.append(_Condition(_ONLINE if query.online else f"NOT {_ONLINE}", begin))
+    if states:
+        check = f"(SELECT d.state FROM devices d WHERE d.id = p.id) IN {_list(states)}"  # noqa: S608 - numbers
+        plan.conditions.append(_Condition(check))
+    return plan
+
+
+def _add_term(db: sqlite3.Connection, plan: Plan, term: Term) -> None:
+    wanted = term.operator in (Operator.IN, Operator.EXISTS)
+    of = f" AND value IN ({', '.join('?' * len(term.values))})" if term.values else ""
+    sql = f"SELECT no FROM label_names WHERE key = ?{of} LIMIT {_MOST_VALUES + 1}"  # noqa: S608 - marks and a number
+    found = [row[0] for row in db.execute(sql, (term.key, *term.values))]
+    if not found:
+        plan.impossible |= wanted
+        return
+    if len(found) > _MOST_VALUES:  # only EXISTS and ABSENT have so many
+        plan.conditions.append(_Condition(_HAS_KEY if wanted else f"NOT {_HAS_KEY}", values=(term.key,)))
+        return
+    numbers = _list(found)
+    check = f"EXISTS (SELECT 1 FROM labels l WHERE l.label IN {numbers} AND l.id = p.id)"  # noqa: S608 - numbers
+    if wanted:
+        plan.conditions.append(_Condition(check, f"labels p WHERE p.label IN {numbers}"))
+    else:
+        plan.conditions.append(_Condition(f"NOT {check}"))
+
+
+def _first(db: sqlite3.Connection, conditions: Sequence[_Condition]) -> _Condition | None:
+    """Where to begin: the condition with the fewest entries, None for all devices."""
+    places = [condition for condition in conditions if condition.begin]
+    if len(places) < 2:
+        return places[0] if places else None
+    counts = [_count(db, condition) for condition in places]
+    return places[counts.index(min(counts))]
+
+
+def _count(db: sqlite3.Connection, condition: _Condition) -> int:
+    sql = f"SELECT count(*) FROM (SELECT 1 FROM {condition.begin} LIMIT {_LOOK})"  # noqa: S608 - text of this module
+    return int(db.execute(sql).fetchone()[0])
+
+
+def _list(numbers: Iterable[int]) -> str:
+    return f"({','.join(str(int(number)) for number in sorted(numbers))})"

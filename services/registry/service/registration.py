@@ -1,0 +1,104 @@
+"""Making many devices known at once: what fails does not stop the rest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from services.chassis import buckets
+from services.chassis.errors import RevisionConflictError
+from services.domain import ids
+from services.domain.errors import InvalidRequestError, YggError
+from services.registry.errors import DeviceExistsError
+from services.registry.model import DeviceRecord, DeviceState
+from services.registry.ports import Clock, DeviceWriter, Index
+
+MAX_AT_ONCE = 1000
+MAX_FAILURES = 1000
+_IN_FLIGHT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class NewDevice:
+    """A device to make known; `state` None where it is none that this version knows."""
+
+    id: str
+    labels: Mapping[str, str]
+    state: DeviceState | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A device that was not registered, its position in the whole stream, and why."""
+
+    device_id: str
+    position: int
+    error: YggError
+
+
+@dataclass(slots=True)
+class Registered:
+    """What came of it: how many, how many not, the first of those, and the greatest revision written."""
+
+    registered: int = 0
+    failed: int = 0
+    failures: list[Failed] = field(default_factory=list)
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """Use cases. The answer comes when the index has all that was written."""
+
+    writer: DeviceWriter
+    index: Index
+    clock: Clock
+
+    async def register_all(self, batches: AsyncIterator[Sequence[NewDevice]]) -> Registered:
+        """Registers every device of every batch. Raises InvalidRequestError for a batch that is too large."""
+        told, position = Registered(), 0
+        async with asyncio.TaskGroup() as tasks:
+            writing: deque[asyncio.Task[Sequence[int | YggError]]] = deque()
+            batch_of: deque[tuple[int, Sequence[NewDevice]]] = deque()
+            async for batch in batches:
+                if len(batch) > MAX_AT_ONCE:
+                    raise InvalidRequestError(f"{len(batch)} devices in one message, at most {MAX_AT_ONCE} are allowed")
+                writing.append(tasks.create_task(self._write(batch)))
+                batch_of.append((position, batch))
+                position += len(batch)
+                if len(writing) > _IN_FLIGHT:
+                    _tell(told, *batch_of.popleft(), await writing.popleft())
+            while writing:
+                _tell(told, *batch_of.popleft(), await writing.popleft())
+        await self.index.reached(buckets.DEVICES.name, told.revision)
+        return told
+
+    async def _write(self, batch: Sequence[NewDevice]) -> Sequence[int | YggError]:
+        now = self.clock.now()
+        answers: list[int | YggError] = []
+        good: list[tuple[int, DeviceRecord]] = []
+        for number, new in enumerate(batch):
+            try:
+                if new.state is None:
+                    raise InvalidRequestError("the state is none that this version knows")
+                good.append((number, DeviceRecord(ids.device_id(new.id), new.state, now, ids.labels(new.labels))))
+                answers.append(0)
+            except YggError as e:
+                answers.append(e)
+        for (number, record), answer in zip(good, await self.writer.create_all([r for _, r in good]), strict=True):
+            conflict = isinstance(answer, RevisionConflictError)
+            answers[number] = DeviceExistsError(record.id) if conflict else answer
+        return answers
+
+
+def _tell(told: Registered, position: int, batch: Sequence[NewDevice], answers: Sequence[int | YggError]) -> None:
+    for number, answer in enumerate(answers):
+        if isinstance(answer, int):
+            told.registered += 1
+            told.revision = max(told.revision, answer)
+            continue
+        told.failed += 1
+        if len(told.failures) < MAX_FAILURES:
+            told.failures.append(Failed(ids.printable(batch[number].id, 63), position + number, answer))

@@ -1,0 +1,73 @@
+"""Watching devices: all there are, then each change; a watch goes on where another ended, at any replica."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass
+
+from services.domain import ids
+from services.domain.errors import InvalidRequestError
+from services.registry.errors import IndexBehindError, ResumeTokenError
+from services.registry.ports import Index, Position, Told
+
+MAX_NAMED = 1000
+_TOKEN = re.compile(r"(?P<epoch>[0-9a-f]{8})((?:-[0-9]{1,18}){3})\Z", re.ASCII)
+
+
+def to_token(position: Position) -> str:
+    """The resume token of a position."""
+    return "-".join([position.epoch, *map(str, position.sequences)])
+
+
+def from_token(token: str, epoch: str) -> Position:
+    """The position of a token; raises ResumeTokenError where it is none, or of other streams than these."""
+    found = _TOKEN.match(token)
+    if not found or found["epoch"] != epoch:
+        raise ResumeTokenError
+    return Position(epoch, tuple(int(number) for number in found[2].split("-")[1:]))
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """Use cases, all from the index."""
+
+    index: Index
+
+    async def watch(
+        self, device_ids: Collection[str], changes_only: bool, token: str
+    ) -> AsyncIterator[tuple[Told | None, Position]]:
+        """Devices to tell with the position after each, and once None: all that was known at the beginning is told.
+
+        Raises ResumeTokenError, IndexBehindError, InvalidRequestError.
+        """
+        if len(device_ids) > MAX_NAMED:
+            raise InvalidRequestError(f"{len(device_ids)} devices, at most {MAX_NAMED} can be named")
+        if token and changes_only:
+            raise InvalidRequestError("changes_only goes without resume_token", hint="A resumed watch sends changes.")
+        among = {ids.device_id(device_id) for device_id in device_ids}
+        position = await self._begin(changes_only, token)
+        known, caught_up = self.index.position(), False
+        while True:
+            told, after = self.index.changes(position, among)
+            for one in told:
+                # Who begins with nothing has not seen what was deleted before.
+                if not one.deleted or token or changes_only or one.device.revision > known.sequences[0]:
+                    yield one, one.position
+            position = after
+            if not caught_up and position.reaches(known):
+                caught_up = True
+                yield None, position
+            if position.reaches(self.index.position()):
+                await self.index.moved(position)
+
+    async def _begin(self, changes_only: bool, token: str) -> Position:
+        now = self.index.position()
+        if changes_only:
+            return now
+        if not token:
+            return Position(now.epoch, (0,) * len(now.sequences))
+        position = from_token(token, now.epoch)
+        if not await self.index.reached_position(position):
+            raise IndexBehindError("the resume token")
+        return position
