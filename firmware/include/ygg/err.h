@@ -15,7 +15,8 @@ enum ygg_err {
     YGG_ERR_ARGUMENT = -8,   /* The caller broke the function's contract. */
     YGG_ERR_FULL = -9,       /* No room left. */
     YGG_ERR_NOT_FOUND = -10, /* No such thing. */
-    YGG_ERR_SKIP = -11       /* An optional frame that this version does not know. */
+    YGG_ERR_SKIP = -11,      /* An optional frame that this version does not know. */
+    YGG_ERR_REFUSED = -12    /* Well-formed and not allowed: a signature, a rule of trust or of versions says no. */
 };
 
 #endif
