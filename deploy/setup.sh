@@ -38,6 +38,7 @@ need libc6-dev includes stdio.h
 need make make --version
 need libssl-dev includes openssl/ssl.h
 need guile-3.0 sh -c 'guile --version || guile-3.0 --version'
+need libseccomp2 sh -c 'ldconfig -p | grep -q libseccomp.so.2'
 need ca-certificates test -e /etc/ssl/certs/ca-certificates.crt
 
 [ -z "$missing" ] && exit 0

@@ -142,10 +142,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
-    """Whether a language can run here; `problem` says why not and what to do."""
+    """Whether a language can run here; `problem` says why not and what to do, `sandbox` what holds its workers."""
 
     language: Language
     version: str
     available: bool
     problem: str
     workers: int
+    sandbox: str = ""

@@ -27,7 +27,7 @@ class WorkerPool:
         self._idle: deque[WorkerProcess] = deque()
         self._waiting: deque[asyncio.Future[WorkerProcess]] = deque()
         self._alive: set[WorkerProcess] = set()
-        self._version = ""
+        self._version = self._sandbox = ""
         self._problem: EngineMissingError | None = None
         self._settled = asyncio.Event()
 
@@ -46,7 +46,7 @@ class WorkerPool:
         problem = self._problem.message if self._problem and not self._alive else ""
         if problem and self._problem and self._problem.hint:
             problem = f"{problem}. {self._problem.hint}"
-        return EngineStatus(self.language, self._version, bool(self._alive), problem, len(self._alive))
+        return EngineStatus(self.language, self._version, bool(self._alive), problem, len(self._alive), self._sandbox)
 
     @contextlib.asynccontextmanager
     async def worker(self) -> AsyncIterator[WorkerProcess]:
@@ -120,7 +120,7 @@ class WorkerPool:
             await self._use(worker)
 
     async def _use(self, worker: WorkerProcess) -> None:
-        self._version, self._problem = worker.version, None
+        self._version, self._sandbox, self._problem = worker.version, worker.sandbox, None
         self._alive.add(worker)
         if len(self._alive) == self._size:
             self._settled.set()

@@ -62,7 +62,7 @@ class WorkerProcess:
         self._running = self._suspended = False
         self._watchdog: asyncio.Timeout | None = None
         self._retired = False
-        self.version = ""
+        self.version = self.sandbox = ""
         self.closed = asyncio.Event()
         self._pidfd = os.pidfd_open(process.pid)
         asyncio.get_running_loop().add_reader(self._pidfd, self._ended)
@@ -177,6 +177,7 @@ class WorkerProcess:
             told = content.get("message", "") if isinstance(content, dict) else ""
             raise EngineMissingError(f"{who} cannot start: {printable(str(told), 300)}")
         self.version = printable(str(content.get("version", "")))
+        self.sandbox = printable(str(content.get("sandbox", "")))
 
     async def _converse(self, host: Host) -> Value:
         count = 0

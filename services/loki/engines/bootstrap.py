@@ -1,12 +1,12 @@
 """The first thing a worker process runs: `python -I bootstrap.py lua|scheme PARENT_PID [NAME=VALUE... -- PROGRAM...]`.
 
 The service has started us in a session of our own, in /, without environment, and with the socket as descriptor 0.
-This bounds what we may use, ties our life to the service's, and becomes the engine. It imports nothing it need not.
+This bounds what we may use, ties our life to the service's, and becomes the engine, which seals itself (`sandbox`) once
+it is loaded. It imports nothing it need not.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
 import signal
@@ -16,7 +16,6 @@ import sys
 MIB = 1024 * 1024
 ADDRESS_SPACE_BYTES = 1024 * MIB
 CPU_S = 3600
-PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
 _LIMITS = {
     resource.RLIMIT_AS: ADDRESS_SPACE_BYTES,
     resource.RLIMIT_CORE: 0,
@@ -29,38 +28,43 @@ _LIMITS = {
 
 def bound(parent: int) -> None:
     """Sets the limits and dies with the service: a worker never outlives it, not even after SIGKILL."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    for option, value in ((PR_SET_PDEATHSIG, int(signal.SIGKILL)), (PR_SET_NO_NEW_PRIVS, 1)):
-        if libc.prctl(option, value, 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "prctl")
+    from services.loki.engines import sandbox
+
+    sandbox.prctl(sandbox.PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    sandbox.prctl(sandbox.PR_SET_NO_NEW_PRIVS, 1)
     if os.getppid() != parent:
         raise SystemExit(0)
     for kind, limit in _LIMITS.items():
         hard = resource.getrlimit(kind)[1]
         value = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
         resource.setrlimit(kind, (value, value))
+    os.environ.clear()  # it was empty, but for what Python puts there by itself
 
 
 def main(argv: list[str]) -> None:
     """Becomes the worker."""
-    language, parent, command = argv[0], int(argv[1]), argv[2:]
-    bound(parent)
-    if language == "scheme":
-        cut = command.index("--")
-        environment, program = dict(item.split("=", 1) for item in command[:cut]), command[cut + 1 :]
-        os.execve(program[0], program, environment)  # noqa: S606 - the path is the service's own
     sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "..")))  # noqa: PTH100, PTH118, PTH120
     from services.loki.engines.channel import Channel
+    from services.loki.engines.sandbox import plan
     from services.loki.engines.wire import Kind
 
+    language, parent, command = argv[0], int(argv[1]), argv[2:]
+    bound(parent)
     channel = Channel(socket.socket(fileno=0))
     try:
+        seal = plan(parent, makes_code=language == "scheme")
+        if language == "scheme":
+            cut = command.index("--")
+            environment, program = dict(item.split("=", 1) for item in command[:cut]), command[cut + 1 :]
+            os.execve(program[0], [*program, *seal.words()], environment)  # noqa: S606 - the path is the service's own
         from services.loki.engines.lua import worker
+
+        serve = worker.prepared(channel, seal)
     except Exception as e:  # noqa: BLE001 - whatever hinders it is told to the service, which tells people
         channel.send_json(Kind.FAIL, 0, {"reason": "ENGINE_MISSING", "message": str(e)})
         return
     try:
-        worker.main(channel)
+        serve()
     except (EOFError, BrokenPipeError):
         return
 

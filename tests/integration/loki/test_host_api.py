@@ -134,7 +134,7 @@ async def test_a_message_is_published_under_the_scripts_name(lab: Lab, language:
         ("sleep(-1)", "(sleep -1)", Code.INVALID_ARGUMENT, "INVALID_REQUEST", "seconds"),
         ('sleep("x")', '(sleep "x")', Code.INVALID_ARGUMENT, "INVALID_REQUEST", "seconds"),
         ('publish("no wild*card", 1)', '(publish "no wild*card" 1)', Code.INVALID_ARGUMENT, "INVALID_ID", "card"),
-        ('ygg.devices{has = "not a requirement"}', '(find-devices "not a requirement")', Code.INVALID_ARGUMENT, "INVALID_REQUEST", "requirement"),
+        ('ygg.devices{has = "not a requirement"}', '(find-devices "not a requirement")', Code.INVALID_ARGUMENT, "INVALID_ID", "requirement"),
         ("ygg.devices{zone = 1}", "(devices '((zone . 1)))", Code.INVALID_ARGUMENT, "INVALID_REQUEST", "zone"),
     ],
 )  # fmt: skip

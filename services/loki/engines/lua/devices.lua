@@ -97,5 +97,5 @@ return function(host, refuse, misuse)
     if type(id) ~= "string" then misuse("a device is named by its id, such as ygg.device(\"porch-1\")") end
     return device_of(id)
   end
-  return devices, device, device_of, NO_DEVICE
+  return devices, device, device_of, NO_DEVICE, Device
 end

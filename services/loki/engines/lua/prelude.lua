@@ -1,7 +1,7 @@
 -- What a script sees: the safe libraries of Lua 5.4 and the host API of docs/SCRIPTING.md.
--- Runs once in a fresh runtime, before any script. Gets the two other chunks and four functions of the worker, which take
+-- Runs once in a fresh runtime, before any script. Gets the three other chunks and four functions of the worker, which take
 -- and return strings and numbers only; they stay in upvalues that no script can reach (debug is gone by then).
-local json, devices_of, worker_block, worker_log, worker_stopped, worker_settle = ...
+local json, devices_of, live_of, worker_block, worker_log, worker_stopped, worker_settle = ...
 
 local G = _G
 local type, tostring, tonumber, error, pcall, select = type, tostring, tonumber, error, pcall, select
@@ -129,7 +129,7 @@ G.log = raw_setmetatable({ debug = logger("debug", " "), info = logger("info", "
   error = logger("error", " ") }, { __call = function(_, ...) worker_log("info", joined(" ", ...)) end })
 
 -- What is asked of the host beside devices.
-local devices, device, device_of, no_device = devices_of(host, refuse, misuse)
+local devices, device, device_of, no_device, Device = devices_of(host, refuse, misuse)
 G.sleep = function(seconds) host("sleep", seconds) end
 G.publish = function(topic, value) host("publish", topic, value) end
 G.time = function() return host("time") end
@@ -142,6 +142,8 @@ local function guarded(f)
   end
 end
 G.json = { encode = guarded(json.encode), decode = guarded(json.decode), array = json.list, null = json.null }
+
+local live = live_of(G, host, refuse, misuse, Device)
 
 -- Running. `label` is the script's name as it stands in messages.
 local label
@@ -223,4 +225,77 @@ local function start(name, source, device_id, arguments)
   return "thread", tostring(main)
 end
 
-return start, step, exhausted
+-- A program that lives: many turns, each a coroutine of its own; `main` is the one that runs.
+local turns, names_before = {}, {}
+for name in next, G do names_before[name] = true end
+names_before.args, names_before.device = true, true
+
+local function evaluated(source)
+  local chunk = raw_load("return " .. source, "=eval", "t")
+  if chunk then return chunk end
+  local found, fault = raw_load(source, "=eval", "t")
+  return found, fault
+end
+local function globals(wanted)
+  local found = {}
+  for name, value in next, G do
+    if type(name) == "string" and not names_before[name] and (#wanted == 0 or wanted[name]) then
+      local entry = { name = name, type = type(value) }
+      local ok, text = pcall(json.encode_wire, value)
+      if type(value) ~= "function" and ok and #text <= 65536 then entry.value = json.list { value } end
+      found[#found + 1] = entry
+    end
+  end
+  return json.list(found)
+end
+local function body_of(what, key, payload)
+  if what == "event" then
+    local handler = live.handlers[key]
+    if live.once[key] then live.handlers[key], live.once[key] = nil, nil end
+    if not handler then return function() end end
+    local value = json.decode_wire(payload)
+    if value == json.null then value = nil end
+    return function() handler(value) end
+  elseif what == "eval" then
+    return evaluated(key)
+  elseif what == "globals" then
+    local wanted = json.decode_wire(payload)
+    for _, name in ipairs(wanted) do wanted[name] = true end
+    return function() return globals(wanted) end
+  end
+  return function() -- set
+    if names_before[key] or G[key] == nil then
+      refuse("NO_SUCH_GLOBAL", "the program has defined no global " .. key)
+    end
+    local value = json.decode_wire(payload)
+    if value == json.null then value = nil end
+    G[key] = value
+  end
+end
+local function begin(turn, what, key, payload)
+  worker_settle()
+  local chunk, fault = body_of(what, key, payload)
+  if not chunk then return failure("SYNTAX", readable(tostring(fault)), 0, "") end
+  main = co_create(chunk)
+  turns[turn] = main
+  sethook(main, function() error(STOPPED, 0) end, "", 1 << 30)
+  return "thread", tostring(main)
+end
+local function first(turn, name, source, device_id, arguments)
+  live.default = device_id
+  local kind, payload = start(name, source, device_id, arguments)
+  if kind == "thread" then turns[turn] = main end
+  return kind, payload
+end
+local function go_on(turn, answer)
+  main = turns[turn]
+  local kind, payload = step(answer)
+  if kind ~= "call" then turns[turn] = nil end
+  return kind, payload
+end
+local function drop(turn)
+  turns[turn] = nil
+  return "done", ""
+end
+
+return start, step, exhausted, first, begin, go_on, drop

@@ -69,7 +69,7 @@ def _compiled(name: str) -> bytes:
     return code
 
 
-_JSON, _DEVICES, _PRELUDE = _compiled("json.lua"), _compiled("devices.lua"), _compiled("prelude.lua")
+_JSON, _DEVICES, _LIVE, _PRELUDE = (_compiled(f"{name}.lua") for name in ("json", "devices", "live", "prelude"))
 
 
 class Program:
@@ -91,11 +91,12 @@ class Program:
             max_memory=0,
         )
         json = self._runtime.execute(_JSON)
-        devices = self._runtime.execute(_DEVICES)
+        devices, live = self._runtime.execute(_DEVICES), self._runtime.execute(_LIVE)
         prelude = self._runtime.compile(_PRELUDE)
-        self._start, self._step, self._exhausted = prelude(
-            json, devices, self._wait, self._write, self._stopped, self._settle
+        self._start, self._step, self._exhausted, *self._live = prelude(
+            json, devices, live, self._wait, self._write, self._stopped, self._settle
         )
+        self._threads: dict[int, tuple[int, int]] = {}
 
     def start(self, label: str, source: bytes, device: str, arguments: bytes, memory_bytes: int) -> Step:
         """Loads and runs the script. `memory_bytes` is what it may allocate beyond the libraries."""
@@ -113,6 +114,52 @@ class Program:
         self._lift(len(answer))
         return self._turn(self._step, answer)
 
+    def first_turn(
+        self, turn: int, label: str, source: bytes, device: str, arguments: bytes, memory_bytes: int
+    ) -> Step:
+        """Loads a program that lives and runs its text as the turn of that number."""
+        self._limit = memory_bytes
+        self._settle()
+        self._lift(len(source) + len(arguments))
+        return self._begun(turn, self._turn(self._live[0], turn, label.encode(), source, device.encode(), arguments))
+
+    def turn(self, turn: int, what: bytes, key: bytes, payload: bytes = b"") -> Step:
+        """Begins a turn: `event`, `eval`, `globals` or `set`, with what it is about."""
+        self._lift(len(key) + len(payload))
+        return self._begun(turn, self._turn(self._live[1], turn, what, key, payload))
+
+    def resume_turn(self, turn: int, answer: bytes) -> Step:
+        """Goes on with the answer to the operation that the turn was suspended at."""
+        self._lift(len(answer))
+        with self._lock:
+            self._stop = False
+            self._thread, self._hook = self._threads[turn]
+        return self._ended(turn, self._turn(self._live[2], turn, answer))
+
+    def drop_turn(self, turn: int) -> None:
+        """Forgets a suspended turn."""
+        self._threads.pop(turn, None)
+        self._turn(self._live[3], turn)
+
+    def memory_used(self) -> int:
+        """Bytes in use beyond the libraries."""
+        return int(self._runtime.get_memory_used())
+
+    def _begun(self, turn: int, begun: Step) -> Step:
+        if begun.kind != "thread":
+            return begun
+        self._stop = False
+        self._arm(int(begun.payload.rpartition(b"0x")[2], 16))
+        self._threads[turn] = self._thread, self._hook
+        return self._ended(turn, self._turn(self._live[2], turn))
+
+    def _ended(self, turn: int, step: Step) -> Step:
+        if step.kind != "call":
+            self._threads.pop(turn, None)
+        with self._lock:
+            self._thread = 0
+        return step
+
     def stop(self) -> None:
         """From another thread: makes the running turn fail with the reason STOPPED, as soon as Lua code runs."""
         with self._lock:
@@ -125,8 +172,9 @@ class Program:
         with self._lock:
             self._thread = 0
         self._start = self._step = self._exhausted = self._runtime = None
+        self._live = []
 
-    def _turn(self, function: Any, *arguments: bytes) -> Step:
+    def _turn(self, function: Any, *arguments: bytes | int) -> Step:
         try:
             kind, payload = function(*arguments)
         except lua54.LuaError as e:

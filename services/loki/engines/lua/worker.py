@@ -10,10 +10,12 @@ import resource
 import signal
 import threading
 import time
+from collections.abc import Callable
 
 from services.loki.engines import wire
 from services.loki.engines.channel import Channel, Received
 from services.loki.engines.lua.program import Program, Step, version
+from services.loki.engines.sandbox import Seal
 from services.loki.engines.wire import Kind
 
 _LEVELS = {b"debug", b"info", b"warning", b"error"}
@@ -116,17 +118,28 @@ class LuaWorker:
             raise wire.WireError("another program's message while this one waits")
 
 
-def main(channel: Channel) -> None:
-    """Serves until the service is gone."""
+def _ignored(payload: bytes) -> bytes:
+    return payload
+
+
+def prepared(channel: Channel, seal: Seal) -> Callable[[], None]:
+    """A worker that is ready and sealed; what is returned serves until the service is gone."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     worker = LuaWorker(channel)
+    Program(_ignored, lambda _level, _text: None).close()  # whatever loads late is loaded now
 
     def watch() -> None:
         while True:
             signal.sigwait({signal.SIGUSR1})
             worker.interrupt()
 
+    seal.drop()
     threading.Thread(target=watch, daemon=True, name="interrupt").start()
     resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
-    channel.send_json(Kind.READY, 0, {"version": version()})
-    worker.serve()
+    seal.lock()
+
+    def serve() -> None:
+        channel.send_json(Kind.READY, 0, {"version": version(), "sandbox": seal.described()})
+        worker.serve()
+
+    return serve

@@ -11,6 +11,7 @@
   #:use-module (ygg host)
   #:use-module (ygg json)
   #:use-module (ygg program)
+  #:use-module (ygg seal)
   #:use-module (ygg state)
   #:use-module (ygg wire)
   #:export (main))
@@ -20,6 +21,7 @@
 
 (define idle-garbage-bytes (* 4 1024 1024))
 
+(define walls "")
 (define programs (make-hash-table))
 (define baseline 0)                               ; what the heap holds when no program is there
 (define first-heap-size 0)
@@ -147,7 +149,7 @@
   (warm-up)
   (add-hook! after-gc-hook check-memory)
   (gc)
-  (setrlimit 'nproc 0 0)
+  (set! walls (apply seal! (cdr (program-arguments))))
   (set-current-module (script-module))            ; whatever asks for the current module finds the script's
   (set! baseline (heap-used))
   (set! first-heap-size (assq-ref (gc-stats) 'heap-size)))
@@ -160,5 +162,5 @@
      (primitive-_exit 1))
    prepare!
    #:unwind? #t)
-  (send-frame READY 0 (string->utf8 (value->json `((version . ,(string-append "GNU Guile " (version)))))))
+  (send-frame READY 0 (string->utf8 (value->json `((version . ,(string-append "GNU Guile " (version))) (sandbox . ,walls)))))
   (serve))

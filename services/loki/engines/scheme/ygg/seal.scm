@@ -1,0 +1,60 @@
+;;; The wall around this process, raised once everything is loaded: services/loki/engines/sandbox.py says what it is and
+;;; hands over the plan as arguments. The same steps as Seal.drop and Seal.lock there, by Guile's foreign functions.
+
+(define-module (ygg seal)
+  #:use-module (rnrs bytevectors)
+  #:use-module (system foreign)
+  #:export (seal!))
+
+(define pr-set-pdeathsig 1)
+(define pr-set-dumpable 4)
+(define landlock-create-ruleset 444)
+(define landlock-restrict-self 446)
+(define seccomp-set-mode-filter 1)
+(define filter-flag-tsync 1)
+
+(define libc (dynamic-link))
+(define prctl (pointer->procedure int (dynamic-func "prctl" libc) (list int unsigned-long unsigned-long unsigned-long unsigned-long)))
+(define syscall (pointer->procedure long (dynamic-func "syscall" libc) (list long long long long) #:return-errno? #t))
+
+(define (system-call name number . arguments)
+  (call-with-values (lambda () (apply syscall number (append arguments (make-list (- 3 (length arguments)) 0))))
+    (lambda (result errno)
+      (when (< result 0) (error (string-append name ":") (strerror errno)))
+      result)))
+
+(define (address bytes) (pointer-address (bytevector->pointer bytes)))
+
+(define (hex->bytes text)
+  (let* ((n (quotient (string-length text) 2)) (bytes (make-bytevector n)))
+    (do ((i 0 (+ i 1))) ((= i n) bytes)
+      (bytevector-u8-set! bytes i (string->number (substring text (* 2 i) (* 2 (+ i 1))) 16)))))
+
+(define (become! uid parent)
+  (setgroups #())
+  (setgid uid)
+  (setuid uid)
+  (prctl pr-set-pdeathsig SIGKILL 0 0 0)          ; a change of user forgets it
+  (unless (= (getppid) parent) (primitive-_exit 0)))
+
+(define (forgo-files! ruleset)
+  (let ((fd (system-call "landlock" landlock-create-ruleset (address ruleset) (bytevector-length ruleset))))
+    (system-call "landlock" landlock-restrict-self fd 0)
+    (close-fdes fd)))
+
+(define (forgo-calls! number program)
+  "PROGRAM is the kernel's struct sock_filter[]; the struct sock_fprog before it is a count, a gap and a pointer."
+  (let ((header (make-bytevector 16 0)))
+    (bytevector-u16-native-set! header 0 (quotient (bytevector-length program) 8))
+    (bytevector-u64-native-set! header 8 (address program))
+    (system-call "seccomp" number seccomp-set-mode-filter filter-flag-tsync (address header))))
+
+(define (seal! parent uid seccomp-call program landlock described)
+  "Raises the wall; returns what it is made of."
+  (let ((uid (string->number uid)) (program (hex->bytes program)) (ruleset (hex->bytes landlock)))
+    (unless (zero? uid) (become! uid (string->number parent)))
+    (prctl pr-set-dumpable 0 0 0 0)
+    (unless (zero? (bytevector-length ruleset)) (forgo-files! ruleset))
+    (setrlimit 'nproc 0 0)
+    (forgo-calls! (string->number seccomp-call) program)
+    described))
