@@ -18,5 +18,6 @@ void suite_update(void);
 void suite_twin(void);
 void suite_posix(void);
 void suite_tls(void);
+void suite_token(void);
 
 #endif

@@ -19,5 +19,6 @@ int main(void)
     suite_twin();
     suite_posix();
     suite_tls();
+    suite_token();
     return check_report();
 }

@@ -57,7 +57,7 @@ static bool key_is_private(int fd, const char *path, char reason[IDENTITY_REASON
            fail(reason, "everybody can read the key %s. Close it: chmod 600 %s", path, path);
 }
 
-static bool load_key(struct identity *identity, const char *path, char reason[IDENTITY_REASON_BYTES])
+bool identity_load_key(struct identity *identity, const char *path, char reason[IDENTITY_REASON_BYTES])
 {
     FILE *file = fopen(path, "r");
 
@@ -82,7 +82,7 @@ bool identity_load(struct identity *identity, const char *cert_path, const char 
     if (identity->chain == NULL) {
         return fail(reason, "out of memory");
     }
-    if (!load_certificates(identity, cert_path, reason) || !load_key(identity, key_path, reason)) {
+    if (!load_certificates(identity, cert_path, reason) || !identity_load_key(identity, key_path, reason)) {
         return false;
     }
     if (X509_check_private_key(identity->certificate, identity->key) != 1) {

@@ -28,6 +28,9 @@ struct identity {
 bool identity_load(struct identity *identity, const char *cert_path, const char *key_path,
                    char reason[IDENTITY_REASON_BYTES]);
 
+/* Only the key: unreadable, not a key, or it may be read by everybody. */
+bool identity_load_key(struct identity *identity, const char *path, char reason[IDENTITY_REASON_BYTES]);
+
 void identity_free(struct identity *identity);
 
 /* The identity that a certificate states. False where it states none. */

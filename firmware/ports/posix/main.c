@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "ports/posix/control.h"
+#include "ports/posix/enrol.h"
 #include "ports/posix/fleet.h"
 #include "ygg/document.h"
 
@@ -146,6 +147,10 @@ int main(int argc, char **argv)
         return print_capabilities();
     case OPTIONS_RUN:
         break;
+    }
+    char reason[IDENTITY_REASON_BYTES] = "";
+    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || !enrol(&options, reason)) {
+        return complain(reason);
     }
     int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (epoll_fd < 0) {

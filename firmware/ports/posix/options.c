@@ -1,5 +1,6 @@
 #include "ports/posix/options.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -7,8 +8,10 @@
 #include <string.h>
 
 #include "ports/posix/resolve.h"
+#include "ports/posix/token.h"
 
 enum { BACKOFF_MIN_MS = 250, BACKOFF_MAX_MS = 8000, BACKOFF_LIMIT_MS = 3600000, TELEMETRY_LIMIT_MS = 3600000 };
+enum { PATH_BYTES = 4096, NAME_BYTES = 64 };
 
 static const char default_version[] = "1.0.0";
 
@@ -17,6 +20,8 @@ static const char help[] =
     "\n"
     "One device:\n"
     "  ygg-agent --id porch-1 --connect 127.0.0.1:7443 --ca ca.pem --cert cert.pem --key key.pem\n"
+    "A device that has no certificate yet, with the token that `ygg device token` printed; DIR keeps what it gets:\n"
+    "  ygg-agent --enrol TOKEN --identity DIR --connect 127.0.0.1:7443\n"
     "Many, load-1 to load-500, each with DIR/<id>/cert.pem and DIR/<id>/key.pem:\n"
     "  ygg-agent --id load --count 500 --identities DIR --connect 127.0.0.1:7443 --ca ca.pem\n"
     "\n"
@@ -26,6 +31,8 @@ static const char help[] =
     "  --ca FILE           PEM file with the CA that the bridge's certificate leads to\n"
     "  --cert FILE         PEM file with the device's certificate and the CAs below the root\n"
     "  --key FILE          PEM file with its private key, closed to others (chmod 600)\n"
+    "  --identity DIR      where cert.pem, key.pem and services.pem are, instead of --cert, --key and --ca\n"
+    "  --enrol TOKEN       where DIR has no certificate: get one. The token names the device, --id may be left out\n"
     "  --count N           host N devices, ID-1 to ID-N\n"
     "  --identities DIR    where their certificates are; with --count instead of --cert and --key\n"
     "How:\n"
@@ -44,7 +51,10 @@ static const char help[] =
     "  --print-capabilities  write the board's CapabilityDocument to stdout and exit\n"
     "  --version, --help\n"
     "\n"
-    "Stop it with SIGTERM: it says Goodbye and exits 0. Exit codes: 1 a file cannot be used, 2 wrong options.\n";
+    "Each option that takes a value may come from the environment, as YGG_AGENT_ID for --id, and the token as\n"
+    "YGG_AGENT_TOKEN, where ps does not show it. The command line wins.\n"
+    "Stop it with SIGTERM: it says Goodbye and exits 0. Exit codes: 1 a file cannot be used or the\n"
+    "enrolment was refused, 2 wrong options.\n";
 
 enum flag {
     FLAG_ID = 256,
@@ -53,6 +63,8 @@ enum flag {
     FLAG_CERT,
     FLAG_KEY,
     FLAG_IDENTITIES,
+    FLAG_IDENTITY,
+    FLAG_ENROL,
     FLAG_CONTROL,
     FLAG_FIRMWARE_VERSION,
     FLAG_COUNT,
@@ -75,6 +87,8 @@ static const struct option flags[] = {
     {"cert", required_argument, NULL, FLAG_CERT},
     {"key", required_argument, NULL, FLAG_KEY},
     {"identities", required_argument, NULL, FLAG_IDENTITIES},
+    {"identity", required_argument, NULL, FLAG_IDENTITY},
+    {"enrol", required_argument, NULL, FLAG_ENROL},
     {"control", required_argument, NULL, FLAG_CONTROL},
     {"firmware-version", required_argument, NULL, FLAG_FIRMWARE_VERSION},
     {"count", required_argument, NULL, FLAG_COUNT},
@@ -154,6 +168,12 @@ static bool read_value(struct options *options, int flag, const char *value)
     case FLAG_IDENTITIES:
         options->identities = value;
         return true;
+    case FLAG_IDENTITY:
+        options->identity = value;
+        return true;
+    case FLAG_ENROL:
+        options->token = value;
+        return true;
     case FLAG_CONTROL:
         options->control = value;
         return true;
@@ -183,13 +203,6 @@ static bool read_value(struct options *options, int flag, const char *value)
     }
 }
 
-static bool is_device_id(const char *id)
-{
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789-";
-
-    return id[0] != '\0' && id[0] != '-' && strlen(id) <= 63 && strspn(id, letters) == strlen(id);
-}
-
 static bool is_version(const char *version)
 {
     for (size_t i = 0; version[i] != '\0'; i++) {
@@ -205,20 +218,54 @@ static bool require(const char *value, const char *what, const char *why)
     return value != NULL || complain("missing", what, why);
 }
 
+static bool check_fleet(const struct options *options)
+{
+    bool right = require(options->identities, "--identities DIR", "with --count, the directory of <id>/cert.pem");
+
+    right &= (options->cert == NULL && options->key == NULL) ||
+             complain("--cert and --key", NULL, "not with --count, each device has its own: --identities DIR");
+    return (options->identity == NULL || complain("--identity", NULL, "not with --count: --identities DIR")) && right;
+}
+
+static bool check_directory(const struct options *options)
+{
+    bool right = (options->cert == NULL && options->key == NULL && options->ca == NULL) ||
+                 complain("--cert, --key and --ca", NULL, "not with --identity, which has them all");
+
+    return (strlen(options->identity) + NAME_BYTES < PATH_BYTES || complain("--identity", NULL, "the path is too long")) &&
+           right;
+}
+
 static bool check_identity(const struct options *options)
 {
-    bool right = true;
+    bool right = options->token == NULL || options->identity != NULL ||
+                 complain("--enrol", NULL, "only with --identity DIR, which keeps the certificate");
 
-    if (options->count == 0) {
-        right &= require(options->cert, "--cert FILE", "the device's certificate: ygg pki issue device ID");
-        right &= require(options->key, "--key FILE", "its private key, beside the certificate");
-        right &= options->identities == NULL || complain("--identities", NULL, "only with --count");
-    } else {
-        right &= require(options->identities, "--identities DIR", "with --count, the directory of <id>/cert.pem");
-        right &= (options->cert == NULL && options->key == NULL) ||
-                 complain("--cert and --key", NULL, "not with --count, each device has its own: --identities DIR");
+    if (options->count > 0) {
+        return check_fleet(options) && right;
     }
+    right &= options->identities == NULL || complain("--identities", NULL, "only with --count");
+    if (options->identity != NULL) {
+        return check_directory(options) && right;
+    }
+    right &= require(options->cert, "--cert FILE", "the device's certificate: ygg pki issue device ID");
+    right &= require(options->key, "--key FILE", "its private key, beside the certificate");
     return right;
+}
+
+/* The token names the device. Said without the token's text, which is a secret. */
+static bool check_token(struct options *options, struct token *token)
+{
+    const char *wrong = options->token == NULL ? NULL : token_parse(token, options->token);
+
+    if (wrong != NULL) {
+        return complain("--enrol", NULL, wrong);
+    }
+    if (options->token != NULL && options->id == NULL) {
+        options->id = token->device_id;
+    }
+    return options->token == NULL || strcmp(options->id, token->device_id) == 0 ||
+           complain("--id", options->id, "the token is for another device");
 }
 
 /* Tells everything that is wrong, not just the first. */
@@ -229,7 +276,7 @@ static bool check(const struct options *options)
     bool right = true;
 
     right &= require(options->id, "--id ID", "the device's id, such as porch-1");
-    right &= options->id == NULL || is_device_id(options->id) ||
+    right &= options->id == NULL || token_is_device_id(options->id) ||
              complain("--id", options->id, "must be [a-z0-9][a-z0-9-]{0,62}");
     right &= options->count == 0 || options->id == NULL || strlen(options->id) <= 56 ||
              complain("--id", options->id, "with --count, at most 56 bytes: a number is appended");
@@ -237,7 +284,8 @@ static bool check(const struct options *options)
     right &= options->connect == NULL ||
              (strlen(options->connect) < RESOLVE_TEXT_BYTES && resolve_split(options->connect, host, port)) ||
              complain("--connect", options->connect, "must be HOST:PORT, at most 63 bytes");
-    right &= require(options->ca, "--ca FILE", "the CA that the bridge's certificate leads to");
+    right &= options->identity != NULL ||
+             require(options->ca, "--ca FILE", "the CA that the bridge's certificate leads to");
     right &= check_identity(options);
     right &= is_version(options->firmware_version) ||
              complain("--firmware-version", options->firmware_version, "must be 1 to 31 printable characters");
@@ -249,9 +297,51 @@ static bool check(const struct options *options)
     return right;
 }
 
-enum options_outcome options_read(struct options *options, int argc, char **argv)
+/* YGG_AGENT_FIRMWARE_VERSION for --firmware-version, and YGG_AGENT_TOKEN for --enrol. */
+static const char *from_environment(const struct option *flag)
+{
+    char name[NAME_BYTES];
+
+    (void)snprintf(name, sizeof name, "YGG_AGENT_%s", flag->val == FLAG_ENROL ? "TOKEN" : flag->name);
+    for (char *at = name; *at != '\0'; at++) {
+        *at = *at == '-' ? '_' : (char)toupper((unsigned char)*at);
+    }
+    const char *value = getenv(name);
+    return value == NULL || value[0] == '\0' ? NULL : value;
+}
+
+static bool read_environment(struct options *options)
 {
     bool right = true;
+
+    for (const struct option *flag = flags; flag->name != NULL; flag++) {
+        const char *value = flag->has_arg == no_argument ? NULL : from_environment(flag);
+
+        right &= value == NULL || read_value(options, flag->val, value);
+    }
+    return right;
+}
+
+/* Where an identity directory has its files. */
+static void find_files(struct options *options)
+{
+    static char cert[PATH_BYTES];
+    static char key[PATH_BYTES];
+    static char ca[PATH_BYTES];
+
+    if (options->identity != NULL) {
+        (void)snprintf(cert, sizeof cert, "%s/cert.pem", options->identity);
+        (void)snprintf(key, sizeof key, "%s/key.pem", options->identity);
+        (void)snprintf(ca, sizeof ca, "%s/services.pem", options->identity);
+        options->cert = cert;
+        options->key = key;
+        options->ca = ca;
+    }
+}
+
+enum options_outcome options_read(struct options *options, int argc, char **argv)
+{
+    static struct token token;
     int flag = 0;
 
     *options = (struct options){
@@ -259,6 +349,7 @@ enum options_outcome options_read(struct options *options, int argc, char **argv
         .backoff_min_ms = BACKOFF_MIN_MS,
         .backoff_max_ms = BACKOFF_MAX_MS,
     };
+    bool right = read_environment(options);
     while ((flag = getopt_long(argc, argv, "", flags, NULL)) != -1) {
         switch (flag) {
         case FLAG_HELP:
@@ -272,5 +363,10 @@ enum options_outcome options_read(struct options *options, int argc, char **argv
         }
     }
     right &= optind == argc || complain("unexpected argument", argv[optind], "options begin with --");
-    return check(options) && right ? OPTIONS_RUN : OPTIONS_WRONG;
+    right &= check_token(options, &token);
+    if (!check(options) || !right) {
+        return OPTIONS_WRONG;
+    }
+    find_files(options);
+    return OPTIONS_RUN;
 }

@@ -1,4 +1,4 @@
-/* The command line of ygg-agent. */
+/* The command line and environment of ygg-agent. */
 #ifndef YGG_PORTS_POSIX_OPTIONS_H
 #define YGG_PORTS_POSIX_OPTIONS_H
 
@@ -16,6 +16,8 @@ struct options {
     const char *cert;
     const char *key;
     const char *identities;
+    const char *identity; /* DIR of cert.pem, key.pem and services.pem; NULL: they are named one by one. */
+    const char *token;    /* To enrol with; NULL: none. */
     const char *control;
     const char *firmware_version;
     uint32_t count; /* 0: one device, named `id`. */
@@ -31,7 +33,7 @@ struct options {
 
 enum options_outcome { OPTIONS_RUN, OPTIONS_PRINT_CAPABILITIES, OPTIONS_DONE, OPTIONS_WRONG };
 
-/* Reads argv. OPTIONS_DONE: --help or --version was printed. OPTIONS_WRONG: all that is wrong was told on stderr. */
+/* Reads the environment, then argv. OPTIONS_DONE: --help or --version was printed. OPTIONS_WRONG: all that is wrong was told on stderr. */
 enum options_outcome options_read(struct options *options, int argc, char **argv);
 
 #endif

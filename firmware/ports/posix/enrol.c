@@ -1,0 +1,167 @@
+#include "ports/posix/enrol.h"
+
+#include <openssl/pem.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/backoff.h"
+#include "ports/posix/enrol_exchange.h"
+#include "ports/posix/enrol_files.h"
+#include "ports/posix/platform.h"
+
+enum { CERTIFICATES_MAX = 8, ATTEMPTS_MAX = 32, RETRY_AFTER_MS_MAX = 3600000 };
+
+static void say(const struct posix_platform *platform, enum ygg_log_level level, const char *event,
+                const struct ygg_log_field *fields, size_t count)
+{
+    posix_platform.log((void *)(uintptr_t)platform, level, event, fields, count);
+}
+
+/* --- what was granted --------------------------------------------------------------------------------------------- */
+
+/* Copies the certificates of a PEM text, and nothing else that may stand in it. The first one is left in `first`, which is
+ * yours to free. How many there were; 0 where the text is of another kind. */
+static int copy_certificates(const uint8_t *pem, size_t size, BIO *out, X509 **first)
+{
+    BIO *in = BIO_new_mem_buf(pem, (int)size);
+    int count = 0;
+
+    *first = NULL;
+    for (X509 *next = NULL; in != NULL && count < CERTIFICATES_MAX &&
+                            (next = PEM_read_bio_X509(in, NULL, NULL, NULL)) != NULL; count++) {
+        bool copied = PEM_write_bio_X509(out, next) == 1;
+
+        if (*first == NULL) {
+            *first = next;
+        } else {
+            X509_free(next);
+        }
+        if (!copied) {
+            break;
+        }
+    }
+    BIO_free(in);
+    return count;
+}
+
+static bool store(const char *directory, const char *name, BIO *text, char reason[IDENTITY_REASON_BYTES])
+{
+    char *data = NULL;
+    long size = BIO_get_mem_data(text, &data);
+
+    return enrol_write(directory, name, data, (size_t)size, S_IRUSR | S_IWUSR | S_IRGRP | S_IROTH, reason);
+}
+
+/* Whether the certificate is of this device and of this key. */
+static bool is_ours(const X509 *certificate, const struct token *token, const EVP_PKEY *key,
+                    char reason[IDENTITY_REASON_BYTES])
+{
+    struct identity_name name;
+
+    if (!identity_of(certificate, &name) || strcmp(name.kind, "device") != 0 || strcmp(name.id, token->device_id) != 0) {
+        (void)snprintf(reason, IDENTITY_REASON_BYTES, "%s: the certificate that came is not for device %s; nothing was kept",
+                       token->address, token->device_id);
+        return false;
+    }
+    if (X509_check_private_key(certificate, key) != 1) {
+        (void)snprintf(reason, IDENTITY_REASON_BYTES, "%s: the certificate that came is for another key; nothing was kept",
+                       token->address);
+        return false;
+    }
+    return true;
+}
+
+/* cert.pem comes last: where it is, the device is enrolled. */
+static bool keep(const char *directory, const struct token *token, const EVP_PKEY *key,
+                 const yggdrasil_device_v1_EnrolGranted *granted, char reason[IDENTITY_REASON_BYTES])
+{
+    BIO *chain = BIO_new(BIO_s_mem());
+    BIO *services = BIO_new(BIO_s_mem());
+    X509 *certificate = NULL;
+    X509 *service_ca = NULL;
+    bool kept = false;
+
+    if (chain == NULL || services == NULL ||
+        copy_certificates(granted->certificate_chain.bytes, granted->certificate_chain.size, chain, &certificate) < 2 ||
+        copy_certificates(granted->services.bytes, granted->services.size, services, &service_ca) < 1) {
+        (void)snprintf(reason, IDENTITY_REASON_BYTES, "%s: the answer lacks certificates; nothing was kept", token->address);
+    } else if (is_ours(certificate, token, key, reason)) {
+        kept = store(directory, "services.pem", services, reason) && store(directory, "cert.pem", chain, reason);
+    }
+    X509_free(certificate);
+    X509_free(service_ca);
+    BIO_free(chain);
+    BIO_free(services);
+    return kept;
+}
+
+/* --- tries -------------------------------------------------------------------------------------------------------- */
+
+static void wait_for_next(const struct options *options, const struct posix_platform *platform, const char *why,
+                          uint32_t attempt, uint32_t floor_ms)
+{
+    uint32_t bound = ygg_backoff_bound_ms(options->backoff_min_ms, options->backoff_max_ms,
+                                          (uint8_t)(attempt < ATTEMPTS_MAX ? attempt : ATTEMPTS_MAX));
+    uint32_t random = UINT32_MAX; /* Without randomness: the whole bound. */
+
+    (void)posix_platform.random((void *)(uintptr_t)platform, (uint8_t *)&random, sizeof random);
+    uint32_t floor = floor_ms < RETRY_AFTER_MS_MAX ? floor_ms : RETRY_AFTER_MS_MAX;
+    uint32_t delay_ms = floor + ygg_backoff_ms(bound, random);
+    const struct ygg_log_field fields[] = {{.key = "reason", .text = why}, {.key = "retry_in_ms", .number = delay_ms}};
+
+    say(platform, YGG_LOG_WARNING, "not_enrolled", fields, 2);
+    (void)poll(NULL, 0, (int)delay_ms);
+}
+
+static bool ask_until_answered(const struct options *options, const struct token *token, EVP_PKEY *key,
+                               char reason[IDENTITY_REASON_BYTES])
+{
+    static struct exchange_answer answer;
+    struct posix_platform platform = {.device_id = token->device_id, .log_level = options->log_level,
+                                      .seeded = options->seeded, .prng = options->seed};
+    const struct ygg_log_field field = {.key = "address", .text = token->address};
+
+    for (uint32_t attempt = 0;; attempt++) {
+        say(&platform, YGG_LOG_INFO, "enrolling", &field, 1);
+        switch (exchange(token, key, &answer, reason)) {
+        case EXCHANGE_RETRY:
+            wait_for_next(options, &platform, reason, attempt, answer.retry_after_ms);
+            break;
+        case EXCHANGE_REFUSED:
+            return false;
+        case EXCHANGE_GRANTED:
+            if (!keep(options->identity, token, key, &answer.message.answer.granted, reason)) {
+                return false;
+            }
+            say(&platform, YGG_LOG_INFO, "enrolled", &field, 1);
+            return true;
+        }
+    }
+}
+
+bool enrol(const struct options *options, char reason[IDENTITY_REASON_BYTES])
+{
+    struct token token;
+
+    if (options->token == NULL) {
+        return true;
+    }
+    if (enrol_has(options->identity, "cert.pem")) {
+        (void)fprintf(stderr, "ygg-agent: %s holds a certificate already: the token is not used\n", options->identity);
+        return true;
+    }
+    const char *wrong = token_parse(&token, options->token);
+    if (wrong != NULL) {
+        (void)snprintf(reason, IDENTITY_REASON_BYTES, "the token cannot be used: %s", wrong);
+        return false;
+    }
+    if (!enrol_directory(options->identity, reason)) {
+        return false;
+    }
+    EVP_PKEY *key = enrol_key(options->identity, reason);
+    bool enrolled = key != NULL && ask_until_answered(options, &token, key, reason);
+    EVP_PKEY_free(key);
+    return enrolled;
+}

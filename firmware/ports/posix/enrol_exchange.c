@@ -1,0 +1,340 @@
+#include "ports/posix/enrol_exchange.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <openssl/err.h>
+#include <pb_decode.h>
+#include <pb_encode.h>
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ports/posix/platform.h"
+#include "wire/frame.h"
+#include "ygg/agent.h"
+
+/* For one try. EnrolAnswer with both PEM texts as long as they may be, and the tags and lengths around them. */
+enum { PATIENCE_MS = 15000, REQUEST_BYTES = 1280, ANSWER_BYTES = 3072 + 1536 + 16, DER_BYTES = 1024 };
+
+/* RFC 7301 wire form: one length byte, then the name. */
+static const unsigned char alpn[] = "\x11" "einherjar-enrol/1";
+enum { ALPN_BYTES = sizeof alpn - 1 };
+
+/* The one tenant there is; a device without a certificate has no other way to know its own. */
+static const char tenant[] = "main";
+
+struct try {
+    const struct token *token;
+    uint64_t until_ms;
+    int fd;
+    SSL_CTX *ctx;
+    SSL *ssl;
+    const char *fault; /* Why the server is not whom the token means. */
+    char *reason;
+};
+
+static enum exchange_outcome tell(const struct try *this, enum exchange_outcome outcome, const char *why)
+{
+    (void)snprintf(this->reason, IDENTITY_REASON_BYTES, "%s: %s", this->token->address, why);
+    return outcome;
+}
+
+/* --- whom we talk to ---------------------------------------------------------------------------------------------- */
+
+static X509 *find_root(const struct token *token, STACK_OF(X509) * sent)
+{
+    for (int i = 0; i < sk_X509_num(sent); i++) {
+        X509 *certificate = sk_X509_value(sent, i);
+        uint8_t digest[EVP_MAX_MD_SIZE];
+        unsigned int length = 0;
+
+        if (X509_digest(certificate, EVP_sha256(), digest, &length) == 1 && length == TOKEN_FINGERPRINT_BYTES &&
+            CRYPTO_memcmp(digest, token->fingerprint, TOKEN_FINGERPRINT_BYTES) == 0) {
+            return certificate;
+        }
+    }
+    return NULL;
+}
+
+static bool leads_to(X509_STORE_CTX *store, X509 *root)
+{
+    STACK_OF(X509) *trusted = sk_X509_new_null();
+    bool leads = false;
+
+    if (trusted != NULL && sk_X509_push(trusted, root) > 0) {
+        X509_STORE_CTX_set0_trusted_stack(store, trusted);
+        leads = X509_verify_cert(store) == 1;
+    }
+    sk_X509_free(trusted);
+    return leads;
+}
+
+static const char *find_fault(const struct token *token, X509_STORE_CTX *store)
+{
+    X509 *root = find_root(token, X509_STORE_CTX_get0_untrusted(store));
+    struct identity_name name;
+
+    if (root == NULL || X509_self_signed(root, 1) != 1) {
+        return "the server does not have the root certificate that the token names: it is another mesh, or somebody in "
+               "between. Make a new token with: ygg device token";
+    }
+    if (!leads_to(store, root)) {
+        return "the server's certificate does not lead to the root that the token names, or its dates do not hold by this "
+               "machine's clock";
+    }
+    if (!identity_of(X509_STORE_CTX_get0_cert(store), &name) || strcmp(name.tenant, tenant) != 0 ||
+        strcmp(name.kind, "service") != 0 || strcmp(name.id, "registry") != 0) {
+        return "the server is not the registry: its certificate is for something else";
+    }
+    return NULL;
+}
+
+static int verify_server(X509_STORE_CTX *store, void *arg)
+{
+    struct try *this = arg;
+
+    this->fault = find_fault(this->token, store);
+    if (this->fault == NULL) {
+        return 1;
+    }
+    X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
+    return 0;
+}
+
+/* --- bytes, until the time is up ---------------------------------------------------------------------------------- */
+
+static bool await(const struct try *this, short events)
+{
+    struct pollfd poller = {.fd = this->fd, .events = events};
+    int ready = 0;
+
+    do {
+        uint64_t now = posix_now_ms();
+
+        ready = now >= this->until_ms ? 0 : poll(&poller, 1, (int)(this->until_ms - now));
+    } while (ready < 0 && errno == EINTR);
+    return ready > 0;
+}
+
+/* Whether a call of OpenSSL that returned `result` is worth another after this. */
+static bool await_tls(const struct try *this, int result)
+{
+    switch (SSL_get_error(this->ssl, result)) {
+    case SSL_ERROR_WANT_READ:
+        return await(this, POLLIN);
+    case SSL_ERROR_WANT_WRITE:
+        return await(this, POLLOUT);
+    default:
+        return false;
+    }
+}
+
+static bool connect_to(struct try *this, const struct sockaddr *address, socklen_t length)
+{
+    int failure = 0;
+    socklen_t failure_length = sizeof failure;
+
+    this->fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (this->fd >= 0 && (connect(this->fd, address, length) == 0 || errno == EINPROGRESS) && await(this, POLLOUT) &&
+        getsockopt(this->fd, SOL_SOCKET, SO_ERROR, &failure, &failure_length) == 0 && failure == 0) {
+        return true;
+    }
+    if (this->fd >= 0) {
+        (void)close(this->fd);
+        this->fd = -1;
+    }
+    return false;
+}
+
+static enum exchange_outcome open_tcp(struct try *this)
+{
+    struct resolved resolved = {0};
+    const char *failed = resolve(&resolved, this->token->address, posix_now_ms());
+
+    for (size_t i = 0; failed == NULL && i < resolved.count; i++) {
+        if (connect_to(this, (const struct sockaddr *)&resolved.at[i].address, resolved.at[i].length)) {
+            return EXCHANGE_GRANTED;
+        }
+    }
+    return tell(this, EXCHANGE_RETRY, failed != NULL ? failed : "nobody listens there, or the network is down");
+}
+
+static bool speaks_enrolment(const SSL *ssl)
+{
+    const unsigned char *chosen = NULL;
+    unsigned int length = 0;
+
+    SSL_get0_alpn_selected(ssl, &chosen, &length);
+    return length == ALPN_BYTES - 1 && memcmp(chosen, alpn + 1, length) == 0;
+}
+
+static enum exchange_outcome open_tls(struct try *this)
+{
+    static const char other[] = "the peer does not speak einherjar-enrol/1: is this the registry's enrolment port?";
+    int done = 0;
+
+    this->ctx = SSL_CTX_new(TLS_client_method());
+    if (this->ctx == NULL || SSL_CTX_set_min_proto_version(this->ctx, TLS1_3_VERSION) != 1 ||
+        SSL_CTX_set_alpn_protos(this->ctx, alpn, ALPN_BYTES) != 0 || (this->ssl = SSL_new(this->ctx)) == NULL ||
+        SSL_set_fd(this->ssl, this->fd) != 1) {
+        return tell(this, EXCHANGE_REFUSED, "cannot set up TLS");
+    }
+    SSL_CTX_set_cert_verify_callback(this->ctx, verify_server, this);
+    SSL_set_verify(this->ssl, SSL_VERIFY_PEER, NULL);
+    (void)SSL_set_options(this->ssl, SSL_OP_IGNORE_UNEXPECTED_EOF);
+    do {
+        ERR_clear_error();
+        done = SSL_connect(this->ssl);
+    } while (done != 1 && await_tls(this, done));
+    if (this->fault != NULL) {
+        return tell(this, EXCHANGE_REFUSED, this->fault);
+    }
+    if (done != 1) {
+        return SSL_get_error(this->ssl, done) == SSL_ERROR_SSL ? tell(this, EXCHANGE_REFUSED, other)
+                                                                : tell(this, EXCHANGE_RETRY, "the TLS handshake did not end");
+    }
+    return speaks_enrolment(this->ssl) ? EXCHANGE_GRANTED : tell(this, EXCHANGE_REFUSED, other);
+}
+
+/* --- the request -------------------------------------------------------------------------------------------------- */
+
+/* PKCS#10 (RFC 2986) that names the device and is signed by its key; its length, 0 where that failed. */
+static size_t make_request(const char *device_id, EVP_PKEY *key, uint8_t der[DER_BYTES])
+{
+    X509_REQ *request = X509_REQ_new();
+    uint8_t *end = der;
+    int length = 0;
+
+    if (request != NULL && X509_REQ_set_version(request, X509_REQ_VERSION_1) == 1 &&
+        X509_NAME_add_entry_by_txt(X509_REQ_get_subject_name(request), "CN", MBSTRING_UTF8,
+                                   (const unsigned char *)device_id, -1, -1, 0) == 1 &&
+        X509_REQ_set_pubkey(request, key) == 1 && X509_REQ_sign(request, key, EVP_sha256()) > 0) {
+        length = i2d_X509_REQ(request, NULL);
+    }
+    if (length <= 0 || length > DER_BYTES || i2d_X509_REQ(request, &end) != length) {
+        length = 0;
+    }
+    X509_REQ_free(request);
+    return (size_t)length;
+}
+
+static size_t encode_request(const struct try *this, EVP_PKEY *key, uint8_t *out, size_t size)
+{
+    static yggdrasil_device_v1_EnrolRequest request;
+    pb_ostream_t counted = PB_OSTREAM_SIZING;
+    pb_ostream_t stream = pb_ostream_from_buffer(out, size);
+
+    memset(&request, 0, sizeof request);
+    memcpy(request.secret, this->token->secret, sizeof this->token->secret);
+    memcpy(request.device_id, this->token->device_id, sizeof this->token->device_id);
+    request.certificate_request.size =
+        (pb_size_t)make_request(this->token->device_id, key, request.certificate_request.bytes);
+    bool made = request.certificate_request.size > 0 &&
+                pb_encode(&counted, yggdrasil_device_v1_EnrolRequest_fields, &request) &&
+                pb_encode_varint(&stream, counted.bytes_written) &&
+                pb_encode(&stream, yggdrasil_device_v1_EnrolRequest_fields, &request);
+    OPENSSL_cleanse(&request, sizeof request);
+    return made ? stream.bytes_written : 0;
+}
+
+static enum exchange_outcome ask(const struct try *this, EVP_PKEY *key)
+{
+    uint8_t request[REQUEST_BYTES];
+    size_t size = encode_request(this, key, request, sizeof request);
+    int taken = 0;
+
+    if (size == 0) {
+        return tell(this, EXCHANGE_REFUSED, "cannot make a certificate request");
+    }
+    do {
+        ERR_clear_error();
+        taken = SSL_write(this->ssl, request, (int)size);
+    } while (taken <= 0 && await_tls(this, taken));
+    OPENSSL_cleanse(request, sizeof request);
+    return taken == (int)size ? EXCHANGE_GRANTED : tell(this, EXCHANGE_RETRY, "the connection broke");
+}
+
+/* --- the answer --------------------------------------------------------------------------------------------------- */
+
+static enum exchange_outcome read_answer(const struct try *this, yggdrasil_device_v1_EnrolAnswer *answer)
+{
+    static uint8_t bytes[ANSWER_BYTES + YGG_PREFIX_BYTES];
+    struct ygg_frame frame = {0};
+    enum ygg_err err = YGG_ERR_AGAIN;
+    size_t size = 0;
+
+    while ((err = ygg_frame_find(bytes, size, ANSWER_BYTES, &frame)) == YGG_ERR_AGAIN) {
+        ERR_clear_error();
+        int got = SSL_read(this->ssl, bytes + size, (int)(sizeof bytes - size));
+
+        if (got > 0) {
+            size += (size_t)got;
+        } else if (!await_tls(this, got)) {
+            return tell(this, EXCHANGE_RETRY, "the registry did not answer");
+        }
+    }
+    pb_istream_t in = pb_istream_from_buffer(bytes + frame.offset, frame.length);
+    if (err != YGG_OK || !pb_decode(&in, yggdrasil_device_v1_EnrolAnswer_fields, answer)) {
+        return tell(this, EXCHANGE_REFUSED, "the answer is too long or no EnrolAnswer; ask whoever runs the registry");
+    }
+    return EXCHANGE_GRANTED;
+}
+
+/* What to do about a refusal. */
+static const char *advise(yggdrasil_device_v1_EnrolRefusedCode code)
+{
+    switch (code) {
+    case yggdrasil_device_v1_EnrolRefusedCode_ENROL_REFUSED_CODE_TOKEN_UNKNOWN:
+    case yggdrasil_device_v1_EnrolRefusedCode_ENROL_REFUSED_CODE_TOKEN_EXPIRED:
+        return "Make a new token: ygg device token";
+    case yggdrasil_device_v1_EnrolRefusedCode_ENROL_REFUSED_CODE_TOKEN_USED:
+        return "Another key has used this token. Where that was not this device: ygg device revoke, then ygg device token";
+    case yggdrasil_device_v1_EnrolRefusedCode_ENROL_REFUSED_CODE_NOT_ACTIVE:
+        return "The device is suspended or retired: look with ygg device show";
+    case yggdrasil_device_v1_EnrolRefusedCode_ENROL_REFUSED_CODE_MALFORMED:
+        return "The registry cannot read this request: bring ygg-agent and the mesh to the same version";
+    default:
+        return "Try again later";
+    }
+}
+
+static enum exchange_outcome judge(const struct try *this, struct exchange_answer *answer)
+{
+    const yggdrasil_device_v1_EnrolRefused *refused = &answer->message.answer.refused;
+    char message[sizeof refused->message + 64]; /* Room for some that had to be escaped. */
+
+    if (answer->message.which_answer == yggdrasil_device_v1_EnrolAnswer_granted_tag) {
+        return EXCHANGE_GRANTED;
+    }
+    if (answer->message.which_answer != yggdrasil_device_v1_EnrolAnswer_refused_tag) {
+        return tell(this, EXCHANGE_REFUSED, "the answer says nothing; ask whoever runs the registry");
+    }
+    posix_printable(message, sizeof message, refused->message);
+    (void)snprintf(this->reason, IDENTITY_REASON_BYTES, "%s: refused, code %d: %s. %s", this->token->address,
+                   (int)refused->code, message, advise(refused->code));
+    if (refused->code == yggdrasil_device_v1_EnrolRefusedCode_ENROL_REFUSED_CODE_UNAVAILABLE) {
+        answer->retry_after_ms = refused->retry_after_ms;
+        return EXCHANGE_RETRY;
+    }
+    return EXCHANGE_REFUSED;
+}
+
+enum exchange_outcome exchange(const struct token *token, EVP_PKEY *key, struct exchange_answer *answer,
+                               char reason[IDENTITY_REASON_BYTES])
+{
+    struct try this = {.token = token, .until_ms = posix_now_ms() + PATIENCE_MS, .fd = -1, .reason = reason};
+    enum exchange_outcome outcome = open_tcp(&this);
+
+    answer->retry_after_ms = 0;
+    outcome = outcome == EXCHANGE_GRANTED ? open_tls(&this) : outcome;
+    outcome = outcome == EXCHANGE_GRANTED ? ask(&this, key) : outcome;
+    outcome = outcome == EXCHANGE_GRANTED ? read_answer(&this, &answer->message) : outcome;
+    outcome = outcome == EXCHANGE_GRANTED ? judge(&this, answer) : outcome;
+    SSL_free(this.ssl);
+    SSL_CTX_free(this.ctx);
+    if (this.fd >= 0) {
+        (void)close(this.fd);
+    }
+    ERR_clear_error();
+    return outcome;
+}
