@@ -277,7 +277,9 @@ BAD = {
     "state": pb.BackupRecord(device=rp.StoredDevice(schema=1, id="no")),
     "body": pb.BackupRecord(contract_body=rp.StoredContractBody(schema=1, capabilities=[cp.Capability(id="Led")])),
     "revision": pb.BackupRecord(contract=rp.StoredContract(schema=1, device_id="no")),
-    "twin": pb.BackupRecord(twin_desired=tp.StoredTwin(schema=1, device_id="no", properties=[{"property": "A"}])),
+    "twin": pb.BackupRecord(
+        twin_desired=tp.StoredTwin(schema=1, device_id="no", properties=[tp.StoredTwinProperty(property="A")])
+    ),
     "large": pb.BackupRecord(
         twin_reported=tp.StoredTwin(
             schema=1,
