@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from services.chassis.errors import SettingsError
 from services.chassis.kv import Bucket
 from services.chassis.run import Runtime, package_version, run
 from services.domain.errors import YggError
+from services.jotunheim_bridge.adapters.arrivals import Bounds
+from services.jotunheim_bridge.adapters.devices import follow_devices, position
 from services.jotunheim_bridge.adapters.events import JetStreamEvents
-from services.jotunheim_bridge.adapters.listener import DeviceListener
+from services.jotunheim_bridge.adapters.listener import DeviceListener, Link, affordable
 from services.jotunheim_bridge.adapters.registry import GrpcRegistry
 from services.jotunheim_bridge.adapters.router import NatsRouter
 from services.jotunheim_bridge.adapters.sessions import KvSessionStore, Lease, fence, other_links
@@ -27,6 +30,8 @@ from services.jotunheim_bridge.service.calls import Mesh as CallMesh
 from services.jotunheim_bridge.service.negotiator import Mesh, Negotiator
 from yggdrasil.jotunheim.v1 import bridge_pb2, bridge_pb2_grpc
 
+_log = logging.getLogger(__name__)
+
 
 def _policies(path: Path | None) -> tuple[policy.Policy, ...]:
     if path is None:
@@ -35,6 +40,13 @@ def _policies(path: Path | None) -> tuple[policy.Policy, ...]:
         return policy.parse(json.loads(path.read_text()))
     except (OSError, ValueError, YggError) as e:
         raise SettingsError(f"YGG_BRIDGE_POLICY: {path}: {e}", hint="See docs/OPERATIONS.md, Policies.") from e
+
+
+def _affordable(connections: int) -> int:
+    found = affordable(connections)
+    if found < connections:
+        _log.warning("fewer connections than set", extra={"connections": found, "why": "limit of open files"})
+    return found
 
 
 def _new_id() -> str:
@@ -51,7 +63,10 @@ async def compose(runtime: Runtime[BridgeSettings]) -> dict[str, str]:
     events = JetStreamEvents(runtime.nats.client, js, settings.instance_id)
     await events.open()
     sessions = KvSessionStore(await Bucket.create(js, buckets.SESSIONS), settings.instance_id, clock)
-    limits = BridgeLimits(calls_in_flight=settings.calls_in_flight, heartbeat_ms=settings.heartbeat_ms)
+    connections = _affordable(settings.connections)
+    limits = BridgeLimits(
+        calls_in_flight=settings.calls_in_flight, heartbeat_ms=settings.heartbeat_ms, connections=connections
+    )
     negotiator = Negotiator(Mesh(registry, sessions, events, clock), rules, limits, _new_id)
     bridge = Bridge(negotiator, sessions, events, clock)
     record = bridge_pb2.StoredBridge(
@@ -63,7 +78,8 @@ async def compose(runtime: Runtime[BridgeSettings]) -> dict[str, str]:
     runtime.stack.push_async_callback(lease.drop)
     runtime.spawn(lease.run(), "lease")
     tls = runtime.files.server_context("devices.pem")
-    listener = DeviceListener(bridge, clock, tls, settings.heartbeat_ms / 1000)
+    bounds = Bounds(connections, settings.arrivals)
+    listener = DeviceListener(bridge, clock, Link(tls, settings.heartbeat_ms / 1000, bounds))
 
     async def stop() -> None:
         await listener.stop(await other_links(bridges, settings.instance_id))
@@ -74,6 +90,7 @@ async def compose(runtime: Runtime[BridgeSettings]) -> dict[str, str]:
     calls = Calls(bridge, CallMesh(registry, sessions, events, router), _new_id)
     await router.serve(calls.call_here, calls.stream_here, calls.disconnect)
     runtime.spawn(fence(js, bridge), "fence")
+    runtime.spawn(follow_devices(js, bridge, await position(js, buckets.DEVICES)), "devices")
     api = BridgeApi(calls)
     runtime.server.add(NAME, lambda server: bridge_pb2_grpc.add_BridgeServiceServicer_to_server(api, server))
     return {"link": await listener.start(settings.link_listen), "bridge": settings.instance_id}

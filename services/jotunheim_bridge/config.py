@@ -27,3 +27,9 @@ class BridgeSettings(ServiceSettings):
     policy: Path | None = Field(None, description="JSON file: what devices may offer. None allows everything.")
     heartbeat_ms: int = Field(10_000, ge=100, le=600_000, description="Longest silence of a device, in ms.")
     calls_in_flight: int = Field(16, ge=1, le=64, description="Most calls waiting for one device at once.")
+    connections: int = Field(
+        20_000, ge=1, le=1_000_000, description="Most device connections at once; one more is turned away."
+    )
+    arrivals: int = Field(
+        64, ge=2, le=4096, description="Most connections between ClientHello and contract; more of them wait."
+    )

@@ -13,6 +13,9 @@ from services.jotunheim_bridge.model.calls import DeviceCall
 from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
+UNREAD_LIMIT_BYTES = 256 * 1024
+"""With so much unread by its device a Wire ends the link."""
+
 
 class Clock(Protocol):
     """Time, injected."""
@@ -36,10 +39,11 @@ class Build:
 
 @dataclass(frozen=True, slots=True)
 class DeviceFacts:
-    """A device's state, such as `active`, and its labels."""
+    """A device's state, such as `active`, and its labels. Certificates that began before `revoked_unix_s` are void."""
 
     state: str
     labels: Mapping[str, str]
+    revoked_unix_s: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class SessionFacts:
-    """What is known of a session when it is claimed."""
+    """What is known of a session when it is claimed. `features` are the names of those agreed on."""
 
     device_id: str
     session_id: str
@@ -88,6 +92,7 @@ class SessionFacts:
     peer: str
     link: LinkTerms
     build: Build
+    features: frozenset[str]
     negotiation_ms: float
 
 
@@ -101,6 +106,9 @@ class SessionStore(Protocol):
 
     async def release(self, claim: Claim) -> bool:
         """Ends the session; False where a newer one took over."""
+
+    async def abandon(self, facts: SessionFacts) -> None:
+        """Ends the session if it is there: for a claim that was not waited for, or whose outcome nobody knows."""
 
     async def get(self, device_id: str) -> pb.Session | None:
         """The live session, or None."""
@@ -136,9 +144,10 @@ class Router(Protocol):
 
 
 class Wire(Protocol):
-    """The sending half of one device link."""
+    """The sending half of one device link. The device's certificate holds from `certified_unix_s` on."""
 
     peer: str
+    certified_unix_s: float
 
     def send(self, frame: link.Frame) -> None:
         """Sends a frame."""

@@ -55,6 +55,14 @@ def document(*capabilities: cp.Capability) -> bytes:
     return cp.CapabilityDocument(capabilities=capabilities or [led()]).SerializeToString()
 
 
+FEATURES = ("telemetry", "capability_update")
+
+
+def offers(*names: str) -> list[link.FeatureOffer]:
+    """Features in version 1."""
+    return [link.FeatureOffer(name=name, min_version=1, max_version=1) for name in names]
+
+
 def hello(device_id: str, offered: bytes, /, **changes: Any) -> link.Hello:
     """A Hello that is in order, but for `changes`."""
     fields: dict[str, Any] = {
@@ -67,6 +75,7 @@ def hello(device_id: str, offered: bytes, /, **changes: Any) -> link.Hello:
         "limits": link.Limits(rx_frame_bytes=1024, tx_frame_bytes=1024, calls_in_flight=2, rx_record_bytes=1024),
         "capabilities_digest": hashlib.sha256(offered).digest(),
         "capabilities_size_bytes": len(offered),
+        "features": offers(*FEATURES),
     }
     return link.Hello(**{**fields, **changes})
 
@@ -83,9 +92,18 @@ class LinkDevice:
 
     @classmethod
     async def connect(
-        cls, endpoint: str, files: IdentityFiles, device_id: str, alpn: str = ALPN, room_bytes: int = 0
+        cls,
+        endpoint: str,
+        files: IdentityFiles,
+        device_id: str,
+        alpn: str = ALPN,
+        room_bytes: int = 0,
+        source: str = "",
     ) -> LinkDevice:
-        """TLS 1.3 with the identity in `files`. `room_bytes`: so little is buffered of what nobody receives."""
+        """TLS 1.3 with the identity in `files`. `room_bytes`: so little is buffered of what nobody receives.
+
+        `source`: the address to come from.
+        """
         context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=files.directory / "services.pem")
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -95,6 +113,8 @@ class LinkDevice:
         plain = socket.socket()
         if room_bytes:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room_bytes)
+        if source:
+            plain.bind((source, 0))
         plain.setblocking(False)
         await asyncio.get_running_loop().sock_connect(plain, (host, int(port)))
         reader, writer = await asyncio.open_connection(

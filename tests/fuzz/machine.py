@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from services.domain.errors import YggError
-from services.jotunheim_bridge.adapters.listener import INBOX_LIMIT, DeviceConnection
+from services.jotunheim_bridge.adapters.connection import INBOX_LIMIT, DeviceConnection
 from services.jotunheim_bridge.model.calls import DeviceCall, Operation
 from services.jotunheim_bridge.model.framing import encode
 from services.jotunheim_bridge.service.session import EVENT_WINDOW, TELEMETRY_CREDIT, Session
@@ -233,7 +233,7 @@ class SessionMachine(RuleBasedStateMachine):
             assert len(session._telemetry) <= TELEMETRY_CREDIT * 8
             assert 0 <= session._unacknowledged <= EVENT_WINDOW
         if self.connection is not None and self.up:
-            assert self.connection._inbox.qsize() <= INBOX_LIMIT + 1
+            assert (self.connection._inbox.qsize() if self.connection._inbox else 0) <= INBOX_LIMIT + 1
             assert len(self.connection._decoder._buffer) <= 1024 + 3
 
     def teardown(self) -> None:

@@ -18,7 +18,7 @@ from services.chassis.errors import RemoteError, StoreUnavailableError
 from services.domain.contract import Changes, Contract, compare
 from services.domain.errors import Code
 from services.domain.values import Value
-from services.jotunheim_bridge.adapters.listener import ALPN, DeviceConnection
+from services.jotunheim_bridge.adapters.connection import ALPN, DeviceConnection
 from services.jotunheim_bridge.errors import DeviceOfflineError
 from services.jotunheim_bridge.model.calls import DeviceCall
 from services.jotunheim_bridge.model.framing import MAX_FRAME_BYTES, FrameDecoder
@@ -143,6 +143,8 @@ class Sessions:
     async def release(self, claim: Claim) -> bool:
         return claim.revision == self.latest
 
+    async def abandon(self, facts: SessionFacts) -> None: ...
+
     async def get(self, device_id: str) -> pb.Session | None:
         return None
 
@@ -205,7 +207,11 @@ class Transport:
 
     def getpeercert(self) -> dict[str, object]:
         uri = ("URI", f"ygg://main/device/{DEVICE}")
-        return {"notAfter": "Jan  1 00:00:00 2030 GMT", "subjectAltName": (uri,)}
+        return {
+            "notBefore": "Jan  1 00:00:00 2026 GMT",
+            "notAfter": "Jan  1 00:00:00 2030 GMT",
+            "subjectAltName": (uri,),
+        }
 
     def write(self, data: bytes) -> None:
         self.after_closing += self.closing
@@ -238,12 +244,12 @@ class Transport:
 class World:
     """One bridge and its devices' connections. `run` what awaits; `settle` lets time pass."""
 
-    def __init__(self, calls_in_flight: int = 16) -> None:
+    def __init__(self, sessions: Sessions | None = None, calls_in_flight: int = 16) -> None:
         self.loop = Loop()
         self.faults: list[str] = []
         self.loop.set_exception_handler(lambda _, context: self.faults.append(str(context)))
         self.clock, self.registry = Clock(self.loop), Registry()
-        self.sessions, self.sink = Sessions(), Sink()
+        self.sessions, self.sink = sessions or Sessions(), Sink()
         ids = itertools.count()
         mesh = Mesh(self.registry, self.sessions, self.sink, self.clock)
         policies = (Policy("fuzz", deny=("actuator.siren",)),)

@@ -27,6 +27,13 @@ def _converted() -> Iterator[None]:
         raise status.from_rpc(e, "the registry") from e
 
 
+def facts_of(device: pb.Device | pb.StoredDevice) -> DeviceFacts:
+    """What matters here of a device, as the registry tells it or stores it."""
+    state = pb.DeviceState.Name(device.state).removeprefix("DEVICE_STATE_").lower()
+    revoked = device.revoke_time
+    return DeviceFacts(state, dict(device.labels), revoked.seconds + revoked.nanos / 1e9)
+
+
 class GrpcRegistry:
     """Every call has a deadline of TIMEOUT_S seconds and raises RemoteError with the registry's own code."""
 
@@ -42,8 +49,7 @@ class GrpcRegistry:
             if e.code is Code.NOT_FOUND:
                 return None
             raise
-        state = pb.DeviceState.Name(found.state).removeprefix("DEVICE_STATE_").lower()
-        return DeviceFacts(state, dict(found.labels))
+        return facts_of(found)
 
     async def matching(self, targets: Targets) -> AsyncIterator[str]:
         """Devices that the targets' selector and requirements find, ordered by id."""

@@ -76,6 +76,13 @@ class KvSessionStore:
             return False
         return True
 
+    async def abandon(self, facts: SessionFacts) -> None:
+        """Ends the session if it is there."""
+        entry = await self._bucket.get(facts.device_id)
+        session = pb.StoredSession.FromString(entry.value).session if entry else pb.Session()
+        if entry and session.online and session.session_id == facts.session_id:
+            await self.release(Claim(session, entry.revision))
+
     async def get(self, device_id: str) -> pb.Session | None:
         """The live session, or None."""
         entry = await self._bucket.get(device_id)

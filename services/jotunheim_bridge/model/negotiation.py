@@ -40,6 +40,7 @@ class BridgeLimits:
     frame_bytes: int = MAX_FRAME_BYTES
     calls_in_flight: int = 16
     heartbeat_ms: int = 10_000
+    connections: int = 20_000
 
 
 def check_hello(hello: link.Hello, device_id: str) -> None:
@@ -117,6 +118,11 @@ def choose_features(hello: link.Hello, features: Mapping[str, tuple[int, int]] =
             )
         choices.append(link.FeatureChoice(name=offer.name, version=version))
     return choices
+
+
+def agreed_features(choices: Sequence[link.FeatureChoice]) -> frozenset[str]:
+    """The names of those that are to be used."""
+    return frozenset(choice.name for choice in choices if choice.version)
 
 
 def terms(hello: link.Hello, ours: BridgeLimits) -> LinkTerms:

@@ -15,9 +15,10 @@ from typing import Any
 from services.chassis.errors import StoreUnavailableError
 from services.domain.errors import YggError
 from services.jotunheim_bridge.errors import HelloRefusedError, LinkError
-from services.jotunheim_bridge.ports import Clock, EventSink, SessionStore, Wire
+from services.jotunheim_bridge.ports import Clock, DeviceFacts, EventSink, SessionStore, Wire
 from services.jotunheim_bridge.service.negotiator import Negotiator, Receive
 from services.jotunheim_bridge.service.session import EVENT_WINDOW, Session
+from services.jotunheim_bridge.service.standings import Standings
 from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
@@ -32,6 +33,7 @@ class Bridge:
     def __init__(self, negotiator: Negotiator, sessions: SessionStore, events: EventSink, clock: Clock) -> None:
         self._negotiator, self._store, self._events, self._clock = negotiator, sessions, events, clock
         self._sessions: dict[str, Session] = {}
+        self._standings = Standings()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def session(self, device_id: str) -> Session | None:
@@ -40,8 +42,15 @@ class Bridge:
 
     async def attach(self, device_id: str, wire: Wire, receive: Receive) -> Session | None:
         """Negotiates a new link; None where it was refused, and then the link is closed already."""
+        with self._standings.arriving(device_id):
+            session = await self._negotiated(device_id, wire, receive)
+            if session is not None:
+                self._begin(session)
+        return session
+
+    async def _negotiated(self, device_id: str, wire: Wire, receive: Receive) -> Session | None:
         try:
-            session = await self._negotiator.negotiate(device_id, wire, receive)
+            return await self._negotiator.negotiate(device_id, wire, receive)
         except HelloRefusedError as e:
             _log.info("device refused", extra={"device": device_id, "peer": wire.peer, "why": e.message})
             wire.close(link.Frame(refused=e.frame()))
@@ -50,7 +59,9 @@ class Bridge:
             _log.info("link ended", extra={"device": device_id, "peer": wire.peer, "why": e.message})
             wire.close(link.Frame(goodbye=e.frame()))
             return None
-        older = self._sessions.get(device_id)
+
+    def _begin(self, session: Session) -> None:
+        device_id, older = session.device_id, self._sessions.get(session.device_id)
         if older is not None:
             self.replace(older)
         self._sessions[device_id] = session
@@ -62,7 +73,23 @@ class Bridge:
         }
         _log.info("device online", extra={"device": device_id, "session": session.session_id, **facts})
         self.kick(session)
-        return session
+        self._end_if_barred(session)
+
+    def concerned(self, device_id: str) -> bool:
+        """Whether what the registry has to tell of a device matters here; asked of every device in the mesh."""
+        return device_id in self._sessions or self._standings.concern(device_id)
+
+    def told(self, device_id: str, facts: DeviceFacts) -> None:
+        """The registry's record of a device has changed: its session ends if the device may be here no more."""
+        self._standings.tell(device_id, facts)
+        session = self._sessions.get(device_id)
+        if session is not None:
+            self._end_if_barred(session)
+
+    def _end_if_barred(self, session: Session) -> None:
+        why = self._standings.objection(session.device_id, session.wire.certified_unix_s)
+        if why:
+            self._close(session, link.GOODBYE_CODE_DISCONNECTED, why)
 
     def kick(self, session: Session) -> None:
         """Takes up what a session has come to have to do: its outbox, a capability update."""
@@ -191,6 +218,7 @@ class Bridge:
             self._finish(session)
         while self._tasks:
             await asyncio.wait(self._tasks)
+        await self._negotiator.claims.settled(STORE_PATIENCE_S)
 
 
 def _spread_ms(within_ms: int) -> int:

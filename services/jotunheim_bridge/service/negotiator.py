@@ -20,8 +20,19 @@ from services.jotunheim_bridge.errors import HelloRefusedError, LinkError, cut
 from services.jotunheim_bridge.model import negotiation
 from services.jotunheim_bridge.model.negotiation import Agreement, BridgeLimits
 from services.jotunheim_bridge.model.policy import Policy, choose
-from services.jotunheim_bridge.ports import Build, Clock, EventSink, Registry, SessionFacts, SessionStore, Wire
-from services.jotunheim_bridge.service.session import EVENT_WINDOW, TELEMETRY_CREDIT, Session
+from services.jotunheim_bridge.model.standing import objection
+from services.jotunheim_bridge.ports import (
+    UNREAD_LIMIT_BYTES,
+    Build,
+    Clock,
+    EventSink,
+    Registry,
+    SessionFacts,
+    SessionStore,
+    Wire,
+)
+from services.jotunheim_bridge.service.claims import Claims
+from services.jotunheim_bridge.service.session import EVENT_WINDOW, Session, telemetry_credit
 from yggdrasil.device.v1 import link_pb2 as link
 
 NEGOTIATION_TIMEOUT_S = 15.0
@@ -49,6 +60,7 @@ class Negotiator:
         self, mesh: Mesh, policies: tuple[Policy, ...], limits: BridgeLimits, new_session_id: Callable[[], str]
     ) -> None:
         self._mesh, self._policies, self._limits, self._new_session_id = mesh, policies, limits, new_session_id
+        self.claims = Claims(mesh.sessions)
         self._documents: OrderedDict[bytes, bytes] = OrderedDict()
         self._agreed: OrderedDict[str, Agreement] = OrderedDict()
 
@@ -73,8 +85,9 @@ class Negotiator:
         hello, session_id = frame.hello, self._new_session_id()
         negotiation.check_hello(hello, device_id)
         features = negotiation.choose_features(hello)
+        agreed_features = negotiation.agreed_features(features)
         boot_id = f"{hello.boot_id:016x}"
-        chosen = await self._admit(device_id)
+        chosen = await self._admit(device_id, wire)
         document = await self._known(hello.capabilities_digest)
         last = await self._mesh.events.last_sequence(device_id, boot_id)
         terms = negotiation.terms(hello, self._limits)
@@ -91,7 +104,9 @@ class Negotiator:
             last_event_sequence=last,
             calls_in_flight=terms.calls_in_flight,
             event_window=EVENT_WINDOW,
-            telemetry_credit=TELEMETRY_CREDIT,
+            telemetry_credit=telemetry_credit(agreed_features),
+            listener_connections=self._limits.connections,
+            unread_limit_bytes=UNREAD_LIMIT_BYTES,
         )
         negotiation.check_welcome(welcome)
         wire.set_limits(terms.device_tx_frame_bytes, hello.limits.rx_record_bytes)
@@ -105,8 +120,8 @@ class Negotiator:
         self._remember(hello.capabilities_digest, document)
         agreed = self._shared(replace(agreed, contract=contract))
         negotiation_ms = (self._mesh.clock.monotonic() - started) * 1000
-        facts = SessionFacts(device_id, session_id, boot_id, wire.peer, terms, build, negotiation_ms)
-        claim = await self._mesh.sessions.claim(facts)
+        facts = SessionFacts(device_id, session_id, boot_id, wire.peer, terms, build, agreed_features, negotiation_ms)
+        claim = await self.claims.claim(facts)
         session = Session(agreed, facts, claim, wire, self._mesh.clock, last)
         wire.send(link.Frame(contract=_notice(agreed, terms.device_rx_frame_bytes)))
         session.announce(changes)
@@ -128,7 +143,7 @@ class Negotiator:
         if update is None or pages is None:
             raise RuntimeError("no capability update is under way")
         negotiation.check_update(update)
-        chosen = await self._admit(session.device_id)
+        chosen = await self._admit(session.device_id, session.wire)
         document, terms = await self._known(update.capabilities_digest), session.facts.link
         page_bytes = negotiation.page_bytes(terms)
         answer = link.CapabilityAnswer(send_capabilities=document is None, page_bytes=page_bytes)
@@ -145,14 +160,13 @@ class Negotiator:
         session.updated(agreed, changes)
         return changes
 
-    async def _admit(self, device_id: str) -> Policy:
+    async def _admit(self, device_id: str, wire: Wire) -> Policy:
         known = await self._mesh.registry.device(device_id)
         if known is None:  # the device CA vouches for it; it becomes known with its first contract
             return choose(self._policies, {})
-        if known.state != "active":
-            raise HelloRefusedError(
-                link.REFUSED_CODE_NOT_ACTIVE, f"{device_id} is {known.state}, not active", RETRY_AFTER_MS
-            )
+        why = objection(device_id, known.state, known.revoked_unix_s, wire.certified_unix_s)
+        if why:
+            raise HelloRefusedError(link.REFUSED_CODE_NOT_ACTIVE, why, RETRY_AFTER_MS)
         return choose(self._policies, known.labels)
 
     async def _known(self, digest: bytes) -> bytes | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -61,7 +62,8 @@ class Session:
         self._outbox: deque[Outgoing] = deque()
         self._telemetry: deque[pb.DeviceEvent] = deque()
         self._unasked, self._unasked_since_s = 0, clock.monotonic()
-        self._last_sequence, self._unacknowledged, self._credit = last_sequence, 0, TELEMETRY_CREDIT
+        self._last_sequence, self._unacknowledged = last_sequence, 0
+        self._credit = self._granted = telemetry_credit(facts.features)
 
     def announce(self, changes: Changes | None) -> None:
         """Puts `online`, and `contract` where it is new, into the outbox."""
@@ -144,6 +146,8 @@ class Session:
                 self._telemetry.append(event)
 
     def _take_update(self, update: link.CapabilityUpdate) -> None:
+        if "capability_update" not in self.facts.features:
+            raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "the feature capability_update was not agreed on")
         if self.update is not None:
             raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "a capability update is under way")
         self.update, self.pages = update, asyncio.Queue()
@@ -185,7 +189,7 @@ class Session:
 
     def telemetry_done(self) -> None:
         """Grants new credit once half of it is used."""
-        used = TELEMETRY_CREDIT - self._credit
+        used = self._granted - self._credit
         if used >= TELEMETRY_CREDIT // 2 and not self.ended:
             self._credit += used
             self.wire.send(link.Frame(credit=link.Credit(telemetry=used)))
@@ -220,6 +224,11 @@ class Session:
             reason=self.end_reason,
             session_id=self.session_id,
         )
+
+
+def telemetry_credit(features: Collection[str]) -> int:
+    """The first grant under these features, in frames."""
+    return TELEMETRY_CREDIT if "telemetry" in features else 0
 
 
 def _ack(sequence: int) -> link.Frame:

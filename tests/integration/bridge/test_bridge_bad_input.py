@@ -23,8 +23,9 @@ from yggdrasil.common.v1 import value_pb2
 from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
-NEW, WELCOMED, ACTIVE, CALLED = "new", "welcomed", "active", "called"
-"""The link is up; it waits for pages; it has its contract; a call of led0.blink with the id c1 is in flight."""
+NEW, WELCOMED, ACTIVE, PLAIN, CALLED = "new", "welcomed", "active", "plain", "called"
+"""The link is up; it waits for pages; it has its contract; one without any feature; a call of led0.blink with the id c1
+is in flight."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ ROWS = [
     Row("frame-text-not-utf8", ACTIVE, b"\x05\x3a\x03\x0a\x01\xff", "Goodbye PROTOCOL_ERROR"),
     Row("frame-cut-off", ACTIVE, cut_off, "session ends"),
     Row("body-unknown-critical", ACTIVE, b"\x03\x9a\x01\x00", "Goodbye UNKNOWN_FRAME"),
-    Row("body-reserved", ACTIVE, b"\x02\x5a\x00", "Goodbye UNKNOWN_FRAME"),
+    Row("body-reserved", ACTIVE, b"\x03\xd2\x02\x00", "Goodbye UNKNOWN_FRAME"),
     Row("body-unknown-optional", ACTIVE, b"\x03\x82\x04\x00", "ignored"),
     Row("field-unknown", ACTIVE, b"\x05\x7a\x03\x98\x06\x01", "ignored"),
     # Hello
@@ -244,6 +245,13 @@ ROWS = [
         several(*[telemetry({"capability": 1, "value": link.LinkValue(integer=1)})] * 300),
         "Goodbye FLOOD",
     ),
+    Row(
+        "telemetry-not-agreed",
+        PLAIN,
+        telemetry({"capability": 1, "value": link.LinkValue(integer=1)}),
+        "Goodbye FLOOD",
+    ),
+    Row("update-not-agreed", PLAIN, update(), "Goodbye PROTOCOL_ERROR"),
     Row("update-digest-length", ACTIVE, update(b"short"), "Goodbye PROTOCOL_ERROR"),
     Row("update-size-large", ACTIVE, update(size=16385), "Goodbye PROTOCOL_ERROR"),
     Row("update-while-updating", ACTIVE, several(update(), update()), "Goodbye PROTOCOL_ERROR"),
@@ -277,7 +285,7 @@ NOTE = cp.Action(name="note", arguments=TEXTS)
 PAD = document(cp.Capability(id="pad0", type="note.pad", version=1, actions=[NOTE]))
 PAD_ARGUMENTS = {f"t{n}": value_pb2.Value(string="x" * 64) for n in range(8)}
 """Together about 600 bytes on the link."""
-BRIDGE_BODIES = ("welcome", "refused", "contract", "invoke", "event_ack", "credit", "capability_answer")
+BRIDGE_BODIES = ("welcome", "refused", "contract", "invoke", "event_ack", "credit", "capability_answer", "twin_delta")
 BLINK = pb.InvokeRequest(capability="led0", action="blink", call_id="c1", arguments={"times": value_pb2.Value(int=1)})
 
 
@@ -290,8 +298,9 @@ async def reached(mesh: Mesh, state: str) -> tuple[LinkDevice, asyncio.Future[An
         device.send(hello=hello(mesh.one, mesh.fresh_document()))
         assert (await device.expect("welcome")).send_capabilities
         return device, None
-    assert (await device.negotiate(offered())).accepted == 2
-    if state == ACTIVE:
+    changes: dict[str, Any] = {"features": []} if state == PLAIN else {}
+    assert (await device.negotiate(offered(), **changes)).accepted == 2
+    if state in (ACTIVE, PLAIN):
         return device, None
     call = asyncio.ensure_future(mesh.bridge.Invoke(pb.InvokeRequest(device_id=mesh.one, **fields_of(BLINK))))
     await device.expect("invoke")

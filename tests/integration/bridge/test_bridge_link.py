@@ -9,11 +9,13 @@ import pytest
 
 from services.chassis import status
 from tests.fakes.device import LinkDevice, document, hello, led
-from tests.fixtures.mesh import Mesh
+from tests.fixtures.mesh import Mesh, client
 from tests.fixtures.wait import eventually
 from yggdrasil.common.v1 import contract_pb2, value_pb2
 from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
+from yggdrasil.registry.v1 import enrolment_pb2 as ep
+from yggdrasil.registry.v1 import enrolment_pb2_grpc
 from yggdrasil.registry.v1 import registry_pb2 as rp
 
 INT = value_pb2.Value
@@ -314,3 +316,44 @@ async def test_a_suspended_device_is_refused(mesh: Mesh) -> None:
     device.send(hello=hello(mesh.one, document()))
     answer = await device.expect("refused")
     assert (answer.code, answer.retry_after_ms) == (link.REFUSED_CODE_NOT_ACTIVE, 2000)
+
+
+@pytest.mark.parametrize("state", [rp.DEVICE_STATE_SUSPENDED, rp.DEVICE_STATE_RETIRED])
+async def test_a_device_that_may_be_here_no_more_is_disconnected_at_once(
+    mesh: Mesh, state: rp.DeviceState.ValueType
+) -> None:
+    device = await online(mesh)
+    other = await mesh.device(mesh.two)
+    await other.negotiate()
+    await mesh.registry.UpdateDevice(rp.UpdateDeviceRequest(device_id=mesh.one, state=state))
+    last = (await device.ended(within_s=2))[-1].goodbye
+    assert last.code == link.GOODBYE_CODE_DISCONNECTED
+    assert "not active" in last.message
+    other.send(ping=link.Ping(token=5))
+    assert (await other.expect("pong")).token == 5
+
+
+async def test_labels_of_a_device_that_is_here_may_change(mesh: Mesh) -> None:
+    device = await online(mesh)
+    await mesh.registry.UpdateDevice(rp.UpdateDeviceRequest(device_id=mesh.one, labels={"zone": "hall"}))
+    device.send(ping=link.Ping(token=5))
+    assert (await device.expect("pong")).token == 5
+    await asyncio.sleep(0.3)
+    device.send(ping=link.Ping(token=6))
+    assert (await device.expect("pong")).token == 6
+
+
+async def test_revoking_its_certificates_ends_a_session_and_keeps_the_device_out(mesh: Mesh) -> None:
+    device = await online(mesh)
+    async with client(mesh.processes.endpoint("registry"), mesh.pki) as channel:
+        enrolment = enrolment_pb2_grpc.EnrolmentServiceStub(channel)
+        await enrolment.RevokeCertificates(ep.RevokeCertificatesRequest(device_id=mesh.one))
+        last = (await device.ended(within_s=2))[-1].goodbye
+        assert last.code == link.GOODBYE_CODE_DISCONNECTED
+        assert "revoked" in last.message
+    for _ in range(3):  # however fast it is back
+        again = await mesh.device()
+        again.send(hello=hello(mesh.one, document()))
+        answer = await again.expect("refused")
+        assert answer.code == link.REFUSED_CODE_NOT_ACTIVE
+        assert "revoked" in answer.message

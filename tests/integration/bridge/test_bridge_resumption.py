@@ -8,7 +8,7 @@ import ssl
 import pytest
 
 from services.chassis.errors import IdentityError
-from services.jotunheim_bridge.adapters.listener import device_of
+from services.jotunheim_bridge.adapters.connection import device_of
 from services.jotunheim_bridge.model.framing import FrameDecoder, encode
 from tests.fakes.device import ALPN, document, hello
 from tests.fixtures.mesh import Mesh

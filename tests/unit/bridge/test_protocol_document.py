@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
-from services.jotunheim_bridge.adapters import listener
+from services.jotunheim_bridge import ports
+from services.jotunheim_bridge.adapters import arrivals, connection, listener
 from services.jotunheim_bridge.config import BridgeSettings
 from services.jotunheim_bridge.model import framing, negotiation
 from services.jotunheim_bridge.service import bridge, calls, negotiator, session, waiting
-from tests.integration.bridge.test_bridge_bad_input import ACTIVE, CALLED, NEW, ROWS, WELCOMED
+from tests.integration.bridge.test_bridge_bad_input import ACTIVE, CALLED, NEW, PLAIN, ROWS, WELCOMED
 from yggdrasil.device.v1 import link_pb2 as link
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -27,7 +28,13 @@ ENUMS: dict[str, tuple[EnumDescriptor, str]] = {
     name: (enum, enum.values[0].name.removesuffix("UNSPECIFIED"))
     for name, enum in link.DESCRIPTOR.enum_types_by_name.items()
 }
-STATES = {NEW: "WAITING", WELCOMED: "PAGES", ACTIVE: "ACTIVE", CALLED: "a call in flight"}
+STATES = {
+    NEW: "WAITING",
+    WELCOMED: "PAGES",
+    ACTIVE: "ACTIVE",
+    PLAIN: "ACTIVE without features",
+    CALLED: "a call in flight",
+}
 SCALARS = {
     FieldDescriptor.TYPE_BOOL: "bool",
     FieldDescriptor.TYPE_SINT64: "sint64",
@@ -40,6 +47,8 @@ SCALARS = {
 }
 BAD, HOSTILE = "integration/bridge/test_bridge_bad_input.py", "integration/bridge/test_bridge_hostile.py"
 LINK, CALLS = "integration/bridge/test_bridge_link.py", "integration/bridge/test_bridge_calls.py"
+ATTACKS = "integration/bridge/test_bridge_attacks.py"
+CLAIMS = "unit/bridge/test_bridge_claims.py"
 RESUMED = "integration/bridge/test_bridge_resumption.py"
 CERTIFICATES = "test_certificates_that_are_not_of_a_living_device_of_this_mesh_get_no_link"
 ELSEWHERE = {
@@ -48,9 +57,22 @@ ELSEWHERE = {
     "tls-expired": (HOSTILE, CERTIFICATES),
     "tls-expired-on-resumption": (RESUMED, "test_what_a_resumed_connection_brings_is_checked_again"),
     "tls-other-protocol": (HOSTILE, "test_a_peer_without_our_protocol_name_is_cut_off"),
+    "tls-slow-loris": (ATTACKS, "test_slow_loris_a_client_hello_in_dribs_costs_only_its_own_connections"),
+    "tls-half-done": (
+        ATTACKS,
+        "test_half_done_handshakes_hold_half_of_the_slots_and_give_them_up_where_others_wait",
+    ),
+    "tls-not-tls": (ATTACKS, "test_what_does_not_begin_as_tls_is_closed_at_once"),
+    "tcp-half-open": (ATTACKS, "test_half_open_connections_end_by_their_time_in_every_state"),
+    "connections-beyond-limit": (ATTACKS, "test_a_connection_above_the_limit_is_turned_away_and_told"),
+    "record-size": (ATTACKS, "test_no_tls_record_is_larger_than_the_device_can_receive"),
     "bridge-only-body": (BAD, "test_a_body_that_only_a_bridge_sends_is_a_protocol_error"),
     "hello-never": (BAD, "test_a_device_that_says_nothing_after_tls_is_let_go"),
     "hello-not-active": (LINK, "test_a_suspended_device_is_refused"),
+    "hello-revoked": (LINK, "test_revoking_its_certificates_ends_a_session_and_keeps_the_device_out"),
+    "session-not-active": (LINK, "test_a_device_that_may_be_here_no_more_is_disconnected_at_once"),
+    "session-revoked": (LINK, "test_revoking_its_certificates_ends_a_session_and_keeps_the_device_out"),
+    "claim-late": (CLAIMS, "test_a_claim_that_outlasts_the_negotiation_is_released"),
     "hello-feature-unknown": (BAD, "test_a_feature_that_is_not_required_is_declined_and_the_device_goes_on"),
     "ping-between-pages": (BAD, "test_a_ping_between_pages_is_answered_and_the_negotiation_goes_on"),
     "page-digest": (BAD, "test_a_digest_that_lies_about_its_pages_is_refused_and_not_remembered"),
@@ -80,17 +102,21 @@ CONSTANTS = {
     "event_window": session.EVENT_WINDOW,
     "telemetry_credit": session.TELEMETRY_CREDIT,
     "max_samples": session.MAX_SAMPLES,
-    "frames_before_contract": listener.INBOX_LIMIT,
+    "frames_before_contract": connection.INBOX_LIMIT,
     "unasked_frames": session.UNASKED_LIMIT,
     "skipped_frames": framing.MAX_SKIPPED,
     "partial_answers": waiting.MAX_PARTIAL_ANSWERS,
-    "unread_pause_bytes": listener.UNREAD_PAUSE_BYTES,
-    "unread_limit_bytes": listener.UNREAD_LIMIT_BYTES,
+    "unread_pause_bytes": connection.UNREAD_PAUSE_BYTES,
+    "unread_limit_bytes": ports.UNREAD_LIMIT_BYTES,
+    "default_connections": BridgeSettings.model_fields["connections"].default,
+    "default_arrivals": BridgeSettings.model_fields["arrivals"].default,
+    "arrival_waiting_s": arrivals.WAITING_S,
+    "arrival_pressed_s": arrivals.PRESSED_S,
     "tls_handshake_s": listener.HANDSHAKE_TIMEOUT_S,
     "negotiation_s": negotiator.NEGOTIATION_TIMEOUT_S,
     "retry_after_ms": negotiator.RETRY_AFTER_MS,
-    "silent_heartbeats": listener.SILENT_HEARTBEATS,
-    "close_grace_s": listener.CLOSE_GRACE_S,
+    "silent_heartbeats": connection.SILENT_HEARTBEATS,
+    "close_grace_s": connection.CLOSE_GRACE_S,
     "store_patience_s": bridge.STORE_PATIENCE_S,
     "default_heartbeat_ms": BridgeSettings.model_fields["heartbeat_ms"].default,
     "call_timeout_s": calls.MAX_TIMEOUT_S,
@@ -191,8 +217,9 @@ def test_features_are_those_of_the_bridge() -> None:
 
 def test_reserved_bodies_are_those_of_the_proto() -> None:
     source = (ROOT / "protos/yggdrasil/device/v1/link.proto").read_text()
-    assert "reserved 11, 12, 42 to 47;" in source
-    assert "11 and 12 (twins), 42 to 47 (updates over the link)" in section("14 Versioning")
+    reserved = re.search(r"message Frame \{\n  reserved ([^;]+);", source)
+    assert reserved
+    assert f"Reserved, never to be used with another meaning: {reserved[1]}." in section("14 Versioning")
 
 
 def test_each_row_of_bad_input_is_a_test_and_each_test_a_row() -> None:

@@ -1,0 +1,213 @@
+"""One device's connection once its TLS is done: bytes to frames and back.
+
+A Protocol and no streams or tasks per device once it is active, so that an idle device costs little memory. A peer
+that breaks a rule loses its own link and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
+
+from services.chassis.errors import IdentityError
+from services.chassis.identity import of_sans
+from services.domain import ids
+from services.domain.errors import InvalidIdError
+from services.domain.subjects import TENANT
+from services.jotunheim_bridge.errors import LinkError
+from services.jotunheim_bridge.model import framing
+from services.jotunheim_bridge.model.negotiation import MIN_RECORD_BYTES
+from services.jotunheim_bridge.ports import UNREAD_LIMIT_BYTES, Clock
+from services.jotunheim_bridge.service.bridge import Bridge
+from services.jotunheim_bridge.service.session import Session
+from yggdrasil.device.v1 import link_pb2 as link
+
+ALPN = "einherjar/1"
+SILENT_HEARTBEATS = 3
+INBOX_LIMIT = 128
+CLOSE_GRACE_S = 2.0
+UNREAD_PAUSE_BYTES = 64 * 1024
+"""A device that has left so much unread is not read from either."""
+_log = logging.getLogger(__name__)
+_negotiations: set[asyncio.Task[None]] = set()
+"""Held, because the loop holds tasks by weak references only."""
+
+
+class DeviceConnection(asyncio.Protocol):
+    """One device's socket. Implements the port Wire. Calls `on_settled` once, with its contract or at its end."""
+
+    __slots__ = (
+        *("_bridge", "_clock", "_open", "_on_settled", "_decoder", "_record_bytes", "_inbox", "_session"),
+        *("_transport", "_heard_s", "device_id", "peer", "certified_unix_s"),
+    )
+
+    def __init__(
+        self,
+        bridge: Bridge,
+        clock: Clock,
+        open_connections: set[DeviceConnection],
+        on_settled: Callable[[], None] | None = None,
+    ) -> None:
+        self._bridge, self._clock, self._open, self._on_settled = bridge, clock, open_connections, on_settled
+        self._decoder = framing.FrameDecoder()
+        self._record_bytes = MIN_RECORD_BYTES
+        self._inbox: asyncio.Queue[link.Frame | None] | None = asyncio.Queue(INBOX_LIMIT + 1)
+        self._session: Session | None = None
+        self._transport: asyncio.Transport | None = None
+        self._heard_s = clock.monotonic()
+        self.device_id = self.peer = ""
+        self.certified_unix_s = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """TLS is done: the certificate says who it is."""
+        self._open.add(self)
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(UNREAD_PAUSE_BYTES)
+        host, port = (transport.get_extra_info("peername") or ("?", 0))[:2]
+        self.peer = f"{host}:{port}"
+        tls: ssl.SSLObject = transport.get_extra_info("ssl_object")
+        try:
+            if tls.selected_alpn_protocol() != ALPN:
+                raise IdentityError(f"the peer does not speak {ALPN}")
+            certificate: Mapping[str, Any] = tls.getpeercert() or {}
+            self.device_id = device_of(certificate, self._clock.now().timestamp())
+        except IdentityError as e:
+            _log.warning("peer refused", extra={"peer": self.peer, "why": e.message})
+            self._transport.abort()
+            self._settle()
+            return
+        self.certified_unix_s = float(ssl.cert_time_to_seconds(certificate["notBefore"]))
+        negotiation = asyncio.get_running_loop().create_task(self._negotiate())
+        _negotiations.add(negotiation)
+        negotiation.add_done_callback(_negotiations.discard)
+
+    def _settle(self) -> None:
+        if self._on_settled is not None:
+            self._on_settled()
+            self._on_settled = None
+
+    async def _negotiate(self) -> None:
+        try:
+            session = await self._bridge.attach(self.device_id, self, self._receive)
+        finally:
+            self._settle()
+            inbox, self._inbox = self._inbox, None
+        if session is None:
+            return
+        if self._transport is None or self._transport.is_closing():
+            self._bridge.detach(session, "connection lost")
+            return
+        self._session = session
+        waiting = [inbox.get_nowait() for _ in range(inbox.qsize())] if inbox is not None else []
+        self._take(frame for frame in waiting if frame is not None)
+
+    async def _receive(self) -> link.Frame:
+        frame = await self._inbox.get() if self._inbox is not None else None
+        if frame is None:
+            raise LinkError(link.GOODBYE_CODE_TIMEOUT, "connection lost")
+        return frame
+
+    def data_received(self, data: bytes) -> None:
+        """Frames to the negotiation or the session."""
+        self._heard_s = self._clock.monotonic()
+        self._take(self._decoder.feed(data))
+
+    def _take(self, frames: Iterable[link.Frame]) -> None:
+        try:
+            for frame in frames:
+                if self._transport is None or self._transport.is_closing():
+                    return
+                if self._session is not None:
+                    self._session.handle(frame)
+                elif self._inbox is None:
+                    return  # it was refused
+                elif self._inbox.qsize() >= INBOX_LIMIT:
+                    raise LinkError(link.GOODBYE_CODE_FLOOD, "too many frames before the contract")
+                else:
+                    self._inbox.put_nowait(frame)
+        except LinkError as e:
+            self._break(e)
+        if self._session is not None:
+            self._bridge.kick(self._session)
+            if self._session.ended:
+                self._bridge.detach(self._session, self._session.end_reason)
+
+    def _break(self, error: LinkError) -> None:
+        _log.warning("link broken", extra={"device": self.device_id, "peer": self.peer, "why": error.message})
+        self.close(link.Frame(goodbye=error.frame()))
+        if self._session is not None:
+            self._session.end(error.message)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone."""
+        self._open.discard(self)
+        self._transport = None
+        if self._inbox is not None:  # the negotiation is not cancelled: what it has claimed it must release
+            self._inbox.put_nowait(None)
+        if self._session is not None:
+            self._bridge.detach(self._session, "connection lost")
+
+    def eof_received(self) -> bool:
+        """The peer has closed its half; so do we."""
+        return False
+
+    def pause_writing(self) -> None:
+        """The device does not take what it is sent: nothing more is read from it, so it is answered nothing more."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The device reads again."""
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def sweep(self, heartbeat_s: float) -> None:
+        """Ends the link of a device that was silent for SILENT_HEARTBEATS heartbeats."""
+        if self._session is None or self._clock.monotonic() - self._heard_s <= SILENT_HEARTBEATS * heartbeat_s:
+            return
+        session, self._session = self._session, None
+        session.close(link.GOODBYE_CODE_TIMEOUT, "silent for too long")
+        self._bridge.detach(session, "silent for too long")
+
+    def send(self, frame: link.Frame) -> None:
+        """Sends a frame, in TLS records no larger than the device can receive."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._transport.get_write_buffer_size() > UNREAD_LIMIT_BYTES:
+            _log.warning("link broken", extra={"device": self.device_id, "peer": self.peer, "why": "it does not read"})
+            self._transport.abort()
+            return
+        data = framing.encode(frame)
+        for start in range(0, len(data), self._record_bytes):
+            self._transport.write(data[start : start + self._record_bytes])
+
+    def close(self, frame: link.Frame | None = None) -> None:
+        """Sends a last frame and ends the link, by force after CLOSE_GRACE_S seconds."""
+        if frame is not None:
+            self.send(frame)
+        if self._transport is not None:
+            self._transport.close()
+            asyncio.get_running_loop().call_later(CLOSE_GRACE_S, self._transport.abort)
+
+    def set_limits(self, rx_frame_bytes: int, rx_record_bytes: int) -> None:
+        """What is accepted in a frame from now on, and the largest TLS record to write, in bytes."""
+        self._decoder.limit_bytes, self._record_bytes = rx_frame_bytes, rx_record_bytes
+
+
+def device_of(certificate: Mapping[str, Any], now_unix_s: float) -> str:
+    """The device that a certificate is of; raises IdentityError.
+
+    Called on every connection: a resumed one has no handshake that would look at the dates again (RFC 8446, 2.2).
+    """
+    if ssl.cert_time_to_seconds(certificate.get("notAfter", "Jan  1 00:00:00 1970 GMT")) <= now_unix_s:
+        raise IdentityError("the certificate has expired")
+    who = of_sans([value for kind, value in certificate.get("subjectAltName", ()) if kind == "URI"])
+    if who.kind != "device" or who.tenant != TENANT:
+        raise IdentityError(f"{who.uri} is not a device of tenant {TENANT}")
+    try:
+        return ids.device_id(who.id)
+    except InvalidIdError as e:
+        raise IdentityError(e.message, hint=e.hint) from e

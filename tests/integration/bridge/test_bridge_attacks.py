@@ -1,0 +1,208 @@
+"""Attacks on the listener by name: each costs its own connection at most, and other devices are served meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from services.jotunheim_bridge.adapters.arrivals import PRESSED_S, WAITING_S
+from tests.fakes.device import LinkDevice, LinkEndedError, document, hello
+from tests.fixtures.mesh import Mesh
+from tests.fixtures.process import ServiceProcess
+from tests.fixtures.wait import eventually
+from tests.integration.bridge.test_bridge_bad_input import PAD, PAD_ARGUMENTS
+from yggdrasil.device.v1 import link_pb2 as link
+from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
+
+SLOTS = 4
+
+
+@contextlib.contextmanager
+def _bridge(mesh: Mesh, **settings: object) -> Iterator[tuple[ServiceProcess, str]]:
+    """A bridge with tight limits, and where devices reach it."""
+    process = mesh.processes.start_another_bridge(**settings)
+    try:
+        yield process, str(process.ready()["link"])
+    finally:
+        process.terminate()
+
+
+async def _served(mesh: Mesh, endpoint: str, device_id: str, source: str = "", **changes: object) -> LinkDevice:
+    device = await LinkDevice.connect(endpoint, mesh.pki.files("device", device_id), device_id, source=source)
+    await device.negotiate(document(), **changes)
+    return device
+
+
+def _client_hello() -> bytes:
+    """A whole one, as a TLS client of this machine sends it."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.create_default_context()
+    tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        tls.do_handshake()
+    return outgoing.read()
+
+
+async def _dialled(endpoint: str, count: int) -> list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    host, _, port = endpoint.rpartition(":")
+    return [await asyncio.open_connection(host, int(port)) for _ in range(count)]
+
+
+async def _closed(reader: asyncio.StreamReader) -> bool:
+    with contextlib.suppress(ConnectionError):
+        while await reader.read(4096):
+            pass
+    return True
+
+
+async def test_slow_loris_a_client_hello_in_dribs_costs_only_its_own_connections(mesh: Mesh) -> None:
+    """Ten for each slot: none of them gets one, so nobody waits for them."""
+    whole = _client_hello()
+
+    async def dribble(writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            for byte in whole[:-1]:
+                writer.write(bytes([byte]))
+                await writer.drain()
+                await asyncio.sleep(0.05)
+
+    with _bridge(mesh, arrivals=SLOTS) as (_, endpoint):
+        began = time.monotonic()
+        connections = await _dialled(endpoint, 10 * SLOTS)
+        dribbling = [asyncio.create_task(dribble(writer)) for _, writer in connections]
+        await asyncio.sleep(0.5)
+        asked = time.monotonic()
+        device = await _served(mesh, endpoint, mesh.one)
+        assert time.monotonic() - asked < 2
+        async with asyncio.timeout(WAITING_S + 5):
+            assert all(await asyncio.gather(*(_closed(reader) for reader, _ in connections)))
+        assert time.monotonic() - began > WAITING_S - 1
+        device.vanish()
+        await asyncio.gather(*dribbling)
+
+
+async def test_half_done_handshakes_hold_half_of_the_slots_and_give_them_up_where_others_wait(mesh: Mesh) -> None:
+    whole = _client_hello()
+    with _bridge(mesh, arrivals=SLOTS) as (_, endpoint):
+        connections = await _dialled(endpoint, SLOTS)
+        for _, writer in connections:
+            writer.write(whole)
+            await writer.drain()
+        await asyncio.sleep(0.3)
+        asked = time.monotonic()
+        elsewhere = await _served(mesh, endpoint, mesh.one, source="127.0.0.2")
+        assert time.monotonic() - asked < 2  # another address has slots of its own
+        behind = await _served(mesh, endpoint, mesh.two)
+        waited_s = time.monotonic() - asked
+        assert PRESSED_S - 1 < waited_s < 2 * (PRESSED_S + 1.5)  # two turns of two, and a second's sweep each
+        for device in (elsewhere, behind):
+            device.vanish()
+        async with asyncio.timeout(WAITING_S + 5):
+            assert all(await asyncio.gather(*(_closed(reader) for reader, _ in connections)))
+
+
+@pytest.mark.parametrize("first", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\xff\xff", b"\x16\x03\x01\x00\x00"])
+async def test_what_does_not_begin_as_tls_is_closed_at_once(mesh: Mesh, first: bytes) -> None:
+    ((reader, writer),) = await _dialled(mesh.processes.endpoint("link"), 1)
+    writer.write(first)
+    async with asyncio.timeout(2):
+        assert await _closed(reader)
+    assert (await (await mesh.device()).negotiate()).accepted == 1
+
+
+async def test_half_open_connections_end_by_their_time_in_every_state(mesh: Mesh) -> None:
+    """The peer vanishes without FIN: nothing comes any more, and nothing is taken."""
+    ((silent, _),) = await _dialled(mesh.processes.endpoint("link"), 1)
+    after_tls, after_hello, after_contract = await mesh.device(), await mesh.device(mesh.two), await mesh.device()
+    after_hello.send(hello=hello(mesh.two, mesh.fresh_document()))
+    assert (await after_hello.expect("welcome")).send_capabilities
+    await after_contract.negotiate()
+
+    async def ends(device: LinkDevice, within_s: float) -> None:
+        assert [frame.goodbye.code for frame in await device.ended(within_s)] == [link.GOODBYE_CODE_TIMEOUT]
+
+    async with asyncio.timeout(25):
+        await asyncio.gather(_closed(silent), ends(after_tls, 20), ends(after_hello, 20), ends(after_contract, 6))
+
+
+async def test_a_connection_above_the_limit_is_turned_away_and_told(mesh: Mesh) -> None:
+    with _bridge(mesh, connections=3) as (process, endpoint):
+        first = await LinkDevice.connect(endpoint, mesh.pki.files("device", mesh.one), mesh.one)
+        first.send(hello=hello(mesh.one, document()))
+        welcome = await first.expect("welcome")
+        assert (welcome.listener_connections, welcome.unread_limit_bytes) == (3, 262144)
+        held = await _dialled(endpoint, 2)  # those that have not begun count, too
+        for _ in range(5):
+            ((reader, _),) = await _dialled(endpoint, 1)
+            async with asyncio.timeout(2):
+                assert await _closed(reader)
+
+        def told() -> bool:
+            lines = [line for line in process.log() if line["msg"] == "connections turned away"]
+            return sum(line["count"] for line in lines) == 5 and len(lines) <= 2
+
+        await eventually(told)
+        held[0][1].close()
+
+        async def let_in() -> bool:
+            try:
+                (await _served(mesh, endpoint, mesh.two)).vanish()
+            except (OSError, LinkEndedError):
+                return False
+            return True
+
+        await eventually(let_in)
+        first.vanish()
+
+
+@contextlib.asynccontextmanager
+async def _records_of(port: int) -> AsyncIterator[tuple[int, list[int]]]:
+    """A relay that notes the length of each TLS record from the server, as its header says (RFC 8446, 5.2)."""
+    lengths: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        onward_reader, onward_writer = await asyncio.open_connection("127.0.0.1", port)
+
+        async def up() -> None:
+            while data := await reader.read(4096):
+                onward_writer.write(data)
+
+        async def down() -> None:
+            while True:
+                header = await onward_reader.readexactly(5)
+                lengths.append(int.from_bytes(header[3:], "big"))
+                writer.write(header + await onward_reader.readexactly(lengths[-1]))
+
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await asyncio.gather(up(), down())
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield int(server.sockets[0].getsockname()[1]), lengths
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("record_bytes", [512, 1024])
+async def test_no_tls_record_is_larger_than_the_device_can_receive(mesh: Mesh, record_bytes: int) -> None:
+    """A call of some 600 bytes: in one record where it may be, else in two."""
+    port = int(mesh.processes.endpoint("link").rpartition(":")[2])
+    limits = link.Limits(rx_frame_bytes=4096, tx_frame_bytes=4096, calls_in_flight=2, rx_record_bytes=record_bytes)
+    async with _records_of(port) as (relayed, lengths):
+        device = await LinkDevice.connect(f"127.0.0.1:{relayed}", mesh.pki.files("device", mesh.one), mesh.one)
+        await asyncio.sleep(0.2)
+        handshake = len(lengths)
+        await device.negotiate(PAD, limits=limits)
+        notes = pb.InvokeRequest(device_id=mesh.one, capability="pad0", action="note", arguments=PAD_ARGUMENTS)
+        call = asyncio.ensure_future(mesh.bridge.Invoke(notes))
+        await device.answer(lambda i: link.Result(call_id=i.call_id, status=link.RESULT_STATUS_OK))
+        await call
+        sent = [length - 17 for length in lengths[handshake:]]  # less the tag, and the type inside
+        assert max(sent) <= record_bytes
+        assert max(sent) == 512 if record_bytes == 512 else max(sent) > 600
+        device.vanish()

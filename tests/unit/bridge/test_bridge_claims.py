@@ -1,0 +1,139 @@
+"""Claims that are begun and not waited for, and devices that the registry has spoken against meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from services.chassis.errors import StoreUnavailableError
+from services.jotunheim_bridge.model.framing import encode
+from services.jotunheim_bridge.model.standing import objection
+from services.jotunheim_bridge.ports import Claim, DeviceFacts, SessionFacts
+from services.jotunheim_bridge.service.negotiator import NEGOTIATION_TIMEOUT_S
+from services.jotunheim_bridge.service.standings import REMEMBERED, Standings
+from tests.fuzz.world import DEVICE, Sessions, World, greeting, offered, pages
+from yggdrasil.device.v1 import link_pb2 as link
+
+
+class SlowSessions(Sessions):
+    """Writes a claim and hangs for so long; `abandoned` says what was undone, `lost` loses the answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hang_s, self.lost = 0.0, False
+        self.online: set[str] = set()
+        self.away = 0
+
+    async def claim(self, facts: SessionFacts) -> Claim:
+        claimed = await super().claim(facts)
+        self.online.add(facts.session_id)
+        await asyncio.sleep(self.hang_s)
+        if self.lost:
+            raise StoreUnavailableError("no answer")
+        return claimed
+
+    async def abandon(self, facts: SessionFacts) -> None:
+        if self.away:
+            self.away -= 1
+            raise StoreUnavailableError("no answer")
+        self.online.discard(facts.session_id)
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    made = World(SlowSessions())
+    yield made
+    made.close()
+
+
+def _says_hello(world: World) -> list[link.Frame]:
+    connection, transport = world.connect()
+    world.feed(connection, transport, encode(link.Frame(hello=greeting())))
+    welcome = transport.frames[0].welcome
+    if welcome.send_capabilities:
+        data = b"".join(encode(frame) for frame in pages(offered(), welcome.page_bytes))
+        world.feed(connection, transport, data)
+    return transport.frames
+
+
+def _sessions(world: World) -> SlowSessions:
+    assert isinstance(world.sessions, SlowSessions)
+    return world.sessions
+
+
+def test_a_claim_that_outlasts_the_negotiation_is_released(world: World) -> None:
+    sessions = _sessions(world)
+    sessions.hang_s, sessions.away = NEGOTIATION_TIMEOUT_S + 5, 2
+    frames = _says_hello(world)
+    world.settle(NEGOTIATION_TIMEOUT_S + 1)
+    assert frames[-1].goodbye.code == link.GOODBYE_CODE_TIMEOUT
+    assert world.bridge.session(DEVICE) is None
+    assert sessions.online
+    world.settle(10)
+    assert not sessions.online
+
+
+def test_a_claim_whose_answer_is_lost_is_released(world: World) -> None:
+    sessions = _sessions(world)
+    sessions.lost = True
+    frames = _says_hello(world)
+    assert frames[-1].refused.code == link.REFUSED_CODE_UNAVAILABLE
+    assert not sessions.online
+
+
+def test_a_claim_in_time_stays(world: World) -> None:
+    frames = _says_hello(world)
+    assert frames[-1].contract.accepted == 2
+    world.settle(10)
+    assert _sessions(world).online
+
+
+def test_a_device_that_is_suspended_while_it_negotiates_does_not_slip_in(world: World) -> None:
+    sessions = _sessions(world)
+    sessions.hang_s = 1.0
+    frames = _says_hello(world)
+    assert world.bridge.concerned(DEVICE)
+    world.run(_told(world, DeviceFacts("suspended", {})))
+    world.settle(2)
+    assert frames[-1].goodbye.code == link.GOODBYE_CODE_DISCONNECTED
+    assert world.bridge.session(DEVICE) is None
+
+
+async def _told(world: World, facts: DeviceFacts) -> None:
+    world.bridge.told(DEVICE, facts)
+
+
+def test_a_device_that_is_active_again_comes_in(world: World) -> None:
+    _says_hello(world)
+    world.run(_told(world, DeviceFacts("suspended", {})))
+    assert world.bridge.session(DEVICE) is None
+    world.run(_told(world, DeviceFacts("active", {})))
+    assert _says_hello(world)[-1].contract.accepted == 2
+    assert world.bridge.session(DEVICE) is not None
+
+
+def test_what_is_told_of_others_is_no_concern_and_memory_is_bounded() -> None:
+    standings = Standings()
+    assert not standings.concern("porch-1")
+    with standings.arriving("porch-1"):
+        assert standings.concern("porch-1")
+    assert not standings.concern("porch-1")
+    for n in range(REMEMBERED + 1):
+        standings.tell(f"d-{n}", DeviceFacts("suspended", {}))
+    assert not standings.concern("d-0")
+    assert standings.objection(f"d-{REMEMBERED}", 0)
+
+
+@pytest.mark.parametrize(
+    ("state", "revoked", "certified", "why"),
+    [
+        ("active", 0, 0, ""),
+        ("active", 100, 100, ""),
+        ("active", 100, 99, "the certificate of d has been revoked"),
+        ("pending", 0, 100, "d is pending, not active"),
+    ],
+)
+def test_who_may_be_here(state: str, revoked: float, certified: float, why: str) -> None:
+    assert objection("d", state, revoked, certified) == why
