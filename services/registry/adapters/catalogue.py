@@ -7,15 +7,15 @@ the tables of the index are the whole of it.
 from __future__ import annotations
 
 import sqlite3
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from services.chassis import codec
 from services.domain import matcher
 from services.domain.capability import Capability
 from services.domain.contract import Refusal
 from services.domain.requirements import Requirement
+from services.registry.adapters import wire
 from yggdrasil.common.v1 import contract_pb2 as kp
 from yggdrasil.registry.v1 import registry_pb2 as pb
 
@@ -24,22 +24,18 @@ _K = TypeVar("_K")
 _V = TypeVar("_V")
 
 
-class _Recent(Generic[_K, _V]):
-    """The last so many of what `make` gives."""
+class _Kept(dict[_K, _V]):
+    """What `make` gives for a key, kept; all of it is forgotten when there are too many."""
 
     def __init__(self, most: int, make: Callable[[_K], _V]) -> None:
-        self._most, self._make, self._kept = most, make, OrderedDict[_K, _V]()
+        super().__init__()
+        self._most, self._make = most, make
 
-    def __getitem__(self, key: _K) -> _V:
-        found = self._kept.get(key)
-        if found is None:
-            found = self._kept[key] = self._make(key)
-            if len(self._kept) > self._most:
-                self._kept.popitem(last=False)
-        return found
-
-    def forget(self, key: _K) -> None:
-        self._kept.pop(key, None)
+    def __missing__(self, key: _K) -> _V:
+        if len(self) >= self._most:
+            self.clear()
+        made = self[key] = self._make(key)
+        return made
 
 
 class _Matches:
@@ -54,19 +50,17 @@ class Catalogue:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
-        self.labels: _Recent[tuple[str, str], int] = _Recent(
-            MAX_NUMBERS, lambda label: self._number("label_names", ("key", "value"), label)
+        self.labels: _Kept[bytes, int] = _Kept(
+            MAX_NUMBERS, lambda entry: self._number("label_names", ("key", "value"), wire.label_of(entry))
         )
-        self.builds: _Recent[tuple[str, str, str, str], int] = _Recent(
+        self.builds: _Kept[tuple[str, str, str, str], int] = _Kept(
             MAX_NUMBERS,
             lambda build: self._number("builds", ("model", "device_class", "firmware_version", "slot"), build),
         )
-        self.bodies: _Recent[str, int] = _Recent(
-            MAX_NUMBERS, lambda digest: self._number("bodies", ("digest",), (digest,))
-        )
-        self._decoded = _Recent(MAX_BODIES, self._decode)
-        self._fragments = _Recent(MAX_FRAGMENTS, self._make_fragment)
-        self._matches: _Recent[Requirement, _Matches] = _Recent(MAX_REQUIREMENTS, lambda _: _Matches())
+        self.bodies: _Kept[str, int] = _Kept(MAX_NUMBERS, lambda digest: self._number("bodies", ("digest",), (digest,)))
+        self._decoded = _Kept(MAX_BODIES, self._decode)
+        self._fragments = _Kept(MAX_FRAGMENTS, self._make_fragment)
+        self._matches: _Kept[Requirement, _Matches] = _Kept(MAX_REQUIREMENTS, lambda _: _Matches())
         self._known = [row[0] for row in db.execute("SELECT no FROM bodies WHERE body IS NOT NULL ORDER BY no")]
         self._complete = set(self._known)
 
@@ -86,7 +80,7 @@ class Catalogue:
         if known:
             self._known.append(number)
             self._complete.add(number)
-            self._decoded.forget(number)
+            self._decoded.pop(number, None)
 
     def has_body(self, digest: str) -> bool:
         """Whether the body of a digest is known."""

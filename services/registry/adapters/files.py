@@ -16,8 +16,9 @@ def open_whole(path: Path, created: Mapping[str, str]) -> sqlite3.Connection | N
     """The file, where it was filled to its end from these streams (name and when it was made); else None."""
     if not path.exists():
         return None
-    db = connect(path)
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     with contextlib.suppress(sqlite3.DatabaseError):
+        _set_up(db)
         whole = db.execute("PRAGMA user_version").fetchone()[0] == schema.VERSION
         if whole and dict(db.execute("SELECT stream, created FROM streams")) == created:
             db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0;")
@@ -47,12 +48,16 @@ def finish(db: sqlite3.Connection) -> None:
 def connect(path: Path) -> sqlite3.Connection:
     """A connection without transactions of its own; callers keep to one thread at a time."""
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    db.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
+    _set_up(db)
     return db
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:
     """A connection that cannot write; it never waits for the one that does."""
     db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
-    db.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
+    _set_up(db)
     return db
+
+
+def _set_up(db: sqlite3.Connection) -> None:
+    db.execute(f"PRAGMA cache_size = -{_CACHE_KB}")

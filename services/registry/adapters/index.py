@@ -28,10 +28,11 @@ REACH_TIMEOUT_S = 5.0
 PIECE = 64
 CHECKPOINT_RECORDS = 8192
 _DEVICES = """
-SELECT d.id, d.revision, d.record, c.body, c.build, c.contract_revision, s.presence FROM json_each(?) j
+SELECT d.id, d.revision, d.device, c.body, c.build, c.contract_revision, s.device FROM json_each(?) j
 CROSS JOIN devices d ON d.id = j.value LEFT JOIN contracts c ON c.id = d.id LEFT JOIN sessions s ON s.id = d.id
 WHERE d.state IS NOT NULL
 """
+_NO_PRESENCE = pb.Device(presence=pb.Presence()).SerializeToString()
 
 
 class SqliteIndex:
@@ -207,10 +208,10 @@ class SqliteIndex:
         """Of those devices that there are."""
         found: dict[str, Facts] = {}
         for row in self._rows(device_ids):
-            device_id, _, record, body, _, _, presence = row
+            device_id, _, device, body, _, _, presence = row
             contract = self._catalogue.contract(body) if body is not None else None
-            labels = dict(pb.StoredDevice.FromString(record).labels)
-            found[device_id] = Facts(labels, pb.Presence.FromString(presence or b"").online, contract)
+            message = pb.Device.FromString(device + (presence or b""))
+            found[device_id] = Facts(dict(message.labels), message.presence.online, contract)
         return found
 
     async def online_bridges(self) -> Sequence[str]:
@@ -230,21 +231,10 @@ class SqliteIndex:
 
     def _messages(self, device_ids: Collection[str]) -> list[pb.Device]:
         messages = []
-        for device_id, revision, record, body, build, contract_revision, presence in self._rows(device_ids):
-            stored = pb.StoredDevice.FromString(record)
-            message = pb.Device(
-                id=device_id,
-                state=stored.state,
-                labels=stored.labels,
-                presence=pb.Presence.FromString(presence or b""),
-                contract_revision=contract_revision or 0,
-                revision=revision,
-                create_time=stored.create_time,
-            )
-            if stored.HasField("revoke_time"):
-                message.revoke_time.CopyFrom(stored.revoke_time)
-            if body is not None:
-                message.MergeFromString(self._catalogue.fragment(body, build))
+        for _, revision, device, body, build, contract_revision, presence in self._rows(device_ids):
+            shared = self._catalogue.fragment(body, build) if body is not None else b""
+            message = pb.Device.FromString(device + shared + (presence or _NO_PRESENCE))  # fields add up
+            message.revision, message.contract_revision = revision, contract_revision or 0
             messages.append(message)
         return messages
 

@@ -13,7 +13,7 @@ from typing import Any
 from services.chassis import buckets
 from services.chassis.bulk import Change
 from services.chassis.kv import BucketSpec
-from services.registry.adapters import records
+from services.registry.adapters import records, wire
 from services.registry.adapters.catalogue import Catalogue
 from yggdrasil.jotunheim.v1 import bridge_pb2
 from yggdrasil.registry.v1 import registry_pb2 as pb
@@ -40,9 +40,10 @@ class IndexedBucket:
 def _device(catalogue: Catalogue, change: Change) -> Row:
     if change.deleted:
         return (change.sequence, change.key, *_GONE)
-    stored, number = pb.StoredDevice.FromString(change.data), catalogue.labels
-    labels = ",".join([str(number[label]) for label in stored.labels.items()])
-    return change.sequence, change.key, stored.state, f"[{labels}]", change.data
+    state, entries, device = wire.shown(change.data)
+    number = catalogue.labels
+    labels = ",".join([str(number[entry]) for entry in entries])
+    return change.sequence, change.key, state, f"[{labels}]", device
 
 
 def _contract(catalogue: Catalogue, change: Change) -> Row:
@@ -57,8 +58,8 @@ def _session(catalogue: Catalogue, change: Change) -> Row:
     if change.deleted:
         return change.sequence, change.key, None, None
     session = bridge_pb2.StoredSession.FromString(change.data).session
-    presence = records.presence_to_proto(session).SerializeToString()
-    return change.sequence, change.key, session.bridge_id if session.online else None, presence
+    device = pb.Device(presence=records.presence_to_proto(session)).SerializeToString()
+    return change.sequence, change.key, session.bridge_id if session.online else None, device
 
 
 DEVICES = IndexedBucket(buckets.DEVICES, "devices", _device)

@@ -28,7 +28,7 @@ CREATE TABLE devices (
   id TEXT NOT NULL,
   state INTEGER,                -- DeviceState of the proto; NULL for a deleted key, as all that follows
   labels TEXT,                  -- numbers of label_names, a JSON list
-  record BLOB                   -- StoredDevice
+  device BLOB                   -- fields of the message Device
 );
 CREATE TABLE labels (           -- who has a label, in the order of pages
   label INTEGER NOT NULL, id TEXT NOT NULL, PRIMARY KEY (label, id)
@@ -42,7 +42,7 @@ CREATE TABLE sessions (
   revision INTEGER PRIMARY KEY,
   id TEXT NOT NULL,             -- the device
   bridge TEXT,                  -- the bridge where the device is online, else NULL
-  presence BLOB                 -- Presence
+  device BLOB                   -- fields of the message Device: presence
 );
 """
 

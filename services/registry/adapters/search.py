@@ -16,12 +16,12 @@ from services.domain.selectors import Operator, Term
 from services.registry.ports import Query
 
 _LOOK = 4096
-_MOST_VALUES = 256
+_MOST_VALUES, _FEW = 256, 4
 _EVERY = "devices p INDEXED BY devices_by_id WHERE p.state IS NOT NULL"
 _KNOWN = "EXISTS (SELECT 1 FROM devices d WHERE d.id = p.id AND d.state IS NOT NULL)"
 _ONLINE = "EXISTS (SELECT 1 FROM sessions s WHERE s.id = p.id AND s.bridge IS NOT NULL)"
 _HAS_KEY = (
-    "EXISTS (SELECT 1 FROM devices d, json_each(d.labels) l, label_names n"
+    "EXISTS (SELECT 1 FROM devices d CROSS JOIN json_each(d.labels) l CROSS JOIN label_names n"
     " WHERE d.id = p.id AND n.no = l.value AND n.key = ?)"
 )
 
@@ -92,6 +92,9 @@ def _add_term(db: sqlite3.Connection, plan: Plan, term: Term) -> None:
         return
     numbers = _list(found)
     check = f"EXISTS (SELECT 1 FROM labels l WHERE l.label IN {numbers} AND l.id = p.id)"  # noqa: S608 - numbers
+    if len(found) > _FEW:
+        of_device = "devices d CROSS JOIN json_each(d.labels) l"
+        check = f"EXISTS (SELECT 1 FROM {of_device} WHERE d.id = p.id AND l.value IN {numbers})"  # noqa: S608 - numbers
     if wanted:
         plan.conditions.append(_Condition(check, f"labels p WHERE p.label IN {numbers}"))
     else:
