@@ -81,12 +81,12 @@ class Mesh:
         except grpc.RpcError as e:
             raise self.error(service, e, device=device) from e
 
-    def stream(self, service: str, responses: Iterator[_Response]) -> Iterator[_Response]:
+    def stream(self, service: str, responses: Iterator[_Response], *, device: bool = False) -> Iterator[_Response]:
         """The responses of a streaming call, its errors converted as by `call`; cancelled when left early."""
         try:
             yield from responses
         except grpc.RpcError as e:
-            raise self.error(service, e) from e
+            raise self.error(service, e, device=device) from e
         finally:
             cancel = getattr(responses, "cancel", None)
             if cancel:

@@ -62,6 +62,7 @@ def device_json(device: registry_pb2.Device) -> dict[str, Any]:
         "contract_revision": device.contract_revision,
         "capabilities": [{"id": c.id, "type": c.type, "version": c.version} for c in device.capabilities],
         "revision": device.revision,
+        "revoke_time": moment(device.revoke_time).isoformat() if device.HasField("revoke_time") else None,
     }
 
 
@@ -100,7 +101,12 @@ def contract_json(message: contract_pb2.Contract) -> dict[str, Any]:
                 "version": c.version,
                 "properties": [_property_json(p) for p in c.properties],
                 "actions": [
-                    {"name": a.name, "arguments": _parameters_json(a.arguments), "results": _parameters_json(a.results)}
+                    {
+                        "name": a.name,
+                        "arguments": _parameters_json(a.arguments),
+                        "results": _parameters_json(a.results),
+                        "streamed": a.streamed,
+                    }
                     for a in c.actions
                 ],
                 "events": [{"name": e.name, "fields": _parameters_json(e.fields)} for e in c.events],
@@ -186,7 +192,7 @@ def _head(contract: Contract, now: datetime) -> str:
 
 def _members(properties: tuple[Property, ...], actions: tuple[Action, ...], events: tuple[Event, ...]) -> str:
     parts = [f"{p.name}: {_schema(p.schema)} {_access(p)}" for p in properties]
-    parts += [f"{a.name}({_parameters(a.arguments)}){_results(a)}" for a in actions]
+    parts += [f"{a.name}({_parameters(a.arguments)}){_results(a)}{' …' if a.streamed else ''}" for a in actions]
     parts += [f"event {e.name}({_parameters(e.fields)})" for e in events]
     return "   ".join(parts)
 

@@ -71,7 +71,7 @@ def guess(word: str) -> Value:
         return number
     if word[:1] in ("[", "{", '"'):
         try:
-            return _from_json(json.loads(word))
+            return from_json(json.loads(word))
         except ValueError as e:
             raise UsageError(f"{safe(word)} begins like JSON and is none: {e}") from e
     return word
@@ -107,6 +107,11 @@ def unit(code: str) -> str:
     return safe(_UNITS.get(code, code), 15)
 
 
+def unit_code(text: str) -> str:
+    """What people write, as a UCUM code: `°C` is `Cel`."""
+    return next((code for code, shown in _UNITS.items() if shown == text), text)
+
+
 def _bool(word: str) -> Value:
     if word.lower() in _TRUE | _FALSE:
         return word.lower() in _TRUE
@@ -137,11 +142,12 @@ def _number(word: str) -> int | float | None:
     return value if math.isfinite(value) else None
 
 
-def _from_json(data: object) -> Value:
+def from_json(data: object) -> Value:
+    """What JSON holds, as a value. Raises UsageError."""
     if isinstance(data, list):
-        return [_from_json(item) for item in data]
+        return [from_json(item) for item in data]
     if isinstance(data, dict):
-        return {str(key): _from_json(item) for key, item in data.items()}
+        return {str(key): from_json(item) for key, item in data.items()}
     if data is None or isinstance(data, bool | int | float | str):
         return data
     raise UsageError(f"{type(data).__name__} is no value")

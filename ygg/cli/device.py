@@ -1,54 +1,54 @@
-"""`ygg device ls|show|label`: see devices and what they can do. The other commands are in `device_calls|watch`."""
+"""`ygg device ls|show|label`: see devices and what they can do. The other commands are in `device_*` and `enrol`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from ygg.cli import device_calls, device_watch
+from ygg.cli import device_calls, device_contract, device_life, device_watch, device_why, enrol, select
+from ygg.cli.select import Device, Group, Has, Online, Selector, States
 from ygg.cli.state import state
-from ygg.exits import UsageError
 
-if TYPE_CHECKING:
-    from ygg.client import Mesh
-    from yggdrasil.registry.v1 import registry_pb2
-
-app = typer.Typer(help="Devices: list them, show what they can do, call them, watch them.", no_args_is_help=True)
-
-Device = Annotated[str, typer.Argument(metavar="DEVICE", help="Device id, such as porch-1.")]
-_PAGE = 1000
-
-device_calls.register(app)
-device_watch.register(app)
+app = typer.Typer(
+    help="Devices: list them, show what they can do, call them, watch them, enrol and retire them.",
+    no_args_is_help=True,
+)
 
 
 @app.command("ls")
 def list_devices(
     ctx: typer.Context,
     *,
-    selector: Annotated[str, typer.Option("--selector", "-l", help="Labels, such as zone=hall,floor=2.")] = "",
-    has: Annotated[list[str] | None, typer.Option("--has", help="Capability, such as sensor.temperature@1+.")] = None,
-    online: Annotated[bool | None, typer.Option("--online/--offline", help="Only those.")] = None,
+    selector: Selector = "",
+    has: Has = None,
+    online: Online = None,
+    group: Group = "",
+    states: States = None,
 ) -> None:
     """List devices.
 
-    Examples:  `ygg device ls --has actuator.led`   `ygg device ls -l zone=hall --online`
+    Examples:  `ygg device ls --has actuator.led`   `ygg device ls -l zone=hall --has sensor.temperature@2+ --offline`
+    `ygg device ls --group upstairs --state suspended`
     """
     from ygg import describe
     from yggdrasil.registry.v1 import registry_pb2
 
     st = state(ctx)
-    request = registry_pb2.ListDevicesRequest(page_size=_PAGE, selector=selector, has=has or [], online=online)
+    request = registry_pb2.ListDevicesRequest(
+        selector=selector, has=has or [], online=online, group=group, states=select.state_numbers(states)
+    )
     with st.mesh() as mesh:
-        found = list(_all_devices(mesh, request))
+        found = list(select.all_devices(mesh, request))
     if st.out.as_json:
         st.out.json([describe.device_json(device) for device in found])
         return
     if not found:
-        st.out.line("no device" if selector or has or online is not None else "no device has connected yet")
+        narrowed = selector or has or group or states or online is not None
+        st.out.line("no device" if narrowed else "no device is registered, and none has connected yet")
+        if has:
+            st.out.remark("Why one of them is not among these:  ygg device why DEVICE --has …")
         return
     now = datetime.now(UTC)
     st.out.table(describe.DEVICE_COLUMNS, (describe.device_row(device, now) for device in found))
@@ -98,7 +98,7 @@ def label(
     from ygg import describe
     from yggdrasil.registry.v1 import registry_pb2, registry_pb2_grpc
 
-    changes = _label_changes(labels)
+    changes = select.label_changes(labels)
     st = state(ctx)
     with st.mesh() as mesh:
         stub = registry_pb2_grpc.RegistryServiceStub(mesh.channel("registry"))
@@ -110,28 +110,9 @@ def label(
     st.out.line(f"{device}  {describe.labels(found) or 'no labels'}")
 
 
-def _all_devices(mesh: Mesh, request: registry_pb2.ListDevicesRequest) -> Iterator[registry_pb2.Device]:
-    from yggdrasil.registry.v1 import registry_pb2_grpc
-
-    stub = registry_pb2_grpc.RegistryServiceStub(mesh.channel("registry"))
-    while True:
-        page = mesh.call("registry", stub.ListDevices, request)
-        yield from page.devices
-        if not page.next_page_token:
-            return
-        request.page_token = page.next_page_token
-
-
-def _label_changes(words: list[str]) -> dict[str, str]:
-    changes = {}
-    for word in words:
-        if "=" in word:
-            key, _, value = word.partition("=")
-            if not value:
-                raise UsageError(f"label {key} has no value", hint=f"To remove it:  {key}-")
-            changes[key] = value
-        elif word.endswith("-") and len(word) > 1:
-            changes[word[:-1]] = ""
-        else:
-            raise UsageError(f"{word!r} is no label", hint="zone=hall sets a label, zone- removes it.")
-    return changes
+device_why.register(app)
+device_life.register(app)
+device_contract.register(app)
+device_calls.register(app)
+device_watch.register(app)
+enrol.register(app)

@@ -7,18 +7,27 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ygg import values
-from ygg.cli.state import state
-from ygg.exits import UsageError
+from ygg.cli import device_many as many
+from ygg.cli.device_many import Wanted
+from ygg.cli.select import Device, Has, Selector
+from ygg.cli.state import State, state
+from ygg.exits import Exit, UsageError
 
 if TYPE_CHECKING:
     from services.domain.contract import Contract
     from services.domain.values import Value
     from ygg.client import Mesh
 
-Device = Annotated[str, typer.Argument(metavar="DEVICE", help="Device id, such as porch-1.")]
 Timeout = Annotated[float, typer.Option("--timeout", min=0.05, max=300, help="Seconds to wait for the answer.")]
 CallId = Annotated[
     str, typer.Option("--call-id", help="Your id of the call: repeated within one boot of the device it acts once.")
+]
+
+BootId = Annotated[
+    str,
+    typer.Option(
+        "--boot-id", help="The boot that the call was first sent under, as the error told: not sent to another one."
+    ),
 ]
 
 
@@ -30,43 +39,66 @@ def register(app: typer.Typer) -> None:
 
 def call(
     ctx: typer.Context,
-    device: Device,
-    action: Annotated[str, typer.Argument(metavar="CAPABILITY.ACTION", help="Such as led0.blink.")],
-    arguments: Annotated[list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Such as times=3.")] = None,
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[DEVICE]... CAPABILITY.ACTION [NAME=VALUE]...", help="Such as porch-1 led0.blink times=3."
+        ),
+    ],
     *,
+    selector: Selector = "",
+    has: Has = None,
+    at_once: Annotated[int, typer.Option("--at-once", min=1, max=256, help="Of many devices, so many at a time.")] = 32,
     timeout_s: Timeout = 10.0,
     call_id: CallId = "",
-) -> None:
-    """Run an action of a device. Its contract is checked before anything is sent.
+    boot_id: BootId = "",
+) -> int:
+    """Run an action of one device, or of many. The contract is checked before anything is sent.
 
-    Example:  `ygg device call porch-1 led0.blink times=3 period_ms=200`
+    A streamed action prints each answer as it comes; of many devices each prints its answer as it comes.
+
+    Examples:  `ygg device call porch-1 led0.blink times=3 period_ms=200`   `ygg device call porch-1 porch-2 led0.off`
+    `ygg device call -l zone=hall --has actuator.led@1+ led0.blink times=3 period_ms=200`   (`-l '*'`: every device)
     """
-    from services.chassis.codec import values_from_proto, values_to_proto
+    wanted = Wanted.of(words)
+    st = state(ctx)
+    if selector or has or len(wanted.devices) > 1:
+        if call_id or boot_id:
+            raise UsageError("--call-id and --boot-id name one call, and several devices are several calls")
+        with st.mesh() as mesh:
+            return many.call(st, mesh, wanted, many.Which(selector, has or [], at_once, timeout_s))
+    if not wanted.devices:
+        raise UsageError(
+            "no device is named", hint="ygg device call DEVICE led0.blink …   or by labels:  -l zone=hall led0.blink …"
+        )
+    with st.mesh() as mesh:
+        _call_one(st, mesh, wanted, timeout_s, call_id, boot_id)
+    return int(Exit.OK)
+
+
+def _call_one(st: State, mesh: Mesh, wanted: Wanted, timeout_s: float, call_id: str, boot_id: str) -> None:
+    from services.chassis.codec import values_to_proto
     from yggdrasil.jotunheim.v1 import bridge_pb2, bridge_pb2_grpc
 
-    capability, name = values.member(action)
-    given = values.assignments(arguments or ())
-    st = state(ctx)
-    with st.mesh() as mesh:
-        contract = _contract(mesh, device)
-        wanted = contract.action(capability, name)
-        request = bridge_pb2.InvokeRequest(
-            device_id=device,
-            capability=capability,
-            action=name,
-            arguments=values_to_proto(values.arguments(given, wanted.arguments)),
-            call_id=call_id,
-        )
-        stub = bridge_pb2_grpc.BridgeServiceStub(mesh.channel("jotunheim_bridge"))
+    device = wanted.devices[0]
+    action = contract_of(mesh, device).action(wanted.capability, wanted.action)
+    request = bridge_pb2.InvokeRequest(
+        device_id=device,
+        capability=wanted.capability,
+        action=wanted.action,
+        arguments=values_to_proto(values.arguments(wanted.arguments, action.arguments)),
+        call_id=call_id,
+        boot_id=boot_id,
+    )
+    stub = bridge_pb2_grpc.BridgeServiceStub(mesh.channel("jotunheim_bridge"))
+    units = {parameter.name: parameter.schema.unit for parameter in action.results}
+    if not action.streamed:
         answer = mesh.call("jotunheim_bridge", stub.Invoke, request, timeout_s=timeout_s, device=True)
-    results = values_from_proto(answer.results)
-    if st.out.as_json:
-        data = {key: values.to_json(value) for key, value in results.items()}
-        st.out.json({"device": device, "action": action, "call_id": answer.call_id, "results": data})
+        many.show_answer(st, wanted, device, answer, units)
         return
-    units = {parameter.name: parameter.schema.unit for parameter in wanted.results}
-    shown = [f"{key}: {values.show(value, units.get(key, ''))}" for key, value in results.items()]
-    st.out.line("   ".join(shown) or "done")
+    stream = stub.InvokeStream(bridge_pb2.InvokeStreamRequest(call=request), timeout=timeout_s)
+    for one in mesh.stream("jotunheim_bridge", stream, device=True):
+        many.show_answer(st, wanted, device, one.answer, units, record=True)
 
 
 def read(
@@ -87,7 +119,7 @@ def read(
     st = state(ctx)
     found: list[tuple[str, Value, str]] = []
     with st.mesh() as mesh:
-        contract = _contract(mesh, device)
+        contract = contract_of(mesh, device)
         stub = bridge_pb2_grpc.BridgeServiceStub(mesh.channel("jotunheim_bridge"))
         for capability, name in wanted:
             unit = contract.readable(capability, name).schema.unit
@@ -113,6 +145,7 @@ def write(
     *,
     timeout_s: Timeout = 10.0,
     call_id: CallId = "",
+    boot_id: BootId = "",
 ) -> None:
     """Write properties, one after another; the first that is refused ends it.
 
@@ -122,11 +155,11 @@ def write(
     from yggdrasil.jotunheim.v1 import bridge_pb2, bridge_pb2_grpc
 
     wanted = [(values.member(name), text) for name, text in values.assignments(assignments).items()]
-    if call_id and len(wanted) > 1:
-        raise UsageError("--call-id names one call, and several properties are several calls")
+    if (call_id or boot_id) and len(wanted) > 1:
+        raise UsageError("--call-id and --boot-id name one call, and several properties are several calls")
     st = state(ctx)
     with st.mesh() as mesh:
-        contract = _contract(mesh, device)
+        contract = contract_of(mesh, device)
         checked = [
             (capability, name, values.parse(text, contract.writable(capability, name).schema))
             for (capability, name), text in wanted
@@ -134,7 +167,12 @@ def write(
         stub = bridge_pb2_grpc.BridgeServiceStub(mesh.channel("jotunheim_bridge"))
         for capability, name, value in checked:
             request = bridge_pb2.WritePropertyRequest(
-                device_id=device, capability=capability, property=name, value=value_to_proto(value), call_id=call_id
+                device_id=device,
+                capability=capability,
+                property=name,
+                value=value_to_proto(value),
+                call_id=call_id,
+                boot_id=boot_id,
             )
             mesh.call("jotunheim_bridge", stub.WriteProperty, request, timeout_s=timeout_s, device=True)
             if not st.out.as_json:
@@ -143,7 +181,7 @@ def write(
         st.out.json({"device": device, "written": {f"{c}.{n}": values.to_json(v) for c, n, v in checked}})
 
 
-def _contract(mesh: Mesh, device: str) -> Contract:
+def contract_of(mesh: Mesh, device: str) -> Contract:
     """The device's contract, to read arguments by. Raises YggError."""
     from services.chassis.codec import contract_from_proto
     from yggdrasil.registry.v1 import registry_pb2, registry_pb2_grpc

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ygg.cli import select
+from ygg.cli.select import Has, Selector
 from ygg.cli.state import State, state
-from ygg.exits import UsageError
+from ygg.exits import CliError, Exit, UsageError
 
 if TYPE_CHECKING:
     from ygg.client import Mesh
@@ -29,12 +31,21 @@ def watch(
     ] = None,
     *,
     kind: Annotated[
-        list[str] | None, typer.Option("--kind", help="online, offline, contract or event; repeatable.")
+        list[str] | None, typer.Option("--kind", help="online, offline, contract, event or telemetry; repeatable.")
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="CAPABILITY[.NAME]", help="Only its events and samples; repeatable."),
+    ] = None,
+    selector: Selector = "",
+    has: Has = None,
 ) -> None:
     """Show what devices report and what happens to them, from now on. Ctrl-C ends it.
 
-    Examples:  `ygg device watch`   `ygg device watch porch-1 --kind event`   `ygg --json device watch | jq .`
+    With -l or --has: the devices that meet it now.
+
+    Examples:  `ygg device watch`   `ygg device watch porch-1 --kind event`   `ygg device watch -l zone=hall`
+    `ygg device watch --only gpio0.changed`   `ygg --json device watch | jq .`
     """
     from services.chassis.codec import moment
     from ygg import describe
@@ -49,11 +60,26 @@ def watch(
     st = state(ctx)
     request = bridge_pb2.WatchEventsRequest(device_ids=devices or [], kinds=[names[name] for name in kind or ()])
     with st.mesh() as mesh:
+        if selector or has:
+            request.device_ids.extend(_found(mesh, selector, has or []))
         for event in _events(st, mesh, request):
+            if only and not {event.capability, f"{event.capability}.{event.name}"} & set(only):
+                continue
             if st.out.as_json:
                 st.out.record(describe.event_json(event))
             else:
                 st.out.line(f"{moment(event.time).astimezone():%H:%M:%S}  {describe.event_line(event)}")
+
+
+def _found(mesh: Mesh, selector: str, has: list[str]) -> list[str]:
+    """The devices that meet it now. Raises CliError where there is none: to watch none would mean to watch all."""
+    from yggdrasil.registry.v1 import registry_pb2
+
+    request = registry_pb2.ListDevicesRequest(selector=selector, has=has)
+    found = [device.id for device in select.all_devices(mesh, request)]
+    if not found:
+        raise CliError("no device meets that now", code=Exit.NOT_FOUND)
+    return found
 
 
 def _events(st: State, mesh: Mesh, request: Any) -> Iterator[Any]:

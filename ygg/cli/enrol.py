@@ -1,0 +1,152 @@
+"""`ygg device token|tokens|revoke`: how a device gets a certificate, and how it loses it."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ygg.cli import select
+from ygg.cli.select import Device, Yes
+from ygg.cli.state import state
+from ygg.exits import UsageError
+from ygg.output import ago, safe
+
+if TYPE_CHECKING:
+    from yggdrasil.registry.v1 import enrolment_pb2
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_SHORTEST_S, _LONGEST_S = 60, 30 * 86400
+_Revision = Annotated[
+    int, typer.Option("--revision", min=0, metavar="N", help="Only where the device is at this revision.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `ygg device`."""
+    for command in (token, tokens, revoke):
+        app.command()(command)
+
+
+def token(
+    ctx: typer.Context,
+    device: Device,
+    *,
+    ttl: Annotated[str, typer.Option("--ttl", metavar="1d", help="How long it can be used: 60s to 30d.")] = "1d",
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", "-l", metavar="KEY=VALUE", help="Of a device that is new; repeatable."),
+    ] = None,
+) -> None:
+    """Make a token with which one device gets one certificate. Registers the device where it is unknown.
+
+    The token goes to standard output, this once: it is not kept.
+
+    Examples:  `ygg device token shed-1 -l zone=shed > shed-1.token`
+    then on the device:  `YGG_AGENT_TOKEN=$(cat shed-1.token) ygg-agent --identity ./shed-1 --connect HOST:7443`
+    """
+    from services.chassis.codec import moment
+    from yggdrasil.registry.v1 import enrolment_pb2, enrolment_pb2_grpc
+
+    request = enrolment_pb2.CreateTokenRequest(device_id=device, ttl_s=seconds(ttl), labels=select.new_labels(label))
+    st = state(ctx)
+    with st.mesh() as mesh:
+        stub = enrolment_pb2_grpc.EnrolmentServiceStub(mesh.channel("registry"))
+        answer = mesh.call("registry", stub.CreateToken, request)
+    if st.out.as_json:
+        st.out.json({"secret": answer.secret, **_json(answer.token)})
+        return
+    st.out.line(safe(answer.secret, 2000))
+    end = moment(answer.token.expire_time).astimezone()
+    st.out.remark(f"for {device}, once, until {end:%Y-%m-%d %H:%M}; give it to the device and to nobody else", "dim")
+
+
+def tokens(
+    ctx: typer.Context,
+    device: Annotated[str, typer.Argument(metavar="[DEVICE]", help="Only those of this device.")] = "",
+    *,
+    delete: Annotated[str, typer.Option("--delete", metavar="ID", help="Make this token worthless.")] = "",
+) -> None:
+    """List enrolment tokens, newest first; their secrets are not kept.
+
+    Examples:  `ygg device tokens`   `ygg device tokens shed-1`   `ygg device tokens --delete 4f1c…`
+    """
+    from yggdrasil.registry.v1 import enrolment_pb2, enrolment_pb2_grpc
+
+    st = state(ctx)
+    with st.mesh() as mesh:
+        stub = enrolment_pb2_grpc.EnrolmentServiceStub(mesh.channel("registry"))
+        if delete:
+            mesh.call("registry", stub.DeleteToken, enrolment_pb2.DeleteTokenRequest(token_id=delete))
+            if st.out.as_json:
+                st.out.json({"deleted": delete})
+            else:
+                st.out.line(f"token {safe(delete)} is worthless now")
+            return
+        found = mesh.call("registry", stub.ListTokens, enrolment_pb2.ListTokensRequest(device_id=device)).tokens
+    if st.out.as_json:
+        st.out.json([_json(one) for one in found])
+        return
+    if not found:
+        st.out.line("no token")
+        st.out.remark(f"Make one:  ygg device token {device or 'DEVICE'}")
+        return
+    now = datetime.now(UTC)
+    rows = [(one.id, safe(one.device_id, 63), _state(one, now), safe(one.author)) for one in found]
+    st.out.table(("TOKEN", "DEVICE", "STATE", "MADE BY"), rows)
+
+
+def revoke(ctx: typer.Context, device: Device, *, revision: _Revision = 0, yes: Yes = False) -> None:
+    """Accept no certificate any more that a device has; its live session ends within seconds.
+
+    It comes back with a new token only.
+
+    Example:  `ygg device revoke shed-1 --yes`   then   `ygg device token shed-1`
+    """
+    from ygg import describe
+    from yggdrasil.registry.v1 import enrolment_pb2, enrolment_pb2_grpc
+
+    select.confirmed(f"Revoke every certificate of {device}?", yes=yes)
+    st = state(ctx)
+    with st.mesh() as mesh:
+        stub = enrolment_pb2_grpc.EnrolmentServiceStub(mesh.channel("registry"))
+        request = enrolment_pb2.RevokeCertificatesRequest(device_id=device, revision=revision)
+        found = mesh.call("registry", stub.RevokeCertificates, request).device
+    if st.out.as_json:
+        st.out.json(describe.device_json(found))
+        return
+    st.out.line(f"{device}  its certificates are revoked; a new one:  ygg device token {device}")
+
+
+def seconds(text: str) -> int:
+    """`1d`, `12h`, `30m`, `90s` or plain seconds. Raises UsageError."""
+    match = re.fullmatch(r"([0-9]{1,9})([smhd]?)", text)
+    found = int(match[1]) * _UNITS[match[2] or "s"] if match else 0
+    if not _SHORTEST_S <= found <= _LONGEST_S:
+        raise UsageError(f"{safe(text)!r} is no time to live", hint="Write 60s to 30d, such as 1d, 12h or 30m.")
+    return found
+
+
+def _state(one: enrolment_pb2.Token, now: datetime) -> str:
+    from services.chassis.codec import moment
+
+    if one.HasField("use_time"):
+        return f"used {ago((now - moment(one.use_time)).total_seconds())} ago".replace("now ago", "just now")
+    left = (moment(one.expire_time) - now).total_seconds()
+    return f"open for {ago(left)}" if left > 0 else "expired"
+
+
+def _json(one: enrolment_pb2.Token) -> dict[str, Any]:
+    from services.chassis.codec import moment
+
+    return {
+        "id": one.id,
+        "device": one.device_id,
+        "create_time": moment(one.create_time).isoformat(),
+        "expire_time": moment(one.expire_time).isoformat(),
+        "use_time": moment(one.use_time).isoformat() if one.HasField("use_time") else None,
+        "serial": one.serial,
+        "author": one.author,
+    }

@@ -1,0 +1,97 @@
+"""Which devices: the options that every command about many devices has, and paging through them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ygg.exits import UsageError
+
+if TYPE_CHECKING:
+    from ygg.client import Mesh
+    from yggdrasil.registry.v1 import registry_pb2
+
+PAGE = 1000
+
+Device = Annotated[str, typer.Argument(metavar="DEVICE", help="Device id, such as porch-1.")]
+Devices = Annotated[list[str], typer.Argument(metavar="DEVICE...", help="Device ids, such as porch-1.")]
+Selector = Annotated[
+    str, typer.Option("--selector", "-l", metavar="SELECTOR", help="Labels, such as 'zone=hall,floor in (1,2),!old'.")
+]
+Has = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--has", metavar="REQ", help="Capability, such as sensor.temperature@2+ or 'actuator.led{blink()}'; repeatable."
+    ),
+]
+Online = Annotated[bool | None, typer.Option("--online/--offline", help="Only those.")]
+Group = Annotated[str, typer.Option("--group", "-g", metavar="GROUP", help="Only devices of this group.")]
+States = Annotated[
+    list[str] | None,
+    typer.Option("--state", metavar="STATE", help="pending, active, suspended or retired; repeatable."),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def state_numbers(names: list[str] | None) -> list[registry_pb2.DeviceState.ValueType]:
+    """`["pending"]` as the numbers of the protocol. Raises UsageError."""
+    from yggdrasil.registry.v1 import registry_pb2
+
+    known = {name.removeprefix("DEVICE_STATE_").lower(): number for name, number in registry_pb2.DeviceState.items()}
+    del known["unspecified"]
+    for name in names or ():
+        if name not in known:
+            raise UsageError(f"there is no state {name!r}", hint=f"There are: {', '.join(known)}.")
+    return [known[name] for name in names or ()]
+
+
+def all_devices(mesh: Mesh, request: registry_pb2.ListDevicesRequest) -> Iterator[registry_pb2.Device]:
+    """Every device that the request is about, page by page."""
+    from yggdrasil.registry.v1 import registry_pb2_grpc
+
+    stub = registry_pb2_grpc.RegistryServiceStub(mesh.channel("registry"))
+    request.page_size = PAGE
+    while True:
+        page = mesh.call("registry", stub.ListDevices, request)
+        yield from page.devices
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token
+
+
+def confirmed(question: str, *, yes: bool) -> None:
+    """Asks on the terminal; raises UsageError where nobody is there to answer, and Abort for no."""
+    import sys
+
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError("this needs a yes, and nobody is there to give it", hint="Add --yes where you mean it.")
+    typer.confirm(question, abort=True, err=True)
+
+
+def label_changes(words: list[str]) -> dict[str, str]:
+    """`["zone=hall", "old-"]` as changes; an empty value removes. Raises UsageError."""
+    changes = {}
+    for word in words:
+        if "=" in word:
+            key, _, value = word.partition("=")
+            if not value:
+                raise UsageError(f"label {key} has no value", hint=f"To remove it:  {key}-")
+            changes[key] = value
+        elif word.endswith("-") and len(word) > 1:
+            changes[word[:-1]] = ""
+        else:
+            raise UsageError(f"{word!r} is no label", hint="zone=hall sets a label, zone- removes it.")
+    return changes
+
+
+def new_labels(words: list[str] | None) -> dict[str, str]:
+    """`["zone=hall"]` as the labels of a new device. Raises UsageError."""
+    found = label_changes(words or [])
+    for key, value in found.items():
+        if not value:
+            raise UsageError(f"a new device has no label {key} to remove")
+    return found

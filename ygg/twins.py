@@ -1,0 +1,138 @@
+"""Twins in words, and what a person writes to change one. Pure: messages in, text and plain data out."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from services.chassis.codec import moment, value_from_proto, values_from_proto
+from services.domain.capability import Schema, ValueType
+from services.domain.contract import Contract
+from services.domain.values import Value
+from ygg import values
+from ygg.exits import UsageError
+from ygg.output import safe
+from yggdrasil.registry.v1 import twin_pb2
+
+COLUMNS = ("PROPERTY", "DESIRED", "REPORTED", "STATE")
+_WITH_UNIT = re.compile(r"(-?[0-9.]+(?:[eE][+-]?[0-9]+)?)\s*([^\s0-9.].*)")
+_HINT = "Write led0.brightness=40 to set, led0.on= to remove, led0= to remove all of led0."
+
+
+def patch(words: Mapping[str, str], contract: Contract | None) -> dict[str, Value]:
+    """`{"led0.on": "true"}` as a document; an empty value removes. Raises UsageError."""
+    document: dict[str, Value] = {}
+    for name, text in words.items():
+        capability, dot, prop = name.partition(".")
+        if not dot and not text:
+            document[capability] = None
+            continue
+        if not (capability and prop) or "." in prop:
+            raise UsageError(f"{safe(name)!r} names no property", hint=_HINT)
+        members = document.setdefault(capability, {})
+        if not isinstance(members, dict):
+            raise UsageError(f"{capability} is removed and set at once", hint=_HINT)
+        members[prop] = parse(text, _schema(contract, capability, prop)) if text else None
+    return document
+
+
+def parse(text: str, schema: Schema | None) -> Value:
+    """A value as a person writes it, with its unit or without: `40`, `40%`, `23.5 Cel`."""
+    if schema is not None and schema.type in (ValueType.INT, ValueType.DOUBLE):
+        found = _WITH_UNIT.fullmatch(text)
+        if found and isinstance(values.guess(text), str):
+            return {"value": values.parse(found[1], schema), "unit": values.unit_code(found[2])}
+    return values.parse(text, schema)
+
+
+def document(text: str) -> dict[str, Value]:
+    """A document in JSON: capability, property, value; null removes. Raises UsageError."""
+    try:
+        data = json.loads(text)
+    except ValueError as e:
+        raise UsageError(f"the document is no JSON: {e}") from e
+    if not isinstance(data, dict):
+        raise UsageError("the document is no JSON object", hint='Write {"led0": {"on": true, "brightness": 40}}.')
+    return {name: values.from_json(value) for name, value in data.items()}
+
+
+def row(one: twin_pb2.TwinProperty) -> tuple[str, ...]:
+    """A line of `ygg twin get`; columns as COLUMNS."""
+    return (
+        name_of(one),
+        values.show(value_from_proto(one.desired)) if one.desired.WhichOneof("kind") else "-",
+        values.show(value_from_proto(one.reported)) if one.reported.WhichOneof("kind") else "-",
+        standing(one),
+    )
+
+
+def name_of(one: twin_pb2.TwinProperty) -> str:
+    """`led0.on`."""
+    return safe(f"{one.capability_id}.{one.property}", 65)
+
+
+def standing(one: twin_pb2.TwinProperty) -> str:
+    """How desired and reported stand to each other."""
+    if one.problem:
+        return safe(one.problem, 300)
+    if one.pending:
+        return "not yet"
+    return "as desired" if one.desired.WhichOneof("kind") else ""
+
+
+def changes(before: twin_pb2.Twin | None, now: twin_pb2.Twin) -> Iterator[str]:
+    """One line for each property that differs from what was shown before, or is shown for the first time."""
+    known = {name_of(one): row(one) for one in before.properties} if before else {}
+    rows = {name_of(one): row(one) for one in now.properties}
+    for name, cells in rows.items():
+        if known.get(name) != cells:
+            yield "  ".join(part for part in (name, f"desired {cells[1]}", f"reported {cells[2]}", cells[3]) if part)
+    yield from (f"{name}  gone" for name in known if name not in rows)
+
+
+def to_json(twin: twin_pb2.Twin) -> dict[str, Any]:
+    """A twin for programs; keys are stable."""
+    return {
+        "device_id": twin.device_id,
+        "revision": twin.revision,
+        "reported_revision": twin.reported_revision,
+        "contract_revision": twin.contract_revision,
+        "desired": values.to_json(values_from_proto(twin.desired)),
+        "reported": values.to_json(values_from_proto(twin.reported)),
+        "delta": values.to_json(values_from_proto(twin.delta)),
+        "properties": [
+            {
+                "property": name_of(one),
+                "desired": values.to_json(value_from_proto(one.desired)),
+                "desired_revision": one.desired_revision,
+                "desire_time": moment(one.desire_time).isoformat() if one.HasField("desire_time") else None,
+                "reported": values.to_json(value_from_proto(one.reported)),
+                "report_time": moment(one.report_time).isoformat() if one.HasField("report_time") else None,
+                "pending": one.pending,
+                "problem": one.problem,
+            }
+            for one in twin.properties
+        ],
+    }
+
+
+def version_json(version: twin_pb2.TwinVersion) -> dict[str, Any]:
+    """A version for programs; keys are stable."""
+    side = "desired" if version.WhichOneof("side") == "revision" else "reported"
+    return {
+        "side": side,
+        "revision": version.revision or version.reported_revision,
+        "time": moment(version.time).isoformat(),
+        "author": version.author,
+        "document": values.to_json(values_from_proto(version.document)),
+        "changed": list(version.changed),
+    }
+
+
+def _schema(contract: Contract | None, capability: str, prop: str) -> Schema | None:
+    for found in contract.capabilities if contract else ():
+        if found.id == capability:
+            return next((one.schema for one in found.properties if one.name == prop), None)
+    return None
