@@ -93,7 +93,7 @@ def test_what_was_signed_for_one_role_is_nothing_for_another(authority: Authorit
         offer(authority, manifest_of(IMAGE), envelope=signed(Role.ROOT, payload, authority.release_keys))
 
 
-@pytest.mark.parametrize("index", range(0, 119, 3))
+@pytest.mark.parametrize("index", range(0, 99, 3))
 def test_one_bit_changed_after_signing(authority: Authority, index: int) -> None:
     good = authority.release(manifest_of(IMAGE))
     changed = bytearray(good.payload)

@@ -1,0 +1,121 @@
+"""`ygg ota`, offline: keys, roots and manifests as files, made and signed by several people."""
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ygg.cli.run import run
+from ygg.ota import keys
+
+Captured = pytest.CaptureFixture[str]
+NAMES = ("root-a", "root-b", "release-a", "release-b", "timestamp", "spare")
+
+
+@pytest.fixture(autouse=True)
+def key_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("YGG_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    for name in NAMES:
+        keys.generate(tmp_path / f"{name}.key")
+    (tmp_path / "fw.bin").write_bytes(bytes(range(256)) * 20)
+    return tmp_path
+
+
+def ygg(capsys: Captured, *words: str) -> Any:
+    capsys.readouterr()
+    assert run(["--json", "ota", *words]) == 0, capsys.readouterr().err
+    return json.loads(capsys.readouterr().out)
+
+
+def refused(capsys: Captured, *words: str) -> str:
+    capsys.readouterr()
+    assert run(["ota", *words]) != 0
+    return capsys.readouterr().err
+
+
+def first_root(capsys: Captured, *more: str) -> Any:
+    held = ["--root-key", "root-a.key.pub", "--root-key", "root-b.key", "--root-threshold", "2"]
+    held += ["--release-key", "release-a.key", "--release-key", "release-b.key", "--release-threshold", "2"]
+    return ygg(capsys, "root", "init", *held, "--timestamp-key", "timestamp.key", "-o", "1.root", *more)
+
+
+def manifest(capsys: Captured, *more: str) -> Any:
+    words = ["--class", "sim-board", "--version", "2.0.0", "--sequence", "2", "--slot-size", "65536", "-o", "2.release"]
+    return ygg(capsys, "manifest", "fw.bin", *words, *more)
+
+
+def test_keys_are_for_their_owner_only(key_files: Path) -> None:
+    assert stat.S_IMODE((key_files / "root-a.key").stat().st_mode) == 0o600
+
+
+def test_a_key_is_never_overwritten(capsys: Captured) -> None:
+    assert "there already" in refused(capsys, "keygen", "root-a.key")
+
+
+def test_a_key_with_a_password_needs_it(key_files: Path, capsys: Captured) -> None:
+    (key_files / "pw").write_text("secret\n")
+    (key_files / "wrong").write_text("other\n")
+    ygg(capsys, "keygen", "locked.key", "--password-file", "pw")
+    assert b"ENCRYPTED" in (key_files / "locked.key").read_bytes()
+    first_root(capsys)
+    assert "password" in refused(capsys, "sign", "1.root", "--key", "locked.key").lower()
+    assert "password is wrong" in refused(capsys, "sign", "1.root", "--key", "locked.key", "--password-file", "wrong")
+    assert len(ygg(capsys, "sign", "1.root", "--key", "locked.key", "--password-file", "pw")["signed_by"]) == 1
+
+
+def test_a_root_is_enough_once_its_threshold_has_signed(capsys: Captured) -> None:
+    assert first_root(capsys)["enough"] is False
+    assert ygg(capsys, "sign", "1.root", "--key", "root-a.key")["enough"] is False
+    assert ygg(capsys, "sign", "1.root", "--key", "root-a.key")["enough"] is False
+    assert ygg(capsys, "sign", "1.root", "--key", "root-b.key")["enough"] is True
+
+
+def test_a_rotated_root_keeps_what_was_not_given(capsys: Captured) -> None:
+    before = first_root(capsys)
+    after = ygg(capsys, "root", "rotate", "1.root", "--timestamp-key", "spare.key", "-o", "2.root")
+    assert after["version"] == 2
+    assert after["root_keys"] == before["root_keys"]
+    assert after["root_threshold"] == 2
+    assert after["timestamp_keys"] != before["timestamp_keys"]
+
+
+def test_the_online_key_may_hold_no_other_role(capsys: Captured) -> None:
+    words = ["--root-key", "root-a.key", "--release-key", "timestamp.key", "--timestamp-key", "timestamp.key"]
+    assert "another role" in refused(capsys, "root", "init", *words, "-o", "bad.root")
+
+
+def test_a_manifest_is_enough_with_two_of_two(capsys: Captured) -> None:
+    first_root(capsys)
+    assert manifest(capsys, "--key", "release-a.key")["image_size_bytes"] == 5120
+    assert ygg(capsys, "inspect", "2.release", "--root", "1.root")["enough"] is False
+    ygg(capsys, "sign", "2.release", "--key", "release-b.key")
+    assert ygg(capsys, "inspect", "2.release", "--root", "1.root")["enough"] is True
+
+
+def test_a_manifest_signed_by_strangers_is_not_enough(capsys: Captured) -> None:
+    first_root(capsys)
+    manifest(capsys, "--key", "root-a.key", "--key", "spare.key")
+    assert ygg(capsys, "inspect", "2.release", "--root", "1.root")["good_signatures"] == []
+
+
+def test_a_changed_file_loses_its_signatures(key_files: Path, capsys: Captured) -> None:
+    first_root(capsys)
+    manifest(capsys, "--key", "release-a.key", "--key", "release-b.key")
+    data = (key_files / "2.release").read_bytes()
+    (key_files / "2.release").write_bytes(data.replace(b"sim-board", b"sim-bored"))
+    found = ygg(capsys, "inspect", "2.release", "--root", "1.root")
+    assert (found["device_class"], found["good_signatures"], found["enough"]) == ("sim-bored", [], False)
+
+
+@pytest.mark.parametrize("option", [("--chunk", "300"), ("--slot-size", "100"), ("--class", "")], ids=str)
+def test_a_manifest_against_the_rules_is_not_made(option: tuple[str, str], capsys: Captured) -> None:
+    words = ["--class", "c", "--version", "1", "--sequence", "1", "--slot-size", "9999", "-o", "x.release", *option]
+    refused(capsys, "manifest", "fw.bin", *words)
+    assert not Path("x.release").exists()
+
+
+def test_something_else_is_neither(capsys: Captured) -> None:
+    assert "neither" in refused(capsys, "inspect", "fw.bin")
