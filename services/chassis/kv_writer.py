@@ -79,9 +79,9 @@ class KvWriter:
 
     def _answer(self, message: Msg) -> int | YggError:
         answer = json.loads(message.data) if message.data else {}
-        if "seq" in answer:
-            return int(answer["seq"])
         error = answer.get("error", {})
+        if "seq" in answer and not error:  # a refusal has a sequence, too: 0
+            return int(answer["seq"])
         if error.get("err_code") == _WRONG_LAST_SEQUENCE:
             return RevisionConflictError(
                 f"{self._name}: somebody else wrote it first", hint="Read it again and repeat."

@@ -48,6 +48,9 @@ class Registered:
     revision: int = 0
 
 
+_Written = tuple[int, Sequence[NewDevice], asyncio.Task[Sequence[int | YggError]]]
+
+
 @dataclass(frozen=True, slots=True)
 class Registration:
     """Use cases. The answer comes when the index has all that was written."""
@@ -59,19 +62,20 @@ class Registration:
     async def register_all(self, batches: AsyncIterator[Sequence[NewDevice]]) -> Registered:
         """Registers every device of every batch. Raises InvalidRequestError for a batch that is too large."""
         told, position = Registered(), 0
-        async with asyncio.TaskGroup() as tasks:
-            writing: deque[asyncio.Task[Sequence[int | YggError]]] = deque()
-            batch_of: deque[tuple[int, Sequence[NewDevice]]] = deque()
+        writing: deque[_Written] = deque()
+        try:
             async for batch in batches:
                 if len(batch) > MAX_AT_ONCE:
                     raise InvalidRequestError(f"{len(batch)} devices in one message, at most {MAX_AT_ONCE} are allowed")
-                writing.append(tasks.create_task(self._write(batch)))
-                batch_of.append((position, batch))
+                writing.append((position, batch, asyncio.create_task(self._write(batch))))
                 position += len(batch)
                 if len(writing) > _IN_FLIGHT:
-                    _tell(told, *batch_of.popleft(), await writing.popleft())
+                    _tell(told, *(await _first(writing)))
             while writing:
-                _tell(told, *batch_of.popleft(), await writing.popleft())
+                _tell(told, *(await _first(writing)))
+        finally:
+            for _, _, task in writing:
+                task.cancel()
         await self.index.reached(buckets.DEVICES.name, told.revision)
         return told
 
@@ -91,6 +95,15 @@ class Registration:
             conflict = isinstance(answer, RevisionConflictError)
             answers[number] = DeviceExistsError(record.id) if conflict else answer
         return answers
+
+
+async def _first(
+    writing: deque[_Written],
+) -> tuple[int, Sequence[NewDevice], Sequence[int | YggError]]:
+    position, batch, task = writing[0]
+    answers = await task
+    writing.popleft()
+    return position, batch, answers
 
 
 def _tell(told: Registered, position: int, batch: Sequence[NewDevice], answers: Sequence[int | YggError]) -> None:
