@@ -31,6 +31,19 @@ class PublishError(YggError):
     code, reason = Code.UNAVAILABLE, "NOT_PUBLISHED"
 
 
+class ProgramOnlyError(YggError):
+    """What only a program can have was asked for by a script that is run once."""
+
+    code, reason = Code.FAILED_PRECONDITION, "PROGRAM_ONLY"
+
+    def __init__(self, operation: str) -> None:
+        what = "own events" if operation == "emit" else "a store"
+        super().__init__(
+            f"a script that is run once has no {what}, only a program has",
+            hint="Deploy it as a program:  ygg program deploy FILE -d DEVICE",
+        )
+
+
 _CODES = {
     "SYNTAX": Code.INVALID_ARGUMENT,
     "SCRIPT_ERROR": Code.FAILED_PRECONDITION,

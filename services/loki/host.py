@@ -15,14 +15,17 @@ from services.domain import ids
 from services.domain.capability import Capability, Parameter, Schema
 from services.domain.errors import InvalidRequestError, YggError
 from services.domain.values import Value, type_name
-from services.loki.errors import ScriptError
+from services.loki.errors import ProgramOnlyError, ScriptError
 from services.loki.model import Level, LogEntry, Script
-from services.loki.ports import Clock, DeviceQuery, DeviceSummary, Mesh, Publisher
+from services.loki.ports import Clock, DeviceQuery, DeviceSummary, Mesh, Publisher, TwinSummary
 
 CALL_TIMEOUT_S = 10.0
 MAX_REQUIREMENTS = 16
 MAX_TOPIC_LEVELS = 8
 MAX_CONCURRENT_READS = 8
+MAX_DROPPED = 32
+FOR_PROGRAMS = frozenset(("emit", "load", "store", "forget", "keys"))
+"""Operations that only a program has; a run that asks for one is refused."""
 Operation: TypeAlias = "Callable[..., Awaitable[Value]]"
 
 
@@ -38,10 +41,12 @@ class RunHost:
         emit: Callable[[LogEntry], None],
     ) -> None:
         self._script, self._mesh, self._publisher, self._clock, self._emit = script, mesh, publisher, clock, emit
-        self._deadline = clock.monotonic() + script.limits.timeout_s
+        self._began = clock.monotonic()
+        self._deadline = self._began + script.limits.timeout_s
         self._output_left = script.limits.output_bytes
         self.calls = 0
         self.waiting_for = ""
+        self.dropped: dict[str, str] = {}
         self._operations: dict[str, tuple[Operation, int]] = {
             "devices": (self._devices, 1),
             "device": (self._device, 1),
@@ -53,11 +58,22 @@ class RunHost:
             "sleep": (self._sleep, 1),
             "publish": (self._publish, 2),
             "time": (self._time, 0),
+            "uptime": (self._uptime, 0),
+            "memory": (self._memory, 1),
+            "timer": (self._timer, 3),
+            "cancel": (self._cancel, 1),
+            "listen": (self._listen, 3),
+            "own": (self._own, 1),
+            "subscribe": (self._subscribe, 1),
+            "twin": (self._twin, 1),
+            "twin_update": (self._twin_update, 2),
         }
 
     async def ask(self, operation: str, arguments: Sequence[Value]) -> Value:
         """Does it; raises the YggError that the script shall see."""
         found, arity = self._operations.get(operation, (None, 0))
+        if operation in FOR_PROGRAMS:
+            raise ProgramOnlyError(operation)
         if found is None:
             raise InvalidRequestError(f"there is no operation {ids.printable(operation)}")
         if len(arguments) > arity:
@@ -144,10 +160,58 @@ class RunHost:
     async def _time(self) -> Value:
         return self._clock.now().timestamp()
 
+    async def _uptime(self) -> Value:
+        return self._clock.monotonic() - self._began
+
+    async def _memory(self, used_bytes: Value) -> Value:
+        known: dict[str, Value] = {"used_bytes": used_bytes} if used_bytes else {}
+        return {**known, "limit_bytes": self._script.limits.memory_bytes}
+
+    # What would come after the run: a run is over with its main turn, so it is noted and dropped.
+
+    async def _timer(self, kind: Value, name: Value, when: Value) -> Value:
+        return self._drop(f"timer {_text(name, 'timer')}", f"timer {name} ({kind} {when})")
+
+    async def _cancel(self, name: Value) -> Value:
+        return self.dropped.pop(f"timer {_text(name, 'timer')}", None) is not None
+
+    async def _listen(self, device_id: Value, capability: Value, event: Value) -> Value:
+        path = f"{capability}.{event}" if capability else f"{event}"
+        return self._drop(path, f"handler of {path} of {'any device' if device_id == '*' else device_id}")
+
+    async def _own(self, name: Value) -> Value:
+        return self._drop(f"own {name}", f"handler of the event {_text(name, 'event')}")
+
+    async def _subscribe(self, topic: Value) -> Value:
+        return self._drop(f"topic {topic}", f"subscription of {_text(topic, 'topic')}")
+
+    def _drop(self, key: str, words: str) -> None:
+        if len(self.dropped) >= MAX_DROPPED and key not in self.dropped:
+            raise InvalidRequestError(f"more than {MAX_DROPPED} timers and handlers")
+        self.dropped[key] = ids.printable(words, 120)
+
+    async def _twin(self, device_id: Value) -> Value:
+        return twin_value(await self._mesh.twin(_device_id(device_id), self._timeout_s()))
+
+    async def _twin_update(self, device_id: Value, document: Value) -> Value:
+        if not isinstance(document, dict):
+            raise InvalidRequestError(f"a twin is a map from capabilities to properties, not a {type_name(document)}")
+        return twin_value(await self._mesh.update_twin(_device_id(device_id), document, self._timeout_s()))
+
 
 def failure_value(error: YggError) -> dict[str, Value]:
     """An error as the script sees it."""
     return {"status": error.code.name, "reason": error.reason, "message": error.message, "hint": error.hint}
+
+
+def twin_value(twin: TwinSummary) -> Value:
+    """A twin as a script sees it."""
+    return {
+        "revision": twin.revision,
+        "desired": {**twin.desired},
+        "reported": {**twin.reported},
+        "delta": {**twin.delta},
+    }
 
 
 def _text(value: Value, what: str) -> str:

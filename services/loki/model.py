@@ -133,11 +133,15 @@ class LogEntry:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a script returned and used; `duration_s` from its start to its end, without the wait for a worker."""
+    """What a script returned and used; `duration_s` from its start to its end, without the wait for a worker.
+
+    `dropped` are the timers and handlers that it had when it ended, in words: they are not for runs but for programs.
+    """
 
     value: Value
     duration_s: float
     host_calls: int
+    dropped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

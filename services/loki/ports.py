@@ -44,6 +44,16 @@ class DeviceSummary:
     has: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class TwinSummary:
+    """A twin in short: documents from capability to property to value; `revision` is that of what is desired."""
+
+    revision: int
+    desired: Mapping[str, Value] = field(default_factory=dict)
+    reported: Mapping[str, Value] = field(default_factory=dict)
+    delta: Mapping[str, Value] = field(default_factory=dict)
+
+
 class Mesh(Protocol):
     """Devices, through the registry and the bridge. Raises a YggError with the peer's own code and reason.
 
@@ -69,6 +79,12 @@ class Mesh(Protocol):
 
     async def write(self, device_id: str, capability: str, prop: str, value: Value, timeout_s: float) -> None:
         """Writes a property."""
+
+    async def twin(self, device_id: str, timeout_s: float) -> TwinSummary:
+        """The device's twin."""
+
+    async def update_twin(self, device_id: str, desired: Mapping[str, Value], timeout_s: float) -> TwinSummary:
+        """Merges into what is desired, whatever its revision; a property that is None is removed."""
 
 
 class Publisher(Protocol):

@@ -24,7 +24,7 @@ class Loki:
             host = RunHost(script, self._mesh, self._publisher, self._clock, emit)
             start = self._clock.monotonic()
             value = await worker.run(script, host)
-            return Outcome(value, self._clock.monotonic() - start, host.calls)
+            return Outcome(value, self._clock.monotonic() - start, host.calls, tuple(host.dropped.values()))
 
     def engines(self) -> Sequence[EngineStatus]:
         """Every language, whether or not it can run here."""

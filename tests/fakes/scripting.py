@@ -15,7 +15,7 @@ from services.domain.requirements import parse_requirement
 from services.domain.selectors import parse_selector
 from services.domain.values import Value
 from services.loki.errors import PublishError
-from services.loki.ports import DeviceQuery, DeviceSummary
+from services.loki.ports import DeviceQuery, DeviceSummary, TwinSummary
 
 BOOL, TEXT = Schema(ValueType.BOOL), Schema(ValueType.STRING, max_length=32)
 PERCENT = Schema(ValueType.INT, "%", 0, 100)
@@ -77,7 +77,8 @@ class FakeDevice:
         self.online, self.labels = online, labels
         self.state: dict[str, Value] = {"led0.on": False, "led0.brightness": 100, "temp0.celsius": 23.5}
         self.state |= {"hum0.percent": 41.0, "memo0.text": "", "memo0.raw": b"", "memo0.level": 0.0}
-        self.blinks = 0
+        self.blinks = self.revision = 0
+        self.desired: dict[str, dict[str, Value]] = {}
 
     def summary(self) -> DeviceSummary:
         """In short."""
@@ -154,6 +155,34 @@ class FakeMesh:
         device = await self._reached(device_id, timeout_s)
         found = device.contract.writable(capability, prop)
         device.state[f"{capability}.{prop}"] = check_value(f"{capability}.{prop}", found.schema, value)
+
+    async def twin(self, device_id: str, timeout_s: float) -> TwinSummary:
+        """What was desired by `update_twin`, and the state as what is reported."""
+        device = self._known(device_id, timeout_s)
+        reported: dict[str, dict[str, Value]] = {}
+        for capability in device.contract.capabilities:
+            for prop in capability.properties:
+                reported.setdefault(capability.id, {})[prop.name] = device.state[f"{capability.id}.{prop.name}"]
+        delta: dict[str, Value] = {}
+        for capability_id, wanted in device.desired.items():
+            left = {name: v for name, v in wanted.items() if reported[capability_id][name] != v}
+            if left:
+                delta[capability_id] = {**left}
+        desired: dict[str, Value] = {name: {**wanted} for name, wanted in device.desired.items()}
+        return TwinSummary(device.revision, desired, {name: {**told} for name, told in reported.items()}, delta)
+
+    async def update_twin(self, device_id: str, desired: Mapping[str, Value], timeout_s: float) -> TwinSummary:
+        """Checked against the contract; a device that is online acts at once."""
+        device = self._known(device_id, timeout_s)
+        for capability, wanted in desired.items():
+            assert isinstance(wanted, dict)
+            for name, value in wanted.items():
+                checked = check_value(f"{capability}.{name}", device.contract.writable(capability, name).schema, value)
+                device.desired.setdefault(capability, {})[name] = checked
+                if device.online:
+                    device.state[f"{capability}.{name}"] = checked
+        device.revision += 1
+        return await self.twin(device_id, timeout_s)
 
 
 class FakePublisher:

@@ -12,10 +12,11 @@ from services.chassis import codec, status
 from services.domain.capability import Capability
 from services.domain.values import Value
 from services.loki.adapters.pipeline import BridgePipeline
-from services.loki.ports import DeviceQuery, DeviceSummary
+from services.loki.ports import DeviceQuery, DeviceSummary, TwinSummary
 from yggdrasil.jotunheim.v1 import bridge_pb2 as bp
 from yggdrasil.registry.v1 import registry_pb2 as rp
-from yggdrasil.registry.v1 import registry_pb2_grpc
+from yggdrasil.registry.v1 import registry_pb2_grpc, twin_pb2_grpc
+from yggdrasil.registry.v1 import twin_pb2 as tp
 
 PAGE = 500
 MAX_DEVICES = 5000
@@ -34,6 +35,7 @@ class GrpcMesh:
 
     def __init__(self, registry: grpc.aio.Channel, bridge: BridgePipeline) -> None:
         self._registry = registry_pb2_grpc.RegistryServiceStub(registry)
+        self._twins = twin_pb2_grpc.TwinServiceStub(registry)
         self._bridge = bridge
 
     async def devices(self, query: DeviceQuery, timeout_s: float) -> Sequence[DeviceSummary]:
@@ -83,6 +85,24 @@ class GrpcMesh:
             device_id=device_id, capability=capability, property=prop, value=codec.value_to_proto(value)
         )
         await self._bridge.call(bp.PipelineRequest(write=request), timeout_s)
+
+    async def twin(self, device_id: str, timeout_s: float) -> TwinSummary:
+        """The device's twin."""
+        async with _converted("the registry"):
+            answer = await self._twins.GetTwin(tp.GetTwinRequest(device_id=device_id), timeout=timeout_s)
+        return _twin(answer.twin)
+
+    async def update_twin(self, device_id: str, desired: Mapping[str, Value], timeout_s: float) -> TwinSummary:
+        """Merges into what is desired."""
+        request = tp.UpdateTwinRequest(device_id=device_id, desired=codec.values_to_proto(desired))
+        async with _converted("the registry"):
+            answer = await self._twins.UpdateTwin(request, timeout=timeout_s)
+        return _twin(answer.twin)
+
+
+def _twin(twin: tp.Twin) -> TwinSummary:
+    sides = (twin.desired, twin.reported, twin.delta)
+    return TwinSummary(twin.revision, *(codec.values_from_proto(side) for side in sides))
 
 
 def _summary(device: rp.Device) -> DeviceSummary:

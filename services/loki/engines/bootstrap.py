@@ -1,4 +1,4 @@
-"""The first thing a worker process runs: `python -I bootstrap.py lua|scheme PARENT_PID [NAME=VALUE... -- PROGRAM...]`.
+"""The first thing a worker process runs: `python -I bootstrap.py lua|scheme[+] PARENT_PID [NAME=VALUE… -- PROGRAM…]`.
 
 The service has started us in a session of our own, in /, without environment, and with the socket as descriptor 0.
 This bounds what we may use, ties our life to the service's, and becomes the engine, which seals itself (`sandbox`) once
@@ -26,8 +26,11 @@ _LIMITS = {
 }
 
 
-def bound(parent: int) -> None:
-    """Sets the limits and dies with the service: a worker never outlives it, not even after SIGKILL."""
+def bound(parent: int, lives: bool) -> None:
+    """Sets the limits and dies with the service: a worker never outlives it, not even after SIGKILL.
+
+    One whose programs live (`lives`) may use the processor for months; the service's watchdog bounds its turns.
+    """
     from services.loki.engines import sandbox
 
     sandbox.prctl(sandbox.PR_SET_PDEATHSIG, int(signal.SIGKILL))
@@ -35,6 +38,8 @@ def bound(parent: int) -> None:
     if os.getppid() != parent:
         raise SystemExit(0)
     for kind, limit in _LIMITS.items():
+        if lives and kind == resource.RLIMIT_CPU:
+            continue
         hard = resource.getrlimit(kind)[1]
         value = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
         resource.setrlimit(kind, (value, value))
@@ -48,8 +53,8 @@ def main(argv: list[str]) -> None:
     from services.loki.engines.sandbox import plan
     from services.loki.engines.wire import Kind
 
-    language, parent, command = argv[0], int(argv[1]), argv[2:]
-    bound(parent)
+    language, parent, command = argv[0].removesuffix("+"), int(argv[1]), argv[2:]
+    bound(parent, lives=argv[0].endswith("+"))
     channel = Channel(socket.socket(fileno=0))
     try:
         seal = plan(parent, makes_code=language == "scheme")

@@ -2,6 +2,9 @@
 
     frame    uint32 length of what follows (big endian) | uint8 kind | uint32 run | payload, JSON in UTF-8
     run      which execution the frame belongs to; a worker may hold many, all but one of them suspended in a CALL
+    turn     of a program that lives, likewise: {do: start, program, name, source, device, args, memory_bytes},
+             {do: check, program, name, source}, {do: event | eval | globals | set, program, key, value}; args and value
+             are texts of JSON
     value    JSON, so that every engine can read it: an integer has no point and no exponent, a double has one
              (NaN, Infinity and -Infinity as Python writes them), {"b": base64} is bytes, {"m": {...}} is a map
 
@@ -30,6 +33,8 @@ class Kind(enum.IntEnum):
     RUN = 1  # service: {source, name, device, args, memory_bytes}
     ANSWER = 2  # service: [true, value] or [false, {status, reason, message, hint} as a map]
     STOP = 3  # service: drop the run, which is suspended; answered by FAIL
+    TURN = 4  # service: {do, program, ...} begins a turn of a program that lives; `run` is the turn's number
+    DROP = 5  # service: forget the program of number `run`, with all its turns; not answered
     READY = 65  # worker, once: {version}
     CALL = 66  # worker: [operation, argument, ...]; the run is suspended until its ANSWER
     LOG = 67  # worker: [level, text]

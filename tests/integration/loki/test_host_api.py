@@ -34,6 +34,18 @@ SPELLINGS: list[tuple[str, str, str, Value]] = [
         "(length (devices '((selector . \"zone=hall\") (online . #t))))",
         1,
     ),
+    ("read by name", "return {read_temp0_celsius(), device.read_temp0(), device:read_hum0_percent()}",
+     "(list (read-temp0-celsius) (read-temp0) (read_hum0_percent))", [23.5, 23.5, 41.0]),
+    ("set by name", "set_led0(true) device.set_led0_brightness(40) return {read_led0(), read_led0_brightness()}",
+     "(set-led0! #t) (set_led0_brightness 40) (list (read-led0) (read-led0-brightness))", [True, 40]),
+    ("a twin read", "local t = device:twin() return {t.revision, t.reported.temp0.celsius}",
+     "(list (get (twin) 'revision) (get (get (get (twin) 'reported) 'temp0) 'celsius))", [0, 23.5]),
+    ("a twin updated", "return {device:twin_update{led0 = {brightness = 30}}.desired, device.led0.brightness()}",
+     "(list (get (twin-update! '((led0 . ((brightness . 30))))) 'desired) (property-read \"led0.brightness\"))",
+     [{"led0": {"brightness": 30}}, 30]),
+    ("uptime", "sleep(0.02) local s = uptime() return s > 0.01 and s < 9", "(sleep 0.02) (< 0.01 (uptime) 9)", True),
+    ("memory", "return memory_info().limit_bytes", "(get (memory-info) 'limit_bytes)", 16 * 1024 * 1024),
+    ("format", 'return format("%03d %s", 7, "x")', '(format #f "~3,\'0d ~a" 7 "x")', "007 x"),
     ("a device in short", "local d = ygg.devices()[2] return {d.id, d.online, d.labels.zone, d.has.led0}", """
         (let ((d (cadr (devices))))
           (list (device-id d) (assq-ref d 'online) (assq-ref (assq-ref d 'labels) 'zone)
@@ -248,3 +260,33 @@ async def test_a_worker_cannot_ask_for_what_there_is_not(lab: Lab, odd: str) -> 
     host: Any = RunHost(script("x", LUA), lab.mesh, lab.publisher, LoopClock(), lab.log.append)
     with pytest.raises(InvalidRequestError):
         await host.ask("time" if odd.startswith("too") else "exec", [1, 2, 3])
+
+
+@pytest.mark.parametrize("language", list(Language), ids=lambda language: language.value)
+async def test_timers_and_handlers_of_a_run_are_dropped_and_told(lab: Lab, language: Language) -> None:
+    lua = """every("tick", 1.5, print) cron("noon", "0 12 * * *", print) after("gone", 1, print) cancel("gone")
+             device:on("temp0.over", print) subscribe("alarm", print) return 1"""
+    scheme = """(every "tick" 1.5 display) (cron "noon" "0 12 * * *" display) (after "gone" 1 display) (cancel "gone")
+                (on-event "temp0.over" display) (subscribe "alarm" display) 1"""
+    outcome = await lab.outcome(language, pick(language, lua, scheme))
+    assert outcome.value == 1
+    assert outcome.dropped == (
+        "timer tick (every 1.5)",
+        "timer noon (cron 0 12 * * *)",
+        "handler of temp0.over of porch-1",
+        "subscription of alarm",
+    )
+
+
+@pytest.mark.parametrize("language", list(Language), ids=lambda language: language.value)
+async def test_a_run_has_no_store(lab: Lab, language: Language) -> None:
+    error = await lab.failure(language, pick(language, 'store("a", 1)', '(store "a" 1)'))
+    assert (error.code, error.reason) == (Code.FAILED_PRECONDITION, "PROGRAM_ONLY")
+    assert "ygg program deploy" in error.hint
+
+
+@pytest.mark.parametrize("language", list(Language), ids=lambda language: language.value)
+async def test_a_name_that_the_contract_does_not_have_says_so_when_it_is_called(lab: Lab, language: Language) -> None:
+    error = await lab.failure(language, pick(language, "set_temp0(1) return 1", "(set-temp0! 1) 1"))
+    assert (error.code, error.reason) == (Code.FAILED_PRECONDITION, "NOT_IN_CONTRACT")
+    assert "set_temp0" in error.message

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from services.domain.errors import Code
 from services.domain.values import Value
+from services.loki.engines.scheme import build
 from services.loki.model import Language
 from tests.integration.loki.conftest import Lab
 
@@ -179,3 +183,66 @@ async def test_any_name_will_do(lab: Lab, language: Language, name: str) -> None
     source = "error('x')" if language is LUA else '(error "x")'
     error = await lab.failure(language, source, name=name)
     assert (error.reason, error.message, error.line) == ("SCRIPT_ERROR", "x", 1)
+
+
+DIALECT: list[tuple[str, str, Value]] = [
+    ("a table is made", "(let ((h (hash 'a 1 'b 2))) (list (hash-length h) (hash-ref h 'b) (hash-get h 'a)))", [2, 2, 1]),
+    ("insert leaves the first as it was", "(let* ((h (hash 'a 1)) (i (hash-insert h 'b 2))) (list (hash-length h) (hash-length i)))", [1, 2]),
+    ("remove too", "(let* ((h (hash 'a 1)) (i (hash-remove h 'a))) (list (hash-contains? h 'a) (hash-contains? i 'a)))", [True, False]),
+    ("try-get", "(hash-try-get (hash 'a 1) 'b)", False),
+    ("false is a value", "(list (hash-contains? (hash 'a #f) 'a) (hash-get (hash 'a #f) 'a))", [True, False]),
+    ("get fails", "(guard (e (#t (error-object-message e))) (hash-get (hash) 'x))", "no such key:"),
+    ("get with a default", "(hash-get (hash) 'x 7)", 7),
+    ("keys and values", "(list (sort (hash-keys->list (hash 3 'c 1 'a)) <) (apply + (hash-values->list (hash 'a 1 'b 2))))", [[1, 3], 3]),
+    ("a key without a value", "(guard (e (#t (error-object-message e))) (hash 'a))", "hash takes keys and values in turn; this key has no value:"),
+    ("get of a table", "(list (get (hash 'a 1) 'a) (get (hash 'a 1) \"a\") (get (hash \"a\" 1) 'a) (get (hash) 'a) (get (hash) 'a 5))", [1, 1, 1, False, 5]),
+    ("get of an association list", "(list (get '((a . 1)) 'a) (get '((a . 1)) \"a\") (get '() 'a 5))", [1, 1, 5]),
+    ("get of what a call returned", "(get (call \"led0.blink\" '((times . 2) (period_ms . 100))) 'count)", 2),
+    ("string-contains?", "(list (string-contains? \"abc\" \"bc\") (string-contains? \"abc\" \"x\"))", [True, False]),
+    ("split-many", "(list (split-many \"a, b, c\" \", \") (split-many \"\" \",\") (split-many \",\" \",\"))", [["a", "b", "c"], [""], ["", ""]]),
+    ("trim", "(list (trim \"  a b \") (trim-start \" a \") (trim-end \" a \"))", ["a b", "a ", " a"]),
+    ("with-handler", "(with-handler (lambda (e) (error-object-message e)) (error \"boom\" 1) 2)", "boom"),
+    ("with-handler without an error", "(with-handler (lambda (e) 'no) 1 2)", 2),
+    ("with-handler of a host error", "(with-handler host-error-reason (property-read \"nope.x\"))", "NOT_IN_CONTRACT"),
+    ("a log that is a logarithm", "(list (log 1) (log 100 10) (inexact (round (log 8 2))))", [0.0, 2.0, 3.0]),
+    ("square brackets", "(let ([a 1] [b 2]) (cond [(< a b) 'less] [else 'more]))", "less"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("source", "value"), [d[1:] for d in DIALECT], ids=[d[0] for d in DIALECT])
+async def test_what_embedded_schemes_have_is_here(lab: Lab, source: str, value: Value) -> None:
+    assert await lab.value(SCHEME, source) == value
+
+
+LEFT_OUT = {
+    "base": "cond-expand current-error-port current-input-port current-output-port features include include-ci",
+    "eval": "environment eval",
+    "file": "call-with-input-file call-with-output-file delete-file file-exists? open-binary-input-file"
+    " open-binary-output-file open-input-file open-output-file with-input-from-file with-output-to-file",
+    "load": "",  # our own `load` is of the store
+    "process-context": "command-line emergency-exit exit get-environment-variable get-environment-variables",
+    "read": "read",
+    "repl": "interaction-environment",
+} | dict.fromkeys(("case-lambda", "char", "complex", "cxr", "inexact", "lazy", "time", "write"), "")
+MISSING = """
+(use-modules (ygg bindings))
+(for-each
+ (lambda (library)
+   (display library)
+   (module-for-each
+    (lambda (name _) (unless (module-variable script-interface name) (display " ") (display name)))
+    (resolve-interface `(scheme ,library)))
+   (newline))
+ (map string->symbol (cdr (program-arguments))))
+"""
+
+
+async def test_what_of_r7rs_is_left_out_is_exactly_what_the_page_lists(scheme_cache: Path) -> None:
+    guile = build.find()
+    start = build.command(guile, build.ensure(guile, scheme_cache))[:-1]
+    done = subprocess.run([*start, MISSING, *LEFT_OUT], check=True, capture_output=True, text=True)  # noqa: ASYNC221
+    missing = {words[0]: sorted(words[1:]) for line in done.stdout.splitlines() if (words := line.split())}
+    assert missing == {library: names.split() for library, names in LEFT_OUT.items()}
+    page = (Path(__file__).resolve().parents[3] / "docs" / "SCRIPTING.md").read_text()  # noqa: ASYNC240
+    listed = page[page.index("Left out of R7RS") :].split("\n\n", 2)[1]
+    assert [name for names in LEFT_OUT.values() for name in names.split() if f"`{name}`" not in listed] == []

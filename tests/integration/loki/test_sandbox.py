@@ -38,15 +38,15 @@ SCHEME_UNBOUND = [
     "system", "system*", "open-file", "open-input-file", "call-with-input-file", "with-output-to-file", "delete-file",
     "rename-file", "opendir", "getenv", "setenv", "environ", "exit", "quit", "primitive-exit", "primitive-fork", "execl",
     "kill", "getpid", "socket", "connect", "fdopen", "pipe", "open-pipe", "dup", "fdes->inport", "current-input-port",
-    "current-output-port", "current-error-port", "set-current-output-port", "read", "load", "primitive-load", "eval",
-    "primitive-eval", "eval-string", "compile", "macroexpand", "current-module", "set-current-module",
+    "current-output-port", "current-error-port", "read", "primitive-load", "eval",
+    "primitive-eval", "eval-string", "compile", "macroexpand", "current-module",
     "interaction-environment", "resolve-module", "resolve-interface", "module-ref", "module-define!", "the-environment",
     "use-modules", "define-module", "@", "@@", "dynamic-link", "load-extension", "call-with-prompt", "abort-to-prompt",
     "make-prompt-tag", "catch", "throw", "with-throw-handler", "sigaction", "setitimer", "alarm", "system-async-mark",
     "call-with-blocked-asyncs", "make-thread", "call-with-new-thread", "make-struct/no-tail", "struct-set!",
     "struct-vtable", "record-accessor", "make-variable", "variable-set!", "procedure-source", "procedure-environment",
-    "set-procedure-property!", "object-address", "make-soft-port", "make-shared-array", "make-guardian", "gc",
-    "add-hook!", "after-gc-hook", "read-hash-extend", "fluid-set!", "with-fluids", "setlocale", "usleep", "syntax-case",
+    "object-address", "make-soft-port", "make-shared-array", "make-guardian", "gc",
+    "add-hook!", "after-gc-hook", "fluid-set!", "with-fluids", "setlocale", "usleep", "syntax-case",
     "datum->syntax", "define-macro", "gensym", "current-filename", "include", "include-from-path", "program-arguments",
     "command-line", "emergency-exit", "get-environment-variable", "open-socket-for-uri", "make-parameter*", "bytevector->pointer",
     "pointer->procedure", "unread-char", "force-output", "drain-input", "port-filename", "fileno",
@@ -110,10 +110,11 @@ async def test_nothing_of_python_is_in_the_globals_of_lua(lab: Lab) -> None:
 async def test_what_lua_sees_is_exactly_this(lab: Lab) -> None:
     source = "local names = {} for k in pairs(_G) do names[#names + 1] = k end table.sort(names) return names"
     assert await lab.value(LUA, source) == sorted([
-        "_G", "_VERSION", "args", "assert", "collectgarbage", "coroutine", "device", "error", "getmetatable", "ipairs",
-        "json", "load", "log", "math", "next", "os", "pairs", "pcall", "print", "publish", "rawequal", "rawget", "rawlen",
-        "rawset", "select", "setmetatable", "sleep", "string", "table", "time", "tonumber", "tostring", "type", "utf8",
-        "warn", "xpcall", "ygg",
+        "_G", "_VERSION", "after", "args", "assert", "cancel", "collectgarbage", "coroutine", "cron", "device", "emit",
+        "error", "every", "format", "getmetatable", "ipairs", "json", "load", "log", "math", "memory_info", "next", "on", "os",
+        "pairs", "pcall", "print", "publish", "rawequal", "rawget", "rawlen", "rawset", "select", "setmetatable", "sleep",
+        "store", "string", "subscribe", "table", "time", "tonumber", "tostring", "type", "uptime", "utf8", "warn", "xpcall",
+        "ygg",
     ])  # fmt: skip
 
 
@@ -122,6 +123,12 @@ async def test_a_name_that_scheme_does_not_have(lab: Lab, name: str) -> None:
     error = await lab.failure(SCHEME, f"(define (f x) x) (f {name})")
     assert error.reason in ("SCRIPT_ERROR", "SYNTAX")
     assert "Unbound variable" in error.message or error.reason == "SYNTAX"
+
+
+@pytest.mark.parametrize("name", ["set-current-output-port", "set-current-module", "read-hash-extend"])
+async def test_a_name_of_guile_that_looks_like_one_of_a_contract_is_one_of_a_contract(lab: Lab, name: str) -> None:
+    call = f"({name} 1)" if name.startswith("set") else f"({name})"
+    assert (await lab.failure(SCHEME, call)).reason == "NOT_IN_CONTRACT"
 
 
 @pytest.mark.parametrize(("source", "reason"), [s[1:] for s in SCHEME_REFUSED], ids=[s[0] for s in SCHEME_REFUSED])

@@ -33,7 +33,7 @@ def names(column: int) -> list[str]:
     """The names in a column of the table of operations."""
     table = PAGE[PAGE.index("| what | Lua | Scheme |") :].split("\n\n")[0].splitlines()[2:]
     cells = [code for row in table for code in re.findall(r"`([^`]+)`", row.split("|")[column])]
-    grammar = re.compile(r"[a-z]+(\.[a-z][a-z0-9]*)*" if column == 2 else r"\(?[a-z][a-z0-9!?>-]*")
+    grammar = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*" if column == 2 else r"\(?[a-z][a-z0-9!?>-]*")
     return [match[0].lstrip("(") for cell in cells if (match := grammar.match(cell))]
 
 

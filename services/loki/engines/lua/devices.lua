@@ -76,8 +76,46 @@ return function(host, refuse, misuse)
       return found[name] or unknown(where, name, "member", listed(found))
     end, __name = "capability", __metatable = false })
   end
+  -- device.read_temp0_celsius(), device.read_temp0(), device.set_led0(true), device.set_led0_brightness(40): names after the
+  -- contract. Where only the capability is named, the property is its only one, or one of the usual names.
+  local MAINS = { "on", "state", "value", "level" }
+  local function main_of(properties)
+    if #properties == 1 then return properties[1] end
+    for _, main in ipairs(MAINS) do
+      for _, property in ipairs(properties) do if property.name == main then return property end end
+    end
+  end
+  local function path_of(device, rest, key)
+    for _, capability in ipairs(device:capabilities()) do
+      local usable = {}
+      for _, property in ipairs(capability.properties) do
+        if property[key] then
+          usable[#usable + 1] = property
+          if rest == capability.id .. "_" .. property.name then return capability.id .. "." .. property.name end
+        end
+      end
+      local main = rest == capability.id and main_of(usable)
+      if main then return capability.id .. "." .. main.name end
+    end
+  end
+  local function convenience(device, name)
+    local verb, rest = match(name, "^(%l+)_(.+)$")
+    if verb ~= "read" and verb ~= "set" then return nil end
+    return function(first, ...)
+      local path = path_of(device, rest, verb == "read" and "readable" or "writable")
+      if not path then
+        refuse("NOT_IN_CONTRACT", format("%s has no property to %s by the name %s", device.id, verb, name),
+          "See device:capabilities().")
+      end
+      if verb == "read" then return device:read(path) end
+      if first == device then first = ... end -- device:set_led0(true)
+      device:write(path, first)
+    end
+  end
   local DEVICE = { __name = "device", __metatable = false, __tostring = function(d) return "device " .. d.id end,
-    __index = function(self, name) return Device[name] or proxy(self, name) end }
+    __index = function(self, name) 
+      return Device[name] or type(name) == "string" and convenience(self, name) or proxy(self, name)
+    end }
   local function device_of(id, extra)
     local d = extra or {}
     d.id = id

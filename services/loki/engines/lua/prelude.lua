@@ -133,6 +133,7 @@ local devices, device, device_of, no_device, Device = devices_of(host, refuse, m
 G.sleep = function(seconds) host("sleep", seconds) end
 G.publish = function(topic, value) host("publish", topic, value) end
 G.time = function() return host("time") end
+G.format = format
 G.ygg = { devices = devices, device = device, sleep = G.sleep, publish = G.publish, time = G.time, log = G.log }
 local function guarded(f)
   return function(v)
@@ -144,6 +145,13 @@ end
 G.json = { encode = guarded(json.encode), decode = guarded(json.decode), array = json.list, null = json.null }
 
 local live = live_of(G, host, refuse, misuse, Device)
+
+-- read_temp0_celsius() and set_led0(true) of the default device.
+raw_setmetatable(G, { __index = function(_, name)
+  if type(name) == "string" and (match(name, "^read_") or match(name, "^set_")) then
+    return function(...) return G.device[name](...) end
+  end
+end })
 
 -- Running. `label` is the script's name as it stands in messages.
 local label
@@ -298,4 +306,9 @@ local function drop(turn)
   return "done", ""
 end
 
-return start, step, exhausted, first, begin, go_on, drop
+local function compact()
+  raw_collect("incremental", 120, 200) -- thousands share a worker: memory is dearer than time
+  raw_collect("collect")
+end
+
+return start, step, exhausted, first, begin, go_on, drop, compact

@@ -141,6 +141,18 @@ class Program:
         self._threads.pop(turn, None)
         self._turn(self._live[3], turn)
 
+    def check(self, label: str, source: bytes) -> Step:
+        """Whether the text compiles; nothing of it is executed."""
+        self._limit = 64 * 1024 * 1024
+        self._settle()
+        self._lift(len(source))
+        loaded = self._turn(self._start, label.encode(), source, b"", b'{"m":{}}')
+        return Step("done", b"null") if loaded.kind == "thread" else loaded
+
+    def compact(self) -> None:
+        """Collects what starting has left behind: most of it is never needed again."""
+        self._live[4]()
+
     def memory_used(self) -> int:
         """Bytes in use beyond the libraries."""
         return int(self._runtime.get_memory_used())

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from services.loki.engines import wire
 from services.loki.engines.channel import Channel, Received
+from services.loki.engines.lua.lives import Lives
 from services.loki.engines.lua.program import Program, Step, version
 from services.loki.engines.sandbox import Seal
 from services.loki.engines.wire import Kind
@@ -27,6 +28,7 @@ class LuaWorker:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._programs: dict[int, Program] = {}
+        self._lives = Lives(channel, self._during, self._log)
         self._spare: Program | None = None
         self._running: Program | None = None
         self._run = 0
@@ -48,12 +50,21 @@ class LuaWorker:
     def _handle(self, message: Received) -> None:
         if message.kind is Kind.RUN:
             self._start(message.run, wire.load(message.payload))
-        elif message.run not in self._programs:
-            return  # it ended while the service was writing
+        elif message.run not in self._programs:  # of a program that lives, or it ended while the service was writing
+            self._lives.handle(message)
         elif message.kind is Kind.ANSWER:
             self._turn(message.run, self._programs[message.run], message.payload)
         elif message.kind is Kind.STOP:
             self._end(message.run, Step("fail", b'{"reason":"STOPPED","message":"stopped"}'))
+
+    def _during(self, run: int, program: Program, work: Callable[[], Step]) -> Step:
+        with self._lock:
+            self._running, self._run = program, run
+        try:
+            return work()
+        finally:
+            with self._lock:
+                self._running = None
 
     def _start(self, run: int, job: dict[str, str]) -> None:
         program = self._spare or Program(self._block, self._log)

@@ -9,8 +9,11 @@
   #:use-module (ice-9 match)
   #:use-module (system syntax)
   #:use-module (ygg control)
+  #:use-module (ygg conveniences)
+  #:use-module (ygg dialect)
   #:use-module (ygg failure)
   #:use-module (ygg host)
+  #:use-module (ygg live)
   #:export (script-interface checked-set! checked-import))
 
 ;;; Assignment, to variables of the script only: those below belong to every program of the worker.
@@ -22,15 +25,20 @@
        (identifier? #'name)
        (call-with-values (lambda () (syntax-local-binding #'name))
          (lambda (type _)
-           (if (eq? type 'global)
+           (if (and (eq? type 'global)            ; a program that lives has its own in its module
+                    (not (module-local-variable (current-module) (syntax->datum #'name))))
                (syntax-violation 'set! "it is not a variable of this script; define one first" x #'name)
                #'(set! name value))))))))           ; which refuses syntax by itself
 
 ;;; (import (scheme base)): everything there is, is there already. A library that is not here is refused.
 
 (define libraries
-  '((scheme base) (scheme case-lambda) (scheme char) (scheme complex) (scheme cxr) (scheme inexact) (scheme lazy)
-    (scheme time) (scheme write) (srfi 1) (srfi 8) (srfi 13) (srfi 69)))
+  '(("R7RS without what reaches outside: see the groups below, and docs/SCRIPTING.md for what is left out."
+     (scheme base) (scheme case-lambda) (scheme char) (scheme complex) (scheme cxr) (scheme inexact) (scheme lazy)
+     (scheme write))
+    ("Clocks that tell." (scheme time))
+    ("Lists, multiple values, strings and hash tables: those of their procedures that are listed below, all pure."
+     (srfi 1) (srfi 8) (srfi 13) (srfi 69))))
 
 (define (library-of set)
   (match set
@@ -44,7 +52,7 @@
       ((_ set ...)
        (for-each
         (lambda (set)
-          (unless (member (library-of (syntax->datum set)) libraries)
+          (unless (or-map (lambda (entry) (member (library-of (syntax->datum set)) (cdr entry))) libraries)
             (syntax-violation 'import "this library is not for scripts, or is renamed" x set)))
         #'(set ...))
        #'(begin)))))
@@ -159,6 +167,12 @@ gets a syntax object that nothing listed here can take apart."
      output-port-open? output-port? peek-u8 read-bytevector read-bytevector! read-error? read-line read-string read-u8
      textual-port? u8-ready? write-bytevector write-u8)
     ("Ours." (ygg bindings) (script-call-with-output-string . call-with-output-string))
+    ("Ours: what scripts for embedded Schemes expect. Scheme code over what is listed here."
+     (ygg dialect)
+     hash hash-insert hash-get hash-try-get hash-contains? hash-remove hash-length hash-keys->list hash-values->list
+     get split-many trim trim-start trim-end with-handler)
+    ("Ours: names of the contract as procedures; it reads and writes properties, as property-read does."
+     (ygg conveniences) (the-convenience . #{a name of the contract}#))
     ("Unspecified." (guile) *unspecified* unspecified?)
     ("Clocks: they tell, they do not set." (scheme time) current-jiffy jiffies-per-second)
     ("Ours: the host API and what prints into the log (docs/SCRIPTING.md)."
@@ -168,7 +182,11 @@ gets a syntax object that nothing listed here can take apart."
      (script-sleep . sleep) publish current-time (current-time . current-second) arg args json-encode json-decode
      (script-display . display) (script-write . write) (script-write . write-simple) (script-write . write-shared)
      (script-newline . newline) (script-write-string . write-string) (script-write-char . write-char)
-     (script-format . format))))
+     (script-format . format))
+    ("Ours: what programs that live have beside scripts (docs/SCRIPTING.md)."
+     (ygg live)
+     every after cron cancel on-event on-any-event on emit subscribe store load store-delete store-keys
+     twin twin-update! uptime memory-info)))
 
 (define (make-interface)
   (let ((interface (make-module)))

@@ -9,7 +9,7 @@
   #:use-module (ygg json)
   #:use-module (ygg state)
   #:use-module (ygg wire)
-  #:export (flush-output block-on
+  #:export (flush-output block-on host device misuse
             devices find-devices with-device call-with-device device-id device-info capabilities
             call property-read property-write! led-on led-off led-state read-sensors
             script-log log-debug log-info log-warning log-error

@@ -9,10 +9,11 @@
   #:use-module (system vm loader)
   #:use-module (rnrs bytevectors)
   #:use-module (ygg bindings)
+  #:use-module (ygg conveniences)
   #:use-module (ygg literals)
   #:use-module (ygg reader)
   #:use-module (ygg state)
-  #:export (script-procedure script-module loaded-bytes))
+  #:export (script-procedure script-module loaded-bytes program-module program-thunk check-program))
 
 (define max-kept 128)
 
@@ -64,6 +65,10 @@
     (nested-define-module! (resolve-module '() #f) '(script) module)
     module))
 
+;; The names of the contract that it uses, and what it says.
+(define (script-forms text label)
+  (with-conveniences (read-program text label) (lambda (name) (module-variable script-interface name))))
+
 (define (noted forms)
   (when (current-program) (set-program-forms! (current-program) forms))
   forms)
@@ -72,7 +77,7 @@
 (define (loaded-bytes) loaded)
 
 (define (compiled text label)
-  (let* ((forms (noted (read-program text label)))
+  (let* ((forms (noted (script-forms text label)))
          (module (script-module))
          (tree (compile `(lambda () ,@(body-of forms))
                         #:env module #:from 'scheme #:to 'tree-il
@@ -96,3 +101,65 @@
           (when (>= (hash-count (const #t) procedures) max-kept) (hash-clear! procedures))
           (hash-set! procedures key procedure)
           procedure))))
+
+;;; A program that lives has a module of its own: its globals stay, and what is evaluated later sees them. The code is
+;;; compiled once for all programs of one text; each loads a copy of its own.
+
+(define (defined-names form)
+  "The names that FORM defines where that can be seen without expanding it."
+  (cond ((not (and (pair? form) (list? form))) '())
+        ((defined-name form) => list)
+        ((and (eq? (car form) 'begin)) (append-map* defined-names (cdr form)))
+        ((and (eq? (car form) 'define-values) (pair? (cdr form))) (formals (cadr form)))
+        (else '())))
+
+(define (append-map* f items) (apply append (map f items)))
+
+(define (formals x)
+  (cond ((pair? x) (if (symbol? (car x)) (cons (car x) (formals (cdr x))) '()))
+        ((symbol? x) (list x))
+        (else '())))
+
+(define (program-module)
+  (let ((module (make-module 0 (list script-interface))))
+    (set-module-name! module '(script))
+    (module-define! module kept-frame (lambda (first . _) first))
+    module))
+
+(define (claim-names! module forms)
+  "What is defined shadows what the interface has from the first line on, and may be assigned."
+  (for-each (lambda (form)
+              (for-each (lambda (name) (module-ensure-local-variable! module name)) (defined-names form)))
+            forms))
+
+(define (compiled-in module forms)
+  (nested-define-module! (resolve-module '() #f) '(script) module)
+  (compile `(begin (if #f #f) ,@forms)
+           #:env module #:from 'scheme #:to 'bytecode #:optimization-level 2 #:warning-level 0))
+
+(define codes (make-hash-table))
+
+(define (program-code-of module text label keep?)
+  (let* ((forms (noted (script-forms text label)))
+         (key (string-append label "\n" text)))
+    (claim-names! module forms)
+    (or (hash-ref codes key)
+        (let ((code (compiled-in module forms)))
+          (when keep?
+            (when (>= (hash-count (const #t) codes) max-kept) (hash-clear! codes))
+            (hash-set! codes key code))
+          code))))
+
+(define (program-thunk module text label keep?)
+  "A thunk that runs TEXT among the globals of MODULE, which must be the current module."
+  (let ((code (program-code-of module text label keep?)))
+    (set! loaded (+ loaded (bytevector-length code)))
+    (load-thunk-from-memory code)))
+
+(define (check-program text label)
+  "Reads, expands and compiles; executes nothing of it."
+  (let ((module (program-module)))
+    (set-current-module module)
+    (claim-names! module (noted (script-forms text label)))
+    (compiled-in module (script-forms text label))
+    #t))

@@ -5,10 +5,10 @@
   #:export (make-program program? program-run program-label program-device program-args program-memory-bytes
             program-contracts set-program-contracts! program-output set-program-output!
             program-forms set-program-forms! program-image set-program-image! program-winds set-program-winds!
-            program-continuation set-program-continuation! current-program set-current-program!))
+            program-continuation set-program-continuation! program-life set-program-life! current-program set-current-program!))
 
 (define-record-type <program>
-  (%make-program run label device arguments memory-bytes contracts output forms image winds continuation)
+  (%make-program run label device arguments memory-bytes contracts output forms image winds continuation life)
   program?
   (run program-run)                                     ; number of the execution in frames
   (label program-label)                                 ; the script's name in messages
@@ -20,10 +20,11 @@
   (forms program-forms set-program-forms!)              ; what was read, while it is being compiled
   (image program-image set-program-image!)              ; where its code is loaded, #f until it is compiled
   (winds program-winds set-program-winds!)
-  (continuation program-continuation set-program-continuation!))
+  (continuation program-continuation set-program-continuation!)
+  (life program-life set-program-life!))                ; the program that lives whose turn this is, or #f
 
 (define (make-program run label device arguments memory-bytes)
-  (%make-program run label device arguments memory-bytes '() '() '() #f '() #f))
+  (%make-program run label device arguments memory-bytes '() '() '() #f '() #f #f))
 
 (define current #f)
 (define (current-program) current)

@@ -10,6 +10,7 @@
   #:use-module (ygg failure)
   #:use-module (ygg host)
   #:use-module (ygg json)
+  #:use-module (ygg live)
   #:use-module (ygg program)
   #:use-module (ygg seal)
   #:use-module (ygg state)
@@ -22,8 +23,10 @@
 (define idle-garbage-bytes (* 4 1024 1024))
 
 (define walls "")
-(define programs (make-hash-table))
+(define programs (make-hash-table))               ; by run; of programs that live, the turns that are not over
+(define lives (make-hash-table))                  ; programs that live, by number
 (define baseline 0)                               ; what the heap holds when no program is there
+(define turn-base 0)                              ; what it held when the running turn of a program that lives went on
 (define first-heap-size 0)
 
 (define (heap-used)
@@ -32,13 +35,13 @@
 
 (define (check-memory)
   (let ((program (current-program)))
-    (when (and program (> (- (heap-used) baseline) (program-memory-bytes program)))
+    (when (and program (> (- (heap-used) (if (program-life program) turn-base baseline)) (program-memory-bytes program)))
       (system-async-mark                          ; a hook must return; an async need not
        (lambda () (interrupt! (lambda () (failure "MEMORY" "out of memory"))))))))
 
 (define (settle-memory)
   "After a program that used a lot: collects, so that the next one does not pay for it."
-  (when (and (zero? (hash-count (const #t) programs)) (> (- (heap-used) baseline) idle-garbage-bytes))
+  (when (and (zero? (hash-count (const #t) programs)) (zero? (hash-count (const #t) lives)) (> (- (heap-used) baseline) idle-garbage-bytes))
     (gc)
     (set! baseline (heap-used))))
 
@@ -50,6 +53,10 @@
 
 (define (turn program thunk)
   (set-current-program! program)
+  (let ((life (program-life program)))
+    (when life
+      (set-current-module (life-module life))
+      (set! turn-base (heap-used))))
   (set-current-winds! (program-winds program))
   (let ((result (run-turn thunk
                           (quotient (program-memory-bytes program) 8)
@@ -57,6 +64,7 @@
                           (lambda (raised) (end-turn (failure-of-raised raised)))
                           (lambda () '((reason . "MEMORY") (message . "out of memory"))))))
     (set-program-winds! program (current-winds))
+    (when (program-life program) (set-life-contracts! (program-life program) (program-contracts program)))
     (finish-turn program result)
     (set-current-program! #f)
     (settle-memory)))
@@ -115,6 +123,80 @@
     (set-program-continuation! program #f)
     (turn program (lambda () (k (lambda () answer))))))
 
+;;; Programs that live. A turn is a program record of its own, so that what is suspended is found by its number.
+
+(define (begin-turn run job)
+  (let* ((number (assq-ref job 'program)) (what (assq-ref job 'do)) (life (hashv-ref lives number)))
+    (cond ((equal? what "check") (check run job))
+          ((equal? what "start") (start-life run number job))
+          ((not life) (send-frame FAIL run (string->utf8 (value->json '((reason . "STOPPED") (message . "it is gone"))))))
+          (else (go-on-living run life what (assq-ref job 'key) (assq-ref job 'value))))))
+
+(define (turn-of life run)
+  (let ((turn (make-program run (life-label life) (life-device life) (life-arguments life) (life-memory-bytes life))))
+    (set-program-life! turn life)
+    (set-program-contracts! turn (life-contracts life))
+    (set-program-image! turn (life-image life))
+    (hashv-set! programs run turn)
+    turn))
+
+(define (ended value)
+  (flush-output)
+  (list 'done (value->wire value)))
+
+(define (in-words results)
+  (if (null? results) *unspecified* (car results)))
+
+(define (run-text turn life text label keep?)
+  (let ((thunk (program-thunk (life-module life) text label keep?)))
+    (set-program-forms! turn '())
+    (set-program-image! turn (image-of (program-code thunk)))
+    thunk))
+
+(define (start-life run number job)
+  (let* ((arguments (wire->value (string->utf8 (assq-ref job 'args))))
+         (life (make-life number (assq-ref job 'name) (assq-ref job 'device) arguments (assq-ref job 'memory_bytes)
+                          (program-module)))
+         (this (turn-of life run)))
+    (hashv-set! lives number life)
+    (turn this
+          (lambda ()
+            (let ((thunk (run-text this life (assq-ref job 'source) (life-label life) #t)))
+              (set-life-image! life (program-image this))
+              (thunk)
+              (ended *unspecified*))))))
+
+(define (go-on-living run life what key payload)
+  (let ((this (turn-of life run)))
+    (turn this
+          (lambda ()
+            (let ((value (if (string-null? payload) *unspecified* (wire->value (string->utf8 payload)))))
+              (cond ((equal? what "event")
+                     (handle-event life key (if (eq? value 'null) *unspecified* value))
+                     (ended *unspecified*))
+                    ((equal? what "eval")
+                     (set-program-image! this #f)
+                     (call-with-values (run-text this life key "eval" #f)
+                       (lambda results (ended (in-words results)))))
+                    ((equal? what "globals") (ended (program-globals life value)))
+                    (else (set-global! life key value) (ended *unspecified*))))))))
+
+(define (check run job)
+  (let ((this (make-program run (assq-ref job 'name) "" '() (* 64 1024 1024))))
+    (hashv-set! programs run this)
+    (turn this
+          (lambda ()
+            (check-program (assq-ref job 'source) (assq-ref job 'name))
+            (list 'done (value->wire *unspecified*))))))
+
+(define (drop number)
+  (let ((life (hashv-ref lives number)))
+    (when life
+      (hashv-remove! lives number)
+      (for-each (lambda (entry)
+                  (when (eq? (program-life (cdr entry)) life) (hashv-remove! programs (car entry))))
+                (hash-map->list cons programs)))))
+
 (define (stop program)
   (hashv-remove! programs (program-run program))
   (send-failure (program-run program) '((reason . "STOPPED") (message . "stopped"))))
@@ -124,6 +206,8 @@
     (lambda (kind run payload)
       (let ((program (hashv-ref programs run)))
         (cond ((= kind RUN) (start run (json->value (utf8->string payload))))
+              ((= kind TURN) (begin-turn run (json->value (utf8->string payload))))
+              ((= kind DROP) (drop run))
               ((not program) #t)                ; it ended while the service was writing
               ((= kind ANSWER) (resume program payload))
               ((= kind STOP) (stop program))))))
@@ -133,7 +217,8 @@
   "Loads the compiler and what it loads, so that the first script is as fast as the second."
   (script-procedure "(define (f x) (guard (e (#t e)) (let loop ((i x)) (if (> i 0) (loop (- i 1)) i)))) (f 10)" "warm-up")
   (script-procedure "(define-record-type point (make-point x) point? (x point-x)) (let-values (((a b) (values 1 2))) a)"
-                    "warm-up"))
+                    "warm-up")
+  (check-program "(define x 1) (define (f) (set! x (+ x 1))) (f)" "warm-up"))
 
 (define (close-standard-ports!)
   "Descriptor 0 is the socket: what reads or prints without naming a port must not reach it."

@@ -1,0 +1,117 @@
+"""Programs that live in a Lua worker: many runtimes, each with turns of which all but one are suspended.
+
+Owns the programs by number and their turns. The loop, the log and the interrupt are the worker's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from services.loki.engines import wire
+from services.loki.engines.channel import Channel, Received
+from services.loki.engines.lua.program import Program, Step
+from services.loki.engines.wire import Kind
+
+_CANNOT_WAIT = wire.dump(
+    [
+        False,
+        wire.to_json(
+            {
+                "status": "FAILED_PRECONDITION",
+                "reason": "CANNOT_WAIT_HERE",
+                "message": "operations of the host cannot be called from within a comparison or a replacement function",
+                "hint": "Call them before or after sort and gsub.",
+            }
+        ),
+    ]
+)
+During = Callable[[int, Program, Callable[[], Step]], Step]
+
+
+def cannot_wait(_payload: bytes) -> bytes:
+    """The answer to an operation from where Lua cannot be suspended: waiting would keep every other program."""
+    return _CANNOT_WAIT
+
+
+class Lives:
+    """The programs. `during` runs a piece of a turn so that it can be interrupted and its log has a number."""
+
+    def __init__(self, channel: Channel, during: During, log: Callable[[bytes, bytes], None]) -> None:
+        self._channel, self._during, self._log = channel, during, log
+        self._programs: dict[int, Program] = {}
+        self._turns: dict[int, tuple[int, Program]] = {}
+
+    def handle(self, message: Received) -> None:
+        """A frame that is about them; one about a turn that has ended is nothing."""
+        if message.kind is Kind.TURN:
+            self._begin(message.run, wire.load(message.payload))
+        elif message.kind is Kind.DROP:
+            self._drop(message.run)
+        elif message.run in self._turns:
+            number, program = self._turns[message.run]
+            if message.kind is Kind.ANSWER:
+                self._go_on(message.run, number, program, lambda: program.resume_turn(message.run, message.payload))
+            elif message.kind is Kind.STOP:
+                program.drop_turn(message.run)
+                self._end(message.run, number, program, Step("fail", b'{"reason":"STOPPED","message":"stopped"}'))
+
+    def _begin(self, turn: int, job: dict[str, Any]) -> None:
+        number, what = int(job["program"]), job["do"]
+        if what in ("start", "check"):
+            self._start(turn, number, job)
+            return
+        program = self._programs.get(number)
+        if program is None:
+            self._channel.send_json(Kind.FAIL, turn, {"reason": "STOPPED", "message": "the program is gone"})
+            return
+        key, payload = (str(job.get(name, "")).encode("utf-8", "replace") for name in ("key", "value"))
+        self._go_on(turn, number, program, lambda: program.turn(turn, what.encode(), key, payload))
+
+    def _start(self, turn: int, number: int, job: dict[str, Any]) -> None:
+        program = Program(cannot_wait, self._log)
+        source, label = job["source"].encode(), str(job["name"])
+        if job["do"] == "check":
+            step = self._during(turn, program, lambda: program.check(label, source))
+            program.close()
+            self._send(turn, step, 0)
+            return
+        self._programs[number] = program
+        arguments, memory = str(job["args"]).encode(), int(job["memory_bytes"])
+        self._go_on(
+            turn, number, program, lambda: program.first_turn(turn, label, source, job["device"], arguments, memory)
+        )
+        program.compact()
+
+    def _go_on(self, turn: int, number: int, program: Program, work: Callable[[], Step]) -> None:
+        step = self._during(turn, program, work)
+        if step.kind != "call":
+            self._end(turn, number, program, step)
+        elif len(step.payload) > wire.MAX_FRAME_BYTES:
+            program.drop_turn(turn)
+            self._end(turn, number, program, Step("fail", b'{"reason":"OUTPUT","message":"too much at once"}'))
+        else:
+            self._turns[turn] = number, program
+            self._channel.send(Kind.CALL, turn, step.payload)
+
+    def _end(self, turn: int, number: int, program: Program, step: Step) -> None:
+        self._turns.pop(turn, None)
+        self._send(turn, step, program.memory_used() if number in self._programs else 0)
+
+    def _send(self, turn: int, step: Step, memory: int) -> None:
+        head = b'{"memory":%d,' % memory
+        try:
+            if step.kind == "done":
+                self._channel.send(Kind.DONE, turn, b'%s"value":%s}' % (head, step.payload))
+            else:
+                self._channel.send(Kind.FAIL, turn, head + step.payload[1:])
+        except wire.WireError as e:
+            self._channel.send_json(Kind.FAIL, turn, {"reason": "OUTPUT", "message": str(e)})
+
+    def _drop(self, number: int) -> None:
+        program = self._programs.pop(number, None)
+        if program is None:
+            return
+        for turn in [turn for turn, (owner, _) in self._turns.items() if owner == number]:
+            del self._turns[turn]
+        program.close()
