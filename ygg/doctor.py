@@ -6,6 +6,7 @@ Owns the checks. Each looks at the machine itself; nothing is installed.
 from __future__ import annotations
 
 import datetime as dt
+import os
 import shutil
 import subprocess
 import sys
@@ -27,7 +28,8 @@ from ygg.pki.x509 import identity_uri
 
 SOON_S = 30 * 86400
 SMALLEST_LIMIT_BYTES = 4096
-"""What the smallest device of the plan receives in one piece: the ESP32-C3 profile has 4 kB frames."""
+"""Room for a certificate chain on the smallest device of the plan, the ESP32-C3 profile. What a device has room for in
+a handshake it cannot declare: it declares after one."""
 
 _TOOL_S = 10.0
 
@@ -53,6 +55,7 @@ def examine(layout: Layout, now: dt.datetime) -> Iterator[Finding]:
     yield _tool("docker", "docker", "the mesh does not run in containers here", "docker.io", "optional")
     yield from _certificates(layout, now)
     yield from _chain(layout)
+    yield from _signing_key(layout)
 
 
 def _python() -> Finding:
@@ -126,9 +129,30 @@ def _chain(layout: Layout) -> Iterator[Finding]:
     except ValueError:
         return  # told by _certificates
     size = sum(len(cert.public_bytes(Encoding.DER)) for cert in chain)
-    limit = f"smallest device limit {SMALLEST_LIMIT_BYTES // 1024} kB"
+    limit = f"the smallest device planned for takes {SMALLEST_LIMIT_BYTES // 1024} kB"
     text = f"the bridge's certificate chain is {size / 1000:.1f} kB; {limit}"
     yield Finding(size <= SMALLEST_LIMIT_BYTES, text, "Issue it with fewer --dns and --ip names.")
+
+
+def _signing_key(layout: Layout) -> Iterator[Finding]:
+    """The only private key of a CA that a service holds: the registry signs with it for devices that enrol."""
+    folder = layout.identity("service", "registry")
+    if not (folder / "cert.pem").exists():
+        return
+    path = folder / "devices-ca-key.pem"
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        text = "the registry has no device CA key: devices cannot enrol with tokens"
+        yield Finding(False, text, "`ygg up` gives it the key, where this machine has the mesh's PKI.", "optional")
+        return
+    if found.st_mode & 0o077:
+        text = f"the device CA key can be read by others than its owner ({found.st_mode & 0o777:04o})"
+        yield Finding(False, text, f"chmod 600 {path}")
+    elif not os.access(path, os.R_OK):
+        yield Finding(False, "the registry's device CA key cannot be read by you", f"Its owner has to be you: {path}")
+    else:
+        yield Finding(True, "the registry holds the device CA key, readable by its owner alone")
 
 
 def _renew(name: str) -> str:

@@ -80,7 +80,7 @@ def records(stream: Iterable[bytes]) -> Iterator[backup_pb2.BackupRecord]:
     if not ended:
         raise CliError(
             f"it ends after line {count} without the line that ends a backup: it was cut short",
-            hint="What came until then was restored.",
+            hint="What came until then is restored.",
         )
 
 

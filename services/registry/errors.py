@@ -44,8 +44,9 @@ class RevisionUnknownError(YggError):
 
     def __init__(self, device_id: str, revision: int, oldest: int, newest: int) -> None:
         kept = f"revisions {oldest} to {newest} are kept" if oldest != newest else f"only revision {newest} is kept"
+        lacks = f"contract revision {revision}" if revision else f"contract before revision {oldest} to compare with"
         super().__init__(
-            f"{device_id} has no contract revision {revision}: {kept}",
+            f"{device_id} has no {lacks}: {kept}",
             hint=f"ygg device contracts {device_id} lists them.",
             device=device_id,
             oldest=oldest,

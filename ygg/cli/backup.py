@@ -90,8 +90,10 @@ def restore(
             except Exception as e:
                 raise _at_line(e) from e
     if source.fault is not None:
-        told = f"{done.written} records were written before it"
-        raise CliError(source.fault.message, hint=f"{source.fault.hint}  {told}.".strip(), code=source.fault.code)
+        told = (
+            f"Before it {done.written} records were written and {done.equal} were there already; repeating is harmless."
+        )
+        raise CliError(source.fault.message, hint=f"{source.fault.hint}  {told}".strip(), code=source.fault.code)
     return _told(st, done)
 
 

@@ -1,0 +1,49 @@
+"""`ygg doctor` on what a mesh keeps on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ygg.doctor import Finding, examine
+from ygg.mesh.bootstrap import Bootstrap, run
+from ygg.mesh.plan import Layout
+from ygg.pki.store import utc_now
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    found = Layout(tmp_path / "mesh")
+    run(found.root, Bootstrap())
+    return found
+
+
+def about(layout: Layout, words: str) -> Finding:
+    found = [one for one in examine(layout, utc_now()) if words in one.text]
+    assert len(found) == 1, found
+    return found[0]
+
+
+def test_the_signing_key_is_the_registrys_alone(layout: Layout) -> None:
+    assert about(layout, "device CA key").ok
+    key = layout.identity("service", "registry") / "devices-ca-key.pem"
+    key.chmod(0o640)
+    told = about(layout, "device CA key")
+    assert (told.ok, told.need, told.fix) == (False, "must", f"chmod 600 {key}")
+    assert "0640" in told.text
+    key.unlink()
+    gone = about(layout, "device CA key")
+    assert (gone.ok, gone.need) == (False, "optional")
+    run(layout.root, Bootstrap())
+    assert about(layout, "device CA key").ok
+
+
+def test_the_bridges_chain_fits_and_the_limit_is_said_to_be_the_plans(layout: Layout) -> None:
+    told = about(layout, "certificate chain")
+    assert told.ok
+    assert told.text.endswith("the smallest device planned for takes 4 kB")
+
+
+def test_without_a_mesh_there_is_nothing_to_say_of_its_keys(tmp_path: Path) -> None:
+    assert not [one for one in examine(Layout(tmp_path), utc_now()) if "device CA key" in one.text]

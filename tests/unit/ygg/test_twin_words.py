@@ -1,0 +1,96 @@
+"""What a person writes to change a twin, and how one is shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.chassis.codec import value_to_proto
+from services.domain.capability import Capability, Property, Schema, ValueType
+from services.domain.contract import Contract, LinkTerms
+from services.domain.values import Value
+from ygg import twins
+from ygg.exits import UsageError
+from yggdrasil.registry.v1 import twin_pb2 as pb
+
+LED = Capability(
+    "led0",
+    "actuator.led",
+    1,
+    (
+        Property("on", Schema(ValueType.BOOL)),
+        Property("brightness", Schema(ValueType.INT, "%", 0, 100)),
+        Property("warmth", Schema(ValueType.DOUBLE, "Cel")),
+        Property("name", Schema(ValueType.STRING)),
+    ),
+)
+CONTRACT = Contract("porch-1", "0" * 64, (LED,), (), LinkTerms(1, 1024, 1024, 4, 10_000), "")
+
+
+@pytest.mark.parametrize(
+    ("words", "document"),
+    [
+        ({"led0.on": "on", "led0.brightness": "40"}, {"led0": {"on": True, "brightness": 40}}),
+        ({"led0.brightness": "40%"}, {"led0": {"brightness": {"value": 40, "unit": "%"}}}),
+        ({"led0.warmth": "20 °C"}, {"led0": {"warmth": {"value": 20.0, "unit": "Cel"}}}),
+        ({"led0.warmth": "-2e1Cel"}, {"led0": {"warmth": {"value": -20.0, "unit": "Cel"}}}),
+        ({"led0.warmth": "1e3"}, {"led0": {"warmth": 1000.0}}),
+        ({"led0.brightness": "bright"}, {"led0": {"brightness": "bright"}}),
+        ({"led0.name": "20Cel"}, {"led0": {"name": "20Cel"}}),
+        ({"led0.on": "", "led0.name": "x"}, {"led0": {"on": None, "name": "x"}}),
+        ({"led0": ""}, {"led0": None}),
+        ({"led7.x": "3"}, {"led7": {"x": 3}}),
+    ],
+)
+def test_words_become_a_document_by_the_types_of_the_contract(
+    words: dict[str, str], document: dict[str, Value]
+) -> None:
+    assert twins.patch(words, CONTRACT) == document
+
+
+@pytest.mark.parametrize(
+    "words", [{"led0": "3"}, {"led0.": "3"}, {".on": "3"}, {"a.b.c": "3"}, {"led0": "", "led0.on": "true"}]
+)
+def test_what_names_no_property_is_refused(words: dict[str, str]) -> None:
+    with pytest.raises(UsageError):
+        twins.patch(words, CONTRACT)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3"])
+def test_a_document_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        twins.document(text)
+
+
+def test_a_document_keeps_null_for_removal() -> None:
+    assert twins.document('{"led0": {"on": null}, "x": null}') == {"led0": {"on": None}, "x": None}
+
+
+def prop(name: str, desired: Value, reported: Value, **more: object) -> pb.TwinProperty:
+    return pb.TwinProperty(
+        capability_id="led0",
+        property=name,
+        desired=value_to_proto(desired),
+        reported=value_to_proto(reported),
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def test_a_twin_is_shown_property_by_property() -> None:
+    assert twins.row(prop("on", True, False, pending=True)) == ("led0.on", "true", "false", "not yet")
+    assert twins.row(prop("on", True, True)) == ("led0.on", "true", "true", "as desired")
+    assert twins.row(prop("on", None, True)) == ("led0.on", "-", "true", "")
+    assert twins.row(prop("on", 3, None, pending=True, problem="the board\x1b said no"))[3] == "the board? said no"
+
+
+def test_a_watch_shows_what_changed_only() -> None:
+    first = pb.Twin(properties=[prop("on", True, False, pending=True), prop("name", None, "x")])
+    second = pb.Twin(properties=[prop("on", True, True)])
+    assert list(twins.changes(None, first)) == [
+        "led0.on  desired true  reported false  not yet",
+        "led0.name  desired -  reported x",
+    ]
+    assert list(twins.changes(first, second)) == [
+        "led0.on  desired true  reported true  as desired",
+        "led0.name  gone",
+    ]
+    assert list(twins.changes(second, second)) == []
