@@ -259,7 +259,7 @@ HOSTILE = [
     _scheme("a format of any width", '(format #f "~1000000000a" 1)', "MEMORY|SCRIPT_ERROR|TIMEOUT", EITHER),
     _scheme("nested parentheses", "(" * 5000 + ")" * 5000, "SYNTAX"),
     _scheme("nested quotes", "'" * 5000 + "a", "SYNTAX"),
-    _scheme("a nested comment", "#|" * 100000, "SYNTAX"),
+    _scheme("a nested comment", "#|" * 100000, "SYNTAX|MEMORY"),
     # Output and data.
     _scheme("a flood of lines", '(let loop () (log "x") (loop))', "OUTPUT|TIMEOUT"),
     _scheme("a line without end", '(let loop () (display "x") (loop))', "OUTPUT|MEMORY|TIMEOUT", EITHER),
