@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.chassis import buckets
 from services.chassis.errors import RevisionConflictError
@@ -31,8 +31,7 @@ class Devices:
             record = await self.store.create(record)
         except RevisionConflictError as e:
             raise DeviceExistsError(device_id) from e
-        await self.index.reached(buckets.DEVICES.name, record.revision)
-        return await self.get(device_id)
+        return await self._shown(record)
 
     async def get(self, device_id: str) -> DeviceView:
         """One device. Raises DeviceNotFoundError."""
@@ -56,6 +55,11 @@ class Devices:
                 stored = await self.store.update(model.changed(record, state, labels))
             except RevisionConflictError:
                 continue  # read again; a caller who named a revision is told above
-            await self.index.reached(buckets.DEVICES.name, stored.revision)
-            return await self.get(device_id)
+            return await self._shown(stored)
         raise RevisionConflictError(f"{device_id} is being written too often", hint="Try again.")
+
+    async def _shown(self, record: DeviceRecord) -> DeviceView:
+        """The device with the record that was written, even where the index has not come to it in time."""
+        await self.index.reached(buckets.DEVICES.name, record.revision)
+        view = await self.index.get(record.id)
+        return DeviceView(record) if view is None else replace(view, record=record)

@@ -14,6 +14,7 @@ from tests.integration.registry.calls import refused
 from yggdrasil.registry.v1 import registry_pb2 as rp
 
 Device = rp.RegisterDeviceRequest
+UNKNOWN_STATE = Device.FromString(b"\x0a\x05bad-5\x18\x63")
 
 
 async def stream(*batches: Sequence[rp.RegisterDeviceRequest]) -> AsyncIterator[rp.RegisterDevicesRequest]:
@@ -37,7 +38,7 @@ async def test_what_fails_is_told_by_position_and_does_not_stop_the_rest(registr
     answer = await registry.RegisterDevices(
         stream(
             [Device(device_id="bad-0"), Device(device_id="No\nName"), Device(device_id="bad-2", labels={"A": "b"})],
-            [Device(device_id="bad-0"), Device(device_id="bad-there"), Device(device_id="bad-5", state=99)],
+            [Device(device_id="bad-0"), Device(device_id="bad-there"), UNKNOWN_STATE],
             [],
             [
                 Device(device_id="bad-6"),

@@ -138,6 +138,7 @@ async def test_a_bad_selector_or_requirement_is_refused_with_its_position(
     assert (info.reason, info.metadata["position"]) == (reason, position)
 
 
+NO_KIND = qp.AffordanceRequirement(name="x")
 NAN = qp.AffordanceRequirement(kind=qp.AFFORDANCE_KIND_PROPERTY, name="v", covers_minimum=float("nan"))
 
 
@@ -147,14 +148,14 @@ NAN = qp.AffordanceRequirement(kind=qp.AFFORDANCE_KIND_PROPERTY, name="v", cover
         (rp.FindDevicesRequest(requirements=[qp.Requirement(type="led")]), "INVALID_ID"),
         (rp.FindDevicesRequest(requirements=[qp.Requirement(type="a.b", affordances=[NAN])]), "INVALID_REQUEST"),
         (rp.FindDevicesRequest(requirements=[qp.Requirement(type="a.b", maximum_version=1, minimum_version=2)]), ""),
-        (rp.FindDevicesRequest(requirements=[qp.Requirement(type="a.b", affordances=[{"name": "x"}])]), ""),
+        (rp.FindDevicesRequest(requirements=[qp.Requirement(type="a.b", affordances=[NO_KIND])]), ""),
         (rp.FindDevicesRequest(requirements=[WIDE] * 9, has=["a.b"] * 8), "INVALID_REQUEST"),
         (rp.FindDevicesRequest(explain=["x"] * 101), "INVALID_REQUEST"),
         (rp.FindDevicesRequest(explain=["No Device"]), "INVALID_ID"),
         (rp.FindDevicesRequest(page_size=1001), "INVALID_REQUEST"),
         (rp.FindDevicesRequest(page_token="-"), "PAGE_TOKEN"),
         (rp.FindDevicesRequest(group="No Group"), "INVALID_ID"),
-        (rp.ListDevicesRequest(states=[9]), "INVALID_REQUEST"),
+        (rp.ListDevicesRequest.FromString(b"\x38\x09"), "INVALID_REQUEST"),
     ],
 )
 async def test_a_bad_question_is_an_invalid_argument(registry: Any, request_: Any, reason: str) -> None:
