@@ -40,14 +40,24 @@ YIELD_EVERY = 32
 
 @dataclass(frozen=True, slots=True)
 class WorkerCommand:
-    """How a language's workers start; `program` is empty for the engines that live in the bootstrap's own process."""
+    """How a language's workers start; `program` is empty for the engines that live in the bootstrap's own process.
+
+    `lives`: the worker holds programs that live, and may use the processor for as long as they do.
+    """
 
     language: Language
     program: tuple[str, ...] = ()
+    lives: bool = False
 
     def argv(self) -> list[str]:
         """The command line."""
-        start = [sys.executable, "-I", str(Path(bootstrap.__file__)), self.language.value, str(os.getpid())]
+        start = [
+            sys.executable,
+            "-I",
+            str(Path(bootstrap.__file__)),
+            self.language.value + "+" * self.lives,
+            str(os.getpid()),
+        ]
         return [*start, *self.program]
 
 
