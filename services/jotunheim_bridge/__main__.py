@@ -20,6 +20,7 @@ from services.jotunheim_bridge.adapters.listener import DeviceListener, Link, af
 from services.jotunheim_bridge.adapters.registry import GrpcRegistry
 from services.jotunheim_bridge.adapters.router import NatsRouter
 from services.jotunheim_bridge.adapters.sessions import KvSessionStore, Lease, fence, other_links
+from services.jotunheim_bridge.adapters.twins import GrpcTwins, follow_desired
 from services.jotunheim_bridge.api import NAME, BridgeApi
 from services.jotunheim_bridge.config import BridgeSettings
 from services.jotunheim_bridge.model import policy
@@ -28,6 +29,7 @@ from services.jotunheim_bridge.service.bridge import Bridge
 from services.jotunheim_bridge.service.calls import Calls
 from services.jotunheim_bridge.service.calls import Mesh as CallMesh
 from services.jotunheim_bridge.service.negotiator import Mesh, Negotiator
+from services.jotunheim_bridge.service.twins import TwinSync
 from yggdrasil.jotunheim.v1 import bridge_pb2, bridge_pb2_grpc
 
 _log = logging.getLogger(__name__)
@@ -68,7 +70,7 @@ async def compose(runtime: Runtime[BridgeSettings]) -> dict[str, str]:
         calls_in_flight=settings.calls_in_flight, heartbeat_ms=settings.heartbeat_ms, connections=connections
     )
     negotiator = Negotiator(Mesh(registry, sessions, events, clock), rules, limits, _new_id)
-    bridge = Bridge(negotiator, sessions, events, clock)
+    bridge = Bridge(negotiator, sessions, events, clock, TwinSync(GrpcTwins(registry_channel)))
     record = bridge_pb2.StoredBridge(
         schema=1, bridge_id=settings.instance_id, version=package_version(), link=settings.link_advertise
     )
@@ -90,6 +92,7 @@ async def compose(runtime: Runtime[BridgeSettings]) -> dict[str, str]:
     calls = Calls(bridge, CallMesh(registry, sessions, events, router), _new_id)
     await router.serve(calls.call_here, calls.stream_here, calls.disconnect)
     runtime.spawn(fence(js, bridge), "fence")
+    runtime.spawn(follow_desired(js, bridge, await position(js, buckets.TWIN_DESIRED)), "twins")
     runtime.spawn(follow_devices(js, bridge, await position(js, buckets.DEVICES)), "devices")
     api = BridgeApi(calls)
     runtime.server.add(NAME, lambda server: bridge_pb2_grpc.add_BridgeServiceServicer_to_server(api, server))

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from services.domain.contract import Changes, Contract, LinkTerms
+from services.domain.twin import Path, Report
 from services.domain.values import Value
 from services.jotunheim_bridge.model.calls import DeviceCall
 from yggdrasil.device.v1 import link_pb2 as link
@@ -72,6 +73,39 @@ class Registry(Protocol):
 
     async def online(self, after: str, limit: int) -> tuple[list[str], str]:
         """Devices that are online, ordered by id, and the token of the next page."""
+
+
+@dataclass(frozen=True, slots=True)
+class TwinSaid:
+    """What a device said of its properties in a session. `answers`: the desired revision it answers, 0 for none.
+
+    `complete`: these are all that it has.
+    """
+
+    device_id: str
+    contract_revision: int
+    session_epoch: int
+    properties: Mapping[Path, Report]
+    answers: int = 0
+    complete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What is desired of a device as of `revision`; each value with the revision that brought it."""
+
+    revision: int
+    values: Mapping[Path, tuple[Value, int]]
+
+
+class Twins(Protocol):
+    """The registry's twins. Raises errors with the registry's own code and reason."""
+
+    async def report(self, said: TwinSaid) -> tuple[int, dict[Path, Value]]:
+        """Tells it; returns the revision of what is desired and, for a complete report, what the device must be told.
+
+        Raises an error of reason STALE_SESSION where a later session has reported.
+        """
 
 
 @dataclass(frozen=True, slots=True)

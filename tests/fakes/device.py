@@ -55,7 +55,7 @@ def document(*capabilities: cp.Capability) -> bytes:
     return cp.CapabilityDocument(capabilities=capabilities or [led()]).SerializeToString()
 
 
-FEATURES = ("telemetry", "capability_update")
+FEATURES = ("telemetry", "capability_update", "twin")
 
 
 def offers(*names: str) -> list[link.FeatureOffer]:

@@ -16,11 +16,12 @@ from services.domain.errors import YggError
 from services.jotunheim_bridge.adapters.connection import INBOX_LIMIT, DeviceConnection
 from services.jotunheim_bridge.model.calls import DeviceCall, Operation
 from services.jotunheim_bridge.model.framing import encode
+from services.jotunheim_bridge.ports import Desired
 from services.jotunheim_bridge.service.session import EVENT_WINDOW, TELEMETRY_CREDIT, Session
 from tests.fuzz.world import DEVICE, Transport, World, greeting, offered, pages
 from yggdrasil.device.v1 import link_pb2 as link
 
-CALLS = 2
+CALLS, TWINS = 2, 1
 values = st.one_of(
     st.booleans().map(lambda v: link.LinkValue(boolean=v)),
     st.integers(-5, 1005).map(lambda v: link.LinkValue(integer=v)),
@@ -38,6 +39,15 @@ bodies = st.one_of(
     st.lists(st.builds(link.Sample, capability=small, property=small, value=values), max_size=9).map(
         lambda b: ("telemetry", link.Telemetry(samples=b))
     ),
+    st.builds(
+        link.TwinReport,
+        version=small,
+        complete=st.booleans(),
+        states=st.lists(
+            st.builds(link.TwinState, capability=small, property=small, value=values, status=st.integers(0, 9)),
+            max_size=9,
+        ),
+    ).map(lambda b: ("twin_report", b)),
     st.builds(link.CapabilityPage, offset=small, data=st.binary(max_size=8)).map(lambda b: ("capability_page", b)),
     st.builds(link.CapabilityUpdate, capabilities_size_bytes=small).map(lambda b: ("capability_update", b)),
     st.sampled_from([("goodbye", link.Goodbye()), ("pong", link.Pong()), ("contract", link.ContractNotice())]),
@@ -111,6 +121,22 @@ class SessionMachine(RuleBasedStateMachine):
         """Telemetry, perhaps beyond the credit."""
         sample = link.Sample(capability=1, value=link.LinkValue(integer=3))
         self.send(*[link.Frame(telemetry=link.Telemetry(samples=[sample] * 8))] * count)
+
+    @precondition(lambda self: self.up and self.session)
+    @rule(on=st.booleans(), version=st.integers(0, 3), status=st.sampled_from([1, 1, 5, 6]), complete=st.booleans())
+    def tell_twin(self, on: bool, version: int, status: link.ResultStatus.ValueType, complete: bool) -> None:
+        """A report of the LED; complete more than once, or an answer to nothing, ends the session."""
+        state = link.TwinState(value=link.LinkValue(boolean=on), status=status)
+        self.send(link.Frame(twin_report=link.TwinReport(version=version, states=[state], complete=complete)))
+
+    @rule(revision=st.integers(0, 3), on=st.booleans(), gone=st.booleans(), away=st.booleans())
+    def desire(self, revision: int, on: bool, gone: bool, away: bool) -> None:
+        """Somebody desires something, perhaps of a property that is not there, while the registry is here or away."""
+        path = ("fan0", "on") if gone else ("led0", "on")
+        self.world.twins.away = away
+        self.world.twins.revision, self.world.twins.desired = revision, {path: on}
+        if self.session is not None:
+            self.world.bridge.twins.desired(self.session, Desired(revision, {path: (on, revision)}))
 
     @precondition(lambda self: self.up and self.session)
     @rule(body=bodies)
@@ -232,13 +258,16 @@ class SessionMachine(RuleBasedStateMachine):
             assert len(session._outbox) <= EVENT_WINDOW + 8
             assert len(session._telemetry) <= TELEMETRY_CREDIT * 8
             assert 0 <= session._unacknowledged <= EVENT_WINDOW
+            assert session.twin is not None
+            assert len(session.twin._said) <= TWINS
+            assert len(session.twin._sent) <= TWINS
         if self.connection is not None and self.up:
             assert (self.connection._inbox.qsize() if self.connection._inbox else 0) <= INBOX_LIMIT + 1
             assert len(self.connection._decoder._buffer) <= 1024 + 3
 
     def teardown(self) -> None:
         """Everything ends by itself once the device is gone."""
-        self.world.sink.away = self.world.registry.away = False
+        self.world.sink.away = self.world.registry.away = self.world.twins.away = False
         if self.transport is not None:
             self.world.loop.call_soon(self.transport.close)
         self.world.settle(60.0)

@@ -17,6 +17,7 @@ from services.chassis import codec
 from services.chassis.errors import RemoteError, StoreUnavailableError
 from services.domain.contract import Changes, Contract, compare
 from services.domain.errors import Code
+from services.domain.twin import Path
 from services.domain.values import Value
 from services.jotunheim_bridge.adapters.connection import ALPN, DeviceConnection
 from services.jotunheim_bridge.errors import DeviceOfflineError
@@ -24,11 +25,12 @@ from services.jotunheim_bridge.model.calls import DeviceCall
 from services.jotunheim_bridge.model.framing import MAX_FRAME_BYTES, FrameDecoder
 from services.jotunheim_bridge.model.negotiation import BridgeLimits
 from services.jotunheim_bridge.model.policy import Policy
-from services.jotunheim_bridge.ports import Build, Claim, DeviceFacts, SessionFacts, Targets
+from services.jotunheim_bridge.ports import Build, Claim, DeviceFacts, SessionFacts, Targets, TwinSaid
 from services.jotunheim_bridge.service.bridge import Bridge
 from services.jotunheim_bridge.service.calls import Calls
 from services.jotunheim_bridge.service.calls import Mesh as CallMesh
 from services.jotunheim_bridge.service.negotiator import Mesh, Negotiator
+from services.jotunheim_bridge.service.twins import TwinSync
 from tests.fakes.device import BOOL, document, hello, led, number
 from yggdrasil.common.v1 import capability_pb2 as cp
 from yggdrasil.device.v1 import link_pb2 as link
@@ -149,6 +151,23 @@ class Sessions:
         return None
 
 
+class Twins:
+    """Keeps what was reported; `desired` with its revision is what a complete report is answered with."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.revision = 0
+        self.desired: dict[Path, Value] = {}
+        self.said: list[TwinSaid] = []
+
+    async def report(self, said: TwinSaid) -> tuple[int, dict[Path, Value]]:
+        await asyncio.sleep(0.01)
+        if self.away:
+            raise RemoteError(Code.UNAVAILABLE, "STORE_UNAVAILABLE", "the registry does not answer")
+        self.said.append(said)
+        return (self.revision, dict(self.desired)) if said.complete else (0, {})
+
+
 class Sink:
     """The stream: keeps each event of a boot once, as the real one does by its message id; `away` refuses all."""
 
@@ -255,7 +274,8 @@ class World:
         policies = (Policy("fuzz", deny=("actuator.siren",)),)
         limits = BridgeLimits(calls_in_flight=calls_in_flight, heartbeat_ms=1000)
         negotiator = Negotiator(mesh, policies, limits, lambda: f"session-{next(ids)}")
-        self.bridge = Bridge(negotiator, self.sessions, self.sink, self.clock)
+        self.twins = Twins()
+        self.bridge = Bridge(negotiator, self.sessions, self.sink, self.clock, TwinSync(self.twins))
         others = CallMesh(self.registry, self.sessions, self.sink, Router())
         self.calls = Calls(self.bridge, others, lambda: f"call-{next(ids)}")
         self._open: set[DeviceConnection] = set()

@@ -20,7 +20,8 @@ _PAGE = 500
 
 
 @contextmanager
-def _converted() -> Iterator[None]:
+def converted() -> Iterator[None]:
+    """What the registry answers as errors of ours."""
     try:
         yield
     except grpc.aio.AioRpcError as e:
@@ -43,7 +44,7 @@ class GrpcRegistry:
     async def device(self, device_id: str) -> DeviceFacts | None:
         """What matters here of a device; None where it is unknown."""
         try:
-            with _converted():
+            with converted():
                 found = (await self._stub.GetDevice(pb.GetDeviceRequest(device_id=device_id), timeout=TIMEOUT_S)).device
         except RemoteError as e:
             if e.code is Code.NOT_FOUND:
@@ -57,7 +58,7 @@ class GrpcRegistry:
         token = ""
         while True:
             request = pb.ListDevicesRequest(page_size=_PAGE, page_token=token, selector=selector, has=targets.has)
-            with _converted():
+            with converted():
                 page = await self._stub.ListDevices(request, timeout=TIMEOUT_S)
             for device in page.devices:
                 yield device.id
@@ -68,7 +69,7 @@ class GrpcRegistry:
     async def document(self, digest: str) -> bytes | None:
         """A capability document, or None."""
         try:
-            with _converted():
+            with converted():
                 request = pb.GetCapabilityDocumentRequest(digest=digest)
                 return (await self._stub.GetCapabilityDocument(request, timeout=TIMEOUT_S)).document
         except RemoteError as e:
@@ -86,7 +87,7 @@ class GrpcRegistry:
             firmware_version=build.firmware_version,
             slot=build.slot,
         )
-        with _converted():
+        with converted():
             answer = await self._stub.RecordContract(request, timeout=TIMEOUT_S)
         changes = codec.changes_from_proto(answer.changes) if answer.changed else None
         return codec.contract_from_proto(answer.contract), changes
@@ -94,6 +95,6 @@ class GrpcRegistry:
     async def online(self, after: str, limit: int) -> tuple[list[str], str]:
         """Devices that are online, ordered by id, and the token of the next page."""
         request = pb.ListDevicesRequest(page_size=limit, page_token=after, online=True)
-        with _converted():
+        with converted():
             answer = await self._stub.ListDevices(request, timeout=TIMEOUT_S)
         return [device.id for device in answer.devices], answer.next_page_token

@@ -101,7 +101,7 @@ def event(agreed: Agreement, frame: link.Event) -> NamedEvent | None:
     """The event by name; None where its capability is not in the contract. Raises LinkError where it is nonsense."""
     if frame.capability in agreed.refused_positions:
         return None
-    capability = _at(agreed, frame.capability)
+    capability = capability_at(agreed, frame.capability)
     if capability is None or frame.event >= len(capability.events):
         raise LinkError(
             link.GOODBYE_CODE_PROTOCOL_ERROR, f"event {frame.capability}/{frame.event} is not in the document"
@@ -118,7 +118,7 @@ def sample(agreed: Agreement, frame: link.Sample) -> NamedEvent | None:
     """The sample by name; None where its capability is not in the contract. Raises LinkError where it is nonsense."""
     if frame.capability in agreed.refused_positions:
         return None
-    capability = _at(agreed, frame.capability)
+    capability = capability_at(agreed, frame.capability)
     if capability is None or frame.property >= len(capability.properties):
         where = f"{frame.capability}/{frame.property}"
         raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, f"sample {where} is not in the document")
@@ -132,7 +132,8 @@ def sample(agreed: Agreement, frame: link.Sample) -> NamedEvent | None:
     return NamedEvent(capability.id, prop.name, {prop.name: value})
 
 
-def _at(agreed: Agreement, position: int) -> Capability | None:
+def capability_at(agreed: Agreement, position: int) -> Capability | None:
+    """The capability at a position of the document; None where the contract has none there."""
     contract: Contract = agreed.contract
     for capability_id, found in agreed.positions.items():
         if found == position:

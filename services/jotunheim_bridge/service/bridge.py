@@ -19,6 +19,7 @@ from services.jotunheim_bridge.ports import Clock, DeviceFacts, EventSink, Sessi
 from services.jotunheim_bridge.service.negotiator import Negotiator, Receive
 from services.jotunheim_bridge.service.session import EVENT_WINDOW, Session
 from services.jotunheim_bridge.service.standings import Standings
+from services.jotunheim_bridge.service.twins import TwinSync
 from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
@@ -30,8 +31,11 @@ _log = logging.getLogger(__name__)
 class Bridge:
     """The live sessions."""
 
-    def __init__(self, negotiator: Negotiator, sessions: SessionStore, events: EventSink, clock: Clock) -> None:
+    def __init__(
+        self, negotiator: Negotiator, sessions: SessionStore, events: EventSink, clock: Clock, twins: TwinSync
+    ) -> None:
         self._negotiator, self._store, self._events, self._clock = negotiator, sessions, events, clock
+        self.twins = twins
         self._sessions: dict[str, Session] = {}
         self._standings = Standings()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -92,7 +96,8 @@ class Bridge:
             self._close(session, link.GOODBYE_CODE_DISCONNECTED, why)
 
     def kick(self, session: Session) -> None:
-        """Takes up what a session has come to have to do: its outbox, a capability update."""
+        """Takes up what a session has come to have to do: its outbox, its twin, a capability update."""
+        self.twins.kick(session)
         if session.draining is None and session.busy:
             session.draining = self._spawn(self._drain(session))
         if session.update is not None and session.pages is not None and not session.updating:
@@ -218,6 +223,7 @@ class Bridge:
             self._finish(session)
         while self._tasks:
             await asyncio.wait(self._tasks)
+        await self.twins.stop()
         await self._negotiator.claims.settled(STORE_PATIENCE_S)
 
 

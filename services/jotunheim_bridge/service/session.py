@@ -24,6 +24,8 @@ from services.jotunheim_bridge.errors import LinkError, cut
 from services.jotunheim_bridge.model import translate
 from services.jotunheim_bridge.model.negotiation import Agreement
 from services.jotunheim_bridge.ports import Claim, Clock, SessionFacts, Wire
+from services.jotunheim_bridge.service.meter import Meter
+from services.jotunheim_bridge.service.twin import DeviceTwin
 from services.jotunheim_bridge.service.waiting import CallTable
 from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
@@ -34,6 +36,8 @@ MAX_SAMPLES = 8
 PAGES_LIMIT = 128
 UNASKED_LIMIT = 256
 """Frames in one heartbeat that answer nothing and cost no credit: Ping, Pong, repeats, results of no call."""
+TWIN_LIMIT = 1024
+"""TwinReports in one heartbeat."""
 
 
 @dataclass(slots=True)
@@ -61,7 +65,11 @@ class Session:
         self.pages: asyncio.Queue[link.Frame] | None = None
         self._outbox: deque[Outgoing] = deque()
         self._telemetry: deque[pb.DeviceEvent] = deque()
-        self._unasked, self._unasked_since_s = 0, clock.monotonic()
+        heartbeat_s = facts.link.heartbeat_ms / 1000
+        self._unasked = Meter(UNASKED_LIMIT, "frames that were not asked for", heartbeat_s, clock)
+        self.twin: DeviceTwin | None = None
+        if "twin" in facts.features:
+            self.twin = DeviceTwin(agreed, facts.link, Meter(TWIN_LIMIT, "reports of a twin", heartbeat_s, clock))
         self._last_sequence, self._unacknowledged = last_sequence, 0
         self._credit = self._granted = telemetry_credit(facts.features)
 
@@ -81,13 +89,15 @@ class Session:
         body = frame.WhichOneof("body")
         if body == "result":
             if not self.calls.answer(frame.result):
-                self._count_unasked()
+                self._unasked.count()
         elif body == "event":
             self._take_event(frame.event)
         elif body == "telemetry":
             self._take_telemetry(frame.telemetry)
+        elif body == "twin_report":
+            self._take_twin(frame.twin_report)
         elif body == "ping":
-            self._count_unasked()
+            self._unasked.count()
             self.wire.send(link.Frame(pong=link.Pong(token=frame.ping.token)))
         elif body == "goodbye":
             self.wire.close()
@@ -97,25 +107,15 @@ class Session:
         elif body == "capability_page" and self.pages is not None and self.pages.qsize() < PAGES_LIMIT:
             self.pages.put_nowait(frame)
         elif body == "pong":
-            self._count_unasked()
+            self._unasked.count()
         else:
             raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, f"{body} has no place in an active session")
-
-    def _count_unasked(self) -> None:
-        """Window and credit bound the other frames; these cost nothing but the time of everybody else here."""
-        self._unasked += 1
-        if self._unasked <= UNASKED_LIMIT:
-            return
-        now_s, heartbeat_s = self._clock.monotonic(), self.facts.link.heartbeat_ms / 1000
-        if now_s - self._unasked_since_s < heartbeat_s:
-            raise LinkError(link.GOODBYE_CODE_FLOOD, f"more than {UNASKED_LIMIT} frames in a heartbeat unasked for")
-        self._unasked, self._unasked_since_s = 1, now_s
 
     def _take_event(self, frame: link.Event) -> None:
         if not frame.sequence:
             raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "an event without a sequence")
         if frame.sequence <= self._last_sequence:
-            self._count_unasked()
+            self._unasked.count()
             if not self._unacknowledged:
                 self.wire.send(_ack(self._last_sequence))  # it has not heard of the one that was stored
             return
@@ -145,6 +145,12 @@ class Session:
                 event.dropped = frame.dropped
                 self._telemetry.append(event)
 
+    def _take_twin(self, report: link.TwinReport) -> None:
+        if self.twin is None:
+            raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "the feature twin was not agreed on")
+        if self.update is None:  # else it is by indexes of the old document, and all of it follows by the new one
+            self.twin.take(report)
+
     def _take_update(self, update: link.CapabilityUpdate) -> None:
         if "capability_update" not in self.facts.features:
             raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "the feature capability_update was not agreed on")
@@ -152,10 +158,14 @@ class Session:
             raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "a capability update is under way")
         self.update, self.pages = update, asyncio.Queue()
         self.calls.hold()
+        if self.twin is not None:
+            self.twin.restart(self.agreed)
 
     def updated(self, agreed: Agreement, changes: Changes | None) -> None:
         """The update has led to a contract: calls go on under it."""
         self.agreed, self.update, self.pages = agreed, None, None
+        if self.twin is not None:
+            self.twin.restart(agreed)
         self.announce_contract(changes)
         self.calls.release()
 

@@ -71,6 +71,14 @@ def update(digest: bytes = b"d" * 32, size: int = 100) -> dict[str, Any]:
     return {"capability_update": link.CapabilityUpdate(capabilities_digest=digest, capabilities_size_bytes=size)}
 
 
+def twin(*states: tuple[int, int, dict[str, Any]], **fields: Any) -> dict[str, Any]:
+    made = [
+        link.TwinState(capability=c, property=p, value=link.LinkValue(**v), status=link.RESULT_STATUS_OK)
+        for c, p, v in states
+    ]
+    return {"twin_report": link.TwinReport(states=made, **fields)}
+
+
 def page(offset: int, data: bytes) -> dict[str, Any]:
     return {"capability_page": link.CapabilityPage(offset=offset, data=data)}
 
@@ -252,6 +260,18 @@ ROWS = [
         "Goodbye FLOOD",
     ),
     Row("update-not-agreed", PLAIN, update(), "Goodbye PROTOCOL_ERROR"),
+    Row("twin-not-agreed", PLAIN, twin(complete=True), "Goodbye PROTOCOL_ERROR"),
+    Row("twin-nothing", ACTIVE, twin(), "Goodbye PROTOCOL_ERROR"),
+    Row("twin-nine-states", ACTIVE, twin(*[(0, 0, {"boolean": True})] * 9), "Goodbye PROTOCOL_ERROR"),
+    Row("twin-capability-unknown", ACTIVE, twin((9, 0, {"boolean": True})), "Goodbye PROTOCOL_ERROR"),
+    Row("twin-property-unknown", ACTIVE, twin((0, 9, {"boolean": True})), "Goodbye PROTOCOL_ERROR"),
+    Row("twin-not-writable", ACTIVE, twin((0, 1, {"integer": 1})), "Goodbye PROTOCOL_ERROR"),
+    Row("twin-value-type", ACTIVE, twin((0, 0, {"text": "on"})), "Goodbye PROTOCOL_ERROR"),
+    Row("twin-of-refused-capability", ACTIVE, twin((2, 0, {"boolean": True})), "ignored"),
+    Row("twin-without-value", ACTIVE, twin((0, 0, {}), complete=True), "ignored"),
+    Row("twin-answers-nothing-sent", ACTIVE, twin((0, 0, {"boolean": True}), version=5), "Goodbye PROTOCOL_ERROR"),
+    Row("twin-complete-twice", ACTIVE, several(*[twin(complete=True)] * 2), "Goodbye PROTOCOL_ERROR"),
+    Row("twin-flood", ACTIVE, frame(**twin((0, 0, {"boolean": True}))) * 1100, "Goodbye FLOOD"),
     Row("update-digest-length", ACTIVE, update(b"short"), "Goodbye PROTOCOL_ERROR"),
     Row("update-size-large", ACTIVE, update(size=16385), "Goodbye PROTOCOL_ERROR"),
     Row("update-while-updating", ACTIVE, several(update(), update()), "Goodbye PROTOCOL_ERROR"),

@@ -15,8 +15,8 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from services.jotunheim_bridge import ports
 from services.jotunheim_bridge.adapters import arrivals, connection, listener
 from services.jotunheim_bridge.config import BridgeSettings
-from services.jotunheim_bridge.model import framing, negotiation
-from services.jotunheim_bridge.service import bridge, calls, negotiator, session, waiting
+from services.jotunheim_bridge.model import framing, negotiation, twin
+from services.jotunheim_bridge.service import bridge, calls, negotiator, session, twins, waiting
 from tests.integration.bridge.test_bridge_bad_input import ACTIVE, CALLED, NEW, PLAIN, ROWS, WELCOMED
 from yggdrasil.device.v1 import link_pb2 as link
 
@@ -48,6 +48,7 @@ SCALARS = {
 BAD, HOSTILE = "integration/bridge/test_bridge_bad_input.py", "integration/bridge/test_bridge_hostile.py"
 LINK, CALLS = "integration/bridge/test_bridge_link.py", "integration/bridge/test_bridge_calls.py"
 ATTACKS = "integration/bridge/test_bridge_attacks.py"
+TWIN, TWIN_RULES = "integration/bridge/test_bridge_twin.py", "unit/bridge/test_bridge_twin.py"
 CLAIMS = "unit/bridge/test_bridge_claims.py"
 RESUMED = "integration/bridge/test_bridge_resumption.py"
 CERTIFICATES = "test_certificates_that_are_not_of_a_living_device_of_this_mesh_get_no_link"
@@ -86,6 +87,14 @@ ELSEWHERE = {
     "device-twice": (LINK, "test_a_newer_session_replaces_the_older"),
     "device-vanishes": (LINK, "test_a_device_that_vanishes_mid_call_leaves_the_outcome_unknown"),
     "device-does-not-read": (BAD, "test_a_device_that_does_not_read_loses_its_own_link"),
+    "twin-value-out-of-bounds": (TWIN_RULES, "test_nonsense_ends_the_session"),
+    "twin-crosses-update": (TWIN, "test_after_an_update_everything_is_reported_by_the_new_document"),
+    "twin-not-done": (TWIN, "test_why_something_was_not_done_can_be_seen"),
+    "twin-busy": (TWIN_RULES, "test_a_busy_device_is_told_again_after_a_while"),
+    "twin-not-in-contract": (TWIN_RULES, "test_what_the_contract_does_not_have_or_allow_is_not_sent"),
+    "twin-registry-away": (TWIN, "test_a_registry_that_is_away_holds_up_no_call_and_hears_later"),
+    "twin-desired-meanwhile": (TWIN, "test_no_delta_is_lost_between_a_reconnect_and_its_report"),
+    "twin-desired-away": (TWIN, "test_what_is_desired_of_a_device_that_is_away_is_told_when_it_comes"),
     "event-resumed": (LINK, "test_events_are_acknowledged_once_stored_and_seen_by_watchers"),
 }
 """Rows that need more than one frame and its answer, and the test that runs each."""
@@ -104,6 +113,11 @@ CONSTANTS = {
     "max_samples": session.MAX_SAMPLES,
     "frames_before_contract": connection.INBOX_LIMIT,
     "unasked_frames": session.UNASKED_LIMIT,
+    "twin_frames": session.TWIN_LIMIT,
+    "twin_entries": twin.MAX_STATES,
+    "twin_report_gap_s": twins.REPORT_GAP_S,
+    "twin_busy_s": twins.BUSY_S,
+    "twin_retry_max_s": twins.MAX_RETRY_S,
     "skipped_frames": framing.MAX_SKIPPED,
     "partial_answers": waiting.MAX_PARTIAL_ANSWERS,
     "unread_pause_bytes": connection.UNREAD_PAUSE_BYTES,

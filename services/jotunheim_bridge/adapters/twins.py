@@ -1,0 +1,74 @@
+"""The port Twins over gRPC, and what is desired, followed in the bucket `twin_desired`.
+
+The bucket holds a record for each device of the mesh that something is desired of, a bridge has a few of them: a record
+is parsed only where it concerns a session here.
+"""
+
+from __future__ import annotations
+
+import grpc.aio
+from nats.js import JetStreamContext
+
+from services.chassis import codec
+from services.chassis.buckets import TWIN_DESIRED
+from services.chassis.streams import follow
+from services.domain.twin import Path
+from services.domain.values import Value
+from services.jotunheim_bridge.adapters.registry import TIMEOUT_S, converted
+from services.jotunheim_bridge.ports import Desired, TwinSaid
+from services.jotunheim_bridge.service.bridge import Bridge
+from yggdrasil.registry.v1 import twin_pb2 as pb
+from yggdrasil.registry.v1 import twin_pb2_grpc
+
+
+class GrpcTwins:
+    """Every call has a deadline of TIMEOUT_S seconds and raises RemoteError with the registry's own code."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub: twin_pb2_grpc.TwinServiceAsyncStub = twin_pb2_grpc.TwinServiceStub(channel)
+
+    async def report(self, said: TwinSaid) -> tuple[int, dict[Path, Value]]:
+        """Tells what a device said; returns the revision of what is desired, and what the device must be told."""
+        request = pb.ReportTwinRequest(
+            device_id=said.device_id,
+            contract_revision=said.contract_revision,
+            answers_revision=said.answers,
+            properties=[
+                pb.ReportedProperty(
+                    capability_id=path[0], property=path[1], value=codec.value_to_proto(one.value), problem=one.problem
+                )
+                for path, one in said.properties.items()
+            ],
+            complete=said.complete,
+            session_epoch=said.session_epoch,
+        )
+        with converted():
+            answer = await self._stub.ReportTwin(request, timeout=TIMEOUT_S)
+        delta = codec.values_from_proto(answer.delta)
+        return answer.revision, {
+            (capability_id, name): value
+            for capability_id, members in delta.items()
+            if isinstance(members, dict)
+            for name, value in members.items()
+        }
+
+
+async def follow_desired(js: JetStreamContext, bridge: Bridge, after: int) -> None:
+    """Tells the bridge of every change to what is desired of a device here, until cancelled."""
+    start = len(TWIN_DESIRED.subject(""))
+    async for batch in follow(js, TWIN_DESIRED.stream, after=after):
+        for record in batch:
+            session = bridge.session(record.subject[start:])
+            if session is not None and session.twin is not None and not record.deleted:
+                bridge.twins.desired(session, _desired(record.data))
+
+
+def _desired(data: bytes) -> Desired:
+    stored = pb.StoredTwin.FromString(data)
+    return Desired(
+        stored.revision,
+        {
+            (one.capability_id, one.property): (codec.value_from_proto(one.value), one.revision)
+            for one in stored.properties
+        },
+    )

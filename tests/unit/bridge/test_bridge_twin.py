@@ -1,0 +1,307 @@
+"""A session's part in a twin: what is gathered, told, delivered, and lost by nobody; and the way to the registry."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.chassis.clock import SystemClock
+from services.domain.contract import LinkTerms
+from services.domain.twin import Path, Report
+from services.domain.values import Value
+from services.jotunheim_bridge.errors import LinkError
+from services.jotunheim_bridge.model import negotiation, twin
+from services.jotunheim_bridge.model.framing import encode
+from services.jotunheim_bridge.model.negotiation import Agreement
+from services.jotunheim_bridge.model.policy import Policy
+from services.jotunheim_bridge.ports import Desired
+from services.jotunheim_bridge.service.meter import Meter
+from services.jotunheim_bridge.service.twin import DeviceTwin
+from services.jotunheim_bridge.service.twins import BUSY_S, MAX_RETRY_S
+from tests.fakes.device import BOOL, document, led, number
+from tests.fuzz.world import DEVICE, Transport, World, greeting, offered, pages
+from yggdrasil.common.v1 import capability_pb2 as cp
+from yggdrasil.device.v1 import link_pb2 as link
+
+ON, LEVEL, NAME = ("led0", "on"), ("lamp0", "level"), ("lamp0", "name")
+
+
+def lamp(capability_id: str = "lamp0") -> cp.Capability:
+    level = cp.Property(name="level", schema=number(cp.VALUE_TYPE_DOUBLE, 0, 100, "%"), readable=True, writable=True)
+    text = cp.DataSchema(type=cp.VALUE_TYPE_STRING, max_length=64)
+    name = cp.Property(name="name", schema=text, readable=True, writable=True)
+    deaf = cp.Property(name="secret", schema=BOOL, writable=True)
+    return cp.Capability(id=capability_id, type="actuator.lamp", version=1, properties=[level, name, deaf])
+
+
+def agreed(*capabilities: cp.Capability) -> Agreement:
+    """A siren, which is refused, first: positions are those of the document."""
+    terms = LinkTerms(1, 256, 256, 2, 1000)
+    data = document(led("siren0", "actuator.siren"), *(capabilities or (led(), lamp())))
+    return negotiation.agree(DEVICE, data, Policy("p", deny=("actuator.siren",)), terms)
+
+
+def device(limit: int = 1000) -> DeviceTwin:
+    under = agreed()
+    return DeviceTwin(under, under.contract.link, Meter(limit, "reports", 60.0, SystemClock()))
+
+
+def report(*states: tuple[int, int, Any], version: int = 0, complete: bool = False, status: int = 1) -> link.TwinReport:
+    kinds = {bool: "boolean", float: "number", str: "text", int: "integer"}
+    made = [
+        link.TwinState(
+            capability=c,
+            property=p,
+            status=status,  # type: ignore[arg-type]
+            value=None if value is None else link.LinkValue(**{kinds[type(value)]: value}),
+        )
+        for c, p, value in states
+    ]
+    return link.TwinReport(version=version, states=made, complete=complete)
+
+
+def desired(revision: int, **values: tuple[Value, int]) -> Desired:
+    return Desired(revision, {tuple(name.split("__")): value for name, value in values.items()})  # type: ignore[misc]
+
+
+def entries(frames: list[link.Frame]) -> list[tuple[int, int, int, object]]:
+    """Version, capability, property and value of each entry."""
+    return [
+        (f.twin_delta.version, e.capability, e.property, getattr(e.value, e.value.WhichOneof("kind") or ""))
+        for f in frames
+        for e in f.twin_delta.entries
+    ]
+
+
+def live(revision: int = 0) -> DeviceTwin:
+    """All is reported and answered, as of that revision of what is desired."""
+    one = device()
+    one.take(report((1, 0, False), complete=True))
+    due = one.due()
+    assert due is not None
+    assert one.answered(due, revision, {}) == []
+    return one
+
+
+def test_nothing_is_due_before_all_is_reported_and_then_all_at_once() -> None:
+    one = device()
+    one.take(report((1, 0, True), (2, 0, 40.0)))
+    assert one.due() is None
+    one.take(report((1, 0, False), (2, 1, None), complete=True))
+    due = one.due()
+    assert due is not None
+    assert (due.complete, due.answers) == (True, 0)
+    assert due.properties == {ON: Report(False), LEVEL: Report(40.0), NAME: Report(None)}
+
+
+def test_what_the_registry_answers_is_sent_and_what_was_desired_meanwhile_follows() -> None:
+    one = device()
+    one.take(report((1, 0, False), (2, 0, 40.0), complete=True))
+    due = one.due()
+    assert due is not None
+    assert one.desired(desired(4, led0__on=(True, 3), lamp0__level=(50.0, 4))) == []
+    assert one.desired(desired(5, led0__on=(True, 3), lamp0__level=(60, 5))) == []
+    assert one.desired(desired(4, led0__on=(False, 4))) == []  # told late
+    frames = one.answered(due, 4, {ON: True})
+    assert entries(frames) == [(4, 1, 0, True), (5, 2, 0, 60.0)]
+    assert one.desired(desired(5, lamp0__level=(60, 5))) == []
+
+
+def test_only_what_came_after_the_last_delivery_is_sent() -> None:
+    one = live(revision=7)
+    assert one.desired(desired(7, led0__on=(True, 7))) == []
+    assert entries(one.desired(desired(9, led0__on=(True, 7), lamp0__level=(1.5, 9)))) == [(9, 2, 0, 1.5)]
+
+
+@pytest.mark.parametrize(
+    "path", [("siren0", "on"), ("led0", "hours"), ("led0", "gone"), ("lamp0", "secret"), ("fan0", "on")]
+)
+def test_what_the_contract_does_not_have_or_allow_is_not_sent(path: Path) -> None:
+    assert live().desired(Desired(1, {path: (True, 1), LEVEL: (101.0, 1)})) == []
+
+
+def test_reports_between_answers_go_together_with_the_newest_of_each_property() -> None:
+    one = live(revision=9)
+    one.take(report((1, 0, True), version=8))
+    one.take(report((1, 0, False), version=9, status=link.RESULT_STATUS_HARDWARE))
+    one.take(report((2, 0, 3.0)))
+    due = one.due()
+    assert due is not None
+    assert (due.complete, due.answers) == (False, 9)
+    assert due.properties == {ON: Report(False, "the hardware failed"), LEVEL: Report(3.0)}
+    assert one.due() is None
+
+
+def test_what_the_registry_did_not_hear_is_due_again_under_what_was_said_since() -> None:
+    one = live(revision=3)
+    one.take(report((1, 0, True), (2, 0, 1.0), version=3))
+    due = one.due()
+    assert due is not None
+    one.take(report((1, 0, False)))
+    one.failed(due)
+    again = one.due()
+    assert again is not None
+    assert (again.properties, again.answers) == ({ON: Report(False), LEVEL: Report(1.0)}, 3)
+
+
+def test_another_contract_begins_anew_and_an_answer_for_the_old_one_means_nothing() -> None:
+    one = device()
+    one.take(report((1, 0, False), complete=True))
+    old = one.due()
+    assert old is not None
+    one.restart(agreed(lamp(), led()))
+    assert one.answered(old, 1, {ON: True}) == []
+    one.failed(old)
+    assert one.desired(desired(2, led0__on=(True, 2))) == []
+    one.take(report((2, 0, False), complete=True))
+    due = one.due()
+    assert due is not None
+    assert due.properties == {ON: Report(False)}
+    assert entries(one.answered(due, 2, {ON: True})) == [(2, 2, 0, True)]
+
+
+def test_what_the_device_was_too_busy_for_is_sent_again_until_it_is_answered_or_replaced() -> None:
+    one = live()
+    one.desired(desired(1, led0__on=(True, 1), lamp0__level=(5.0, 1)))
+    one.take(report((1, 0, False), (2, 0, 1.0), version=1, status=link.RESULT_STATUS_BUSY))
+    assert one.was_busy
+    one.desired(desired(2, led0__on=(True, 1), lamp0__level=(6.0, 2)))
+    assert entries(one.again()) == [(1, 1, 0, True)]
+    assert not one.was_busy
+    one.take(report((1, 0, True), version=1))
+    assert not one.was_busy
+    assert one.again() == []
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        report(),
+        report(*[(1, 0, True)] * 9),
+        report((3, 0, True)),
+        report((1, 1, 4)),
+        report((2, 2, True)),
+        report((2, 0, 100.5)),
+        report((2, 1, "é" * 33)),
+        report((1, 0, True), version=1),
+        report((1, 0, True), complete=True),
+    ],
+)
+def test_nonsense_ends_the_session(bad: link.TwinReport) -> None:
+    with pytest.raises(LinkError) as caught:
+        live().take(bad)
+    assert caught.value.code == link.GOODBYE_CODE_PROTOCOL_ERROR
+
+
+def test_too_many_reports_are_a_flood() -> None:
+    one = device(limit=3)
+    for _ in range(3):
+        one.take(report((1, 0, True)))
+    with pytest.raises(LinkError) as caught:
+        one.take(report((1, 0, True)))
+    assert caught.value.code == link.GOODBYE_CODE_FLOOD
+
+
+@given(st.dictionaries(st.integers(0, 30), st.text(max_size=16), max_size=31), st.sampled_from([256, 300, 512, 4096]))
+def test_any_delta_fits_the_frames_of_the_device_and_holds_all(texts: dict[int, str], limit: int) -> None:
+    under = agreed(*(lamp(f"lamp{n}") for n in range(31)))
+    wanted: dict[Path, Value] = {(f"lamp{n}", "name"): text for n, text in texts.items()}
+    frames = list(twin.deltas(under, 2**64 - 1, wanted, limit))
+    assert all(frame.ByteSize() <= limit and 1 <= len(frame.twin_delta.entries) <= 8 for frame in frames)
+    assert {entry[1] - 1: entry[3] for entry in entries(frames)} == texts
+
+
+# --- the way to the registry ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    made = World()
+    yield made
+    made.close()
+
+
+class Linked:
+    """A device of the world with its contract."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.connection, self.transport = world.connect()
+        self.say(link.Frame(hello=greeting()))
+        self.say(*pages(offered(), self.transport.frames[0].welcome.page_bytes))
+        assert self.transport.frames[-1].WhichOneof("body") == "contract"
+
+    def say(self, *frames: link.Frame) -> None:
+        self.world.feed(self.connection, self.transport, b"".join(encode(frame) for frame in frames))
+
+    def reports(self, value: bool, *, version: int = 0, complete: bool = False, status: int = 1) -> None:
+        made = report((0, 0, value), version=version, complete=complete, status=status)
+        self.say(link.Frame(twin_report=made))
+
+    def deltas(self, transport: Transport | None = None) -> list[tuple[int, int, int, object]]:
+        frames = (transport or self.transport).frames
+        return entries([frame for frame in frames if frame.WhichOneof("body") == "twin_delta"])
+
+
+def test_a_report_reaches_the_registry_under_its_session_and_the_delta_comes_back(world: World) -> None:
+    world.twins.revision, world.twins.desired = 3, {("led0", "on"): True}
+    one = Linked(world)
+    one.reports(False, complete=True)
+    assert [(s.complete, s.contract_revision, s.session_epoch) for s in world.twins.said] == [(True, 1, 1)]
+    assert one.deltas() == [(3, 0, 0, True)]
+    one.reports(True, version=3)
+    world.settle(1)
+    assert (world.twins.said[1].answers, world.twins.said[1].complete) == (3, False)
+
+
+def test_a_registry_that_is_away_is_asked_again_and_the_session_goes_on(world: World) -> None:
+    world.twins.away = True
+    one = Linked(world)
+    one.reports(False, complete=True)
+    for value in (True, False, True):
+        one.reports(value)
+        world.settle(1)
+    one.say(link.Frame(ping=link.Ping(token=9)))
+    assert one.transport.frames[-1].pong.token == 9
+    assert not world.twins.said
+    world.twins.away, world.twins.revision = False, 1
+    for _ in range(40):  # it is heard all the while
+        one.say(link.Frame(ping=link.Ping(token=9)))
+        world.settle(MAX_RETRY_S / 20)
+    assert [(s.complete, dict(s.properties)) for s in world.twins.said] == [(True, {("led0", "on"): Report(True)})]
+
+
+def test_many_reports_are_few_requests_and_one_at_a_time(world: World) -> None:
+    one = Linked(world)
+    one.reports(False, complete=True)
+    for turn in range(300):
+        one.reports(turn % 2 == 0)
+    world.settle(1)
+    assert len(world.twins.said) < 300 * 0.05 / 0.1 + 5
+    assert world.twins.said[-1].properties == {("led0", "on"): Report(False)}
+
+
+def test_a_session_that_ends_leaves_nothing_behind(world: World) -> None:
+    world.twins.away = True
+    one = Linked(world)
+    one.reports(False, complete=True)
+    world.loop.call_soon(one.transport.close)
+    world.settle(2 * MAX_RETRY_S)
+    assert world.bridge.session(DEVICE) is None
+    assert not world.bridge.twins._running
+    assert len(asyncio.all_tasks(world.loop)) == 0
+
+
+def test_a_busy_device_is_told_again_after_a_while(world: World) -> None:
+    world.twins.revision, world.twins.desired = 3, {("led0", "on"): True}
+    one = Linked(world)
+    one.reports(False, complete=True)
+    one.reports(False, version=3, status=link.RESULT_STATUS_BUSY)
+    assert len(one.deltas()) == 1
+    world.settle(BUSY_S)
+    assert one.deltas() == [(3, 0, 0, True)] * 2
