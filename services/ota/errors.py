@@ -1,4 +1,4 @@
-"""What can go wrong with images."""
+"""What can go wrong in ota."""
 
 from __future__ import annotations
 
@@ -99,3 +99,72 @@ class ObjectStoreRefusedError(YggError):
     """The object store refuses ota's credentials or its bucket."""
 
     code, reason = Code.FAILED_PRECONDITION, "OBJECT_STORE_REFUSED"
+
+
+class InvalidRolloutError(YggError):
+    """A rollout cannot be so."""
+
+    code, reason = Code.INVALID_ARGUMENT, "INVALID_ROLLOUT"
+
+
+class RolloutStateError(YggError):
+    """The rollout is not in a state for this."""
+
+    code, reason = Code.FAILED_PRECONDITION, "ROLLOUT_STATE"
+
+    def __init__(self, rollout_id: str, state: str) -> None:
+        super().__init__(f"rollout {rollout_id} is {state}", rollout=rollout_id, state=state)
+
+
+class RolloutNotFoundError(YggError):
+    """There is no such rollout."""
+
+    code, reason = Code.NOT_FOUND, "ROLLOUT_NOT_FOUND"
+
+    def __init__(self, rollout_id: str) -> None:
+        super().__init__(f"there is no rollout {rollout_id!r}", hint="See `ygg ota rollout ls`.", rollout=rollout_id)
+
+
+class ReleaseNotFoundError(YggError):
+    """There is no such release."""
+
+    code, reason = Code.NOT_FOUND, "RELEASE_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no release {name!r}", hint="See `ygg ota status`.", release=name)
+
+
+class NoRootError(YggError):
+    """No root of trust was set yet."""
+
+    code, reason = Code.FAILED_PRECONDITION, "NO_ROOT"
+
+    def __init__(self) -> None:
+        super().__init__("no root is set", hint="Make and sign one offline, then: ygg ota root set FILE")
+
+
+class ReleaseRefusedError(YggError):
+    """The release does not fit what is stored, or must not be offered."""
+
+    code, reason = Code.FAILED_PRECONDITION, "RELEASE_REFUSED"
+
+
+class NothingToUpdateError(YggError):
+    """No device is to be updated."""
+
+    code, reason = Code.FAILED_PRECONDITION, "NOTHING_TO_UPDATE"
+
+
+class DownloadForbiddenError(YggError):
+    """The token is unknown, of another device, used up or too old; which of them is not told."""
+
+    code, reason = Code.PERMISSION_DENIED, "DOWNLOAD_FORBIDDEN"
+
+    def __init__(self) -> None:
+        super().__init__("this token opens nothing here")
+
+
+class DeltaError(YggError):
+    """A patch could not be made."""
+
+    code, reason = Code.INTERNAL, "DELTA"

@@ -1,0 +1,321 @@
+"""A rollout: which devices are started next, and when it goes on, halts or ends. Pure; one call of `step` decides all.
+
+                       wave done            soaked, no approval asked
+      ┌──► RUNNING ───────────────► SOAKING ────────────────────────► RUNNING (next wave) … DONE
+      │      │ │                       │ soaked, approval asked
+      │      │ └ too many failures     ▼
+    resume   │        │             WAITING ── approve ──► RUNNING (next wave)
+      │      ▼        ▼                │
+      └── PAUSED   HALTED ◄────────────┘ failures count in every state but PAUSED
+             └────────┴──── abort ───► ABORTED
+
+What is under way on devices is told by their records; a rollout keeps nothing about single devices, so nothing can
+disagree after a crash.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from services.ota.errors import InvalidRolloutError, RolloutStateError
+from services.ota.model.update import Stage, Update
+
+MAX_WAVES = 16
+DEFAULT_TIMEOUT_S = 900
+DEFAULT_HALT_PERCENT = 10
+RATE_WINDOW_S = 60.0
+
+
+class RolloutState(enum.Enum):
+    """Where it is."""
+
+    RUNNING = "running"
+    SOAKING = "soaking"
+    WAITING = "waiting"
+    PAUSED = "paused"
+    HALTED = "halted"
+    ABORTED = "aborted"
+    DONE = "done"
+
+
+LIVE = (RolloutState.RUNNING, RolloutState.SOAKING, RolloutState.WAITING)
+ENDED = (RolloutState.ABORTED, RolloutState.DONE)
+
+
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """Devices of this wave and all before: a count, or percent of all where `percent` is not 0."""
+
+    count: int = 0
+    percent: int = 0
+
+    def target(self, total: int) -> int:
+        """How many that is of `total`."""
+        return min(total, -(-total * self.percent // 100) if self.percent else self.count)
+
+
+ALL = Wave(percent=100)
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What a rollout shall do; fields as in RolloutSpec."""
+
+    release_id: str
+    selector: str = ""
+    waves: tuple[Wave, ...] = (ALL,)
+    soak_s: int = 0
+    halt_count: int = 0
+    halt_percent: int = DEFAULT_HALT_PERCENT
+    rate_per_minute: int = 0
+    approval: bool = False
+    retry_fallen_back: bool = False
+    late_joiners: bool = False
+    roll_back_on_halt: bool = False
+    device_timeout_s: int = DEFAULT_TIMEOUT_S
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A rollout. `forgiven`: failures that a person has seen and gone on after."""
+
+    id: str
+    spec: Spec
+    create_unix_s: float
+    state: RolloutState = RolloutState.RUNNING
+    reason: str = ""
+    wave: int = 0
+    approved: int = 0
+    soak_from_unix_s: float = 0.0
+    forgiven: int = 0
+    before_pause: RolloutState = RolloutState.RUNNING
+    rolls_back: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A device that the rollout is for. `unfit` says why it is not to be started, "" where it may be."""
+
+    device_id: str
+    online: bool
+    update: Update | None = None
+    unfit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many devices are where."""
+
+    total: int = 0
+    waiting: int = 0
+    downloading: int = 0
+    trial: int = 0
+    confirmed: int = 0
+    reverted: int = 0
+    failed: int = 0
+    unfit: int = 0
+
+    @property
+    def failures(self) -> int:
+        """Reverted or failed."""
+        return self.reverted + self.failed
+
+    @property
+    def active(self) -> int:
+        """Started and not at the end."""
+        return self.downloading + self.trial
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is to be done now: devices to start in this order, those that took too long, those that shall stop."""
+
+    rollout: Rollout
+    counts: Counts
+    start: Sequence[str] = ()
+    expire: Sequence[str] = ()
+    stop: Sequence[str] = ()
+    events: Sequence[str] = field(default=())
+
+
+def check(spec: Spec) -> Spec:
+    """Returns `spec` if a rollout can be so, else raises InvalidRolloutError."""
+    if not 1 <= len(spec.waves) <= MAX_WAVES:
+        raise InvalidRolloutError(f"a rollout has 1 to {MAX_WAVES} waves")
+    for wave in spec.waves:
+        if not (1 <= wave.percent <= 100) and wave.count < 1:
+            raise InvalidRolloutError("a wave is a count of 1 and up, or 1 to 100 percent")
+    percents = [wave.percent for wave in spec.waves if wave.percent]
+    if percents != sorted(percents):
+        raise InvalidRolloutError("waves grow: each includes those before it", hint="Such as --waves 2,25%,100%.")
+    if spec.waves[-1].percent != 100:
+        raise InvalidRolloutError("the last wave must be 100 %", hint="Such as --waves 2,25%,100%.")
+    if not 1 <= spec.halt_percent <= 100:
+        raise InvalidRolloutError("halt_percent is 1 to 100")
+    return spec
+
+
+def target(rollout: Rollout, total: int) -> int:
+    """Devices of the wave under way and all before, of `total`."""
+    return max(wave.target(total) for wave in rollout.spec.waves[: rollout.wave + 1])
+
+
+def halt_at(rollout: Rollout, total: int) -> int:
+    """How many failures halt it now."""
+    if rollout.spec.halt_count:
+        return rollout.spec.halt_count
+    return max(1, -(-target(rollout, total) * rollout.spec.halt_percent // 100))
+
+
+def order(rollout_id: str, devices: Sequence[Candidate]) -> list[Candidate]:
+    """The order in which devices are started: the same for every replica, another one for every rollout."""
+    return sorted(devices, key=lambda c: hashlib.sha256(f"{rollout_id}/{c.device_id}".encode()).digest())
+
+
+def mine(rollout: Rollout, candidate: Candidate) -> Update | None:
+    """The candidate's update where it is of this rollout."""
+    update = candidate.update
+    return update if update is not None and update.rollout_id == rollout.id else None
+
+
+def count(rollout: Rollout, candidates: Sequence[Candidate]) -> Counts:
+    """How many devices are where."""
+    stages = [u.stage for c in candidates if (u := mine(rollout, c))]
+    unfit = sum(1 for c in candidates if c.unfit and not mine(rollout, c))
+    total = len(candidates) - unfit
+    return Counts(
+        total=total,
+        waiting=total - len(stages),
+        downloading=sum(stage.stoppable for stage in stages),
+        trial=stages.count(Stage.TRIAL),
+        confirmed=stages.count(Stage.CONFIRMED),
+        reverted=stages.count(Stage.REVERTED),
+        failed=stages.count(Stage.FAILED),
+        unfit=unfit,
+    )
+
+
+def step(rollout: Rollout, candidates: Sequence[Candidate], now: float) -> Step:
+    """What is to be done at `now` (seconds since 1970). Doing all, some or none of it and asking again is safe."""
+    counts = count(rollout, candidates)
+    updates = [(c, u) for c in candidates if (u := mine(rollout, c)) and u.stage.active]
+    expire = [c.device_id for c, u in updates if now - u.started_unix_s > rollout.spec.device_timeout_s]
+    stop = [c.device_id for c, u in updates if u.stage.stoppable and not u.stop]
+    if rollout.state in (RolloutState.ABORTED, RolloutState.HALTED):
+        return Step(rollout, counts, expire=expire, stop=stop)
+    if rollout.state is RolloutState.PAUSED or (rollout.state is RolloutState.DONE and not rollout.spec.late_joiners):
+        return Step(rollout, counts, expire=expire)
+    limit = halt_at(rollout, counts.total)
+    if counts.failures - rollout.forgiven >= limit:
+        reason = f"{counts.failures - rollout.forgiven} of {target(rollout, counts.total)} failed, the limit is {limit}"
+        halted = replace(rollout, state=RolloutState.HALTED, reason=reason)
+        return Step(halted, counts, expire=expire, stop=stop, events=("halted",))
+    return replace(_advance(rollout, candidates, counts, now), expire=expire)
+
+
+def _advance(rollout: Rollout, candidates: Sequence[Candidate], counts: Counts, now: float) -> Step:
+    events: list[str] = []
+    while True:
+        last = rollout.wave == len(rollout.spec.waves) - 1
+        if rollout.state is RolloutState.DONE:
+            if not (rollout.spec.late_joiners and counts.waiting):
+                return Step(rollout, counts, events=events)
+            rollout, events = replace(rollout, state=RolloutState.RUNNING), [*events, "resumed"]
+        elif rollout.state is RolloutState.RUNNING:
+            start = _next(rollout, candidates, counts, now)
+            if start or not _wave_done(rollout, candidates, counts, last=last):
+                return Step(rollout, counts, start, events=events)
+            if last:
+                rollout = replace(rollout, state=RolloutState.DONE, reason=f"{counts.confirmed} confirmed")
+                return Step(rollout, counts, events=[*events, "done"])
+            rollout = replace(rollout, state=RolloutState.SOAKING, soak_from_unix_s=now)
+            events.append("soaking")
+        elif rollout.state is RolloutState.SOAKING:
+            if now - rollout.soak_from_unix_s < rollout.spec.soak_s:
+                return Step(rollout, counts, events=events)
+            if rollout.spec.approval and rollout.approved <= rollout.wave:
+                rollout = replace(rollout, state=RolloutState.WAITING)
+                return Step(rollout, counts, events=[*events, "waiting"])
+            rollout, events = _next_wave(rollout), [*events, "wave"]
+        elif rollout.approved > rollout.wave:
+            rollout, events = _next_wave(rollout), [*events, "wave"]
+        else:
+            return Step(rollout, counts, events=events)
+
+
+def _next_wave(rollout: Rollout) -> Rollout:
+    return replace(rollout, state=RolloutState.RUNNING, wave=rollout.wave + 1)
+
+
+def _free(rollout: Rollout, candidate: Candidate) -> bool:
+    """May be started, were it only online."""
+    return mine(rollout, candidate) is None and not candidate.unfit
+
+
+def _startable(rollout: Rollout, candidate: Candidate) -> bool:
+    busy = candidate.update is not None and candidate.update.stage.active
+    return _free(rollout, candidate) and candidate.online and not busy
+
+
+def _next(rollout: Rollout, candidates: Sequence[Candidate], counts: Counts, now: float) -> list[str]:
+    started = [u for c in candidates if (u := mine(rollout, c))]
+    room = target(rollout, counts.total) - len(started)
+    if rollout.spec.rate_per_minute:
+        recent = sum(1 for u in started if now - u.started_unix_s < RATE_WINDOW_S)
+        room = min(room, rollout.spec.rate_per_minute - recent)
+    if room <= 0:
+        return []
+    ready = [c for c in candidates if _startable(rollout, c)]
+    return [c.device_id for c in order(rollout.id, ready)[:room]]
+
+
+def _wave_done(rollout: Rollout, candidates: Sequence[Candidate], counts: Counts, *, last: bool) -> bool:
+    """All of the wave are at their end. One that is not the last does not wait for devices that are offline."""
+    started = counts.total - counts.waiting
+    if counts.active:
+        return False
+    if started >= target(rollout, counts.total):
+        return True
+    if last or not started:
+        return False
+    return not any(_startable(rollout, c) for c in candidates)
+
+
+def pause(rollout: Rollout) -> Rollout:
+    """Starts no more devices; idempotent."""
+    if rollout.state is RolloutState.PAUSED:
+        return rollout
+    _expect(rollout, *LIVE)
+    return replace(rollout, state=RolloutState.PAUSED, before_pause=rollout.state)
+
+
+def resume(rollout: Rollout, failures: int) -> Rollout:
+    """Goes on after a pause or a halt; after a halt, the `failures` so far count no more. Idempotent."""
+    if rollout.state in LIVE:
+        return rollout
+    _expect(rollout, RolloutState.PAUSED, RolloutState.HALTED)
+    if rollout.state is RolloutState.PAUSED:
+        return replace(rollout, state=rollout.before_pause)
+    return replace(rollout, state=RolloutState.RUNNING, forgiven=failures, reason="")
+
+
+def abort(rollout: Rollout, who: str) -> Rollout:
+    """Ends it; idempotent."""
+    if rollout.state is RolloutState.ABORTED:
+        return rollout
+    _expect(rollout, *LIVE, RolloutState.PAUSED, RolloutState.HALTED)
+    return replace(rollout, state=RolloutState.ABORTED, reason=f"aborted by {who}")
+
+
+def approve(rollout: Rollout) -> Rollout:
+    """Lets the next wave begin; may be given before it is asked for. Idempotent."""
+    _expect(rollout, *LIVE, RolloutState.PAUSED)
+    return replace(rollout, approved=rollout.wave + 1)
+
+
+def _expect(rollout: Rollout, *states: RolloutState) -> None:
+    if rollout.state not in states:
+        raise RolloutStateError(rollout.id, rollout.state.value)

@@ -1,0 +1,284 @@
+"""Rollouts: what `step` decides, by examples and by fleets of hypothesis that do what they like."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.ota.errors import InvalidRolloutError, RolloutStateError
+from services.ota.model import rollout as rules
+from services.ota.model.rollout import Candidate, Rollout, RolloutState, Spec, Wave
+from services.ota.model.update import Stage, Update
+
+WAVES = (Wave(count=2), Wave(percent=25), Wave(percent=100))
+
+
+class Fleet:
+    """Devices whose updates move as the test says; time as well."""
+
+    def __init__(self, size: int, online: set[int] | None = None) -> None:
+        self.devices = {f"d-{i}": Candidate(f"d-{i}", online is None or i in online) for i in range(size)}
+        self.now = 1000.0
+        self.started: list[str] = []
+
+    def step(self, rollout: Rollout) -> Rollout:
+        done = rules.step(rollout, list(self.devices.values()), self.now)
+        for name in done.start:
+            self.started.append(name)
+            self.set(name, Update(1, rollout.id, "rel", self.now))
+        for name in done.expire:
+            self.move(name, Stage.FAILED)
+        for name in done.stop:
+            self.move(name, Stage.FAILED)
+        return done.rollout
+
+    def set(self, name: str, update: Update) -> None:
+        self.devices[name] = replace(self.devices[name], update=update)
+
+    def move(self, name: str, stage: Stage) -> None:
+        update = self.devices[name].update
+        assert update is not None
+        self.set(name, replace(update, stage=stage))
+
+    def active(self) -> list[str]:
+        return [n for n, c in self.devices.items() if c.update and c.update.stage.active]
+
+    def finish(self, stage: Stage = Stage.CONFIRMED) -> None:
+        for name in self.active():
+            self.move(name, stage)
+
+
+def new(**spec: object) -> Rollout:
+    return Rollout("r-1", replace(Spec("rel", waves=WAVES), **spec), 1000.0)  # type: ignore[arg-type]
+
+
+def run_to_the_end(fleet: Fleet, rollout: Rollout) -> tuple[Rollout, list[int]]:
+    sizes = []
+    while rollout.state is RolloutState.RUNNING:
+        before = len(fleet.started)
+        rollout = fleet.step(rollout)
+        sizes.append(len(fleet.started) - before)
+        fleet.finish()
+    return rollout, sizes
+
+
+def test_waves_include_those_before() -> None:
+    done, sizes = run_to_the_end(Fleet(20), new())
+    assert done.state is RolloutState.DONE
+    assert [s for s in sizes if s] == [2, 3, 15]
+
+
+def test_a_wave_waits_for_all_its_devices() -> None:
+    fleet, rollout = Fleet(20), new()
+    rollout = fleet.step(rollout)
+    fleet.move(fleet.started[0], Stage.CONFIRMED)
+    assert (fleet.step(rollout), len(fleet.started)) == (rollout, 2)
+    fleet.move(fleet.started[1], Stage.TRIAL)
+    assert (fleet.step(rollout), len(fleet.started)) == (rollout, 2)
+
+
+def test_a_wave_is_watched_before_the_next() -> None:
+    fleet, rollout = Fleet(20), new(soak_s=60)
+    rollout = fleet.step(rollout)
+    fleet.finish()
+    rollout = fleet.step(rollout)
+    assert rollout.state is RolloutState.SOAKING
+    fleet.now += 59
+    assert fleet.step(rollout).state is RolloutState.SOAKING
+    fleet.now += 1
+    assert fleet.step(rollout).wave == 1
+
+
+def test_a_device_that_falls_back_while_its_wave_is_watched_counts() -> None:
+    fleet, rollout = Fleet(20), new(soak_s=60)
+    rollout = fleet.step(rollout)
+    fleet.finish()
+    rollout = fleet.step(rollout)
+    fleet.move(fleet.started[0], Stage.REVERTED)
+    assert fleet.step(rollout).state is RolloutState.HALTED
+
+
+def test_a_wave_waits_for_approval_and_only_for_one_wave() -> None:
+    fleet, rollout = Fleet(20), new(approval=True)
+    rollout = fleet.step(rollout)
+    fleet.finish()
+    rollout = fleet.step(rollout)
+    assert (rollout.state, len(fleet.started)) == (RolloutState.WAITING, 2)
+    rollout = fleet.step(rules.approve(rollout))
+    assert (rollout.state, len(fleet.started)) == (RolloutState.RUNNING, 5)
+    fleet.finish()
+    assert fleet.step(rollout).state is RolloutState.WAITING
+
+
+def test_too_many_failures_halt_it_and_stop_what_has_not_booted() -> None:
+    fleet, rollout = Fleet(20), new(waves=(Wave(percent=100),), halt_count=2)
+    rollout = fleet.step(rollout)
+    fleet.move("d-0", Stage.REVERTED)
+    fleet.move("d-1", Stage.TRIAL)
+    assert fleet.step(rollout).state is RolloutState.RUNNING
+    fleet.move("d-2", Stage.FAILED)
+    done = rules.step(rollout, list(fleet.devices.values()), fleet.now)
+    assert (done.rollout.state, done.events) == (RolloutState.HALTED, ("halted",))
+    assert "2 of 20 failed, the limit is 2" in done.rollout.reason
+    assert set(done.stop) == set(fleet.devices) - {"d-0", "d-1", "d-2"}
+    assert not done.start
+
+
+@pytest.mark.parametrize(("size", "wave", "expected"), [(20, 0, 1), (20, 1, 1), (20, 2, 2), (200, 2, 20), (3, 0, 1)])
+def test_ten_percent_of_the_waves_so_far_but_at_least_one(size: int, wave: int, expected: int) -> None:
+    assert rules.halt_at(replace(new(), wave=wave), size) == expected
+
+
+def test_a_halted_rollout_goes_on_when_told_and_counts_anew() -> None:
+    fleet, rollout = Fleet(20), new(halt_count=1)
+    rollout = fleet.step(rollout)
+    fleet.finish(Stage.REVERTED)
+    rollout = fleet.step(rollout)
+    assert rollout.state is RolloutState.HALTED
+    assert fleet.step(rollout) == rollout
+    rollout = fleet.step(rules.resume(rollout, failures=2))
+    assert (rollout.state, rollout.wave, len(fleet.started)) == (RolloutState.RUNNING, 1, 5)
+
+
+def test_a_paused_rollout_starts_nothing_and_goes_on_where_it_was() -> None:
+    fleet, rollout = Fleet(20), new(soak_s=60)
+    rollout = fleet.step(rollout)
+    fleet.finish()
+    rollout = fleet.step(rollout)
+    paused = rules.pause(rollout)
+    fleet.now += 1000
+    assert fleet.step(paused) == paused
+    assert rules.resume(paused, 0).state is RolloutState.SOAKING
+
+
+def test_abort_is_the_end() -> None:
+    fleet = Fleet(5)
+    rollout = fleet.step(new())
+    aborted = rules.abort(rollout, "anna")
+    fleet.step(aborted)
+    assert not fleet.active()
+    for action in (rules.pause, rules.approve):
+        with pytest.raises(RolloutStateError):
+            action(aborted)
+    with pytest.raises(RolloutStateError):
+        rules.resume(aborted, 0)
+
+
+def test_rate() -> None:
+    fleet, rollout = Fleet(20), new(waves=(Wave(percent=100),), rate_per_minute=6)
+    rollout = fleet.step(rollout)
+    fleet.step(rollout)
+    assert len(fleet.started) == 6
+    fleet.now += 60
+    fleet.step(rollout)
+    assert len(fleet.started) == 12
+
+
+def test_a_device_that_takes_too_long_has_failed() -> None:
+    fleet, rollout = Fleet(4), new(device_timeout_s=100, halt_count=1)
+    rollout = fleet.step(rollout)
+    fleet.now += 101
+    assert fleet.step(fleet.step(rollout)).state is RolloutState.HALTED
+
+
+def test_offline_devices_are_started_when_they_come_back_and_hold_up_the_last_wave_only() -> None:
+    fleet, rollout = Fleet(4, online={0}), new()
+    for _ in range(5):
+        rollout = fleet.step(rollout)
+        fleet.finish()
+    assert (rollout.state, rollout.wave, fleet.started) == (RolloutState.RUNNING, 2, ["d-0"])
+    fleet.devices["d-3"] = replace(fleet.devices["d-3"], online=True)
+    fleet.step(rollout)
+    assert fleet.started == ["d-0", "d-3"]
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_late_joiners(late: bool) -> None:
+    fleet, rollout = Fleet(4), new(late_joiners=late)
+    rollout, _ = run_to_the_end(fleet, rollout)
+    fleet.devices["d-new"] = Candidate("d-new", online=True)
+    rollout = fleet.step(rollout)
+    assert ("d-new" in fleet.started) is late
+    fleet.finish()
+    assert fleet.step(rollout).state is RolloutState.DONE
+
+
+def test_a_device_that_another_rollout_updates_waits_and_an_unfit_one_is_left_alone() -> None:
+    fleet, rollout = Fleet(3), new(waves=(Wave(percent=100),))
+    fleet.set("d-1", Update(9, "r-other", "other", 0.0, Stage.DOWNLOADING))
+    fleet.devices["d-2"] = replace(fleet.devices["d-2"], unfit="wrong class")
+    rollout = fleet.step(rollout)
+    assert fleet.started == ["d-0"]
+    fleet.move("d-1", Stage.CONFIRMED)
+    fleet.step(rollout)
+    assert fleet.started == ["d-0", "d-1"]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"waves": ()},
+        {"waves": (Wave(count=2),)},
+        {"waves": (Wave(percent=50), Wave(percent=25), Wave(percent=100))},
+        {"waves": (Wave(), Wave(percent=100))},
+        {"halt_percent": 0},
+        {"waves": (Wave(percent=100),) * 17},
+    ],
+    ids=str,
+)
+def test_rollouts_that_cannot_be(spec: dict[str, object]) -> None:
+    with pytest.raises(InvalidRolloutError):
+        rules.check(replace(Spec("rel"), **spec))  # type: ignore[arg-type]
+
+
+WAVE_LISTS = st.builds(
+    lambda count, percents: (
+        *([Wave(count=count)] if count else []),
+        *(Wave(percent=p) for p in sorted(percents)),
+        rules.ALL,
+    ),
+    st.integers(0, 5),
+    st.lists(st.integers(1, 99), max_size=3),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(1, 30),
+    WAVE_LISTS,
+    st.integers(1, 5),
+    st.integers(0, 4),
+    st.lists(st.tuples(st.integers(0, 29), st.sampled_from(list(Stage)), st.integers(0, 40)), max_size=80),
+)
+def test_whatever_devices_do(
+    size: int, waves: tuple[Wave, ...], halt: int, rate: int, moves: list[tuple[int, Stage, int]]
+) -> None:
+    """Never more started than the wave allows, none twice, none once it halted, no more a minute than the rate."""
+    fleet = Fleet(size)
+    rollout = new(waves=waves, halt_count=halt, rate_per_minute=rate, device_timeout_s=10_000)
+    times: list[float] = []
+    for which, stage, seconds in moves:
+        fleet.now += seconds
+        if fleet.active():
+            fleet.move(fleet.active()[which % len(fleet.active())], stage)
+        before, failures = len(fleet.started), rules.count(rollout, list(fleet.devices.values())).failures
+        rollout = fleet.step(rollout)
+        times += [fleet.now] * (len(fleet.started) - before)
+        assert len(fleet.started) == len(set(fleet.started))
+        assert len(fleet.started) <= rules.target(rollout, size)
+        if failures >= halt:
+            assert rollout.state is RolloutState.HALTED
+            assert len(fleet.started) == before
+            assert all(fleet.devices[n].update.stage is Stage.TRIAL for n in fleet.active())  # type: ignore[union-attr]
+        if rate:
+            assert sum(1 for t in times if fleet.now - t < 60) <= rate
+    for _ in range(400):  # and once all devices are well, it ends
+        fleet.finish()
+        fleet.now += 60
+        rollout = fleet.step(rollout)
+    assert rollout.state in (RolloutState.DONE, RolloutState.HALTED)
+    if rollout.state is RolloutState.DONE:
+        assert set(fleet.started) == set(fleet.devices)

@@ -1,0 +1,129 @@
+"""One device and its update: what each thing that it says changes."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.ota.model import update as rules
+from services.ota.model.update import Device, Outcome, Reason, Stage, Standing, State, Told, Update
+
+OLD, NEW = "a" * 64, "b" * 64
+IDLE = Standing(state=State.IDLE, image_sha256=OLD)
+NOTHING = Told(0, Outcome.UNSPECIFIED, Reason.UNSPECIFIED)
+
+
+def device(stage: Stage = Stage.DOWNLOADING, *, delta: bool = False, full_only: bool = False) -> Device:
+    return Device("d-1", IDLE, Update(7, "r-1", "rel", 0.0, stage, size_bytes=1000, delta=delta, full_only=full_only))
+
+
+def stage(found: Device) -> Stage:
+    assert found.update is not None
+    return found.update.stage
+
+
+def test_one_active_update_a_device() -> None:
+    with pytest.raises(ValueError, match="one active"):
+        rules.assign(device(), Update(8, "r-2", "rel", 0.0))
+    assert rules.assign(device(Stage.REVERTED), Update(8, "r-2", "rel", 0.0)).busy
+
+
+def test_the_way_to_confirmed() -> None:
+    found = rules.offered(device(Stage.ASSIGNED))
+    assert stage(found) is Stage.OFFERED
+    found = rules.after_accept(found, 7, 256, delta=True)
+    assert found.update is not None
+    assert (found.update.stage, found.update.written_bytes, found.update.delta) == (Stage.DOWNLOADING, 256, True)
+    found = rules.after_result(found, 7, Outcome.PENDING, Reason.UNSPECIFIED, "")
+    assert stage(found) is Stage.TRIAL
+    trial = Standing(state=State.TRIAL, image_sha256=NEW)
+    found = rules.after_status(found, trial, Told(7, Outcome.PENDING, Reason.UNSPECIFIED), NEW)
+    assert stage(found) is Stage.TRIAL
+    idle = Standing(state=State.IDLE, image_sha256=NEW)
+    assert (
+        stage(rules.after_status(found, idle, Told(7, Outcome.CONFIRMED, Reason.UNSPECIFIED), NEW)) is Stage.CONFIRMED
+    )
+
+
+def test_a_claim_of_success_without_the_image_is_none() -> None:
+    told = Told(7, Outcome.CONFIRMED, Reason.UNSPECIFIED)
+    assert stage(rules.after_status(device(Stage.TRIAL), IDLE, told, NEW)) is Stage.TRIAL
+    assert stage(rules.after_result(device(Stage.TRIAL), 7, Outcome.CONFIRMED, Reason.UNSPECIFIED, "")) is Stage.TRIAL
+
+
+def test_what_runs_decides_though_it_was_given_up() -> None:
+    found = rules.failed(device(), "took too long")
+    idle = Standing(state=State.IDLE, image_sha256=NEW)
+    assert stage(rules.after_status(found, idle, NOTHING, NEW)) is Stage.CONFIRMED
+
+
+def test_a_revert_is_remembered() -> None:
+    found = rules.after_status(device(Stage.TRIAL), IDLE, Told(7, Outcome.REVERTED, Reason.NOT_CONFIRMED), NEW)
+    assert (stage(found), found.fallen) == (Stage.REVERTED, ("rel",))
+
+
+def test_the_outcome_of_an_earlier_update_is_not_taken_for_this_one() -> None:
+    found = rules.after_status(device(Stage.TRIAL), IDLE, Told(6, Outcome.REVERTED, Reason.SELF_TEST), NEW)
+    assert stage(found) is Stage.TRIAL
+
+
+@pytest.mark.parametrize("reason", [Reason.PRECURSOR, Reason.PATCH])
+def test_a_refused_patch_falls_back_to_the_image_once(reason: Reason) -> None:
+    found = rules.after_reject(device(Stage.OFFERED), 7, reason, "")
+    assert found.update is not None
+    assert (found.update.stage, found.update.full_only) == (Stage.ASSIGNED, True)
+    assert stage(rules.after_reject(device(Stage.OFFERED, full_only=True), 7, reason, "")) is Stage.FAILED
+
+
+def test_a_patch_that_makes_another_image_falls_back_to_the_image() -> None:
+    found = rules.after_result(device(delta=True), 7, Outcome.FAILED, Reason.DIGEST, "")
+    assert found.update is not None
+    assert (found.update.stage, found.update.full_only) == (Stage.ASSIGNED, True)
+
+
+def test_what_passes_is_tried_again_but_not_for_ever() -> None:
+    found = device()
+    for _ in range(rules.MAX_TRIES - 1):
+        found = rules.after_result(found, 7, Outcome.FAILED, Reason.TIMEOUT, "")
+        assert stage(found) is Stage.ASSIGNED
+    assert stage(rules.after_result(found, 7, Outcome.FAILED, Reason.TIMEOUT, "")) is Stage.FAILED
+
+
+@pytest.mark.parametrize("reason", [Reason.SIGNATURE, Reason.ROOT, Reason.COUNTER, Reason.DEVICE_CLASS, Reason.EXPIRED])
+def test_what_the_device_does_not_trust_has_failed_at_once(reason: Reason) -> None:
+    assert stage(rules.after_reject(device(Stage.OFFERED), 7, reason, "no")) is Stage.FAILED
+
+
+def test_stop_ends_what_was_not_offered_and_tells_the_others() -> None:
+    assert stage(rules.stopped(device(Stage.ASSIGNED))) is Stage.FAILED
+    told = rules.stopped(device())
+    assert told.update is not None
+    assert (told.update.stage, told.update.stop) == (Stage.DOWNLOADING, True)
+    ended = rules.after_result(told, 7, Outcome.FAILED, Reason.ABORTED, "")
+    assert (stage(ended), ended.fallen) == (Stage.FAILED, ())
+    assert rules.stopped(device(Stage.TRIAL)) == device(Stage.TRIAL)
+
+
+def test_progress_is_stored_by_quarters() -> None:
+    found = rules.after_progress(device(), 7, 249)
+    assert found == device()
+    found = rules.after_progress(found, 7, 251)
+    assert found.update is not None
+    assert found.update.written_bytes == 251
+    assert rules.after_progress(found, 8, 900) == found
+
+
+def test_what_belongs_to_another_update_changes_nothing() -> None:
+    assert rules.after_accept(device(), 8, 0, delta=False) == device()
+    assert rules.after_reject(device(), 8, Reason.FLASH, "") == device()
+    assert rules.after_result(device(), 8, Outcome.FAILED, Reason.FLASH, "") == device()
+
+
+def test_numbers_are_those_of_the_link() -> None:
+    from yggdrasil.device.v1 import ota_pb2 as pb
+
+    for ours, theirs, prefix in (
+        (State, pb.OtaState, "OTA_STATE_"),
+        (Outcome, pb.OtaOutcome, "OTA_OUTCOME_"),
+        (Reason, pb.OtaCode, "OTA_CODE_"),
+    ):
+        assert {f"{prefix}{each.name}": each.value for each in ours} == dict(theirs.items())
