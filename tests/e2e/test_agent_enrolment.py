@@ -1,0 +1,86 @@
+"""The real agent enrols at the real registry and works with what it got, until its certificate is revoked."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes.board import AGENT, Agent
+from tests.fixtures.mesh import Mesh, client
+from tests.fixtures.wait import eventually
+from yggdrasil.common.v1 import value_pb2
+from yggdrasil.jotunheim.v1 import bridge_pb2 as bp
+from yggdrasil.registry.v1 import enrolment_pb2 as pb
+from yggdrasil.registry.v1 import enrolment_pb2_grpc
+
+
+@pytest.fixture
+async def enrolling(mesh: Mesh) -> AsyncIterator[tuple[Mesh, Any]]:
+    """A mesh and its EnrolmentService."""
+    async with client(mesh.processes.endpoint("registry"), mesh.pki) as registry:
+        yield mesh, enrolment_pb2_grpc.EnrolmentServiceStub(registry)
+
+
+async def token(enrolment: Any, device_id: str) -> str:
+    return str((await enrolment.CreateToken(pb.CreateTokenRequest(device_id=device_id), timeout=20)).secret)
+
+
+def start(mesh: Mesh, text: str, directory: Path) -> Agent:
+    options = [f"--identity={directory / 'identity'}", f"--enrol={text}"]
+    return Agent(mesh.one, mesh.processes.endpoint("link"), directory, *options)
+
+
+@pytest.mark.timeout(120)
+async def test_a_token_makes_a_device_of_the_mesh(enrolling: tuple[Mesh, Any], tmp_path: Path) -> None:
+    mesh, enrolment = enrolling
+    text = await token(enrolment, mesh.one)
+    agent = start(mesh, text, tmp_path)
+    try:
+        await eventually(agent.active, 30, agent.log())
+        value = value_pb2.Value(bool=True)
+        await mesh.bridge.WriteProperty(
+            bp.WritePropertyRequest(device_id=mesh.one, capability="led0", property="on", value=value), timeout=5
+        )
+        assert agent.get("led0.on") == "on"
+        used = (await enrolment.ListTokens(pb.ListTokensRequest(device_id=mesh.one))).tokens[0]
+        assert used.HasField("use_time") and used.serial
+
+        assert agent.stop() == 0
+        agent = start(mesh, text, tmp_path)  # the certificate is there: nothing is asked again
+        await eventually(agent.active, 30, agent.log())
+        assert agent.log().count("event=enrolling") == 1
+
+        await enrolment.RevokeCertificates(pb.RevokeCertificatesRequest(device_id=mesh.one))
+        await eventually(lambda: not agent.active(), 15, "the session ends")
+        agent.stop()
+        (tmp_path / "identity" / "cert.pem").unlink()
+        agent = start(mesh, await token(enrolment, mesh.one), tmp_path)
+        await eventually(agent.active, 30, agent.log())
+    finally:
+        agent.stop()
+
+
+@pytest.mark.timeout(60)
+async def test_a_token_that_another_key_has_used_gets_nothing(enrolling: tuple[Mesh, Any], tmp_path: Path) -> None:
+    mesh, enrolment = enrolling
+    text = await token(enrolment, mesh.one)
+    agent = start(mesh, text, tmp_path)
+    try:
+        await eventually(agent.active, 30, agent.log())
+    finally:
+        agent.stop()
+    thief = tmp_path / "thief"
+    options = [AGENT, f"--identity={thief}", "--connect=127.0.0.1:1"]
+    process = await asyncio.create_subprocess_exec(
+        *options, stderr=asyncio.subprocess.PIPE, env={**os.environ, "YGG_AGENT_TOKEN": text}
+    )
+    async with asyncio.timeout(20):
+        said = (await process.communicate())[1].decode()
+    assert process.returncode == 1
+    assert "Another key has used this token" in said
+    assert [path.name for path in thief.iterdir()] == ["key.pem"]
