@@ -16,6 +16,7 @@ pytest_plugins = (
     "tests.fixtures.process",
     "tests.fixtures.mesh",
     "tests.fixtures.td_schema",
+    "tests.fixtures.person",
 )
 
 # Machines that run tests are busy: how long an example takes says nothing there.

@@ -5,63 +5,18 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.fakes.board import AGENT
+from tests.fixtures.person import ROOT, Person, board
 from tests.fixtures.wait import until
-from ygg.demo.board import Board
 
-ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [
     pytest.mark.timeout(180),
     pytest.mark.skipif(not AGENT.exists(), reason="the posix agent is not built: make agent"),
 ]
-
-
-class Person:
-    """Somebody at a terminal, with a $YGG_HOME and a folder for temporary files."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.temporary = path / "t"
-        self.temporary.mkdir()
-        self.environment = {
-            **os.environ,
-            "YGG_HOME": str(path / "home"),
-            "TMPDIR": str(self.temporary),
-            "PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}",
-        }
-        self.environment.pop("YGG_CONTEXT", None)
-
-    def ygg(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "ygg", *arguments]
-        return subprocess.run(
-            command, env=self.environment, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False
-        )
-
-    def demo(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self.ygg("demo", "--figures", str(self.path / "demo.json"), *arguments)
-
-    def json(self, *arguments: str) -> Any:
-        done = self.ygg(*arguments, "--json")
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    def processes(self) -> list[str]:
-        """Whatever runs with our folder for temporary files in its arguments or environment."""
-        found = []
-        for entry in Path("/proc").glob("[0-9]*"):
-            try:
-                text = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
-            except OSError:
-                continue
-            if str(self.temporary).encode() in text and int(entry.name) != os.getpid():
-                found.append(text.decode(errors="replace")[:200])
-        return found
 
 
 def test_the_demo_does_the_main_job_and_leaves_nothing(tmp_path: Path) -> None:
@@ -124,23 +79,6 @@ def test_a_demo_that_is_interrupted_or_killed_leaves_nothing(tmp_path: Path, num
     assert "Traceback" not in errors
     until(lambda: not person.processes(), within_s=30, what="processes of the demo gone")
     assert list(person.temporary.iterdir()) == []
-
-
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
-    """A mesh with porch-1 and porch-2, as `make demo KEEP=1` leaves it."""
-    person = Person(tmp_path_factory.mktemp("kept"))
-    done = person.demo("--keep")
-    assert done.returncode == 0, done.stdout + done.stderr
-    yield person
-    assert person.ygg("down").stdout == "the mesh has stopped\n"
-    until(lambda: not list(person.temporary.iterdir()), what="the kept demo's folder gone")
-    until(lambda: not person.processes(), what="processes of the kept demo gone")
-    assert [entry["name"] for entry in person.json("context", "ls")] == ["local"]
-
-
-def board(person: Person, device: str) -> Board:
-    return Board(next(person.temporary.glob(f"*/{device}.sock")))
 
 
 def test_devices_are_listed_by_capability_label_and_presence(kept: Person) -> None:
