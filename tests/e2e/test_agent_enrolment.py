@@ -75,9 +75,9 @@ async def test_a_token_that_another_key_has_used_gets_nothing(enrolling: tuple[M
     finally:
         agent.stop()
     thief = tmp_path / "thief"
-    options = [AGENT, f"--identity={thief}", "--connect=127.0.0.1:1"]
+    command = [str(AGENT), f"--identity={thief}", "--connect=127.0.0.1:1"]
     process = await asyncio.create_subprocess_exec(
-        *options, stderr=asyncio.subprocess.PIPE, env={**os.environ, "YGG_AGENT_TOKEN": text}
+        *command, stderr=asyncio.subprocess.PIPE, env={**os.environ, "YGG_AGENT_TOKEN": text}
     )
     async with asyncio.timeout(20):
         said = (await process.communicate())[1].decode()
