@@ -1,0 +1,183 @@
+"""The twin of the real agent: what its board is can be seen, and what is desired is done, asked of the board itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.chassis import codec
+from tests.fakes.board import Agent
+from tests.fixtures.mesh import Mesh, client
+from tests.fixtures.wait import eventually
+from yggdrasil.common.v1 import value_pb2
+from yggdrasil.jotunheim.v1 import bridge_pb2 as bp
+from yggdrasil.registry.v1 import twin_pb2 as tp
+from yggdrasil.registry.v1 import twin_pb2_grpc
+
+AT_BOOT = {
+    "led0": {"on": False, "brightness": 100},
+    "gpio0": {"pin0": False, "pin1": False, "pin2": False, "pin3": False},
+}
+"""What the board has to read and to write; the siren is refused by the mesh's policy."""
+
+
+class Lamp:
+    """The mesh's device `one`: its agent, started and stopped as the test likes, and its twin as callers see it."""
+
+    def __init__(self, mesh: Mesh, stub: Any, directory: Path) -> None:
+        self._mesh, self._stub, self._directory = mesh, stub, directory
+        self.agent: Agent
+
+    async def start(self) -> None:
+        identity = self._mesh.pki.directory("device", self._mesh.one)
+        self.agent = Agent.one(self._mesh.one, self._mesh.processes.endpoint("link"), identity, self._directory)
+        await eventually(self.agent.active, 20, self.agent.log())
+
+    async def wish(self, revision: int = 0, **capabilities: dict[str, Any]) -> tp.Twin:
+        desired = codec.values_to_proto(capabilities)
+        request = tp.UpdateTwinRequest(device_id=self._mesh.one, desired=desired, revision=revision)
+        twin: tp.Twin = (await self._stub.UpdateTwin(request, timeout=5)).twin
+        return twin
+
+    async def twin(self) -> tp.Twin:
+        twin: tp.Twin = (await self._stub.GetTwin(tp.GetTwinRequest(device_id=self._mesh.one), timeout=5)).twin
+        return twin
+
+    async def reported(self) -> dict[str, Any]:
+        return codec.values_from_proto((await self.twin()).reported)
+
+    async def settled(self) -> bool:
+        return not any(one.pending for one in (await self.twin()).properties)
+
+    async def problems(self) -> dict[str, str]:
+        found = (await self.twin()).properties
+        return {f"{one.capability_id}.{one.property}": one.problem for one in found if one.problem}
+
+    def writes(self, member: str) -> int:
+        """How often the link has written a property of the board since it was switched on."""
+        line = next(line for line in self.agent.lines("stats") if f" {member} " in line)
+        return int(line.rsplit(" ", 1)[1])
+
+    async def sees(self, member: str, value: object) -> None:
+        """Waits until callers see that the board is so."""
+        capability, name = member.split(".")
+
+        async def seen() -> bool:
+            return (await self.reported())[capability][name] == value
+
+        await eventually(seen, 10, f"{member} is {value}")
+
+
+@pytest.fixture
+async def twins(mesh: Mesh) -> AsyncIterator[Any]:
+    async with client(mesh.processes.endpoint("registry"), mesh.pki) as channel:
+        yield twin_pb2_grpc.TwinServiceStub(channel)
+
+
+@pytest.fixture
+def lamp(mesh: Mesh, twins: Any, tmp_path: Path) -> Iterator[Lamp]:
+    made = Lamp(mesh, twins, tmp_path)
+    yield made
+    made.agent.stop()
+
+
+async def test_what_the_board_is_can_be_seen_and_follows_what_happens_to_it(mesh: Mesh, lamp: Lamp) -> None:
+    await lamp.start()
+
+    async def seen() -> bool:
+        return await lamp.reported() == AT_BOOT
+
+    await eventually(seen)
+    lamp.agent.set("led0.brightness", 77)
+    await lamp.sees("led0.brightness", 77)
+    lamp.agent.set("gpio0.pin2", "on")
+    await lamp.sees("gpio0.pin2", True)
+    on = bp.WritePropertyRequest(device_id=mesh.one, capability="led0", property="on", value=value_pb2.Value(bool=True))
+    await mesh.bridge.WriteProperty(on, timeout=5)
+    await lamp.sees("led0.on", True)
+
+
+async def test_the_end_of_a_blinking_is_seen(mesh: Mesh, lamp: Lamp) -> None:
+    await lamp.start()
+    arguments = {"times": value_pb2.Value(int=2), "period_ms": value_pb2.Value(int=1000)}
+    blink = bp.InvokeRequest(device_id=mesh.one, capability="led0", action="blink", arguments=arguments)
+    await mesh.bridge.Invoke(blink, timeout=5)
+    await lamp.sees("led0.on", True)
+    await lamp.sees("led0.on", False)
+
+
+async def test_what_is_desired_is_on_the_board_at_once_and_nothing_else_is_written(lamp: Lamp) -> None:
+    await lamp.start()
+    await eventually(lamp.reported)
+    took = []
+    for percent in range(20):
+        began = time.monotonic()
+        await lamp.wish(led0={"brightness": percent})
+        await eventually(lambda percent=percent: lamp.agent.get("led0.brightness") == str(percent), 5)
+        took.append(time.monotonic() - began)
+    await eventually(lamp.settled)
+    assert await lamp.problems() == {}
+    assert (lamp.writes("led0.brightness"), lamp.writes("led0.on"), lamp.writes("gpio0.pin0")) == (20, 0, 0)
+    print(f"\nfrom the wish to the board: median {sorted(took)[10] * 1000:.0f} ms, longest {max(took) * 1000:.0f} ms")
+
+
+async def test_what_is_desired_of_a_board_that_is_away_is_done_when_it_comes_and_only_what_differs(lamp: Lamp) -> None:
+    await lamp.start()
+    await eventually(lamp.reported)
+    lamp.agent.kill()
+    await lamp.wish(led0={"brightness": 40, "on": False}, gpio0={"pin1": True})
+    await lamp.wish(led0={"brightness": 41})
+    await lamp.start()
+    await eventually(lamp.settled)
+    assert (lamp.agent.get("led0.brightness"), lamp.agent.get("gpio0.pin1")) == ("41", "on")
+    assert [lamp.writes(f"led0.{name}") for name in ("brightness", "on")] == [1, 0]
+    assert [lamp.writes(f"gpio0.pin{pin}") for pin in range(4)] == [0, 1, 0, 0]
+
+
+async def test_a_board_that_lost_its_power_becomes_what_it_shall_be_again(lamp: Lamp) -> None:
+    await lamp.start()
+    await lamp.wish(led0={"on": True, "brightness": 5})
+    await eventually(lamp.settled)
+    for _ in range(3):
+        lamp.agent.kill()
+        await lamp.start()
+        await eventually(lambda: (lamp.agent.get("led0.on"), lamp.agent.get("led0.brightness")) == ("on", "5"))
+
+
+async def test_what_the_board_does_not_do_is_a_problem_until_it_does(lamp: Lamp) -> None:
+    await lamp.start()
+    await eventually(lamp.reported)
+    lamp.agent.ask(f"hang {lamp.agent.device_id} on")
+    await lamp.wish(led0={"brightness": 12})
+
+    async def told() -> bool:
+        return await lamp.problems() == {"led0.brightness": "the hardware took too long"}
+
+    await eventually(told, 20, lamp.agent.log())
+    assert not await lamp.settled()
+    lamp.agent.ask(f"hang {lamp.agent.device_id} off")
+    await lamp.wish(led0={"brightness": 13})
+    await eventually(lamp.settled, 20, lamp.agent.log())
+    assert await lamp.problems() == {}
+    assert lamp.agent.get("led0.brightness") == "13"
+
+
+async def test_a_twin_goes_on_under_the_next_contract(lamp: Lamp) -> None:
+    await lamp.start()
+    await eventually(lamp.reported)
+    before = (await lamp.twin()).contract_revision
+    assert lamp.agent.ask(f"swap {lamp.agent.device_id} extra") == "ok"
+    await lamp.wish(led0={"brightness": 3})
+
+    async def anew() -> bool:
+        return (await lamp.twin()).contract_revision == before + 1 and await lamp.settled()
+
+    await eventually(anew, 20, lamp.agent.log())
+    assert lamp.agent.get("led0.brightness") == "3"
+    await lamp.wish(led0={"brightness": 4})
+    await eventually(lambda: lamp.agent.get("led0.brightness") == "4")
+    assert lamp.agent.log().count("event=goodbye") == 0
