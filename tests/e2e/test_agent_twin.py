@@ -62,12 +62,16 @@ class Lamp:
         line = next(line for line in self.agent.lines("stats") if f" {member} " in line)
         return int(line.rsplit(" ", 1)[1])
 
+    async def shows(self, member: str, value: str) -> None:
+        """Waits until the board itself is so."""
+        await eventually(lambda: self.agent.get(member) == value, 5, f"{member} is {value}")
+
     async def sees(self, member: str, value: object) -> None:
         """Waits until callers see that the board is so."""
         capability, name = member.split(".")
 
         async def seen() -> bool:
-            return (await self.reported())[capability][name] == value
+            return bool((await self.reported())[capability][name] == value)
 
         await eventually(seen, 10, f"{member} is {value}")
 
@@ -117,7 +121,7 @@ async def test_what_is_desired_is_on_the_board_at_once_and_nothing_else_is_writt
     for percent in range(20):
         began = time.monotonic()
         await lamp.wish(led0={"brightness": percent})
-        await eventually(lambda percent=percent: lamp.agent.get("led0.brightness") == str(percent), 5)
+        await lamp.shows("led0.brightness", str(percent))
         took.append(time.monotonic() - began)
     await eventually(lamp.settled)
     assert await lamp.problems() == {}
