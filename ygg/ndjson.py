@@ -24,7 +24,8 @@ MAX_LINE = 4 * 1024 * 1024
 def line(record: backup_pb2.BackupRecord) -> str:
     """A record as a line."""
     data = json_format.MessageToDict(record, preserving_proto_field_name=True)
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":")) + "\n"
+    # Sorted, so that equal records are equal lines and two backups can be compared with `diff`.
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"), sort_keys=True) + "\n"
 
 
 def end(records: int) -> str:

@@ -173,6 +173,13 @@ def test_bootstrap_is_idempotent_and_mends(tmp_path: Path, capsys: Captured) -> 
     assert json_of(capsys)["issued"] == ["ygg://main/service/loki"]
 
 
+def test_a_backup_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    file = tmp_path / "mesh.ndjson"
+    file.write_text("the one before")
+    assert run(["backup", str(file)]) == Exit.DENIED
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("mesh.ndjson", "the one before")]
+
+
 def test_a_refusal_by_the_contract_reads_as_one(capsys: Captured) -> None:
     failure = describe(ArgumentError("period_ms is 9000, the contract allows 50 to 5000 ms"))
     assert failure is not None

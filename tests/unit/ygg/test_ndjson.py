@@ -57,6 +57,15 @@ def test_records_survive_the_file(found: list[pb.BackupRecord]) -> None:
     assert read(data) == found
 
 
+def test_equal_records_are_equal_lines_whatever_the_order_of_their_labels() -> None:
+    labels = {f"key{n}": str(n) for n in range(9)}
+    one, other = (
+        pb.BackupRecord(device=rp.StoredDevice(schema=1, id="a", state=rp.DEVICE_STATE_ACTIVE, labels=dict(pairs)))
+        for pairs in (labels.items(), reversed(labels.items()))
+    )
+    assert ndjson.line(one) == ndjson.line(other)
+
+
 @pytest.mark.parametrize(
     ("data", "says"),
     [
