@@ -33,9 +33,9 @@ class Agents:
     def __init__(self, mesh: Mesh, prefix: str, count: int, *options: str) -> None:
         mesh.pki.issue_devices(prefix, count)
         self.prefix, self.count = prefix, count
-        self._socket = mesh.folder / f"{prefix}.sock"
+        self.control = mesh.folder / f"{prefix}.sock"
         argv = [str(AGENT), "--id", prefix, "--count", str(count), "--identities", str(mesh.pki.devices)]
-        argv += ["--connect", mesh.link, "--ca", str(mesh.pki.service_ca), "--control", str(self._socket), *options]
+        argv += ["--connect", mesh.link, "--ca", str(mesh.pki.service_ca), "--control", str(self.control), *options]
         self.process = Child(f"agents {prefix}", argv, mesh.folder / f"agents-{prefix}-{time.monotonic_ns()}.log")
 
     @property
@@ -47,7 +47,7 @@ class Agents:
         """Sends commands on one connection; the lines of the answers, one a command unless `end` says otherwise."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(60)
-            connection.connect(str(self._socket))
+            connection.connect(str(self.control))
             connection.sendall("".join(f"{command}\n" for command in commands).encode())
             return _answers(connection, len(commands), end)
 

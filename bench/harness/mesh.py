@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc.aio
@@ -44,11 +44,12 @@ class Mesh:
 
     def start(self) -> None:
         """All three."""
-        self._start_nats()
+        self.start_nats()
         self.start_service("registry", data_dir=str(self.folder / "registry"))
         self.start_bridge()
 
-    def _start_nats(self) -> None:
+    def start_nats(self) -> None:
+        """Its own nats-server."""
         plan = NatsPlan(
             listen=f"127.0.0.1:{self.ports['nats']}",
             monitor=f"127.0.0.1:{self.ports['monitor']}",
@@ -111,12 +112,12 @@ class Mesh:
 
 
 @contextlib.contextmanager
-def running_mesh(pki: BenchPki) -> Iterator[Mesh]:
-    """A mesh in a folder of its own, which goes with it; its logs stay in build/bench/logs."""
+def running_mesh(pki: BenchPki, start: Callable[[Mesh], None] = Mesh.start) -> Iterator[Mesh]:
+    """A mesh in a folder of its own, which goes with it; its logs stay in build/bench/logs. `start` says what of it."""
     folder = Path(tempfile.mkdtemp(prefix="ygg-bench-"))
     mesh = Mesh(pki, folder)
     try:
-        mesh.start()
+        start(mesh)
         yield mesh
     finally:
         mesh.stop()

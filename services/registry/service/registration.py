@@ -76,8 +76,14 @@ class Registration:
         finally:
             for _, _, task in writing:
                 task.cancel()
-        await self.index.reached(buckets.DEVICES.name, told.revision)
+        await self._settled(told.revision)
         return told
+
+    async def _settled(self, revision: int) -> None:
+        """Waits for the index for as long as it comes nearer: a million devices may take it a minute longer."""
+        before = None
+        while not await self.index.reached(buckets.DEVICES.name, revision) and before != self.index.position():
+            before = self.index.position()
 
     async def _write(self, batch: Sequence[NewDevice]) -> Sequence[int | YggError]:
         now = self.clock.now()

@@ -142,9 +142,10 @@ async def test_nothing_acknowledged_is_lost_when_registries_and_nats_are_killed(
     tasks = [asyncio.create_task(storm.write(number)) for number in range(WRITERS)]
     tasks.append(asyncio.create_task(storm.write_in_bulk()))
     killed: Counter[str] = Counter()
-    for _ in range(KILLS):
+    victims = [0, 1, 2, *rng.choices(range(3), k=KILLS - 3)]  # each at least once
+    rng.shuffle(victims)
+    for victim in victims:
         await asyncio.sleep(rng.uniform(0.3, 2 * STORM_S / KILLS - 0.3))
-        victim = rng.randrange(3)
         killed["nats" if victim == 2 else "registry"] += 1
         if victim == 2:
             fresh_nats.kill()
@@ -159,8 +160,6 @@ async def test_nothing_acknowledged_is_lost_when_registries_and_nats_are_killed(
     storm.going = False
     await asyncio.gather(*tasks)
     ledger = storm.ledger
-    assert killed["nats"]
-    assert killed["registry"]
     assert ledger.count["registered"] + ledger.count["updated"] > 500
 
     stored = await _in_the_bucket(connect_fresh_nats)

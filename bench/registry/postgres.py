@@ -1,0 +1,139 @@
+"""The peer: the same fleet in PostgreSQL, one JSONB document a device under a GIN index, tuned and ANALYZEd.
+
+The planner knows nothing of what is in a JSONB document: it takes one device in a hundred for a match, whatever is asked
+for. So there is a second peer, whose types stand in an array beside the document: of that it has statistics.
+
+Debian's package, on a temporary directory and a unix socket, as a user of its own (PostgreSQL refuses to run as root).
+Installed here where it is missing. Configuration: bench/peers/postgresql.conf.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from bench.harness.machine import ROOT
+from bench.harness.process import BenchError, Child, until
+from bench.registry.fleet import Entry, Stored
+
+_CONFIG = ROOT / "bench" / "peers" / "postgresql.conf"
+_PACKAGE, _USER = "postgresql", "postgres"
+_TABLE = 'CREATE TABLE devices (id text COLLATE "C" NOT NULL, doc jsonb NOT NULL, types text[] NOT NULL)'
+_INDEXES = (
+    "ALTER TABLE devices ADD PRIMARY KEY (id)",
+    "CREATE INDEX devices_doc ON devices USING gin (doc jsonb_path_ops) WITH (fastupdate = off)",
+    "CREATE INDEX devices_types ON devices USING gin (types) WITH (fastupdate = off)",
+    "VACUUM (ANALYZE, FREEZE) devices",
+)
+_STATISTICS = "ALTER TABLE devices ALTER COLUMN types SET STATISTICS 1000"
+_FIND = "SELECT doc FROM devices WHERE doc @> $1::jsonb AND id > $2 ORDER BY id LIMIT $3"
+_FIND_BY_ARRAY = "SELECT doc FROM devices WHERE types @> ARRAY[$1::text] AND id > $2 ORDER BY id LIMIT $3"
+
+
+def program(name: str) -> str:
+    """The path of one of PostgreSQL's programs; installs the package where there is none."""
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    if not found:
+        print(f"  installing {_PACKAGE} (apt-get), the peer of this benchmark", flush=True)
+        quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}}
+        command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", _PACKAGE]
+        subprocess.run(command, check=True, **quiet)  # type: ignore[call-overload]
+        found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    if not found:
+        raise BenchError(f"{_PACKAGE} has no {name}; see bench/README.md")
+    return str(found[-1])
+
+
+@contextlib.contextmanager
+def server() -> Iterator[Path]:
+    """A running server, empty; yields the folder of its socket."""
+    folder = Path(tempfile.mkdtemp(prefix="ygg-bench-pg-"))
+    child: Child | None = None
+    try:
+        initdb, postgres = program("initdb"), program("postgres")
+        if os.geteuid() == 0:
+            shutil.chown(folder, _USER)
+        data = folder / "data"
+        made = [*_as_user(), initdb, "-D", str(data), "-U", "bench", "-A", "trust", "-E", "UTF8", "--no-locale", "-N"]
+        subprocess.run(made, check=True, stdout=subprocess.DEVNULL, cwd=folder)
+        settings = ["-c", f"config_file={_CONFIG}", "-c", f"hba_file={data / 'pg_hba.conf'}"]
+        settings += ["-c", f"ident_file={data / 'pg_ident.conf'}", "-k", str(folder)]
+        child = Child("postgres", [*_as_user(), postgres, "-D", str(data), *settings], folder / "postgres.log")
+        until(lambda: (folder / ".s.PGSQL.5432").exists() or None, 30, f"PostgreSQL, see {folder / 'postgres.log'}")
+        yield folder
+    finally:
+        if child is not None:
+            child.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _as_user() -> list[str]:
+    if os.geteuid() != 0:
+        return []
+    return ["setpriv", f"--reuid={_USER}", f"--regid={_USER}", "--clear-groups", "--"]
+
+
+def document(entry: Entry, stored: Stored) -> str:
+    """What a device is found by and shown as: the same fields as our message Device."""
+    record, shared = entry.record, stored.contracts[entry.contract]
+    capabilities = [{"id": c.id, "type": c.type, "version": c.version} for c in shared.capabilities]
+    return json.dumps(
+        {
+            "id": record.id,
+            "state": record.state.value,
+            "labels": dict(record.labels),
+            "create_time": record.create_time.isoformat(),
+            "model": f"board-{entry.contract % 7}",
+            "firmware_version": f"1.{entry.contract % 9}.0",
+            "online": False,
+            "revision": 1,
+            "capabilities": capabilities,
+        }
+    )
+
+
+class Peer:
+    """One connection, from the client's process."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def load(self, entries: Iterable[Entry], stored: Stored) -> None:
+        """The whole fleet, then the indexes, then the statistics."""
+        await self._connection.execute(_TABLE)
+        await self._connection.execute(_STATISTICS)
+        types = [sorted(c.type for c in one.capabilities) for one in stored.contracts]
+        rows = ((entry.record.id, document(entry, stored), types[entry.contract]) for entry in entries)
+        await self._connection.copy_records_to_table("devices", records=rows)
+        for statement in _INDEXES:
+            await self._connection.execute(statement, timeout=1800)
+
+    async def find(self, semantic_type: str, after: str, limit: int) -> list[dict[str, Any]]:
+        """Devices with a capability of a type, ordered by id, decoded."""
+        wanted = json.dumps({"capabilities": [{"type": semantic_type}]})
+        rows = await self._connection.fetch(_FIND, wanted, after, limit)
+        return [json.loads(row[0]) for row in rows]
+
+    async def find_by_array(self, semantic_type: str, after: str, limit: int) -> list[dict[str, Any]]:
+        """The same by the array."""
+        rows = await self._connection.fetch(_FIND_BY_ARRAY, semantic_type, after, limit)
+        return [json.loads(row[0]) for row in rows]
+
+
+@contextlib.asynccontextmanager
+async def connected(folder: Path) -> AsyncIterator[Peer]:
+    """A connection to the server in that folder."""
+    connection = await asyncpg.connect(host=str(folder), user="bench", database="postgres", timeout=10)
+    try:
+        yield Peer(connection)
+    finally:
+        await connection.close()
