@@ -19,3 +19,5 @@ BRIDGE_LEASE_S = 5.0
 
 SESSIONS = BucketSpec("sessions")
 BRIDGES = BucketSpec("bridges", ttl_s=BRIDGE_LEASE_S)
+
+SCRIPTS = BucketSpec("scripts", history=8, max_value_bytes=512 * 1024)

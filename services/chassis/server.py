@@ -9,10 +9,11 @@ from typing import Any
 import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from services.chassis.errors import ListenError
 from services.chassis.identity import IdentityFiles
+from services.chassis.reflection import DynamicReflection, FileSource
 from services.chassis.rpc import RpcInterceptor
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -65,6 +66,7 @@ class RpcServer:
         self._server = grpc.aio.server(interceptors=[RpcInterceptor()], options=OPTIONS)
         self._health = _Health(about)
         self._names: list[str] = []
+        self._source: FileSource | None = None
         self._credentials = grpc.ssl_server_credentials(
             [(files.read("key.pem"), files.read("cert.pem"))], files.read("clients.pem"), require_client_auth=True
         )
@@ -74,12 +76,21 @@ class RpcServer:
         register(self._server)
         self._names.append(name)
 
+    def add_changing(self, handler: grpc.GenericRpcHandler, source: FileSource) -> None:
+        """Adds services that come and go: who serves them, and who tells what they are."""
+        self._server.add_generic_rpc_handlers((handler,))
+        self._source = source
+
     async def start(self) -> str:
         """Binds, serves, reports SERVING; returns HOST:PORT as bound; raises ListenError where it cannot."""
         host = self._listen.rpartition(":")[0]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         listed: Iterable[str] = (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(listed, self._server)
+        if self._source is None:
+            reflection.enable_server_reflection(listed, self._server)
+        else:
+            told = DynamicReflection(listed, self._source)
+            reflection_pb2_grpc.add_ServerReflectionServicer_to_server(told, self._server)
         try:
             port = self._server.add_secure_port(self._listen, self._credentials)
         except RuntimeError as e:

@@ -14,10 +14,18 @@ from services.loki.adapters.pipeline import BridgePipeline
 from services.loki.adapters.pool import Prepare, WorkerPool
 from services.loki.adapters.publisher import NatsPublisher
 from services.loki.api import NAME, LokiApi
+from services.loki.children import Family
 from services.loki.config import LokiSettings
 from services.loki.model import Language
+from services.loki.scripts.api import NAME as SCRIPTS
+from services.loki.scripts.api import ScriptApi
+from services.loki.scripts.catalogue import Catalogue
+from services.loki.scripts.checks import Checker
+from services.loki.scripts.logs import ScriptLogs
+from services.loki.scripts.rpc import ScriptMethods, ScriptReflection
+from services.loki.scripts.service import Scripts
 from services.loki.service import Loki
-from yggdrasil.loki.v1 import loki_pb2_grpc
+from yggdrasil.loki.v1 import loki_pb2_grpc, script_pb2_grpc
 
 SETTLE_S = 5.0
 
@@ -32,6 +40,17 @@ class SystemClock:
     def monotonic(self) -> float:
         """The event loop's time, in seconds."""
         return asyncio.get_running_loop().time()
+
+
+async def serve_scripts(runtime: Runtime[LokiSettings], loki: Loki, mesh: GrpcMesh, clock: SystemClock) -> None:
+    """Registered scripts: their service, their methods, and what reflection tells of these."""
+    catalogue, logs = await Catalogue.open(runtime.js), ScriptLogs(runtime.nats.client)
+    runtime.spawn(catalogue.run(), "scripts")
+    runtime.spawn(logs.run(), "script logs")
+    scripts = Scripts(loki, catalogue, mesh, logs, clock)
+    api = ScriptApi(scripts, Checker(loki, mesh), logs)
+    runtime.server.add(SCRIPTS, lambda server: script_pb2_grpc.add_ScriptServiceServicer_to_server(api, server))
+    runtime.server.add_changing(ScriptMethods(scripts), ScriptReflection(scripts))
 
 
 async def compose(runtime: Runtime[LokiSettings]) -> dict[str, str]:
@@ -54,8 +73,10 @@ async def compose(runtime: Runtime[LokiSettings]) -> dict[str, str]:
         await runtime.stack.enter_async_context(opened)
     pipeline = BridgePipeline(bridge)
     runtime.stack.push_async_callback(pipeline.close)
-    loki = Loki(pools, GrpcMesh(registry, pipeline), NatsPublisher(runtime.nats.client, clock), clock)
-    api = LokiApi(loki)
+    mesh = GrpcMesh(registry, bridge, pipeline)
+    loki = Loki(pools, mesh, NatsPublisher(runtime.nats.client, clock), clock)
+    api = LokiApi(loki, Family(mesh, pools, found.workers))
+    await serve_scripts(runtime, loki, mesh, clock)
     runtime.server.add(NAME, lambda server: loki_pb2_grpc.add_LokiServiceServicer_to_server(api, server))
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(SETTLE_S):

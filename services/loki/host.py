@@ -14,7 +14,7 @@ from typing import TypeAlias
 from services.domain import ids
 from services.domain.capability import Capability, Parameter, Schema
 from services.domain.errors import InvalidRequestError, YggError
-from services.domain.values import Value, type_name
+from services.domain.values import Value, text, type_name
 from services.loki.errors import ProgramOnlyError, ScriptError
 from services.loki.model import Level, LogEntry, Script
 from services.loki.ports import Clock, DeviceQuery, DeviceSummary, Mesh, Publisher, TwinSummary
@@ -72,7 +72,7 @@ class RunHost:
     async def ask(self, operation: str, arguments: Sequence[Value]) -> Value:
         """Does it; raises the YggError that the script shall see."""
         found, arity = self._operations.get(operation, (None, 0))
-        if operation in FOR_PROGRAMS:
+        if found is None and operation in FOR_PROGRAMS:
             raise ProgramOnlyError(operation)
         if found is None:
             raise InvalidRequestError(f"there is no operation {ids.printable(operation)}")
@@ -170,20 +170,28 @@ class RunHost:
     # What would come after the run: a run is over with its main turn, so it is noted and dropped.
 
     async def _timer(self, kind: Value, name: Value, when: Value) -> Value:
-        return self._drop(f"timer {_text(name, 'timer')}", f"timer {name} ({kind} {when})")
+        named = _text(name, "timer")
+        self._drop(f"timer {named}", f"timer {named} ({_text(kind, 'kind')} {text(when)})")
+        return None
 
     async def _cancel(self, name: Value) -> Value:
         return self.dropped.pop(f"timer {_text(name, 'timer')}", None) is not None
 
     async def _listen(self, device_id: Value, capability: Value, event: Value) -> Value:
-        path = f"{capability}.{event}" if capability else f"{event}"
-        return self._drop(path, f"handler of {path} of {'any device' if device_id == '*' else device_id}")
+        device, path = (
+            _text(device_id, "device"),
+            f"{_text(capability, 'capability')}.{_text(event, 'event')}".strip("."),
+        )
+        self._drop(f"{device}/{path}", f"handler of {path} of {'any device' if device == '*' else device}")
+        return None
 
     async def _own(self, name: Value) -> Value:
-        return self._drop(f"own {name}", f"handler of the event {_text(name, 'event')}")
+        self._drop(f"own {_text(name, 'event')}", f"handler of the event {_text(name, 'event')}")
+        return None
 
     async def _subscribe(self, topic: Value) -> Value:
-        return self._drop(f"topic {topic}", f"subscription of {_text(topic, 'topic')}")
+        self._drop(f"topic {_text(topic, 'topic')}", f"subscription of {_text(topic, 'topic')}")
+        return None
 
     def _drop(self, key: str, words: str) -> None:
         if len(self.dropped) >= MAX_DROPPED and key not in self.dropped:

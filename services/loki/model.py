@@ -73,7 +73,10 @@ def limits(timeout_s: float, memory_bytes: int, output_bytes: int) -> Limits:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script to run, checked by `script`. `device_id` empty means no default device."""
+    """A script to run, checked by `script`. `device_id` empty means no default device.
+
+    `check_only`: it is compiled, and nothing of it is executed.
+    """
 
     source: str
     language: Language
@@ -81,6 +84,7 @@ class Script:
     device_id: str = ""
     arguments: Mapping[str, Value] = field(default_factory=dict)
     limits: Limits = DEFAULT_LIMITS
+    check_only: bool = False
 
     @property
     def token(self) -> str:

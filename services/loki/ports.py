@@ -66,6 +66,9 @@ class Mesh(Protocol):
     async def device(self, device_id: str, timeout_s: float) -> DeviceSummary:
         """One device."""
 
+    async def sessions(self, timeout_s: float) -> int:
+        """How many devices are connected, as the bridge says."""
+
     async def capabilities(self, device_id: str, timeout_s: float) -> Sequence[Capability]:
         """What the device's contract holds."""
 

@@ -128,6 +128,10 @@ class FakeMesh:
         """One device."""
         return self._known(device_id, timeout_s).summary()
 
+    async def sessions(self, timeout_s: float) -> int:
+        """Those that are online."""
+        return sum(device.online for device in self.fleet.values())
+
     async def capabilities(self, device_id: str, timeout_s: float) -> Sequence[Capability]:
         """What its contract holds."""
         return self._known(device_id, timeout_s).contract.capabilities

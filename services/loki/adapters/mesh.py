@@ -14,6 +14,7 @@ from services.domain.values import Value
 from services.loki.adapters.pipeline import BridgePipeline
 from services.loki.ports import DeviceQuery, DeviceSummary, TwinSummary
 from yggdrasil.jotunheim.v1 import bridge_pb2 as bp
+from yggdrasil.jotunheim.v1 import bridge_pb2_grpc
 from yggdrasil.registry.v1 import registry_pb2 as rp
 from yggdrasil.registry.v1 import registry_pb2_grpc, twin_pb2_grpc
 from yggdrasil.registry.v1 import twin_pb2 as tp
@@ -33,7 +34,9 @@ async def _converted(what: str) -> AsyncIterator[None]:
 class GrpcMesh:
     """Implements the port Mesh. The channels belong to the caller."""
 
-    def __init__(self, registry: grpc.aio.Channel, bridge: BridgePipeline) -> None:
+    def __init__(self, registry: grpc.aio.Channel, sessions: grpc.aio.Channel, bridge: BridgePipeline) -> None:
+        """`sessions` is the channel to the bridge that `bridge` has its stream on."""
+        self._sessions = bridge_pb2_grpc.BridgeServiceStub(sessions)
         self._registry = registry_pb2_grpc.RegistryServiceStub(registry)
         self._twins = twin_pb2_grpc.TwinServiceStub(registry)
         self._bridge = bridge
@@ -56,6 +59,12 @@ class GrpcMesh:
         async with _converted("the registry"):
             answer = await self._registry.GetDevice(rp.GetDeviceRequest(device_id=device_id), timeout=timeout_s)
         return _summary(answer.device)
+
+    async def sessions(self, timeout_s: float) -> int:
+        """How many devices are connected, as the bridge says; 1000 stands for more, too."""
+        async with _converted("the bridge"):
+            answer = await self._sessions.ListSessions(bp.ListSessionsRequest(page_size=1000), timeout=timeout_s)
+        return len(answer.sessions)
 
     async def capabilities(self, device_id: str, timeout_s: float) -> Sequence[Capability]:
         """What the device's current contract holds."""

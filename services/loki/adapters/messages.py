@@ -17,8 +17,9 @@ LABEL_CHARS = 40
 
 
 def job(script: Script) -> dict[str, Any]:
-    """The payload of a RUN frame."""
+    """The payload of a RUN frame; of a TURN that only compiles it."""
     return {
+        **({"do": "check", "program": 0} if script.check_only else {}),
         "name": script.name[-LABEL_CHARS:],
         "source": script.source,
         "device": script.device_id,
@@ -60,6 +61,11 @@ async def answer(host: Host, content: Any) -> bytes:
         status = Code.RESOURCE_EXHAUSTED.name
         return _refusal({"status": status, "reason": "ANSWER_TOO_LARGE", "message": message, "hint": "Ask for less."})
     return payload
+
+
+def refusal(error: YggError) -> bytes:
+    """The payload of the ANSWER that refuses an operation."""
+    return _refusal(failure_value(error))
 
 
 def _refusal(failure: dict[str, Value]) -> bytes:

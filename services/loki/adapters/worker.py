@@ -140,7 +140,7 @@ class WorkerProcess:
         async with asyncio.timeout(script.limits.timeout_s) as watchdog:
             self._watchdog = watchdog
             try:
-                self._send(Kind.RUN, messages.job(script))
+                self._send(Kind.TURN if script.check_only else Kind.RUN, messages.job(script))
                 self._running, self._suspended = True, False
                 return await self._converse(host)
             finally:

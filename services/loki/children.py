@@ -1,0 +1,83 @@
+"""What Loki relies on and how it is: the registry, the bridge, its workers, the devices."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from services.domain.errors import YggError
+from services.loki.model import Language
+from services.loki.ports import DeviceQuery, DeviceSummary, Engine, Mesh
+
+TIMEOUT_S = 5.0
+
+
+class Health(enum.Enum):
+    """How a part is."""
+
+    OK = "ok"
+    DEGRADED = "degraded"
+    DOWN = "down"
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A part; `kind` is registry, bridge, worker or device."""
+
+    kind: str
+    id: str
+    health: Health
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Children:
+    """All parts, and how many devices there are in all."""
+
+    children: tuple[Child, ...]
+    devices: int
+    online: int
+
+
+class Family:
+    """Looks after them."""
+
+    def __init__(self, mesh: Mesh, engines: Mapping[Language, Engine], workers: int) -> None:
+        """`workers`: how many of each language there should be."""
+        self._mesh, self._engines, self._workers = mesh, engines, workers
+
+    async def look(self, selector: str, device_limit: int) -> Children:
+        """How they are now. That a part is down is told, not raised."""
+        bridge = await self._bridge()
+        try:
+            devices = await self._mesh.devices(DeviceQuery(selector=selector), TIMEOUT_S)
+        except YggError as e:
+            registry = Child("registry", "registry", Health.DOWN, e.message)
+            return Children((registry, bridge, *self._engine_children()), 0, 0)
+        online = sum(device.online for device in devices)
+        registry = Child("registry", "registry", Health.OK, f"{len(devices)} devices")
+        shown = [_device(device) for device in devices[:device_limit]]
+        return Children((registry, bridge, *self._engine_children(), *shown), len(devices), online)
+
+    async def _bridge(self) -> Child:
+        try:
+            sessions = await self._mesh.sessions(TIMEOUT_S)
+        except YggError as e:
+            return Child("bridge", "jotunheim_bridge", Health.DOWN, e.message)
+        return Child("bridge", "jotunheim_bridge", Health.OK, f"{sessions} sessions")
+
+    def _engine_children(self) -> Sequence[Child]:
+        found = []
+        for language, engine in self._engines.items():
+            status = engine.status()
+            whole = status.workers >= self._workers
+            health = Health.OK if whole else Health.DEGRADED if status.workers else Health.DOWN
+            note = status.problem or f"{status.workers} of {self._workers} up; {status.version}; {status.sandbox}"
+            found.append(Child("worker", language.value, health, note))
+        return found
+
+
+def _device(device: DeviceSummary) -> Child:
+    note = " ".join(part for part in (device.model, device.firmware) if part)
+    return Child("device", device.id, Health.OK if device.online else Health.DOWN, note)

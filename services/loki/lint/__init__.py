@@ -1,0 +1,1 @@
+"""What is wrong in a script, and what probably is, found by reading it. Pure: runs nothing, asks nobody."""

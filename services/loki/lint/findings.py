@@ -1,0 +1,25 @@
+"""A finding: a place in a text, how grave it is, and what to say."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Severity(enum.Enum):
+    """How grave."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Line and column are 1 and up, columns in characters; the rules are those of script.proto."""
+
+    line: int
+    column: int
+    rule: str
+    message: str
+    severity: Severity = Severity.ERROR

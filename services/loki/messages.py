@@ -1,0 +1,81 @@
+"""Runs between the protos and the model: languages, limits, logs, results. Every servicer of Loki uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from google.protobuf.duration_pb2 import Duration
+
+from services.chassis import codec
+from services.loki import model
+from services.loki.errors import InvalidScriptError
+from services.loki.model import EngineStatus, Language, Level, Limits, LogEntry, Outcome
+from yggdrasil.loki.v1 import loki_pb2 as pb
+
+_LANGUAGES = {pb.LANGUAGE_LUA: Language.LUA, pb.LANGUAGE_SCHEME: Language.SCHEME}
+_LANGUAGES_BACK = {language: number for number, language in _LANGUAGES.items()}
+_LEVELS = {
+    Level.DEBUG: pb.LOG_LEVEL_DEBUG,
+    Level.INFO: pb.LOG_LEVEL_INFO,
+    Level.WARNING: pb.LOG_LEVEL_WARNING,
+    Level.ERROR: pb.LOG_LEVEL_ERROR,
+}
+
+
+def language_of(number: pb.Language.ValueType) -> Language:
+    """The language; raises InvalidScriptError where it is not stated or not known."""
+    language = _LANGUAGES.get(number)
+    if language is None:
+        raise InvalidScriptError("the language is not stated, or none that this version knows", hint="LUA or SCHEME.")
+    return language
+
+
+def language_to_proto(language: Language) -> pb.Language.ValueType:
+    """The number."""
+    return _LANGUAGES_BACK[language]
+
+
+def limits_of(limits: pb.ExecutionLimits) -> Limits:
+    """The limits, 0 meaning the default; raises InvalidScriptError that states the bounds."""
+    timeout_s = limits.timeout.seconds + limits.timeout.nanos / 1e9
+    return model.limits(timeout_s, limits.memory_bytes, limits.output_bytes)
+
+
+def limits_to_proto(limits: Limits) -> pb.ExecutionLimits:
+    """The message."""
+    return pb.ExecutionLimits(
+        timeout=duration(limits.timeout_s), memory_bytes=limits.memory_bytes, output_bytes=limits.output_bytes
+    )
+
+
+def duration(seconds: float) -> Duration:
+    """The message."""
+    return Duration(seconds=int(seconds), nanos=int(seconds % 1 * 1e9))
+
+
+def log_to_proto(entry: LogEntry) -> pb.LogEntry:
+    """The message."""
+    return pb.LogEntry(time=codec.timestamp(entry.time), level=_LEVELS[entry.level], message=entry.message)
+
+
+def result_to_proto(outcome: Outcome, logs: Sequence[LogEntry] = ()) -> pb.ExecutionResult:
+    """The message; `value` is left out where the script returned nothing."""
+    return pb.ExecutionResult(
+        value=None if outcome.value is None else codec.value_to_proto(outcome.value),
+        logs=[log_to_proto(entry) for entry in logs],
+        duration=duration(outcome.duration_s),
+        host_calls=outcome.host_calls,
+        dropped=outcome.dropped,
+    )
+
+
+def engine_to_proto(engine: EngineStatus) -> pb.Engine:
+    """The message."""
+    return pb.Engine(
+        language=language_to_proto(engine.language),
+        version=engine.version,
+        available=engine.available,
+        reason=engine.problem,
+        workers=engine.workers,
+        sandbox=engine.sandbox,
+    )

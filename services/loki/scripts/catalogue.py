@@ -1,0 +1,142 @@
+"""All registered scripts, followed from the bucket `scripts` by every replica, and the protobuf classes made of them.
+
+`current` is as new as the bucket was when it was asked for: it waits until what was written before, on any replica, has
+been applied. What is served by reflection and what is called both come from here, so that they always agree.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+from nats.js import JetStreamContext
+
+from services.chassis.buckets import SCRIPTS
+from services.chassis.errors import StoreUnavailableError
+from services.chassis.kv import Bucket, Entry
+from services.chassis.streams import follow, last_sequence
+from services.domain.errors import YggError
+from services.loki.scripts import descriptors
+from services.loki.scripts.messages import script_from_bytes, script_to_bytes
+from services.loki.scripts.model import RegisteredScript
+
+CATCH_UP_S = 5.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The scripts of one moment. Files and classes are made when they are first asked for."""
+
+    scripts: Mapping[str, RegisteredScript] = field(default_factory=dict)
+    _made: dict[str, Any] = field(default_factory=dict)
+
+    def files(self) -> Mapping[str, descriptor_pb2.FileDescriptorProto]:
+        """The files by name, with their comments; the service's only where there is a script."""
+        if "files" not in self._made:
+            files = [descriptors.script_file(script) for script in self.scripts.values()]
+            if files:
+                files.append(descriptors.service_file(self.scripts.values()))
+            self._made["files"] = {file.name: file for file in files}
+        made: Mapping[str, descriptor_pb2.FileDescriptorProto] = self._made["files"]
+        return made
+
+    def classes(self, name: str) -> tuple[type[Any], type[Any]]:
+        """The classes of the request and the response of a script."""
+        if "pool" not in self._made:
+            self._made["pool"] = _pool(self.files().values())
+        pool = self._made["pool"]
+        found = [
+            message_factory.GetMessageClass(
+                pool.FindMessageTypeByName(f"{descriptors.PACKAGE}.{descriptors.message_name(name, what)}")
+            )
+            for what in ("Request", "Response")
+        ]
+        return found[0], found[1]
+
+
+def _pool(files: Any) -> Any:
+    """A pool of its own with the files and what they import from the generated code."""
+    pool, default = descriptor_pool.DescriptorPool(), descriptor_pool.Default()
+    added: set[str] = set()
+
+    def add(file: Any) -> None:
+        if file.name not in added:
+            added.add(file.name)
+            for dependency in file.dependencies:
+                add(dependency)
+            pool.AddSerializedFile(file.serialized_pb)
+
+    for name in (descriptors.DURATION_FILE, descriptors.VALUE_FILE, descriptors.LOKI_FILE):
+        add(default.FindFileByName(name))
+    for file in files:
+        pool.AddSerializedFile(file.SerializeToString())
+    return pool
+
+
+class Catalogue:
+    """The scripts, kept in step with the bucket while `run` is running."""
+
+    def __init__(self, js: JetStreamContext, bucket: Bucket) -> None:
+        self._js, self._bucket = js, bucket
+        self._scripts: dict[str, RegisteredScript] = {}
+        self._snapshot = Snapshot()
+        self._applied = 0
+        self._changed = asyncio.Condition()
+        self._told: list[Callable[[], None]] = []
+
+    @classmethod
+    async def open(cls, js: JetStreamContext) -> Catalogue:
+        """Makes the bucket where it is not there yet."""
+        return cls(js, await Bucket.create(js, SCRIPTS))
+
+    async def run(self) -> None:
+        """Follows the bucket until cancelled."""
+        prefix = len(SCRIPTS.subject(""))
+        async for batch in follow(self._js, SCRIPTS.stream):
+            for record in batch:
+                self._apply(record.subject[prefix:], record.sequence, b"" if record.deleted else record.data)
+            if batch:
+                self._snapshot = Snapshot(dict(self._scripts))
+                async with self._changed:
+                    self._applied = batch[-1].sequence
+                    self._changed.notify_all()
+
+    def _apply(self, name: str, revision: int, data: bytes) -> None:
+        self._scripts.pop(name, None)
+        if data:
+            try:
+                self._scripts[name] = script_from_bytes(data, revision)
+            except (DecodeError, YggError) as e:
+                _log.warning("a registered script cannot be read", extra={"script": name, "why": str(e)})
+
+    async def current(self) -> Snapshot:
+        """The scripts as of now; raises StoreUnavailableError where the bucket cannot be read."""
+        wanted = await last_sequence(self._js, SCRIPTS.stream)
+        try:
+            async with asyncio.timeout(CATCH_UP_S), self._changed:
+                await self._changed.wait_for(lambda: self._applied >= wanted)
+        except TimeoutError as e:
+            raise StoreUnavailableError("the scripts could not be read in time", hint="Try again.") from e
+        return self._snapshot
+
+    async def stored(self, name: str) -> RegisteredScript | None:
+        """The script as it stands in the bucket."""
+        entry: Entry | None = await self._bucket.get(name)
+        return None if entry is None else script_from_bytes(entry.value, entry.revision)
+
+    async def write(self, script: RegisteredScript, revision: int) -> int:
+        """Writes it where `revision` (0: none) is still there; returns the new one. Raises RevisionConflictError."""
+        data = script_to_bytes(script)
+        if revision:
+            return await self._bucket.update(script.name, data, revision)
+        return await self._bucket.create_key(script.name, data)
+
+    async def delete(self, name: str, revision: int) -> None:
+        """Forgets it where `revision` is still there. Raises RevisionConflictError."""
+        await self._bucket.delete(name, revision)

@@ -1,0 +1,81 @@
+"""Logs of registered scripts' runs: told to all replicas over NATS, the last lines kept by each, watched from any.
+
+At most once: a line that NATS does not take at once is dropped, a run never waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+
+import nats.errors
+from google.protobuf.message import DecodeError
+from nats.aio.client import Client
+
+from services.domain import subjects
+from services.loki.messages import log_to_proto
+from services.loki.model import LogEntry
+from yggdrasil.loki.v1 import script_pb2 as pb
+
+KIND = "script_log"
+KEPT, QUEUED = 500, 2000
+_log = logging.getLogger(__name__)
+
+
+class ScriptLogs:
+    """One replica's view of all logs. `run` must be running."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._queue: asyncio.Queue[pb.WatchScriptLogsResponse] = asyncio.Queue(QUEUED)
+        self._kept: deque[pb.WatchScriptLogsResponse] = deque(maxlen=KEPT)
+        self._watchers: set[asyncio.Queue[pb.WatchScriptLogsResponse]] = set()
+
+    def tell(self, name: str, run_id: str, device_id: str, entry: LogEntry) -> None:
+        """Sends a line to whoever watches."""
+        line = pb.WatchScriptLogsResponse(name=name, run_id=run_id, device_id=device_id, log=log_to_proto(entry))
+        with contextlib.suppress(asyncio.QueueFull):
+            self._queue.put_nowait(line)
+
+    async def run(self) -> None:
+        """Sends and listens until cancelled."""
+        everybody = f"ygg.v1.{subjects.TENANT}.loki.*.{KIND}"
+        subscription = await self._client.subscribe(everybody, cb=self._heard)
+        try:
+            while True:
+                line = await self._queue.get()
+                try:
+                    await self._client.publish(subjects.loki(line.name, KIND), line.SerializeToString())
+                except (nats.errors.Error, ConnectionError) as e:
+                    _log.debug("a line of a log was dropped", extra={"script": line.name, "why": str(e)})
+        finally:
+            with contextlib.suppress(nats.errors.Error):
+                await subscription.unsubscribe()
+
+    async def _heard(self, message: object) -> None:
+        try:
+            line = pb.WatchScriptLogsResponse.FromString(getattr(message, "data", b""))
+        except DecodeError:
+            return
+        self._kept.append(line)
+        for watcher in self._watchers:
+            with contextlib.suppress(asyncio.QueueFull):  # who does not keep up misses lines
+                watcher.put_nowait(line)
+
+    async def watch(self, wanted: Callable[[str], bool], last: int) -> AsyncIterator[pb.WatchScriptLogsResponse]:
+        """The last lines of before, then each as it comes."""
+        mine: asyncio.Queue[pb.WatchScriptLogsResponse] = asyncio.Queue(QUEUED)
+        self._watchers.add(mine)
+        try:
+            before = [line for line in self._kept if wanted(line.name)]
+            for line in before[len(before) - min(last, len(before)) :]:
+                yield line
+            while True:
+                line = await mine.get()
+                if wanted(line.name):
+                    yield line
+        finally:
+            self._watchers.discard(mine)

@@ -1,0 +1,165 @@
+"""The use cases of registered scripts: keep, find, forget, run. How they are served is `rpc`'s and `api`'s."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import re
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from services.chassis.errors import RevisionConflictError
+from services.domain.capability import Capability
+from services.domain.matcher import match_all
+from services.domain.values import Value
+from services.loki import model
+from services.loki.errors import InvalidScriptError
+from services.loki.model import LogEntry, Outcome
+from services.loki.ports import Clock, Mesh
+from services.loki.scripts.catalogue import Catalogue, Snapshot
+from services.loki.scripts.errors import (
+    RequirementError,
+    ScriptExistsError,
+    ScriptNotFoundError,
+    StaleScriptError,
+)
+from services.loki.scripts.logs import ScriptLogs
+from services.loki.scripts.model import RegisteredScript, registered
+from services.loki.service import Loki
+
+MAX_SCRIPTS = 1000
+CONTRACT_TIMEOUT_S = 10.0
+_PATTERN = re.compile(r"[a-z0-9_*?]{0,64}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptOutcome:
+    """How a run ended: what it used, and its results by the names that the script declares."""
+
+    outcome: Outcome
+    results: Mapping[str, Value]
+
+
+class Scripts:
+    """The registered scripts of the mesh, as one replica serves them."""
+
+    def __init__(self, loki: Loki, catalogue: Catalogue, mesh: Mesh, logs: ScriptLogs, clock: Clock) -> None:
+        self._loki, self._catalogue, self._mesh, self._logs, self._clock = loki, catalogue, mesh, logs, clock
+
+    async def register(
+        self, script: RegisteredScript, *, author: str, revision: int, create_only: bool
+    ) -> RegisteredScript:
+        """Keeps it, once all of it compiles. Raises ScriptError (SYNTAX), InvalidScriptError, StaleScriptError."""
+        registered(script)
+        await self._compiles(script)
+        before = await self._catalogue.stored(script.name)
+        current = before.revision if before else 0
+        if before and create_only:
+            raise ScriptExistsError(f"there is a script {script.name} already", current=current)
+        if revision and revision != current:
+            raise _stale(script.name, current)
+        if not before and len((await self._catalogue.current()).scripts) >= MAX_SCRIPTS:
+            raise InvalidScriptError(f"there are {MAX_SCRIPTS} scripts already", hint="Delete one.")
+        now = self._clock.now()
+        created = before.create_time if before else now
+        kept = dataclasses.replace(script, create_time=created, update_time=now, author=author)
+        try:
+            written = await self._catalogue.write(kept, current)
+        except RevisionConflictError as e:
+            if revision or create_only:
+                raise _stale(script.name, 0) from e
+            return await self.register(script, author=author, revision=0, create_only=False)  # somebody was faster
+        await self._catalogue.current()
+        return dataclasses.replace(kept, revision=written)
+
+    async def _compiles(self, script: RegisteredScript) -> None:
+        checked = model.script(script.source, script.language, name=script.file, limits=script.limits)
+        await self._loki.execute(dataclasses.replace(checked, check_only=True), lambda _: None)
+
+    async def get(self, name: str) -> RegisteredScript:
+        """The script; raises ScriptNotFoundError."""
+        return _named(await self._catalogue.current(), name)
+
+    async def list(self, pattern: str) -> Sequence[RegisteredScript]:
+        """Scripts by name, ordered."""
+        found = (await self._catalogue.current()).scripts
+        wanted = matcher(pattern)
+        return [found[name] for name in sorted(found) if wanted(name)]
+
+    async def delete(self, name: str, revision: int) -> None:
+        """Forgets it; raises ScriptNotFoundError or StaleScriptError."""
+        before = await self._catalogue.stored(name)
+        if before is None:
+            raise ScriptNotFoundError(f"there is no script {name}")
+        if revision and revision != before.revision:
+            raise _stale(name, before.revision)
+        try:
+            await self._catalogue.delete(name, before.revision)
+        except RevisionConflictError as e:
+            raise _stale(name, 0) from e
+        await self._catalogue.current()
+
+    async def snapshot(self) -> Snapshot:
+        """All there is now, with the classes of their messages."""
+        return await self._catalogue.current()
+
+    async def run(
+        self, script: RegisteredScript, device_id: str, given: Mapping[str, Value], emit: Callable[[LogEntry], None]
+    ) -> ScriptOutcome:
+        """Runs it; raises what a run raises, RequirementError and UndeclaredResultError."""
+        arguments = script.arguments(given)
+        checked = model.script(
+            script.source,
+            script.language,
+            name=script.file,
+            device_id=device_id,
+            arguments=arguments,
+            limits=script.limits,
+        )
+        await self._meets(script, device_id)
+        run_id = uuid.uuid4().hex[:12]
+
+        def told(entry: LogEntry) -> None:
+            emit(entry)
+            self._logs.tell(script.name, run_id, device_id, entry)
+
+        outcome = await self._loki.execute(checked, told)
+        return ScriptOutcome(outcome, script.result(outcome.value))
+
+    async def _meets(self, script: RegisteredScript, device_id: str) -> None:
+        if not script.requires:
+            return
+        if not device_id:
+            raise RequirementError(
+                f"{script.name} requires {', '.join(script.requires)} and was given no device",
+                hint="State device_id.",
+            )
+        raise_unmet(script, device_id, await self._mesh.capabilities(device_id, CONTRACT_TIMEOUT_S))
+
+
+def raise_unmet(script: RegisteredScript, device_id: str, capabilities: Sequence[Capability]) -> None:
+    """Raises RequirementError that says exactly what the contract lacks."""
+    failed = [clause.message for match in match_all(script.requirements(), capabilities) for clause in match.failed]
+    if failed:
+        raise RequirementError(
+            f"{device_id} does not meet what {script.name} requires: {'; '.join(failed)}", device=device_id
+        )
+
+
+def matcher(pattern: str) -> Callable[[str], bool]:
+    """Whether a name matches `porch_*`; empty matches all. Raises InvalidScriptError."""
+    if not _PATTERN.match(pattern):
+        raise InvalidScriptError("a pattern has a-z 0-9 _ and * and ?, at most 64 characters")
+    return lambda name: not pattern or fnmatch.fnmatchcase(name, pattern)
+
+
+def _named(snapshot: Snapshot, name: str) -> RegisteredScript:
+    if name not in snapshot.scripts:
+        raise ScriptNotFoundError(f"there is no script {name[:40]}", hint="See: ygg script ls")
+    return snapshot.scripts[name]
+
+
+def _stale(name: str, current: int) -> StaleScriptError:
+    known = {"current": current} if current else {}
+    return StaleScriptError(f"{name} has changed meanwhile", hint="Read it again, and change that.", **known)
