@@ -42,6 +42,13 @@ def require_service(*names: str) -> None:
         raise CallerError(f"{who.uri} may not call this; it is for {', '.join(names)}", caller=who.uri)
 
 
+def require_user() -> None:
+    """Raises CallerError unless the caller is a person's own identity, which no service has."""
+    who = caller()
+    if who.kind != "user":
+        raise CallerError(f"{who.uri} may not call this; it is for users", caller=who.uri)
+
+
 class RpcInterceptor(grpc.aio.ServerInterceptor):
     """Wraps the handlers of a server."""
 

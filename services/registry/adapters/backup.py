@@ -106,12 +106,10 @@ class KvBackup:
         return await self.buckets[kept.kind].create_key(kept.key, kept.data)
 
     async def replace(self, kept: Kept, sequence: int) -> int:
-        """Writes on top of what `get` returned. A reported twin keeps the session epoch that it has here."""
-        data, bucket = kept.data, self.buckets[kept.kind]
-        if kept.kind is RecordKind.TWIN_REPORTED and (entry := await bucket.get(kept.key)) is not None:
-            twin = twin_pb2.StoredTwin.FromString(data)
-            twin.session_epoch = twin_pb2.StoredTwin.FromString(entry.value).session_epoch
-            data = twin.SerializeToString(deterministic=True)
+        """Writes on top of what `get` returned. What must not go back does not; see `_merged`."""
+        bucket = self.buckets[kept.kind]
+        entry = await bucket.get(kept.key)
+        data = kept.data if entry is None else _merged(kept.kind, entry.value, kept.data)
         return await bucket.update(kept.key, data, sequence)
 
 
@@ -132,6 +130,22 @@ def _portable(kind: RecordKind, data: bytes) -> bytes:
     twin = twin_pb2.StoredTwin.FromString(data)
     twin.session_epoch = 0
     return twin.SerializeToString(deterministic=True)
+
+
+def _merged(kind: RecordKind, here: bytes, data: bytes) -> bytes:
+    """A twin keeps the session epoch that it has here; what was revoked or retired stays so, whatever a backup says."""
+    if kind is RecordKind.TWIN_REPORTED:
+        twin = twin_pb2.StoredTwin.FromString(data)
+        twin.session_epoch = twin_pb2.StoredTwin.FromString(here).session_epoch
+        return twin.SerializeToString(deterministic=True)
+    if kind is RecordKind.DEVICE:
+        device, known = registry_pb2.StoredDevice.FromString(data), registry_pb2.StoredDevice.FromString(here)
+        if known.state == registry_pb2.DEVICE_STATE_RETIRED:
+            device.state = known.state
+        if known.HasField("revoke_time") and device.revoke_time.ToNanoseconds() < known.revoke_time.ToNanoseconds():
+            device.revoke_time.CopyFrom(known.revoke_time)
+        return device.SerializeToString(deterministic=True)
+    return data
 
 
 def _kept(kind: RecordKind, key: str, revision: int, data: bytes) -> Kept:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from services.chassis import codec
+from services.chassis.rpc import require_user
 from services.domain import capability, ids
 from services.domain.errors import InvalidRequestError, YggError
 from services.domain.selectors import parse_selector
@@ -142,11 +143,13 @@ class BackupApi(backup_pb2_grpc.BackupServiceServicer):
 
     async def Backup(self, request: pb.BackupRequest, context: Any) -> AsyncIterator[pb.BackupResponse]:
         """See backup.proto."""
+        require_user()
         async for kept, done, total in self._backups.backup():
             yield pb.BackupResponse(record=record_to_proto(kept), done=done, total=total)
 
     async def Restore(self, requests: AsyncIterator[pb.RestoreRequest], context: Any) -> pb.RestoreResponse:
         """See backup.proto."""
+        require_user()
         restore, position = None, 0
         async for request in requests:
             restore = restore or self._backups.restore(overwrite=request.overwrite)

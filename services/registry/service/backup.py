@@ -79,7 +79,7 @@ class BackupStore(Protocol):
         """Writes what must not be there; returns its sequence. Raises RevisionConflictError."""
 
     async def replace(self, kept: Kept, sequence: int) -> int:
-        """Writes on top of what `get` returned; the same."""
+        """Writes on top of what `get` returned; the same. What is retired or revoked stays so."""
 
 
 @dataclass(slots=True)

@@ -23,7 +23,8 @@ from tests.fixtures.process import ServiceProcess, StartService
 from tests.integration.registry.calls import failure, record_contract
 from yggdrasil.common.v1 import capability_pb2 as cp
 from yggdrasil.registry.v1 import backup_pb2 as pb
-from yggdrasil.registry.v1 import backup_pb2_grpc, registry_pb2_grpc, twin_pb2_grpc
+from yggdrasil.registry.v1 import backup_pb2_grpc, enrolment_pb2_grpc, registry_pb2_grpc, twin_pb2_grpc
+from yggdrasil.registry.v1 import enrolment_pb2 as ep
 from yggdrasil.registry.v1 import registry_pb2 as rp
 from yggdrasil.registry.v1 import twin_pb2 as tp
 
@@ -39,6 +40,8 @@ class Side:
     as_bridge: Any
     twins: Any
     bridge_twins: Any
+    enrolment: Any
+    bridge_backups: Any
 
 
 @asynccontextmanager
@@ -53,6 +56,8 @@ async def side(process: ServiceProcess, pki: Pki) -> AsyncIterator[Side]:
             registry_pb2_grpc.RegistryServiceStub(bridge),
             twin_pb2_grpc.TwinServiceStub(user),
             twin_pb2_grpc.TwinServiceStub(bridge),
+            enrolment_pb2_grpc.EnrolmentServiceStub(user),
+            backup_pb2_grpc.BackupServiceStub(bridge),
         )
 
 
@@ -237,6 +242,62 @@ async def test_what_differs_is_named_and_left_alone_unless_it_is_to_be_overwritt
     assert (done.written, done.different) == (2, 0)
     assert (await there.devices.GetDevice(rp.GetDeviceRequest(device_id="df-001"))).device.labels["n"] == "1"
     assert (await restore(there, records)).equal == len(records)
+
+
+async def test_an_older_backup_brings_back_neither_a_retired_device_nor_a_revoked_certificate(here: Side) -> None:
+    for device_id in ("rv-1", "rv-2"):
+        await here.devices.RegisterDevice(rp.RegisterDeviceRequest(device_id=device_id))
+    records = [answer.record for answer in await backup(here) if "rv-" in str(answer.record)]
+    await here.devices.UpdateDevice(rp.UpdateDeviceRequest(device_id="rv-1", state=rp.DEVICE_STATE_RETIRED))
+    revoke = ep.RevokeCertificatesRequest(device_id="rv-2")
+    revoked = (await here.enrolment.RevokeCertificates(revoke)).device.revoke_time
+    assert sorted((await restore(here, records)).differing) == ["device rv-1", "device rv-2"]
+    await restore(here, records, overwrite=True)
+    one, other = [(await here.devices.GetDevice(rp.GetDeviceRequest(device_id=f"rv-{n}"))).device for n in (1, 2)]
+    assert (one.state, other.revoke_time) == (rp.DEVICE_STATE_RETIRED, revoked)
+
+
+async def test_a_restore_that_is_cut_off_by_a_kill_is_repeated_and_complete(
+    here: Side, fresh_nats: NatsServer, start_service: StartService, pki: Pki, tmp_path: Path
+) -> None:
+    await fill(here, "ki", 10)
+    for number in range(400):
+        await here.devices.RegisterDevice(rp.RegisterDeviceRequest(device_id=f"kd-{number:03}"))
+    taken = await backup(here)
+    process = start_service("registry", nats_url=fresh_nats.url, data_dir=tmp_path / "killed")
+    async with side(process, pki) as killed:
+        sent = asyncio.Event()
+
+        async def slowly() -> AsyncIterator[pb.RestoreRequest]:
+            for number, answer in enumerate(taken):
+                yield pb.RestoreRequest(records=[answer.record])
+                if number == len(taken) // 2:
+                    sent.set()
+
+        cut_off = asyncio.create_task(failed(killed.backups.Restore(slowly())))
+        await sent.wait()
+        process.kill()
+        assert await cut_off is grpc.StatusCode.UNAVAILABLE
+    process = start_service("registry", nats_url=fresh_nats.url, data_dir=tmp_path / "killed")
+    async with side(process, pki) as there:
+        some = len(await backup(there))
+        assert 0 < some < len(taken)
+        answer = await restore(there, (one.record for one in taken))
+        assert (answer.written, answer.equal, answer.different) == (len(taken) - some, some, 0)
+        assert as_set(await backup(there)) == as_set(taken)
+
+
+async def failed(call: Any) -> grpc.StatusCode:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    code: grpc.StatusCode = caught.value.code()
+    return code
+
+
+async def test_backups_are_for_users(here: Side) -> None:
+    assert (await failure(here.bridge_backups.Restore(iter([]))))[1] == "CALLER_NOT_ALLOWED"
+    stream = here.bridge_backups.Backup(pb.BackupRequest())
+    assert (await failure(stream.read()))[1] == "CALLER_NOT_ALLOWED"
 
 
 async def test_a_contract_that_went_another_way_is_whole_one_or_the_other(here: Side, there: Side) -> None:
