@@ -15,6 +15,8 @@ from services.domain import ids
 TENANT = "main"
 ALL_DEVICES = "ygg.v1.*.device.>"
 EVENT_STREAM = "YGG_EVENTS"
+ALL_ROLLOUTS = "ygg.v1.*.ota.>"
+OTA_STREAM = "YGG_OTA"
 
 
 class Kind(enum.Enum):
@@ -48,6 +50,16 @@ def loki(program_id: str, kind: str, *names: str, tenant: str = TENANT) -> str:
     """`ygg.v1.main.loki.blink.message.topic`."""
     tail = "".join(f".{ids.member_id(name)}" for name in names)
     return f"ygg.v1.{ids.member_id(tenant)}.loki.{ids.member_id(program_id)}.{ids.member_id(kind)}{tail}"
+
+
+def ota(rollout_id: str, kind: str, tenant: str = TENANT) -> str:
+    """`ygg.v1.main.ota.r-3f9a1c.started`; a rollout id follows the grammar of device ids."""
+    return f"ygg.v1.{ids.member_id(tenant)}.ota.{ids.device_id(rollout_id)}.{ids.member_id(kind)}"
+
+
+def ota_filter(kind: str, tenant: str = TENANT) -> str:
+    """A subscription for one kind of event of all rollouts."""
+    return f"ygg.v1.{ids.member_id(tenant)}.ota.*.{ids.member_id(kind)}"
 
 
 def bridge(bridge_id: str, rpc: str) -> str:

@@ -4,37 +4,129 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
+from services.chassis.channel import connect
+from services.chassis.kv import Bucket, BucketSpec
 from services.chassis.run import Runtime, run
-from services.ota.adapters import s3_client
+from services.ota import api
+from services.ota.adapters import records, s3_client
 from services.ota.adapters.cached import CachedObjects
 from services.ota.adapters.disk_cache import DiskCache
+from services.ota.adapters.events import NatsEvents
+from services.ota.adapters.http import ImageServer
+from services.ota.adapters.lease import KvLease
 from services.ota.adapters.nats_objects import NatsObjects
+from services.ota.adapters.patches import DetoolsPatches
+from services.ota.adapters.registry import GrpcRegistry
 from services.ota.adapters.s3_objects import S3Objects
+from services.ota.adapters.signer import TimestampKey
+from services.ota.adapters.tables import KvTable
 from services.ota.api import NAME, UPLOAD_DEADLINE_S, OtaApi
+from services.ota.api.relay import RelayApi
+from services.ota.api.releases import ReleaseApi
+from services.ota.api.rollouts import RolloutApi
 from services.ota.config import OtaSettings
 from services.ota.errors import ObjectStoreError
+from services.ota.model.download import Download
+from services.ota.model.release import Stored
+from services.ota.model.rollout import Rollout
+from services.ota.model.update import Device
 from services.ota.ports import ObjectStore
 from services.ota.service import Images, keep_swept
-from yggdrasil.ota.v1 import ota_pb2_grpc
+from services.ota.service.chunks import Chunks
+from services.ota.service.conductor import Conductor, Fleet
+from services.ota.service.deltas import Deltas
+from services.ota.service.downloads import Downloads
+from services.ota.service.relay import Relay
+from services.ota.service.releases import Releases
+from services.ota.service.rollouts import Rollouts
+from yggdrasil.ota.v1 import ota_pb2_grpc, relay_pb2_grpc, release_pb2_grpc, rollout_pb2_grpc
 
 BUCKET = "images"
 RETRY_S = 1.0
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
 async def compose(runtime: Runtime[OtaSettings]) -> dict[str, str]:
-    """The object store with its cache, the sweeper, the servicer."""
+    """The object store with its cache, the tables, the conductor, the image server, the servicers."""
     settings = runtime.settings
     origin = await _s3(runtime) if settings.object_store == "s3" else await _nats(runtime)
     cache = DiskCache.open(settings.data_dir / "cache", settings.cache_bytes)
     store = CachedObjects(origin, cache)
     runtime.spawn(keep_swept(store, interval_s=2 * UPLOAD_DEADLINE_S), "sweep")
-    api = OtaApi(Images(store, settings.uploads_at_once))
-    runtime.server.add(NAME, lambda server: ota_pb2_grpc.add_OtaServiceServicer_to_server(api, server))
-    return {"object_store": settings.object_store}
+    images = Images(store, settings.uploads_at_once)
+    image_api = OtaApi(images)
+    runtime.server.add(NAME, lambda server: ota_pb2_grpc.add_OtaServiceServicer_to_server(image_api, server))
+    address = await _updates(runtime, images, store)
+    return {"object_store": settings.object_store, "images": address}
+
+
+async def _updates(runtime: Runtime[OtaSettings], images: Images, store: ObjectStore) -> str:
+    """Releases, rollouts and the relay; returns where images are fetched."""
+    settings, now = runtime.settings, time.time
+    signer = TimestampKey.open(settings.timestamp_key or settings.data_dir / "timestamp.key")
+    tables = await _tables(runtime)
+    events = NatsEvents(runtime.nats.client, runtime.js, settings.instance_id)
+    await events.open()
+    channel = connect(settings.registry_endpoint, runtime.files)
+    runtime.stack.push_async_callback(channel.close)
+    releases = Releases(tables.releases, store, signer, now)
+    fleet = Fleet(tables.devices, GrpcRegistry(channel), releases, now)
+    deltas = Deltas(tables.patches, store, DetoolsPatches(), runtime.spawn)
+    lease = KvLease(await Bucket.create(runtime.js, records.LEASES), settings.instance_id)
+    conductor = Conductor(tables.rollouts, tables.devices, fleet, events, lease, releases, now)
+    downloads = Downloads(tables.downloads, images, store, now)
+    server = ImageServer(downloads, runtime.files.server_context("devices.pem"))
+    runtime.stack.push_async_callback(server.stop)
+    relay = RelayApi(Relay(tables.devices, releases, deltas, events, now), Chunks(store))
+    release_api = ReleaseApi(releases, downloads)
+    rollout_api = RolloutApi(Rollouts(tables.rollouts, fleet, releases, events, now))
+    add = runtime.server.add
+    add(api.relay.NAME, lambda s: relay_pb2_grpc.add_RelayServiceServicer_to_server(relay, s))
+    add(api.releases.NAME, lambda s: release_pb2_grpc.add_ReleaseServiceServicer_to_server(release_api, s))
+    add(api.rollouts.NAME, lambda s: rollout_pb2_grpc.add_RolloutServiceServicer_to_server(rollout_api, s))
+    runtime.spawn(conductor.run(), "conductor")
+    return await server.start(settings.images_listen)
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The tables, their views complete."""
+
+    releases: KvTable[Stored]
+    rollouts: KvTable[Rollout]
+    devices: KvTable[Device]
+    patches: KvTable[dict[str, Any]]
+    downloads: KvTable[Download]
+
+
+async def _tables(runtime: Runtime[OtaSettings]) -> Tables:
+    tables = Tables(
+        await _table(runtime, records.RELEASES, records.stored_bytes, records.stored),
+        await _table(runtime, records.ROLLOUTS, records.rollout_bytes, records.rollout),
+        await _table(runtime, records.DEVICES, records.device_bytes, records.device),
+        await _table(runtime, records.DELTAS, records.patch_bytes, records.patch),
+        await _table(runtime, records.DOWNLOADS, records.download_bytes, records.download),
+    )
+    for table in (tables.releases, tables.rollouts, tables.devices, tables.patches):
+        await table.ready.wait()
+    return tables
+
+
+async def _table(
+    runtime: Runtime[OtaSettings], spec: BucketSpec, encode: Callable[[T], bytes], decode: Callable[[bytes], T]
+) -> KvTable[T]:
+    table = KvTable(runtime.js, await Bucket.create(runtime.js, spec), encode, decode)
+    if spec is not records.DOWNLOADS:  # tokens are read one by one, where they are used
+        runtime.spawn(table.run(), f"follow {spec.name}")
+    return table
 
 
 def _now() -> datetime:

@@ -22,6 +22,9 @@ class OtaSettings(ServiceSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_prefix="YGG_OTA_")
 
     listen: Endpoint = "127.0.0.1:50054"
+    registry_endpoint: Endpoint = "127.0.0.1:50051"
+    images_listen: Endpoint = Field("127.0.0.1:7444", description="Where devices fetch images, HTTPS.")
+    timestamp_key: Path | None = Field(None, description="Timestamp key, PEM; all replicas have the same one.")
     data_dir: Path = Field(description="Folder of the image cache; it can be deleted while ota is not running.")
     cache_bytes: int = Field(_GIB, ge=MAX_IMAGE_BYTES, description="Most bytes of the image cache.")
     uploads_at_once: int = Field(8, ge=1, le=1000, description="Uploads written at a time; others wait.")

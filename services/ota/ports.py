@@ -1,11 +1,14 @@
-"""What ota needs from outside: a store of images, content-addressed."""
+"""What ota needs from outside: images, tables, the registry, events, patches, a lease."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from services.ota.model import Header, Image
+
+T = TypeVar("T")
 
 
 class ObjectStore(Protocol):
@@ -42,3 +45,74 @@ class ObjectStore(Protocol):
         Goes by what it saw the last time: an unfinished upload seen twice is dead, so the calls must lie further
         apart than an upload may take.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Row(Generic[T]):
+    """A stored value and the revision that wrote it, for compare-and-set."""
+
+    key: str
+    value: T
+    revision: int
+
+
+class Table(Protocol[T]):
+    """Values by key: read from a view in memory that follows the store, written by compare-and-set.
+
+    Writes raise RevisionConflictError where somebody else was first and StoreUnavailableError where NATS is gone.
+    """
+
+    def get(self, key: str) -> Row[T] | None:
+        """The row as the view has it, or None."""
+
+    def rows(self) -> list[Row[T]]:
+        """All rows as the view has them."""
+
+    async def fresh(self, key: str) -> Row[T] | None:
+        """The row as the store has it; the view learns it too."""
+
+    async def create(self, key: str, value: T) -> Row[T]:
+        """Writes a row that is not there."""
+
+    async def update(self, row: Row[T], value: T) -> Row[T]:
+        """Writes a row that is as it was read."""
+
+    async def changed(self) -> None:
+        """Returns when the view has changed since it was last asked."""
+
+
+class Registry(Protocol):
+    """What ota wants to know from the registry."""
+
+    async def matching(self, selector: str) -> list[Known]:
+        """Active devices that match a label selector, "" for all. Raises RemoteError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A device as the registry knows it."""
+
+    device_id: str
+    device_class: str
+    online: bool
+
+
+class Events(Protocol):
+    """What happens, told to whoever listens on NATS."""
+
+    async def tell(self, rollout_id: str, kind: str, device_id: str = "", text: str = "") -> None:
+        """Publishes one event; a failure is logged and not raised, for the state does not depend on it."""
+
+
+class Patches(Protocol):
+    """Makes patches, out of the process and without holding it up."""
+
+    async def make(self, old: bytes, new: bytes, formats: int) -> bytes | None:
+        """The smallest patch of the formats (1 CRLE, 2 heatshrink, added), None where none is worth it."""
+
+
+class Lease(Protocol):
+    """Who conducts: at most one replica at a time, but for moments when a lease changes hands."""
+
+    async def held(self) -> bool:
+        """Takes or renews the lease; True where this replica has it."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.domain.subjects import EVENT_STREAM, TENANT
+from services.domain.subjects import EVENT_STREAM, OTA_STREAM, TENANT
 
 _READ_API = (
     "$JS.API.STREAM.INFO.{s}",
@@ -66,7 +66,7 @@ GRANTS = {
         kv_read=("devices", "twin_desired"),
         streams=(EVENT_STREAM,),
         publish=(f"{_DEVICE}.>", _BRIDGES),
-        subscribe=(f"{_DEVICE}.>", _BRIDGES),
+        subscribe=(f"{_DEVICE}.>", _BRIDGES, f"ygg.v1.{TENANT}.ota.*.attend"),
     ),
     # Not `ygg.v1.*.>`: that would let scripts' service listen to the calls that bridges send each other.
     "loki": Grant(
@@ -75,7 +75,12 @@ GRANTS = {
         publish=(f"ygg.v1.{TENANT}.loki.>",),
         subscribe=(f"ygg.v1.{TENANT}.>",),
     ),
-    "ota": Grant(kv=("releases", "rollouts"), objects=("images",), publish=(f"ygg.v1.{TENANT}.ota.>",)),
+    "ota": Grant(
+        kv=("releases", "rollouts", "ota_devices", "ota_deltas", "ota_downloads", "ota_leases"),
+        objects=("images",),
+        streams=(OTA_STREAM,),
+        publish=(f"ygg.v1.{TENANT}.ota.>",),
+    ),
 }
 
 

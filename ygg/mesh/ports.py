@@ -15,7 +15,7 @@ ANY = "0.0.0.0"  # noqa: S104 - devices are on other machines; the link asks for
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """TCP ports; all but those of devices, `link` and `enrol`, on the loopback interface."""
+    """TCP ports; all but those of devices, `link`, `enrol` and `images`, on the loopback interface."""
 
     registry: int = 50051
     jotunheim_bridge: int = 50052
@@ -23,6 +23,7 @@ class Ports:
     ota: int = 50054
     link: int = 7443
     enrol: int = 7445
+    images: int = 7444
     nats: int = 4222
     nats_monitor: int = 8222
 
@@ -41,7 +42,7 @@ def check_free(ports: Ports, link_host: str) -> None:
     """Raise CliError, naming all of them, where ports are taken."""
     taken = []
     for name, port in asdict(ports).items():
-        if not _is_free(link_host if name in ("link", "enrol") else LOOPBACK, port):
+        if not _is_free(link_host if name in ("link", "enrol", "images") else LOOPBACK, port):
             taken.append(f"{port} ({name})")
     if taken:
         raise CliError(

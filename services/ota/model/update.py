@@ -11,6 +11,7 @@ The device's own word on what it runs wins over what was believed of it, in ever
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 MAX_TRIES = 4
@@ -113,6 +114,9 @@ class Device:
     def busy(self) -> bool:
         """An update is active."""
         return self.update is not None and self.update.stage.active
+
+
+Change = Callable[[Device], Device]
 
 
 @dataclass(frozen=True, slots=True)

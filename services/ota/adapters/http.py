@@ -1,0 +1,97 @@
+"""`GET /images/<token>` over mutual TLS, for devices that fetch an image beside the device link. Port 7444.
+
+Trusts the device CA only; who asks is the certificate's URI. A bare link to an object store is never handed out: the
+token works for one device, for 900 s, until the last byte was served.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import ssl
+import time
+from typing import Any
+
+from aiohttp import web
+
+from services.chassis.errors import IdentityError, ListenError
+from services.chassis.identity import of_sans
+from services.domain.errors import YggError
+from services.ota.errors import DownloadForbiddenError
+from services.ota.model import download as rules
+from services.ota.service.downloads import Downloads
+
+KEEP_ALIVE_S = 15.0
+_log = logging.getLogger(__name__)
+
+
+class ImageServer:
+    """One listener."""
+
+    def __init__(self, downloads: Downloads, tls: ssl.SSLContext) -> None:
+        self._downloads, self._tls = downloads, tls
+        app = web.Application(client_max_size=1024)
+        app.router.add_get("/images/{token}", self._get, allow_head=False)
+        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEP_ALIVE_S, handle_signals=False)
+
+    async def start(self, listen: str) -> str:
+        """Binds and serves; returns HOST:PORT as bound. Raises ListenError."""
+        host, _, port = listen.rpartition(":")
+        await self._runner.setup()
+        try:
+            site = web.TCPSite(self._runner, host.strip("[]"), int(port), ssl_context=self._tls, shutdown_timeout=2.0)
+            await site.start()
+        except OSError as e:
+            raise ListenError(f"cannot listen on {listen}", hint="The port is taken, or not of this machine.") from e
+        bound: tuple[Any, ...] = self._runner.addresses[0]
+        return f"{host}:{bound[1]}"
+
+    async def stop(self) -> None:
+        """Ends what is under way."""
+        await self._runner.cleanup()
+
+    async def _get(self, request: web.Request) -> web.StreamResponse:
+        try:
+            row = await self._downloads.open(request.match_info["token"], _device(request))
+        except (DownloadForbiddenError, IdentityError):
+            return web.Response(status=403, text="forbidden\n")
+        except YggError as e:
+            _log.warning("download failed", extra={"why": e.message})
+            return web.Response(status=503, text="not now\n")
+        size = row.value.size_bytes
+        wanted = request.headers.get("Range", "")
+        found = rules.byte_range(wanted, size)
+        if found is None:
+            return web.Response(status=416, headers={"Content-Range": f"bytes */{size}"})
+        start, length = found
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Content-Length": str(length),
+            "Accept-Ranges": "bytes",
+            "Cache-Control": "no-store",
+            "ETag": f'"{row.value.image_sha256}"',
+        }
+        partial = bool(wanted) and length < size
+        if partial:
+            headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{size}"
+        response = web.StreamResponse(status=206 if partial else 200, headers=headers)
+        await response.prepare(request)
+        try:
+            async with contextlib.aclosing(self._downloads.read(row, start, length)) as parts:
+                async for part in parts:
+                    await response.write(part)
+            await response.write_eof()
+        except YggError as e:  # the head is out: the only answer left is to end the connection short of its length
+            _log.warning("download cut", extra={"why": e.message})
+            if request.transport is not None:
+                request.transport.abort()
+        return response
+
+
+def _device(request: web.Request) -> str:
+    """The device of the certificate, which must be of a device and valid now; raises IdentityError."""
+    cert: dict[str, Any] = request.get_extra_info("peercert") or {}
+    who = of_sans([value for kind, value in cert.get("subjectAltName", ()) if kind == "URI"])
+    if who.kind != "device" or ssl.cert_time_to_seconds(cert["notAfter"]) < time.time():
+        raise IdentityError("not a device's certificate")
+    return who.id

@@ -1,0 +1,74 @@
+"""The port Patches by detools, in a process of its own: bsdiff needs much memory and a core for seconds.
+
+Sequential patches (the device writes into its other slot), CRLE or heatshrink, whichever is smaller. Run as
+`python -m services.ota.adapters.patches OLD NEW PATCH FORMATS`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import sys
+import tempfile
+from pathlib import Path
+
+from services.ota.errors import DeltaError
+
+TIMEOUT_S = 300.0
+FORMATS = {1: "crle", 2: "heatshrink"}
+
+
+class DetoolsPatches:
+    """One process a patch."""
+
+    async def make(self, old: bytes, new: bytes, formats: int) -> bytes | None:
+        """See the port. Raises DeltaError."""
+        if not old or not new or not formats & 3:
+            return None
+        with tempfile.TemporaryDirectory(prefix="ygg-patch-") as name:
+            folder = Path(name)
+            await asyncio.to_thread((folder / "old").write_bytes, old)
+            await asyncio.to_thread((folder / "new").write_bytes, new)
+            await _run(folder, formats)
+            return await asyncio.to_thread((folder / "patch").read_bytes)
+
+
+async def _run(folder: Path, formats: int) -> None:
+    words = [sys.executable, "-m", __name__, *(str(folder / name) for name in ("old", "new", "patch")), str(formats)]
+    process = await asyncio.create_subprocess_exec(
+        *words, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            _, said = await process.communicate()
+    except TimeoutError as e:
+        raise DeltaError(f"a patch was not made in {TIMEOUT_S:g} s") from e
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        raise DeltaError(f"detools failed: {said.decode(errors='replace')[-200:]}")
+
+
+def smallest(old: bytes, new: bytes, formats: int) -> bytes:
+    """The smallest patch of the formats."""
+    import detools  # type: ignore[import-untyped]
+
+    found = []
+    for bit, compression in FORMATS.items():
+        if formats & bit:
+            patch = io.BytesIO()
+            detools.create_patch(io.BytesIO(old), io.BytesIO(new), patch, compression=compression, use_mmap=False)
+            found.append(patch.getvalue())
+    return min(found, key=len)
+
+
+def main() -> None:
+    """The process."""
+    old, new, patch, formats = sys.argv[1:]
+    Path(patch).write_bytes(smallest(Path(old).read_bytes(), Path(new).read_bytes(), int(formats)))
+
+
+if __name__ == "__main__":
+    main()

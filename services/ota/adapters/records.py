@@ -1,0 +1,104 @@
+"""What ota's buckets hold, as JSON with a schema version: devices, rollouts, roots, releases, floors, downloads."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import asdict
+from typing import Any
+
+from services.chassis.kv import BucketSpec
+from services.ota.model.download import Download
+from services.ota.model.release import Signed, Stored
+from services.ota.model.rollout import Rollout, RolloutState, Spec, Wave
+from services.ota.model.update import Device, Stage, Standing, State, Update
+
+SCHEMA = 1
+LEASE_S = 5.0
+RELEASES = BucketSpec("releases")
+ROLLOUTS = BucketSpec("rollouts")
+DEVICES = BucketSpec("ota_devices")
+DELTAS = BucketSpec("ota_deltas")
+DOWNLOADS = BucketSpec("ota_downloads", ttl_s=3600)
+LEASES = BucketSpec("ota_leases", ttl_s=LEASE_S)
+
+
+def _dump(data: dict[str, Any]) -> bytes:
+    return json.dumps({"schema": SCHEMA, **data}, separators=(",", ":")).encode()
+
+
+def _load(data: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(data)
+    found.pop("schema")
+    return found
+
+
+def device_bytes(device: Device) -> bytes:
+    """A device's record."""
+    data = asdict(device)
+    if device.update:
+        data["update"]["stage"] = device.update.stage.value
+    return _dump(data)
+
+
+def device(data: bytes) -> Device:
+    """Back."""
+    found = _load(data)
+    standing = found["standing"] | {"state": State(found["standing"]["state"])}
+    update = found["update"]
+    return Device(
+        found["device_id"],
+        Standing(**standing),
+        Update(**(update | {"stage": Stage(update["stage"])})) if update else None,
+        tuple(found["fallen"]),
+    )
+
+
+def rollout_bytes(rollout: Rollout) -> bytes:
+    """A rollout's record."""
+    return _dump(asdict(rollout) | {"state": rollout.state.value, "before_pause": rollout.before_pause.value})
+
+
+def rollout(data: bytes) -> Rollout:
+    """Back."""
+    found = _load(data)
+    spec = Spec(**(found["spec"] | {"waves": tuple(Wave(**wave) for wave in found["spec"]["waves"])}))
+    states = {name: RolloutState(found[name]) for name in ("state", "before_pause")}
+    return Rollout(**(found | {"spec": spec} | states))
+
+
+def stored_bytes(stored: Stored) -> bytes:
+    """A root, a release or a floor."""
+    signed = stored.signed
+    envelope = (
+        {"envelope": base64.b64encode(signed.envelope).decode(), "create": signed.create_unix_s} if signed else {}
+    )
+    return _dump({"floor": stored.floor, **envelope})
+
+
+def stored(data: bytes) -> Stored:
+    """Back."""
+    found = _load(data)
+    if "envelope" not in found:
+        return Stored(floor=found["floor"])
+    return Stored(Signed(base64.b64decode(found["envelope"]), found["create"]), found["floor"])
+
+
+def patch_bytes(found: dict[str, Any]) -> bytes:
+    """A patch that was made, or that none is worth it."""
+    return _dump(found)
+
+
+def patch(data: bytes) -> dict[str, Any]:
+    """Back."""
+    return _load(data)
+
+
+def download_bytes(download: Download) -> bytes:
+    """A token's record."""
+    return _dump(asdict(download))
+
+
+def download(data: bytes) -> Download:
+    """Back."""
+    return Download(**_load(data))

@@ -1,0 +1,85 @@
+"""The port Table on a key-value bucket: a view in memory, filled and kept up by following the bucket's stream."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from nats.js import JetStreamContext
+
+from services.chassis.kv import Bucket
+from services.chassis.streams import follow
+from services.ota.ports import Row
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+class KvTable(Generic[T]):
+    """One bucket. `run` must run; `ready` says when the view is complete."""
+
+    def __init__(
+        self, js: JetStreamContext, bucket: Bucket, encode: Callable[[T], bytes], decode: Callable[[bytes], T]
+    ) -> None:
+        self._js, self._bucket, self._encode, self._decode = js, bucket, encode, decode
+        self._rows: dict[str, Row[T]] = {}
+        self._revisions: dict[str, int] = {}
+        self._change = asyncio.Event()
+        self.ready = asyncio.Event()
+
+    def get(self, key: str) -> Row[T] | None:
+        """See the port."""
+        return self._rows.get(key)
+
+    def rows(self) -> list[Row[T]]:
+        """See the port."""
+        return list(self._rows.values())
+
+    async def fresh(self, key: str) -> Row[T] | None:
+        """See the port."""
+        entry = await self._bucket.get(key)
+        if entry is not None:
+            self._learn(key, entry.value, entry.revision)
+        return self._rows.get(key) if entry is not None else None
+
+    async def create(self, key: str, value: T) -> Row[T]:
+        """See the port."""
+        data = self._encode(value)
+        return self._learn(key, data, await self._bucket.create_key(key, data))
+
+    async def update(self, row: Row[T], value: T) -> Row[T]:
+        """See the port."""
+        data = self._encode(value)
+        return self._learn(row.key, data, await self._bucket.update(row.key, data, row.revision))
+
+    async def changed(self) -> None:
+        """See the port."""
+        await self._change.wait()
+        self._change.clear()
+
+    async def run(self) -> None:
+        """Follows the bucket until cancelled."""
+        prefix = len(self._bucket.spec.subject(""))
+        async for batch in follow(self._js, self._bucket.spec.stream):
+            for record in batch:
+                if record.deleted:
+                    self._forget(record.subject[prefix:], record.sequence)
+                else:
+                    self._learn(record.subject[prefix:], record.data, record.sequence)
+            if not batch:
+                self.ready.set()
+
+    def _learn(self, key: str, data: bytes, revision: int) -> Row[T]:
+        if revision > self._revisions.get(key, 0):
+            self._revisions[key] = revision
+            self._rows[key] = Row(key, self._decode(data), revision)
+            self._change.set()
+        return self._rows[key]
+
+    def _forget(self, key: str, revision: int) -> None:
+        if revision > self._revisions.get(key, 0):
+            self._revisions[key] = revision
+            if self._rows.pop(key, None):
+                self._change.set()

@@ -1,0 +1,62 @@
+"""RelayService, for bridges: reports of devices, chunks."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from services.chassis.rpc import require_service
+from services.domain.errors import InvalidRequestError
+from services.ota.api import codec
+from services.ota.service.chunks import Chunks
+from services.ota.service.relay import Relay
+from yggdrasil.ota.v1 import relay_pb2 as pb
+from yggdrasil.ota.v1 import relay_pb2_grpc
+
+NAME = pb.DESCRIPTOR.services_by_name["RelayService"].full_name
+NONCE_BYTES = 16
+
+
+class RelayApi(relay_pb2_grpc.RelayServiceServicer):
+    """The servicer."""
+
+    def __init__(self, relay: Relay, chunks: Chunks) -> None:
+        self._relay, self._chunks = relay, chunks
+
+    async def Report(self, request: pb.ReportRequest, context: Any) -> pb.ReportResponse:
+        """Takes down what a device said."""
+        require_service("jotunheim_bridge")
+        device, said = request.device_id, request.WhichOneof("said")
+        if said == "status":
+            if len(request.status.nonce) != NONCE_BYTES:
+                raise InvalidRequestError(f"a nonce has {NONCE_BYTES} bytes")
+            found = await self._relay.status(
+                device, codec.standing(request), codec.told(request.status), request.status.nonce
+            )
+        elif said == "accept":
+            taken = request.accept
+            found = await self._relay.accept(device, taken.update_id, taken.offset_bytes, delta=taken.delta)
+        elif said == "reject":
+            refused = request.reject
+            found = await self._relay.reject(device, refused.update_id, codec.reason(refused.code), refused.message)
+        elif said == "progress":
+            found = await self._relay.progress(device, request.progress.update_id, request.progress.written_bytes)
+        elif said == "result":
+            ended = request.result
+            found = await self._relay.result(
+                device, ended.update_id, codec.outcome(ended.outcome), codec.reason(ended.code), ended.message
+            )
+        else:
+            raise InvalidRequestError("a report says something")
+        return codec.answer(found)
+
+    async def ReadChunks(
+        self, request: pb.ReadChunksRequest, context: Any
+    ) -> AsyncGenerator[pb.ReadChunksResponse, None]:
+        """Chunks in order."""
+        require_service("jotunheim_bridge")
+        found = self._chunks.read(request.sha256.hex(), request.chunk_size_bytes, request.first, request.count)
+        async with contextlib.aclosing(found) as chunks:
+            async for data, proof in chunks:
+                yield pb.ReadChunksResponse(data=data, proof=proof)

@@ -1,0 +1,63 @@
+"""ReleaseService: messages to use cases, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.ota.api import codec
+from services.ota.errors import NoRootError
+from services.ota.service.downloads import Downloads
+from services.ota.service.releases import Releases
+from yggdrasil.ota.v1 import release_pb2 as pb
+from yggdrasil.ota.v1 import release_pb2_grpc
+
+NAME = pb.DESCRIPTOR.services_by_name["ReleaseService"].full_name
+
+
+class ReleaseApi(release_pb2_grpc.ReleaseServiceServicer):
+    """The servicer."""
+
+    def __init__(self, releases: Releases, downloads: Downloads) -> None:
+        self._releases, self._downloads = releases, downloads
+
+    async def SetRoot(self, request: pb.SetRootRequest, context: Any) -> pb.SetRootResponse:
+        """Takes a root."""
+        return pb.SetRootResponse(version=await self._releases.set_root(request.envelope))
+
+    async def GetTrust(self, request: pb.GetTrustRequest, context: Any) -> pb.GetTrustResponse:
+        """The root in force, or another one; and the service's own key."""
+        version, envelope = self._releases.root_envelope(request.version)
+        if request.version and not version:
+            raise NoRootError
+        key = self._releases.timestamp_key
+        delegated = False
+        if version:
+            root = self._releases.root()
+            delegated = key in [root.keys[index] for index in root.timestamp.keys]
+        return pb.GetTrustResponse(
+            version=version, envelope=envelope, timestamp_key=key, timestamp_key_delegated=delegated
+        )
+
+    async def CreateRelease(self, request: pb.CreateReleaseRequest, context: Any) -> pb.CreateReleaseResponse:
+        """Takes a manifest."""
+        return pb.CreateReleaseResponse(release=codec.release(await self._releases.create(request.envelope)))
+
+    async def ListReleases(self, request: pb.ListReleasesRequest, context: Any) -> pb.ListReleasesResponse:
+        """All of them."""
+        found = self._releases.all(request.device_class)
+        return pb.ListReleasesResponse(releases=[codec.release(each) for each in found])
+
+    async def SetFloor(self, request: pb.SetFloorRequest, context: Any) -> pb.SetFloorResponse:
+        """Raises a floor."""
+        floor = await self._releases.set_floor(request.device_class, request.security_counter)
+        return pb.SetFloorResponse(security_counter=floor)
+
+    async def CreateDownload(self, request: pb.CreateDownloadRequest, context: Any) -> pb.CreateDownloadResponse:
+        """A token."""
+        token, found = await self._downloads.create(request.device_id, request.image_sha256)
+        return pb.CreateDownloadResponse(
+            path=f"/images/{token}",
+            image_sha256=found.image_sha256,
+            size_bytes=found.size_bytes,
+            expire_time=codec.moment(found.expires_unix_s),
+        )

@@ -1,0 +1,75 @@
+"""RolloutService: messages to use cases, and back."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+from services.chassis.rpc import caller
+from services.domain.errors import InvalidRequestError
+from services.ota.api import codec
+from services.ota.model import rollout as rules
+from services.ota.model.rollout import Counts, Rollout
+from services.ota.service.rollouts import Rollouts
+from yggdrasil.ota.v1 import rollout_pb2 as pb
+from yggdrasil.ota.v1 import rollout_pb2_grpc
+
+NAME = pb.DESCRIPTOR.services_by_name["RolloutService"].full_name
+MAX_UNFIT = 100
+
+
+class RolloutApi(rollout_pb2_grpc.RolloutServiceServicer):
+    """The servicer."""
+
+    def __init__(self, rollouts: Rollouts) -> None:
+        self._rollouts = rollouts
+
+    async def StartRollout(self, request: pb.StartRolloutRequest, context: Any) -> pb.StartRolloutResponse:
+        """Starts one, or says what it would do."""
+        view, unfit = await self._rollouts.start(codec.spec(request.spec), dry_run=request.dry_run)
+        told = [pb.Unfit(device_id=c.device_id, why=c.unfit) for c in unfit[:MAX_UNFIT]]
+        return pb.StartRolloutResponse(rollout=codec.rollout(view), unfit=told)
+
+    async def GetRollout(self, request: pb.GetRolloutRequest, context: Any) -> pb.GetRolloutResponse:
+        """One."""
+        return pb.GetRolloutResponse(rollout=codec.rollout(await self._rollouts.get(request.id)))
+
+    async def ListRollouts(self, request: pb.ListRolloutsRequest, context: Any) -> pb.ListRolloutsResponse:
+        """All."""
+        return pb.ListRolloutsResponse(rollouts=[codec.rollout(view) for view in await self._rollouts.all()])
+
+    async def WatchRollout(
+        self, request: pb.WatchRolloutRequest, context: Any
+    ) -> AsyncGenerator[pb.WatchRolloutResponse, None]:
+        """One, whenever it changes."""
+        async with contextlib.aclosing(self._rollouts.watch(request.id)) as views:
+            async for view in views:
+                yield pb.WatchRolloutResponse(rollout=codec.rollout(view))
+
+    async def ControlRollout(self, request: pb.ControlRolloutRequest, context: Any) -> pb.ControlRolloutResponse:
+        """Pauses, resumes, aborts, approves."""
+        who = caller().id
+        changes: dict[int, tuple[Callable[[Rollout, Counts], Rollout], str]] = {
+            pb.ROLLOUT_CONTROL_PAUSE: (lambda r, _: rules.pause(r), "paused"),
+            pb.ROLLOUT_CONTROL_RESUME: (lambda r, counts: rules.resume(r, counts.failures), "resumed"),
+            pb.ROLLOUT_CONTROL_ABORT: (lambda r, _: rules.abort(r, who), "aborted"),
+            pb.ROLLOUT_CONTROL_APPROVE: (lambda r, _: rules.approve(r), "approved"),
+        }
+        if request.control not in changes:
+            raise InvalidRequestError("control is PAUSE, RESUME, ABORT or APPROVE")
+        return pb.ControlRolloutResponse(
+            rollout=codec.rollout(await self._rollouts.control(request.id, *changes[request.control]))
+        )
+
+    async def RollBack(self, request: pb.RollBackRequest, context: Any) -> pb.RollBackResponse:
+        """Brings a fleet back."""
+        return pb.RollBackResponse(
+            rollout=codec.rollout(await self._rollouts.roll_back(request.id, request.release_id))
+        )
+
+    async def ListUpdates(self, request: pb.ListUpdatesRequest, context: Any) -> pb.ListUpdatesResponse:
+        """The devices of one."""
+        return pb.ListUpdatesResponse(
+            updates=[codec.update(device) for device in self._rollouts.updates(request.rollout_id)]
+        )

@@ -1,0 +1,71 @@
+"""Chunks of images and patches with their audit paths: trees are made once and kept, a few at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import OrderedDict
+from collections.abc import AsyncGenerator
+
+from services.domain import ids, merkle
+from services.domain.errors import InvalidRequestError
+from services.domain.trust import MAX_CHUNK_BYTES, MAX_CHUNKS, MIN_CHUNK_BYTES
+from services.ota.errors import ImageNotFoundError, RangeOutsideImageError
+from services.ota.model import Image, blocks
+from services.ota.ports import ObjectStore
+
+MAX_TREES = 8
+MAX_CHUNKS_A_CALL = 256
+
+
+class Chunks:
+    """Over the store; a tree of the largest image takes about 4 MiB."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._trees: OrderedDict[tuple[str, int], asyncio.Task[merkle.Tree]] = OrderedDict()
+
+    async def read(
+        self, sha256: str, chunk_size: int, first: int, count: int
+    ) -> AsyncGenerator[tuple[bytes, bytes], None]:
+        """Chunks from index `first` on with their paths; raises what the bounds say, ImageNotFoundError."""
+        if chunk_size & (chunk_size - 1) or not MIN_CHUNK_BYTES <= chunk_size <= MAX_CHUNK_BYTES:
+            raise InvalidRequestError(f"chunks have {MIN_CHUNK_BYTES} to {MAX_CHUNK_BYTES} bytes, a power of two")
+        if not 1 <= count <= MAX_CHUNKS_A_CALL:
+            raise InvalidRequestError(f"1 to {MAX_CHUNKS_A_CALL} chunks are read at once")
+        image = await self._store.stat(ids.digest(sha256))
+        if image is None:
+            raise ImageNotFoundError(sha256)
+        start = first * chunk_size
+        if start >= image.size_bytes or image.size_bytes > MAX_CHUNKS * chunk_size:
+            raise RangeOutsideImageError(start, chunk_size, image.size_bytes)
+        tree = await self.tree(image, chunk_size)
+        length = min(count * chunk_size, image.size_bytes - start)
+        found = blocks(self._store.get_range(image, start, length), chunk_size)
+        async with contextlib.aclosing(found) as parts:
+            async for part in parts:
+                yield part, b"".join(tree.path(first))
+                first += 1
+
+    async def tree(self, image: Image, chunk_size: int) -> merkle.Tree:
+        """The tree over an image; whoever asks while it is made waits for the same one."""
+        key = (image.sha256, chunk_size)
+        task = self._trees.get(key)
+        if task is None or (task.done() and (task.cancelled() or task.exception())):
+            task = self._trees[key] = asyncio.create_task(self._make(image, chunk_size))
+        self._trees.move_to_end(key)
+        while len(self._trees) > MAX_TREES:
+            self._trees.popitem(last=False)
+        return await asyncio.shield(task)
+
+    async def _make(self, image: Image, chunk_size: int) -> merkle.Tree:
+        leaves: list[bytes] = []
+        found = blocks(self._store.get_range(image, 0, image.size_bytes), chunk_size * 256)
+        async with contextlib.aclosing(found) as parts:
+            async for part in parts:
+                leaves += await asyncio.to_thread(_leaves, part, chunk_size)
+        return await asyncio.to_thread(merkle.Tree, leaves)
+
+
+def _leaves(block: bytes, chunk_size: int) -> list[bytes]:
+    return [merkle.leaf(chunk) for chunk in merkle.chunks(block, chunk_size)]

@@ -1,0 +1,100 @@
+"""Patches from the image that a device runs to the one it is to get: made once for each pair, kept, never waited for.
+
+A patch is not signed. Its own tree catches damage on the way; the digest of the image made from it decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from services.chassis.errors import RevisionConflictError
+from services.domain import merkle
+from services.domain.errors import YggError
+from services.domain.trust import Delta
+from services.ota.model import Header
+from services.ota.model.release import Release
+from services.ota.model.update import Standing
+from services.ota.ports import ObjectStore, Patches, Table
+
+WORTH = 0.9
+"""A patch longer than so much of the image is not worth the work on the device."""
+MAX_WAITING = 16
+_log = logging.getLogger(__name__)
+
+Spawn = Callable[[Coroutine[Any, Any, None], str], Any]
+
+
+class Deltas:
+    """Over the table `ota_deltas`; one patch is made at a time, others wait, and no offer waits for any."""
+
+    def __init__(self, table: Table[dict[str, Any]], store: ObjectStore, patches: Patches, spawn: Spawn) -> None:
+        self._table, self._store, self._patches, self._spawn = table, store, patches, spawn
+        self._turn = asyncio.Semaphore(1)
+        self._making: set[str] = set()
+
+    async def find(self, standing: Standing, release: Release) -> tuple[Delta | None, bool]:
+        """The patch for a device, None for the whole image; and whether it is settled, or is being made now."""
+        formats = standing.patch_formats & 3
+        signed = release.manifest.delta
+        if not formats or not standing.image_sha256 or standing.image_sha256 == release.image_sha256:
+            return None, True
+        if signed and signed.precursor_sha256.hex() == standing.image_sha256:
+            return (signed if await self._store.stat(signed.patch_sha256.hex()) else None), True
+        key = f"{standing.image_sha256}.{release.image_sha256}.{formats}.{release.manifest.chunk_size_bytes}"
+        row = self._table.get(key)
+        if row:
+            return _delta(standing.image_sha256, row.value), True
+        if key in self._making:
+            return None, False
+        if len(self._making) >= MAX_WAITING or await self._store.stat(standing.image_sha256) is None:
+            return None, True
+        self._making.add(key)
+        self._spawn(self._make(key, standing.image_sha256, release, formats), f"patch {key[:12]}")
+        return None, False
+
+    async def _make(self, key: str, old: str, release: Release, formats: int) -> None:
+        try:
+            async with self._turn:
+                found = await self._try(old, release, formats)
+                await self._table.create(key, found)
+        except RevisionConflictError:
+            pass  # another replica has made it
+        except YggError as e:
+            _log.warning("no patch", extra={"patch": key, "why": e.message})
+            with contextlib.suppress(YggError):
+                await self._table.create(key, {"why": e.message})
+        finally:
+            self._making.discard(key)
+
+    async def _try(self, old: str, release: Release, formats: int) -> dict[str, Any]:
+        before, after = await self._read(old), await self._read(release.image_sha256)
+        patch = await self._patches.make(before, after, formats)
+        if patch is None or len(patch) > WORTH * len(after):
+            return {"why": "a patch is not shorter"}
+        digest = hashlib.sha256(patch).hexdigest()
+        await self._store.put_stream(Header(digest, len(patch)), _once(patch))
+        root = merkle.Tree.of(patch, release.manifest.chunk_size_bytes).root
+        _log.info("patch made", extra={"from": old, "to": release.image_sha256, "size_bytes": len(patch)})
+        return {"sha256": digest, "size_bytes": len(patch), "root": root.hex()}
+
+    async def _read(self, sha256: str) -> bytes:
+        image = await self._store.stat(sha256)
+        if image is None:
+            return b""
+        async with contextlib.aclosing(self._store.get_range(image, 0, image.size_bytes)) as parts:
+            return b"".join([part async for part in parts])
+
+
+def _delta(old: str, found: dict[str, Any]) -> Delta | None:
+    if "sha256" not in found:
+        return None
+    return Delta(bytes.fromhex(old), found["size_bytes"], bytes.fromhex(found["sha256"]), bytes.fromhex(found["root"]))
+
+
+async def _once(data: bytes) -> Any:
+    yield data

@@ -1,0 +1,61 @@
+"""Tokens that open one image to one device, and their use."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import AsyncGenerator
+
+from services.chassis.errors import RevisionConflictError
+from services.domain import ids
+from services.ota.errors import DownloadForbiddenError
+from services.ota.model import download as rules
+from services.ota.model.download import Download
+from services.ota.ports import ObjectStore, Row, Table
+from services.ota.service.images import Images
+from services.ota.service.releases import Clock
+
+
+class Downloads:
+    """Over the table of tokens."""
+
+    def __init__(self, table: Table[Download], images: Images, store: ObjectStore, now: Clock) -> None:
+        self._table, self._images, self._store, self._now = table, images, store, now
+
+    async def create(self, device_id: str, image_sha256: str) -> tuple[str, Download]:
+        """A new token and what it opens; raises InvalidIdError, ImageNotFoundError."""
+        image = await self._images.get(image_sha256)
+        found = Download(ids.device_id(device_id), image.sha256, image.size_bytes, self._now() + rules.LIFE_S)
+        token = secrets.token_urlsafe(rules.TOKEN_BYTES)
+        await self._table.create(rules.key(token), found)
+        return token, found
+
+    async def open(self, token: str, device_id: str) -> Row[Download]:
+        """What the token opens to this device now; raises DownloadForbiddenError."""
+        row = await self._table.fresh(rules.key(token))
+        rules.check(row.value if row else None, device_id, self._now())
+        if row is None:
+            raise DownloadForbiddenError
+        return row
+
+    async def read(self, row: Row[Download], start: int, length: int) -> AsyncGenerator[bytes, None]:
+        """The bytes. Before the image's last one the token is used up, by compare-and-set: of two who race, one ends.
+
+        Raises DownloadForbiddenError in the middle to the one who was late.
+        """
+        download = row.value
+        image = await self._images.get(download.image_sha256)
+        left = length
+        async with contextlib.aclosing(self._store.get_range(image, start, length)) as parts:
+            async for part in parts:
+                left -= len(part)
+                if left == 0 and start + length == download.size_bytes:
+                    await self._use_up(row)
+                rules.check(download, download.device_id, self._now())
+                yield part
+
+    async def _use_up(self, row: Row[Download]) -> None:
+        try:
+            await self._table.update(row, rules.used(row.value))
+        except RevisionConflictError as e:
+            raise DownloadForbiddenError from e

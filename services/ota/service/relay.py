@@ -1,0 +1,145 @@
+"""What bridges ask for their devices: what a device said is taken down, and what it is to be told is answered.
+
+The bridge is a carrier. What it reports decides what is shown and when a rollout goes on; what a device installs is
+decided by the device, from signatures that neither the bridge nor this service can make.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from services.domain import ids, trust
+from services.domain.trust import Delta
+from services.ota.errors import NoRootError
+from services.ota.model import release as fitness
+from services.ota.model import update as rules
+from services.ota.model.release import Release
+from services.ota.model.update import Device, Outcome, Reason, Stage, Standing, State, Told
+from services.ota.ports import Events, Table
+from services.ota.service.deltas import Deltas
+from services.ota.service.releases import Clock, Releases
+from services.ota.service.table import edit
+
+_TAKES_OFFERS = (State.IDLE, State.PARTIAL, State.SAFE_MODE)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """An update, ready to be relayed; envelopes as bytes."""
+
+    update_id: int
+    delta: Delta | None
+    roots: list[bytes]
+    timestamp: bytes
+    release: Release
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the device is to be told: an offer, or to stop an update."""
+
+    offer: Offer | None = None
+    abort: int = 0
+
+
+NOTHING = Answer()
+
+
+class Relay:
+    """Over the table of devices."""
+
+    def __init__(self, devices: Table[Device], releases: Releases, deltas: Deltas, events: Events, now: Clock) -> None:
+        self._devices, self._releases, self._deltas = devices, releases, deltas
+        self._events, self._now = events, now
+
+    async def status(self, device_id: str, standing: Standing, told: Told, nonce: bytes) -> Answer:
+        """After OtaStatus: takes it down, and answers with an offer where one is due."""
+        before = await self._change(device_id, lambda d: rules.after_status(d, standing, told, self._image(d)))
+        update = before.update
+        if update is None or not update.stage.stoppable:
+            return NOTHING
+        if update.stop:
+            if told.update_id != update.id or standing.state is not State.PARTIAL:
+                await self._change(device_id, lambda d: rules.failed(d, "stopped"))
+            return Answer(abort=update.id)
+        if standing.state not in _TAKES_OFFERS:
+            return NOTHING
+        return await self._offer(before, nonce)
+
+    async def accept(self, device_id: str, update_id: int, offset_bytes: int, *, delta: bool) -> Answer:
+        """After OtaAccept."""
+        return _stop(
+            await self._change(device_id, lambda d: rules.after_accept(d, update_id, offset_bytes, delta=delta))
+        )
+
+    async def reject(self, device_id: str, update_id: int, reason: Reason, text: str) -> Answer:
+        """After OtaReject."""
+        text = ids.printable(text, 63)
+        return _stop(await self._change(device_id, lambda d: rules.after_reject(d, update_id, reason, text)))
+
+    async def progress(self, device_id: str, update_id: int, written_bytes: int) -> Answer:
+        """After OtaProgress."""
+        return _stop(await self._change(device_id, lambda d: rules.after_progress(d, update_id, written_bytes)))
+
+    async def result(self, device_id: str, update_id: int, outcome: Outcome, reason: Reason, text: str) -> Answer:
+        """After OtaResult."""
+        text = ids.printable(text, 63)
+        return _stop(await self._change(device_id, lambda d: rules.after_result(d, update_id, outcome, reason, text)))
+
+    async def _offer(self, device: Device, nonce: bytes) -> Answer:
+        update = device.update
+        if update is None:
+            return NOTHING
+        try:
+            release = self._releases.get(update.release_id)
+            self._releases.check_offerable(release)
+            self._check_root(device.standing)
+            if why := fitness.unfit(release, device.standing, self._releases.floor(release.manifest.device_class)):
+                raise trust.TrustError(why)
+        except (trust.TrustError, NoRootError) as e:
+            why = e.message
+            await self._change(device.device_id, lambda d: rules.failed(d, why))
+            return NOTHING
+        delta, settled = (None, True) if update.full_only else await self._deltas.find(device.standing, release)
+        if not settled:
+            return NOTHING  # asked again when the conductor reminds the bridge
+        older = release.manifest.sequence < device.standing.sequence
+        stamp = self._releases.stamp(device.device_id, nonce, release, older=older)
+        size = delta.patch_size_bytes if delta else release.manifest.image_size_bytes
+        device = await self._change(device.device_id, lambda d: _offered(d, update.id, size))
+        if device.update is None or device.update.id != update.id or not device.update.stage.stoppable:
+            return NOTHING  # stopped meanwhile
+        roots = self._releases.roots_after(device.standing.root_version)
+        return Answer(Offer(update.id, delta, roots, stamp, release))
+
+    def _check_root(self, standing: Standing) -> None:
+        """A device cannot be given a timestamp that its root, or the one it will have, does not know the key of."""
+        root = self._releases.root()
+        if self._releases.timestamp_key not in [root.keys[i] for i in root.timestamp.keys]:
+            raise trust.TrustError("the root does not name this service's timestamp key")
+        if standing.root_version > root.version:
+            raise trust.TrustError(f"the device has root {standing.root_version}, here is {root.version}")
+
+    def _image(self, device: Device) -> str:
+        release = self._releases.find(device.update.release_id) if device.update else None
+        return release.image_sha256 if release else ""
+
+    async def _change(self, device_id: str, change: Callable[[Device], Device]) -> Device:
+        before, after = await edit(self._devices, ids.device_id(device_id), lambda: Device(device_id), change)
+        if after.update and before.update and after.update.stage is not before.update.stage:
+            update = after.update
+            await self._events.tell(update.rollout_id, update.stage.value, device_id, update.why)
+        return after
+
+
+def _stop(device: Device) -> Answer:
+    update = device.update
+    return Answer(abort=update.id) if update and update.stop and update.stage.stoppable else NOTHING
+
+
+def _offered(device: Device, update_id: int, size: int) -> Device:
+    update = device.update
+    if update is None or update.id != update_id or not update.stage.stoppable:
+        return device
+    return replace(device, update=replace(update, stage=Stage.OFFERED, size_bytes=size))

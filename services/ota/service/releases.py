@@ -1,0 +1,199 @@
+"""Roots, releases and floors: taking what was signed elsewhere, and the one signature that is made here.
+
+Every check of services.domain.trust is made when something comes, and again by each device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from services.chassis import trust_codec
+from services.domain import trust
+from services.domain.trust import Role, Root, Timestamp
+from services.ota.errors import NoRootError, ReleaseNotFoundError, ReleaseRefusedError
+from services.ota.model.release import Release, Signed, Stored, check_new
+from services.ota.ports import ObjectStore, Row, Table
+from services.ota.service.table import edit, write
+
+_log = logging.getLogger(__name__)
+
+
+Clock = Callable[[], float]
+"""Seconds since 1970."""
+
+
+class Signer(Protocol):
+    """The timestamp key."""
+
+    @property
+    def public_key(self) -> bytes:
+        """64 bytes."""
+
+    def sign(self, payload: bytes) -> bytes:
+        """The envelope of a timestamp."""
+
+
+class Releases:
+    """Over the table `releases`, whose keys are `root.<version>`, `release.<id>` and `floor.<class>`."""
+
+    def __init__(self, table: Table[Stored], images: ObjectStore, signer: Signer, now: Clock) -> None:
+        self._table, self._images, self._signer, self._now = table, images, signer, now
+        self._parsed: dict[tuple[str, int], Release] = {}
+
+    # --- roots
+
+    @property
+    def timestamp_key(self) -> bytes:
+        """The public half of the key that is held here."""
+        return self._signer.public_key
+
+    def root_envelope(self, version: int = 0) -> tuple[int, bytes]:
+        """A root's version and envelope, those of the one in force for 0; (0, b"") where there is none."""
+        version = version or self._version()
+        row = self._table.get(f"root.{version}")
+        return (version, row.value.signed.envelope) if row and row.value.signed else (0, b"")
+
+    def root(self) -> Root:
+        """The root in force; raises NoRootError."""
+        _, data = self.root_envelope()
+        if not data:
+            raise NoRootError
+        return trust_codec.root(trust_codec.envelope(Role.ROOT, data).payload)
+
+    async def set_root(self, data: bytes) -> int:
+        """Takes the first root or the next one; returns its version. Idempotent. Raises TrustError."""
+        envelope = trust_codec.envelope(Role.ROOT, data)
+        known = self._version()
+        if known and self.root_envelope()[1] == data:
+            return known
+        if known:
+            trusted = self.root()
+            trust.check_signatures(trusted, Role.ROOT, envelope, trust_codec.verify)
+            found = trust.check_next_root(trusted, trust_codec.root(envelope.payload), envelope, trust_codec.verify)
+        else:
+            found = trust.check_first_root(trust_codec.root(envelope.payload), envelope, trust_codec.verify)
+            if found.version != 1:
+                raise trust.RootVersionError("the first root has version 1")
+        trust.check_expiry("root", found.expires_unix_s, int(self._now()))
+        if not await write(self._table, None, f"root.{found.version}", Stored(Signed(data, self._now()))):
+            raise trust.RootVersionError(f"a root of version {found.version} was set at the same moment")
+        _log.info("root set", extra={"version": found.version})
+        return found.version
+
+    def roots_after(self, version: int) -> list[bytes]:
+        """Envelopes of the roots after a version, in order."""
+        return [self.root_envelope(v)[1] for v in range(version + 1, self._version() + 1)]
+
+    def _version(self) -> int:
+        return max((int(r.key[5:]) for r in self._table.rows() if r.key.startswith("root.")), default=0)
+
+    # --- releases
+
+    async def create(self, data: bytes) -> Release:
+        """Takes a signed manifest whose image is stored; idempotent. Raises TrustError, ReleaseRefusedError."""
+        envelope = trust_codec.envelope(Role.RELEASE, data)
+        root = self.root()
+        trust.check_signatures(root, Role.RELEASE, envelope, trust_codec.verify)
+        manifest = trust_codec.manifest(envelope.payload)
+        trust.check_release(root, manifest, envelope, trust_codec.verify, int(self._now()))
+        release_id = trust.digest(envelope.payload).hex()
+        if (row := self._table.get(f"release.{release_id}")) is not None:
+            return self._release(row)
+        check_new(manifest, self.all(), self.floor(manifest.device_class))
+        image = await self._images.stat(manifest.image_sha256.hex())
+        if image is None or image.size_bytes != manifest.image_size_bytes:
+            raise ReleaseRefusedError(
+                f"the image {manifest.image_sha256.hex()} of {manifest.image_size_bytes} bytes is not stored",
+                hint="Upload it first: ygg ota upload IMAGE",
+            )
+        await write(self._table, None, f"release.{release_id}", Stored(Signed(data, self._now())))
+        _log.info("released", extra={"release": release_id, "class": manifest.device_class, "no": manifest.sequence})
+        return self.get(release_id)
+
+    def get(self, release_id: str) -> Release:
+        """A release by its id, or by the first 8 and more digits of it; raises ReleaseNotFoundError."""
+        row = self._table.get(f"release.{release_id}")
+        if row:
+            return self._release(row)
+        found = [r for r in self.all() if len(release_id) >= 8 and r.id.startswith(release_id)]
+        if len(found) != 1:
+            raise ReleaseNotFoundError(release_id)
+        return found[0]
+
+    def find(self, release_id: str) -> Release | None:
+        """As `get`, None where there is none."""
+        try:
+            return self.get(release_id)
+        except ReleaseNotFoundError:
+            return None
+
+    def all(self, device_class: str = "") -> Sequence[Release]:
+        """All of a class, or all; newest first within a class."""
+        found = [self._release(row) for row in self._table.rows() if row.key.startswith("release.")]
+        wanted = [r for r in found if device_class in ("", r.manifest.device_class)]
+        return sorted(wanted, key=lambda r: (r.manifest.device_class, -r.manifest.sequence))
+
+    def before(self, release: Release) -> Release:
+        """The release before in its class that may be offered; raises ReleaseNotFoundError."""
+        floor = self.floor(release.manifest.device_class)
+        for other in self.all(release.manifest.device_class):
+            if other.manifest.sequence < release.manifest.sequence and other.manifest.security_counter >= floor:
+                return other
+        raise ReleaseNotFoundError(f"before {release.manifest.sequence} of {release.manifest.device_class}")
+
+    def newest(self, device_class: str) -> int:
+        """Greatest sequence of a class."""
+        return trust.newest(r.manifest.sequence for r in self.all(device_class))
+
+    def check_offerable(self, release: Release) -> None:
+        """Raises TrustError where it must not be offered now: signatures under today's root, expiry, floor."""
+        envelope = trust_codec.envelope(Role.RELEASE, release.signed.envelope)
+        trust.check_release(self.root(), release.manifest, envelope, trust_codec.verify, int(self._now()))
+        trust.check_counter(release.manifest, self.floor(release.manifest.device_class))
+
+    def _release(self, row: Row[Stored]) -> Release:
+        """Parsed once a revision; what is in the bucket was checked when it came."""
+        if (known := self._parsed.get((row.key, row.revision))) is not None:
+            return known
+        signed = row.value.signed
+        if signed is None:
+            raise ReleaseNotFoundError(row.key)
+        manifest = trust_codec.manifest(trust_codec.envelope(Role.RELEASE, signed.envelope).payload)
+        self._parsed[row.key, row.revision] = release = Release(row.key.removeprefix("release."), manifest, signed)
+        return release
+
+    # --- floors
+
+    def floor(self, device_class: str) -> int:
+        """Least security counter that may be offered to a class."""
+        row = self._table.get(_floor_key(device_class))
+        return row.value.floor if row else 0
+
+    async def set_floor(self, device_class: str, counter: int) -> int:
+        """Raises the floor, never lowers it; returns it."""
+        _, after = await edit(
+            self._table, _floor_key(device_class), Stored, lambda s: Stored(floor=max(s.floor, counter))
+        )
+        return after.floor
+
+    # --- timestamps
+
+    def stamp(self, device_id: str, nonce: bytes, release: Release, *, older: bool) -> bytes:
+        """The envelope that says, to one device in one session, that this release is what is offered."""
+        payload = trust_codec.envelope(Role.RELEASE, release.signed.envelope).payload
+        stamp = Timestamp(
+            int(self._now()),
+            self.newest(release.manifest.device_class),
+            nonce,
+            device_id,
+            trust.digest(payload),
+            older,
+        )
+        return self._signer.sign(trust_codec.timestamp_bytes(stamp))
+
+
+def _floor_key(device_class: str) -> str:
+    return f"floor.{hashlib.sha256(device_class.encode()).hexdigest()[:32]}"

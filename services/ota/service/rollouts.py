@@ -1,0 +1,144 @@
+"""What people do with rollouts: start, try, watch, control, roll back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, replace
+
+from services.domain import selectors
+from services.ota.errors import (
+    NothingToUpdateError,
+    ReleaseRefusedError,
+    RolloutNotFoundError,
+    RolloutStateError,
+)
+from services.ota.model import rollout as rules
+from services.ota.model.rollout import Candidate, Counts, Rollout, RolloutState, Spec
+from services.ota.model.update import Device, Stage
+from services.ota.ports import Events, Row, Table
+from services.ota.service.conductor import Fleet, back, back_id
+from services.ota.service.releases import Clock, Releases
+from services.ota.service.table import edit, write
+
+POLL_S = 1.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A rollout, and what is to be seen of it."""
+
+    rollout: Rollout
+    counts: Counts
+    version: str
+    wave_target: int
+    halt_at: int
+    written_bytes: int = 0
+    download_bytes: int = 0
+
+
+class Rollouts:
+    """Over the table of rollouts."""
+
+    def __init__(self, table: Table[Rollout], fleet: Fleet, releases: Releases, events: Events, now: Clock) -> None:
+        self._table, self._fleet, self._releases = table, fleet, releases
+        self._events, self._now = events, now
+
+    async def start(self, spec: Spec, *, dry_run: bool) -> tuple[View, list[Candidate]]:
+        """Starts it; returns it with the devices that are unfit. Raises what the rules and the release say."""
+        rules.check(spec)
+        selectors.parse_selector(spec.selector)
+        release = self._releases.get(spec.release_id)
+        self._releases.check_offerable(release)
+        spec = replace(spec, release_id=release.id)
+        rollout = Rollout("" if dry_run else f"r-{secrets.token_hex(3)}", spec, self._now())
+        candidates = await self._fleet.candidates(rollout)
+        unfit = [c for c in candidates if c.unfit]
+        if len(unfit) == len(candidates) and not spec.late_joiners and not dry_run:
+            why = f": {unfit[0].device_id}: {unfit[0].unfit}" if unfit else ""
+            raise NothingToUpdateError(
+                f"of {len(candidates)} devices none is to be updated{why}", hint="Try it with --dry-run."
+            )
+        if not dry_run:
+            await write(self._table, None, rollout.id, rollout)
+            await self._events.tell(rollout.id, "created", text=release.manifest.version)
+            _log.info("rollout", extra={"rollout": rollout.id, "release": release.id})
+        return self._view(rollout, candidates), unfit
+
+    async def get(self, rollout_id: str) -> View:
+        """It as it is now; raises RolloutNotFoundError."""
+        rollout = self._row(rollout_id).value
+        return self._view(rollout, await self._fleet.candidates(rollout))
+
+    async def all(self) -> list[View]:
+        """All, newest first."""
+        found = sorted((row.value for row in self._table.rows()), key=lambda r: -r.create_unix_s)
+        return [self._view(rollout, await self._fleet.candidates(rollout)) for rollout in found]
+
+    async def watch(self, rollout_id: str) -> AsyncGenerator[View, None]:
+        """It at once and whenever it has changed, until it has ended and nothing is under way."""
+        last = None
+        while True:
+            view = await self.get(rollout_id)
+            if view != last:
+                yield view
+                last = view
+            over = view.rollout.state in (*rules.ENDED, RolloutState.HALTED)
+            if over and not view.counts.active and not (view.rollout.spec.late_joiners and view.counts.waiting):
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.sleep(POLL_S / 4)
+
+    async def control(self, rollout_id: str, change: Callable[[Rollout, Counts], Rollout], kind: str) -> View:
+        """Changes it as a person wants; raises RolloutStateError."""
+        view = await self.get(rollout_id)
+        before, after = await edit(self._table, rollout_id, _gone, lambda r: change(r, view.counts))
+        if after != before:
+            await self._events.tell(rollout_id, kind, text=after.reason)
+        return await self.get(rollout_id)
+
+    async def roll_back(self, rollout_id: str, release_id: str) -> View:
+        """Brings the devices that this rollout has updated to an earlier release; idempotent."""
+        rollout = self._row(rollout_id).value
+        if rollout.state in rules.LIVE:
+            raise RolloutStateError(rollout_id, f"{rollout.state.value}; pause or abort it before it is rolled back")
+        current = self._releases.get(rollout.spec.release_id)
+        release = self._releases.get(release_id) if release_id else self._releases.before(current)
+        if release.manifest.device_class != current.manifest.device_class or release.id == current.id:
+            raise ReleaseRefusedError("that is not another release of the same device class")
+        self._releases.check_offerable(release)
+        key = back_id(rollout_id)
+        if self._table.get(key) is None and await write(self._table, None, key, back(rollout, release, self._now())):
+            await self._events.tell(rollout_id, "rolling_back", text=f"to {release.manifest.version} by {key}")
+        return await self.get(key)
+
+    def updates(self, rollout_id: str) -> list[Device]:
+        """Devices that it has started, by id."""
+        return sorted(self._fleet.started(self._row(rollout_id).value), key=lambda d: d.device_id)
+
+    def _row(self, rollout_id: str) -> Row[Rollout]:
+        row = self._table.get(rollout_id)
+        if row is None:
+            raise RolloutNotFoundError(rollout_id)
+        return row
+
+    def _view(self, rollout: Rollout, candidates: list[Candidate]) -> View:
+        counts = rules.count(rollout, candidates)
+        loading = [u for c in candidates if (u := rules.mine(rollout, c)) and u.stage is Stage.DOWNLOADING]
+        return View(
+            rollout,
+            counts,
+            self._releases.get(rollout.spec.release_id).manifest.version,
+            rules.target(rollout, counts.total),
+            rules.halt_at(rollout, counts.total),
+            sum(u.written_bytes for u in loading),
+            sum(u.size_bytes for u in loading),
+        )
+
+
+def _gone() -> Rollout:
+    raise RolloutNotFoundError("")
