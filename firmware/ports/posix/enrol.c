@@ -2,9 +2,12 @@
 
 #include <openssl/pem.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "core/backoff.h"
 #include "ports/posix/enrol_exchange.h"
@@ -141,6 +144,14 @@ static bool ask_until_answered(const struct options *options, const struct token
     }
 }
 
+/* There is nobody to say Goodbye to, and what is written is whole at any moment. As the first process of a container it
+ * would not be ended by a signal that it does not take. */
+static void leave(int number)
+{
+    (void)number;
+    _exit(EXIT_SUCCESS);
+}
+
 bool enrol(const struct options *options, char reason[IDENTITY_REASON_BYTES])
 {
     struct token token;
@@ -160,8 +171,12 @@ bool enrol(const struct options *options, char reason[IDENTITY_REASON_BYTES])
     if (!enrol_directory(options->identity, reason)) {
         return false;
     }
+    (void)signal(SIGTERM, leave);
+    (void)signal(SIGINT, leave);
     EVP_PKEY *key = enrol_key(options->identity, reason);
     bool enrolled = key != NULL && ask_until_answered(options, &token, key, reason);
     EVP_PKEY_free(key);
+    (void)signal(SIGTERM, SIG_DFL);
+    (void)signal(SIGINT, SIG_DFL);
     return enrolled;
 }

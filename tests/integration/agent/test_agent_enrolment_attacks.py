@@ -317,6 +317,15 @@ async def test_an_agent_killed_before_the_answer_asks_again_with_the_same_key(pk
         assert len(server.requests) == 2 and len(set(server.keys())) == 1
 
 
+async def test_an_agent_that_waits_for_its_registry_stops_on_sigterm(tmp_path: Path) -> None:
+    token = f"ygg1.{DEVICE}.{SECRET}.{'A' * 43}@{NOWHERE}"
+    async with agent(token, tmp_path) as device:
+        await eventually(lambda: "event=not_enrolled" in device.said(), 10)
+        device.process.terminate()
+        async with asyncio.timeout(5):
+            assert await device.process.wait() == 0
+
+
 @pytest.mark.parametrize(
     ("options", "rule"),
     [
