@@ -1,7 +1,7 @@
 """The peer: the same fleet in PostgreSQL, one JSONB document a device under a GIN index, tuned and ANALYZEd.
 
-The planner knows nothing of what is in a JSONB document: it takes one device in a hundred for a match, whatever is asked
-for. So there is a second peer, whose types stand in an array beside the document: of that it has statistics.
+The planner knows nothing of what is in a JSONB document: it expects one device in a hundred to match, whatever is asked.
+So there is a second peer, whose types stand in an array beside the document: of that it has statistics.
 
 Debian's package, on a temporary directory and a unix socket, as a user of its own (PostgreSQL refuses to run as root).
 Installed here where it is missing. Configuration: bench/peers/postgresql.conf.

@@ -1,0 +1,160 @@
+"""The fast reader and the writer of many keys, on a real nats-server: all of it, in order, and faults told as ours."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import threading
+
+import pytest
+from nats.aio.client import Client
+
+from services.chassis import buckets, kv
+from services.chassis import nats as chassis_nats
+from services.chassis.bulk import PULL, Change, StreamReader
+from services.chassis.errors import RevisionConflictError, StoreUnavailableError
+from services.chassis.kv_writer import KvWriter
+from tests.fixtures.nats import Connect, NatsServer
+from tests.fixtures.pki import Pki
+
+STREAM, PREFIX = buckets.DEVICES.stream, buckets.DEVICES.subject("")
+
+
+@pytest.fixture
+async def client(connect_fresh_nats: Connect) -> Client:
+    """As the registry, with an empty bucket."""
+    found = await connect_fresh_nats("registry")
+    await kv.Bucket.create(chassis_nats.jetstream(found), buckets.DEVICES)
+    return found
+
+
+@pytest.fixture
+async def writer(client: Client) -> KvWriter:
+    writer = KvWriter(client, buckets.DEVICES)
+    await writer.open()
+    return writer
+
+
+def _reader(server: NatsServer, pki: Pki) -> StreamReader:
+    return StreamReader(server.url, pki.files("service", "registry").client_context(), "_INBOX_registry")
+
+
+def _read(server: NatsServer, pki: Pki, after: int, until: int) -> list[Change]:
+    with _reader(server, pki) as reader:
+        return [change for batch in reader.read(STREAM, PREFIX, after=after, until=until) for change in batch]
+
+
+async def test_all_is_read_in_order_whatever_its_size(
+    client: Client, writer: KvWriter, fresh_nats: NatsServer, pki: Pki
+) -> None:
+    rng = random.Random(7)
+    sizes = [0, 1, 2, 16_383, 16_384, 100_000] + [rng.randrange(300) for _ in range(3 * PULL)]
+    wanted = [(f"key-{number}", rng.randbytes(size)) for number, size in enumerate(sizes)]
+    for begin in range(0, len(wanted), 500):
+        await writer.create(wanted[begin : begin + 500])
+    found = await asyncio.to_thread(_read, fresh_nats, pki, 0, len(wanted))
+    assert [(change.key, change.data) for change in found] == wanted
+    assert [change.sequence for change in found] == list(range(1, len(wanted) + 1))
+    assert not any(change.deleted for change in found)
+    for after, until in ((0, 1), (5, 6), (PULL - 1, 2 * PULL + 1), (len(wanted) - 1, len(wanted)), (9, 9)):
+        part = await asyncio.to_thread(_read, fresh_nats, pki, after, until)
+        assert [change.sequence for change in part] == list(range(after + 1, until + 1))
+
+
+async def test_deleted_keys_and_plain_writes_are_told_apart(client: Client, fresh_nats: NatsServer, pki: Pki) -> None:
+    js = chassis_nats.jetstream(client)
+    bucket = kv.Bucket.bind(js, buckets.DEVICES)
+    await bucket.put("a", b"KV-Operation: DEL")  # in the value it means nothing
+    await bucket.create_key("b", b"x")
+    await bucket.delete("a")
+    await js.publish(f"{PREFIX}c", b"", headers={"Nats-Marker-Reason": "MaxAge"})
+    found = await asyncio.to_thread(_read, fresh_nats, pki, 0, 4)
+    assert [(change.key, change.deleted) for change in found] == [("a", False), ("b", False), ("a", True), ("c", True)]
+
+
+async def test_what_is_not_there_any_more_is_left_out(
+    client: Client, writer: KvWriter, fresh_nats: NatsServer, pki: Pki
+) -> None:
+    js = chassis_nats.jetstream(client)
+    await writer.create([(f"k-{number}", b"v") for number in range(10)])
+    for sequence in (1, 5, 10):
+        await js.purge_stream(STREAM, subject=f"{PREFIX}k-{sequence - 1}")
+    found = await asyncio.to_thread(_read, fresh_nats, pki, 0, 10)
+    assert [change.sequence for change in found] == [2, 3, 4, 6, 7, 8, 9]
+    await js.purge_stream(STREAM)
+    assert await asyncio.to_thread(_read, fresh_nats, pki, 0, 10) == []
+
+
+async def test_a_server_that_is_killed_is_told_as_unavailable(
+    client: Client, writer: KvWriter, fresh_nats: NatsServer, pki: Pki
+) -> None:
+    for begin in range(0, 4 * PULL, 1024):
+        await writer.create([(f"k-{begin + number}", bytes(4096)) for number in range(1024)])
+
+    def read() -> int:
+        seen = 0
+        with _reader(fresh_nats, pki) as reader:
+            for batch in reader.read(STREAM, PREFIX, after=0, until=4 * PULL):
+                seen += len(batch)
+                fresh_nats.kill()
+        return seen
+
+    with pytest.raises(StoreUnavailableError, match="could not be read to its end"):
+        await asyncio.to_thread(read)
+    with pytest.raises(StoreUnavailableError, match="does not answer"):
+        await asyncio.to_thread(_read, fresh_nats, pki, 0, 1)
+
+
+async def test_a_stream_that_is_not_there_is_told(client: Client, fresh_nats: NatsServer, pki: Pki) -> None:
+    def read() -> None:
+        with _reader(fresh_nats, pki) as reader:
+            list(reader.read("KV_contracts", "$KV.contracts.", after=0, until=1))
+
+    with pytest.raises(StoreUnavailableError, match="stream not found"):
+        await asyncio.to_thread(read)
+
+
+def test_something_that_is_no_nats_server_is_told(pki: Pki) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            accepted, _ = listening.accept()
+            with accepted:
+                accepted.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        context = pki.files("service", "registry").client_context()
+        reader = StreamReader(f"tls://127.0.0.1:{listening.getsockname()[1]}", context, "_INBOX_registry")
+        with pytest.raises(StoreUnavailableError, match="no NATS server"), reader:
+            pass
+        thread.join()
+
+
+async def test_each_key_of_many_gets_its_own_answer(client: Client, writer: KvWriter) -> None:
+    first = await writer.create([("a", b"1"), ("b", b"2"), ("a", b"3")])
+    assert first[:2] == [1, 2]
+    assert isinstance(first[2], RevisionConflictError)
+    second = await writer.create([("b", b"4"), ("c", b"5"), ("d", bytes(300 * 1024))])
+    assert isinstance(second[0], RevisionConflictError)
+    assert second[1] == 3
+    assert isinstance(second[2], StoreUnavailableError)  # larger than the bucket takes
+    bucket = kv.Bucket.bind(chassis_nats.jetstream(client), buckets.DEVICES)
+    assert [entry.value for key in "abc" if (entry := await bucket.get(key))] == [b"1", b"2", b"5"]
+    assert await writer.create([]) == []
+
+
+async def test_many_batches_at_once_get_their_own_answers(writer: KvWriter) -> None:
+    answers = await asyncio.gather(*(writer.create([(f"k-{b}-{n}", b"") for n in range(100)]) for b in range(30)))
+    sequences = [answer for batch in answers for answer in batch]
+    assert sorted(sequences, key=str) == sorted(range(1, 3001), key=str)
+
+
+async def test_what_is_never_answered_is_told_as_unavailable(
+    writer: KvWriter, fresh_nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.chassis.kv_writer.REQUEST_TIMEOUT_S", 0.5)
+    fresh_nats.kill()
+    answers = await writer.create([("a", b"1"), ("b", b"2")])
+    assert [type(answer) for answer in answers] == [StoreUnavailableError] * 2
