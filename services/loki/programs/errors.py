@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.domain.errors import Code, YggError
+from services.domain.matcher import FailedClause
 
 
 class InvalidPackageError(YggError):
@@ -32,13 +33,17 @@ class ProgramDeployedError(YggError):
 
 
 class ContractRefusedError(YggError):
-    """The device's contract does not have what the program requires; `details` are FailedClause messages."""
+    """The device's contract does not have what the program requires.
+
+    `details` are messages for the status; the API makes them from `clauses`.
+    """
 
     code, reason = Code.FAILED_PRECONDITION, "REQUIREMENTS_NOT_MET"
 
-    def __init__(self, message: str, *, hint: str = "", details: tuple[Any, ...] = (), **data: str | int) -> None:
-        super().__init__(message, hint=hint, **data)
-        self.details = details
+    def __init__(self, message: str, *, clauses: tuple[FailedClause, ...], hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.clauses = clauses
+        self.details: tuple[Any, ...] = ()
 
 
 class RolloutStateError(YggError):

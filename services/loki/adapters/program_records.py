@@ -1,0 +1,232 @@
+"""Packages, deployments, instances, stores and replicas in key-value buckets, mirrored here as they change.
+
+Implements the ports Records and Store. Writes are based on the revision that the mirror has seen, or that we wrote
+since: whoever was faster makes ours fail, and the mirror brings what it wrote.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from google.protobuf.message import DecodeError
+from nats.js import JetStreamContext
+
+from services.chassis import codec
+from services.chassis.errors import RevisionConflictError
+from services.chassis.kv import Bucket, BucketSpec
+from services.chassis.streams import Record, follow
+from services.domain.errors import YggError
+from services.domain.values import Value
+from services.loki.adapters import program_codec
+from services.loki.engines import wire
+from services.loki.ports import Clock
+from services.loki.programs.errors import FencedError
+from services.loki.programs.manager import LEASE_S
+from services.loki.programs.model import Package, Version
+from services.loki.programs.placement import Deployment, Ref
+from services.loki.programs.ports import InstanceStatus, Store
+from yggdrasil.loki.v1 import program_pb2 as pb
+
+PROGRAMS = BucketSpec("programs", max_value_bytes=512 * 1024)
+STORES = BucketSpec("program_store")
+INSTANCES = BucketSpec("program_instances")
+REPLICAS = BucketSpec("loki_replicas", ttl_s=LEASE_S)
+SCHEMA = 1
+_log = logging.getLogger(__name__)
+
+
+class NatsRecords:
+    """The mirror. `run` must run; `ready` returns once it holds what was there when it began.
+
+    `changed` is called with True where what shall run may have changed.
+    """
+
+    def __init__(self, replica: str, js: JetStreamContext, clock: Clock) -> None:
+        self._replica, self._js, self._clock = replica, js, clock
+        self.packages: dict[tuple[str, Version], Package] = {}
+        self.deployments: dict[str, Deployment] = {}
+        self.instances: dict[str, InstanceStatus] = {}
+        self.replicas: dict[str, float] = {}
+        self.changed: Callable[[], None] = lambda: None
+        self._revisions: dict[str, int] = {}
+        self._buckets: dict[str, Bucket] = {}
+        self._behind = {spec.name for spec in (PROGRAMS, INSTANCES, REPLICAS)}
+        self._caught_up = asyncio.Event()
+
+    async def open(self) -> None:
+        """Makes the buckets where they are not there yet."""
+        for spec in (PROGRAMS, STORES, INSTANCES, REPLICAS):
+            self._buckets[spec.name] = await Bucket.create(self._js, spec)
+
+    async def ready(self) -> None:
+        """Returns once the mirror has caught up."""
+        await self._caught_up.wait()
+
+    async def run(self) -> None:
+        """Follows the buckets until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for spec in (PROGRAMS, INSTANCES, REPLICAS):
+                tasks.create_task(self._follow(spec), name=f"follow-{spec.name}")
+
+    async def leave(self) -> None:
+        """Gives up the lease, so that others need not wait for its end."""
+        await self._buckets[REPLICAS.name].delete(self._replica)
+
+    async def _follow(self, spec: BucketSpec) -> None:
+        prefix = spec.subject("")
+        async for batch in follow(self._js, spec.stream):
+            matters = False
+            for record in batch:
+                key = record.subject.removeprefix(prefix)
+                if record.sequence <= self._revisions.get(f"{spec.name}/{key}", 0):
+                    continue  # ours, applied when it was written
+                try:
+                    matters = self._apply(spec, key, record) or matters
+                except (DecodeError, YggError, ValueError) as e:
+                    _log.error("record not understood", extra={"bucket": spec.name, "key": key, "why": str(e)})
+            if not batch and spec.name in self._behind:
+                self._behind.discard(spec.name)
+                matters = True
+                if not self._behind:
+                    self._caught_up.set()
+            if matters:
+                self.changed()
+
+    def _apply(self, spec: BucketSpec, key: str, record: Record) -> bool:
+        if spec is REPLICAS:
+            return self._replica_seen(key, record.deleted)
+        self._revisions[f"{spec.name}/{key}"] = record.sequence
+        if spec is INSTANCES:
+            return self._instance_seen(key, record)
+        kind, _, name = key.partition(".")
+        if kind == "deployment":
+            self.deployments.pop(name, None)
+            if not record.deleted:
+                found = program_codec.deployment_from_proto(pb.StoredDeployment.FromString(record.data).deployment)
+                self.deployments[name] = found
+        elif kind == "package":
+            program_id, _, version = name.partition(".")
+            self.packages.pop((program_id, Version.parse(version)), None)
+            if not record.deleted:
+                package = program_codec.package_from_proto(pb.StoredProgram.FromString(record.data).package)
+                self.packages[program_id, package.manifest.version] = package
+        return True
+
+    def _replica_seen(self, replica: str, deleted: bool) -> bool:
+        known = replica in self.replicas
+        if deleted:
+            self.replicas.pop(replica, None)
+            return known
+        self.replicas[replica] = self._clock.monotonic()
+        return not known
+
+    def _instance_seen(self, key: str, record: Record) -> bool:
+        before = self.instances.pop(key, None)
+        if record.deleted:
+            return before is not None
+        status = program_codec.instance_from_proto(pb.StoredInstance.FromString(record.data).instance)
+        self.instances[key] = status
+        # Only who runs it matters for what shall run, not how it fares there.
+        return before is None or (before.replica, before.epoch) != (status.replica, status.epoch)
+
+    async def _write(self, spec: BucketSpec, key: str, value: bytes) -> None:
+        known, bucket = self._revisions.get(f"{spec.name}/{key}", 0), self._buckets[spec.name]
+        revision = await (bucket.update(key, value, known) if known else bucket.create_key(key, value))
+        self._revisions[f"{spec.name}/{key}"] = revision
+
+    async def put_package(self, package: Package, author: str) -> None:
+        """Keeps a version."""
+        manifest = package.manifest
+        record = pb.StoredProgram(
+            schema=SCHEMA,
+            package=program_codec.package_to_proto(package),
+            load_time=codec.timestamp(self._clock.now()),
+            author=author,
+        )
+        await self._write(PROGRAMS, f"package.{manifest.id}.{manifest.version}", record.SerializeToString())
+        self.packages[manifest.id, manifest.version] = package
+        self.changed()
+
+    async def delete_package(self, program_id: str, version: Version) -> None:
+        """Forgets a version."""
+        await self._buckets[PROGRAMS.name].delete(f"package.{program_id}.{version}")
+        self.packages.pop((program_id, version), None)
+        self.changed()
+
+    async def put_deployment(self, deployment: Deployment) -> Deployment:
+        """Writes it; with its new revision."""
+        now: datetime = self._clock.now()
+        after = Deployment(
+            **{name: getattr(deployment, name) for name in Deployment.__dataclass_fields__}
+            | {"revision": deployment.revision + 1, "update_time_s": now.timestamp()}
+        )
+        record = pb.StoredDeployment(schema=SCHEMA, deployment=program_codec.deployment_to_proto(after))
+        await self._write(PROGRAMS, f"deployment.{after.id}", record.SerializeToString())
+        self.deployments[after.id] = after
+        self.changed()
+        return after
+
+    async def delete_deployment(self, deployment_id: str) -> None:
+        """Forgets it; its instances are cleaned up by whoever runs them."""
+        await self._buckets[PROGRAMS.name].delete(f"deployment.{deployment_id}")
+        self.deployments.pop(deployment_id, None)
+        self.changed()
+
+    async def put_instance(self, status: InstanceStatus) -> None:
+        """Writes it, based on the record that is known."""
+        record = pb.StoredInstance(schema=SCHEMA, instance=program_codec.instance_to_proto(status))
+        await self._write(INSTANCES, status.ref.key, record.SerializeToString())
+        self.instances[status.ref.key] = status
+
+    async def delete_instance(self, ref: Ref) -> None:
+        """Forgets it and its store."""
+        await self._buckets[STORES.name].delete(ref.key)
+        await self._buckets[INSTANCES.name].delete(ref.key)
+        self.instances.pop(ref.key, None)
+
+    async def open_store(self, ref: Ref, epoch: int) -> Store:
+        """The store, from now on of this epoch: a write of an owner before fails."""
+        bucket = self._buckets[STORES.name]
+        entry = await bucket.get(ref.key)
+        found = pb.StoredStore.FromString(entry.value) if entry else pb.StoredStore(schema=SCHEMA)
+        if found.epoch > epoch:
+            raise RevisionConflictError(f"{ref.key}: its store is of epoch {found.epoch}, a later one than {epoch}")
+        store = NatsStore(bucket, ref.key, epoch, codec.values_from_proto(found.entries), entry)
+        if entry is not None:
+            await store.write(store.entries)
+        return store
+
+    async def renew(self, instances: int) -> None:
+        """Says that this replica lives."""
+        record = pb.StoredReplica(schema=SCHEMA, replica=self._replica, instances=instances)
+        await self._buckets[REPLICAS.name].put(self._replica, record.SerializeToString())
+
+
+class NatsStore:
+    """Implements the port Store: one record, replaced by compare-and-set."""
+
+    def __init__(self, bucket: Bucket, key: str, epoch: int, entries: dict[str, Value], entry: object) -> None:
+        self._bucket, self._key, self._epoch = bucket, key, epoch
+        self._revision = int(getattr(entry, "revision", 0))
+        self.entries: Mapping[str, Value] = entries
+        self.size_bytes = _size(entries)
+
+    async def write(self, entries: Mapping[str, Value]) -> None:
+        """Replaces all; raises FencedError where a later owner has written."""
+        record = pb.StoredStore(schema=SCHEMA, epoch=self._epoch, entries=codec.values_to_proto(entries))
+        value = record.SerializeToString()
+        try:
+            if self._revision:
+                self._revision = await self._bucket.update(self._key, value, self._revision)
+            else:
+                self._revision = await self._bucket.create_key(self._key, value)
+        except RevisionConflictError as e:
+            raise FencedError("another replica has taken this program over: nothing was stored") from e
+        self.entries, self.size_bytes = dict(entries), _size(entries)
+
+
+def _size(entries: Mapping[str, Value]) -> int:
+    return len(wire.dump(wire.to_json(dict(entries)))) if entries else 0

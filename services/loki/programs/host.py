@@ -1,0 +1,165 @@
+"""The host API of a turn: what a run has, and beside it timers, handlers, own events, and the store of the instance.
+
+Owns the operations. What an instance keeps between turns is `instance`'s, which every turn of it shares.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from services.domain import ids
+from services.domain.errors import InvalidRequestError
+from services.domain.values import Value, type_name
+from services.loki.engines import wire
+from services.loki.host import MAX_TOPIC_LEVELS, Operation, RunHost
+from services.loki.model import Level
+from services.loki.programs.errors import QueueFullError, StoreFullError, TooManyHandlersError
+
+if TYPE_CHECKING:
+    from services.loki.programs.instance import Instance
+
+MAX_HANDLERS = 128
+MAX_KEY_BYTES = 64
+
+
+class ProgramTurnHost(RunHost):
+    """The surroundings of one turn."""
+
+    def __init__(self, instance: Instance) -> None:
+        around = instance.around
+        super().__init__(instance.script, around.mesh, around.publisher, around.clock, lambda _entry: None)
+        self._instance = instance
+        own: dict[str, tuple[Operation, int]] = {
+            "timer": (self._arm, 3),
+            "cancel": (self._disarm, 1),
+            "listen": (self._listen_to, 3),
+            "own": (self._own_event, 1),
+            "subscribe": (self._subscribe_to, 1),
+            "emit": (self._emit_own, 2),
+            "store": (self._store, 2),
+            "load": (self._load, 1),
+            "forget": (self._forget, 1),
+            "keys": (self._keys, 0),
+            "uptime": (self._program_uptime, 0),
+        }
+        self._operations |= own
+
+    @property
+    def deadline_s(self) -> float:
+        """When the turn's time is over; sleeping puts it off."""
+        return self._deadline
+
+    async def ask(self, operation: str, arguments: Sequence[Value]) -> Value:
+        """Does it; raises the YggError that the program shall see, FencedError where another replica has taken over."""
+        await self._instance.admit()
+        return await super().ask(operation, arguments)
+
+    def log(self, level: Level, text: str) -> None:
+        """A line of the instance's log, within its bytes a minute."""
+        self._instance.log(level, text)
+
+    def spend_output(self, size_bytes: int) -> None:
+        """Results of turns go nowhere but to `eval`; frames are bounded."""
+
+    async def _sleep(self, seconds: Value) -> Value:
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+            raise InvalidRequestError("sleep takes seconds, 0 or more")
+        self._deadline += seconds
+        await asyncio.sleep(seconds)
+        return None
+
+    async def _arm(self, kind: Value, name: Value, when: Value) -> Value:
+        self._instance.arm(str(kind), _text(name, "timer"), when)
+        return None
+
+    async def _disarm(self, name: Value) -> Value:
+        return self._instance.disarm(_text(name, "timer"))
+
+    async def _listen_to(self, device_id: Value, capability: Value, event: Value) -> Value:
+        device = "*" if device_id == "*" else ids.device_id(_text(device_id, "device"))
+        path = ids.member_id(_text(event, "event"))
+        if capability:
+            path = f"{ids.member_id(_text(capability, 'capability'))}.{path}"
+        self._handle(f"event:{device}/{path}")
+        return None
+
+    async def _subscribe_to(self, topic: Value) -> Value:
+        text = _text(topic, "topic")
+        if text.count(".") >= MAX_TOPIC_LEVELS:
+            raise InvalidRequestError(f"a topic has at most {MAX_TOPIC_LEVELS} levels")
+        for name in text.split("."):
+            ids.member_id(name)
+        self._handle(f"message:{text}")
+        return None
+
+    async def _own_event(self, name: Value) -> Value:
+        self._handle(f"own:{ids.member_id(_text(name, 'event'))}")
+        return None
+
+    def _handle(self, key: str) -> None:
+        if len(self._instance.listening) >= MAX_HANDLERS and key not in self._instance.listening:
+            raise TooManyHandlersError(f"{MAX_HANDLERS} handlers are there, more are not allowed")
+        self._instance.listen(key)
+
+    async def _emit_own(self, name: Value, value: Value) -> Value:
+        event = ids.member_id(_text(name, "event"))
+        key = f"own:{event}"
+        if key not in self._instance.listening:
+            return None
+        if not self._instance.post(key, f"event {event}", wire.dump(wire.to_json(value)).decode()):
+            raise QueueFullError(
+                "too many events wait for this program already",
+                hint="Emit less, or let timers do it in their own time.",
+            )
+        return None
+
+    async def _store(self, key: Value, value: Value) -> Value:
+        name = _key(key)
+        await self._change(lambda entries: entries.__setitem__(name, value))
+        return None
+
+    async def _load(self, key: Value) -> Value:
+        entries, name = self._instance.store.entries, _key(key)
+        return [entries[name]] if name in entries else []
+
+    async def _forget(self, key: Value) -> Value:
+        name = _key(key)
+        if name not in self._instance.store.entries:
+            return False
+        await self._change(lambda entries: entries.__delitem__(name))
+        return True
+
+    async def _keys(self) -> Value:
+        return [*sorted(self._instance.store.entries)]
+
+    async def _change(self, change: Callable[[dict[str, Value]], None]) -> None:
+        async with self._instance.storing:
+            entries = dict(self._instance.store.entries)
+            change(entries)
+            size, most = len(wire.dump(wire.to_json(entries))), self._instance.package.manifest.limits.store_bytes
+            if size > most and size > self._instance.store.size_bytes:
+                raise StoreFullError(
+                    f"the store would hold {size} bytes, {most} are allowed",
+                    hint="Delete what is not needed, or ask for more in the manifest (limits.store_bytes).",
+                )
+            self._instance.fence()
+            await self._instance.store.write(entries)
+
+    async def _program_uptime(self) -> Value:
+        return self._instance.uptime_s()
+
+
+def _text(value: Value, what: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidRequestError(f"a {what} is named by a string, not by a {type_name(value)}")
+    return value
+
+
+def _key(value: Value) -> str:
+    name = _text(value, "key")
+    if not 0 < len(name.encode()) <= MAX_KEY_BYTES:
+        raise InvalidRequestError(f"a key has 1 to {MAX_KEY_BYTES} bytes")
+    return name

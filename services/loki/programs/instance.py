@@ -1,0 +1,546 @@
+"""One running instance: its turns, its queue of events, its timers, its budget of errors. `lifecycle` draws the states.
+
+An instance takes one event after the other into turns, at most TURNS at once, all but one of them waiting for the host;
+further events wait in a queue of QUEUE, and what does not fit there is dropped and counted. A timer that is due while
+its last turn is not over is left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from services.domain.errors import YggError
+from services.domain.values import Value
+from services.loki.engines import wire
+from services.loki.errors import ScriptError
+from services.loki.model import Level, Limits, LogEntry, Script
+from services.loki.ports import Clock, Mesh, Publisher
+from services.loki.programs.errors import FencedError, NotRunningError, WorkerLostError
+from services.loki.programs.host import ProgramTurnHost
+from services.loki.programs.lifecycle import HOLD_S, ErrorBudget, State, Verdict
+from services.loki.programs.model import Package
+from services.loki.programs.placement import Ref
+from services.loki.programs.ports import ProgramWorker, Store, TurnDone
+from services.loki.programs.timers import Timers
+
+TURNS, QUEUE, HISTORY, LINES = 8, 64, 100, 500
+RESTART_S = 1.0
+FORGIVEN_S = 600.0
+THROTTLE_MOST_S = 5.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Around:
+    """What all instances of a replica share. `fence` raises FencedError once the lease is over."""
+
+    mesh: Mesh
+    publisher: Publisher
+    clock: Clock
+    fence: Callable[[], None]
+    listen: Callable[[Instance, str], None]
+    forget: Callable[[Instance], None]
+    place: Callable[[Instance], None]
+    changed: Callable[[Instance], None]
+    told: Callable[[Instance, LogEntry], None]
+    erred: Callable[[Instance], None]
+
+
+@dataclass(slots=True)
+class Call:
+    """A turn that ended."""
+
+    start_time: datetime
+    cause: str
+    duration_s: float
+    host_calls: int
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(slots=True)
+class Statistics:
+    """Since the instance was started on this replica."""
+
+    turns: int = 0
+    errors: int = 0
+    dropped: int = 0
+    host_calls: int = 0
+    turn_time_s: float = 0.0
+    longest_s: float = 0.0
+    memory_bytes: int = 0
+
+
+@dataclass(slots=True)
+class _Event:
+    key: str
+    cause: str
+    value: str
+
+
+@dataclass(slots=True, eq=False)
+class _Turn:
+    """One turn; made into the host that the worker asks only when it asks."""
+
+    instance: Instance
+    cause: str
+    key: str
+    began_s: float
+    began: datetime
+    first: bool = False
+    counts: bool = True
+    number: int = 0
+    host: ProgramTurnHost | None = None
+    expiry: asyncio.TimerHandle | None = None
+    expired: bool = False
+
+    async def ask(self, operation: str, arguments: Any) -> Value:
+        """As ports.Host says."""
+        if self.host is None:
+            self.host = ProgramTurnHost(self.instance)
+        self.instance.waits(self)
+        return await self.host.ask(operation, arguments)
+
+    def log(self, level: Level, text: str) -> None:
+        """As ports.Host says."""
+        self.instance.log(level, text)
+
+    def spend_output(self, size_bytes: int) -> None:
+        """As ports.Host says: nothing, frames are bounded."""
+
+    @property
+    def waiting_for(self) -> str:
+        """As ports.Host says."""
+        return self.host.waiting_for if self.host else ""
+
+
+@dataclass(slots=True)
+class _Budgets:
+    """Token buckets, filled as time goes by."""
+
+    calls: float
+    log_bytes: float
+    at_s: float
+    muted: int = 0
+
+
+class Instance:
+    """An instance that this replica runs."""
+
+    def __init__(
+        self,
+        number: int,
+        ref: Ref,
+        package: Package,
+        arguments: dict[str, Value],
+        epoch: int,
+        store: Store,
+        around: Around,
+    ) -> None:
+        manifest = package.manifest
+        self.number, self.ref, self.package, self.epoch, self.store, self.around = (
+            number,
+            ref,
+            package,
+            epoch,
+            store,
+            around,
+        )
+        self.script = Script(
+            package.source,
+            manifest.language,
+            name=package.label,
+            device_id=ref.device,
+            arguments=arguments,
+            limits=Limits(manifest.limits.run_timeout_s, manifest.limits.memory_bytes, 1 << 40),
+        )
+        self.state = State.LOADED
+        self.problem = self.last_error = ""
+        self.error_time: datetime | None = None
+        self.start_time: datetime | None = None
+        self.restarts = 0
+        self.quarantined = False
+        self.worker: ProgramWorker | None = None
+        self.timers = Timers(manifest.limits.timers)
+        self.listening: set[str] = set()
+        self.storing = asyncio.Lock()
+        self.statistics = Statistics()
+        self.history: deque[Call] = deque(maxlen=HISTORY)
+        self.lines: deque[LogEntry] = deque(maxlen=LINES)
+        self._budget = ErrorBudget()
+        self._queue: deque[_Event] = deque()
+        self._turns: set[_Turn] = set()
+        self._busy_keys: set[str] = set()
+        self._started_s = 0.0
+        self._last_error_s = 0.0
+        self._later: asyncio.TimerHandle | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_s = 0.0
+        now_s = around.clock.monotonic()
+        self._tokens = _Budgets(
+            2.0 * manifest.limits.host_calls_per_second, manifest.limits.log_bytes_per_minute, now_s
+        )
+
+    # Life.
+
+    def start(self) -> None:
+        """Asks for a worker; `placed` goes on."""
+        self._to(State.STARTING)
+        self.around.place(self)
+
+    def placed(self, worker: ProgramWorker) -> None:
+        """The worker is there: the first turn begins."""
+        if self.state is not State.STARTING or self.worker is not None:
+            return
+        self.worker = worker
+        worker.programs.add(self.number)
+        self._started_s, self.start_time = self.around.clock.monotonic(), self.around.clock.now()
+        limits = self.package.manifest.limits
+        request = {
+            "do": "start",
+            "name": self.package.label[-40:],
+            "source": self.package.source,
+            "device": self.ref.device,
+            "args": wire.dump(wire.to_json(dict(self.script.arguments))).decode(),
+            "memory_bytes": limits.memory_bytes,
+        }
+        self._begin(request, "start", "start", first=True)
+
+    def not_placed(self, error: YggError) -> None:
+        """No worker can be had now; tried again in a moment."""
+        self.problem = error.message
+        self._again(RESTART_S)
+
+    def stop(self, state: State = State.STOPPED, problem: str = "") -> None:
+        """Ends it here and now; turns that wait for the host are dropped."""
+        self._drop()
+        self.problem = problem
+        self._to(state)
+
+    def restart(self) -> None:
+        """Anew, with what the errors so far have used up forgiven."""
+        self._drop()
+        self._budget, self.problem, self.quarantined = ErrorBudget(), "", False
+        self.start()
+
+    def _drop(self) -> None:
+        worker, self.worker = self.worker, None
+        self.timers.clear()
+        self.around.forget(self)
+        self.listening.clear()
+        self._queue.clear()
+        self._busy_keys.clear()
+        for handle in (self._later, self._alarm):
+            if handle is not None:
+                handle.cancel()
+        self._later = self._alarm = None
+        turns, self._turns = self._turns, set()
+        for turn in turns:
+            if turn.expiry is not None:
+                turn.expiry.cancel()
+        if worker is not None:
+            worker.drop(self.number)
+
+    def _to(self, state: State) -> None:
+        if state is not self.state:
+            self.state = state
+            self.around.changed(self)
+
+    def _again(self, delay_s: float) -> None:
+        self._drop()
+        self._to(State.STARTING)
+        self.restarts += 1
+        self._later = asyncio.get_running_loop().call_later(delay_s, self.around.place, self)
+
+    # Turns.
+
+    def post(self, key: str, cause: str, value: str = "null") -> bool:
+        """An event; False where too many wait already, or the instance takes none now."""
+        if self.state not in (State.RUNNING, State.STARTING):
+            return False
+        if len(self._queue) >= QUEUE:
+            self.statistics.dropped += 1
+            return False
+        self._queue.append(_Event(key, cause, value))
+        self._pump()
+        return True
+
+    def _pump(self) -> None:
+        while self._queue and len(self._turns) < TURNS and self.worker is not None and self.state is not State.HELD:
+            try:
+                self.around.fence()
+            except FencedError:
+                return
+            event = self._queue.popleft()
+            self._begin({"do": "event", "key": event.key, "value": event.value}, event.cause, event.key)
+
+    def _begin(
+        self, request: dict[str, Any], cause: str, key: str, *, first: bool = False, counts: bool = True
+    ) -> asyncio.Future[TurnDone]:
+        clock, loop = self.around.clock, asyncio.get_running_loop()
+        if self.worker is None:
+            raise NotRunningError(f"{self.ref.key} does not run now: it is {self.state.name.lower()}")
+        turn = _Turn(self, cause, key, clock.monotonic(), clock.now(), first, counts)
+        self._turns.add(turn)
+        self._busy_keys.add(key)
+        turn.number, future = self.worker.turn(self.number, request, turn)
+        turn.expiry = loop.call_later(self.package.manifest.limits.run_timeout_s, self._expire, turn)
+        future.add_done_callback(lambda done: self._ended(turn, done))
+        return future
+
+    def waits(self, turn: _Turn) -> None:
+        """A turn has begun to wait for the host: a first turn that got so far counts as started."""
+        if turn.first and self.state is State.STARTING:
+            self._to(State.RUNNING)
+            self._pump()
+
+    def _expire(self, turn: _Turn) -> None:
+        left_s = turn.host.deadline_s - self.around.clock.monotonic() if turn.host else 0.0
+        loop = asyncio.get_running_loop()
+        if left_s > 0:
+            turn.expiry = loop.call_later(left_s, self._expire, turn)
+        elif turn in self._turns and self.worker is not None:
+            turn.expired = self.worker.stop_turn(turn.number)
+            if not turn.expired:
+                turn.expiry = loop.call_later(0.25, self._expire, turn)  # it computes: that has a limit of its own
+
+    def _ended(self, turn: _Turn, done: asyncio.Future[TurnDone]) -> None:
+        error = None if done.cancelled() else done.exception()
+        if turn not in self._turns:
+            return  # it was dropped with the program
+        self._turns.discard(turn)
+        self._busy_keys.discard(turn.key)
+        if turn.expiry is not None:
+            turn.expiry.cancel()
+        if isinstance(error, WorkerLostError):
+            self._lost(turn, error)
+            return
+        if error is None and not done.cancelled():
+            self.statistics.memory_bytes = done.result().memory_bytes or self.statistics.memory_bytes
+        failure = self._failure(turn, error) if error is not None else None
+        self._account(turn, failure)
+        if failure is not None and turn.counts and failure.reason not in ("STOPPED", "LEASE_LOST"):
+            self._erred(turn, failure)
+        elif failure is None:
+            if not turn.first and turn.counts:
+                self._budget.success()
+            if turn.first and self.state is State.STARTING:
+                self._to(State.RUNNING)
+        self._pump()
+
+    def _failure(self, turn: _Turn, error: BaseException) -> YggError:
+        if turn.expired:
+            waiting = f" (waiting for {turn.waiting_for})" if turn.waiting_for else ""
+            limit = self.package.manifest.limits.run_timeout_s
+            return ScriptError("TIMEOUT", f"the turn did not end within {limit:g} s{waiting}")
+        return error if isinstance(error, YggError) else ScriptError("CRASH", str(error))
+
+    def _account(self, turn: _Turn, failure: YggError | None) -> None:
+        took_s = self.around.clock.monotonic() - turn.began_s
+        calls = turn.host.calls if turn.host else 0
+        seen = self.statistics
+        seen.turns += 1
+        seen.host_calls += calls
+        seen.turn_time_s += took_s
+        seen.longest_s = max(seen.longest_s, took_s)
+        call = Call(turn.began, turn.cause, took_s, calls)
+        if failure is not None:
+            seen.errors += 1
+            call.reason, call.message = failure.reason, failure.message
+        self.history.append(call)
+
+    def _erred(self, turn: _Turn, failure: YggError) -> None:
+        now_s = self.around.clock.monotonic()
+        if now_s - self._last_error_s > FORGIVEN_S:
+            self._budget.success()
+        self._last_error_s, self.error_time = now_s, self.around.clock.now()
+        line = getattr(failure, "line", 0)
+        where = f"{self.package.label}:{line}: " if line else ""
+        self.last_error = f"{turn.cause}: {where}{failure.reason}: {failure.message}"[:600]
+        self.log(Level.ERROR, self.last_error, ours=True)
+        self.around.erred(self)
+        verdict = self._budget.error()
+        if verdict is Verdict.FAIL:
+            self.stop(State.FAILED, f"stopped by errors after it had been held; the last: {self.last_error}")
+        elif verdict is Verdict.HOLD:
+            self._hold(turn.first)
+        elif turn.first:
+            self._start_failed()
+        else:
+            self.around.changed(self)
+
+    def _start_failed(self) -> None:
+        if self.package.manifest.auto_restart:
+            self._again(RESTART_S)
+        else:
+            self.stop(State.FAILED, f"its first turn failed: {self.last_error}")
+
+    def _hold(self, anew: bool) -> None:
+        self.problem = f"three errors in a row: held for {HOLD_S:g} s; the last: {self.last_error}"
+        self.log(Level.WARNING, self.problem, ours=True)
+        self._queue.clear()
+        if anew:
+            self._drop()
+        self._to(State.HELD)
+        self._later = asyncio.get_running_loop().call_later(HOLD_S, self._release, anew)
+
+    def _release(self, anew: bool) -> None:
+        self.problem = ""
+        self._later = None
+        if anew or self.worker is None:
+            self._to(State.STARTING)
+            self.around.place(self)
+        else:
+            self._to(State.RUNNING)
+            self._ring()
+
+    def _lost(self, turn: _Turn, lost: WorkerLostError) -> None:
+        """The worker is gone. Who was at fault restarts alone; who was not restarts at once, uncounted."""
+        for other in self._turns:
+            if other.expiry is not None:
+                other.expiry.cancel()
+        self._turns.clear()
+        if lost.culprit != self.number:
+            self._account(turn, ScriptError("STOPPED", "its worker was brought down by another program"))
+            self.worker_gone(culprit=False)
+            return
+        failure = ScriptError(
+            "TIMEOUT" if "computed" in lost.how else "CRASH", f"it brought its worker down: {lost.how}"
+        )
+        self._account(turn, failure)
+        self.quarantined = True
+        self.worker = None
+        self._erred_lost(failure, turn)
+
+    def _erred_lost(self, failure: ScriptError, turn: _Turn) -> None:
+        first = _Turn(self, turn.cause, turn.key, turn.began_s, turn.began, first=True)
+        self._erred(first, failure)  # whatever it was doing, it has to begin anew
+
+    def worker_gone(self, *, culprit: bool) -> None:
+        """The worker ended while no turn of this instance was at fault, or while it had none."""
+        if self.worker is None or culprit:
+            return
+        self.worker = None
+        held = self.state is State.HELD
+        if held:
+            return  # it begins anew when the hold is over
+        if not self.package.manifest.auto_restart:
+            self.stop(State.FAILED, "its worker was brought down by another program, and it does not restart by itself")
+            return
+        self._again(0.0)
+
+    # What is asked of it from outside.
+
+    async def ask(self, request: dict[str, Any], cause: str) -> Value:
+        """`eval`, `globals` or `set`; raises NotRunningError, ScriptError or FencedError."""
+        self.around.fence()
+        if self.worker is None or self.state not in (State.RUNNING, State.HELD, State.STARTING):
+            raise NotRunningError(
+                f"{self.ref.key} does not run now: it is {self.state.name.lower()}",
+                hint=self.problem or "See: ygg program show",
+            )
+        turn = self._begin(request, cause, cause, counts=False)
+        try:
+            return (await turn).value
+        except WorkerLostError as e:
+            raise ScriptError("CRASH", f"its worker ended meanwhile: {e.how}") from e
+
+    def uptime_s(self) -> float:
+        """Seconds since its first turn began."""
+        return self.around.clock.monotonic() - self._started_s if self.worker is not None else 0.0
+
+    # What its turns ask.
+
+    def fence(self) -> None:
+        """Raises FencedError once another replica may have taken over."""
+        if not self.state.lives:
+            raise FencedError("the program was stopped")
+        self.around.fence()
+
+    async def admit(self) -> None:
+        """Returns once the operation may be done: so many a second, a burst of twice that."""
+        self.fence()
+        limits = self.package.manifest.limits
+        tokens = self._refilled()
+        tokens.calls -= 1
+        if tokens.calls < 0:
+            await asyncio.sleep(min(THROTTLE_MOST_S, -tokens.calls / limits.host_calls_per_second))
+            self.fence()
+
+    def _refilled(self) -> _Budgets:
+        limits, tokens, now_s = self.package.manifest.limits, self._tokens, self.around.clock.monotonic()
+        passed_s, tokens.at_s = now_s - tokens.at_s, now_s
+        a_second, a_minute = limits.host_calls_per_second, limits.log_bytes_per_minute
+        tokens.calls = min(2.0 * a_second, tokens.calls + passed_s * a_second)
+        tokens.log_bytes = min(a_minute, tokens.log_bytes + passed_s * a_minute / 60)
+        return tokens
+
+    def log(self, level: Level, text: str, *, ours: bool = False) -> None:
+        """A line; what is more than its bytes a minute is left out, and that is said once."""
+        limits, tokens, clock = self.package.manifest.limits, self._refilled(), self.around.clock
+        entry = LogEntry(clock.now(), level, text)
+        if not ours and entry.size_bytes > tokens.log_bytes:
+            tokens.muted += 1
+            if tokens.muted == 1:
+                said = f"more than {limits.log_bytes_per_minute} bytes of log a minute: lines are left out"
+                self._line(LogEntry(clock.now(), Level.WARNING, said))
+            return
+        if tokens.muted and not ours:
+            self._line(LogEntry(clock.now(), Level.WARNING, f"{tokens.muted} lines were left out"))
+            tokens.muted = 0
+        tokens.log_bytes -= entry.size_bytes
+        self._line(entry)
+
+    def _line(self, entry: LogEntry) -> None:
+        self.lines.append(entry)
+        self.around.told(self, entry)
+
+    def listen(self, key: str) -> None:
+        """From now on events of this key are posted."""
+        self.listening.add(key)
+        self.around.listen(self, key)
+
+    # Timers.
+
+    def arm(self, kind: str, name: str, when: Value) -> None:
+        """Arms a timer; raises InvalidRequestError, InvalidIdError or TooManyTimersError."""
+        now_s = self.around.clock.monotonic()
+        if kind == "cron":
+            self.timers.cron(name, str(when), now_s, self.around.clock.now())
+        elif kind == "every":
+            self.timers.every(name, cast("float", when), now_s)
+        else:
+            self.timers.after(name, cast("float", when), now_s)
+        self._ring()
+
+    def disarm(self, name: str) -> bool:
+        """Whether it was armed."""
+        was = self.timers.cancel(name)
+        self._ring()
+        return was
+
+    def _ring(self) -> None:
+        due_s = self.timers.next_due_s()
+        if self._alarm is not None and (due_s is None or due_s != self._alarm_s):
+            self._alarm.cancel()
+            self._alarm = None
+        if due_s is not None and self._alarm is None:
+            loop = asyncio.get_running_loop()
+            self._alarm_s = due_s
+            self._alarm = loop.call_later(max(0.0, due_s - self.around.clock.monotonic()), self._due)
+
+    def _due(self) -> None:
+        self._alarm = None
+        for name in self.timers.take_due(self.around.clock.monotonic() + 0.0005, self.around.clock.now()):
+            key = f"timer:{name}"
+            if key in self._busy_keys or self.state is State.HELD:
+                self.statistics.dropped += 1
+            else:
+                self.post(key, f"timer {name}")
+        self._ring()

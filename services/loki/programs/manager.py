@@ -1,0 +1,407 @@
+"""Brings what runs here in line with what shall run: claims instances, starts and stops them, and lets go of them.
+
+Owns this replica's lease and its instances. A replica holds one lease key; an instance's record names its replica and
+an epoch, and is valid for as long as the lease is. Who claims an instance writes it with the next epoch, by
+compare-and-set:
+
+    nobody's, or of a replica whose lease is over --claim--> ours, epoch + 1 --open store--> running here
+    ours --another replica joins, and the hash says it is its--> stopped, record without replica --> claimed there
+
+`fence` refuses everything once our own lease may be over, which is before anybody else sees it end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from services.chassis.errors import RevisionConflictError, StoreUnavailableError
+from services.domain.contract import Contract
+from services.domain.errors import YggError
+from services.domain.matcher import FailedClause
+from services.domain.selectors import parse_selector
+from services.loki.model import LogEntry
+from services.loki.ports import Clock, Mesh, Publisher
+from services.loki.programs import model, placement
+from services.loki.programs.errors import FencedError
+from services.loki.programs.instance import Around, Instance
+from services.loki.programs.lifecycle import State
+from services.loki.programs.model import Package, Version
+from services.loki.programs.placement import Deployment, Ref
+from services.loki.programs.ports import Fleet, InstanceStatus, Peers, Records
+from services.loki.programs.workers import ProgramWorkers
+
+LEASE_S, RENEW_S, MARGIN_S = 3.0, 0.75, 0.5
+SETTLE_S, TICK_S, FLUSH_S = 0.02, 0.5, 0.1
+CLAIMS_AT_ONCE = 32
+CONTRACT_TIMEOUT_S = 5.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An instance that shall be, and what of it."""
+
+    deployment: Deployment
+    version: Version
+    package: Package | None
+
+    @property
+    def mark(self) -> tuple[object, ...]:
+        """What makes an instance start anew when it changes."""
+        checksum = self.package.manifest.checksum if self.package else ""
+        return (
+            self.version,
+            checksum,
+            self.deployment.generation,
+            tuple(sorted(self.deployment.arguments.items(), key=str)),
+        )
+
+
+class Manager:
+    """The instances of this replica. `run` must run for as long as programs shall."""
+
+    def __init__(
+        self,
+        replica: str,
+        records: Records,
+        fleet: Fleet,
+        workers: ProgramWorkers,
+        peers: Peers,
+        mesh: Mesh,
+        publisher: Publisher,
+        clock: Clock,
+    ) -> None:
+        self.replica, self._records, self._fleet, self._workers = replica, records, fleet, workers
+        self._peers, self._clock = peers, clock
+        self.local: dict[Ref, Instance] = {}
+        self._marks: dict[Ref, tuple[object, ...]] = {}
+        self._listeners: dict[str, set[Instance]] = {}
+        self._contracts: dict[str, tuple[int, Contract | None]] = {}
+        self._numbers = itertools.count(1)
+        self._lease_until_s = 0.0
+        self._dirty = asyncio.Event()
+        self._unwritten: set[Ref] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._around = Around(
+            mesh,
+            publisher,
+            clock,
+            self.fence,
+            self._listen,
+            self._forget,
+            workers.place,
+            lambda instance: self._unwritten.add(instance.ref),
+            self._told,
+            self._erred,
+        )
+
+    # The lease.
+
+    def fence(self) -> None:
+        """Raises FencedError once this replica's lease may be over."""
+        if self._clock.monotonic() > self._lease_until_s:
+            raise FencedError("this replica has lost its lease: another one may run the program by now")
+
+    def living(self) -> list[str]:
+        """The replicas whose lease is not over, this one included while its own is not."""
+        now_s = self._clock.monotonic()
+        others = [r for r, seen_s in self._records.replicas.items() if r != self.replica and now_s - seen_s < LEASE_S]
+        return sorted([*others, self.replica] if now_s <= self._lease_until_s else others)
+
+    async def _renew(self) -> None:
+        while True:
+            sent_s = self._clock.monotonic()
+            try:
+                await self._records.renew(len(self.local))
+                lost = sent_s > self._lease_until_s
+                self._lease_until_s = sent_s + LEASE_S - MARGIN_S
+                if lost:
+                    self.wake()
+            except YggError as e:
+                _log.warning("lease not renewed", extra={"why": e.message})
+            await asyncio.sleep(RENEW_S)
+
+    # Reconciling.
+
+    def wake(self) -> None:
+        """Something has changed: look again."""
+        self._dirty.set()
+
+    async def run(self) -> None:
+        """Until cancelled; then every instance is stopped, and the others hear of it at once."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._renew(), name="lease")
+                tasks.create_task(self._flush(), name="instance-states")
+                tasks.create_task(self._reconcile_often(), name="reconcile")
+        finally:
+            for ref in list(self.local):
+                self._end(ref)
+
+    async def _reconcile_often(self) -> None:
+        living: list[str] = []
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._dirty.wait()
+            now = self.living()
+            if self.replica not in now:
+                self._stop_all()
+                living = now
+                continue
+            if not self._dirty.is_set() and now == living:
+                continue
+            living = now
+            self._dirty.clear()
+            await asyncio.sleep(SETTLE_S)
+            try:
+                await self._reconcile(living)
+            except (RevisionConflictError, StoreUnavailableError) as e:
+                _log.info("reconciled in part", extra={"why": e.message})
+                asyncio.get_running_loop().call_later(TICK_S, self.wake)
+
+    def _stop_all(self) -> None:
+        if self.local:
+            _log.error("lease lost: stopping every program", extra={"programs": len(self.local)})
+        for ref in list(self.local):
+            self._end(ref)
+
+    def wanted(self) -> dict[Ref, Wanted]:
+        """Every instance of every deployment."""
+        found: dict[Ref, Wanted] = {}
+        for deployment in list(self._records.deployments.values()):
+            refs = self.refs_of(deployment)
+            tried = placement.canaries(deployment, refs)
+            for ref in refs:
+                version = deployment.canary.version if deployment.canary and ref in tried else deployment.version
+                package = self._records.packages.get((deployment.program_id, version))
+                found[ref] = Wanted(deployment, version, package)
+        return found
+
+    def refs_of(self, deployment: Deployment) -> list[Ref]:
+        """The instances that a deployment shall have now."""
+        selector = parse_selector(deployment.target.selector) if deployment.target.selector else None
+        labels = {name: device.labels for name, device in self._fleet.devices.items() if device.active}
+        return placement.refs(deployment, labels, selector)
+
+    async def _reconcile(self, living: list[str]) -> None:
+        wanted = self.wanted()
+        mine = {ref: what for ref, what in wanted.items() if placement.owner(ref.key, living) == self.replica}
+        for ref in [ref for ref in self.local if ref not in mine]:
+            self._end(ref)
+            if ref in wanted:
+                await self._release(ref)
+        await self._clean(wanted, living)
+        ordered = sorted(mine.items(), key=lambda item: (-_priority(item[1]), item[0]))
+        for at in range(0, len(ordered), CLAIMS_AT_ONCE):
+            await asyncio.gather(*(self._settle(ref, what) for ref, what in ordered[at : at + CLAIMS_AT_ONCE]))
+
+    async def _clean(self, wanted: Mapping[Ref, Wanted], living: list[str]) -> None:
+        for key, status in list(self._records.instances.items()):
+            gone = status.ref not in wanted
+            if gone and (status.replica in ("", self.replica) or placement.owner(key, living) == self.replica):
+                if status.ref in self.local:
+                    self._end(status.ref)
+                if status.replica in ("", self.replica) or status.replica not in living:
+                    await self._records.delete_instance(status.ref)
+
+    async def _settle(self, ref: Ref, what: Wanted) -> None:
+        status = self._records.instances.get(ref.key)
+        running = self.local.get(ref)
+        others = status is not None and status.replica not in ("", self.replica)
+        if running is not None and others:  # somebody took it while our lease was over
+            self._end(ref)
+            running = None
+        if others and status is not None and status.replica in self.living():
+            return  # it will let go of it
+        try:
+            clauses = await self._unmet(ref, what)
+        except YggError as e:
+            _log.info("contract not known", extra={"device": ref.device, "why": e.message})
+            asyncio.get_running_loop().call_later(TICK_S, self.wake)
+            return
+        try:
+            await self._bring_about(ref, what, running, clauses)
+        except RevisionConflictError:
+            self.wake()
+
+    async def _bring_about(
+        self, ref: Ref, what: Wanted, running: Instance | None, clauses: tuple[FailedClause, ...]
+    ) -> None:
+        package = what.package
+        if package is None:
+            problem = f"{what.deployment.program_id} {what.version} is not loaded"
+            await self._keep_from_running(ref, what, State.FAILED, problem)
+        elif not what.deployment.running:
+            await self._keep_from_running(ref, what, State.STOPPED, "")
+        elif clauses:
+            await self._keep_from_running(ref, what, State.REFUSED, placement.told(clauses), clauses)
+        elif running is None:
+            await self._claim(ref, what, package)
+        elif self._marks.get(ref) != what.mark:
+            self._end(ref)
+            await self._claim(ref, what, package)
+
+    async def _keep_from_running(
+        self, ref: Ref, what: Wanted, state: State, problem: str, clauses: tuple[FailedClause, ...] = ()
+    ) -> None:
+        if ref in self.local:
+            self._end(ref)
+        known = self._records.instances.get(ref.key)
+        status = InstanceStatus(
+            ref,
+            what.deployment.program_id,
+            what.version,
+            state,
+            problem,
+            clauses,
+            self.replica,
+            known.epoch if known else 0,
+            last_error=known.last_error if known else "",
+            error_time=known.error_time if known else None,
+        )
+        if status != known:
+            await self._records.put_instance(status)
+
+    async def _unmet(self, ref: Ref, what: Wanted) -> tuple[FailedClause, ...]:
+        if not ref.device or what.package is None or not what.package.manifest.requires:
+            return ()
+        contract = await self._contract(ref.device)
+        capabilities = contract.capabilities if contract else None
+        return placement.unmet(what.package.manifest.requires, capabilities, contract.refused if contract else ())
+
+    async def _contract(self, device_id: str) -> Contract | None:
+        device = self._fleet.devices.get(device_id)
+        revision = device.contract_revision if device else 0
+        known = self._contracts.get(device_id)
+        if known is None or known[0] != revision:
+            found = await self._fleet.contract(device_id, CONTRACT_TIMEOUT_S) if revision else None
+            known = self._contracts[device_id] = (revision, found)
+        return known[1]
+
+    async def _claim(self, ref: Ref, what: Wanted, package: Package) -> None:
+        known = self._records.instances.get(ref.key)
+        epoch = (known.epoch if known else 0) + 1
+        status = InstanceStatus(
+            ref, package.manifest.id, what.version, State.STARTING, replica=self.replica, epoch=epoch
+        )
+        await self._records.put_instance(status)
+        try:
+            store = await self._records.open_store(ref, epoch)
+            given = model.arguments(package.manifest, what.deployment.arguments)
+        except (RevisionConflictError, StoreUnavailableError):
+            self.wake()
+            raise
+        except YggError as e:
+            await self._records.put_instance(replace(status, state=State.FAILED, problem=e.message))
+            return
+        instance = Instance(next(self._numbers), ref, package, given, epoch, store, self._around)
+        self.local[ref], self._marks[ref] = instance, what.mark
+        instance.start()
+
+    async def _release(self, ref: Ref) -> None:
+        known = self._records.instances.get(ref.key)
+        if known is not None and known.replica == self.replica:
+            await self._records.put_instance(replace(known, replica="", state=State.LOADED, worker_pid=0))
+
+    def _end(self, ref: Ref) -> None:
+        instance = self.local.pop(ref)
+        self._marks.pop(ref, None)
+        self._unwritten.discard(ref)
+        instance.stop()
+        self._workers.remove(instance)
+        self._unwritten.discard(ref)
+
+    # What instances tell.
+
+    def _listen(self, instance: Instance, key: str) -> None:
+        self._listeners.setdefault(key, set()).add(instance)
+
+    def _forget(self, instance: Instance) -> None:
+        for key in instance.listening:
+            who = self._listeners.get(key)
+            if who is not None:
+                who.discard(instance)
+                if not who:
+                    del self._listeners[key]
+
+    def dispatch(self, keys: Iterable[str], cause: str, value: str) -> None:
+        """An event for whoever listens to one of the keys."""
+        for key in keys:
+            for instance in tuple(self._listeners.get(key, ())):
+                instance.post(key, cause, value)
+
+    def listens(self, key: str) -> bool:
+        """Whether anybody here listens."""
+        return key in self._listeners
+
+    def _told(self, instance: Instance, entry: LogEntry) -> None:
+        self._peers.tell_line(instance.ref, entry)
+
+    def _erred(self, instance: Instance) -> None:
+        deployment = self._records.deployments.get(instance.ref.deployment)
+        if deployment and deployment.canary and deployment.canary.version == instance.package.manifest.version:
+            task = asyncio.create_task(self._count_canary_error(deployment.id, instance.last_error))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _count_canary_error(self, deployment_id: str, error: str) -> None:
+        for _ in range(10):
+            deployment = self._records.deployments.get(deployment_id)
+            if deployment is None or deployment.canary is None:
+                return
+            canary = replace(deployment.canary, errors=deployment.canary.errors + 1)
+            after = replace(deployment, canary=canary)
+            if canary.errors >= canary.threshold:
+                note = f"{canary.version} was given up after {canary.errors} errors: back to {deployment.version}"
+                note += f"; the last: {error}"
+                after = replace(deployment, canary=None, note=note[:600])
+                _log.warning("rollout given up", extra={"deployment": deployment_id, "why": note})
+            try:
+                await self._records.put_deployment(after)
+                return
+            except RevisionConflictError:
+                await asyncio.sleep(0.05)
+            except YggError as e:
+                _log.warning("canary error not counted", extra={"deployment": deployment_id, "why": e.message})
+                return
+
+    async def _flush(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            refs, self._unwritten = self._unwritten, set()
+            for ref in refs:
+                await self._write_state(ref)
+
+    async def _write_state(self, ref: Ref) -> None:
+        instance, known = self.local.get(ref), self._records.instances.get(ref.key)
+        if instance is None or known is None or known.replica != self.replica or known.epoch != instance.epoch:
+            return
+        status = replace(
+            known,
+            version=instance.package.manifest.version,
+            state=instance.state,
+            problem=instance.problem,
+            start_time=instance.start_time,
+            restarts=instance.restarts,
+            last_error=instance.last_error,
+            error_time=instance.error_time,
+            quarantined=instance.quarantined,
+            worker_pid=instance.worker.pid if instance.worker else 0,
+        )
+        if status == known:
+            return
+        try:
+            await self._records.put_instance(status)
+        except (RevisionConflictError, StoreUnavailableError) as e:
+            _log.info("state not written", extra={"program": ref.key, "why": e.message})
+            self._unwritten.add(ref)
+
+
+def _priority(what: Wanted) -> int:
+    return what.package.manifest.priority if what.package else 0

@@ -1,0 +1,157 @@
+"""What programs need from outside: workers, records shared by the replicas, the fleet, and a way to each other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from services.domain.contract import Contract
+from services.domain.matcher import FailedClause
+from services.domain.values import Value
+from services.loki.model import Language, Level, LogEntry
+from services.loki.ports import Host
+from services.loki.programs.lifecycle import State
+from services.loki.programs.model import Package, Version
+from services.loki.programs.placement import Deployment, Ref
+
+
+@dataclass(frozen=True, slots=True)
+class TurnDone:
+    """What a turn returned, and the program's memory in bytes after it (0: not known)."""
+
+    value: Value
+    memory_bytes: int = 0
+
+
+class TurnHost(Host, Protocol):
+    """What a turn may ask of its surroundings."""
+
+    def log(self, level: Level, text: str) -> None:
+        """A line of the log."""
+
+
+class ProgramWorker(Protocol):
+    """A worker process that holds programs, by number. `culprit` is the one that brought it down, 0 for none."""
+
+    lost: asyncio.Event
+    culprit: int
+    programs: set[int]
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+
+    def turn(self, program: int, request: dict[str, Any], host: TurnHost) -> tuple[int, asyncio.Future[TurnDone]]:
+        """Begins a turn; its number and its end: TurnDone, ScriptError or WorkerLostError."""
+
+    def stop_turn(self, number: int) -> bool:
+        """Drops a turn that waits for the host."""
+
+    def drop(self, program: int) -> None:
+        """Forgets a program."""
+
+    def kill(self, how: str) -> None:
+        """Ends the process at once."""
+
+    async def close(self) -> None:
+        """Ends the process and waits for its end."""
+
+
+StartWorker = Callable[[Language], Awaitable[ProgramWorker]]
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceStatus:
+    """An instance as all replicas know it."""
+
+    ref: Ref
+    program_id: str
+    version: Version | None = None
+    state: State = State.LOADED
+    problem: str = ""
+    failed: tuple[FailedClause, ...] = ()
+    replica: str = ""
+    epoch: int = 0
+    start_time: datetime | None = None
+    restarts: int = 0
+    last_error: str = ""
+    error_time: datetime | None = None
+    quarantined: bool = False
+    worker_pid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FleetDevice:
+    """A device as far as placement cares."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    active: bool = True
+    contract_revision: int = 0
+
+
+class Fleet(Protocol):
+    """The devices of the mesh, kept up to date."""
+
+    devices: Mapping[str, FleetDevice]
+
+    async def contract(self, device_id: str, timeout_s: float) -> Contract | None:
+        """The device's contract, None where it has none. Raises a YggError."""
+
+
+class Records(Protocol):
+    """Packages, deployments and instances as all replicas know them; the mappings are kept up to date.
+
+    Writes raise RevisionConflictError where another replica was faster, StoreUnavailableError where NATS is away.
+    """
+
+    packages: Mapping[tuple[str, Version], Package]
+    deployments: Mapping[str, Deployment]
+    instances: Mapping[str, InstanceStatus]
+    replicas: Mapping[str, float]
+
+    async def put_package(self, package: Package, author: str) -> None:
+        """Keeps a version."""
+
+    async def delete_package(self, program_id: str, version: Version) -> None:
+        """Forgets a version."""
+
+    async def put_deployment(self, deployment: Deployment) -> Deployment:
+        """Writes a deployment that is based on the known one; with its new revision."""
+
+    async def delete_deployment(self, deployment_id: str) -> None:
+        """Forgets a deployment."""
+
+    async def put_instance(self, status: InstanceStatus) -> None:
+        """Writes an instance that this replica owns, or claims: based on the known record."""
+
+    async def delete_instance(self, ref: Ref) -> None:
+        """Forgets an instance and its store."""
+
+    async def open_store(self, ref: Ref, epoch: int) -> Store:
+        """The instance's store, from now on of this epoch."""
+
+    async def renew(self, instances: int) -> None:
+        """Says that this replica lives."""
+
+
+class Store(Protocol):
+    """What one instance keeps. A write of an owner that has been replaced raises FencedError."""
+
+    entries: Mapping[str, Value]
+    size_bytes: int
+
+    async def write(self, entries: Mapping[str, Value]) -> None:
+        """Replaces all entries; they are kept once this returns."""
+
+
+class Peers(Protocol):
+    """Requests to the replica that runs an instance, and lines of the log for all."""
+
+    async def ask(self, replica: str, method: str, ref: Ref, body: bytes, timeout_s: float) -> bytes:
+        """The answer of a replica; raises a YggError with the peer's own code and reason."""
+
+    def tell_line(self, ref: Ref, entry: LogEntry) -> None:
+        """A line of the log for whoever watches, at most once."""

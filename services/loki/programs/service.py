@@ -1,0 +1,399 @@
+"""The use cases of programs: load, deploy, look into what runs. What runs here is the `manager`'s."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+from services.domain import ids
+from services.domain.contract import Contract
+from services.domain.errors import Code, YggError
+from services.domain.matcher import FailedClause
+from services.domain.values import Value, check
+from services.loki.engines import wire
+from services.loki.ports import Clock
+from services.loki.programs import model, placement
+from services.loki.programs.errors import (
+    ContractRefusedError,
+    InvalidPackageError,
+    NotRunningError,
+    ProgramDeployedError,
+    ProgramUnknownError,
+    RolloutStateError,
+    VersionTakenError,
+)
+from services.loki.programs.instance import Instance
+from services.loki.programs.lifecycle import State
+from services.loki.programs.manager import CONTRACT_TIMEOUT_S, Manager
+from services.loki.programs.model import Package, Version
+from services.loki.programs.placement import Canary, Deployment, Ref, Target
+from services.loki.programs.ports import Fleet, InstanceStatus, Peers, Records
+from services.loki.programs.workers import ProgramWorkers
+
+MAX_EVAL_BYTES = 64 * 1024
+MAX_DEPLOYMENTS = 1000
+ASK_TIMEOUT_S = 30.0
+DEFAULT_SHARE, DEFAULT_THRESHOLD = 10, 3
+_NAME = re.compile(r"[^\s\x00]{1,100}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """A deployment, the devices that it runs on and those that it leaves out."""
+
+    deployment: Deployment
+    device_ids: Sequence[str] = ()
+    skipped: Sequence[tuple[str, tuple[FailedClause, ...]]] = field(default_factory=list)
+
+
+class Programs:
+    """The use cases. Every method raises StoreUnavailableError where NATS is away."""
+
+    def __init__(
+        self, records: Records, fleet: Fleet, manager: Manager, workers: ProgramWorkers, peers: Peers, clock: Clock
+    ) -> None:
+        self._records, self._fleet, self._manager = records, fleet, manager
+        self._workers, self._peers, self._clock = workers, peers, clock
+
+    # Packages.
+
+    async def load(self, package: Package, author: str, *, validate_only: bool = False) -> tuple[Package, bool]:
+        """The package as it is kept, and whether it is new."""
+        checked = model.check_package(package)
+        manifest = checked.manifest
+        model.check_dependencies(manifest, self._versions())
+        await self._workers.check(manifest.language, checked.label, checked.source)
+        known = self._records.packages.get((manifest.id, manifest.version))
+        if known is not None:
+            if known.manifest.checksum != manifest.checksum or _settled(known) != _settled(checked):
+                raise VersionTakenError(
+                    f"{manifest.id} {manifest.version} is loaded already, with another content",
+                    hint="Give the changed package a new version.",
+                )
+            return known, False
+        if not validate_only:
+            await self._records.put_package(checked, author)
+        return checked, True
+
+    def _versions(self) -> dict[str, list[Version]]:
+        found: dict[str, list[Version]] = {}
+        for program_id, version in self._records.packages:
+            found.setdefault(program_id, []).append(version)
+        return found
+
+    def programs(self) -> dict[str, list[Package]]:
+        """The packages by program, newest first."""
+        found = {
+            program_id: [self._records.packages[program_id, version] for version in sorted(versions, reverse=True)]
+            for program_id, versions in self._versions().items()
+        }
+        return dict(sorted(found.items()))
+
+    def deployments_of(self, program_id: str) -> list[Deployment]:
+        """Ordered by id."""
+        found = [d for d in self._records.deployments.values() if d.program_id == program_id]
+        return sorted(found, key=lambda deployment: deployment.id)
+
+    def package(self, program_id: str, version: str = "") -> Package:
+        """A version, or the newest; raises ProgramUnknownError."""
+        versions = self.programs().get(program_id, [])
+        if not version:
+            if not versions:
+                raise ProgramUnknownError(
+                    f"there is no program {ids.printable(program_id)}", hint="See: ygg program ls"
+                )
+            final = [package for package in versions if not package.manifest.version.pre]
+            return (final or versions)[0]
+        wanted = Version.parse(version)
+        for package in versions:
+            if package.manifest.version == wanted:
+                return package
+        have = ", ".join(str(package.manifest.version) for package in versions) or "none"
+        raise ProgramUnknownError(f"there is no version {wanted} of {ids.printable(program_id)}; loaded: {have}")
+
+    async def unload_program(self, program_id: str, version: str, *, end_deployments: bool) -> list[str]:
+        """Forgets a version or all; the deployments that were ended."""
+        packages = [self.package(program_id, version)] if version else self.programs().get(program_id, [])
+        if not packages:
+            raise ProgramUnknownError(f"there is no program {ids.printable(program_id)}", hint="See: ygg program ls")
+        going = {package.manifest.version for package in packages}
+        using = [d for d in self.deployments_of(program_id) if going & _versions_of(d)]
+        if using and not end_deployments:
+            names = ", ".join(deployment.id for deployment in using)
+            raise ProgramDeployedError(
+                f"{program_id} is deployed: {names}", hint="End the deployments first, or ask to end them, too."
+            )
+        for deployment in using:
+            await self._records.delete_deployment(deployment.id)
+        for package in packages:
+            await self._records.delete_package(program_id, package.manifest.version)
+        return [deployment.id for deployment in using]
+
+    # Deployments.
+
+    def deployment(self, deployment_id: str) -> Deployment:
+        """The deployment; raises ProgramUnknownError."""
+        found = self._records.deployments.get(deployment_id)
+        if found is None:
+            raise ProgramUnknownError(
+                f"there is no deployment {ids.printable(deployment_id)}", hint="See: ygg program ls"
+            )
+        return found
+
+    async def deploy(
+        self,
+        program_id: str,
+        version: str,
+        target: Target,
+        deployment_id: str,
+        arguments: Mapping[str, Value],
+        author: str,
+        *,
+        stopped: bool,
+    ) -> Deployed:
+        """Makes or changes a deployment; raises ContractRefusedError where its one device lacks something."""
+        package = self.package(program_id, version)
+        manifest = package.manifest
+        name = ids.member_id(deployment_id or program_id)
+        if target.device_id:
+            ids.device_id(target.device_id)
+        model.arguments(manifest, arguments)
+        known = self._records.deployments.get(name)
+        if known is not None and known.program_id != program_id:
+            raise InvalidPackageError(
+                f"the deployment {name} is of {known.program_id}", hint="Give this one another id, or unload that one."
+            )
+        if known is None and len(self._records.deployments) >= MAX_DEPLOYMENTS:
+            raise InvalidPackageError(f"{MAX_DEPLOYMENTS} deployments are there already, more are not allowed")
+        made = Deployment(
+            id=name,
+            program_id=program_id,
+            version=manifest.version,
+            target=target,
+            running=not stopped,
+            arguments=dict(arguments),
+            revision=known.revision if known else 0,
+            previous=known.version
+            if known and known.version != manifest.version
+            else known.previous
+            if known
+            else None,
+            generation=known.generation if known else 0,
+            author=author,
+        )
+        fitting, skipped = await self._fitting(package, made)
+        if target.device_id and skipped:
+            raise ContractRefusedError(
+                f"{target.device_id} cannot run {program_id} {manifest.version}: {placement.told(skipped[0][1])}",
+                hint="See what it can do: ygg device show " + target.device_id,
+                clauses=skipped[0][1],
+            )
+        return Deployed(await self._records.put_deployment(made), fitting, skipped)
+
+    async def _fitting(
+        self, package: Package, deployment: Deployment
+    ) -> tuple[list[str], list[tuple[str, tuple[FailedClause, ...]]]]:
+        if deployment.target.device_id and deployment.target.device_id not in self._fleet.devices:
+            raise ProgramUnknownError(f"there is no device {deployment.target.device_id}", hint="See: ygg device ls")
+        fitting: list[str] = []
+        skipped: list[tuple[str, tuple[FailedClause, ...]]] = []
+        for ref in self._manager.refs_of(deployment):
+            if not ref.device:
+                continue
+            clauses = await self._unmet(package, ref.device)
+            if clauses:
+                skipped.append((ref.device, clauses))
+            else:
+                fitting.append(ref.device)
+        return fitting, skipped
+
+    async def _unmet(self, package: Package, device_id: str) -> tuple[FailedClause, ...]:
+        requires = package.manifest.requires
+        if not requires:
+            return ()
+        contract: Contract | None = await self._fleet.contract(device_id, CONTRACT_TIMEOUT_S)
+        return placement.unmet(
+            requires, contract.capabilities if contract else None, contract.refused if contract else ()
+        )
+
+    async def start(self, deployment_id: str) -> Deployment:
+        """Wants it running; what has stopped or failed starts again."""
+        known = self.deployment(deployment_id)
+        bad = any(status.state is State.FAILED for status in self.instances(deployment_id))
+        generation = known.generation + (1 if known.running and bad else 0)
+        return await self._records.put_deployment(replace(known, running=True, generation=generation))
+
+    async def stop(self, deployment_id: str) -> Deployment:
+        """Wants it stopped."""
+        return await self._records.put_deployment(replace(self.deployment(deployment_id), running=False))
+
+    async def restart(self, deployment_id: str) -> Deployment:
+        """Every instance anew."""
+        known = self.deployment(deployment_id)
+        return await self._records.put_deployment(replace(known, running=True, generation=known.generation + 1))
+
+    async def end(self, deployment_id: str) -> None:
+        """Ends the deployment; stores are deleted."""
+        self.deployment(deployment_id)
+        await self._records.delete_deployment(deployment_id)
+
+    # Rollouts.
+
+    async def start_rollout(self, deployment_id: str, version: str, share: int, threshold: int) -> Deployment:
+        """Tries another version on a share of the instances."""
+        known = self.deployment(deployment_id)
+        package = self.package(known.program_id, version or "")
+        if known.canary is not None:
+            raise RolloutStateError(
+                f"{known.canary.version} is being tried already", hint="Promote it or give it up first."
+            )
+        if package.manifest.version == known.version:
+            raise RolloutStateError(f"{deployment_id} runs {known.version} already")
+        if not 0 <= share <= 100 or not 0 <= threshold <= 10_000:
+            raise InvalidPackageError("a share is 1 to 100 percent, a threshold 1 to 10000 errors")
+        model.arguments(package.manifest, known.arguments)
+        canary = Canary(
+            package.manifest.version,
+            share or DEFAULT_SHARE,
+            threshold or DEFAULT_THRESHOLD,
+            start_time_s=self._clock.now().timestamp(),
+        )
+        return await self._records.put_deployment(replace(known, canary=canary, note=""))
+
+    async def finish_rollout(self, deployment_id: str, *, promote: bool) -> Deployment:
+        """The canary's version for all, or the one before for all."""
+        known = self.deployment(deployment_id)
+        if known.canary is None:
+            if promote or known.previous is None:
+                raise RolloutStateError(f"nothing is being tried on {deployment_id}", hint=known.note)
+            back = replace(known, version=known.previous, previous=known.version, note=f"back to {known.previous}")
+            return await self._records.put_deployment(back)
+        tried = known.canary.version
+        if promote:
+            after = replace(known, version=tried, previous=known.version, canary=None, note=f"{tried} was promoted")
+        else:
+            after = replace(known, canary=None, note=f"{tried} was given up: back to {known.version}")
+        return await self._records.put_deployment(after)
+
+    # Instances.
+
+    def instances(self, deployment_id: str = "", device_id: str = "") -> list[InstanceStatus]:
+        """As the replicas tell, ordered by deployment and device; one that is not claimed yet is LOADED."""
+        found: dict[Ref, InstanceStatus] = {
+            ref: InstanceStatus(ref, what.deployment.program_id, what.version)
+            for ref, what in self._manager.wanted().items()
+        }
+        found |= {status.ref: status for status in self._records.instances.values() if status.ref in found}
+        return [
+            found[ref]
+            for ref in sorted(found)
+            if deployment_id in ("", ref.deployment) and device_id in ("", ref.device)
+        ]
+
+    def _ref(self, deployment_id: str, device_id: str) -> Ref:
+        self.deployment(deployment_id)
+        refs = [status.ref for status in self.instances(deployment_id)]
+        if device_id or Ref(deployment_id) in refs:
+            ref = Ref(deployment_id, device_id)
+            if ref not in refs:
+                raise ProgramUnknownError(f"{deployment_id} has no instance on {ids.printable(device_id)}")
+            return ref
+        if len(refs) != 1:
+            raise ProgramUnknownError(
+                f"{deployment_id} has {len(refs)} instances; say which", hint="Name the device:  --device ID"
+            )
+        return refs[0]
+
+    async def ask(self, deployment_id: str, device_id: str, method: str, what: dict[str, Value]) -> dict[str, Value]:
+        """Asks an instance wherever it runs: eval, globals, set, statistics, history, lines."""
+        ref = self._ref(deployment_id, device_id)
+        body = wire.dump(wire.to_json(what))
+        if ref in self._manager.local:
+            answer = await self.answer(method, ref, body)
+        else:
+            status = self._records.instances.get(ref.key)
+            if status is None or not status.replica or status.replica == self._manager.replica:
+                state = status.state.name.lower() if status else "not started yet"
+                raise NotRunningError(
+                    f"{ref.key} does not run now: it is {state}", hint=status.problem if status else ""
+                )
+            answer = await self._peers.ask(status.replica, method, ref, body, ASK_TIMEOUT_S)
+        return cast("dict[str, Value]", wire.from_json(wire.load(answer)))
+
+    async def answer(self, method: str, ref: Ref, body: bytes) -> bytes:
+        """What an instance that runs here is asked, by us or by another replica."""
+        instance = self._manager.local.get(ref)
+        if instance is None:
+            raise NotRunningError(f"{ref.key} does not run here any more", hint="Try again in a moment.")
+        what = cast("dict[str, Any]", wire.from_json(wire.load(body)))
+        found = await self._asked(instance, method, what)
+        return wire.dump(wire.to_json(found))
+
+    async def _asked(self, instance: Instance, method: str, what: dict[str, Any]) -> dict[str, Value]:
+        if method == "eval":
+            source = str(what["source"])
+            if len(source.encode()) > MAX_EVAL_BYTES or not source.strip():
+                raise InvalidPackageError(f"a text of 1 to {MAX_EVAL_BYTES} bytes is evaluated")
+            return {"value": await instance.ask({"do": "eval", "key": source, "value": ""}, "eval")}
+        if method == "globals":
+            names = wire.dump(wire.to_json(list(what["names"]))).decode()
+            return {"globals": await instance.ask({"do": "globals", "key": "", "value": names}, "globals")}
+        if method == "set":
+            name = str(what["name"])
+            if not _NAME.match(name):
+                raise InvalidPackageError("a global has a name without spaces, at most 100 characters long")
+            value = wire.dump(wire.to_json(check(what["value"]))).decode()
+            await instance.ask({"do": "set", "key": name, "value": value}, f"set {name}")
+            return {}
+        if method == "statistics":
+            return _statistics(instance)
+        if method == "history":
+            return {"calls": [_call(call) for call in list(instance.history)[::-1][: int(what["limit"])]]}
+        if method == "lines":
+            count = int(what["tail"])
+            lines = list(instance.lines)[-count:] if count else []
+            return {"lines": [[line.time.timestamp(), line.level.value, line.message] for line in lines]}
+        raise UnknownMethodError(f"an instance cannot be asked for {ids.printable(method)}")
+
+
+class UnknownMethodError(YggError):
+    """A replica asked for something that this version does not know."""
+
+    code, reason = Code.UNIMPLEMENTED, "UNKNOWN_METHOD"
+
+
+def _statistics(instance: Instance) -> dict[str, Value]:
+    seen = instance.statistics
+    return {
+        "turns": seen.turns,
+        "errors": seen.errors,
+        "dropped_events": seen.dropped,
+        "host_calls": seen.host_calls,
+        "turn_time_s": seen.turn_time_s,
+        "longest_s": seen.longest_s,
+        "memory_bytes": seen.memory_bytes,
+        "store_bytes": instance.store.size_bytes,
+        "timers": len(instance.timers),
+        "uptime_s": instance.uptime_s(),
+    }
+
+
+def _call(call: Any) -> dict[str, Value]:
+    return {
+        "start_time": call.start_time.timestamp(),
+        "cause": call.cause,
+        "duration_s": call.duration_s,
+        "host_calls": call.host_calls,
+        "reason": call.reason,
+        "message": call.message,
+    }
+
+
+def _settled(package: Package) -> object:
+    return replace(package.manifest, create_time=None)
+
+
+def _versions_of(deployment: Deployment) -> set[Version]:
+    return {deployment.version} | ({deployment.canary.version} if deployment.canary else set())

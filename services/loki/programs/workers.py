@@ -1,0 +1,145 @@
+"""Which worker an instance is in: few workers hold many, one that brought a worker down has one to itself.
+
+Owns the worker processes of programs. They are started when first needed; an idle replica has none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine, Iterator
+from typing import Any
+
+from services.domain.errors import YggError
+from services.loki.errors import EngineBusyError, EngineMissingError
+from services.loki.model import Language
+from services.loki.programs.errors import WorkerLostError
+from services.loki.programs.instance import Instance
+from services.loki.programs.ports import ProgramWorker, StartWorker
+from services.loki.programs.quiet import Quiet
+
+SPREAD = 32
+"""A second worker is started once the first one holds this many."""
+MOST = {Language.LUA: 4000, Language.SCHEME: 1000}
+MAX_QUARANTINED = 16
+_log = logging.getLogger(__name__)
+
+
+class ProgramWorkers:
+    """Places instances. `size` is how many workers of each language are shared before they are filled beyond MOST."""
+
+    def __init__(self, start: StartWorker, size: int) -> None:
+        self._start, self._size = start, size
+        self._shared: dict[Language, list[ProgramWorker]] = {language: [] for language in Language}
+        self._alone: set[ProgramWorker] = set()
+        self._instances: dict[int, Instance] = {}
+        self._starting: dict[Language, asyncio.Lock] = {language: asyncio.Lock() for language in Language}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._checkers: dict[Language, ProgramWorker] = {}
+
+    def place(self, instance: Instance) -> None:
+        """Finds a worker; the instance hears of it by `placed` or `not_placed`."""
+        self._instances[instance.number] = instance
+        if not instance.quarantined and (worker := self._free(instance.package.manifest.language)) is not None:
+            instance.placed(worker)
+            return
+        self._spawn(self._place(instance))
+
+    def remove(self, instance: Instance) -> None:
+        """The instance is gone for good."""
+        self._instances.pop(instance.number, None)
+
+    def pids(self) -> list[int]:
+        """Of all workers."""
+        return [worker.pid for worker in self._workers()]
+
+    async def close(self) -> None:
+        """Ends all workers."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*(worker.close() for worker in self._workers()), return_exceptions=True)
+
+    async def check(self, language: Language, label: str, source: str) -> None:
+        """Whether the text compiles, in a worker that no program lives in; raises ScriptError (SYNTAX, TIMEOUT, …)."""
+        async with self._starting[language]:
+            worker = self._checkers.get(language)
+            if worker is None or worker.lost.is_set():
+                worker = self._checkers[language] = await self._start(language)
+        _, future = worker.turn(1, {"do": "check", "name": label, "source": source}, Quiet())
+        try:
+            await future
+        except WorkerLostError as e:
+            raise EngineBusyError(f"the package could not be checked: {e.how}", hint="Make it smaller.") from e
+
+    def _workers(self) -> Iterator[ProgramWorker]:
+        for workers in self._shared.values():
+            yield from workers
+        yield from self._alone
+        yield from self._checkers.values()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _free(self, language: Language) -> ProgramWorker | None:
+        workers = [worker for worker in self._shared[language] if not worker.lost.is_set()]
+        if not workers:
+            return None
+        least = min(workers, key=lambda worker: len(worker.programs))
+        if len(workers) < self._size and len(least.programs) >= SPREAD:
+            return None
+        return least if len(least.programs) < MOST[language] else None
+
+    async def _place(self, instance: Instance) -> None:
+        language = instance.package.manifest.language
+        try:
+            worker = await (self._quarantine(language) if instance.quarantined else self._share(language))
+        except (YggError, OSError, TimeoutError) as e:
+            error = e if isinstance(e, YggError) else EngineMissingError(f"its worker does not start: {e}")
+            _log.warning("program is not placed", extra={"program": instance.ref.key, "why": error.message})
+            instance.not_placed(error)
+            return
+        instance.placed(worker)
+        if instance.worker is not worker and not worker.programs and worker in self._alone:
+            worker.kill("nobody needs it")
+
+    async def _share(self, language: Language) -> ProgramWorker:
+        async with self._starting[language]:
+            if (worker := self._free(language)) is not None:
+                return worker
+            worker = await self._start(language)
+            self._shared[language].append(worker)
+            self._spawn(self._watch(worker))
+            return worker
+
+    async def _quarantine(self, language: Language) -> ProgramWorker:
+        for worker in tuple(self._alone):
+            if not worker.programs:
+                worker.kill("nobody needs it")
+        if len([worker for worker in self._alone if worker.programs]) >= MAX_QUARANTINED:
+            raise EngineBusyError(
+                f"{MAX_QUARANTINED} programs have a worker to themselves already", hint="It waits for one."
+            )
+        worker = await self._start(language)
+        self._alone.add(worker)
+        self._spawn(self._watch(worker))
+        return worker
+
+    async def _watch(self, worker: ProgramWorker) -> None:
+        await worker.lost.wait()
+        self._alone.discard(worker)
+        for workers in self._shared.values():
+            with contextlib.suppress(ValueError):
+                workers.remove(worker)
+        _log.warning("worker of programs ended", extra={"pid": worker.pid, "programs": len(worker.programs)})
+        numbers = sorted(worker.programs, key=self._priority)
+        for number in numbers:
+            instance = self._instances.get(number)
+            if instance is not None:
+                instance.worker_gone(culprit=number == worker.culprit)
+
+    def _priority(self, number: int) -> int:
+        instance = self._instances.get(number)
+        return -instance.package.manifest.priority if instance else 0
