@@ -145,9 +145,7 @@ class Enrolment:
                 continue
             await self.index.reached(buckets.DEVICES.name, stored.revision)
             view = await self.index.get(device_id)
-            if view is None:
-                raise DeviceNotFoundError(device_id)
-            return view
+            return DeviceView(stored) if view is None else replace(view, record=stored)
         raise RevisionConflictError(f"{device_id} is being written too often", hint="Try again.")
 
     def _after(self, before: datetime | None) -> datetime:
