@@ -1,6 +1,6 @@
 """The peer: the same fleet in PostgreSQL, one JSONB document a device under a GIN index, tuned and ANALYZEd.
 
-The planner knows nothing of what is in a JSONB document: it expects one device in a hundred to match, whatever is asked.
+The planner knows nothing of what is in a JSONB document: it expects one device in a hundred to match, whatever it is.
 So there is a second peer, whose types stand in an array beside the document: of that it has statistics.
 
 Debian's package, on a temporary directory and a unix socket, as a user of its own (PostgreSQL refuses to run as root).

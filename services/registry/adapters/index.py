@@ -195,14 +195,22 @@ class SqliteIndex:
         for requirement in query.has:
             found = self._catalogue.matching(requirement)
             bodies = set(found) if bodies is None else bodies & found
-        states = [pb.DeviceState.Value(f"DEVICE_STATE_{state.name}") for state in query.states]
-        self._db  # noqa: B018 - refuses while there is none
-        reader = self._reader
+        messages = await self._search(query, bodies, known=False)
+        return messages if messages is not None else await self._search(query, bodies, known=True) or []
+
+    async def _search(self, query: Query, bodies: set[int] | None, *, known: bool) -> Sequence[pb.Device] | None:
+        """None where something was found that is no device. `known` rules that out; it is rare, and its check costs."""
+        db, reader = self._db, self._reader
         assert reader is not None  # noqa: S101 - there with the file
-        ids = await asyncio.get_running_loop().run_in_executor(
-            self._searching, lambda: search.find(reader, query, bodies, states)
-        )
-        return self._messages(ids)
+        states = [pb.DeviceState.Value(f"DEVICE_STATE_{state.name}") for state in query.states]
+        if search.is_short(query, bodies):
+            ids = search.find(db, query, bodies, states, known=known)
+        else:
+            ids = await asyncio.get_running_loop().run_in_executor(
+                self._searching, lambda: search.find(reader, query, bodies, states, known=known)
+            )
+        messages = self._messages(ids)
+        return messages if known or len(messages) == len(ids) else None
 
     async def facts(self, device_ids: Collection[str]) -> Mapping[str, Facts]:
         """Of those devices that there are."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from services.domain.selectors import Operator, Term
 from services.registry.ports import Query
 
 _LOOK = 4096
-_MOST_VALUES, _FEW = 256, 4
+_MOST_VALUES, _FEW, _FEW_BODIES = 256, 4, 64
 _EVERY = "devices p INDEXED BY devices_by_id WHERE p.state IS NOT NULL"
 _KNOWN = "EXISTS (SELECT 1 FROM devices d WHERE d.id = p.id AND d.state IS NOT NULL)"
 _ONLINE = "EXISTS (SELECT 1 FROM sessions s WHERE s.id = p.id AND s.bridge IS NOT NULL)"
@@ -43,15 +43,26 @@ class Plan:
     impossible: bool = False
 
 
-def find(db: sqlite3.Connection, query: Query, bodies: Iterable[int] | None, states: Sequence[int]) -> list[str]:
-    """At most `query.limit` ids after `query.after`; `bodies` are those that meet the requirements, None for any."""
+def is_short(query: Query, bodies: Collection[int] | None) -> bool:
+    """Whether the search is over in a millisecond, whatever there is: a few ranges of one index and nothing beside."""
+    others = query.selector.terms or query.states or query.online is not None
+    return bodies is not None and len(bodies) <= _FEW_BODIES and not others
+
+
+def find(
+    db: sqlite3.Connection, query: Query, bodies: Collection[int] | None, states: Sequence[int], *, known: bool
+) -> list[str]:
+    """At most `query.limit` ids after `query.after`; `bodies` are those that meet the requirements, None for any.
+
+    Without `known` a device may be among them whose record is not there, or not any more.
+    """
     plan = _plan(db, query, bodies, states)
     if plan.impossible:
         return []
     first = _first(db, plan.conditions)
     checks = [condition.check for condition in plan.conditions if condition is not first]
     values = [value for condition in plan.conditions if condition is not first for value in condition.values]
-    if first is not None and not states:
+    if known and first is not None:
         checks.append(_KNOWN)
     where = "".join(f" AND {check}" for check in checks)
     begin = first.begin if first else _EVERY
@@ -61,7 +72,7 @@ def find(db: sqlite3.Connection, query: Query, bodies: Iterable[int] | None, sta
     return sorted(json.loads(row[0]))
 
 
-def _plan(db: sqlite3.Connection, query: Query, bodies: Iterable[int] | None, states: Sequence[int]) -> Plan:
+def _plan(db: sqlite3.Connection, query: Query, bodies: Collection[int] | None, states: Sequence[int]) -> Plan:
     plan = Plan()
     if bodies is not None:
         numbers = _list(bodies)
