@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -41,13 +42,11 @@ SENSOR = Capability(
 CONTRACT = Contract("porch-1", "0" * 64, (SENSOR,), (), LinkTerms(1, 1024, 1024, 4, 10_000), "", 3, "1" * 64, WHEN)
 
 
+@cache
 def validator() -> Draft7Validator:
     schema = json.loads(fetch().read_text())
     Draft7Validator.check_schema(schema)
     return Draft7Validator(schema, format_checker=Draft7Validator.FORMAT_CHECKER)
-
-
-VALIDATOR = validator()
 
 
 def rendered(contract: Contract = CONTRACT) -> Any:
@@ -65,7 +64,7 @@ def test_the_schema_is_that_of_version_one_point_one(td_schema: dict[str, Any]) 
 
 @given(contracts)
 def test_every_contract_renders_to_a_valid_thing_description(contract: Contract) -> None:
-    VALIDATOR.validate(rendered(contract))
+    validator().validate(rendered(contract))
 
 
 def test_the_schema_refuses_what_is_no_thing_description() -> None:
@@ -77,7 +76,7 @@ def test_the_schema_refuses_what_is_no_thing_description() -> None:
         {"properties": {"x": {"type": "double", "forms": []}}},
         {"securityDefinitions": {"mtls": {"scheme": "mtls"}}},
     ):
-        assert list(VALIDATOR.iter_errors({**rendered(), **broken})), broken
+        assert list(validator().iter_errors({**rendered(), **broken})), broken
 
 
 def test_properties_carry_type_unit_bounds_and_what_may_be_done() -> None:
