@@ -91,7 +91,8 @@ enum ygg_err ygg_agent_init(struct ygg_agent *agent, const struct ygg_config *co
     ygg_records_init(&agent->events, config->events, config->events_size);
     ygg_records_init(&agent->answers, config->answers, config->answers_size);
     ygg_records_init(&agent->samples, config->samples, config->samples_size);
-    return ygg_document_digest(config->document, hal->hash, hal->hash_ctx, agent->digest);
+    enum ygg_err err = ygg_ota_open(agent);
+    return err == YGG_OK ? ygg_document_digest(config->document, hal->hash, hal->hash_ctx, agent->digest) : err;
 }
 
 const uint8_t *ygg_agent_digest(const struct ygg_agent *agent, uint32_t *size_bytes)
@@ -139,6 +140,7 @@ void ygg_lose(struct ygg_agent *agent, const char *why)
     ygg_calls_forget_unsent(agent);
     agent->was_active = false;
     ygg_update_apply(agent); /* The next Hello says it. */
+    ygg_ota_end(agent);
     if (!was_active) {
         agent->redirect[0] = '\0'; /* Where the bridge sent us nobody serves us: back to the configured address. */
     }
@@ -307,6 +309,7 @@ void ygg_agent_step(struct ygg_agent *agent)
 {
     agent->busy = false;
     ygg_calls_expire(agent);
+    ygg_ota_expire(agent);
     if (agent->state == YGG_STATE_BACKOFF && ygg_now(agent) >= agent->deadline_ms) {
         start_connecting(agent);
     }
@@ -341,7 +344,7 @@ uint64_t ygg_agent_wake_ms(const struct ygg_agent *agent)
     if (agent->busy) {
         return ygg_now(agent);
     }
-    uint64_t wake = ygg_calls_wake_ms(agent);
+    uint64_t wake = least(ygg_calls_wake_ms(agent), ygg_ota_wake_ms(agent));
     if (agent->state != YGG_STATE_ACTIVE) {
         wake = least(wake, agent->deadline_ms);
     }

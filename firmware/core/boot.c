@@ -277,6 +277,7 @@ enum ygg_err ygg_boot_claim(struct ygg_boot *boot, uint64_t update_id)
     }
     if (boot->update_id != update_id || boot->slots[slot].state != YGG_SLOT_EMPTY) {
         boot->update_id = update_id;
+        boot->outcome = YGG_BOOT_NEVER;
         boot->slots[slot] = (struct ygg_boot_slot){.state = YGG_SLOT_EMPTY};
         err = save(boot); /* Before the first byte goes: nobody falls back to it any more. */
     }
@@ -347,5 +348,6 @@ enum ygg_err ygg_boot_rollback(struct ygg_boot *boot, uint64_t update_id)
     }
     begin_trial(boot, other);
     boot->update_id = update_id;
+    boot->outcome = YGG_BOOT_NEVER;
     return save(boot);
 }

@@ -109,6 +109,18 @@ enum ygg_err ygg_twin_delta(struct ygg_agent *agent, const yggdrasil_device_v1_T
 /* twin.c: the driver has answered, or is late. YGG_ERR_FULL: no room for the report, nothing has changed. */
 enum ygg_err ygg_twin_finish(struct ygg_agent *agent, struct ygg_pending *pending, const struct ygg_answer *answer);
 
+/* ota.c */
+enum ygg_err ygg_ota_open(struct ygg_agent *agent);
+void ygg_ota_begin(struct ygg_agent *agent); /* After a ContractNotice: a trial is judged, the status is told. */
+void ygg_ota_end(struct ygg_agent *agent);   /* The session is over. */
+void ygg_ota_expire(struct ygg_agent *agent);
+uint64_t ygg_ota_wake_ms(const struct ygg_agent *agent);
+bool ygg_ota_produce(struct ygg_agent *agent);
+enum ygg_err ygg_ota_offer(struct ygg_agent *agent, const yggdrasil_device_v1_OtaOffer *offer);
+enum ygg_err ygg_ota_metadata(struct ygg_agent *agent, const yggdrasil_device_v1_OtaMetadata *slice);
+enum ygg_err ygg_ota_chunk(struct ygg_agent *agent, const struct ygg_envelope *envelope);
+enum ygg_err ygg_ota_abort(struct ygg_agent *agent, const yggdrasil_device_v1_OtaAbort *abort_frame);
+
 /* Whether anything that answers one frame could be queued now. */
 static inline bool ygg_has_room(const struct ygg_agent *agent)
 {

@@ -9,6 +9,7 @@
  *     EventAck         ACTIVE, UPDATING
  *     Credit           ACTIVE, UPDATING            more telemetry, where the session has it
  *     TwinDelta        ACTIVE, UPDATING            by the document of the contract in force, where the session has it
+ *     Ota…             ACTIVE, UPDATING            where the session has it
  *     Ping, Pong       PAGES, CONTRACT, ACTIVE, UPDATING
  *     Goodbye          any                         drop the link
  *
@@ -163,6 +164,7 @@ static enum ygg_err on_welcome(struct ygg_agent *agent, const yggdrasil_device_v
     agent->telemetry = has_feature(agent->config, welcome, "telemetry");
     agent->twin = has_feature(agent->config, welcome, "twin");
     agent->updates = has_feature(agent->config, welcome, "capability_update");
+    agent->ota = has_feature(agent->config, welcome, "ota") && agent->config->ota != NULL;
     agent->credit = 0;
     ygg_telemetry_grant(agent, welcome->telemetry_credit);
     agent->page_offset = 0;
@@ -247,6 +249,7 @@ static enum ygg_err on_contract(struct ygg_agent *agent, const yggdrasil_device_
         agent->sessions++;
     }
     ygg_twin_begin(agent);
+    ygg_ota_begin(agent);
     return YGG_OK;
 }
 
@@ -317,6 +320,10 @@ static enum ygg_err on_goodbye(struct ygg_agent *agent, const yggdrasil_device_v
 enum ygg_err ygg_session_handle(struct ygg_agent *agent, const struct ygg_envelope *envelope)
 {
     union ygg_body *body = ygg_scratch_body(agent);
+
+    if (envelope->number == YGG_BODY_OTA_CHUNK) {
+        return is_active(agent) ? ygg_ota_chunk(agent, envelope) : YGG_ERR_STATE;
+    }
     enum ygg_err err = ygg_body_decode(envelope, body);
 
     if (err != YGG_OK) {
@@ -339,6 +346,12 @@ enum ygg_err ygg_session_handle(struct ygg_agent *agent, const struct ygg_envelo
         return on_credit(agent, &body->credit);
     case YGG_BODY_TWIN_DELTA:
         return is_active(agent) ? ygg_twin_delta(agent, &body->twin_delta) : YGG_ERR_STATE;
+    case YGG_BODY_OTA_OFFER:
+        return is_active(agent) ? ygg_ota_offer(agent, &body->ota_offer) : YGG_ERR_STATE;
+    case YGG_BODY_OTA_METADATA:
+        return is_active(agent) ? ygg_ota_metadata(agent, &body->ota_metadata) : YGG_ERR_STATE;
+    case YGG_BODY_OTA_ABORT:
+        return is_active(agent) ? ygg_ota_abort(agent, &body->ota_abort) : YGG_ERR_STATE;
     case YGG_BODY_PING:
         return on_ping(agent, body);
     case YGG_BODY_PONG:
@@ -450,8 +463,9 @@ bool ygg_session_produce(struct ygg_agent *agent)
         bool reported = ygg_events_produce(agent);
         bool sampled = ygg_telemetry_produce(agent);
         bool told = ygg_twin_produce(agent);
+        bool updated = ygg_ota_produce(agent);
 
-        produced = answered || reported || sampled || told;
+        produced = answered || reported || sampled || told || updated;
     }
     if (ygg_in_session(agent) && produce_ping(agent)) {
         produced = true;

@@ -10,7 +10,7 @@
 
 #include "ygg/flash.h"
 
-enum { RAM_FLASH_BYTES_MAX = 1 << 14, RAM_FLASH_BLOCKS_MAX = 64 };
+enum { RAM_FLASH_BYTES_MAX = 1 << 15, RAM_FLASH_BLOCKS_MAX = 64 };
 
 struct ram_flash {
     uint8_t bytes[RAM_FLASH_BYTES_MAX];

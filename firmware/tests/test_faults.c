@@ -82,7 +82,7 @@ static void frames_out_of_turn_end_the_session(void)
 static void an_unknown_critical_frame_ends_the_session(void)
 {
     begin_in(YGG_STATE_ACTIVE);
-    fake_send_raw(&fake, 33, "x", 1);
+    fake_send_raw(&fake, 45, "x", 1);
     CHECK_EQ(goodbye(), UNKNOWN_FRAME);
 }
 

@@ -17,6 +17,9 @@ int main(void)
     suite_streamed();
     suite_update();
     suite_twin();
+    suite_patch();
+    suite_ota();
+    suite_ota_attacks();
     suite_posix();
     suite_tls();
     suite_token();

@@ -40,6 +40,12 @@ static const pb_msgdesc_t *incoming_fields(uint32_t number)
         return yggdrasil_device_v1_Credit_fields;
     case YGG_BODY_CAPABILITY_ANSWER:
         return yggdrasil_device_v1_CapabilityAnswer_fields;
+    case YGG_BODY_OTA_OFFER:
+        return yggdrasil_device_v1_OtaOffer_fields;
+    case YGG_BODY_OTA_METADATA:
+        return yggdrasil_device_v1_OtaMetadata_fields;
+    case YGG_BODY_OTA_ABORT:
+        return yggdrasil_device_v1_OtaAbort_fields;
     default:
         return NULL;
     }
@@ -52,6 +58,18 @@ static const pb_msgdesc_t *outgoing_fields(uint32_t number)
         return yggdrasil_device_v1_Hello_fields;
     case YGG_BODY_CAPABILITY_UPDATE:
         return yggdrasil_device_v1_CapabilityUpdate_fields;
+    case YGG_BODY_OTA_STATUS:
+        return yggdrasil_device_v1_OtaStatus_fields;
+    case YGG_BODY_OTA_ACCEPT:
+        return yggdrasil_device_v1_OtaAccept_fields;
+    case YGG_BODY_OTA_REJECT:
+        return yggdrasil_device_v1_OtaReject_fields;
+    case YGG_BODY_OTA_CHUNK_REQUEST:
+        return yggdrasil_device_v1_OtaChunkRequest_fields;
+    case YGG_BODY_OTA_PROGRESS:
+        return yggdrasil_device_v1_OtaProgress_fields;
+    case YGG_BODY_OTA_RESULT:
+        return yggdrasil_device_v1_OtaResult_fields;
     case YGG_BODY_PING:
         return yggdrasil_device_v1_Ping_fields;
     case YGG_BODY_PONG:
@@ -73,6 +91,12 @@ static enum ygg_err refuse(uint32_t number)
     case YGG_BODY_TELEMETRY:
     case YGG_BODY_TWIN_REPORT:
     case YGG_BODY_CAPABILITY_UPDATE:
+    case YGG_BODY_OTA_STATUS:
+    case YGG_BODY_OTA_ACCEPT:
+    case YGG_BODY_OTA_REJECT:
+    case YGG_BODY_OTA_CHUNK_REQUEST:
+    case YGG_BODY_OTA_PROGRESS:
+    case YGG_BODY_OTA_RESULT:
         return YGG_ERR_STATE;
     default:
         return number < YGG_BODY_OPTIONAL ? YGG_ERR_UNKNOWN : YGG_ERR_SKIP;

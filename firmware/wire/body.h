@@ -28,7 +28,17 @@ enum ygg_body_number {
     YGG_BODY_PONG = 15,
     YGG_BODY_GOODBYE = 16,
     YGG_BODY_CREDIT = 17,
-    YGG_BODY_CAPABILITY_ANSWER = 18
+    YGG_BODY_CAPABILITY_ANSWER = 18,
+    YGG_BODY_OTA_STATUS = 32,
+    YGG_BODY_OTA_OFFER = 33,
+    YGG_BODY_OTA_METADATA = 34,
+    YGG_BODY_OTA_ACCEPT = 35,
+    YGG_BODY_OTA_REJECT = 36,
+    YGG_BODY_OTA_CHUNK_REQUEST = 37,
+    YGG_BODY_OTA_CHUNK = 38,
+    YGG_BODY_OTA_PROGRESS = 39,
+    YGG_BODY_OTA_RESULT = 40,
+    YGG_BODY_OTA_ABORT = 41
 };
 
 /* One decoded body, or one to be encoded. Lives in struct ygg_scratch. */
@@ -46,14 +56,23 @@ union ygg_body {
     yggdrasil_device_v1_CapabilityUpdate capability_update;
     yggdrasil_device_v1_CapabilityAnswer capability_answer;
     yggdrasil_device_v1_TwinDelta twin_delta;
+    yggdrasil_device_v1_OtaStatus ota_status;
+    yggdrasil_device_v1_OtaOffer ota_offer;
+    yggdrasil_device_v1_OtaMetadata ota_metadata;
+    yggdrasil_device_v1_OtaAccept ota_accept;
+    yggdrasil_device_v1_OtaReject ota_reject;
+    yggdrasil_device_v1_OtaChunkRequest ota_chunk_request;
+    yggdrasil_device_v1_OtaProgress ota_progress;
+    yggdrasil_device_v1_OtaResult ota_result;
+    yggdrasil_device_v1_OtaAbort ota_abort;
 };
 
-/* Decodes a body that the bridge may send. YGG_ERR_SKIP: optional and unknown; YGG_ERR_UNKNOWN: critical and
+/* Decodes a body that the bridge may send, but for OtaChunk, which is larger than the room: core/ota.c reads it in place. YGG_ERR_SKIP: optional and unknown; YGG_ERR_UNKNOWN: critical and
  * unknown; YGG_ERR_STATE: only a device sends it; YGG_ERR_MALFORMED: not a message, a field is too long, or
  * a text holds a zero byte. */
 enum ygg_err ygg_body_decode(const struct ygg_envelope *envelope, union ygg_body *body);
 
-/* Encodes a body of struct form: Hello, CapabilityUpdate, Ping, Pong, Goodbye. False where the stream refused it. */
+/* Encodes a body of struct form: Hello, CapabilityUpdate, Ping, Pong, Goodbye and those of updates. False where the stream refused it. */
 bool ygg_body_encode(pb_ostream_t *out, uint32_t number, const union ygg_body *body);
 
 /* Result without its prefix and envelope. `call_id` is 1 to 36 bytes. */

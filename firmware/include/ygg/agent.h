@@ -54,6 +54,7 @@ struct ygg_feature {
 #define YGG_FEATURE_TELEMETRY {.name = "telemetry", .min_version = 1, .max_version = 1}
 #define YGG_FEATURE_CAPABILITY_UPDATE {.name = "capability_update", .min_version = 1, .max_version = 1}
 #define YGG_FEATURE_TWIN {.name = "twin", .min_version = 1, .max_version = 1}
+#define YGG_FEATURE_OTA {.name = "ota", .min_version = 1, .max_version = 1} /* With ygg_config.ota. */
 
 /* Who the device is and the memory it may use. Everything pointed to outlives the agent. */
 struct ygg_config {
@@ -78,6 +79,7 @@ struct ygg_config {
     uint8_t *samples;                   /* Telemetry that has not been sent; NULL where samples_size is 0. */
     size_t samples_size;                /* In bytes; 0, or YGG_RECORDS_BYTES_MIN to 65535. */
     struct ygg_scratch *scratch;
+    struct ygg_ota *ota;                /* Updates; NULL: this device takes none. ygg/ota.h. */
     uint32_t rx_record_bytes;      /* Largest TLS record that can be received, 512 to 16384. */
     uint32_t free_ram_bytes;       /* RAM free at boot; 0 where unknown. */
     uint32_t backoff_min_ms;       /* Bound of the first delay before a reconnect, 1 and up. */
@@ -175,6 +177,7 @@ struct ygg_agent {
     uint64_t twin_ms;     /* Not before this. */
     bool updates;         /* The session has the feature. */
     bool update_answered; /* In UPDATING: CapabilityAnswer came. */
+    bool ota;             /* The session has the feature, and this device takes updates. */
     uint8_t digest[32];
     char session_id[YGG_SESSION_ID_BYTES];
     char redirect[YGG_ADDRESS_BYTES]; /* Where the bridge sent us; "" for config->address. */
@@ -232,6 +235,10 @@ enum ygg_err ygg_agent_complete(struct ygg_agent *agent, uint32_t handle, const 
 
 /* Says Goodbye and stops for good. Step on until the state is YGG_STATE_STOPPED (at most one second). */
 void ygg_agent_stop(struct ygg_agent *agent);
+
+/* Whether the device has to be restarted, through its bootloader: a new image is there, or the one on trial gave up. The
+ * agent has said Goodbye and stopped. */
+bool ygg_agent_wants_restart(const struct ygg_agent *agent);
 
 /* Name of a state, for people. */
 const char *ygg_state_name(enum ygg_state state);

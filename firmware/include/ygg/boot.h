@@ -75,7 +75,7 @@ enum ygg_boot_state { YGG_BOOT_CONFIRMED = 1, YGG_BOOT_PENDING = 2, YGG_BOOT_TRI
 
 /* How the last trial ended, or why this boot is as it is. Also on the wire; never renumbered. */
 enum ygg_boot_outcome {
-    YGG_BOOT_NEVER = 0,         /* There was no trial. */
+    YGG_BOOT_NEVER = 0,         /* There was no trial, or none yet of the last update. */
     YGG_BOOT_WAS_CONFIRMED = 1,
     YGG_BOOT_TOLD = 2,          /* Reverted: somebody asked for it. */
     YGG_BOOT_OUT_OF_BOOTS = 3,  /* Reverted: started boots_max times and never confirmed. */
