@@ -67,8 +67,8 @@ class Mesh:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['monitor']}/healthz", timeout=1) as answer:
             return bool(answer.status == 200)
 
-    def start_service(self, name: str, **settings: str) -> Child:
-        """Starts a service and waits until it is ready."""
+    def start_service(self, name: str, within_s: float = 30.0, **settings: str) -> Child:
+        """Starts a service and waits until it is ready, at most `within_s` seconds."""
         prefix = f"YGG_{_PREFIX.get(name, name.upper())}_"
         given = {
             "listen": f"127.0.0.1:{self.ports[name]}",
@@ -81,7 +81,7 @@ class Mesh:
         environment = {prefix + key.upper(): value for key, value in given.items()}
         child = Child(name, [sys.executable, "-m", f"services.{name}"], log, environment)
         self.running[name] = child
-        child.ready()
+        child.ready(within_s)
         return child
 
     def start_bridge(self) -> Child:

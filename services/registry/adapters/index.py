@@ -12,7 +12,8 @@ import asyncio
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,11 +28,20 @@ from yggdrasil.registry.v1 import registry_pb2 as pb
 REACH_TIMEOUT_S = 5.0
 PIECE = 64
 CHECKPOINT_RECORDS = 8192
+CLOSE_STEP_S = 0.05
 _DEVICES = """
 SELECT d.id, d.revision, d.device, c.body, c.build, c.contract_revision, s.device FROM json_each(?) j
 CROSS JOIN devices d ON d.id = j.value LEFT JOIN contracts c ON c.id = d.id LEFT JOIN sessions s ON s.id = d.id
 WHERE d.state IS NOT NULL
 """
+_BRIDGES = """
+WITH RECURSIVE found(bridge) AS (
+  SELECT min(bridge) FROM sessions WHERE bridge IS NOT NULL
+  UNION ALL SELECT (SELECT min(s.bridge) FROM sessions s WHERE s.bridge > found.bridge) FROM found
+  WHERE found.bridge IS NOT NULL
+) SELECT bridge FROM found WHERE bridge IS NOT NULL
+"""
+"""A step for each bridge, not for each of its sessions."""
 _NO_PRESENCE = pb.Device(presence=pb.Presence()).SerializeToString()
 
 
@@ -50,6 +60,7 @@ class SqliteIndex:
         self._applied: dict[str, int] = {}
         self._unsaved = 0
         self._moved = asyncio.Condition()
+        self._filling, self._closing = threading.Lock(), False
 
     @property
     def _db(self) -> sqlite3.Connection:
@@ -63,7 +74,12 @@ class SqliteIndex:
         return self._catalogue_of
 
     async def close(self) -> None:
-        """Closes the file."""
+        """Closes the file; ends `load` and `catch_up` where one of them runs."""
+        self._closing = True
+        while not self._filling.acquire(blocking=False):
+            assert self._open_db is not None  # noqa: S101 - it is being filled
+            self._open_db.interrupt()
+            await asyncio.sleep(CLOSE_STEP_S)
         self._searching.shutdown()
         self._checkpointing.shutdown()
         for db in (self._reader, self._open_db):
@@ -83,19 +99,29 @@ class SqliteIndex:
             self._reader = files.connect_to_read(self._path)
         return self._whole
 
+    def _batches(self, reader: StreamReader, stream: str, last: Mapping[str, int]) -> Iterator[Sequence[Change]]:
+        prefix = f"$KV.{stream.removeprefix('KV_')}."
+        for batch in reader.read(stream, prefix, after=self._applied[stream], until=last[stream]):
+            if self._closing:
+                raise StoreUnavailableError("the index is being closed")
+            yield batch
+
     def load(self, reader: StreamReader, last: Mapping[str, int]) -> None:
         """Fills a new file up to the sequences `last`, bodies first. Blocks; for a thread while nothing else runs.
 
         Called again after StoreUnavailableError it goes on where it was.
         """
+        with self._filling:
+            self._load(reader, last)
+
+    def _load(self, reader: StreamReader, last: Mapping[str, int]) -> None:
         db = self._open_db
         assert db is not None  # noqa: S101 - open comes first
         for stream in rows.STREAMS:
             bulk = rows.Bulk(db, self._catalogue, stream)
             if self._applied[stream]:
                 bulk.resume()
-            prefix = f"$KV.{stream.removeprefix('KV_')}."
-            for batch in reader.read(stream, prefix, after=self._applied[stream], until=last[stream]):
+            for batch in self._batches(reader, stream, last):
                 db.execute("BEGIN")
                 bulk.add(batch)
                 self._note(db, stream, batch[-1].sequence)
@@ -107,10 +133,10 @@ class SqliteIndex:
 
     def catch_up(self, reader: StreamReader, last: Mapping[str, int]) -> None:
         """Brings a whole file up to the sequences `last`; as `load`."""
-        for stream in rows.STREAMS:
-            prefix = f"$KV.{stream.removeprefix('KV_')}."
-            for batch in reader.read(stream, prefix, after=self._applied[stream], until=last[stream]):
-                self._apply(stream, batch)
+        with self._filling:
+            for stream in rows.STREAMS:
+                for batch in self._batches(reader, stream, last):
+                    self._apply(stream, batch)
 
     def applied(self, stream: str) -> int:
         """The last sequence applied of a stream."""
@@ -224,8 +250,7 @@ class SqliteIndex:
 
     async def online_bridges(self) -> Sequence[str]:
         """The bridges that hold sessions, as far as the index knows."""
-        sql = "SELECT DISTINCT bridge FROM sessions WHERE bridge IS NOT NULL"
-        return [row[0] for row in self._db.execute(sql)] if self._whole else []
+        return [row[0] for row in self._db.execute(_BRIDGES)] if self._whole else []
 
     async def sessions_of(self, bridge_id: str, limit: int) -> Sequence[str]:
         """Devices whose session a bridge holds, at most `limit`."""

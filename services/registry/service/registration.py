@@ -17,6 +17,7 @@ from services.registry.ports import Clock, DeviceWriter, Index
 
 MAX_AT_ONCE = 1000
 MAX_FAILURES = 1000
+MAX_SHOWN_BYTES = 63
 _IN_FLIGHT = 4
 
 
@@ -120,4 +121,5 @@ def _tell(told: Registered, position: int, batch: Sequence[NewDevice], answers: 
             continue
         told.failed += 1
         if len(told.failures) < MAX_FAILURES:
-            told.failures.append(Failed(ids.printable(batch[number].id, 63), position + number, answer))
+            shown = ids.printable(batch[number].id).encode()[:MAX_SHOWN_BYTES].decode(errors="ignore")
+            told.failures.append(Failed(shown, position + number, answer))

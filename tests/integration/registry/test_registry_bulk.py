@@ -44,7 +44,7 @@ async def test_what_fails_is_told_by_position_and_does_not_stop_the_rest(registr
                 Device(device_id="bad-6"),
                 Device(device_id="bad-7"),
                 Device(device_id="bad-6"),
-                Device(device_id="x" * 99),
+                Device(device_id="é" * 99),
             ],
         )
     )
@@ -56,9 +56,9 @@ async def test_what_fails_is_told_by_position_and_does_not_stop_the_rest(registr
         (4, "bad-there", "DEVICE_EXISTS"),
         (5, "bad-5", "INVALID_REQUEST"),
         (8, "bad-6", "DEVICE_EXISTS"),
-        (9, "xxxxxxxxx", "INVALID_ID"),
+        (9, "é" * 9, "INVALID_ID"),
     ]
-    assert len(answer.failures[-1].device_id) <= 63
+    assert len(answer.failures[-1].device_id.encode()) <= 63
     assert {f.failure.code for f in answer.failures} == {
         grpc.StatusCode.INVALID_ARGUMENT.value[0],
         grpc.StatusCode.ALREADY_EXISTS.value[0],

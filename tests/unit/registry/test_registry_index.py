@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from services.chassis.bulk import Change
+from services.chassis.errors import StoreUnavailableError
 from services.domain.matcher import match
 from services.domain.requirements import parse_requirement
 from services.domain.selectors import parse_selector
 from services.registry.adapters import files
+from services.registry.adapters import index as index_module
 from services.registry.adapters.index import SqliteIndex
 from services.registry.model import DeviceState
 from services.registry.ports import Position, Query
@@ -195,6 +202,47 @@ async def test_a_deleted_device_is_told_by_its_id_and_revision(tmp_path: Path) -
     told, _ = index.changes(Position(index.position().epoch, (0, 0, 0)), ())
     gone = {name: device.revisions[0] for name, device in streams.devices.items() if device.record is None}
     assert {one.device.id: one.device.revision for one in told if one.deleted} == {k: v for k, v in gone.items() if v}
+    await index.close()
+
+
+async def test_closing_ends_what_is_being_filled_and_the_next_start_begins_anew(tmp_path: Path) -> None:
+    streams = Streams(6)
+    for _ in range(300):
+        streams.write()
+    begun = threading.Event()
+
+    class Slow(Streams):
+        """Never comes to its end by itself."""
+
+        def read(self, stream: str, prefix: str, *, after: int, until: int) -> Iterator[Sequence[Change]]:
+            """The same batch again and again."""
+            for batch in streams.read(stream, prefix, after=after, until=until):
+                while True:
+                    begun.set()
+                    yield batch
+
+    index = SqliteIndex(tmp_path / "index.sqlite")
+    assert not index.open(CREATED)
+    filling = asyncio.ensure_future(asyncio.to_thread(index.load, Slow(6), streams.last()))  # type: ignore[arg-type]
+    await asyncio.to_thread(begun.wait, 5)
+    await asyncio.wait_for(index.close(), 5)
+    with pytest.raises((StoreUnavailableError, sqlite3.Error)):
+        await filling
+    again = opened(tmp_path / "index.sqlite", streams)
+    await check(again, streams)
+    await again.close()
+
+
+async def test_the_bridges_that_hold_sessions_are_found_in_a_step_each(tmp_path: Path) -> None:
+    streams = Streams(7)
+    for _ in range(100):
+        streams.write(30)
+    index = opened(tmp_path / "index.sqlite", streams)
+    online = [name for name, device in streams.devices.items() if device.online]
+    assert await index.online_bridges() == ["b"]
+    assert sorted(await index.sessions_of("b", 100)) == sorted(online)
+    plan = index._db.execute(f"EXPLAIN QUERY PLAN {index_module._BRIDGES}").fetchall()
+    assert not [row for row in plan if row[3].startswith("SCAN") and "found" not in row[3]], plan
     await index.close()
 
 
