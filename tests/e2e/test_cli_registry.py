@@ -146,6 +146,11 @@ def test_many_devices_are_called_and_each_tells_its_own(kept: Person) -> None:
     by_selector = kept.ygg("device", "call", "--has", "counter.tally@1+", "-l", "zone!=shed", "cnt0.add", "n=2")
     assert "porch-1  ok  count: " in by_selector.stdout
     assert "2 of 2 done" in by_selector.stderr
+    kept.json("device", "label", "porch-2", "floor=2")
+    kept.json("group", "set", "second", "floor=2")
+    grouped = kept.ygg("device", "call", "--group", "second", "cnt0.add", "n=1")
+    assert (grouped.returncode, grouped.stdout[:12]) == (0, "porch-2  ok ")
+    says(kept, 4, "there is no group third", "device", "call", "--group", "third", "cnt0.add", "n=1")
     says(kept, 1, "no device", "device", "call", "-l", "zone=nowhere", "cnt0.add", "n=1")
 
 

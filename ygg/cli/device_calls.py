@@ -8,8 +8,9 @@ import typer
 
 from ygg import values
 from ygg.cli import device_many as many
+from ygg.cli import select
 from ygg.cli.device_many import Wanted
-from ygg.cli.select import Device, Has, Selector
+from ygg.cli.select import Device, Group, Has, Selector
 from ygg.cli.state import State, state
 from ygg.exits import Exit, UsageError
 
@@ -47,6 +48,7 @@ def call(
     ],
     *,
     selector: Selector = "",
+    group: Group = "",
     has: Has = None,
     at_once: Annotated[int, typer.Option("--at-once", min=1, max=256, help="Of many devices, so many at a time.")] = 32,
     timeout_s: Timeout = 10.0,
@@ -62,11 +64,13 @@ def call(
     """
     wanted = Wanted.of(words)
     st = state(ctx)
-    if selector or has or len(wanted.devices) > 1:
+    if selector or group or has or len(wanted.devices) > 1:
         if call_id or boot_id:
             raise UsageError("--call-id and --boot-id name one call, and several devices are several calls")
         with st.mesh() as mesh:
-            return many.call(st, mesh, wanted, many.Which(selector, has or [], at_once, timeout_s))
+            return many.call(
+                st, mesh, wanted, many.Which(select.with_group(mesh, selector, group), has or [], at_once, timeout_s)
+            )
     if not wanted.devices:
         raise UsageError(
             "no device is named", hint="ygg device call DEVICE led0.blink …   or by labels:  -l zone=hall led0.blink …"

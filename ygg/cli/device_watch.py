@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ygg.cli import select
-from ygg.cli.select import Has, Selector
+from ygg.cli.select import Group, Has, Selector
 from ygg.cli.state import State, state
 from ygg.exits import CliError, Exit, UsageError
 
@@ -38,11 +38,12 @@ def watch(
         typer.Option("--only", metavar="CAPABILITY[.NAME]", help="Only its events and samples; repeatable."),
     ] = None,
     selector: Selector = "",
+    group: Group = "",
     has: Has = None,
 ) -> None:
     """Show what devices report and what happens to them, from now on. Ctrl-C ends it.
 
-    With -l or --has: the devices that meet it now.
+    With -l, --group or --has: the devices that meet it now.
 
     Examples:  `ygg device watch`   `ygg device watch porch-1 --kind event`   `ygg device watch -l zone=hall`
     `ygg device watch --only gpio0.changed`   `ygg --json device watch | jq .`
@@ -60,8 +61,8 @@ def watch(
     st = state(ctx)
     request = bridge_pb2.WatchEventsRequest(device_ids=devices or [], kinds=[names[name] for name in kind or ()])
     with st.mesh() as mesh:
-        if selector or has:
-            request.device_ids.extend(_found(mesh, selector, has or []))
+        if selector or group or has:
+            request.device_ids.extend(_found(mesh, selector, group, has or []))
         for event in _events(st, mesh, request):
             if only and not {event.capability, f"{event.capability}.{event.name}"} & set(only):
                 continue
@@ -71,11 +72,11 @@ def watch(
                 st.out.line(f"{moment(event.time).astimezone():%H:%M:%S}  {describe.event_line(event)}")
 
 
-def _found(mesh: Mesh, selector: str, has: list[str]) -> list[str]:
+def _found(mesh: Mesh, selector: str, group: str, has: list[str]) -> list[str]:
     """The devices that meet it now. Raises CliError where there is none: to watch none would mean to watch all."""
     from yggdrasil.registry.v1 import registry_pb2
 
-    request = registry_pb2.ListDevicesRequest(selector=selector, has=has)
+    request = registry_pb2.ListDevicesRequest(selector=selector, group=group, has=has)
     found = [device.id for device in select.all_devices(mesh, request)]
     if not found:
         raise CliError("no device meets that now", code=Exit.NOT_FOUND)

@@ -61,6 +61,8 @@ def token(
     st.out.line(safe(answer.secret, 2000))
     end = moment(answer.token.expire_time).astimezone()
     st.out.remark(f"for {device}, once, until {end:%Y-%m-%d %H:%M}; give it to the device and to nobody else", "dim")
+    link = st.context()[1].link
+    st.out.remark(f"there:  YGG_AGENT_TOKEN=…  ygg-agent --identity ./{device} --connect {link}", "dim")
 
 
 def tokens(

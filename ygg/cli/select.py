@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ygg.exits import UsageError
+from ygg.exits import CliError, Exit, UsageError
+from ygg.output import safe
 
 if TYPE_CHECKING:
     from ygg.client import Mesh
@@ -59,6 +60,22 @@ def all_devices(mesh: Mesh, request: registry_pb2.ListDevicesRequest) -> Iterato
         if not page.next_page_token:
             return
         request.page_token = page.next_page_token
+
+
+def with_group(mesh: Mesh, selector: str, group: str) -> str:
+    """A selector for what meets `selector` and is in `group`, for requests that know no groups. Raises CliError."""
+    from yggdrasil.registry.v1 import registry_pb2, registry_pb2_grpc
+
+    if not group:
+        return selector
+    stub = registry_pb2_grpc.RegistryServiceStub(mesh.channel("registry"))
+    groups = mesh.call("registry", stub.ListGroups, registry_pb2.ListGroupsRequest()).groups
+    for one in groups:
+        if one.name == group:
+            return f"{selector},{one.selector}" if selector.strip() not in ("", "*") else one.selector
+    raise CliError(
+        f"there is no group {safe(group)}", hint="ygg group ls shows the ones there are.", code=Exit.NOT_FOUND
+    )
 
 
 def confirmed(question: str, *, yes: bool) -> None:
