@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import grpc.aio
 
@@ -90,7 +91,9 @@ class GrpcRegistry:
         with converted():
             answer = await self._stub.RecordContract(request, timeout=TIMEOUT_S)
         changes = codec.changes_from_proto(answer.changes) if answer.changed else None
-        return codec.contract_from_proto(answer.contract), changes
+        stored = answer.contract  # as it was sent, but for what the registry adds
+        made = codec.moment(stored.negotiate_time)
+        return replace(contract, revision=stored.revision, digest=stored.digest, negotiate_time=made), changes
 
     async def online(self, after: str, limit: int) -> tuple[list[str], str]:
         """Devices that are online, ordered by id, and the token of the next page."""

@@ -32,6 +32,8 @@ def encode(frame: link.Frame) -> bytes:
 class FrameDecoder:
     """Cuts a stream of bytes into frames. `limit_bytes` may grow once, at Welcome."""
 
+    __slots__ = ("_buffer", "limit_bytes")
+
     def __init__(self, limit_bytes: int = HELLO_FRAME_BYTES) -> None:
         self.limit_bytes = limit_bytes
         self._buffer = bytearray()

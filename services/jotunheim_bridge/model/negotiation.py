@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from google.protobuf.message import DecodeError
 
@@ -126,14 +127,18 @@ def agreed_features(choices: Sequence[link.FeatureChoice]) -> frozenset[str]:
 
 
 def terms(hello: link.Hello, ours: BridgeLimits) -> LinkTerms:
-    """The terms of the link."""
-    return LinkTerms(
-        protocol=PROTOCOL,
-        device_rx_frame_bytes=min(hello.limits.rx_frame_bytes, ours.frame_bytes),
-        device_tx_frame_bytes=min(hello.limits.tx_frame_bytes, ours.frame_bytes),
-        calls_in_flight=min(hello.limits.calls_in_flight, ours.calls_in_flight),
-        heartbeat_ms=ours.heartbeat_ms,
+    """The terms of the link; devices of one kind share them."""
+    return _terms(
+        min(hello.limits.rx_frame_bytes, ours.frame_bytes),
+        min(hello.limits.tx_frame_bytes, ours.frame_bytes),
+        min(hello.limits.calls_in_flight, ours.calls_in_flight),
+        ours.heartbeat_ms,
     )
+
+
+@lru_cache(maxsize=256)
+def _terms(rx_frame_bytes: int, tx_frame_bytes: int, calls_in_flight: int, heartbeat_ms: int) -> LinkTerms:
+    return LinkTerms(PROTOCOL, rx_frame_bytes, tx_frame_bytes, calls_in_flight, heartbeat_ms)
 
 
 def check_welcome(welcome: link.Welcome) -> None:

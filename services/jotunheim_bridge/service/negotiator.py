@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from services.domain.contract import Changes
+from services.domain.contract import Changes, LinkTerms
 from services.domain.errors import Code, YggError
 from services.jotunheim_bridge.errors import HelloRefusedError, LinkError, cut
 from services.jotunheim_bridge.model import negotiation
@@ -54,7 +54,7 @@ class Mesh:
 
 
 class Negotiator:
-    """Stateless between devices but for the documents that it has seen, at most KNOWN_DOCUMENTS of them."""
+    """Stateless between devices but for the last KNOWN_DOCUMENTS documents, and what follows from them."""
 
     def __init__(
         self, mesh: Mesh, policies: tuple[Policy, ...], limits: BridgeLimits, new_session_id: Callable[[], str]
@@ -62,7 +62,7 @@ class Negotiator:
         self._mesh, self._policies, self._limits, self._new_session_id = mesh, policies, limits, new_session_id
         self.claims = Claims(mesh.sessions)
         self._documents: OrderedDict[bytes, bytes] = OrderedDict()
-        self._agreed: OrderedDict[str, Agreement] = OrderedDict()
+        self._agreed: OrderedDict[tuple[bytes, str, tuple[str, ...], tuple[str, ...]], Agreement] = OrderedDict()
 
     async def negotiate(self, device_id: str, wire: Wire, receive: Receive) -> Session:
         """The session, claimed and noticed to the device. Raises HelloRefusedError or LinkError."""
@@ -114,11 +114,11 @@ class Negotiator:
         fresh = document is None
         if document is None:
             document = await self._pages(hello, negotiation.page_bytes(terms), _answering(wire, receive))
-        agreed = negotiation.agree(device_id, document, chosen, terms)
+        agreed = self._agree(device_id, hello.capabilities_digest, document, chosen, terms)
         build = Build(hello.hardware.model, hello.hardware.device_class, hello.firmware.version, hello.firmware.slot)
         contract, changes = await self._mesh.registry.record(agreed.contract, document if fresh else b"", build)
         self._remember(hello.capabilities_digest, document)
-        agreed = self._shared(replace(agreed, contract=contract))
+        agreed = replace(agreed, contract=contract)
         negotiation_ms = (self._mesh.clock.monotonic() - started) * 1000
         facts = SessionFacts(device_id, session_id, boot_id, wire.peer, terms, build, agreed_features, negotiation_ms)
         claim = await self.claims.claim(facts)
@@ -151,11 +151,11 @@ class Negotiator:
         fresh = document is None
         if document is None:
             document = await self._pages(update, page_bytes, pages.get)
-        agreed = negotiation.agree(session.device_id, document, chosen, terms)
+        agreed = self._agree(session.device_id, update.capabilities_digest, document, chosen, terms)
         new = document if fresh else b""
         contract, changes = await self._mesh.registry.record(agreed.contract, new, session.facts.build)
         self._remember(update.capabilities_digest, document)
-        agreed = self._shared(replace(agreed, contract=contract))
+        agreed = replace(agreed, contract=contract)
         session.wire.send(link.Frame(contract=_notice(agreed, terms.device_rx_frame_bytes)))
         session.updated(agreed, changes)
         return changes
@@ -181,19 +181,16 @@ class Negotiator:
         while len(self._documents) > KNOWN_DOCUMENTS:
             self._documents.popitem(last=False)
 
-    def _shared(self, agreed: Agreement) -> Agreement:
-        """The same; what equals the last agreement on the document is held once for all devices, 10 KB less each."""
-        contract = agreed.contract
-        known = self._agreed.setdefault(contract.document_digest, agreed)
-        self._agreed.move_to_end(contract.document_digest)
-        while len(self._agreed) > KNOWN_DOCUMENTS:
-            self._agreed.popitem(last=False)
-        capabilities, refused = known.contract.capabilities, known.contract.refused
-        if (capabilities, refused, known.positions) != (contract.capabilities, contract.refused, agreed.positions):
-            self._agreed[contract.document_digest] = agreed
-            return agreed
-        contract = replace(contract, capabilities=capabilities, refused=refused)
-        return replace(agreed, contract=contract, positions=known.positions)
+    def _agree(self, device_id: str, digest: bytes, document: bytes, policy: Policy, terms: LinkTerms) -> Agreement:
+        """What follows from the document and the policy is worked out, and held, once for all devices."""
+        key = (digest, policy.name, policy.allow, policy.deny)
+        known = self._agreed.get(key)
+        if known is None:
+            known = self._agreed[key] = negotiation.agree(device_id, document, policy, terms)
+            while len(self._agreed) > KNOWN_DOCUMENTS:
+                self._agreed.popitem(last=False)
+        self._agreed.move_to_end(key)
+        return replace(known, contract=replace(known.contract, device_id=device_id, link=terms))
 
     async def _pages(self, stated: link.Hello | link.CapabilityUpdate, page_bytes: int, receive: Receive) -> bytes:
         document = bytearray()

@@ -12,11 +12,9 @@ The outbox holds what must reach the stream in order: online, contract, events, 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
 
 from services.chassis import codec
 from services.domain.contract import Changes
@@ -51,6 +49,12 @@ class Outgoing:
 class Session:
     """A session after its contract. All methods run on the event loop's thread and none blocks."""
 
+    __slots__ = (
+        *("agreed", "facts", "claim", "wire", "device_id", "session_id", "calls", "twin", "update", "pages"),
+        *("ended", "finished", "updating", "released", "end_reason", "draining"),
+        *("_clock", "_outbox", "_telemetry", "_unasked", "_last_sequence", "_unacknowledged", "_credit", "_granted"),
+    )
+
     def __init__(
         self, agreed: Agreement, facts: SessionFacts, claim: Claim, wire: Wire, clock: Clock, last_sequence: int
     ) -> None:
@@ -63,8 +67,8 @@ class Session:
         self.draining: asyncio.Task[None] | None = None
         self.update: link.CapabilityUpdate | None = None
         self.pages: asyncio.Queue[link.Frame] | None = None
-        self._outbox: deque[Outgoing] = deque()
-        self._telemetry: deque[pb.DeviceEvent] = deque()
+        self._outbox: list[Outgoing] = []
+        self._telemetry: list[pb.DeviceEvent] = []
         heartbeat_s = facts.link.heartbeat_ms / 1000
         self._unasked = Meter(UNASKED_LIMIT, "frames that were not asked for", heartbeat_s, clock)
         self.twin: DeviceTwin | None = None
@@ -182,19 +186,19 @@ class Session:
 
     def peek(self, most: int) -> list[Outgoing]:
         """What the stream is to be told next, at most so many; they stay until `stored`."""
-        return list(islice(self._outbox, most))
+        return self._outbox[:most]
 
     def stored(self, count: int) -> None:
         """The stream has the first `count` that `peek` gave: the device hears of the last one's sequence."""
-        acks = [self._outbox.popleft().ack for _ in range(count)]
-        earned = [ack for ack in acks if ack]
+        earned = [outgoing.ack for outgoing in self._outbox[:count] if outgoing.ack]
+        del self._outbox[:count]
         self._unacknowledged -= len(earned)
         if earned and not self.ended:
             self.wire.send(_ack(earned[-1]))
 
     def take_telemetry(self) -> list[pb.DeviceEvent]:
         """The samples to publish; whoever takes them calls `telemetry_done` when they are on their way."""
-        taken, self._telemetry = list(self._telemetry), deque()
+        taken, self._telemetry = self._telemetry, []
         return taken
 
     def telemetry_done(self) -> None:

@@ -49,7 +49,7 @@ class DeviceTwin:
         self._round = self._delivered = 0
         self._missed: Desired | None = None
         self._sent: dict[Path, tuple[Value, int]] = {}
-        self._again: set[Path] = set()
+        self._again: dict[Path, None] = {}
         self.restart(agreed)
 
     def restart(self, agreed: Agreement) -> None:
@@ -75,10 +75,10 @@ class DeviceTwin:
             self._said[path] = said
             _, version = self._sent.get(path, (None, 0))
             if busy and version == report.version:
-                self._again.add(path)
+                self._again[path] = None
             elif report.version >= version:
                 self._sent.pop(path, None)
-                self._again.discard(path)
+                self._again.pop(path, None)
         self._answers = max(self._answers, report.version)
         self._whole = self._whole or report.complete
 
@@ -119,7 +119,8 @@ class DeviceTwin:
         self._delivered = max(self._delivered, revision)
         wanted = twin.settable(self._agreed, desired)
         self._sent.update((path, (value, revision)) for path, value in wanted.items())
-        self._again.difference_update(wanted)
+        for path in wanted:
+            self._again.pop(path, None)
         return list(twin.deltas(self._agreed, revision, wanted, self._terms.device_rx_frame_bytes))
 
     @property

@@ -50,6 +50,8 @@ class _Waiting:
 class CallTable:
     """By call id. A call whose id is in flight already is waited for together with the first."""
 
+    __slots__ = ("_boot_id", "_device_id", "_ended", "_free", "_waiting")
+
     def __init__(self, device_id: str, boot_id: str) -> None:
         self._device_id, self._boot_id = device_id, boot_id
         self._waiting: dict[str, _Waiting] = {}
