@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from services.domain.errors import Code
 from services.domain.values import Value
 from services.loki.engines.scheme import build
+from services.loki.lint.names import DEVICE_METHODS, LUA_GLOBALS, LUA_MEMBERS
 from services.loki.model import Language
 from tests.integration.loki.conftest import Lab
 
@@ -246,3 +248,24 @@ async def test_what_of_r7rs_is_left_out_is_exactly_what_the_page_lists(scheme_ca
     page = (Path(__file__).resolve().parents[3] / "docs" / "SCRIPTING.md").read_text()  # noqa: ASYNC240
     listed = page[page.index("Left out of R7RS") :].split("\n\n", 2)[1]
     assert [name for names in LEFT_OUT.values() for name in names.split() if f"`{name}`" not in listed] == []
+
+
+async def test_the_linter_knows_exactly_the_names_that_lua_has(lab: Lab) -> None:
+    source = """
+    local found = {}
+    for name, value in pairs(_G) do
+      found[name] = {}
+      if type(value) == "table" and name ~= "_G" and name ~= "args" and name ~= "device" then
+        for member in pairs(value) do found[name][member] = true end
+      end
+    end
+    return found"""
+    found: Any = await lab.value(LUA, source)
+    assert set(found) == LUA_GLOBALS
+    assert {name: frozenset(members) for name, members in found.items() if members} == LUA_MEMBERS
+
+
+async def test_the_linter_knows_exactly_the_methods_of_a_device(lab: Lab) -> None:
+    for method in sorted(DEVICE_METHODS):
+        assert await lab.value(LUA, f"return type(device.{method})") == "function"
+    assert (await lab.failure(LUA, "return device.raed")).reason == "NOT_IN_CONTRACT"

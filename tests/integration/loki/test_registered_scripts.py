@@ -324,3 +324,24 @@ async def test_the_parts_that_loki_relies_on_are_told(both: Both, mesh: Mesh) ->
     assert answer.devices >= answer.devices_online >= 1
     capabilities = await both.loki.GetCapabilities(loki_pb2.GetCapabilitiesRequest(), timeout=10)
     assert all(engine.sandbox.startswith("seccomp") for engine in capabilities.engines)
+
+
+async def test_a_script_is_checked_against_the_contract_of_a_device_and_not_executed(both: Both, mesh: Mesh) -> None:
+    await (await mesh.device()).negotiate()
+    source = 'local x = yy\ndevice:read("led9.on")\nwhile true do end'
+    request = pb.CheckScriptRequest(source=source, language=LUA, device_ids=[mesh.one])
+    answer = await both.one.CheckScript(request, timeout=20)
+    assert [(f.line, f.column, f.rule) for f in answer.findings] == [(1, 11, "UNDEFINED"), (2, 13, "NOT_IN_CONTRACT")]
+    assert list(answer.device_ids) == [mesh.one]
+    assert "led9" in answer.findings[1].message
+
+
+@pytest.mark.parametrize(("language", "source"), [(LUA, "\nreturn return"), (SCHEME, "\n(car")], ids=["lua", "scheme"])
+async def test_what_does_not_compile_is_the_only_finding(both: Both, language: Any, source: str) -> None:
+    answer = await both.one.CheckScript(pb.CheckScriptRequest(source=source, language=language), timeout=20)
+    assert [(f.line, f.rule, f.severity) for f in answer.findings] == [(2, "SYNTAX", pb.SEVERITY_ERROR)]
+
+
+async def test_a_check_for_a_device_that_is_not_there_says_so(both: Both) -> None:
+    request = pb.CheckScriptRequest(source="return 1", language=LUA, device_ids=["nobody-9"])
+    assert (await refused(both.one.CheckScript(request, timeout=20)))[0] is grpc.StatusCode.NOT_FOUND

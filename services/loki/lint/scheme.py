@@ -1,0 +1,231 @@
+"""Scheme: undefined names, calls that no contract has, quoted data that was meant to be evaluated, schedules.
+
+A name counts as defined where the script binds it anywhere, and what stands in a macro's use or template is left alone.
+So what is found is wrong, and something wrong may be missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from services.domain.values import Value
+from services.loki.lint.contracts import Contracts
+from services.loki.lint.findings import Finding, Severity
+from services.loki.lint.names import SCHEME_TEST_NAMES, scheme_names
+from services.loki.lint.schedules import schedule
+from services.loki.lint.scheme_reader import Node, read
+
+_DEFINES = frozenset(
+    ("define", "define*", "define-values", "define-record-type", "define-syntax", "define-syntax-rule")
+)
+_LAMBDAS = frozenset(("lambda", "lambda*", "λ", "case-lambda", "case-lambda*"))
+_LETS = frozenset(
+    ("let", "let*", "letrec", "letrec*", "do", "let-values", "let*-values", "and-let*", "parameterize", "let-syntax")
+)
+_PATHS = {"property-read": "read", "property-write!": "write", "call": "call", "on-event": "event"}
+_PRESENCE = frozenset(("online", "offline"))
+_LEFT_ALONE = frozenset(
+    (
+        *("define-syntax", "define-syntax-rule", "let-syntax", "letrec-syntax", "syntax-rules"),
+        *("import", "define-record-type"),
+    )
+)
+
+
+def lint(source: str, contracts: Contracts) -> list[Finding]:
+    """The findings, in no order."""
+    return list(_Scheme(read(source), contracts).findings())
+
+
+class _Scheme:
+    def __init__(self, forms: list[Node], contracts: Contracts) -> None:
+        self._forms, self._contracts = forms, contracts
+        self._known = scheme_names() | SCHEME_TEST_NAMES
+        self._macros: set[str] = set()
+        self._own: set[str] = set()
+        for form in forms:
+            self._bind(form)
+
+    def _bind(self, node: Node) -> None:
+        """Notes every name that is bound anywhere below."""
+        head = node.head()
+        if head in ("quote", "syntax-rules"):
+            return
+        if head in ("define-syntax", "define-syntax-rule") and len(node.items) > 1:
+            self._macros |= set(_symbols(node.items[1])[:1])
+        if head == "define-record-type":
+            self._own |= {name for item in node.items[1:] for name in _symbols(item)}
+        elif head in _DEFINES or head == "receive":
+            self._own |= set(_symbols(node.items[1])) if len(node.items) > 1 else set()
+        elif head in _LAMBDAS:
+            formals = [i.items[0] for i in node.items[1:] if i.items] if head.startswith("case") else node.items[1:2]
+            self._own |= {name for formal in formals for name in _symbols(formal)}
+        elif head in _LETS:
+            self._bind_let(node)
+        elif head == "guard" and len(node.items) > 1:
+            self._own |= set(_symbols(node.items[1])[:1])
+        for item in node.items:
+            self._bind(item)
+
+    def _bind_let(self, node: Node) -> None:
+        at = 1
+        if len(node.items) > 2 and node.items[1].kind == "symbol":
+            self._own.add(node.items[1].text)
+            at = 2
+        if len(node.items) > at:
+            for binding in node.items[at].items:
+                self._own |= set(_symbols(binding.items[0] if binding.items else binding))
+
+    def findings(self) -> Iterator[Finding]:
+        """All of them."""
+        for form in self._forms:
+            yield from self._walk(form, elsewhere=False)
+
+    def _walk(self, node: Node, *, elsewhere: bool) -> Iterator[Finding]:
+        """`elsewhere`: within a with-device, whose contract is not the targets'."""
+        if node.kind == "symbol":
+            yield from self._name(node, elsewhere)
+        elif node.kind == "list" and node.items:
+            head = node.head()
+            if head == "quote" and len(node.items) == 2:
+                yield from self._quoted(node)
+            elif head == "quasiquote":
+                yield from self._unquoted(node, elsewhere)
+            elif head in _LEFT_ALONE or head in self._macros:
+                return
+            else:
+                yield from self._operation(node, head, elsewhere)
+                yield from self._parts(node, head, elsewhere)
+
+    def _parts(self, node: Node, head: str, elsewhere: bool) -> Iterator[Finding]:
+        items = node.items
+        if head in ("case", "case-lambda") and len(items) > 2 and head == "case":
+            yield from self._walk(items[1], elsewhere=elsewhere)
+            items = [part for clause in items[2:] for part in clause.items[1:]]
+        for item in items:
+            yield from self._walk(item, elsewhere=elsewhere or head == "with-device")
+
+    def _unquoted(self, node: Node, elsewhere: bool) -> Iterator[Finding]:
+        for item in node.items[1:]:
+            if item.head() in ("unquote", "unquote-splicing"):
+                for part in item.items[1:]:
+                    yield from self._walk(part, elsewhere=elsewhere)
+            elif item.items:
+                yield from self._unquoted(Node("list", item.line, item.column, items=[item, *item.items]), elsewhere)
+
+    def _name(self, node: Node, elsewhere: bool) -> Iterator[Finding]:
+        name = node.text
+        if name in self._known or name in self._own or name in self._macros or name.startswith("#"):
+            return
+        spelled = name.removesuffix("!").replace("-", "_")
+        if spelled.startswith(("read_", "set_")):
+            if self._contracts and not elsewhere:
+                yield from _contract(node, self._contracts.convenience(spelled))
+            return
+        yield Finding(node.line, node.column, "UNDEFINED", f"{name} is defined nowhere")
+
+    def _operation(self, node: Node, head: str, elsewhere: bool) -> Iterator[Finding]:
+        if head in self._own:
+            return
+        first = node.items[1] if len(node.items) > 1 else None
+        if head == "cron" and len(node.items) > 2 and node.items[2].kind == "string":
+            text = node.items[2]
+            yield schedule(text.text, text.line, text.column)
+        if not self._contracts or elsewhere:
+            return
+        if head in _PATHS and first is not None and first.kind == "string":
+            if head == "on-event" and first.text in _PRESENCE:
+                return
+            fault = self._contracts.path(first.text, _PATHS[head])
+            yield from _contract(first, fault)
+            if not fault:
+                yield from self._arguments(node, head, first.text)
+        elif head in ("led-on", "led-off", "led-state"):
+            named = first is not None and first.kind == "string"
+            fault = self._contracts.capability(first.text) if named and first else self._contracts.led()
+            yield from _contract(first if named and first else node, fault)
+
+    def _arguments(self, node: Node, head: str, path: str) -> Iterator[Finding]:
+        given = node.items[2] if len(node.items) > 2 else None
+        if given is None or head not in ("call", "property-write!"):
+            return
+        if head == "property-write!":
+            known, value = _literal(given)
+            fault = self._contracts.value(path, value) if known else ""
+            yield from _contract(given, fault, "ARGUMENT_NOT_IN_CONTRACT")
+            return
+        if given.head() not in ("quote", "quasiquote") or len(given.items) != 2:
+            return
+        for pair in given.items[1].items:
+            if pair.dotted and len(pair.items) == 2:
+                known, value = _literal(pair.items[1])
+                fault = self._contracts.arguments(path, {pair.items[0].text: value}) if known else ""
+                yield from _contract(pair, fault, "ARGUMENT_NOT_IN_CONTRACT")
+
+    def _quoted(self, node: Node) -> Iterator[Finding]:
+        """'((temperature . temp)) where temp is a variable, or '((t . (read-temp0))) where that is a call."""
+        for pair in node.items[1].items:
+            if pair.kind != "list" or not pair.items or pair.items[0].kind != "symbol" or len(pair.items) < 2:
+                continue
+            value = pair.items[1]
+            plain = value.kind == "symbol" and len(pair.items) == 2 and value.text in self._own
+            if plain or self._is_call(value):
+                what = f"the symbol {value.text}" if plain else "the words of a call"
+                told = f"'{_text(node.items[1])} is quoted, so it sends {what} and not its value."
+                told += f" Write `{_evaluated(node.items[1], pair)}"
+                yield Finding(node.line, node.column, "QUOTED", told, Severity.WARNING)
+                return
+
+    def _is_call(self, value: Node) -> bool:
+        head = value.head()
+        read = head.replace("-", "_").startswith("read_")
+        return bool(head) and (read or head in self._own or head in self._known)
+
+
+def _contract(node: Node, fault: str, rule: str = "NOT_IN_CONTRACT") -> Iterator[Finding]:
+    if fault:
+        yield Finding(node.line, node.column, rule, fault)
+
+
+def _symbols(node: Node) -> list[str]:
+    """The symbols of formals or of a binding, with those of optional ones."""
+    if node.kind == "symbol":
+        return [node.text]
+    return [name for item in node.items for name in _symbols(item)]
+
+
+def _literal(node: Node) -> tuple[bool, Value]:
+    """Whether a datum is a literal, and its value."""
+    if node.kind == "string" and "\\" not in node.text:
+        return True, node.text
+    if node.text in ("#t", "#true", "#f", "#false"):
+        return True, node.text in ("#t", "#true")
+    if node.kind == "other" and not node.text.startswith("#"):
+        try:
+            return True, int(node.text)
+        except ValueError:
+            try:
+                return True, float(node.text)
+            except ValueError:
+                return False, None
+    return False, None
+
+
+def _text(node: Node) -> str:
+    """A datum as it is written."""
+    if node.kind == "string":
+        return f'"{node.text}"'
+    if node.kind not in ("list", "vector"):
+        return node.text
+    parts = [_text(item) for item in node.items]
+    if node.dotted and len(parts) > 1:
+        parts.insert(-1, ".")
+    return f"{'#' if node.kind == 'vector' else ''}({' '.join(parts)})"
+
+
+def _evaluated(alist: Node, wrong: Node) -> str:
+    """The list with the value of one pair to be evaluated."""
+    parts = [
+        f"({pair.items[0].text} . ,{_text(pair.items[1])})" if pair is wrong else _text(pair) for pair in alist.items
+    ]
+    return f"({' '.join(parts)})"
