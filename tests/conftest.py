@@ -17,6 +17,7 @@ pytest_plugins = (
     "tests.fixtures.mesh",
     "tests.fixtures.td_schema",
     "tests.fixtures.person",
+    "tests.fixtures.updates",
 )
 
 # Machines that run tests are busy: how long an example takes says nothing there.

@@ -17,6 +17,7 @@ from services.jotunheim_bridge.adapters.arrivals import Bounds
 from services.jotunheim_bridge.adapters.devices import follow_devices, position
 from services.jotunheim_bridge.adapters.events import JetStreamEvents
 from services.jotunheim_bridge.adapters.listener import DeviceListener, Link, affordable
+from services.jotunheim_bridge.adapters.ota import GrpcOta, listen
 from services.jotunheim_bridge.adapters.registry import GrpcRegistry
 from services.jotunheim_bridge.adapters.router import NatsRouter
 from services.jotunheim_bridge.adapters.sessions import KvSessionStore, Lease, fence, other_links
@@ -29,6 +30,7 @@ from services.jotunheim_bridge.service.bridge import Bridge
 from services.jotunheim_bridge.service.calls import Calls
 from services.jotunheim_bridge.service.calls import Mesh as CallMesh
 from services.jotunheim_bridge.service.negotiator import Mesh, Negotiator
+from services.jotunheim_bridge.service.ota import OtaRelay
 from services.jotunheim_bridge.service.twins import TwinSync
 from yggdrasil.jotunheim.v1 import bridge_pb2, bridge_pb2_grpc
 
@@ -55,6 +57,14 @@ def _new_id() -> str:
     return str(uuid.uuid4())
 
 
+def _ota(runtime: Runtime[BridgeSettings]) -> GrpcOta | None:
+    if runtime.settings.ota_endpoint is None:
+        return None
+    found = channel.connect(runtime.settings.ota_endpoint, runtime.files)
+    runtime.stack.push_async_callback(found.close)
+    return GrpcOta(found)
+
+
 async def compose(runtime: Runtime[BridgeSettings]) -> dict[str, str]:
     """Stores, lease, negotiator, listener, servicer. Devices are let in last."""
     settings, js, clock = runtime.settings, runtime.js, SystemClock()
@@ -70,7 +80,8 @@ async def compose(runtime: Runtime[BridgeSettings]) -> dict[str, str]:
         calls_in_flight=settings.calls_in_flight, heartbeat_ms=settings.heartbeat_ms, connections=connections
     )
     negotiator = Negotiator(Mesh(registry, sessions, events, clock), rules, limits, _new_id)
-    bridge = Bridge(negotiator, sessions, events, clock, TwinSync(GrpcTwins(registry_channel)))
+    updates = OtaRelay(_ota(runtime))
+    bridge = Bridge(negotiator, sessions, events, clock, TwinSync(GrpcTwins(registry_channel)), updates)
     record = bridge_pb2.StoredBridge(
         schema=1, bridge_id=settings.instance_id, version=package_version(), link=settings.link_advertise
     )
@@ -91,6 +102,7 @@ async def compose(runtime: Runtime[BridgeSettings]) -> dict[str, str]:
     router = NatsRouter(runtime.nats.client, settings.instance_id)
     calls = Calls(bridge, CallMesh(registry, sessions, events, router), _new_id)
     await router.serve(calls.call_here, calls.stream_here, calls.disconnect)
+    await listen(runtime.nats.client, bridge)
     runtime.spawn(fence(js, bridge), "fence")
     runtime.spawn(follow_desired(js, bridge, await position(js, buckets.TWIN_DESIRED)), "twins")
     runtime.spawn(follow_devices(js, bridge, await position(js, buckets.DEVICES)), "devices")

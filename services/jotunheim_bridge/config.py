@@ -24,6 +24,7 @@ class BridgeSettings(ServiceSettings):
         description="HOST:PORT where devices of a bridge that restarts may come instead. Empty: nobody is sent here.",
     )
     registry_endpoint: Endpoint = "127.0.0.1:50051"
+    ota_endpoint: Endpoint | None = Field(None, description="HOST:PORT of ota. None: devices are not updated.")
     policy: Path | None = Field(None, description="JSON file: what devices may offer. None allows everything.")
     heartbeat_ms: int = Field(10_000, ge=100, le=600_000, description="Longest silence of a device, in ms.")
     calls_in_flight: int = Field(16, ge=1, le=64, description="Most calls waiting for one device at once.")

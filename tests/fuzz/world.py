@@ -30,6 +30,7 @@ from services.jotunheim_bridge.service.bridge import Bridge
 from services.jotunheim_bridge.service.calls import Calls
 from services.jotunheim_bridge.service.calls import Mesh as CallMesh
 from services.jotunheim_bridge.service.negotiator import Mesh, Negotiator
+from services.jotunheim_bridge.service.ota import OtaRelay
 from services.jotunheim_bridge.service.twins import TwinSync
 from tests.fakes.device import BOOL, document, hello, led, number
 from yggdrasil.common.v1 import capability_pb2 as cp
@@ -275,7 +276,7 @@ class World:
         limits = BridgeLimits(calls_in_flight=calls_in_flight, heartbeat_ms=1000)
         negotiator = Negotiator(mesh, policies, limits, lambda: f"session-{next(ids)}")
         self.twins = Twins()
-        self.bridge = Bridge(negotiator, self.sessions, self.sink, self.clock, TwinSync(self.twins))
+        self.bridge = Bridge(negotiator, self.sessions, self.sink, self.clock, TwinSync(self.twins), OtaRelay(None))
         others = CallMesh(self.registry, self.sessions, self.sink, Router())
         self.calls = Calls(self.bridge, others, lambda: f"call-{next(ids)}")
         self._open: set[DeviceConnection] = set()

@@ -127,7 +127,8 @@ def _settings(name: str, layout: Layout, options: Options) -> dict[str, str]:
     registry = {"REGISTRY_ENDPOINT": f"{LOOPBACK}:{ports.registry}"}
     if name == "jotunheim_bridge":
         policy = {"POLICY": str(options.policy)} if options.policy else {}
-        return {**common, **registry, **policy, "LINK_LISTEN": f"{options.link_host}:{ports.link}"}
+        ota = {"OTA_ENDPOINT": f"{LOOPBACK}:{ports.ota}"}
+        return {**common, **registry, **ota, **policy, "LINK_LISTEN": f"{options.link_host}:{ports.link}"}
     if name == "registry":
         enrol = {
             "ENROL_LISTEN": f"{options.link_host}:{ports.enrol}",
@@ -136,6 +137,8 @@ def _settings(name: str, layout: Layout, options: Options) -> dict[str, str]:
         return {**common, **enrol}
     if name == "loki":
         return {**common, **registry, "BRIDGE_ENDPOINT": f"{LOOPBACK}:{ports.jotunheim_bridge}"}
+    if name == "ota":
+        return {**common, **registry, "IMAGES_LISTEN": f"{options.link_host}:{ports.images}"}
     return common
 
 

@@ -30,7 +30,12 @@ MAX_CALLS = 64
 MAX_FEATURES = 8
 SLOTS = ("", "A", "B")
 _PAGE_OVERHEAD_BYTES = 32
-FEATURES: Mapping[str, tuple[int, int]] = {"telemetry": (1, 1), "capability_update": (1, 1), "twin": (1, 1)}
+FEATURES: Mapping[str, tuple[int, int]] = {
+    "telemetry": (1, 1),
+    "capability_update": (1, 1),
+    "twin": (1, 1),
+    "ota": (1, 1),
+}
 """Optional parts of the protocol that this bridge speaks, with the least and the greatest version."""
 
 

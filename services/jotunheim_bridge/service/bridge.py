@@ -17,6 +17,7 @@ from services.domain.errors import YggError
 from services.jotunheim_bridge.errors import HelloRefusedError, LinkError
 from services.jotunheim_bridge.ports import Clock, DeviceFacts, EventSink, SessionStore, Wire
 from services.jotunheim_bridge.service.negotiator import Negotiator, Receive
+from services.jotunheim_bridge.service.ota import OtaRelay
 from services.jotunheim_bridge.service.session import EVENT_WINDOW, Session
 from services.jotunheim_bridge.service.standings import Standings
 from services.jotunheim_bridge.service.twins import TwinSync
@@ -32,10 +33,16 @@ class Bridge:
     """The live sessions."""
 
     def __init__(
-        self, negotiator: Negotiator, sessions: SessionStore, events: EventSink, clock: Clock, twins: TwinSync
+        self,
+        negotiator: Negotiator,
+        sessions: SessionStore,
+        events: EventSink,
+        clock: Clock,
+        twins: TwinSync,
+        updates: OtaRelay,
     ) -> None:
         self._negotiator, self._store, self._events, self._clock = negotiator, sessions, events, clock
-        self.twins = twins
+        self.twins, self.updates = twins, updates
         self._sessions: dict[str, Session] = {}
         self._standings = Standings()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -98,6 +105,7 @@ class Bridge:
     def kick(self, session: Session) -> None:
         """Takes up what a session has come to have to do: its outbox, its twin, a capability update."""
         self.twins.kick(session)
+        self.updates.kick(session)
         if session.draining is None and session.busy:
             session.draining = self._spawn(self._drain(session))
         if session.update is not None and session.pages is not None and not session.updating:
@@ -224,6 +232,7 @@ class Bridge:
         while self._tasks:
             await asyncio.wait(self._tasks)
         await self.twins.stop()
+        await self.updates.stop()
         await self._negotiator.claims.settled(STORE_PATIENCE_S)
 
 

@@ -23,6 +23,7 @@ from services.jotunheim_bridge.model import translate
 from services.jotunheim_bridge.model.negotiation import Agreement
 from services.jotunheim_bridge.ports import Claim, Clock, SessionFacts, Wire
 from services.jotunheim_bridge.service.meter import Meter
+from services.jotunheim_bridge.service.ota import OTA_LIMIT, DeviceOta
 from services.jotunheim_bridge.service.twin import DeviceTwin
 from services.jotunheim_bridge.service.waiting import CallTable
 from yggdrasil.device.v1 import link_pb2 as link
@@ -74,6 +75,9 @@ class Session:
         self.twin: DeviceTwin | None = None
         if "twin" in facts.features:
             self.twin = DeviceTwin(agreed, facts.link, Meter(TWIN_LIMIT, "reports of a twin", heartbeat_s, clock))
+        self.ota: DeviceOta | None = None
+        if "ota" in facts.features:
+            self.ota = DeviceOta(Meter(OTA_LIMIT, "frames about updates", heartbeat_s, clock))
         self._last_sequence, self._unacknowledged = last_sequence, 0
         self._credit = self._granted = telemetry_credit(facts.features)
 
@@ -112,6 +116,8 @@ class Session:
             self.pages.put_nowait(frame)
         elif body == "pong":
             self._unasked.count()
+        elif body is not None and body.startswith("ota_"):
+            self._take_ota(frame)
         else:
             raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, f"{body} has no place in an active session")
 
@@ -154,6 +160,11 @@ class Session:
             raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "the feature twin was not agreed on")
         if self.update is None:  # else it is by indexes of the old document, and all of it follows by the new one
             self.twin.take(report)
+
+    def _take_ota(self, frame: link.Frame) -> None:
+        if self.ota is None:
+            raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "the feature ota was not agreed on")
+        self.ota.take(frame)
 
     def _take_update(self, update: link.CapabilityUpdate) -> None:
         if "capability_update" not in self.facts.features:

@@ -1,0 +1,277 @@
+"""The relay of updates: what a device says of them goes to ota, what ota answers goes to the device, chunks by credit.
+
+A carrier and nothing more: envelopes and chunks pass as they are, and none of them is made or judged here. The device
+checks all of it against its own root. Memory: a session keeps a few numbers and at most QUEUE reports; chunks of all
+sessions come from one bounded cache. docs/OTA.md, "On the link".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from services.domain.errors import YggError
+from services.jotunheim_bridge.errors import LinkError
+from services.jotunheim_bridge.ports import SessionFacts, Wire
+from services.jotunheim_bridge.service.meter import Meter
+from yggdrasil.device.v1 import link_pb2 as link
+from yggdrasil.device.v1 import ota_pb2 as ota
+from yggdrasil.ota.v1 import relay_pb2 as pb
+
+QUEUE = 16
+OTA_LIMIT = 256
+"""Ota frames in a heartbeat that bring no new chunk."""
+MAX_CREDIT_CHUNKS = 64
+MAX_CREDIT_BYTES = 96 * 1024
+"""Of chunks that are under way to one device: what it has not read is held here."""
+SLICE_BYTES, SLICE_OVERHEAD_BYTES = 512, 32
+BATCH = 64
+"""Chunks asked of ota at once."""
+RETRY_S, MAX_RETRY_S = 0.25, 5.0
+_FROM_DEVICE = ("ota_status", "ota_accept", "ota_reject", "ota_chunk_request", "ota_progress", "ota_result")
+_log = logging.getLogger(__name__)
+
+
+class Ota(Protocol):
+    """The service ota; every method raises RemoteError."""
+
+    async def report(self, request: pb.ReportRequest) -> pb.ReportResponse:
+        """Says what a device said; returns what it is to be told."""
+
+    async def chunk(self, sha256: bytes, chunk_size: int, index: int) -> tuple[bytes, bytes]:
+        """A chunk and its audit path; from a cache that all devices share."""
+
+
+class OtaSession(Protocol):
+    """What of a session matters here."""
+
+    device_id: str
+    facts: SessionFacts
+    wire: Wire
+    ended: bool
+    ota: DeviceOta | None
+
+
+@dataclass(slots=True)
+class Source:
+    """What chunks come from, and how far they may be sent: bytes from `position` to `limit` have credit."""
+
+    update_id: int
+    offer: pb.Offer
+    sha256: bytes = b""
+    size: int = 0
+    position: int = 0
+    limit: int = 0
+
+    @property
+    def chunk_size(self) -> int:
+        """Length of a chunk."""
+        return self.offer.chunk_size_bytes
+
+    @property
+    def due(self) -> bool:
+        """There is a chunk to send."""
+        return self.position < min(self.limit, self.size)
+
+
+@dataclass(slots=True)
+class DeviceOta:
+    """One session's part: what is to be reported, and the update under way. No tasks and no I/O."""
+
+    meter: Meter
+    reports: deque[pb.ReportRequest] = field(default_factory=deque)
+    status: ota.OtaStatus | None = None
+    source: Source | None = None
+    written_bytes: int = 0
+
+    def take(self, frame: link.Frame) -> None:
+        """What a frame of the device means; raises LinkError for one that only a bridge sends, or for too many."""
+        body = frame.WhichOneof("body")
+        if body not in _FROM_DEVICE:
+            raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, f"only a bridge sends {body}")
+        if body == "ota_chunk_request":
+            self._credit(frame.ota_chunk_request)
+            return
+        self.meter.count()
+        if body == "ota_status":
+            if len(frame.ota_status.nonce) != 16:
+                raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "a nonce has 16 bytes")
+            self.status, self.source = frame.ota_status, None
+            self._queue(pb.ReportRequest(status=frame.ota_status))
+        elif body == "ota_accept":
+            self._accepted(frame.ota_accept)
+            self._queue(pb.ReportRequest(accept=frame.ota_accept))
+        elif body == "ota_progress":
+            self.written_bytes = frame.ota_progress.written_bytes
+            self._queue(pb.ReportRequest(progress=frame.ota_progress))
+        elif body == "ota_reject":
+            self.source = None
+            self._queue(pb.ReportRequest(reject=frame.ota_reject))
+        else:
+            self.source = None
+            self._queue(pb.ReportRequest(result=frame.ota_result))
+
+    def attend(self) -> None:
+        """Ota has something for the device: the last status is said again, or how far the update is."""
+        if self.reports or self.status is None:
+            return
+        if self.source is None:
+            self._queue(pb.ReportRequest(status=self.status))
+        else:
+            now = ota.OtaProgress(update_id=self.source.update_id, written_bytes=self.written_bytes)
+            self._queue(pb.ReportRequest(progress=now))
+
+    def offered(self, offer: pb.Offer) -> None:
+        """An offer goes out: no chunk before the device has taken it."""
+        self.source, self.written_bytes = Source(offer.offer.update_id, offer), 0
+
+    def _queue(self, report: pb.ReportRequest) -> None:
+        newest = self.reports[-1] if len(self.reports) > 1 else None  # the first one may be under way
+        if newest is not None and newest.WhichOneof("said") == report.WhichOneof("said") != "result":
+            self.reports.pop()
+        if len(self.reports) >= QUEUE:
+            raise LinkError(link.GOODBYE_CODE_FLOOD, f"more than {QUEUE} things said of updates while ota is away")
+        self.reports.append(report)
+
+    def _accepted(self, accept: ota.OtaAccept) -> None:
+        source = self.source
+        if source is None or source.update_id != accept.update_id or source.sha256:
+            return
+        offer = source.offer
+        if accept.delta and offer.offer.HasField("delta"):
+            source.sha256, source.size = offer.offer.delta.patch_sha256, offer.offer.delta.patch_size_bytes
+        else:
+            source.sha256, source.size = offer.image_sha256, offer.image_size_bytes
+        source.position = source.limit = accept.offset_bytes
+
+    def _credit(self, request: ota.OtaChunkRequest) -> None:
+        source = self.source
+        if source is None or source.update_id != request.update_id or not source.sha256:
+            self.meter.count()  # of an update that is over: on its way while that was told
+            return
+        if request.offset_bytes % source.chunk_size or not 1 <= request.chunks <= MAX_CREDIT_CHUNKS:
+            raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "credit for chunks that cannot be")
+        if request.again or request.offset_bytes > source.position:
+            self.meter.count()
+            source.position = request.offset_bytes
+        chunks = min(request.chunks, MAX_CREDIT_BYTES // source.chunk_size)
+        limit = request.offset_bytes + chunks * source.chunk_size
+        if limit <= source.position:
+            self.meter.count()
+        source.limit = limit
+
+
+class OtaRelay:
+    """The sessions' way to ota. Without one (`ota` None) devices are not updated, and nothing else changes."""
+
+    def __init__(self, ota: Ota | None) -> None:
+        self._ota = ota
+        self._working: dict[OtaSession, asyncio.Task[None]] = {}
+        self._sending: dict[OtaSession, asyncio.Task[None]] = {}
+
+    def kick(self, session: OtaSession) -> None:
+        """Takes up what a session has come to have to do."""
+        mine = session.ota
+        if mine is None or session.ended or self._ota is None:
+            return
+        if mine.reports and session not in self._working:
+            self._working[session] = self._task(self._work(self._ota, session, mine), session, self._working)
+        if mine.source is not None and mine.source.due and session not in self._sending:
+            self._sending[session] = self._task(self._send(self._ota, session, mine), session, self._sending)
+
+    def attend(self, session: OtaSession) -> None:
+        """Ota says that there is something for this device."""
+        if session.ota is not None and not session.ended:
+            session.ota.attend()
+            self.kick(session)
+
+    async def stop(self) -> None:
+        """Ends what is under way; devices go on elsewhere."""
+        tasks = [*self._working.values(), *self._sending.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _task(
+        self, work: Coroutine[Any, Any, None], session: OtaSession, tasks: dict[OtaSession, asyncio.Task[None]]
+    ) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+
+        def done(_: asyncio.Task[None]) -> None:
+            tasks.pop(session, None)
+            self.kick(session)  # what came between its last look and its end
+
+        task.add_done_callback(done)
+        return task
+
+    async def _work(self, service: Ota, session: OtaSession, mine: DeviceOta) -> None:
+        wait_s = RETRY_S
+        while mine.reports and not session.ended:
+            report = pb.ReportRequest()
+            report.CopyFrom(mine.reports[0])
+            report.device_id = session.device_id
+            report.device_class = session.facts.build.device_class
+            report.rx_frame_bytes = session.facts.link.device_rx_frame_bytes
+            try:
+                answer = await service.report(report)
+            except YggError as e:
+                if wait_s == RETRY_S:
+                    _log.warning("ota not told", extra={"device": session.device_id, "why": e.message})
+                await asyncio.sleep(random.uniform(0.1, wait_s))  # noqa: S311 - it spreads load, it guards nothing
+                wait_s = min(2 * wait_s, MAX_RETRY_S)
+                continue
+            wait_s = RETRY_S
+            mine.reports.popleft()
+            self._tell(session, mine, report, answer)
+
+    def _tell(self, session: OtaSession, mine: DeviceOta, report: pb.ReportRequest, answer: pb.ReportResponse) -> None:
+        if session.ended:
+            return
+        if answer.abort:
+            session.wire.send(link.Frame(ota_abort=ota.OtaAbort(update_id=answer.abort)))
+        stale = mine.status is None or report.status.nonce != mine.status.nonce  # another nonce has come since
+        if answer.HasField("offer") and not stale and mine.source is None:
+            mine.offered(answer.offer)
+            for frame in frames(answer.offer, session.facts.link.device_rx_frame_bytes):
+                session.wire.send(frame)
+
+    async def _send(self, service: Ota, session: OtaSession, mine: DeviceOta) -> None:
+        wait_s = RETRY_S
+        while (source := mine.source) is not None and source.due and not session.ended:
+            position = source.position
+            try:
+                data, proof = await service.chunk(source.sha256, source.chunk_size, position // source.chunk_size)
+            except YggError as e:
+                _log.warning("no chunk", extra={"device": session.device_id, "why": e.message})
+                await asyncio.sleep(random.uniform(0.1, wait_s))  # noqa: S311 - it spreads load, it guards nothing
+                wait_s = min(2 * wait_s, MAX_RETRY_S)
+                continue
+            if mine.source is not source or source.position != position:
+                continue  # the device has gone back, or the update is another one by now
+            source.position += len(data)
+            chunk = ota.OtaChunk(update_id=source.update_id, offset_bytes=position, data=data, proof=proof)
+            session.wire.send(link.Frame(ota_chunk=chunk))
+
+
+def frames(offer: pb.Offer, frame_bytes: int) -> list[link.Frame]:
+    """OtaOffer and the slices of its metadata, none larger than the device takes."""
+    update_id, size = offer.offer.update_id, min(SLICE_BYTES, frame_bytes - SLICE_OVERHEAD_BYTES)
+    parts = [(ota.OTA_ROLE_ROOT, root) for root in offer.roots]
+    parts += [(ota.OTA_ROLE_TIMESTAMP, offer.timestamp), (ota.OTA_ROLE_RELEASE, offer.release)]
+    found = [link.Frame(ota_offer=offer.offer)]
+    for role, data in parts:
+        for start in range(0, len(data), size):
+            slice_of = ota.OtaMetadata(
+                update_id=update_id,
+                role=role,
+                size_bytes=len(data),
+                offset_bytes=start,
+                data=data[start : start + size],
+            )
+            found.append(link.Frame(ota_metadata=slice_of))
+    return found
