@@ -6,17 +6,30 @@ import asyncio
 import contextlib
 from datetime import UTC, datetime
 
+import grpc.aio
+
 from services.chassis import channel
 from services.chassis.run import Runtime, run
+from services.domain.errors import YggError
+from services.loki.adapters.fleet import RegistryFleet
 from services.loki.adapters.languages import LuaCommand, SchemeCommand
+from services.loki.adapters.live_worker import LiveWorker
 from services.loki.adapters.mesh import GrpcMesh
+from services.loki.adapters.peers import NatsPeers
 from services.loki.adapters.pipeline import BridgePipeline
 from services.loki.adapters.pool import Prepare, WorkerPool
+from services.loki.adapters.program_events import ProgramEvents
+from services.loki.adapters.program_records import NatsRecords
 from services.loki.adapters.publisher import NatsPublisher
 from services.loki.api import NAME, LokiApi
 from services.loki.children import Family
 from services.loki.config import LokiSettings
 from services.loki.model import Language
+from services.loki.programs.api import NAME as PROGRAMS
+from services.loki.programs.api import ProgramApi
+from services.loki.programs.manager import Manager
+from services.loki.programs.service import Programs
+from services.loki.programs.workers import ProgramWorkers
 from services.loki.scripts.api import NAME as SCRIPTS
 from services.loki.scripts.api import ScriptApi
 from services.loki.scripts.catalogue import Catalogue
@@ -25,7 +38,7 @@ from services.loki.scripts.logs import ScriptLogs
 from services.loki.scripts.rpc import ScriptMethods, ScriptReflection
 from services.loki.scripts.service import Scripts
 from services.loki.service import Loki
-from yggdrasil.loki.v1 import loki_pb2_grpc, script_pb2_grpc
+from yggdrasil.loki.v1 import loki_pb2_grpc, program_pb2_grpc, script_pb2_grpc
 
 SETTLE_S = 5.0
 
@@ -53,6 +66,44 @@ async def serve_scripts(runtime: Runtime[LokiSettings], loki: Loki, mesh: GrpcMe
     runtime.server.add_changing(ScriptMethods(scripts), ScriptReflection(scripts))
 
 
+async def serve_programs(
+    runtime: Runtime[LokiSettings],
+    registry: grpc.aio.Channel,
+    mesh: GrpcMesh,
+    commands: dict[Language, Prepare],
+    clock: SystemClock,
+) -> None:
+    """Programs that live: their records, this replica's share of them, and their service."""
+
+    async def start(language: Language) -> LiveWorker:
+        return await LiveWorker.start(await commands[language]())
+
+    replica, client = runtime.settings.instance_id, runtime.nats.client
+    records, fleet, peers = NatsRecords(replica, runtime.js, clock), RegistryFleet(registry), NatsPeers(client, replica)
+    await records.open()
+    workers = ProgramWorkers(start, runtime.settings.program_workers)
+    manager = Manager(replica, records, fleet, workers, peers, mesh, NatsPublisher(client, clock), clock)
+    records.changed = fleet.changed = manager.wake
+    programs = Programs(records, fleet, manager, workers, peers, clock)
+    events = ProgramEvents(client, runtime.js, manager.dispatch, manager.listens)
+
+    async def live() -> None:
+        try:
+            await records.ready()
+            await fleet.ready()
+            await manager.run()
+        finally:
+            await workers.close()
+            with contextlib.suppress(YggError):
+                await records.leave()
+
+    for task in (records.run(), fleet.run(), peers.run(), events.run(), live()):
+        runtime.spawn(task, "programs")
+    await peers.serve(programs.answer)
+    api = ProgramApi(programs, peers)
+    runtime.server.add(PROGRAMS, lambda server: program_pb2_grpc.add_ProgramServiceServicer_to_server(api, server))
+
+
 async def compose(runtime: Runtime[LokiSettings]) -> dict[str, str]:
     """Pools, the mesh, the servicer; ready once it is known which languages can run here."""
     found, clock = runtime.settings, SystemClock()
@@ -77,6 +128,7 @@ async def compose(runtime: Runtime[LokiSettings]) -> dict[str, str]:
     loki = Loki(pools, mesh, NatsPublisher(runtime.nats.client, clock), clock)
     api = LokiApi(loki, Family(mesh, pools, found.workers))
     await serve_scripts(runtime, loki, mesh, clock)
+    await serve_programs(runtime, registry, mesh, commands, clock)
     runtime.server.add(NAME, lambda server: loki_pb2_grpc.add_LokiServiceServicer_to_server(api, server))
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(SETTLE_S):

@@ -23,3 +23,4 @@ class LokiSettings(ServiceSettings):
     workers: int = Field(2, ge=1, le=64, description="Worker processes of each language.")
     queue: int = Field(64, ge=0, le=10_000, description="Runs of each language that may wait for a worker.")
     queue_wait_s: float = Field(30.0, gt=0, le=300, description="Longest wait for a worker, in seconds.")
+    program_workers: int = Field(2, ge=1, le=64, description="Processes of each language that programs share.")

@@ -19,7 +19,7 @@ from services.chassis import status
 from services.chassis.errors import StoreUnavailableError
 from services.domain import subjects
 from services.domain.errors import YggError
-from services.loki.adapters.program_codec import log_to_proto
+from services.loki.messages import log_to_proto
 from services.loki.model import LogEntry
 from services.loki.programs.placement import Ref
 from yggdrasil.common.v1 import failure_pb2

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from google.protobuf.duration_pb2 import Duration
-
 from services.chassis import codec, requirements_codec
 from services.domain.matcher import ClauseKind, FailedClause
 from services.domain.selectors import parse_selector
-from services.loki.model import Language, Level, LogEntry
+from services.loki.messages import duration, language_of, language_to_proto
 from services.loki.programs import model
 from services.loki.programs.errors import InvalidPackageError
 from services.loki.programs.lifecycle import State
@@ -17,31 +15,7 @@ from services.loki.programs.model import Dependency, Manifest, Package, Paramete
 from services.loki.programs.placement import Canary, Deployment, Ref, Target
 from services.loki.programs.ports import InstanceStatus
 from yggdrasil.common.v1 import requirement_pb2 as rp
-from yggdrasil.loki.v1 import loki_pb2 as lp
 from yggdrasil.loki.v1 import program_pb2 as pb
-
-_LANGUAGES = {lp.LANGUAGE_LUA: Language.LUA, lp.LANGUAGE_SCHEME: Language.SCHEME}
-_LANGUAGES_BACK = {language: number for number, language in _LANGUAGES.items()}
-
-
-_LEVELS = {
-    Level.DEBUG: lp.LOG_LEVEL_DEBUG,
-    Level.INFO: lp.LOG_LEVEL_INFO,
-    Level.WARNING: lp.LOG_LEVEL_WARNING,
-    Level.ERROR: lp.LOG_LEVEL_ERROR,
-}
-
-
-def log_to_proto(entry: LogEntry) -> lp.LogEntry:
-    """The message."""
-    return lp.LogEntry(time=codec.timestamp(entry.time), level=_LEVELS[entry.level], message=entry.message)
-
-
-def duration(seconds: float) -> Duration:
-    """The message."""
-    message = Duration()
-    message.FromMicroseconds(round(seconds * 1e6))
-    return message
 
 
 def _time(seconds: float) -> datetime | None:
@@ -55,14 +29,11 @@ def package_from_proto(message: pb.ProgramPackage) -> Package:
 
 def manifest_from_proto(message: pb.ProgramManifest) -> Manifest:
     """The manifest, not yet checked."""
-    language = _LANGUAGES.get(message.language)
-    if language is None:
-        raise InvalidPackageError("the language is not stated, or none that this version knows", hint="LUA or SCHEME.")
     limits = message.limits
     return Manifest(
         id=message.id,
         version=Version.parse(message.version),
-        language=language,
+        language=language_of(message.language),
         name=message.name,
         description=message.description,
         author=message.author,
@@ -101,7 +72,7 @@ def manifest_to_proto(manifest: Manifest) -> pb.ProgramManifest:
         id=manifest.id,
         name=manifest.name,
         version=str(manifest.version),
-        language=_LANGUAGES_BACK[manifest.language],
+        language=language_to_proto(manifest.language),
         description=manifest.description,
         author=manifest.author,
         create_time=codec.timestamp(manifest.create_time),

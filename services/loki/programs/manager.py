@@ -153,6 +153,7 @@ class Manager:
             if self.replica not in now:
                 self._stop_all()
                 living = now
+                await asyncio.sleep(SETTLE_S)  # the event may stand
                 continue
             if not self._dirty.is_set() and now == living:
                 continue
@@ -202,13 +203,15 @@ class Manager:
             await asyncio.gather(*(self._settle(ref, what) for ref, what in ordered[at : at + CLAIMS_AT_ONCE]))
 
     async def _clean(self, wanted: Mapping[Ref, Wanted], living: list[str]) -> None:
+        """Lets go of what shall not be any more; with its deployment an instance loses its record and its store."""
         for key, status in list(self._records.instances.items()):
-            gone = status.ref not in wanted
-            if gone and (status.replica in ("", self.replica) or placement.owner(key, living) == self.replica):
-                if status.ref in self.local:
-                    self._end(status.ref)
-                if status.replica in ("", self.replica) or status.replica not in living:
-                    await self._records.delete_instance(status.ref)
+            if status.ref in wanted or (status.replica in living and status.replica != self.replica):
+                continue
+            if status.ref.deployment in self._records.deployments:
+                if status.replica == self.replica:
+                    await self._release(status.ref)
+            elif placement.owner(key, living) == self.replica or status.replica == self.replica:
+                await self._records.delete_instance(status.ref)
 
     async def _settle(self, ref: Ref, what: Wanted) -> None:
         status = self._records.instances.get(ref.key)

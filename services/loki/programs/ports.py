@@ -95,7 +95,7 @@ class FleetDevice:
 class Fleet(Protocol):
     """The devices of the mesh, kept up to date."""
 
-    devices: Mapping[str, FleetDevice]
+    devices: dict[str, FleetDevice]
 
     async def contract(self, device_id: str, timeout_s: float) -> Contract | None:
         """The device's contract, None where it has none. Raises a YggError."""
@@ -107,10 +107,10 @@ class Records(Protocol):
     Writes raise RevisionConflictError where another replica was faster, StoreUnavailableError where NATS is away.
     """
 
-    packages: Mapping[tuple[str, Version], Package]
-    deployments: Mapping[str, Deployment]
-    instances: Mapping[str, InstanceStatus]
-    replicas: Mapping[str, float]
+    packages: dict[tuple[str, Version], Package]
+    deployments: dict[str, Deployment]
+    instances: dict[str, InstanceStatus]
+    replicas: dict[str, float]
 
     async def put_package(self, package: Package, author: str) -> None:
         """Keeps a version."""

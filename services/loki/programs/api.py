@@ -1,0 +1,239 @@
+"""ProgramService: requests to programs and back. What each RPC does and how it fails stands in program.proto."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from services.chassis import codec, requirements_codec
+from services.chassis.rpc import caller
+from services.domain import ids
+from services.domain.values import Value
+from services.loki.adapters import program_codec
+from services.loki.adapters.peers import NatsPeers
+from services.loki.api import failure_told
+from services.loki.messages import duration, log_to_proto
+from services.loki.model import Level, LogEntry
+from services.loki.programs.errors import ContractRefusedError, InvalidPackageError, NotRunningError
+from services.loki.programs.instance import HISTORY, LINES
+from services.loki.programs.placement import Deployment
+from services.loki.programs.service import Programs
+from yggdrasil.loki.v1 import program_pb2 as pb
+from yggdrasil.loki.v1 import program_pb2_grpc
+
+NAME = pb.DESCRIPTOR.services_by_name["ProgramService"].full_name
+DEFAULT_HISTORY = 20
+
+
+@contextlib.contextmanager
+def _clauses_told() -> Iterator[None]:
+    try:
+        yield
+    except ContractRefusedError as e:
+        e.details = tuple(map(requirements_codec.clause_to_proto, e.clauses))
+        raise
+
+
+def _deployment(deployment: Deployment) -> pb.ProgramDeployment:
+    return program_codec.deployment_to_proto(deployment)
+
+
+def _when(seconds: Value) -> Any:
+    return codec.timestamp(datetime.fromtimestamp(cast("float", seconds), UTC))
+
+
+class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
+    """The servicer."""
+
+    def __init__(self, programs: Programs, peers: NatsPeers) -> None:
+        self._programs, self._peers = programs, peers
+
+    async def LoadProgram(self, request: pb.LoadProgramRequest, context: Any) -> pb.LoadProgramResponse:
+        """Checks a package and keeps it."""
+        package = program_codec.package_from_proto(request.package)
+        with failure_told(package.label, ()):
+            kept, created = await self._programs.load(package, caller().uri, validate_only=request.validate_only)
+        return pb.LoadProgramResponse(manifest=program_codec.manifest_to_proto(kept.manifest), created=created)
+
+    def _program(self, program_id: str) -> pb.Program:
+        versions = self._programs.programs().get(program_id, [])
+        return pb.Program(
+            id=program_id,
+            versions=[program_codec.manifest_to_proto(package.manifest) for package in versions],
+            deployments=map(_deployment, self._programs.deployments_of(program_id)),
+        )
+
+    async def ListPrograms(self, request: pb.ListProgramsRequest, context: Any) -> pb.ListProgramsResponse:
+        """All of them."""
+        return pb.ListProgramsResponse(programs=map(self._program, self._programs.programs()))
+
+    async def GetProgram(self, request: pb.GetProgramRequest, context: Any) -> pb.GetProgramResponse:
+        """One with its source and instances."""
+        package = self._programs.package(request.id, request.version)
+        deployments = self._programs.deployments_of(request.id)
+        return pb.GetProgramResponse(
+            program=self._program(request.id),
+            package=program_codec.package_to_proto(package),
+            instances=[
+                program_codec.instance_to_proto(status)
+                for deployment in deployments
+                for status in self._programs.instances(deployment.id)
+            ],
+        )
+
+    async def UnloadProgram(self, request: pb.UnloadProgramRequest, context: Any) -> pb.UnloadProgramResponse:
+        """Ends a deployment or forgets a program."""
+        what = request.WhichOneof("what")
+        if what == "deployment_id":
+            await self._programs.end(request.deployment_id)
+            return pb.UnloadProgramResponse(deployment_ids=[request.deployment_id])
+        if what != "program_id":
+            raise InvalidPackageError("it is not said what to unload", hint="A deployment or a program.")
+        ended = await self._programs.unload_program(
+            request.program_id, request.version, end_deployments=request.end_deployments
+        )
+        return pb.UnloadProgramResponse(deployment_ids=ended)
+
+    async def DeployProgram(self, request: pb.DeployProgramRequest, context: Any) -> pb.DeployProgramResponse:
+        """Makes or changes a deployment."""
+        with _clauses_told():
+            made = await self._programs.deploy(
+                request.program_id,
+                request.version,
+                program_codec.target_from_proto(request.target),
+                request.deployment_id,
+                codec.values_from_proto(request.arguments),
+                caller().uri,
+                stopped=request.stopped,
+            )
+        return pb.DeployProgramResponse(
+            deployment=_deployment(made.deployment),
+            device_ids=made.device_ids,
+            skipped=[
+                pb.SkippedDevice(device_id=device, failed=map(requirements_codec.clause_to_proto, clauses))
+                for device, clauses in made.skipped
+            ],
+        )
+
+    async def StartProgram(self, request: pb.StartProgramRequest, context: Any) -> pb.StartProgramResponse:
+        """Wants it running."""
+        return pb.StartProgramResponse(deployment=_deployment(await self._programs.start(request.deployment_id)))
+
+    async def StopProgram(self, request: pb.StopProgramRequest, context: Any) -> pb.StopProgramResponse:
+        """Wants it stopped."""
+        return pb.StopProgramResponse(deployment=_deployment(await self._programs.stop(request.deployment_id)))
+
+    async def RestartProgram(self, request: pb.RestartProgramRequest, context: Any) -> pb.RestartProgramResponse:
+        """Every instance anew."""
+        return pb.RestartProgramResponse(deployment=_deployment(await self._programs.restart(request.deployment_id)))
+
+    async def ListInstances(self, request: pb.ListInstancesRequest, context: Any) -> pb.ListInstancesResponse:
+        """The instances."""
+        found = self._programs.instances(request.deployment_id, request.device_id)
+        return pb.ListInstancesResponse(instances=map(program_codec.instance_to_proto, found))
+
+    async def _ask(self, instance: pb.InstanceRef, method: str, what: dict[str, Value]) -> dict[str, Value]:
+        with failure_told(instance.deployment_id, ()):
+            return await self._programs.ask(instance.deployment_id, instance.device_id, method, what)
+
+    async def EvalProgram(self, request: pb.EvalProgramRequest, context: Any) -> pb.EvalProgramResponse:
+        """Evaluates a text in a running instance."""
+        answer = await self._ask(request.instance, "eval", {"source": request.source})
+        value = answer["value"]
+        return pb.EvalProgramResponse(value=None if value is None else codec.value_to_proto(value))
+
+    async def GetGlobals(self, request: pb.GetGlobalsRequest, context: Any) -> pb.GetGlobalsResponse:
+        """The globals of a running instance."""
+        answer = await self._ask(request.instance, "globals", {"names": list(request.names)})
+        found: list[pb.ProgramGlobal] = []
+        for item in cast("list[dict[str, Any]]", answer["globals"] or []):
+            value = item.get("value")
+            told = codec.value_to_proto(value[0]) if value else None
+            found.append(pb.ProgramGlobal(name=item["name"], type=item["type"], value=told))
+        return pb.GetGlobalsResponse(globals=sorted(found, key=lambda each: each.name))
+
+    async def SetGlobal(self, request: pb.SetGlobalRequest, context: Any) -> pb.SetGlobalResponse:
+        """Sets a global of a running instance."""
+        await self._ask(request.instance, "set", {"name": request.name, "value": codec.value_from_proto(request.value)})
+        return pb.SetGlobalResponse()
+
+    async def GetStatistics(self, request: pb.GetStatisticsRequest, context: Any) -> pb.GetStatisticsResponse:
+        """What an instance has used."""
+        seen: dict[str, Any] = await self._ask(request.instance, "statistics", {})
+        return pb.GetStatisticsResponse(
+            statistics=pb.ProgramStatistics(
+                turn_time=duration(seen.pop("turn_time_s")),
+                longest_turn=duration(seen.pop("longest_s")),
+                uptime=duration(seen.pop("uptime_s")),
+                **seen,
+            )
+        )
+
+    async def ListCallHistory(self, request: pb.ListCallHistoryRequest, context: Any) -> pb.ListCallHistoryResponse:
+        """The last turns."""
+        if not 0 <= request.limit <= HISTORY:
+            raise InvalidPackageError(f"limit is 1 to {HISTORY}")
+        answer = await self._ask(request.instance, "history", {"limit": request.limit or DEFAULT_HISTORY})
+        calls = cast("list[dict[str, Any]]", answer["calls"])
+        return pb.ListCallHistoryResponse(
+            calls=[
+                pb.ProgramCall(
+                    start_time=_when(call.pop("start_time")), duration=duration(call.pop("duration_s")), **call
+                )
+                for call in calls
+            ]
+        )
+
+    async def WatchLogs(self, request: pb.WatchLogsRequest, context: Any) -> AsyncIterator[pb.WatchLogsResponse]:
+        """Lines of before, then lines as they come."""
+        if not 0 <= request.tail <= LINES:
+            raise InvalidPackageError(f"tail is 0 to {LINES}")
+        self._programs.deployment(request.deployment_id)
+        if request.device_id:
+            ids.device_id(request.device_id)
+        queue = await self._peers.lines(request.deployment_id) if request.follow else None
+        try:
+            last = datetime.min.replace(tzinfo=UTC)
+            for line in await self._before(request):
+                last = codec.moment(line.entry.time)
+                yield line
+            while queue is not None:
+                line = await queue.get()
+                fresh = codec.moment(line.entry.time) > last or not request.tail
+                if request.device_id in ("", line.device_id) and fresh:
+                    yield line
+        finally:
+            if queue is not None:
+                await self._peers.stop_lines(queue)
+
+    async def _before(self, request: pb.WatchLogsRequest) -> list[pb.WatchLogsResponse]:
+        found: list[pb.WatchLogsResponse] = []
+        for status in self._programs.instances(request.deployment_id, request.device_id) if request.tail else ():
+            with contextlib.suppress(NotRunningError):
+                answer = await self._programs.ask(
+                    status.ref.deployment, status.ref.device, "lines", {"tail": request.tail}
+                )
+                for time, level, text in cast("list[tuple[float, str, str]]", answer["lines"]):
+                    entry = LogEntry(datetime.fromtimestamp(time, UTC), Level(level), text)
+                    found.append(
+                        pb.WatchLogsResponse(
+                            entry=log_to_proto(entry),
+                            deployment_id=status.ref.deployment,
+                            device_id=status.ref.device,
+                        )
+                    )
+        return sorted(found, key=lambda line: codec.moment(line.entry.time))[-request.tail :] if found else []
+
+    async def StartRollout(self, request: pb.StartRolloutRequest, context: Any) -> pb.StartRolloutResponse:
+        """Tries another version."""
+        after = await self._programs.start_rollout(
+            request.deployment_id, request.version, request.share_percent, request.error_threshold
+        )
+        return pb.StartRolloutResponse(deployment=_deployment(after))
+
+    async def FinishRollout(self, request: pb.FinishRolloutRequest, context: Any) -> pb.FinishRolloutResponse:
+        """Promotes the canary, or gives it up."""
+        after = await self._programs.finish_rollout(request.deployment_id, promote=request.promote)
+        return pb.FinishRolloutResponse(deployment=_deployment(after))

@@ -1,0 +1,144 @@
+"""Loki with its ProgramService as a real process on the real mesh, and short hands for what tests ask of it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+from google.protobuf.duration_pb2 import Duration
+
+from services.chassis import codec
+from services.domain.values import Value
+from tests.fixtures.mesh import Processes, client
+from tests.fixtures.pki import Pki
+from tests.fixtures.process import ServiceProcess, StartService
+from yggdrasil.loki.v1 import loki_pb2 as lp
+from yggdrasil.loki.v1 import program_pb2 as pb
+from yggdrasil.loki.v1 import program_pb2_grpc
+
+LUA, SCHEME = lp.LANGUAGE_LUA, lp.LANGUAGE_SCHEME
+RUNNING = pb.INSTANCE_STATE_RUNNING
+
+
+def start_loki(start: StartService, processes: Processes, cache: Path, **settings: object) -> ServiceProcess:
+    """A replica, ready."""
+    process = start(
+        "loki",
+        nats_url=processes.nats.url,
+        registry_endpoint=processes.endpoint("registry"),
+        bridge_endpoint=processes.endpoint("jotunheim_bridge"),
+        data_dir=cache,
+        workers=1,
+        program_workers=1,
+        **settings,
+    )
+    try:
+        process.ready(60)
+    except TimeoutError:
+        print("\n".join(process.lines))
+        raise
+    return process
+
+
+class Programs:
+    """A caller of one replica."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.stub: Any = program_pb2_grpc.ProgramServiceStub(channel)
+        self.deployed: list[str] = []
+
+    @classmethod
+    def of(cls, process: ServiceProcess, pki: Pki) -> tuple[Programs, grpc.aio.Channel]:
+        """The caller and its channel, which is the caller's to close."""
+        channel = client(process.listen, pki)
+        return cls(channel), channel
+
+    async def load(
+        self, name: str, source: str, language: Any = LUA, version: str = "1.0.0", **manifest: Any
+    ) -> pb.LoadProgramResponse:
+        """Keeps a package."""
+        limits = manifest.pop("limits", {})
+        if "run_timeout_s" in limits:
+            run_timeout = Duration()
+            run_timeout.FromMilliseconds(int(limits.pop("run_timeout_s") * 1000))
+            limits["run_timeout"] = run_timeout
+        made = pb.ProgramManifest(
+            id=name, version=version, language=language, limits=pb.ProgramLimits(**limits), **manifest
+        )
+        request = pb.LoadProgramRequest(package=pb.ProgramPackage(manifest=made, source=source))
+        answer: pb.LoadProgramResponse = await self.stub.LoadProgram(request, timeout=60)
+        return answer
+
+    async def deploy(self, name: str, **fields: Any) -> pb.DeployProgramResponse:
+        """To the mesh unless told."""
+        target = {key: fields.pop(key) for key in ("device_id", "selector") if key in fields} or {"mesh": True}
+        request = pb.DeployProgramRequest(program_id=name, target=pb.ProgramTarget(**target), **fields)
+        answer: pb.DeployProgramResponse = await self.stub.DeployProgram(request, timeout=30)
+        self.deployed.append(answer.deployment.id)
+        return answer
+
+    async def run(self, name: str, source: str, language: Any = LUA, **manifest: Any) -> None:
+        """Loads, deploys to the mesh, and waits until it runs."""
+        await self.load(name, source, language, **manifest)
+        await self.deploy(name)
+        await self.state(name, RUNNING)
+
+    async def instances(self, name: str = "") -> list[pb.ProgramInstance]:
+        """The instances of a deployment."""
+        return list((await self.stub.ListInstances(pb.ListInstancesRequest(deployment_id=name), timeout=10)).instances)
+
+    async def state(self, name: str, state: Any, within_s: float = 30, count: int = 1) -> list[pb.ProgramInstance]:
+        """Waits until `count` instances, and no other, are in a state."""
+        found: list[pb.ProgramInstance] = []
+        for _ in range(int(within_s / 0.05)):
+            found = await self.instances(name)
+            if len(found) == count and all(each.state == state for each in found):
+                return found
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"not {pb.InstanceState.Name(state)}: {found}")
+
+    async def eval(self, name: str, source: str, device: str = "") -> Value:
+        """Evaluates in an instance."""
+        ref = pb.InstanceRef(deployment_id=name, device_id=device)
+        answer = await self.stub.EvalProgram(pb.EvalProgramRequest(instance=ref, source=source), timeout=30)
+        return codec.value_from_proto(answer.value) if answer.HasField("value") else None
+
+    async def until(self, name: str, source: str, wanted: Value, device: str = "", within_s: float = 20) -> None:
+        """Waits until an expression has a value."""
+        value: Value = None
+        for _ in range(int(within_s / 0.05)):
+            value = await self.eval(name, source, device)
+            if value == wanted:
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"{source} is {value!r}, not {wanted!r}")
+
+    async def statistics(self, name: str, device: str = "") -> pb.ProgramStatistics:
+        """Of an instance."""
+        ref = pb.InstanceRef(deployment_id=name, device_id=device)
+        answer = await self.stub.GetStatistics(pb.GetStatisticsRequest(instance=ref), timeout=10)
+        found: pb.ProgramStatistics = answer.statistics
+        return found
+
+    async def history(self, name: str, device: str = "") -> list[pb.ProgramCall]:
+        """The last turns of an instance, newest first."""
+        ref = pb.InstanceRef(deployment_id=name, device_id=device)
+        answer = await self.stub.ListCallHistory(pb.ListCallHistoryRequest(instance=ref, limit=50), timeout=10)
+        return list(answer.calls)
+
+    async def lines(self, name: str) -> list[str]:
+        """The log so far."""
+        request = pb.WatchLogsRequest(deployment_id=name, tail=500)
+        return [line.entry.message async for line in self.stub.WatchLogs(request, timeout=10)]
+
+    async def unload_all(self) -> None:
+        """Ends what was deployed."""
+        for name in self.deployed:
+            try:
+                await self.stub.UnloadProgram(pb.UnloadProgramRequest(deployment_id=name), timeout=10)
+            except grpc.aio.AioRpcError as e:
+                if e.code() is not grpc.StatusCode.NOT_FOUND:
+                    raise
+        self.deployed.clear()

@@ -1,0 +1,300 @@
+"""Programs as their callers see them: loki's process with the real registry, bridge, NATS and devices."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+import pytest_asyncio
+
+from services.chassis import codec, status
+from tests.fixtures.mesh import Mesh, Processes
+from tests.fixtures.pki import Pki
+from tests.fixtures.process import ServiceProcess, starter
+from tests.integration.loki.programs import LUA, RUNNING, SCHEME, Programs, start_loki
+from yggdrasil.common.v1 import requirement_pb2, value_pb2
+from yggdrasil.loki.v1 import program_pb2 as pb
+
+BOTH = pytest.mark.parametrize("language", [LUA, SCHEME], ids=["lua", "scheme"])
+TAG = {LUA: "lua", SCHEME: "scm"}
+
+
+def pick(language: Any, lua: str, scheme: str) -> str:
+    return lua if language == LUA else scheme
+
+
+@pytest.fixture(scope="module")
+def loki_process(
+    shared_processes: Processes, pki: Pki, tmp_path_factory: pytest.TempPathFactory, scheme_cache: Path
+) -> Iterator[ServiceProcess]:
+    with starter(pki) as start:
+        yield start_loki(start, shared_processes, scheme_cache)
+
+
+@pytest_asyncio.fixture
+async def programs(loki_process: ServiceProcess, pki: Pki) -> AsyncIterator[Programs]:
+    caller, channel = Programs.of(loki_process, pki)
+    yield caller
+    await caller.unload_all()
+    await channel.close()
+
+
+async def refused(call: Any) -> tuple[grpc.StatusCode, str, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    info = status.error_info(caught.value)
+    return caught.value.code(), info.reason if info else "", caught.value.details() or ""
+
+
+@BOTH
+async def test_a_program_lives_with_its_globals_and_timers(programs: Programs, language: Any) -> None:
+    source = pick(
+        language,
+        "count = 0 every('tick', 0.1, function() count = count + 1 end) log('up')",
+        '(define count 0) (every \'tick 0.1 (lambda (_) (set! count (+ count 1)))) (log "up")',
+    )
+    name = f"ticker_{TAG[language]}"
+    await programs.run(name, source, language)
+    for _ in range(100):
+        if await programs.eval(name, "count") >= 3:  # type: ignore[operator]
+            break
+        await asyncio.sleep(0.05)
+    else:
+        raise AssertionError("it does not tick")
+    assert "up" in await programs.lines(name)
+    seen = await programs.statistics(name)
+    assert (seen.errors, seen.timers) == (0, 1)
+    assert seen.turns >= 4
+    assert any(call.cause == "timer tick" and not call.reason for call in await programs.history(name))
+
+
+@BOTH
+async def test_globals_are_read_and_set_and_only_the_programs_own(programs: Programs, language: Any) -> None:
+    name = f"globals_{TAG[language]}"
+    await programs.run(
+        name, pick(language, "limit = 20 function f() end", "(define limit 20) (define (f) 1)"), language
+    )
+    ref = pb.InstanceRef(deployment_id=name)
+    found = (await programs.stub.GetGlobals(pb.GetGlobalsRequest(instance=ref))).globals
+    assert {each.name: codec.value_from_proto(each.value) if each.HasField("value") else None for each in found} == {
+        "limit": 20,
+        "f": None,
+    }
+    await programs.stub.SetGlobal(pb.SetGlobalRequest(instance=ref, name="limit", value=value_pb2.Value(int=25)))
+    assert await programs.eval(name, "limit") == 25
+    for theirs in ("log", "nothing"):
+        unset = programs.stub.SetGlobal(pb.SetGlobalRequest(instance=ref, name=theirs, value=value_pb2.Value(int=1)))
+        assert (await refused(unset))[:2] == (grpc.StatusCode.FAILED_PRECONDITION, "NO_SUCH_GLOBAL")
+
+
+@BOTH
+async def test_a_failing_eval_says_what_is_wrong_and_counts_for_nothing(programs: Programs, language: Any) -> None:
+    name = f"evals_{TAG[language]}"
+    await programs.run(name, pick(language, "x = 1", "(define x 1)"), language)
+    for _ in range(5):
+        code, reason, _ = await refused(programs.eval(name, pick(language, "error('boom')", '(error "boom")')))
+        assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "SCRIPT_ERROR")
+    assert (await refused(programs.eval(name, "((("))).__getitem__(1) == "SYNTAX"
+    assert await programs.eval(name, "x") == 1
+
+
+@BOTH
+async def test_the_store_survives_a_restart_of_the_program_and_the_globals_do_not(
+    programs: Programs, language: Any
+) -> None:
+    name = f"keeper_{TAG[language]}"
+    source = pick(
+        language,
+        "n = store.load('n', 0) + 1 store('n', n) extra = 1",
+        "(define n (+ 1 (load 'n 0))) (store 'n n) (define extra 1)",
+    )
+    await programs.run(name, source, language)
+    await programs.until(name, "n", 1)
+    await programs.stub.RestartProgram(pb.RestartProgramRequest(deployment_id=name))
+    for _ in range(200):
+        found = await programs.instances(name)
+        if found[0].epoch == 2 and found[0].state == RUNNING:
+            break
+        await asyncio.sleep(0.05)
+    await programs.until(name, "n", 2)
+    assert await programs.eval(name, pick(language, "store.keys()", "(store-keys)")) == ["n"]
+    assert await programs.eval(name, pick(language, "store.delete('n')", "(store-delete 'n)")) is True
+    assert await programs.eval(name, pick(language, "store.load('n', 'none')", '(load \'n "none")')) == "none"
+    assert (await programs.statistics(name)).store_bytes == 2 or (await programs.statistics(name)).store_bytes == 0
+
+
+@BOTH
+async def test_messages_and_own_events_reach_their_handlers(programs: Programs, language: Any) -> None:
+    hears, says = f"hears_{TAG[language]}", f"says_{TAG[language]}"
+    await programs.run(
+        hears,
+        pick(
+            language,
+            "subscribe('alarm.fire', function(m) emit('heard', m) end)"
+            " on('heard', function(m) last = m.from .. ' ' .. m.topic .. ' ' .. m.value.level end)",
+            '(define last #f) (subscribe "alarm.fire" (lambda (m) (emit \'heard m)))'
+            ' (on \'heard (lambda (m) (set! last (string-append (assq-ref m \'from) " " (assq-ref m \'topic) " "'
+            " (number->string (assq-ref (assq-ref m 'value) 'level))))))",
+        ),
+        language,
+    )
+    says_it = pick(language, "publish('alarm.fire', {level = 3})", '(publish "alarm.fire" \'((level . 3)))')
+    await programs.run(says, says_it, language)
+    await programs.until(hears, "last", f"{says} alarm.fire 3")
+
+
+async def test_a_turn_that_waits_does_not_keep_the_program_from_others(programs: Programs) -> None:
+    await programs.run("waits", "n = 0 while true do n = n + 1 sleep(30) end")
+    assert await programs.eval("waits", "n") == 1
+    await programs.run("waits_scm", "(define n 0) (let loop () (set! n (+ n 1)) (sleep 30) (loop))", SCHEME)
+    assert await programs.eval("waits_scm", "n") == 1
+
+
+@BOTH
+async def test_a_timer_of_the_same_name_is_armed_anew_and_one_cancelled_is_gone(
+    programs: Programs, language: Any
+) -> None:
+    name = f"timers_{TAG[language]}"
+    await programs.run(
+        name,
+        pick(
+            language,
+            "a, b, c = 0, 0, 0 every('one', 60, function() a = a + 1 end) every('one', 0.05, function() b = b + 1 end)"
+            " after('two', 0.3, function() c = c + 1 end) gone = cancel('two') none = cancel('three')",
+            "(define a 0) (define b 0) (define c 0) (every 'one 60 (lambda (_) (set! a 1)))"
+            " (every 'one 0.05 (lambda (_) (set! b (+ b 1)))) (after 'two 0.3 (lambda (_) (set! c 1)))"
+            " (define gone (cancel 'two)) (define none (cancel 'three))",
+        ),
+        language,
+    )
+    await asyncio.sleep(0.5)
+    assert await programs.eval(name, pick(language, "{a, c, gone, none}", "(list a c gone none)")) == [
+        0,
+        0,
+        True,
+        False,
+    ]
+    assert await programs.eval(name, "b") > 2  # type: ignore[operator]
+    wrong = pick(language, "cron('x', '61 * * * *', print)", '(cron \'x "61 * * * *" display)')
+    assert "minute" in (await refused(programs.eval(name, wrong)))[2]
+
+
+async def test_a_package_is_checked_before_anything_runs(programs: Programs) -> None:
+    for language, broken in ((LUA, "x = = 1"), (SCHEME, "(define x")):
+        code, reason, text = await refused(programs.load("broken", broken, language))
+        assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "SYNTAX")
+        assert "broken" in text
+    code, reason, _ = await refused(programs.load("broken", "x = 1", checksum=hashlib.sha256(b"y").hexdigest()))
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_PACKAGE")
+    forever = await programs.load("forever", "while true do end")  # compiles; nothing is executed
+    assert forever.created
+    again = await programs.load("forever", "while true do end")
+    assert not again.created
+    code, reason, _ = await refused(programs.load("forever", "x = 1"))
+    assert (code, reason) == (grpc.StatusCode.ALREADY_EXISTS, "VERSION_TAKEN")
+
+
+async def test_a_device_whose_contract_lacks_something_is_refused_with_the_clause(
+    programs: Programs, mesh: Mesh
+) -> None:
+    device = await mesh.device()
+    await device.negotiate()
+    await programs.load("picky", "x = 1", requires=["actuator.led@1+", "sensor.radar@1+"])
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await programs.deploy("picky", device_id=mesh.one)
+    clause = requirement_pb2.FailedClause()
+    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert status.unpack_detail(caught.value, clause)
+    assert clause.kind == requirement_pb2.CLAUSE_KIND_TYPE
+    assert clause.requirement == 1
+    assert "sensor.radar" in clause.message
+
+
+async def test_a_program_of_a_device_calls_it_and_answers_to_the_contract(programs: Programs, mesh: Mesh) -> None:
+    device = await mesh.device()
+    await device.negotiate()
+    await programs.load("dev", "id = device.id", requires=["actuator.led@1+"])
+    await programs.deploy("dev", device_id=mesh.one)
+    await programs.state("dev", RUNNING)
+    assert await programs.eval("dev", "id") == mesh.one
+    assert (await refused(programs.eval("dev", "device:read('led0.nothing')")))[
+        0
+    ] is grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_a_selector_means_an_instance_a_device_and_follows_the_fleet(programs: Programs, mesh: Mesh) -> None:
+    from yggdrasil.registry.v1 import registry_pb2 as rp
+
+    zone = f"z{mesh.one[-8:]}"
+    for name in (mesh.one, mesh.two):
+        await mesh.registry.RegisterDevice(rp.RegisterDeviceRequest(device_id=name, labels={"zone": zone}))
+    first = await mesh.device(mesh.one)
+    await first.negotiate()
+    await programs.load("many", "id = device.id", requires=["actuator.led@1+"])
+    answer = await programs.deploy("many", selector=f"zone={zone}")
+    assert list(answer.device_ids) == [mesh.one]
+    assert [skipped.device_id for skipped in answer.skipped] == [mesh.two]
+    for _ in range(200):
+        found = {each.device_id: each.state for each in await programs.instances("many")}
+        if found == {mesh.one: RUNNING, mesh.two: pb.INSTANCE_STATE_REFUSED}:
+            break
+        await asyncio.sleep(0.05)
+    else:
+        raise AssertionError(found)
+    second = await mesh.device(mesh.two)  # it comes, has what is required, and gets its instance
+    await second.negotiate()
+    await programs.state("many", RUNNING, count=2)
+    assert await programs.eval("many", "id", mesh.two) == mesh.two
+
+
+async def test_logs_are_followed_as_they_come(programs: Programs) -> None:
+    await programs.run("talks", "log('first')")
+    call = programs.stub.WatchLogs(pb.WatchLogsRequest(deployment_id="talks", tail=10, follow=True), timeout=20)
+    assert (await call.read()).entry.message == "first"
+    await programs.eval("talks", "log.warn('second')")
+    line = await call.read()
+    assert (line.entry.message, line.deployment_id) == ("second", "talks")
+    call.cancel()
+
+
+async def test_stop_and_start_and_what_is_asked_of_a_stopped_one(programs: Programs) -> None:
+    await programs.run("halts", "x = 1")
+    await programs.stub.StopProgram(pb.StopProgramRequest(deployment_id="halts"))
+    await programs.state("halts", pb.INSTANCE_STATE_STOPPED)
+    code, reason, _ = await refused(programs.eval("halts", "x"))
+    assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "PROGRAM_NOT_RUNNING")
+    await programs.stub.StartProgram(pb.StartProgramRequest(deployment_id="halts"))
+    await programs.state("halts", RUNNING)
+    assert (await refused(programs.eval("nobody", "x")))[0] is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_rollout_returns_by_itself_past_its_threshold_and_is_promoted_by_hand(programs: Programs) -> None:
+    await programs.run("rolled", "v = 1")
+    await programs.load("rolled", "v = 2 every('bad', 0.05, function() error('worse') end)", version="1.1.0")
+    await programs.stub.StartRollout(
+        pb.StartRolloutRequest(deployment_id="rolled", version="1.1.0", share_percent=100, error_threshold=2)
+    )
+    for _ in range(400):
+        answer = await programs.stub.GetProgram(pb.GetProgramRequest(id="rolled"))
+        deployment = answer.program.deployments[0]
+        if deployment.rollout_note:
+            break
+        await asyncio.sleep(0.05)
+    assert "1.1.0 was given up after 2 errors" in deployment.rollout_note
+    await programs.state("rolled", RUNNING)
+    await programs.until("rolled", "v", 1)
+    await programs.load("rolled", "v = 3", version="1.2.0")
+    await programs.stub.StartRollout(pb.StartRolloutRequest(deployment_id="rolled", version="1.2.0", share_percent=100))
+    for _ in range(400):
+        found = await programs.instances("rolled")
+        if found[0].version == "1.2.0" and found[0].state == RUNNING:
+            break
+        await asyncio.sleep(0.05)
+    await programs.stub.FinishRollout(pb.FinishRolloutRequest(deployment_id="rolled", promote=True))
+    await programs.until("rolled", "v", 3)
