@@ -51,7 +51,7 @@ class Session:
     """A session after its contract. All methods run on the event loop's thread and none blocks."""
 
     __slots__ = (
-        *("agreed", "facts", "claim", "wire", "device_id", "session_id", "calls", "twin", "update", "pages"),
+        *("agreed", "facts", "claim", "wire", "device_id", "session_id", "calls", "twin", "ota", "update", "pages"),
         *("ended", "finished", "updating", "released", "end_reason", "draining"),
         *("_clock", "_outbox", "_telemetry", "_unasked", "_last_sequence", "_unacknowledged", "_credit", "_granted"),
     )
