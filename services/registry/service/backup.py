@@ -222,7 +222,9 @@ class Restore:
                     revisions = await self.store.revisions(kept.key)
                 if revisions.get(kept.revision) == kept.data:
                     return 0
-                if self.overwrite and kept.revision >= min(revisions, default=0):
+                if kept.revision < min(revisions, default=0):
+                    return None  # no longer kept here; those after it may well be the same
+                if self.overwrite:
                     return await self.store.replace(kept, there[1])
             except RevisionConflictError:
                 continue

@@ -1,0 +1,61 @@
+"""The port BackupStore in memory: every write of a key is kept, as in a bucket with a history."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from services.chassis.errors import RevisionConflictError
+from services.registry.service.backup import Kept, RecordKind
+
+
+class MemoryBackup:
+    """Sequences count all writes, as a stream's do."""
+
+    def __init__(self) -> None:
+        self._writes: dict[tuple[RecordKind, str], list[tuple[int, Kept]]] = {}
+        self._sequence = 0
+
+    async def read(self) -> AsyncGenerator[tuple[Kept, int], None]:
+        """Every record once, in the order of RecordKind."""
+        found = []
+        for kind in RecordKind:
+            for (its_kind, _), writes in sorted(self._writes.items(), key=lambda item: item[0][1]):
+                if its_kind is kind:
+                    found += _standing([kept for _, kept in writes]) if kind is RecordKind.CONTRACT else [writes[-1][1]]
+        for kept in found:
+            yield kept, len(found)
+
+    async def get(self, kind: RecordKind, key: str) -> tuple[Kept, int] | None:
+        """The last write."""
+        writes = self._writes.get((kind, key))
+        return None if not writes else (writes[-1][1], writes[-1][0])
+
+    async def revisions(self, device_id: str) -> dict[int, bytes]:
+        """The contract's revisions."""
+        writes = self._writes.get((RecordKind.CONTRACT, device_id), [])
+        return {kept.revision: kept.data for kept in _standing([kept for _, kept in writes])}
+
+    async def create(self, kept: Kept) -> int:
+        """Raises RevisionConflictError where it is there."""
+        if (kept.kind, kept.key) in self._writes:
+            raise RevisionConflictError(f"{kept} is there")
+        return self._write(kept)
+
+    async def replace(self, kept: Kept, sequence: int) -> int:
+        """Raises RevisionConflictError where another write came between."""
+        writes = self._writes.get((kept.kind, kept.key))
+        if not writes or writes[-1][0] != sequence:
+            raise RevisionConflictError(f"{kept} was written meanwhile")
+        return self._write(kept)
+
+    def _write(self, kept: Kept) -> int:
+        self._sequence += 1
+        self._writes.setdefault((kept.kind, kept.key), []).append((self._sequence, kept))
+        return self._sequence
+
+
+def _standing(writes: list[Kept]) -> list[Kept]:
+    found: list[Kept] = []
+    for kept in writes:
+        found = [one for one in found if one.revision < kept.revision] + [kept]
+    return found
