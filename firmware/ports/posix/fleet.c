@@ -6,7 +6,9 @@
 
 enum { HANDSHAKE_TIMEOUT_MS = 15000, PATH_BYTES = 4096, STEPS_A_TURN = 1024 };
 
-static const struct ygg_feature features[] = {YGG_FEATURE_TELEMETRY, YGG_FEATURE_CAPABILITY_UPDATE, YGG_FEATURE_TWIN};
+/* The last only of a device with slots. */
+static const struct ygg_feature features[] = {YGG_FEATURE_TELEMETRY, YGG_FEATURE_CAPABILITY_UPDATE, YGG_FEATURE_TWIN,
+                                              YGG_FEATURE_OTA};
 
 static void name_device(struct device *device, const struct options *options, uint32_t index)
 {
@@ -46,6 +48,61 @@ static uint32_t start_delay_ms(const struct options *options, uint32_t index)
     return options->ramp == 0 ? 0 : (uint32_t)((uint64_t)index * 1000U / options->ramp);
 }
 
+static const char *slot_name(const struct device *device)
+{
+    enum ygg_slot slot = device->slots == NULL ? YGG_SLOT_NONE : device->slots->boot.running;
+
+    return slot == YGG_SLOT_A ? "A" : slot == YGG_SLOT_B ? "B" : "";
+}
+
+/* Whether this image works: the board answers, and what runs is still what was checked. */
+static bool self_test(void *ctx)
+{
+    struct device *device = ctx;
+    const struct ygg_boot *boot = &device->slots->boot;
+    const struct ygg_call call = {.operation = YGG_OPERATION_READ, .capability = YGG_SIM_TEMPERATURE, .deadline_ms = 1000};
+    struct ygg_answer answer = {.status = YGG_STATUS_OK};
+    bool answers = ygg_sim_driver.call(&device->board, &call, &answer) == YGG_OK && answer.status == YGG_STATUS_OK;
+
+    slots_calm(); /* From here on either the image stays or it restarts itself. */
+    return answers && boot->running != YGG_SLOT_NONE && ygg_boot_holds(boot, boot->running, &boot->slots[boot->running].image);
+}
+
+/* The flash of a device. One device was booted by slots_start; of many, each is booted here. */
+static bool open_slots(struct device *device, const struct options *options, char reason[IDENTITY_REASON_BYTES])
+{
+    char path[PATH_BYTES];
+
+    if (options->slots == NULL) {
+        return true;
+    }
+    device->slots = calloc(1, sizeof *device->slots);
+    if (device->slots == NULL) {
+        (void)snprintf(reason, IDENTITY_REASON_BYTES, "no memory for the slots of %s", device->id);
+        return false;
+    }
+    (void)snprintf(path, sizeof path, options->count == 0 ? "%s" : "%s/%s.flash", options->slots, device->id);
+    if (!slots_open(device->slots, path, options, reason)) {
+        return false;
+    }
+    device->slots->ota.self_test = self_test;
+    device->slots->ota.self_test_ctx = device;
+    if (options->count != 0) {
+        return slots_boot(device->slots, options, reason);
+    }
+    device->slots->boot.running = slots_running();
+    return true;
+}
+
+static void close_slots(struct device *device)
+{
+    if (device->slots != NULL) {
+        slots_close(device->slots);
+        free(device->slots);
+        device->slots = NULL;
+    }
+}
+
 static void configure(struct fleet *fleet, struct device *device, const struct options *options, uint32_t index)
 {
     device->config = (struct ygg_config){
@@ -53,7 +110,7 @@ static void configure(struct fleet *fleet, struct device *device, const struct o
         .model = "sim-board",
         .device_class = "sim",
         .firmware_version = options->firmware_version,
-        .slot = "",
+        .slot = slot_name(device),
         .address = options->connect,
         .document = &ygg_sim_document,
         .rx = device->rx,
@@ -67,8 +124,9 @@ static void configure(struct fleet *fleet, struct device *device, const struct o
         .samples = device->samples,
         .samples_size = sizeof device->samples,
         .features = features,
-        .features_count = YGG_COUNT(features),
+        .features_count = (uint8_t)(YGG_COUNT(features) - (device->slots == NULL ? 1U : 0U)),
         .scratch = &fleet->scratch,
+        .ota = device->slots == NULL ? NULL : &device->slots->ota,
         .rx_record_bytes = FLEET_RECORD_BYTES,
         .backoff_min_ms = options->backoff_min_ms,
         .backoff_max_ms = options->backoff_max_ms,
@@ -137,12 +195,13 @@ static bool add_device(struct fleet *fleet, const struct options *options, uint3
 
     name_device(device, options, index);
     wire_up(fleet, device, options, index);
-    configure(fleet, device, options, index);
-    bool loaded = load_identity(device, options, reason);
+    bool loaded = open_slots(device, options, reason) && load_identity(device, options, reason);
     if (loaded) {
+        configure(fleet, device, options, index);
         warn_of_identity(device);
     }
     if (!loaded || !start_agent(device, reason)) {
+        close_slots(device);
         identity_free(&device->identity);
         return false;
     }
@@ -157,7 +216,7 @@ bool fleet_init(struct fleet *fleet, const struct options *options, int epoll_fd
 {
     uint32_t count = options->count == 0 ? 1 : options->count;
 
-    *fleet = (struct fleet){.epoll_fd = epoll_fd, .devices = calloc(count, sizeof *fleet->devices)};
+    *fleet = (struct fleet){.epoll_fd = epoll_fd, .options = options, .devices = calloc(count, sizeof *fleet->devices)};
     fleet->hash = EVP_MD_CTX_new();
     spread_begin(&fleet->spread, posix_now_ms());
     if (fleet->devices == NULL || fleet->hash == NULL || !timers_init(&fleet->timers, count)) {
@@ -180,6 +239,7 @@ void fleet_free(struct fleet *fleet)
     for (uint32_t i = 0; i < fleet->count; i++) {
         tls_connection_free(&fleet->devices[i].connection);
         identity_free(&fleet->devices[i].identity);
+        close_slots(&fleet->devices[i]);
     }
     tls_client_free(&fleet->client);
     timers_free(&fleet->timers);
@@ -209,6 +269,33 @@ static void count_storm(struct fleet *fleet, struct device *device, bool had_con
     }
 }
 
+/* A restart within the process: the boot state machine chooses, and this program goes on as whatever it chose. */
+static void restart_within(struct fleet *fleet, struct device *device, uint32_t index)
+{
+    char reason[IDENTITY_REASON_BYTES] = "";
+    const struct ygg_log_field slot = {.key = "slot", .number = (uint64_t)device->slots->boot.running};
+    uint32_t offset_ms = fleet->options->telemetry_ms == 0 ? 0 : index % fleet->options->telemetry_ms;
+    struct ygg_ota fresh = {.boot = &device->slots->boot, .verify = device->slots->ota.verify,
+                            .first_root = device->slots->ota.first_root, .first_root_size = device->slots->ota.first_root_size,
+                            .self_test = self_test, .self_test_ctx = device, .trial_ms = device->slots->ota.trial_ms};
+
+    tls_connection_free(&device->connection);
+    device->slots->ota = fresh;
+    bool booted = slots_boot(device->slots, fleet->options, reason);
+    wire_up(fleet, device, fleet->options, index);
+    configure(fleet, device, fleet->options, index);
+    device->config.start_delay_ms = 0;
+    posix_platform.log(&device->platform, YGG_LOG_INFO, "restart_in_process", &slot, 1);
+    if (!booted || !start_agent(device, reason)) {
+        const struct ygg_log_field field = {.key = "reason", .text = reason};
+
+        posix_platform.log(&device->platform, YGG_LOG_WARNING, "restart_failed", &field, 1);
+        return;
+    }
+    ygg_sim_observe(&device->board, fleet->options->telemetry_ms);
+    device->board.sample_ms += offset_ms;
+}
+
 void fleet_step(struct fleet *fleet, uint32_t index)
 {
     struct device *device = &fleet->devices[index];
@@ -219,6 +306,13 @@ void fleet_step(struct fleet *fleet, uint32_t index)
     ygg_sim_step(&device->board);
     ygg_agent_step(&device->agent);
     count_storm(fleet, device, had_contract, sessions, begun);
+    if (ygg_agent_wants_restart(&device->agent)) {
+        if (fleet->options->count == 0) {
+            fleet->restart = true;
+        } else {
+            restart_within(fleet, device, index);
+        }
+    }
     set_timer(fleet, index);
 }
 

@@ -4,6 +4,7 @@
 
 #include "boards/sim/board.h"
 #include "ports/posix/options.h"
+#include "ports/posix/slots.h"
 #include "ports/posix/spread.h"
 #include "ports/posix/timers.h"
 #include "ports/posix/tls.h"
@@ -22,6 +23,7 @@ struct device {
     struct ygg_hal hal;
     struct ygg_config config;
     struct ygg_agent agent;
+    struct slots *slots; /* NULL: it takes no updates. */
     uint32_t first_ms; /* From the beginning of the attempt to the first contract; 0 before. */
     uint8_t events[FLEET_EVENTS_BYTES];
     uint8_t answers[FLEET_ANSWERS_BYTES];
@@ -33,6 +35,8 @@ struct device {
 struct fleet {
     struct device *devices;
     uint32_t count;
+    const struct options *options;
+    bool restart; /* The one device wants to be restarted. */
     int epoll_fd; /* A device's events carry its index. */
     struct tls_client client;
     struct ygg_scratch scratch;

@@ -101,7 +101,7 @@ static bool serve(struct fleet *fleet, struct control *control, int signal_fd, i
 /* Until the first signal; then until all have said Goodbye, a second signal or STOP_MS. */
 static void run(struct fleet *fleet, struct control *control, int signal_fd)
 {
-    while (serve(fleet, control, signal_fd, fleet_step_due(fleet, WAIT_MS_MAX))) {
+    while (serve(fleet, control, signal_fd, fleet_step_due(fleet, WAIT_MS_MAX)) && !fleet->restart) {
     }
     uint64_t until = posix_now_ms() + STOP_MS;
     fleet_stop(fleet);
@@ -110,7 +110,7 @@ static void run(struct fleet *fleet, struct control *control, int signal_fd)
     }
 }
 
-static int run_fleet(const struct options *options, int epoll_fd)
+static int run_fleet(const struct options *options, int epoll_fd, bool *restart)
 {
     char reason[IDENTITY_REASON_BYTES] = "";
     struct fleet fleet = {0};
@@ -129,6 +129,7 @@ static int run_fleet(const struct options *options, int epoll_fd)
         run(&fleet, &control, signal_fd);
         control_free(&control);
     }
+    *restart = fleet.restart;
     fleet_free(&fleet);
     (void)close(signal_fd);
     return outcome;
@@ -149,6 +150,9 @@ int main(int argc, char **argv)
         break;
     }
     char reason[IDENTITY_REASON_BYTES] = "";
+    if (options.slots != NULL && options.count == 0 && !slots_start(&options, argv, reason)) {
+        return complain(reason);
+    }
     if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || !enrol(&options, reason)) {
         return complain(reason);
     }
@@ -156,7 +160,12 @@ int main(int argc, char **argv)
     if (epoll_fd < 0) {
         return complain(strerror(errno));
     }
-    int outcome = run_fleet(&options, epoll_fd);
+    bool restart = false;
+    int outcome = run_fleet(&options, epoll_fd, &restart);
     (void)close(epoll_fd);
+    if (restart) {
+        slots_restart(argv);
+        outcome = EXIT_FILE;
+    }
     return outcome;
 }

@@ -8,12 +8,17 @@
 #include <string.h>
 
 #include "ports/posix/resolve.h"
+#include "ports/posix/slots.h"
 #include "ports/posix/token.h"
 
 enum { BACKOFF_MIN_MS = 250, BACKOFF_MAX_MS = 8000, BACKOFF_LIMIT_MS = 3600000, TELEMETRY_LIMIT_MS = 3600000 };
 enum { PATH_BYTES = 4096, NAME_BYTES = 64 };
 
-static const char default_version[] = "1.0.0";
+/* An image is built with its version; what an option says would outlive an update. */
+#ifndef YGG_FIRMWARE_VERSION
+#define YGG_FIRMWARE_VERSION "1.0.0"
+#endif
+static const char default_version[] = YGG_FIRMWARE_VERSION;
 
 static const char help[] =
     "ygg-agent: a Yggdrasil device with a simulated board, or thousands of them.\n"
@@ -47,6 +52,15 @@ static const char help[] =
     "  --no-resume         make a full TLS handshake each time, keep no session ticket\n"
     "  --seed N            make delays repeatable; boot ids stay random\n"
     "  --log-level LEVEL   info: each change of state; warning: only what went wrong (info)\n"
+    "Updates:\n"
+    "  --slots FILE        flash with two slots; made where it is not there, with this executable in slot A. What\n"
+    "                      then runs is the slot's copy; with --count a directory, and restarts within the process\n"
+    "  --ota-root FILE     the signed root that the device is made with: whose updates it takes\n"
+    "  --slot-bytes N      size of a slot, a multiple of 4096 (4194304)\n"
+    "  --security-counter N  of the image that the device is made with (1)\n"
+    "  --trial-ms N        time that a new image has to be confirmed in (120000)\n"
+    "  --factory-image FILE  with --count: what is in slot A at first instead of this executable\n"
+    "  --safe-mode         run what only takes updates, whatever the slots hold\n"
     "Other:\n"
     "  --print-capabilities  write the board's CapabilityDocument to stdout and exit\n"
     "  --version, --help\n"
@@ -75,6 +89,13 @@ enum flag {
     FLAG_NO_RESUME,
     FLAG_SEED,
     FLAG_LOG_LEVEL,
+    FLAG_SLOTS,
+    FLAG_OTA_ROOT,
+    FLAG_SLOT_BYTES,
+    FLAG_SECURITY_COUNTER,
+    FLAG_TRIAL,
+    FLAG_FACTORY_IMAGE,
+    FLAG_SAFE_MODE,
     FLAG_PRINT_CAPABILITIES,
     FLAG_VERSION,
     FLAG_HELP
@@ -99,6 +120,13 @@ static const struct option flags[] = {
     {"no-resume", no_argument, NULL, FLAG_NO_RESUME},
     {"seed", required_argument, NULL, FLAG_SEED},
     {"log-level", required_argument, NULL, FLAG_LOG_LEVEL},
+    {"slots", required_argument, NULL, FLAG_SLOTS},
+    {"ota-root", required_argument, NULL, FLAG_OTA_ROOT},
+    {"slot-bytes", required_argument, NULL, FLAG_SLOT_BYTES},
+    {"security-counter", required_argument, NULL, FLAG_SECURITY_COUNTER},
+    {"trial-ms", required_argument, NULL, FLAG_TRIAL},
+    {"factory-image", required_argument, NULL, FLAG_FACTORY_IMAGE},
+    {"safe-mode", no_argument, NULL, FLAG_SAFE_MODE},
     {"print-capabilities", no_argument, NULL, FLAG_PRINT_CAPABILITIES},
     {"version", no_argument, NULL, FLAG_VERSION},
     {"help", no_argument, NULL, FLAG_HELP},
@@ -198,6 +226,24 @@ static bool read_value(struct options *options, int flag, const char *value)
         return read_number("--seed", value, 0, UINT64_MAX, &options->seed);
     case FLAG_LOG_LEVEL:
         return read_level(value, &options->log_level);
+    case FLAG_SLOTS:
+        options->slots = value;
+        return true;
+    case FLAG_OTA_ROOT:
+        options->ota_root = value;
+        return true;
+    case FLAG_SLOT_BYTES:
+        return read_u32("--slot-bytes", value, FLASH_FILE_BLOCK_BYTES, SLOTS_BYTES_MAX, &options->slot_bytes);
+    case FLAG_SECURITY_COUNTER:
+        return read_u32("--security-counter", value, 0, UINT32_MAX, &options->security_counter);
+    case FLAG_TRIAL:
+        return read_u32("--trial-ms", value, 1000, BACKOFF_LIMIT_MS, &options->trial_ms);
+    case FLAG_FACTORY_IMAGE:
+        options->factory_image = value;
+        return true;
+    case FLAG_SAFE_MODE:
+        options->safe_mode = true;
+        return true;
     default:
         return false; /* getopt has told. */
     }
@@ -268,6 +314,19 @@ static bool check_token(struct options *options, struct token *token)
            complain("--id", options->id, "the token is for another device");
 }
 
+static bool check_slots(const struct options *options)
+{
+    bool right = options->slots == NULL || require(options->ota_root, "--ota-root FILE", "with --slots: whose updates it takes");
+
+    right &= options->slots != NULL || (options->ota_root == NULL && !options->safe_mode) ||
+             complain("--ota-root and --safe-mode", NULL, "only with --slots");
+    right &= options->factory_image == NULL || options->count != 0 || complain("--factory-image", NULL, "only with --count");
+    right &= options->slot_bytes % FLASH_FILE_BLOCK_BYTES == 0 || complain("--slot-bytes", NULL, "must be a multiple of 4096");
+    right &= options->slots == NULL || options->count != 0 || options->firmware_version == default_version ||
+             complain("--firmware-version", NULL, "not with --slots: it is built into the image (make image VERSION=...)");
+    return right;
+}
+
 /* Tells everything that is wrong, not just the first. */
 static bool check(const struct options *options)
 {
@@ -287,6 +346,7 @@ static bool check(const struct options *options)
     right &= options->identity != NULL ||
              require(options->ca, "--ca FILE", "the CA that the bridge's certificate leads to");
     right &= check_identity(options);
+    right &= check_slots(options);
     right &= is_version(options->firmware_version) ||
              complain("--firmware-version", options->firmware_version, "must be 1 to 31 printable characters");
     right &= options->backoff_min_ms <= options->backoff_max_ms ||
@@ -348,6 +408,9 @@ enum options_outcome options_read(struct options *options, int argc, char **argv
         .firmware_version = default_version,
         .backoff_min_ms = BACKOFF_MIN_MS,
         .backoff_max_ms = BACKOFF_MAX_MS,
+        .slot_bytes = SLOTS_BYTES_DEFAULT,
+        .security_counter = 1,
+        .trial_ms = SLOTS_TRIAL_MS_DEFAULT,
     };
     bool right = read_environment(options);
     while ((flag = getopt_long(argc, argv, "", flags, NULL)) != -1) {

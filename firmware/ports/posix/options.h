@@ -20,6 +20,13 @@ struct options {
     const char *token;    /* To enrol with; NULL: none. */
     const char *control;
     const char *firmware_version;
+    const char *slots;         /* Flash file, or with --count the directory of flash files; NULL: no updates. */
+    const char *ota_root;      /* Signed root that the device is made with. */
+    const char *factory_image; /* What is put into slot A at first; NULL: this executable. */
+    uint32_t slot_bytes;
+    uint32_t security_counter; /* Of the image that it is made with. */
+    uint32_t trial_ms;
+    bool safe_mode;
     uint32_t count; /* 0: one device, named `id`. */
     uint32_t ramp;  /* First connections a second; 0: all at once. */
     uint32_t telemetry_ms; /* Between two samples of a device; 0: none. */
