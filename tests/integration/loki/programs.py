@@ -73,7 +73,9 @@ class Programs:
 
     async def deploy(self, name: str, **fields: Any) -> pb.DeployProgramResponse:
         """To the mesh unless told."""
-        target = {key: fields.pop(key) for key in ("device_id", "selector") if key in fields} or {"mesh": True}
+        target: dict[str, Any] = {key: fields.pop(key) for key in ("device_id", "selector") if key in fields} or {
+            "mesh": True
+        }
         request = pb.DeployProgramRequest(program_id=name, target=pb.ProgramTarget(**target), **fields)
         answer: pb.DeployProgramResponse = await self.stub.DeployProgram(request, timeout=30)
         self.deployed.append(answer.deployment.id)

@@ -1,0 +1,166 @@
+"""Programs over the loss of what runs them: two replicas, a killed one, a restart, a lease that is over."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest_asyncio
+
+from tests.fakes.device import document, led
+from tests.fixtures.mesh import Mesh, Processes
+from tests.fixtures.pki import Pki
+from tests.fixtures.process import StartService
+from tests.integration.loki.programs import RUNNING, SCHEME, Programs, start_loki
+from yggdrasil.device.v1 import link_pb2 as link
+from yggdrasil.loki.v1 import program_pb2 as pb
+
+COUNTER = "n = store.load('n', 0) every('tick', 0.1, function() n = n + 1 store('n', n) end)"
+
+
+class Pair:
+    """Two replicas and a caller of each."""
+
+    def __init__(self, start: StartService, mesh: Mesh, pki: Pki, cache: Path) -> None:
+        self.processes: Processes = mesh.processes
+        self._pki = pki
+        self.one = start_loki(start, self.processes, cache, instance_id="loki-one")
+        self.two = start_loki(start, self.processes, cache, instance_id="loki-two")
+
+    def call(self) -> None:
+        """Makes the callers."""
+        self.first, self._first = Programs.of(self.one, self._pki)
+        self.second, self._second = Programs.of(self.two, self._pki)
+
+    async def close(self) -> None:
+        """Ends the callers."""
+        await self._first.close()
+        await self._second.close()
+
+
+@pytest_asyncio.fixture
+async def pair(start_service: StartService, own_mesh: Mesh, pki: Pki, scheme_cache: Path) -> AsyncIterator[Pair]:
+    made = await asyncio.to_thread(Pair, start_service, own_mesh, pki, scheme_cache)
+    made.call()
+    yield made
+    await made.close()
+
+
+async def deployed(programs: Programs, count: int, source: str = COUNTER) -> list[str]:
+    await programs.load("counter", source)
+    names = [f"counter_{n}" for n in range(count)]
+    for name in names:
+        await programs.deploy("counter", deployment_id=name)
+    for name in names:
+        await programs.state(name, RUNNING)
+    return names
+
+
+async def owners(programs: Programs) -> dict[str, str]:
+    return {each.deployment_id: each.replica for each in await programs.instances()}
+
+
+async def test_two_replicas_share_and_a_dead_ones_programs_move_with_their_stores(pair: Pair) -> None:
+    names = await deployed(pair.first, 12)
+    before = await owners(pair.first)
+    assert set(before.values()) == {"loki-one", "loki-two"}
+    for name in names:  # any replica answers for any instance
+        await pair.second.until(name, "n > 3", True)
+    kept = {name: await pair.second.eval(name, "n") for name in names}
+    began = asyncio.get_running_loop().time()
+    pair.one.kill()
+    for name in names:
+        found: list[pb.ProgramInstance] = []
+        for _ in range(400):
+            found = await pair.second.instances(name)
+            if found[0].replica == "loki-two" and found[0].state == RUNNING:
+                break
+            await asyncio.sleep(0.02)
+        assert found[0].replica == "loki-two"
+        assert found[0].epoch == (2 if before[name] == "loki-one" else 1)
+    assert asyncio.get_running_loop().time() - began < 8
+    for name in names:
+        assert await pair.second.eval(name, "n") >= kept[name]  # type: ignore[operator]
+
+
+async def test_a_replica_that_slept_does_nothing_with_what_another_has_taken(pair: Pair) -> None:
+    names = await deployed(pair.first, 6)
+    mine = [name for name, owner in (await owners(pair.first)).items() if owner == "loki-one"]
+    assert mine
+    os.kill(pair.one.pid, signal.SIGSTOP)
+    try:
+        for name in mine:
+            for _ in range(400):
+                found = await pair.second.instances(name)
+                if found[0].replica == "loki-two" and found[0].state == RUNNING:
+                    break
+                await asyncio.sleep(0.02)
+            assert found[0].epoch == 2
+        await asyncio.sleep(0.5)
+    finally:
+        os.kill(pair.one.pid, signal.SIGCONT)
+    await asyncio.sleep(2.0)
+    for name in names:  # each counts on its own store alone: twice as fast, and it would be two that do
+        one = await pair.second.eval(name, "n")
+        stored = await pair.second.eval(name, "store.load('n')")
+        assert stored in (one, one + 1, one - 1)  # type: ignore[operator]
+    errors = [line for name in mine for line in await pair.second.lines(name) if "LEASE_LOST" in line]
+    assert not errors
+
+
+async def test_programs_come_back_after_loki_is_gone_with_their_stores_intact(
+    start_service: StartService, own_mesh: Mesh, pki: Pki, scheme_cache: Path
+) -> None:
+    process = await asyncio.to_thread(start_loki, start_service, own_mesh.processes, scheme_cache)
+    programs, channel = Programs.of(process, pki)
+    await programs.run("keeps", "n = store.load('n', 0) + 1 store('n', n)")
+    await programs.run("keeps_scm", "(define n (+ 1 (load 'n 0))) (store 'n n)", SCHEME)
+    await channel.close()
+    process.kill()
+    again = await asyncio.to_thread(start_loki, start_service, own_mesh.processes, scheme_cache)
+    programs, channel = Programs.of(again, pki)
+    for name in ("keeps", "keeps_scm"):
+        for _ in range(200):
+            found = await programs.instances(name)
+            if found and found[0].epoch == 2 and found[0].state == RUNNING:
+                break
+            await asyncio.sleep(0.05)
+        await programs.until(name, "n", 2)
+    assert again.terminate() == 0
+    await channel.close()
+
+
+async def test_device_events_reach_handlers_and_a_contract_that_breaks_a_program_stops_it(
+    start_service: StartService, own_mesh: Mesh, pki: Pki, scheme_cache: Path
+) -> None:
+    process = await asyncio.to_thread(start_loki, start_service, own_mesh.processes, scheme_cache)
+    programs, channel = Programs.of(process, pki)
+    device = await own_mesh.device()
+    notice = await device.negotiate()
+    assert notice is not None
+    await programs.load(
+        "watch",
+        "seen = 0 on('led0.failed', function(e) seen = e.fields.code who = e.device end)"
+        " on('offline', function() gone = true end)",
+        requires=["actuator.led@1+"],
+    )
+    await programs.deploy("watch", device_id=own_mesh.one)
+    await programs.state("watch", RUNNING)
+    await asyncio.sleep(0.3)
+    value = link.Argument(index=0, value=link.LinkValue(integer=7))
+    device.send(event=link.Event(sequence=1, capability=0, event=0, fields=[value]))
+    await programs.until("watch", "{seen, who}", [7, own_mesh.one])
+    device.vanish()
+    await programs.until("watch", "gone", True)
+    again = await own_mesh.device()
+    await again.negotiate(document(led("led0", "actuator.lamp")))
+    found = await programs.state("watch", pb.INSTANCE_STATE_REFUSED)
+    assert "actuator.led" in found[0].problem
+    assert found[0].failed
+    back = await own_mesh.device()
+    await back.negotiate()
+    await programs.state("watch", RUNNING)
+    await channel.close()
