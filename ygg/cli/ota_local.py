@@ -1,0 +1,255 @@
+"""`ygg ota`, the part that needs no mesh: keys, roots, manifests, signatures. Meant for a machine without a network."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from services.domain import trust
+from services.domain.trust import Manifest, Role, Root
+from ygg.cli.ota_app import app, root_app
+from ygg.cli.state import state
+from ygg.exits import UsageError
+from ygg.output import Output
+
+if TYPE_CHECKING:
+    from ygg.ota.metadata import Found, Holders
+
+DAY_S = 86_400
+PasswordFile = Annotated[
+    Path | None, typer.Option("--password-file", help="File whose first line is the password of the keys.")
+]
+Keys = Annotated[list[Path] | None, typer.Option("--key", help="Key file to sign with; repeatable.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="File to write.")]
+
+
+def password(path: Path | None, *, ask: bool = False) -> str:
+    """The first line of the file; asked for at the terminal with `ask`; else none."""
+    if path:
+        return path.read_text().partition("\n")[0]
+    return str(typer.prompt("password", hide_input=True, confirmation_prompt=True)) if ask else ""
+
+
+@app.command()
+def keygen(
+    ctx: typer.Context,
+    path: Annotated[Path, typer.Argument(help="Key file to make; FILE.pub is made beside it.")],
+    *,
+    ask: Annotated[bool, typer.Option("--password", help="Ask for a password to encrypt it with.")] = False,
+    password_file: PasswordFile = None,
+) -> None:
+    """Make a signing key (ECDSA P-256).
+
+    Example:  `ygg ota keygen --password keys/root-anna.key`
+    """
+    from ygg.ota import keys
+
+    st = state(ctx)
+    key_id = trust.key_id(keys.generate(path, password(password_file, ask=ask))).hex()
+    if st.out.as_json:
+        st.out.json({"key": str(path), "public": str(keys.public_path(path)), "key_id": key_id})
+        return
+    st.out.line(f"key {key_id} in {path} (0600), public half in {keys.public_path(path)}")
+
+
+@root_app.command()
+def init(
+    ctx: typer.Context,
+    *,
+    root_key: Annotated[list[Path], typer.Option("--root-key", help="Public key of the root role; repeatable.")],
+    release_key: Annotated[list[Path], typer.Option("--release-key", help="Of the release role; repeatable.")],
+    timestamp_key: Annotated[Path, typer.Option("--timestamp-key", help="The service's: `ygg ota timestamp-key`.")],
+    out: Out,
+    root_threshold: Annotated[int, typer.Option("--root-threshold", min=1, help="How many must sign a root.")] = 1,
+    release_threshold: Annotated[int, typer.Option("--release-threshold", min=1, help="A release.")] = 1,
+    days: Annotated[int, typer.Option("--days", min=1, help="Until it expires.")] = 3650,
+    key: Keys = None,
+    password_file: PasswordFile = None,
+) -> None:
+    """Make the first root. Devices are made with it.
+
+    Example:  `ygg ota root init --root-key a.pub --root-key b.pub --root-threshold 2 --release-key r.pub
+    --timestamp-key ts.pub -o 1.root`, then each holder:  `ygg ota sign 1.root --key a.key`
+    """
+    from ygg.ota import keys, metadata
+    from ygg.ota.metadata import Holders
+
+    found = metadata.make_root(
+        1,
+        int(time.time()) + days * DAY_S,
+        Holders(keys.load_publics(root_key), root_threshold),
+        Holders(keys.load_publics(release_key), release_threshold),
+        Holders([keys.load_public(timestamp_key)], 1),
+    )
+    _write(state(ctx).out, out, found, key, password_file)
+
+
+@root_app.command()
+def rotate(
+    ctx: typer.Context,
+    old: Annotated[Path, typer.Argument(help="The root before.")],
+    *,
+    out: Out,
+    root_key: Annotated[list[Path] | None, typer.Option("--root-key", help="All root keys from now on.")] = None,
+    release_key: Annotated[list[Path] | None, typer.Option("--release-key", help="All release keys.")] = None,
+    timestamp_key: Annotated[Path | None, typer.Option("--timestamp-key", help="The service's new key.")] = None,
+    root_threshold: Annotated[int, typer.Option("--root-threshold", help="0 keeps it.")] = 0,
+    release_threshold: Annotated[int, typer.Option("--release-threshold", help="0 keeps it.")] = 0,
+    days: Annotated[int, typer.Option("--days", min=1, help="Until it expires.")] = 3650,
+    key: Keys = None,
+    password_file: PasswordFile = None,
+) -> None:
+    """Make the next root. What is not given stays. It wants the signatures of the old threshold and of the new one.
+
+    Example:  `ygg ota root rotate 1.root --timestamp-key new.pub -o 2.root --key a.key --key b.key`
+    """
+    from ygg.ota import keys, metadata
+    from ygg.ota.metadata import Holders
+
+    before, _ = metadata.read_root(old)
+
+    def role(which: Role, paths: list[Path] | None, threshold: int) -> Holders:
+        kept = metadata.holders(before, which)
+        return Holders(keys.load_publics(paths) if paths else kept.keys, threshold or kept.threshold)
+
+    found = metadata.make_root(
+        before.version + 1,
+        int(time.time()) + days * DAY_S,
+        role(Role.ROOT, root_key, root_threshold),
+        role(Role.RELEASE, release_key, release_threshold),
+        role(Role.TIMESTAMP, [timestamp_key] if timestamp_key else None, 0),
+    )
+    _write(state(ctx).out, out, found, key, password_file)
+
+
+@app.command()
+def manifest(
+    ctx: typer.Context,
+    image: Annotated[Path, typer.Argument(help="The image.")],
+    *,
+    device_class: Annotated[str, typer.Option("--class", help="Device class it is built for.")],
+    version: Annotated[str, typer.Option("--version", help="Version for people.")],
+    sequence: Annotated[int, typer.Option("--sequence", min=1, help="Greater than that of every release before.")],
+    slot_size: Annotated[int, typer.Option("--slot-size", help="Size of the devices' slots, in bytes.")],
+    out: Out,
+    counter: Annotated[int, typer.Option("--counter", min=0, help="Security counter; raise it to end old ones.")] = 0,
+    chunk: Annotated[int, typer.Option("--chunk", help="Length of a chunk, 256 to 2048, a power of two.")] = 512,
+    days: Annotated[int, typer.Option("--days", min=1, help="Until it expires.")] = 365,
+    key: Keys = None,
+    password_file: PasswordFile = None,
+) -> None:
+    """Make the release manifest of an image, to be signed.
+
+    Example:  `ygg ota manifest fw.bin --class sim-board --version 2.1.0 --sequence 7 --slot-size 1048576 -o 7.release`
+    """
+    from ygg.ota import metadata
+
+    blank = Manifest(
+        device_class, version, sequence, counter, slot_size, 0, b"", chunk, b"", int(time.time()) + days * DAY_S
+    )
+    trust.check_manifest(metadata.make_manifest(b"\0", blank))  # what was typed, before a large file is read
+    _write(state(ctx).out, out, metadata.make_manifest(image.read_bytes(), blank), key, password_file)
+
+
+@app.command()
+def sign(
+    ctx: typer.Context,
+    path: Annotated[Path, typer.Argument(help="A root or a manifest.")],
+    *,
+    key: Keys = None,
+    password_file: PasswordFile = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write here instead of in place.")] = None,
+) -> None:
+    """Add signatures to a root or a manifest. Shows what is signed first.
+
+    Example:  `ygg ota sign 7.release --key release-anna.key`
+    """
+    from ygg.ota import metadata
+
+    if not key:
+        raise UsageError("name at least one --key")
+    found = metadata.read(path)
+    _write(state(ctx).out, out or path, found.body, key, password_file, found.envelope)
+
+
+@app.command()
+def inspect(
+    ctx: typer.Context,
+    path: Annotated[Path, typer.Argument(help="A root or a manifest.")],
+    root: Annotated[Path | None, typer.Option("--root", help="Root to check the signatures against.")] = None,
+) -> None:
+    """Show what a file says and who signed it; with `--root`, whether that is enough.
+
+    Example:  `ygg ota inspect 7.release --root 1.root`
+    """
+    from ygg.ota import metadata
+
+    found = metadata.read(path)
+    judge = metadata.read_root(root)[0] if root else found.body if isinstance(found.body, Root) else None
+    _show(state(ctx).out, path, found, judge)
+
+
+def _write(
+    out: Output,
+    path: Path,
+    body: Root | Manifest,
+    key: list[Path] | None,
+    password_file: Path | None,
+    envelope: trust.Envelope | None = None,
+) -> None:
+    from ygg.ota import keys, metadata
+
+    role = Role.ROOT if isinstance(body, Root) else Role.RELEASE
+    secret = password(password_file)
+    signed = metadata.sign(role, envelope or metadata.unsigned(body), [keys.load(each, secret) for each in key or ()])
+    metadata.write(path, role, signed)
+    _show(out, path, metadata.Found(role, signed, body), body if isinstance(body, Root) else None)
+
+
+def _show(out: Output, path: Path, found: Found, judge: Root | None) -> None:
+    data = describe(found, judge)
+    if out.as_json:
+        out.json({"file": str(path), **data})
+        return
+    for name, value in data.items():
+        shown = ", ".join(map(str, value)) or "none" if isinstance(value, list) else value
+        out.line(f"{name:<18} {shown}")
+
+
+def describe(found: Found, judge: Root | None) -> dict[str, Any]:
+    """What a root or manifest says, for people and programs; `judge` is the root to count signatures by."""
+    from ygg.ota import metadata
+
+    body = found.body
+    data: dict[str, Any] = {"kind": found.role.name.lower()}
+    if isinstance(body, Root):
+        data |= {"version": body.version}
+        for role in Role:
+            held = metadata.holders(body, role)
+            data[f"{role.name.lower()}_keys"] = [trust.key_id(key).hex() for key in held.keys]
+            data[f"{role.name.lower()}_threshold"] = held.threshold
+    else:
+        data |= {
+            "device_class": body.device_class,
+            "version": body.version,
+            "sequence": body.sequence,
+            "security_counter": body.security_counter,
+            "slot_size_bytes": body.slot_size_bytes,
+            "image_size_bytes": body.image_size_bytes,
+            "image_sha256": body.image_sha256.hex(),
+            "chunk_size_bytes": body.chunk_size_bytes,
+            "chunks": body.chunk_count,
+            "delta_from": body.delta.precursor_sha256.hex() if body.delta else "",
+        }
+    data["expires"] = datetime.fromtimestamp(body.expires_unix_s, UTC).isoformat(timespec="seconds")
+    data["payload_sha256"] = trust.digest(found.envelope.payload).hex()
+    data["signed_by"] = [s.key_id.hex() for s in found.envelope.signatures]
+    if judge:
+        good = metadata.good_signers(judge, found.role, found.envelope)
+        data["good_signatures"] = good
+        data["enough"] = len(good) >= judge.role(found.role).threshold
+    return data

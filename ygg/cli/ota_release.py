@@ -1,0 +1,237 @@
+"""`ygg ota upload|release|status|floor|timestamp-key|root set`. What was signed goes up as it is."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from services.domain import trust
+from ygg.cli.ota_app import app, root_app
+from ygg.cli.state import state
+from ygg.exits import CliError, UsageError
+from ygg.files import PUBLIC, write_atomic
+from ygg.output import Output, safe
+
+if TYPE_CHECKING:
+    from ygg.client import Mesh
+
+CHUNK_BYTES = 256 * 1024
+UPLOAD_S = 900.0
+_SHORT = 12
+
+
+@app.command()
+def upload(ctx: typer.Context, image: Annotated[Path, typer.Argument(help="The image.")]) -> None:
+    """Store an image. One that is there already is not sent again, so an upload that broke is simply repeated.
+
+    Example:  `ygg ota upload fw.bin`
+    """
+    st = state(ctx)
+    with st.mesh() as mesh:
+        digest, size, sent = send(mesh, st.out, image)
+    if st.out.as_json:
+        st.out.json({"sha256": digest, "size_bytes": size, "sent": sent})
+        return
+    st.out.line(f"{image.name}  {size} bytes  sha256:{digest}" + ("" if sent else "  (was there already)"))
+
+
+def send(mesh: Mesh, out: Output, path: Path) -> tuple[str, int, bool]:
+    """Uploads a file with a progress bar; returns digest, size, and whether it had to be sent."""
+    import grpc
+    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
+
+    from yggdrasil.ota.v1 import ota_pb2, ota_pb2_grpc
+
+    try:
+        with path.open("rb") as stream:
+            digest, size = hashlib.file_digest(stream, "sha256").hexdigest(), path.stat().st_size
+    except OSError as e:
+        raise CliError(f"cannot read {path}: {e.strerror}") from e
+    stub = ota_pb2_grpc.OtaServiceStub(mesh.channel("ota"))
+    try:
+        stub.GetImage(ota_pb2.GetImageRequest(sha256=digest), timeout=10)
+    except grpc.RpcError as e:
+        if e.code() is not grpc.StatusCode.NOT_FOUND:
+            raise mesh.error("ota", e) from e
+    else:
+        return digest, size, False
+    quiet = out.as_json or not out.remarks.is_terminal
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=out.remarks, transient=True, disable=quiet) as progress:
+        task = progress.add_task("upload", total=size)
+
+        def parts() -> Iterator[ota_pb2.UploadImageRequest]:
+            yield ota_pb2.UploadImageRequest(header=ota_pb2.ImageHeader(size_bytes=size, sha256=digest))
+            with path.open("rb") as stream:
+                while chunk := stream.read(CHUNK_BYTES):
+                    yield ota_pb2.UploadImageRequest(chunk=chunk)
+                    progress.advance(task, len(chunk))
+
+        try:
+            stub.UploadImage(parts(), timeout=UPLOAD_S)
+        except grpc.RpcError as e:
+            raise mesh.error("ota", e) from e
+    return digest, size, True
+
+
+@app.command()
+def release(
+    ctx: typer.Context,
+    manifest: Annotated[Path, typer.Argument(help="The signed manifest.")],
+    image: Annotated[Path | None, typer.Option("--image", help="Its image, uploaded first.")] = None,
+) -> None:
+    """Release an image: the service checks the manifest as a device would, and can offer it from now on.
+
+    Example:  `ygg ota release 7.release --image fw.bin`
+    """
+    from ygg.ota import metadata
+    from yggdrasil.ota.v1 import release_pb2, release_pb2_grpc
+
+    st = state(ctx)
+    found = metadata.read(manifest)
+    if found.role is not trust.Role.RELEASE:
+        raise UsageError(f"{manifest} is a root", hint="Set it with: ygg ota root set FILE")
+    with st.mesh() as mesh:
+        if image:
+            send(mesh, st.out, image)
+        stub = release_pb2_grpc.ReleaseServiceStub(mesh.channel("ota"))
+        request = release_pb2.CreateReleaseRequest(envelope=manifest.read_bytes())
+        made = mesh.call("ota", stub.CreateRelease, request).release
+    if st.out.as_json:
+        st.out.json(described(made))
+        return
+    st.out.line(f"released {safe(made.version)} for {safe(made.device_class)} as number {made.sequence}")
+    st.out.remark(f"roll it out:  ygg ota rollout start {made.id[:_SHORT]} --waves 2,25%,100% --dry-run", "dim")
+
+
+@app.command()
+def status(ctx: typer.Context) -> None:
+    """Show root, releases and rollouts."""
+    from ygg.cli.ota_rollout import line
+    from yggdrasil.ota.v1 import release_pb2, release_pb2_grpc, rollout_pb2, rollout_pb2_grpc
+
+    st = state(ctx)
+    with st.mesh() as mesh:
+        stub = release_pb2_grpc.ReleaseServiceStub(mesh.channel("ota"))
+        trusted = mesh.call("ota", stub.GetTrust, release_pb2.GetTrustRequest())
+        releases = mesh.call("ota", stub.ListReleases, release_pb2.ListReleasesRequest()).releases
+        rollouts_stub = rollout_pb2_grpc.RolloutServiceStub(mesh.channel("ota"))
+        rollouts = mesh.call("ota", rollouts_stub.ListRollouts, rollout_pb2.ListRolloutsRequest()).rollouts
+    if st.out.as_json:
+        from ygg.cli.ota_rollout import as_data
+
+        st.out.json(
+            {
+                "root_version": trusted.version,
+                "timestamp_key_delegated": trusted.timestamp_key_delegated,
+                "releases": [described(each) for each in releases],
+                "rollouts": [as_data(each) for each in rollouts],
+            }
+        )
+        return
+    if not trusted.version:
+        st.out.line("no root is set: ygg ota timestamp-key, ygg ota root init, ygg ota root set")
+    else:
+        key = "named by it" if trusted.timestamp_key_delegated else "NOT named by it: no device takes an update"
+        st.out.line(f"root {trusted.version}, the service's timestamp key is {key}")
+    columns = ("RELEASE", "CLASS", "NO", "VERSION", "COUNTER", "BYTES", "EXPIRES")
+    st.out.table(columns, [_row(each) for each in releases])
+    for each in rollouts:
+        st.out.line(line(each))
+
+
+def _row(found: Any) -> tuple[str, ...]:
+    expires = found.expire_time.ToDatetime().date().isoformat()
+    named = (safe(found.device_class), str(found.sequence), safe(found.version), str(found.security_counter))
+    return (found.id[:_SHORT], *named, str(found.image_size_bytes), expires)
+
+
+@app.command("timestamp-key")
+def timestamp_key(
+    ctx: typer.Context,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write, for `ygg ota root init`.")],
+) -> None:
+    """Fetch the public half of the service's timestamp key.
+
+    Example:  `ygg ota timestamp-key -o timestamp.pub`
+    """
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    from yggdrasil.ota.v1 import release_pb2, release_pb2_grpc
+
+    st = state(ctx)
+    with st.mesh() as mesh:
+        stub = release_pb2_grpc.ReleaseServiceStub(mesh.channel("ota"))
+        raw = mesh.call("ota", stub.GetTrust, release_pb2.GetTrustRequest()).timestamp_key
+    key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), b"\x04" + raw)
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    write_atomic(out, key.public_bytes(serialization.Encoding.PEM, form), PUBLIC)
+    key_id = trust.key_id(raw).hex()
+    if st.out.as_json:
+        st.out.json({"key_id": key_id, "file": str(out)})
+        return
+    st.out.line(f"timestamp key {key_id} in {out}")
+
+
+@root_app.command("set")
+def set_root(ctx: typer.Context, path: Annotated[Path, typer.Argument(help="The signed root.")]) -> None:
+    """Give the service the first root, or the next one. It checks what devices check.
+
+    Example:  `ygg ota root set 1.root`
+    """
+    from ygg.ota import metadata
+    from yggdrasil.ota.v1 import release_pb2, release_pb2_grpc
+
+    st = state(ctx)
+    metadata.read_root(path)
+    with st.mesh() as mesh:
+        stub = release_pb2_grpc.ReleaseServiceStub(mesh.channel("ota"))
+        version = mesh.call("ota", stub.SetRoot, release_pb2.SetRootRequest(envelope=path.read_bytes())).version
+    if st.out.as_json:
+        st.out.json({"version": version})
+        return
+    st.out.line(f"root {version} is in force")
+
+
+@app.command()
+def floor(
+    ctx: typer.Context,
+    device_class: Annotated[str, typer.Argument(help="Device class.")],
+    counter: Annotated[int, typer.Argument(min=0, help="Least security counter from now on.")],
+) -> None:
+    """Raise the security floor: nothing with a lower counter is offered any more. It never falls.
+
+    Example:  `ygg ota floor sim-board 2`
+    """
+    from yggdrasil.ota.v1 import release_pb2, release_pb2_grpc
+
+    st = state(ctx)
+    request = release_pb2.SetFloorRequest(device_class=device_class, security_counter=counter)
+    with st.mesh() as mesh:
+        stub = release_pb2_grpc.ReleaseServiceStub(mesh.channel("ota"))
+        now = mesh.call("ota", stub.SetFloor, request).security_counter
+    if st.out.as_json:
+        st.out.json({"device_class": device_class, "floor": now})
+        return
+    st.out.line(f"{safe(device_class)}: nothing below counter {now} is offered")
+
+
+def described(found: Any) -> dict[str, Any]:
+    """A release for programs."""
+    return {
+        "id": found.id,
+        "device_class": found.device_class,
+        "version": found.version,
+        "sequence": found.sequence,
+        "security_counter": found.security_counter,
+        "image_sha256": found.image_sha256,
+        "image_size_bytes": found.image_size_bytes,
+        "expires": found.expire_time.ToJsonString(),
+        "envelope": base64.b64encode(found.envelope).decode(),
+    }

@@ -1,0 +1,319 @@
+"""`ygg ota rollout`: start, watch, pause, resume, approve, abort, roll back, look at the devices."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ygg.cli.ota_app import rollout_app
+from ygg.cli.state import State, state
+from ygg.exits import UsageError
+from ygg.output import Output, safe
+
+if TYPE_CHECKING:
+    from ygg.client import Mesh
+
+Rollout = Annotated[str, typer.Argument(metavar="ROLLOUT", help="Its id, such as r-3f9a1c.")]
+_COUNTED = ("confirmed", "trial", "downloading", "waiting", "reverted", "failed", "unfit")
+_BAR = 40
+
+
+def parse_waves(text: str) -> list[tuple[int, int]]:
+    """`2,25%,100%` as pairs of count and percent; raises UsageError."""
+    found = []
+    for word in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,6})(%?)\s*", word)
+        if not match or not int(match[1]):
+            raise UsageError(f"{word!r} is no wave", hint="Counts and percents: --waves 2,25%,100%")
+        found.append((0, int(match[1])) if match[2] else (int(match[1]), 0))
+    if found[-1] != (0, 100):
+        found.append((0, 100))
+    return found
+
+
+def parse_limit(text: str) -> tuple[int, int]:
+    """`10%` or `3` as count and percent; raises UsageError."""
+    match = re.fullmatch(r"(\d{1,6})(%?)", text)
+    if not match or not int(match[1]):
+        raise UsageError(f"{text!r} is no limit", hint="Such as --halt-at 10% or --halt-at 3")
+    return (0, int(match[1])) if match[2] else (int(match[1]), 0)
+
+
+@rollout_app.command()
+def start(
+    ctx: typer.Context,
+    release: Annotated[str, typer.Argument(help="Release: its id, 8 digits of it, or CLASS@VERSION.")],
+    *,
+    selector: Annotated[str, typer.Option("--selector", "-l", help="Labels; all of the class where not given.")] = "",
+    waves: Annotated[str, typer.Option("--waves", help="Counts and percents, each with those before.")] = "100%",
+    halt_at: Annotated[str, typer.Option("--halt-at", help="Failures that halt it: 10% or a count.")] = "10%",
+    soak: Annotated[int, typer.Option("--soak", min=0, help="Seconds to watch a wave before the next.")] = 0,
+    rate: Annotated[int, typer.Option("--rate", min=0, help="Devices started a minute at most; 0: no limit.")] = 0,
+    timeout: Annotated[int, typer.Option("--timeout", min=10, help="Seconds a device may take.")] = 900,
+    approve: Annotated[bool, typer.Option("--approve", help="A person approves each wave after the first.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Also devices that fell back from it before.")] = False,
+    late: Annotated[bool, typer.Option("--late", help="Also devices that come to match later.")] = False,
+    roll_back: Annotated[bool, typer.Option("--roll-back", help="On a halt, bring its devices back.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")] = False,
+) -> None:
+    """Start a rollout.
+
+    Example:  `ygg ota rollout start sim-board@2.1.0 -l zone=hall --waves 2,25%,100% --halt-at 10% --dry-run`
+    """
+    from yggdrasil.ota.v1 import rollout_pb2 as pb
+
+    st = state(ctx)
+    count, percent = parse_limit(halt_at)
+    with st.mesh() as mesh:
+        spec = pb.RolloutSpec(
+            release_id=_release(mesh, release),
+            selector=selector,
+            waves=[pb.Wave(percent=p) if p else pb.Wave(count=c) for c, p in parse_waves(waves)],
+            soak_s=soak,
+            halt_count=count,
+            halt_percent=percent,
+            rate_per_minute=rate,
+            approval=approve,
+            retry_fallen_back=retry,
+            late_joiners=late,
+            roll_back_on_halt=roll_back,
+            device_timeout_s=timeout,
+        )
+        answer = mesh.call("ota", _stub(mesh).StartRollout, pb.StartRolloutRequest(spec=spec, dry_run=dry_run))
+    _started(st.out, answer, dry_run=dry_run)
+
+
+def _started(out: Output, answer: Any, *, dry_run: bool) -> None:
+    found = answer.rollout
+    if out.as_json:
+        unfit = {each.device_id: each.why for each in answer.unfit}
+        out.json({**as_data(found), "dry_run": dry_run, "unfit_devices": unfit})
+        return
+    counts, number = found.counts, len(found.spec.waves)
+    said = f"would update {counts.total} devices" if dry_run else f"{found.id}: updates {counts.total} devices"
+    out.line(
+        f"{said} to {safe(found.version)} in {number} wave{'s' if number > 1 else ''}, "
+        f"first {found.wave_target}; halts at {found.halt_at} failed there"
+    )
+    for each in answer.unfit[:10]:
+        out.line(f"  not {each.device_id}: {safe(each.why)}")
+    if not dry_run:
+        out.remark(f"watch it:  ygg ota rollout watch {found.id}", "dim")
+
+
+@rollout_app.command()
+def watch(ctx: typer.Context, rollout: Rollout) -> None:
+    """Follow a rollout until it has ended. With --json: one line for every change. Ctrl-C ends watching only."""
+    from yggdrasil.ota.v1 import rollout_pb2 as pb
+
+    st = state(ctx)
+    with st.mesh() as mesh:
+        found = mesh.stream("ota", _stub(mesh).WatchRollout(pb.WatchRolloutRequest(id=rollout)))
+        if st.out.as_json or not st.out.console.is_terminal:
+            for each in found:
+                _told(st.out, each.rollout)
+            return
+        from rich.live import Live
+
+        with Live(console=st.out.console, refresh_per_second=8) as live:
+            for each in found:
+                live.update(panel(each.rollout))
+
+
+def _told(out: Output, found: Any) -> None:
+    if out.as_json:
+        out.record(as_data(found))
+    else:
+        out.line(line(found))
+
+
+def panel(found: Any) -> Any:
+    """A rollout as a person watches it: one bar a wave, one for the bytes, the counts."""
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    counts = found.counts
+    done = counts.confirmed + counts.reverted + counts.failed
+    for number, wave in enumerate(found.spec.waves):
+        size = -(-counts.total * wave.percent // 100) if wave.percent else min(wave.count, counts.total)
+        here = "▸" if number == found.wave else " "
+        table.add_row(
+            f"{here} wave {number + 1}",
+            ProgressBar(max(1, size), min(done, size), width=_BAR),
+            f"{min(done, size)}/{size}",
+        )
+    if found.download_bytes:
+        bar = ProgressBar(found.download_bytes, found.downloaded_bytes, width=_BAR)
+        table.add_row("  bytes", bar, f"{found.downloaded_bytes}/{found.download_bytes}")
+    whole = Table.grid()
+    whole.add_row(Text(head(found), style="bold"))
+    whole.add_row(table)
+    whole.add_row(Text(tail(found)))
+    return whole
+
+
+def head(found: Any) -> str:
+    """Id, version, state."""
+    back = f" (back from {found.rolls_back})" if found.rolls_back else ""
+    return f"{found.id}{back}  → {safe(found.version)}  {name(found)}  wave {found.wave + 1} of {len(found.spec.waves)}"
+
+
+def tail(found: Any) -> str:
+    """The counts, and how near a halt is."""
+    counts = found.counts
+    said = " · ".join(f"{getattr(counts, each)} {each}" for each in _COUNTED if getattr(counts, each))
+    failures = counts.reverted + counts.failed
+    why = f"   {safe(found.reason)}" if found.reason else ""
+    return f"{said or 'no device'}   failures {failures}/{found.wave_target}, halts at {found.halt_at}{why}"
+
+
+def line(found: Any) -> str:
+    """A rollout in one line."""
+    return f"{head(found)}   {tail(found)}"
+
+
+def name(found: Any) -> str:
+    """Its state as a word."""
+    from yggdrasil.ota.v1 import rollout_pb2 as pb
+
+    return pb.RolloutState.Name(found.state).removeprefix("ROLLOUT_STATE_").lower()
+
+
+def as_data(found: Any) -> dict[str, Any]:
+    """A rollout for programs."""
+    counts = {each: getattr(found.counts, each) for each in (*_COUNTED, "total")}
+    return {
+        "id": found.id,
+        "version": found.version,
+        "release_id": found.spec.release_id,
+        "state": name(found),
+        "reason": found.reason,
+        "wave": found.wave,
+        "waves": len(found.spec.waves),
+        "wave_target": found.wave_target,
+        "halt_at": found.halt_at,
+        "rolls_back": found.rolls_back,
+        "counts": counts,
+        "downloaded_bytes": found.downloaded_bytes,
+        "download_bytes": found.download_bytes,
+    }
+
+
+@rollout_app.command("ls")
+def list_rollouts(ctx: typer.Context) -> None:
+    """List rollouts, newest first."""
+    from yggdrasil.ota.v1 import rollout_pb2 as pb
+
+    st = state(ctx)
+    with st.mesh() as mesh:
+        found = mesh.call("ota", _stub(mesh).ListRollouts, pb.ListRolloutsRequest()).rollouts
+    if st.out.as_json:
+        st.out.json([as_data(each) for each in found])
+        return
+    for each in found:
+        st.out.line(line(each))
+
+
+@rollout_app.command("status")
+def show(ctx: typer.Context, rollout: Rollout) -> None:
+    """Show a rollout and how far each of its devices is."""
+    from yggdrasil.ota.v1 import rollout_pb2 as pb
+
+    st = state(ctx)
+    with st.mesh() as mesh:
+        found = mesh.call("ota", _stub(mesh).GetRollout, pb.GetRolloutRequest(id=rollout)).rollout
+        updates = mesh.call("ota", _stub(mesh).ListUpdates, pb.ListUpdatesRequest(rollout_id=rollout)).updates
+    if st.out.as_json:
+        devices = [
+            {
+                "device_id": u.device_id,
+                "stage": u.stage,
+                "written_bytes": u.written_bytes,
+                "why": u.why,
+                "delta": u.delta,
+            }
+            for u in updates
+        ]
+        st.out.json({**as_data(found), "devices": devices})
+        return
+    st.out.line(line(found))
+    rows = [(u.device_id, u.stage, str(u.written_bytes), "patch" if u.delta else "image", safe(u.why)) for u in updates]
+    st.out.table(("DEVICE", "STAGE", "BYTES", "BY", "WHY"), rows)
+
+
+def _control(ctx: typer.Context, rollout: str, what: str) -> None:
+    from yggdrasil.ota.v1 import rollout_pb2 as pb
+
+    st = state(ctx)
+    control = pb.RolloutControl.Value(f"ROLLOUT_CONTROL_{what}")
+    with st.mesh() as mesh:
+        request = pb.ControlRolloutRequest(id=rollout, control=control)
+        _told(st.out, mesh.call("ota", _stub(mesh).ControlRollout, request).rollout)
+
+
+@rollout_app.command()
+def pause(ctx: typer.Context, rollout: Rollout) -> None:
+    """Start no more devices; those under way go on."""
+    _control(ctx, rollout, "PAUSE")
+
+
+@rollout_app.command()
+def resume(ctx: typer.Context, rollout: Rollout) -> None:
+    """Go on after a pause or a halt; failures until now count no more."""
+    _control(ctx, rollout, "RESUME")
+
+
+@rollout_app.command()
+def abort(ctx: typer.Context, rollout: Rollout) -> None:
+    """End it. Devices that have not booted the image yet are told to stop."""
+    _control(ctx, rollout, "ABORT")
+
+
+@rollout_app.command("approve")
+def approve_wave(ctx: typer.Context, rollout: Rollout) -> None:
+    """Let the next wave begin."""
+    _control(ctx, rollout, "APPROVE")
+
+
+@rollout_app.command("rollback")
+def roll_back_fleet(
+    ctx: typer.Context,
+    rollout: Rollout,
+    to: Annotated[str, typer.Option("--to", help="Release to go back to; the one before where not given.")] = "",
+) -> None:
+    """Bring the devices that have its release back to an earlier one.
+
+    Example:  `ygg ota rollout rollback r-3f9a1c`
+    """
+    from yggdrasil.ota.v1 import rollout_pb2 as pb
+
+    st: State = state(ctx)
+    with st.mesh() as mesh:
+        release = _release(mesh, to) if to else ""
+        request = pb.RollBackRequest(id=rollout, release_id=release)
+        _told(st.out, mesh.call("ota", _stub(mesh).RollBack, request).rollout)
+
+
+def _stub(mesh: Mesh) -> Any:
+    from yggdrasil.ota.v1 import rollout_pb2_grpc
+
+    return rollout_pb2_grpc.RolloutServiceStub(mesh.channel("ota"))
+
+
+def _release(mesh: Mesh, text: str) -> str:
+    """The id of a release that is told by CLASS@VERSION; any other text is an id or the beginning of one."""
+    if "@" not in text:
+        return text
+    from yggdrasil.ota.v1 import release_pb2, release_pb2_grpc
+
+    device_class, _, version = text.rpartition("@")
+    stub = release_pb2_grpc.ReleaseServiceStub(mesh.channel("ota"))
+    request = release_pb2.ListReleasesRequest(device_class=device_class)
+    found = [r.id for r in mesh.call("ota", stub.ListReleases, request).releases if r.version == version]
+    if not found:
+        raise UsageError(f"there is no release {text}", hint="See `ygg ota status`.")
+    return str(found[0])
