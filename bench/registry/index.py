@@ -12,7 +12,6 @@ from bench.harness.mesh import Mesh
 from bench.harness.process import Child
 from bench.harness.results import Metric
 
-
 REBUILD_S = 600.0
 """Longer than a rebuild takes."""
 

@@ -21,6 +21,9 @@ from services.chassis.errors import StoreUnavailableError
 
 PULL = 2048
 TIMEOUT_S = 10.0
+"""For the server to send something."""
+PULL_EXPIRES_S = 3600.0
+"""A pull stays open however long its reader takes over the one before."""
 _RECEIVE = 1 << 18
 # Subject, sequence of the stream, of the consumer, how many are pending, bytes of the headers, bytes altogether.
 _DELIVERED = re.compile(rb"H?MSG ([^ ]+) 1 \$JS\.ACK\.(?:[^. ]+\.){3,5}?(\d+)\.(\d+)\.\d+\.(\d+) (?:(\d+) )?(\d+)\r\n")
@@ -132,7 +135,7 @@ class StreamReader:
         if made.get("num_pending", 0) == 0:
             return
         pull = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{made['name']}"
-        ask = {"batch": PULL, "expires": int((TIMEOUT_S - 1) * 1e9)}
+        ask = {"batch": PULL, "expires": int(PULL_EXPIRES_S * 1e9)}
         self._request(pull, ask)
         received = 0
         while True:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from services.registry.adapters import schema
 
 _CACHE_KB = 65_536
+_CHECKPOINT_PAGES = 4096
 
 
 def open_whole(path: Path, created: Mapping[str, str]) -> sqlite3.Connection | None:
@@ -43,6 +44,16 @@ def finish(db: sqlite3.Connection) -> None:
     db.executescript(f"BEGIN; {schema.INDEXES} COMMIT;")
     db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0;")
     db.execute(f"PRAGMA user_version = {schema.VERSION}")
+
+
+@contextlib.contextmanager
+def checkpointed(db: sqlite3.Connection) -> Iterator[None]:
+    """Inside it the write-ahead log is emptied as it grows, by the writer itself: for when nothing else is done."""
+    db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+    try:
+        yield
+    finally:
+        db.execute("PRAGMA wal_autocheckpoint = 0")
 
 
 def connect(path: Path) -> sqlite3.Connection:

@@ -45,7 +45,7 @@ class Follower:
 
     async def _begin(self) -> None:
         created, last = await self._streams()
-        whole = self._index.open(created)
+        whole = self._index.open(created, last)
         while not whole or any(last[stream] - self._index.applied(stream) > FAR_BEHIND for stream in rows.STREAMS):
             try:
                 await asyncio.to_thread(self._read, whole, last)

@@ -29,6 +29,7 @@ REACH_TIMEOUT_S = 5.0
 PIECE = 64
 CHECKPOINT_RECORDS = 8192
 CLOSE_STEP_S = 0.05
+MOST_BEHIND, LITTLE = 0.5, 10_000
 _DEVICES = """
 SELECT d.id, d.revision, d.device, c.body, c.build, c.contract_revision, s.device FROM json_each(?) j
 CROSS JOIN devices d ON d.id = j.value LEFT JOIN contracts c ON c.id = d.id LEFT JOIN sessions s ON s.id = d.id
@@ -86,9 +87,15 @@ class SqliteIndex:
             if db is not None:
                 db.close()
 
-    def open(self, created: Mapping[str, str]) -> bool:
-        """Opens the file or makes it anew, for streams made at those times; whether it is whole already."""
+    def open(self, created: Mapping[str, str], last: Mapping[str, int]) -> bool:
+        """Opens the file or makes it anew, for streams made at those times; whether it is whole already.
+
+        A file that is so far behind the sequences `last` that filling a new one takes less time is made anew, too.
+        """
         db = files.open_whole(self._path, created)
+        if db is not None and _behind(db, last) > MOST_BEHIND:
+            db.close()
+            db = None
         self._whole = db is not None
         self._open_db = db or files.make(self._path, created)
         self._catalogue_of = Catalogue(self._open_db)
@@ -133,7 +140,7 @@ class SqliteIndex:
 
     def catch_up(self, reader: StreamReader, last: Mapping[str, int]) -> None:
         """Brings a whole file up to the sequences `last`; as `load`."""
-        with self._filling:
+        with self._filling, files.checkpointed(self._db):
             for stream in rows.STREAMS:
                 for batch in self._batches(reader, stream, last):
                     self._apply(stream, batch)
@@ -270,6 +277,12 @@ class SqliteIndex:
             message.revision, message.contract_revision = revision, contract_revision or 0
             messages.append(message)
         return messages
+
+
+def _behind(db: sqlite3.Connection, last: Mapping[str, int]) -> float:
+    """How many times what it has applied already."""
+    applied = int(db.execute("SELECT sum(applied) FROM streams").fetchone()[0])
+    return sum(last.values()) / (applied + LITTLE) - 1
 
 
 def _checkpoint(path: Path) -> None:

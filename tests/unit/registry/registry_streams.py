@@ -123,6 +123,6 @@ class Streams:
 def opened(path: Path, streams: Streams) -> SqliteIndex:
     """An index on that file, filled in bulk where it is new."""
     index = SqliteIndex(path)
-    if not index.open(CREATED):
+    if not index.open(CREATED, streams.last()):
         index.load(streams, streams.last())  # type: ignore[arg-type]  # it reads as a StreamReader does
     return index

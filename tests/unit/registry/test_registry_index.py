@@ -106,13 +106,13 @@ async def test_it_goes_on_where_it_was_and_starts_over_for_other_streams(tmp_pat
     for _ in range(60):
         streams.write()
     second = SqliteIndex(tmp_path / "index.sqlite")
-    assert second.open(CREATED)
+    assert second.open(CREATED, streams.last())
     assert second.position() == first.position()
     second.catch_up(streams, streams.last())  # type: ignore[arg-type]
     await check(second, streams)
     await second.close()
     third = SqliteIndex(tmp_path / "index.sqlite")
-    assert not third.open({**CREATED, DEVICES: "made again"})
+    assert not third.open({**CREATED, DEVICES: "made again"}, streams.last())
     await third.close()
 
 
@@ -123,7 +123,7 @@ async def test_a_file_that_is_not_whole_is_made_anew(damage: str, tmp_path: Path
         streams.write()
     if damage == "unfinished":
         index = SqliteIndex(path)
-        index.open(CREATED)  # killed before `load` came to its end
+        index.open(CREATED, streams.last())  # killed before `load` came to its end
         await index.close()
     else:
         await opened(path, streams).close()
@@ -205,6 +205,28 @@ async def test_a_deleted_device_is_told_by_its_id_and_revision(tmp_path: Path) -
     await index.close()
 
 
+async def test_a_file_far_behind_is_made_anew_and_one_a_little_behind_is_caught_up(tmp_path: Path) -> None:
+    streams = Streams(8)
+    for _ in range(40):
+        streams.write()
+    await opened(tmp_path / "index.sqlite", streams).close()
+    for far, last in ((False, 9_000), (True, 30_000)):
+        index = SqliteIndex(tmp_path / "index.sqlite")
+        assert index.open(CREATED, {**streams.last(), DEVICES: last}) is not far
+        await index.close()
+
+
+async def test_catching_up_keeps_the_log_short(tmp_path: Path) -> None:
+    streams = Streams(9)
+    index = opened(tmp_path / "index.sqlite", streams)
+    for _ in range(8_000):
+        streams.write(900)
+    index.catch_up(streams, streams.last())  # type: ignore[arg-type]
+    await check(index, streams)
+    assert (tmp_path / "index.sqlite-wal").stat().st_size < 40_000_000
+    await index.close()
+
+
 async def test_closing_ends_what_is_being_filled_and_the_next_start_begins_anew(tmp_path: Path) -> None:
     streams = Streams(6)
     for _ in range(300):
@@ -222,7 +244,7 @@ async def test_closing_ends_what_is_being_filled_and_the_next_start_begins_anew(
                     yield batch
 
     index = SqliteIndex(tmp_path / "index.sqlite")
-    assert not index.open(CREATED)
+    assert not index.open(CREATED, streams.last())
     filling = asyncio.ensure_future(asyncio.to_thread(index.load, Slow(6), streams.last()))  # type: ignore[arg-type]
     await asyncio.to_thread(begun.wait, 5)
     await asyncio.wait_for(index.close(), 5)
