@@ -52,7 +52,9 @@ def build(bench: Bench, mutation: Mutation) -> Path:
     """The proof with one file changed. Raises ValueError where the list is wrong; such a mutant counts as survived."""
     source = mutation.file.read_text()
     if source.count(mutation.find) != 1:
-        raise ValueError(f"{mutation.name}: its text is {source.count(mutation.find)} times in {mutation.file}, not once")
+        raise ValueError(
+            f"{mutation.name}: its text is {source.count(mutation.find)} times in {mutation.file}, not once"
+        )
     changed = bench.out / f"{mutation.number}.c"
     changed.write_text(source.replace(mutation.find, mutation.replace))
     kept = [str(path) for path in bench.objects if not str(path).endswith(str(mutation.file.with_suffix(".o")))]
@@ -94,7 +96,9 @@ def main() -> int:
     mutations = read_list(options.list)
     survived = 0
     with ThreadPoolExecutor(options.jobs) as pool:
-        for mutation, (caught, said) in zip(mutations, pool.map(lambda each: verdict(bench, each), mutations), strict=True):
+        for mutation, (caught, said) in zip(
+            mutations, pool.map(lambda each: verdict(bench, each), mutations), strict=True
+        ):
             survived += not caught
             sys.stdout.write(f"  {'caught  ' if caught else 'SURVIVED'} {mutation.name}: {said}\n")
             sys.stdout.flush()
