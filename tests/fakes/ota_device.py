@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import io
 import secrets
+import ssl
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,7 +87,7 @@ class OtaDevice:
 
     async def _beat(self) -> None:
         """Says something in every heartbeat, for as long as the link lives."""
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
             while True:
                 await asyncio.sleep(0.4)
                 self.wire.send(ping=link.Ping(token=1))

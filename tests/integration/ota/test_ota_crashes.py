@@ -1,0 +1,127 @@
+"""Rollouts through kills of ota, with two replicas of it: each device is started once, and the rollout ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+
+from services.chassis import nats
+from services.chassis.kv import Bucket
+from services.chassis.nats import jetstream
+from services.chassis.streams import read
+from services.domain.subjects import OTA_STREAM
+from services.ota.adapters.lease import KEY
+from services.ota.adapters.records import LEASES
+from tests.fakes.ota_keys import image_of
+from tests.fixtures.mesh import client
+from tests.fixtures.nats import NatsServer
+from tests.fixtures.pki import Pki
+from tests.fixtures.updates import OtaMesh, Updates, connected, running, start_ota
+from tests.fixtures.wait import eventually
+from yggdrasil.ota.v1 import rollout_pb2 as pb
+from yggdrasil.ota.v1 import rollout_pb2_grpc
+
+DEVICES = 8
+
+
+@pytest.fixture
+def own_mesh(fresh_nats: NatsServer, pki: Pki, tmp_path: Path) -> Iterator[OtaMesh]:
+    """Processes of this test alone."""
+    with running(fresh_nats, pki, tmp_path) as found:
+        yield found
+
+
+@contextlib.asynccontextmanager
+async def fleet(updates: Updates) -> AsyncIterator[list[Any]]:
+    flashes = [updates.flash(image_of(f"old-{i}", 9000)) for i in range(DEVICES)]
+    tasks = [asyncio.create_task(updates.live(flash)) for flash in flashes]
+    try:
+        yield flashes
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def all_known(updates: Updates, release: str) -> None:
+    request = pb.StartRolloutRequest(spec=pb.RolloutSpec(release_id=release), dry_run=True)
+
+    async def there() -> bool:
+        return bool((await updates.rollouts.StartRollout(request, timeout=10)).rollout.counts.total == DEVICES)
+
+    await eventually(there, 30, "all devices are known")
+
+
+async def test_a_rollout_survives_kills_and_starts_no_device_twice(own_mesh: OtaMesh, pki: Pki) -> None:
+    first = own_mesh.ota[0]
+    second = start_ota(own_mesh.start, own_mesh.processes, own_mesh.directory)
+    second.ready()
+    async with connected(own_mesh, pki) as updates, fleet(updates) as flashes:
+        new = image_of(secrets.token_hex(4), 30_000)
+        release = await updates.release(new, 2)
+        await all_known(updates, release)
+        waves = [pb.Wave(count=1), pb.Wave(percent=50), pb.Wave(percent=100)]
+        rollout = await updates.start(release, waves=waves)
+        await asyncio.sleep(0.5)
+        listen = first.listen
+        first.kill()
+        await asyncio.sleep(1.0)
+        start_ota(own_mesh.start, own_mesh.processes, own_mesh.directory, listen=listen).ready()
+        await asyncio.sleep(0.5)
+        second.kill()
+        async with client(listen, pki) as channel:
+            stub: Any = rollout_pb2_grpc.RolloutServiceStub(channel)
+
+            async def done() -> bool:
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    found = (await stub.GetRollout(pb.GetRolloutRequest(id=rollout.id), timeout=5)).rollout
+                    return bool(found.state == pb.ROLLOUT_STATE_DONE and found.counts.confirmed == DEVICES)
+                return False
+
+            await eventually(done, 60, "the rollout is done")
+        assert all(flash.image == new for flash in flashes)
+
+
+async def test_a_bridge_that_is_killed_in_the_middle_costs_no_update(own_mesh: OtaMesh, pki: Pki) -> None:
+    async with connected(own_mesh, pki) as updates, fleet(updates) as flashes:
+        new = image_of(secrets.token_hex(4), 60_000)
+        release = await updates.release(new, 2)
+        await all_known(updates, release)
+        rollout = await updates.start(release)
+        await asyncio.sleep(0.4)
+        own_mesh.processes.running["jotunheim_bridge"].kill()
+        own_mesh.processes.start("jotunheim_bridge")
+        done = await updates.wait(rollout.id, pb.ROLLOUT_STATE_DONE, within_s=60)
+        assert done.counts.confirmed == DEVICES
+        assert all(flash.image == new for flash in flashes)
+
+
+async def test_two_replicas_that_both_conduct_start_each_device_once(own_mesh: OtaMesh, pki: Pki) -> None:
+    """The lease is taken away again and again, so that both believe to have it; the records hold all the same."""
+    second = start_ota(own_mesh.start, own_mesh.processes, own_mesh.directory)
+    second.ready()
+    async with connected(own_mesh, pki) as updates, fleet(updates):
+        new = image_of(secrets.token_hex(4), 9000)
+        release = await updates.release(new, 2)
+        await all_known(updates, release)
+        async with nats.connect(own_mesh.processes.nats.url, pki.files("service", "ota"), "ota") as connection:
+            js = jetstream(connection.client)
+            leases = Bucket.bind(js, LEASES)
+            rollout = await updates.start(release, waves=[pb.Wave(count=n) for n in (1, 2, 4)] + [pb.Wave(percent=100)])
+            for _ in range(20):
+                await leases.delete(KEY)
+                await asyncio.sleep(0.1)
+            done = await updates.wait(rollout.id, pb.ROLLOUT_STATE_DONE, within_s=40)
+            found: Counter[str] = Counter()
+            async for batch in read(js, OTA_STREAM, [f"ygg.v1.main.ota.{rollout.id}.started"]):
+                found.update(record.headers["ce-subject"] for record in batch)
+    assert done.counts.confirmed == DEVICES
+    assert (len(found), set(found.values())) == (DEVICES, {1})

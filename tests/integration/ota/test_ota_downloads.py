@@ -1,0 +1,125 @@
+"""`GET /images/<token>` over mutual TLS: one device, one image, once, not for long."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import ssl
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import pytest
+
+from services.ota.errors import DownloadForbiddenError
+from services.ota.model import download as rules
+from services.ota.model.download import Download
+from tests.fakes.ota_keys import image_of
+from tests.fixtures.updates import Updates
+from yggdrasil.ota.v1 import release_pb2
+
+
+@dataclass
+class Answer:
+    """What came back."""
+
+    status: int
+    body: bytes
+    headers: Any
+
+
+def context(updates: Updates, kind: str, name: str) -> ssl.SSLContext:
+    files = updates.pki.files(kind, name)
+    found = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=files.directory / "services.pem")
+    found.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    found.load_cert_chain(files.directory / "cert.pem", files.directory / "key.pem")
+    return found
+
+
+async def fetch(updates: Updates, path: str, device: str, wanted: str = "", kind: str = "device") -> Answer:
+    url = f"https://localhost:{str(updates.ota[0].ready()['images']).rpartition(':')[2]}{path}"
+    headers = {"Range": wanted} if wanted else {}
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context(updates, kind, device))) as session,
+        session.get(url, headers=headers) as answer,
+    ):
+        return Answer(answer.status, await answer.read(), answer.headers)
+
+
+async def token(updates: Updates, image: bytes, device: str) -> str:
+    await updates.upload(image)
+    digest = hashlib.sha256(image).hexdigest()
+    made = await updates.releases.CreateDownload(
+        release_pb2.CreateDownloadRequest(device_id=device, image_sha256=digest), timeout=10
+    )
+    assert (made.image_sha256, made.size_bytes) == (digest, len(image))
+    return str(made.path)
+
+
+def device_id() -> str:
+    return f"dl-{secrets.token_hex(4)}"
+
+
+async def test_the_whole_image_once_and_then_403(updates: Updates) -> None:
+    image, device = image_of(secrets.token_hex(4), 300_000), device_id()
+    path = await token(updates, image, device)
+    first = await fetch(updates, path, device)
+    assert (first.status, first.body) == (200, image)
+    assert first.headers["ETag"] == f'"{hashlib.sha256(image).hexdigest()}"'
+    assert (await fetch(updates, path, device)).status == 403
+
+
+async def test_ranges_until_the_last_byte_was_served(updates: Updates) -> None:
+    image, device = image_of(secrets.token_hex(4), 1000), device_id()
+    path = await token(updates, image, device)
+    for _ in range(2):
+        part = await fetch(updates, path, device, "bytes=0-499")
+        assert (part.status, part.body, part.headers["Content-Range"]) == (206, image[:500], "bytes 0-499/1000")
+    assert (await fetch(updates, path, device, "bytes=1000-")).status == 416
+    assert (await fetch(updates, path, device, "bytes=500-")).body == image[500:]
+    assert (await fetch(updates, path, device, "bytes=0-499")).status == 403
+
+
+async def test_the_token_of_another_device(updates: Updates) -> None:
+    image, device = image_of(secrets.token_hex(4), 1000), device_id()
+    path = await token(updates, image, device)
+    assert (await fetch(updates, path, device_id())).status == 403
+    assert (await fetch(updates, path, device)).status == 200
+
+
+async def test_tokens_that_were_never_given(updates: Updates) -> None:
+    for path in ("/images/" + "A" * 43, "/images/short", "/images/..%2f..%2fetc"):
+        assert (await fetch(updates, path, device_id())).status == 403
+
+
+async def test_people_and_services_do_not_get_in(updates: Updates) -> None:
+    path = await token(updates, image_of("x", 10), device_id())
+    for kind, name in (("user", "operator"), ("service", "loki")):
+        with pytest.raises(aiohttp.ClientError):
+            await fetch(updates, path, name, kind=kind)
+
+
+def test_a_token_is_over_after_900_seconds() -> None:
+    found = Download("d", "0" * 64, 10, 1000.0 + rules.LIFE_S)
+    assert rules.check(found, "d", 1899.9) == found
+    with pytest.raises(DownloadForbiddenError):
+        rules.check(found, "d", 1900.0)
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("", (0, 10)),
+        ("bytes=0-", (0, 10)),
+        ("bytes=3-5", (3, 3)),
+        ("bytes=3-99", (3, 7)),
+        ("bytes=9-9", (9, 1)),
+        ("bytes=10-", None),
+        ("bytes=5-4", None),
+        ("bytes=-3", (0, 10)),
+        ("bytes=0-1,3-4", (0, 10)),
+        ("items=0-1", (0, 10)),
+    ],
+)
+def test_ranges(header: str, expected: tuple[int, int] | None) -> None:
+    assert rules.byte_range(header, 10) == expected
