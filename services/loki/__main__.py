@@ -35,8 +35,10 @@ from services.loki.scripts.api import ScriptApi
 from services.loki.scripts.catalogue import Catalogue
 from services.loki.scripts.checks import Checker
 from services.loki.scripts.logs import ScriptLogs
+from services.loki.scripts.repl import Repl
 from services.loki.scripts.rpc import ScriptMethods, ScriptReflection
 from services.loki.scripts.service import Scripts
+from services.loki.scripts.testing import Tester
 from services.loki.service import Loki
 from yggdrasil.loki.v1 import loki_pb2_grpc, program_pb2_grpc, script_pb2_grpc
 
@@ -55,13 +57,25 @@ class SystemClock:
         return asyncio.get_running_loop().time()
 
 
-async def serve_scripts(runtime: Runtime[LokiSettings], loki: Loki, mesh: GrpcMesh, clock: SystemClock) -> None:
+async def serve_scripts(
+    runtime: Runtime[LokiSettings],
+    loki: Loki,
+    pools: dict[Language, WorkerPool],
+    mesh: GrpcMesh,
+    commands: dict[Language, Prepare],
+    clock: SystemClock,
+) -> None:
     """Registered scripts: their service, their methods, and what reflection tells of these."""
     catalogue, logs = await Catalogue.open(runtime.js), ScriptLogs(runtime.nats.client)
     runtime.spawn(catalogue.run(), "scripts")
     runtime.spawn(logs.run(), "script logs")
     scripts = Scripts(loki, catalogue, mesh, logs, clock)
-    api = ScriptApi(scripts, Checker(loki, mesh), logs)
+
+    async def start(language: Language) -> LiveWorker:
+        return await LiveWorker.start(await commands[language]())
+
+    repl = Repl(start, mesh, NatsPublisher(runtime.nats.client, clock), clock)
+    api = ScriptApi(scripts, Checker(loki, mesh), Tester({**pools}, mesh, clock), repl, logs)
     runtime.server.add(SCRIPTS, lambda server: script_pb2_grpc.add_ScriptServiceServicer_to_server(api, server))
     runtime.server.add_changing(ScriptMethods(scripts), ScriptReflection(scripts))
 
@@ -127,7 +141,7 @@ async def compose(runtime: Runtime[LokiSettings]) -> dict[str, str]:
     mesh = GrpcMesh(registry, bridge, pipeline)
     loki = Loki(pools, mesh, NatsPublisher(runtime.nats.client, clock), clock)
     api = LokiApi(loki, Family(mesh, pools, found.workers))
-    await serve_scripts(runtime, loki, mesh, clock)
+    await serve_scripts(runtime, loki, pools, mesh, commands, clock)
     await serve_programs(runtime, registry, mesh, commands, clock)
     runtime.server.add(NAME, lambda server: loki_pb2_grpc.add_LokiServiceServicer_to_server(api, server))
     with contextlib.suppress(TimeoutError):

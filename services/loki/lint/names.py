@@ -32,9 +32,9 @@ _LUA_PLAIN = """
     tonumber tostring type uptime warn xpcall
 """
 LUA_GLOBALS = frozenset(_LUA_PLAIN.split()) | frozenset(LUA_MEMBERS)
-LUA_TEST_GLOBALS = frozenset(("test", "expect"))
+LUA_TEST_GLOBALS = frozenset(("test", "expect_equal", "expect_true", "expect_error", "board", "subject"))
 DEVICE_METHODS = frozenset(["call", "capabilities", "info", "on", "read", "sensors", "twin", "twin_update", "write"])
-SCHEME_TEST_NAMES = frozenset(("test", "expect-equal", "expect-true", "expect-error"))
+SCHEME_TEST_NAMES = frozenset(("test", "expect-equal", "expect-true", "expect-error", "board", "subject"))
 
 
 @functools.cache

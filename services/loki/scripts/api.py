@@ -8,24 +8,32 @@ from typing import Any
 
 from services.chassis import codec
 from services.chassis.rpc import caller
+from services.domain.errors import YggError
 from services.loki.api import failure_told
-from services.loki.messages import language_of, log_to_proto, result_to_proto
+from services.loki.errors import ScriptError
+from services.loki.messages import duration, language_of, limits_of, log_to_proto, result_to_proto
 from services.loki.model import LogEntry
+from services.loki.programs.errors import WorkerLostError
 from services.loki.scripts.checks import Checker
 from services.loki.scripts.logs import KEPT, ScriptLogs
 from services.loki.scripts.messages import script_from_proto, script_to_proto
+from services.loki.scripts.repl import Conversation, Repl
 from services.loki.scripts.service import Scripts, matcher
+from services.loki.scripts.testing import Tester
+from yggdrasil.loki.v1 import loki_pb2, script_pb2_grpc
 from yggdrasil.loki.v1 import script_pb2 as pb
-from yggdrasil.loki.v1 import script_pb2_grpc
 
 NAME = pb.DESCRIPTOR.services_by_name["ScriptService"].full_name
+
+SILENCE_S = 600.0
 
 
 class ScriptApi(script_pb2_grpc.ScriptServiceServicer):
     """The servicer. What each RPC does and how it fails stands in script.proto."""
 
-    def __init__(self, scripts: Scripts, checker: Checker, logs: ScriptLogs) -> None:
-        self._scripts, self._checker, self._logs = scripts, checker, logs
+    def __init__(self, scripts: Scripts, checker: Checker, tester: Tester, repl: Repl, logs: ScriptLogs) -> None:
+        self._scripts, self._checker, self._tester = scripts, checker, tester
+        self._repl, self._logs = repl, logs
 
     async def RegisterScript(self, request: pb.RegisterScriptRequest, context: Any) -> pb.RegisterScriptResponse:
         """Keeps a script."""
@@ -80,3 +88,58 @@ class ScriptApi(script_pb2_grpc.ScriptServiceServicer):
         """The last lines, then each as it comes."""
         async for line in self._logs.watch(matcher(request.pattern), min(request.last, KEPT)):
             yield line
+
+    async def TestScript(self, request: pb.TestScriptRequest, context: Any) -> pb.TestScriptResponse:
+        """Runs the tests of a text."""
+        report = await self._tester.test(
+            request.source,
+            language_of(request.language),
+            subject=request.subject,
+            device_id=request.device_id,
+            name=request.name,
+            limits=limits_of(request.limits),
+        )
+        results = [pb.TestResult(name=r.name, passed=r.passed, message=r.message, line=r.line) for r in report.results]
+        logs = [log_to_proto(entry) for entry in report.logs]
+        return pb.TestScriptResponse(results=results, logs=logs, duration=duration(report.duration_s))
+
+    async def Interact(
+        self, requests: AsyncIterator[pb.InteractRequest], context: Any
+    ) -> AsyncIterator[pb.InteractResponse]:
+        """A conversation."""
+        first = await _next(requests)
+        if first is None:
+            return
+        async with self._repl.conversation(language_of(first.language), first.device_id) as conversation:
+            request: pb.InteractRequest | None = first
+            while request is not None:
+                if request.source.strip():
+                    async for response in _evaluated(conversation, request.source):
+                        yield response
+                request = await _next(requests)
+
+
+async def _next(requests: AsyncIterator[pb.InteractRequest]) -> pb.InteractRequest | None:
+    """The next message; None at the end, and after a long silence."""
+    try:
+        async with asyncio.timeout(SILENCE_S):
+            return await anext(requests, None)
+    except TimeoutError:
+        return None
+
+
+async def _evaluated(conversation: Conversation, source: str) -> AsyncIterator[pb.InteractResponse]:
+    logs: list[LogEntry] = []
+    try:
+        value = await conversation.evaluate(source, logs.append)
+    except WorkerLostError:
+        raise
+    except YggError as e:
+        line = e.line if isinstance(e, ScriptError) else 0
+        failure = loki_pb2.ScriptFailure(reason=e.reason, line=line, message=e.message)
+        last = pb.InteractResponse(failure=failure)
+    else:
+        last = pb.InteractResponse(value=codec.value_to_proto(value))
+    for entry in logs:
+        yield pb.InteractResponse(log=log_to_proto(entry))
+    yield last

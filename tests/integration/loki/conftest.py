@@ -26,8 +26,8 @@ SUFFIX = {Language.LUA: "lua", Language.SCHEME: "scm"}
 class Lab:
     """Runs scripts. Each test finds the fleet as it was at first."""
 
-    def __init__(self, pools: dict[Language, WorkerPool]) -> None:
-        self.pools = pools
+    def __init__(self, pools: dict[Language, WorkerPool], commands: dict[Language, Prepare]) -> None:
+        self.pools, self.commands = pools, commands
         self.mesh, self.publisher = FakeMesh(), FakePublisher()
         self.loki = Loki(pools, self.mesh, self.publisher, LoopClock())
         self.log: list[LogEntry] = []
@@ -103,9 +103,14 @@ async def running(pools: dict[Language, WorkerPool]) -> AsyncIterator[dict[Langu
         await asyncio.gather(*maintaining, return_exceptions=True)
 
 
+def commands_of(cache: Path) -> dict[Language, Prepare]:
+    """How the workers of each language start."""
+    return {Language.LUA: LuaCommand(), Language.SCHEME: SchemeCommand(cache)}
+
+
 def pools_of(cache: Path, *, size: int = 2, queue: int = 16, queue_wait_s: float = 30) -> dict[Language, WorkerPool]:
     """A pool a language, not yet at work."""
-    commands: dict[Language, Prepare] = {Language.LUA: LuaCommand(), Language.SCHEME: SchemeCommand(cache)}
+    commands = commands_of(cache)
     return {
         language: WorkerPool(language, command, size=size, queue=queue, queue_wait_s=queue_wait_s)
         for language, command in commands.items()
@@ -117,7 +122,7 @@ async def _shared(scheme_cache: Path) -> AsyncIterator[Lab]:
     async with running(pools_of(scheme_cache)) as pools:
         for pool in pools.values():
             assert pool.status().available, pool.status().problem
-        yield Lab(pools)
+        yield Lab(pools, commands_of(scheme_cache))
 
 
 @pytest_asyncio.fixture(loop_scope="module")
