@@ -7,6 +7,7 @@ the tables of the index are the whole of it.
 from __future__ import annotations
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -39,7 +40,7 @@ class _Kept(dict[_K, _V]):
 
 
 class _Matches:
-    """The bodies that meet a requirement, among the first `seen` that became known."""
+    """The bodies that meet a requirement, among the first `seen` that have its type."""
 
     def __init__(self) -> None:
         self.numbers, self.seen = set[int](), 0
@@ -61,8 +62,10 @@ class Catalogue:
         self._decoded = _Kept(MAX_BODIES, self._decode)
         self._fragments = _Kept(MAX_FRAGMENTS, self._make_fragment)
         self._matches: _Kept[Requirement, _Matches] = _Kept(MAX_REQUIREMENTS, lambda _: _Matches())
-        self._known = [row[0] for row in db.execute("SELECT no FROM bodies WHERE body IS NOT NULL ORDER BY no")]
-        self._complete = set(self._known)
+        self._complete = {row[0] for row in db.execute("SELECT no FROM bodies WHERE body IS NOT NULL")}
+        self._of_type: defaultdict[str, list[int]] = defaultdict(list)
+        for number, semantic_type in db.execute("SELECT body, type FROM body_types"):
+            self._of_type[semantic_type].append(number)
 
     def _number(self, table: str, columns: Sequence[str], values: Sequence[str]) -> int:
         matches = " AND ".join(f"{column} = ?" for column in columns)
@@ -77,10 +80,14 @@ class Catalogue:
         """Keeps a body; the same one again changes nothing."""
         number = self.bodies[digest]
         known = self._db.execute("UPDATE bodies SET body = ? WHERE no = ? AND body IS NULL", (body, number)).rowcount
-        if known:
-            self._known.append(number)
-            self._complete.add(number)
-            self._decoded.pop(number, None)
+        if not known:
+            return
+        self._complete.add(number)
+        self._decoded.pop(number, None)
+        types = {capability.type for capability in pb.StoredContractBody.FromString(body).capabilities}
+        self._db.executemany("INSERT INTO body_types VALUES (?, ?)", [(number, one) for one in types])
+        for one in types:
+            self._of_type[one].append(number)
 
     def has_body(self, digest: str) -> bool:
         """Whether the body of a digest is known."""
@@ -98,11 +105,11 @@ class Catalogue:
 
     def matching(self, requirement: Requirement) -> set[int]:
         """The bodies that meet it."""
-        found = self._matches[requirement]
-        for number in self._known[found.seen :]:
+        found, candidates = self._matches[requirement], self._of_type.get(requirement.type, [])
+        for number in candidates[found.seen :]:
             if matcher.match(requirement, *self._decoded[number]).capability_id:
                 found.numbers.add(number)
-        found.seen = len(self._known)
+        found.seen = len(candidates)
         return found.numbers
 
     def fragment(self, body: int, build: int) -> bytes:

@@ -5,7 +5,7 @@ since a sequence is a range of the table. A deleted key leaves a row without con
 What many devices share (labels, contract bodies, builds) stands once and is referred to by number.
 """
 
-VERSION = 2
+VERSION = 3
 
 TABLES = """
 CREATE TABLE streams (
@@ -23,6 +23,9 @@ CREATE TABLE bodies (
   digest TEXT NOT NULL UNIQUE,
   body BLOB                     -- StoredContractBody; NULL until it is known
 );
+CREATE TABLE body_types (       -- the semantic types of its capabilities
+  body INTEGER NOT NULL, type TEXT NOT NULL, PRIMARY KEY (body, type)
+) WITHOUT ROWID;
 CREATE TABLE devices (
   revision INTEGER PRIMARY KEY,
   id TEXT NOT NULL,
