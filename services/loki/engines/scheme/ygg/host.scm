@@ -48,6 +48,9 @@
 (define (host operation . arguments)
   (unless (program-image (current-program))
     (misuse "operations of the host are for the script, not for its macros"))
+  (when (and (program-life (current-program)) (not (suspendable?)))  ; waiting would keep every other program
+    (refuse "CANNOT_WAIT_HERE" "operations of the host cannot be called from within a comparison of sort"
+            "Call them before or after."))
   (let* ((bytes (request operation arguments))
          (answer (wire->value (if (suspendable?) (suspend bytes) (block-on bytes))))
          (value (cadr answer)))
