@@ -1,7 +1,7 @@
 """From accept to contract: how many connections are let in, and how many are worked at.
 
     accept ──► UNHEARD ──whole ClientHello──► WAITING ──a slot is free──► SLOT: TLS, then negotiation ──► contract
-       │          │ 10 s                         │ 10 s                      │ TLS: 10 s, 3 s where others wait
+       │          │ 10 s                         │ 10 s                      │ TLS: 10 s, less where others wait
        ▼          ▼                              ▼                           ▼
     turned away   closed                         closed                      closed
 
@@ -27,7 +27,10 @@ from services.jotunheim_bridge.ports import Clock
 WAITING_S = 10.0
 """From accept to a slot."""
 PRESSED_S = 3.0
-"""How long a slot is held while others wait. Then TLS that is not done is given up; a negotiation goes on without."""
+"""How long a slot is held at least while others wait. Then TLS that is not done is given up; a negotiation goes on."""
+PRESSED_TIMES = 4.0
+"""Or so many times as long as TLS took lately: a machine that is slow itself gives up nobody for it."""
+_LATELY = 0.1
 _ACCEPTED_AT_ONCE = 64
 _NO_ROOM_PAUSE_S = 1.0
 _HEADER_BYTES, _HANDSHAKE_RECORD, _MAX_RECORD_BYTES = 5, 22, 2**14
@@ -76,6 +79,7 @@ class Arrivals:
     _shaking: dict[Arrival, asyncio.Task[None]] = field(default_factory=dict)
     _of_source: Counter[str] = field(default_factory=Counter)
     _turned_away_told: int = 0
+    _usual_s: float = 0.0
 
     def listen(self, listening: socket.socket) -> None:
         """Takes connections of a socket that listens and does not block."""
@@ -192,6 +196,9 @@ class Arrivals:
         try:
             await self.handshake(arrival)
             secure = True
+            if arrival in self._slots:
+                took_s = self.clock.monotonic() - self._slots[arrival]
+                self._usual_s += _LATELY * (took_s - self._usual_s)
         except (OSError, asyncio.CancelledError) as e:  # TLS that fails raises an OSError; so does one that is late
             _log.debug("no TLS", extra={"peer": arrival.source, "why": str(e) or type(e).__name__})
         finally:
@@ -223,7 +230,8 @@ class Arrivals:
             if not line:
                 del self._waiting[source]
         if self._waiting:
-            for arrival in [one for one, since_s in self._slots.items() if now_s - since_s > PRESSED_S]:
+            long_s = max(PRESSED_S, PRESSED_TIMES * self._usual_s)
+            for arrival in [one for one, since_s in self._slots.items() if now_s - since_s > long_s]:
                 if arrival in self._shaking:
                     self._shaking[arrival].cancel()
                 else:
@@ -239,8 +247,8 @@ def source_of(host: str) -> str:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return host
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
-        return str(ipaddress.IPv6Network((address, 64), strict=False))
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(address.ipv4_mapped or ipaddress.IPv6Network((address, 64), strict=False))
     return str(address)
 
 

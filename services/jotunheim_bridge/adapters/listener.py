@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from services.jotunheim_bridge.adapters.arrivals import Arrival, Arrivals, Bounds
 from services.jotunheim_bridge.adapters.connection import ALPN, CLOSE_GRACE_S, DeviceConnection
+from services.jotunheim_bridge.adapters.memory import map_large_blocks
 from services.jotunheim_bridge.ports import Clock
 from services.jotunheim_bridge.service.bridge import Bridge
 
@@ -38,6 +39,7 @@ class DeviceListener:
     """Listens for devices."""
 
     def __init__(self, bridge: Bridge, clock: Clock, link: Link) -> None:
+        map_large_blocks()
         self._bridge, self._clock, self._link = bridge, clock, link
         self._open: set[DeviceConnection] = set()
         self._arrivals = Arrivals(link.bounds, clock, self._handshake, lambda: len(self._open))

@@ -126,6 +126,7 @@ CONSTANTS = {
     "default_arrivals": BridgeSettings.model_fields["arrivals"].default,
     "arrival_waiting_s": arrivals.WAITING_S,
     "arrival_pressed_s": arrivals.PRESSED_S,
+    "arrival_pressed_times": arrivals.PRESSED_TIMES,
     "tls_handshake_s": listener.HANDSHAKE_TIMEOUT_S,
     "negotiation_s": negotiator.NEGOTIATION_TIMEOUT_S,
     "retry_after_ms": negotiator.RETRY_AFTER_MS,
