@@ -1,0 +1,44 @@
+"""Channels to a peer that is slow to answer, or comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import grpc
+
+from services.chassis import channel
+from tests.contract.chassis.conftest import Calls, Serve, failure
+from tests.fixtures.pki import Pki
+from tests.fixtures.relay import relay
+
+
+async def echo(request: bytes, context: object) -> bytes:
+    return request
+
+
+async def test_a_peer_whose_handshake_takes_a_second_is_reached_at_the_first_call(serve: Serve, pki: Pki) -> None:
+    serving = await serve(unary=echo)
+    async with relay(int(serving.endpoint.rpartition(":")[2])) as slow:
+        slow.delay_s = 1.0
+        connected = channel.connect(f"127.0.0.1:{slow.port}", pki.files("user", "operator"))
+        try:
+            assert await Calls(connected).unary(b"x", timeout=10) == b"x"
+        finally:
+            await connected.close()
+
+
+async def test_a_peer_that_comes_back_is_reached_within_its_backoff(serve: Serve, call: Callable[..., Calls]) -> None:
+    serving = await serve(unary=echo)
+    calls = call(serving)
+    assert await calls.unary(b"x", timeout=10) == b"x"
+    await serving.server.stop(0)
+    for _ in range(3):  # refused at once, not after the time that an attempt may take
+        started = time.monotonic()
+        assert (await failure(calls.unary(b"x", timeout=10))).code() is grpc.StatusCode.UNAVAILABLE
+        assert time.monotonic() - started < 2.5
+        await asyncio.sleep(0.1)
+    again = await serve(unary=echo, listen=serving.endpoint)
+    assert again.endpoint == serving.endpoint
+    assert await calls.unary(b"y", timeout=10, wait_for_ready=True) == b"y"
