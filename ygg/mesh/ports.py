@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import secrets
 import socket
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from ygg.exits import CliError
 
 LOOPBACK = "127.0.0.1"
+_LOWEST = 10_000
+_RANGE, _USUAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range"), 32_768
 ANY = "0.0.0.0"  # noqa: S104 - devices are on other machines; the link asks for their certificates
 
 
@@ -31,11 +35,30 @@ class Ports:
 def free_ports() -> Ports:
     """Ports of 127.0.0.1 that are free at this moment, all different."""
     names = list(asdict(Ports()))
+    return Ports(**dict(zip(names, draw(len(names)), strict=True)))
+
+
+def draw(count: int) -> list[int]:
+    """Free ports of 127.0.0.1, drawn from below those that the kernel gives to connections going out.
+
+    One of the latter could be taken by any connection of this machine before a server listens there.
+    """
+    found: list[int] = []
     with contextlib.ExitStack() as stack:
-        sockets = {name: stack.enter_context(socket.socket()) for name in names}
-        for found in sockets.values():
-            found.bind((LOOPBACK, 0))
-        return Ports(**{name: int(found.getsockname()[1]) for name, found in sockets.items()})
+        while len(found) < count:
+            port = _LOWEST + secrets.randbelow(_first_outgoing() - _LOWEST)
+            one = stack.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                one.bind((LOOPBACK, port))
+                found.append(port)
+    return found
+
+
+def _first_outgoing() -> int:
+    try:
+        return max(int(_RANGE.read_text().split()[0]), 2 * _LOWEST)
+    except (OSError, ValueError, IndexError):
+        return _USUAL_RANGE
 
 
 def check_free(ports: Ports, link_host: str) -> None:

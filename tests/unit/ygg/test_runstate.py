@@ -39,6 +39,8 @@ def test_free_ports_differ_and_a_taken_one_is_named() -> None:
     ports = free_ports()
     numbers = [getattr(ports, name) for name in Ports.__slots__]
     assert len(set(numbers)) == len(numbers)
+    outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert max(numbers) < max(outgoing, 20_000)  # else a connection going out could take one before its server has it
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", ports.loki))
         taken.listen()
