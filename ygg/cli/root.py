@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 import typer.main
 
-from ygg.cli import backup, context, creds, demo, device, doctor, group, mesh, ota, pki, script, status, twin
+from ygg.cli import backup, context, creds, demo, device, doctor, group, mesh, ota, pki, program, script, status, twin
 from ygg.cli.state import State
 from ygg.home import Home
 from ygg.output import Output
@@ -59,6 +59,7 @@ app.add_typer(device.app, name="device")
 app.add_typer(twin.app, name="twin")
 app.add_typer(group.app, name="group")
 app.add_typer(script.app, name="script")
+app.add_typer(program.app, name="program")
 app.add_typer(ota.app, name="ota")
 app.add_typer(pki.app, name="pki")
 app.add_typer(context.app, name="context")

@@ -61,7 +61,7 @@ LUA_CASES = {
     "waits_in_sort": ("table.sort({3, 2, 1}, function(a, b) sleep(1) return a < b end)", "CANNOT_WAIT_HERE"),
     "never_answers": ("sleep(0.1) while true do ygg.devices() end", "TIMEOUT"),
 }
-SCHEME_CASES = {
+SCHEME_CASES: dict[str, tuple[str, str | tuple[str, ...]]] = {
     "endless_start": ("(let loop () (loop))", "TIMEOUT"),
     "endless_timer": ("(every 'x 0.05 (lambda (_) (let loop () (loop))))", "TIMEOUT"),
     "swallows_stop": (
@@ -100,8 +100,10 @@ RESTARTS = {
     ("scheme", "cyclic_value"),
     ("lua", "huge_string"),
 }
-CASES = [(LUA, "lua", name, *case) for name, case in LUA_CASES.items()]
-CASES += [(SCHEME, "scheme", name, *case) for name, case in SCHEME_CASES.items()]
+CASES: list[tuple[Any, str, str, str, str | tuple[str, ...]]] = [
+    (LUA, "lua", name, source, wanted) for name, (source, wanted) in LUA_CASES.items()
+]
+CASES += [(SCHEME, "scheme", name, source, wanted) for name, (source, wanted) in SCHEME_CASES.items()]
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +129,7 @@ async def error_of(programs: Programs, name: str, wanted: tuple[str, ...]) -> st
         if any(reason in text for text in told for reason in wanted):
             return instance.last_error
         await asyncio.sleep(0.05)
-    raise AssertionError(f"no {wanted}: {told}")
+    raise AssertionError(f"no {wanted!r}: {told}")
 
 
 @pytest.mark.parametrize(

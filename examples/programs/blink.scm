@@ -1,0 +1,14 @@
+;; Blink the LED for as long as it runs.
+;; @version 1.0.0
+;; @param period_s double=1.0 Time between two changes.
+;; @requires actuator.led@1+
+
+(define lit #f)
+(define changes 0)
+
+(every 'blink (arg 'period_s)
+  (lambda (_)
+    (set! lit (not lit))
+    (if lit (led-on) (led-off))
+    (set! changes (+ changes 1))))
+(log "blinking every" (arg 'period_s) "s")

@@ -1,0 +1,185 @@
+"""Every example program on the real mesh, with the real agent's board: it does what its first line says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from services.domain.values import Value
+from tests.fakes.board import Agent
+from tests.fixtures.mesh import Mesh, Processes
+from tests.fixtures.pki import Pki
+from tests.fixtures.process import ROOT, ServiceProcess, starter
+from tests.fixtures.wait import eventually, until
+from tests.integration.loki.programs import RUNNING, Programs, start_loki
+from ygg import program_files
+from yggdrasil.common.v1 import value_pb2
+from yggdrasil.loki.v1 import program_pb2 as pb
+
+EXAMPLES = ROOT / "examples" / "programs"
+BOTH = pytest.mark.parametrize("suffix", ["lua", "scm"])
+
+
+@pytest.fixture(scope="module")
+def loki_process(
+    shared_processes: Processes, pki: Pki, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServiceProcess]:
+    with starter(pki) as start:
+        yield start_loki(start, shared_processes, tmp_path_factory.mktemp("scheme"))
+
+
+@pytest_asyncio.fixture
+async def programs(loki_process: ServiceProcess, pki: Pki) -> AsyncIterator[Programs]:
+    caller, channel = Programs.of(loki_process, pki)
+    yield caller
+    await caller.unload_all()
+    await channel.close()
+
+
+@pytest.fixture
+def agent(mesh: Mesh, tmp_path: Path) -> Iterator[Agent]:
+    identity = mesh.pki.directory("device", mesh.one)
+    found = Agent.one(mesh.one, mesh.processes.endpoint("link"), identity, tmp_path)
+    until(found.active, what=found.log())
+    yield found
+    found.stop()
+
+
+async def deployed(programs: Programs, mesh: Mesh, name: str, suffix: str, **arguments: Any) -> str:
+    """Loads an example and runs it on the device; the id of its deployment."""
+    package = program_files.package(EXAMPLES / f"{name}.{suffix}", program_id=f"{name}_{suffix}")
+    await programs.stub.LoadProgram(pb.LoadProgramRequest(package=package), timeout=60)
+    given = {key: value_pb2.Value(**value) for key, value in arguments.items()}
+    target = {} if name == "fleet_sweep" else {"device_id": mesh.one}
+    deployment = package.manifest.id
+    await programs.deploy(deployment, arguments=given, **target)
+    await programs.state(deployment, RUNNING)
+    return deployment
+
+
+def double(number: float) -> dict[str, float]:
+    return {"double": number}
+
+
+async def value(programs: Programs, name: str, lua: str, scheme: str) -> Value:
+    return await programs.eval(name, lua if name.endswith("_lua") else scheme)
+
+
+def test_every_example_is_in_both_languages() -> None:
+    names = {path.stem for path in EXAMPLES.glob("*.lua")}
+    assert names == {path.stem for path in EXAMPLES.glob("*.scm")}
+    assert len(names) >= 8
+
+
+@BOTH
+async def test_blink(programs: Programs, mesh: Mesh, agent: Agent, suffix: str) -> None:
+    name = await deployed(programs, mesh, "blink", suffix, period_s=double(0.1))
+    for wanted in ("on", "off", "on"):
+        await eventually(lambda wanted=wanted: agent.get("led0.on") == wanted)  # type: ignore[misc]
+    assert await programs.eval(name, "changes") >= 3  # type: ignore[operator]
+
+
+@BOTH
+async def test_sensor_monitor_alarms_once_and_again_after_the_cool_down(
+    programs: Programs, mesh: Mesh, agent: Agent, suffix: str
+) -> None:
+    name = await deployed(
+        programs, mesh, "sensor_monitor", suffix, every_s=double(0.1), limit=double(30), cool_down_s=double(0.5)
+    )
+    agent.set("temp0.celsius", 40)
+    await programs.until(name, "alarms", 1)
+    await asyncio.sleep(0.5)
+    assert await programs.eval(name, "alarms") == 1
+    agent.set("temp0.celsius", 20)
+    await programs.until(name, "warm", False)
+    agent.set("temp0.celsius", 40)
+    await programs.until(name, "alarms", 2)
+    assert await value(programs, name, "store.load('alarms')", "(load 'alarms)") == 2
+
+
+@BOTH
+async def test_thermostat_heats_below_and_stops_above_and_its_target_can_be_changed(
+    programs: Programs, mesh: Mesh, agent: Agent, suffix: str
+) -> None:
+    agent.set("temp0.celsius", 15)
+    name = await deployed(programs, mesh, "thermostat", suffix, every_s=double(0.1), target=double(20))
+    await eventually(lambda: agent.get("led0.on") == "on")
+    agent.set("temp0.celsius", 21)
+    await eventually(lambda: agent.get("led0.on") == "off")
+    ref = pb.InstanceRef(deployment_id=name)
+    await programs.stub.SetGlobal(
+        pb.SetGlobalRequest(instance=ref, name="target", value=value_pb2.Value(double=25)), timeout=10
+    )
+    await eventually(lambda: agent.get("led0.on") == "on")
+
+
+@BOTH
+async def test_batch_telemetry_sends_what_it_has_collected(
+    programs: Programs, mesh: Mesh, agent: Agent, suffix: str
+) -> None:
+    await programs.run("ears", "subscribe('telemetry', function(m) got = #m.value.readings end)")
+    name = await deployed(programs, mesh, "batch_telemetry", suffix, every_s=double(0.1), size={"int": 3})
+    await programs.until("ears", "got", 3)
+    assert await programs.eval(name, "sent >= 1" if suffix == "lua" else "(>= sent 1)") is True
+
+
+@BOTH
+async def test_watchdog_misses_a_device_and_sees_it_come_back(
+    programs: Programs, mesh: Mesh, agent: Agent, tmp_path: Path, suffix: str
+) -> None:
+    name = await deployed(programs, mesh, "watchdog", suffix, patience_s=double(0.3))
+    await programs.until(name, "state", "online")
+    agent.kill()
+    await programs.until(name, "state", "missing")
+    (tmp_path / "again").mkdir()
+    identity = mesh.pki.directory("device", mesh.one)
+    again = Agent.one(mesh.one, mesh.processes.endpoint("link"), identity, tmp_path / "again")
+    try:
+        await programs.until(name, "state", "online")
+    finally:
+        again.stop()
+
+
+@BOTH
+async def test_scheduler_begins_and_has_its_schedules(
+    programs: Programs, mesh: Mesh, agent: Agent, suffix: str
+) -> None:
+    name = await deployed(programs, mesh, "scheduler", suffix)
+    await programs.until(name, "done", ["begun"])
+    assert (await programs.statistics(name)).timers == 3
+
+
+@BOTH
+async def test_fleet_sweep_finds_the_coldest_and_the_warmest(
+    programs: Programs, mesh: Mesh, agent: Agent, suffix: str
+) -> None:
+    agent.set("temp0.celsius", -35)
+    name = await deployed(programs, mesh, "fleet_sweep", suffix, every_s=double(0.2))
+    coldest = ("last.coldest.device", "(assq-ref (assq-ref last 'coldest) 'device)")
+    for _ in range(200):
+        if await value(programs, name, *coldest) == mesh.one:
+            break
+        await asyncio.sleep(0.05)
+    assert await value(programs, name, *coldest) == mesh.one
+
+
+@BOTH
+async def test_interactive_greets_and_remembers(programs: Programs, mesh: Mesh, agent: Agent, suffix: str) -> None:
+    name = await deployed(programs, mesh, "interactive", suffix)
+    greet = ('greet("Ada")', '(greet "Ada")')
+    assert await value(programs, name, *greet) == "hello Ada, for the 1. time"
+    assert await value(programs, name, *greet) == "hello Ada, for the 2. time"
+    assert await value(programs, name, 'set("brightness", 40)', '(set "brightness" 40)') == 40
+    await eventually(lambda: agent.get("led0.brightness") == "40")
+    await programs.stub.RestartProgram(pb.RestartProgramRequest(deployment_id=name), timeout=10)
+    for _ in range(200):
+        found = await programs.instances(name)
+        if found[0].epoch == 2 and found[0].state == RUNNING:
+            break
+        await asyncio.sleep(0.05)
+    assert await value(programs, name, *greet) == "hello Ada, for the 3. time"

@@ -1,0 +1,422 @@
+"""`ygg program`: programs that live on the mesh."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ygg import values
+from ygg.cli.state import State, state
+from ygg.exits import UsageError
+from ygg.output import safe
+
+if TYPE_CHECKING:
+    from ygg.client import Mesh
+
+app = typer.Typer(help="Programs that live on the mesh: load, deploy, watch, roll out.", no_args_is_help=True)
+LONG_S = 60.0
+
+File = Annotated[Path, typer.Argument(help="A .lua or .scm file; its first comments are its manifest.")]
+Deployment = Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="Its id; the program's unless told otherwise.")]
+OnDevice = Annotated[str, typer.Option("--device", "-d", metavar="DEVICE", help="Which instance.")]
+
+
+def _stub(mesh: Mesh) -> Any:
+    from yggdrasil.loki.v1 import program_pb2_grpc
+
+    return program_pb2_grpc.ProgramServiceStub(mesh.channel("loki"))
+
+
+def _call(st: State, method: str, request: Any, timeout_s: float = LONG_S) -> Any:
+    with st.mesh() as mesh:
+        return mesh.call("loki", getattr(_stub(mesh), method), request, timeout_s=timeout_s)
+
+
+def _ref(deployment: str, device: str) -> Any:
+    from yggdrasil.loki.v1 import program_pb2 as pb
+
+    return pb.InstanceRef(deployment_id=deployment, device_id=device)
+
+
+def _load(st: State, file: Path, program_id: str, version: str, lang: str, *, check: bool = False) -> Any:
+    from ygg import program_files
+    from yggdrasil.loki.v1 import program_pb2 as pb
+
+    package = program_files.package(file, lang=lang, program_id=program_id, version=version)
+    return _call(st, "LoadProgram", pb.LoadProgramRequest(package=package, validate_only=check))
+
+
+@app.command()
+def load(
+    ctx: typer.Context,
+    file: File,
+    *,
+    program_id: Annotated[str, typer.Option("--id", help="Its id; else that of the file's name.")] = "",
+    version: Annotated[str, typer.Option("--version", help="Instead of the manifest's.")] = "",
+    lang: Annotated[str, typer.Option("--lang", help="lua or scheme, where the file's name does not tell.")] = "",
+    check: Annotated[bool, typer.Option("--check", help="Check only, keep nothing.")] = False,
+) -> None:
+    """Check a package and keep it as a version of its program. Nothing of it is executed.
+
+    Example:  `ygg program load thermostat.lua`
+    """
+    from ygg.cli import program_show
+
+    st = state(ctx)
+    answer = _load(st, file, program_id, version, lang, check=check)
+    if st.out.as_json:
+        st.out.json({"created": answer.created, "manifest": program_show.data(answer.manifest)})
+        return
+    name = f"{answer.manifest.id} {answer.manifest.version}"
+    st.out.line(f"{name} is in order" if check else f"{name} loaded" if answer.created else f"{name} was there already")
+    if not check:
+        st.out.remark(f"Deploy it:  ygg program deploy {answer.manifest.id} -d DEVICE")
+
+
+@app.command()
+def deploy(
+    ctx: typer.Context,
+    what: Annotated[str, typer.Argument(metavar="PROGRAM|FILE", help="A program that is loaded, or a file to load.")],
+    *,
+    device: Annotated[str, typer.Option("--device", "-d", metavar="DEVICE", help="On this device.")] = "",
+    selector: Annotated[str, typer.Option("-l", "--selector", help="One instance for each device, as zone=hall.")] = "",
+    on_mesh: Annotated[bool, typer.Option("--mesh", help="One instance without a default device.")] = False,
+    version: Annotated[str, typer.Option("--version", help="This version; else the newest.")] = "",
+    name: Annotated[
+        str, typer.Option("--as", metavar="DEPLOYMENT", help="Id of the deployment; else the program's.")
+    ] = "",
+    arg: Annotated[list[str] | None, typer.Option("--arg", "-a", metavar="NAME=VALUE", help="Goes into args.")] = None,
+    stopped: Annotated[bool, typer.Option("--stopped", help="Do not start it yet.")] = False,
+) -> None:
+    """Run a program on a device, on every device of a selector, or on the mesh.
+
+    Examples:  `ygg program deploy blink.lua -d porch-1`   `ygg program deploy monitor -l zone=hall -a limit=25`
+    """
+    from services.chassis import codec
+    from ygg.cli import program_show
+    from yggdrasil.loki.v1 import program_pb2 as pb
+
+    if sum(map(bool, (device, selector, on_mesh))) != 1:
+        raise UsageError("it is not said where", hint="One of --device ID, -l SELECTOR, --mesh.")
+    st = state(ctx)
+    program_id = what
+    if Path(what).suffix and Path(what).exists():
+        manifest = _load(st, Path(what), "", version, "").manifest
+        program_id, version = manifest.id, manifest.version
+    given = {key: codec.value_to_proto(values.guess(text)) for key, text in values.assignments(arg or ()).items()}
+    target = pb.ProgramTarget(mesh=True) if on_mesh else None
+    target = target or (pb.ProgramTarget(device_id=device) if device else pb.ProgramTarget(selector=selector))
+    request = pb.DeployProgramRequest(
+        program_id=program_id, version=version, target=target, deployment_id=name, arguments=given, stopped=stopped
+    )
+    answer = _call(st, "DeployProgram", request)
+    if st.out.as_json:
+        st.out.json(program_show.data(answer))
+        return
+    made = answer.deployment
+    where = f" on {len(answer.device_ids)} devices" if selector else f" on {device}" if device else " on the mesh"
+    st.out.line(f"{made.id}: {made.program_id} {made.version}{where}{' (stopped)' if stopped else ''}")
+    for skipped in answer.skipped:
+        why = "; ".join(clause.message for clause in skipped.failed)
+        st.out.line(f"  not on {safe(skipped.device_id)}: {safe(why, 300)}", "yellow")
+    st.out.remark(f"Watch it:  ygg program logs -f {made.id}")
+
+
+@app.command("ls")
+def list_programs(ctx: typer.Context) -> None:
+    """List programs with their versions and deployments.
+
+    Example:  `ygg program ls`
+    """
+    from ygg.cli import program_show
+    from yggdrasil.loki.v1 import program_pb2 as pb
+
+    st = state(ctx)
+    found = _call(st, "ListPrograms", pb.ListProgramsRequest()).programs
+    if st.out.as_json:
+        st.out.json([program_show.data(each) for each in found])
+        return
+    if not found:
+        st.out.line("no program")
+        st.out.remark("Begin with one:  ygg program deploy examples/programs/blink.lua -d DEVICE")
+        return
+    rows: list[tuple[str, ...]] = []
+    for each in found:
+        versions = ", ".join(manifest.version for manifest in each.versions[:5])
+        for made in each.deployments or [None]:
+            where = program_show.target_of(made) if made else "-"
+            wanted = ("running" if made.running else "stopped") if made else "-"
+            runs = made.version if made else "-"
+            if made and made.canary.version:
+                runs += f" ({made.canary.version} on {made.canary.share_percent} %)"
+            rows.append((safe(each.id), safe(versions), safe(made.id) if made else "-", runs, safe(where), wanted))
+    st.out.table(("PROGRAM", "VERSIONS", "DEPLOYMENT", "RUNS", "WHERE", "WANTED"), rows)
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    program: Annotated[str, typer.Argument(metavar="PROGRAM", help="Its id.")],
+    *,
+    version: Annotated[str, typer.Option("--version", help="This version; else the newest.")] = "",
+    source: Annotated[bool, typer.Option("--source", help="Its source, too.")] = False,
+) -> None:
+    """Show a program: manifest, deployments, instances.
+
+    Example:  `ygg program show blink`
+    """
+    from ygg.cli import program_show
+    from yggdrasil.loki.v1 import program_pb2 as pb
+
+    st = state(ctx)
+    found = _call(st, "GetProgram", pb.GetProgramRequest(id=program, version=version))
+    if st.out.as_json:
+        st.out.json(program_show.data(found))
+        return
+    manifest = found.package.manifest
+    st.out.line(f"{safe(manifest.id)} {manifest.version}  {safe(manifest.name)}", "bold")
+    if manifest.description:
+        st.out.line(safe(manifest.description, 1000))
+    for parameter in manifest.parameters:
+        default = f" = {program_show.value(parameter.default_value)}" if parameter.HasField("default_value") else ""
+        st.out.line(f"  parameter {parameter.name}{default}  {safe(parameter.description)}")
+    for wanted in manifest.requires:
+        st.out.line(f"  requires {safe(wanted)}")
+    for made in found.program.deployments:
+        if made.rollout_note:
+            st.out.line(f"  {safe(made.id)}: {safe(made.rollout_note, 600)}", "yellow")
+    program_show.instances(st, found.instances)
+    if source:
+        st.out.line(found.package.source)
+
+
+def _change(ctx: typer.Context, method: str, deployment: str, told: str) -> None:
+    from ygg.cli import program_show
+    from yggdrasil.loki.v1 import program_pb2 as pb
+
+    st = state(ctx)
+    request = getattr(pb, f"{method}Request")(deployment_id=deployment)
+    program_show.deployment(st, _call(st, method, request).deployment, f"{deployment} {told}")
+
+
+@app.command()
+def start(ctx: typer.Context, deployment: Deployment) -> None:
+    """Start a deployment; instances that have failed start again.
+
+    Example:  `ygg program start blink`
+    """
+    _change(ctx, "StartProgram", deployment, "is to run")
+
+
+@app.command()
+def stop(ctx: typer.Context, deployment: Deployment) -> None:
+    """Stop a deployment; its stores stay.
+
+    Example:  `ygg program stop blink`
+    """
+    _change(ctx, "StopProgram", deployment, "is to stop")
+
+
+@app.command()
+def restart(ctx: typer.Context, deployment: Deployment) -> None:
+    """Start every instance of a deployment anew.
+
+    Example:  `ygg program restart blink`
+    """
+    _change(ctx, "RestartProgram", deployment, "starts anew")
+
+
+@app.command()
+def unload(
+    ctx: typer.Context,
+    name: Annotated[
+        str, typer.Argument(metavar="DEPLOYMENT|PROGRAM", help="What to end, or with --program to forget.")
+    ],
+    *,
+    program: Annotated[bool, typer.Option("--program", help="Forget the program itself.")] = False,
+    version: Annotated[str, typer.Option("--version", help="With --program: this version only.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="With --program: end its deployments, too.")] = False,
+) -> None:
+    """End a deployment and delete its stores; or forget a program.
+
+    Examples:  `ygg program unload blink`   `ygg program unload --program blink --force`
+    """
+    from yggdrasil.loki.v1 import program_pb2 as pb
+
+    st = state(ctx)
+    if program:
+        request = pb.UnloadProgramRequest(program_id=name, version=version, end_deployments=force)
+    else:
+        request = pb.UnloadProgramRequest(deployment_id=name)
+    answer = _call(st, "UnloadProgram", request)
+    if st.out.as_json:
+        st.out.json({"deployments": list(answer.deployment_ids)})
+        return
+    st.out.line(f"{name} is forgotten" if program else f"{name} is ended")
+
+
+@app.command()
+def logs(
+    ctx: typer.Context,
+    deployment: Deployment,
+    *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with lines as they come.")] = False,
+    tail: Annotated[int, typer.Option("--tail", "-n", min=0, max=500, help="Lines of before.")] = 50,
+    device: OnDevice = "",
+) -> None:
+    """Show the log of a deployment.
+
+    Example:  `ygg program logs -f blink`
+    """
+    from ygg.cli import program_show
+    from yggdrasil.loki.v1 import program_pb2 as pb
+
+    st = state(ctx)
+    request = pb.WatchLogsRequest(deployment_id=deployment, device_id=device, tail=tail, follow=follow)
+    with st.mesh() as mesh:
+        for line in mesh.stream("loki", _stub(mesh).WatchLogs(request)):
+            program_show.line(st, line)
+
+
+@app.command("eval")
+def evaluate(
+    ctx: typer.Context,
+    deployment: Deployment,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="In the program's language; - reads standard input.")],
+    *,
+    device: OnDevice = "",
+) -> None:
+    """Evaluate a text among the globals of a running instance.
+
+    Example:  `ygg program eval thermostat 'limit + 1' -d porch-1`
+    """
+    from ygg.cli import program_show
+    from yggdrasil.loki.v1 import program_pb2 as pb
+
+    st = state(ctx)
+    source = sys.stdin.read() if text == "-" else text
+    answer = _call(st, "EvalProgram", pb.EvalProgramRequest(instance=_ref(deployment, device), source=source))
+    st.out.json(program_show.value(answer.value) if answer.HasField("value") else None)
+
+
+@app.command("globals")
+def global_values(
+    ctx: typer.Context,
+    deployment: Deployment,
+    assign: Annotated[list[str] | None, typer.Argument(metavar="[NAME[=VALUE]...]", help="To show, or to set.")] = None,
+    *,
+    device: OnDevice = "",
+) -> None:
+    """Show the globals of a running instance, or set some.
+
+    Examples:  `ygg program globals thermostat`   `ygg program globals thermostat limit=22`
+    """
+    from services.chassis import codec
+    from ygg.cli import program_show
+    from yggdrasil.loki.v1 import program_pb2 as pb
+
+    st, ref, words = state(ctx), _ref(deployment, device), assign or []
+    for name, text in values.assignments([word for word in words if "=" in word]).items():
+        request = pb.SetGlobalRequest(instance=ref, name=name, value=codec.value_to_proto(values.guess(text)))
+        _call(st, "SetGlobal", request)
+    names = [word.partition("=")[0] for word in words]
+    found = _call(st, "GetGlobals", pb.GetGlobalsRequest(instance=ref, names=names)).globals
+    told = {each.name: program_show.value(each.value) if each.HasField("value") else None for each in found}
+    if st.out.as_json:
+        st.out.json(told)
+        return
+    rows = [
+        (safe(each.name), safe(each.type), "-" if told[each.name] is None else safe(told[each.name])) for each in found
+    ]
+    st.out.table(("GLOBAL", "TYPE", "VALUE"), rows)
+
+
+@app.command()
+def stats(ctx: typer.Context, deployment: Deployment, *, device: OnDevice = "") -> None:
+    """Show what an instance has used.
+
+    Example:  `ygg program stats blink -d porch-1`
+    """
+    from ygg.cli import program_show
+    from yggdrasil.loki.v1 import program_pb2 as pb
+
+    st = state(ctx)
+    found = _call(st, "GetStatistics", pb.GetStatisticsRequest(instance=_ref(deployment, device))).statistics
+    if st.out.as_json:
+        st.out.json(program_show.data(found))
+        return
+    for field, value in found.ListFields():
+        shown = f"{value.ToMilliseconds() / 1000:g} s" if field.message_type else str(value)
+        st.out.line(f"{field.name.replace('_', ' '):<16} {shown}")
+
+
+@app.command()
+def history(
+    ctx: typer.Context,
+    deployment: Deployment,
+    *,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100, help="Most turns.")] = 20,
+    device: OnDevice = "",
+) -> None:
+    """Show the last turns of an instance, newest first.
+
+    Example:  `ygg program history blink -d porch-1`
+    """
+    from services.chassis import codec
+    from ygg.cli import program_show
+    from yggdrasil.loki.v1 import program_pb2 as pb
+
+    st = state(ctx)
+    request = pb.ListCallHistoryRequest(instance=_ref(deployment, device), limit=limit)
+    found = _call(st, "ListCallHistory", request).calls
+    if st.out.as_json:
+        st.out.json([program_show.data(each) for each in found])
+        return
+    rows = [
+        (
+            codec.moment(each.start_time).strftime("%H:%M:%S"),
+            safe(each.cause),
+            f"{each.duration.ToMicroseconds() / 1000:.1f} ms",
+            str(each.host_calls),
+            safe(f"{each.reason}: {each.message}" if each.reason else "ok", 160),
+        )
+        for each in found
+    ]
+    st.out.table(("WHEN", "CAUSE", "TOOK", "CALLS", "HOW"), rows)
+
+
+@app.command()
+def rollout(
+    ctx: typer.Context,
+    deployment: Deployment,
+    version: Annotated[str, typer.Argument(metavar="[VERSION]", help="The version to try; else the newest.")] = "",
+    *,
+    share: Annotated[int, typer.Option("--share", min=1, max=100, help="Percent of the instances.")] = 10,
+    errors: Annotated[int, typer.Option("--errors", min=1, help="Errors after which they return.")] = 3,
+    promote: Annotated[bool, typer.Option("--promote", help="The version that is tried, for all.")] = False,
+    back: Annotated[bool, typer.Option("--back", help="The version before, for all.")] = False,
+) -> None:
+    """Try another version on a share of a deployment; past the threshold of errors it returns by itself.
+
+    Examples:  `ygg program rollout blink 1.1.0 --share 20`   `ygg program rollout blink --promote`
+    """
+    from ygg.cli import program_show
+    from yggdrasil.loki.v1 import program_pb2 as pb
+
+    if promote and back:
+        raise UsageError("either --promote or --back")
+    st = state(ctx)
+    if promote or back:
+        finish = pb.FinishRolloutRequest(deployment_id=deployment, promote=promote)
+        found = _call(st, "FinishRollout", finish).deployment
+        program_show.deployment(st, found, f"{deployment} runs {found.version} everywhere")
+        return
+    begin = pb.StartRolloutRequest(
+        deployment_id=deployment, version=version, share_percent=share, error_threshold=errors
+    )
+    found = _call(st, "StartRollout", begin).deployment
+    told = f"{found.canary.version} is tried on {found.canary.share_percent} % of {deployment}"
+    program_show.deployment(st, found, f"{told}; the others keep {found.version}")

@@ -1,0 +1,128 @@
+"""Program files: a source whose first comments are its manifest.
+
+    -- Keep a room warm.                               ;; the same in Scheme
+    -- @version 1.2.0
+    -- @author Ada
+    -- @param limit double=20 Below this it heats.     without `=` a deployment must state a value
+    -- @requires sensor.temperature@1+{celsius r}
+    -- @depends units 1.0.0                            another program that must be loaded, and its least version
+    -- @memory 8MiB      @timeout 5      @store 32KiB      @timers 8      @priority 10      @restart no
+
+Owns what a person writes in a file. Reaches no mesh.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from services.chassis import codec
+from ygg import script_files, values
+from ygg.exits import UsageError
+from yggdrasil.loki.v1 import loki_pb2 as lp
+from yggdrasil.loki.v1 import program_pb2 as pb
+
+LANGUAGES = {"lua": lp.LANGUAGE_LUA, "scheme": lp.LANGUAGE_SCHEME}
+FIRST_VERSION = "0.1.0"
+_COMMENT = re.compile(r"(?:--+|;+)\s?(.*)")
+_LINE = re.compile(r"@([a-z]+)\s+(.+)")
+_PARAM = re.compile(r"([a-z][a-z0-9_]*)\s+[a-z]+\??(?:=(\S+))?\s*(.*)")
+_SIZE = re.compile(r"([0-9]+)\s*(KiB|MiB|)")
+_SIZES = {"": 1, "KiB": 1024, "MiB": 1024 * 1024}
+_HINT = (
+    "It is one of version, name, author, param, requires, depends, memory, timeout, store, timers, priority, restart."
+)
+
+
+def name_of(file: Path) -> str:
+    """An id from a file's name: `sensor-monitor.lua` is `sensor_monitor`; raises UsageError."""
+    found = re.sub(r"[^a-z0-9_]+", "_", file.stem.lower()).strip("_")[:32]
+    if not found[:1].isalpha():
+        raise UsageError(f"{file.name} makes no id for a program", hint="Give one:  --id NAME")
+    return found
+
+
+def package(file: Path, *, lang: str = "", program_id: str = "", version: str = "") -> pb.ProgramPackage:
+    """The package of a file; raises UsageError that names the line."""
+    source = script_files.read(file)
+    manifest = pb.ProgramManifest(
+        id=program_id or name_of(file), language=LANGUAGES[script_files.language(file, lang)], version=FIRST_VERSION
+    )
+    words: list[str] = []
+    for number, line in enumerate(source.splitlines(), 1):
+        match = _COMMENT.fullmatch(line.strip())
+        if not match:
+            break
+        text = match[1].strip()
+        if not text.startswith("@"):
+            words.append(text)
+            continue
+        found = _LINE.fullmatch(text)
+        reader = _READERS.get(found[1]) if found else None
+        if found is None or reader is None:
+            raise UsageError(f"{file.name}, line {number}: {text[:60]} is not understood", hint=_HINT)
+        try:
+            reader(manifest, found[2].strip())
+        except ValueError as e:
+            raise UsageError(f"{file.name}, line {number}: {text[:60]}: {e}", hint=_HINT) from e
+    manifest.description = "\n".join(words).strip()
+    manifest.checksum = hashlib.sha256(source.encode()).hexdigest()
+    manifest.version = version or manifest.version
+    manifest.create_time.FromSeconds(int(file.stat().st_mtime))
+    return pb.ProgramPackage(manifest=manifest, source=source)
+
+
+def _set(name: str) -> Callable[[pb.ProgramManifest, str], None]:
+    return lambda manifest, text: setattr(manifest, name, text)
+
+
+def _param(manifest: pb.ProgramManifest, text: str) -> None:
+    match = _PARAM.fullmatch(text)
+    if not match:
+        raise ValueError("write @param NAME TYPE=DEFAULT TEXT")
+    name, default, told = match.groups()
+    value = codec.value_to_proto(values.guess(default)) if default is not None else None
+    manifest.parameters.append(pb.ProgramParameter(name=name, description=told, default_value=value))
+
+
+def _depends(manifest: pb.ProgramManifest, text: str) -> None:
+    name, _, least = text.partition(" ")
+    manifest.dependencies.append(pb.ProgramDependency(id=name, minimum_version=least.strip()))
+
+
+def _size(name: str) -> Callable[[pb.ProgramManifest, str], None]:
+    def read(manifest: pb.ProgramManifest, text: str) -> None:
+        match = _SIZE.fullmatch(text)
+        if not match:
+            raise ValueError("write a number of bytes, KiB or MiB, such as 8MiB")
+        setattr(manifest.limits, name, int(match[1]) * _SIZES[match[2]])
+
+    return read
+
+
+def _timeout(manifest: pb.ProgramManifest, text: str) -> None:
+    manifest.limits.run_timeout.FromMilliseconds(int(float(text.removesuffix("s")) * 1000))
+
+
+def _restart(manifest: pb.ProgramManifest, text: str) -> None:
+    if text not in ("yes", "no"):
+        raise ValueError("it is yes or no")
+    manifest.auto_restart = text == "yes"
+
+
+_READERS: dict[str, Callable[[pb.ProgramManifest, str], None]] = {
+    "version": _set("version"),
+    "name": _set("name"),
+    "author": _set("author"),
+    "param": _param,
+    "requires": lambda manifest, text: manifest.requires.append(text),
+    "depends": _depends,
+    "memory": _size("memory_bytes"),
+    "store": _size("store_bytes"),
+    "timeout": _timeout,
+    "timers": lambda manifest, text: setattr(manifest.limits, "timers", int(text)),
+    "priority": lambda manifest, text: setattr(manifest, "priority", int(text)),
+    "restart": _restart,
+}
