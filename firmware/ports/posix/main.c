@@ -98,10 +98,16 @@ static bool serve(struct fleet *fleet, struct control *control, int signal_fd, i
     return going_on;
 }
 
-/* Until the first signal; then until all have said Goodbye, a second signal or STOP_MS. */
+/* Until the first signal or a restart; then until all have said Goodbye, a second signal or STOP_MS. */
 static void run(struct fleet *fleet, struct control *control, int signal_fd)
 {
-    while (serve(fleet, control, signal_fd, fleet_step_due(fleet, WAIT_MS_MAX)) && !fleet->restart) {
+    bool going_on = true;
+
+    while (going_on && !fleet->restart) {
+        int wait_ms = fleet_step_due(fleet, WAIT_MS_MAX);
+
+        /* What was due may be the restart itself, and then nothing else would wake this up. */
+        going_on = serve(fleet, control, signal_fd, fleet->restart ? 0 : wait_ms);
     }
     uint64_t until = posix_now_ms() + STOP_MS;
     fleet_stop(fleet);
