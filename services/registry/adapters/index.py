@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from services.chassis.bulk import Change, StreamReader
 from services.chassis.errors import StoreUnavailableError
 from services.registry.adapters import changes, files, records, rows, search
 from services.registry.adapters.catalogue import Catalogue
+from services.registry.adapters.views import Views
 from services.registry.model import DeviceView
 from services.registry.ports import Facts, Position, Query, Told
 from yggdrasil.registry.v1 import registry_pb2 as pb
@@ -30,11 +30,6 @@ PIECE = 64
 CHECKPOINT_RECORDS = 8192
 CLOSE_STEP_S = 0.05
 MOST_BEHIND, LITTLE = 0.5, 10_000
-_DEVICES = """
-SELECT d.id, d.revision, d.device, c.body, c.build, c.contract_revision, s.device FROM json_each(?) j
-CROSS JOIN devices d ON d.id = j.value LEFT JOIN contracts c ON c.id = d.id LEFT JOIN sessions s ON s.id = d.id
-WHERE d.state IS NOT NULL
-"""
 _BRIDGES = """
 WITH RECURSIVE found(bridge) AS (
   SELECT min(bridge) FROM sessions WHERE bridge IS NOT NULL
@@ -43,7 +38,6 @@ WITH RECURSIVE found(bridge) AS (
 ) SELECT bridge FROM found WHERE bridge IS NOT NULL
 """
 """A step for each bridge, not for each of its sessions."""
-_NO_PRESENCE = pb.Device(presence=pb.Presence()).SerializeToString()
 
 
 class SqliteIndex:
@@ -73,6 +67,10 @@ class SqliteIndex:
     def _catalogue(self) -> Catalogue:
         assert self._catalogue_of is not None  # noqa: S101 - set with the connection
         return self._catalogue_of
+
+    @property
+    def _views(self) -> Views:
+        return Views(self._db, self._catalogue)
 
     async def close(self) -> None:
         """Closes the file; ends `load` and `catch_up` where one of them runs."""
@@ -210,7 +208,7 @@ class SqliteIndex:
     def changes(self, position: Position, among: Collection[str]) -> tuple[Sequence[Told], Position]:
         """See the port. Positions and devices are of one moment: nothing is applied in between."""
         step = changes.step(self._db, self._applied, position, among)
-        found = {message.id: message for message in self._messages([told[0] for told in step.told])}
+        found = {message.id: message for message in self._views.messages([told[0] for told in step.told])}
         return [
             Told(found.get(device_id) or pb.Device(id=device_id, revision=deleted), bool(deleted), after)
             for device_id, deleted, after in step.told
@@ -219,7 +217,7 @@ class SqliteIndex:
 
     async def get(self, device_id: str) -> DeviceView | None:
         """The device, or None."""
-        found = self._messages([device_id])
+        found = self._views.messages([device_id])
         return records.view_of(found[0]) if found else None
 
     async def find(self, query: Query) -> Sequence[pb.Device]:
@@ -242,18 +240,12 @@ class SqliteIndex:
             ids = await asyncio.get_running_loop().run_in_executor(
                 self._searching, lambda: search.find(reader, query, bodies, states, known=known)
             )
-        messages = self._messages(ids)
+        messages = self._views.messages(ids)
         return messages if known or len(messages) == len(ids) else None
 
     async def facts(self, device_ids: Collection[str]) -> Mapping[str, Facts]:
         """Of those devices that there are."""
-        found: dict[str, Facts] = {}
-        for row in self._rows(device_ids):
-            device_id, _, device, body, _, _, presence = row
-            contract = self._catalogue.contract(body) if body is not None else None
-            message = pb.Device.FromString(device + (presence or b""))
-            found[device_id] = Facts(dict(message.labels), message.presence.online, contract)
-        return found
+        return self._views.facts(device_ids)
 
     async def online_bridges(self) -> Sequence[str]:
         """The bridges that hold sessions, as far as the index knows."""
@@ -263,20 +255,6 @@ class SqliteIndex:
         """Devices whose session a bridge holds, at most `limit`."""
         sql = "SELECT id FROM sessions WHERE bridge = ? LIMIT ?"
         return [row[0] for row in self._db.execute(sql, (bridge_id, limit))]
-
-    def _rows(
-        self, device_ids: Collection[str]
-    ) -> Iterable[tuple[str, int, bytes, int | None, int, int, bytes | None]]:
-        return self._db.execute(_DEVICES, (json.dumps(list(device_ids)),)).fetchall() if device_ids else []
-
-    def _messages(self, device_ids: Collection[str]) -> list[pb.Device]:
-        messages = []
-        for _, revision, device, body, build, contract_revision, presence in self._rows(device_ids):
-            shared = self._catalogue.fragment(body, build) if body is not None else b""
-            message = pb.Device.FromString(device + shared + (presence or _NO_PRESENCE))  # fields add up
-            message.revision, message.contract_revision = revision, contract_revision or 0
-            messages.append(message)
-        return messages
 
 
 def _behind(db: sqlite3.Connection, last: Mapping[str, int]) -> float:

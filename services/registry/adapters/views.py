@@ -1,0 +1,54 @@
+"""Rows of the index as the messages that are sent, and as what requirements are held against.
+
+A message is put together from the bytes of its parts, which protobuf takes for one: the device's own fields, what it
+shares with others, its presence.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from services.registry.adapters.catalogue import Catalogue
+from services.registry.ports import Facts
+from yggdrasil.registry.v1 import registry_pb2 as pb
+
+_DEVICES = """
+SELECT d.id, d.revision, d.device, c.body, c.build, c.contract_revision, s.device FROM json_each(?) j
+CROSS JOIN devices d ON d.id = j.value LEFT JOIN contracts c ON c.id = d.id LEFT JOIN sessions s ON s.id = d.id
+WHERE d.state IS NOT NULL
+"""
+_NO_PRESENCE = pb.Device(presence=pb.Presence()).SerializeToString()
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """For the thread of the connection."""
+
+    db: sqlite3.Connection
+    catalogue: Catalogue
+
+    def messages(self, device_ids: Collection[str]) -> list[pb.Device]:
+        """Of those devices that there are, in the order of the ids."""
+        messages = []
+        for _, revision, device, body, build, contract_revision, presence in self._rows(device_ids):
+            shared = self.catalogue.fragment(body, build) if body is not None else b""
+            message = pb.Device.FromString(device + shared + (presence or _NO_PRESENCE))
+            message.revision, message.contract_revision = revision, contract_revision or 0
+            messages.append(message)
+        return messages
+
+    def facts(self, device_ids: Collection[str]) -> Mapping[str, Facts]:
+        """Of those devices that there are."""
+        found: dict[str, Facts] = {}
+        for device_id, _, device, body, _, _, presence in self._rows(device_ids):
+            contract = self.catalogue.contract(body) if body is not None else None
+            message = pb.Device.FromString(device + (presence or b""))
+            found[device_id] = Facts(dict(message.labels), message.presence.online, contract)
+        return found
+
+    def _rows(self, device_ids: Collection[str]) -> Sequence[tuple[Any, ...]]:
+        return self.db.execute(_DEVICES, (json.dumps(list(device_ids)),)).fetchall() if device_ids else []
