@@ -41,11 +41,12 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a script returned; `duration_ms` is measured by the mesh."""
+    """What a script returned; `duration_ms` is measured by the mesh, `dropped` are timers and handlers of its end."""
 
     value: Value
     duration_ms: float
     host_calls: int
+    dropped: tuple[str, ...] = ()
 
 
 class ScriptFailedError(YggError):
@@ -77,11 +78,11 @@ def execute(mesh: Mesh, run: Run, on_log: Callable[[Line], None]) -> Outcome:
     try:
         for response in mesh.stream("loki", responses):
             if response.HasField("log"):
-                on_log(_line(response.log))
+                on_log(line_of(response.log))
             elif response.HasField("result"):
-                return _outcome(response.result)
+                return outcome_of(response.result)
     except YggError as e:
-        raise _failure(run, e) from e
+        raise failure_at(run.name, e) from e
     raise CliError(f"loki ended the run of {run.name} without a result", hint="Its log says why:  ygg status")
 
 
@@ -98,20 +99,27 @@ def _request(run: Run) -> loki_pb2.ExecuteRequest:
     )
 
 
-def _outcome(result: loki_pb2.ExecutionResult) -> Outcome:
-    return Outcome(value_from_proto(result.value), result.duration.ToMicroseconds() / 1000, result.host_calls)
+def outcome_of(result: loki_pb2.ExecutionResult) -> Outcome:
+    """The result, as the command shows it."""
+    return Outcome(
+        value_from_proto(result.value),
+        result.duration.ToMicroseconds() / 1000,
+        result.host_calls,
+        tuple(safe(words, 200) for words in result.dropped),
+    )
 
 
-def _line(entry: loki_pb2.LogEntry) -> Line:
+def line_of(entry: loki_pb2.LogEntry) -> Line:
+    """A line of the log, as the command shows it."""
     level = loki_pb2.LogLevel.Name(entry.level).removeprefix("LOG_LEVEL_").lower()
     return Line(level, entry.message, entry.time.ToJsonString())
 
 
-def _failure(run: Run, error: YggError) -> Exception:
-    """The error with the place in the script, where loki told one."""
+def failure_at(name: str, error: YggError) -> Exception:
+    """The error of the run of that name with the place in the script, where loki told one."""
     detail = loki_pb2.ScriptFailure()
     cause = error.__cause__
     if not isinstance(cause, grpc.RpcError) or not status.unpack_detail(cause, detail):
         return error
-    where = f"{run.name}:{detail.line}: " if detail.line else f"{run.name}: "
+    where = f"{name}:{detail.line}: " if detail.line else f"{name}: "
     return ScriptFailedError(where, error, detail)

@@ -1,14 +1,17 @@
-"""`ygg script`: run Lua and Scheme on the mesh, and begin a new one."""
+"""`ygg script`: run Lua and Scheme on the mesh, begin a new one, keep them under names."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from services.domain.ids import member_id
-from ygg import values
+from ygg import script_files, values
+from ygg.cli import script_dev
+from ygg.cli.script_show import show_line
 from ygg.cli.state import State, state
 from ygg.exits import CliError, UsageError
 from ygg.files import PUBLIC, write_atomic
@@ -17,17 +20,16 @@ from ygg.output import safe
 if TYPE_CHECKING:
     from ygg.scripts import Line, Outcome
 
-app = typer.Typer(help="Scripts in Lua or Scheme: run one now, begin a new one.", no_args_is_help=True)
+app = typer.Typer(help="Scripts in Lua or Scheme: run, check, test, and keep them under names.", no_args_is_help=True)
 
-_SUFFIXES = {".lua": "lua", ".scm": "scheme", ".ss": "scheme", ".scheme": "scheme"}
-_STYLES = {"debug": "dim", "info": "", "warning": "yellow", "error": "red"}
-_MAX_SOURCE_BYTES = 256 * 1024
+NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+LANGUAGE = {1: "lua", 2: "scheme"}
 
 
 @app.command()
 def run(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(help="The script; .lua is Lua, .scm is Scheme.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE|NAME", help="A file (.lua, .scm), or a registered script.")],
     *,
     device: Annotated[str, typer.Option("--device", "-d", metavar="DEVICE", help="The script's default device.")] = "",
     arg: Annotated[list[str] | None, typer.Option("--arg", "-a", metavar="NAME=VALUE", help="Goes into args.")] = None,
@@ -36,26 +38,125 @@ def run(
 ) -> None:
     """Run a script on the mesh: its log as it comes, then its result.
 
-    The log goes to standard error and the result to standard output.
+    The log goes to standard error and the result to standard output. A registered script has the limits it was
+    registered with.
 
-    Examples:  `ygg script run blink.lua --device porch-1 --arg times=3`   `ygg script run alarm.scm -d porch-2`
+    Examples:  `ygg script run blink.lua --device porch-1 --arg times=3`   `ygg script run blink -d porch-1`
     """
+    from ygg import registered
     from ygg.scripts import Run, execute
 
     st = state(ctx)
-    language = _language(file, lang)
     arguments = {name: values.guess(text) for name, text in values.assignments(arg or ()).items()}
-    wanted = Run(_source(file), language, file.name, device, arguments, timeout_s)
     logs: list[Line] = []
 
     def on_log(line: Line) -> None:
         logs.append(line)
-        if not st.out.as_json:
-            st.out.remark(safe(line.message, 4000), _STYLES.get(line.level, ""))
+        show_line(st, line)
 
+    if not file.exists() and NAME.fullmatch(str(file)):
+        with st.mesh() as mesh:
+            outcome = registered.run(mesh, str(file), device, arguments, on_log)
+    else:
+        language = script_files.language(file, lang)
+        wanted = Run(script_files.read(file), language, file.name, device, arguments, timeout_s)
+        with st.mesh() as mesh:
+            outcome = execute(mesh, wanted, on_log)
+    _show(st, outcome, logs, file)
+
+
+@app.command()
+def register(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="The script; its first comments say what it takes and returns.")],
+    *,
+    name: Annotated[str, typer.Option("--name", help="Its name; else that of the file.")] = "",
+    revision: Annotated[int, typer.Option("--revision", min=0, help="Only on top of this revision.")] = 0,
+    create: Annotated[bool, typer.Option("--create", help="Only where there is no script of that name.")] = False,
+    lang: Annotated[str, typer.Option("--lang", help="lua or scheme, where the file's name does not tell.")] = "",
+) -> None:
+    """Keep a script on the mesh under a name. From then on it is an RPC of its own.
+
+    Its first comments say what it is: a description, then lines `@param NAME TYPE TEXT`, `@result NAME TYPE TEXT` and
+    `@requires REQUIREMENT`. Types: bool, int, double, string, bytes, any; with a ? behind it may be left out.
+
+    Example:  `ygg script register blink.lua`   then   `ygg script run blink -d porch-1 --arg times=3`
+    """
+    from ygg import registered
+
+    st, source = state(ctx), script_files.read(file)
+    language, declared = script_files.language(file, lang), script_files.header(source)
+    called = member_id(name or file.stem)
     with st.mesh() as mesh:
-        outcome = execute(mesh, wanted, on_log)
-    _show(st, outcome, logs)
+        kept = registered.register(mesh, called, source, language, declared, revision=revision, create_only=create)
+    if st.out.as_json:
+        st.out.json({"name": kept.name, "revision": kept.revision, "method": kept.method})
+        return
+    st.out.line(f"{kept.name} is registered, revision {kept.revision}. Run it:  ygg script run {kept.name}")
+    st.out.remark(f"as an RPC:  {kept.method}", "dim")
+
+
+@app.command()
+def ls(
+    ctx: typer.Context,
+    pattern: Annotated[str, typer.Argument(help="A name, with * and ?; quote it.")] = "",
+) -> None:
+    """List registered scripts.
+
+    Example:  `ygg script ls 'porch_*'`
+    """
+    from ygg import registered
+
+    st = state(ctx)
+    with st.mesh() as mesh:
+        found = registered.listed(mesh, pattern)
+    rows = [(s.name, LANGUAGE[s.language], str(s.revision), safe(s.description.partition("\n")[0], 60)) for s in found]
+    if st.out.as_json:
+        st.out.json([dict(zip(("name", "language", "revision", "description"), row, strict=True)) for row in rows])
+        return
+    if not rows:
+        st.out.remark("no scripts are registered" if not pattern else f"no script matches {pattern}", "dim")
+        return
+    st.out.table(("SCRIPT", "LANGUAGE", "REVISION", "WHAT IT DOES"), rows)
+
+
+@app.command()
+def show(ctx: typer.Context, name: Annotated[str, typer.Argument(help="Its name.")]) -> None:
+    """Print a registered script as it was registered.
+
+    Example:  `ygg script show blink > blink.lua`
+    """
+    from ygg import registered
+
+    st = state(ctx)
+    with st.mesh() as mesh:
+        found = registered.fetched(mesh, name)
+    if st.out.as_json:
+        st.out.json({"name": found.name, "revision": found.revision, "author": found.author, "source": found.source})
+        return
+    typer.echo(found.source, nl=not found.source.endswith("\n"))
+
+
+@app.command()
+def rm(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Its name.")],
+    *,
+    revision: Annotated[int, typer.Option("--revision", min=0, help="Only this revision.")] = 0,
+) -> None:
+    """Forget a registered script, and with it its RPC.
+
+    Example:  `ygg script rm blink`
+    """
+    from ygg import registered
+
+    st = state(ctx)
+    with st.mesh() as mesh:
+        registered.remove(mesh, name, revision)
+    if st.out.as_json:
+        st.out.json({"name": name, "removed": True})
+        return
+    st.out.line(f"{name} is forgotten")
 
 
 @app.command()
@@ -87,13 +188,14 @@ def new(
     st.out.line(f"wrote {path}; run it:  ygg script run {path} --device DEVICE")
 
 
-def _show(st: State, outcome: Outcome, logs: list[Line]) -> None:
+def _show(st: State, outcome: Outcome, logs: list[Line], file: Path) -> None:
     if st.out.as_json:
         st.out.json(
             {
                 "value": values.to_json(outcome.value),
                 "duration_ms": round(outcome.duration_ms, 3),
                 "host_calls": outcome.host_calls,
+                "dropped": list(outcome.dropped),
                 "logs": [{"time": line.time, "level": line.level, "message": line.message} for line in logs],
             }
         )
@@ -102,25 +204,9 @@ def _show(st: State, outcome: Outcome, logs: list[Line]) -> None:
         st.out.line(values.show(outcome.value))
     calls = f"{outcome.host_calls} call{'' if outcome.host_calls == 1 else 's'}"
     st.out.remark(f"ok   {outcome.duration_ms:.0f} ms   {calls}", "dim")
+    if outcome.dropped:
+        st.out.remark(f"dropped at its end: {', '.join(outcome.dropped)}", "yellow")
+        st.out.remark(f"A program keeps them:  ygg program deploy {file} -d DEVICE", "dim")
 
 
-def _source(file: Path) -> str:
-    try:
-        data = file.read_bytes()
-    except FileNotFoundError:
-        raise UsageError(f"there is no file {file}") from None
-    except IsADirectoryError:
-        raise UsageError(f"{file} is a folder") from None
-    if len(data) > _MAX_SOURCE_BYTES:
-        raise UsageError(f"{file} has {len(data)} bytes; a script has at most {_MAX_SOURCE_BYTES}")
-    try:
-        return data.decode()
-    except UnicodeDecodeError as e:
-        raise UsageError(f"{file} is not UTF-8 text (byte {e.start})") from e
-
-
-def _language(file: Path, lang: str) -> str:
-    found = lang or _SUFFIXES.get(file.suffix.lower(), "")
-    if found not in ("lua", "scheme"):
-        raise UsageError(f"the language of {file} is not known", hint="Name it .lua or .scm, or give --lang.")
-    return found
+script_dev.register(app)

@@ -86,7 +86,9 @@ class ScriptApi(script_pb2_grpc.ScriptServiceServicer):
         self, request: pb.WatchScriptLogsRequest, context: Any
     ) -> AsyncIterator[pb.WatchScriptLogsResponse]:
         """The last lines, then each as it comes."""
-        async for line in self._logs.watch(matcher(request.pattern), min(request.last, KEPT)):
+        async for line in self._logs.watch(
+            matcher(request.pattern), min(request.last, KEPT), kept_only=request.kept_only
+        ):
             yield line
 
     async def TestScript(self, request: pb.TestScriptRequest, context: Any) -> pb.TestScriptResponse:

@@ -65,15 +65,17 @@ class ScriptLogs:
             with contextlib.suppress(asyncio.QueueFull):  # who does not keep up misses lines
                 watcher.put_nowait(line)
 
-    async def watch(self, wanted: Callable[[str], bool], last: int) -> AsyncIterator[pb.WatchScriptLogsResponse]:
-        """The last lines of before, then each as it comes."""
+    async def watch(
+        self, wanted: Callable[[str], bool], last: int, *, kept_only: bool
+    ) -> AsyncIterator[pb.WatchScriptLogsResponse]:
+        """The last lines of before, then, unless `kept_only`, each as it comes."""
         mine: asyncio.Queue[pb.WatchScriptLogsResponse] = asyncio.Queue(QUEUED)
         self._watchers.add(mine)
         try:
             before = [line for line in self._kept if wanted(line.name)]
             for line in before[len(before) - min(last, len(before)) :]:
                 yield line
-            while True:
+            while not kept_only:
                 line = await mine.get()
                 if wanted(line.name):
                     yield line

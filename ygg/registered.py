@@ -1,0 +1,155 @@
+"""Registered scripts and what developers need, over gRPC: register, list, run by name, check, test, talk, follow logs.
+
+Owns the gRPC side of those commands of `ygg script`. Does not print and reads no file.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from services.chassis.codec import value_from_proto, values_to_proto
+from services.domain.errors import YggError
+from services.domain.values import Value
+from ygg.client import Mesh
+from ygg.exits import CliError
+from ygg.output import safe
+from ygg.script_files import Declared, Header
+from ygg.scripts import GRACE_S, LANGUAGES, Line, Outcome, failure_at, line_of, outcome_of
+from yggdrasil.loki.v1 import script_pb2 as pb
+from yggdrasil.loki.v1 import script_pb2_grpc
+
+CHECK_S, TEST_S, RUN_S = 60.0, 120.0, 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A place in a file and what is to say of it; `severity` is error, warning or note."""
+
+    line: int
+    column: int
+    severity: str
+    rule: str
+    message: str
+
+
+def _stub(mesh: Mesh) -> Any:
+    return script_pb2_grpc.ScriptServiceStub(mesh.channel("loki"))
+
+
+def register(
+    mesh: Mesh, name: str, source: str, language: str, header: Header, *, revision: int, create_only: bool
+) -> pb.Script:
+    """Keeps a script; the script as kept. Raises CliError that says where it does not compile."""
+    script = pb.Script(
+        name=name,
+        language=LANGUAGES[language],
+        source=source,
+        description=header.description,
+        parameters=[_field(declared) for declared in header.parameters],
+        results=[_field(declared) for declared in header.results],
+        requires=header.requires,
+    )
+    request = pb.RegisterScriptRequest(script=script, revision=revision, create_only=create_only)
+    answer: pb.RegisterScriptResponse = mesh.call("loki", _stub(mesh).RegisterScript, request, timeout_s=CHECK_S)
+    return answer.script
+
+
+def _field(declared: Declared) -> pb.ScriptField:
+    kind = "UNSPECIFIED" if declared.type == "any" else declared.type.upper()
+    return pb.ScriptField(
+        name=declared.name,
+        type=pb.ScriptType.Value(f"SCRIPT_TYPE_{kind}"),
+        description=declared.description,
+        optional=declared.optional,
+    )
+
+
+def listed(mesh: Mesh, pattern: str) -> Sequence[pb.Script]:
+    """Scripts by name."""
+    answer: pb.ListScriptsResponse = mesh.call("loki", _stub(mesh).ListScripts, pb.ListScriptsRequest(pattern=pattern))
+    return list(answer.scripts)
+
+
+def fetched(mesh: Mesh, name: str) -> pb.Script:
+    """One script with its source."""
+    answer: pb.GetScriptResponse = mesh.call("loki", _stub(mesh).GetScript, pb.GetScriptRequest(name=name))
+    return answer.script
+
+
+def remove(mesh: Mesh, name: str, revision: int) -> None:
+    """Forgets a script."""
+    mesh.call("loki", _stub(mesh).DeleteScript, pb.DeleteScriptRequest(name=name, revision=revision))
+
+
+def run(mesh: Mesh, name: str, device: str, arguments: Mapping[str, Value], on_log: Callable[[Line], None]) -> Outcome:
+    """Run a registered script, telling its log as it comes."""
+    request = pb.RunScriptRequest(name=name, device_id=device, arguments=values_to_proto(arguments))
+    try:
+        for response in mesh.stream("loki", _stub(mesh).RunScript(request, timeout=RUN_S + GRACE_S)):
+            if response.HasField("log"):
+                on_log(line_of(response.log))
+            elif response.HasField("result"):
+                return outcome_of(response.result)
+    except YggError as e:
+        raise failure_at(name, e) from e
+    raise CliError(f"loki ended the run of {name} without a result", hint="Its log says why:  ygg status")
+
+
+def check(
+    mesh: Mesh, source: str, language: str, devices: Sequence[str], selector: str
+) -> tuple[list[Finding], list[str]]:
+    """What is found in a text, and the devices whose contracts it was held against."""
+    request = pb.CheckScriptRequest(source=source, language=LANGUAGES[language], device_ids=devices, selector=selector)
+    answer: pb.CheckScriptResponse = mesh.call("loki", _stub(mesh).CheckScript, request, timeout_s=CHECK_S)
+    severity = {pb.SEVERITY_ERROR: "error", pb.SEVERITY_WARNING: "warning"}
+    findings = [
+        Finding(f.line, f.column, severity.get(f.severity, "note"), f.rule, safe(f.message, 2000))
+        for f in answer.findings
+    ]
+    return findings, list(answer.device_ids)
+
+
+def test(mesh: Mesh, source: str, language: str, *, subject: str, device: str, name: str) -> pb.TestScriptResponse:
+    """Runs the tests of a text."""
+    request = pb.TestScriptRequest(
+        source=source, language=LANGUAGES[language], subject=subject, device_id=device, name=name
+    )
+    answer: pb.TestScriptResponse = mesh.call("loki", _stub(mesh).TestScript, request, timeout_s=TEST_S)
+    return answer
+
+
+def logs(mesh: Mesh, pattern: str, last: int, *, follow: bool) -> Iterator[pb.WatchScriptLogsResponse]:
+    """The last lines and, with `follow`, each as it comes until the caller stops."""
+    request = pb.WatchScriptLogsRequest(pattern=pattern, last=last, kept_only=not follow)
+    yield from mesh.stream("loki", _stub(mesh).WatchScriptLogs(request))
+
+
+class Conversation:
+    """Texts evaluated one after the other among globals that stay."""
+
+    def __init__(self, mesh: Mesh, language: str, device: str) -> None:
+        self._texts: queue.Queue[pb.InteractRequest | None] = queue.Queue()
+        self._texts.put(pb.InteractRequest(language=LANGUAGES[language], device_id=device))
+        requests = iter(self._texts.get, None)
+        self._responses: Any = mesh.stream("loki", _stub(mesh).Interact(requests))
+
+    def evaluate(self, text: str, on_log: Callable[[Line], None]) -> tuple[Value, str]:
+        """The value of a text, or "" or why it failed; raises YggError where the conversation is over."""
+        self._texts.put(pb.InteractRequest(source=text))
+        for response in self._responses:
+            if response.HasField("log"):
+                on_log(line_of(response.log))
+            elif response.HasField("failure"):
+                failure = response.failure
+                return None, f"line {failure.line}: {failure.message}" if failure.line else failure.message
+            else:
+                return value_from_proto(response.value), ""
+        raise CliError("loki ended the conversation", hint="Ten minutes without a text end it. Begin another one.")
+
+    def close(self) -> None:
+        """Ends it."""
+        self._texts.put(None)
+        self._responses.close()

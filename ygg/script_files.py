@@ -1,0 +1,118 @@
+"""Script files: their language, their text, and what they declare of themselves in their first comments.
+
+    -- Blink an LED.                                    ;; the same in Scheme
+    -- @param times int How often, 1 to 20.
+    -- @param who string? Who wants it.                 a ? behind the type: may be left out
+    -- @result count int How often it was lit.
+    -- @requires actuator.led@1+
+
+Owns what a person writes in a file. Reaches no mesh.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ygg.exits import UsageError
+
+SUFFIXES = {".lua": "lua", ".scm": "scheme", ".ss": "scheme", ".scheme": "scheme"}
+MAX_SOURCE_BYTES = 256 * 1024
+TYPES = ("any", "bool", "int", "double", "string", "bytes")
+_COMMENT = re.compile(r"(?:--+|;+)\s?(.*)")
+_FIELD = re.compile(r"@(param|result)\s+([a-z][a-z0-9_]*)\s+([a-z]+)(\?)?\s*(.*)")
+_REQUIRES = re.compile(r"@requires\s+(.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A parameter or a result; `type` is one of TYPES."""
+
+    name: str
+    type: str
+    description: str = ""
+    optional: bool = False
+
+
+@dataclass(slots=True)
+class Header:
+    """What a file declares."""
+
+    description: str = ""
+    parameters: list[Declared] = field(default_factory=list)
+    results: list[Declared] = field(default_factory=list)
+    requires: list[str] = field(default_factory=list)
+
+
+def read(file: Path) -> str:
+    """The text; raises UsageError."""
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        raise UsageError(f"there is no file {file}") from None
+    except IsADirectoryError:
+        raise UsageError(f"{file} is a folder") from None
+    if len(data) > MAX_SOURCE_BYTES:
+        raise UsageError(f"{file} has {len(data)} bytes; a script has at most {MAX_SOURCE_BYTES}")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as e:
+        raise UsageError(f"{file} is not UTF-8 text (byte {e.start})") from e
+
+
+def language(file: Path, lang: str) -> str:
+    """`lua` or `scheme`, as told or by the file's name; raises UsageError."""
+    found = lang or SUFFIXES.get(file.suffix.lower(), "")
+    if found not in ("lua", "scheme"):
+        raise UsageError(f"the language of {file} is not known", hint="Name it .lua or .scm, or give --lang.")
+    return found
+
+
+def header(source: str) -> Header:
+    """What the first comments declare; raises UsageError that names the line."""
+    found, words = Header(), list[str]()
+    for number, line in enumerate(_first_comments(source), 1):
+        if not line.startswith("@"):
+            words.append(line)
+        elif match := _REQUIRES.fullmatch(line):
+            found.requires.append(match[1].strip())
+        elif match := _FIELD.fullmatch(line):
+            kind, name, of_type, optional, told = match.groups()
+            if of_type not in TYPES:
+                raise UsageError(f"line {number}: {of_type} is no type", hint=f"It is one of {', '.join(TYPES)}.")
+            declared = Declared(name, of_type, told, bool(optional))
+            (found.parameters if kind == "param" else found.results).append(declared)
+        else:
+            raise UsageError(
+                f"line {number}: {line[:60]} is not understood",
+                hint="Write @param NAME TYPE TEXT, @result NAME TYPE TEXT or @requires REQUIREMENT.",
+            )
+    found.description = "\n".join(words).strip()
+    return found
+
+
+def _first_comments(source: str) -> Iterator[str]:
+    for line in source.splitlines():
+        match = _COMMENT.fullmatch(line.strip())
+        if not match and not line.startswith("#!"):
+            return
+        if match:
+            yield match[1].strip()
+
+
+def tests_in(folder: Path) -> list[Path]:
+    """The files `*_test.lua` and `*_test.scm` below a folder, by name; raises UsageError where there are none."""
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}")
+    found = sorted(f for f in folder.rglob("*_test.*") if f.suffix.lower() in SUFFIXES)
+    if not found:
+        raise UsageError(f"there are no tests in {folder}", hint="They are in files NAME_test.lua and NAME_test.scm.")
+    return found
+
+
+def subject_of(tests: Path) -> str:
+    """The text of the script under test, `blink.lua` for `blink_test.lua`; "" where there is none."""
+    file = tests.with_name(tests.stem.removesuffix("_test") + tests.suffix)
+    return read(file) if file != tests and file.is_file() else ""
