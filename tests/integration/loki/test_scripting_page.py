@@ -8,13 +8,57 @@ from pathlib import Path
 
 import pytest
 
-from services.loki.model import Language
+from services.loki.lint.check import lint
+from services.loki.model import DEFAULT_LIMITS, Language
+from services.loki.scripts.model import Field, FieldType, RegisteredScript, registered
+from services.loki.scripts.service import raise_unmet
+from services.loki.scripts.testing import Tester
+from tests.fakes.scripting import LoopClock
 from tests.integration.loki.conftest import Lab
+from ygg.script_files import header
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "SCRIPTING.md").read_text()
 SNIPPETS = re.findall(r"^```(lua|scheme)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 RESULT = {"lua": re.compile(r"--> (.*)$", re.MULTILINE), "scheme": re.compile(r";=> (.*)$", re.MULTILINE)}
+
+
+def fenced(kind: str) -> list[tuple[str, str]]:
+    """Language and text of the snippets of a kind, such as `lua test`."""
+    return re.findall(rf"^```(lua|scheme) {kind}\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+
+
+FOUND = re.compile(r"^(?:--|;;) (\d+):(\d+)  (.*)$", re.MULTILINE)
+
+
+@pytest.mark.parametrize(("language", "source"), fenced("check"), ids=lambda v: v[:8])
+async def test_a_snippet_has_the_findings_that_it_lists(lab: Lab, language: str, source: str) -> None:
+    script = FOUND.sub("", source)
+    found = sorted(lint(script, Language(language), {"porch-1": lab.porch.contract.capabilities}), key=lambda f: f.line)
+    assert [(str(f.line), str(f.column), f.message) for f in found] == FOUND.findall(source)
+
+
+@pytest.mark.parametrize(("language", "source"), fenced("test"), ids=lambda v: v[:8])
+async def test_the_tests_of_a_snippet_pass(lab: Lab, language: str, source: str) -> None:
+    tester = Tester({**lab.pools}, lab.mesh, LoopClock())
+    about = {"subject": "", "device_id": "", "name": "page", "limits": DEFAULT_LIMITS}
+    report = await tester.test(source, Language(language), **about)  # type: ignore[arg-type]
+    assert [result.message for result in report.results] == ["", ""]
+
+
+@pytest.mark.parametrize(("language", "source"), fenced("register"), ids=lambda v: v[:8])
+async def test_a_snippet_that_is_registered_declares_what_it_does(lab: Lab, language: str, source: str) -> None:
+    declared = header(source)
+    parameters = tuple(Field(p.name, FieldType(p.type), p.description, p.optional) for p in declared.parameters)
+    results = tuple(Field(r.name, FieldType(r.type)) for r in declared.results)
+    script = registered(
+        RegisteredScript(
+            "blink", Language(language), source, declared.description, parameters, results, tuple(declared.requires)
+        )
+    )
+    raise_unmet(script, "porch-1", lab.porch.contract.capabilities)
+    value = await lab.value(Language(language), source, arguments=script.arguments({"times": 3}))
+    assert script.result(value) == {"count": 3}
 
 
 async def test_the_page_has_snippets_in_both_languages() -> None:
