@@ -95,6 +95,7 @@ class Arrivals:
         self._listening.clear()
         for arrival in (*self._unheard, *(one for line in self._waiting.values() for one in line)):
             self._drop(arrival)
+        self._waiting.clear()
         for task in self._shaking.values():
             task.cancel()
 

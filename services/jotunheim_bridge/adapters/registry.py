@@ -31,7 +31,8 @@ def converted() -> Iterator[None]:
 
 def facts_of(device: pb.Device | pb.StoredDevice) -> DeviceFacts:
     """What matters here of a device, as the registry tells it or stores it."""
-    state = pb.DeviceState.Name(device.state).removeprefix("DEVICE_STATE_").lower()
+    known = device.state in pb.DeviceState.values()  # not one of a later version: such a device may not be here
+    state = pb.DeviceState.Name(device.state).removeprefix("DEVICE_STATE_").lower() if known else "unknown"
     revoked = device.revoke_time
     return DeviceFacts(state, dict(device.labels), revoked.seconds + revoked.nanos / 1e9)
 

@@ -26,6 +26,8 @@ from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
 STORE_RETRY_S = 0.5
 STORE_PATIENCE_S = 30.0
+UNDO_PATIENCE_S = 3.0
+"""How long a stop waits for claims to be undone; after it they end with this bridge's lease."""
 _log = logging.getLogger(__name__)
 
 
@@ -233,7 +235,7 @@ class Bridge:
             await asyncio.wait(self._tasks)
         await self.twins.stop()
         await self.updates.stop()
-        await self._negotiator.claims.settled(STORE_PATIENCE_S)
+        await self._negotiator.claims.settled(UNDO_PATIENCE_S)
 
 
 def _spread_ms(within_ms: int) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from services.chassis.errors import StoreUnavailableError
+from services.jotunheim_bridge.adapters.registry import facts_of
 from services.jotunheim_bridge.model.framing import encode
 from services.jotunheim_bridge.model.standing import objection
 from services.jotunheim_bridge.ports import Claim, DeviceFacts, SessionFacts
@@ -15,6 +16,7 @@ from services.jotunheim_bridge.service.negotiator import NEGOTIATION_TIMEOUT_S
 from services.jotunheim_bridge.service.standings import REMEMBERED, Standings
 from tests.fuzz.world import DEVICE, Sessions, World, greeting, offered, pages
 from yggdrasil.device.v1 import link_pb2 as link
+from yggdrasil.registry.v1 import registry_pb2 as rp
 
 
 class SlowSessions(Sessions):
@@ -137,3 +139,8 @@ def test_what_is_told_of_others_is_no_concern_and_memory_is_bounded() -> None:
 )
 def test_who_may_be_here(state: str, revoked: float, certified: float, why: str) -> None:
     assert objection("d", state, revoked, certified) == why
+
+
+def test_a_state_of_a_later_version_keeps_a_device_out_and_harms_nobody_else() -> None:
+    facts = facts_of(rp.StoredDevice(state=99))  # type: ignore[arg-type]
+    assert objection("d", facts.state, facts.revoked_unix_s, 0) == "d is unknown, not active"
