@@ -307,6 +307,7 @@ static void accept(struct ygg_agent *agent, bool delta)
     ota->accept_due = true;
     ota->bad_chunks = 0;
     ota->stray_chunks = 0;
+    ota->behind = 0;
     ota->credit = 0;
     ota->window_bytes = 0;
     ota->window_ms = ota->chunk_ms = ygg_now(agent);
@@ -483,6 +484,7 @@ static void bad_chunk(struct ygg_agent *agent)
         fail(agent, YGG_OTA_CHUNK);
         return;
     }
+    ota->behind = (uint8_t)(ota->credit - 1U);
     ota->credit = 0;
     ota->request_due = true;
     ota->request_again = true;
@@ -535,7 +537,9 @@ enum ygg_err ygg_ota_chunk(struct ygg_agent *agent, const struct ygg_envelope *e
         return YGG_OK; /* Sent before it could know. */
     }
     if (ota->credit == 0 || chunk.offset != ota->at) {
-        if (++ota->stray_chunks == STRAY_CHUNKS_MAX) { /* A few may have been on the way behind a bad one. */
+        if (ota->behind > 0) {
+            ota->behind--; /* Was on the way behind a bad one. */
+        } else if (++ota->stray_chunks == STRAY_CHUNKS_MAX) {
             fail(agent, YGG_OTA_LENGTH);
         }
         return YGG_OK;

@@ -50,6 +50,7 @@ struct ygg_ota {
     bool uses_delta;
     uint8_t bad_chunks;
     uint8_t stray_chunks;
+    uint8_t behind;     /* Chunks that may still come from before the last bad one. */
     uint8_t credit;     /* Chunks that may still come. */
     enum ygg_ota_code code;
     enum ygg_ota_code rejected;

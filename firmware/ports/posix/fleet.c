@@ -108,7 +108,7 @@ static void configure(struct fleet *fleet, struct device *device, const struct o
     device->config = (struct ygg_config){
         .device_id = device->id,
         .model = "sim-board",
-        .device_class = "sim",
+        .device_class = options->device_class,
         .firmware_version = options->firmware_version,
         .slot = slot_name(device),
         .address = options->connect,

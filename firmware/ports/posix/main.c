@@ -109,11 +109,13 @@ static void run(struct fleet *fleet, struct control *control, int signal_fd)
         /* What was due may be the restart itself, and then nothing else would wake this up. */
         going_on = serve(fleet, control, signal_fd, fleet->restart ? 0 : wait_ms);
     }
+    bool told = !going_on; /* To stop: that wins over a restart. */
     uint64_t until = posix_now_ms() + STOP_MS;
     fleet_stop(fleet);
     while (!fleet_stopped(fleet) && posix_now_ms() < until &&
-           serve(fleet, control, signal_fd, fleet_step_due(fleet, 100))) {
+           (going_on = serve(fleet, control, signal_fd, fleet_step_due(fleet, 100)))) {
     }
+    fleet->restart = fleet->restart && !told && going_on;
 }
 
 static int run_fleet(const struct options *options, int epoll_fd, bool *restart)

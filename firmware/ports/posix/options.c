@@ -46,6 +46,7 @@ static const char help[] =
     "                      100 ms of the last storm how many devices came back\n"
     "  --telemetry-ms N    each board samples one observable property every N ms, in turn (0: none)\n"
     "  --firmware-version V  what to report, at most 31 bytes (1.0.0)\n"
+    "  --device-class CLASS  which images it takes, at most 31 bytes (sim)\n"
     "  --ramp RATE         with --count, first connections a second (0: all at once)\n"
     "  --backoff-min-ms N  bound of the first delay before a reconnect (250)\n"
     "  --backoff-max-ms N  bound of the longest (8000)\n"
@@ -81,6 +82,7 @@ enum flag {
     FLAG_ENROL,
     FLAG_CONTROL,
     FLAG_FIRMWARE_VERSION,
+    FLAG_DEVICE_CLASS,
     FLAG_COUNT,
     FLAG_RAMP,
     FLAG_TELEMETRY,
@@ -112,6 +114,7 @@ static const struct option flags[] = {
     {"enrol", required_argument, NULL, FLAG_ENROL},
     {"control", required_argument, NULL, FLAG_CONTROL},
     {"firmware-version", required_argument, NULL, FLAG_FIRMWARE_VERSION},
+    {"device-class", required_argument, NULL, FLAG_DEVICE_CLASS},
     {"count", required_argument, NULL, FLAG_COUNT},
     {"ramp", required_argument, NULL, FLAG_RAMP},
     {"telemetry-ms", required_argument, NULL, FLAG_TELEMETRY},
@@ -207,6 +210,9 @@ static bool read_value(struct options *options, int flag, const char *value)
         return true;
     case FLAG_FIRMWARE_VERSION:
         options->firmware_version = value;
+        return true;
+    case FLAG_DEVICE_CLASS:
+        options->device_class = value;
         return true;
     case FLAG_COUNT:
         return read_u32("--count", value, 1, OPTIONS_DEVICES_MAX, &options->count);
@@ -346,6 +352,8 @@ static bool check(const struct options *options)
     right &= options->identity != NULL ||
              require(options->ca, "--ca FILE", "the CA that the bridge's certificate leads to");
     right &= check_identity(options);
+    right &= is_version(options->device_class) ||
+             complain("--device-class", options->device_class, "must be 1 to 31 printable characters");
     right &= check_slots(options);
     right &= is_version(options->firmware_version) ||
              complain("--firmware-version", options->firmware_version, "must be 1 to 31 printable characters");
@@ -406,6 +414,7 @@ enum options_outcome options_read(struct options *options, int argc, char **argv
 
     *options = (struct options){
         .firmware_version = default_version,
+        .device_class = "sim",
         .backoff_min_ms = BACKOFF_MIN_MS,
         .backoff_max_ms = BACKOFF_MAX_MS,
         .slot_bytes = SLOTS_BYTES_DEFAULT,

@@ -20,6 +20,7 @@ struct options {
     const char *token;    /* To enrol with; NULL: none. */
     const char *control;
     const char *firmware_version;
+    const char *device_class;
     const char *slots;         /* Flash file, or with --count the directory of flash files; NULL: no updates. */
     const char *ota_root;      /* Signed root that the device is made with. */
     const char *factory_image; /* What is put into slot A at first; NULL: this executable. */
