@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.chassis.rpc import caller
+from services.chassis.rpc import caller, require_user
 from services.registry.api.devices import view_to_proto
 from services.registry.messages import token_to_proto
 from services.registry.service.enrolment import Enrolment
@@ -22,6 +22,7 @@ class EnrolmentApi(enrolment_pb2_grpc.EnrolmentServiceServicer):
 
     async def CreateToken(self, request: pb.CreateTokenRequest, context: Any) -> pb.CreateTokenResponse:
         """See enrolment.proto."""
+        require_user()
         secret, token = await self._enrolment.create(
             request.device_id, request.ttl_s, dict(request.labels), caller().uri
         )
@@ -29,11 +30,13 @@ class EnrolmentApi(enrolment_pb2_grpc.EnrolmentServiceServicer):
 
     async def ListTokens(self, request: pb.ListTokensRequest, context: Any) -> pb.ListTokensResponse:
         """See enrolment.proto."""
+        require_user()
         tokens = await self._enrolment.tokens_of(request.device_id)
         return pb.ListTokensResponse(tokens=[token_to_proto(token) for token in tokens])
 
     async def DeleteToken(self, request: pb.DeleteTokenRequest, context: Any) -> pb.DeleteTokenResponse:
         """See enrolment.proto."""
+        require_user()
         await self._enrolment.delete(request.token_id)
         return pb.DeleteTokenResponse()
 
@@ -41,5 +44,6 @@ class EnrolmentApi(enrolment_pb2_grpc.EnrolmentServiceServicer):
         self, request: pb.RevokeCertificatesRequest, context: Any
     ) -> pb.RevokeCertificatesResponse:
         """See enrolment.proto."""
+        require_user()
         view = await self._enrolment.revoke(request.device_id, request.revision)
         return pb.RevokeCertificatesResponse(device=view_to_proto(view))

@@ -250,6 +250,17 @@ async def test_a_revocation_on_a_stale_revision_is_aborted(enrolment: Any) -> No
     assert await refused(enrolment.RevokeCertificates(stale)) == (grpc.StatusCode.ABORTED, "STALE_REVISION")
 
 
+async def test_no_service_makes_tokens_or_revokes(service: ServiceProcess, pki: Pki) -> None:
+    async with client(service.listen, pki, "service", "loki") as channel:
+        stub: Any = enrolment_pb2_grpc.EnrolmentServiceStub(channel)
+        for call in (
+            stub.CreateToken(pb.CreateTokenRequest(device_id="en-18")),
+            stub.ListTokens(pb.ListTokensRequest()),
+            stub.RevokeCertificates(pb.RevokeCertificatesRequest(device_id="en-1")),
+        ):
+            assert (await refused(call))[0] is grpc.StatusCode.PERMISSION_DENIED
+
+
 @pytest.mark.parametrize("ttl_s", [1, 59, 2_592_001])
 async def test_a_time_to_live_out_of_bounds_is_refused(enrolment: Any, ttl_s: int) -> None:
     asked = pb.CreateTokenRequest(device_id="en-15", ttl_s=ttl_s)
