@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,7 +35,7 @@ from services.loki.programs.workers import ProgramWorkers
 
 MAX_EVAL_BYTES = 64 * 1024
 MAX_DEPLOYMENTS = 1000
-ASK_TIMEOUT_S = 30.0
+ASK_TIMEOUT_S, STARTING_S = 30.0, 5.0
 DEFAULT_SHARE, DEFAULT_THRESHOLD = 10, 3
 _NAME = re.compile(r"[^\s\x00]{1,100}\Z")
 
@@ -307,20 +308,30 @@ class Programs:
         return refs[0]
 
     async def ask(self, deployment_id: str, device_id: str, method: str, what: dict[str, Value]) -> dict[str, Value]:
-        """Asks an instance wherever it runs: eval, globals, set, statistics, history, lines."""
-        ref = self._ref(deployment_id, device_id)
-        body = wire.dump(wire.to_json(what))
+        """Asks an instance wherever it runs: eval, globals, set, statistics, history, lines.
+
+        One that is about to start is waited for, at most STARTING_S seconds.
+        """
+        ref, body = self._ref(deployment_id, device_id), wire.dump(wire.to_json(what))
+        until_s = self._clock.monotonic() + STARTING_S
+        while self._starting(ref) and self._clock.monotonic() < until_s:  # noqa: ASYNC110 - three would have to tell
+            await asyncio.sleep(0.02)
         if ref in self._manager.local:
             answer = await self.answer(method, ref, body)
         else:
             status = self._records.instances.get(ref.key)
             if status is None or not status.replica or status.replica == self._manager.replica:
                 state = status.state.name.lower() if status else "not started yet"
-                raise NotRunningError(
-                    f"{ref.key} does not run now: it is {state}", hint=status.problem if status else ""
-                )
+                hint = status.problem if status else ""
+                raise NotRunningError(f"{ref.key} does not run now: it is {state}", hint=hint)
             answer = await self._peers.ask(status.replica, method, ref, body, ASK_TIMEOUT_S)
         return cast("dict[str, Value]", wire.from_json(wire.load(answer)))
+
+    def _starting(self, ref: Ref) -> bool:
+        instance, status = self._manager.local.get(ref), self._records.instances.get(ref.key)
+        if instance is not None:
+            return instance.worker is None and instance.state is State.STARTING
+        return status is None or status.state in (State.LOADED, State.STARTING)
 
     async def answer(self, method: str, ref: Ref, body: bytes) -> bytes:
         """What an instance that runs here is asked, by us or by another replica."""
