@@ -75,7 +75,44 @@ static void noop_log(void *ctx, enum ygg_log_level level, const char *event, con
     (void)count;
 }
 
+static enum ygg_err noop_flash_read(void *ctx, uint32_t offset, void *out, size_t size)
+{
+    (void)ctx;
+    (void)offset;
+    (void)out;
+    (void)size;
+    return YGG_ERR_IO;
+}
+
+static enum ygg_err noop_flash_program(void *ctx, uint32_t offset, const void *data, size_t size)
+{
+    (void)ctx;
+    (void)offset;
+    (void)data;
+    (void)size;
+    return YGG_ERR_IO;
+}
+
+static enum ygg_err noop_flash_erase(void *ctx, uint32_t offset)
+{
+    (void)ctx;
+    (void)offset;
+    return YGG_ERR_IO;
+}
+
+static bool noop_p256(void *ctx, const uint8_t *key, const uint8_t *digest, const uint8_t *signature)
+{
+    (void)ctx;
+    (void)key;
+    (void)digest;
+    (void)signature;
+    return false;
+}
+
 const struct ygg_transport ygg_noop_transport = {
     .connect = noop_connect, .read = noop_read, .write = noop_write, .close = noop_close};
 const struct ygg_hash ygg_noop_hash = {.begin = noop_begin, .update = noop_update, .finish = noop_finish};
 const struct ygg_platform ygg_noop_platform = {.now_ms = noop_now_ms, .random = noop_random, .log = noop_log};
+const struct ygg_flash_ops ygg_noop_flash = {
+    .read = noop_flash_read, .program = noop_flash_program, .erase = noop_flash_erase};
+const struct ygg_verify ygg_noop_verify = {.p256 = noop_p256};

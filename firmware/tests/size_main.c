@@ -3,6 +3,7 @@
 #include "boards/sim/board.h"
 #include "hal/noop.h"
 #include "ygg/agent.h"
+#include "ygg/ota.h"
 
 enum { FRAME_BYTES = 4096, MEMORY_BYTES = 2048 };
 
@@ -15,7 +16,23 @@ uint8_t size_event_memory[MEMORY_BYTES];
 uint8_t size_answer_memory[MEMORY_BYTES];
 uint8_t size_sample_memory[YGG_RECORDS_BYTES_MIN];
 
-static const struct ygg_feature features[] = {YGG_FEATURE_TELEMETRY, YGG_FEATURE_CAPABILITY_UPDATE, YGG_FEATURE_TWIN};
+struct ygg_boot size_boot;
+struct ygg_ota size_ota;
+
+static const struct ygg_feature features[] = {YGG_FEATURE_TELEMETRY, YGG_FEATURE_CAPABILITY_UPDATE, YGG_FEATURE_TWIN,
+                                              YGG_FEATURE_OTA};
+
+/* 4 MB of flash as an ESP32-C3 has it, two slots of 1.5 MB. */
+enum { BLOCK_BYTES = 4096, SLOT_BYTES = 1536 * 1024, JOURNAL_BYTES = 4 * BLOCK_BYTES, SLOTS_AT = 64 * 1024 };
+static const struct ygg_flash flash = {.ops = &ygg_noop_flash, .block_bytes = BLOCK_BYTES, .blocks = 1024};
+static const struct ygg_layout layout = {.flash = &flash, .trust = 2 * BLOCK_BYTES, .journal = 4 * BLOCK_BYTES,
+                                         .journal_bytes = JOURNAL_BYTES, .slots = {SLOTS_AT, SLOTS_AT + SLOT_BYTES},
+                                         .slot_bytes = SLOT_BYTES};
+
+static bool self_test(void *ctx)
+{
+    return ctx != NULL;
+}
 
 static const struct ygg_hal hal = {
     .transport = &ygg_noop_transport,
@@ -47,6 +64,7 @@ static const struct ygg_config config = {
     .features = features,
     .features_count = YGG_COUNT(features),
     .scratch = &size_scratch,
+    .ota = &size_ota,
     .rx_record_bytes = FRAME_BYTES,
     .backoff_min_ms = 250,
     .backoff_max_ms = 8000,
@@ -59,6 +77,12 @@ int main(void)
 
     ygg_sim_init(&size_board, &ygg_noop_platform, NULL);
     size_board.agent = &size_agent;
+    size_boot = (struct ygg_boot){.layout = &layout, .hash = &ygg_noop_hash, .boots_max = 3};
+    size_ota = (struct ygg_ota){.boot = &size_boot, .verify = &ygg_noop_verify, .self_test = self_test, .trial_ms = 60000};
+    if (ygg_boot_open(&size_boot) != YGG_OK) {
+        return 1;
+    }
+    size_boot.running = ygg_boot_choose(&size_boot, false);
     if (ygg_agent_init(&size_agent, &config, &hal) != YGG_OK) {
         return 1;
     }

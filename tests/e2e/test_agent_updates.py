@@ -1,0 +1,169 @@
+"""Updates of the real agent: its executable is in slots of a flash file, and it restarts itself into what it was sent.
+
+Real registry, bridge, ota and nats-server; images are the agent built with other versions (`make -C firmware image`).
+Image 3 speaks another protocol than the bridge: it boots and never gets a session.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+
+from services.chassis import trust_codec
+from services.domain import merkle
+from services.domain.trust import Role
+from tests.fakes.board import AGENT, Agent
+from tests.fakes.ota_keys import SLOT, signed
+from tests.fixtures.mesh import client
+from tests.fixtures.updates import Updates
+from tests.fixtures.wait import eventually
+from yggdrasil.ota.v1 import rollout_pb2 as pb
+from yggdrasil.registry.v1 import registry_pb2 as rp
+from yggdrasil.registry.v1 import registry_pb2_grpc
+
+IMAGES = AGENT.parents[1] / "images"
+TRIAL_MS = 4000
+CHUNK = 2048
+
+
+def image(version: str) -> bytes:
+    """The agent's executable, built with that version."""
+    path = IMAGES / f"ygg-agent-{version}"
+    if not path.exists():
+        pytest.skip(f"{path.name} is not built: make -C firmware image VERSION={version}")
+    return path.read_bytes()
+
+
+class Device:
+    """One agent with slots, started from the first image's file, which is its bootloader from then on."""
+
+    def __init__(self, updates: Updates, directory: Path) -> None:
+        self.updates, self.directory = updates, directory
+        self.id = f"slot-{secrets.token_hex(4)}"
+        self.flash = directory / "flash"
+        root = signed(Role.ROOT, trust_codec.root_bytes(updates.root), updates.keys.roots)
+        (directory / "root").write_bytes(trust_codec.envelope_bytes(root))
+        self.agent: Agent
+
+    def switch_on(self, *options: str) -> None:
+        """Power, as after a cut."""
+        directory = self.directory
+        slots = [f"--slots={self.flash}", f"--ota-root={directory / 'root'}", f"--slot-bytes={SLOT}"]
+        link = self.updates.processes.endpoint("link")
+        identity = self.updates.pki.directory("device", self.id)
+        self.agent = Agent.one(
+            self.id,
+            link,
+            identity,
+            directory,
+            *slots,
+            f"--trial-ms={TRIAL_MS}",
+            f"--device-class={self.updates.device_class}",
+            *options,
+        )
+
+    def cut(self) -> None:
+        """SIGKILL: no Goodbye, nothing is flushed."""
+        self.agent.process.kill()
+        self.agent.process.wait()
+
+    async def record(self) -> rp.Device:
+        """What the registry knows of it."""
+        async with client(self.updates.processes.endpoint("registry"), self.updates.pki) as channel:
+            stub: Any = registry_pb2_grpc.RegistryServiceStub(channel)
+            device: rp.Device = (await stub.GetDevice(rp.GetDeviceRequest(device_id=self.id), timeout=5)).device
+            return device
+
+    async def runs(self, version: str, slot: str, within_s: float = 30.0) -> None:
+        """Waits until the registry says that it is here with that firmware."""
+
+        async def so() -> bool:
+            with contextlib.suppress(grpc.aio.AioRpcError):  # not known yet
+                device = await self.record()
+                return (device.firmware_version, device.slot) == (version, slot)
+            return False
+
+        await eventually(so, within_s, f"{self.id} runs {version} from {slot}; {self.agent.log()}")
+
+
+@pytest.fixture
+async def device(updates: Updates, tmp_path: Path) -> AsyncIterator[Device]:
+    """A device as it was made, with image 1 in slot A, in session."""
+    image("1.0.0")
+    found = Device(updates, tmp_path)
+    found.switch_on()
+    await found.runs("1.0.0", "A")
+    yield found
+    found.cut()
+
+
+async def roll_out(device: Device, version: str, sequence: int, **changes: Any) -> pb.Rollout:
+    """Releases the image and starts a rollout once ota knows the device."""
+    data = image(version)
+    root = merkle.Tree.of(data, CHUNK).root
+    release = await device.updates.release(data, sequence, chunk_size_bytes=CHUNK, chunks_root=root, **changes)
+
+    async def begun() -> pb.Rollout | None:
+        with contextlib.suppress(grpc.aio.AioRpcError):  # nobody to update yet
+            return await device.updates.start(release)
+        return None
+
+    found: pb.Rollout = await eventually(begun, 20, "a rollout")
+    return found
+
+
+async def test_the_agent_restarts_itself_into_the_image_that_it_was_sent(device: Device) -> None:
+    process = device.agent.process
+    rollout = await roll_out(device, "2.0.0", 2)
+    await device.updates.wait(rollout.id, pb.ROLLOUT_STATE_DONE)
+    await device.runs("2.0.0", "B")
+    assert process.poll() is None  # the same process: execve
+    assert "memfd" in str(Path(f"/proc/{process.pid}/exe").readlink())
+
+
+async def test_an_image_that_cannot_reach_the_bridge_reverts_by_itself(device: Device) -> None:
+    rollout = await roll_out(device, "3.0.0", 2)
+    halted = await device.updates.wait(rollout.id, pb.ROLLOUT_STATE_HALTED, within_s=60)
+    assert halted.counts.reverted == 1
+    await device.runs("1.0.0", "A")
+    assert "ota_reverting" in device.agent.log()
+
+
+async def test_power_is_cut_again_and_again_while_it_loads(device: Device) -> None:
+    rollout = await roll_out(device, "2.0.0", 2)
+    for cuts in range(5):
+
+        def loading(before: int = cuts) -> bool:
+            return device.agent.log().count("ota_accepted") > before
+
+        await eventually(loading, 30, device.agent.log())
+        device.cut()
+        device.switch_on()
+    await device.updates.wait(rollout.id, pb.ROLLOUT_STATE_DONE, within_s=60)
+    await device.runs("2.0.0", "B")
+
+
+async def test_what_was_confirmed_survives_a_cut_and_goes_back_when_told(device: Device) -> None:
+    first = await roll_out(device, "2.0.0", 2)
+    await device.updates.wait(first.id, pb.ROLLOUT_STATE_DONE)
+    device.cut()
+    device.switch_on()
+    await device.runs("2.0.0", "B")
+    rollout = await roll_out(device, "1.0.0", 3)
+    await device.updates.wait(rollout.id, pb.ROLLOUT_STATE_DONE)
+    await device.runs("1.0.0", "A")
+
+
+async def test_safe_mode_takes_an_update(device: Device) -> None:
+    device.cut()
+    device.switch_on("--safe-mode")
+    await device.runs("1.0.0", "")
+    device.cut()
+    device.switch_on()
+    await device.runs("1.0.0", "A")
