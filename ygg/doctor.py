@@ -5,6 +5,7 @@ Owns the checks. Each looks at the machine itself; nothing is installed.
 
 from __future__ import annotations
 
+import ctypes
 import datetime as dt
 import os
 import shutil
@@ -49,6 +50,7 @@ def examine(layout: Layout, now: dt.datetime) -> Iterator[Finding]:
     yield _python()
     yield _nats()
     yield _guile()
+    yield _seccomp()
     yield _tool("cc", "C compiler", "the posix agent cannot be built", "gcc", "build")
     yield _tool("make", "make", "nothing can be built", "make", "build")
     yield _openssl()
@@ -77,6 +79,14 @@ def _guile() -> Finding:
         what = f"guile is {version}, not 3.0" if version else "guile not found"
         return Finding(False, f"{what}: Scheme scripts will be refused", _apt("guile-3.0"), "optional")
     return Finding(True, version)
+
+
+def _seccomp() -> Finding:
+    try:
+        ctypes.CDLL("libseccomp.so.2")
+    except OSError:
+        return Finding(False, "libseccomp not found: no script will run", _apt("libseccomp2"))
+    return Finding(True, "libseccomp")
 
 
 def _tool(program: str, what: str, lost: str, package: str, need: str) -> Finding:
