@@ -41,7 +41,7 @@ class Change(NamedTuple):
 
 
 class StreamReader:
-    """One connection; a context manager, for one thread. Raises StoreUnavailableError."""
+    """Reads one stream after the other, each over a connection of its own. For one thread at a time."""
 
     def __init__(self, url: str, context: ssl.SSLContext, inbox_prefix: str) -> None:
         self._url, self._context = url, context
@@ -49,32 +49,24 @@ class StreamReader:
         self._socket: socket.socket | None = None
         self._data, self._at = b"", 0
 
-    def __enter__(self) -> StreamReader:
-        """Connects."""
-        try:
-            self._connect()
-        except (OSError, ValueError) as e:
-            self.__exit__()
-            raise StoreUnavailableError(f"NATS at {self._url} does not answer: {e}") from e
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Closes the connection; the server forgets its consumers half a minute later."""
-        if self._socket is not None:
-            self._socket.close()
-
     def read(self, stream: str, prefix: str, *, after: int, until: int) -> Iterator[list[Change]]:
         """Batches in order from the first message after `after` to the last one up to `until`.
 
-        `prefix` is that of the subjects, and what follows it is the key.
+        `prefix` is that of the subjects, and what follows it is the key. Raises StoreUnavailableError.
         """
+        if after >= until:
+            return
         try:
-            if after < until:
-                yield from self._read(stream, len(prefix), after, until)
+            self._connect()
+            yield from self._read(stream, len(prefix), after, until)
         except (OSError, ValueError, KeyError) as e:
             raise StoreUnavailableError(f"stream {stream} could not be read to its end: {e or type(e).__name__}") from e
+        finally:  # messages that were asked for and not wanted any more end with the connection
+            if self._socket is not None:
+                self._socket.close()
 
     def _connect(self) -> None:
+        self._data, self._at = b"", 0
         place = urlsplit(self._url)
         plain = self._socket = socket.create_connection((place.hostname or "", place.port or 4222), TIMEOUT_S)
         if not plain.recv(_RECEIVE).startswith(b"INFO "):  # one short line, which comes before TLS

@@ -49,7 +49,7 @@ async def compose(runtime: Runtime[RegistrySettings]) -> dict[str, str]:
     sessions, bridges = await Bucket.create(js, buckets.SESSIONS), Bucket.bind(js, buckets.BRIDGES)
     index = SqliteIndex(runtime.settings.data_dir / "index.sqlite")
     runtime.stack.push_async_callback(index.close)
-    follower = Follower(js, index, lambda: _reader(runtime))
+    follower = Follower(js, index, _reader(runtime))
     runtime.spawn(follower.run(), "follower")
     reaper = Reaper(js, sessions, bridges, index, clock, runtime.nats.connected_s)
     runtime.spawn(reaper.run(), "reaper")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from nats.js import JetStreamContext
 
@@ -25,9 +25,9 @@ _log = logging.getLogger(__name__)
 
 
 class Follower:
-    """Follows every indexed bucket until cancelled; `reader` makes a connection for the fast reader."""
+    """Follows every indexed bucket until cancelled."""
 
-    def __init__(self, js: JetStreamContext, index: SqliteIndex, reader: Callable[[], StreamReader]) -> None:
+    def __init__(self, js: JetStreamContext, index: SqliteIndex, reader: StreamReader) -> None:
         self._js, self._index, self._reader = js, index, reader
         self._behind = set(rows.STREAMS)
         self._caught_up = asyncio.Event()
@@ -55,8 +55,7 @@ class Follower:
                 await asyncio.sleep(RETRY_S)
 
     def _read(self, whole: bool, last: dict[str, int]) -> None:
-        with self._reader() as reader:
-            (self._index.catch_up if whole else self._index.load)(reader, last)
+        (self._index.catch_up if whole else self._index.load)(self._reader, last)
 
     async def _streams(self) -> tuple[dict[str, str], dict[str, int]]:
         """When each stream was made, and its last sequence; bodies last, so that none of a contract is missing."""
