@@ -1,6 +1,6 @@
 /* Golden vectors, encoded by protoc: the device's codec decodes each and makes the same bytes of it again.
  *
- *   vectors DIR    reads DIR/NAME.bin; frame_* are Frames, the others capability documents
+ *   vectors DIR    reads DIR/NAME.bin; frame_* are Frames, signed_* metadata of updates, the others capability documents
  */
 #include <dirent.h>
 #include <pb_decode.h>
@@ -10,6 +10,7 @@
 
 #include "boards/sim/board.h"
 #include "tests/check.h"
+#include "tests/vectors_ota.h"
 #include "wire/body.h"
 #include "wire/encode.h"
 #include "ygg/document.h"
@@ -243,6 +244,11 @@ static bool again_from_bridge(pb_ostream_t *out, const struct ygg_envelope *enve
 
 static bool again_body(pb_ostream_t *out, const struct ygg_envelope *envelope)
 {
+    bool written = false;
+
+    if (vectors_ota_again(out, envelope, &written)) {
+        return written;
+    }
     switch (envelope->number) {
     case YGG_BODY_HELLO:
         return again_hello(out, envelope);
@@ -278,6 +284,11 @@ static void check_frame(void)
     CHECK(memcmp(again + frame.offset, golden, golden_size) == 0);
 }
 
+static void check_signed(void)
+{
+    vectors_check_signed(golden_name, golden, golden_size);
+}
+
 /* --- the directory ----------------------------------------------------------------------------------------------- */
 
 static bool load(const char *dir, const char *name)
@@ -306,7 +317,9 @@ int main(int argc, char **argv)
         const char *end = strrchr(entry->d_name, '.');
 
         if (end != NULL && strcmp(end, ".bin") == 0 && load(argv[1], entry->d_name)) {
-            check_run(entry->d_name, strncmp(entry->d_name, "frame_", 6) == 0 ? check_frame : check_document);
+            check_run(entry->d_name, strncmp(entry->d_name, "frame_", 6) == 0    ? check_frame
+                                     : strncmp(entry->d_name, "signed_", 7) == 0 ? check_signed
+                                                                                 : check_document);
         }
     }
     (void)closedir(dir);

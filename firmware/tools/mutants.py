@@ -1,8 +1,8 @@
 """Builds each mutant of a list and requires a proof to fail on it.
 
 Owns the list's form, the building and the verdict. Does not own the proof, which is any program that exits 0 while
-all is well. A mutant that does not compile, or whose `find` is not there exactly once, is a fault of the list. Exit status 1
-where a mutant survives.
+all is well. A mutant that does not compile, or whose `find` is not there exactly once, is a fault of the list. Exit
+status 1 where a mutant survives.
 """
 
 from __future__ import annotations

@@ -1,0 +1,13 @@
+/* Golden vectors of updates: frames 32 to 41, and signed metadata as the device reads them. */
+#ifndef YGG_TESTS_VECTORS_OTA_H
+#define YGG_TESTS_VECTORS_OTA_H
+
+#include "wire/body.h"
+
+/* Whether a body is one of those; writes it once more as it was read. */
+bool vectors_ota_again(pb_ostream_t *out, const struct ygg_envelope *envelope, bool *written);
+
+/* Reads a file signed_NAME.bin in place and compares with what nanopb reads. */
+void vectors_check_signed(const char *name, const uint8_t *data, size_t size);
+
+#endif
