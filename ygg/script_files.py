@@ -102,7 +102,7 @@ def _first_comments(source: str) -> Iterator[str]:
             yield match[1].strip()
 
 
-def tests_in(folder: Path) -> list[Path]:
+def find_tests(folder: Path) -> list[Path]:
     """The files `*_test.lua` and `*_test.scm` below a folder, by name; raises UsageError where there are none."""
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}")

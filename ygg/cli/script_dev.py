@@ -87,7 +87,7 @@ def test(
         raise UsageError("give a folder or --file, not both")
     st, results = state(ctx), []
     with st.mesh() as mesh:
-        for tests in [file] if file is not None else script_files.tests_in(folder or Path()):
+        for tests in [file] if file is not None else script_files.find_tests(folder or Path()):
             source, language = script_files.read(tests), script_files.language(tests, "")
             subject = script_files.subject_of(tests)
             answer = registered.test(mesh, source, language, subject=subject, device=device, name=tests.name)

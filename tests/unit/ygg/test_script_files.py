@@ -1,0 +1,69 @@
+"""What script files declare in their first comments, and which files are tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ygg.exits import UsageError
+from ygg.script_files import Declared, find_tests, header, language, read, subject_of
+
+LUA = """#!/usr/bin/env lua
+-- Blink an LED.
+-- In all houses.
+--
+-- @param times int How often.
+--- @param who string? Who wants it.
+-- @result count int
+-- @requires actuator.led@1+{blink(), on:bool rw}
+return 1
+-- @param late int
+"""
+
+
+@pytest.mark.parametrize("text", [LUA, LUA.replace("---", ";;;").replace("--", ";;")], ids=["lua", "scheme"])
+def test_a_header(text: str) -> None:
+    found = header(text)
+    assert found.description == "Blink an LED.\nIn all houses."
+    assert found.parameters == [
+        Declared("times", "int", "How often."),
+        Declared("who", "string", "Who wants it.", True),
+    ]
+    assert found.results == [Declared("count", "int")]
+    assert found.requires == ["actuator.led@1+{blink(), on:bool rw}"]
+
+
+def test_a_script_without_one_declares_nothing() -> None:
+    found = header("return 1 -- @param x int")
+    assert (found.description, found.parameters, found.results, found.requires) == ("", [], [], [])
+
+
+@pytest.mark.parametrize("line", ["@param", "@param x", "@param X int", "@param x number", "@nothing", "@requires"])
+def test_a_line_that_is_not_understood_is_named(line: str) -> None:
+    with pytest.raises(UsageError, match="line 2"):
+        header(f"-- Fine.\n-- {line}\n")
+
+
+def test_tests_are_found_below_a_folder_each_with_its_script(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for name in ("a.lua", "a_test.lua", "b_test.scm", "deep/c_test.lua", "d_test.py", "test.lua"):
+        (tmp_path / name).write_text(name)
+    found = find_tests(tmp_path)
+    assert [str(f.relative_to(tmp_path)) for f in found] == ["a_test.lua", "b_test.scm", "deep/c_test.lua"]
+    assert [subject_of(f) for f in found] == ["a.lua", "", ""]
+    for missing in (tmp_path / "deep" / "none", tmp_path / "nothing"):
+        with pytest.raises(UsageError):
+            find_tests(missing)
+
+
+def test_a_file_that_is_no_script_says_what_it_is(tmp_path: Path) -> None:
+    for name, data, says in (("x.bin", b"\xff", "UTF-8"), ("x.lua", b"-" * 300_000, "at most")):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(UsageError, match=says):
+            read(tmp_path / name)
+    with pytest.raises(UsageError, match="folder"):
+        read(tmp_path)
+    with pytest.raises(UsageError, match="language"):
+        language(tmp_path / "x.bin", "")
+    assert (language(Path("a.scm"), ""), language(Path("a.txt"), "lua")) == ("scheme", "lua")
