@@ -203,7 +203,7 @@ class Restore:
                 continue
         raise RevisionConflictError(f"{kept} is being written too often", hint="Try again.")
 
-    async def _contract(self, kept: Kept) -> int | None:
+    async def _contract(self, kept: Kept) -> int | None:  # noqa: PLR0911 - one return an outcome
         """The same. A contract only grows: where one revision differs, those after it are left alone as well, or, with
         `overwrite`, it and those after it are written after what is there and stand in its stead.
         """
