@@ -83,7 +83,7 @@ def test_arguments_are_those_that_are_declared() -> None:
     assert blink.arguments({"times": 3}) == {"times": 3}
     for given in ({}, {"times": "3"}, {"times": 3, "what": 1}, {"times": None}):
         with pytest.raises(InvalidRequestError):
-            blink.arguments(given)  # type: ignore[arg-type]
+            blink.arguments(given)
 
 
 def test_one_result_may_come_alone_and_several_come_in_a_map() -> None:
