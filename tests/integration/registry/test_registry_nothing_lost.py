@@ -127,7 +127,7 @@ class Storm:
         return True
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 async def test_nothing_acknowledged_is_lost_when_registries_and_nats_are_killed(
     fresh_nats: NatsServer, connect_fresh_nats: Connect, pki: Pki, start_service: StartService, tmp_path: Path
 ) -> None:
