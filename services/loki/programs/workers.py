@@ -56,8 +56,10 @@ class ProgramWorkers:
 
     async def close(self) -> None:
         """Ends all workers."""
-        for task in tuple(self._tasks):
+        tasks = tuple(self._tasks)
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(worker.close() for worker in self._workers()), return_exceptions=True)
 
     async def check(self, language: Language, label: str, source: str) -> None:
