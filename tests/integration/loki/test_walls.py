@@ -57,7 +57,7 @@ from services.loki.engines import bootstrap, sandbox
 PARENT = int(sys.argv[1])
 def failed(result):
     if result == -1: raise OSError(ctypes.get_errno(), 'refused')
-bootstrap.bound(PARENT)
+bootstrap.bound(PARENT, lives=False)
 seal = sandbox.plan(PARENT, makes_code=False)
 seal.drop(); seal.lock()
 answers = {}
@@ -148,7 +148,7 @@ GUILE_PROBE = """
 START = """
 import json, os, sys
 from services.loki.engines import bootstrap, sandbox
-bootstrap.bound(int(sys.argv[1]))
+bootstrap.bound(int(sys.argv[1]), lives=False)
 argv = json.loads(sys.argv[2])
 os.execv(argv[0], [*argv, *sandbox.plan(int(sys.argv[1]), makes_code=True).words()])
 """
