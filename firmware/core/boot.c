@@ -80,6 +80,16 @@ static void forget(struct ygg_boot *boot)
     memset(boot->slots, 0, sizeof boot->slots);
 }
 
+/* Whether a record says something that this version can have written: another may be in the flash. */
+static bool makes_sense(const struct ygg_boot *boot)
+{
+    bool trial = boot->state == YGG_BOOT_PENDING || boot->state == YGG_BOOT_TRIAL;
+
+    return boot->active <= YGG_SLOT_NONE && (trial ? boot->trial < YGG_SLOT_NONE : boot->state == YGG_BOOT_CONFIRMED) &&
+           boot->slots[YGG_SLOT_A].image.length <= boot->layout->slot_bytes &&
+           boot->slots[YGG_SLOT_B].image.length <= boot->layout->slot_bytes;
+}
+
 static enum ygg_err load(struct ygg_boot *boot)
 {
     enum ygg_err err = ygg_flashlog_open(&boot->log, boot->record);
@@ -87,6 +97,9 @@ static enum ygg_err load(struct ygg_boot *boot)
     forget(boot);
     if (err == YGG_OK) {
         read_record(boot);
+        if (!makes_sense(boot)) {
+            forget(boot);
+        }
     }
     return err == YGG_ERR_NOT_FOUND ? YGG_OK : err;
 }

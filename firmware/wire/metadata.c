@@ -9,7 +9,7 @@ enum { CHUNK_BYTES_MIN = 256, CHUNK_BYTES_MAX = 2048, CHUNKS_MAX = 65536, TEXT_B
 
 struct ygg_fields ygg_fields_of(const uint8_t *data, size_t size)
 {
-    return (struct ygg_fields){.at = data, .end = data + size};
+    return (struct ygg_fields){.at = data, .end = size == 0 ? data : data + size}; /* `data` may be NULL then. */
 }
 
 static bool varint(struct ygg_fields *fields, uint64_t *out)

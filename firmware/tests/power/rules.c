@@ -72,6 +72,30 @@ static void a_blank_device_trusts_nothing(struct world *world)
     require(world, world->boot.active == YGG_SLOT_NONE, "a record of zeros is trusted");
 }
 
+/* Whole by its CRC, and nonsense: such as another version may have left. */
+static void a_record_of_nonsense_trusts_nothing(struct world *world)
+{
+    static const struct {
+        size_t at;
+        uint8_t value;
+    } cases[] = {{YGG_FLASHLOG_HEAD_BYTES, 3}, {YGG_FLASHLOG_HEAD_BYTES + 1, 9}, {YGG_FLASHLOG_HEAD_BYTES + 1, YGG_BOOT_TRIAL},
+                 {YGG_FLASHLOG_HEAD_BYTES + 23, 0x7F}};
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        uint8_t *newest = world->ram.bytes + world->boot.log.offset;
+        uint8_t whole[YGG_BOOT_RECORD_BYTES];
+
+        memcpy(whole, newest, sizeof whole);
+        newest[cases[i].at] = cases[i].value;
+        ygg_put32(newest + YGG_BOOT_RECORD_BYTES - 4, ygg_crc32(world->boot.log.kind, newest, YGG_BOOT_RECORD_BYTES - 4));
+        reopen(world);
+        require(world, world->boot.active == YGG_SLOT_NONE, "a record of nonsense is trusted");
+        memcpy(newest, whole, sizeof whole);
+    }
+    reopen(world);
+    require(world, world->boot.active == YGG_SLOT_A, "a record that makes sense is not trusted");
+}
+
 static void a_device_is_made_once(struct world *world)
 {
     require(world, ygg_boot_provision(&world->boot, YGG_SLOT_A, &world->images[0]) == YGG_ERR_STATE, "a device is made again");
@@ -309,6 +333,7 @@ static const struct {
 } rules[] = {
     RULE(any_changed_bit_voids_a_record),
     RULE(a_blank_device_trusts_nothing),
+    RULE(a_record_of_nonsense_trusts_nothing),
     RULE(a_device_is_made_once),
     RULE(the_factory_looks_at_what_it_made),
     RULE(a_layout_beyond_the_flash_is_refused),
