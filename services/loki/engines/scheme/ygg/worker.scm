@@ -77,7 +77,7 @@
        (send-frame CALL run (caddr result)))
       ((done)
        (hashv-remove! programs run)
-       (send-done run (cadr result)))
+       (send-done program run (cadr result)))
       (else
        (hashv-remove! programs run)
        (send-failure run result)))))
@@ -87,10 +87,16 @@
     (retire . ,(or (> (- (assq-ref (gc-stats) 'heap-size) first-heap-size) retire-heap-bytes)
                    (> (loaded-bytes) retire-code-bytes)))))
 
-(define (send-done run value)
+(define (done-before program)
+  "What stands in a DONE before its value. Programs that live are asked for no accounts: they end turns all the time."
+  (if (program-life program)
+      "{\"value\":"
+      (let ((rest (value->json (accounts))))
+        (string-append (substring rest 0 (- (string-length rest) 1)) ",\"value\":"))))
+
+(define (send-done program run value)
   "VALUE is JSON already: it goes in as it is."
-  (let* ((rest (value->json (accounts)))
-         (text (string->utf8 (string-append (substring rest 0 (- (string-length rest) 1)) ",\"value\":")))
+  (let* ((text (string->utf8 (done-before program)))
          (payload (make-bytevector (+ (bytevector-length text) (bytevector-length value) 1))))
     (bytevector-copy! text 0 payload 0 (bytevector-length text))
     (bytevector-copy! value 0 payload (bytevector-length text) (bytevector-length value))
@@ -142,7 +148,8 @@
 
 (define (ended value)
   (flush-output)
-  (list 'done (value->wire value)))
+  (list 'done (if (unspecified? value) nothing (value->wire value))))
+(define nothing (string->utf8 "null"))
 
 (define (in-words results)
   (if (null? results) *unspecified* (car results)))
