@@ -9,6 +9,7 @@ Installed here where it is missing. Configuration: bench/peers/postgresql.conf.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -27,6 +28,7 @@ from bench.registry.fleet import Entry, Stored
 
 _CONFIG = ROOT / "bench" / "peers" / "postgresql.conf"
 _PACKAGE, _USER = "postgresql", "postgres"
+_TRIES, _WAIT_S = 60, 0.5
 _TABLE = 'CREATE TABLE devices (id text COLLATE "C" NOT NULL, doc jsonb NOT NULL, types text[] NOT NULL)'
 _INDEXES = (
     "ALTER TABLE devices ADD PRIMARY KEY (id)",
@@ -129,10 +131,19 @@ class Peer:
         return [json.loads(row[0]) for row in rows]
 
 
+async def _connect(folder: Path) -> Any:
+    """It listens a little before it is ready."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(asyncpg.CannotConnectNowError, OSError, TimeoutError):
+            return await asyncpg.connect(host=str(folder), user="bench", database="postgres", timeout=10)
+        await asyncio.sleep(_WAIT_S)
+    raise BenchError(f"PostgreSQL never became ready, see {folder / 'postgres.log'}")
+
+
 @contextlib.asynccontextmanager
 async def connected(folder: Path) -> AsyncIterator[Peer]:
     """A connection to the server in that folder."""
-    connection = await asyncpg.connect(host=str(folder), user="bench", database="postgres", timeout=10)
+    connection = await _connect(folder)
     try:
         yield Peer(connection)
     finally:
