@@ -33,6 +33,9 @@ fi
 
 need python3 python_is_new
 need python3-venv python3 -c 'import ensurepip, venv'
+# detools comes as source with modules in C and C++.
+need g++ c++ --version
+need python3-dev python3 -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")'
 need gcc cc --version
 need libc6-dev includes stdio.h
 need make make --version
