@@ -155,7 +155,9 @@ async def test_a_hostile_program_harms_itself_alone(
     await programs.stub.StopProgram(pb.StopProgramRequest(deployment_id=culprit))
     await programs.state(neighbour, RUNNING)
     beats = await programs.eval(neighbour, "beats")
-    await programs.until(neighbour, f"beats > {beats}" if language == LUA else f"(> beats {beats})", True, within_s=3)
+    await programs.until(
+        neighbour, f"beats > {beats!r}" if language == LUA else f"(> beats {beats!r})", True, within_s=3
+    )
     after = (await programs.instances(neighbour))[0]
     assert after.restarts - before.restarts <= (1 if (tag, name) in RESTARTS else 0)
     if (tag, name) not in RESTARTS:

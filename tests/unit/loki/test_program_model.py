@@ -64,7 +64,8 @@ def test_versions_are_ordered_as_semver_says() -> None:
         "1.10.0",
     ]
     versions = [Version.parse(text) for text in texts]
-    assert sorted(versions[::-1]) == versions
+    backwards = list(reversed(versions))
+    assert sorted(backwards) == versions
     assert [str(version) for version in versions] == texts
 
 
