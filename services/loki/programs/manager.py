@@ -378,8 +378,9 @@ class Manager:
         while True:
             await asyncio.sleep(FLUSH_S)
             refs, self._unwritten = self._unwritten, set()
-            for ref in refs:
-                await self._write_state(ref)
+            ordered = sorted(refs)
+            for at in range(0, len(ordered), CLAIMS_AT_ONCE):
+                await asyncio.gather(*(self._write_state(ref) for ref in ordered[at : at + CLAIMS_AT_ONCE]))
 
     async def _write_state(self, ref: Ref) -> None:
         instance, known = self.local.get(ref), self._records.instances.get(ref.key)
