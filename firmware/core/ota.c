@@ -295,6 +295,16 @@ static enum ygg_err begin_image(struct ygg_ota *ota, uint32_t found)
     return ygg_install_begin(&ota->install, &ota->image, ota->chunks_root, ota->update_id, found, true);
 }
 
+static void say_accepted(const struct ygg_agent *agent)
+{
+    const struct ygg_ota *ota = ota_of(agent);
+    const struct ygg_log_field fields[] = {{.key = "kind", .text = ota->uses_delta ? "patch" : "image"},
+                                           {.key = "bytes", .number = ota->total},
+                                           {.key = "from", .number = ota->at}};
+
+    ygg_say(agent, YGG_LOG_INFO, "ota_accepted", fields, 3);
+}
+
 /* The release is good. From here on flash is written. */
 static void accept(struct ygg_agent *agent, bool delta)
 {
@@ -311,10 +321,10 @@ static void accept(struct ygg_agent *agent, bool delta)
     ota->credit = 0;
     ota->window_bytes = 0;
     ota->window_ms = ota->chunk_ms = ygg_now(agent);
-    say_code(agent, "ota_accepted", YGG_OTA_OK);
     if (is_there(ota, spare)) {
         ota->uses_delta = false;
         ota->at = ota->total = ota->image.length;
+        say_accepted(agent);
         installed(agent, stage_spare(ota, spare));
         return;
     }
@@ -323,6 +333,7 @@ static void accept(struct ygg_agent *agent, bool delta)
     enum ygg_err err = shorter ? begin_patch(ota) : begin_image(ota, found);
     ota->told = ota->at;
     ota->told_ms = ygg_now(agent);
+    say_accepted(agent);
     if (err != YGG_OK) {
         fail(agent, code_of(err));
     } else if (ota->at == ota->total && !ota->uses_delta) {

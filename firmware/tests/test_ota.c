@@ -1,4 +1,5 @@
 /* Updates over the link: that a good one gets in, whatever breaks on the way. The attacks are in test_ota_attacks.c. */
+#include <setjmp.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -266,6 +267,56 @@ static void roots_are_rotated_by_both_thresholds(void)
     ota_free(&fake);
 }
 
+static jmp_buf cpu;
+
+static void stop_cpu(void *ctx)
+{
+    (void)ctx;
+    longjmp(cpu, 1);
+}
+
+/* A root is rotated and a timestamp remembered through a cut before, and tears in, every flash operation of it. */
+static void a_root_survives_power_cuts(void)
+{
+    static struct ota_envelope root;
+    static struct ram_flash before;
+    static uint8_t room[YGG_TRUST_RECORD_BYTES];
+    volatile unsigned cuts = 0;
+    volatile bool rotated = false;
+
+    ota_init(&fake);
+    fake.root.version = 2;
+    ota_sign(&fake, "ygg-ota-root-1", yggdrasil_device_v1_Root_fields, &fake.root, 3, &root);
+    fake.ram.on_cut = stop_cpu;
+    before = fake.ram;
+    fake.ota.trust.room = room;
+    for (volatile uint32_t at = 1; !rotated; at++) {
+        for (volatile uint64_t tear = 0; tear < 16 && !rotated; tear++) {
+            fake.ram = before;
+            CHECK_EQ(ygg_trust_open(&fake.ota.trust, fake.first_root.bytes, fake.first_root.size), YGG_OTA_OK);
+            fake.ram.operations = 0;
+            fake.ram.cut_at = at;
+            fake.ram.tear = tear > 0;
+            fake.ram.random = tear * 2U + 1U;
+            if (setjmp(cpu) == 0) {
+                CHECK_EQ(ygg_trust_next_root(&fake.ota.trust, root.bytes, root.size), YGG_OTA_OK);
+                rotated = true;
+            } else {
+                cuts++;
+            }
+            fake.ram.cut_at = 0;
+            CHECK_EQ(ygg_trust_open(&fake.ota.trust, (const uint8_t *)"", 0), YGG_OTA_OK); /* Never none. */
+            CHECK(fake.ota.trust.root.version == 1 || fake.ota.trust.root.version == 2);
+            CHECK(!rotated || fake.ota.trust.root.version == 2);
+            enum ygg_ota_code again = ygg_trust_next_root(&fake.ota.trust, root.bytes, root.size);
+            CHECK(again == YGG_OTA_OK || (fake.ota.trust.root.version == 2 && again == YGG_OTA_ROOT));
+            CHECK_EQ(fake.ram.broken, 0);
+        }
+    }
+    CHECK(cuts >= 16);
+    ota_free(&fake);
+}
+
 /* Every chunk of trees of every shape fits at its place and nowhere else. */
 static void proofs_of_trees_of_every_shape_hold(void)
 {
@@ -302,5 +353,6 @@ void suite_ota(void)
     RUN(a_device_in_safe_mode_takes_an_update);
     RUN(an_update_can_be_stopped_until_it_is_booted);
     RUN(roots_are_rotated_by_both_thresholds);
+    RUN(a_root_survives_power_cuts);
     RUN(proofs_of_trees_of_every_shape_hold);
 }
