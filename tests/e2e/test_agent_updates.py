@@ -169,6 +169,14 @@ async def test_what_was_confirmed_survives_a_cut_and_goes_back_when_told(device:
     await device.runs("1.0.0", "A")
 
 
+async def test_a_patch_from_what_runs_is_taken_where_the_service_has_that_image(device: Device) -> None:
+    await device.updates.upload(AGENT.read_bytes())  # what is in slot A
+    rollout = await roll_out(device, "2.0.0", 2)
+    await device.updates.wait(rollout.id, pb.ROLLOUT_STATE_DONE)
+    await device.runs("2.0.0", "B")
+    assert "kind=patch" in device.agent.log()
+
+
 async def test_safe_mode_takes_an_update(device: Device) -> None:
     device.cut()
     device.switch_on("--safe-mode")
