@@ -21,7 +21,7 @@ from services.chassis import trust_codec
 from services.domain import merkle
 from services.domain.trust import Role
 from tests.fakes.board import AGENT, Agent
-from tests.fakes.ota_keys import SLOT, signed
+from tests.fakes.ota_keys import SLOT, image_of, signed
 from tests.fixtures.mesh import client
 from tests.fixtures.updates import Updates
 from tests.fixtures.wait import eventually
@@ -175,6 +175,48 @@ async def test_a_patch_from_what_runs_is_taken_where_the_service_has_that_image(
     await device.updates.wait(rollout.id, pb.ROLLOUT_STATE_DONE)
     await device.runs("2.0.0", "B")
     assert "kind=patch" in device.agent.log()
+
+
+async def test_many_in_one_process_restart_within_it(updates: Updates, tmp_path: Path) -> None:
+    first, second = image_of("first", 40_000), image_of("second", 50_000)
+    (tmp_path / "factory").write_bytes(first)
+    (tmp_path / "flash").mkdir()
+    Device(updates, tmp_path)  # makes the root
+    prefix, count = f"many-{secrets.token_hex(3)}", 5
+    identities = [updates.pki.directory("device", f"{prefix}-{i + 1}") for i in range(count)]
+    agent = Agent(
+        prefix,
+        updates.processes.endpoint("link"),
+        tmp_path,
+        f"--count={count}",
+        f"--identities={identities[0].parent}",
+        f"--ca={identities[0] / 'services.pem'}",
+        f"--slots={tmp_path / 'flash'}",
+        f"--ota-root={tmp_path / 'root'}",
+        f"--slot-bytes={SLOT}",
+        f"--factory-image={tmp_path / 'factory'}",
+        f"--device-class={updates.device_class}",
+    )
+    try:
+        await eventually(agent.active, 20, agent.log())
+        release = await updates.release(second, 2)
+        await known(updates, release, count)
+        rollout = await updates.start(release)
+        done = await updates.wait(rollout.id, pb.ROLLOUT_STATE_DONE)
+        assert done.counts.confirmed == count
+        assert agent.log().count("restart_in_process") == count
+    finally:
+        agent.kill()
+
+
+async def known(updates: Updates, release: str, count: int) -> None:
+    """Waits until so many devices could take the release."""
+    request = pb.StartRolloutRequest(spec=pb.RolloutSpec(release_id=release), dry_run=True)
+
+    async def there() -> bool:
+        return bool((await updates.rollouts.StartRollout(request, timeout=10)).rollout.counts.total == count)
+
+    await eventually(there, 20, f"{count} devices")
 
 
 async def test_safe_mode_takes_an_update(device: Device) -> None:
