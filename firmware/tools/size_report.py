@@ -24,7 +24,18 @@ CORE_RAM = ("size_agent", "size_scratch", "size_event_memory", "size_answer_memo
 """The objects of tests/size_main.c that are the agent's state without frame buffers."""
 UPDATE_RAM = ("size_ota", "size_boot")
 """What a device that takes updates has besides: one envelope, the root, the state of boot, install and patch."""
-UPDATE_OBJECTS = ("boot", "flashlog", "install", "merkle", "ota", "patch", "trust", "metadata")
+UPDATE_OBJECTS = (
+    "boot",
+    "flashlog",
+    "install",
+    "merkle",
+    "ota",
+    "ota_chunks",
+    "ota_report",
+    "patch",
+    "trust",
+    "metadata",
+)
 FRAME_BUFFERS = ("size_rx_frame", "size_tx_frame")
 _PLACED = re.compile(r"^ (?P<section>\.\S+)\s+0x(?P<address>[0-9a-f]+)\s+0x(?P<size>[0-9a-f]+)\s+(?P<file>\S+)$")
 _OUTPUT = re.compile(r"^(?P<section>\.\S+)(\s|$)")
