@@ -12,6 +12,7 @@ from tests.e2e.containers.mesh import DEVICES, SERVICES, ComposeMesh
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
 RUNNING = ("nats", *SERVICES, *DEVICES)
+SIGNING_KEYS = {"registry": ("/identity/devices-ca-key.pem",), "ota": ("/data/timestamp.key",)}
 LIST_KEYS = """
 import json, os
 found = []
@@ -53,8 +54,9 @@ def test_what_was_asked_for_is_so_inside(compose: ComposeMesh, service: str) -> 
 
 
 @pytest.mark.parametrize("service", RUNNING)
-def test_it_sees_one_private_key_its_own(compose: ComposeMesh, service: str) -> None:
-    assert json.loads(compose.run(service, "python3", "-c", LIST_KEYS)) == ["/identity/key.pem"]
+def test_it_sees_its_own_private_key_and_what_it_signs_with(compose: ComposeMesh, service: str) -> None:
+    found = json.loads(compose.run(service, "python3", "-c", LIST_KEYS))
+    assert sorted(found) == sorted(["/identity/key.pem", *SIGNING_KEYS.get(service, ())])
     name = _identity(compose.container(service))
     assert name == f"{compose.project}_id-{service.replace('_', '-')}"
 
