@@ -186,6 +186,12 @@ class Wire(Protocol):
     def send(self, frame: link.Frame) -> None:
         """Sends a frame."""
 
+    def send_encoded(self, data: bytes) -> None:
+        """Sends whole frames that are encoded already, at once."""
+
+    def unsent_bytes(self) -> int:
+        """What waits here because the device does not read on."""
+
     def close(self, frame: link.Frame | None = None) -> None:
         """Sends a last frame and ends the link."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -236,6 +236,10 @@ class Transport:
     def write(self, data: bytes) -> None:
         self.after_closing += self.closing
         self.frames += self._decoder.feed(data)
+
+    def writelines(self, parts: Iterable[bytes]) -> None:
+        for part in parts:
+            self.write(part)
 
     def is_closing(self) -> bool:
         return self.closing

@@ -173,16 +173,26 @@ class DeviceConnection(asyncio.Protocol):
         self._bridge.detach(session, "silent for too long")
 
     def send(self, frame: link.Frame) -> None:
-        """Sends a frame, in TLS records no larger than the device can receive."""
+        """Sends a frame."""
+        self.send_encoded(framing.encode(frame))
+
+    def send_encoded(self, data: bytes) -> None:
+        """Sends frames in TLS records no larger than the device can receive, all in one write to the socket."""
         if self._transport is None or self._transport.is_closing():
             return
         if self._transport.get_write_buffer_size() > UNREAD_LIMIT_BYTES:
             _log.warning("link broken", extra={"device": self.device_id, "peer": self.peer, "why": "it does not read"})
             self._transport.abort()
             return
-        data = framing.encode(frame)
-        for start in range(0, len(data), self._record_bytes):
-            self._transport.write(data[start : start + self._record_bytes])
+        size = self._record_bytes
+        if len(data) <= size:
+            self._transport.write(data)
+        else:
+            self._transport.writelines([data[start : start + size] for start in range(0, len(data), size)])
+
+    def unsent_bytes(self) -> int:
+        """What the socket has not taken."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def close(self, frame: link.Frame | None = None) -> None:
         """Sends a last frame and ends the link, by force after CLOSE_GRACE_S seconds."""

@@ -29,6 +29,12 @@ def encode(frame: link.Frame) -> bytes:
     return _varint(len(body)) + body
 
 
+def head(number: int, size: int) -> bytes:
+    """What goes before an encoded body of `size` bytes, so that both are a frame of that body's number."""
+    key = _varint(number << 3 | _LENGTH_DELIMITED) + _varint(size)
+    return _varint(len(key) + size) + key
+
+
 class FrameDecoder:
     """Cuts a stream of bytes into frames. `limit_bytes` may grow once, at Welcome."""
 

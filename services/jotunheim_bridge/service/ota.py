@@ -1,8 +1,8 @@
-"""The relay of updates: what a device says of them goes to ota, what ota answers goes to the device, chunks by credit.
+"""The relay of updates: what a device says of them goes to ota, what ota answers goes to the device.
 
 A carrier and nothing more: envelopes and chunks pass as they are, and none of them is made or judged here. The device
-checks all of it against its own root. Memory: a session keeps a few numbers and at most QUEUE reports; chunks of all
-sessions come from one bounded cache. docs/OTA.md, "On the link".
+checks all of it against its own root. Memory: a session keeps a few numbers and at most QUEUE reports. How chunks get
+out by credit is in `chunks`. docs/OTA.md, "On the link".
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from services.domain.errors import YggError
 from services.jotunheim_bridge.errors import LinkError
 from services.jotunheim_bridge.ports import SessionFacts, Wire
+from services.jotunheim_bridge.service.chunks import MAX_RETRY_S, RETRY_S, ChunkPump, ChunkSource, Source
 from services.jotunheim_bridge.service.meter import Meter
 from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.device.v1 import ota_pb2 as ota
@@ -30,21 +31,17 @@ MAX_CREDIT_CHUNKS = 64
 MAX_CREDIT_BYTES = 96 * 1024
 """Of chunks that are under way to one device: what it has not read is held here."""
 SLICE_BYTES, SLICE_OVERHEAD_BYTES = 512, 32
-BATCH = 64
-"""Chunks asked of ota at once."""
-RETRY_S, MAX_RETRY_S = 0.25, 5.0
+PROGRESS_PARTS = 4
+"""Ota hears of progress when it enters another quarter: it keeps no more, and a call costs as much as thirty chunks."""
 _FROM_DEVICE = ("ota_status", "ota_accept", "ota_reject", "ota_chunk_request", "ota_progress", "ota_result")
 _log = logging.getLogger(__name__)
 
 
-class Ota(Protocol):
+class Ota(ChunkSource, Protocol):
     """The service ota; every method raises RemoteError."""
 
     async def report(self, request: pb.ReportRequest) -> pb.ReportResponse:
         """Says what a device said; returns what it is to be told."""
-
-    async def chunk(self, sha256: bytes, chunk_size: int, index: int) -> tuple[bytes, bytes]:
-        """A chunk and its audit path; from a cache that all devices share."""
 
 
 class OtaSession(Protocol):
@@ -58,28 +55,6 @@ class OtaSession(Protocol):
 
 
 @dataclass(slots=True)
-class Source:
-    """What chunks come from, and how far they may be sent: bytes from `position` to `limit` have credit."""
-
-    update_id: int
-    offer: pb.Offer
-    sha256: bytes = b""
-    size: int = 0
-    position: int = 0
-    limit: int = 0
-
-    @property
-    def chunk_size(self) -> int:
-        """Length of a chunk."""
-        return self.offer.chunk_size_bytes
-
-    @property
-    def due(self) -> bool:
-        """There is a chunk to send."""
-        return self.position < min(self.limit, self.size)
-
-
-@dataclass(slots=True)
 class DeviceOta:
     """One session's part: what is to be reported, and the update under way. No tasks and no I/O."""
 
@@ -87,7 +62,9 @@ class DeviceOta:
     reports: deque[pb.ReportRequest] = field(default_factory=deque)
     status: ota.OtaStatus | None = None
     source: Source | None = None
+    in_line: bool = False
     written_bytes: int = 0
+    told_part: int = 0
 
     def take(self, frame: link.Frame) -> None:
         """What a frame of the device means; raises LinkError for one that only a bridge sends, or for too many."""
@@ -107,8 +84,7 @@ class DeviceOta:
             self._accepted(frame.ota_accept)
             self._queue(pb.ReportRequest(accept=frame.ota_accept))
         elif body == "ota_progress":
-            self.written_bytes = frame.ota_progress.written_bytes
-            self._queue(pb.ReportRequest(progress=frame.ota_progress))
+            self._progress(frame.ota_progress)
         elif body == "ota_reject":
             self.source = None
             self._queue(pb.ReportRequest(reject=frame.ota_reject))
@@ -128,7 +104,16 @@ class DeviceOta:
 
     def offered(self, offer: pb.Offer) -> None:
         """An offer goes out: no chunk before the device has taken it."""
-        self.source, self.written_bytes = Source(offer.offer.update_id, offer), 0
+        self.source, self.written_bytes, self.told_part = Source(offer.offer.update_id, offer), 0, 0
+
+    def _progress(self, progress: ota.OtaProgress) -> None:
+        self.written_bytes = progress.written_bytes
+        if self.source is None:
+            return  # of an update that is over
+        part = self.written_bytes * PROGRESS_PARTS // max(1, self.source.offer.image_size_bytes)
+        if part != self.told_part:
+            self.told_part = part
+            self._queue(pb.ReportRequest(progress=progress))
 
     def _queue(self, report: pb.ReportRequest) -> None:
         newest = self.reports[-1] if len(self.reports) > 1 else None  # the first one may be under way
@@ -172,17 +157,16 @@ class OtaRelay:
     def __init__(self, ota: Ota | None) -> None:
         self._ota = ota
         self._working: dict[OtaSession, asyncio.Task[None]] = {}
-        self._sending: dict[OtaSession, asyncio.Task[None]] = {}
+        self._pump = None if ota is None else ChunkPump(ota)
 
     def kick(self, session: OtaSession) -> None:
         """Takes up what a session has come to have to do."""
         mine = session.ota
-        if mine is None or session.ended or self._ota is None:
+        if mine is None or session.ended or self._ota is None or self._pump is None:
             return
         if mine.reports and session not in self._working:
-            self._working[session] = self._task(self._work(self._ota, session, mine), session, self._working)
-        if mine.source is not None and mine.source.due and session not in self._sending:
-            self._sending[session] = self._task(self._send(self._ota, session, mine), session, self._sending)
+            self._working[session] = self._task(self._work(self._ota, session, mine), session)
+        self._pump.add(session)
 
     def attend(self, session: OtaSession) -> None:
         """Ota says that there is something for this device."""
@@ -192,18 +176,18 @@ class OtaRelay:
 
     async def stop(self) -> None:
         """Ends what is under way; devices go on elsewhere."""
-        tasks = [*self._working.values(), *self._sending.values()]
+        tasks = list(self._working.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._pump is not None:
+            await self._pump.stop()
 
-    def _task(
-        self, work: Coroutine[Any, Any, None], session: OtaSession, tasks: dict[OtaSession, asyncio.Task[None]]
-    ) -> asyncio.Task[None]:
+    def _task(self, work: Coroutine[Any, Any, None], session: OtaSession) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
 
         def done(_: asyncio.Task[None]) -> None:
-            tasks.pop(session, None)
+            self._working.pop(session, None)
             self.kick(session)  # what came between its last look and its end
 
         task.add_done_callback(done)
@@ -239,23 +223,6 @@ class OtaRelay:
             mine.offered(answer.offer)
             for frame in frames(answer.offer, session.facts.link.device_rx_frame_bytes):
                 session.wire.send(frame)
-
-    async def _send(self, service: Ota, session: OtaSession, mine: DeviceOta) -> None:
-        wait_s = RETRY_S
-        while (source := mine.source) is not None and source.due and not session.ended:
-            position = source.position
-            try:
-                data, proof = await service.chunk(source.sha256, source.chunk_size, position // source.chunk_size)
-            except YggError as e:
-                _log.warning("no chunk", extra={"device": session.device_id, "why": e.message})
-                await asyncio.sleep(random.uniform(0.1, wait_s))  # noqa: S311 - it spreads load, it guards nothing
-                wait_s = min(2 * wait_s, MAX_RETRY_S)
-                continue
-            if mine.source is not source or source.position != position:
-                continue  # the device has gone back, or the update is another one by now
-            source.position += len(data)
-            chunk = ota.OtaChunk(update_id=source.update_id, offset_bytes=position, data=data, proof=proof)
-            session.wire.send(link.Frame(ota_chunk=chunk))
 
 
 def frames(offer: pb.Offer, frame_bytes: int) -> list[link.Frame]:
