@@ -22,6 +22,7 @@ from services.ota.adapters.events import NatsEvents
 from services.ota.adapters.http import ImageServer
 from services.ota.adapters.lease import KvLease
 from services.ota.adapters.nats_objects import NatsObjects
+from services.ota.adapters.nats_parts import NatsParts
 from services.ota.adapters.patches import DetoolsPatches
 from services.ota.adapters.registry import GrpcRegistry
 from services.ota.adapters.s3_objects import S3Objects
@@ -43,6 +44,7 @@ from services.ota.service.chunks import Chunks
 from services.ota.service.conductor import Conductor, Fleet
 from services.ota.service.deltas import Deltas
 from services.ota.service.downloads import Downloads
+from services.ota.service.parts import Uploads
 from services.ota.service.relay import Relay
 from services.ota.service.releases import Releases
 from services.ota.service.rollouts import Rollouts
@@ -62,7 +64,8 @@ async def compose(runtime: Runtime[OtaSettings]) -> dict[str, str]:
     store = CachedObjects(origin, cache)
     runtime.spawn(keep_swept(store, interval_s=2 * UPLOAD_DEADLINE_S), "sweep")
     images = Images(store, settings.uploads_at_once)
-    image_api = OtaApi(images)
+    parts = await NatsParts.open(runtime.js, settings.nats_replicas, settings.upload_parts, settings.upload_age_s)
+    image_api = OtaApi(images, Uploads(parts, images, store))
     runtime.server.add(NAME, lambda server: ota_pb2_grpc.add_OtaServiceServicer_to_server(image_api, server))
     address = await _updates(runtime, images, store)
     return {"object_store": settings.object_store, "images": address}

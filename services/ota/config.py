@@ -28,6 +28,8 @@ class OtaSettings(ServiceSettings):
     data_dir: Path = Field(description="Folder of the image cache; it can be deleted while ota is not running.")
     cache_bytes: int = Field(_GIB, ge=MAX_IMAGE_BYTES, description="Most bytes of the image cache.")
     uploads_at_once: int = Field(8, ge=1, le=1000, description="Uploads written at a time; others wait.")
+    upload_parts: int = Field(2048, ge=256, description="Parts of 256 KiB of unfinished uploads that are kept.")
+    upload_age_s: float = Field(86400, ge=60, description="For how long an unfinished upload can be resumed.")
     object_store: Literal["nats", "s3"] = "nats"
     nats_replicas: int = Field(1, ge=1, le=5, description="Copies that a NATS cluster keeps of the images.")
     s3_allow_plain_http: bool = Field(False, description="Allows http:// to other hosts than this one.")

@@ -44,8 +44,40 @@ class DigestMismatchError(YggError):
         )
 
 
+class PartMismatchError(YggError):
+    """A part is not the one that the header names; it was not kept."""
+
+    code, reason = Code.INVALID_ARGUMENT, "PART_MISMATCH"
+
+    def __init__(self, index: int, why: str) -> None:
+        super().__init__(
+            f"part {index} {why}", hint="The file changed on the way, or the header is of another file.", index=index
+        )
+
+
+class PartsMissingError(YggError):
+    """The uploader has ended and parts are missing, or were dropped meanwhile; the others are kept."""
+
+    code, reason = Code.ABORTED, "PARTS_MISSING"
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"{count} parts are missing", hint="Ask GetUpload which, and send them.", count=count)
+
+
+class PartsFullError(YggError):
+    """As many parts of unfinished uploads are kept as may be."""
+
+    code, reason = Code.RESOURCE_EXHAUSTED, "UPLOADS_FULL"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "too many unfinished uploads are kept",
+            hint="Finish them, or give ota more UPLOAD_PARTS; they expire.",
+        )
+
+
 class UploadStalledError(YggError):
-    """The uploader sent nothing for too long; nothing was stored."""
+    """The uploader sent nothing for too long; of an upload in parts, those that came are kept."""
 
     code, reason = Code.DEADLINE_EXCEEDED, "UPLOAD_STALLED"
 

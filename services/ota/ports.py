@@ -47,6 +47,25 @@ class ObjectStore(Protocol):
         """
 
 
+class PartStore(Protocol):
+    """Parts of unfinished uploads by SHA-256, shared by all replicas; bounded in number, each gone after its time.
+
+    Every method raises StoreUnavailableError where the store does not answer.
+    """
+
+    async def put(self, part: str, data: bytes) -> None:
+        """Keeps a part, PART_BYTES at most; stored when it returns. Raises PartsFullError."""
+
+    async def get(self, part: str) -> bytes | None:
+        """Its bytes, or None."""
+
+    async def drop(self, part: str) -> None:
+        """Removes it; nothing where it is not there."""
+
+    async def held(self) -> frozenset[str]:
+        """All that are there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row(Generic[T]):
     """A stored value and the revision that wrote it, for compare-and-set."""

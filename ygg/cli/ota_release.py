@@ -1,82 +1,22 @@
-"""`ygg ota upload|release|status|floor|timestamp-key|root set`. What was signed goes up as it is."""
+"""`ygg ota release|status|floor|timestamp-key|root set`. What was signed goes up as it is."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from services.domain import trust
 from ygg.cli.ota_app import app, root_app
+from ygg.cli.ota_upload import send
 from ygg.cli.state import state
-from ygg.exits import CliError, UsageError
+from ygg.exits import UsageError
 from ygg.files import PUBLIC, write_atomic
-from ygg.output import Output, safe
+from ygg.output import safe
 
-if TYPE_CHECKING:
-    from ygg.client import Mesh
-
-CHUNK_BYTES = 256 * 1024
-UPLOAD_S = 900.0
 _SHORT = 12
-
-
-@app.command()
-def upload(ctx: typer.Context, image: Annotated[Path, typer.Argument(help="The image.")]) -> None:
-    """Store an image. One that is there already is not sent again, so an upload that broke is simply repeated.
-
-    Example:  `ygg ota upload fw.bin`
-    """
-    st = state(ctx)
-    with st.mesh() as mesh:
-        digest, size, sent = send(mesh, st.out, image)
-    if st.out.as_json:
-        st.out.json({"sha256": digest, "size_bytes": size, "sent": sent})
-        return
-    st.out.line(f"{image.name}  {size} bytes  sha256:{digest}" + ("" if sent else "  (was there already)"))
-
-
-def send(mesh: Mesh, out: Output, path: Path) -> tuple[str, int, bool]:
-    """Uploads a file with a progress bar; returns digest, size, and whether it had to be sent."""
-    import grpc
-    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
-
-    from yggdrasil.ota.v1 import ota_pb2, ota_pb2_grpc
-
-    try:
-        with path.open("rb") as stream:
-            digest, size = hashlib.file_digest(stream, "sha256").hexdigest(), path.stat().st_size
-    except OSError as e:
-        raise CliError(f"cannot read {path}: {e.strerror}") from e
-    stub = ota_pb2_grpc.OtaServiceStub(mesh.channel("ota"))
-    try:
-        stub.GetImage(ota_pb2.GetImageRequest(sha256=digest), timeout=10)
-    except grpc.RpcError as e:
-        if e.code() is not grpc.StatusCode.NOT_FOUND:
-            raise mesh.error("ota", e) from e
-    else:
-        return digest, size, False
-    quiet = out.as_json or not out.remarks.is_terminal
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=out.remarks, transient=True, disable=quiet) as progress:
-        task = progress.add_task("upload", total=size)
-
-        def parts() -> Iterator[ota_pb2.UploadImageRequest]:
-            yield ota_pb2.UploadImageRequest(header=ota_pb2.ImageHeader(size_bytes=size, sha256=digest))
-            with path.open("rb") as stream:
-                while chunk := stream.read(CHUNK_BYTES):
-                    yield ota_pb2.UploadImageRequest(chunk=chunk)
-                    progress.advance(task, len(chunk))
-
-        try:
-            stub.UploadImage(parts(), timeout=UPLOAD_S)
-        except grpc.RpcError as e:
-            raise mesh.error("ota", e) from e
-    return digest, size, True
 
 
 @app.command()

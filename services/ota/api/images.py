@@ -11,7 +11,9 @@ from services.chassis import codec
 from services.domain.errors import YggError
 from services.ota.errors import InvalidUploadError, UploadStalledError
 from services.ota.model import Header, Image, check_chunk
+from services.ota.model.parts import Plan, plan
 from services.ota.service import Images
+from services.ota.service.parts import Uploads
 from yggdrasil.ota.v1 import ota_pb2 as pb
 from yggdrasil.ota.v1 import ota_pb2_grpc
 
@@ -26,26 +28,40 @@ def image_to_proto(image: Image) -> pb.Image:
     return pb.Image(sha256=image.sha256, size_bytes=image.size_bytes, create_time=codec.timestamp(image.create_time))
 
 
+def _plan(header: pb.ImageHeader) -> Plan:
+    return plan(Header(header.sha256, header.size_bytes), header.part_sha256)
+
+
 class Upload:
-    """The messages of one upload: a header, then chunks; each must come within `idle_s` seconds."""
+    """The messages of one upload: a header, then chunks or parts; each must come within `idle_s` seconds."""
 
     def __init__(self, messages: AsyncIterator[pb.UploadImageRequest], idle_s: float = IDLE_S) -> None:
         self._messages = messages
         self._idle_s = idle_s
 
-    async def header(self) -> Header:
+    async def header(self) -> pb.ImageHeader:
         """The first message; raises InvalidUploadError where it is no header, UploadStalledError."""
         message = await self._next()
         if message is None or message.WhichOneof("part") != "header":
             raise InvalidUploadError("an upload begins with its header", hint="Send size_bytes and sha256 first.")
-        return Header(message.header.sha256, message.header.size_bytes)
+        return message.header
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The bytes of the others; raises InvalidUploadError, UploadStalledError."""
         while (message := await self._next()) is not None:
             if message.WhichOneof("part") != "chunk":
-                raise InvalidUploadError("after the header an upload has chunks only")
+                raise InvalidUploadError(
+                    "after a header that names no parts an upload has chunks only",
+                    hint="Name the digest of each part in the header to send parts.",
+                )
             yield check_chunk(message.chunk)
+
+    async def parts(self) -> AsyncGenerator[tuple[int, bytes], None]:
+        """Place and bytes of the others; raises InvalidUploadError, UploadStalledError."""
+        while (message := await self._next()) is not None:
+            if message.WhichOneof("part") != "piece":
+                raise InvalidUploadError("after a header that names its parts an upload has parts only")
+            yield message.piece.index, message.piece.data
 
     async def drain(self, within_s: float = DRAIN_S) -> None:
         """Reads on and drops what still comes, for so many seconds at most.
@@ -68,8 +84,8 @@ class Upload:
 class OtaApi(ota_pb2_grpc.OtaServiceServicer):
     """The servicer."""
 
-    def __init__(self, images: Images) -> None:
-        self._images = images
+    def __init__(self, images: Images, uploads: Uploads) -> None:
+        self._images, self._uploads = images, uploads
 
     async def UploadImage(
         self, request_iterator: AsyncIterator[pb.UploadImageRequest], context: Any
@@ -78,13 +94,23 @@ class OtaApi(ota_pb2_grpc.OtaServiceServicer):
         upload = Upload(aiter(request_iterator))
         try:
             async with asyncio.timeout(UPLOAD_DEADLINE_S):
-                header = await upload.header()
-                async with contextlib.aclosing(upload.chunks()) as chunks:
-                    image = await self._images.upload(header, chunks)
+                image = await self._store(upload, await upload.header())
         except YggError:
             await upload.drain()
             raise
         return pb.UploadImageResponse(image=image_to_proto(image))
+
+    async def _store(self, upload: Upload, header: pb.ImageHeader) -> Image:
+        if header.part_sha256:
+            async with contextlib.aclosing(upload.parts()) as parts:
+                return await self._uploads.upload(_plan(header), parts)
+        async with contextlib.aclosing(upload.chunks()) as chunks:
+            return await self._images.upload(Header(header.sha256, header.size_bytes), chunks)
+
+    async def GetUpload(self, request: pb.GetUploadRequest, context: Any) -> pb.GetUploadResponse:
+        """What is missing of an image."""
+        image, missing = await self._uploads.look(_plan(request.header))
+        return pb.GetUploadResponse(image=image_to_proto(image) if image else None, missing=missing)
 
     async def DownloadImage(
         self, request: pb.DownloadImageRequest, context: Any

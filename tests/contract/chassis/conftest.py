@@ -25,7 +25,7 @@ Serve = Callable[..., Any]
 class _Unimplemented(ota_pb2_grpc.OtaServiceServicer):
     """A service that has a description, for reflection."""
 
-    UploadImage = DownloadImage = GetImage = ListImages = DeleteImage = None  # type: ignore[assignment]
+    UploadImage = GetUpload = DownloadImage = GetImage = ListImages = DeleteImage = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)

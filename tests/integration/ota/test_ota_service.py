@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +18,13 @@ from services.chassis import channel, status
 from tests.fixtures.images import image_bytes
 from tests.fixtures.nats import NatsServer
 from tests.fixtures.pki import Pki
-from tests.fixtures.process import ServiceProcess, StartService
+from tests.fixtures.process import ServiceProcess
 from tests.fixtures.wait import eventually
+from tests.integration.ota.conftest import StartOta
 from yggdrasil.ota.v1 import ota_pb2 as pb
 from yggdrasil.ota.v1 import ota_pb2_grpc
 
 MIB = 1024 * 1024
-StartOta = Callable[..., ServiceProcess]
-
-
-@pytest.fixture(params=["nats", "s3"])
-def start_ota(
-    request: pytest.FixtureRequest, start_service: StartService, fresh_nats: NatsServer, tmp_path: Path
-) -> StartOta:
-    """Starts ota on the store at hand; a second start goes on with the same store and folder."""
-    settings: dict[str, object] = {"nats_url": fresh_nats.url, "data_dir": tmp_path / "data", "drain_s": 1}
-    if request.param == "s3":
-        weed = request.getfixturevalue("seaweed")
-        settings |= {
-            "object_store": "s3",
-            "s3_endpoint_url": weed.url,
-            "s3_bucket": "integration",
-            "s3_access_key_file": weed.access_key_file,
-            "s3_secret_key_file": weed.secret_key_file,
-            "s3_ca_file": weed.ca_file,
-        }
-    return lambda **more: start_service("ota", **{**settings, **more})
 
 
 @contextlib.asynccontextmanager

@@ -1,0 +1,78 @@
+"""Parts of unfinished uploads, one message each, in a JetStream stream that bounds their number, size and age itself.
+
+    $KV.ota_parts.<sha256>     the bytes
+
+Laid out as a key-value bucket, so that its tools read it; a dropped part leaves no marker. In NATS for S3, too: parts
+are gone as soon as their image is stored, and S3 does not let the parts of an unfinished upload be read.
+"""
+
+from __future__ import annotations
+
+import nats.js.errors
+from nats.js import JetStreamContext, api
+
+from services.chassis.kv import BucketSpec
+from services.chassis.nats import converted
+from services.chassis.streams import ensure_stream
+from services.ota.errors import PartsFullError
+from services.ota.model.parts import PART_BYTES
+
+PARTS = BucketSpec("ota_parts", max_value_bytes=PART_BYTES)
+_HEADERS_BYTES = 4096
+_FULL = frozenset({10054, 10077})  # maximum bytes, maximum messages exceeded
+
+
+class NatsParts:
+    """The port PartStore."""
+
+    def __init__(self, js: JetStreamContext) -> None:
+        self._js = js
+
+    @classmethod
+    async def open(cls, js: JetStreamContext, replicas: int, most: int, age_s: float) -> NatsParts:
+        """Binds the stream, making it where it is not there; `most` parts are kept, each for `age_s` seconds."""
+        config = api.StreamConfig(
+            name=PARTS.stream,
+            subjects=[PARTS.subject()],
+            discard=api.DiscardPolicy.NEW,
+            storage=api.StorageType.FILE,
+            num_replicas=replicas,
+            max_msgs=most,
+            max_msgs_per_subject=1,
+            max_msg_size=PARTS.max_value_bytes + _HEADERS_BYTES,
+            max_age=age_s,
+            allow_rollup_hdrs=True,
+            allow_direct=True,
+        )
+        await ensure_stream(js, config)
+        return cls(js)
+
+    async def put(self, part: str, data: bytes) -> None:
+        """See the port."""
+        with converted(f"part {part}"):
+            try:
+                await self._js.publish(PARTS.subject(part), data, stream=PARTS.stream)
+            except nats.js.errors.APIError as e:
+                if e.err_code in _FULL:
+                    raise PartsFullError from e
+                raise
+
+    async def get(self, part: str) -> bytes | None:
+        """See the port."""
+        with converted(f"part {part}"):
+            try:
+                message = await self._js.get_last_msg(PARTS.stream, PARTS.subject(part), direct=True)
+            except nats.js.errors.NotFoundError:
+                return None
+        return message.data
+
+    async def drop(self, part: str) -> None:
+        """See the port."""
+        with converted(f"part {part}"):
+            await self._js.purge_stream(PARTS.stream, subject=PARTS.subject(part))
+
+    async def held(self) -> frozenset[str]:
+        """See the port."""
+        with converted("unfinished uploads"):
+            state = (await self._js.stream_info(PARTS.stream, subjects_filter=PARTS.subject())).state
+        return frozenset(subject.rpartition(".")[2] for subject in state.subjects or {})

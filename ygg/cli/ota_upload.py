@@ -1,0 +1,143 @@
+"""`ygg ota upload`: an image goes up in parts. After a break it goes on by itself, after a restart of either side, too.
+
+Owns the two rounds of an upload, what is missing and then that, and how often it is tried. Whether a part or an image
+is right is the service's to say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ygg.cli.ota_app import app
+from ygg.cli.state import state
+from ygg.exits import CliError
+from ygg.output import Output
+
+if TYPE_CHECKING:
+    from ygg.client import Mesh
+
+PART_BYTES = 256 * 1024
+"""As `ImageHeader.part_sha256` has it."""
+
+ATTEMPT_S = 600.0
+WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Before each try again while nothing gets through; begins anew whenever a part did."""
+
+_PASSING = ("UNAVAILABLE", "ABORTED", "CANCELLED", "DEADLINE_EXCEEDED")
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An image that is stored now; `sent_bytes` of it came from here, 0 where it was there already."""
+
+    sha256: str
+    size_bytes: int
+    sent_bytes: int
+    resumed: bool
+
+
+@app.command()
+def upload(ctx: typer.Context, image: Annotated[Path, typer.Argument(help="The image.")]) -> None:
+    """Store an image. What is there already is not sent again: an upload that was interrupted goes on when repeated.
+
+    Example:  `ygg ota upload fw.bin`
+    """
+    st = state(ctx)
+    with st.mesh() as mesh:
+        sent = send(mesh, st.out, image)
+    if st.out.as_json:
+        resumed = {"sent": sent.sent_bytes > 0, "sent_bytes": sent.sent_bytes, "resumed": sent.resumed}
+        st.out.json({"sha256": sent.sha256, "size_bytes": sent.size_bytes, **resumed})
+        return
+    note = "" if sent.sent_bytes else "  (was there already)"
+    st.out.line(f"{image.name}  {sent.size_bytes} bytes  sha256:{sent.sha256}{note}")
+
+
+def send(mesh: Mesh, out: Output, path: Path, sleep: Callable[[float], None] = time.sleep) -> Sent:
+    """Uploads a file with a progress bar; says on standard error where it goes on. Raises what the service answered.
+
+    Where the service goes away in the middle it is asked again for about 15 s, as long as nothing gets through.
+    """
+    return _Upload(mesh, out, path).run(sleep)
+
+
+class _Upload:
+    def __init__(self, mesh: Mesh, out: Output, path: Path) -> None:
+        from yggdrasil.ota.v1 import ota_pb2, ota_pb2_grpc
+
+        self._mesh, self._out, self._path = mesh, out, path
+        self._pb: Any = ota_pb2
+        self._stub = ota_pb2_grpc.OtaServiceStub(mesh.channel("ota"))
+        self._header = _header(path)
+        self._missing: list[int] | None = None
+        self._sent_bytes, self._resumed = 0, False
+
+    def run(self, sleep: Callable[[float], None]) -> Sent:
+        import grpc
+
+        tries = 0
+        while True:
+            try:
+                found = self._stub.GetUpload(self._pb.GetUploadRequest(header=self._header), timeout=10)
+                if self._missing is not None and len(found.missing) < len(self._missing):
+                    tries = 0
+                self._missing = list(found.missing)
+                if not found.HasField("image"):
+                    self._transfer()
+                return Sent(self._header.sha256, self._header.size_bytes, self._sent_bytes, self._resumed)
+            except grpc.RpcError as e:
+                again = e.code().name in _PASSING and self._missing is not None  # else it was never there
+                if not again or tries == len(WAITS_S):
+                    raise self._mesh.error("ota", e) from e
+                self._out.remark(f"the upload broke ({e.code().name.lower()}); going on in {WAITS_S[tries]:g} s", "dim")
+                sleep(WAITS_S[tries])
+                tries += 1
+
+    def _transfer(self) -> None:
+        count = len(self._header.part_sha256)
+        if there := count - len(self._missing or []):
+            self._resumed = True
+            self._out.remark(f"going on: {there} of {count} parts are there already")
+        from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
+
+        quiet = self._out.as_json or not self._out.remarks.is_terminal
+        columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        with Progress(*columns, console=self._out.remarks, transient=True, disable=quiet) as progress:
+            size = self._header.size_bytes
+            left = sum(min(PART_BYTES, size - index * PART_BYTES) for index in self._missing or [])
+            task = progress.add_task("upload", total=size, completed=size - left)
+            self._stub.UploadImage(self._messages(lambda count: progress.advance(task, count)), timeout=ATTEMPT_S)
+
+    def _messages(self, advance: Callable[[int], None]) -> Iterator[Any]:
+        yield self._pb.UploadImageRequest(header=self._header)
+        with self._path.open("rb") as stream:
+            for index in self._missing or []:
+                stream.seek(index * PART_BYTES)
+                data = stream.read(PART_BYTES)
+                yield self._pb.UploadImageRequest(piece=self._pb.ImagePart(index=index, data=data))
+                self._sent_bytes += len(data)
+                advance(len(data))
+
+
+def _header(path: Path) -> Any:
+    from yggdrasil.ota.v1 import ota_pb2
+
+    whole, size, parts = hashlib.sha256(), 0, []
+    try:
+        with path.open("rb") as stream:
+            while part := stream.read(PART_BYTES):
+                whole.update(part)
+                size += len(part)
+                parts.append(hashlib.sha256(part).digest())
+    except OSError as e:
+        raise CliError(f"cannot read {path}: {e.strerror}") from e
+    if not size:
+        raise CliError(f"{path} is empty")
+    return ota_pb2.ImageHeader(size_bytes=size, sha256=whole.hexdigest(), part_sha256=parts)
