@@ -5,7 +5,7 @@
     -- @author Ada
     -- @param limit double=20 Below this it heats.     without `=` a deployment must state a value
     -- @requires sensor.temperature@1+{celsius r}
-    -- @depends units 1.0.0                            another program that must be loaded, and its least version
+    -- @depends units 1.0.0                            a package to be linked with, and its least version
     -- @memory 8MiB      @timeout 5      @store 32KiB      @timers 8      @priority 10      @restart no
 
 Owns what a person writes in a file. Reaches no mesh.

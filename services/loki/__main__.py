@@ -64,6 +64,7 @@ async def serve_scripts(
     mesh: GrpcMesh,
     commands: dict[Language, Prepare],
     clock: SystemClock,
+    programs: Programs,
 ) -> None:
     """Registered scripts: their service, their methods, and what reflection tells of these."""
     catalogue, logs = await Catalogue.open(runtime.js), ScriptLogs(runtime.nats.client)
@@ -75,7 +76,7 @@ async def serve_scripts(
         return await LiveWorker.start(await commands[language]())
 
     repl = Repl(start, mesh, NatsPublisher(runtime.nats.client, clock), clock)
-    api = ScriptApi(scripts, Checker(loki, mesh), Tester({**pools}, mesh, clock), repl, logs)
+    api = ScriptApi(scripts, Checker(loki, mesh, programs.compiles), Tester({**pools}, mesh, clock), repl, logs)
     runtime.server.add(SCRIPTS, lambda server: script_pb2_grpc.add_ScriptServiceServicer_to_server(api, server))
     runtime.server.add_changing(ScriptMethods(scripts), ScriptReflection(scripts))
 
@@ -86,7 +87,7 @@ async def serve_programs(
     mesh: GrpcMesh,
     commands: dict[Language, Prepare],
     clock: SystemClock,
-) -> None:
+) -> Programs:
     """Programs that live: their records, this replica's share of them, and their service."""
 
     async def start(language: Language) -> LiveWorker:
@@ -116,6 +117,7 @@ async def serve_programs(
     await peers.serve(programs.answer)
     api = ProgramApi(programs, peers)
     runtime.server.add(PROGRAMS, lambda server: program_pb2_grpc.add_ProgramServiceServicer_to_server(api, server))
+    return programs
 
 
 async def compose(runtime: Runtime[LokiSettings]) -> dict[str, str]:
@@ -141,8 +143,8 @@ async def compose(runtime: Runtime[LokiSettings]) -> dict[str, str]:
     mesh = GrpcMesh(registry, bridge, pipeline)
     loki = Loki(pools, mesh, NatsPublisher(runtime.nats.client, clock), clock)
     api = LokiApi(loki, Family(mesh, pools, found.workers))
-    await serve_scripts(runtime, loki, pools, mesh, commands, clock)
-    await serve_programs(runtime, registry, mesh, commands, clock)
+    programs = await serve_programs(runtime, registry, mesh, commands, clock)
+    await serve_scripts(runtime, loki, pools, mesh, commands, clock, programs)
     runtime.server.add(NAME, lambda server: loki_pb2_grpc.add_LokiServiceServicer_to_server(api, server))
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(SETTLE_S):

@@ -185,7 +185,11 @@ def show(
         st.out.line(f"  parameter {parameter.name}{default}  {safe(parameter.description)}")
     for wanted in manifest.requires:
         st.out.line(f"  requires {safe(wanted)}")
+    for needed in manifest.dependencies:
+        st.out.line(f"  depends on {safe(needed.id)} {safe(needed.minimum_version)}".rstrip())
     for made in found.program.deployments:
+        if linked := program_show.linked(made):
+            st.out.line(f"  {safe(made.id)} is linked with {linked}")
         if made.rollout_note:
             st.out.line(f"  {safe(made.id)}: {safe(made.rollout_note, 600)}", "yellow")
     program_show.instances(st, found.instances)

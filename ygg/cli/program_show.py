@@ -44,6 +44,15 @@ def target_of(deployment: pb.ProgramDeployment) -> str:
     return target.device_id or (target.selector and f"-l {target.selector}") or "the mesh"
 
 
+def linked(found: pb.ProgramDeployment) -> str:
+    """The packages that a deployment is linked with, and those of what it tries; empty where there are none."""
+    told = ", ".join(f"{safe(one.id)} {safe(one.version)}" for one in found.packages)
+    if found.canary.packages:
+        tried = ", ".join(f"{safe(one.id)} {safe(one.version)}" for one in found.canary.packages)
+        told = f"{told or 'nothing'}; {safe(found.canary.version)} with {tried}"
+    return told
+
+
 def deployment(st: State, found: pb.ProgramDeployment, told: str) -> None:
     """What became of a deployment."""
     if st.out.as_json:

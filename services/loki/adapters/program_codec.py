@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from services.chassis import codec, requirements_codec
@@ -138,6 +139,7 @@ def deployment_from_proto(message: pb.ProgramDeployment) -> Deployment:
             message.canary.error_threshold,
             message.canary.errors,
             codec.moment(message.canary.start_time).timestamp(),
+            _pins_from_proto(message.canary.packages),
         )
     return Deployment(
         id=message.id,
@@ -153,7 +155,16 @@ def deployment_from_proto(message: pb.ProgramDeployment) -> Deployment:
         generation=message.generation,
         update_time_s=codec.moment(message.update_time).timestamp(),
         author=message.author,
+        packages=_pins_from_proto(message.packages),
     )
+
+
+def _pins_from_proto(found: Iterable[pb.LinkedPackage]) -> dict[str, Version]:
+    return {one.id: Version.parse(one.version) for one in found}
+
+
+def _pins_to_proto(pins: Mapping[str, Version]) -> list[pb.LinkedPackage]:
+    return [pb.LinkedPackage(id=name, version=str(version)) for name, version in sorted(pins.items())]
 
 
 def deployment_to_proto(deployment: Deployment) -> pb.ProgramDeployment:
@@ -175,12 +186,14 @@ def deployment_to_proto(deployment: Deployment) -> pb.ProgramDeployment:
             error_threshold=canary.threshold,
             errors=canary.errors,
             start_time=codec.timestamp(_time(canary.start_time_s)),
+            packages=_pins_to_proto(canary.packages),
         ),
         previous_version=str(deployment.previous) if deployment.previous else "",
         rollout_note=deployment.note,
         generation=deployment.generation,
         update_time=codec.timestamp(_time(deployment.update_time_s)),
         author=deployment.author,
+        packages=_pins_to_proto(deployment.packages),
     )
 
 

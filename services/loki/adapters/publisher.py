@@ -10,6 +10,7 @@ from nats.aio.client import Client
 
 from services.chassis import cloudevents, codec
 from services.domain import subjects
+from services.domain.errors import InvalidRequestError
 from services.domain.values import Value
 from services.loki.errors import PublishError
 from services.loki.ports import Clock
@@ -24,11 +25,13 @@ class NatsPublisher:
         self._client, self._clock = client, clock
 
     async def publish(self, program: str, topic: Sequence[str], value: Value) -> None:
-        """Hands the message to NATS; raises PublishError where there is no connection or it is too large."""
+        """Hands the message to NATS; raises InvalidRequestError for one too large, PublishError without connection."""
         body = codec.value_to_proto(value)
         payload = body.SerializeToString()
         if len(payload) > MAX_MESSAGE_BYTES:
-            raise PublishError(f"a message of {len(payload)} bytes; at most {MAX_MESSAGE_BYTES} are allowed")
+            raise InvalidRequestError(
+                f"a message of {len(payload)} bytes; at most {MAX_MESSAGE_BYTES} are allowed", hint="Send it in parts."
+            )
         headers = cloudevents.headers(
             event_id=str(uuid.uuid4()),
             source=f"ygg://{subjects.TENANT}/loki/{program}",

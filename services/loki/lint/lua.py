@@ -6,9 +6,10 @@ something wrong may be missed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from services.domain.values import Value
+from services.loki.lint import declared
 from services.loki.lint.contracts import Contracts
 from services.loki.lint.findings import Finding, Severity
 from services.loki.lint.lua_tokens import Token, tokens
@@ -23,12 +24,12 @@ _PRESENCE = frozenset(("online", "offline"))
 
 def lint(source: str, contracts: Contracts) -> list[Finding]:
     """The findings, in no order."""
-    return list(_Lua(list(tokens(source)), contracts).findings())
+    return list(_Lua(list(tokens(source)), contracts, declared.packages(source)).findings())
 
 
 class _Lua:
-    def __init__(self, found: list[Token], contracts: Contracts) -> None:
-        self._tokens, self._contracts = found, contracts
+    def __init__(self, found: list[Token], contracts: Contracts, packages: Collection[str]) -> None:
+        self._tokens, self._contracts, self._packages = found, contracts, packages
         self._inside = list(self._insides())
         self._defined = set(self._definitions())
 
@@ -110,8 +111,16 @@ class _Lua:
         elif name not in LUA_GLOBALS and name not in LUA_TEST_GLOBALS:
             told = f"{name} is defined nowhere, so it is nil"
             yield _finding(token, "UNDEFINED", told, Severity.WARNING)
+        elif name == "require":
+            yield from self._required(n)
         else:
             yield from self._schedule(n)
+
+    def _required(self, n: int) -> Iterator[Finding]:
+        """`require("units")` and `require "units"`."""
+        text = self._at(n + 2 if self._is(n + 1, "(") else n + 1)
+        if text.kind == "string" and text.text not in self._packages:
+            yield _finding(text, "NOT_DECLARED", declared.not_declared(text.text))
 
     def _schedule(self, n: int) -> Iterator[Finding]:
         """cron("noon", "0 12 * * *", …)"""

@@ -28,8 +28,8 @@ LUA_MEMBERS: dict[str, frozenset[str]] = {
 }
 _LUA_PLAIN = """
     _G _VERSION after args assert cancel collectgarbage cron device emit error every format getmetatable ipairs load
-    memory_info next on pairs pcall print publish rawequal rawget rawlen rawset select setmetatable sleep subscribe time
-    tonumber tostring type uptime warn xpcall
+    memory_info next on pairs pcall print publish rawequal rawget rawlen rawset require select setmetatable sleep
+    subscribe time tonumber tostring type uptime warn xpcall
 """
 LUA_GLOBALS = frozenset(_LUA_PLAIN.split()) | frozenset(LUA_MEMBERS)
 LUA_TEST_GLOBALS = frozenset(("test", "expect_equal", "expect_true", "expect_error", "board", "subject"))

@@ -6,9 +6,10 @@ So what is found is wrong, and something wrong may be missed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from services.domain.values import Value
+from services.loki.lint import declared
 from services.loki.lint.contracts import Contracts
 from services.loki.lint.findings import Finding, Severity
 from services.loki.lint.names import SCHEME_TEST_NAMES, scheme_names
@@ -27,22 +28,23 @@ _PRESENCE = frozenset(("online", "offline"))
 _LEFT_ALONE = frozenset(
     (
         *("define-syntax", "define-syntax-rule", "let-syntax", "letrec-syntax", "syntax-rules"),
-        *("import", "define-record-type"),
+        *("export", "define-record-type"),
     )
 )
 
 
 def lint(source: str, contracts: Contracts) -> list[Finding]:
     """The findings, in no order."""
-    return list(_Scheme(read(source), contracts).findings())
+    return list(_Scheme(read(source), contracts, declared.packages(source)).findings())
 
 
 class _Scheme:
-    def __init__(self, forms: list[Node], contracts: Contracts) -> None:
-        self._forms, self._contracts = forms, contracts
+    def __init__(self, forms: list[Node], contracts: Contracts, packages: Collection[str]) -> None:
+        self._forms, self._contracts, self._packages = forms, contracts, packages
         self._known = scheme_names() | SCHEME_TEST_NAMES
         self._macros: set[str] = set()
         self._own: set[str] = set()
+        self._prefixes: set[str] = set()  # that names of packages may begin with; "" where all of one are imported
         for form in forms:
             self._bind(form)
 
@@ -62,6 +64,9 @@ class _Scheme:
             self._own |= {name for formal in formals for name in _symbols(formal)}
         elif head in _LETS:
             self._bind_let(node)
+        elif head == "import":
+            for item in node.items[1:]:
+                self._import(item)
         elif head == "guard" and len(node.items) > 1:
             self._own |= set(_symbols(node.items[1])[:1])
         for item in node.items:
@@ -75,6 +80,17 @@ class _Scheme:
         if len(node.items) > at:
             for binding in node.items[at].items:
                 self._own |= set(_symbols(binding.items[0] if binding.items else binding))
+
+    def _import(self, node: Node) -> None:
+        """What a set of names of a package binds: (only (package units) f), (prefix (package units) u:)."""
+        if not _package(node):
+            return
+        if node.head() == "only":
+            self._own |= {name for item in node.items[2:] for name in _symbols(item)}
+        elif node.head() == "prefix" and len(node.items) > 2:
+            self._prefixes.add(node.items[2].text)
+        else:
+            self._prefixes.add("")
 
     def findings(self) -> Iterator[Finding]:
         """All of them."""
@@ -91,11 +107,19 @@ class _Scheme:
                 yield from self._quoted(node)
             elif head == "quasiquote":
                 yield from self._unquoted(node, elsewhere)
+            elif head == "import":
+                yield from self._imported(node)
             elif head in _LEFT_ALONE or head in self._macros:
                 return
             else:
                 yield from self._operation(node, head, elsewhere)
                 yield from self._parts(node, head, elsewhere)
+
+    def _imported(self, node: Node) -> Iterator[Finding]:
+        for item in node.items[1:]:
+            name = _package(item)
+            if name and name not in self._packages:
+                yield Finding(item.line, item.column, "NOT_DECLARED", declared.not_declared(name))
 
     def _parts(self, node: Node, head: str, elsewhere: bool) -> Iterator[Finding]:
         items = node.items
@@ -122,7 +146,8 @@ class _Scheme:
             if self._contracts and not elsewhere:
                 yield from _contract(node, self._contracts.convenience(spelled))
             return
-        yield Finding(node.line, node.column, "UNDEFINED", f"{name} is defined nowhere")
+        if not any(name.startswith(prefix) for prefix in self._prefixes):
+            yield Finding(node.line, node.column, "UNDEFINED", f"{name} is defined nowhere")
 
     def _operation(self, node: Node, head: str, elsewhere: bool) -> Iterator[Finding]:
         if head in self._own:
@@ -185,6 +210,13 @@ class _Scheme:
 def _contract(node: Node, fault: str, rule: str = "NOT_IN_CONTRACT") -> Iterator[Finding]:
     if fault:
         yield Finding(node.line, node.column, rule, fault)
+
+
+def _package(node: Node) -> str:
+    """The package that an import set is about, empty where it is about none."""
+    if node.head() in ("only", "except", "prefix", "rename") and len(node.items) > 1:
+        return _package(node.items[1])
+    return node.items[1].text if node.head() == "package" and len(node.items) == 2 else ""
 
 
 def _symbols(node: Node) -> list[str]:

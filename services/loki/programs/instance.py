@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -21,6 +21,7 @@ from services.loki.engines import wire
 from services.loki.errors import ScriptError
 from services.loki.model import Level, Limits, LogEntry, Script
 from services.loki.ports import Clock, Mesh, Publisher
+from services.loki.programs import links
 from services.loki.programs.errors import FencedError, NotRunningError, WorkerLostError
 from services.loki.programs.host import ProgramTurnHost
 from services.loki.programs.lifecycle import HOLD_S, ErrorBudget, State, Verdict
@@ -142,8 +143,10 @@ class Instance:
         epoch: int,
         store: Store,
         around: Around,
+        packages: Sequence[Package] = (),
     ) -> None:
         manifest = package.manifest
+        self._packages = packages
         self.number, self.ref, self.package, self.epoch, self.store, self.around = (
             number,
             ref,
@@ -209,6 +212,7 @@ class Instance:
             "device": self.ref.device,
             "args": wire.dump(wire.to_json(dict(self.script.arguments))).decode(),
             "memory_bytes": limits.memory_bytes,
+            **links.job(self.package, self._packages),
         }
         self._begin(request, "start", "start", first=True)
 

@@ -26,8 +26,8 @@ from services.domain.matcher import FailedClause
 from services.domain.selectors import parse_selector
 from services.loki.model import LogEntry
 from services.loki.ports import Clock, Mesh, Publisher
-from services.loki.programs import model, placement
-from services.loki.programs.errors import FencedError
+from services.loki.programs import links, model, placement
+from services.loki.programs.errors import FencedError, InvalidPackageError
 from services.loki.programs.instance import Around, Instance
 from services.loki.programs.lifecycle import State
 from services.loki.programs.model import Package, Version
@@ -49,14 +49,16 @@ class Wanted:
     deployment: Deployment
     version: Version
     package: Package | None
+    packages: tuple[Package, ...] = ()
+    problem: str = ""
 
     @property
     def mark(self) -> tuple[object, ...]:
         """What makes an instance start anew when it changes."""
-        checksum = self.package.manifest.checksum if self.package else ""
+        linked = (*self.packages, self.package) if self.package else self.packages
         return (
             self.version,
-            checksum,
+            tuple(one.manifest.checksum for one in linked),
             self.deployment.generation,
             tuple(sorted(self.deployment.arguments.items(), key=str)),
         )
@@ -178,11 +180,22 @@ class Manager:
         for deployment in list(self._records.deployments.values()):
             refs = self.refs_of(deployment)
             tried = placement.canaries(deployment, refs)
+            steady = self._of(deployment, deployment.version)
+            canary = self._of(deployment, deployment.canary.version) if deployment.canary else steady
             for ref in refs:
-                version = deployment.canary.version if deployment.canary and ref in tried else deployment.version
-                package = self._records.packages.get((deployment.program_id, version))
-                found[ref] = Wanted(deployment, version, package)
+                found[ref] = canary if ref in tried else steady
         return found
+
+    def _of(self, deployment: Deployment, version: Version) -> Wanted:
+        package = self._records.packages.get((deployment.program_id, version))
+        if package is None:
+            return Wanted(deployment, version, None, problem=f"{deployment.program_id} {version} is not loaded")
+        try:
+            return Wanted(
+                deployment, version, package, links.pinned(deployment.pins(version), package, self._records.packages)
+            )
+        except InvalidPackageError as e:
+            return Wanted(deployment, version, package, problem=e.message)
 
     def refs_of(self, deployment: Deployment) -> list[Ref]:
         """The instances that a deployment shall have now."""
@@ -237,9 +250,8 @@ class Manager:
         self, ref: Ref, what: Wanted, running: Instance | None, clauses: tuple[FailedClause, ...]
     ) -> None:
         package = what.package
-        if package is None:
-            problem = f"{what.deployment.program_id} {what.version} is not loaded"
-            await self._keep_from_running(ref, what, State.FAILED, problem)
+        if package is None or what.problem:
+            await self._keep_from_running(ref, what, State.FAILED, what.problem)
         elif not what.deployment.running:
             await self._keep_from_running(ref, what, State.STOPPED, "")
         elif clauses:
@@ -297,13 +309,15 @@ class Manager:
         try:
             store = await self._records.open_store(ref, epoch)
             given = model.arguments(package.manifest, what.deployment.arguments)
+            for one in (*what.packages, package):
+                model.verify(one)
         except (RevisionConflictError, StoreUnavailableError):
             self.wake()
             raise
         except YggError as e:
             await self._records.put_instance(replace(status, state=State.FAILED, problem=e.message))
             return
-        instance = Instance(next(self._numbers), ref, package, given, epoch, store, self._around)
+        instance = Instance(next(self._numbers), ref, package, given, epoch, store, self._around, what.packages)
         self.local[ref], self._marks[ref] = instance, what.mark
         instance.start()
 

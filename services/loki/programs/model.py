@@ -62,7 +62,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Dependency:
-    """Another program that must be loaded, `minimum` None meaning any version of it."""
+    """Another package to be linked with, `minimum` None meaning any version of it."""
 
     id: str
     minimum: Version | None = None
@@ -182,14 +182,15 @@ def _check_parameters(manifest: Manifest) -> None:
             raise InvalidPackageError(f"{manifest.id} depends on itself")
 
 
-def check_dependencies(manifest: Manifest, loaded: Mapping[str, list[Version]]) -> None:
-    """Raises InvalidPackageError that names the dependency which is not loaded."""
-    for dependency in manifest.dependencies:
-        found = loaded.get(dependency.id, [])
-        if not any(dependency.minimum is None or version >= dependency.minimum for version in found):
-            wanted = f"{dependency.id} {dependency.minimum} or later" if dependency.minimum else dependency.id
-            have = f"; loaded: {', '.join(map(str, sorted(found)))}" if found else ""
-            raise InvalidPackageError(f"it depends on {wanted}, which is not loaded{have}", hint="Load it first.")
+def verify(package: Package) -> None:
+    """Raises InvalidPackageError where what was kept is not what was loaded: nothing of it may run."""
+    digest = hashlib.sha256(package.source.encode("utf-8", "surrogatepass")).hexdigest()
+    if digest != package.manifest.checksum:
+        manifest = package.manifest
+        raise InvalidPackageError(
+            f"{manifest.id} {manifest.version} has the checksum {digest}, {manifest.checksum} was loaded",
+            hint="Its record was changed: unload this version and load it again.",
+        )
 
 
 def arguments(manifest: Manifest, given: Mapping[str, Value]) -> dict[str, Value]:

@@ -55,18 +55,19 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """A version tried on a share of the instances; it is given up at `threshold` errors."""
+    """A version tried on a share of the instances; given up at `threshold` errors. `packages` as of Deployment."""
 
     version: Version
     share_percent: int
     threshold: int
     errors: int = 0
     start_time_s: float = 0.0
+    packages: Mapping[str, Version] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What shall run, and where."""
+    """What shall run, and where. `packages` are the versions of packages that `version` is linked with."""
 
     id: str
     program_id: str
@@ -81,6 +82,16 @@ class Deployment:
     generation: int = 0
     update_time_s: float = 0.0
     author: str = ""
+    packages: Mapping[str, Version] = field(default_factory=dict)
+
+    def pins(self, version: Version) -> Mapping[str, Version]:
+        """The versions of packages that one of its two versions is linked with."""
+        return self.canary.packages if self.canary and version == self.canary.version else self.packages
+
+    def uses(self, program_id: str, versions: Collection[Version]) -> bool:
+        """Whether one of these versions of another program is linked into it."""
+        pinned = (self.packages, self.canary.packages if self.canary else {})
+        return any(pins.get(program_id) in versions for pins in pinned)
 
 
 def refs(deployment: Deployment, devices: Mapping[str, Mapping[str, str]], selector: Selector | None) -> list[Ref]:

@@ -14,8 +14,9 @@ from services.domain.errors import Code, YggError
 from services.domain.matcher import FailedClause
 from services.domain.values import Value, check
 from services.loki.engines import wire
+from services.loki.model import Language
 from services.loki.ports import Clock
-from services.loki.programs import model, placement
+from services.loki.programs import links, model, placement
 from services.loki.programs.errors import (
     ContractRefusedError,
     InvalidPackageError,
@@ -28,7 +29,7 @@ from services.loki.programs.errors import (
 from services.loki.programs.instance import Instance
 from services.loki.programs.lifecycle import State
 from services.loki.programs.manager import CONTRACT_TIMEOUT_S, Manager
-from services.loki.programs.model import Package, Version
+from services.loki.programs.model import Dependency, Manifest, Package, Version
 from services.loki.programs.placement import Canary, Deployment, Ref, Target
 from services.loki.programs.ports import Fleet, InstanceStatus, Peers, Records
 from services.loki.programs.workers import ProgramWorkers
@@ -64,8 +65,7 @@ class Programs:
         """The package as it is kept, and whether it is new."""
         checked = model.check_package(package)
         manifest = checked.manifest
-        model.check_dependencies(manifest, self._versions())
-        await self._workers.check(manifest.language, checked.label, checked.source)
+        await self._workers.check(checked, links.link(checked, self._records.packages))
         known = self._records.packages.get((manifest.id, manifest.version))
         if known is not None:
             if known.manifest.checksum != manifest.checksum or _settled(known) != _settled(checked):
@@ -120,6 +120,7 @@ class Programs:
         if not packages:
             raise ProgramUnknownError(f"there is no program {ids.printable(program_id)}", hint="See: ygg program ls")
         going = {package.manifest.version for package in packages}
+        self._not_linked(program_id, going)
         using = [d for d in self.deployments_of(program_id) if going & _versions_of(d)]
         if using and not end_deployments:
             names = ", ".join(deployment.id for deployment in using)
@@ -131,6 +132,28 @@ class Programs:
         for package in packages:
             await self._records.delete_package(program_id, package.manifest.version)
         return [deployment.id for deployment in using]
+
+    def _not_linked(self, program_id: str, going: set[Version]) -> None:
+        linked = [d for d in self._records.deployments.values() if d.uses(program_id, going)]
+        if linked:
+            names = ", ".join(sorted(deployment.id for deployment in linked))
+            raise ProgramDeployedError(
+                f"{program_id} is linked into what is deployed: {names}",
+                hint="Deploy these with another version of it, or end them first.",
+            )
+
+    async def compiles(self, source: str, language: Language, depends: Mapping[str, str]) -> None:
+        """Whether a text compiles with packages that are loaded; raises ScriptError or InvalidPackageError."""
+        wanted = tuple(Dependency(name, Version.parse(least) if least else None) for name, least in depends.items())
+        package = Package(Manifest("script", Version((0, 0, 0)), language, dependencies=wanted), source)
+        await self._workers.check(package, links.link(package, self._records.packages))
+
+    async def _linked(self, package: Package) -> dict[str, Version]:
+        """The versions of packages to pin; what they are linked to compiles."""
+        packages = links.link(package, self._records.packages)
+        if packages:
+            await self._workers.check(package, packages)
+        return links.pins(packages)
 
     # Deployments.
 
@@ -183,6 +206,7 @@ class Programs:
             else None,
             generation=known.generation if known else 0,
             author=author,
+            packages=await self._linked(package),
         )
         fitting, skipped = await self._fitting(package, made)
         if target.device_id and skipped:
@@ -260,6 +284,7 @@ class Programs:
             share or DEFAULT_SHARE,
             threshold or DEFAULT_THRESHOLD,
             start_time_s=self._clock.now().timestamp(),
+            packages=await self._linked(package),
         )
         return await self._records.put_deployment(replace(known, canary=canary, note=""))
 
@@ -269,11 +294,25 @@ class Programs:
         if known.canary is None:
             if promote or known.previous is None:
                 raise RolloutStateError(f"nothing is being tried on {deployment_id}", hint=known.note)
-            back = replace(known, version=known.previous, previous=known.version, note=f"back to {known.previous}")
+            package = self.package(known.program_id, str(known.previous))
+            back = replace(
+                known,
+                version=known.previous,
+                previous=known.version,
+                note=f"back to {known.previous}",
+                packages=await self._linked(package),
+            )
             return await self._records.put_deployment(back)
         tried = known.canary.version
         if promote:
-            after = replace(known, version=tried, previous=known.version, canary=None, note=f"{tried} was promoted")
+            after = replace(
+                known,
+                version=tried,
+                previous=known.version,
+                canary=None,
+                note=f"{tried} was promoted",
+                packages=known.canary.packages,
+            )
         else:
             after = replace(known, canary=None, note=f"{tried} was given up: back to {known.version}")
         return await self._records.put_deployment(after)

@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any
 
 from services.domain.errors import YggError
 from services.loki.errors import EngineBusyError, EngineMissingError
 from services.loki.model import Language
+from services.loki.programs import links
 from services.loki.programs.errors import WorkerLostError
 from services.loki.programs.instance import Instance
+from services.loki.programs.model import Package
 from services.loki.programs.ports import ProgramWorker, StartWorker
 from services.loki.programs.quiet import Quiet
 
@@ -62,13 +64,18 @@ class ProgramWorkers:
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(worker.close() for worker in self._workers()), return_exceptions=True)
 
-    async def check(self, language: Language, label: str, source: str) -> None:
-        """Whether the text compiles, in a worker that no program lives in; raises ScriptError (SYNTAX, TIMEOUT, …)."""
+    async def check(self, package: Package, packages: Sequence[Package] = ()) -> None:
+        """Whether it compiles with its packages, in a worker that no program lives in.
+
+        Raises ScriptError (SYNTAX, TIMEOUT, …).
+        """
+        language = package.manifest.language
         async with self._starting[language]:
             worker = self._checkers.get(language)
             if worker is None or worker.lost.is_set():
                 worker = self._checkers[language] = await self._start(language)
-        _, future = worker.turn(1, {"do": "check", "name": label, "source": source}, Quiet())
+        job = {"do": "check", "name": package.label, "source": package.source, **links.job(package, packages)}
+        _, future = worker.turn(1, job, Quiet())
         try:
             await future
         except WorkerLostError as e:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from services.domain.capability import Capability
 from services.loki import model
 from services.loki.errors import EngineBusyError, EngineMissingError, ScriptError
+from services.loki.lint import declared
 from services.loki.lint.check import lint
 from services.loki.lint.findings import Finding, Severity
 from services.loki.model import Language
 from services.loki.ports import DeviceQuery, Mesh
+from services.loki.programs.errors import InvalidPackageError
 from services.loki.service import Loki
 from yggdrasil.loki.v1 import script_pb2 as pb
 
+Compiles = Callable[[str, Language, Mapping[str, str]], Awaitable[None]]
+"""Whether a text compiles with the packages (id, least version) that it declares; raises as Programs.compiles does."""
 MAX_DEVICES, MAX_FINDINGS = 50, 200
 TIMEOUT_S = 10.0
 _SEVERITIES = {
@@ -28,8 +32,8 @@ _SEVERITIES = {
 class Checker:
     """Checks texts."""
 
-    def __init__(self, loki: Loki, mesh: Mesh) -> None:
-        self._loki, self._mesh = loki, mesh
+    def __init__(self, loki: Loki, mesh: Mesh, compiles: Compiles) -> None:
+        self._loki, self._mesh, self._compiles = loki, mesh, compiles
 
     async def check(
         self, source: str, language: Language, device_ids: Sequence[str], selector: str
@@ -51,10 +55,16 @@ class Checker:
         return {name: await self._mesh.capabilities(name, TIMEOUT_S) for name in list(wanted)[:MAX_DEVICES]}
 
     async def _syntax(self, script: model.Script) -> list[Finding]:
+        depends = declared.packages(script.source)
         try:
+            if depends:
+                await self._compiles(script.source, script.language, depends)
+                return []
             await self._loki.execute(dataclasses.replace(script, check_only=True), lambda _: None)
         except (EngineBusyError, EngineMissingError) as e:
             return [Finding(1, 1, "NOT_COMPILED", e.message, Severity.WARNING)]
+        except InvalidPackageError as e:
+            return [Finding(1, 1, "NOT_LOADED", f"{e.message}. {e.hint}".strip(), Severity.WARNING)]
         except ScriptError as e:
             return [Finding(max(1, e.line), 1, "SYNTAX" if e.reason == "SYNTAX" else e.reason, e.message)]
         return []

@@ -1,14 +1,14 @@
 # ruff: noqa: E501 - scripts in tables, one a line
 """Hostile scripts, each with what it ends in. `test_hostile.py` runs them, docs/HOSTILE.md shows them.
 
-Owns the table, and writes that page: `python -m tests.integration.loki.hostile`. `answer` is the reason of the failure, or `fine` where the attack comes to nothing and the script
+Owns the table; `hostile_programs.py` writes the page. `answer` is the reason of the failure, or `fine` where the attack comes to nothing and the script
 returns true; two reasons where the machine decides which comes first. `worker` says whether the process survives it.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from services.loki.model import Language
 
@@ -41,7 +41,7 @@ HOSTILE = [
     _lua("a program started", 'os.execute("id")', "SCRIPT_ERROR"),
     _lua("a file opened", 'io.open("/etc/passwd")', "SCRIPT_ERROR"),
     _lua("a file loaded", 'dofile("/etc/passwd")', "SCRIPT_ERROR"),
-    _lua("a module required", 'require("os")', "SCRIPT_ERROR"),
+    _lua("a module required", 'require("os")', "NOT_DECLARED"),
     _lua("the environment read", 'return os.getenv("PATH")', "SCRIPT_ERROR"),
     _lua("the process ended", "os.exit(0)", "SCRIPT_ERROR"),
     _lua("the debug library", "debug.getregistry()", "SCRIPT_ERROR"),
@@ -286,22 +286,44 @@ What workers cannot do whatever is run in them is in SCRIPTING.md; `tests/integr
 """
 
 
-def row(hostile: Hostile) -> str:
+class Shown(Protocol):
+    """What a row shows."""
+
+    @property
+    def name(self) -> str:
+        """The attack."""
+
+    @property
+    def source(self) -> str:
+        """The text."""
+
+    @property
+    def answer(self) -> str:
+        """Reasons, separated by bars."""
+
+    @property
+    def worker(self) -> str:
+        """What becomes of the worker."""
+
+
+def code(source: str) -> str:
+    """A text as the page shows it: shortened, and without what cannot be printed."""
+    shown = source if len(source) <= 200 else source[:40] + "…"
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in shown).replace("|", "\\|")
+
+
+def row(hostile: Shown) -> str:
     """The row of docs/HOSTILE.md."""
-    shown = hostile.source if len(hostile.source) <= 200 else hostile.source[:40] + "…"
-    code = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in shown).replace("|", "\\|")
-    return f"| {hostile.name} | `{code}` | {' or '.join(hostile.answer.split('|'))} | {hostile.worker} |"
+    return (
+        f"| {hostile.name} | `{code(hostile.source)}` | {' or '.join(hostile.answer.split('|'))} | {hostile.worker} |"
+    )
 
 
 def page() -> str:
-    """The text of docs/HOSTILE.md."""
+    """The scripts' part of docs/HOSTILE.md."""
     parts = [_HEAD]
     for language in Language:
         rows = [row(hostile) for hostile in HOSTILE if hostile.language is language]
         title = f"## {language.value.capitalize()}, {len(rows)}"
         parts.append("\n".join([title, "", "| attack | script | answer | worker |", "|---|---|---|---|", *rows, ""]))
     return "\n".join(parts)
-
-
-if __name__ == "__main__":
-    PAGE.write_text(page())

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import grpc
 import grpc.aio
 from google.protobuf.duration_pb2 import Duration
 
@@ -56,7 +57,7 @@ class Programs:
         return cls(channel), channel
 
     async def load(
-        self, name: str, source: str, language: Any = LUA, version: str = "1.0.0", **manifest: Any
+        self, name: str, /, source: str, language: Any = LUA, version: str = "1.0.0", **manifest: Any
     ) -> pb.LoadProgramResponse:
         """Keeps a package."""
         limits = manifest.pop("limits", {})
@@ -117,6 +118,26 @@ class Programs:
             await asyncio.sleep(0.05)
         raise AssertionError(f"{source} is {value!r}, not {wanted!r}")
 
+    async def until_error(self, name: str, part: str, within_s: float = 10) -> None:
+        """Waits until the last error holds a text."""
+        told = ""
+        for _ in range(int(within_s / 0.05)):
+            told = (await self.instances(name))[0].last_error
+            if part in told:
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"{part!r} is not in {told!r}")
+
+    async def epoch(self, name: str, epoch: int, within_s: float = 20) -> None:
+        """Waits until the one instance runs in an epoch."""
+        found: list[pb.ProgramInstance] = []
+        for _ in range(int(within_s / 0.05)):
+            found = await self.instances(name)
+            if [(one.epoch, one.state) for one in found] == [(epoch, RUNNING)]:
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"not running in epoch {epoch}: {found}")
+
     async def statistics(self, name: str, device: str = "") -> pb.ProgramStatistics:
         """Of an instance."""
         ref = pb.InstanceRef(deployment_id=name, device_id=device)
@@ -129,6 +150,15 @@ class Programs:
         ref = pb.InstanceRef(deployment_id=name, device_id=device)
         answer = await self.stub.ListCallHistory(pb.ListCallHistoryRequest(instance=ref, limit=50), timeout=10)
         return list(answer.calls)
+
+    async def turns(self, name: str) -> list[pb.ProgramCall]:
+        """The last turns, none where it does not run."""
+        try:
+            return await self.history(name)
+        except grpc.aio.AioRpcError as e:
+            if e.code() is not grpc.StatusCode.FAILED_PRECONDITION:
+                raise
+            return []
 
     async def lines(self, name: str) -> list[str]:
         """The log so far."""

@@ -9,7 +9,8 @@ import pytest
 from services.domain.errors import Code, YggError
 from services.loki.model import MIB, Language, Limits
 from tests.integration.loki.conftest import Lab
-from tests.integration.loki.hostile import EITHER, HOSTILE, KEPT, PAGE, Hostile, page, row
+from tests.integration.loki.hostile import EITHER, HOSTILE, KEPT, PAGE, Hostile, row
+from tests.integration.loki.hostile_programs import programs_page
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 LIMITS = Limits(timeout_s=0.4, memory_bytes=4 * MIB)
@@ -26,6 +27,7 @@ CODES = {
     "INVALID_ID": Code.INVALID_ARGUMENT,
     "INVALID_REQUEST": Code.INVALID_ARGUMENT,
     "NOT_IN_CONTRACT": Code.FAILED_PRECONDITION,
+    "NOT_DECLARED": Code.FAILED_PRECONDITION,
 }
 
 
@@ -55,4 +57,4 @@ async def test_a_hostile_script_harms_itself_alone(lab: Lab, hostile: Hostile) -
 async def test_there_are_forty_a_language_and_the_page_shows_them() -> None:
     for language in Language:
         assert len({row(hostile) for hostile in HOSTILE if hostile.language is language}) >= 40
-    assert PAGE.read_text() == page(), "python -m tests.integration.loki.hostile"
+    assert PAGE.read_text() == programs_page(), "python -m tests.integration.loki.hostile_programs"

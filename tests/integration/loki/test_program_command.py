@@ -121,3 +121,23 @@ def test_what_is_wrong_with_a_file_is_told_with_its_line(ygg: Command) -> None:
     assert "never closed" in done.stderr
     assert ygg("program", "deploy", "nobody", "--mesh").returncode == 4
     assert ygg("program", "deploy", "nobody").returncode == 2
+
+
+def test_a_program_is_shown_with_the_packages_it_is_linked_with(ygg: Command) -> None:
+    (ygg.folder / "units.lua").write_text("-- @version 1.1.0\nreturn {zero = 32}\n")
+    (ygg.folder / "shows.lua").write_text("-- @depends units 1.0.0\nzero = require('units').zero\n")
+    done = ygg("program", "deploy", "shows.lua", "--mesh")
+    assert done.returncode != 0
+    assert "it depends on units 1.0.0" in done.stderr
+    assert "ygg program load units" in done.stderr
+    assert ygg("program", "load", "units.lua").returncode == 0
+    done = ygg("program", "deploy", "shows.lua", "--mesh")
+    assert done.returncode == 0, done.stderr
+    shown = ygg("program", "show", "shows").stdout
+    assert "depends on units 1.0.0" in shown
+    assert "shows is linked with units 1.1.0" in shown
+    answer = ygg.json("show", "shows")
+    assert answer["program"]["deployments"][0]["packages"] == [{"id": "units", "version": "1.1.0"}]  # type: ignore[index]
+    done = ygg("program", "unload", "--program", "units", "--yes")
+    assert done.returncode != 0
+    assert "linked into what is deployed: shows" in done.stderr

@@ -38,6 +38,10 @@ FOUND: list[tuple[str, Language, str, tuple[int, int, str], str]] = [
     ("a schedule", LUA, 'cron("a", "0 */5 * * *", print)', (1, 11, "CRON"), '"0 */5 * * *" means every five hours. Every five minutes is "*/5 * * * *".'),
     ("a schedule that is none", LUA, 'ygg.cron("a", "61 * * * *", print)', (1, 15, "CRON"), "61"),
     ("after a long comment", LUA, "--[[ one\ntwo ]] local s = [==[\n]] ]==]\nfoo()", (4, 1, "UNDEFINED"), "foo"),
+    ("a package", LUA, "-- @depends base 1.0.0\nlocal u = require('units')", (2, 19, "NOT_DECLARED"), "write @depends units VERSION"),
+    ("a package", SCHEME, "; @depends base\n(import (prefix (package units) u:))", (2, 9, "NOT_DECLARED"), "write @depends units VERSION"),
+    ("beside what a package has", SCHEME, "; @depends units\n(import (only (package units) f))\n(g (f 1))", (3, 2, "UNDEFINED"), "g is"),
+    ("beside a prefix", SCHEME, "; @depends units\n(import (prefix (package units) u:))\n(g (u:f 1))", (3, 2, "UNDEFINED"), "g is"),
     ("an undefined name", SCHEME, "(define x 1)\n(+ x yy)", (2, 6, "UNDEFINED"), "yy is defined nowhere"),
     ("an undefined call", SCHEME, "(foo)", (1, 2, "UNDEFINED"), "foo"),
     ("what is not in this Scheme", SCHEME, '(system "id")', (1, 2, "UNDEFINED"), "system"),
@@ -57,6 +61,8 @@ FOUND: list[tuple[str, Language, str, tuple[int, int, str], str]] = [
 ]  # fmt: skip
 
 FINE: list[tuple[str, Language, str]] = [
+    ("a package", LUA, "-- Keep warm.\n-- @depends units 1.0.0\nlocal u = require 'units' return u"),
+    ("a package", SCHEME, ";; @depends units 1.0.0\n(import (package units)) (f 1)"),
     ("definitions of all kinds", LUA, "local a <const>, b = 1, 2 local function f(c, ...) d, e = c, a return ... end for i, v in pairs({}) do f(i, v) end function g.h:i() end g = {} x = 1 return b, d, e, x, g"),
     ("keys of tables", LUA, "return { one = 1, two = { three = 3 } , ['four'] = 4 }"),
     ("fields and methods", LUA, 'local t = {} t.a = 1 t.b.c = 2 return t.a, t:foo(), ("x"):rep(2)'),

@@ -77,11 +77,11 @@ def test_what_is_no_version_is_refused(text: str) -> None:
         Version.parse(text)
 
 
-def test_a_dependency_must_be_loaded_in_a_version_that_will_do() -> None:
-    manifest = replace(MANIFEST, dependencies=(Dependency("units", Version((2, 0, 0))),))
-    model.check_dependencies(manifest, {"units": [Version((2, 1, 0))]})
-    with pytest.raises(InvalidPackageError, match=r"units 2\.0\.0 or later.*loaded: 1\.9\.0"):
-        model.check_dependencies(manifest, {"units": [Version((1, 9, 0))]})
+def test_a_record_that_was_changed_since_it_was_loaded_is_found_out() -> None:
+    checked = model.check_package(Package(MANIFEST, SOURCE))
+    model.verify(checked)
+    with pytest.raises(InvalidPackageError, match="was loaded"):
+        model.verify(replace(checked, source=SOURCE + " os.exit()"))
 
 
 def test_arguments_take_defaults_and_must_be_declared() -> None:

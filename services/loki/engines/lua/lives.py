@@ -71,16 +71,20 @@ class Lives:
     def _start(self, turn: int, number: int, job: dict[str, Any]) -> None:
         program = Program(cannot_wait, self._log)
         source, label = job["source"].encode(), str(job["name"])
+        packages, uses = job.get("packages", ()), job.get("uses", ())
         if job["do"] == "check":
-            step = self._during(turn, program, lambda: program.check(label, source))
+            step = self._during(turn, program, lambda: program.check(label, source, packages, uses))
             program.close()
             self._send(turn, step, 0)
             return
         self._programs[number] = program
         arguments, memory = str(job["args"]).encode(), int(job["memory_bytes"])
-        self._go_on(
-            turn, number, program, lambda: program.first_turn(turn, label, source, job["device"], arguments, memory)
-        )
+
+        def begin() -> Step:
+            failed = program.link(memory, packages, uses) if packages else None
+            return failed or program.first_turn(turn, label, source, job["device"], arguments, memory)
+
+        self._go_on(turn, number, program, begin)
         program.compact()
 
     def _go_on(self, turn: int, number: int, program: Program, work: Callable[[], Step]) -> None:

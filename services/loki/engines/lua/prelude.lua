@@ -1,7 +1,7 @@
 -- What a script sees: the safe libraries of Lua 5.4 and the host API of docs/SCRIPTING.md.
--- Runs once in a fresh runtime, before any script. Gets the three other chunks and four functions of the worker, which take
+-- Runs once in a fresh runtime, before any script. Gets the four other chunks and four functions of the worker, which take
 -- and return strings and numbers only; they stay in upvalues that no script can reach (debug is gone by then).
-local json, devices_of, live_of, worker_block, worker_log, worker_stopped, worker_settle = ...
+local json, devices_of, live_of, packages_of, worker_block, worker_log, worker_stopped, worker_settle = ...
 
 local G = _G
 local type, tostring, tonumber, error, pcall, select = type, tostring, tonumber, error, pcall, select
@@ -147,27 +147,39 @@ G.json = { encode = guarded(json.encode), decode = guarded(json.decode), array =
 local live = live_of(G, host, refuse, misuse, Device)
 
 -- read_temp0_celsius() and set_led0(true) of the default device.
-raw_setmetatable(G, { __index = function(_, name)
+local function of_device(globals, name)
   if type(name) == "string" and (match(name, "^read_") or match(name, "^set_")) then
-    return function(...) return G.device[name](...) end
+    return function(...) return globals.device[name](...) end
   end
-end })
+end
+raw_setmetatable(G, { __index = of_device })
+local packages = packages_of(G, of_device, refuse, misuse)
 
 -- Running. `label` is the script's name as it stands in messages.
 local label
 
+local function file_of(source)
+  if source == "@" .. label then return label end
+  for _, package in ipairs(packages.linked) do
+    if source == "@" .. package.label then return package.label end
+  end
+end
+
+-- The innermost line of the script itself, the traceback, and the place in a package where it is one that failed.
 local function frames()
-  local lines, first = {}, 0
+  local lines, first, place = {}, 0, nil
   for level = 0, 40 do
     local info = getinfo(main, level, "Sln")
     if not info then break end
-    if info.source == "@" .. label and info.currentline > 0 then
-      if first == 0 then first = info.currentline end
+    local file = file_of(info.source)
+    if file and info.currentline > 0 then
+      if file == label and first == 0 then first = info.currentline end
+      if file ~= label and #lines == 0 then place = format("%s:%d: ", file, info.currentline) end
       local where = info.name and format("in %s", info.name) or info.what == "main" and "in the script" or "in a function"
-      lines[#lines + 1] = format("%s:%d: %s", label, info.currentline, where)
+      lines[#lines + 1] = format("%s:%d: %s", file, info.currentline, where)
     end
   end
-  return first, concat(lines, "\n")
+  return first, concat(lines, "\n"), place or ""
 end
 
 local function failure(reason, message, line, trace, extra)
@@ -189,13 +201,13 @@ local function readable(text)
 end
 
 local function failed(e)
-  local line, trace = frames()
+  local line, trace, place = frames()
   if rawequal(e, STOPPED) then return failure("STOPPED", "stopped", line, trace) end
   if e == "not enough memory" then return failure("MEMORY", e, line, trace) end
   if errors[e] then
-    return failure(e.reason, readable(tostring(e.message)), line, trace, { status = e.status, hint = e.hint })
+    return failure(e.reason, place .. readable(tostring(e.message)), line, trace, { status = e.status, hint = e.hint })
   end
-  if type(e) == "table" and type(rawget(e, "message")) == "string" then e = rawget(e, "message") end
+  if type(e) == "table" and type(rawget(e, "message")) == "string" then e = place .. rawget(e, "message") end
   if type(e) ~= "string" and type(e) ~= "number" then e = format("an error that is a %s", type(e)) end
   local at, message = located(tostring(e))
   return failure("SCRIPT_ERROR", readable(message), at or line, trace)
@@ -228,7 +240,7 @@ local function start(name, source, device_id, arguments)
   end
   G.args = json.decode_wire(arguments)
   G.device = device_id ~= "" and device_of(device_id) or no_device
-  main = co_create(chunk)
+  main = co_create(packages.before(chunk, G.device, G.args))
   sethook(main, function() error(STOPPED, 0) end, "", 1 << 30) -- the worker takes it out and puts it in to stop us
   return "thread", tostring(main)
 end
@@ -306,9 +318,25 @@ local function drop(turn)
   return "done", ""
 end
 
+-- A package, compiled and not yet run; with an empty id it is said what the program itself may name.
+local function link(id, file, source, uses)
+  worker_settle()
+  local known = {}
+  for _, name in ipairs(json.decode_wire(uses)) do known[name] = true end
+  if id == "" then
+    packages.declare(known)
+    return "done", "null"
+  end
+  local fault = packages.add(id, file, source, known)
+  if not fault then return "done", "null" end
+  label = file
+  if fault == "not enough memory" then return failure("MEMORY", fault, 0, "") end
+  return failure("SYNTAX", readable(fault), 0, "")
+end
+
 local function compact()
   raw_collect("incremental", 120, 200) -- thousands share a worker: memory is dearer than time
   raw_collect("collect")
 end
 
-return start, step, exhausted, first, begin, go_on, drop, compact
+return start, step, exhausted, first, begin, go_on, drop, compact, link

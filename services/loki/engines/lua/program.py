@@ -9,16 +9,19 @@ from __future__ import annotations
 import ctypes
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lupa import lua54
 
+from services.loki.engines import wire
+
 _HERE = Path(__file__).parent
 _COMPILE = b"local text, name = ... return string.dump(assert(load(text, name, 't')), true)"
 _MASK_COUNT = 8
 _SLACK_BYTES = 64 * 1024
+CHECK_BYTES = 64 * 1024 * 1024
 _NO_ROOM = re.compile(r"not enough memory|stack overflow")  # the latter where a stack cannot grow
 
 
@@ -69,7 +72,9 @@ def _compiled(name: str) -> bytes:
     return code
 
 
-_JSON, _DEVICES, _LIVE, _PRELUDE = (_compiled(f"{name}.lua") for name in ("json", "devices", "live", "prelude"))
+_JSON, _DEVICES, _LIVE, _PACKAGES, _PRELUDE = (
+    _compiled(f"{name}.lua") for name in ("json", "devices", "live", "packages", "prelude")
+)
 
 
 class Program:
@@ -91,10 +96,10 @@ class Program:
             max_memory=0,
         )
         json = self._runtime.execute(_JSON)
-        devices, live = self._runtime.execute(_DEVICES), self._runtime.execute(_LIVE)
+        devices, live, packages = (self._runtime.execute(chunk) for chunk in (_DEVICES, _LIVE, _PACKAGES))
         prelude = self._runtime.compile(_PRELUDE)
         self._start, self._step, self._exhausted, *self._live = prelude(
-            json, devices, live, self._wait, self._write, self._stopped, self._settle
+            json, devices, live, packages, self._wait, self._write, self._stopped, self._settle
         )
         self._threads: dict[int, tuple[int, int]] = {}
 
@@ -113,6 +118,19 @@ class Program:
         """Goes on with the answer (JSON) to the operation that it was suspended at."""
         self._lift(len(answer))
         return self._turn(self._step, answer)
+
+    def link(self, memory_bytes: int, packages: Sequence[Mapping[str, Any]], uses: Sequence[str]) -> Step | None:
+        """Compiles what the program is linked with (services/loki/programs/links.py); the failure, if there is one."""
+        self._limit = memory_bytes
+        for one in (*packages, {"id": "", "label": "", "source": "", "uses": uses}):
+            words = [str(one[name]).encode() for name in ("id", "label", "source")]
+            words.append(wire.dump(list(one["uses"])))
+            self._settle()
+            self._lift(sum(map(len, words)))
+            linked = self._turn(self._live[5], *words)
+            if linked.kind != "done":
+                return linked
+        return None
 
     def first_turn(
         self, turn: int, label: str, source: bytes, device: str, arguments: bytes, memory_bytes: int
@@ -141,9 +159,13 @@ class Program:
         self._threads.pop(turn, None)
         self._turn(self._live[3], turn)
 
-    def check(self, label: str, source: bytes) -> Step:
-        """Whether the text compiles; nothing of it is executed."""
-        self._limit = 64 * 1024 * 1024
+    def check(
+        self, label: str, source: bytes, packages: Sequence[Mapping[str, Any]] = (), uses: Sequence[str] = ()
+    ) -> Step:
+        """Whether the text compiles, and what it is linked with; nothing of it is executed."""
+        self._limit = CHECK_BYTES
+        if packages and (failed := self.link(CHECK_BYTES, packages, uses)):
+            return failed
         self._settle()
         self._lift(len(source))
         loaded = self._turn(self._start, label.encode(), source, b"", b'{"m":{}}')

@@ -14,7 +14,7 @@
   #:use-module (ygg failure)
   #:use-module (ygg host)
   #:use-module (ygg live)
-  #:export (script-interface checked-set! checked-import))
+  #:export (script-interface checked-set! checked-import checked-export note-import!))
 
 ;;; Assignment, to variables of the script only: those below belong to every program of the worker.
 
@@ -46,14 +46,21 @@
     (((or 'prefix 'rename 'except) . _) #f)
     (_ set)))
 
+(define imports (make-weak-key-hash-table))         ; module -> the sets of packages that were linked into it
+(define (note-import! module set) (hashq-set! imports module (cons set (hashq-ref imports module '()))))
+
+(define-syntax checked-export                     ; read by (ygg packages) before
+  (lambda (x) (syntax-case x () ((_ name ...) #'(begin)))))
+
 (define-syntax checked-import
   (lambda (x)
     (syntax-case x ()
       ((_ set ...)
        (for-each
         (lambda (set)
-          (unless (or-map (lambda (entry) (member (library-of (syntax->datum set)) (cdr entry))) libraries)
-            (syntax-violation 'import "this library is not for scripts, or is renamed" x set)))
+          (unless (or (member (syntax->datum set) (hashq-ref imports (current-module) '()))
+                      (or-map (lambda (entry) (member (library-of (syntax->datum set)) (cdr entry))) libraries))
+            (syntax-violation 'import "this library is not for scripts, is renamed, or is a package that is not declared" x set)))
         #'(set ...))
        #'(begin)))))
 
@@ -81,7 +88,7 @@ gets a syntax object that nothing listed here can take apart."
      (ygg control)
      guard (script-call/cc . call/cc) (script-call/cc . call-with-current-continuation)
      (script-dynamic-wind . dynamic-wind))
-    ("Ours, as above." (ygg bindings) (checked-set! . set!) (checked-import . import))
+    ("Ours, as above." (ygg bindings) (checked-set! . set!) (checked-import . import) (checked-export . export))
     ("Procedures and values: no state."
      (guile)
      apply call-with-values values procedure? identity const compose negate noop)

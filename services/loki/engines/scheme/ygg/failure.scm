@@ -6,7 +6,7 @@
   #:use-module (system vm debug)
   #:use-module (ygg reader)
   #:use-module (ygg state)
-  #:export (failure failure-of-raised image-of
+  #:export (failure failure-of-raised image-of note-image!
             raise-host-error host-error? host-error-status host-error-reason host-error-hint error-text))
 
 (define max-message 600)
@@ -59,47 +59,62 @@
   "Where the code that holds ADDRESS was loaded, #f for what is not compiled."
   (and=> (find-debug-context address) debug-context-base))
 
-(define (script-line frame label)
-  "The line of the script at which FRAME stands, #f where it is not of the script. Code that a macro of ours made has
+;; Code of packages: where it was loaded -> the name of its file. Code is never unloaded.
+(define labels (make-hash-table))
+(define (note-image! image label) (hashv-set! labels image label))
+
+(define (label-of image)
+  (let ((program (current-program)))
+    (cond ((not image) #f)
+          ((eqv? image (program-image program)) (program-label program))
+          (else (hashv-ref labels image)))))
+
+(define (script-line frame)
+  "(line . file) of the script at which FRAME stands, #f where it is not of the script. Code that a macro of ours made has
 our own file as its source; the line is then the last one of the script before it."
   (let* ((here (frame-instruction-pointer frame))
-         (image (program-image (current-program)))
-         (info (and image (eqv? (image-of here) image) (find-program-debug-info here))))
+         (label (label-of (image-of here)))
+         (info (and label (find-program-debug-info here))))
     (and info
          (let loop ((at here))
            (let ((source (find-source-for-addr at)))
-             (cond ((and source (equal? (source-file source) label)) (source-line-for-user source))
+             (cond ((and source (equal? (source-file source) label)) (cons (source-line-for-user source) label))
                    ((> (- at 4) (program-debug-info-addr info)) (loop (- at 4)))
                    (else #f)))))))
 
 (define (script-frames)
-  "(line . procedure name or #f) of each frame of the script, innermost first."
-  (let* ((label (program-label (current-program)))
-         (stack (make-stack #t))
+  "(line file procedure name or #f) of each frame of the script and its packages, innermost first."
+  (let* ((stack (make-stack #t))
          (frame (and stack (stack-ref stack 0))))
     (let loop ((frame frame) (count 0) (found '()))
       (if (or (not frame) (>= count 400) (>= (length found) max-frames))
           (reverse found)
-          (let ((line (script-line frame label)))
+          (let ((place (script-line frame)))
             (loop (frame-previous frame)
                   (+ count 1)
-                  (if line (acons line (frame-procedure-name frame) found) found)))))))
+                  (if place (cons (list (car place) (cdr place) (frame-procedure-name frame)) found) found)))))))
+
+(define (place frame) (string-append (cadr frame) ":" (number->string (car frame))))
 
 (define (traceback frames)
-  (let ((label (program-label (current-program))))
-    (string-join
-     (map (lambda (frame)
-            (string-append label ":" (number->string (car frame))
-                           (if (cdr frame) (string-append ": in " (symbol->string (cdr frame))) "")))
-          frames)
-     "\n")))
+  (string-join
+   (map (lambda (frame)
+          (string-append (place frame) (if (caddr frame) (string-append ": in " (symbol->string (caddr frame))) "")))
+        frames)
+   "\n"))
+
+(define (first-own frames)
+  "The innermost line of the program itself, 0 where there is none."
+  (let ((own (or-map (lambda (frame) (and (equal? (cadr frame) (program-label (current-program))) frame)) frames)))
+    (if own (car own) 0)))
 
 (define* (failure reason message #:key line (extra '()))
-  "The fields of a failure here and now."
-  (let ((frames (script-frames)))
+  "The fields of a failure here and now. Where it is a package that failed, the message says in which line of which."
+  (let* ((frames (script-frames))
+         (foreign? (and (pair? frames) (not line) (not (equal? (cadar frames) (program-label (current-program)))))))
     (append `((reason . ,reason)
-              (message . ,message)
-              (line . ,(or line (if (pair? frames) (caar frames) 0)))
+              (message . ,(if foreign? (string-append (place (car frames)) ": " message) message))
+              (line . ,(or line (first-own frames)))
               (traceback . ,(traceback frames)))
             extra)))
 

@@ -10,10 +10,12 @@
   #:use-module (rnrs bytevectors)
   #:use-module (ygg bindings)
   #:use-module (ygg conveniences)
+  #:use-module (ygg failure)
   #:use-module (ygg literals)
+  #:use-module (ygg packages)
   #:use-module (ygg reader)
   #:use-module (ygg state)
-  #:export (script-procedure script-module loaded-bytes program-module program-thunk check-program))
+  #:export (script-procedure script-module loaded-bytes fresh-module program-thunk check-program link-packages))
 
 (define max-kept 128)
 
@@ -67,7 +69,10 @@
 
 ;; The names of the contract that it uses, and what it says.
 (define (script-forms text label)
-  (with-conveniences (read-program text label) (lambda (name) (module-variable script-interface name))))
+  (conveniently (read-program text label) '()))
+
+(define (conveniently forms imported)
+  (with-conveniences forms (lambda (name) (or (memq name imported) (module-variable script-interface name)))))
 
 (define (noted forms)
   (when (current-program) (set-program-forms! (current-program) forms))
@@ -120,7 +125,7 @@
         ((symbol? x) (list x))
         (else '())))
 
-(define (program-module)
+(define (fresh-module)
   (let ((module (make-module 0 (list script-interface))))
     (set-module-name! module '(script))
     (module-define! module kept-frame (lambda (first . _) first))
@@ -139,9 +144,19 @@
 
 (define codes (make-hash-table))
 
+(define (living-forms module text label)
+  "What is to be compiled in MODULE; the names of the packages that it imports are known there from now on."
+  (let* ((forms (read-program text label)) (imported (link-imports! module forms (linked module))))
+    (exports-of forms)                            ; what it says that it exports, it has to define
+    (conveniently (without-exports forms) imported)))
+
+(define (code-key module text label)
+  "The same text means something else where it is linked with something else."
+  (string-concatenate `(,label "\n" ,@(map package-key (linked module)) ,text)))
+
 (define (program-code-of module text label keep?)
-  (let* ((forms (noted (script-forms text label)))
-         (key (string-append label "\n" text)))
+  (let* ((forms (noted (living-forms module text label)))
+         (key (code-key module text label)))
     (claim-names! module forms)
     (or (hash-ref codes key)
         (let ((code (compiled-in module forms)))
@@ -156,10 +171,49 @@
     (set! loaded (+ loaded (bytevector-length code)))
     (load-thunk-from-memory code)))
 
-(define (check-program text label)
+(define (check-program text label module)
   "Reads, expands and compiles; executes nothing of it."
-  (let ((module (program-module)))
-    (set-current-module module)
-    (claim-names! module (noted (script-forms text label)))
-    (compiled-in module (script-forms text label))
+  (set-current-module module)
+  (let ((forms (noted (living-forms module text label))))
+    (claim-names! module forms)
+    (compiled-in module forms)
     #t))
+
+;;; Packages, in the order in which they are run. JOBS have id, label, source, checksum and uses (ids).
+
+(define (named-in ids packages)
+  (let loop ((packages packages) (found '()))
+    (cond ((null? packages) found)
+          ((member (symbol->string (package-id (car packages))) ids) (loop (cdr packages) (cons (car packages) found)))
+          (else (loop (cdr packages) found)))))
+
+(define (link-packages jobs uses module check-only?)
+  "The packages, compiled and not yet run. MODULE is linked with those of USES."
+  (let loop ((jobs jobs) (made '()))
+    (cond ((null? jobs)
+           (set-linked! module (named-in uses made))
+           (reverse made))
+          (else (loop (cdr jobs) (cons (compiled-package (car jobs) made check-only?) made))))))
+
+(define (compiled-package job made check-only?)
+  (let ((module (fresh-module)) (label (assq-ref job 'label)) (text (assq-ref job 'source)))
+    (set-linked! module (named-in (assq-ref job 'uses) made))
+    (in-file label
+             (lambda ()
+               (set-current-module module)
+               (claim-names! module (read-program text label))
+               (let ((package (make-package (string->symbol (assq-ref job 'id)) label (assq-ref job 'checksum) module
+                                            (read-program text label))))
+                 (if check-only?
+                     (check-program text label module)
+                     (set-package-thunk! package (program-thunk module text label #t)))
+                 package)))))
+
+(define (in-file label thunk)
+  "What does not compile in there is told with the file: the line of a failure is the program's own."
+  (with-exception-handler
+   (lambda (raised)
+     (let ((told (failure-of-raised raised)))
+       (syntax-fault 0 (string-append label ":" (number->string (assq-ref told 'line)) ": " (assq-ref told 'message)))))
+   thunk
+   #:unwind? #t))

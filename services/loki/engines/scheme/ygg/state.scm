@@ -5,10 +5,11 @@
   #:export (make-program program? program-run program-label program-device program-args program-memory-bytes
             program-contracts set-program-contracts! program-output set-program-output!
             program-forms set-program-forms! program-image set-program-image! program-winds set-program-winds!
-            program-continuation set-program-continuation! program-life set-program-life! current-program set-current-program!))
+            program-continuation set-program-continuation! program-life set-program-life!
+            program-module set-program-module! current-program set-current-program!))
 
 (define-record-type <program>
-  (%make-program run label device arguments memory-bytes contracts output forms image winds continuation life)
+  (%make-program run label device arguments memory-bytes contracts output forms image winds continuation life module)
   program?
   (run program-run)                                     ; number of the execution in frames
   (label program-label)                                 ; the script's name in messages
@@ -21,10 +22,11 @@
   (image program-image set-program-image!)              ; where its code is loaded, #f until it is compiled
   (winds program-winds set-program-winds!)
   (continuation program-continuation set-program-continuation!)
-  (life program-life set-program-life!))                ; the program that lives whose turn this is, or #f
+  (life program-life set-program-life!)                 ; the program that lives whose turn this is, or #f
+  (module program-module set-program-module!))          ; of the package that is being run, or #f
 
 (define (make-program run label device arguments memory-bytes)
-  (%make-program run label device arguments memory-bytes '() '() '() #f '() #f #f))
+  (%make-program run label device arguments memory-bytes '() '() '() #f '() #f #f #f))
 
 (define current #f)
 (define (current-program) current)

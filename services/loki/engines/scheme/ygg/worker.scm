@@ -11,6 +11,7 @@
   #:use-module (ygg host)
   #:use-module (ygg json)
   #:use-module (ygg live)
+  #:use-module (ygg packages)
   #:use-module (ygg program)
   #:use-module (ygg seal)
   #:use-module (ygg state)
@@ -55,7 +56,7 @@
   (set-current-program! program)
   (let ((life (program-life program)))
     (when life
-      (set-current-module (life-module life))
+      (set-current-module (or (program-module program) (life-module life)))
       (set! turn-base (heap-used))))
   (set-current-winds! (program-winds program))
   (let ((result (run-turn thunk
@@ -160,16 +161,37 @@
     (set-program-image! turn (image-of (program-code thunk)))
     thunk))
 
+;;; What it is linked with is compiled before anything of it runs, and run before it.
+
+(define (linked-packages job module check-only?)
+  (let ((packages (link-packages (or (assq-ref job 'packages) '()) (or (assq-ref job 'uses) '()) module check-only?)))
+    (for-each (lambda (package)
+                (when (package-thunk package)
+                  (note-image! (image-of (program-code (package-thunk package))) (package-label package))))
+              packages)
+    (set-current-module module)
+    packages))
+
+(define (run-package this package)
+  (set-program-module! this (package-module package)) ; what it defines after a wait is still its own
+  (set-current-module (package-module package))
+  ((package-thunk package))
+  (fill-exports! package)
+  (set-program-module! this #f))
+
 (define (start-life run number job)
   (let* ((arguments (wire->value (string->utf8 (assq-ref job 'args))))
          (life (make-life number (assq-ref job 'name) (assq-ref job 'device) arguments (assq-ref job 'memory_bytes)
-                          (program-module)))
+                          (fresh-module)))
          (this (turn-of life run)))
     (hashv-set! lives number life)
     (turn this
           (lambda ()
-            (let ((thunk (run-text this life (assq-ref job 'source) (life-label life) #t)))
+            (let* ((packages (linked-packages job (life-module life) #f))
+                   (thunk (run-text this life (assq-ref job 'source) (life-label life) #t)))
               (set-life-image! life (program-image this))
+              (for-each (lambda (package) (run-package this package)) packages)
+              (set-current-module (life-module life))
               (thunk)
               (ended *unspecified*))))))
 
@@ -193,7 +215,9 @@
     (hashv-set! programs run this)
     (turn this
           (lambda ()
-            (check-program (assq-ref job 'source) (assq-ref job 'name))
+            (let ((module (fresh-module)))
+              (linked-packages job module #t)
+              (check-program (assq-ref job 'source) (assq-ref job 'name) module))
             (list 'done (value->wire *unspecified*))))))
 
 (define (drop number)
@@ -227,7 +251,7 @@ when it prints an error (3.0.10: soft ports), for behind the seal no file can be
   (script-procedure "(define (f x) (guard (e (#t e)) (let loop ((i x)) (if (> i 0) (loop (- i 1)) i)))) (f 10)" "warm-up")
   (script-procedure "(define-record-type point (make-point x) point? (x point-x)) (let-values (((a b) (values 1 2))) a)"
                     "warm-up")
-  (check-program "(define x 1) (define (f) (set! x (+ x 1))) (f)" "warm-up"))
+  (check-program "(define x 1) (define (f) (set! x (+ x 1))) (f)" "warm-up" (fresh-module)))
 
 (define (close-standard-ports!)
   "Descriptor 0 is the socket: what reads or prints without naming a port must not reach it."

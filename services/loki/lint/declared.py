@@ -1,0 +1,25 @@
+"""What the head of a text declares: `-- @depends units 1.0.0`, in its first comments, read as packages are."""
+
+from __future__ import annotations
+
+import re
+
+_COMMENT = re.compile(r"\s*(?:--+|;+)\s?(.*)")
+_DEPENDS = re.compile(r"@depends\s+(\S+)(?:\s+(\S+))?\s*\Z")
+
+
+def packages(source: str) -> dict[str, str]:
+    """The packages that it names there, each with its least version or ""."""
+    found: dict[str, str] = {}
+    for line in source.splitlines():
+        comment = _COMMENT.fullmatch(line)
+        if not comment:
+            break
+        if depends := _DEPENDS.match(comment[1].strip()):
+            found[depends[1]] = depends[2] or ""
+    return found
+
+
+def not_declared(name: str) -> str:
+    """What is said of a package that is named and not declared."""
+    return f"the package {name} is not declared; write @depends {name} VERSION in the first comments"
