@@ -138,6 +138,6 @@ def test_a_program_is_shown_with_the_packages_it_is_linked_with(ygg: Command) ->
     assert "shows is linked with units 1.1.0" in shown
     answer = ygg.json("show", "shows")
     assert answer["program"]["deployments"][0]["packages"] == [{"id": "units", "version": "1.1.0"}]  # type: ignore[index]
-    done = ygg("program", "unload", "--program", "units", "--yes")
+    done = ygg("program", "unload", "--program", "units", "--force")
     assert done.returncode != 0
     assert "linked into what is deployed: shows" in done.stderr
