@@ -50,7 +50,9 @@ def start(
     waves: Annotated[str, typer.Option("--waves", help="Counts and percents, each with those before.")] = "100%",
     halt_at: Annotated[str, typer.Option("--halt-at", help="Failures that halt it: 10% or a count.")] = "10%",
     soak: Annotated[int, typer.Option("--soak", min=0, help="Seconds to watch a wave before the next.")] = 0,
-    rate: Annotated[int, typer.Option("--rate", min=0, help="Devices started a minute at most; 0: no limit.")] = 0,
+    rate: Annotated[
+        int, typer.Option("--rate", min=0, help="Devices started a minute at most, spread over it; 0: no limit.")
+    ] = 0,
     timeout: Annotated[int, typer.Option("--timeout", min=10, help="Seconds a device may take.")] = 900,
     approve: Annotated[bool, typer.Option("--approve", help="A person approves each wave after the first.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Also devices that fell back from it before.")] = False,

@@ -264,12 +264,18 @@ def _next(rollout: Rollout, candidates: Sequence[Candidate], counts: Counts, now
     started = [u for c in candidates if (u := mine(rollout, c))]
     room = target(rollout, counts.total) - len(started)
     if rollout.spec.rate_per_minute:
-        recent = sum(1 for u in started if now - u.started_unix_s < RATE_WINDOW_S)
-        room = min(room, rollout.spec.rate_per_minute - recent)
+        room = min(room, _rate_room(rollout.spec.rate_per_minute, [now - u.started_unix_s for u in started]))
     if room <= 0:
         return []
     ready = [c for c in candidates if _startable(rollout, c)]
     return [c.device_id for c in order(rollout.id, ready)[:room]]
+
+
+def _rate_room(rate: int, ages_s: Sequence[float]) -> int:
+    """No more than `rate` in any minute, and those spread: no more than a second's share in any second."""
+    minute = sum(1 for age in ages_s if age < RATE_WINDOW_S)
+    second = sum(1 for age in ages_s if age < 1)
+    return min(rate - minute, -(-rate // int(RATE_WINDOW_S)) - second)
 
 
 def _wave_done(rollout: Rollout, candidates: Sequence[Candidate], counts: Counts, *, last: bool) -> bool:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from services.domain.errors import YggError
 from services.ota.model import release as fitness
@@ -25,6 +26,12 @@ from services.ota.service.table import edit, write
 
 ROUND_S = 1.0
 SETTLE_S = 0.05
+REST = 4
+"""After it has thought of a large fleet it rests for so many times as long: what devices say comes first."""
+AT_ONCE = 32
+"""Records written side by side."""
+STARTS_A_ROUND = 128
+"""Then it looks again: a halt does not wait for a thousand starts."""
 LISTING_S = 2.0
 REMIND_S = 3.0
 _log = logging.getLogger(__name__)
@@ -40,8 +47,9 @@ class Fleet:
     async def candidates(self, rollout: Rollout) -> list[Candidate]:
         """Raises RemoteError where the registry does not answer, ReleaseNotFoundError."""
         release = self._releases.get(rollout.spec.release_id)
+        floor = self._releases.floor(release.manifest.device_class)
         known = await self._listing(rollout.spec.selector)
-        found = [self._candidate(rollout, release, device) for device in known]
+        found = [self._candidate(rollout, release, floor, device) for device in known]
         return [c for c in found if c is not None]
 
     def started(self, rollout: Rollout) -> list[Device]:
@@ -49,7 +57,7 @@ class Fleet:
         found = [row.value for row in self._devices.rows()]
         return [d for d in found if d.update and d.update.rollout_id == rollout.id]
 
-    def _candidate(self, rollout: Rollout, release: Release, known: Known) -> Candidate | None:
+    def _candidate(self, rollout: Rollout, release: Release, floor: int, known: Known) -> Candidate | None:
         row = self._devices.get(known.device_id)
         device = row.value if row else Device(known.device_id)
         update = device.update
@@ -61,13 +69,7 @@ class Fleet:
             return None
         if known.device_class != release.manifest.device_class:
             return Candidate(known.device_id, known.online, update, _other(known)) if rollout.spec.selector else None
-        return Candidate(known.device_id, known.online, update, self._unfit(rollout, release, device))
-
-    def _unfit(self, rollout: Rollout, release: Release, device: Device) -> str:
-        why = fitness.unfit(release, device.standing, self._releases.floor(release.manifest.device_class))
-        if not why and release.id in device.fallen and not (rollout.spec.retry_fallen_back or rollout.rolls_back):
-            why = "it fell back from this release before"
-        return why
+        return Candidate(known.device_id, known.online, update, _unfit(rollout, release, floor, device))
 
     async def _listing(self, selector: str) -> list[Known]:
         at, found = self._listings.get(selector, (0.0, []))
@@ -94,10 +96,12 @@ class Conductor:
         self._rollouts, self._devices, self._fleet = rollouts, devices, fleet
         self._events, self._lease, self._releases, self._now = events, lease, releases, now
         self._reminded: dict[str, float] = {}
+        self._thought_s = 0.0
 
     async def run(self) -> None:
         """Conducts while this replica has the lease; a round that fails is repeated."""
         while True:
+            self._thought_s = 0.0
             try:
                 if await self._lease.held():
                     await self.round()
@@ -112,7 +116,8 @@ class Conductor:
         finally:
             for wait in waits:
                 wait.cancel()
-        await asyncio.sleep(SETTLE_S)  # what changes at once is taken together
+        rest_s = min(REST * self._thought_s, ROUND_S)
+        await asyncio.sleep(max(SETTLE_S, rest_s))  # what changes at once is taken together
 
     async def round(self) -> None:
         """One round over all rollouts that are not at their end."""
@@ -126,19 +131,18 @@ class Conductor:
         return any(d.busy for d in self._fleet.started(rollout))
 
     async def _conduct(self, row: Row[Rollout]) -> None:
-        rollout = row.value
+        rollout, began = row.value, asyncio.get_running_loop().time()
         candidates = await self._fleet.candidates(rollout)
         step = rules.step(rollout, candidates, self._now())
+        self._thought_s += asyncio.get_running_loop().time() - began
         if step.rollout != rollout and not await write(self._rollouts, row, row.key, step.rollout):
             return  # a person was faster; the next round sees what they want
         for kind in step.events:
             await self._events.tell(rollout.id, kind, text=step.rollout.reason)
-        for device_id in step.expire:
-            await self._change(device_id, rollout, lambda d: updates.failed(d, "it took too long"))
-        for device_id in step.stop:
-            await self._change(device_id, rollout, updates.stopped)
-        for device_id in step.start:
-            await self._start(device_id, rollout)
+        late = partial(updates.failed, why="it took too long")
+        await _each(step.expire, lambda device_id: self._change(device_id, rollout, late))
+        await _each(step.stop, lambda device_id: self._change(device_id, rollout, updates.stopped))
+        await _each(step.start[:STARTS_A_ROUND], lambda device_id: self._start(device_id, rollout))
         await self._remind(rollout, candidates)
         if step.rollout.state is RolloutState.HALTED and rollout.spec.roll_back_on_halt and not rollout.rolls_back:
             await self._roll_back(step.rollout)
@@ -191,6 +195,15 @@ class Conductor:
                 await self._events.tell(rollout.id, "rolling_back", text=f"to {before.manifest.version} by {key}")
 
 
+async def _each(device_ids: Sequence[str], work: Callable[[str], Awaitable[None]]) -> None:
+    """AT_ONCE at a time, in order; raises the first error once those beside it are done."""
+    for start in range(0, len(device_ids), AT_ONCE):
+        done = await asyncio.gather(*map(work, device_ids[start : start + AT_ONCE]), return_exceptions=True)
+        for outcome in done:
+            if outcome is not None:
+                raise outcome
+
+
 def back_id(rollout_id: str) -> str:
     """The id of the rollout that brings the devices of another one back; one for each."""
     return f"{rollout_id}-back"
@@ -210,6 +223,13 @@ def back(rollout: Rollout, release: Release, now: float) -> Rollout:
         late_joiners=True,  # a device that was on trial when it began may still confirm
     )
     return Rollout(back_id(rollout.id), spec, now, rolls_back=rollout.id)
+
+
+def _unfit(rollout: Rollout, release: Release, floor: int, device: Device) -> str:
+    why = fitness.unfit(release, device.standing, floor)
+    if not why and release.id in device.fallen and not (rollout.spec.retry_fallen_back or rollout.rolls_back):
+        why = "it fell back from this release before"
+    return why
 
 
 def _other(known: Known) -> str:

@@ -167,14 +167,21 @@ def test_abort_is_the_end() -> None:
         rules.resume(aborted, 0)
 
 
-def test_rate() -> None:
+def test_no_more_a_minute_than_the_rate() -> None:
     fleet, rollout = Fleet(20), new(waves=(Wave(percent=100),), rate_per_minute=6)
-    rollout = fleet.step(rollout)
-    fleet.step(rollout)
-    assert len(fleet.started) == 6
-    fleet.now += 60
-    fleet.step(rollout)
-    assert len(fleet.started) == 12
+    for seconds in range(1, 121):
+        rollout = fleet.step(rollout)
+        assert len(fleet.started) == (min(seconds, 6) if seconds <= 60 else min(seconds - 54, 12))
+        fleet.now += 1
+
+
+def test_a_rate_is_spread_over_the_minute() -> None:
+    fleet, rollout = Fleet(300), new(waves=(Wave(percent=100),), rate_per_minute=600)
+    for seconds in range(1, 21):
+        rollout = fleet.step(rollout)
+        rollout = fleet.step(rollout)
+        assert len(fleet.started) == 10 * seconds
+        fleet.now += 1
 
 
 def test_a_device_that_takes_too_long_has_failed() -> None:
