@@ -1,4 +1,4 @@
-/* bench-peer MODE: clients and devices of what Yggdrasil is compared with. Run by `python -m bench.link`. */
+/* bench-peer MODE: clients and devices of what Yggdrasil is compared with. Run by `python -m bench.link` and `bench.ota`. */
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
@@ -84,6 +84,7 @@ int main(int argc, char **argv)
     } modes[] = {
         {"connect", mode_connect},     {"publish", mode_publish}, {"echo", mode_echo},
         {"responder", mode_responder}, {"caller", mode_caller},   {"queue", mode_queue},
+        {"download", mode_download},
     };
     struct options options = read_options(argc, argv);
 

@@ -13,7 +13,7 @@ struct options {
     const char *identities;
     const char *id;     /* The prefix of `count` ids, or the one id. */
     const char *hellos; /* connect: frames to send, a 4-byte little-endian length before each; NULL: MQTT. */
-    const char *to;     /* caller: the id of the responder. */
+    const char *to;     /* caller: the id of the responder; download: the path. */
     uint16_t port;
     uint32_t count;
     uint32_t window;   /* Connections being made, or messages in flight of a client. */
@@ -30,6 +30,7 @@ int mode_echo(const struct options *options);
 int mode_responder(const struct options *options);
 int mode_caller(const struct options *options);
 int mode_queue(const struct options *options);
+int mode_download(const struct options *options);
 
 /* "<prefix>-<index + 1>", as the agent names its devices. */
 enum { ID_BYTES = 64 };
