@@ -15,7 +15,7 @@ from services.chassis.channel import connect
 from services.chassis.kv import Bucket, BucketSpec
 from services.chassis.run import Runtime, run
 from services.ota import api
-from services.ota.adapters import records, s3_client
+from services.ota.adapters import records
 from services.ota.adapters.cached import CachedObjects
 from services.ota.adapters.disk_cache import DiskCache
 from services.ota.adapters.events import NatsEvents
@@ -25,7 +25,6 @@ from services.ota.adapters.nats_objects import NatsObjects
 from services.ota.adapters.nats_parts import NatsParts
 from services.ota.adapters.patches import DetoolsPatches
 from services.ota.adapters.registry import GrpcRegistry
-from services.ota.adapters.s3_objects import S3Objects
 from services.ota.adapters.signer import TimestampKey
 from services.ota.adapters.tables import KvTable
 from services.ota.api import NAME, UPLOAD_DEADLINE_S, OtaApi
@@ -142,6 +141,9 @@ async def _nats(runtime: Runtime[OtaSettings]) -> ObjectStore:
 
 async def _s3(runtime: Runtime[OtaSettings]) -> ObjectStore:
     """Waits until the S3 service is there for the first time, as the connection to NATS does."""
+    from services.ota.adapters import s3_client  # boto is half a second of every other start
+    from services.ota.adapters.s3_objects import S3Objects
+
     settings = runtime.settings
     where = s3_client.S3Settings(
         endpoint_url=settings.s3_endpoint_url or "",  # none of the three is missing: config has seen to it
