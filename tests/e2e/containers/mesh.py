@@ -30,6 +30,8 @@ _PORTS = {
     "loki": "YGG_PORT_LOKI",
     "ota": "YGG_PORT_OTA",
     "link": "YGG_PORT_LINK",
+    "enrol": "YGG_PORT_ENROL",
+    "images": "YGG_PORT_IMAGES",
 }
 _PROFILES = ("--profile", "demo", "--profile", "s3")
 
