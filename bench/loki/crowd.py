@@ -127,14 +127,14 @@ class Crowd:
                 return names
 
             timers.take_due = taken  # type: ignore[method-assign]
-            ended = instance._ended
+            ended = instance.ended
 
-            def over(turn: Any, done: Any, instance: Any = instance, ended: Any = ended) -> None:
-                ended(turn, done)
+            def over(turn: Any, end: Any, instance: Any = instance, ended: Any = ended) -> None:
+                ended(turn, end)
                 if turn.key == "timer:tick" and hasattr(instance, "_bench_due_s"):
                     self.late_ms.append((self.around.clock.monotonic() - instance._bench_due_s) * 1000)
 
-            instance._ended = over  # type: ignore[method-assign]
+            instance.ended = over  # type: ignore[method-assign]
 
 
 async def measure(language: Language, cache: Path, *, quick: bool) -> list[Metric]:

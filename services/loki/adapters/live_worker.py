@@ -1,8 +1,6 @@
 """One worker process that holds many programs: turns go out, what they ask is answered, what does not end is killed.
 
-The worker handles frames in the order in which they were sent, and each TURN, ANSWER and STOP makes it run one slice
-that ends in exactly one CALL, DONE or FAIL. So the first of `_slices` is what runs now, and is to blame when the
-process ends.
+`slices` knows what runs, which is what to blame. What is sent within one turn of the loop goes out in one write.
 
     slice    --CALL--> its turn waits for the host; ANSWER makes another slice
              --DONE, FAIL--> its turn is over
@@ -14,11 +12,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import logging
 import os
 import signal
 import socket
 import subprocess
-from collections import deque
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -26,39 +24,52 @@ from services.domain.errors import YggError
 from services.domain.ids import printable
 from services.loki.adapters import messages
 from services.loki.adapters.failure import script_error
+from services.loki.adapters.slices import Slices
 from services.loki.adapters.worker import START_TIMEOUT_S, WorkerCommand
-from services.loki.engines import wire
+from services.loki.engines import tally, wire
+from services.loki.engines.tally import Tally
 from services.loki.engines.wire import Kind, WireError
 from services.loki.errors import EngineMissingError, ScriptError
 from services.loki.programs.errors import WorkerLostError
-from services.loki.programs.ports import TurnDone, TurnHost
+from services.loki.programs.ports import TurnDone, TurnEnd, TurnEnded, TurnHost
 
 SLICE_S = 1.0
 GRACE_S = 0.5
 TICK_S = 0.2
+_NOTHING = TurnDone(None)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class _Turn:
     program: int
     host: TurnHost
-    future: asyncio.Future[TurnDone]
+    ended: TurnEnded
     answering: asyncio.Task[None] | None = None
     stopped: bool = False
+    told: bool = False
+
+    def end(self, end: TurnEnd) -> None:
+        """Tells how it ended, once."""
+        if self.told:
+            return
+        self.told = True
+        try:
+            self.ended(end)
+        except Exception:  # noqa: BLE001 - else one program's fault would end the worker of all
+            _log.exception("the end of a turn was not taken", extra={"program": self.program})
 
 
 class LiveWorker(asyncio.Protocol):
     """Implements the port ProgramWorker."""
 
-    def __init__(self, process: subprocess.Popen[bytes], language: str) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], language: str, tally: Tally) -> None:
         self._process, self._language = process, language
         self._transport: asyncio.Transport | None = None
-        self._buffer = bytearray()
+        self._in, self._out = bytearray(), bytearray()
         self._turns: dict[int, _Turn] = {}
-        self._slices: deque[int] = deque()
-        self._slice_began_s = 0.0
-        self._asked_s = 0.0
-        self._seen = 0
+        self._slices = Slices(tally)
+        self._asked, self._asked_s = 0, 0.0
         self._number = 0
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[str] = self._loop.create_future()
@@ -72,10 +83,13 @@ class LiveWorker(asyncio.Protocol):
     async def start(cls, command: WorkerCommand) -> LiveWorker:
         """A process that has said READY; raises EngineMissingError with what it said instead."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with theirs:
+        counter = tally.create()
+        with theirs, os.fdopen(counter):
+            shared = Tally(counter)
             process = subprocess.Popen(  # noqa: ASYNC220 - forked from the loop's thread: PR_SET_PDEATHSIG is by thread
-                dataclasses.replace(command, lives=True).argv(),
+                dataclasses.replace(command, tally=counter).argv(),
                 stdin=theirs.fileno(),
+                pass_fds=(counter,),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 env={},
@@ -83,7 +97,7 @@ class LiveWorker(asyncio.Protocol):
                 start_new_session=True,
             )
         ours.setblocking(False)
-        worker = cls(process, command.language.value)
+        worker = cls(process, command.language.value, shared)
         await worker._loop.create_unix_connection(lambda: worker, sock=ours)
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
@@ -99,16 +113,33 @@ class LiveWorker(asyncio.Protocol):
         """Of the process."""
         return self._process.pid
 
+    def begin(self, program: int, request: dict[str, Any], host: TurnHost, ended: TurnEnded) -> int:
+        """As ports.ProgramWorker says."""
+        return self._begin(Kind.TURN, wire.dump({"program": program, **request}), _Turn(program, host, ended))
+
+    def event(self, program: int, key: str, value: str, host: TurnHost, ended: TurnEnded) -> int:
+        """As ports.ProgramWorker says."""
+        return self._begin(Kind.EVENT, wire.event(program, key, value), _Turn(program, host, ended))
+
     def turn(self, program: int, request: dict[str, Any], host: TurnHost) -> tuple[int, asyncio.Future[TurnDone]]:
-        """Begins a turn; its number, and its end: TurnDone, or ScriptError or WorkerLostError."""
+        """As ports.ProgramWorker says."""
+        future: asyncio.Future[TurnDone] = self._loop.create_future()
+
+        def ended(end: TurnEnd) -> None:
+            if not future.done():
+                future.set_result(end) if isinstance(end, TurnDone) else future.set_exception(end)
+
+        return self.begin(program, request, host, ended), future
+
+    def _begin(self, kind: Kind, payload: bytes, turn: _Turn) -> int:
         self._number = self._number % 0xFFFFFFFF + 1
-        turn = _Turn(program, host, self._loop.create_future())
         if self.lost.is_set() or self._transport is None:
-            turn.future.set_exception(WorkerLostError(self._how or "it is gone"))
-            return self._number, turn.future
+            lost = WorkerLostError(self._how or "it is gone")
+            self._loop.call_soon(turn.end, lost)
+            return self._number
         self._turns[self._number] = turn
-        self._slice(Kind.TURN, self._number, wire.dump({"program": program, **request}))
-        return self._number, turn.future
+        self._slice(kind, self._number, payload)
+        return self._number
 
     def stop_turn(self, number: int) -> bool:
         """Drops a turn that waits for the host; False where it does not wait: the slice has its own limit."""
@@ -123,19 +154,15 @@ class LiveWorker(asyncio.Protocol):
     def drop(self, program: int) -> None:
         """Forgets a program; its turns end as stopped."""
         self.programs.discard(program)
-        for turn in self._turns.values():
-            if turn.program == program:
-                if turn.answering is not None:
-                    turn.answering.cancel()
-                    turn.answering = None
-                turn.stopped = True
-                if not turn.future.done():
-                    turn.future.set_exception(ScriptError("STOPPED", "the program was stopped"))
-        waiting = set(self._slices)
-        for number in [n for n, t in self._turns.items() if t.program == program and n not in waiting]:
-            del self._turns[number]
-        if not self.lost.is_set() and self._transport is not None:
-            self._transport.write(wire.frame(Kind.DROP, program, b"{}"))
+        for number, turn in [(n, t) for n, t in self._turns.items() if t.program == program]:
+            if turn.answering is not None:
+                turn.answering.cancel()
+                turn.answering = None
+            if number not in self._slices:
+                del self._turns[number]
+            turn.stopped = True
+            turn.end(ScriptError("STOPPED", "the program was stopped"))
+        self._write(wire.frame(Kind.DROP, program, b"{}"))
 
     def kill(self, how: str) -> None:
         """Ends the process at once."""
@@ -158,13 +185,13 @@ class LiveWorker(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Frames; whatever breaks the protocol ends the process."""
-        buffer = self._buffer
+        buffer = self._in
         buffer += data
-        at, size = 0, wire.HEADER.size
+        at, size, end = 0, wire.HEADER.size, len(buffer)
         try:
-            while len(buffer) - at >= size:
-                kind, run, length = wire.unpack_header(bytes(buffer[at : at + size]))
-                if len(buffer) - at - size < length:
+            while end - at >= size:
+                kind, run, length = wire.unpack_header(buffer, at)
+                if end - at - size < length:
                     break
                 self._received(kind, run, bytes(buffer[at + size : at + size + length]))
                 at += size + length
@@ -182,8 +209,8 @@ class LiveWorker(asyncio.Protocol):
         if self._process.poll() is None:
             self._process.kill()
         self._loop.run_in_executor(None, self._process.wait)
-        culprit = self._turns[self._slices[0]].program if self._slices and self._slices[0] in self._turns else 0
-        self.culprit = culprit
+        running = self._turns.get(self._slices.running())
+        culprit = self.culprit = running.program if running else 0
         if not self._ready.done():
             self._ready.set_exception(EngineMissingError(f"the {self._language} worker ended while it started"))
         turns, self._turns = list(self._turns.values()), {}
@@ -191,8 +218,7 @@ class LiveWorker(asyncio.Protocol):
         for turn in turns:
             if turn.answering is not None:
                 turn.answering.cancel()
-            if not turn.future.done():
-                turn.future.set_exception(WorkerLostError(self._how or self._ended_how(), culprit))
+            turn.end(WorkerLostError(self._how or self._ended_how(), culprit))
 
     def _ended_how(self) -> str:
         status = self._process.poll()
@@ -205,40 +231,43 @@ class LiveWorker(asyncio.Protocol):
     # Slices.
 
     def _slice(self, kind: Kind, number: int, payload: bytes) -> None:
-        if self._transport is None:
-            raise WireError("a frame before there is a connection")
-        if not self._slices:
-            self._slice_began_s, self._asked_s = self._loop.time(), 0.0
-        self._slices.append(number)
-        self._transport.write(wire.frame(kind, number, payload))
+        self._slices.begin(number)
+        self._write(wire.frame(kind, number, payload))
+
+    def _write(self, data: bytes) -> None:
+        if not self._out:
+            self._loop.call_soon(self._flush)
+        self._out += data
+
+    def _flush(self) -> None:
+        out, self._out = self._out, bytearray()
+        if self._transport is not None and not self.lost.is_set():
+            self._transport.write(out)
 
     def _slice_over(self, number: int) -> _Turn:
-        if not self._slices or self._slices[0] != number or number not in self._turns:
-            raise WireError(f"a frame of turn {number}, which does not run")
-        self._slices.popleft()
-        self._seen += 1
-        self._slice_began_s, self._asked_s = self._loop.time(), 0.0
+        self._slices.over(number)
+        if number not in self._turns:
+            raise WireError(f"a frame of turn {number}, which there is not")
         return self._turns[number]
 
     def _received(self, kind: Kind, number: int, payload: bytes) -> None:
-        if kind is Kind.LOG:
-            if not self._slices or self._slices[0] != number or number not in self._turns:
-                raise WireError("a line of a turn that does not run")
-            turn = self._turns[number]
-            if not turn.stopped:
-                turn.host.log(*messages.line(wire.load(payload)))
-        elif kind is Kind.CALL:
+        if kind is Kind.DONE or (kind is Kind.FAIL and self._ready.done()):
             turn = self._slice_over(number)
+            del self._turns[number]
+            if not turn.told:
+                turn.end(_end(kind, payload, asked=self._asked == number and not turn.stopped))
+            self._asked = 0
+        elif kind is Kind.CALL:
+            turn, self._asked = self._slice_over(number), 0
             if turn.stopped:  # dropped while it ran; the worker has it no more
                 del self._turns[number]
                 return
             turn.answering = asyncio.create_task(self._answer(number, turn, wire.load(payload)))
-        elif kind in (Kind.DONE, Kind.FAIL) and self._ready.done():
-            asked = bool(self._asked_s)
-            turn = self._slice_over(number)
-            del self._turns[number]
-            if not turn.future.done():
-                self._end(turn, kind, messages.fields(payload), asked)
+        elif kind is Kind.LOG:
+            self._slices.first(number)
+            turn = self._turns[number]
+            if not turn.stopped:
+                turn.host.log(*messages.line(wire.load(payload)))
         elif not self._ready.done():
             self._said(kind, payload)
         else:
@@ -251,19 +280,6 @@ class LiveWorker(asyncio.Protocol):
         else:
             told = printable(str(content.get("message", "")), 300)
             self._ready.set_exception(EngineMissingError(f"the {self._language} worker cannot start: {told}"))
-
-    def _end(self, turn: _Turn, kind: Kind, content: dict[str, Any], asked: bool) -> None:
-        if kind is Kind.DONE:
-            try:
-                memory = content.get("memory", 0)
-                turn.future.set_result(TurnDone(messages.result(content.get("value")), int(memory)))
-            except ScriptError as e:
-                turn.future.set_exception(e)
-        elif content.get("reason") == "STOPPED":
-            told = script_error({**content, "reason": "SCRIPT_ERROR"})
-            turn.future.set_exception(_stopped(told, asked and not turn.stopped))
-        else:
-            turn.future.set_exception(script_error(content))
 
     async def _answer(self, number: int, turn: _Turn, content: Any) -> None:
         try:
@@ -278,25 +294,33 @@ class LiveWorker(asyncio.Protocol):
             self._slice(Kind.ANSWER, number, payload)
 
     def _watch(self) -> None:
-        """Looks at what runs. Two looks at one slice are needed: a loop that was held up has frames to read first."""
-        now_s, seen = self._loop.time(), self._seen
-        stuck = bool(self._slices) and now_s - self._slice_began_s > SLICE_S
-
-        def again() -> None:
-            if not stuck or not self._slices or self._seen != seen:
-                self._watch()
-                return
-            if not self._asked_s:
-                self._asked_s = self._loop.time()
+        """Looks at what runs, every TICK_S."""
+        if self.lost.is_set():
+            return
+        now_s, running = self._loop.time(), self._slices.running()
+        if self._slices.computes_s(now_s) > SLICE_S:
+            if self._asked != running:
+                self._asked, self._asked_s = running, now_s
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(self._process.pid, signal.SIGUSR1)
-            elif self._loop.time() - self._asked_s > GRACE_S:
+            elif now_s - self._asked_s > GRACE_S:
                 self.kill(f"a turn computed for more than {SLICE_S:g} s and could not be interrupted")
                 return
-            self._watch()
+        self._tick = self._loop.call_later(TICK_S, self._watch)
 
-        if not self.lost.is_set():
-            self._tick = self._loop.call_later(TICK_S, again)
+
+def _end(kind: Kind, payload: bytes, *, asked: bool) -> TurnDone | YggError:
+    if not payload and kind is Kind.DONE:
+        return _NOTHING
+    content = messages.fields(payload)
+    if kind is Kind.DONE:
+        try:
+            return TurnDone(messages.result(content.get("value")), int(content.get("memory", 0)))
+        except ScriptError as e:
+            return e
+    if content.get("reason") == "STOPPED":
+        return _stopped(script_error({**content, "reason": "SCRIPT_ERROR"}), asked)
+    return script_error(content)
 
 
 def _stopped(told: ScriptError, slice_limit: bool) -> ScriptError:

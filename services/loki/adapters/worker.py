@@ -42,12 +42,13 @@ YIELD_EVERY = 32
 class WorkerCommand:
     """How a language's workers start; `program` is empty for the engines that live in the bootstrap's own process.
 
-    `lives`: the worker holds programs that live, and may use the processor for as long as they do.
+    `tally`: the worker holds programs that live, may use the processor for as long as they do, and counts its slices in
+    the memory of this descriptor.
     """
 
     language: Language
     program: tuple[str, ...] = ()
-    lives: bool = False
+    tally: int | None = None
 
     def argv(self) -> list[str]:
         """The command line."""
@@ -55,7 +56,7 @@ class WorkerCommand:
             sys.executable,
             "-I",
             str(Path(bootstrap.__file__)),
-            self.language.value + "+" * self.lives,
+            self.language.value + ("" if self.tally is None else f"+{self.tally}"),
             str(os.getpid()),
         ]
         return [*start, *self.program]

@@ -1,15 +1,21 @@
 """The worker's end of the socket pair: frames in, frames out, blocking.
 
-Owns no engine. The end of the stream means that the service is gone, and then so are we.
+Owns no engine. The end of the stream means that the service is gone, and then so are we. Where a tally is kept, the
+ends of turns are held back until there is nothing more to read: the service is woken once for all of them.
 """
 
 from __future__ import annotations
 
 import socket
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from services.loki.engines import wire
+from services.loki.engines.tally import Tally
 from services.loki.engines.wire import Kind
+
+CHUNK_BYTES = 65536
+_ENDS = (Kind.CALL, Kind.DONE, Kind.FAIL)
+_WAIT = (Kind.DONE, Kind.FAIL)
 
 
 class Received(NamedTuple):
@@ -23,25 +29,51 @@ class Received(NamedTuple):
 class Channel:
     """Frames over a connected stream socket. Used by one thread."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._in = sock.makefile("rb", buffering=65536)
+    def __init__(self, sock: socket.socket, tally: Tally | None = None) -> None:
+        self._sock, self._tally = sock, tally
+        self._in, self._at = bytearray(), 0
+        self._held = bytearray()
 
     def send(self, kind: Kind, run: int, payload: bytes) -> None:
         """Sends a frame; raises wire.WireError where the payload is too long."""
-        self._sock.sendall(wire.frame(kind, run, payload))
+        data = wire.frame(kind, run, payload)
+        if self._tally is None:
+            self._sock.sendall(data)
+            return
+        if kind in _ENDS:
+            self._tally.add()
+        self._held += data
+        if kind not in _WAIT or len(self._held) > CHUNK_BYTES:
+            self.flush()
 
-    def send_json(self, kind: Kind, run: int, content: Any) -> None:
+    def send_json(self, kind: Kind, run: int, content: object) -> None:
         """Sends a frame whose payload is this JSON."""
         self.send(kind, run, wire.dump(content))
 
+    def flush(self) -> None:
+        """Sends what was held back."""
+        if self._held:
+            held, self._held = self._held, bytearray()
+            self._sock.sendall(held)
+
     def receive(self) -> Received:
         """The next frame; raises EOFError when the service is gone."""
-        kind, run, length = wire.unpack_header(self._exactly(wire.HEADER.size))
-        return Received(kind, run, self._exactly(length))
+        self._fill(wire.HEADER.size)
+        kind, run, length = wire.unpack_header(self._in, self._at)
+        self._fill(wire.HEADER.size + length)
+        start = self._at + wire.HEADER.size
+        self._at = start + length
+        return Received(kind, run, bytes(memoryview(self._in)[start : self._at]))
 
-    def _exactly(self, count: int) -> bytes:
-        data: bytes = self._in.read(count)
-        if len(data) != count:
-            raise EOFError
-        return data
+    def _fill(self, count: int) -> None:
+        """Until so many bytes are there."""
+        if len(self._in) - self._at >= count:
+            return
+        self.flush()
+        del self._in[: self._at]
+        self._at = 0
+        while len(self._in) < count:
+            data = self._sock.recv(CHUNK_BYTES)
+            if not data:
+                raise EOFError
+            self._in += data

@@ -3,8 +3,11 @@
     frame    uint32 length of what follows (big endian) | uint8 kind | uint32 run | payload, JSON in UTF-8
     run      which execution the frame belongs to; a worker may hold many, all but one of them suspended in a CALL
     turn     of a program that lives, likewise: {do: start, program, name, source, device, args, memory_bytes},
-             {do: check, program, name, source}, {do: event | eval | globals | set, program, key, value}; args and value
+             {do: check, program, name, source}, {do: eval | globals | set, program, key, value}; args and value
              are texts of JSON
+    event    a turn that handles an event, the one kind there are thousands of a second: uint32 program |
+             uint16 length of the key | key in UTF-8 | value as JSON, which is left out where it is null
+    done     of such a turn: nothing at all where the value is null and no memory is told
     value    JSON, so that every engine can read it: an integer has no point and no exponent, a double has one
              (NaN, Infinity and -Infinity as Python writes them), {"b": base64} is bytes, {"m": {...}} is a map
 
@@ -24,6 +27,7 @@ from services.domain.values import Value, check
 
 HEADER = struct.Struct(">IBI")
 _BODY_HEAD = HEADER.size - 4
+_EVENT = struct.Struct(">IH")
 MAX_FRAME_BYTES = 4 * 1024 * 1024
 
 
@@ -35,11 +39,15 @@ class Kind(enum.IntEnum):
     STOP = 3  # service: drop the run, which is suspended; answered by FAIL
     TURN = 4  # service: {do, program, ...} begins a turn of a program that lives; `run` is the turn's number
     DROP = 5  # service: forget the program of number `run`, with all its turns; not answered
+    EVENT = 6  # service: begins a turn, as TURN does
     READY = 65  # worker, once: {version}
     CALL = 66  # worker: [operation, argument, ...]; the run is suspended until its ANSWER
     LOG = 67  # worker: [level, text]
     DONE = 68  # worker: {value, cpu_s, retire}; retire asks to be replaced
     FAIL = 69  # worker: {reason, message, line, traceback, status, hint, cpu_s, retire}
+
+
+_KINDS = {int(kind): kind for kind in Kind}
 
 
 class WireError(Exception):
@@ -53,15 +61,28 @@ def frame(kind: Kind, run: int, payload: bytes) -> bytes:
     return HEADER.pack(len(payload) + _BODY_HEAD, kind, run) + payload
 
 
-def unpack_header(header: bytes) -> tuple[Kind, int, int]:
-    """Kind, run and the length of the payload that follows; raises WireError."""
-    length, kind, run = HEADER.unpack(header)
+def unpack_header(header: bytes | bytearray, at: int = 0) -> tuple[Kind, int, int]:
+    """Kind, run and the length of the payload that follows the header that is at `at`; raises WireError."""
+    length, number, run = HEADER.unpack_from(header, at)
     if not _BODY_HEAD <= length <= MAX_FRAME_BYTES + _BODY_HEAD:
         raise WireError(f"a frame of {length} bytes")
-    try:
-        return Kind(kind), run, length - _BODY_HEAD
-    except ValueError as e:
-        raise WireError(f"a frame of kind {kind}") from e
+    kind = _KINDS.get(number)
+    if kind is None:
+        raise WireError(f"a frame of kind {number}")
+    return kind, run, length - _BODY_HEAD
+
+
+def event(program: int, key: str, value: str) -> bytes:
+    """The payload of an EVENT; `value` is JSON."""
+    name = key.encode()
+    return _EVENT.pack(program, len(name)) + name + (b"" if value == "null" else value.encode("utf-8", "surrogatepass"))
+
+
+def unpack_event(payload: bytes) -> tuple[int, bytes, bytes]:
+    """Program, key and value of an EVENT; the value is empty where it is null."""
+    program, length = _EVENT.unpack_from(payload)
+    end = _EVENT.size + length
+    return program, payload[_EVENT.size : end], payload[end:]
 
 
 def dump(content: Any) -> bytes:

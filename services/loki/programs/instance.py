@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
@@ -22,12 +22,13 @@ from services.loki.errors import ScriptError
 from services.loki.model import Level, Limits, LogEntry, Script
 from services.loki.ports import Clock, Mesh, Publisher
 from services.loki.programs import links
+from services.loki.programs.alarms import Alarms
 from services.loki.programs.errors import FencedError, NotRunningError, WorkerLostError
 from services.loki.programs.host import ProgramTurnHost
 from services.loki.programs.lifecycle import HOLD_S, ErrorBudget, State, Verdict
 from services.loki.programs.model import Package
 from services.loki.programs.placement import Ref
-from services.loki.programs.ports import ProgramWorker, Store, TurnDone
+from services.loki.programs.ports import ProgramWorker, Store, TurnDone, TurnEnd, TurnEnded
 from services.loki.programs.timers import Timers
 
 TURNS, QUEUE, HISTORY, LINES = 8, 64, 100, 500
@@ -51,6 +52,10 @@ class Around:
     changed: Callable[[Instance], None]
     told: Callable[[Instance, LogEntry], None]
     erred: Callable[[Instance], None]
+    alarms: Alarms = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.alarms = Alarms(self.clock)
 
 
 @dataclass(slots=True)
@@ -114,6 +119,10 @@ class _Turn:
 
     def spend_output(self, size_bytes: int) -> None:
         """As ports.Host says: nothing, frames are bounded."""
+
+    def ended(self, end: TurnEnd) -> None:
+        """As ports.TurnEnded says."""
+        self.instance.ended(self, end)
 
     @property
     def waiting_for(self) -> str:
@@ -183,8 +192,6 @@ class Instance:
         self._started_s = 0.0
         self._last_error_s = 0.0
         self._later: asyncio.TimerHandle | None = None
-        self._alarm: asyncio.TimerHandle | None = None
-        self._alarm_s = 0.0
         now_s = around.clock.monotonic()
         self._tokens = _Budgets(
             2.0 * manifest.limits.host_calls_per_second, manifest.limits.log_bytes_per_minute, now_s
@@ -214,7 +221,7 @@ class Instance:
             "memory_bytes": limits.memory_bytes,
             **links.job(self.package, self._packages),
         }
-        self._begin(request, "start", "start", first=True)
+        self._begin(request, "start", first=True)
 
     def not_placed(self, error: YggError) -> None:
         """No worker can be had now; tried again in a moment."""
@@ -240,10 +247,10 @@ class Instance:
         self.listening.clear()
         self._queue.clear()
         self._busy_keys.clear()
-        for handle in (self._later, self._alarm):
-            if handle is not None:
-                handle.cancel()
-        self._later = self._alarm = None
+        self.around.alarms.set(self.number, None, self._due)
+        if self._later is not None:
+            self._later.cancel()
+        self._later = None
         turns, self._turns = self._turns, set()
         for turn in turns:
             if turn.expiry is not None:
@@ -281,25 +288,39 @@ class Instance:
                 self.around.fence()
             except FencedError:
                 return
-            event = self._queue.popleft()
-            self._begin({"do": "event", "key": event.key, "value": event.value}, event.cause, event.key)
+            event, clock = self._queue.popleft(), self.around.clock
+            turn = self._turn(_Turn(self, event.cause, event.key, clock.monotonic(), clock.now()))
+            turn.number = self.worker.event(self.number, event.key, event.value, turn, turn.ended)
 
     def _begin(
-        self, request: dict[str, Any], cause: str, key: str, *, first: bool = False, counts: bool = True
-    ) -> asyncio.Future[TurnDone]:
-        clock, loop = self.around.clock, asyncio.get_running_loop()
+        self, request: dict[str, Any], cause: str, *, first: bool = False, ended: TurnEnded | None = None
+    ) -> None:
+        """A turn that is no event; where somebody waits for how it `ended`, its errors are theirs and do not count."""
+        clock = self.around.clock
         if self.worker is None:
             raise NotRunningError(f"{self.ref.key} does not run now: it is {self.state.name.lower()}")
-        turn = _Turn(self, cause, key, clock.monotonic(), clock.now(), first, counts)
+        turn = self._turn(_Turn(self, cause, cause, clock.monotonic(), clock.now(), first, counts=ended is None))
+
+        def both(end: TurnEnd) -> None:
+            turn.ended(end)
+            if ended is not None:
+                ended(end)
+
+        turn.number = self.worker.begin(self.number, request, turn, both)
+
+    def _turn(self, turn: _Turn) -> _Turn:
         self._turns.add(turn)
-        self._busy_keys.add(key)
-        turn.number, future = self.worker.turn(self.number, request, turn)
-        turn.expiry = loop.call_later(self.package.manifest.limits.run_timeout_s, self._expire, turn)
-        future.add_done_callback(lambda done: self._ended(turn, done))
-        return future
+        self._busy_keys.add(turn.key)
+        return turn
 
     def waits(self, turn: _Turn) -> None:
-        """A turn has begun to wait for the host: a first turn that got so far counts as started."""
+        """A turn has begun to wait for the host: a first turn that got so far counts as started.
+
+        Its time is watched from here on; while it computes, the worker's limit of a slice holds.
+        """
+        if turn.expiry is None:
+            limit_s = self.package.manifest.limits.run_timeout_s
+            turn.expiry = asyncio.get_running_loop().call_later(limit_s, self._expire, turn)
         if turn.first and self.state is State.STARTING:
             self._to(State.RUNNING)
             self._pump()
@@ -314,20 +335,22 @@ class Instance:
             if not turn.expired:
                 turn.expiry = loop.call_later(0.25, self._expire, turn)  # it computes: that has a limit of its own
 
-    def _ended(self, turn: _Turn, done: asyncio.Future[TurnDone]) -> None:
-        error = None if done.cancelled() else done.exception()
+    def ended(self, turn: _Turn, end: TurnEnd) -> None:
+        """A turn is over."""
         if turn not in self._turns:
             return  # it was dropped with the program
         self._turns.discard(turn)
         self._busy_keys.discard(turn.key)
         if turn.expiry is not None:
             turn.expiry.cancel()
-        if isinstance(error, WorkerLostError):
-            self._lost(turn, error)
+        if isinstance(end, WorkerLostError):
+            self._lost(turn, end)
             return
-        if error is None and not done.cancelled():
-            self.statistics.memory_bytes = done.result().memory_bytes or self.statistics.memory_bytes
-        failure = self._failure(turn, error) if error is not None else None
+        failure = None
+        if isinstance(end, TurnDone):
+            self.statistics.memory_bytes = end.memory_bytes or self.statistics.memory_bytes
+        else:
+            failure = self._failure(turn, end)
         self._account(turn, failure)
         if failure is not None and turn.counts and failure.reason not in ("STOPPED", "LEASE_LOST"):
             self._erred(turn, failure)
@@ -338,12 +361,12 @@ class Instance:
                 self._to(State.RUNNING)
         self._pump()
 
-    def _failure(self, turn: _Turn, error: BaseException) -> YggError:
-        if turn.expired:
-            waiting = f" (waiting for {turn.waiting_for})" if turn.waiting_for else ""
-            limit = self.package.manifest.limits.run_timeout_s
-            return ScriptError("TIMEOUT", f"the turn did not end within {limit:g} s{waiting}")
-        return error if isinstance(error, YggError) else ScriptError("CRASH", str(error))
+    def _failure(self, turn: _Turn, error: YggError) -> YggError:
+        if not turn.expired:
+            return error
+        waiting = f" (waiting for {turn.waiting_for})" if turn.waiting_for else ""
+        limit = self.package.manifest.limits.run_timeout_s
+        return ScriptError("TIMEOUT", f"the turn did not end within {limit:g} s{waiting}")
 
     def _account(self, turn: _Turn, failure: YggError | None) -> None:
         took_s = self.around.clock.monotonic() - turn.began_s
@@ -449,9 +472,15 @@ class Instance:
                 f"{self.ref.key} does not run now: it is {self.state.name.lower()}",
                 hint=self.problem or "See: ygg program show",
             )
-        turn = self._begin(request, cause, cause, counts=False)
+        answer: asyncio.Future[Value] = asyncio.get_running_loop().create_future()
+
+        def ended(end: TurnEnd) -> None:
+            if not answer.done():
+                answer.set_result(end.value) if isinstance(end, TurnDone) else answer.set_exception(end)
+
+        self._begin(request, cause, ended=ended)
         try:
-            return (await turn).value
+            return await answer
         except WorkerLostError as e:
             raise ScriptError("CRASH", f"its worker ended meanwhile: {e.how}") from e
 
@@ -530,17 +559,9 @@ class Instance:
         return was
 
     def _ring(self) -> None:
-        due_s = self.timers.next_due_s()
-        if self._alarm is not None and (due_s is None or due_s != self._alarm_s):
-            self._alarm.cancel()
-            self._alarm = None
-        if due_s is not None and self._alarm is None:
-            loop = asyncio.get_running_loop()
-            self._alarm_s = due_s
-            self._alarm = loop.call_later(max(0.0, due_s - self.around.clock.monotonic()), self._due)
+        self.around.alarms.set(self.number, self.timers.next_due_s(), self._due)
 
     def _due(self) -> None:
-        self._alarm = None
         for name in self.timers.take_due(self.around.clock.monotonic() + 0.0005, self.around.clock.now()):
             key = f"timer:{name}"
             if key in self._busy_keys or self.state is State.HELD:

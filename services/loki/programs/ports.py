@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from services.domain.contract import Contract
+from services.domain.errors import YggError
 from services.domain.matcher import FailedClause
 from services.domain.values import Value
 from services.loki.model import Language, Level, LogEntry
 from services.loki.ports import Host
+from services.loki.programs.errors import WorkerLostError
 from services.loki.programs.lifecycle import State
 from services.loki.programs.model import Package, Version
 from services.loki.programs.placement import Deployment, Ref
@@ -33,6 +35,11 @@ class TurnHost(Host, Protocol):
         """A line of the log."""
 
 
+TurnEnd: TypeAlias = TurnDone | YggError | WorkerLostError
+TurnEnded: TypeAlias = Callable[[TurnEnd], None]
+"""Hears once how a turn ended. Called from the loop; must not raise."""
+
+
 class ProgramWorker(Protocol):
     """A worker process that holds programs, by number. `culprit` is the one that brought it down, 0 for none."""
 
@@ -43,6 +50,12 @@ class ProgramWorker(Protocol):
     @property
     def pid(self) -> int:
         """Of the process."""
+
+    def begin(self, program: int, request: dict[str, Any], host: TurnHost, ended: TurnEnded) -> int:
+        """Begins a turn; its number."""
+
+    def event(self, program: int, key: str, value: str, host: TurnHost, ended: TurnEnded) -> int:
+        """Begins a turn that handles an event, as `begin` does; `value` is JSON."""
 
     def turn(self, program: int, request: dict[str, Any], host: TurnHost) -> tuple[int, asyncio.Future[TurnDone]]:
         """Begins a turn; its number and its end: TurnDone, ScriptError or WorkerLostError."""

@@ -44,7 +44,9 @@ class Lives:
 
     def handle(self, message: Received) -> None:
         """A frame that is about them; one about a turn that has ended is nothing."""
-        if message.kind is Kind.TURN:
+        if message.kind is Kind.EVENT:
+            self._event(message.run, *wire.unpack_event(message.payload))
+        elif message.kind is Kind.TURN:
             self._begin(message.run, wire.load(message.payload))
         elif message.kind is Kind.DROP:
             self._drop(message.run)
@@ -61,12 +63,18 @@ class Lives:
         if what in ("start", "check"):
             self._start(turn, number, job)
             return
+        key, payload = (str(job.get(name, "")).encode("utf-8", "replace") for name in ("key", "value"))
+        self._turn(turn, number, what.encode(), key, payload)
+
+    def _event(self, turn: int, number: int, key: bytes, payload: bytes) -> None:
+        self._turn(turn, number, b"event", key, payload)
+
+    def _turn(self, turn: int, number: int, what: bytes, key: bytes, payload: bytes) -> None:
         program = self._programs.get(number)
         if program is None:
             self._channel.send_json(Kind.FAIL, turn, {"reason": "STOPPED", "message": "the program is gone"})
             return
-        key, payload = (str(job.get(name, "")).encode("utf-8", "replace") for name in ("key", "value"))
-        self._go_on(turn, number, program, lambda: program.turn(turn, what.encode(), key, payload))
+        self._go_on(turn, number, program, lambda: program.turn(turn, what, key, payload))
 
     def _start(self, turn: int, number: int, job: dict[str, Any]) -> None:
         program = Program(cannot_wait, self._log)

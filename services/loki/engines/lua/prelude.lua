@@ -273,6 +273,7 @@ local function body_of(what, key, payload)
     local handler = live.handlers[key]
     if live.once[key] then live.handlers[key], live.once[key] = nil, nil end
     if not handler then return function() end end
+    if payload == "" then return function() handler(nil) end end
     local value = json.decode_wire(payload)
     if value == json.null then value = nil end
     return function() handler(value) end

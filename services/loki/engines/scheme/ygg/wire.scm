@@ -1,16 +1,20 @@
 ;;; Frames over the socket that the service gave us as descriptor 0; services/loki/engines/wire.py has the format.
-;;; Owns the socket. Knows nothing of programs.
+;;; Owns the socket, and the tally (services/loki/engines/tally.py): where it is kept, the ends of turns are held back until
+;;; there is nothing more to read. Knows nothing of programs.
 
 (define-module (ygg wire)
   #:use-module (rnrs bytevectors)
   #:use-module (ice-9 binary-ports)
-  #:export (RUN ANSWER STOP TURN DROP READY CALL LOG DONE FAIL open-wire! send-frame receive-frame max-frame-bytes))
+  #:use-module (system foreign)
+  #:export (RUN ANSWER STOP TURN DROP EVENT READY CALL LOG DONE FAIL
+            open-wire! open-tally! send-frame receive-frame max-frame-bytes event-program event-key event-value))
 
 (define RUN 1)
 (define ANSWER 2)
 (define STOP 3)
 (define TURN 4)
 (define DROP 5)
+(define EVENT 6)
 (define READY 65)
 (define CALL 66)
 (define LOG 67)
@@ -28,15 +32,37 @@
   (setvbuf in 'block 65536)
   (setvbuf out 'block 65536))
 
+(define tally #f)                                 ; memory shared with the service, #f where runs are all there is
+(define held 0)                                   ; bytes of frames that wait to be sent
+(define prot-read-write 3)
+(define map-shared 1)
+
+(define (open-tally! fd)
+  "Maps the counter of slices that have ended."
+  (let* ((mmap (pointer->procedure '* (dynamic-func "mmap" (dynamic-link)) (list '* size_t int int int long)))
+         (memory (mmap %null-pointer 4 prot-read-write map-shared fd 0)))
+    (when (= (pointer-address memory) (- (expt 2 (* 8 (sizeof '*))) 1)) (error "the tally cannot be mapped"))
+    (close-fdes fd)
+    (set! tally (pointer->bytevector memory 4))))
+
+(define (count-end!)
+  (bytevector-u32-native-set! tally 0 (logand (+ (bytevector-u32-native-ref tally 0) 1) #xffffffff)))
+
+(define (flush!)
+  (set! held 0)
+  (force-output out))
+
 (define (send-frame kind run payload)
   "Sends PAYLOAD, a bytevector of at most max-frame-bytes."
   (let ((header (make-bytevector 9)))
     (bytevector-u32-set! header 0 (+ 5 (bytevector-length payload)) (endianness big))
     (bytevector-u8-set! header 4 kind)
     (bytevector-u32-set! header 5 run (endianness big))
+    (when (and tally (or (= kind DONE) (= kind FAIL) (= kind CALL))) (count-end!))
     (put-bytevector out header)
     (put-bytevector out payload)
-    (force-output out)))
+    (set! held (+ held 1))
+    (unless (and tally (or (= kind DONE) (= kind FAIL)) (< held 256)) (flush!))))
 
 (define (exactly n)
   (let ((bytes (if (zero? n) #vu8() (get-bytevector-n in n))))
@@ -46,7 +72,21 @@
 
 (define (receive-frame)
   "Returns kind, run and payload of the next frame; ends the process when the service is gone."
+  (when (and (> held 0) (not (char-ready? in))) (flush!))
   (let* ((header (exactly 9))
          (length (bytevector-u32-ref header 0 (endianness big)))
          (payload (exactly (- length 5))))
     (values (bytevector-u8-ref header 4) (bytevector-u32-ref header 5 (endianness big)) payload)))
+
+;;; The payload of an EVENT.
+
+(define (key-end payload) (+ 6 (bytevector-u16-ref payload 4 (endianness big))))
+(define (slice payload start end)
+  (let ((part (make-bytevector (- end start))))
+    (bytevector-copy! payload start part 0 (- end start))
+    part))
+(define (event-program payload) (bytevector-u32-ref payload 0 (endianness big)))
+(define (event-key payload) (utf8->string (slice payload 6 (key-end payload))))
+(define (event-value payload)
+  "JSON; of no bytes where it is null."
+  (slice payload (key-end payload) (bytevector-length payload)))

@@ -136,7 +136,7 @@
   (let* ((number (assq-ref job 'program)) (what (assq-ref job 'do)) (life (hashv-ref lives number)))
     (cond ((equal? what "check") (check run job))
           ((equal? what "start") (start-life run number job))
-          ((not life) (send-frame FAIL run (string->utf8 (value->json '((reason . "STOPPED") (message . "it is gone"))))))
+          ((not life) (gone run))
           (else (go-on-living run life what (assq-ref job 'key) (assq-ref job 'value))))))
 
 (define (turn-of life run)
@@ -200,15 +200,25 @@
     (turn this
           (lambda ()
             (let ((value (if (string-null? payload) *unspecified* (wire->value (string->utf8 payload)))))
-              (cond ((equal? what "event")
-                     (handle-event life key (if (eq? value 'null) *unspecified* value))
-                     (ended *unspecified*))
-                    ((equal? what "eval")
+              (cond ((equal? what "eval")
                      (set-program-image! this #f)
                      (call-with-values (run-text this life key "eval" #f)
                        (lambda results (ended (in-words results)))))
                     ((equal? what "globals") (ended (program-globals life value)))
                     (else (set-global! life key value) (ended *unspecified*))))))))
+
+(define (begin-event run payload)
+  (let ((life (hashv-ref lives (event-program payload))))
+    (if life
+        (turn (turn-of life run)
+              (lambda ()
+                (let* ((json (event-value payload)) (value (if (equal? json #vu8()) 'null (wire->value json))))
+                  (handle-event life (event-key payload) (if (eq? value 'null) *unspecified* value))
+                  (ended *unspecified*))))
+        (gone run))))
+
+(define (gone run)
+  (send-frame FAIL run (string->utf8 (value->json '((reason . "STOPPED") (message . "it is gone"))))))
 
 (define (check run job)
   (let ((this (make-program run (assq-ref job 'name) "" '() (* 64 1024 1024))))
@@ -237,6 +247,7 @@
     (lambda (kind run payload)
       (let ((program (hashv-ref programs run)))
         (cond ((= kind RUN) (start run (json->value (utf8->string payload))))
+              ((= kind EVENT) (begin-event run payload))
               ((= kind TURN) (begin-turn run (json->value (utf8->string payload))))
               ((= kind DROP) (drop run))
               ((not program) #t)                ; it ended while the service was writing
@@ -260,6 +271,9 @@ when it prints an error (3.0.10: soft ports), for behind the seal no file can be
   (set-current-error-port (%make-void-port "w"))
   (current-warning-port (%make-void-port "w")))
 
+(define (open-tally-told! word)
+  (unless (string-null? (car word)) (open-tally! (string->number (car word)))))
+
 (define (prepare!)
   (close-standard-ports!)
   (sigaction SIGUSR1 stop-turn)
@@ -267,7 +281,8 @@ when it prints an error (3.0.10: soft ports), for behind the seal no file can be
   (warm-up)
   (add-hook! after-gc-hook check-memory)
   (gc)
-  (set! walls (apply seal! (cdr (program-arguments))))
+  (open-tally-told! (last-pair (program-arguments)))
+  (set! walls (apply seal! (list-head (cdr (program-arguments)) 6)))
   (set-current-module (script-module))            ; whatever asks for the current module finds the script's
   (set! baseline (heap-used))
   (set! first-heap-size (assq-ref (gc-stats) 'heap-size)))

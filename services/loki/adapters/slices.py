@@ -1,0 +1,63 @@
+"""What a worker of many programs is doing: which turn has the slice that runs, and since when.
+
+The worker handles frames in the order in which they were sent, and each TURN, EVENT, ANSWER and STOP makes it run one
+slice that ends in exactly one CALL, DONE or FAIL. It counts the ends in the tally as they come and may send them later.
+So of those that are sent and not answered, the tally says how many have run; the next one is what runs now, and is to
+blame when the process ends.
+
+    sent      [ 4  7  4  9  2 ]        tally: two more than have been received
+                     ^ runs
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from services.loki.engines.tally import Tally
+from services.loki.engines.wire import WireError
+
+
+class Slices:
+    """The slices of one worker, by the numbers of their turns."""
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+        self._sent: deque[int] = deque()
+        self._received = self._seen = 0
+        self._since_s: float | None = None
+
+    def __contains__(self, turn: int) -> bool:
+        return turn in self._sent
+
+    def begin(self, turn: int) -> None:
+        """A frame goes out that makes it run a slice of this turn."""
+        self._sent.append(turn)
+
+    def first(self, turn: int) -> None:
+        """Raises WireError where what comes next is not of this turn."""
+        if not self._sent or self._sent[0] != turn:
+            raise WireError(f"a frame of turn {turn}, which does not run")
+
+    def over(self, turn: int) -> None:
+        """The end of its slice was received; raises WireError where it had none."""
+        self.first(turn)
+        self._sent.popleft()
+        self._received = (self._received + 1) % 2**32
+
+    def running(self) -> int:
+        """The turn whose slice runs now, 0 for none."""
+        ended = self._tally.beyond(self._received)
+        return self._sent[ended] if ended < len(self._sent) else 0
+
+    def computes_s(self, now_s: float) -> float:
+        """For how long the slice that runs has been seen to run, from the first time that this was asked."""
+        ended = self._tally.beyond(0)
+        if not self.running():
+            self._since_s = None
+        elif self._since_s is None or ended != self._seen:
+            self._seen, self._since_s = ended, now_s
+        return 0.0 if self._since_s is None else now_s - self._since_s
+
+    def clear(self) -> None:
+        """Nothing runs any more."""
+        self._sent.clear()

@@ -1,0 +1,38 @@
+"""How many slices of turns a worker has ended, in memory that it shares with the service.
+
+A worker holds its answers back while there is more for it to do, and so what the service has received does not tell
+what runs now. This does, and still does when the worker is killed in the middle. Written by the worker alone; no script
+has a way to it. ygg/wire.scm is the same for Guile.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+
+SIZE = 4
+_WRAP = 1 << 32
+
+
+class Tally:
+    """A counter in the first SIZE bytes of a file of memory, in the machine's own byte order."""
+
+    def __init__(self, fd: int) -> None:
+        """Maps it; the descriptor can be closed afterwards."""
+        self._memory = mmap.mmap(fd, SIZE)
+        self._count = memoryview(self._memory).cast("I")
+
+    def add(self) -> None:
+        """A slice has ended: its answer is about to be sent."""
+        self._count[0] = (self._count[0] + 1) % _WRAP
+
+    def beyond(self, known: int) -> int:
+        """How many slices have ended since there were `known`."""
+        return (self._count[0] - known) % _WRAP
+
+
+def create() -> int:
+    """The descriptor of a new counter, 0; the caller's to close."""
+    fd = os.memfd_create("ygg-tally")
+    os.ftruncate(fd, SIZE)
+    return fd

@@ -1,0 +1,68 @@
+"""One alarm clock for all instances of a replica.
+
+Alarms ring on a grid of GRAIN_S, up to that late and never early: what is due within one grain is one wake-up of this
+process and one write to each worker, where it would be one of each for every timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import math
+from collections.abc import Callable
+
+from services.loki.ports import Clock
+
+GRAIN_S = 0.005
+Ring = Callable[[], None]
+
+
+class Alarms:
+    """Who is to be rung, and when. Everybody has at most one alarm."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._due: dict[int, tuple[float, Ring]] = {}
+        self._heap: list[tuple[float, int]] = []
+        self._handle: asyncio.TimerHandle | None = None
+        self._handle_s = math.inf
+
+    def set(self, who: int, due_s: float | None, ring: Ring) -> None:
+        """`ring` is called once it is due, instead of what was set for `who` before; None: never."""
+        if due_s is None:
+            self._due.pop(who, None)
+            return
+        known = self._due.get(who)
+        if known is None or known[0] != due_s:
+            self._due[who] = due_s, ring
+            heapq.heappush(self._heap, (due_s, who))
+            if len(self._heap) > 64 + 4 * len(self._due):  # alarms set anew leave their old entries behind
+                self._heap = [(due, number) for number, (due, _) in self._due.items()]
+                heapq.heapify(self._heap)
+            self._wake_at(due_s)
+
+    def _wake_at(self, due_s: float) -> None:
+        """On the grid; earlier than was meant so far where need be."""
+        at_s = math.ceil(due_s / GRAIN_S) * GRAIN_S
+        if at_s >= self._handle_s:
+            return
+        if self._handle is not None:
+            self._handle.cancel()
+        delay_s = max(0.0, at_s - self._clock.monotonic())
+        self._handle_s, self._handle = at_s, asyncio.get_running_loop().call_later(delay_s, self._rings)
+
+    def _rings(self) -> None:
+        self._handle, self._handle_s = None, math.inf
+        now_s, rung = self._clock.monotonic() + GRAIN_S / 10, list[Ring]()
+        while self._heap and self._heap[0][0] <= now_s:
+            due_s, who = heapq.heappop(self._heap)
+            known = self._due.get(who)
+            if known is not None and known[0] == due_s:
+                del self._due[who]
+                rung.append(known[1])
+        for ring in rung:
+            ring()
+        while self._heap and self._due.get(self._heap[0][1], (None,))[0] != self._heap[0][0]:
+            heapq.heappop(self._heap)  # set anew meanwhile, or not at all
+        if self._heap:
+            self._wake_at(self._heap[0][0])
