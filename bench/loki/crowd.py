@@ -100,6 +100,12 @@ class Crowd:
         while not all(instance.state is State.RUNNING and not instance._turns for instance in self.instances):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
+    async def close(self) -> None:
+        """Ends all."""
+        for instance in self.instances:
+            instance.stop()
+        await self.workers.close()
+
     def rss_bytes(self) -> int:
         """Of all workers."""
         pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.workers.pids())
@@ -182,7 +188,7 @@ async def measure(language: Language, cache: Path, *, quick: bool) -> list[Metri
             )
         )
     finally:
-        await crowd.workers.close()
+        await crowd.close()
     other = Crowd(language, cache)
     try:
         await other.grow(20, distinct=True)
@@ -200,5 +206,5 @@ async def measure(language: Language, cache: Path, *, quick: bool) -> list[Metri
             )
         )
     finally:
-        await other.workers.close()
+        await other.close()
     return found

@@ -1,15 +1,17 @@
 -- JSON for scripts, and the values of the wire (services/loki/engines/wire.py) for the prelude.
 -- Uses raw access only: a script's metamethods never run inside it. RFC 8259.
+local inside = ...
 local type, next, rawget, rawlen, tostring, tonumber = type, next, rawget, rawlen, tostring, tonumber
-local error, select, setmetatable = error, select, setmetatable
+local error, pcall, select, setmetatable = error, pcall, select, setmetatable
 local format, find, sub, byte, char, gsub = string.format, string.find, string.sub, string.byte, string.char, string.gsub
 local concat, math_type, utf8_len, utf8_char = table.concat, math.type, utf8.len, utf8.char
 local huge = math.huge
 
 local MAX_DEPTH = 64
-local null = setmetatable({}, { __name = "json.null", __tostring = function() return "null" end,
+inside.null = inside.null or setmetatable({}, { __name = "json.null", __tostring = function() return "null" end,
   __newindex = function() error("json.null cannot be changed", 2) end, __metatable = false })
-local lists = setmetatable({}, { __mode = "k" }) -- tables known to be lists, so that an empty list stays one
+inside.lists = inside.lists or setmetatable({}, { __mode = "k" })
+local null, lists = inside.null, inside.lists -- tables known to be lists, so that an empty list stays one
 
 local function fault(...) error(format(...), 0) end
 
@@ -249,11 +251,21 @@ local function decode(s, wire)
   return value
 end
 
+local function list(t) t = t or {} lists[t] = true return t end
+local function guarded(f)
+  return function(v)
+    local ok, result = pcall(f, v, false, {}, 0)
+    if not ok then error(result, 2) end
+    return result
+  end
+end
+
 return {
-  null = null,
-  list = function(t) t = t or {} lists[t] = true return t end,
+  null = null, list = list,
   encode = function(v) return encode(v, false, {}, 0) end,
-  decode = function(s) return decode(s, false) end,
   encode_wire = function(v) return encode(v, true, {}, 0) end,
   decode_wire = function(s) return decode(s, true) end,
+  members = function() -- what scripts see
+    return { encode = guarded(encode), decode = guarded(decode), array = list, null = null }
+  end,
 }

@@ -26,6 +26,7 @@ _CANNOT_WAIT = wire.dump(
         ),
     ]
 )
+CALLS_TO_START = 16
 During = Callable[[int, Program, Callable[[], Step]], Step]
 
 
@@ -41,6 +42,7 @@ class Lives:
         self._channel, self._during, self._log = channel, during, log
         self._programs: dict[int, Program] = {}
         self._turns: dict[int, tuple[int, Program]] = {}
+        self._starting: dict[int, tuple[int, int]] = {}
 
     def handle(self, message: Received) -> None:
         """A frame that is about them; one about a turn that has ended is nothing."""
@@ -85,7 +87,7 @@ class Lives:
             program.close()
             self._send(turn, step, 0)
             return
-        self._programs[number] = program
+        self._programs[number], self._starting[number] = program, (turn, 0)
         arguments, memory = str(job["args"]).encode(), int(job["memory_bytes"])
 
         def begin() -> Step:
@@ -93,7 +95,6 @@ class Lives:
             return failed or program.first_turn(turn, label, source, job["device"], arguments, memory)
 
         self._go_on(turn, number, program, begin)
-        program.compact()
 
     def _go_on(self, turn: int, number: int, program: Program, work: Callable[[], Step]) -> None:
         step = self._during(turn, program, work)
@@ -105,10 +106,23 @@ class Lives:
         else:
             self._turns[turn] = number, program
             self._channel.send(Kind.CALL, turn, step.payload)
+            if number in self._starting:
+                self._started(number, program, turn, over=False)
 
     def _end(self, turn: int, number: int, program: Program, step: Step) -> None:
         self._turns.pop(turn, None)
         self._send(turn, step, program.memory_used() if number in self._programs else 0)
+        if number in self._starting:
+            self._started(number, program, turn, over=True)
+
+    def _started(self, number: int, program: Program, turn: int, *, over: bool) -> None:
+        """The first turn is over, or goes on as those do that never are."""
+        first, calls = self._starting[number]
+        if first == turn and (over or calls == CALLS_TO_START):
+            del self._starting[number]
+            program.compact()
+        elif first == turn:
+            self._starting[number] = first, calls + 1
 
     def _send(self, turn: int, step: Step, memory: int) -> None:
         head = b'{"memory":%d,' % memory
@@ -122,6 +136,7 @@ class Lives:
 
     def _drop(self, number: int) -> None:
         program = self._programs.pop(number, None)
+        self._starting.pop(number, None)
         if program is None:
             return
         for turn in [turn for turn, (owner, _) in self._turns.items() if owner == number]:

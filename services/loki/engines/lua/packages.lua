@@ -1,56 +1,64 @@
--- What a program is linked with: `local units = require("units")`. Each package runs once, before the program, in an environment
--- of its own with the same host API; `require` gives what it returned. Which names `require` knows is the manifest's to say.
-local load, next, ipairs, setmetatable, type, format = load, next, ipairs, setmetatable, type, string.format
+-- What a program is linked with: `local units = require("units")`. Each package runs once, before the program, in an
+-- environment of its own with the same host API; `require` gives what it returned. Which names `require` knows is the
+-- manifest's to say. Loaded where there are packages, or where somebody requires one all the same.
+local inside = ...
+local G, load, next, ipairs, setmetatable, type, format = inside.G, inside.load, next, ipairs, setmetatable, type, string.format
 
-return function(G, host_api, refuse, misuse)
-  local linked, made = {}, {} -- in the order in which they run; by id
+local M = {}
 
-  local function requirer(uses)
-    return function(id)
-      if type(id) ~= "string" then misuse("a package is named by a string, such as require(\"units\")") end
-      local package = uses[id] and made[id]
-      if not package then
-        refuse("NOT_DECLARED", format("no package %s is declared", id),
-          format("Write  -- @depends %s VERSION  at the top of the program; a script that runs once has no packages.", id))
-      end
-      return package.value
+local function requirer(uses)
+  return function(id)
+    if type(id) ~= "string" then inside.part("failures").misuse("a package is named by a string, such as require(\"units\")") end
+    local package = uses[id] and inside.packages[id]
+    if not package then
+      inside.part("failures").refuse("NOT_DECLARED", format("no package %s is declared", id),
+        format("Write  -- @depends %s VERSION  at the top of the program; a script that runs once has no packages.", id))
     end
+    return package.value
   end
-
-  -- A copy of what is there before the program: what it does to its own globals is not seen by its packages.
-  local function environment(uses)
-    local env, load_in = {}, G.load
-    for name, value in next, G do env[name] = value end
-    env._G, env.require = env, requirer(uses)
-    env.load = function(chunk, name, mode, ...)
-      if ... == nil then return load_in(chunk, name, mode, env) end
-      return load_in(chunk, name, mode, ...)
-    end
-    return setmetatable(env, { __index = host_api, __metatable = false })
-  end
-
-  local packages = { linked = linked }
-  function packages.add(id, label, source, uses)
-    local env = environment(uses)
-    local chunk, fault = load(source, "@" .. label, "t", env)
-    if not chunk then return fault end
-    made[id] = { label = label, chunk = chunk, env = env }
-    linked[#linked + 1] = made[id]
-  end
-  function packages.declare(uses) G.require = requirer(uses) end
-  -- The program's chunk, with what has to run before it.
-  function packages.before(chunk, device, args)
-    if #linked == 0 then return chunk end
-    return function(...)
-      for _, package in ipairs(linked) do
-        package.env.device, package.env.args = device, args
-        local value = package.chunk()
-        if value == nil then value = true end -- as Lua's own require
-        package.value = value
-      end
-      return chunk(...)
-    end
-  end
-  packages.declare({})
-  return packages
 end
+M.require = requirer({})
+
+-- A copy of what is there before the program: what it does to its own globals is not seen by its packages.
+local function environment(uses)
+  local env, load_in = {}, G.load
+  for name, value in next, G do env[name] = value end
+  env._G, env.require = env, requirer(uses)
+  env.load = function(chunk, name, mode, ...)
+    if ... == nil then return load_in(chunk, name, mode, env) end
+    return load_in(chunk, name, mode, ...)
+  end
+  return setmetatable(env, { __index = inside.of_device, __metatable = false })
+end
+
+-- A package, compiled and not yet run; with an empty id it is said what the program itself may name.
+function M.link(id, file, source, uses)
+  local known = {}
+  for _, name in ipairs(inside.part("json").decode_wire(uses)) do known[name] = true end
+  if id == "" then
+    G.require = requirer(known)
+    return "done", "null"
+  end
+  local env = environment(known)
+  local chunk, fault = load(source, "@" .. file, "t", env)
+  if not chunk then return inside.part("failures").not_linked(fault) end
+  inside.linked, inside.packages = inside.linked or {}, inside.packages or {} -- in the order in which they run; by id
+  local package = { label = file, chunk = chunk, env = env }
+  inside.linked[#inside.linked + 1], inside.packages[id] = package, package
+  return "done", "null"
+end
+
+-- The program's chunk, with what has to run before it.
+function M.before(chunk, device, args)
+  return function(...)
+    for _, package in ipairs(inside.linked) do
+      package.env.device, package.env.args = device, args
+      local value = package.chunk()
+      if value == nil then value = true end -- as Lua's own require
+      package.value = value
+    end
+    return chunk(...)
+  end
+end
+
+return M

@@ -1,37 +1,75 @@
 -- What a script sees: the safe libraries of Lua 5.4 and the host API of docs/SCRIPTING.md.
--- Runs once in a fresh runtime, before any script. Gets the four other chunks and four functions of the worker, which take
--- and return strings and numbers only; they stay in upvalues that no script can reach (debug is gone by then).
-local json, devices_of, live_of, packages_of, worker_block, worker_log, worker_stopped, worker_settle = ...
+-- Runs once in a fresh runtime, before any script. Gets five functions of the worker, which take and return strings and
+-- numbers only; they stay in upvalues that no script can reach (debug is gone by then).
+-- Thousands of programs share a worker, so what not every program uses all the time is in parts of its own, which are
+-- loaded when they are needed. Scripts cannot tell.
+local worker_block, worker_log, worker_stopped, worker_settle, worker_part = ...
 
 local G = _G
 local type, tostring, tonumber, error, pcall, select = type, tostring, tonumber, error, pcall, select
-local rawget, ipairs, next, raw_load, raw_setmetatable, raw_collect = rawget, ipairs, next, load, setmetatable, collectgarbage
-local format, match, sub, gsub, utf8_len, rawequal = string.format, string.match, string.sub, string.gsub, utf8.len, rawequal
-local pack, unpack, concat = table.pack, table.unpack, table.concat
-local sethook, getinfo = debug.sethook, debug.getinfo
+local rawget, rawset, rawequal, next, raw_load = rawget, rawset, rawequal, next, load
+local raw_setmetatable, raw_collect, raw_xpcall = setmetatable, collectgarbage, xpcall
+local format, match, find, concat, math_type = string.format, string.match, string.find, table.concat, math.type
+local sethook, getinfo, force_metatable = debug.sethook, debug.getinfo, debug.setmetatable
 local co_create, co_resume, co_yield, co_status = coroutine.create, coroutine.resume, coroutine.yield, coroutine.status
-local co_running, co_isyieldable, co_close = coroutine.running, coroutine.isyieldable, coroutine.close
+local co_isyieldable = coroutine.isyieldable
 
-local POLL_INSTRUCTIONS = 100000 -- how often a coroutine of the script looks whether it has to stop
 local HOST = {} -- yielded with an operation of the host; a script can neither see nor forge it
 local STOPPED = raw_setmetatable({}, { __tostring = function() return "stopped" end, __metatable = false })
-local main
+local main, label -- the thread that runs, and the script's name as it stands in messages
 
--- Errors of the host: tables with status, reason, message and hint that read as their message.
-local ERROR = { __name = "ygg.error", __tostring = function(e) return tostring(rawget(e, "message")) end,
-  __metatable = false }
-local errors = raw_setmetatable({}, { __mode = "k" })
-local function host_error(fields)
-  local e = raw_setmetatable(fields, ERROR)
-  errors[e] = true
-  return e
+-- Parts. `inside` is what they get of ours and keep for each other; `made` is dropped once the first turn is over, for
+-- much is needed to start only. The script may have changed the globals by then: parts see what stood there before it.
+local inside = { HOST = HOST, STOPPED = STOPPED, handlers = {}, once = {}, coroutine = coroutine, G = G, sethook = sethook,
+  getinfo = getinfo, stopped = worker_stopped, log = worker_log,
+  load = raw_load, collectgarbage = raw_collect, main = function() return main end }
+local pristine = { type = type, tostring = tostring, tonumber = tonumber, error = error, pcall = pcall, select = select,
+  rawget = rawget, rawlen = rawlen, rawequal = rawequal, next = next, ipairs = ipairs,
+  setmetatable = raw_setmetatable,
+  string = { format = format, match = match, find = find, sub = string.sub, gsub = string.gsub, byte = string.byte,
+    char = string.char },
+  table = { concat = concat, sort = table.sort, pack = table.pack, unpack = table.unpack },
+  math = { type = math_type, huge = math.huge }, utf8 = { len = utf8.len, char = utf8.char } }
+local made = {}
+local function part(name)
+  local found = made[name]
+  if found then return found end
+  local code = worker_part(name)
+  worker_settle()
+  found = raw_load(code, "=" .. name, "b", pristine)(inside)
+  made[name] = found
+  return found
 end
-local function refuse(reason, message, hint)
-  error(host_error { status = "FAILED_PRECONDITION", reason = reason, message = message, hint = hint or "" }, 0)
+local function json() return part("json") end
+local function stub(from, name)
+  return function(...) return part(from)[name](...) end
 end
-local function misuse(message, hint)
-  error(host_error { status = "INVALID_ARGUMENT", reason = "INVALID_REQUEST", message = message, hint = hint or "" }, 0)
+
+-- What crosses to the host is mostly plain; JSON is loaded for what is not.
+local function plain(v) -- its JSON, nil where it is not plain
+  local kind = type(v)
+  if kind == "nil" then return "null" end
+  if kind == "boolean" then return v and "true" or "false" end
+  if kind == "string" then return not find(v, '[%c"\\\128-\255]') and '"' .. v .. '"' or nil end
+  if kind ~= "number" then return nil end
+  if math_type(v) == "integer" then return format("%d", v) end
+  local text = format("%.17g", v)
+  return match(text, "^-?%d[%d.e+-]*$") and (find(text, "[.e]") and text or text .. ".0")
 end
+local function read(text) -- whether it is plain, and the value
+  if text == "" or text == "null" then return true, nil end
+  if text == "true" or text == "false" then return true, text == "true" end
+  local value = match(text, '^"([^"\\]*)"$') or match(text, "^-?%d[%d.e+-]*$") and tonumber(text)
+  return value ~= nil and value ~= false, value
+end
+local function decoded(text)
+  local is_plain, value = read(text)
+  if is_plain then return value end
+  value = json().decode_wire(text)
+  if value == json().null then return nil end
+  return value
+end
+local function encoded(v) return plain(v) or json().encode_wire(v) end
 
 -- One operation of the host. The whole program is suspended, out of whatever coroutine it is in; where Lua cannot
 -- yield (inside a comparison of table.sort, say) the worker waits instead.
@@ -41,269 +79,161 @@ local function ask(payload)
   worker_settle()
   return answer
 end
-
+local function request(...)
+  local words = {}
+  for i = 1, select("#", ...) do
+    words[i] = plain((select(i, ...)))
+    if not words[i] then return json().encode_wire(json().list { ... }) end
+  end
+  return "[" .. concat(words, ",") .. "]"
+end
 local function host(...)
-  local request = pack(...)
-  request.n = nil
-  local ok, payload = pcall(json.encode_wire, json.list(request))
+  local ok, payload = pcall(request, ...)
   if not ok then
     if type(payload) ~= "string" or payload == "not enough memory" then error(payload, 0) end
-    misuse(payload)
+    part("failures").misuse(payload)
   end
-  local answer = json.decode_wire(ask(payload))
-  if answer[1] then
-    if answer[2] == json.null then return nil end
-    return answer[2]
+  local answer = ask(payload)
+  local is_plain, value = read(match(answer, "^%[true,(.*)%]$") or "?")
+  if is_plain then return value end
+  answer = json().decode_wire(answer)
+  if not answer[1] then error(part("failures").host_error(answer[2]), 0) end
+  if answer[2] == json().null then return nil end
+  return answer[2]
+end
+local function operation(name, arity)
+  return function(...)
+    if arity == 0 then return host(name) end
+    local a, b = ...
+    if arity == 1 then return host(name, a) end
+    return host(name, a, b)
   end
-  error(host_error(answer[2]), 0)
 end
-
--- Coroutines: those of the script are resumed through here, so that an operation of the host passes out of them.
-local function resumed(co, ...)
-  local results = pack(co_resume(co, ...))
-  while rawequal(results[2], HOST) do results = pack(co_resume(co, ask(results[3]))) end
-  return unpack(results, 1, results.n)
-end
-local poll
-function poll()
-  if not worker_stopped() then return end
-  sethook(co_running(), poll, "", 1) -- in case a pcall swallows it
-  error(STOPPED, 0)
-end
-local function create(f)
-  local co = co_create(f)
-  sethook(co, poll, "", POLL_INSTRUCTIONS)
-  return co
-end
-local function finish(co, ok, ...)
-  if ok then return ... end
-  if co_status(co) == "dead" then co_close(co) end
-  error((...), 0)
-end
-local function wrap(f)
-  local co = create(f)
-  return function(...) return finish(co, resumed(co, ...)) end
-end
-local function script_yield(...)
-  if co_running() == main then error("attempt to yield from outside a coroutine", 2) end
-  return co_yield(...)
-end
-G.coroutine = {
-  create = create, resume = resumed, wrap = wrap, yield = script_yield, status = co_status, close = co_close,
-  running = function() local co = co_running() return co, co == main end,
-  isyieldable = function() return co_running() ~= main and co_isyieldable() end,
-}
+inside.part, inside.ask, inside.host = part, ask, host
 
 -- The libraries: what is left out reaches files, processes, bytecode, other runtimes or the collector.
 function G.setmetatable(t, mt)
   if type(mt) == "table" and rawget(mt, "__gc") ~= nil then error("__gc is not available to scripts", 2) end
   return raw_setmetatable(t, mt)
 end
-local raw_xpcall = xpcall
 function G.xpcall(f, handler, ...) -- the handler of a script is not asked about the stop, it might never answer
   return raw_xpcall(f, function(e)
     if rawequal(e, STOPPED) then return e end
     return handler(e)
   end, ...)
 end
-function G.load(chunk, name, _, ...) return raw_load(chunk, name, "t", ...) end
-function G.collectgarbage(option, ...)
-  if option == nil or option == "collect" or option == "count" then return raw_collect(option, ...) end
-  error("collectgarbage knows 'collect' and 'count' here", 2)
-end
+G.load, G.collectgarbage = stub("guards", "load"), stub("guards", "collectgarbage")
 G.os = { time = os.time, clock = os.clock, date = os.date, difftime = os.difftime }
 G.string.dump = nil
-for _, name in ipairs { "python", "io", "debug", "package", "require", "dofile", "loadfile" } do G[name] = nil end
-
--- Logging.
-local function joined(separator, ...)
-  local words = pack(...)
-  for i = 1, words.n do words[i] = tostring(words[i]) end
-  return concat(words, separator)
+local loaded = debug.getregistry()._LOADED -- would keep what is left out
+for _, name in ipairs { "os", "coroutine", "python", "io", "debug", "package", "dofile", "loadfile" } do
+  loaded[name] = nil
+  if name ~= "os" then G[name] = nil end
 end
-local function logger(level, separator)
-  return function(...) worker_log(level, joined(separator, ...)) end
-end
-G.print, G.warn = logger("info", "\t"), logger("warning", "")
-G.log = raw_setmetatable({ debug = logger("debug", " "), info = logger("info", " "), warn = logger("warning", " "),
-  error = logger("error", " ") }, { __call = function(_, ...) worker_log("info", joined(" ", ...)) end })
 
--- What is asked of the host beside devices.
-local devices, device, device_of, no_device, Device = devices_of(host, refuse, misuse)
-G.sleep = function(seconds) host("sleep", seconds) end
-G.publish = function(topic, value) host("publish", topic, value) end
-G.time = function() return host("time") end
-G.format = format
-G.ygg = { devices = devices, device = device, sleep = G.sleep, publish = G.publish, time = G.time, log = G.log }
-local function guarded(f)
-  return function(v)
-    local ok, result = pcall(f, v)
-    if not ok then error(result, 2) end
-    return result
-  end
-end
-G.json = { encode = guarded(json.encode), decode = guarded(json.decode), array = json.list, null = json.null }
+-- The host API. Its tables fill themselves from a part when they are first looked into.
+local api = { sleep = operation("sleep", 1), publish = operation("publish", 2), time = operation("time", 0),
+  uptime = operation("uptime", 0), memory_info = stub("guards", "memory_info"), log = {}, store = {} }
+for _, name in ipairs { "after", "every", "cron", "cancel", "on", "emit", "subscribe" } do api[name] = stub("live", name) end
+for name, member in next, api do G[name] = member end
+G.json, G.ygg, G.coroutine, inside.api = {}, {}, {}, api
+G.require = stub("packages", "require")
+G.print, G.warn, G.format = stub("printing", "print"), stub("printing", "warn"), format
 
-local live = live_of(G, host, refuse, misuse, Device)
+local from = { [G.json] = "json", [G.ygg] = "devices", [G.coroutine] = "coroutines", [api.log] = "printing",
+  [api.store] = "store" }
+local function called(t, ...)
+  if t == api.log then return part("printing").info(...) end
+  local key, value = ...
+  return host("store", key, value)
+end
+local CALLED = { __call = called, __metatable = false }
+local function filled(t)
+  force_metatable(t, (t == api.log or t == api.store) and CALLED or nil)
+  for name, member in next, part(from[t]).members() do rawset(t, name, member) end
+  return t
+end
+local function lazy(call)
+  return { __metatable = false, __call = call, __index = function(t, name) return filled(t)[name] end,
+    __newindex = function(t, name, member) rawset(filled(t), name, member) end,
+    __pairs = function(t) return next, filled(t), nil end }
+end
+local LAZY, LAZY_CALLED = lazy(), lazy(called)
+for t in next, from do raw_setmetatable(t, (t == api.log or t == api.store) and LAZY_CALLED or LAZY) end
+
+local DEVICE = { __name = "device", __metatable = false, __tostring = function(d) return "device " .. d.id end,
+  __index = function(d, name) return part("devices").member(d, name) end }
+function inside.device_of(d) return raw_setmetatable(d, DEVICE) end
 
 -- read_temp0_celsius() and set_led0(true) of the default device.
-local function of_device(globals, name)
+function inside.of_device(globals, name)
   if type(name) == "string" and (match(name, "^read_") or match(name, "^set_")) then
     return function(...) return globals.device[name](...) end
   end
 end
-raw_setmetatable(G, { __index = of_device })
-local packages = packages_of(G, of_device, refuse, misuse)
+raw_setmetatable(G, { __index = inside.of_device })
 
--- Running. `label` is the script's name as it stands in messages.
-local label
+-- Which names stand there before the script runs.
+G.args, G.device = 0, 0
+local words = {}
+for name in next, G do words[#words + 1] = name end
+inside.names = " " .. concat(words, " ") .. " "
 
-local function file_of(source)
-  if source == "@" .. label then return label end
-  for _, package in ipairs(packages.linked) do
-    if source == "@" .. package.label then return package.label end
-  end
-end
-
--- The innermost line of the script itself, the traceback, and the place in a package where it is one that failed.
-local function frames()
-  local lines, first, place = {}, 0, nil
-  for level = 0, 40 do
-    local info = getinfo(main, level, "Sln")
-    if not info then break end
-    local file = file_of(info.source)
-    if file and info.currentline > 0 then
-      if file == label and first == 0 then first = info.currentline end
-      if file ~= label and #lines == 0 then place = format("%s:%d: ", file, info.currentline) end
-      local where = info.name and format("in %s", info.name) or info.what == "main" and "in the script" or "in a function"
-      lines[#lines + 1] = format("%s:%d: %s", file, info.currentline, where)
-    end
-  end
-  return first, concat(lines, "\n"), place or ""
-end
-
-local function failure(reason, message, line, trace, extra)
-  local fields = extra or {}
-  fields.reason, fields.message, fields.line, fields.traceback = reason, message, line, trace
-  return "fail", json.encode(fields)
-end
-
-local function located(text)
-  if #text >= #label + 3 and sub(text, 1, #label + 1) == label .. ":" then
-    local line, message = match(text, "^(%d+): (.*)$", #label + 2)
-    if line then return tonumber(line), message end
-  end
-  return nil, text
-end
-
-local function readable(text)
-  return utf8_len(text) and text or (gsub(text, "[\128-\255]", "?"))
-end
-
-local function failed(e)
-  local line, trace, place = frames()
-  if rawequal(e, STOPPED) then return failure("STOPPED", "stopped", line, trace) end
-  if e == "not enough memory" then return failure("MEMORY", e, line, trace) end
-  if errors[e] then
-    return failure(e.reason, place .. readable(tostring(e.message)), line, trace, { status = e.status, hint = e.hint })
-  end
-  if type(e) == "table" and type(rawget(e, "message")) == "string" then e = place .. rawget(e, "message") end
-  if type(e) ~= "string" and type(e) ~= "number" then e = format("an error that is a %s", type(e)) end
-  local at, message = located(tostring(e))
-  return failure("SCRIPT_ERROR", readable(message), at or line, trace)
-end
-
+-- Running.
 local function step(answer)
   worker_settle()
-  local results = pack(co_resume(main, answer))
-  if not results[1] then return failed(results[2]) end
-  if co_status(main) ~= "dead" then return "call", results[3] end
-  local ok, value = pcall(json.encode_wire, results[2])
-  if ok then return "done", value end
-  if value == "not enough memory" then return failure("MEMORY", value, 0, "") end
-  return failure("SCRIPT_ERROR", "the script returned what is not a value: " .. tostring(value), 0, "")
+  local ok, first, payload = co_resume(main, answer)
+  if not ok then return part("failures").failed(first, label, main) end
+  if co_status(main) ~= "dead" then return "call", payload end
+  local fine, value = pcall(encoded, first)
+  if fine then return "done", value end
+  return part("failures").no_value(value)
 end
 
-local function exhausted() -- after an error of step itself: there was no memory left even for that
-  local line, trace = frames()
-  return failure("MEMORY", "not enough memory", line, trace)
+local function exhausted() return part("failures").exhausted(label, main) end
+
+local function stopper() error(STOPPED, 0) end
+local function thread_of(chunk)
+  main = co_create(chunk)
+  sethook(main, stopper, "", 1 << 30) -- the worker takes it out and puts it in to stop us
+  return "thread", tostring(main)
 end
 
 local function start(name, source, device_id, arguments)
   worker_settle()
   label = name
   local chunk, fault = raw_load(source, "@" .. name, "t")
-  if not chunk then
-    if fault == "not enough memory" then return failure("MEMORY", fault, 0, "") end
-    local line, message = located(fault)
-    return failure("SYNTAX", readable(message), line or 0, "")
-  end
-  G.args = json.decode_wire(arguments)
-  G.device = device_id ~= "" and device_of(device_id) or no_device
-  main = co_create(packages.before(chunk, G.device, G.args))
-  sethook(main, function() error(STOPPED, 0) end, "", 1 << 30) -- the worker takes it out and puts it in to stop us
-  return "thread", tostring(main)
+  if not chunk then return part("failures").not_loaded(fault, label) end
+  G.args = arguments == '{"m":{}}' and {} or json().decode_wire(arguments)
+  G.device = device_id ~= "" and inside.device_of { id = device_id } or part("failures").no_device()
+  return thread_of(inside.linked and part("packages").before(chunk, G.device, G.args) or chunk)
 end
 
 -- A program that lives: many turns, each a coroutine of its own; `main` is the one that runs.
-local turns, names_before = {}, {}
-for name in next, G do names_before[name] = true end
-names_before.args, names_before.device = true, true
+local turns = {}
 
-local function evaluated(source)
-  local chunk = raw_load("return " .. source, "=eval", "t")
-  if chunk then return chunk end
-  local found, fault = raw_load(source, "=eval", "t")
-  return found, fault
-end
-local function globals(wanted)
-  local found = {}
-  for name, value in next, G do
-    if type(name) == "string" and not names_before[name] and (#wanted == 0 or wanted[name]) then
-      local entry = { name = name, type = type(value) }
-      local ok, text = pcall(json.encode_wire, value)
-      if type(value) ~= "function" and ok and #text <= 65536 then entry.value = json.list { value } end
-      found[#found + 1] = entry
-    end
-  end
-  return json.list(found)
-end
 local function body_of(what, key, payload)
   if what == "event" then
-    local handler = live.handlers[key]
-    if live.once[key] then live.handlers[key], live.once[key] = nil, nil end
-    if not handler then return function() end end
-    if payload == "" then return function() handler(nil) end end
-    local value = json.decode_wire(payload)
-    if value == json.null then value = nil end
-    return function() handler(value) end
+    local handler, value = inside.handlers[key], decoded(payload)
+    if inside.once[key] then inside.handlers[key], inside.once[key] = nil, nil end
+    return function() if handler then handler(value) end end
   elseif what == "eval" then
-    return evaluated(key)
+    return part("inspect").evaluated(key)
   elseif what == "globals" then
-    local wanted = json.decode_wire(payload)
-    for _, name in ipairs(wanted) do wanted[name] = true end
-    return function() return globals(wanted) end
+    return part("inspect").globals(json().decode_wire(payload))
   end
-  return function() -- set
-    if names_before[key] or G[key] == nil then
-      refuse("NO_SUCH_GLOBAL", "the program has defined no global " .. key)
-    end
-    local value = json.decode_wire(payload)
-    if value == json.null then value = nil end
-    G[key] = value
-  end
+  return part("inspect").set(key, decoded(payload))
 end
 local function begin(turn, what, key, payload)
   worker_settle()
   local chunk, fault = body_of(what, key, payload)
-  if not chunk then return failure("SYNTAX", readable(tostring(fault)), 0, "") end
-  main = co_create(chunk)
+  if not chunk then return part("failures").not_loaded(tostring(fault), "eval") end
+  local kind, address = thread_of(chunk)
   turns[turn] = main
-  sethook(main, function() error(STOPPED, 0) end, "", 1 << 30)
-  return "thread", tostring(main)
+  return kind, address
 end
 local function first(turn, name, source, device_id, arguments)
-  live.default = device_id
+  inside.default = device_id
   local kind, payload = start(name, source, device_id, arguments)
   if kind == "thread" then turns[turn] = main end
   return kind, payload
@@ -319,23 +249,13 @@ local function drop(turn)
   return "done", ""
 end
 
--- A package, compiled and not yet run; with an empty id it is said what the program itself may name.
-local function link(id, file, source, uses)
+local function link(...)
   worker_settle()
-  local known = {}
-  for _, name in ipairs(json.decode_wire(uses)) do known[name] = true end
-  if id == "" then
-    packages.declare(known)
-    return "done", "null"
-  end
-  local fault = packages.add(id, file, source, known)
-  if not fault then return "done", "null" end
-  label = file
-  if fault == "not enough memory" then return failure("MEMORY", fault, 0, "") end
-  return failure("SYNTAX", readable(fault), 0, "")
+  return part("packages").link(...)
 end
 
 local function compact()
+  made = {}
   raw_collect("incremental", 120, 200) -- thousands share a worker: memory is dearer than time
   raw_collect("collect")
 end

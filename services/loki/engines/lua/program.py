@@ -1,7 +1,7 @@
 """One Lua program: a runtime of its own, started, suspended at operations of the host, resumed, stopped.
 
 Owns the border between Python and Lua. Only bytes and numbers cross it: the script sees no object of Python, and
-the four functions given to the prelude return nothing but a short string. Source: lupa; Lua 5.4 manual, 4.7 and 6.10.
+the functions given to the prelude return nothing but strings and numbers. Source: lupa; Lua 5.4 manual, 4.7 and 6.10.
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ def _compiled(name: str) -> bytes:
     return code
 
 
-_JSON, _DEVICES, _LIVE, _PACKAGES, _PRELUDE = (
-    _compiled(f"{name}.lua") for name in ("json", "devices", "live", "packages", "prelude")
-)
+_PRELUDE = _compiled("prelude.lua")
+_NAMES = "coroutines devices failures guards inspect json live packages printing store"
+_PARTS = {name.encode(): _compiled(f"{name}.lua") for name in _NAMES.split()}
 
 
 class Program:
@@ -95,11 +95,9 @@ class Program:
             attribute_filter=_no_attributes,
             max_memory=0,
         )
-        json = self._runtime.execute(_JSON)
-        devices, live, packages = (self._runtime.execute(chunk) for chunk in (_DEVICES, _LIVE, _PACKAGES))
         prelude = self._runtime.compile(_PRELUDE)
         self._start, self._step, self._exhausted, *self._live = prelude(
-            json, devices, live, packages, self._wait, self._write, self._stopped, self._settle
+            self._wait, self._write, self._stopped, self._settle, self._part
         )
         self._threads: dict[int, tuple[int, int]] = {}
 
@@ -172,7 +170,8 @@ class Program:
         return Step("done", b"null") if loaded.kind == "thread" else loaded
 
     def compact(self) -> None:
-        """Collects what starting has left behind: most of it is never needed again."""
+        """Collects what the first turn, which is over, has left behind: most of it is never needed again."""
+        self._start = self._live[0] = None
         self._live[4]()
 
     def memory_used(self) -> int:
@@ -250,6 +249,12 @@ class Program:
     def _write(self, level: Any, text: Any) -> None:
         if isinstance(level, bytes) and isinstance(text, bytes):
             self._log(level, text)
+
+    def _part(self, name: Any) -> bytes:
+        """The bytecode of a part of ours that is needed now; what is loaded later counts as the program's."""
+        code = _PARTS[name]
+        self._lift(len(code))
+        return code
 
     def _stopped(self) -> bool:
         return self._stop

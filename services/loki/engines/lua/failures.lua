@@ -1,0 +1,111 @@
+-- How what went wrong is told: errors of the host as scripts catch them, and the failure that a turn ends in.
+-- Loaded when the first is needed.
+local inside = ...
+local STOPPED, getinfo, json = inside.STOPPED, inside.getinfo, function() return inside.part("json") end
+local type, tostring, tonumber, error, ipairs = type, tostring, tonumber, error, ipairs
+local rawget, rawequal, raw_setmetatable = rawget, rawequal, setmetatable
+local format, match, sub, gsub, utf8_len, concat = string.format, string.match, string.sub, string.gsub, utf8.len, table.concat
+
+local M = {}
+
+-- Errors of the host: tables with status, reason, message and hint that read as their message.
+local ERROR = { __name = "ygg.error", __tostring = function(e) return tostring(rawget(e, "message")) end,
+  __metatable = false }
+inside.errors = inside.errors or raw_setmetatable({}, { __mode = "k" })
+local errors = inside.errors
+function M.host_error(fields)
+  local e = raw_setmetatable(fields, ERROR)
+  errors[e] = true
+  return e
+end
+function M.refuse(reason, message, hint)
+  error(M.host_error { status = "FAILED_PRECONDITION", reason = reason, message = message, hint = hint or "" }, 0)
+end
+function M.misuse(message, hint)
+  error(M.host_error { status = "INVALID_ARGUMENT", reason = "INVALID_REQUEST", message = message, hint = hint or "" }, 0)
+end
+
+function M.no_device()
+  return raw_setmetatable({}, { __name = "device", __metatable = false, __index = function()
+    inside.part("failures").refuse("NO_DEVICE", "this script has no default device", "Run it with --device ID, or use ygg.device(\"ID\").")
+  end })
+end
+
+local function file_of(source, label)
+  if source == "@" .. label then return label end
+  for _, package in ipairs(inside.linked or {}) do
+    if source == "@" .. package.label then return package.label end
+  end
+end
+
+-- The innermost line of the script itself, the traceback, and the place in a package where it is one that failed. `label`
+-- is the script's name as it stands in messages, `main` the thread that failed.
+local function frames(label, main)
+  local lines, first, place = {}, 0, ""
+  for level = 0, 40 do
+    local info = getinfo(main, level, "Sln")
+    if not info then break end
+    local file = file_of(info.source, label)
+    if file and info.currentline > 0 then
+      if file == label and first == 0 then first = info.currentline end
+      if file ~= label and #lines == 0 then place = format("%s:%d: ", file, info.currentline) end
+      local where = info.name and format("in %s", info.name) or info.what == "main" and "in the script" or "in a function"
+      lines[#lines + 1] = format("%s:%d: %s", file, info.currentline, where)
+    end
+  end
+  return first, concat(lines, "\n"), place
+end
+
+local function failure(reason, message, line, trace, extra)
+  local fields = extra or {}
+  fields.reason, fields.message, fields.line, fields.traceback = reason, message, line, trace
+  return "fail", json().encode(fields)
+end
+
+local function located(label, text)
+  if #text >= #label + 3 and sub(text, 1, #label + 1) == label .. ":" then
+    local line, message = match(text, "^(%d+): (.*)$", #label + 2)
+    if line then return tonumber(line), message end
+  end
+  return nil, text
+end
+
+local function readable(text)
+  return utf8_len(text) and text or (gsub(text, "[\128-\255]", "?"))
+end
+
+function M.failed(e, label, main)
+  local line, trace, place = frames(label, main)
+  if rawequal(e, STOPPED) then return failure("STOPPED", "stopped", line, trace) end
+  if e == "not enough memory" then return failure("MEMORY", e, line, trace) end
+  if errors[e] then
+    return failure(e.reason, place .. readable(tostring(e.message)), line, trace, { status = e.status, hint = e.hint })
+  end
+  if type(e) == "table" and type(rawget(e, "message")) == "string" then e = place .. rawget(e, "message") end
+  if type(e) ~= "string" and type(e) ~= "number" then e = format("an error that is a %s", type(e)) end
+  local at, message = located(label, tostring(e))
+  return failure("SCRIPT_ERROR", readable(message), at or line, trace)
+end
+
+function M.no_value(fault) -- what it returned cannot travel
+  if fault == "not enough memory" then return failure("MEMORY", fault, 0, "") end
+  return failure("SCRIPT_ERROR", "the script returned what is not a value: " .. tostring(fault), 0, "")
+end
+
+function M.not_loaded(fault, label)
+  if fault == "not enough memory" then return failure("MEMORY", fault, 0, "") end
+  local line, message = located(label, fault)
+  return failure("SYNTAX", readable(message), line or 0, "")
+end
+
+function M.not_linked(fault)
+  if fault == "not enough memory" then return failure("MEMORY", fault, 0, "") end
+  return failure("SYNTAX", readable(fault), 0, "")
+end
+
+function M.exhausted(label, main) -- after an error of a step itself: there was no memory left even for that
+  local line, trace = frames(label, main)
+  return failure("MEMORY", "not enough memory", line, trace)
+end
+
+return M

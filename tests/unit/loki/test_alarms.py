@@ -1,0 +1,96 @@
+"""The alarm clock: never early, once, and what is due together rings together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from services.loki.programs.alarms import GRAIN_S, Alarms
+
+
+class Loop:
+    """A clock, and what was put off until later."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.later: list[tuple[float, Callable[[], None]]] = []
+        self.wakes = 0
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def call_later(self, delay_s: float, call: Callable[[], None]) -> Any:
+        entry = (self.now_s + delay_s, call)
+        self.later.append(entry)
+
+        class Handle:
+            def cancel(self) -> None:
+                loop.later.remove(entry)
+
+        loop = self
+        return Handle()
+
+    def pass_to(self, until_s: float) -> None:
+        while self.later and min(self.later)[0] <= until_s:
+            at_s, call = entry = min(self.later, key=lambda each: each[0])
+            self.later.remove(entry)
+            self.now_s = max(self.now_s, at_s)
+            self.wakes += 1
+            call()
+        self.now_s = until_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Loop:
+    made = Loop()
+    monkeypatch.setattr(asyncio, "get_running_loop", lambda: made)
+    return made
+
+
+def test_what_is_due_within_a_grain_rings_in_one_go_and_never_early(clock: Loop) -> None:
+    alarms, rung = Alarms(clock), list[tuple[int, float]]()
+    start_s = 100 + GRAIN_S / 10
+    dues_s = {who: start_s + who * GRAIN_S / 20 for who in range(16)}
+    for who, due_s in dues_s.items():
+        alarms.set(who, due_s, lambda who=who: rung.append((who, clock.now_s)))  # type: ignore[misc]
+    clock.pass_to(101)
+    assert [who for who, _ in rung] == list(range(16))
+    assert all(dues_s[who] - GRAIN_S / 10 <= at_s <= dues_s[who] + GRAIN_S for who, at_s in rung)
+    assert clock.wakes == 1
+
+
+def test_an_alarm_set_anew_rings_at_the_new_time_only(clock: Loop) -> None:
+    alarms, rung = Alarms(clock), list[float]()
+    alarms.set(1, 105.0, lambda: rung.append(clock.now_s))
+    alarms.set(1, 102.0, lambda: rung.append(clock.now_s))
+    alarms.set(2, 103.0, lambda: rung.append(clock.now_s))
+    alarms.set(2, None, lambda: None)
+    clock.pass_to(110)
+    assert [round(at_s, 2) for at_s in rung] == [102.0]
+
+
+def test_an_alarm_may_set_itself_again_while_it_rings(clock: Loop) -> None:
+    alarms, rung = Alarms(clock), list[float]()
+
+    def ring() -> None:
+        rung.append(clock.now_s)
+        if len(rung) < 3:
+            alarms.set(1, clock.now_s + 1, ring)
+
+    alarms.set(1, 101.0, ring)
+    clock.pass_to(200)
+    assert [round(at_s) for at_s in rung] == [101, 102, 103]
+
+
+def test_alarms_set_over_and_over_leave_nothing_behind(clock: Loop) -> None:
+    alarms = Alarms(clock)
+    for n in range(10_000):
+        alarms.set(1, 200.0 + n, lambda: None)
+    assert len(alarms._heap) < 200
