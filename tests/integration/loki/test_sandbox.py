@@ -154,7 +154,9 @@ async def test_globals_with_a_metatable_of_the_script_have_all_of_the_api(lab: L
 
 
 async def test_what_a_script_takes_out_of_the_api_stays_out(lab: Lab) -> None:
-    assert await lab.value(LUA, "json.encode = nil log.info = 5 return {json.encode == nil, log.info, #json.array()}") == [True, 5, 0]
+    assert await lab.value(
+        LUA, "json.encode = nil log.info = 5 return {json.encode == nil, log.info, #json.array()}"
+    ) == [True, 5, 0]
 
 
 @pytest.mark.parametrize("name", SCHEME_UNBOUND)
