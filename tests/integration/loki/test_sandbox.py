@@ -18,7 +18,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 LUA, SCHEME = Language.LUA, Language.SCHEME
 
 LUA_NIL = [
-    "io", "debug", "package", "require", "dofile", "loadfile", "python", "os.execute", "os.getenv", "os.exit",
+    "io", "debug", "package", "dofile", "loadfile", "python", "os.execute", "os.getenv", "os.exit",
     "os.remove", "os.rename", "os.tmpname", "os.setlocale", "string.dump", "ffi", "jit", "getfenv", "setfenv", "newproxy",
     "loadstring", "module", "ygg.io", "coroutine.debug",
 ]  # fmt: skip
@@ -55,23 +55,23 @@ SCHEME_UNBOUND = [
 ]  # fmt: skip
 
 SCHEME_REFUSED: list[tuple[str, str, str]] = [
-    ("a builtin changed", "(set! car cdr)", "SYNTAloaded late does"),
-    ("a builtin changed by a macro", "(define-syntax m (syntax-rules () ((_ n) (set! n 1)))) (m car)", "SYNTAloaded late does"),
-    ("a builtin changed from inside a macro", "(define-syntax m (syntax-rules () ((_) (set! car 1)))) (define (f) (m)) (f)", "SYNTAloaded late does"),
-    ("a builtin of the host changed", "(set! property-read car)", "SYNTAloaded late does"),
-    ("a builtin changed under let-syntax", "(let-syntax ((s (syntax-rules () ((_ n v) (set! n v))))) (s log 1))", "SYNTAloaded late does"),
-    ("a generalized set!", "(set! (car (list 1)) 2)", "SYNTAloaded late does"),
-    ("a macro that makes symbols", "(define-syntax m (lambda (x) '(system \"id\"))) (m)", "SYNTAloaded late does"),
-    ("the core library", "(import (guile))", "SYNTAloaded late does"),
-    ("the file library", "(import (scheme file))", "SYNTAloaded late does"),
-    ("the process library", "(import (scheme process-context))", "SYNTAloaded late does"),
-    ("a library under another name", "(import (rename (guile) (system s)))", "SYNTAloaded late does"),
-    ("read-time evaluation", "#.(system \"id\")", "SYNTAloaded late does"),
-    ("a reader directive", "#!eof (car 1)", "SYNTAloaded late does"),
-    ("a reader directive later", "1 #!fold-case 2", "SYNTAloaded late does"),
-    ("a reader extension", "#,(foo)", "SYNTAloaded late does"),
-    ("a keyword", "#:key", "SYNTAloaded late does"),
-    ("a gensym", "#{a}#", "SYNTAloaded late does"),
+    ("a builtin changed", "(set! car cdr)", "SYNTAX"),
+    ("a builtin changed by a macro", "(define-syntax m (syntax-rules () ((_ n) (set! n 1)))) (m car)", "SYNTAX"),
+    ("a builtin changed from inside a macro", "(define-syntax m (syntax-rules () ((_) (set! car 1)))) (define (f) (m)) (f)", "SYNTAX"),
+    ("a builtin of the host changed", "(set! property-read car)", "SYNTAX"),
+    ("a builtin changed under let-syntax", "(let-syntax ((s (syntax-rules () ((_ n v) (set! n v))))) (s log 1))", "SYNTAX"),
+    ("a generalized set!", "(set! (car (list 1)) 2)", "SYNTAX"),
+    ("a macro that makes symbols", "(define-syntax m (lambda (x) '(system \"id\"))) (m)", "SYNTAX"),
+    ("the core library", "(import (guile))", "SYNTAX"),
+    ("the file library", "(import (scheme file))", "SYNTAX"),
+    ("the process library", "(import (scheme process-context))", "SYNTAX"),
+    ("a library under another name", "(import (rename (guile) (system s)))", "SYNTAX"),
+    ("read-time evaluation", "#.(system \"id\")", "SYNTAX"),
+    ("a reader directive", "#!eof (car 1)", "SYNTAX"),
+    ("a reader directive later", "1 #!fold-case 2", "SYNTAX"),
+    ("a reader extension", "#,(foo)", "SYNTAX"),
+    ("a keyword", "#:key", "SYNTAX"),
+    ("a gensym", "#{a}#", "SYNTAX"),
     ("operations from a macro", "(define-syntax m (lambda (x) (sleep 0) x)) (m)", "INVALID_REQUEST"),
 ]  # fmt: skip
 
@@ -114,7 +114,7 @@ async def test_what_lua_sees_is_exactly_this(lab: Lab) -> None:
     assert await lab.value(LUA, source) == sorted([
         "_G", "_VERSION", "after", "args", "assert", "cancel", "collectgarbage", "coroutine", "cron", "device", "emit",
         "error", "every", "format", "getmetatable", "ipairs", "json", "load", "log", "math", "memory_info", "next", "on", "os",
-        "pairs", "pcall", "print", "publish", "rawequal", "rawget", "rawlen", "rawset", "select", "setmetatable", "sleep",
+        "pairs", "pcall", "print", "publish", "rawequal", "rawget", "rawlen", "rawset", "require", "select", "setmetatable", "sleep",
         "store", "string", "subscribe", "table", "time", "tonumber", "tostring", "type", "uptime", "utf8", "warn", "xpcall",
         "ygg",
     ])  # fmt: skip
@@ -162,8 +162,8 @@ async def test_what_a_script_takes_out_of_the_api_stays_out(lab: Lab) -> None:
 @pytest.mark.parametrize("name", SCHEME_UNBOUND)
 async def test_a_name_that_scheme_does_not_have(lab: Lab, name: str) -> None:
     error = await lab.failure(SCHEME, f"(define (f x) x) (f {name})")
-    assert error.reason in ("SCRIPT_ERROR", "SYNTAloaded late does")
-    assert "Unbound variable" in error.message or error.reason == "SYNTAloaded late does"
+    assert error.reason in ("SCRIPT_ERROR", "SYNTAX")
+    assert "Unbound variable" in error.message or error.reason == "SYNTAX"
 
 
 @pytest.mark.parametrize("name", ["set-current-output-port", "set-current-module", "read-hash-extend"])
@@ -194,7 +194,7 @@ async def test_a_continuation_cannot_be_entered_in_another_run(lab: Lab) -> None
 
 LEAKS: list[tuple[str, Language, str, str]] = [
     ("a global", LUA, "leak = 1", "return leak == nil"),
-    ("a changed library", LUA, "string.upper = nil table.insert = nil", 'return ("x"):upper() == "loaded late does" and table.insert ~= nil'),
+    ("a changed library", LUA, "string.upper = nil table.insert = nil", 'return ("x"):upper() == "X" and table.insert ~= nil'),
     ("the metatable of strings", LUA, 'getmetatable("").__index = nil', 'return ("x"):len() == 1'),
     ("a changed host table", LUA, "json.encode = nil log.info = nil ygg.devices = nil", "return json.encode ~= nil and log.info ~= nil and ygg.devices ~= nil"),
     ("a seed", LUA, "math.randomseed(42) return math.random(1e9)", "return true"),
@@ -252,7 +252,7 @@ async def test_a_worker_has_no_environment_and_only_its_socket(lab: Lab, languag
                 (process / "environ").read_bytes()
             continue
         names = {item.partition(b"=")[0] for item in (process / "environ").read_bytes().split(b"\0") if item}
-        assert names <= {b"GC_MAloaded late doesIMUM_HEAP_SIZE", b"GC_MARKERS"}
+        assert names <= {b"GC_MAXIMUM_HEAP_SIZE", b"GC_MARKERS"}
         targets = {str(link.readlink()) for link in (process / "fd").iterdir()}
         assert len({t for t in targets if t.startswith("socket:")}) == 1
         assert {t for t in targets if not t.startswith(("socket:", "pipe:"))} <= {"/dev/null"}
