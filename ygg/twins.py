@@ -20,12 +20,17 @@ COLUMNS = ("PROPERTY", "DESIRED", "REPORTED", "STATE")
 _WITH_UNIT = re.compile(r"(-?[0-9.]+(?:[eE][+-]?[0-9]+)?)\s*([^\s0-9.].*)")
 _HINT = "Write led0.brightness=40 to set, led0.on= to remove, led0= to remove all of led0."
 
+PROGRAMS_HINT = "Deploy one:  ygg program deploy FILE -d DEVICE   Others:  ygg program stop|start|unload DEPLOYMENT"
+PROGRAM_COLUMNS = ("PROGRAM", "DESIRED", "REPORTED", "STATE")
+
 
 def patch(words: Mapping[str, str], contract: Contract | None) -> dict[str, Value]:
     """`{"led0.on": "true"}` as a document; an empty value removes. Raises UsageError."""
     document: dict[str, Value] = {}
     for name, text in words.items():
         capability, dot, prop = name.partition(".")
+        if capability == "programs" and not _has(contract, capability):
+            raise UsageError("programs are deployed, not written into a twin", hint=PROGRAMS_HINT)
         if not dot and not text:
             document[capability] = None
             continue
@@ -68,6 +73,33 @@ def row(one: twin_pb2.TwinProperty) -> tuple[str, ...]:
     )
 
 
+def program_row(one: twin_pb2.TwinProgram) -> tuple[str, ...]:
+    """A line of the programs of `ygg twin get`; columns as PROGRAM_COLUMNS."""
+    state = state_of(one)
+    name = (
+        safe(one.deployment_id)
+        if one.deployment_id == one.program_id
+        else safe(f"{one.deployment_id} ({one.program_id})", 70)
+    )
+    desired = safe(one.desired_version) if one.desired_running else f"{safe(one.desired_version)} stopped"
+    told = f"{state}: {safe(one.problem, 300)}" if one.problem else state
+    return name, desired, safe(one.reported_version) or "-", told
+
+
+def state_of(one: twin_pb2.TwinProgram) -> str:
+    """`running`, `refused`, …"""
+    return twin_pb2.TwinProgramState.Name(one.state).removeprefix("TWIN_PROGRAM_STATE_").lower()
+
+
+def _programs_changed(before: twin_pb2.Twin | None, now: twin_pb2.Twin) -> Iterator[str]:
+    known = {one.deployment_id: program_row(one) for one in before.programs} if before else {}
+    for one in now.programs:
+        name, desired, reported, told = program_row(one)
+        if known.pop(one.deployment_id, None) != (name, desired, reported, told):
+            yield f"program {name}  desired {desired}  reported {reported}  {told}"
+    yield from (f"program {cells[0]}  gone" for cells in known.values())
+
+
 def name_of(one: twin_pb2.TwinProperty) -> str:
     """`led0.on`."""
     return safe(f"{one.capability_id}.{one.property}", 65)
@@ -90,6 +122,7 @@ def changes(before: twin_pb2.Twin | None, now: twin_pb2.Twin) -> Iterator[str]:
         if known.get(name) != cells:
             yield "  ".join(part for part in (name, f"desired {cells[1]}", f"reported {cells[2]}", cells[3]) if part)
     yield from (f"{name}  gone" for name in known if name not in rows)
+    yield from _programs_changed(before, now)
 
 
 def to_json(twin: twin_pb2.Twin) -> dict[str, Any]:
@@ -115,6 +148,22 @@ def to_json(twin: twin_pb2.Twin) -> dict[str, Any]:
             }
             for one in twin.properties
         ],
+        "programs_revision": twin.programs_revision,
+        "programs": [
+            {
+                "deployment_id": one.deployment_id,
+                "program_id": one.program_id,
+                "desired_version": one.desired_version,
+                "desired_running": one.desired_running,
+                "desire_time": moment(one.desire_time).isoformat(),
+                "reported_version": one.reported_version or None,
+                "state": state_of(one),
+                "report_time": moment(one.report_time).isoformat(),
+                "pending": one.pending,
+                "problem": one.problem,
+            }
+            for one in twin.programs
+        ],
     }
 
 
@@ -129,6 +178,10 @@ def version_json(version: twin_pb2.TwinVersion) -> dict[str, Any]:
         "document": values.to_json(values_from_proto(version.document)),
         "changed": list(version.changed),
     }
+
+
+def _has(contract: Contract | None, capability: str) -> bool:
+    return contract is not None and any(one.id == capability for one in contract.capabilities)
 
 
 def _schema(contract: Contract | None, capability: str, prop: str) -> Schema | None:

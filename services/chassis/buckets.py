@@ -12,6 +12,7 @@ DOCUMENTS = BucketSpec("documents")
 GROUPS = BucketSpec("groups")
 TWIN_DESIRED = BucketSpec("twin_desired", history=16)
 TWIN_REPORTED = BucketSpec("twin_reported", history=16)
+TWIN_PROGRAMS = BucketSpec("twin_programs")
 ENROLMENT_TOKENS = BucketSpec("enrolment_tokens", ttl_s=90 * 86_400)
 
 BRIDGE_LEASE_S = 5.0

@@ -21,6 +21,7 @@ from services.loki.adapters.pool import Prepare, WorkerPool
 from services.loki.adapters.program_events import ProgramEvents
 from services.loki.adapters.program_records import NatsRecords
 from services.loki.adapters.publisher import NatsPublisher
+from services.loki.adapters.twins import RegistryTwins
 from services.loki.api import NAME, LokiApi
 from services.loki.children import Family
 from services.loki.config import LokiSettings
@@ -29,6 +30,7 @@ from services.loki.programs.api import NAME as PROGRAMS
 from services.loki.programs.api import ProgramApi
 from services.loki.programs.manager import Manager
 from services.loki.programs.service import Programs
+from services.loki.programs.twins import TwinTeller
 from services.loki.programs.workers import ProgramWorkers
 from services.loki.scripts.api import NAME as SCRIPTS
 from services.loki.scripts.api import ScriptApi
@@ -98,7 +100,14 @@ async def serve_programs(
     await records.open()
     workers = ProgramWorkers(start, runtime.settings.program_workers)
     manager = Manager(replica, records, fleet, workers, peers, mesh, NatsPublisher(client, clock), clock)
-    records.changed = fleet.changed = manager.wake
+    teller = TwinTeller(replica, records, manager.wanted, manager.living, RegistryTwins(registry))
+    records.changed, records.touched = manager.wake, teller.touch
+
+    def fleet_changed() -> None:
+        manager.wake()
+        teller.touch(None)
+
+    fleet.changed = fleet_changed
     programs = Programs(records, fleet, manager, workers, peers, clock)
     events = ProgramEvents(client, runtime.js, manager.dispatch, manager.listens)
 
@@ -106,7 +115,9 @@ async def serve_programs(
         try:
             await records.ready()
             await fleet.ready()
-            await manager.run()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(teller.run(), name="twins")
+                tasks.create_task(manager.run(), name="manager")
         finally:
             await workers.close()
             with contextlib.suppress(YggError):

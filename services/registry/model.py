@@ -183,3 +183,77 @@ def revisions(writes: Iterable[ContractRecord]) -> list[ContractRecord]:
             found.pop()
         found.append(record)
     return found
+
+
+class ProgramState(enum.Enum):
+    """Where a program's instance is in its life; the numbers are those of TwinProgramState."""
+
+    WAITING = 1
+    STARTING = 2
+    RUNNING = 3
+    HELD = 4
+    STOPPED = 5
+    FAILED = 6
+    REFUSED = 7
+
+    @property
+    def lives(self) -> bool:
+        """Something of it is in a worker."""
+        return self in (ProgramState.STARTING, ProgramState.RUNNING, ProgramState.HELD)
+
+
+@dataclass(frozen=True, slots=True)
+class TwinProgram:
+    """A program that a device shall have, and what became of it; `reported_version` is empty where none runs."""
+
+    deployment_id: str
+    program_id: str
+    desired_version: str
+    desired_running: bool
+    desire_time: datetime
+    state: ProgramState
+    reported_version: str = ""
+    problem: str = ""
+    report_time: datetime | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Not yet as desired."""
+        if not self.desired_running:
+            return self.state.lives
+        return self.state is not ProgramState.RUNNING or self.reported_version != self.desired_version
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramsSide:
+    """The programs of a twin as of `revision` (0: never told), ordered by deployment; `as_of` is the teller's clock."""
+
+    revision: int = 0
+    programs: tuple[TwinProgram, ...] = ()
+    time: datetime | None = None
+    author: str = ""
+    as_of: int = 0
+
+
+def told_programs(
+    old: ProgramsSide, programs: Iterable[TwinProgram], as_of: int, now: datetime, author: str
+) -> ProgramsSide:
+    """The side after a report: the old one where it is of an earlier state than that, or tells nothing new.
+
+    A program keeps the time of what is reported of it for as long as that stays the same.
+    """
+    if as_of < old.as_of:
+        return old
+    before = {program.deployment_id: program for program in old.programs}
+    merged = []
+    for program in sorted(programs, key=lambda one: one.deployment_id):
+        known = before.get(program.deployment_id)
+        same = known is not None and (known.state, known.reported_version, known.problem) == (
+            program.state,
+            program.reported_version,
+            program.problem,
+        )
+        merged.append(replace(program, report_time=known.report_time if same and known else now))
+    if tuple(merged) == old.programs:
+        return old
+    return ProgramsSide(old.revision + 1, tuple(merged), now, author, as_of)

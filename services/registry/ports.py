@@ -20,6 +20,7 @@ from services.registry.model import (
     DeviceView,
     Granted,
     Group,
+    ProgramsSide,
     PublicKey,
     Token,
     TwinSide,
@@ -165,10 +166,11 @@ class StoredSide:
 
 @dataclass(frozen=True, slots=True)
 class TwinPosition:
-    """How far both sides were read: the last sequence of each."""
+    """How far the sides were read: the last sequence of each."""
 
     desired: int = 0
     reported: int = 0
+    programs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,23 @@ class TwinChange:
     which: TwinSide
     device_id: str
     side: Side
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPrograms:
+    """The programs of a twin and the revision of their key, 0 until they are stored."""
+
+    side: ProgramsSide
+    key_revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramsChange:
+    """Programs that were written, and by which sequence."""
+
+    device_id: str
+    side: ProgramsSide
     sequence: int
 
 
@@ -194,13 +213,25 @@ class TwinStore(Protocol):
         """The versions that are kept, oldest first."""
 
     async def position(self) -> TwinPosition:
-        """Where both sides end now."""
+        """Where the sides end now."""
 
     def device_ids(self) -> AsyncIterator[str]:
         """Every device that has a twin, once."""
 
     def follow(self, which: TwinSide, device_ids: Collection[str], after: int) -> AsyncIterator[TwinChange]:
         """The changes of one side after a sequence, of these devices (none: all), for ever."""
+
+    async def programs(self, device_id: str) -> StoredPrograms:
+        """The programs, none where nothing was written."""
+
+    async def put_programs(self, device_id: str, side: ProgramsSide, key_revision: int) -> StoredPrograms:
+        """Writes them on top of `key_revision` (0: new); raises RevisionConflictError."""
+
+    def follow_programs(self, device_ids: Collection[str], after: int) -> AsyncIterator[ProgramsChange]:
+        """As `follow`."""
+
+    def with_programs(self) -> AsyncIterator[str]:
+        """Every device that has programs, once."""
 
 
 class GroupStore(Protocol):

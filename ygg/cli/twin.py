@@ -72,6 +72,8 @@ def set_twin(
 
     if bool(properties) == bool(file):
         raise UsageError("say what to set, or name a file of it", hint="ygg twin set porch-1 led0.on=true")
+    if "programs" in (properties or ()):
+        raise UsageError("programs are deployed, not written into a twin", hint=twins.PROGRAMS_HINT)
     words = values.assignments(properties or ())
     st = state(ctx)
     with st.mesh() as mesh:
@@ -163,8 +165,10 @@ def _show(st: State, twin: twin_pb2.Twin) -> None:
     st.out.line(f"{name}   desired revision {twin.revision}   reported revision {twin.reported_revision}")
     if twin.properties:
         st.out.table(twins.COLUMNS, [twins.row(one) for one in twin.properties])
-    else:
+    elif not twin.programs:
         st.out.remark(f"Nothing is desired or reported.  Begin:  ygg twin set {name} led0.on=true")
+    if twin.programs:
+        st.out.table(twins.PROGRAM_COLUMNS, [twins.program_row(one) for one in twin.programs])
 
 
 def _twins(st: State, mesh: Mesh, request: twin_pb2.WatchTwinsRequest) -> Iterator[twin_pb2.Twin]:

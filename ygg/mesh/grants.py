@@ -54,7 +54,7 @@ GRANTS = {
     "registry": Grant(
         kv=(
             *("devices", "contracts", "contract_bodies", "documents", "sessions"),
-            *("groups", "twin_desired", "twin_reported", "enrolment_tokens"),
+            *("groups", "twin_desired", "twin_reported", "twin_programs", "enrolment_tokens"),
         ),
         kv_read=("bridges",),
         streams_read=(EVENT_STREAM,),

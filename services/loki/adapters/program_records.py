@@ -41,7 +41,8 @@ _log = logging.getLogger(__name__)
 class NatsRecords:
     """The mirror. `run` must run; `ready` returns once it holds what was there when it began.
 
-    `changed` is called with True where what shall run may have changed.
+    `changed` is called where what shall run may have changed; `touched` for every change, with the device of an
+    instance or None for all else.
     """
 
     def __init__(self, replica: str, js: JetStreamContext, clock: Clock) -> None:
@@ -51,10 +52,17 @@ class NatsRecords:
         self.instances: dict[str, InstanceStatus] = {}
         self.replicas: dict[str, float] = {}
         self.changed: Callable[[], None] = lambda: None
+        self.touched: Callable[[str | None], None] = lambda _device: None
+        self._seen = {PROGRAMS.name: 0, INSTANCES.name: 0}
         self._revisions: dict[str, int] = {}
         self._buckets: dict[str, Bucket] = {}
         self._behind = {spec.name for spec in (PROGRAMS, INSTANCES, REPLICAS)}
         self._caught_up = asyncio.Event()
+
+    @property
+    def as_of(self) -> int:
+        """How much of packages, deployments and instances it has seen, ours included: it only grows."""
+        return sum(self._seen.values())
 
     async def open(self) -> None:
         """Makes the buckets where they are not there yet."""
@@ -81,6 +89,7 @@ class NatsRecords:
             matters = False
             for record in batch:
                 key = record.subject.removeprefix(prefix)
+                self._note(spec, record.sequence)
                 if record.sequence <= self._revisions.get(f"{spec.name}/{key}", 0):
                     continue  # ours, applied when it was written
                 try:
@@ -99,6 +108,7 @@ class NatsRecords:
         if spec is REPLICAS:
             return self._replica_seen(key, record.deleted)
         self._revisions[f"{spec.name}/{key}"] = record.sequence
+        self.touched(Ref.of_key(key).device if spec is INSTANCES else None)
         if spec is INSTANCES:
             return self._instance_seen(key, record)
         kind, _, name = key.partition(".")
@@ -132,10 +142,19 @@ class NatsRecords:
         # Only who runs it matters for what shall run, not how it fares there.
         return before is None or (before.replica, before.epoch) != (status.replica, status.epoch)
 
+    def _all_changed(self) -> None:
+        self.touched(None)
+        self.changed()
+
+    def _note(self, spec: BucketSpec, sequence: int) -> None:
+        if spec.name in self._seen:
+            self._seen[spec.name] = max(self._seen[spec.name], sequence)
+
     async def _write(self, spec: BucketSpec, key: str, value: bytes) -> None:
         known, bucket = self._revisions.get(f"{spec.name}/{key}", 0), self._buckets[spec.name]
         revision = await (bucket.update(key, value, known) if known else bucket.create_key(key, value))
         self._revisions[f"{spec.name}/{key}"] = revision
+        self._note(spec, revision)
 
     async def put_package(self, package: Package, author: str) -> None:
         """Keeps a version."""
@@ -148,13 +167,13 @@ class NatsRecords:
         )
         await self._write(PROGRAMS, f"package.{manifest.id}.{manifest.version}", record.SerializeToString())
         self.packages[manifest.id, manifest.version] = package
-        self.changed()
+        self._all_changed()
 
     async def delete_package(self, program_id: str, version: Version) -> None:
         """Forgets a version."""
         await self._buckets[PROGRAMS.name].delete(f"package.{program_id}.{version}")
         self.packages.pop((program_id, version), None)
-        self.changed()
+        self._all_changed()
 
     async def put_deployment(self, deployment: Deployment) -> Deployment:
         """Writes it; with its new revision."""
@@ -166,26 +185,28 @@ class NatsRecords:
         record = pb.StoredDeployment(schema=SCHEMA, deployment=program_codec.deployment_to_proto(after))
         await self._write(PROGRAMS, f"deployment.{after.id}", record.SerializeToString())
         self.deployments[after.id] = after
-        self.changed()
+        self._all_changed()
         return after
 
     async def delete_deployment(self, deployment_id: str) -> None:
         """Forgets it; its instances are cleaned up by whoever runs them."""
         await self._buckets[PROGRAMS.name].delete(f"deployment.{deployment_id}")
         self.deployments.pop(deployment_id, None)
-        self.changed()
+        self._all_changed()
 
     async def put_instance(self, status: InstanceStatus) -> None:
         """Writes it, based on the record that is known."""
         record = pb.StoredInstance(schema=SCHEMA, instance=program_codec.instance_to_proto(status))
         await self._write(INSTANCES, status.ref.key, record.SerializeToString())
         self.instances[status.ref.key] = status
+        self.touched(status.ref.device)
 
     async def delete_instance(self, ref: Ref) -> None:
         """Forgets it and its store."""
         await self._buckets[STORES.name].delete(ref.key)
         await self._buckets[INSTANCES.name].delete(ref.key)
         self.instances.pop(ref.key, None)
+        self.touched(ref.device)
 
     async def open_store(self, ref: Ref, epoch: int) -> Store:
         """The store, from now on of this epoch: a write of an owner before fails."""
@@ -195,7 +216,9 @@ class NatsRecords:
         if found.epoch > epoch:
             raise RevisionConflictError(f"{ref.key}: its store is of epoch {found.epoch}, a later one than {epoch}")
         store = NatsStore(bucket, ref.key, epoch, codec.values_from_proto(found.entries), entry)
-        if entry is not None:
+        if (
+            entry is not None or epoch > 1
+        ):  # also where nothing is kept yet: the owner before may still be about to write
             await store.write(store.entries)
         return store
 

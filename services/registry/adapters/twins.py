@@ -1,4 +1,4 @@
-"""The port TwinStore on the buckets `twin_desired` and `twin_reported`: one key a device, compare-and-set on each."""
+"""The port TwinStore on the buckets `twin_desired`, `twin_reported` and `twin_programs`, compare-and-set on each."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from nats.js import JetStreamContext
 
 from services.chassis import codec
-from services.chassis.buckets import TWIN_DESIRED, TWIN_REPORTED
+from services.chassis.buckets import TWIN_DESIRED, TWIN_PROGRAMS, TWIN_REPORTED
 from services.chassis.kv import Bucket, BucketSpec
 from services.chassis.streams import Record, follow, last_sequence, read
 from services.domain.errors import InvalidRequestError
 from services.domain.twin import Entry, Path, Side
-from services.registry.model import TwinSide
-from services.registry.ports import StoredSide, TwinChange, TwinPosition
+from services.registry.model import ProgramsSide, TwinSide
+from services.registry.ports import ProgramsChange, StoredPrograms, StoredSide, TwinChange, TwinPosition
+from services.registry.programs_codec import programs_from_bytes, programs_to_bytes
 from yggdrasil.registry.v1 import twin_pb2 as pb
 
 SCHEMA = 1
@@ -80,11 +81,13 @@ class KvTwinStore:
 
     js: JetStreamContext
     buckets: dict[TwinSide, Bucket]
+    told: Bucket
 
     @classmethod
     async def open(cls, js: JetStreamContext) -> KvTwinStore:
         """Makes the buckets where they are not there yet."""
-        return cls(js, {side: await Bucket.create(js, spec) for side, spec in _SPECS.items()})
+        sides = {side: await Bucket.create(js, spec) for side, spec in _SPECS.items()}
+        return cls(js, sides, await Bucket.create(js, TWIN_PROGRAMS))
 
     async def get(self, which: TwinSide, device_id: str) -> StoredSide:
         """The side, empty where nothing was written."""
@@ -105,13 +108,14 @@ class KvTwinStore:
         return [side_from_bytes(record.data) async for batch in batches for record in batch if not record.deleted]
 
     async def position(self) -> TwinPosition:
-        """Where both sides end now."""
-        return TwinPosition(*[await last_sequence(self.js, spec.stream) for spec in _SPECS.values()])
+        """Where the sides end now."""
+        specs = (*_SPECS.values(), TWIN_PROGRAMS)
+        return TwinPosition(*[await last_sequence(self.js, spec.stream) for spec in specs])
 
     async def device_ids(self) -> AsyncIterator[str]:
         """Every device that has a twin, once."""
         seen = set[str]()
-        for spec in _SPECS.values():
+        for spec in (*_SPECS.values(), TWIN_PROGRAMS):
             async for batch in read(self.js, spec.stream, latest=True):
                 for device_id in [_key(spec, record) for record in batch]:
                     if device_id not in seen:
@@ -125,6 +129,35 @@ class KvTwinStore:
             for record in batch:
                 if not record.deleted:
                     yield TwinChange(which, _key(spec, record), side_from_bytes(record.data), record.sequence)
+
+    async def programs(self, device_id: str) -> StoredPrograms:
+        """The programs, none where nothing was written."""
+        entry = await self.told.get(device_id)
+        if entry is None:
+            return StoredPrograms(ProgramsSide())
+        return StoredPrograms(programs_from_bytes(entry.value), entry.revision)
+
+    async def put_programs(self, device_id: str, side: ProgramsSide, key_revision: int) -> StoredPrograms:
+        """Writes them on top of `key_revision` (0: new); raises RevisionConflictError."""
+        data = programs_to_bytes(device_id, side)
+        if key_revision:
+            return StoredPrograms(side, await self.told.update(device_id, data, key_revision))
+        return StoredPrograms(side, await self.told.create_key(device_id, data))
+
+    async def follow_programs(self, device_ids: Collection[str], after: int) -> AsyncIterator[ProgramsChange]:
+        """The changes of programs after a sequence, for ever."""
+        spec = TWIN_PROGRAMS
+        async for batch in follow(self.js, spec.stream, [spec.subject(one) for one in device_ids], after=after):
+            for record in batch:
+                if not record.deleted:
+                    yield ProgramsChange(_key(spec, record), programs_from_bytes(record.data), record.sequence)
+
+    async def with_programs(self) -> AsyncIterator[str]:
+        """Every device that has programs, once."""
+        async for batch in read(self.js, TWIN_PROGRAMS.stream, latest=True):
+            for record in batch:
+                if not record.deleted and programs_from_bytes(record.data).programs:
+                    yield _key(TWIN_PROGRAMS, record)
 
 
 def _key(spec: BucketSpec, record: Record) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from services.chassis import codec
@@ -11,13 +12,16 @@ from services.domain import ids, twin
 from services.domain.errors import InvalidRequestError
 from services.domain.twin import Path, Report
 from services.domain.values import Value
-from services.registry.model import TwinSide
+from services.registry.model import TwinProgram, TwinSide
+from services.registry.programs_codec import program_from_proto, program_to_proto
 from services.registry.service.twins import HISTORY, Reported, Twins, TwinView, Version
 from yggdrasil.common.v1 import value_pb2
 from yggdrasil.registry.v1 import twin_pb2 as pb
 from yggdrasil.registry.v1 import twin_pb2_grpc
 
 NAME = pb.DESCRIPTOR.services_by_name["TwinService"].full_name
+
+PAGE = 500
 
 
 def _document(values: dict[Path, Value]) -> dict[str, value_pb2.Value]:
@@ -50,6 +54,8 @@ def view_to_proto(view: TwinView) -> pb.Twin:
         delta=_document(twin.delta(view.desired, view.reported)),
         properties=[_property(view, path) for path in sorted({*view.desired.entries, *view.reported.entries})],
         contract_revision=view.reported.contract_revision,
+        programs=map(program_to_proto, view.programs.programs),
+        programs_revision=view.programs.revision,
     )
 
 
@@ -126,3 +132,32 @@ class TwinApi(twin_pb2_grpc.TwinServiceServicer):
         require_service("jotunheim_bridge")
         revision, delta = await self._twins.report(_reported(request))
         return pb.ReportTwinResponse(revision=revision, delta=_document(delta))
+
+    async def ReportTwinPrograms(
+        self, request: pb.ReportTwinProgramsRequest, context: Any
+    ) -> pb.ReportTwinProgramsResponse:
+        """See twin.proto."""
+        require_service("loki")
+        programs = [_told(message) for message in request.programs]
+        side, stale = await self._twins.report_programs(request.device_id, programs, request.as_of, caller().uri)
+        return pb.ReportTwinProgramsResponse(revision=side.revision, stale=stale)
+
+    async def ListTwinPrograms(
+        self, request: pb.ListTwinProgramsRequest, context: Any
+    ) -> AsyncIterator[pb.ListTwinProgramsResponse]:
+        """See twin.proto."""
+        require_service("loki")
+        page: list[str] = []
+        async for device_id in self._twins.with_programs():
+            page.append(device_id)
+            if len(page) == PAGE:
+                yield pb.ListTwinProgramsResponse(device_ids=page)
+                page = []
+        yield pb.ListTwinProgramsResponse(device_ids=page)
+
+
+def _told(message: pb.TwinProgram) -> TwinProgram:
+    ids.member_id(message.deployment_id)
+    ids.member_id(message.program_id)
+    program = program_from_proto(message)
+    return replace(program, problem=ids.printable(program.problem, 300), report_time=None)

@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import pairwise
 
@@ -23,14 +23,27 @@ from services.registry.errors import (
     StaleRevisionError,
     StaleSessionError,
 )
-from services.registry.model import TwinSide
-from services.registry.ports import Clock, ContractStore, DeviceStore, TwinChange, TwinPosition, TwinStore
+from services.registry.model import ProgramsSide, TwinProgram, TwinSide, told_programs
+from services.registry.ports import (
+    Clock,
+    ContractStore,
+    DeviceStore,
+    ProgramsChange,
+    TwinChange,
+    TwinPosition,
+    TwinStore,
+)
+
+_Change = TwinChange | ProgramsChange
 
 MAX_REPORTED = 512
 MAX_WATCHED = 1000
 HISTORY = 32
 _TRIES = 8
-_TOKEN = re.compile(r"d(?P<desired>[0-9]{1,18})r(?P<reported>[0-9]{1,18})\Z")
+MAX_PROGRAMS = 1000
+PROGRAMS_HINT = "Use ygg program deploy FILE -d DEVICE, ygg program stop, ygg program unload."
+# A token of a registry that knew no programs has no `p`: its watch begins with the next change of them.
+_TOKEN = re.compile(r"d(?P<desired>[0-9]{1,18})r(?P<reported>[0-9]{1,18})(?:p(?P<programs>[0-9]{1,18}))?\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +54,7 @@ class TwinView:
     desired: Side
     reported: Side
     contract: Contract | None
+    programs: ProgramsSide = field(default_factory=ProgramsSide)
 
     def problem(self, path: Path) -> str:
         """Why what is desired is not there; empty where it is, or is only not there yet."""
@@ -91,12 +105,13 @@ class Twins:
         return await self._view(device_id)
 
     async def _view(self, device_id: str) -> TwinView:
-        desired, reported, record = await asyncio.gather(
+        desired, reported, programs, record = await asyncio.gather(
             self.store.get(TwinSide.DESIRED, device_id),
             self.store.get(TwinSide.REPORTED, device_id),
+            self.store.programs(device_id),
             self.contracts.get(device_id),
         )
-        return TwinView(device_id, desired.side, reported.side, record.contract if record else None)
+        return TwinView(device_id, desired.side, reported.side, record.contract if record else None, programs.side)
 
     async def update(
         self, device_id: str, revision: int, document: Mapping[str, Value], *, replacing: bool, author: str
@@ -110,6 +125,8 @@ class Twins:
             if await self.devices.get(device_id) is None:
                 raise DeviceNotFoundError(device_id)
             raise NoContractError(device_id)
+        if "programs" in document and all(c.id != "programs" for c in record.contract.capabilities):
+            raise InvalidRequestError("programs are deployed, not written into a twin", hint=PROGRAMS_HINT)
         patch = twin.parse(document, record.contract)
         for _ in range(_TRIES):
             old = await self.store.get(TwinSide.DESIRED, device_id)
@@ -121,8 +138,10 @@ class Twins:
                     await self.store.put(TwinSide.DESIRED, device_id, new, old.key_revision)
                 except RevisionConflictError:
                     continue  # read again; a caller who named a revision is told above
-            reported = await self.store.get(TwinSide.REPORTED, device_id)
-            return TwinView(device_id, new, reported.side, record.contract)
+            reported, programs = await asyncio.gather(
+                self.store.get(TwinSide.REPORTED, device_id), self.store.programs(device_id)
+            )
+            return TwinView(device_id, new, reported.side, record.contract, programs.side)
         raise RevisionConflictError(f"the twin of {device_id} is being written too often", hint="Try again.")
 
     async def report(self, said: Reported) -> tuple[int, dict[Path, Value]]:
@@ -165,6 +184,36 @@ class Twins:
         record = await self.contracts.get(device_id)
         return desired.revision, twin.settable(delta, record.contract) if record else {}
 
+    async def report_programs(
+        self, device_id: str, programs: Sequence[TwinProgram], as_of: int, author: str
+    ) -> tuple[ProgramsSide, bool]:
+        """Keeps what is told of a device's programs; the side as it is now, and whether the report came too late.
+
+        Raises DeviceNotFoundError, InvalidRequestError.
+        """
+        ids.device_id(device_id)
+        if len(programs) > MAX_PROGRAMS:
+            raise InvalidRequestError(f"{len(programs)} programs, at most {MAX_PROGRAMS} are allowed")
+        if len({program.deployment_id for program in programs}) < len(programs):
+            raise InvalidRequestError("two programs are of one deployment")
+        for _ in range(_TRIES):
+            old = await self.store.programs(device_id)
+            new = told_programs(old.side, programs, as_of, self.clock.now(), author)
+            if new is old.side:
+                return new, as_of < new.as_of
+            if not old.key_revision and await self.devices.get(device_id) is None:
+                raise DeviceNotFoundError(device_id)
+            try:
+                await self.store.put_programs(device_id, new, old.key_revision)
+            except RevisionConflictError:
+                continue
+            return new, False
+        raise RevisionConflictError(f"the twin of {device_id} is being written too often", hint="Try again.")
+
+    def with_programs(self) -> AsyncIterator[str]:
+        """The devices whose twins have programs."""
+        return self.store.with_programs()
+
     async def history(self, device_id: str, limit: int) -> Sequence[Version]:
         """Both sides' versions that are kept, newest first. Raises DeviceNotFoundError."""
         if await self.devices.get(ids.device_id(device_id)) is None:
@@ -198,23 +247,30 @@ class Twins:
         async with aclosing(self._changes(wanted, at)) as changes:
             async for change in changes:
                 view = await self._view(change.device_id)
-                if change.which is TwinSide.DESIRED:
+                if isinstance(change, ProgramsChange):
+                    view, at = replace(view, programs=change.side), replace(at, programs=change.sequence)
+                elif change.which is TwinSide.DESIRED:
                     view, at = replace(view, desired=change.side), replace(at, desired=change.sequence)
                 else:
                     view, at = replace(view, reported=change.side), replace(at, reported=change.sequence)
                 yield view, _token(at)
 
-    async def _changes(self, wanted: Collection[str], after: TwinPosition) -> AsyncGenerator[TwinChange, None]:
-        waiting: asyncio.Queue[TwinChange | Exception] = asyncio.Queue(1)
+    async def _changes(self, wanted: Collection[str], after: TwinPosition) -> AsyncGenerator[_Change, None]:
+        waiting: asyncio.Queue[_Change | Exception] = asyncio.Queue(1)
 
-        async def feed(which: TwinSide, start: int) -> None:
+        async def feed(changes: AsyncIterator[_Change]) -> None:
             try:
-                async for change in self.store.follow(which, wanted, start):
+                async for change in changes:
                     await waiting.put(change)
             except Exception as e:  # noqa: BLE001 - whatever it is, it is raised to the watcher
                 await waiting.put(e)
 
-        feeds = [asyncio.create_task(feed(which, getattr(after, which.value))) for which in TwinSide]
+        sources: list[AsyncIterator[_Change]] = [
+            self.store.follow(TwinSide.DESIRED, wanted, after.desired),
+            self.store.follow(TwinSide.REPORTED, wanted, after.reported),
+            self.store.follow_programs(wanted, after.programs),
+        ]
+        feeds = [asyncio.create_task(feed(source)) for source in sources]
         try:
             while True:
                 change = await waiting.get()
@@ -237,14 +293,15 @@ def _when(version: Version) -> tuple[datetime | None, int]:
 
 
 def _token(at: TwinPosition) -> str:
-    return f"d{at.desired}r{at.reported}"
+    return f"d{at.desired}r{at.reported}p{at.programs}"
 
 
 def _position(token: str, end: TwinPosition) -> TwinPosition:
     match = _TOKEN.match(token)
     if not match:
         raise ResumeTokenError
-    at = TwinPosition(int(match["desired"]), int(match["reported"]))
-    if at.desired > end.desired or at.reported > end.reported:
+    programs = int(match["programs"]) if match["programs"] else end.programs
+    at = TwinPosition(int(match["desired"]), int(match["reported"]), programs)
+    if at.desired > end.desired or at.reported > end.reported or at.programs > end.programs:
         raise ResumeTokenError
     return at

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest_asyncio
 
+from services.loki.programs import placement
 from tests.fakes.device import document, led
 from tests.fixtures.mesh import Mesh, Processes
 from tests.fixtures.pki import Pki
-from tests.fixtures.process import StartService
+from tests.fixtures.process import ServiceProcess, StartService
 from tests.integration.loki.programs import RUNNING, SCHEME, Programs, start_loki
 from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.loki.v1 import program_pb2 as pb
@@ -34,6 +35,18 @@ class Pair:
         """Makes the callers."""
         self.first, self._first = Programs.of(self.one, self._pki)
         self.second, self._second = Programs.of(self.two, self._pki)
+
+    async def sleeps(self, replica: ServiceProcess, name: str) -> None:
+        """Stops a replica until the other has what it ran, wakes it, and waits until it runs that again."""
+        epoch = (await self.second.instances(name))[0].epoch
+        os.kill(replica.pid, signal.SIGSTOP)
+        try:
+            await self.second.epoch(name, epoch + 1)
+            await asyncio.sleep(0.3)
+        finally:
+            os.kill(replica.pid, signal.SIGCONT)
+        await self.second.epoch(name, epoch + 2)
+        await asyncio.sleep(0.5)
 
     async def close(self) -> None:
         """Ends the callers."""
@@ -109,6 +122,58 @@ async def test_a_replica_that_slept_does_nothing_with_what_another_has_taken(pai
         assert stored in (one, one + 1, one - 1)  # type: ignore[operator]
     errors = [line for name in mine for line in await pair.second.lines(name) if "LEASE_LOST" in line]
     assert not errors
+
+
+BEAT = """
+e = store.load('e', 0) + 1 store('e', e)
+every('beat', 0.05, function() publish('beat', e) store('last', e) device.led0.blink{times = e} end)
+"""
+EAR = "heard = '' subscribe('beat', function(m) heard = heard .. m.value end)"
+
+
+def named(owner: str, device: str = "_mesh") -> str:
+    """A deployment whose instance one of the two replicas runs."""
+    names = (f"fenced_{n}" for n in range(100))
+    return next(name for name in names if placement.owner(f"{name}.{device}", ["loki-one", "loki-two"]) == owner)
+
+
+async def test_timers_calls_messages_and_writes_of_a_replica_that_slept_have_no_effect(
+    pair: Pair, own_mesh: Mesh
+) -> None:
+    device = await own_mesh.device()
+    await device.negotiate()
+    blinked: list[int] = []
+
+    async def serve() -> None:
+        while True:
+            frame = await device.receive(60)
+            if frame.HasField("ping"):
+                device.send(pong=link.Pong(token=frame.ping.token))
+            elif frame.HasField("invoke"):
+                blinked.append(frame.invoke.arguments[0].value.integer)
+                done = [link.Argument(index=0, value=link.LinkValue(integer=1))]
+                device.send(result=link.Result(call_id=frame.invoke.call_id, status=link.RESULT_STATUS_OK, values=done))
+
+    serving = asyncio.create_task(serve())
+    name, ear = named("loki-one", own_mesh.one), named("loki-two")
+    await pair.first.load("beat", BEAT)
+    await pair.first.load("ear", EAR)
+    await pair.first.deploy("ear", deployment_id=ear)
+    await pair.first.state(ear, RUNNING)
+    await pair.first.deploy("beat", deployment_id=name, device_id=own_mesh.one)
+    await pair.first.state(name, RUNNING)
+    assert (await owners(pair.first))[name] == "loki-one"
+    await pair.second.until(ear, "#heard > 5", True)
+    for _ in range(3):  # asleep at another point of what it does each time it is the owner
+        await pair.sleeps(pair.one, name)
+    serving.cancel()
+    epochs = [int(digit) for digit in str(await pair.second.eval(ear, "heard"))]
+    assert len(set(epochs)) > 1
+    assert epochs == sorted(epochs), "a message of an owner before came after one of the next"
+    assert len(set(blinked)) > 1
+    assert blinked == sorted(blinked), "a call of an owner before came after one of the next"
+    last, e = await pair.second.eval(name, "store.load('last')"), await pair.second.eval(name, "e")
+    assert last == e
 
 
 async def test_programs_come_back_after_loki_is_gone_with_their_stores_intact(

@@ -43,6 +43,13 @@ async def twins(service: ServiceProcess, pki: Pki) -> AsyncIterator[Any]:
 
 
 @pytest.fixture
+async def loki_twins(service: ServiceProcess, pki: Pki) -> AsyncIterator[Any]:
+    """TwinService, called by loki."""
+    async with client(service.listen, pki, "service", "loki") as channel:
+        yield twin_pb2_grpc.TwinServiceStub(channel)
+
+
+@pytest.fixture
 async def bridge_twins(service: ServiceProcess, pki: Pki) -> AsyncIterator[Any]:
     """TwinService, called by the bridge."""
     async with client(service.listen, pki, "service", "jotunheim_bridge") as channel:

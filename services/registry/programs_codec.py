@@ -1,0 +1,66 @@
+"""The programs of a twin between model, messages and the records of the bucket `twin_programs`. Pure."""
+
+from __future__ import annotations
+
+from services.chassis import codec
+from services.registry.model import ProgramsSide, ProgramState, TwinProgram
+from yggdrasil.registry.v1 import twin_pb2 as pb
+
+SCHEMA = 1
+
+
+def program_to_proto(program: TwinProgram) -> pb.TwinProgram:
+    """The message, `pending` included."""
+    return pb.TwinProgram(
+        deployment_id=program.deployment_id,
+        program_id=program.program_id,
+        desired_version=program.desired_version,
+        desired_running=program.desired_running,
+        desire_time=codec.timestamp(program.desire_time),
+        reported_version=program.reported_version,
+        state=pb.TwinProgramState.ValueType(program.state.value),
+        problem=program.problem,
+        report_time=codec.timestamp(program.report_time),
+        pending=program.pending,
+    )
+
+
+def program_from_proto(message: pb.TwinProgram) -> TwinProgram:
+    """The program; a state that is not known here is WAITING."""
+    known = message.state in (state.value for state in ProgramState)
+    return TwinProgram(
+        message.deployment_id,
+        message.program_id,
+        message.desired_version,
+        message.desired_running,
+        codec.moment(message.desire_time),
+        ProgramState(message.state) if known else ProgramState.WAITING,
+        message.reported_version,
+        message.problem,
+        codec.moment(message.report_time) if message.HasField("report_time") else None,
+    )
+
+
+def programs_to_bytes(device_id: str, side: ProgramsSide) -> bytes:
+    """The record."""
+    return pb.StoredTwinPrograms(
+        schema=SCHEMA,
+        device_id=device_id,
+        revision=side.revision,
+        programs=map(program_to_proto, side.programs),
+        time=codec.timestamp(side.time),
+        author=side.author,
+        as_of=side.as_of,
+    ).SerializeToString(deterministic=True)
+
+
+def programs_from_bytes(data: bytes) -> ProgramsSide:
+    """The programs of a record."""
+    stored = pb.StoredTwinPrograms.FromString(data)
+    return ProgramsSide(
+        stored.revision,
+        tuple(map(program_from_proto, stored.programs)),
+        codec.moment(stored.time),
+        stored.author,
+        stored.as_of,
+    )

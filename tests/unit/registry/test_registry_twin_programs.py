@@ -1,0 +1,58 @@
+"""The programs' side of a twin: what a report changes, and what is pending."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from services.registry.model import ProgramsSide, ProgramState, TwinProgram, told_programs
+from services.registry.programs_codec import programs_from_bytes, programs_to_bytes
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LATER = NOW + timedelta(minutes=1)
+BLINK = TwinProgram("blink", "blink", "1.0.0", True, NOW, ProgramState.RUNNING, "1.0.0")
+LOKI = "ygg://main/service/loki"
+
+
+def test_a_report_that_tells_nothing_new_writes_nothing() -> None:
+    side = told_programs(ProgramsSide(), [BLINK], 5, NOW, LOKI)
+    assert (side.revision, side.programs[0].report_time) == (1, NOW)
+    assert told_programs(side, [BLINK], 6, LATER, LOKI) is side
+
+
+def test_a_report_of_an_older_state_changes_nothing() -> None:
+    side = told_programs(ProgramsSide(), [BLINK], 5, NOW, LOKI)
+    assert told_programs(side, [], 4, LATER, LOKI) is side
+    assert told_programs(side, [], 5, LATER, LOKI).programs == ()
+
+
+def test_the_time_of_a_state_is_when_it_began() -> None:
+    side = told_programs(ProgramsSide(), [BLINK], 5, NOW, LOKI)
+    newer = told_programs(side, [replace(BLINK, desired_version="1.1.0")], 6, LATER, LOKI)
+    assert newer.programs[0].report_time == NOW
+    held = told_programs(newer, [replace(BLINK, state=ProgramState.HELD)], 7, LATER, LOKI)
+    assert (held.revision, held.programs[0].report_time) == (3, LATER)
+
+
+@pytest.mark.parametrize(
+    ("running", "state", "version", "pending"),
+    [
+        (True, ProgramState.RUNNING, "1.0.0", False),
+        (True, ProgramState.RUNNING, "0.9.0", True),
+        (True, ProgramState.REFUSED, "", True),
+        (True, ProgramState.HELD, "1.0.0", True),
+        (False, ProgramState.RUNNING, "1.0.0", True),
+        (False, ProgramState.STOPPED, "", False),
+    ],
+)
+def test_pending_is_what_is_not_as_desired(running: bool, state: ProgramState, version: str, pending: bool) -> None:
+    assert replace(BLINK, desired_running=running, state=state, reported_version=version).pending is pending
+
+
+def test_a_record_is_read_as_it_was_written() -> None:
+    side = told_programs(
+        ProgramsSide(), [replace(BLINK, problem="why"), replace(BLINK, deployment_id="a")], 5, NOW, LOKI
+    )
+    assert programs_from_bytes(programs_to_bytes("porch-1", side)) == side
