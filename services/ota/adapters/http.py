@@ -6,6 +6,8 @@ token works for one device, for 900 s, until the last byte was served.
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import contextlib
 import logging
 import ssl
@@ -70,6 +72,8 @@ class ImageServer:
             "Accept-Ranges": "bytes",
             "Cache-Control": "no-store",
             "ETag": f'"{row.value.image_sha256}"',
+            # RFC 9530: of the whole image, whatever range is sent.
+            "Repr-Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(row.value.image_sha256)).decode()}:",
         }
         partial = bool(wanted) and length < size
         if partial:
@@ -77,12 +81,15 @@ class ImageServer:
         response = web.StreamResponse(status=206 if partial else 200, headers=headers)
         await response.prepare(request)
         try:
-            async with contextlib.aclosing(self._downloads.read(row, start, length)) as parts:
-                async for part in parts:
-                    await response.write(part)
-            await response.write_eof()
-        except YggError as e:  # the head is out: the only answer left is to end the connection short of its length
-            _log.warning("download cut", extra={"why": e.message})
+            # A reader that takes nothing would wait in `write` for ever.
+            async with asyncio.timeout(self._downloads.left_s(row)):
+                async with contextlib.aclosing(self._downloads.read(row, start, length)) as parts:
+                    async for part in parts:
+                        await response.write(part)
+                await response.write_eof()
+        except (YggError, TimeoutError) as e:
+            # The head is out: the only answer left is to end the connection short of its length.
+            _log.warning("download cut", extra={"why": str(e) or "its time is over"})
             if request.transport is not None:
                 request.transport.abort()
         return response

@@ -38,6 +38,10 @@ class Downloads:
             raise DownloadForbiddenError
         return row
 
+    def left_s(self, row: Row[Download]) -> float:
+        """For how long it may still be read, in seconds."""
+        return row.value.expires_unix_s - self._now()
+
     async def read(self, row: Row[Download], start: int, length: int) -> AsyncGenerator[bytes, None]:
         """The bytes. Before the image's last one the token is used up, by compare-and-set: of two who race, one ends.
 

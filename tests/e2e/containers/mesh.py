@@ -5,17 +5,20 @@ Owns starting, killing, asking and removing it. Images are expected to be built:
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 import signal
 import subprocess
 import sys
+import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import docker
 import grpc
 from docker.models.containers import Container
+from docker.types import Mount
 
 from services.chassis import channel
 from services.chassis.identity import IdentityFiles
@@ -76,6 +79,49 @@ class ComposeMesh:
         text: str = output.decode()
         assert status == 0, f"{command} in {service}: {text}"
         return text.strip()
+
+    def issue_devices(self, *names: str) -> None:
+        """Certificates for more devices, by the mesh's own `pki`; they lie in it as those of the demo's do."""
+        words = [word for name in names for word in ("--device", name)]
+        done = self._compose("run", "--rm", "--no-deps", "-T", "pki", "bootstrap", "/pki", "--for", "compose", *words)
+        assert done.returncode == 0, done.stderr
+
+    def read(self, service: str, folder: str) -> dict[str, bytes]:
+        """The files of a folder in a container, which need not be running."""
+        parts, _ = self.container(service).get_archive(folder)
+        with tarfile.open(fileobj=io.BytesIO(b"".join(parts))) as tar:
+            opened = [(Path(entry.name).name, tar.extractfile(entry)) for entry in tar if entry.isfile()]
+            return {name: file.read() for name, file in opened if file}
+
+    def create(self, image: str, name: str, command: list[str], *, volume: str) -> Container:
+        """A container beside the project's own, as hardened as they are, on the network of devices; not started.
+
+        `volume` is a folder that the image has: a volume takes its owner from there.
+        """
+        found: Container = self._docker.containers.create(
+            f"yggdrasil-{image}:{self._environment().get('YGG_TAG', 'dev')}",
+            command,
+            name=f"{self.project}-{name}",
+            network=f"{self.project}_devices",
+            user="10001:10001",
+            init=True,
+            read_only=True,
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges:true"],
+            restart_policy={"Name": "unless-stopped"},
+            mem_limit="64m",
+            pids_limit=32,
+            mounts=[Mount(volume, None, type="volume")],
+        )
+        return found
+
+    def named(self, name: str) -> Container:
+        """A container that `create` made, as it is now."""
+        return self._docker.containers.get(f"{self.project}-{name}")
+
+    def remove(self, container: Container) -> None:
+        """Removes what `create` made, with its volume."""
+        container.remove(v=True, force=True)
 
     def kill(self, service: str) -> None:
         """SIGKILL to the service's own process. Not `docker kill`, which would switch the restart policy off."""

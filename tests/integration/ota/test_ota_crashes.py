@@ -104,6 +104,38 @@ async def test_a_bridge_that_is_killed_in_the_middle_costs_no_update(own_mesh: O
         assert all(flash.image == new for flash in flashes)
 
 
+@pytest.mark.parametrize("part", ["nats", "registry"])
+async def test_a_kill_of_what_ota_needs_in_the_middle_starts_no_device_twice(
+    own_mesh: OtaMesh, pki: Pki, part: str
+) -> None:
+    async with connected(own_mesh, pki) as updates, fleet(updates) as flashes:
+        new = image_of(secrets.token_hex(4), 60_000)
+        release = await updates.release(new, 2)
+        await all_known(updates, release)
+        rollout = await updates.start(release, waves=[pb.Wave(count=1), pb.Wave(percent=50), pb.Wave(percent=100)])
+        await asyncio.sleep(0.4)
+        if part == "nats":
+            own_mesh.processes.nats.kill()
+            own_mesh.processes.nats.start()
+        else:
+            own_mesh.processes.running["registry"].kill()
+            own_mesh.processes.start("registry")
+        done = await updates.wait(rollout.id, pb.ROLLOUT_STATE_DONE, within_s=90)
+        assert done.counts.confirmed == DEVICES
+        assert all(flash.image == new for flash in flashes)
+        assert set((await started(own_mesh, pki, rollout.id)).values()) == {1}
+
+
+async def started(mesh: OtaMesh, pki: Pki, rollout_id: str) -> Counter[str]:
+    """How often each device was started, as the stream of events has it."""
+    found: Counter[str] = Counter()
+    async with nats.connect(mesh.processes.nats.url, pki.files("service", "ota"), "ota") as connection:
+        subjects = [f"ygg.v1.main.ota.{rollout_id}.started"]
+        async for batch in read(jetstream(connection.client), OTA_STREAM, subjects):
+            found.update(record.headers["ce-subject"] for record in batch)
+    return found
+
+
 async def test_two_replicas_that_both_conduct_start_each_device_once(own_mesh: OtaMesh, pki: Pki) -> None:
     """The lease is taken away again and again, so that both believe to have it; the records hold all the same."""
     second = start_ota(own_mesh.start, own_mesh.processes, own_mesh.directory)
@@ -120,8 +152,6 @@ async def test_two_replicas_that_both_conduct_start_each_device_once(own_mesh: O
                 await leases.delete(KEY)
                 await asyncio.sleep(0.1)
             done = await updates.wait(rollout.id, pb.ROLLOUT_STATE_DONE, within_s=40)
-            found: Counter[str] = Counter()
-            async for batch in read(js, OTA_STREAM, [f"ygg.v1.main.ota.{rollout.id}.started"]):
-                found.update(record.headers["ce-subject"] for record in batch)
+        found = await started(own_mesh, pki, rollout.id)
     assert done.counts.confirmed == DEVICES
     assert (len(found), set(found.values())) == (DEVICES, {1})

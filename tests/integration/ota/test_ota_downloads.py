@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import hashlib
 import secrets
 import ssl
@@ -65,7 +67,10 @@ async def test_the_whole_image_once_and_then_403(updates: Updates) -> None:
     path = await token(updates, image, device)
     first = await fetch(updates, path, device)
     assert (first.status, first.body) == (200, image)
-    assert first.headers["ETag"] == f'"{hashlib.sha256(image).hexdigest()}"'
+    digest = hashlib.sha256(image).digest()
+    assert first.headers["ETag"] == f'"{digest.hex()}"'
+    assert first.headers["Repr-Digest"] == f"sha-256=:{base64.b64encode(digest).decode()}:"
+    assert first.headers["Content-Length"] == "300000"
     assert (await fetch(updates, path, device)).status == 403
 
 
@@ -78,6 +83,19 @@ async def test_ranges_until_the_last_byte_was_served(updates: Updates) -> None:
     assert (await fetch(updates, path, device, "bytes=1000-")).status == 416
     assert (await fetch(updates, path, device, "bytes=500-")).body == image[500:]
     assert (await fetch(updates, path, device, "bytes=0-499")).status == 403
+
+
+async def test_of_many_who_race_for_the_last_byte_one_gets_it(updates: Updates) -> None:
+    """By compare-and-set of the token's record; the others are cut off short of the length that they were promised."""
+    image, device = image_of(secrets.token_hex(4), 300_000), device_id()
+    for _ in range(3):
+        path = await token(updates, image, device)
+        answers = await asyncio.gather(*(fetch(updates, path, device) for _ in range(6)), return_exceptions=True)
+        whole = [each for each in answers if isinstance(each, Answer) and each.status == 200]
+        assert [each.body for each in whole] == [image]
+        refused = [each for each in answers if isinstance(each, Answer) and each.status == 403]
+        cut = [each for each in answers if isinstance(each, aiohttp.ClientPayloadError | aiohttp.ClientOSError)]
+        assert len(refused) + len(cut) == 5, answers
 
 
 async def test_the_token_of_another_device(updates: Updates) -> None:

@@ -1,0 +1,141 @@
+"""Good, bad and forged releases to a fleet of real agents, all by commands that people type.
+
+Owns the story and its checks. Where mesh and agents run is for the tests that tell it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from tests.fakes.board import AGENT
+from tests.fixtures.person import ROOT, Person
+from tests.fixtures.wait import until
+
+DEVICES = 20
+NAMES = tuple(f"fleet-{number}" for number in range(1, DEVICES + 1))
+SLOT = 1 << 20
+CLASS = "fleet-board"
+TRIAL_MS = 6000
+KEYS = ("root-a", "root-b", "release-a", "release-b", "stranger")
+WAVES = ("--waves", "2,50%,100%")
+
+
+def image(version: str, *more: str) -> Path:
+    """The agent built with that version."""
+    found = AGENT.parents[1] / "images" / f"ygg-agent-{version}"
+    if not found.exists():
+        make = ["make", "-C", str(ROOT / "firmware"), f"PYTHON={sys.executable}", "image", f"VERSION={version}", *more]
+        subprocess.run(make, check=True, capture_output=True)
+    return found
+
+
+class Fleet:
+    """The person who updates it, with a folder for keys and manifests."""
+
+    def __init__(self, person: Person, folder: Path) -> None:
+        self.person, self.folder = person, folder
+
+    def file(self, name: str) -> str:
+        """A file of the person's."""
+        return str(self.folder / name)
+
+    def ota(self, *words: str) -> Any:
+        """`ygg ota … --json`."""
+        return self.person.json("ota", *words)
+
+    def refused(self, *words: str) -> str:
+        """What a command says that must fail."""
+        done = self.person.ygg("ota", *words)
+        assert done.returncode != 0, done.stdout
+        return done.stderr
+
+    def trust(self) -> Path:
+        """Makes keys and a root, and sets it; returns the root, which devices are made with."""
+        for key in KEYS:
+            self.ota("keygen", self.file(f"{key}.key"))
+        self.ota("timestamp-key", "-o", self.file("timestamp.pub"))
+        roots = ["--root-key", self.file("root-a.key"), "--root-key", self.file("root-b.key"), "--root-threshold", "2"]
+        holders = ["--release-key", self.file("release-a.key"), "--release-key", self.file("release-b.key")]
+        online = ["--release-threshold", "2", "--timestamp-key", self.file("timestamp.pub"), "-o", self.file("1.root")]
+        self.ota("root", "init", *roots, *holders, *online, "--key", self.file("root-a.key"))
+        assert "TOO_FEW" in self.refused("root", "set", self.file("1.root"), "--json")
+        self.ota("sign", self.file("1.root"), "--key", self.file("root-b.key"))
+        assert self.ota("root", "set", self.file("1.root")) == {"version": 1}
+        return self.folder / "1.root"
+
+    def signed(self, name: str, path: Path, *words: str, keys: tuple[str, ...] = ("release-a", "release-b")) -> str:
+        """A manifest, signed."""
+        out = self.file(name)
+        held = [word for key in keys for word in ("--key", self.file(f"{key}.key"))]
+        given = [*words] if "--class" in words else [*words, "--class", CLASS]
+        self.ota("manifest", str(path), *given, "--slot-size", str(SLOT), "--chunk", "2048", "-o", out, *held)
+        return out
+
+    def release(self, name: str, path: Path, *words: str) -> str:
+        """Uploads and releases; returns the id."""
+        return str(self.ota("release", self.signed(name, path, *words), "--image", str(path))["id"])
+
+    def watch(self, rollout: str) -> dict[str, Any]:
+        """Follows it to its end; returns the last that was told. On a busy machine that may take a second look."""
+        try:
+            done = self.person.ygg("ota", "rollout", "watch", rollout, "--json")
+        except subprocess.TimeoutExpired:
+            done = self.person.ygg("ota", "rollout", "watch", rollout, "--json")
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return found
+
+    def versions(self) -> Counter[str]:
+        """How many of the fleet run which version, as the registry knows."""
+        return Counter(each["firmware"] for each in self.person.json("device", "ls") if each["id"] in NAMES)
+
+
+def tell(fleet: Fleet) -> list[str]:
+    """The story, on a fleet that runs 1.0.0; returns what was counted."""
+    until(lambda: fleet.versions() == {"1.0.0": DEVICES}, 120, "the fleet is in session")
+    told = [_good(fleet), _bad(fleet), _forged(fleet)]
+    assert fleet.versions() == {"2.0.0": DEVICES}
+    return told
+
+
+def _good(fleet: Fleet) -> str:
+    two = fleet.release("2.release", image("2.0.0"), "--version", "2.0.0", "--sequence", "2", "--counter", "2")
+    plan = fleet.ota("rollout", "start", two, *WAVES, "--dry-run")
+    assert plan["counts"]["total"] == DEVICES
+    rollout = fleet.ota("rollout", "start", two, *WAVES)
+    done = fleet.watch(rollout["id"])
+    assert (done["state"], done["counts"]["confirmed"]) == ("done", DEVICES)
+    assert fleet.versions() == {"2.0.0": DEVICES}
+    return f"release 2: {done['counts']['confirmed']} of {DEVICES} confirmed in {done['waves']} waves"
+
+
+def _bad(fleet: Fleet) -> str:
+    """A build that no bridge talks to: its canaries come back by themselves, the rollout halts, the rest stays on 2."""
+    three = fleet.release("3.release", _mute(), "--version", "3.0.0", "--sequence", "3", "--counter", "3")
+    rollout = fleet.ota("rollout", "start", three, *WAVES, "--halt-at", "1")
+    halted = fleet.watch(rollout["id"])
+    assert (halted["state"], halted["counts"]["reverted"] >= 1) == ("halted", True)
+    until(lambda: fleet.versions() == {"2.0.0": DEVICES}, 60, "the canaries are back")
+    assert halted["counts"]["waiting"] == DEVICES - 2
+    return f"release 3: {halted['counts']['reverted']} canaries reverted, halted, {DEVICES} run 2.0.0"
+
+
+def _forged(fleet: Fleet) -> str:
+    wrong = ("stranger", "release-a")
+    forged = fleet.signed("forged.release", _mute(), "--version", "4.0.0", "--sequence", "4", keys=wrong)
+    assert "TOO_FEW_SIGNATURES" in fleet.refused("release", forged, "--json")
+    four = fleet.release("4.release", image("1.0.0"), "--version", "1.0.0", "--sequence", "4", "--counter", "1")
+    assert "security counter is below 2" in fleet.refused("rollout", "start", four)
+    for_others = ("--version", "5", "--sequence", "1", "--counter", "9", "--class", "esp32-c3")
+    other = fleet.release("5.release", _mute(), *for_others)
+    assert "NOTHING_TO_UPDATE" in fleet.refused("rollout", "start", other, "--json")
+    return "refused: a forged, a downgraded and a wrong-class release"
+
+
+def _mute() -> Path:
+    return image("3.0.0", "MUTE=1")
