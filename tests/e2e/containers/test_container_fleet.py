@@ -1,6 +1,6 @@
 """A fleet of twenty containers through good, bad and forged releases, driven through the mesh in containers.
 
-Each device is a container of the agent's image with a volume of its own, /data: identity, root, and the flash file whose slots
+Each device is a container of the agent's image with a volume of its own: identity, root, and the flash file whose slots
 hold the agent's executable. An update restarts the device by execve of the slot's bytes; the container stays.
 """
 
