@@ -14,6 +14,7 @@ from services.domain.trust import Manifest, Role, Root
 from ygg.cli.ota_app import app, root_app
 from ygg.cli.state import state
 from ygg.exits import UsageError
+from ygg.files import PUBLIC, write_atomic
 from ygg.output import Output
 
 if TYPE_CHECKING:
@@ -139,10 +140,12 @@ def manifest(
     counter: Annotated[int, typer.Option("--counter", min=0, help="Security counter; raise it to end old ones.")] = 0,
     chunk: Annotated[int, typer.Option("--chunk", help="Length of a chunk, 256 to 2048, a power of two.")] = 512,
     days: Annotated[int, typer.Option("--days", min=1, help="Until it expires.")] = 365,
+    precursor: Annotated[Path | None, typer.Option("--from", help="Image to make a patch from, signed, too.")] = None,
+    patch: Annotated[Path | None, typer.Option("--patch", help="File to write that patch to.")] = None,
     key: Keys = None,
     password_file: PasswordFile = None,
 ) -> None:
-    """Make the release manifest of an image, to be signed.
+    """Make the release manifest of an image, to be signed. Without `--from` the service makes patches itself, unsigned.
 
     Example:  `ygg ota manifest fw.bin --class sim-board --version 2.1.0 --sequence 7 --slot-size 1048576 -o 7.release`
     """
@@ -152,7 +155,16 @@ def manifest(
         device_class, version, sequence, counter, slot_size, 0, b"", chunk, b"", int(time.time()) + days * DAY_S
     )
     trust.check_manifest(metadata.make_manifest(b"\0", blank))  # what was typed, before a large file is read
-    _write(state(ctx).out, out, metadata.make_manifest(image.read_bytes(), blank), key, password_file)
+    data = image.read_bytes()
+    found = metadata.make_manifest(data, blank)
+    if precursor and patch:
+        old = precursor.read_bytes()
+        made = metadata.make_patch(old, data)
+        found = metadata.with_patch(found, old, made)
+        write_atomic(patch, made, PUBLIC)
+    elif precursor or patch:
+        raise UsageError("--from and --patch go together")
+    _write(state(ctx).out, out, found, key, password_file)
 
 
 @app.command()
@@ -243,7 +255,9 @@ def describe(found: Found, judge: Root | None) -> dict[str, Any]:
             "image_sha256": body.image_sha256.hex(),
             "chunk_size_bytes": body.chunk_size_bytes,
             "chunks": body.chunk_count,
+            "chunks_root": body.chunks_root.hex(),
             "delta_from": body.delta.precursor_sha256.hex() if body.delta else "",
+            "patch_size_bytes": body.delta.patch_size_bytes if body.delta else 0,
         }
     data["expires"] = datetime.fromtimestamp(body.expires_unix_s, UTC).isoformat(timespec="seconds")
     data["payload_sha256"] = trust.digest(found.envelope.payload).hex()

@@ -23,7 +23,9 @@ _SHORT = 12
 def release(
     ctx: typer.Context,
     manifest: Annotated[Path, typer.Argument(help="The signed manifest.")],
+    *,
     image: Annotated[Path | None, typer.Option("--image", help="Its image, uploaded first.")] = None,
+    patch: Annotated[Path | None, typer.Option("--patch", help="The patch that it names, uploaded as well.")] = None,
 ) -> None:
     """Release an image: the service checks the manifest as a device would, and can offer it from now on.
 
@@ -37,8 +39,9 @@ def release(
     if found.role is not trust.Role.RELEASE:
         raise UsageError(f"{manifest} is a root", hint="Set it with: ygg ota root set FILE")
     with st.mesh() as mesh:
-        if image:
-            send(mesh, st.out, image)
+        for path in (image, patch):
+            if path:
+                send(mesh, st.out, path)
         stub = release_pb2_grpc.ReleaseServiceStub(mesh.channel("ota"))
         request = release_pb2.CreateReleaseRequest(envelope=manifest.read_bytes())
         made = mesh.call("ota", stub.CreateRelease, request).release

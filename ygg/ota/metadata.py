@@ -6,6 +6,7 @@ Owns how a role's keys become a root and an image becomes a manifest. The rules 
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from services.chassis import trust_codec
 from services.domain import merkle, trust
 from services.domain.errors import YggError
-from services.domain.trust import Envelope, Manifest, Role, RoleKeys, Root
+from services.domain.trust import Delta, Envelope, Manifest, Role, RoleKeys, Root
 from ygg.exits import CliError, UsageError
 from ygg.files import PUBLIC, write_atomic
 
@@ -66,6 +67,25 @@ def make_manifest(image: bytes, blank: Manifest) -> Manifest:
             chunks_root=merkle.Tree.of(image, blank.chunk_size_bytes).root,
         )
     )
+
+
+def with_patch(manifest: Manifest, old: bytes, patch: bytes) -> Manifest:
+    """`manifest` that names a patch from `old`; raises MalformedMetadataError where it is longer than the image."""
+    root = merkle.Tree.of(patch, manifest.chunk_size_bytes).root
+    delta = Delta(hashlib.sha256(old).digest(), len(patch), hashlib.sha256(patch).digest(), root)
+    return trust.check_manifest(replace(manifest, delta=delta))
+
+
+def make_patch(old: bytes, new: bytes) -> bytes:
+    """A patch as devices take it: sequential, CRLE or heatshrink, whichever is smaller. Takes seconds a megabyte."""
+    import detools  # type: ignore[import-untyped]
+
+    found = []
+    for compression in ("crle", "heatshrink"):
+        patch = io.BytesIO()
+        detools.create_patch(io.BytesIO(old), io.BytesIO(new), patch, compression=compression, use_mmap=False)
+        found.append(patch.getvalue())
+    return min(found, key=len)
 
 
 def unsigned(body: Root | Manifest) -> Envelope:

@@ -20,6 +20,7 @@ from tests.fakes.ota_device import Flash, booted
 from tests.fakes.ota_keys import image_of
 from tests.fixtures.updates import Updates
 from tests.fixtures.wait import eventually
+from ygg.ota import metadata
 from yggdrasil.device.v1 import ota_pb2 as ota
 from yggdrasil.ota.v1 import relay_pb2, release_pb2
 from yggdrasil.ota.v1 import rollout_pb2 as pb
@@ -214,6 +215,27 @@ async def test_a_patch_is_made_for_the_image_that_the_device_runs(updates: Updat
     assert device.chunks <= 20
     found = await updates.rollouts.ListUpdates(pb.ListUpdatesRequest(rollout_id=rollout.id), timeout=10)
     assert found.updates[0].delta
+
+
+@pytest.mark.parametrize("stored", [True, False])
+async def test_a_signed_patch_is_offered_where_it_is_stored_and_else_the_image(updates: Updates, stored: bool) -> None:
+    before = image_of("signed", 60_000)
+    new = before[:30_000] + secrets.token_bytes(64) + before[30_000:]
+    patch = metadata.make_patch(before, new)
+    manifest = metadata.with_patch(updates.manifest(new, 2), before, patch)
+    await updates.upload(new)
+    if stored:
+        await updates.upload(patch)
+    request = release_pb2.CreateReleaseRequest(envelope=updates.envelope(manifest))
+    release = (await updates.releases.CreateRelease(request, timeout=10)).release.id
+    flash = updates.flash(before, formats=3)
+    async with fleet(updates, [flash]):
+        await known(updates, release, 1)
+        rollout = await updates.start(release)
+        await updates.wait(rollout.id, DONE)
+        found = await updates.rollouts.ListUpdates(pb.ListUpdatesRequest(rollout_id=rollout.id), timeout=10)
+    assert flash.image == new
+    assert found.updates[0].delta is stored
 
 
 async def test_a_device_that_refuses_the_patch_gets_the_image(updates: Updates) -> None:

@@ -1,10 +1,13 @@
 """`ygg ota`, offline: keys, roots and manifests as files, made and signed by several people."""
 
+import hashlib
+import io
 import json
 import stat
 from pathlib import Path
 from typing import Any
 
+import detools  # type: ignore[import-untyped]
 import pytest
 
 from ygg.cli.run import run
@@ -12,6 +15,8 @@ from ygg.ota import keys
 
 Captured = pytest.CaptureFixture[str]
 NAMES = ("root-a", "root-b", "release-a", "release-b", "timestamp", "spare")
+
+MANIFEST = ("--class", "sim-board", "--version", "2.0.0", "--sequence", "2", "--slot-size", "65536")
 
 
 @pytest.fixture(autouse=True)
@@ -43,8 +48,7 @@ def first_root(capsys: Captured, *more: str) -> Any:
 
 
 def manifest(capsys: Captured, *more: str) -> Any:
-    words = ["--class", "sim-board", "--version", "2.0.0", "--sequence", "2", "--slot-size", "65536", "-o", "2.release"]
-    return ygg(capsys, "manifest", "fw.bin", *words, *more)
+    return ygg(capsys, "manifest", "fw.bin", *MANIFEST, "-o", "2.release", *more)
 
 
 def test_keys_are_for_their_owner_only(key_files: Path) -> None:
@@ -93,6 +97,19 @@ def test_a_manifest_is_enough_with_two_of_two(capsys: Captured) -> None:
     assert ygg(capsys, "inspect", "2.release", "--root", "1.root")["enough"] is False
     ygg(capsys, "sign", "2.release", "--key", "release-b.key")
     assert ygg(capsys, "inspect", "2.release", "--root", "1.root")["enough"] is True
+
+
+def test_a_manifest_that_names_a_patch(key_files: Path, capsys: Captured) -> None:
+    old, new = (key_files / "old.bin", key_files / "fw.bin")
+    old.write_bytes(new.read_bytes().replace(b"\x10\x11", b"\x11\x10"))
+    found = manifest(capsys, "--from", "old.bin", "--patch", "fw.patch", "--key", "release-a.key")
+    assert found["delta_from"] == hashlib.sha256(old.read_bytes()).hexdigest()
+    made, patched = (key_files / "fw.patch").read_bytes(), io.BytesIO()
+    assert found["patch_size_bytes"] == len(made) < len(new.read_bytes()) / 4
+    detools.apply_patch(io.BytesIO(old.read_bytes()), io.BytesIO(made), patched)
+    assert patched.getvalue() == new.read_bytes()
+    assert (key_files / "2.release").stat().st_size <= 1024
+    assert "go together" in refused(capsys, "manifest", "fw.bin", *MANIFEST, "-o", "x.release", "--patch", "x.patch")
 
 
 def test_a_manifest_signed_by_strangers_is_not_enough(capsys: Captured) -> None:
