@@ -21,6 +21,20 @@ void ygg_ota_restart(struct ygg_agent *agent)
     ygg_agent_stop(agent);
 }
 
+enum ygg_err ygg_ota_roll_back(struct ygg_agent *agent)
+{
+    struct ygg_ota *ota = ygg_ota_of(agent);
+    enum ygg_err err = ota == NULL || ota->phase == YGG_OTA_INSTALLED ? YGG_ERR_STATE : ygg_boot_rollback(ota->boot, 0);
+
+    if (err == YGG_OK) {
+        ota->phase = YGG_OTA_INSTALLED;
+        ota->accept_due = ota->request_due = ota->progress_due = ota->result_due = false; /* None was asked for by a bridge. */
+        ygg_ota_say(agent, "ota_rolling_back", YGG_OTA_OK);
+        ygg_ota_restart(agent);
+    }
+    return err;
+}
+
 static void give_up_trial(struct ygg_agent *agent, enum ygg_boot_outcome why)
 {
     /* Where the record cannot be written the boot counter ends the trial. */

@@ -143,6 +143,44 @@ static void back_to_the_image_before_without_a_chunk(void)
     ota_free(&fake);
 }
 
+static void back_to_the_image_before_by_hand(void)
+{
+    ota_init(&fake);
+    fake.manifest.security_counter = 3;
+    ota_seal(&fake);
+    CHECK_EQ(ygg_ota_roll_back(&fake.device.agent), YGG_ERR_STATE); /* There was none before. */
+    offer_and_load();
+    CHECK_EQ(ygg_ota_roll_back(&fake.device.agent), YGG_ERR_STATE); /* The new one is pending. */
+    ota_boot(&fake);
+    CHECK_EQ(fake.boot.running, YGG_SLOT_B);
+    CHECK_EQ(ygg_ota_roll_back(&fake.device.agent), YGG_OK);
+    CHECK(fake.ota.restart);
+    CHECK_EQ(ygg_ota_roll_back(&fake.device.agent), YGG_ERR_STATE);
+    ota_boot(&fake);
+    CHECK_EQ(fake.boot.running, YGG_SLOT_A);
+    CHECK_EQ(fake.boot.state, YGG_BOOT_CONFIRMED); /* In a session, after its self-test. */
+    CHECK_EQ(fake.status.update_id, 0); /* No update of anybody's. */
+    CHECK_EQ(ygg_ota_roll_back(&fake.device.agent), YGG_OK); /* And forward again. */
+    fake.healthy = false;
+    ota_boot(&fake);
+    ota_boot(&fake);
+    CHECK_EQ(fake.boot.running, YGG_SLOT_A); /* An image that fails its self-test now is not kept. */
+    ota_free(&fake);
+}
+
+static void not_by_hand_below_the_counter(void)
+{
+    ota_init(&fake);
+    fake.manifest.security_counter = 4;
+    ota_seal(&fake);
+    offer_and_load();
+    ota_boot(&fake);
+    CHECK_EQ(fake.boot.counter_floor, 4);
+    CHECK_EQ(ygg_ota_roll_back(&fake.device.agent), YGG_ERR_REFUSED);
+    CHECK(!fake.ota.restart);
+    ota_free(&fake);
+}
+
 static void a_bad_chunk_is_asked_for_again(void)
 {
     yggdrasil_device_v1_OtaChunkRequest request = yggdrasil_device_v1_OtaChunkRequest_init_zero;
@@ -348,6 +386,8 @@ void suite_ota(void)
     RUN(an_image_without_a_session_reverts_when_its_time_is_up);
     RUN(a_download_goes_on_after_a_break);
     RUN(back_to_the_image_before_without_a_chunk);
+    RUN(back_to_the_image_before_by_hand);
+    RUN(not_by_hand_below_the_counter);
     RUN(a_bad_chunk_is_asked_for_again);
     RUN(a_patch_is_taken_and_the_images_digest_decides);
     RUN(a_device_in_safe_mode_takes_an_update);

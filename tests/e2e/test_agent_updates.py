@@ -169,6 +169,18 @@ async def test_what_was_confirmed_survives_a_cut_and_goes_back_when_told(device:
     await device.runs("1.0.0", "A")
 
 
+async def test_who_stands_before_the_device_takes_it_back(device: Device) -> None:
+    assert device.agent.ask(f"rollback {device.id}").startswith("error: there is no image to go back to")
+    rollout = await roll_out(device, "2.0.0", 2)
+    await device.updates.wait(rollout.id, pb.ROLLOUT_STATE_DONE)
+    await device.runs("2.0.0", "B")
+    assert device.agent.ask(f"rollback {device.id}") == "ok"
+    await device.runs("1.0.0", "A")
+    device.cut()
+    device.switch_on()
+    await device.runs("1.0.0", "A")  # it was confirmed
+
+
 async def test_a_patch_from_what_runs_is_taken_where_the_service_has_that_image(device: Device) -> None:
     await device.updates.upload(AGENT.read_bytes())  # what is in slot A
     rollout = await roll_out(device, "2.0.0", 2)

@@ -83,4 +83,12 @@ struct ygg_ota {
     uint8_t metadata[YGG_ENVELOPE_BYTES_MAX]; /* One envelope; also where trust records are made. */
 };
 
+struct ygg_agent;
+
+/* Back to the other slot's image, as whoever stands before the device wants it: with or without a session, and without a
+ * bridge's word. It boots on trial as any other; what runs now stays where it is. YGG_ERR_STATE: an image is pending or on
+ * trial, or the other slot holds none that was confirmed once; YGG_ERR_REFUSED: its security counter is below the device's;
+ * YGG_ERR_MALFORMED: it is damaged. */
+enum ygg_err ygg_ota_roll_back(struct ygg_agent *agent);
+
 #endif

@@ -6,6 +6,7 @@
  *     set ID CAPABILITY.PROPERTY VALUE    ok
  *     hang ID on|off                      ok: the board takes calls and never answers them
  *     swap ID extra|normal                ok: the board has light0 from now on, or has it no more
+ *     rollback ID                         ok: the image before is booted on trial
  *     list                                ID STATE and counters, a line for each device, then "."
  *     spread                              MS attempts=N contracts=N, each 100 ms of the last storm, then "."
  *     stats [ID]                          ID CAPABILITY.MEMBER COUNT, how often it really ran, then "."

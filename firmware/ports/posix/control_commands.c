@@ -168,6 +168,22 @@ static void do_swap(struct fleet *fleet, char **rest, FILE *out)
     (void)fputs(err == YGG_OK ? "ok\n" : "error: an update is under way\n", out);
 }
 
+static void do_roll_back(struct fleet *fleet, char **rest, FILE *out)
+{
+    struct device *device = find_device(fleet, strtok_r(NULL, " ", rest), out);
+
+    if (device == NULL) {
+        return;
+    }
+    enum ygg_err err = ygg_ota_roll_back(&device->agent);
+    fleet_step(fleet, (uint32_t)(device - fleet->devices));
+    (void)fputs(err == YGG_OK             ? "ok\n"
+                : err == YGG_ERR_REFUSED  ? "error: the image before has a security counter below the device's\n"
+                : err == YGG_ERR_MALFORMED ? "error: the image before is damaged\n"
+                                           : "error: there is no image to go back to, or an update is pending\n",
+                out);
+}
+
 static void do_list(const struct fleet *fleet, FILE *out)
 {
     for (uint32_t i = 0; i < fleet->count; i++) {
@@ -248,6 +264,8 @@ void control_command(struct fleet *fleet, char *line, FILE *out)
         do_hang(fleet, &rest, out);
     } else if (verb != NULL && strcmp(verb, "swap") == 0) {
         do_swap(fleet, &rest, out);
+    } else if (verb != NULL && strcmp(verb, "rollback") == 0) {
+        do_roll_back(fleet, &rest, out);
     } else if (verb != NULL && strcmp(verb, "list") == 0) {
         do_list(fleet, out);
     } else if (verb != NULL && strcmp(verb, "spread") == 0) {
@@ -255,6 +273,6 @@ void control_command(struct fleet *fleet, char *line, FILE *out)
     } else if (verb != NULL && strcmp(verb, "stats") == 0) {
         do_stats(fleet, &rest, out);
     } else {
-        (void)fputs("error: the commands are get, set, hang, swap, list, spread and stats\n", out);
+        (void)fputs("error: the commands are get, set, hang, swap, rollback, list, spread and stats\n", out);
     }
 }
