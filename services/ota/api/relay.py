@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from services.chassis import status
 from services.chassis.rpc import require_service
-from services.domain.errors import InvalidRequestError
+from services.domain.errors import InvalidRequestError, YggError
 from services.ota.api import codec
 from services.ota.service.chunks import Chunks
 from services.ota.service.relay import Relay
@@ -16,6 +18,7 @@ from yggdrasil.ota.v1 import relay_pb2_grpc
 
 NAME = pb.DESCRIPTOR.services_by_name["RelayService"].full_name
 NONCE_BYTES = 16
+MAX_REPORTS = 64
 
 
 class RelayApi(relay_pb2_grpc.RelayServiceServicer):
@@ -27,6 +30,22 @@ class RelayApi(relay_pb2_grpc.RelayServiceServicer):
     async def Report(self, request: pb.ReportRequest, context: Any) -> pb.ReportResponse:
         """Takes down what a device said."""
         require_service("jotunheim_bridge")
+        return await self._report(request)
+
+    async def ReportMany(self, request: pb.ReportManyRequest, context: Any) -> pb.ReportManyResponse:
+        """Takes down what devices said, side by side."""
+        require_service("jotunheim_bridge")
+        if not 1 <= len(request.reports) <= MAX_REPORTS:
+            raise InvalidRequestError(f"1 to {MAX_REPORTS} reports at once")
+        return pb.ReportManyResponse(reported=await asyncio.gather(*map(self._reported, request.reports)))
+
+    async def _reported(self, report: pb.ReportRequest) -> pb.Reported:
+        try:
+            return pb.Reported(answer=await self._report(report))
+        except YggError as e:
+            return pb.Reported(failure=status.to_failure(e))
+
+    async def _report(self, request: pb.ReportRequest) -> pb.ReportResponse:
         device, said = request.device_id, request.WhichOneof("said")
         if said == "status":
             if len(request.status.nonce) != NONCE_BYTES:
