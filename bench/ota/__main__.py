@@ -71,15 +71,14 @@ async def _called(bench: Bench) -> AsyncIterator[tuple[Agents, Agents]]:
 
 @contextlib.contextmanager
 def _agents(mesh: Mesh, prefix: str, count: int, device_class: str) -> Iterator[Agents]:
-    flash = mesh.folder / f"flash-{prefix}"
-    flash.mkdir()
-    options = ["--slots", str(flash), "--slot-bytes", str(SLOT), "--ota-root", str(mesh.folder / "1.root")]
-    options += ["--factory-image", str(mesh.folder / "factory.bin"), "--device-class", device_class]
-    agents = Agents(mesh, prefix, count, *options)
-    try:
-        yield agents
-    finally:
-        agents.process.stop()
+    with setup.flash(count) as flash:
+        options = ["--slots", str(flash), "--slot-bytes", str(SLOT), "--ota-root", str(mesh.folder / "1.root")]
+        options += ["--factory-image", str(mesh.folder / "factory.bin"), "--device-class", device_class]
+        agents = Agents(mesh, prefix, count, *options)
+        try:
+            yield agents
+        finally:
+            agents.process.stop()
 
 
 def _told(metrics: list[Metric]) -> list[Metric]:

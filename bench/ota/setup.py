@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
+import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,18 @@ def start(mesh: Mesh) -> None:
     )
     ota = f"127.0.0.1:{mesh.ports['ota']}"
     mesh.start_service("jotunheim_bridge", registry_endpoint=registry, link_listen=mesh.link, ota_endpoint=ota)
+
+
+@contextlib.contextmanager
+def flash(count: int) -> Iterator[Path]:
+    """A folder for so many devices' flash: in memory where there is room, since no device has the host's disk."""
+    memory, needed = Path("/dev/shm"), count * 2 * SLOT * 2
+    where = memory if memory.is_dir() and shutil.disk_usage(memory).free > needed else None
+    folder = Path(tempfile.mkdtemp(prefix="ygg-bench-flash-", dir=where))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass
