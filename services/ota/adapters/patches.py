@@ -25,12 +25,15 @@ class DetoolsPatches:
         """See the port. Raises DeltaError."""
         if not old or not new or not formats & 3:
             return None
-        with tempfile.TemporaryDirectory(prefix="ygg-patch-") as name:
-            folder = Path(name)
-            await asyncio.to_thread((folder / "old").write_bytes, old)
-            await asyncio.to_thread((folder / "new").write_bytes, new)
-            await _run(folder, formats)
-            return await asyncio.to_thread((folder / "patch").read_bytes)
+        try:
+            with tempfile.TemporaryDirectory(prefix="ygg-patch-") as name:
+                folder = Path(name)
+                await asyncio.to_thread((folder / "old").write_bytes, old)
+                await asyncio.to_thread((folder / "new").write_bytes, new)
+                await _run(folder, formats)
+                return await asyncio.to_thread((folder / "patch").read_bytes)
+        except OSError as e:  # no room in the folder for temporary files, or for another process
+            raise DeltaError(f"a patch was not made: {e}") from e
 
 
 async def _run(folder: Path, formats: int) -> None:

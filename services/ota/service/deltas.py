@@ -23,6 +23,8 @@ from services.ota.ports import ObjectStore, Patches, Table
 
 WORTH = 0.9
 """A patch longer than so much of the image is not worth the work on the device."""
+MAX_PATCHED_BYTES = 16 * 1024 * 1024
+"""Of images that patches are made between: bsdiff needs some 20 times that much memory."""
 MAX_WAITING = 16
 _log = logging.getLogger(__name__)
 
@@ -73,6 +75,8 @@ class Deltas:
 
     async def _try(self, old: str, release: Release, formats: int) -> dict[str, Any]:
         before, after = await self._read(old), await self._read(release.image_sha256)
+        if not before or not after:
+            return {"why": f"one of the images has more than {MAX_PATCHED_BYTES} bytes, or is gone"}
         patch = await self._patches.make(before, after, formats)
         if patch is None or len(patch) > WORTH * len(after):
             return {"why": "a patch is not shorter"}
@@ -84,7 +88,7 @@ class Deltas:
 
     async def _read(self, sha256: str) -> bytes:
         image = await self._store.stat(sha256)
-        if image is None:
+        if image is None or image.size_bytes > MAX_PATCHED_BYTES:
             return b""
         async with contextlib.aclosing(self._store.get_range(image, 0, image.size_bytes)) as parts:
             return b"".join([part async for part in parts])
