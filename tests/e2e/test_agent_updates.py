@@ -82,6 +82,14 @@ class Device:
         self.agent.process.kill()
         self.agent.process.wait()
 
+    def damage(self, image: bytes) -> None:
+        """Flips a bit in the middle of an image in flash, which is kept inverted: an erased byte is 0 in the file."""
+        flash = bytearray(self.flash.read_bytes())
+        at = flash.find(bytes(~byte & 0xFF for byte in image[:256]))
+        assert at >= 0
+        flash[at + len(image) // 2] ^= 1
+        self.flash.write_bytes(flash)
+
     async def record(self) -> rp.Device:
         """What the registry knows of it."""
         async with client(self.updates.processes.endpoint("registry"), self.updates.pki) as channel:
@@ -231,10 +239,28 @@ async def known(updates: Updates, release: str, count: int) -> None:
     await eventually(there, 20, f"{count} devices")
 
 
-async def test_safe_mode_takes_an_update(device: Device) -> None:
+async def test_safe_mode_runs_what_only_takes_updates(device: Device) -> None:
     device.cut()
     device.switch_on("--safe-mode")
     await device.runs("1.0.0", "")
     device.cut()
     device.switch_on()
     await device.runs("1.0.0", "A")
+
+
+async def test_a_device_whose_only_image_is_damaged_is_saved_by_an_update(device: Device) -> None:
+    device.cut()
+    device.damage(AGENT.read_bytes())
+    device.switch_on()
+    await device.runs("1.0.0", "")  # the bootloader, in safe mode: no slot holds anything that is whole
+    rollout = await roll_out(device, "2.0.0", 2)
+    await device.updates.wait(rollout.id, pb.ROLLOUT_STATE_DONE)
+    assert (await device.record()).firmware_version == "2.0.0"
+    device.cut()
+    device.switch_on()
+
+    async def from_a_slot() -> bool:
+        found = await device.record()
+        return found.firmware_version == "2.0.0" and found.slot in ("A", "B")
+
+    await eventually(from_a_slot, 30, "what it was sent is confirmed")

@@ -14,11 +14,15 @@ import grpc
 import grpc.aio
 import pytest
 
-from services.chassis import status
+from services.chassis import nats, status
+from services.chassis.nats import jetstream
+from services.chassis.streams import read
+from services.domain.subjects import OTA_STREAM
 from tests.fakes.device import LinkEndedError
 from tests.fakes.ota_device import Flash, booted
 from tests.fakes.ota_keys import image_of
-from tests.fixtures.updates import Updates
+from tests.fixtures.pki import Pki
+from tests.fixtures.updates import OtaMesh, Updates
 from tests.fixtures.wait import eventually
 from ygg.ota import metadata
 from yggdrasil.device.v1 import ota_pb2 as ota
@@ -89,6 +93,36 @@ async def test_waves_reach_all_and_each_device_is_started_once(updates: Updates)
     assert all(flash.image == new for flash in flashes)
     found = await updates.rollouts.ListUpdates(pb.ListUpdatesRequest(rollout_id=rollout.id), timeout=10)
     assert [u.stage for u in found.updates] == ["confirmed"] * 8
+
+
+async def test_every_step_is_an_event(updates: Updates, ota_mesh: OtaMesh, pki: Pki) -> None:
+    good, bad = old("v2"), old("v3")
+    releases = [await updates.release(good, 2), await updates.release(bad, 3)]
+    flash = updates.flash(old())
+    async with fleet(updates, [flash], bad=bad):
+        await known(updates, releases[0], 1)
+        done = await updates.start(releases[0], waves=[pb.Wave(count=1), *ALL], soak_s=1, approval=True)
+        await updates.wait(done.id, WAITING)
+        await updates.control(done.id, pb.ROLLOUT_CONTROL_PAUSE)
+        await updates.control(done.id, pb.ROLLOUT_CONTROL_RESUME)
+        await updates.control(done.id, pb.ROLLOUT_CONTROL_APPROVE)
+        await updates.wait(done.id, DONE)
+        halted = await updates.start(releases[1])
+        await updates.wait(halted.id, HALTED)
+        await updates.control(halted.id, pb.ROLLOUT_CONTROL_ABORT)
+    steps = ["created", "started", "offered", "downloading", "trial"]
+    control = ["soaking", "waiting", "paused", "resumed", "approved", "wave", "done"]
+    assert await told(ota_mesh, pki, done.id) == [*steps, "confirmed", *control]
+    assert await told(ota_mesh, pki, halted.id) == [*steps, "reverted", "halted", "aborted"]
+
+
+async def told(mesh: OtaMesh, pki: Pki, rollout_id: str) -> list[str]:
+    """The events of a rollout in order, but for the word to the bridges that there is something."""
+    found = []
+    async with nats.connect(mesh.processes.nats.url, pki.files("service", "ota"), "ota") as connection:
+        async for batch in read(jetstream(connection.client), OTA_STREAM, [f"ygg.v1.main.ota.{rollout_id}.>"]):
+            found += [record.subject.rpartition(".")[2] for record in batch]
+    return [kind for kind in found if kind != "attend"]
 
 
 async def test_a_bad_release_halts_at_the_canaries_and_the_rest_stays(updates: Updates) -> None:
