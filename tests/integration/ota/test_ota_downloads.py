@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import secrets
 import ssl
@@ -13,11 +14,19 @@ from typing import Any
 import aiohttp
 import pytest
 
+from services.ota.adapters.http import ImageServer
 from services.ota.errors import DownloadForbiddenError
 from services.ota.model import download as rules
 from services.ota.model.download import Download
+from services.ota.service import Images
+from services.ota.service.downloads import Downloads
+from tests.fakes.objects import MemoryObjects
 from tests.fakes.ota_keys import image_of
+from tests.fakes.ota_tables import MemoryTable
+from tests.fixtures.images import chunked, header_of, image_bytes
+from tests.fixtures.pki import Pki
 from tests.fixtures.updates import Updates
+from tests.fixtures.wait import eventually
 from yggdrasil.ota.v1 import release_pb2
 
 
@@ -30,8 +39,8 @@ class Answer:
     headers: Any
 
 
-def context(updates: Updates, kind: str, name: str) -> ssl.SSLContext:
-    files = updates.pki.files(kind, name)
+def client_context(pki: Pki, kind: str, name: str) -> ssl.SSLContext:
+    files = pki.files(kind, name)
     found = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=files.directory / "services.pem")
     found.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     found.load_cert_chain(files.directory / "cert.pem", files.directory / "key.pem")
@@ -42,7 +51,7 @@ async def fetch(updates: Updates, path: str, device: str, wanted: str = "", kind
     url = f"https://localhost:{str(updates.ota[0].ready()['images']).rpartition(':')[2]}{path}"
     headers = {"Range": wanted} if wanted else {}
     async with (
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context(updates, kind, device))) as session,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=client_context(updates.pki, kind, device))) as session,
         session.get(url, headers=headers) as answer,
     ):
         return Answer(answer.status, await answer.read(), answer.headers)
@@ -115,6 +124,34 @@ async def test_people_and_services_do_not_get_in(updates: Updates) -> None:
     for kind, name in (("user", "operator"), ("service", "loki")):
         with pytest.raises(aiohttp.ClientError):
             await fetch(updates, path, name, kind=kind)
+
+
+async def test_slow_retrieval_a_reader_that_takes_nothing_is_cut_off_when_its_time_is_over(
+    pki: Pki, caplog: pytest.LogCaptureFixture
+) -> None:
+    image, clock = image_bytes(32 * 1024 * 1024), [1000.0]
+    store, table = MemoryObjects(), MemoryTable[Download]()
+    await store.put_stream(header_of(image), chunked(image))
+    downloads = Downloads(table, Images(store, 1), store, lambda: clock[0])
+    server = ImageServer(downloads, pki.files("service", "ota").server_context("devices.pem"))
+    port = int((await server.start("127.0.0.1:0")).rpartition(":")[2])
+    try:
+        token, _ = await downloads.create("porch-1", hashlib.sha256(image).hexdigest())
+        clock[0] += rules.LIFE_S - 1  # a second is left
+        tls = client_context(pki, "device", "porch-1")
+        reader, writer = await asyncio.open_connection("localhost", port, ssl=tls, limit=1024)
+        writer.write(f"GET /images/{token} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        await eventually(lambda: "download cut" in caplog.text, 10, "the reader is given up")
+        got = b""
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            while data := await asyncio.wait_for(reader.read(1 << 20), 5):
+                got += data
+        assert got.startswith(b"HTTP/1.1 200 OK")
+        assert len(got) < len(image)
+        writer.transport.abort()
+        assert not table.rows()[0].value.used  # the last byte was never served
+    finally:
+        await server.stop()
 
 
 def test_a_token_is_over_after_900_seconds() -> None:
