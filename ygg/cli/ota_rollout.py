@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from services.domain.errors import Code, YggError
 from ygg.cli.ota_app import rollout_app
+from ygg.cli.ota_upload import WAITS_S
 from ygg.cli.state import State, state
 from ygg.exits import UsageError
 from ygg.output import Output, safe
@@ -108,20 +112,38 @@ def _started(out: Output, answer: Any, *, dry_run: bool) -> None:
 @rollout_app.command()
 def watch(ctx: typer.Context, rollout: Rollout) -> None:
     """Follow a rollout until it has ended. With --json: one line for every change. Ctrl-C ends watching only."""
-    from yggdrasil.ota.v1 import rollout_pb2 as pb
-
     st = state(ctx)
     with st.mesh() as mesh:
-        found = mesh.stream("ota", _stub(mesh).WatchRollout(pb.WatchRolloutRequest(id=rollout)))
+        found = _follow(mesh, st.out, rollout)
         if st.out.as_json or not st.out.console.is_terminal:
             for each in found:
-                _told(st.out, each.rollout)
+                _told(st.out, each)
             return
         from rich.live import Live
 
         with Live(console=st.out.console, refresh_per_second=8) as live:
             for each in found:
-                live.update(panel(each.rollout))
+                live.update(panel(each))
+
+
+def _follow(mesh: Mesh, out: Output, rollout: str) -> Iterator[Any]:
+    """The rollout whenever it has changed, to its end, through restarts of the service. Raises what it answers."""
+    from yggdrasil.ota.v1 import rollout_pb2 as pb
+
+    last, tries = None, 0
+    while True:
+        try:
+            for each in mesh.stream("ota", _stub(mesh).WatchRollout(pb.WatchRolloutRequest(id=rollout))):
+                if each.rollout != last:
+                    yield each.rollout
+                last, tries = each.rollout, 0
+            return
+        except YggError as e:
+            if last is None or e.code is not Code.UNAVAILABLE or tries == len(WAITS_S):
+                raise
+            out.remark(f"the service went away; watching again in {WAITS_S[tries]:g} s", "dim")
+            time.sleep(WAITS_S[tries])
+            tries += 1
 
 
 def _told(out: Output, found: Any) -> None:

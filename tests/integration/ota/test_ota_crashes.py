@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import json
+import os
 import secrets
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -24,6 +28,7 @@ from tests.fakes.ota_keys import image_of
 from tests.fixtures.mesh import client
 from tests.fixtures.nats import NatsServer
 from tests.fixtures.pki import Pki
+from tests.fixtures.process import ROOT
 from tests.fixtures.updates import OtaMesh, Updates, connected, running, start_ota
 from tests.fixtures.wait import eventually
 from yggdrasil.ota.v1 import rollout_pb2 as pb
@@ -124,6 +129,36 @@ async def test_a_kill_of_what_ota_needs_in_the_middle_starts_no_device_twice(
         assert done.counts.confirmed == DEVICES
         assert all(flash.image == new for flash in flashes)
         assert set((await started(own_mesh, pki, rollout.id)).values()) == {1}
+
+
+async def test_who_watches_sees_the_end_through_a_kill_of_ota(own_mesh: OtaMesh, pki: Pki, tmp_path: Path) -> None:
+    ota = own_mesh.ota[0]
+    listen, paths = ota.listen, {"YGG_HOME": str(tmp_path / "home"), "PYTHONPATH": f"{ROOT}:{ROOT}/gen"}
+    identity = str(pki.directory("user", "operator"))
+
+    async def ygg(*words: str) -> asyncio.subprocess.Process:
+        pipe = asyncio.subprocess.PIPE
+        command = [sys.executable, "-m", "ygg", *words]
+        return await asyncio.create_subprocess_exec(*command, env={**os.environ, **paths}, stdout=pipe, stderr=pipe)
+
+    await (await ygg("context", "set", "test", "--identity", identity, "--ota", listen)).wait()
+    async with connected(own_mesh, pki) as updates, fleet(updates):
+        release = await updates.release(image_of(secrets.token_hex(4), 9000), 2)
+        await all_known(updates, release)
+        rollout = await updates.start(release, waves=[pb.Wave(count=1), pb.Wave(percent=100)], approval=True)
+        watching = await ygg("--context", "test", "ota", "rollout", "watch", rollout.id, "--json")
+        assert watching.stdout is not None
+        seen = [json.loads(await asyncio.wait_for(watching.stdout.readline(), 30))]
+        ota.kill()
+        start_ota(own_mesh.start, own_mesh.processes, own_mesh.directory, listen=listen).ready()
+        await updates.wait(rollout.id, pb.ROLLOUT_STATE_WAITING, within_s=60)
+        await updates.control(rollout.id, pb.ROLLOUT_CONTROL_APPROVE)
+        out, remarks = await asyncio.wait_for(watching.communicate(), 60)
+        seen += [json.loads(line) for line in out.splitlines()]
+    assert watching.returncode == 0, remarks.decode()
+    assert b"watching again" in remarks
+    assert (seen[-1]["state"], seen[-1]["counts"]["confirmed"]) == ("done", DEVICES)
+    assert all(a != b for a, b in itertools.pairwise(seen))
 
 
 async def started(mesh: OtaMesh, pki: Pki, rollout_id: str) -> Counter[str]:

@@ -1,0 +1,79 @@
+"""What `ygg ota rollout` shows: live bars, one line, data; and what a person may type for waves and limits."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from ygg.cli.ota_rollout import as_data, line, panel, parse_limit, parse_waves
+from ygg.exits import UsageError
+from yggdrasil.ota.v1 import rollout_pb2 as pb
+
+
+def running() -> pb.Rollout:
+    counts = pb.RolloutCounts(total=20, waiting=10, downloading=3, trial=1, confirmed=5, reverted=1)
+    spec = pb.RolloutSpec(release_id="r", waves=[pb.Wave(count=2), pb.Wave(percent=50), pb.Wave(percent=100)])
+    return pb.Rollout(
+        id="r-1",
+        spec=spec,
+        version="2.0.0\x1b[31m",
+        state=pb.ROLLOUT_STATE_RUNNING,
+        wave=1,
+        wave_target=10,
+        halt_at=2,
+        counts=counts,
+        downloaded_bytes=300,
+        download_bytes=1200,
+    )
+
+
+def shown(rollout: pb.Rollout) -> list[str]:
+    out = io.StringIO()
+    Console(file=out, width=120, force_terminal=True, color_system=None).print(panel(rollout))
+    return [each.rstrip() for each in out.getvalue().splitlines()]
+
+
+def test_a_bar_for_each_wave_and_one_for_the_bytes() -> None:
+    head, first, second, third, loaded, tail = shown(running())
+    assert head.startswith("r-1  → 2.0.0")
+    assert "wave 2 of 3" in head
+    assert first.startswith("  wave 1")
+    assert first.endswith("2/2")
+    assert second.startswith("▸ wave 2")
+    assert second.endswith("6/10")
+    assert third.endswith("6/20")
+    assert loaded.endswith("300/1200")
+    assert "5 confirmed · 1 trial · 3 downloading · 10 waiting · 1 reverted" in tail
+    assert "failures 1/10, halts at 2" in tail
+
+
+def test_bars_grow() -> None:
+    before = running()
+    after = running()
+    after.counts.confirmed, after.counts.waiting, after.downloaded_bytes = 9, 6, 900
+    assert shown(before) != shown(after)
+    assert shown(after)[2].endswith("10/10")
+
+
+def test_what_came_from_outside_cannot_steer_the_terminal() -> None:
+    assert "\x1b[31m" not in "".join(shown(running()))
+    assert "\x1b" not in line(running())
+
+
+def test_data_for_programs() -> None:
+    data = as_data(running())
+    assert (data["state"], data["wave"], data["waves"], data["counts"]["confirmed"]) == ("running", 1, 3, 5)
+
+
+def test_waves_and_limits_as_people_type_them() -> None:
+    assert parse_waves("2, 25%,100%") == [(2, 0), (0, 25), (0, 100)]
+    assert parse_waves("2") == [(2, 0), (0, 100)]  # the last one is always all
+    assert (parse_limit("10%"), parse_limit("3")) == ((0, 10), (3, 0))
+    for text in ("", "0", "x", "5%%", "-1", "1,,2"):
+        with pytest.raises(UsageError):
+            parse_waves(text)
+    for text in ("", "0%", "ten"):
+        with pytest.raises(UsageError):
+            parse_limit(text)
