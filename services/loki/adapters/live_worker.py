@@ -289,6 +289,8 @@ class LiveWorker(asyncio.Protocol):
             return
         except YggError as e:
             payload = messages.refusal(e)
+        if turn.stopped:  # Python 3.11's wait_for may swallow the cancellation where its answer is there already
+            return
         turn.answering = None
         if not self.lost.is_set():
             self._slice(Kind.ANSWER, number, payload)

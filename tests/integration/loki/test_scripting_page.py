@@ -86,6 +86,6 @@ async def test_a_name_of_the_lua_column_exists(lab: Lab, name: str) -> None:
     assert await lab.value(Language.LUA, f"return {name} ~= nil") is True
 
 
-@pytest.mark.parametrize("name", sorted(set(names(3)) - {"null", "with-device"}))
+@pytest.mark.parametrize("name", sorted(set(names(3)) - {"null", "with-device", "import"}))
 async def test_a_name_of_the_scheme_column_exists(lab: Lab, name: str) -> None:
     assert await lab.value(Language.SCHEME, f"(procedure? {name})") is True

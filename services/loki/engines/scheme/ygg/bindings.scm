@@ -35,7 +35,7 @@
 (define libraries
   '(("R7RS without what reaches outside: see the groups below, and docs/SCRIPTING.md for what is left out."
      (scheme base) (scheme case-lambda) (scheme char) (scheme complex) (scheme cxr) (scheme inexact) (scheme lazy)
-     (scheme write))
+     (scheme r5rs) (scheme write))
     ("Clocks that tell." (scheme time))
     ("Lists, multiple values, strings and hash tables: those of their procedures that are listed below, all pure."
      (srfi 1) (srfi 8) (srfi 13) (srfi 69))))

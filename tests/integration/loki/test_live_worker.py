@@ -1,0 +1,52 @@
+"""A worker of many programs, alone: what it is told of a program that was dropped must not reach it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from services.domain.values import Value
+from services.loki.adapters.languages import LuaCommand
+from services.loki.adapters.live_worker import LiveWorker
+from services.loki.errors import ScriptError
+from services.loki.programs.quiet import Quiet
+
+
+class Stubborn(Quiet):
+    """A host whose answers come whether they were cancelled or not, as asyncio.wait_for of Python 3.11 has it."""
+
+    def __init__(self) -> None:
+        self.asked, self.go = asyncio.Event(), asyncio.Event()
+
+    async def ask(self, operation: str, arguments: Any) -> Value:
+        """Answers in the end."""
+        self.asked.set()
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            return None
+        return None
+
+
+def start(source: str) -> dict[str, Any]:
+    return {"do": "start", "name": "x", "source": source, "device": "", "args": '{"m":{}}', "memory_bytes": 4 << 20}
+
+
+async def test_an_answer_that_comes_in_spite_of_its_cancellation_does_not_cost_the_neighbour() -> None:
+    worker = await LiveWorker.start(await LuaCommand()())
+    try:
+        host = Stubborn()
+        _, dropped = worker.turn(1, start("sleep(1)"), host)
+        _, neighbour = worker.turn(2, start("x = 7"), Quiet())
+        await neighbour
+        await host.asked.wait()
+        worker.drop(1)
+        await asyncio.gather(dropped, return_exceptions=True)
+        assert isinstance(dropped.exception(), ScriptError)
+        await asyncio.sleep(0)
+        _, answer = worker.turn(2, {"do": "eval", "key": "x", "value": ""}, Quiet())
+        async with asyncio.timeout(10):
+            assert (await answer).value == 7
+        assert not worker.lost.is_set()
+    finally:
+        await worker.close()
