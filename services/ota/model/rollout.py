@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -26,7 +27,8 @@ from services.ota.model.update import Stage, Update
 MAX_WAVES = 16
 DEFAULT_TIMEOUT_S = 900
 DEFAULT_HALT_PERCENT = 10
-RATE_WINDOW_S = 60.0
+RATE_WINDOWS_S = (60.0, 1.0, 0.25)
+"""In none of these more devices are started than the rate's share of it, rounded up."""
 
 
 class RolloutState(enum.Enum):
@@ -272,10 +274,8 @@ def _next(rollout: Rollout, candidates: Sequence[Candidate], counts: Counts, now
 
 
 def _rate_room(rate: int, ages_s: Sequence[float]) -> int:
-    """No more than `rate` in any minute, and those spread: no more than a second's share in any second."""
-    minute = sum(1 for age in ages_s if age < RATE_WINDOW_S)
-    second = sum(1 for age in ages_s if age < 1)
-    return min(rate - minute, -(-rate // int(RATE_WINDOW_S)) - second)
+    """Devices that may be started now at `rate` a minute, after those of these ages in seconds."""
+    return min(math.ceil(rate * window / 60) - sum(age < window for age in ages_s) for window in RATE_WINDOWS_S)
 
 
 def _wave_done(rollout: Rollout, candidates: Sequence[Candidate], counts: Counts, *, last: bool) -> bool:

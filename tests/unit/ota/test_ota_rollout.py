@@ -176,12 +176,12 @@ def test_no_more_a_minute_than_the_rate() -> None:
 
 
 def test_a_rate_is_spread_over_the_minute() -> None:
-    fleet, rollout = Fleet(300), new(waves=(Wave(percent=100),), rate_per_minute=600)
-    for seconds in range(1, 21):
+    fleet, rollout = Fleet(300), new(waves=(Wave(percent=100),), rate_per_minute=480)
+    for quarters in range(1, 41):
         rollout = fleet.step(rollout)
         rollout = fleet.step(rollout)
-        assert len(fleet.started) == 10 * seconds
-        fleet.now += 1
+        assert len(fleet.started) == 2 * quarters
+        fleet.now += 0.25
 
 
 def test_a_device_that_takes_too_long_has_failed() -> None:
