@@ -365,6 +365,19 @@ async def test_people_may_not_speak_for_devices(updates: Updates) -> None:
     async with channel.connect(updates.ota[0].listen, updates.pki.files("user", "operator")) as connected:
         stub = relay_pb2_grpc.RelayServiceStub(connected)
         await refused(stub.Report(relay_pb2.ReportRequest(device_id="x"), timeout=10), "CALLER_NOT_ALLOWED")
+        many = relay_pb2.ReportManyRequest(reports=[relay_pb2.ReportRequest(device_id="x")])
+        await refused(stub.ReportMany(many, timeout=10), "CALLER_NOT_ALLOWED")
+
+
+async def test_what_is_wrong_with_one_report_is_told_of_that_one(updates: Updates) -> None:
+    wrong = relay_pb2.ReportRequest(device_id="x", status=ota.OtaStatus(nonce=b"short"))
+    right = relay_pb2.ReportRequest(device_id="y", progress=ota.OtaProgress(update_id=1))
+    answer = await updates.relay.ReportMany(relay_pb2.ReportManyRequest(reports=[wrong, right]), timeout=10)
+    assert [one.WhichOneof("outcome") for one in answer.reported] == ["failure", "answer"]
+    assert answer.reported[0].failure.reason == "INVALID_REQUEST"
+    for count in (0, 65):
+        many = relay_pb2.ReportManyRequest(reports=[right] * count)
+        await refused(updates.relay.ReportMany(many, timeout=10), "INVALID_REQUEST")
 
 
 async def test_what_a_bridge_says_of_success_needs_the_image_that_runs(updates: Updates) -> None:

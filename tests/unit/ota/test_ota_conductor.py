@@ -1,0 +1,56 @@
+"""The conductor's work on many devices: side by side, but not all at once, and one that fails stops none beside it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from services.domain.errors import Code, YggError
+from services.ota.service.conductor import AT_ONCE, _each
+
+DEVICES = [f"d-{index}" for index in range(3 * AT_ONCE + 1)]
+
+
+class LostError(YggError):
+    """What a store that is away raises."""
+
+    code, reason = Code.UNAVAILABLE, "LOST"
+
+
+async def test_many_are_worked_on_side_by_side_but_no_more_than_a_bound() -> None:
+    running, most, done = 0, 0, list[str]()
+
+    async def work(device_id: str) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0)
+        running -= 1
+        done.append(device_id)
+
+    await _each(DEVICES, work)
+    assert done == DEVICES
+    assert most == AT_ONCE
+
+
+async def test_one_that_fails_stops_none_beside_it_and_is_told() -> None:
+    done = list[str]()
+
+    async def work(device_id: str) -> None:
+        await asyncio.sleep(0)
+        if device_id == "d-1":
+            raise LostError("the store is away")
+        done.append(device_id)
+
+    with pytest.raises(LostError):
+        await _each(DEVICES, work)
+    assert done == [device for device in DEVICES[:AT_ONCE] if device != "d-1"]
+
+
+async def test_a_stop_is_not_swallowed() -> None:
+    task = asyncio.create_task(_each(DEVICES, lambda _: asyncio.sleep(3600)))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
