@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from typing import Any
 
 from services.domain.values import Value
 from services.loki.adapters.languages import LuaCommand
-from services.loki.adapters.live_worker import LiveWorker
+from services.loki.adapters.live_worker import GRACE_S, SLICE_MOST_S, SLICE_S, LiveWorker
 from services.loki.errors import ScriptError
+from services.loki.programs.errors import WorkerLostError
 from services.loki.programs.quiet import Quiet
 
 
@@ -50,3 +53,28 @@ async def test_an_answer_that_comes_in_spite_of_its_cancellation_does_not_cost_t
         assert not worker.lost.is_set()
     finally:
         await worker.close()
+
+
+async def test_a_turn_that_got_no_time_of_the_processor_has_done_no_wrong() -> None:
+    worker = await LiveWorker.start(await LuaCommand()())
+    try:
+        _, turn = worker.turn(1, start("local x = 0 for i = 1, 2e6 do x = x + i end"), Quiet())
+        await asyncio.sleep(0)
+        os.kill(worker.pid, signal.SIGSTOP)  # a machine as busy as can be
+        await asyncio.sleep(SLICE_S + GRACE_S + 0.7)
+        os.kill(worker.pid, signal.SIGCONT)
+        async with asyncio.timeout(10):
+            await turn
+    finally:
+        await worker.close()
+
+
+async def test_a_worker_that_does_not_go_on_at_all_is_ended_by_the_clock() -> None:
+    worker = await LiveWorker.start(await LuaCommand()())
+    _, turn = worker.turn(1, start("x = 1"), Quiet())
+    await asyncio.sleep(0)
+    os.kill(worker.pid, signal.SIGSTOP)
+    async with asyncio.timeout(SLICE_MOST_S + GRACE_S + 3):
+        await asyncio.gather(turn, return_exceptions=True)
+    assert isinstance(turn.exception(), WorkerLostError)
+    await worker.close()
