@@ -35,7 +35,9 @@
                    (cond ((symbol? target) (cons target found))
                          ((pair? target) (name-of (car target)))
                          (else found)))))
-          ((and (pair? (car forms)) (memq (caar forms) '(define-record-type define-values begin)))
+          ((and (pair? (car forms)) (eq? (caar forms) 'begin) (list? (car forms)))
+           (loop (cdr forms) (append (defined-in (cdar forms)) found)))
+          ((and (pair? (car forms)) (memq (caar forms) '(define-record-type define-values)))
            (loop (cdr forms) (append (names-in (cdar forms)) found)))
           (else (loop (cdr forms) found)))))
 
