@@ -166,6 +166,20 @@ class ReleaseNotFoundError(YggError):
         super().__init__(f"there is no release {name!r}", hint="See `ygg ota status`.", release=name)
 
 
+class NoEarlierReleaseError(YggError):
+    """There is nothing to go back to."""
+
+    code, reason = Code.FAILED_PRECONDITION, "NO_EARLIER_RELEASE"
+
+    def __init__(self, device_class: str, sequence: int) -> None:
+        super().__init__(
+            f"{device_class} has no release before {sequence} that may be offered",
+            hint="Release an image to go back to; one below the security floor is not offered.",
+            device_class=device_class,
+            sequence=sequence,
+        )
+
+
 class NoRootError(YggError):
     """No root of trust was set yet."""
 

@@ -100,6 +100,8 @@ class OtaDevice:
             body = frame.WhichOneof("body")
             if body == "ping":
                 self.wire.send(pong=link.Pong(token=frame.ping.token))
+            elif body == "goodbye":
+                raise LinkEndedError("the bridge says goodbye")
             elif body != "pong":
                 return frame
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from services.chassis import trust_codec
 from services.domain import trust
 from services.domain.trust import Role, Root, Timestamp
-from services.ota.errors import NoRootError, ReleaseNotFoundError, ReleaseRefusedError
+from services.ota.errors import NoEarlierReleaseError, NoRootError, ReleaseNotFoundError, ReleaseRefusedError
 from services.ota.model.release import Release, Signed, Stored, check_new
 from services.ota.ports import ObjectStore, Row, Table
 from services.ota.service.table import edit, write
@@ -137,12 +137,12 @@ class Releases:
         return sorted(wanted, key=lambda r: (r.manifest.device_class, -r.manifest.sequence))
 
     def before(self, release: Release) -> Release:
-        """The release before in its class that may be offered; raises ReleaseNotFoundError."""
+        """The release before in its class that may be offered; raises NoEarlierReleaseError."""
         floor = self.floor(release.manifest.device_class)
         for other in self.all(release.manifest.device_class):
             if other.manifest.sequence < release.manifest.sequence and other.manifest.security_counter >= floor:
                 return other
-        raise ReleaseNotFoundError(f"before {release.manifest.sequence} of {release.manifest.device_class}")
+        raise NoEarlierReleaseError(release.manifest.device_class, release.manifest.sequence)
 
     def newest(self, device_class: str) -> int:
         """Greatest sequence of a class."""

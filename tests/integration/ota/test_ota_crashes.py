@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import json
 import os
+import random
 import secrets
 import sys
 from collections import Counter
@@ -127,6 +128,37 @@ async def test_a_kill_of_what_ota_needs_in_the_middle_starts_no_device_twice(
             own_mesh.processes.start("registry")
         done = await updates.wait(rollout.id, pb.ROLLOUT_STATE_DONE, within_s=90)
         assert done.counts.confirmed == DEVICES
+        assert all(flash.image == new for flash in flashes)
+        assert set((await started(own_mesh, pki, rollout.id)).values()) == {1}
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.timeout(300)
+async def test_whatever_is_killed_at_any_moment_no_device_is_started_twice(
+    own_mesh: OtaMesh, pki: Pki, seed: int
+) -> None:
+    chance, listen = random.Random(seed), own_mesh.ota[0].listen
+    ota = own_mesh.ota[0]
+    parts = ["nats", "registry", "jotunheim_bridge", "ota"] * 2
+    chance.shuffle(parts)
+    async with connected(own_mesh, pki) as updates, fleet(updates) as flashes:
+        new = image_of(secrets.token_hex(4), 60_000)
+        release = await updates.release(new, 2)
+        await all_known(updates, release)
+        rollout = await updates.start(release, waves=[pb.Wave(count=n) for n in (1, 2, 4)] + [pb.Wave(percent=100)])
+        for part in parts:
+            await asyncio.sleep(chance.uniform(0.05, 1.0))
+            if part == "nats":
+                own_mesh.processes.nats.kill()
+                own_mesh.processes.nats.start()
+            elif part == "ota":
+                ota.kill()
+                ota = start_ota(own_mesh.start, own_mesh.processes, own_mesh.directory, listen=listen)
+            else:
+                own_mesh.processes.running[part].kill()
+                own_mesh.processes.start(part)
+        done = await updates.wait(rollout.id, pb.ROLLOUT_STATE_DONE, within_s=120)
+        assert done.counts.confirmed == DEVICES, done
         assert all(flash.image == new for flash in flashes)
         assert set((await started(own_mesh, pki, rollout.id)).values()) == {1}
 

@@ -18,7 +18,13 @@ from services.domain import trust
 from services.domain.trust import Manifest, Role
 from services.ota.adapters.cached import CachedObjects
 from services.ota.adapters.disk_cache import DiskCache
-from services.ota.errors import CorruptImageError, DigestMismatchError, ReleaseRefusedError, SizeMismatchError
+from services.ota.errors import (
+    CorruptImageError,
+    DigestMismatchError,
+    NoEarlierReleaseError,
+    ReleaseRefusedError,
+    SizeMismatchError,
+)
 from services.ota.model import MAX_IMAGE_BYTES, rollout
 from services.ota.model.release import Stored
 from services.ota.model.rollout import Candidate, Rollout, Spec
@@ -133,6 +139,17 @@ async def test_rollback_below_the_floor(service: Service) -> None:
     assert (service.last().id, service.last().stage) == (update, Stage.FAILED)
     with pytest.raises(trust.CounterError):
         await service.release(manifest_of(NEW, 3, security_counter=1))
+
+
+async def test_going_back_ends_at_the_floor(service: Service) -> None:
+    """A fleet that is rolled back gets the release before, and none with holes that a floor has ended."""
+    await service.store(OLD)
+    await service.release(manifest_of(OLD, 2, security_counter=1))
+    newer = service.releases.get(await service.release(manifest_of(NEW, 3, security_counter=2)))
+    assert service.releases.before(newer).manifest.sequence == 2
+    await service.releases.set_floor("sim-board", 2)
+    with pytest.raises(NoEarlierReleaseError):
+        service.releases.before(newer)
 
 
 async def test_downgrade_of_the_counter(service: Service) -> None:
