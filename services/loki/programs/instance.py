@@ -392,6 +392,7 @@ class Instance:
         self.last_error = f"{turn.cause}: {where}{failure.reason}: {failure.message}"[:600]
         self.log(Level.ERROR, self.last_error, ours=True)
         self.around.erred(self)
+        self.around.changed(self)  # also where it goes on in the state that it was in, as one that starts anew does
         verdict = self._budget.error()
         if verdict is Verdict.FAIL:
             self.stop(State.FAILED, f"stopped by errors after it had been held; the last: {self.last_error}")
@@ -399,8 +400,6 @@ class Instance:
             self._hold(turn.first)
         elif turn.first:
             self._start_failed()
-        else:
-            self.around.changed(self)
 
     def _start_failed(self) -> None:
         if self.package.manifest.auto_restart:

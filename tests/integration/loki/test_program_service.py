@@ -104,6 +104,14 @@ async def test_a_failing_eval_says_what_is_wrong_and_counts_for_nothing(programs
     assert await programs.eval(name, "x") == 1
 
 
+async def test_a_first_turn_that_fails_is_told_at_once_and_not_when_it_is_held(programs: Programs) -> None:
+    await programs.load("fails", "error('boom')")
+    await programs.deploy("fails")
+    await programs.until_error("fails", "boom")
+    assert (await programs.instances("fails"))[0].state == pb.INSTANCE_STATE_STARTING
+    await programs.state("fails", pb.INSTANCE_STATE_HELD)
+
+
 @BOTH
 async def test_the_store_survives_a_restart_of_the_program_and_the_globals_do_not(
     programs: Programs, language: Any
