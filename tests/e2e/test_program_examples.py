@@ -183,3 +183,20 @@ async def test_interactive_greets_and_remembers(programs: Programs, mesh: Mesh, 
             break
         await asyncio.sleep(0.05)
     assert await value(programs, name, *greet) == "hello Ada, for the 3. time"
+
+
+@BOTH
+async def test_comfort_uses_the_package_degrees(programs: Programs, mesh: Mesh, agent: Agent, suffix: str) -> None:
+    package = program_files.package(EXAMPLES / f"degrees.{suffix}")
+    await programs.stub.LoadProgram(pb.LoadProgramRequest(package=package), timeout=60)
+    agent.set("temp0.celsius", 15)
+    name = await deployed(programs, mesh, "comfort", suffix, every_s=double(0.1))
+    await eventually(lambda: agent.get("led0.on") == "on")
+    await programs.until(name, "fahrenheit", 59.0)
+    agent.set("temp0.celsius", 20)
+    await programs.until(name, "fahrenheit", 68.0)
+    assert agent.get("led0.on") == "on"
+    agent.set("temp0.celsius", 25)
+    await eventually(lambda: agent.get("led0.on") == "off")
+    await programs.unload_all()
+    await programs.stub.UnloadProgram(pb.UnloadProgramRequest(program_id="degrees"))  # the other language's comes next

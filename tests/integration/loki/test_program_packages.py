@@ -12,11 +12,12 @@ import pytest
 import pytest_asyncio
 
 from services.chassis import status
-from tests.fixtures.mesh import Processes
+from tests.fixtures.mesh import Processes, client
 from tests.fixtures.pki import Pki
 from tests.fixtures.process import ServiceProcess, starter
 from tests.integration.loki.programs import LUA, RUNNING, SCHEME, Programs, start_loki
 from yggdrasil.loki.v1 import program_pb2 as pb
+from yggdrasil.loki.v1 import script_pb2, script_pb2_grpc
 
 BOTH = pytest.mark.parametrize("language", [LUA, SCHEME], ids=["lua", "scheme"])
 INVALID, FAILED = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION
@@ -84,6 +85,27 @@ async def test_a_package_gives_what_it_returns_or_defines_and_runs_once(programs
     if language == SCHEME:
         assert await programs.eval("app", "(list x (point? 1))") == [7, False]
     assert await linked(programs, "app") == {"units": "1.0.0"}
+
+
+@BOTH
+async def test_the_linter_compiles_with_the_packages_that_are_declared_and_loaded(
+    programs: Programs, loki_process: ServiceProcess, pki: Pki, language: Any
+) -> None:
+    head = pick(language, "-- @depends units 1.0.0\n", ";; @depends units 1.0.0\n")
+    good = head + pick(language, "return require('units').f(1)", "(import (only (package units) f)) (f 1)")
+    wrong = head + pick(language, "return require('units').f(1", "(import (only (package units) kelvin)) (kelvin 1)")
+    async with client(loki_process.listen, pki) as channel:
+        scripts: Any = script_pb2_grpc.ScriptServiceStub(channel)
+
+        async def found(source: str) -> list[tuple[str, int]]:
+            request = script_pb2.CheckScriptRequest(language=language, source=source)
+            return [(one.rule, one.line) for one in (await scripts.CheckScript(request, timeout=20)).findings]
+
+        assert await found(good) == [("NOT_LOADED", 1)]
+        await programs.load("units", UNITS[language], language)
+        assert await found(good) == []
+        assert await found(wrong) == [("SYNTAX", 2)]
+        assert await found(good.replace("@depends units", "@depends base")) == [("NOT_LOADED", 1)]
 
 
 @BOTH
