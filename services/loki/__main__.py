@@ -28,6 +28,7 @@ from services.loki.config import LokiSettings
 from services.loki.model import Language
 from services.loki.programs.api import NAME as PROGRAMS
 from services.loki.programs.api import ProgramApi
+from services.loki.programs.asking import Asking
 from services.loki.programs.manager import Manager
 from services.loki.programs.service import Programs
 from services.loki.programs.twins import TwinTeller
@@ -108,7 +109,8 @@ async def serve_programs(
         teller.touch(None)
 
     fleet.changed = fleet_changed
-    programs = Programs(records, fleet, manager, workers, peers, clock)
+    programs = Programs(records, fleet, manager, workers, clock)
+    asking = Asking(programs, manager, peers, clock)
     events = ProgramEvents(client, runtime.js, manager.dispatch, manager.listens)
 
     async def live() -> None:
@@ -125,8 +127,8 @@ async def serve_programs(
 
     for task in (records.run(), fleet.run(), peers.run(), events.run(), live()):
         runtime.spawn(task, "programs")
-    await peers.serve(programs.answer)
-    api = ProgramApi(programs, peers)
+    await peers.serve(asking.answer)
+    api = ProgramApi(programs, asking, peers)
     runtime.server.add(PROGRAMS, lambda server: program_pb2_grpc.add_ProgramServiceServicer_to_server(api, server))
     return programs
 

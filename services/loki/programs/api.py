@@ -16,6 +16,7 @@ from services.loki.adapters.peers import NatsPeers
 from services.loki.api import failure_told
 from services.loki.messages import duration, log_to_proto
 from services.loki.model import Level, LogEntry
+from services.loki.programs.asking import Asking
 from services.loki.programs.errors import ContractRefusedError, InvalidPackageError, NotRunningError
 from services.loki.programs.instance import HISTORY, LINES
 from services.loki.programs.placement import Deployment
@@ -47,8 +48,8 @@ def _when(seconds: Value) -> Any:
 class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
     """The servicer."""
 
-    def __init__(self, programs: Programs, peers: NatsPeers) -> None:
-        self._programs, self._peers = programs, peers
+    def __init__(self, programs: Programs, asking: Asking, peers: NatsPeers) -> None:
+        self._programs, self._asking, self._peers = programs, asking, peers
 
     async def LoadProgram(self, request: pb.LoadProgramRequest, context: Any) -> pb.LoadProgramResponse:
         """Checks a package and keeps it."""
@@ -136,7 +137,7 @@ class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
 
     async def _ask(self, instance: pb.InstanceRef, method: str, what: dict[str, Value]) -> dict[str, Value]:
         with failure_told(instance.deployment_id, ()):
-            return await self._programs.ask(instance.deployment_id, instance.device_id, method, what)
+            return await self._asking.ask(instance.deployment_id, instance.device_id, method, what)
 
     async def EvalProgram(self, request: pb.EvalProgramRequest, context: Any) -> pb.EvalProgramResponse:
         """Evaluates a text in a running instance."""
@@ -212,7 +213,7 @@ class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
         found: list[pb.WatchLogsResponse] = []
         for status in self._programs.instances(request.deployment_id, request.device_id) if request.tail else ():
             with contextlib.suppress(NotRunningError):
-                answer = await self._programs.ask(
+                answer = await self._asking.ask(
                     status.ref.deployment, status.ref.device, "lines", {"tail": request.tail}
                 )
                 for time, level, text in cast("list[tuple[float, str, str]]", answer["lines"]):

@@ -1,44 +1,34 @@
-"""The use cases of programs: load, deploy, look into what runs. What runs here is the `manager`'s."""
+"""The use cases of programs: load, deploy, roll out. What runs is the `manager`'s, what is asked of it `asking`'s."""
 
 from __future__ import annotations
 
-import asyncio
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
 
 from services.domain import ids
 from services.domain.contract import Contract
-from services.domain.errors import Code, YggError
 from services.domain.matcher import FailedClause
-from services.domain.values import Value, check
-from services.loki.engines import wire
+from services.domain.values import Value
 from services.loki.model import Language
 from services.loki.ports import Clock
 from services.loki.programs import links, model, placement
 from services.loki.programs.errors import (
     ContractRefusedError,
     InvalidPackageError,
-    NotRunningError,
     ProgramDeployedError,
     ProgramUnknownError,
     RolloutStateError,
     VersionTakenError,
 )
-from services.loki.programs.instance import Instance
 from services.loki.programs.lifecycle import State
 from services.loki.programs.manager import CONTRACT_TIMEOUT_S, Manager
 from services.loki.programs.model import Dependency, Manifest, Package, Version
 from services.loki.programs.placement import Canary, Deployment, Ref, Target
-from services.loki.programs.ports import Fleet, InstanceStatus, Peers, Records
+from services.loki.programs.ports import Fleet, InstanceStatus, Records
 from services.loki.programs.workers import ProgramWorkers
 
-MAX_EVAL_BYTES = 64 * 1024
 MAX_DEPLOYMENTS = 1000
-ASK_TIMEOUT_S, STARTING_S = 30.0, 5.0
 DEFAULT_SHARE, DEFAULT_THRESHOLD = 10, 3
-_NAME = re.compile(r"[^\s\x00]{1,100}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +43,9 @@ class Deployed:
 class Programs:
     """The use cases. Every method raises StoreUnavailableError where NATS is away."""
 
-    def __init__(
-        self, records: Records, fleet: Fleet, manager: Manager, workers: ProgramWorkers, peers: Peers, clock: Clock
-    ) -> None:
+    def __init__(self, records: Records, fleet: Fleet, manager: Manager, workers: ProgramWorkers, clock: Clock) -> None:
         self._records, self._fleet, self._manager = records, fleet, manager
-        self._workers, self._peers, self._clock = workers, peers, clock
+        self._workers, self._clock = workers, clock
 
     # Packages.
 
@@ -319,6 +307,10 @@ class Programs:
 
     # Instances.
 
+    def status(self, ref: Ref) -> InstanceStatus | None:
+        """As its replica tells, None where none has claimed it."""
+        return self._records.instances.get(ref.key)
+
     def instances(self, deployment_id: str = "", device_id: str = "") -> list[InstanceStatus]:
         """As the replicas tell, ordered by deployment and device; one that is not claimed yet is LOADED."""
         found: dict[Ref, InstanceStatus] = {
@@ -331,114 +323,6 @@ class Programs:
             for ref in sorted(found)
             if deployment_id in ("", ref.deployment) and device_id in ("", ref.device)
         ]
-
-    def _ref(self, deployment_id: str, device_id: str) -> Ref:
-        self.deployment(deployment_id)
-        refs = [status.ref for status in self.instances(deployment_id)]
-        if device_id or Ref(deployment_id) in refs:
-            ref = Ref(deployment_id, device_id)
-            if ref not in refs:
-                raise ProgramUnknownError(f"{deployment_id} has no instance on {ids.printable(device_id)}")
-            return ref
-        if len(refs) != 1:
-            raise ProgramUnknownError(
-                f"{deployment_id} has {len(refs)} instances; say which", hint="Name the device:  --device ID"
-            )
-        return refs[0]
-
-    async def ask(self, deployment_id: str, device_id: str, method: str, what: dict[str, Value]) -> dict[str, Value]:
-        """Asks an instance wherever it runs: eval, globals, set, statistics, history, lines.
-
-        One that is about to start is waited for, at most STARTING_S seconds.
-        """
-        ref, body = self._ref(deployment_id, device_id), wire.dump(wire.to_json(what))
-        until_s = self._clock.monotonic() + STARTING_S
-        while self._starting(ref) and self._clock.monotonic() < until_s:  # noqa: ASYNC110 - three would have to tell
-            await asyncio.sleep(0.02)
-        if ref in self._manager.local:
-            answer = await self.answer(method, ref, body)
-        else:
-            status = self._records.instances.get(ref.key)
-            if status is None or not status.replica or status.replica == self._manager.replica:
-                state = status.state.name.lower() if status else "not started yet"
-                hint = status.problem if status else ""
-                raise NotRunningError(f"{ref.key} does not run now: it is {state}", hint=hint)
-            answer = await self._peers.ask(status.replica, method, ref, body, ASK_TIMEOUT_S)
-        return cast("dict[str, Value]", wire.from_json(wire.load(answer)))
-
-    def _starting(self, ref: Ref) -> bool:
-        instance, status = self._manager.local.get(ref), self._records.instances.get(ref.key)
-        if instance is not None:
-            return instance.worker is None and instance.state is State.STARTING
-        return status is None or status.state in (State.LOADED, State.STARTING)
-
-    async def answer(self, method: str, ref: Ref, body: bytes) -> bytes:
-        """What an instance that runs here is asked, by us or by another replica."""
-        instance = self._manager.local.get(ref)
-        if instance is None:
-            raise NotRunningError(f"{ref.key} does not run here any more", hint="Try again in a moment.")
-        what = cast("dict[str, Any]", wire.from_json(wire.load(body)))
-        found = await self._asked(instance, method, what)
-        return wire.dump(wire.to_json(found))
-
-    async def _asked(self, instance: Instance, method: str, what: dict[str, Any]) -> dict[str, Value]:
-        if method == "eval":
-            source = str(what["source"])
-            if len(source.encode()) > MAX_EVAL_BYTES or not source.strip():
-                raise InvalidPackageError(f"a text of 1 to {MAX_EVAL_BYTES} bytes is evaluated")
-            return {"value": await instance.ask({"do": "eval", "key": source, "value": ""}, "eval")}
-        if method == "globals":
-            names = wire.dump(wire.to_json(list(what["names"]))).decode()
-            return {"globals": await instance.ask({"do": "globals", "key": "", "value": names}, "globals")}
-        if method == "set":
-            name = str(what["name"])
-            if not _NAME.match(name):
-                raise InvalidPackageError("a global has a name without spaces, at most 100 characters long")
-            value = wire.dump(wire.to_json(check(what["value"]))).decode()
-            await instance.ask({"do": "set", "key": name, "value": value}, f"set {name}")
-            return {}
-        if method == "statistics":
-            return _statistics(instance)
-        if method == "history":
-            return {"calls": [_call(call) for call in list(instance.history)[::-1][: int(what["limit"])]]}
-        if method == "lines":
-            count = int(what["tail"])
-            lines = list(instance.lines)[-count:] if count else []
-            return {"lines": [[line.time.timestamp(), line.level.value, line.message] for line in lines]}
-        raise UnknownMethodError(f"an instance cannot be asked for {ids.printable(method)}")
-
-
-class UnknownMethodError(YggError):
-    """A replica asked for something that this version does not know."""
-
-    code, reason = Code.UNIMPLEMENTED, "UNKNOWN_METHOD"
-
-
-def _statistics(instance: Instance) -> dict[str, Value]:
-    seen = instance.statistics
-    return {
-        "turns": seen.turns,
-        "errors": seen.errors,
-        "dropped_events": seen.dropped,
-        "host_calls": seen.host_calls,
-        "turn_time_s": seen.turn_time_s,
-        "longest_s": seen.longest_s,
-        "memory_bytes": seen.memory_bytes,
-        "store_bytes": instance.store.size_bytes,
-        "timers": len(instance.timers),
-        "uptime_s": instance.uptime_s(),
-    }
-
-
-def _call(call: Any) -> dict[str, Value]:
-    return {
-        "start_time": call.start_time.timestamp(),
-        "cause": call.cause,
-        "duration_s": call.duration_s,
-        "host_calls": call.host_calls,
-        "reason": call.reason,
-        "message": call.message,
-    }
 
 
 def _settled(package: Package) -> object:
