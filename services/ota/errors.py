@@ -166,6 +166,18 @@ class ReleaseNotFoundError(YggError):
         super().__init__(f"there is no release {name!r}", hint="See `ygg ota status`.", release=name)
 
 
+class NotDelegatedError(YggError):
+    """No device would believe what this service signs."""
+
+    code, reason = Code.FAILED_PRECONDITION, "TIMESTAMP_KEY"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the root does not name this service's timestamp key",
+            hint="Start ota with the key that the root names, or set a root that names this one: ygg ota root rotate",
+        )
+
+
 class NoEarlierReleaseError(YggError):
     """There is nothing to go back to."""
 

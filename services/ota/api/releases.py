@@ -29,13 +29,11 @@ class ReleaseApi(release_pb2_grpc.ReleaseServiceServicer):
         version, envelope = self._releases.root_envelope(request.version)
         if request.version and not version:
             raise NoRootError
-        key = self._releases.timestamp_key
-        delegated = False
-        if version:
-            root = self._releases.root()
-            delegated = key in [root.keys[index] for index in root.timestamp.keys]
         return pb.GetTrustResponse(
-            version=version, envelope=envelope, timestamp_key=key, timestamp_key_delegated=delegated
+            version=version,
+            envelope=envelope,
+            timestamp_key=self._releases.timestamp_key,
+            timestamp_key_delegated=bool(version) and self._releases.delegated,
         )
 
     async def CreateRelease(self, request: pb.CreateReleaseRequest, context: Any) -> pb.CreateReleaseResponse:

@@ -63,6 +63,12 @@ class Releases:
             raise NoRootError
         return trust_codec.root(trust_codec.envelope(Role.ROOT, data).payload)
 
+    @property
+    def delegated(self) -> bool:
+        """Whether the root in force names the key that is held here; raises NoRootError."""
+        root = self.root()
+        return self.timestamp_key in [root.keys[index] for index in root.timestamp.keys]
+
     async def set_root(self, data: bytes) -> int:
         """Takes the first root or the next one; returns its version. Idempotent. Raises TrustError."""
         envelope = trust_codec.envelope(Role.ROOT, data)

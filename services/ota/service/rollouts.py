@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from services.domain import selectors
 from services.ota.errors import (
+    NotDelegatedError,
     NothingToUpdateError,
     ReleaseRefusedError,
     RolloutNotFoundError,
@@ -54,6 +55,8 @@ class Rollouts:
         selectors.parse_selector(spec.selector)
         release = self._releases.get(spec.release_id)
         self._releases.check_offerable(release)
+        if not self._releases.delegated:
+            raise NotDelegatedError
         spec = replace(spec, release_id=release.id)
         rollout = Rollout("" if dry_run else f"r-{secrets.token_hex(3)}", spec, self._now())
         candidates = await self._fleet.candidates(rollout)

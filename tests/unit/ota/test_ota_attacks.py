@@ -267,6 +267,18 @@ async def test_replayed_manifest(service: Service) -> None:
         await service.releases.create(envelope)
 
 
+async def test_a_service_whose_key_the_root_does_not_name_offers_nothing_and_fails_no_device(service: Service) -> None:
+    """As after the theft of the timestamp key, until the service has the new one."""
+    await service.assigned(await service.release(manifest_of(NEW)))
+    kept = service.authority.timestamp_key
+    for version, key, offered in ((2, new_key(), False), (3, kept, True)):
+        root = replace(service.authority, version=version, timestamp_key=key).root_envelope()
+        await service.releases.set_root(trust_codec.envelope_bytes(root))
+        assert service.releases.delegated is offered
+        assert ((await service.ask()).offer is not None) is offered
+        assert service.last().stage is (Stage.OFFERED if offered else Stage.ASSIGNED)
+
+
 @pytest.mark.parametrize("expired", ["root", "release"])
 async def test_expired_root_or_release(expired: str) -> None:
     life = {"root": YEAR, "release": YEAR} | {expired: 3600}
