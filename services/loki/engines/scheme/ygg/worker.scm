@@ -26,6 +26,7 @@
 (define walls "")
 (define programs (make-hash-table))               ; by run; of programs that live, the turns that are not over
 (define lives (make-hash-table))                  ; programs that live, by number
+(define living 0)                                 ; how many they are
 (define baseline 0)                               ; what the heap holds when no program is there
 (define turn-base 0)                              ; what it held when the running turn of a program that lives went on
 (define first-heap-size 0)
@@ -42,7 +43,7 @@
 
 (define (settle-memory)
   "After a program that used a lot: collects, so that the next one does not pay for it."
-  (when (and (zero? (hash-count (const #t) programs)) (zero? (hash-count (const #t) lives)) (> (- (heap-used) baseline) idle-garbage-bytes))
+  (when (and (zero? living) (zero? (hash-count (const #t) programs)) (> (- (heap-used) baseline) idle-garbage-bytes))
     (gc)
     (set! baseline (heap-used))))
 
@@ -184,6 +185,7 @@
          (life (make-life number (assq-ref job 'name) (assq-ref job 'device) arguments (assq-ref job 'memory_bytes)
                           (fresh-module)))
          (this (turn-of life run)))
+    (unless (hashv-ref lives number) (set! living (+ living 1)))
     (hashv-set! lives number life)
     (turn this
           (lambda ()
@@ -234,6 +236,7 @@
   (let ((life (hashv-ref lives number)))
     (when life
       (hashv-remove! lives number)
+      (set! living (- living 1))
       (for-each (lambda (entry)
                   (when (eq? (program-life (cdr entry)) life) (hashv-remove! programs (car entry))))
                 (hash-map->list cons programs)))))
