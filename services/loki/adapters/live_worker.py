@@ -297,7 +297,7 @@ class LiveWorker(asyncio.Protocol):
         if turn.stopped:  # Python 3.11's wait_for may swallow the cancellation where its answer is there already
             return
         turn.answering = None
-        if not self.lost.is_set():
+        if not turn.stopped and not self.lost.is_set():  # it may have been, where waiting hides that it is cancelled
             self._slice(Kind.ANSWER, number, payload)
 
     def _watch(self) -> None:

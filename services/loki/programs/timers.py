@@ -78,13 +78,16 @@ class Timers:
         names: list[str] = []
         while (due_s := self.next_due_s()) is not None and due_s <= now_s:
             name = heapq.heappop(self._heap)[2]
-            timer = self._armed.pop(name)
+            timer = self._armed[name]
             names.append(name)
             if timer.schedule is not None and timer.at is not None:
-                self._arm(name, _scheduled(timer.schedule, now_s, now, max(now, timer.at)))
+                self._keep(name, _scheduled(timer.schedule, now_s, now, max(now, timer.at)))
             elif timer.interval_s:
                 missed = math.floor((now_s - due_s) / timer.interval_s)
-                self._arm(name, _Timer(due_s + (missed + 1) * timer.interval_s, 0, timer.interval_s))
+                timer.due_s = due_s + (missed + 1) * timer.interval_s
+                self._keep(name, timer)
+            else:
+                del self._armed[name]
         return names
 
     def _arm(self, name: str, timer: _Timer) -> None:
@@ -94,6 +97,9 @@ class Timers:
                 f"{len(self._armed)} timers are armed, more are not allowed",
                 hint="Arm one name again instead of a new one, or ask for more in the manifest (limits.timers).",
             )
+        self._keep(name, timer)
+
+    def _keep(self, name: str, timer: _Timer) -> None:
         self._serial += 1
         timer.serial = self._serial
         self._armed[name] = timer

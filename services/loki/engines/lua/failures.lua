@@ -26,9 +26,7 @@ function M.misuse(message, hint)
 end
 
 function M.no_device()
-  return raw_setmetatable({}, { __name = "device", __metatable = false, __index = function()
-    inside.part("failures").refuse("NO_DEVICE", "this script has no default device", "Run it with --device ID, or use ygg.device(\"ID\").")
-  end })
+  M.refuse("NO_DEVICE", "this script has no default device", "Run it with --device ID, or use ygg.device(\"ID\").")
 end
 
 local function file_of(source, label)

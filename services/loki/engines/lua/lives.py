@@ -10,7 +10,7 @@ from typing import Any
 
 from services.loki.engines import wire
 from services.loki.engines.channel import Channel, Received
-from services.loki.engines.lua.program import Program, Step
+from services.loki.engines.lua.program import NOTHING, Program, Step
 from services.loki.engines.wire import Kind
 
 _CANNOT_WAIT = wire.dump(
@@ -27,6 +27,7 @@ _CANNOT_WAIT = wire.dump(
     ]
 )
 CALLS_TO_START = 16
+MEMORY_STEP_BYTES = 4096
 During = Callable[[int, Program, Callable[[], Step]], Step]
 
 
@@ -66,17 +67,21 @@ class Lives:
             self._start(turn, number, job)
             return
         key, payload = (str(job.get(name, "")).encode("utf-8", "replace") for name in ("key", "value"))
-        self._turn(turn, number, what.encode(), key, payload)
-
-    def _event(self, turn: int, number: int, key: bytes, payload: bytes) -> None:
-        self._turn(turn, number, b"event", key, payload)
-
-    def _turn(self, turn: int, number: int, what: bytes, key: bytes, payload: bytes) -> None:
         program = self._programs.get(number)
         if program is None:
-            self._channel.send_json(Kind.FAIL, turn, {"reason": "STOPPED", "message": "the program is gone"})
-            return
-        self._go_on(turn, number, program, lambda: program.turn(turn, what, key, payload))
+            self._gone(turn)
+        else:
+            self._go_on(turn, number, program, lambda: program.turn(turn, what.encode(), key, payload))
+
+    def _event(self, turn: int, number: int, key: bytes, payload: bytes) -> None:
+        program = self._programs.get(number)
+        if program is None:
+            self._gone(turn)
+        else:
+            self._go_on(turn, number, program, lambda: program.event(turn, key, payload))
+
+    def _gone(self, turn: int) -> None:
+        self._channel.send_json(Kind.FAIL, turn, {"reason": "STOPPED", "message": "the program is gone"})
 
     def _start(self, turn: int, number: int, job: dict[str, Any]) -> None:
         program = Program(cannot_wait, self._log)
@@ -111,7 +116,12 @@ class Lives:
 
     def _end(self, turn: int, number: int, program: Program, step: Step) -> None:
         self._turns.pop(turn, None)
-        self._send(turn, step, program.memory_used() if number in self._programs else 0)
+        memory = program.memory_used() if number in self._programs else 0
+        if step == NOTHING and abs(memory - program.told_bytes) < MEMORY_STEP_BYTES:
+            self._channel.send(Kind.DONE, turn, b"")
+        else:
+            program.told_bytes = memory
+            self._send(turn, step, memory)
         if number in self._starting:
             self._started(number, program, turn, over=True)
 

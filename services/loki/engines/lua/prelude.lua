@@ -14,7 +14,7 @@ local sethook, getinfo, force_metatable = debug.sethook, debug.getinfo, debug.se
 local co_create, co_resume, co_yield, co_status = coroutine.create, coroutine.resume, coroutine.yield, coroutine.status
 local co_isyieldable = coroutine.isyieldable
 
-local HOST = {} -- yielded with an operation of the host; a script can neither see nor forge it
+local HOST, IDLE = {}, {} -- yielded with an operation of the host, or for the next event; no script sees or forges them
 local STOPPED = raw_setmetatable({}, { __tostring = function() return "stopped" end, __metatable = false })
 local main, label -- the thread that runs, and the script's name as it stands in messages
 
@@ -164,6 +164,9 @@ for t in next, from do raw_setmetatable(t, (t == api.log or t == api.store) and 
 local DEVICE = { __name = "device", __metatable = false, __tostring = function(d) return "device " .. d.id end,
   __index = function(d, name) return part("devices").member(d, name) end }
 function inside.device_of(d) return raw_setmetatable(d, DEVICE) end
+local function no_device()
+  return raw_setmetatable({}, { __name = "device", __metatable = false, __index = function() part("failures").no_device() end })
+end
 
 -- read_temp0_celsius() and set_led0(true) of the default device.
 function inside.of_device(globals, name)
@@ -180,14 +183,24 @@ for name in next, G do words[#words + 1] = name end
 inside.names = " " .. concat(words, " ") .. " "
 
 -- Running.
-local function step(answer)
-  worker_settle()
-  local ok, first, payload = co_resume(main, answer)
+local idle -- a thread whose turn is over, for the next event
+
+local function run(...)
+  local ok, first, payload = co_resume(main, ...)
   if not ok then return part("failures").failed(first, label, main) end
+  if first == IDLE then
+    idle = main
+    return "idle", "null"
+  end
   if co_status(main) ~= "dead" then return "call", payload end
   local fine, value = pcall(encoded, first)
   if fine then return "done", value end
   return part("failures").no_value(value)
+end
+
+local function step(answer)
+  worker_settle()
+  return run(answer)
 end
 
 local function exhausted() return part("failures").exhausted(label, main) end
@@ -205,18 +218,29 @@ local function start(name, source, device_id, arguments)
   local chunk, fault = raw_load(source, "@" .. name, "t")
   if not chunk then return part("failures").not_loaded(fault, label) end
   G.args = arguments == '{"m":{}}' and {} or json().decode_wire(arguments)
-  G.device = device_id ~= "" and inside.device_of { id = device_id } or part("failures").no_device()
+  G.device = device_id ~= "" and inside.device_of { id = device_id } or no_device()
   return thread_of(inside.linked and part("packages").before(chunk, G.device, G.args) or chunk)
 end
 
 -- A program that lives: many turns, each a coroutine of its own; `main` is the one that runs.
 local turns = {}
 
+local function nobody() end
+local function handler_of(key)
+  local handler = inside.handlers[key] or nobody
+  if inside.once[key] then inside.handlers[key], inside.once[key] = nil, nil end
+  return handler
+end
+local function events(handler, value)
+  while true do
+    handler(value)
+    handler, value = co_yield(IDLE)
+  end
+end
 local function body_of(what, key, payload)
   if what == "event" then
-    local handler, value = inside.handlers[key], decoded(payload)
-    if inside.once[key] then inside.handlers[key], inside.once[key] = nil, nil end
-    return function() if handler then handler(value) end end
+    local value, handler = decoded(payload), handler_of(key)
+    return function() events(handler, value) end
   elseif what == "eval" then
     return part("inspect").evaluated(key)
   elseif what == "globals" then
@@ -231,6 +255,13 @@ local function begin(turn, what, key, payload)
   local kind, address = thread_of(chunk)
   turns[turn] = main
   return kind, address
+end
+local function event(turn, key, payload) -- in the thread that is idle; the worker has seen that there is room
+  local value = decoded(payload)
+  main, idle = idle, nil
+  local kind, told = run(handler_of(key), value)
+  if kind == "call" then turns[turn] = main end
+  return kind, told
 end
 local function first(turn, name, source, device_id, arguments)
   inside.default = device_id
@@ -260,4 +291,4 @@ local function compact()
   raw_collect("collect")
 end
 
-return start, step, exhausted, first, begin, go_on, drop, compact, link
+return start, step, exhausted, first, begin, go_on, drop, compact, link, event

@@ -32,6 +32,9 @@ class Step(NamedTuple):
     payload: bytes
 
 
+NOTHING = Step("done", b"null")
+
+
 def _no_attributes(_object: Any, _name: Any, _setting: bool) -> Any:
     raise AttributeError("nothing of Python is for scripts")
 
@@ -100,6 +103,8 @@ class Program:
             self._wait, self._write, self._stopped, self._settle, self._part
         )
         self._threads: dict[int, tuple[int, int]] = {}
+        self.told_bytes = 0
+        self._idle: tuple[int, int] | None = None
 
     def start(self, label: str, source: bytes, device: str, arguments: bytes, memory_bytes: int) -> Step:
         """Loads and runs the script. `memory_bytes` is what it may allocate beyond the libraries."""
@@ -144,6 +149,17 @@ class Program:
         self._lift(len(key) + len(payload))
         return self._begun(turn, self._turn(self._live[1], turn, what, key, payload))
 
+    def event(self, turn: int, key: bytes, payload: bytes) -> Step:
+        """Begins a turn that handles an event: in the thread that an event before it has left, where there is one."""
+        arriving = 2 * (len(key) + len(payload)) + _SLACK_BYTES
+        if self._idle is None or self.memory_used() + arriving > self._limit:
+            return self.turn(turn, b"event", key, payload)
+        with self._lock:
+            self._stop = False
+            self._thread, self._hook = self._threads[turn] = self._idle
+        self._idle = None
+        return self._ended(turn, self._turn(self._live[6], turn, key, payload))
+
     def resume_turn(self, turn: int, answer: bytes) -> Step:
         """Goes on with the answer to the operation that the turn was suspended at."""
         self._lift(len(answer))
@@ -187,11 +203,15 @@ class Program:
         return self._ended(turn, self._turn(self._live[2], turn))
 
     def _ended(self, turn: int, step: Step) -> Step:
-        if step.kind != "call":
-            self._threads.pop(turn, None)
+        thread = self._threads.pop(turn) if step.kind != "call" else None
         with self._lock:
             self._thread = 0
-        return step
+        if step.kind != "idle" or thread is None:
+            return step
+        if self._stop and _HOOKS:  # it may have come after the end
+            _HOOKS.lua_sethook(thread[0], None, 0, 0)
+        self._idle = thread
+        return NOTHING
 
     def stop(self) -> None:
         """From another thread: makes the running turn fail with the reason STOPPED, as soon as Lua code runs."""

@@ -97,7 +97,12 @@
         (string-append (substring rest 0 (- (string-length rest) 1)) ",\"value\":"))))
 
 (define (send-done program run value)
-  "VALUE is JSON already: it goes in as it is."
+  "VALUE is JSON already: it goes in as it is. The end of a turn that lives and returns nothing is told by no bytes."
+  (if (and (eq? value nothing) (program-life program))
+      (send-frame DONE run #vu8())
+      (send-value program run value)))
+
+(define (send-value program run value)
   (let* ((text (string->utf8 (done-before program)))
          (payload (make-bytevector (+ (bytevector-length text) (bytevector-length value) 1))))
     (bytevector-copy! text 0 payload 0 (bytevector-length text))
