@@ -47,7 +47,11 @@ class RunHost:
         self.calls = 0
         self.waiting_for = ""
         self.dropped: dict[str, str] = {}
-        self._operations: dict[str, tuple[Operation, int]] = {
+        self._table: dict[str, tuple[Operation, int]] = {}
+
+    def _operations(self) -> dict[str, tuple[Operation, int]]:
+        """What can be asked, and how many arguments each takes."""
+        return {
             "devices": (self._devices, 1),
             "device": (self._device, 1),
             "contract": (self._contract, 1),
@@ -71,7 +75,8 @@ class RunHost:
 
     async def ask(self, operation: str, arguments: Sequence[Value]) -> Value:
         """Does it; raises the YggError that the script shall see."""
-        found, arity = self._operations.get(operation, (None, 0))
+        self._table = self._table or self._operations()
+        found, arity = self._table.get(operation, (None, 0))
         if found is None and operation in FOR_PROGRAMS:
             raise ProgramOnlyError(operation)
         if found is None:

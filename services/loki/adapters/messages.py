@@ -23,7 +23,7 @@ def job(script: Script) -> dict[str, Any]:
         "name": script.name[-LABEL_CHARS:],
         "source": script.source,
         "device": script.device_id,
-        "args": wire.dump(wire.to_json(dict(script.arguments))).decode(),
+        "args": wire.dump(wire.to_json(dict(script.arguments))).decode() if script.arguments else '{"m":{}}',
         "memory_bytes": script.limits.memory_bytes,
     }
 
@@ -39,7 +39,11 @@ def line(content: Any) -> tuple[Level, str]:
 
 def fields(payload: bytes) -> dict[str, Any]:
     """The object of a DONE or FAIL frame; raises WireError."""
-    content = wire.load(payload)
+    return object_of(wire.load(payload))
+
+
+def object_of(content: Any) -> dict[str, Any]:
+    """The content of a payload that must be an object; raises WireError."""
     if not isinstance(content, dict):
         raise WireError("a payload that is no object")
     return content

@@ -26,6 +26,7 @@ from services.domain.ids import printable
 from services.domain.values import Value
 from services.loki.adapters import messages
 from services.loki.adapters.failure import script_error
+from services.loki.adapters.frames import Frames
 from services.loki.engines import bootstrap, wire
 from services.loki.engines.wire import Kind, WireError
 from services.loki.errors import EngineMissingError, ScriptError
@@ -65,10 +66,8 @@ class WorkerCommand:
 class WorkerProcess:
     """A process with its socket. One run at a time; not usable any more once `closed` is set."""
 
-    def __init__(self, process: subprocess.Popen[bytes], streams: tuple[Any, Any], language: Language) -> None:
-        self._process, self._language = process, language
-        self._reader: asyncio.StreamReader = streams[0]
-        self._writer: asyncio.StreamWriter = streams[1]
+    def __init__(self, process: subprocess.Popen[bytes], frames: Frames, language: Language) -> None:
+        self._process, self._frames, self._language = process, frames, language
         self._run = 0
         self._running = self._suspended = False
         self._watchdog: asyncio.Timeout | None = None
@@ -92,7 +91,9 @@ class WorkerProcess:
                 cwd="/",
                 start_new_session=True,
             )
-        worker = cls(process, await asyncio.open_unix_connection(sock=ours), command.language)
+        ours.setblocking(False)
+        _, frames = await asyncio.get_running_loop().create_unix_connection(Frames, sock=ours)
+        worker = cls(process, frames, command.language)
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 await worker._ready()
@@ -109,8 +110,8 @@ class WorkerProcess:
     @property
     def usable(self) -> bool:
         """It can take another run."""
-        idle = not self._running and not self._reader.at_eof()
-        return idle and not self.closed.is_set() and not self._retired and self._process.poll() is None
+        idle = not self._running and not self._frames.ended
+        return idle and not self.closed.is_set() and not self._retired
 
     async def run(self, script: Script, host: Host) -> Value:
         """Runs the script; raises ScriptError. Cancelling stops the script before CancelledError goes on."""
@@ -160,7 +161,7 @@ class WorkerProcess:
     def _abandon(self) -> None:
         if self._process.poll() is None:
             self._process.kill()
-        self._writer.close()
+        self._frames.close()
         self._ended()
 
     def _ended(self) -> None:
@@ -178,7 +179,7 @@ class WorkerProcess:
     async def _ready(self) -> None:
         who = f"the {self._language.value} worker"
         try:
-            kind, _, payload = await self._receive()
+            kind, _, payload = await self._frames.receive()
             content = wire.load(payload)
         except (EOFError, ConnectionError) as e:
             raise EngineMissingError(f"{who} ended while it started") from e
@@ -193,7 +194,7 @@ class WorkerProcess:
     async def _converse(self, host: Host) -> Value:
         count = 0
         while True:
-            kind, run, payload = await self._receive()
+            kind, run, payload = await self._frames.receive()
             count += 1
             if count % YIELD_EVERY == 0:
                 await asyncio.sleep(0)  # a flood that is in the buffer already must not keep the loop
@@ -208,11 +209,11 @@ class WorkerProcess:
                 self._suspended = False
                 self._write(Kind.ANSWER, answer)
             elif kind is Kind.DONE:
-                self._finished(messages.fields(payload))
+                self._finished(messages.object_of(content))
                 host.spend_output(len(payload))
                 return messages.result(content.get("value"))
             elif kind is Kind.FAIL:
-                self._finished(messages.fields(payload))
+                self._finished(messages.object_of(content))
                 raise script_error(content)
             else:
                 raise WireError(f"a frame of kind {kind.name}")
@@ -255,7 +256,7 @@ class WorkerProcess:
 
     async def _after_logs(self) -> tuple[Kind, bytes]:
         while True:
-            kind, _, payload = await self._receive()
+            kind, _, payload = await self._frames.receive()
             if kind is not Kind.LOG:
                 return kind, payload
 
@@ -263,10 +264,4 @@ class WorkerProcess:
         self._write(kind, wire.dump(content))
 
     def _write(self, kind: Kind, payload: bytes) -> None:
-        if self._writer.is_closing():
-            raise ConnectionResetError
-        self._writer.write(wire.frame(kind, self._run, payload))
-
-    async def _receive(self) -> tuple[Kind, int, bytes]:
-        kind, run, length = wire.unpack_header(await self._reader.readexactly(wire.HEADER.size))
-        return kind, run, await self._reader.readexactly(length)
+        self._frames.send(kind, self._run, payload)

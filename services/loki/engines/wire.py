@@ -47,6 +47,8 @@ class Kind(enum.IntEnum):
     FAIL = 69  # worker: {reason, message, line, traceback, status, hint, cpu_s, retire}
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_decode = json.JSONDecoder().decode
 _KINDS = {int(kind): kind for kind in Kind}
 
 
@@ -87,13 +89,13 @@ def unpack_event(payload: bytes) -> tuple[int, bytes, bytes]:
 
 def dump(content: Any) -> bytes:
     """Any JSON as the payload of a frame."""
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    return _encode(content).encode("utf-8", "surrogatepass")
 
 
 def load(payload: bytes) -> Any:
     """The JSON of a payload; raises WireError."""
     try:
-        return json.loads(payload)
+        return _decode(payload.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError) as e:
         raise WireError("a payload that is not JSON") from e
 

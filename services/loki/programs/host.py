@@ -32,6 +32,8 @@ class ProgramTurnHost(RunHost):
         around = instance.around
         super().__init__(instance.script, around.mesh, around.publisher, around.clock, lambda _entry: None)
         self._instance = instance
+
+    def _operations(self) -> dict[str, tuple[Operation, int]]:
         own: dict[str, tuple[Operation, int]] = {
             "timer": (self._arm, 3),
             "cancel": (self._disarm, 1),
@@ -45,7 +47,7 @@ class ProgramTurnHost(RunHost):
             "keys": (self._keys, 0),
             "uptime": (self._program_uptime, 0),
         }
-        self._operations |= own
+        return super()._operations() | own
 
     @property
     def deadline_s(self) -> float:

@@ -1,7 +1,8 @@
 """All registered scripts, followed from the bucket `scripts` by every replica, and the protobuf classes made of them.
 
 `current` is as new as the bucket was when it was asked for: it waits until what was written before, on any replica, has
-been applied. What is served by reflection and what is called both come from here, so that they always agree.
+been applied. `recent` may be FRESH_S older, and so need not ask NATS for every call. What is served by reflection and
+what is called both come from here, so that they always agree.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from services.loki.scripts import descriptors
 from services.loki.scripts.messages import script_from_bytes, script_to_bytes
 from services.loki.scripts.model import RegisteredScript
 
-CATCH_UP_S = 5.0
+CATCH_UP_S, FRESH_S = 5.0, 0.1
 _log = logging.getLogger(__name__)
 
 
@@ -34,7 +35,7 @@ class Snapshot:
     """The scripts of one moment. Files and classes are made when they are first asked for."""
 
     scripts: Mapping[str, RegisteredScript] = field(default_factory=dict)
-    _made: dict[str, Any] = field(default_factory=dict)
+    _made: dict[Any, Any] = field(default_factory=dict)
 
     def files(self) -> Mapping[str, descriptor_pb2.FileDescriptorProto]:
         """The files by name, with their comments; the service's only where there is a script."""
@@ -48,6 +49,9 @@ class Snapshot:
 
     def classes(self, name: str) -> tuple[type[Any], type[Any]]:
         """The classes of the request and the response of a script."""
+        if ("classes", name) in self._made:
+            known: tuple[type[Any], type[Any]] = self._made["classes", name]
+            return known
         if "pool" not in self._made:
             self._made["pool"] = _pool(self.files().values())
         pool = self._made["pool"]
@@ -57,6 +61,7 @@ class Snapshot:
             )
             for what in ("Request", "Response")
         ]
+        self._made["classes", name] = found[0], found[1]
         return found[0], found[1]
 
 
@@ -87,6 +92,7 @@ class Catalogue:
         self._scripts: dict[str, RegisteredScript] = {}
         self._snapshot = Snapshot()
         self._applied = 0
+        self._known_s = -FRESH_S
         self._changed = asyncio.Condition()
         self._told: list[Callable[[], None]] = []
 
@@ -115,14 +121,22 @@ class Catalogue:
             except (DecodeError, YggError) as e:
                 _log.warning("a registered script cannot be read", extra={"script": name, "why": str(e)})
 
+    async def recent(self) -> Snapshot:
+        """The scripts as of at most FRESH_S ago, and what this replica wrote since; raises StoreUnavailableError."""
+        if asyncio.get_running_loop().time() - self._known_s < FRESH_S:
+            return self._snapshot
+        return await self.current()
+
     async def current(self) -> Snapshot:
         """The scripts as of now; raises StoreUnavailableError where the bucket cannot be read."""
+        asked_s = asyncio.get_running_loop().time()
         wanted = await last_sequence(self._js, SCRIPTS.stream)
         try:
             async with asyncio.timeout(CATCH_UP_S), self._changed:
                 await self._changed.wait_for(lambda: self._applied >= wanted)
         except TimeoutError as e:
             raise StoreUnavailableError("the scripts could not be read in time", hint="Try again.") from e
+        self._known_s = asked_s
         return self._snapshot
 
     async def stored(self, name: str) -> RegisteredScript | None:

@@ -44,8 +44,7 @@ class ScriptMethods(grpc.GenericRpcHandler):
         return grpc.unary_unary_rpc_method_handler(call)
 
     async def _call(self, name: str, data: bytes) -> bytes:
-        script = await self._scripts.get(name)
-        request_class, response_class = (await self._scripts.snapshot()).classes(name)
+        script, request_class, response_class = await self._scripts.called(name)
         try:
             request = request_class.FromString(data)
         except DecodeError as e:

@@ -8,6 +8,7 @@ import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from services.chassis.errors import RevisionConflictError
 from services.domain.capability import Capability
@@ -103,6 +104,17 @@ class Scripts:
     async def snapshot(self) -> Snapshot:
         """All there is now, with the classes of their messages."""
         return await self._catalogue.current()
+
+    async def called(self, name: str) -> tuple[RegisteredScript, type[Any], type[Any]]:
+        """A script that is about to run, with the classes of its request and response; raises ScriptNotFoundError.
+
+        What another replica has changed within the last tenth of a second may not be seen; a script that is not there
+        is looked for again.
+        """
+        snapshot = await self._catalogue.recent()
+        if name not in snapshot.scripts:
+            snapshot = await self._catalogue.current()
+        return (_named(snapshot, name), *snapshot.classes(name))
 
     async def run(
         self, script: RegisteredScript, device_id: str, given: Mapping[str, Value], emit: Callable[[LogEntry], None]

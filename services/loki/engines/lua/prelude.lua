@@ -14,6 +14,8 @@ local sethook, getinfo, force_metatable = debug.sethook, debug.getinfo, debug.se
 local co_create, co_resume, co_yield, co_status = coroutine.create, coroutine.resume, coroutine.yield, coroutine.status
 local co_isyieldable = coroutine.isyieldable
 
+raw_collect("stop") -- nearly all that is made here stays
+
 local HOST, IDLE = {}, {} -- yielded with an operation of the host, or for the next event; no script sees or forges them
 local STOPPED = raw_setmetatable({}, { __tostring = function() return "stopped" end, __metatable = false })
 local main, label -- the thread that runs, and the script's name as it stands in messages
@@ -291,4 +293,5 @@ local function compact()
   raw_collect("collect")
 end
 
+raw_collect("restart")
 return start, step, exhausted, first, begin, go_on, drop, compact, link, event

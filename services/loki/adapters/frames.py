@@ -1,0 +1,101 @@
+"""Frames to and from a worker that runs one script at a time: what has come waits here until it is asked for.
+
+A worker that sends more than is asked for is not read any further: it waits, and nothing piles up here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import NamedTuple, cast
+
+from services.loki.engines import wire
+from services.loki.engines.wire import Kind, WireError
+
+MOST_WAITING_BYTES = 256 * 1024
+
+
+class Frame(NamedTuple):
+    """A frame from the worker."""
+
+    kind: Kind
+    run: int
+    payload: bytes
+
+
+class Frames(asyncio.Protocol):
+    """One connected socket. `receive` has one caller at a time."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray()
+        self._waiting: deque[Frame] = deque()
+        self._waiting_bytes = 0
+        self._wanted: asyncio.Future[None] | None = None
+        self._fault: WireError | None = None
+        self.ended = False
+
+    async def receive(self) -> Frame:
+        """The next frame; raises EOFError where there is none, WireError where it is none."""
+        while not self._waiting:
+            if self._fault is not None:
+                raise self._fault
+            if self.ended:
+                raise EOFError
+            self._wanted = asyncio.get_running_loop().create_future()
+            try:
+                await self._wanted
+            finally:
+                self._wanted = None
+        frame = self._waiting.popleft()
+        paused = self._waiting_bytes > MOST_WAITING_BYTES
+        self._waiting_bytes -= len(frame.payload) + wire.HEADER.size
+        if paused and self._waiting_bytes <= MOST_WAITING_BYTES and self._transport and not self.ended:
+            self._transport.resume_reading()
+        return frame
+
+    def send(self, kind: Kind, run: int, payload: bytes) -> None:
+        """Sends a frame; raises ConnectionError where the worker is gone."""
+        if self.ended or self._transport is None or self._transport.is_closing():
+            raise ConnectionResetError
+        self._transport.write(wire.frame(kind, run, payload))
+
+    def close(self) -> None:
+        """Closes the socket; what has come can still be received."""
+        if self._transport is not None:
+            self._transport.close()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket is there."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Whole frames are kept for `receive`."""
+        buffer, at, size = self._buffer, 0, wire.HEADER.size
+        buffer += data
+        try:
+            while len(buffer) - at >= size:
+                kind, run, length = wire.unpack_header(buffer, at)
+                if len(buffer) - at - size < length:
+                    break
+                self._waiting.append(Frame(kind, run, bytes(buffer[at + size : at + size + length])))
+                at += size + length
+        except WireError as e:
+            self._fault = e
+            self.close()
+        del buffer[:at]
+        before, self._waiting_bytes = self._waiting_bytes, self._waiting_bytes + at
+        if before <= MOST_WAITING_BYTES < self._waiting_bytes and self._transport and not self._fault:
+            self._transport.pause_reading()
+        self._tell()
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """Nothing more will come."""
+        self.ended = True
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._wanted is not None and not self._wanted.done():
+            self._wanted.set_result(None)
