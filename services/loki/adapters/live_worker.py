@@ -249,21 +249,24 @@ class LiveWorker(asyncio.Protocol):
         if self._transport is not None and not self.lost.is_set():
             self._transport.write(out)
 
-    def _slice_over(self, number: int) -> _Turn:
+    def _slice_over(self, number: int) -> tuple[_Turn, bool]:
+        """Its turn, and whether it was asked to stop."""
         self._slices.over(number)
         if number not in self._turns:
             raise WireError(f"a frame of turn {number}, which there is not")
-        return self._turns[number]
+        asked = self._asked == number
+        if asked:
+            self._asked = 0
+        return self._turns[number], asked
 
     def _received(self, kind: Kind, number: int, payload: bytes) -> None:
         if kind is Kind.DONE or (kind is Kind.FAIL and self._ready.done()):
-            turn = self._slice_over(number)
+            turn, asked = self._slice_over(number)
             del self._turns[number]
             if not turn.told:
-                turn.end(_end(kind, payload, asked=self._asked == number and not turn.stopped))
-            self._asked = 0
+                turn.end(_end(kind, payload, asked=asked and not turn.stopped))
         elif kind is Kind.CALL:
-            turn, self._asked = self._slice_over(number), 0
+            turn, _ = self._slice_over(number)
             if turn.stopped:  # dropped while it ran; the worker has it no more
                 del self._turns[number]
                 return
@@ -297,7 +300,7 @@ class LiveWorker(asyncio.Protocol):
         if turn.stopped:  # Python 3.11's wait_for may swallow the cancellation where its answer is there already
             return
         turn.answering = None
-        if not turn.stopped and not self.lost.is_set():  # it may have been, where waiting hides that it is cancelled
+        if not self.lost.is_set():
             self._slice(Kind.ANSWER, number, payload)
 
     def _watch(self) -> None:
