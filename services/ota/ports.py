@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from services.domain.standing import Standing
 from services.ota.model import Header, Image
 
 T = TypeVar("T")
@@ -105,6 +106,9 @@ class Registry(Protocol):
 
     async def matching(self, selector: str) -> list[Known]:
         """Active devices that match a label selector, "" for all. Raises RemoteError."""
+
+    async def standing(self, device_id: str) -> Standing | None:
+        """The device's standing now, None where it was never registered. Raises RemoteError."""
 
 
 @dataclass(frozen=True, slots=True)

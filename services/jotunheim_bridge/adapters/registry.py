@@ -10,6 +10,7 @@ import grpc.aio
 
 from services.chassis import codec, status
 from services.chassis.errors import RemoteError
+from services.chassis.standing import standing_of
 from services.domain.contract import Changes, Contract
 from services.domain.errors import Code
 from services.jotunheim_bridge.ports import Build, DeviceFacts, Targets
@@ -31,10 +32,8 @@ def converted() -> Iterator[None]:
 
 def facts_of(device: pb.Device | pb.StoredDevice) -> DeviceFacts:
     """What matters here of a device, as the registry tells it or stores it."""
-    known = device.state in pb.DeviceState.values()  # not one of a later version: such a device may not be here
-    state = pb.DeviceState.Name(device.state).removeprefix("DEVICE_STATE_").lower() if known else "unknown"
-    revoked = device.revoke_time
-    return DeviceFacts(state, dict(device.labels), revoked.seconds + revoked.nanos / 1e9)
+    standing = standing_of(device)
+    return DeviceFacts(standing.state, dict(device.labels), standing.revoked_unix_s)
 
 
 class GrpcRegistry:

@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 
 from services.domain.contract import Changes, LinkTerms
 from services.domain.errors import Code, YggError
+from services.domain.standing import objection
 from services.jotunheim_bridge.errors import HelloRefusedError, LinkError, cut
 from services.jotunheim_bridge.model import negotiation
 from services.jotunheim_bridge.model.negotiation import Agreement, BridgeLimits
 from services.jotunheim_bridge.model.policy import Policy, choose
-from services.jotunheim_bridge.model.standing import objection
 from services.jotunheim_bridge.ports import (
     UNREAD_LIMIT_BYTES,
     Build,

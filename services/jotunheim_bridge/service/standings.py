@@ -10,7 +10,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from services.jotunheim_bridge.model.standing import objection
+from services.domain.standing import objection
 from services.jotunheim_bridge.ports import DeviceFacts
 
 REMEMBERED = 4096

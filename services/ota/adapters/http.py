@@ -34,14 +34,16 @@ class ImageServer:
         self._downloads, self._tls = downloads, tls
         app = web.Application(client_max_size=1024)
         app.router.add_get("/images/{token}", self._get, allow_head=False)
-        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEP_ALIVE_S, handle_signals=False)
+        self._runner = web.AppRunner(
+            app, access_log=None, keepalive_timeout=KEEP_ALIVE_S, handle_signals=False, shutdown_timeout=2.0
+        )
 
     async def start(self, listen: str) -> str:
         """Binds and serves; returns HOST:PORT as bound. Raises ListenError."""
         host, _, port = listen.rpartition(":")
         await self._runner.setup()
         try:
-            site = web.TCPSite(self._runner, host.strip("[]"), int(port), ssl_context=self._tls, shutdown_timeout=2.0)
+            site = web.TCPSite(self._runner, host.strip("[]"), int(port), ssl_context=self._tls)
             await site.start()
         except OSError as e:
             raise ListenError(f"cannot listen on {listen}", hint="The port is taken, or not of this machine.") from e
@@ -54,7 +56,7 @@ class ImageServer:
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
         try:
-            row = await self._downloads.open(request.match_info["token"], _device(request))
+            row = await self._downloads.open(request.match_info["token"], *_device(request))
         except (DownloadForbiddenError, IdentityError):
             return web.Response(status=403, text="forbidden\n")
         except YggError as e:
@@ -95,10 +97,10 @@ class ImageServer:
         return response
 
 
-def _device(request: web.Request) -> str:
-    """The device of the certificate, which must be of a device and valid now; raises IdentityError."""
+def _device(request: web.Request) -> tuple[str, float]:
+    """The device of the certificate, which must be valid now, and since when it is; raises IdentityError."""
     cert: dict[str, Any] = request.get_extra_info("peercert") or {}
     who = of_sans([value for kind, value in cert.get("subjectAltName", ()) if kind == "URI"])
     if who.kind != "device" or ssl.cert_time_to_seconds(cert["notAfter"]) < time.time():
         raise IdentityError("not a device's certificate")
-    return who.id
+    return who.id, float(ssl.cert_time_to_seconds(cert["notBefore"]))

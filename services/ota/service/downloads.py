@@ -8,10 +8,11 @@ from collections.abc import AsyncGenerator
 
 from services.chassis.errors import RevisionConflictError
 from services.domain import ids
+from services.domain.standing import objection
 from services.ota.errors import DownloadForbiddenError
 from services.ota.model import download as rules
 from services.ota.model.download import Download
-from services.ota.ports import ObjectStore, Row, Table
+from services.ota.ports import ObjectStore, Registry, Row, Table
 from services.ota.service.images import Images
 from services.ota.service.releases import Clock
 
@@ -19,8 +20,10 @@ from services.ota.service.releases import Clock
 class Downloads:
     """Over the table of tokens."""
 
-    def __init__(self, table: Table[Download], images: Images, store: ObjectStore, now: Clock) -> None:
-        self._table, self._images, self._store, self._now = table, images, store, now
+    def __init__(
+        self, table: Table[Download], images: Images, store: ObjectStore, registry: Registry, now: Clock
+    ) -> None:
+        self._table, self._images, self._store, self._registry, self._now = table, images, store, registry, now
 
     async def create(self, device_id: str, image_sha256: str) -> tuple[str, Download]:
         """A new token and what it opens; raises InvalidIdError, ImageNotFoundError."""
@@ -30,11 +33,18 @@ class Downloads:
         await self._table.create(rules.key(token), found)
         return token, found
 
-    async def open(self, token: str, device_id: str) -> Row[Download]:
-        """What the token opens to this device now; raises DownloadForbiddenError."""
+    async def open(self, token: str, device_id: str, certified_unix_s: float) -> Row[Download]:
+        """What the token opens to this device now, with a certificate that began then.
+
+        Raises DownloadForbiddenError, also to a device that is suspended or whose certificate was revoked; RemoteError
+        where the registry does not say.
+        """
         row = await self._table.fresh(rules.key(token))
         rules.check(row.value if row else None, device_id, self._now())
         if row is None:
+            raise DownloadForbiddenError
+        standing = await self._registry.standing(device_id)
+        if standing and objection(device_id, standing.state, standing.revoked_unix_s, certified_unix_s):
             raise DownloadForbiddenError
         return row
 

@@ -14,20 +14,24 @@ from typing import Any
 import aiohttp
 import pytest
 
+from services.domain.standing import Standing
 from services.ota.adapters.http import ImageServer
 from services.ota.errors import DownloadForbiddenError
 from services.ota.model import download as rules
 from services.ota.model.download import Download
+from services.ota.ports import Known
 from services.ota.service import Images
 from services.ota.service.downloads import Downloads
 from tests.fakes.objects import MemoryObjects
 from tests.fakes.ota_keys import image_of
 from tests.fakes.ota_tables import MemoryTable
 from tests.fixtures.images import chunked, header_of, image_bytes
+from tests.fixtures.mesh import client
 from tests.fixtures.pki import Pki
 from tests.fixtures.updates import Updates
 from tests.fixtures.wait import eventually
 from yggdrasil.ota.v1 import release_pb2
+from yggdrasil.registry.v1 import enrolment_pb2, enrolment_pb2_grpc, registry_pb2, registry_pb2_grpc
 
 
 @dataclass
@@ -65,6 +69,16 @@ async def token(updates: Updates, image: bytes, device: str) -> str:
     )
     assert (made.image_sha256, made.size_bytes) == (digest, len(image))
     return str(made.path)
+
+
+class NeverRegistered:
+    """A registry that knows no device."""
+
+    async def matching(self, selector: str) -> list[Known]:
+        return []
+
+    async def standing(self, device_id: str) -> Standing | None:
+        return None
 
 
 def device_id() -> str:
@@ -114,6 +128,23 @@ async def test_the_token_of_another_device(updates: Updates) -> None:
     assert (await fetch(updates, path, device)).status == 200
 
 
+async def test_a_device_that_was_suspended_or_whose_certificate_was_revoked(updates: Updates) -> None:
+    image, device = image_of(secrets.token_hex(4), 1000), device_id()
+    path = await token(updates, image, device)
+    async with client(updates.processes.endpoint("registry"), updates.pki) as channel:
+        registry: Any = registry_pb2_grpc.RegistryServiceStub(channel)
+        enrolment: Any = enrolment_pb2_grpc.EnrolmentServiceStub(channel)
+        await registry.RegisterDevice(registry_pb2.RegisterDeviceRequest(device_id=device), timeout=10)
+        assert (await fetch(updates, path, device, "bytes=0-9")).status == 206
+        for state, status in ((registry_pb2.DEVICE_STATE_SUSPENDED, 403), (registry_pb2.DEVICE_STATE_ACTIVE, 206)):
+            request = registry_pb2.UpdateDeviceRequest(device_id=device, state=state)
+            await registry.UpdateDevice(request, timeout=10)
+            assert (await fetch(updates, path, device, "bytes=0-9")).status == status
+        revoke = enrolment_pb2.RevokeCertificatesRequest(device_id=device)
+        await enrolment.RevokeCertificates(revoke, timeout=10)
+    assert (await fetch(updates, path, device, "bytes=0-9")).status == 403
+
+
 async def test_tokens_that_were_never_given(updates: Updates) -> None:
     for path in ("/images/" + "A" * 43, "/images/short", "/images/..%2f..%2fetc"):
         assert (await fetch(updates, path, device_id())).status == 403
@@ -132,7 +163,7 @@ async def test_slow_retrieval_a_reader_that_takes_nothing_is_cut_off_when_its_ti
     image, clock = image_bytes(32 * 1024 * 1024), [1000.0]
     store, table = MemoryObjects(), MemoryTable[Download]()
     await store.put_stream(header_of(image), chunked(image))
-    downloads = Downloads(table, Images(store, 1), store, lambda: clock[0])
+    downloads = Downloads(table, Images(store, 1), store, NeverRegistered(), lambda: clock[0])
     server = ImageServer(downloads, pki.files("service", "ota").server_context("devices.pem"))
     port = int((await server.start("127.0.0.1:0")).rpartition(":")[2])
     try:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from services.chassis.errors import StoreUnavailableError
+from services.domain.standing import objection
 from services.jotunheim_bridge.adapters.registry import facts_of
 from services.jotunheim_bridge.model.framing import encode
-from services.jotunheim_bridge.model.standing import objection
 from services.jotunheim_bridge.ports import Claim, DeviceFacts, SessionFacts
 from services.jotunheim_bridge.service.negotiator import NEGOTIATION_TIMEOUT_S
 from services.jotunheim_bridge.service.standings import REMEMBERED, Standings

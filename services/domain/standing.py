@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 ACTIVE = "active"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A device's state, such as `active`. Certificates that began before `revoked_unix_s` are void."""
+
+    state: str
+    revoked_unix_s: float = 0
 
 
 def objection(device_id: str, state: str, revoked_unix_s: float, certified_unix_s: float) -> str:
