@@ -33,6 +33,7 @@ class Round:
 
     bytes_a_second: float = 0.0
     confirmed_s: float = 0.0
+    before_kb: dict[str, int] = field(default_factory=dict)
     grown_kb: dict[str, int] = field(default_factory=dict)
     cpu_s: dict[str, float] = field(default_factory=dict)
 
@@ -57,6 +58,7 @@ class Bench:
         await self._fit(release)
         had, found = len(self.agents.times("ota_installed")), Round()
         rss, cpu = self._rss(), self._cpu()
+        found.before_kb = rss
         spec = pb.RolloutSpec(
             release_id=release, device_timeout_s=int(LIMIT_S), halt_percent=100, rate_per_minute=rate_per_minute
         )
@@ -143,9 +145,10 @@ def _metrics(ours: list[Round], peer: list[float], count: int) -> list[Metric]:
     ]
     for name in WATCHED:
         key = f"{name.removeprefix('jotunheim_')}_grown_mb"
-        grown = [one.grown_kb[name] / 1024 for one in ours]
+        grown, had = [one.grown_kb[name] / 1024 for one in ours], [one.before_kb[name] / 1024 for one in ours]
         note = (
-            f"peak during an update above what it had before; the first round {grown[0]:.1f}, the last {grown[-1]:.1f}"
+            f"peak during an update above what it had before; it had {had[0]:.0f} MB before the first round, "
+            f"{had[-1]:.0f} before the last of {len(ours)}"
         )
         found.append(alone(key, grown, unit="MB", better="lower", n=count, note=note))
     return found
