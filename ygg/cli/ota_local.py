@@ -137,7 +137,7 @@ def manifest(
     sequence: Annotated[int, typer.Option("--sequence", min=1, help="Greater than that of every release before.")],
     slot_size: Annotated[int, typer.Option("--slot-size", help="Size of the devices' slots, in bytes.")],
     out: Out,
-    counter: Annotated[int, typer.Option("--counter", min=0, help="Security counter; raise it to end old ones.")] = 0,
+    counter: Annotated[int, typer.Option("--counter", min=0, help="Security counter; raise it to end old ones.")] = 1,
     chunk: Annotated[int, typer.Option("--chunk", help="Length of a chunk, 256 to 2048, a power of two.")] = 512,
     days: Annotated[int, typer.Option("--days", min=1, help="Until it expires.")] = 365,
     precursor: Annotated[Path | None, typer.Option("--from", help="Image to make a patch from, signed, too.")] = None,

@@ -55,7 +55,7 @@ def release(
 @app.command()
 def status(ctx: typer.Context) -> None:
     """Show root, releases and rollouts."""
-    from ygg.cli.ota_rollout import line
+    from ygg.cli.ota_shown import line
     from yggdrasil.ota.v1 import release_pb2, release_pb2_grpc, rollout_pb2, rollout_pb2_grpc
 
     st = state(ctx)
@@ -66,7 +66,7 @@ def status(ctx: typer.Context) -> None:
         rollouts_stub = rollout_pb2_grpc.RolloutServiceStub(mesh.channel("ota"))
         rollouts = mesh.call("ota", rollouts_stub.ListRollouts, rollout_pb2.ListRolloutsRequest()).rollouts
     if st.out.as_json:
-        from ygg.cli.ota_rollout import as_data
+        from ygg.cli.ota_shown import as_data
 
         st.out.json(
             {

@@ -11,6 +11,7 @@ import typer
 
 from services.domain.errors import Code, YggError
 from ygg.cli.ota_app import rollout_app
+from ygg.cli.ota_shown import as_data, line, panel
 from ygg.cli.ota_upload import WAITS_S
 from ygg.cli.state import State, state
 from ygg.exits import UsageError
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from ygg.client import Mesh
 
 Rollout = Annotated[str, typer.Argument(metavar="ROLLOUT", help="Its id, such as r-3f9a1c.")]
-_COUNTED = ("confirmed", "trial", "downloading", "waiting", "reverted", "failed", "unfit")
-_BAR = 40
+Newest = Annotated[str, typer.Argument(metavar="ROLLOUT", help="Its id; the newest one where it is left out.")]
 
 
 def parse_waves(text: str) -> list[tuple[int, int]]:
@@ -110,11 +110,11 @@ def _started(out: Output, answer: Any, *, dry_run: bool) -> None:
 
 
 @rollout_app.command()
-def watch(ctx: typer.Context, rollout: Rollout) -> None:
+def watch(ctx: typer.Context, rollout: Newest = "") -> None:
     """Follow a rollout until it has ended. With --json: one line for every change. Ctrl-C ends watching only."""
     st = state(ctx)
     with st.mesh() as mesh:
-        found = _follow(mesh, st.out, rollout)
+        found = _follow(mesh, st.out, rollout or _newest(mesh))
         if st.out.as_json or not st.out.console.is_terminal:
             for each in found:
                 _told(st.out, each)
@@ -153,88 +153,12 @@ def _told(out: Output, found: Any) -> None:
         out.line(line(found))
 
 
-def panel(found: Any) -> Any:
-    """A rollout as a person watches it: one bar a wave, one for the bytes, the counts."""
-    from rich.progress_bar import ProgressBar
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table.grid(padding=(0, 2))
-    counts = found.counts
-    done = counts.confirmed + counts.reverted + counts.failed
-    for number, wave in enumerate(found.spec.waves):
-        size = -(-counts.total * wave.percent // 100) if wave.percent else min(wave.count, counts.total)
-        here = "▸" if number == found.wave else " "
-        table.add_row(
-            f"{here} wave {number + 1}",
-            ProgressBar(max(1, size), min(done, size), width=_BAR),
-            f"{min(done, size)}/{size}",
-        )
-    if found.download_bytes:
-        bar = ProgressBar(found.download_bytes, found.downloaded_bytes, width=_BAR)
-        table.add_row("  bytes", bar, f"{found.downloaded_bytes}/{found.download_bytes}")
-    whole = Table.grid()
-    whole.add_row(Text(head(found), style="bold"))
-    whole.add_row(table)
-    whole.add_row(Text(tail(found)))
-    return whole
-
-
-def head(found: Any) -> str:
-    """Id, version, state."""
-    back = f" (back from {found.rolls_back})" if found.rolls_back else ""
-    return f"{found.id}{back}  → {safe(found.version)}  {name(found)}  wave {found.wave + 1} of {len(found.spec.waves)}"
-
-
-def tail(found: Any) -> str:
-    """The counts, and how near a halt is."""
-    counts = found.counts
-    said = " · ".join(f"{getattr(counts, each)} {each}" for each in _COUNTED if getattr(counts, each))
-    failures = counts.reverted + counts.failed
-    why = f"   {safe(found.reason)}" if found.reason else ""
-    return f"{said or 'no device'}   failures {failures}/{found.wave_target}, halts at {found.halt_at}{why}"
-
-
-def line(found: Any) -> str:
-    """A rollout in one line."""
-    return f"{head(found)}   {tail(found)}"
-
-
-def name(found: Any) -> str:
-    """Its state as a word."""
-    from yggdrasil.ota.v1 import rollout_pb2 as pb
-
-    return pb.RolloutState.Name(found.state).removeprefix("ROLLOUT_STATE_").lower()
-
-
-def as_data(found: Any) -> dict[str, Any]:
-    """A rollout for programs."""
-    counts = {each: getattr(found.counts, each) for each in (*_COUNTED, "total")}
-    return {
-        "id": found.id,
-        "version": found.version,
-        "release_id": found.spec.release_id,
-        "state": name(found),
-        "reason": found.reason,
-        "wave": found.wave,
-        "waves": len(found.spec.waves),
-        "wave_target": found.wave_target,
-        "halt_at": found.halt_at,
-        "rolls_back": found.rolls_back,
-        "counts": counts,
-        "downloaded_bytes": found.downloaded_bytes,
-        "download_bytes": found.download_bytes,
-    }
-
-
 @rollout_app.command("ls")
 def list_rollouts(ctx: typer.Context) -> None:
     """List rollouts, newest first."""
-    from yggdrasil.ota.v1 import rollout_pb2 as pb
-
     st = state(ctx)
     with st.mesh() as mesh:
-        found = mesh.call("ota", _stub(mesh).ListRollouts, pb.ListRolloutsRequest()).rollouts
+        found = _all(mesh)
     if st.out.as_json:
         st.out.json([as_data(each) for each in found])
         return
@@ -242,13 +166,28 @@ def list_rollouts(ctx: typer.Context) -> None:
         st.out.line(line(each))
 
 
+def _all(mesh: Mesh) -> Any:
+    """Every rollout, newest first."""
+    from yggdrasil.ota.v1 import rollout_pb2 as pb
+
+    return mesh.call("ota", _stub(mesh).ListRollouts, pb.ListRolloutsRequest()).rollouts
+
+
+def _newest(mesh: Mesh) -> str:
+    """The id of the newest rollout; raises UsageError where there is none."""
+    for each in _all(mesh):
+        return str(each.id)
+    raise UsageError("there is no rollout yet", hint="Start one: ygg ota rollout start RELEASE --dry-run")
+
+
 @rollout_app.command("status")
-def show(ctx: typer.Context, rollout: Rollout) -> None:
+def show(ctx: typer.Context, rollout: Newest = "") -> None:
     """Show a rollout and how far each of its devices is."""
     from yggdrasil.ota.v1 import rollout_pb2 as pb
 
     st = state(ctx)
     with st.mesh() as mesh:
+        rollout = rollout or _newest(mesh)
         found = mesh.call("ota", _stub(mesh).GetRollout, pb.GetRolloutRequest(id=rollout)).rollout
         updates = mesh.call("ota", _stub(mesh).ListUpdates, pb.ListUpdatesRequest(rollout_id=rollout)).updates
     if st.out.as_json:

@@ -7,7 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from ygg.cli.ota_rollout import as_data, line, panel, parse_limit, parse_waves
+from ygg.cli.ota_rollout import parse_limit, parse_waves
+from ygg.cli.ota_shown import as_data, line, panel
 from ygg.exits import UsageError
 from yggdrasil.ota.v1 import rollout_pb2 as pb
 
