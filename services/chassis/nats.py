@@ -111,6 +111,16 @@ async def connect(url: str, files: IdentityFiles, service: str) -> AsyncIterator
             await connection.client.close()
 
 
+async def flushed(client: Client) -> None:
+    """Returns once the server has all that was sent before, subscriptions above all. Raises what `flush` raises.
+
+    nats-py writes the PING of a flush ahead of commands that still wait for its flusher task, so one alone may be
+    answered before they are there. By then they are written, and the second one's PING is behind them.
+    """
+    await client.flush()
+    await client.flush()
+
+
 def jetstream(client: Client) -> JetStreamContext:
     """JetStream over the connection, with the mesh's timeout."""
     return client.jetstream(timeout=REQUEST_TIMEOUT_S)

@@ -41,7 +41,7 @@ from services.loki.scripts.logs import ScriptLogs
 from services.loki.scripts.repl import Repl
 from services.loki.scripts.rpc import ScriptMethods, ScriptReflection
 from services.loki.scripts.service import Scripts
-from services.loki.scripts.testing import Tester
+from services.loki.scripts.testing import ScriptTester
 from services.loki.service import Loki
 from yggdrasil.loki.v1 import loki_pb2_grpc, program_pb2_grpc, script_pb2_grpc
 
@@ -79,7 +79,7 @@ async def serve_scripts(
         return await LiveWorker.start(await commands[language]())
 
     repl = Repl(start, mesh, NatsPublisher(runtime.nats.client, clock), clock)
-    api = ScriptApi(scripts, Checker(loki, mesh, programs.compiles), Tester({**pools}, mesh, clock), repl, logs)
+    api = ScriptApi(scripts, Checker(loki, mesh, programs.compiles), ScriptTester({**pools}, mesh, clock), repl, logs)
     runtime.server.add(SCRIPTS, lambda server: script_pb2_grpc.add_ScriptServiceServicer_to_server(api, server))
     runtime.server.add_changing(ScriptMethods(scripts), ScriptReflection(scripts))
 

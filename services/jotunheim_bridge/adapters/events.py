@@ -16,7 +16,7 @@ from nats.js import JetStreamContext
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 
 from services.chassis import cloudevents, codec, streams
-from services.chassis.nats import converted
+from services.chassis.nats import converted, flushed
 from services.chassis.publisher import Publisher
 from services.domain import subjects
 from services.domain.subjects import Kind
@@ -113,7 +113,7 @@ class JetStreamEvents:
         filters = [subjects.device_filter(device_id) for device_id in device_ids] or [subjects.device_filter()]
         with converted("the event stream"):
             subscriptions = [await self._client.subscribe(subject, cb=take) for subject in filters]
-            await self._client.flush()
+            await flushed(self._client)
         return self._events(queue, subscriptions)
 
     async def _events(

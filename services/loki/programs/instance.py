@@ -192,7 +192,8 @@ class Instance:
         self._started_s = 0.0
         self._last_error_s = 0.0
         self._later: asyncio.TimerHandle | None = None
-        now_s = around.clock.monotonic()
+        self.since_s = now_s = around.clock.monotonic()
+        """When it came into its state."""
         self._tokens = _Budgets(
             2.0 * manifest.limits.host_calls_per_second, manifest.limits.log_bytes_per_minute, now_s
         )
@@ -260,7 +261,7 @@ class Instance:
 
     def _to(self, state: State) -> None:
         if state is not self.state:
-            self.state = state
+            self.state, self.since_s = state, self.around.clock.monotonic()
             self.around.changed(self)
 
     def _again(self, delay_s: float) -> None:

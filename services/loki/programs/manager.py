@@ -37,6 +37,8 @@ from services.loki.programs.workers import ProgramWorkers
 
 LEASE_S, RENEW_S, MARGIN_S = 3.0, 0.75, 0.5
 SETTLE_S, TICK_S, FLUSH_S = 0.02, 0.5, 0.1
+PASSING_S = 0.5
+"""A start that takes no longer is not told by itself: where a worker is lost, all its programs start again at once."""
 CLAIMS_AT_ONCE = 32
 CONTRACT_TIMEOUT_S = 5.0
 _log = logging.getLogger(__name__)
@@ -392,9 +394,17 @@ class Manager:
         while True:
             await asyncio.sleep(FLUSH_S)
             refs, self._unwritten = self._unwritten, set()
-            ordered = sorted(refs)
+            passing = {ref for ref in refs if self._passes(ref)}
+            self._unwritten |= passing
+            ordered = sorted(refs - passing)
             for at in range(0, len(ordered), CLAIMS_AT_ONCE):
                 await asyncio.gather(*(self._write_state(ref) for ref in ordered[at : at + CLAIMS_AT_ONCE]))
+
+    def _passes(self, ref: Ref) -> bool:
+        instance = self.local.get(ref)
+        if instance is None or instance.state is not State.STARTING:
+            return False
+        return self._clock.monotonic() - instance.since_s < PASSING_S
 
     async def _write_state(self, ref: Ref) -> None:
         instance, known = self.local.get(ref), self._records.instances.get(ref.key)

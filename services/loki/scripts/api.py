@@ -19,7 +19,7 @@ from services.loki.scripts.logs import KEPT, ScriptLogs
 from services.loki.scripts.messages import script_from_proto, script_to_proto
 from services.loki.scripts.repl import Conversation, Repl
 from services.loki.scripts.service import Scripts, matcher
-from services.loki.scripts.testing import Tester
+from services.loki.scripts.testing import ScriptTester
 from yggdrasil.loki.v1 import loki_pb2, script_pb2_grpc
 from yggdrasil.loki.v1 import script_pb2 as pb
 
@@ -31,7 +31,7 @@ SILENCE_S = 600.0
 class ScriptApi(script_pb2_grpc.ScriptServiceServicer):
     """The servicer. What each RPC does and how it fails stands in script.proto."""
 
-    def __init__(self, scripts: Scripts, checker: Checker, tester: Tester, repl: Repl, logs: ScriptLogs) -> None:
+    def __init__(self, scripts: Scripts, checker: Checker, tester: ScriptTester, repl: Repl, logs: ScriptLogs) -> None:
         self._scripts, self._checker, self._tester = scripts, checker, tester
         self._repl, self._logs = repl, logs
 

@@ -67,7 +67,7 @@ class _Results:
             self._board.set(str(value.get("path", "")), value.get("value"))
 
 
-class Tester:
+class ScriptTester:
     """Runs tests."""
 
     def __init__(self, engines: dict[Language, Engine], mesh: Mesh, clock: Clock) -> None:

@@ -1,10 +1,10 @@
-"""Real worker processes of both languages, on a mesh in memory. One set of workers serves a module."""
+"""Real worker processes of both languages on a mesh in memory, and Loki on the real one. A module shares each."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,11 @@ from services.loki.errors import ScriptError
 from services.loki.model import Language, Limits, LogEntry, Outcome
 from services.loki.service import Loki
 from tests.fakes.scripting import HUMIDITY, LED, MEMO, TEMPERATURE, FakeDevice, FakeMesh, FakePublisher, LoopClock
+from tests.fixtures.mesh import Processes
+from tests.fixtures.pki import Pki
+from tests.fixtures.process import ServiceProcess, starter
 from tests.fixtures.wait import eventually
+from tests.integration.loki.programs import Programs, start_loki
 
 SUFFIX = {Language.LUA: "lua", Language.SCHEME: "scm"}
 
@@ -130,3 +134,19 @@ async def lab(_shared: Lab) -> Lab:
     """Both languages, with two workers each."""
     _shared.reset()
     return _shared
+
+
+@pytest.fixture(scope="module")
+def loki_process(shared_processes: Processes, pki: Pki, scheme_cache: Path) -> Iterator[ServiceProcess]:
+    """Loki on the real mesh, shared by the tests of a module: do not kill it."""
+    with starter(pki) as start:
+        yield start_loki(start, shared_processes, scheme_cache)
+
+
+@pytest_asyncio.fixture
+async def programs(loki_process: ServiceProcess, pki: Pki) -> AsyncIterator[Programs]:
+    """A person who deploys programs; none is left afterwards."""
+    caller, channel = Programs.of(loki_process, pki)
+    yield caller
+    await caller.unload_all()
+    await channel.close()

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from services.domain.values import Value
 from tests.fakes.device import BOOL, LinkDevice, document, number
-from tests.fixtures.mesh import Mesh, Processes
-from tests.fixtures.pki import Pki
-from tests.fixtures.process import ServiceProcess, starter
-from tests.integration.loki.programs import LUA, RUNNING, SCHEME, Programs, start_loki
+from tests.fixtures.mesh import Mesh
+from tests.integration.loki.programs import LUA, RUNNING, SCHEME, Programs
 from yggdrasil.common.v1 import capability_pb2 as cp
 from yggdrasil.common.v1 import value_pb2
 from yggdrasil.device.v1 import link_pb2 as link
@@ -130,20 +126,6 @@ class Board:
         self._sequence += 1
         code = [link.Argument(index=0, value=link.LinkValue(integer=7))]
         self.device.send(event=link.Event(sequence=self._sequence, capability=0, event=0, fields=code))
-
-
-@pytest.fixture(scope="module")
-def loki_process(shared_processes: Processes, pki: Pki, scheme_cache: Path) -> Iterator[ServiceProcess]:
-    with starter(pki) as start:
-        yield start_loki(start, shared_processes, scheme_cache)
-
-
-@pytest_asyncio.fixture
-async def programs(loki_process: ServiceProcess, pki: Pki) -> AsyncIterator[Programs]:
-    caller, channel = Programs.of(loki_process, pki)
-    yield caller
-    await caller.unload_all()
-    await channel.close()
 
 
 async def heard_of(programs: Programs, name: str, device: str, wanted: Value) -> None:

@@ -7,23 +7,17 @@ itself is alone from then on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
-import pytest_asyncio
 
 from services.chassis import status
 from services.loki.model import Language
-from tests.fixtures.mesh import Processes
-from tests.fixtures.pki import Pki
-from tests.fixtures.process import ServiceProcess, starter
 from tests.integration.loki.hostile import KEPT
 from tests.integration.loki.hostile_programs import CODES, FINE, LIVING, Living, Package, living, packages
-from tests.integration.loki.programs import LUA, RUNNING, SCHEME, Programs, start_loki
+from tests.integration.loki.programs import LUA, RUNNING, SCHEME, Programs
 from yggdrasil.loki.v1 import program_pb2 as pb
 
 WITHIN_S = 8.0
@@ -34,20 +28,6 @@ NEIGHBOUR: dict[Language, str] = {
 }
 PROTO = {Language.LUA: LUA, Language.SCHEME: SCHEME}
 BOTH = pytest.mark.parametrize("language", list(Language), ids=[each.value for each in Language])
-
-
-@pytest.fixture(scope="module")
-def loki_process(shared_processes: Processes, pki: Pki, scheme_cache: Path) -> Iterator[ServiceProcess]:
-    with starter(pki) as start:
-        yield start_loki(start, shared_processes, scheme_cache)
-
-
-@pytest_asyncio.fixture
-async def programs(loki_process: ServiceProcess, pki: Pki) -> AsyncIterator[Programs]:
-    caller, channel = Programs.of(loki_process, pki)
-    yield caller
-    await caller.unload_all()
-    await channel.close()
 
 
 async def answer_of(programs: Programs, name: str, wanted: tuple[str, ...]) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -12,10 +11,10 @@ import pytest
 import pytest_asyncio
 
 from services.chassis import status
-from tests.fixtures.mesh import Processes, client
+from tests.fixtures.mesh import client
 from tests.fixtures.pki import Pki
-from tests.fixtures.process import ServiceProcess, starter
-from tests.integration.loki.programs import LUA, RUNNING, SCHEME, Programs, start_loki
+from tests.fixtures.process import ServiceProcess
+from tests.integration.loki.programs import LUA, RUNNING, SCHEME, Programs
 from yggdrasil.loki.v1 import program_pb2 as pb
 from yggdrasil.loki.v1 import script_pb2, script_pb2_grpc
 
@@ -40,20 +39,13 @@ def depends(*pairs: tuple[str, str]) -> dict[str, Any]:
     return {"dependencies": [pb.ProgramDependency(id=name, minimum_version=least) for name, least in pairs]}
 
 
-@pytest.fixture(scope="module")
-def loki_process(shared_processes: Processes, pki: Pki, scheme_cache: Path) -> Iterator[ServiceProcess]:
-    with starter(pki) as start:
-        yield start_loki(start, shared_processes, scheme_cache)
-
-
 @pytest_asyncio.fixture
-async def programs(loki_process: ServiceProcess, pki: Pki) -> AsyncIterator[Programs]:
-    caller, channel = Programs.of(loki_process, pki)
-    yield caller
-    await caller.unload_all()
-    for program in (await caller.stub.ListPrograms(pb.ListProgramsRequest())).programs:
-        await caller.stub.UnloadProgram(pb.UnloadProgramRequest(program_id=program.id))
-    await channel.close()
+async def programs(programs: Programs) -> AsyncIterator[Programs]:
+    """Forgets the packages, too: another test loads other ones under the same names."""
+    yield programs
+    await programs.unload_all()
+    for program in (await programs.stub.ListPrograms(pb.ListProgramsRequest())).programs:
+        await programs.stub.UnloadProgram(pb.UnloadProgramRequest(program_id=program.id))
 
 
 async def refused(call: Any) -> tuple[grpc.StatusCode, str, str]:

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
-import pytest_asyncio
 
 from services.chassis import codec, status
-from tests.fixtures.mesh import Mesh, Processes
-from tests.fixtures.pki import Pki
-from tests.fixtures.process import ServiceProcess, starter
-from tests.integration.loki.programs import LUA, RUNNING, SCHEME, Programs, start_loki
+from tests.fixtures.mesh import Mesh
+from tests.integration.loki.programs import LUA, RUNNING, SCHEME, Programs
 from yggdrasil.common.v1 import requirement_pb2, value_pb2
 from yggdrasil.loki.v1 import program_pb2 as pb
 
@@ -27,22 +22,6 @@ TAG = {LUA: "lua", SCHEME: "scm"}
 
 def pick(language: Any, lua: str, scheme: str) -> str:
     return lua if language == LUA else scheme
-
-
-@pytest.fixture(scope="module")
-def loki_process(
-    shared_processes: Processes, pki: Pki, tmp_path_factory: pytest.TempPathFactory, scheme_cache: Path
-) -> Iterator[ServiceProcess]:
-    with starter(pki) as start:
-        yield start_loki(start, shared_processes, scheme_cache)
-
-
-@pytest_asyncio.fixture
-async def programs(loki_process: ServiceProcess, pki: Pki) -> AsyncIterator[Programs]:
-    caller, channel = Programs.of(loki_process, pki)
-    yield caller
-    await caller.unload_all()
-    await channel.close()
 
 
 async def refused(call: Any) -> tuple[grpc.StatusCode, str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from tests.fixtures.mesh import Mesh, Processes, client
 from tests.fixtures.pki import Pki
-from tests.fixtures.process import ServiceProcess, StartService, starter
+from tests.fixtures.process import ServiceProcess, StartService
 from tests.integration.loki.programs import Programs, start_loki
 from tests.integration.loki.test_program_command import Command
 from yggdrasil.loki.v1 import program_pb2 as pb
@@ -44,20 +44,6 @@ class Twins:
     async def states(self, device: str, **states: Any) -> list[tp.TwinProgram]:
         """Waits until a device has these programs in these states, and no others."""
         return await self.until(device, lambda found: {one.deployment_id: one.state for one in found} == states)
-
-
-@pytest.fixture(scope="module")
-def loki_process(shared_processes: Processes, pki: Pki, scheme_cache: Path) -> Iterator[ServiceProcess]:
-    with starter(pki) as start:
-        yield start_loki(start, shared_processes, scheme_cache)
-
-
-@pytest_asyncio.fixture
-async def programs(loki_process: ServiceProcess, pki: Pki) -> AsyncIterator[Programs]:
-    caller, channel = Programs.of(loki_process, pki)
-    yield caller
-    await caller.unload_all()
-    await channel.close()
 
 
 @pytest_asyncio.fixture

@@ -13,7 +13,7 @@ from services.loki.model import DEFAULT_LIMITS, Language, Limits, LogEntry
 from services.loki.programs.errors import WorkerLostError
 from services.loki.scripts.board import BOARD_ID, CAPABILITIES
 from services.loki.scripts.repl import MAX_CONVERSATIONS, Repl
-from services.loki.scripts.testing import Report, Tester, harness
+from services.loki.scripts.testing import Report, ScriptTester, harness
 from tests.fakes.scripting import LoopClock
 from tests.integration.loki.conftest import Lab
 
@@ -54,7 +54,7 @@ log("done")
 async def report(
     lab: Lab, language: Language, source: str, subject: str = "", device: str = "", limits: Limits = DEFAULT_LIMITS
 ) -> Report:
-    tester = Tester({**lab.pools}, lab.mesh, LoopClock())
+    tester = ScriptTester({**lab.pools}, lab.mesh, LoopClock())
     return await tester.test(source, language, subject=subject, device_id=device, name="t.x", limits=limits)
 
 

@@ -12,7 +12,7 @@ from services.loki.lint.check import lint
 from services.loki.model import DEFAULT_LIMITS, Language
 from services.loki.scripts.model import Field, FieldType, RegisteredScript, registered
 from services.loki.scripts.service import raise_unmet
-from services.loki.scripts.testing import Tester
+from services.loki.scripts.testing import ScriptTester
 from tests.fakes.scripting import LoopClock
 from tests.integration.loki.conftest import Lab
 from ygg.script_files import header
@@ -40,7 +40,7 @@ async def test_a_snippet_has_the_findings_that_it_lists(lab: Lab, language: str,
 
 @pytest.mark.parametrize(("language", "source"), fenced("test"), ids=lambda v: v[:8])
 async def test_the_tests_of_a_snippet_pass(lab: Lab, language: str, source: str) -> None:
-    tester = Tester({**lab.pools}, lab.mesh, LoopClock())
+    tester = ScriptTester({**lab.pools}, lab.mesh, LoopClock())
     about = {"subject": "", "device_id": "", "name": "page", "limits": DEFAULT_LIMITS}
     report = await tester.test(source, Language(language), **about)  # type: ignore[arg-type]
     assert [result.message for result in report.results] == ["", ""]
