@@ -11,10 +11,10 @@ PYTEST ?= -n 3 --dist loadfile
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup gen fmt lint types imports protos-check protos-release test test-inside test-python test-docker test-c agent demo up down size fuzz bench creds clean
+.PHONY: help setup gen fmt lint types imports protos-check protos-release test test-inside test-python test-docker test-c agent demo up down size power-proof mutants fuzz bench creds clean
 
 help: ## what there is to make
-	@grep -hE '^[a-z][a-z%-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z][a-z %-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
 
 setup: ## Debian packages and the virtual environment; says what it installs
 	@deploy/setup.sh
@@ -80,6 +80,9 @@ test-c: $(STAMP) ## the C tests under ASan and UBSan
 
 size: $(STAMP) ## flash and static RAM of core, wire and nanopb on rv32imc
 	@$(MAKE) --no-print-directory -C firmware PYTHON=$(CURDIR)/$(PY) size
+
+power-proof mutants: $(STAMP) ## power cut at every flash operation, twice over; the same with each check of the boot deleted
+	@$(MAKE) --no-print-directory -C firmware PYTHON=$(CURDIR)/$(PY) $@
 
 fuzz: $(STAMP) ## FUZZ_S seconds of libFuzzer and hypothesis each
 	$(MAKE) -C firmware PYTHON=$(CURDIR)/$(PY) fuzz FUZZ_S=$(FUZZ_S)
