@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 
 from services.domain.capability import Parameter, Schema, ValueType
 from services.domain.errors import ArgumentError
-from services.domain.values import INT_MAX, INT_MIN, Value, is_text, text, type_name
+from services.domain.values import INT_MAX, INT_MIN, Value, is_text, text, type_name, whole
 
 
 def check_arguments(where: str, parameters: Sequence[Parameter], given: Mapping[str, Value]) -> dict[str, Value]:
-    """Returns the arguments with integers widened to doubles where wanted.
+    """Returns the arguments with integers widened to doubles, and whole doubles made integers, where wanted.
 
     `where` is `capability.action`, for messages. Raises ArgumentError for one that is unknown, missing, of the
     wrong type or out of bounds.
@@ -31,17 +31,23 @@ def check_arguments(where: str, parameters: Sequence[Parameter], given: Mapping[
     return {p.name: check_value(p.name, p.schema, given[p.name]) for p in parameters if p.name in given}
 
 
-def check_value(name: str, schema: Schema, value: Value) -> Value:
-    """Returns the value, an integer widened where a double is wanted; raises ArgumentError where it does not fit."""
+def check_value(name: str, schema: Schema, value: Value, *, exact: bool = False) -> Value:
+    """Returns the value, an integer widened where a double is wanted, a whole double as an integer where one is wanted.
+
+    `exact`: a double is never an integer, as for what a device sends. Raises ArgumentError if it does not fit.
+    """
     if isinstance(value, int) and not INT_MIN <= value <= INT_MAX:
         raise ArgumentError(f"{name} does not fit a signed 64-bit integer", argument=name)
     if schema.type is ValueType.DOUBLE and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
+    elif schema.type is ValueType.INT and isinstance(value, float) and not exact:
+        value = whole(value)
     wanted = schema.type.value
     if type_name(value) != wanted:
         got = type_name(value)
         raise ArgumentError(
             f"{name} is {text(value)!s:.64} ({got}), the contract wants {describe(schema)}",
+            hint="Round it to a whole number." if wanted == "int" and got == "double" else "",
             argument=name,
             wanted=wanted,
         )

@@ -111,7 +111,7 @@ def parse(document: Mapping[str, Value], contract: Contract) -> Patch:
 
 
 def checked(path: Path, value: Value, contract: Contract) -> Value:
-    """The value as it is kept: without its unit, an integer widened where a double is wanted. Raises as `parse`."""
+    """The value as it is kept: without its unit, as an int or a double as the contract wants. Raises as `parse`."""
     at = ids.printable(dotted(path))
     try:
         prop = contract.writable(*path)

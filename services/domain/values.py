@@ -39,6 +39,11 @@ def check(value: Value, depth: int = 0) -> Value:
     return value
 
 
+def whole(value: float) -> float:
+    """The integer that a double is, the double itself where it has a fraction or does not fit 64 bits."""
+    return int(value) if value.is_integer() and INT_MIN <= value <= INT_MAX else value
+
+
 def is_text(value: str) -> bool:
     """Whether it can be written as UTF-8: lone surrogates, which JSON lets through, cannot."""
     try:

@@ -160,7 +160,7 @@ def _named(where: str, parameters: Sequence[Parameter], values: Iterable[link.Ar
 
 def _checked(where: str, name: str, schema: Schema, value: link.LinkValue) -> Value:
     try:
-        return check_value(f"{where}: {name}", schema, from_link(value))
+        return check_value(f"{where}: {name}", schema, from_link(value), exact=True)
     except ArgumentError as e:
         raise ResultError(f"the device answered against its contract: {e.message}") from e
 

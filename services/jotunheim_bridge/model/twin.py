@@ -53,7 +53,7 @@ def states(agreed: Agreement, report: link.TwinReport) -> dict[Path, tuple[Repor
         value = translate.from_link(state.value)
         if value is not None:
             try:
-                value = check_value(prop.name, prop.schema, value)
+                value = check_value(prop.name, prop.schema, value, exact=True)
             except ArgumentError as e:
                 raise _broken(f"{twin.dotted(path)}: {e.message}") from e
         problem = _PROBLEMS.get(state.status, "the device did not say why")

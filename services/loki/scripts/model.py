@@ -10,7 +10,7 @@ from datetime import datetime
 from services.domain import ids
 from services.domain.errors import InvalidRequestError
 from services.domain.requirements import Requirement, parse_requirement
-from services.domain.values import Value, type_name
+from services.domain.values import Value, type_name, whole
 from services.loki.errors import InvalidScriptError
 from services.loki.model import DEFAULT_LIMITS, Language, Limits
 from services.loki.scripts.errors import UndeclaredResultError
@@ -51,9 +51,11 @@ class Field:
     optional: bool = False
 
     def fitting(self, value: Value) -> Value:
-        """The value as this type; raises TypeError where it is another. A whole number will do for a double."""
+        """The value as this type; raises TypeError if it is another. An int is also a double, a whole double an int."""
         if self.type is FieldType.DOUBLE and type(value) is int:
             return float(value)
+        if self.type is FieldType.INT and isinstance(value, float):
+            value = whole(value)
         if self.type is FieldType.BYTES and isinstance(value, str):
             return value.encode()  # Lua's strings that happen to be UTF-8
         if self.type is not FieldType.ANY and type(value) is not _PYTHON[self.type]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import assume, example, given
@@ -24,7 +25,7 @@ def fits(schema: Schema, value: Value) -> bool:
     """The rules in words, apart from the code."""
     kinds: dict[ValueType, tuple[type, ...]] = {
         ValueType.BOOL: (bool,),
-        ValueType.INT: (int,),
+        ValueType.INT: (int, float),
         ValueType.DOUBLE: (int, float),
         ValueType.STRING: (str,),
         ValueType.BYTES: (bytes,),
@@ -36,7 +37,15 @@ def fits(schema: Schema, value: Value) -> bool:
     if isinstance(value, bool):
         return True
     assert isinstance(value, int | float)
-    number = float(value) if schema.type is ValueType.DOUBLE else value
+    if schema.type is ValueType.INT and isinstance(value, float):
+        return math.isfinite(value) and value == math.floor(value) and within(schema, int(value))
+    return within(schema, float(value) if schema.type is ValueType.DOUBLE else value)
+
+
+def within(schema: Schema, number: float) -> bool:
+    """Whether a number of the type is one that a message can carry, within the bounds."""
+    if isinstance(number, int) and not INT_MIN <= number <= INT_MAX:
+        return False
     low = -math.inf if schema.minimum is None else schema.minimum
     high = math.inf if schema.maximum is None else schema.maximum
     return math.isfinite(number) and low <= number <= high
@@ -46,6 +55,13 @@ def fits(schema: Schema, value: Value) -> bool:
 @example(Schema(ValueType.INT), True)
 @example(Schema(ValueType.BOOL), 1)
 @example(Schema(ValueType.DOUBLE), True)
+@example(Schema(ValueType.INT), 40.0)
+@example(Schema(ValueType.INT), 40.5)
+@example(Schema(ValueType.INT), -0.0)
+@example(Schema(ValueType.INT), 2.0**63)
+@example(Schema(ValueType.INT), -(2.0**63))
+@example(Schema(ValueType.INT), math.nan)
+@example(Schema(ValueType.INT), math.inf)
 @example(Schema(ValueType.DOUBLE), math.inf)
 @example(Schema(ValueType.DOUBLE), math.nan)
 @example(Schema(ValueType.STRING, max_length=2), "é")
@@ -63,7 +79,8 @@ def test_what_fits_passes_and_nothing_else(schema: Schema, value: Value) -> None
         assert e.message.startswith("x ")
     else:
         assert fits(schema, value)
-        wanted = float(value) if schema.type is ValueType.DOUBLE else value  # type: ignore[arg-type]
+        make: Any = {ValueType.DOUBLE: float, ValueType.INT: int}.get(schema.type, lambda it: it)
+        wanted = make(value)
         assert passed == wanted
         assert type(passed) is type(wanted)
 
@@ -78,6 +95,13 @@ def test_an_integer_that_no_message_can_carry_is_refused(kind: ValueType, number
 def test_text_that_no_message_can_carry_is_refused() -> None:
     with pytest.raises(ArgumentError, match="UTF-8"):
         check_value("x", Schema(ValueType.STRING), "\ud800")
+
+
+@pytest.mark.parametrize("number", [40.0, -0.0, 2.0**53])
+def test_a_double_of_a_device_is_never_an_int(number: float) -> None:
+    assert check_value("x", Schema(ValueType.INT), number) == number
+    with pytest.raises(ArgumentError, match="wants int"):
+        check_value("x", Schema(ValueType.INT), number, exact=True)
 
 
 def test_the_refusal_says_what_there_is_instead() -> None:

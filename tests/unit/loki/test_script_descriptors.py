@@ -53,6 +53,7 @@ def test_without_scripts_there_is_no_service() -> None:
     [
         (FieldType.DOUBLE, 2, 2.0),
         (FieldType.INT, 2, 2),
+        (FieldType.INT, 2.0, 2),
         (FieldType.BYTES, "é", "é".encode()),
         (FieldType.BOOL, True, True),
         (FieldType.ANY, [1, {"a": None}], [1, {"a": None}]),
@@ -66,7 +67,7 @@ def test_a_value_that_fits(kind: FieldType, value: object, fitted: object) -> No
 @pytest.mark.parametrize(
     ("kind", "value"),
     [
-        (FieldType.INT, 2.0),
+        (FieldType.INT, 2.5),
         (FieldType.INT, True),
         (FieldType.BOOL, 1),
         (FieldType.STRING, b"x"),
