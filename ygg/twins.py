@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from services.chassis.codec import moment, value_from_proto, values_from_proto
-from services.domain.capability import Schema, ValueType
+from services.domain.capability import Schema
 from services.domain.contract import Contract
 from services.domain.values import Value
+from services.domain.values import text as plain_text
 from ygg import values
 from ygg.exits import UsageError
 from ygg.output import safe
 from yggdrasil.registry.v1 import twin_pb2
 
 COLUMNS = ("PROPERTY", "DESIRED", "REPORTED", "STATE")
-_WITH_UNIT = re.compile(r"(-?[0-9.]+(?:[eE][+-]?[0-9]+)?)\s*([^\s0-9.].*)")
 _HINT = "Write led0.brightness=40 to set, led0.on= to remove, led0= to remove all of led0."
 
 PROGRAMS_HINT = "Deploy one:  ygg program deploy FILE -d DEVICE   Others:  ygg program stop|start|unload DEPLOYMENT"
@@ -39,17 +39,8 @@ def patch(words: Mapping[str, str], contract: Contract | None) -> dict[str, Valu
         members = document.setdefault(capability, {})
         if not isinstance(members, dict):
             raise UsageError(f"{capability} is removed and set at once", hint=_HINT)
-        members[prop] = parse(text, _schema(contract, capability, prop)) if text else None
+        members[prop] = values.parse(text, _schema(contract, capability, prop)) if text else None
     return document
-
-
-def parse(text: str, schema: Schema | None) -> Value:
-    """A value as a person writes it, with its unit or without: `40`, `40%`, `23.5 Cel`."""
-    if schema is not None and schema.type in (ValueType.INT, ValueType.DOUBLE):
-        found = _WITH_UNIT.fullmatch(text)
-        if found and isinstance(values.guess(text), str):
-            return {"value": values.parse(found[1], schema), "unit": values.unit_code(found[2])}
-    return values.parse(text, schema)
 
 
 def document(text: str) -> dict[str, Value]:
@@ -109,9 +100,31 @@ def standing(one: twin_pb2.TwinProperty) -> str:
     """How desired and reported stand to each other."""
     if one.problem:
         return safe(one.problem, 300)
+    if one.drifted:
+        return "drifted"
     if one.pending:
         return "not yet"
     return "as desired" if one.desired.WhichOneof("kind") else ""
+
+
+def drift(twin: twin_pb2.Twin) -> Iterator[str]:
+    """What becomes of the properties that have drifted, and how to end it, a line each."""
+    drifted = [one for one in twin.properties if one.drifted]
+    if not drifted:
+        return
+    device = safe(twin.device_id, 63)
+    yield (
+        "Drifted: written past the twin, or changed by the device. What is desired is written again when the device"
+        " next connects."
+    )
+    for title, side in (("To write it now:", "desired"), ("To keep what it is:", "reported")):
+        assignments = (f"{name_of(one)}={as_typed(value_from_proto(getattr(one, side)))}" for one in drifted)
+        yield f"{title}  ygg twin set {device} {' '.join(assignments)}"
+
+
+def as_typed(value: Value) -> str:
+    """The value as it is typed on a command line, quoted for a shell."""
+    return shlex.quote(safe(repr(value) if isinstance(value, float) else plain_text(value), 200))
 
 
 def changes(before: twin_pb2.Twin | None, now: twin_pb2.Twin) -> Iterator[str]:
@@ -144,6 +157,7 @@ def to_json(twin: twin_pb2.Twin) -> dict[str, Any]:
                 "reported": values.to_json(value_from_proto(one.reported)),
                 "report_time": moment(one.report_time).isoformat() if one.HasField("report_time") else None,
                 "pending": one.pending,
+                "drifted": one.drifted,
                 "problem": one.problem,
             }
             for one in twin.properties

@@ -10,13 +10,13 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 
+from services.domain import units
 from services.domain.capability import Parameter, Schema, ValueType
 from services.domain.values import INT_MAX, INT_MIN, Value, text
 from ygg.exits import UsageError
 from ygg.output import safe
 
 _TRUE, _FALSE = frozenset({"true", "on", "yes"}), frozenset({"false", "off", "no"})
-_UNITS = {"Cel": "°C", "[degF]": "°F", "deg": "°", "Ohm": "Ω", "m/s2": "m/s²"}
 
 
 def assignments(words: Iterable[str]) -> dict[str, str]:
@@ -56,6 +56,9 @@ def parse(word: str, schema: Schema | None = None) -> Value:
         return _bool(word)
     if schema.type is ValueType.BYTES:
         return _bytes(word)
+    measured = units.split(word)
+    if measured is not None and measured[1] == schema.unit:
+        word = str(measured[0])  # in another unit it goes as it is, and the refusal names the contract's
     found = _number(word)
     if schema.type is ValueType.DOUBLE and isinstance(found, int):
         return float(found)
@@ -104,12 +107,7 @@ def show(value: Value, unit_code: str = "") -> str:
 
 def unit(code: str) -> str:
     """A UCUM code as people write it."""
-    return safe(_UNITS.get(code, code), 15)
-
-
-def unit_code(text: str) -> str:
-    """What people write, as a UCUM code: `°C` is `Cel`."""
-    return next((code for code, shown in _UNITS.items() if shown == text), text)
+    return safe(units.SHOWN.get(code, code), 15)
 
 
 def _bool(word: str) -> Value:

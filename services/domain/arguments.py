@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from services.domain import ids, units
 from services.domain.capability import Parameter, Schema, ValueType
 from services.domain.errors import ArgumentError
 from services.domain.values import INT_MAX, INT_MIN, Value, is_text, text, type_name, whole
 
 
 def check_arguments(where: str, parameters: Sequence[Parameter], given: Mapping[str, Value]) -> dict[str, Value]:
-    """Returns the arguments with integers widened to doubles, and whole doubles made integers, where wanted.
+    """Returns the arguments without units, integers widened to doubles, and whole doubles made integers, where wanted.
 
     `where` is `capability.action`, for messages. Raises ArgumentError for one that is unknown, missing, of the
     wrong type or out of bounds.
@@ -28,7 +29,26 @@ def check_arguments(where: str, parameters: Sequence[Parameter], given: Mapping[
             raise ArgumentError(
                 f"{where} needs {parameter.name}", hint=_takes(where, parameters), argument=parameter.name
             )
-    return {p.name: check_value(p.name, p.schema, given[p.name]) for p in parameters if p.name in given}
+    return {p.name: check_given(p.name, p.schema, given[p.name]) for p in parameters if p.name in given}
+
+
+def check_given(name: str, schema: Schema, value: Value) -> Value:
+    """As `check_value`, for what a caller gives: a number may carry its unit, `40%` or `{"value": 40, "unit": "%"}`.
+
+    The unit must be the contract's; it is not kept.
+    """
+    found = units.split(value) if schema.type in (ValueType.INT, ValueType.DOUBLE) or isinstance(value, dict) else None
+    if found is None:
+        return check_value(name, schema, value)
+    number, unit = found
+    if unit and unit != schema.unit:
+        raise ArgumentError(
+            f"{name} has the unit {ids.printable(unit, 20)!r}, the contract has {schema.unit or 'none'!r}",
+            hint="Units are not converted: write the number in the contract's unit, with it or without.",
+            argument=name,
+            unit=schema.unit,
+        )
+    return check_value(name, schema, number)
 
 
 def check_value(name: str, schema: Schema, value: Value, *, exact: bool = False) -> Value:

@@ -6,12 +6,12 @@ lets be read and written can be desired: what cannot be read back could never be
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from services.domain import ids
-from services.domain.arguments import check_value
+from services.domain import ids, units
+from services.domain.arguments import check_given
 from services.domain.contract import Contract
 from services.domain.errors import ArgumentError, ContractError, InvalidRequestError, YggError
 from services.domain.values import Value
@@ -19,14 +19,13 @@ from services.domain.values import Value
 Path = tuple[str, str]
 """Capability id and property."""
 
-_WITH_UNIT = ({"value"}, {"value", "unit"})
-
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One property of one side: its value, and the revision and time that brought it.
 
-    `problem` says why the device could not be set to what was desired at `problem_revision`; reported side only.
+    Reported side only: `problem` says why the device could not be set to what was desired at `problem_revision`, and
+    `settled_revision` is the desired revision that the device last had or answered, 0 where it will be sent again.
     """
 
     value: Value
@@ -34,6 +33,7 @@ class Entry:
     time: datetime
     problem: str = ""
     problem_revision: int = 0
+    settled_revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,30 +116,30 @@ def checked(path: Path, value: Value, contract: Contract) -> Value:
     try:
         prop = contract.writable(*path)
         contract.readable(*path)
-        if isinstance(value, dict):
-            if set(value) not in _WITH_UNIT:
-                raise ArgumentError(
-                    "it is nested too deep", hint='A value is 40 or {"value": 40, "unit": "%"}, nothing deeper.'
-                )
-            unit, value = value.get("unit", prop.schema.unit), value["value"]
-            if unit != prop.schema.unit:
-                raise ArgumentError(
-                    f"the unit is {ids.printable(str(unit))!r}, the contract has {prop.schema.unit or 'none'!r}"
-                )
-        return check_value(path[1], prop.schema, value)
+        if isinstance(value, dict) and units.split(value) is None:
+            raise ArgumentError(
+                "it is nested too deep", hint='A value is 40 or {"value": 40, "unit": "%"}, nothing deeper.'
+            )
+        return check_given(path[1], prop.schema, value)
     except ContractError as e:
         raise type(e)(f"{at}: {e.message}", hint=e.hint, **{**e.data, "path": at}) from e
 
 
-def desire(old: Side, patch: Patch, *, replacing: bool, now: datetime, author: str) -> Side:
-    """The desired side after a patch; `old` itself where nothing changes."""
+def desire(
+    old: Side, patch: Patch, *, replacing: bool, now: datetime, author: str, drifting: Collection[Path] = ()
+) -> Side:
+    """The desired side after a patch; `old` itself where nothing changes.
+
+    Of `drifting` paths the same value is desired again: with a new revision it is sent to the device again.
+    """
     kept = {} if replacing else dict(old.entries)
     for path in [path for path in kept if path in patch.removes or path[0] in patch.removes_capabilities]:
         del kept[path]
     revision = old.revision + 1
     for path, value in patch.sets.items():
         before = old.entries.get(path)
-        kept[path] = before if before is not None and same(before.value, value) else Entry(value, revision, now)
+        stays = before is not None and same(before.value, value) and path not in drifting
+        kept[path] = before if before is not None and stays else Entry(value, revision, now)
     if kept == old.entries:
         return old
     return replace(old, revision=revision, entries=kept, time=now, author=author)
@@ -148,6 +148,7 @@ def desire(old: Side, patch: Patch, *, replacing: bool, now: datetime, author: s
 def report(
     old: Side,
     said: Mapping[Path, Report],
+    desired: Side,
     *,
     complete: bool,
     answers: int,
@@ -158,17 +159,22 @@ def report(
 ) -> Side:
     """The reported side after a device's report; `old` itself where it says nothing new.
 
-    `answers` is the desired revision that it answers, 0 for none. A complete one forgets what is not in it.
+    `answers` is the desired revision that it answers, 0 for none. A complete one forgets what is not in it, and what it
+    has otherwise than desired is sent to the device again.
     """
     kept = {} if complete else dict(old.entries)
     revision = old.revision + 1
     for path, one in said.items():
         before = old.entries.get(path)
         problem = (one.problem, answers) if one.problem else _standing(before, answers)
+        settled = 0 if complete else max(before.settled_revision if before else 0, answers)
+        wanted = desired.entries.get(path)
+        if wanted is not None and same(wanted.value, one.value):
+            settled = wanted.revision
         if before is not None and same(before.value, one.value):
-            kept[path] = replace(before, problem=problem[0], problem_revision=problem[1])
+            kept[path] = replace(before, problem=problem[0], problem_revision=problem[1], settled_revision=settled)
         else:
-            kept[path] = Entry(one.value, revision, now, *problem)
+            kept[path] = Entry(one.value, revision, now, *problem, settled)
     if kept == old.entries and old.revision:  # another contract is noted, another session alone is not worth a write
         same_contract = contract_revision == old.contract_revision
         return old if same_contract else replace(old, contract_revision=contract_revision)
@@ -193,6 +199,19 @@ def delta(desired: Side, reported: Side) -> dict[Path, Value]:
     return {
         path: value for path, value in desired.values().items() if path not in have or not same(have[path].value, value)
     }
+
+
+def drifted(desired: Side, reported: Side) -> set[Path]:
+    """What the device has otherwise than desired although it had it so, or answered: it is not sent again by itself.
+
+    Written past the twin, changed by the device, or set to the nearest value that it has.
+    """
+    found = set[Path]()
+    for path in delta(desired, reported):
+        has = reported.entries.get(path)
+        if has is not None and has.value is not None and has.settled_revision >= desired.entries[path].revision:
+            found.add(path)
+    return found
 
 
 def settable(values: Mapping[Path, Value], contract: Contract) -> dict[Path, Value]:

@@ -185,3 +185,30 @@ async def test_a_twin_goes_on_under_the_next_contract(lamp: Lamp) -> None:
     await lamp.wish(led0={"brightness": 4})
     await eventually(lambda: lamp.agent.get("led0.brightness") == "4")
     assert lamp.agent.log().count("event=goodbye") == 0
+
+
+async def test_a_write_past_the_twin_is_drift_until_it_is_desired_again_or_the_board_comes_back(
+    mesh: Mesh, lamp: Lamp
+) -> None:
+    await lamp.start()
+    await lamp.wish(led0={"brightness": 40})
+    await lamp.sees("led0.brightness", 40)
+
+    async def drifted() -> bool:
+        return any(one.drifted for one in (await lamp.twin()).properties)
+
+    async def write_past(percent: str) -> None:
+        value = value_pb2.Value(string=percent)
+        request = bp.WritePropertyRequest(device_id=mesh.one, capability="led0", property="brightness", value=value)
+        await mesh.bridge.WriteProperty(request, timeout=5)
+        await eventually(drifted, 5)
+
+    await write_past("80%")
+    await lamp.wish(led0={"brightness": 40})
+    await lamp.shows("led0.brightness", "40")
+    await eventually(lamp.settled)
+    await write_past("81 %")
+    lamp.agent.kill()
+    await lamp.start()
+    await lamp.shows("led0.brightness", "40")
+    await eventually(lamp.settled)

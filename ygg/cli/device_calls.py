@@ -15,6 +15,8 @@ from ygg.cli.state import State, state
 from ygg.exits import Exit, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from services.domain.contract import Contract
     from services.domain.values import Value
     from ygg.client import Mesh
@@ -153,7 +155,9 @@ def write(
 ) -> None:
     """Write properties, one after another; the first that is refused ends it.
 
-    Example:  `ygg device write porch-1 led0.on=true led0.brightness=40`
+    What the twin desires stays: it is written again when the device next connects. `ygg twin set` changes it for good.
+
+    Example:  `ygg device write porch-1 led0.on=true led0.brightness=40%`
     """
     from services.chassis.codec import value_to_proto
     from yggdrasil.jotunheim.v1 import bridge_pb2, bridge_pb2_grpc
@@ -181,8 +185,33 @@ def write(
             mesh.call("jotunheim_bridge", stub.WriteProperty, request, timeout_s=timeout_s, device=True)
             if not st.out.as_json:
                 st.out.line(f"{capability}.{name} is {values.show(value)}")
+        for line in _written_past_twin(mesh, device, checked):
+            st.out.remark(line)
     if st.out.as_json:
         st.out.json({"device": device, "written": {f"{c}.{n}": values.to_json(v) for c, n, v in checked}})
+
+
+def _written_past_twin(mesh: Mesh, device: str, written: list[tuple[str, str, Value]]) -> Iterator[str]:
+    """What the twin desires otherwise than was written. Nothing where the registry does not answer: it is written."""
+    from services.chassis.codec import value_from_proto
+    from services.domain.errors import YggError
+    from services.domain.twin import same
+    from ygg import twins
+    from yggdrasil.registry.v1 import twin_pb2, twin_pb2_grpc
+
+    stub = twin_pb2_grpc.TwinServiceStub(mesh.channel("registry"))
+    try:
+        found = mesh.call("registry", stub.GetTwin, twin_pb2.GetTwinRequest(device_id=device)).twin
+    except YggError:
+        return
+    desired = {(one.capability_id, one.property): value_from_proto(one.desired) for one in found.properties}
+    for capability, name, value in written:
+        wanted = desired.get((capability, name))
+        if wanted is not None and not same(wanted, value):
+            yield (
+                f"The twin desires {capability}.{name}={twins.as_typed(wanted)} and writes it again when {device} next"
+                f" connects. To keep yours:  ygg twin set {device} {capability}.{name}={twins.as_typed(value)}"
+            )
 
 
 def contract_of(mesh: Mesh, device: str) -> Contract:

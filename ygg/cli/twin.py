@@ -33,6 +33,9 @@ _RETRY_S = 1.0
 def get(ctx: typer.Context, device: Device) -> None:
     """Show a device's twin, property by property.
 
+    STATE: "as desired", "not yet" (the device is sent it, or will be when it connects), "drifted" (the device had it so
+    and has something else now; what is desired is written again when it next connects), or why it cannot be.
+
     Examples:  `ygg twin get porch-1`   `ygg twin get porch-1 --json | jq .delta`
     """
     from yggdrasil.registry.v1 import twin_pb2, twin_pb2_grpc
@@ -165,6 +168,8 @@ def _show(st: State, twin: twin_pb2.Twin) -> None:
     st.out.line(f"{name}   desired revision {twin.revision}   reported revision {twin.reported_revision}")
     if twin.properties:
         st.out.table(twins.COLUMNS, [twins.row(one) for one in twin.properties])
+        for line in twins.drift(twin):
+            st.out.remark(line)
     elif not twin.programs:
         st.out.remark(f"Nothing is desired or reported.  Begin:  ygg twin set {name} led0.on=true")
     if twin.programs:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from services.domain.arguments import check_arguments, check_value
+from services.domain.arguments import check_arguments, check_given, check_value
 from services.domain.capability import Capability, Parameter, Schema
 from services.domain.contract import Contract
 from services.domain.errors import ArgumentError
@@ -73,7 +73,7 @@ def _read(agreed: Agreement, call: DeviceCall, where: str) -> LinkCall:
 
 def _write(agreed: Agreement, call: DeviceCall, where: str) -> LinkCall:
     prop = agreed.contract.writable(call.capability, call.member)
-    checked = to_link(check_value(where, prop.schema, call.arguments.get(call.member)))
+    checked = to_link(check_given(where, prop.schema, call.arguments.get(call.member)))
     member = _position(agreed.contract.capability(call.capability).properties, call.member)
     arguments = (link.Argument(index=0, value=checked),)
     return LinkCall(agreed.positions[call.capability], link.OPERATION_WRITE, member, arguments, (), where)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from services.domain.arguments import check_value
+from services.domain.arguments import check_given
 from services.domain.capability import Action, Capability
 from services.domain.errors import YggError
 from services.domain.values import Value
@@ -58,7 +58,7 @@ class Contracts:
             for prop in capability.properties:
                 if prop.name == name:
                     try:
-                        check_value(path, prop.schema, value)
+                        check_given(path, prop.schema, value)
                     except YggError as e:
                         return e.message
             return ""
@@ -113,7 +113,7 @@ def _argument_fault(action: Action | None, given: Mapping[str, Value], path: str
         if name not in known:
             return f"{path} has no argument {name}; it has {', '.join(known) or 'none'}"
         try:
-            check_value(name, known[name], value)
+            check_given(name, known[name], value)
         except YggError as e:
             return e.message
     return ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from services.domain.arguments import check_arguments, check_value
+from services.domain.arguments import check_arguments, check_given, check_value
 from services.domain.capability import Action, Capability, Parameter, Property, Schema, ValueType
 from services.domain.contract import Contract, LinkTerms
 from services.domain.errors import Code, InvalidRequestError, YggError
@@ -123,7 +123,7 @@ class FakeBoard:
         """Into the board's state."""
         self._known(device_id)
         path = f"{capability}.{prop}"
-        self._state[path] = check_value(path, self._contract.writable(capability, prop).schema, value)
+        self._state[path] = check_given(path, self._contract.writable(capability, prop).schema, value)
 
     async def twin(self, device_id: str, timeout_s: float) -> TwinSummary:
         """What was desired is so at once, so there is no difference."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.domain import ids
+from services.domain import ids, units
 from services.domain.errors import InvalidRequestError
 from services.domain.requirements import Requirement, parse_requirement
 from services.domain.values import Value, type_name, whole
@@ -49,6 +49,15 @@ class Field:
     type: FieldType = FieldType.ANY
     description: str = ""
     optional: bool = False
+
+    def without_percent(self, value: Value) -> Value:
+        """`40%` as 40 for a number; another unit raises TypeError: a parameter declares none to compare it with."""
+        found = units.split(value) if self.type in (FieldType.INT, FieldType.DOUBLE) else None
+        if found is None:
+            return value
+        if found[1] not in ("", "%"):
+            raise TypeError(f"{self.name} is a {self.type.value} and declares no unit; give the number alone")
+        return found[0]
 
     def fitting(self, value: Value) -> Value:
         """The value as this type; raises TypeError if it is another. An int is also a double, a whole double an int."""
@@ -103,7 +112,7 @@ class RegisteredScript:
                 raise InvalidRequestError(f"{self.name} needs {parameter.name}", parameter=parameter.name)
             if value is not None:
                 try:
-                    fitted[parameter.name] = parameter.fitting(value)
+                    fitted[parameter.name] = parameter.fitting(parameter.without_percent(value))
                 except TypeError as e:
                     raise InvalidRequestError(str(e), parameter=parameter.name) from e
         return fitted

@@ -38,6 +38,7 @@ def side_to_proto(device_id: str, side: Side) -> pb.StoredTwin:
                 time=codec.timestamp(entry.time),
                 problem=entry.problem,
                 problem_revision=entry.problem_revision,
+                settled_revision=entry.settled_revision,
             )
             for path, entry in sorted(side.entries.items())
         ],
@@ -53,7 +54,12 @@ def side_from_bytes(data: bytes) -> Side:
     stored = pb.StoredTwin.FromString(data)
     entries: dict[Path, Entry] = {
         (one.capability_id, one.property): Entry(
-            codec.value_from_proto(one.value), one.revision, codec.moment(one.time), one.problem, one.problem_revision
+            codec.value_from_proto(one.value),
+            one.revision,
+            codec.moment(one.time),
+            one.problem,
+            one.problem_revision,
+            one.settled_revision,
         )
         for one in stored.properties
     }

@@ -40,6 +40,7 @@ def _property(view: TwinView, path: Path) -> pb.TwinProperty:
         report_time=codec.timestamp(reported.time) if reported else None,
         pending=path in twin.delta(view.desired, view.reported),
         problem=view.problem(path),
+        drifted=view.drifted(path),
     )
 
 

@@ -56,6 +56,10 @@ class TwinView:
     contract: Contract | None
     programs: ProgramsSide = field(default_factory=ProgramsSide)
 
+    def drifted(self, path: Path) -> bool:
+        """Whether the device has it otherwise than desired, and is not being sent it: see `twin.drifted`."""
+        return not self.problem(path) and path in twin.drifted(self.desired, self.reported)
+
     def problem(self, path: Path) -> str:
         """Why what is desired is not there; empty where it is, or is only not there yet."""
         wanted = self.desired.entries.get(path)
@@ -129,10 +133,19 @@ class Twins:
             raise InvalidRequestError("programs are deployed, not written into a twin", hint=PROGRAMS_HINT)
         patch = twin.parse(document, record.contract)
         for _ in range(_TRIES):
-            old = await self.store.get(TwinSide.DESIRED, device_id)
+            old, reported = await asyncio.gather(
+                self.store.get(TwinSide.DESIRED, device_id), self.store.get(TwinSide.REPORTED, device_id)
+            )
             if revision and revision != old.side.revision:
                 raise StaleRevisionError(device_id, revision, old.side.revision)
-            new = twin.desire(old.side, patch, replacing=replacing, now=self.clock.now(), author=author)
+            new = twin.desire(
+                old.side,
+                patch,
+                replacing=replacing,
+                now=self.clock.now(),
+                author=author,
+                drifting=twin.drifted(old.side, reported.side),
+            )
             if new is not old.side:
                 try:
                     await self.store.put(TwinSide.DESIRED, device_id, new, old.key_revision)
@@ -153,12 +166,15 @@ class Twins:
         if len(said.properties) > MAX_REPORTED:
             raise InvalidRequestError(f"{len(said.properties)} properties, at most {MAX_REPORTED} are allowed")
         for _ in range(_TRIES):
-            old = await self.store.get(TwinSide.REPORTED, device_id)
+            old, desired = await asyncio.gather(
+                self.store.get(TwinSide.REPORTED, device_id), self.store.get(TwinSide.DESIRED, device_id)
+            )
             if said.session_epoch < old.side.session_epoch:
                 raise StaleSessionError(device_id, said.session_epoch, old.side.session_epoch)
             new = twin.report(
                 old.side,
                 said.properties,
+                desired.side,
                 complete=said.complete,
                 answers=said.answers,
                 contract_revision=said.contract_revision,

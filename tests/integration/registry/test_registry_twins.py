@@ -248,3 +248,28 @@ async def test_a_watch_of_all_begins_with_every_twin_there_is(as_bridge: Any, tw
         seen.add(got.twin.device_id)
     watch.cancel()
     assert {"tw-13", "tw-14"} <= seen
+
+
+async def test_twin_written_past_shows_drift_and_is_desired_again_by_the_same_value(
+    as_bridge: Any, twins: Any, bridge_twins: Any
+) -> None:
+    await record_contract(as_bridge, "tw-20", led())
+    await twins.UpdateTwin(update("tw-20", led0={"brightness": 40}))
+    await bridge_twins.ReportTwin(report("tw-20", complete=True, on=False, brightness=10))
+    await bridge_twins.ReportTwin(report("tw-20", answers=1, brightness=40))
+    await bridge_twins.ReportTwin(report("tw-20", brightness=80))
+
+    async def brightness() -> tuple[bool, bool, int]:
+        found = (await twins.GetTwin(pb.GetTwinRequest(device_id="tw-20"))).twin.properties
+        return next((p.pending, p.drifted, p.desired_revision) for p in found if p.property == "brightness")
+
+    assert await brightness() == (True, True, 1)
+    await twins.UpdateTwin(update("tw-20", led0={"brightness": 40}))
+    assert await brightness() == (True, False, 2)
+    await bridge_twins.ReportTwin(report("tw-20", answers=2, brightness=40))
+    assert await brightness() == (False, False, 2)
+    await bridge_twins.ReportTwin(report("tw-20", brightness=81))
+    assert await brightness() == (True, True, 2)
+    told = await bridge_twins.ReportTwin(report("tw-20", complete=True, on=False, brightness=81))
+    assert dict(told.delta) == document(led0={"brightness": 40})
+    assert await brightness() == (True, False, 2)

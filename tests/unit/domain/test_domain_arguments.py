@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from services.domain.arguments import check_arguments, check_value, describe
+from services.domain.arguments import check_arguments, check_given, check_value, describe
 from services.domain.capability import Parameter, Schema, ValueType
 from services.domain.errors import ArgumentError, Code
 from services.domain.values import INT_MAX, INT_MIN, Value
@@ -171,3 +171,46 @@ def test_schemas_in_words(schema: Schema, words: str) -> None:
 def test_bounds_are_told_exactly(bound: float) -> None:
     told = describe(Schema(ValueType.DOUBLE, minimum=bound)).rpartition(" ")[2]
     assert float(told) == bound
+
+
+BRIGHTNESS = Schema(ValueType.INT, "%", 0, 100)
+
+
+@pytest.mark.parametrize(
+    ("schema", "given_", "wanted"),
+    [
+        (BRIGHTNESS, "40%", 40),
+        (BRIGHTNESS, "40 %", 40),
+        (BRIGHTNESS, {"value": 40, "unit": "%"}, 40),
+        (BRIGHTNESS, {"value": 40}, 40),
+        (Schema(ValueType.DOUBLE, "Cel"), "-2.5e1 °C", -25.0),
+        (Schema(ValueType.DOUBLE, "Cel"), "20Cel", 20.0),
+        (Schema(ValueType.STRING), "40%", "40%"),
+    ],
+)
+def test_arguments_a_number_may_carry_the_unit_of_the_contract(schema: Schema, given_: Value, wanted: Value) -> None:
+    found = check_given("x", schema, given_)
+    assert (found, type(found)) == (wanted, type(wanted))
+    assert check_arguments("a.b", (Parameter("x", schema),), {"x": given_}) == {"x": wanted}
+
+
+@pytest.mark.parametrize(
+    ("schema", "given_", "message"),
+    [
+        (BRIGHTNESS, "40 lx", "unit 'lx', the contract has '%'"),
+        (Schema(ValueType.INT), "40%", "unit '%', the contract has 'none'"),
+        (BRIGHTNESS, "40", "x is 40 .string."),
+        (BRIGHTNESS, "400%", "0 to 100 %"),
+        (BRIGHTNESS, {"value": 40, "unit": "%", "more": 1}, "map"),
+        (BRIGHTNESS, {"value": {"value": 40}}, "map"),
+        (Schema(ValueType.STRING), {"value": 1}, "int"),
+    ],
+)
+def test_arguments_another_unit_is_refused(schema: Schema, given_: Value, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        check_given("x", schema, given_)
+
+
+def test_check_value_refuses_a_unit_because_devices_send_none() -> None:
+    with pytest.raises(ArgumentError):
+        check_value("x", BRIGHTNESS, "40%")

@@ -35,14 +35,26 @@ CONTRACT = Contract("porch-1", "0" * 64, (LED, THERMOSTAT), (), LinkTerms(1, 102
 ON, BRIGHTNESS, TARGET = ("led0", "on"), ("led0", "brightness"), ("heat0", "target")
 
 
-def desire(old: Side, document: dict[str, Value], *, replacing: bool = False, now: datetime = T0) -> Side:
-    return twin.desire(old, twin.parse(document, CONTRACT), replacing=replacing, now=now, author="ygg://main/user/ann")
+def desire(
+    old: Side, document: dict[str, Value], *, replacing: bool = False, now: datetime = T0, reported: Side | None = None
+) -> Side:
+    drifting = twin.drifted(old, reported) if reported else ()
+    patch = twin.parse(document, CONTRACT)
+    return twin.desire(old, patch, replacing=replacing, now=now, author="ygg://main/user/ann", drifting=drifting)
 
 
-def report(old: Side, said: dict[twin.Path, Report], *, complete: bool = False, answers: int = 0) -> Side:
+def report(
+    old: Side,
+    said: dict[twin.Path, Report],
+    desired: Side | None = None,
+    *,
+    complete: bool = False,
+    answers: int = 0,
+) -> Side:
     return twin.report(
         old,
         said,
+        desired or Side(),
         complete=complete,
         answers=answers,
         contract_revision=1,
@@ -97,7 +109,7 @@ def test_a_value_may_carry_its_unit_and_is_widened() -> None:
         ({"led0": {"secret": True}}, "led0.secret", "cannot be read"),
         ({"led0": {"colour": "red"}}, "led0.colour", "no property colour"),
         ({"led9": {"on": True}}, "led9.on", "no capability led9"),
-        ({"heat0": {"target": {"value": 20, "unit": "K"}}}, "heat0.target", "unit is 'K'"),
+        ({"heat0": {"target": {"value": 20, "unit": "K"}}}, "heat0.target", "unit 'K'"),
         ({"heat0": {"target": {"degrees": 20}}}, "heat0.target", "nested too deep"),
         ({"heat0": {"target": {"value": {"value": 20}}}}, "heat0.target", "wants double"),
         ({"heat0": {"target": [20]}}, "heat0.target", "wants double"),
@@ -198,3 +210,38 @@ def test_reporting_all_that_is_desired_leaves_no_delta(document: dict[str, Value
         return
     said = {path: Report(value) for path, value in twin.delta(desired, Side()).items()}
     assert twin.delta(desired, report(Side(), said)) == {}
+
+
+def test_twin_drifts_when_a_settled_value_changes() -> None:
+    desired = desire(Side(), {"led0": {"brightness": 40}})
+    waiting = report(Side(), {BRIGHTNESS: Report(10)}, desired, complete=True)
+    assert twin.drifted(desired, waiting) == set()
+    assert twin.drifted(desired, report(waiting, {BRIGHTNESS: Report(20)}, desired)) == set()
+    settled = report(waiting, {BRIGHTNESS: Report(40)}, desired, answers=1)
+    written_past = report(settled, {BRIGHTNESS: Report(80)}, desired)
+    assert twin.drifted(desired, settled) == set()
+    assert twin.drifted(desired, written_past) == {BRIGHTNESS}
+
+
+def test_twin_drifts_when_the_device_answers_with_another_value() -> None:
+    desired = desire(Side(), {"led0": {"brightness": 41}})
+    assert twin.drifted(desired, report(Side(), {BRIGHTNESS: Report(40)}, desired, answers=1)) == {BRIGHTNESS}
+    unreadable = report(Side(), {BRIGHTNESS: Report(None)}, desired, answers=1)
+    assert twin.drifted(desired, unreadable) == set()
+
+
+def test_twin_no_longer_drifts_when_the_device_connects_again() -> None:
+    desired = desire(Side(), {"led0": {"brightness": 40}})
+    at_boot = report(Side(), {BRIGHTNESS: Report(40)}, desired, complete=True)
+    past = report(at_boot, {BRIGHTNESS: Report(80)}, desired)
+    assert twin.drifted(desired, past) == {BRIGHTNESS}
+    assert twin.drifted(desired, report(past, {BRIGHTNESS: Report(80)}, desired, complete=True)) == set()
+
+
+def test_twin_desires_a_drifted_value_again_under_a_new_revision() -> None:
+    desired = desire(Side(), {"led0": {"on": True, "brightness": 40}})
+    has = report(Side(), {BRIGHTNESS: Report(80), ON: Report(True)}, desired, answers=1)
+    again = desire(desired, {"led0": {"on": True, "brightness": 40}}, reported=has, now=T1)
+    assert (again.revision, again.entries[BRIGHTNESS].revision, again.entries[ON].revision) == (2, 2, 1)
+    assert twin.drifted(again, has) == set()
+    assert desire(again, {"led0": {"brightness": 40}}, reported=has) is again

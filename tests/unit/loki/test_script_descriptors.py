@@ -81,7 +81,7 @@ def test_a_value_that_does_not(kind: FieldType, value: object) -> None:
 
 def test_arguments_are_those_that_are_declared() -> None:
     blink = script("blink", parameters=(Field("times", FieldType.INT), Field("who", FieldType.STRING, optional=True)))
-    assert blink.arguments({"times": 3}) == {"times": 3}
+    assert blink.arguments({"times": 3}) == blink.arguments({"times": "3%"}) == {"times": 3}
     for given in ({}, {"times": "3"}, {"times": 3, "what": 1}, {"times": None}):
         with pytest.raises(InvalidRequestError):
             blink.arguments(given)

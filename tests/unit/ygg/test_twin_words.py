@@ -30,9 +30,10 @@ CONTRACT = Contract("porch-1", "0" * 64, (LED,), (), LinkTerms(1, 1024, 1024, 4,
     ("words", "document"),
     [
         ({"led0.on": "on", "led0.brightness": "40"}, {"led0": {"on": True, "brightness": 40}}),
-        ({"led0.brightness": "40%"}, {"led0": {"brightness": {"value": 40, "unit": "%"}}}),
-        ({"led0.warmth": "20 °C"}, {"led0": {"warmth": {"value": 20.0, "unit": "Cel"}}}),
-        ({"led0.warmth": "-2e1Cel"}, {"led0": {"warmth": {"value": -20.0, "unit": "Cel"}}}),
+        ({"led0.brightness": "40%"}, {"led0": {"brightness": 40}}),
+        ({"led0.brightness": "40 lx"}, {"led0": {"brightness": "40 lx"}}),
+        ({"led0.warmth": "20 °C"}, {"led0": {"warmth": 20.0}}),
+        ({"led0.warmth": "-2e1Cel"}, {"led0": {"warmth": -20.0}}),
         ({"led0.warmth": "1e3"}, {"led0": {"warmth": 1000.0}}),
         ({"led0.brightness": "bright"}, {"led0": {"brightness": "bright"}}),
         ({"led0.name": "20Cel"}, {"led0": {"name": "20Cel"}}),
@@ -94,3 +95,25 @@ def test_a_watch_shows_what_changed_only() -> None:
         "led0.name  gone",
     ]
     assert list(twins.changes(second, second)) == []
+
+
+def test_twin_get_says_what_becomes_of_a_drifted_property() -> None:
+    led = pb.TwinProperty(
+        capability_id="led0",
+        property="brightness",
+        desired=value_to_proto(40),
+        reported=value_to_proto(80),
+        pending=True,
+        drifted=True,
+    )
+    name = pb.TwinProperty(
+        capability_id="led0", property="name", desired=value_to_proto("a b"), reported=value_to_proto("c"), drifted=True
+    )
+    assert twins.row(led)[3] == "drifted"
+    lines = list(twins.drift(pb.Twin(device_id="porch-1", properties=[led, name])))
+    assert "written again when the device next connects" in lines[0]
+    assert lines[1:] == [
+        "To write it now:  ygg twin set porch-1 led0.brightness=40 led0.name='a b'",
+        "To keep what it is:  ygg twin set porch-1 led0.brightness=80 led0.name=c",
+    ]
+    assert list(twins.drift(pb.Twin(device_id="porch-1"))) == []
