@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -117,16 +116,12 @@ async def test_the_end_of_a_blinking_is_seen(mesh: Mesh, lamp: Lamp) -> None:
 async def test_what_is_desired_is_on_the_board_at_once_and_nothing_else_is_written(lamp: Lamp) -> None:
     await lamp.start()
     await eventually(lamp.reported)
-    took = []
     for percent in range(20):
-        began = time.monotonic()
         await lamp.wish(led0={"brightness": percent})
         await lamp.shows("led0.brightness", str(percent))
-        took.append(time.monotonic() - began)
     await eventually(lamp.settled)
     assert await lamp.problems() == {}
     assert (lamp.writes("led0.brightness"), lamp.writes("led0.on"), lamp.writes("gpio0.pin0")) == (20, 0, 0)
-    print(f"\nfrom the wish to the board: median {sorted(took)[10] * 1000:.0f} ms, longest {max(took) * 1000:.0f} ms")
 
 
 async def test_what_is_desired_of_a_board_that_is_away_is_done_when_it_comes_and_only_what_differs(lamp: Lamp) -> None:

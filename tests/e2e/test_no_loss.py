@@ -24,7 +24,7 @@ from tests.fakes.balancer import balancer
 from tests.fakes.board import Agent
 from tests.fixtures.mesh import Mesh, client
 from tests.fixtures.nats import Connect
-from tests.fixtures.wait import eventually
+from tests.fixtures.wait import eventually, pace
 from yggdrasil.common.v1 import value_pb2
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 from yggdrasil.jotunheim.v1 import bridge_pb2_grpc
@@ -69,7 +69,7 @@ class Load:
                 ):
                     raise RuntimeError(f"{e.code()}: {e.details()}") from e
                 self.repeated += 1
-                await asyncio.sleep(0.1)
+                await pace(0.1)
 
     async def weather(self, device_id: str) -> None:
         """Toggles an input pin: each change is an event."""
@@ -80,7 +80,7 @@ class Load:
                 self._fleet.agent.set_of, device_id, "gpio0.pin0", "on" if number % 2 == 0 else "off"
             )
             self.raised[device_id] += 1
-            await asyncio.sleep(0.3)
+            await pace(0.3)
 
 
 class Fleet:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -93,7 +92,12 @@ async def test_sensor_monitor_alarms_once_and_again_after_the_cool_down(
     )
     agent.set("temp0.celsius", 40)
     await programs.until(name, "alarms", 1)
-    await asyncio.sleep(0.5)
+    turns = (await programs.statistics(name)).turns
+
+    async def five_more_turns() -> bool:
+        return bool((await programs.statistics(name)).turns > turns + 5)
+
+    await eventually(five_more_turns)
     assert await programs.eval(name, "alarms") == 1
     agent.set("temp0.celsius", 20)
     await programs.until(name, "warm", False)
@@ -161,11 +165,11 @@ async def test_fleet_sweep_finds_the_coldest_and_the_warmest(
     agent.set("temp0.celsius", -35)
     name = await deployed(programs, mesh, "fleet_sweep", suffix, every_s=double(0.2))
     coldest = ("last.coldest.device", "(assq-ref (assq-ref last 'coldest) 'device)")
-    for _ in range(200):
-        if await value(programs, name, *coldest) == mesh.one:
-            break
-        await asyncio.sleep(0.05)
-    assert await value(programs, name, *coldest) == mesh.one
+
+    async def found() -> bool:
+        return await value(programs, name, *coldest) == mesh.one
+
+    await eventually(found)
 
 
 @BOTH
@@ -177,11 +181,7 @@ async def test_interactive_greets_and_remembers(programs: Programs, mesh: Mesh, 
     assert await value(programs, name, 'set("brightness", 40)', '(set "brightness" 40)') == 40
     await eventually(lambda: agent.get("led0.brightness") == "40")
     await programs.stub.RestartProgram(pb.RestartProgramRequest(deployment_id=name), timeout=10)
-    for _ in range(200):
-        found = await programs.instances(name)
-        if found[0].epoch == 2 and found[0].state == RUNNING:
-            break
-        await asyncio.sleep(0.05)
+    await programs.epoch(name, 2)
     assert await value(programs, name, *greet) == "hello Ada, for the 3. time"
 
 

@@ -122,6 +122,12 @@ class LinkDevice:
         )
         return cls(device_id, reader, writer)
 
+    @property
+    def has_ticket(self) -> bool:
+        """Whether the bridge's session ticket, the last record of the handshake, has arrived."""
+        session = self._writer.get_extra_info("ssl_object").session
+        return bool(session and session.has_ticket)
+
     def send_bytes(self, data: bytes) -> None:
         """Anything at all."""
         self._writer.write(data)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable
 
 import grpc
@@ -35,10 +33,7 @@ async def test_a_peer_that_comes_back_is_reached_within_its_backoff(serve: Serve
     assert await calls.unary(b"x", timeout=10) == b"x"
     await serving.server.stop(0)
     for _ in range(3):  # refused at once, not after the time that an attempt may take
-        started = time.monotonic()
-        assert (await failure(calls.unary(b"x", timeout=10))).code() is grpc.StatusCode.UNAVAILABLE
-        assert time.monotonic() - started < 2.5
-        await asyncio.sleep(0.1)
+        assert (await failure(calls.unary(b"x", timeout=2.5))).code() is grpc.StatusCode.UNAVAILABLE
     again = await serve(unary=echo, listen=serving.endpoint)
     assert again.endpoint == serving.endpoint
     assert await calls.unary(b"y", timeout=10, wait_for_ready=True) == b"y"

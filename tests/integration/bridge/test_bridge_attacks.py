@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from services.jotunheim_bridge.adapters.arrivals import PRESSED_S, WAITING_S
+from services.jotunheim_bridge.adapters.arrivals import WAITING_S
 from tests.fakes.device import LinkDevice, LinkEndedError, document, hello
 from tests.fixtures.mesh import Mesh
 from tests.fixtures.process import ServiceProcess
-from tests.fixtures.wait import eventually
+from tests.fixtures.wait import eventually, pace
 from tests.integration.bridge.test_bridge_bad_input import PAD, PAD_ARGUMENTS
 from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
@@ -69,19 +68,16 @@ async def test_slow_loris_a_client_hello_in_dribs_costs_only_its_own_connections
             for byte in whole[:-1]:
                 writer.write(bytes([byte]))
                 await writer.drain()
-                await asyncio.sleep(0.05)
+                await pace(0.05)
 
     with _bridge(mesh, arrivals=SLOTS) as (_, endpoint):
-        began = time.monotonic()
         connections = await _dialled(endpoint, 10 * SLOTS)
         dribbling = [asyncio.create_task(dribble(writer)) for _, writer in connections]
-        await asyncio.sleep(0.5)
-        asked = time.monotonic()
+        closing = [asyncio.create_task(_closed(reader)) for reader, _ in connections]
         device = await _served(mesh, endpoint, mesh.one)
-        assert time.monotonic() - asked < 2
-        async with asyncio.timeout(WAITING_S + 5):
-            assert all(await asyncio.gather(*(_closed(reader) for reader, _ in connections)))
-        assert time.monotonic() - began > WAITING_S - 1
+        assert not any(task.done() for task in closing), "they still dribble, and the device is served"
+        async with asyncio.timeout(WAITING_S + 30):
+            assert all(await asyncio.gather(*closing))
         device.vanish()
         await asyncio.gather(*dribbling)
 
@@ -93,17 +89,15 @@ async def test_half_done_handshakes_hold_half_of_the_slots_and_give_them_up_wher
         for _, writer in connections:
             writer.write(whole)
             await writer.drain()
-        await asyncio.sleep(0.3)
-        asked = time.monotonic()
+        closing = [asyncio.create_task(_closed(reader)) for reader, _ in connections]
         elsewhere = await _served(mesh, endpoint, mesh.one, source="127.0.0.2")
-        assert time.monotonic() - asked < 2  # another address has slots of its own
+        assert not any(task.done() for task in closing), "another address has slots of its own"
         behind = await _served(mesh, endpoint, mesh.two)
-        waited_s = time.monotonic() - asked
-        assert PRESSED_S - 1 < waited_s < 2 * (PRESSED_S + 1.5)  # two turns of two, and a second's sweep each
+        assert any(task.done() for task in closing), "one was given up for who waited behind"
         for device in (elsewhere, behind):
             device.vanish()
-        async with asyncio.timeout(WAITING_S + 5):
-            assert all(await asyncio.gather(*(_closed(reader) for reader, _ in connections)))
+        async with asyncio.timeout(WAITING_S + 30):
+            assert all(await asyncio.gather(*closing))
 
 
 @pytest.mark.parametrize("first", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\xff\xff", b"\x16\x03\x01\x00\x00"])
@@ -195,7 +189,7 @@ async def test_no_tls_record_is_larger_than_the_device_can_receive(mesh: Mesh, r
     limits = link.Limits(rx_frame_bytes=4096, tx_frame_bytes=4096, calls_in_flight=2, rx_record_bytes=record_bytes)
     async with _records_of(port) as (relayed, lengths):
         device = await LinkDevice.connect(f"127.0.0.1:{relayed}", mesh.pki.files("device", mesh.one), mesh.one)
-        await asyncio.sleep(0.2)
+        await eventually(lambda: device.has_ticket)
         handshake = len(lengths)
         await device.negotiate(PAD, limits=limits)
         notes = pb.InvokeRequest(device_id=mesh.one, capability="pad0", action="note", arguments=PAD_ARGUMENTS)

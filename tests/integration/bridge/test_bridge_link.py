@@ -338,7 +338,12 @@ async def test_labels_of_a_device_that_is_here_may_change(mesh: Mesh) -> None:
     await mesh.registry.UpdateDevice(rp.UpdateDeviceRequest(device_id=mesh.one, labels={"zone": "hall"}))
     device.send(ping=link.Ping(token=5))
     assert (await device.expect("pong")).token == 5
-    await asyncio.sleep(0.3)
+    # The bridge hears of changes in order: once it has ended the other's session, it has heard of the labels.
+    other = await mesh.device(mesh.two)
+    await other.negotiate()
+    suspend = rp.UpdateDeviceRequest(device_id=mesh.two, state=rp.DEVICE_STATE_SUSPENDED)
+    await mesh.registry.UpdateDevice(suspend)
+    assert (await other.ended(within_s=10))[-1].goodbye.code == link.GOODBYE_CODE_DISCONNECTED
     device.send(ping=link.Ping(token=6))
     assert (await device.expect("pong")).token == 6
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-import statistics
-import time
 from typing import Any
 
 import grpc.aio
@@ -15,7 +13,7 @@ import pytest
 from services.chassis import codec
 from tests.fakes.device import LinkDevice, LinkEndedError, document, led, number
 from tests.fixtures.mesh import Mesh, client
-from tests.fixtures.wait import eventually
+from tests.fixtures.wait import eventually, pace
 from yggdrasil.common.v1 import capability_pb2 as cp
 from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
@@ -183,11 +181,12 @@ async def test_no_delta_is_lost_between_a_reconnect_and_its_report(mesh: Mesh, t
             last = random.randint(0, 100)
             await twins.wish(lamp0={"level": last})
 
+    chance = random.Random(12)
     for _ in range(12):
         wishing = True
         mind = asyncio.create_task(wish())
         board, running = await _board(mesh)
-        await asyncio.sleep(random.uniform(0, 0.15))
+        await pace(chance.uniform(0, 0.15))
         wishing = False
         await mind
 
@@ -199,20 +198,15 @@ async def test_no_delta_is_lost_between_a_reconnect_and_its_report(mesh: Mesh, t
         await running
 
 
-async def test_a_delta_is_at_the_board_in_milliseconds(mesh: Mesh, twins: Twins) -> None:
+async def test_each_desired_value_reaches_the_board(mesh: Mesh, twins: Twins) -> None:
     board, running = await _board(mesh)
     await eventually(twins.reported)
-    taken = []
     for level in range(1, 101):
-        before = time.perf_counter()
         wish = asyncio.create_task(twins.wish(lamp0={"level": level}))
         await board.was_told.wait()
-        taken.append((time.perf_counter() - before) * 1000)
         board.was_told.clear()
         assert board.values[1, 0] == level
         await wish
-    print(f"UpdateTwin to the board: p50 {statistics.median(taken):.1f} ms, p99 {sorted(taken)[98]:.1f} ms")
-    assert statistics.median(taken) < 50
     board.device.close()
     await running
 
@@ -251,7 +245,7 @@ async def test_a_registry_that_is_away_holds_up_no_call_and_hears_later(own_mesh
     for _ in range(5):
         await own_mesh.bridge.WriteProperty(write, timeout=2)
         board.device.send(ping=link.Ping(token=1))
-        await asyncio.sleep(0.2)
+        await pace(0.2)
     own_mesh.processes.start("registry")
 
     async def heard() -> bool:

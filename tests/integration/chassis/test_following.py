@@ -13,6 +13,7 @@ from nats.js.api import StreamConfig
 
 from services.chassis import nats, streams
 from tests.fixtures.nats import Connect
+from tests.fixtures.wait import pace
 
 STREAM = StreamConfig(name="KV_devices", subjects=["$KV.devices.>"])
 SOON_S = 0.25
@@ -54,7 +55,7 @@ async def test_after_a_silence_two_messages_one_after_the_other_are_told_at_once
             waiting = asyncio.ensure_future(_sequences(batches, 2))
             assert not (await asyncio.wait([waiting], timeout=streams.IDLE_S + 0.1))[0]
             await js.publish("$KV.devices.d1", b"x")
-            await asyncio.sleep(last / 4000)  # a moment that hits every stage of the reader once
+            await pace(last / 4000)  # a moment that hits every stage of the reader once
             await js.publish("$KV.devices.d2", b"x")
             async with asyncio.timeout(SOON_S):
                 assert await waiting == [last - 1, last]

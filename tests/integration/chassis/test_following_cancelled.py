@@ -10,6 +10,7 @@ from nats.js.api import StreamConfig
 
 from services.chassis import nats, streams
 from tests.fixtures.nats import Connect
+from tests.fixtures.wait import pace
 
 ROUNDS = 40
 
@@ -31,7 +32,7 @@ async def test_a_cancellation_beside_a_message_is_not_lost(js: JetStreamContext)
         following = asyncio.Event()
         task = asyncio.create_task(follow())
         await following.wait()
-        await asyncio.sleep(0.01)  # it waits for the next message now
+        await pace(0.01)  # it waits for the next message now
         publishing = asyncio.create_task(js.publish("$KV.devices.a", b"x"))
         for _ in range(number):  # from round to round a little later
             await asyncio.sleep(0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from services.domain.values import Value
 from tests.fixtures.mesh import Processes, client
 from tests.fixtures.pki import Pki
 from tests.fixtures.process import ServiceProcess, StartService
+from tests.fixtures.wait import eventually
 from yggdrasil.loki.v1 import loki_pb2 as lp
 from yggdrasil.loki.v1 import program_pb2 as pb
 from yggdrasil.loki.v1 import program_pb2_grpc
@@ -94,13 +95,22 @@ class Programs:
 
     async def state(self, name: str, state: Any, within_s: float = 30, count: int = 1) -> list[pb.ProgramInstance]:
         """Waits until `count` instances, and no other, are in a state."""
-        found: list[pb.ProgramInstance] = []
-        for _ in range(int(within_s / 0.05)):
+        return await self.instances_when(
+            name, lambda found: len(found) == count and all(each.state == state for each in found), within_s
+        )
+
+    async def instances_when(
+        self, name: str, wanted: Callable[[list[pb.ProgramInstance]], bool], within_s: float = 20
+    ) -> list[pb.ProgramInstance]:
+        """The instances of a deployment as soon as they are as wanted."""
+
+        async def as_wanted() -> list[pb.ProgramInstance]:
             found = await self.instances(name)
-            if len(found) == count and all(each.state == state for each in found):
-                return found
-            await asyncio.sleep(0.05)
-        raise AssertionError(f"not {pb.InstanceState.Name(state)}: {found}")
+            assert wanted(found), found
+            return found
+
+        instances: list[pb.ProgramInstance] = await eventually(as_wanted, within_s)
+        return instances
 
     async def eval(self, name: str, source: str, device: str = "") -> Value:
         """Evaluates in an instance."""
@@ -110,33 +120,31 @@ class Programs:
 
     async def until(self, name: str, source: str, wanted: Value, device: str = "", within_s: float = 20) -> None:
         """Waits until an expression has a value."""
-        value: Value = None
-        for _ in range(int(within_s / 0.05)):
-            value = await self.eval(name, source, device)
-            if value == wanted:
-                return
-            await asyncio.sleep(0.05)
-        raise AssertionError(f"{source} is {value!r}, not {wanted!r}")
+        await self.value_when(name, source, lambda value: value == wanted, device, within_s)
+
+    async def value_when(
+        self, name: str, source: str, wanted: Callable[[Any], bool], device: str = "", within_s: float = 20
+    ) -> Value:
+        """The value of an expression as soon as it is as wanted."""
+        found: list[Value] = []
+
+        async def as_wanted() -> bool:
+            found[:] = [await self.eval(name, source, device)]
+            assert wanted(found[0]), f"{source} is {found[0]!r}"
+            return True
+
+        await eventually(as_wanted, within_s)
+        return found[0]
 
     async def until_error(self, name: str, part: str, within_s: float = 10) -> None:
         """Waits until the last error holds a text."""
-        told = ""
-        for _ in range(int(within_s / 0.05)):
-            told = (await self.instances(name))[0].last_error
-            if part in told:
-                return
-            await asyncio.sleep(0.05)
-        raise AssertionError(f"{part!r} is not in {told!r}")
+        await self.instances_when(name, lambda found: part in found[0].last_error, within_s)
 
     async def epoch(self, name: str, epoch: int, within_s: float = 20) -> None:
         """Waits until the one instance runs in an epoch."""
-        found: list[pb.ProgramInstance] = []
-        for _ in range(int(within_s / 0.05)):
-            found = await self.instances(name)
-            if [(one.epoch, one.state) for one in found] == [(epoch, RUNNING)]:
-                return
-            await asyncio.sleep(0.05)
-        raise AssertionError(f"not running in epoch {epoch}: {found}")
+        await self.instances_when(
+            name, lambda found: [(one.epoch, one.state) for one in found] == [(epoch, RUNNING)], within_s
+        )
 
     async def statistics(self, name: str, device: str = "") -> pb.ProgramStatistics:
         """Of an instance."""

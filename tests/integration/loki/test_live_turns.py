@@ -19,6 +19,7 @@ from services.loki.errors import ScriptError
 from services.loki.model import Language, Level
 from services.loki.programs.errors import WorkerLostError
 from services.loki.programs.ports import TurnDone, TurnEnd
+from tests.fixtures.wait import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 COUNT = {
@@ -84,8 +85,7 @@ async def test_who_is_killed_while_the_answers_of_others_are_held_back_is_to_bla
     for program in (1, 2, 3):
         await start(live, program, COUNT[language])
     ended = [event(live, program, key) for program, key in ((1, "timer:x"), (2, "timer:loop"), (3, "timer:x"))]
-    while live._slices.running() != 4 + 1:  # three first turns, then 4, 5, 6  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
+    await eventually(lambda: live._slices.running() == 4 + 1)  # three first turns, then 4, 5, 6
     os.kill(live.pid, signal.SIGKILL)
     found = [await each for each in ended]
     assert live.culprit == 2
@@ -116,15 +116,13 @@ async def test_an_answer_to_a_turn_that_was_stopped_meanwhile_does_no_harm(worke
         await start(live, program, COUNT[language])
     host = Host()
     number, future = live.turn(1, {"do": "eval", "key": loads[language], "value": ""}, host)
-    while "load" not in host.asked:  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
+    await eventually(lambda: "load" in host.asked)
     assert live.stop_turn(number)
     with pytest.raises(ScriptError, match="stopped"):
         await future
     host = Host()
     _, future = live.turn(1, {"do": "eval", "key": loads[language], "value": ""}, host)
-    while "load" not in host.asked:  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
+    await eventually(lambda: "load" in host.asked)
     live.drop(1)
     with pytest.raises(ScriptError, match="stopped"):
         await future

@@ -13,6 +13,7 @@ from services.loki.adapters.live_worker import GRACE_S, SLICE_MOST_S, SLICE_S, L
 from services.loki.errors import ScriptError
 from services.loki.programs.errors import WorkerLostError
 from services.loki.programs.quiet import Quiet
+from tests.fixtures.wait import pace
 
 
 class Stubborn(Quiet):
@@ -61,7 +62,7 @@ async def test_a_turn_that_got_no_time_of_the_processor_has_done_no_wrong() -> N
         _, turn = worker.turn(1, start("local x = 0 for i = 1, 2e6 do x = x + i end"), Quiet())
         await asyncio.sleep(0)
         os.kill(worker.pid, signal.SIGSTOP)  # a machine as busy as can be
-        await asyncio.sleep(SLICE_S + GRACE_S + 0.7)
+        await pace(SLICE_S + GRACE_S + 0.7)
         os.kill(worker.pid, signal.SIGCONT)
         async with asyncio.timeout(10):
             await turn

@@ -299,15 +299,19 @@ async def test_a_message_is_published_as_a_cloud_event(
     assert message.headers["ce-source"] == "ygg://main/loki/heat"
 
 
+async def streamed(loki: Any, source: str, language: Any) -> list[Any]:
+    """Two calls of a script that logs "here" first, both of which have."""
+    calls = [loki.ExecuteStream(pb.ExecuteStreamRequest(request=request(source, language))) for _ in range(2)]
+    for call in calls:
+        assert (await call.read()).log.message == "here"
+    return calls
+
+
 @BOTH
 async def test_a_caller_who_hangs_up_frees_the_worker(loki: Any, language: Any) -> None:
-    forever = "while true do end" if language == LUA else "(let loop () (loop))"
-    calls = [loki.ExecuteStream(pb.ExecuteStreamRequest(request=request(forever, language))) for _ in range(2)]
-    reads = [asyncio.ensure_future(call.read()) for call in calls]
-    await asyncio.wait(reads, timeout=0.3)
-    for call in calls:
+    forever = 'log("here") while true do end' if language == LUA else '(log "here") (let loop () (loop))'
+    for call in await streamed(loki, forever, language):
         call.cancel()
-    await asyncio.gather(*reads, return_exceptions=True)
     result = await execute(loki, "return 1" if language == LUA else "1", language)
     assert result.value.int == 1
 
@@ -325,14 +329,16 @@ async def test_the_callers_deadline_ends_the_script(loki: Any, language: Any) ->
 async def test_killed_workers_cost_their_calls_and_nobody_else(
     loki: Any, loki_process: ServiceProcess, language: Any
 ) -> None:
-    wait = "sleep(3) return 1" if language == LUA else "(sleep 3) 1"
+    wait = 'log("here") sleep(3) return 1' if language == LUA else '(log "here") (sleep 3) 1'
     other = SCHEME if language == LUA else LUA
-    running = [asyncio.create_task(refused(loki, wait, language)) for _ in range(2)]
-    await asyncio.sleep(0.3)
+    calls = await streamed(loki, wait, language)
     for pid in workers(loki_process.pid, "scheme" if language == SCHEME else "lua"):
         os.kill(pid, signal.SIGKILL)
-    for error, info, _ in await asyncio.gather(*running):
-        assert (error.code(), info.reason) == (grpc.StatusCode.INTERNAL, "CRASH")
+    for call in calls:
+        with pytest.raises(grpc.aio.AioRpcError) as lost:
+            await call.read()
+        info = status.error_info(lost.value)
+        assert (lost.value.code(), info and info.reason) == (grpc.StatusCode.INTERNAL, "CRASH")
     assert (await execute(loki, "return 1" if other == LUA else "1", other)).value.int == 1
     assert (await execute(loki, "return 1" if language == LUA else "1", language)).value.int == 1
 

@@ -71,7 +71,7 @@ async def test_the_wait_is_bounded() -> None:
     async with running(one(LUA, LuaCommand(), queue_wait_s=0.05)) as pools:
         loki = loki_of(pools)
         first = asyncio.create_task(execute(loki, "sleep(0.4) return 1"))
-        await asyncio.sleep(0)
+        await eventually(lambda: not pools[LUA]._idle)
         with pytest.raises(EngineBusyError):
             await execute(loki, "return 1")
         assert await first == 1
@@ -84,7 +84,7 @@ async def test_who_stops_waiting_loses_no_worker() -> None:
         first = asyncio.create_task(execute(loki, "sleep(0.1) return 1"))
         await eventually(lambda: not pools[LUA]._idle)
         waiting = [asyncio.create_task(execute(loki, "return 2")) for _ in range(3)]
-        await asyncio.sleep(0.01)
+        await eventually(lambda: len(pools[LUA]._waiting) == 3)
         waiting[0].cancel()
         waiting[2].cancel()
         assert await first == 1

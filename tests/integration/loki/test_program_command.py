@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from tests.fixtures.mesh import Processes
 from tests.fixtures.pki import Pki
 from tests.fixtures.process import starter
+from tests.fixtures.wait import until
 from tests.integration.loki.programs import start_loki
 from ygg.cli.run import run
 
@@ -79,12 +79,12 @@ def test_the_life_of_a_program_from_the_command_line(ygg: Command) -> None:
     assert "count 1.0.0 loaded" in done.stdout
     done = ygg("program", "deploy", "count", "--mesh", "-a", "step=2")
     assert done.returncode == 0, done.stderr
-    for _ in range(50):
-        n = ygg.json("globals", "count")
-        if isinstance(n, dict) and n["n"] >= 2:
-            break
-        time.sleep(0.1)
-    assert isinstance(n, dict)
+
+    def counted() -> dict[str, int] | None:
+        found = ygg.json("globals", "count")
+        return found if isinstance(found, dict) and found["n"] >= 2 else None
+
+    n = until(counted)
     assert n["n"] % 2 == 0
     assert ygg("program", "globals", "count", "n=1000").returncode == 0
     assert int(ygg("program", "eval", "count", "n").stdout) >= 1000

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from services.domain.values import Value
 from tests.fakes.device import BOOL, LinkDevice, document, number
 from tests.fixtures.mesh import Mesh
+from tests.fixtures.wait import eventually
 from tests.integration.loki.programs import LUA, RUNNING, SCHEME, Programs
 from yggdrasil.common.v1 import capability_pb2 as cp
 from yggdrasil.common.v1 import value_pb2
@@ -128,15 +130,18 @@ class Board:
         self.device.send(event=link.Event(sequence=self._sequence, capability=0, event=0, fields=code))
 
 
-async def heard_of(programs: Programs, name: str, device: str, wanted: Value) -> None:
-    """Waits until a handler has noted a value."""
-    found: Any = None
-    for _ in range(400):
-        found = await programs.eval(name, "heard", device)
-        if wanted in found:
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"{wanted!r} is not in {found}")
+async def heard_of(
+    programs: Programs, name: str, device: str, wanted: Value, fails: Callable[[], None] | None = None
+) -> None:
+    """Waits until a handler has noted a value; `fails` is repeated, as an event before the subscription is nobody's."""
+
+    async def heard() -> bool:
+        if fails is not None:
+            fails()
+        found: Any = await programs.eval(name, "heard", device)
+        return wanted in found
+
+    await eventually(heard, 20)
 
 
 @pytest.mark.parametrize("language", [LUA, SCHEME], ids=["lua", "scheme"])
@@ -167,10 +172,8 @@ async def test_every_operation_does_what_the_page_says(programs: Programs, mesh:
     for what, lua, scheme, value, heard in SPELLINGS:
         got = await programs.eval(name, lua if language == LUA else scheme, mesh.one)
         if value == LATER:
-            if isinstance(heard, int) or heard == "failed":
-                await asyncio.sleep(0.2)  # the events are asked for, and one that came before is nobody's
-                board.fails()
-            await heard_of(programs, name, mesh.one, heard)
+            fails = board.fails if isinstance(heard, int) or heard == "failed" else None
+            await heard_of(programs, name, mesh.one, heard, fails)
         elif value is not None and got != value:
             wrong.append((what, got, value))
     assert not wrong

@@ -15,6 +15,7 @@ import pytest
 
 from services.chassis import status
 from services.loki.model import Language
+from tests.fixtures.wait import eventually
 from tests.integration.loki.hostile import KEPT
 from tests.integration.loki.hostile_programs import CODES, FINE, LIVING, Living, Package, living, packages
 from tests.integration.loki.programs import LUA, RUNNING, SCHEME, Programs
@@ -32,19 +33,19 @@ BOTH = pytest.mark.parametrize("language", list(Language), ids=[each.value for e
 
 async def answer_of(programs: Programs, name: str, wanted: tuple[str, ...]) -> str:
     """The reason of the first error that is wanted, or `fine` where it runs and has made none."""
-    found = pb.ProgramInstance()
-    for _ in range(int(WITHIN_S / 0.05)):
+
+    async def reason_of() -> str:
         found = (await programs.instances(name))[0]
         for reason in wanted:
             if f"{reason}: " in found.last_error + found.problem:
                 return reason
-        if "fine" in wanted and found.state == RUNNING:
-            await asyncio.sleep(0.3)
-            found = (await programs.instances(name))[0]
-            if not found.last_error:
-                return "fine"
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"none of {wanted}: {found}")
+        assert "fine" in wanted, found
+        assert found.state == RUNNING, found
+        assert await programs.eval(name, "1") == 1  # it answers after its first turn
+        assert not (await programs.instances(name))[0].last_error, found
+        return "fine"
+
+    return str(await eventually(reason_of, WITHIN_S, f"any of {wanted}"))
 
 
 class Neighbour:
@@ -106,14 +107,13 @@ async def test_a_package_that_is_not_as_it_says_is_refused_and_nothing_of_it_run
     known = [program.id for program in (await programs.stub.ListPrograms(pb.ListProgramsRequest())).programs]
     manifest: dict[str, Any] = {"id": "culprit", "version": "1.0.0", "language": PROTO[language]} | package.manifest
     source = FINE[language] if package.source is None else package.source
-    began = asyncio.get_running_loop().time()
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await programs.load(manifest.pop("id"), source, manifest.pop("language"), **manifest)
+        async with asyncio.timeout(WITHIN_S):
+            await programs.load(manifest.pop("id"), source, manifest.pop("language"), **manifest)
     info = status.error_info(refused.value)
     reason = info.reason if info else ""
     assert reason in package.answer.split("|"), refused.value.details()
     assert refused.value.code() is CODES[reason]
-    assert asyncio.get_running_loop().time() - began < WITHIN_S
     assert [p.id for p in (await programs.stub.ListPrograms(pb.ListProgramsRequest())).programs] == known
     await neighbour.goes_on(before, KEPT)
 
@@ -128,13 +128,7 @@ async def test_who_brings_a_worker_down_is_alone_from_then_on_and_is_held_in_the
     await programs.run("bystander", NEIGHBOUR[Language.LUA])
     await programs.load("killer", next(p.source for p in LIVING if p.name == "a hostile pattern"))
     await programs.deploy("killer")
-    found: list[pb.ProgramInstance] = []
-    for _ in range(600):
-        found = await programs.instances("killer")
-        if found[0].state == pb.INSTANCE_STATE_HELD:
-            break
-        await asyncio.sleep(0.05)
-    assert found[0].state == pb.INSTANCE_STATE_HELD
+    found = await programs.state("killer", pb.INSTANCE_STATE_HELD)
     assert found[0].quarantined
     assert "three errors in a row: held for 60 s" in found[0].problem
     assert (await programs.instances("bystander"))[0].restarts == 1
@@ -145,10 +139,12 @@ async def test_a_log_flood_is_cut_and_said_to_be(programs: Programs) -> None:
     await programs.load("chatter", "every('x', 0.05, function() for i = 1, 200 do log(('x'):rep(1000)) end end)")
     await programs.deploy("chatter")
     await programs.state("chatter", RUNNING)
-    await asyncio.sleep(1.0)
-    lines = await programs.lines("chatter")
-    assert sum(map(len, lines)) < 80 * 1024
-    assert any("lines are left out" in line for line in lines)
+
+    async def cut() -> list[str]:
+        lines = await programs.lines("chatter")
+        return lines if any("lines are left out" in line for line in lines) else []
+
+    assert sum(map(len, await eventually(cut))) < 80 * 1024
     assert await programs.eval("bystander", "beats >= 0") is True
 
 
@@ -159,9 +155,8 @@ async def test_programs_that_write_to_each_other_in_circles_leave_time_for_other
             "n = 0 subscribe('ball', function() n = n + 1 publish('ball', n) publish('ball', n) end) publish('ball', 0)"
         )
         await programs.run(name, source)
-    await asyncio.sleep(2.0)
-    began = asyncio.get_running_loop().time()
-    assert await programs.eval("bystander", "beats > 3") is True
-    assert asyncio.get_running_loop().time() - began < 1.0
+    await programs.until("echo_a", "n > 20", True)
+    beats: Any = await programs.eval("bystander", "beats")
+    await programs.value_when("bystander", "beats", lambda now: now > beats + 3)
     seen = await programs.statistics("echo_a")
     assert seen.host_calls < 1500

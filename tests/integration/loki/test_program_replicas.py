@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest_asyncio
 
@@ -15,6 +17,7 @@ from tests.fakes.device import document, led
 from tests.fixtures.mesh import Mesh, Processes
 from tests.fixtures.pki import Pki
 from tests.fixtures.process import ServiceProcess, StartService
+from tests.fixtures.wait import eventually
 from tests.integration.loki.programs import RUNNING, SCHEME, Programs, start_loki
 from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.loki.v1 import program_pb2 as pb
@@ -42,11 +45,11 @@ class Pair:
         os.kill(replica.pid, signal.SIGSTOP)
         try:
             await self.second.epoch(name, epoch + 1)
-            await asyncio.sleep(0.3)
+            await self.second.value_when(name, "beats", lambda beats: beats > 3)  # the new owner is at work
         finally:
             os.kill(replica.pid, signal.SIGCONT)
         await self.second.epoch(name, epoch + 2)
-        await asyncio.sleep(0.5)
+        await self.second.value_when(name, "beats", lambda beats: beats > 3)
 
     async def close(self) -> None:
         """Ends the callers."""
@@ -76,6 +79,29 @@ async def owners(programs: Programs) -> dict[str, str]:
     return {each.deployment_id: each.replica for each in await programs.instances()}
 
 
+async def taken(programs: Programs, name: str) -> pb.ProgramInstance:
+    """An instance, once the second replica runs it."""
+    found = await programs.instances_when(
+        name, lambda found: (found[0].replica, found[0].state) == ("loki-two", RUNNING)
+    )
+    return found[0]
+
+
+async def counts_on(programs: Programs, name: str) -> None:
+    """Waits until a counter is three further than now."""
+    now: Any = await programs.eval(name, "n")
+    await programs.value_when(name, "n", lambda n: n > now + 3)
+
+
+async def awake(pair: Pair) -> None:
+    """Waits until the first replica, which slept, answers for itself and runs instances again."""
+
+    async def owns() -> bool:
+        return "loki-one" in (await owners(pair.first)).values()
+
+    await eventually(owns, 30, "the replica that slept runs instances again")
+
+
 async def test_two_replicas_share_and_a_dead_ones_programs_move_with_their_stores(pair: Pair) -> None:
     names = await deployed(pair.first, 12)
     before = await owners(pair.first)
@@ -83,18 +109,9 @@ async def test_two_replicas_share_and_a_dead_ones_programs_move_with_their_store
     for name in names:  # any replica answers for any instance
         await pair.second.until(name, "n > 3", True)
     kept = {name: await pair.second.eval(name, "n") for name in names}
-    began = asyncio.get_running_loop().time()
     pair.one.kill()
     for name in names:
-        found: list[pb.ProgramInstance] = []
-        for _ in range(400):
-            found = await pair.second.instances(name)
-            if found[0].replica == "loki-two" and found[0].state == RUNNING:
-                break
-            await asyncio.sleep(0.02)
-        assert found[0].replica == "loki-two"
-        assert found[0].epoch == (2 if before[name] == "loki-one" else 1)
-    assert asyncio.get_running_loop().time() - began < 8
+        assert (await taken(pair.second, name)).epoch == (2 if before[name] == "loki-one" else 1)
     for name in names:
         assert await pair.second.eval(name, "n") >= kept[name]  # type: ignore[operator]
 
@@ -106,16 +123,13 @@ async def test_a_replica_that_slept_does_nothing_with_what_another_has_taken(pai
     os.kill(pair.one.pid, signal.SIGSTOP)
     try:
         for name in mine:
-            for _ in range(400):
-                found = await pair.second.instances(name)
-                if found[0].replica == "loki-two" and found[0].state == RUNNING:
-                    break
-                await asyncio.sleep(0.02)
-            assert found[0].epoch == 2
-        await asyncio.sleep(0.5)
+            assert (await taken(pair.second, name)).epoch == 2
+            await counts_on(pair.second, name)
     finally:
         os.kill(pair.one.pid, signal.SIGCONT)
-    await asyncio.sleep(2.0)
+    await awake(pair)
+    for name in names:
+        await counts_on(pair.second, name)
     for name in names:  # each counts on its own store alone: twice as fast, and it would be two that do
         one = await pair.second.eval(name, "n")
         stored = await pair.second.eval(name, "store.load('n')")
@@ -125,8 +139,10 @@ async def test_a_replica_that_slept_does_nothing_with_what_another_has_taken(pai
 
 
 BEAT = """
-e = store.load('e', 0) + 1 store('e', e)
-every('beat', 0.05, function() publish('beat', e) store('last', e) device.led0.blink{times = e} end)
+beats, e = 0, store.load('e', 0) + 1 store('e', e)
+every('beat', 0.05, function()
+  beats = beats + 1 publish('beat', e) store('last', e) device.led0.blink{times = e}
+end)
 """
 EAR = "heard = '' subscribe('beat', function(m) heard = heard .. m.value end)"
 
@@ -188,11 +204,7 @@ async def test_programs_come_back_after_loki_is_gone_with_their_stores_intact(
     again = await asyncio.to_thread(start_loki, start_service, own_mesh.processes, scheme_cache)
     programs, channel = Programs.of(again, pki)
     for name in ("keeps", "keeps_scm"):
-        for _ in range(200):
-            found = await programs.instances(name)
-            if found and found[0].epoch == 2 and found[0].state == RUNNING:
-                break
-            await asyncio.sleep(0.05)
+        await programs.epoch(name, 2)
         await programs.until(name, "n", 2)
     assert again.terminate() == 0
     await channel.close()
@@ -214,10 +226,14 @@ async def test_device_events_reach_handlers_and_a_contract_that_breaks_a_program
     )
     await programs.deploy("watch", device_id=own_mesh.one)
     await programs.state("watch", RUNNING)
-    await asyncio.sleep(0.3)
-    value = link.Argument(index=0, value=link.LinkValue(integer=7))
-    device.send(event=link.Event(sequence=1, capability=0, event=0, fields=[value]))
-    await programs.until("watch", "{seen, who}", [7, own_mesh.one])
+    sequence = itertools.count(1)
+
+    async def heard() -> bool:  # an event that came before the subscription stands is nobody's
+        value = link.Argument(index=0, value=link.LinkValue(integer=7))
+        device.send(event=link.Event(sequence=next(sequence), capability=0, event=0, fields=[value]))
+        return await programs.eval("watch", "{seen, who}") == [7, own_mesh.one]
+
+    await eventually(heard)
     device.vanish()
     await programs.until("watch", "gone", True)
     again = await own_mesh.device()

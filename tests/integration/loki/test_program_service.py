@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 
 from services.chassis import codec, status
 from tests.fixtures.mesh import Mesh
+from tests.fixtures.wait import eventually
 from tests.integration.loki.programs import LUA, RUNNING, SCHEME, Programs
 from yggdrasil.common.v1 import requirement_pb2, value_pb2
 from yggdrasil.loki.v1 import program_pb2 as pb
@@ -40,12 +40,7 @@ async def test_a_program_lives_with_its_globals_and_timers(programs: Programs, l
     )
     name = f"ticker_{TAG[language]}"
     await programs.run(name, source, language)
-    for _ in range(100):
-        if await programs.eval(name, "count") >= 3:  # type: ignore[operator]
-            break
-        await asyncio.sleep(0.05)
-    else:
-        raise AssertionError("it does not tick")
+    await programs.value_when(name, "count", lambda count: count >= 3)
     assert "up" in await programs.lines(name)
     seen = await programs.statistics(name)
     assert (seen.errors, seen.timers) == (0, 1)
@@ -104,11 +99,7 @@ async def test_the_store_survives_a_restart_of_the_program_and_the_globals_do_no
     await programs.run(name, source, language)
     await programs.until(name, "n", 1)
     await programs.stub.RestartProgram(pb.RestartProgramRequest(deployment_id=name))
-    for _ in range(200):
-        found = await programs.instances(name)
-        if found[0].epoch == 2 and found[0].state == RUNNING:
-            break
-        await asyncio.sleep(0.05)
+    await programs.epoch(name, 2)
     await programs.until(name, "n", 2)
     assert await programs.eval(name, pick(language, "store.keys()", "(store-keys)")) == ["n"]
     assert await programs.eval(name, pick(language, "store.delete('n')", "(store-delete 'n)")) is True
@@ -153,14 +144,17 @@ async def test_a_timer_of_the_same_name_is_armed_anew_and_one_cancelled_is_gone(
         pick(
             language,
             "a, b, c = 0, 0, 0 every('one', 60, function() a = a + 1 end) every('one', 0.05, function() b = b + 1 end)"
-            " after('two', 0.3, function() c = c + 1 end) gone = cancel('two') none = cancel('three')",
+            " after('two', 0.3, function() c = c + 1 end) gone = cancel('two') none = cancel('three')"
+            " late = 0 after('late', 0.4, function() late = 1 end)",
             "(define a 0) (define b 0) (define c 0) (every 'one 60 (lambda (_) (set! a 1)))"
             " (every 'one 0.05 (lambda (_) (set! b (+ b 1)))) (after 'two 0.3 (lambda (_) (set! c 1)))"
-            " (define gone (cancel 'two)) (define none (cancel 'three))",
+            " (define gone (cancel 'two)) (define none (cancel 'three))"
+            " (define late 0) (after 'late 0.4 (lambda (_) (set! late 1)))",
         ),
         language,
     )
-    await asyncio.sleep(0.5)
+    # `late` was armed after `two` and for later: once it has rung, `two` would have rung.
+    await programs.until(name, "late", 1)
     assert await programs.eval(name, pick(language, "{a, c, gone, none}", "(list a c gone none)")) == [
         0,
         0,
@@ -227,13 +221,8 @@ async def test_a_selector_means_an_instance_a_device_and_follows_the_fleet(progr
     answer = await programs.deploy("many", selector=f"zone={zone}")
     assert list(answer.device_ids) == [mesh.one]
     assert [skipped.device_id for skipped in answer.skipped] == [mesh.two]
-    for _ in range(200):
-        found = {each.device_id: each.state for each in await programs.instances("many")}
-        if found == {mesh.one: RUNNING, mesh.two: pb.INSTANCE_STATE_REFUSED}:
-            break
-        await asyncio.sleep(0.05)
-    else:
-        raise AssertionError(found)
+    states = {mesh.one: RUNNING, mesh.two: pb.INSTANCE_STATE_REFUSED}
+    await programs.instances_when("many", lambda found: {each.device_id: each.state for each in found} == states)
     second = await mesh.device(mesh.two)  # it comes, has what is required, and gets its instance
     await second.negotiate()
     await programs.state("many", RUNNING, count=2)
@@ -267,21 +256,16 @@ async def test_a_rollout_returns_by_itself_past_its_threshold_and_is_promoted_by
     await programs.stub.StartRollout(
         pb.StartRolloutRequest(deployment_id="rolled", version="1.1.0", share_percent=100, error_threshold=2)
     )
-    for _ in range(400):
+
+    async def note() -> str:
         answer = await programs.stub.GetProgram(pb.GetProgramRequest(id="rolled"))
-        deployment = answer.program.deployments[0]
-        if deployment.rollout_note:
-            break
-        await asyncio.sleep(0.05)
-    assert "1.1.0 was given up after 2 errors" in deployment.rollout_note
+        return str(answer.program.deployments[0].rollout_note)
+
+    assert "1.1.0 was given up after 2 errors" in await eventually(note, 20)
     await programs.state("rolled", RUNNING)
     await programs.until("rolled", "v", 1)
     await programs.load("rolled", "v = 3", version="1.2.0")
     await programs.stub.StartRollout(pb.StartRolloutRequest(deployment_id="rolled", version="1.2.0", share_percent=100))
-    for _ in range(400):
-        found = await programs.instances("rolled")
-        if found[0].version == "1.2.0" and found[0].state == RUNNING:
-            break
-        await asyncio.sleep(0.05)
+    await programs.instances_when("rolled", lambda found: (found[0].version, found[0].state) == ("1.2.0", RUNNING))
     await programs.stub.FinishRollout(pb.FinishRolloutRequest(deployment_id="rolled", promote=True))
     await programs.until("rolled", "v", 3)

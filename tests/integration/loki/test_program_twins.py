@@ -14,6 +14,7 @@ import pytest_asyncio
 from tests.fixtures.mesh import Mesh, Processes, client
 from tests.fixtures.pki import Pki
 from tests.fixtures.process import ServiceProcess, StartService
+from tests.fixtures.wait import eventually
 from tests.integration.loki.programs import Programs, start_loki
 from tests.integration.loki.test_program_command import Command
 from yggdrasil.loki.v1 import program_pb2 as pb
@@ -33,13 +34,14 @@ class Twins:
 
     async def until(self, device: str, wanted: Callable[[list[tp.TwinProgram]], bool]) -> list[tp.TwinProgram]:
         """The programs of a device, once they are as wanted."""
-        found: list[tp.TwinProgram] = []
-        for _ in range(400):
+
+        async def as_wanted() -> list[list[tp.TwinProgram]]:
             found = list((await self.stub.GetTwin(tp.GetTwinRequest(device_id=device))).twin.programs)
-            if wanted(found):
-                return found
-            await asyncio.sleep(0.05)
-        raise AssertionError(f"not as wanted: {found}")
+            assert wanted(found), found
+            return [found]
+
+        programs: list[list[tp.TwinProgram]] = await eventually(as_wanted, 20)
+        return programs[0]
 
     async def states(self, device: str, **states: Any) -> list[tp.TwinProgram]:
         """Waits until a device has these programs in these states, and no others."""

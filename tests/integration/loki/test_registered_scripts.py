@@ -286,16 +286,17 @@ async def run(stub: Any, name: str, device: str = "", **arguments: Any) -> tuple
 
 async def test_a_script_is_run_by_name_and_told_in_the_logs_of_every_replica(both: Both, name: str) -> None:
     await register(both.one, blink(name))
-    watch = both.two.WatchScriptLogs(pb.WatchScriptLogsRequest(pattern=name), timeout=30)
-    reading = asyncio.create_task(watch.read())
-    await asyncio.sleep(0.2)
+    await run(both.one, name, times=V(int=1))
+    watch = both.two.WatchScriptLogs(pb.WatchScriptLogsRequest(pattern=name, last=5), timeout=30)
+    earlier: Any = await watch.read()  # from here on the watch stands
     assert await run(both.one, name, times=V(int=2)) == (["blinking"], {"count": 4, "who": "nobody", "half": 1})
-    line: Any = await reading
+    line: Any = await watch.read()
+    assert line.run_id != earlier.run_id
     watch.cancel()
     assert (line.name, line.log.message, line.device_id) == (name, "blinking", "")
     again = both.one.WatchScriptLogs(pb.WatchScriptLogsRequest(pattern=name, last=5), timeout=30)
-    before: Any = await again.read()
-    assert before.run_id == line.run_id
+    before: list[Any] = [await again.read(), await again.read()]
+    assert [each.run_id for each in before] == [earlier.run_id, line.run_id]
     again.cancel()
 
 

@@ -20,6 +20,7 @@ from tests.fixtures.mesh import client
 from tests.fixtures.nats import Connect, NatsServer
 from tests.fixtures.pki import Pki
 from tests.fixtures.process import ServiceProcess, StartService
+from tests.fixtures.wait import eventually
 from tests.integration.registry.calls import failure, record_contract
 from yggdrasil.common.v1 import capability_pb2 as cp
 from yggdrasil.registry.v1 import backup_pb2 as pb
@@ -202,7 +203,8 @@ async def test_a_backup_during_a_write_storm_holds_all_that_was_acknowledged_bef
     writers = [asyncio.create_task(storm(worker)) for worker in range(4)]
     try:
         for _ in range(3):
-            await asyncio.sleep(0.3)
+            written = len(known)
+            await eventually(lambda written=written: len(known) > written + 20)  # type: ignore[misc]
             acknowledged = dict(known)
             taken = await backup(here)
             found = devices_in(taken)

@@ -25,7 +25,7 @@ from tests.fixtures.mesh import client
 from tests.fixtures.nats import Connect, NatsServer
 from tests.fixtures.pki import Pki
 from tests.fixtures.process import ServiceProcess, StartService
-from tests.fixtures.wait import eventually
+from tests.fixtures.wait import eventually, pace
 from yggdrasil.registry.v1 import registry_pb2 as rp
 from yggdrasil.registry.v1 import registry_pb2_grpc
 
@@ -104,7 +104,7 @@ class Storm:
                 else:
                     self.ledger.acknowledged[name] = value, 0
                     self.ledger.count["bulk registered"] += 1
-            await asyncio.sleep(0.3)
+            await pace(0.3)
 
     async def _register(self, stub: Any, name: str, value: str) -> bool:
         request = rp.RegisterDeviceRequest(device_id=name, labels={"n": value})
@@ -145,11 +145,11 @@ async def test_nothing_acknowledged_is_lost_when_registries_and_nats_are_killed(
     victims = [0, 1, 2, *rng.choices(range(3), k=KILLS - 3)]  # each at least once
     rng.shuffle(victims)
     for victim in victims:
-        await asyncio.sleep(rng.uniform(0.3, 2 * STORM_S / KILLS - 0.3))
+        await pace(rng.uniform(0.3, 2 * STORM_S / KILLS - 0.3))
         killed["nats" if victim == 2 else "registry"] += 1
         if victim == 2:
             fresh_nats.kill()
-            await asyncio.sleep(rng.uniform(0, 1))
+            await pace(rng.uniform(0, 1))
             await asyncio.to_thread(fresh_nats.start)
         else:
             replicas[victim].kill()

@@ -14,6 +14,7 @@ from tests.fixtures.mesh import client
 from tests.fixtures.nats import Connect, NatsServer
 from tests.fixtures.pki import Pki
 from tests.fixtures.process import ServiceProcess, StartService
+from tests.fixtures.wait import pace
 from tests.integration.registry.calls import refused
 from yggdrasil.registry.v1 import registry_pb2 as rp
 from yggdrasil.registry.v1 import registry_pb2_grpc
@@ -140,7 +141,7 @@ async def test_every_change_is_told_once_across_replicas_that_are_killed(
             for number in range(writes):
                 last[names[number % 8]] = str(number)
                 await relabel(registry, names[number % 8], str(number))
-                await asyncio.sleep(0.02)
+                await pace(0.02)
 
         async def look() -> None:
             token, turn = "", 0

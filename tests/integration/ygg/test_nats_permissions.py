@@ -17,6 +17,7 @@ from services.chassis.nats import flushed, jetstream
 from services.domain.subjects import ALL_DEVICES, EVENT_STREAM, Kind, bridge, device
 from tests.fixtures.nats import Connect, NatsServer
 from tests.fixtures.pki import Pki
+from tests.fixtures.wait import eventually
 from ygg.mesh.grants import GRANTS
 
 SHORT_S = 0.6
@@ -176,8 +177,5 @@ async def test_loki_hears_devices_and_not_what_bridges_ask_each_other(connect_na
     await sender.publish(bridge("b1", "invoke"), b"secret")
     await sender.publish(device("porch-1", Kind.ONLINE), b"")
     await flushed(sender)
-    for _ in range(100):
-        if heard:
-            break
-        await asyncio.sleep(0.01)
+    await eventually(lambda: heard)
     assert heard == [device("porch-1", Kind.ONLINE)]
