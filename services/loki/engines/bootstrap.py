@@ -63,7 +63,7 @@ def main(argv: list[str]) -> None:
         if language == "scheme":
             cut = command.index("--")
             environment, program = dict(item.split("=", 1) for item in command[:cut]), command[cut + 1 :]
-            os.execve(program[0], [*program, *seal.words(), tally], environment)  # noqa: S606 - the path is the service's own
+            os.execve(program[0], [*program, str(seal.handed_over()), tally], environment)  # noqa: S606 - our own path
         from services.loki.engines.lua import worker
 
         if tally:

@@ -1,8 +1,8 @@
 """The wall around a worker process: another user, no files, no network, no other process, for the rest of its life.
 
 Raised by the worker itself once its engine is loaded, and never taken down: `Seal.drop` and `Seal.lock` for Python,
-`ygg/seal.scm` for Guile with the plan that `Seal.words` spells out. Needs no privilege. Three layers, each enough for
-most attacks:
+`ygg/seal.scm` for Guile with the plan that `Seal.handed_over` writes into a pipe. Needs no privilege. Three layers,
+each enough for most attacks:
 
     seccomp    a list of system calls; every other one fails with EPERM, and another architecture's ends the process
     Landlock   no right to any file, and where the kernel knows it (ABI 4, 6) none to TCP and to other processes
@@ -65,10 +65,20 @@ class Seal:
     landlock: bytes
     abi: int
 
-    def words(self) -> tuple[str, ...]:
-        """The plan for an engine that is not Python, as arguments of a command."""
+    def handed_over(self) -> int:
+        """The descriptor that an engine which is not Python reads the plan from, in lines; it passes to that engine.
+
+        Not as arguments of its command: those are everybody's to read.
+        """
         numbers = (self.parent, self.uid, self.seccomp_call)
-        return (*map(str, numbers), self.program.hex(), self.landlock.hex(), self.described())
+        words = (*map(str, numbers), self.program.hex(), self.landlock.hex(), self.described())
+        ours, theirs = os.pipe()  # holds 64 KiB; a plan has a few
+        try:
+            os.write(theirs, "\n".join(words).encode())
+        finally:
+            os.close(theirs)
+        os.set_inheritable(ours, True)
+        return ours
 
     def described(self) -> str:
         """Such as `seccomp, landlock 6, user 61200`."""

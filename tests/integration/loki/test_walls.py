@@ -138,8 +138,7 @@ GUILE_ATTACKS = {
 }
 GUILE_PROBE = """
 (use-modules (ygg seal))
-(define plan (cdr (program-arguments)))
-(apply seal! plan)
+(seal! (string->number (cadr (program-arguments))))
 (define (refused? thunk) (catch #t (lambda () (thunk) #f) (lambda _ #t)))
 (for-each
  (lambda (entry) (display (if (refused? (cdr entry)) "refused " "done ")) (display (car entry)) (newline))
@@ -150,7 +149,7 @@ import json, os, sys
 from services.loki.engines import bootstrap, sandbox
 bootstrap.bound(int(sys.argv[1]), lives=False)
 argv = json.loads(sys.argv[2])
-os.execv(argv[0], [*argv, *sandbox.plan(int(sys.argv[1]), makes_code=True).words()])
+os.execv(argv[0], [*argv, str(sandbox.plan(int(sys.argv[1]), makes_code=True).handed_over())])
 """
 
 
@@ -163,6 +162,22 @@ def test_nothing_can_be_opened_started_or_reached_from_inside_guile(scheme_cache
     start = [sys.executable, "-c", code, str(os.getpid()), json.dumps(argv)]
     done = subprocess.run(start, check=False, capture_output=True, env={}, cwd="/", timeout=60, text=True)
     assert done.stdout.splitlines() == [f"refused {name}" for name in GUILE_ATTACKS], done.stderr[-1000:]
+
+
+def check_command_line(pid: int) -> None:
+    """Of a Scheme worker: after the expression come the descriptor of the plan, closed by now, and that of no tally."""
+    words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    plan_fd, tally, end = words[words.index("((@ (ygg worker) main))") + 1 :]
+    assert plan_fd.isdecimal()
+    assert (tally, end) == ("", "")
+    assert os.geteuid() != 0 or not Path(f"/proc/{pid}/fd/{plan_fd}").is_symlink()
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_command_line_of_guile_holds_nothing_of_the_wall(lab: Lab) -> None:
+    await lab.all_up(Language.SCHEME)
+    for pid in lab.pids(Language.SCHEME):
+        check_command_line(pid)
 
 
 def user_behind_the_wall(pid: int) -> str:

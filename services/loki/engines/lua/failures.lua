@@ -1,12 +1,14 @@
--- How what went wrong is told: errors of the host as scripts catch them, and the failure that a turn ends in.
--- Loaded when the first is needed.
+-- How what went wrong is reported: errors of the host as scripts catch them, and the failure that a turn ends in.
+-- Loaded before the script and needs no other part: what reports that memory ran out must not have to be loaded then.
+-- A failure is "fail" and its reason, message, line, traceback, status and hint; the worker makes JSON of it.
 local inside = ...
-local STOPPED, getinfo, json = inside.STOPPED, inside.getinfo, function() return inside.part("json") end
+local STOPPED, getinfo = inside.STOPPED, inside.getinfo
 local type, tostring, tonumber, error, ipairs = type, tostring, tonumber, error, ipairs
 local rawget, rawequal, raw_setmetatable = rawget, rawequal, setmetatable
 local format, match, sub, gsub, utf8_len, concat = string.format, string.match, string.sub, string.gsub, utf8.len, table.concat
 
 local M = {}
+local MAX_MESSAGE_BYTES = 4096 -- more than the service shows; a script's message may be of any length
 
 -- Errors of the host: tables with status, reason, message and hint that read as their message.
 local ERROR = { __name = "ygg.error", __tostring = function(e) return tostring(rawget(e, "message")) end,
@@ -54,11 +56,10 @@ local function frames(label, main)
   return first, concat(lines, "\n"), place
 end
 
-local function failure(reason, message, line, trace, extra)
-  local fields = extra or {}
-  fields.reason, fields.message, fields.line, fields.traceback = reason, message, line, trace
-  return "fail", json().encode(fields)
+local function failure(reason, message, line, trace, status, hint)
+  return "fail", reason, message, line, trace, status or "", hint or ""
 end
+local function text_of(x) return type(x) == "string" and x or "" end -- raw: no code of the script runs here
 
 local function located(label, text)
   if #text >= #label + 3 and sub(text, 1, #label + 1) == label .. ":" then
@@ -68,7 +69,14 @@ local function located(label, text)
   return nil, text
 end
 
+local function cut(text)
+  if #text <= MAX_MESSAGE_BYTES then return text end
+  local stop = MAX_MESSAGE_BYTES
+  while stop > MAX_MESSAGE_BYTES - 4 and match(text, "^[\128-\191]", stop + 1) do stop = stop - 1 end
+  return sub(text, 1, stop)
+end
 local function readable(text)
+  text = cut(text)
   return utf8_len(text) and text or (gsub(text, "[\128-\255]", "?"))
 end
 
@@ -77,32 +85,36 @@ function M.failed(e, label, main)
   if rawequal(e, STOPPED) then return failure("STOPPED", "stopped", line, trace) end
   if e == "not enough memory" then return failure("MEMORY", e, line, trace) end
   if errors[e] then
-    return failure(e.reason, place .. readable(tostring(e.message)), line, trace, { status = e.status, hint = e.hint })
+    local message = place .. readable(text_of(rawget(e, "message")))
+    return failure(text_of(rawget(e, "reason")), message, line, trace, text_of(rawget(e, "status")), text_of(rawget(e, "hint")))
   end
   if type(e) == "table" and type(rawget(e, "message")) == "string" then e = place .. rawget(e, "message") end
   if type(e) ~= "string" and type(e) ~= "number" then e = format("an error that is a %s", type(e)) end
-  local at, message = located(label, tostring(e))
+  local at, message = located(label, cut(tostring(e)))
   return failure("SCRIPT_ERROR", readable(message), at or line, trace)
 end
 
 function M.no_value(fault) -- what it returned cannot travel
   if fault == "not enough memory" then return failure("MEMORY", fault, 0, "") end
-  return failure("SCRIPT_ERROR", "the script returned what is not a value: " .. tostring(fault), 0, "")
+  return failure("SCRIPT_ERROR", "the script returned what is not a value: " .. cut(tostring(fault)), 0, "")
 end
 
 function M.not_loaded(fault, label)
   if fault == "not enough memory" then return failure("MEMORY", fault, 0, "") end
-  local line, message = located(label, fault)
+  local line, message = located(label, cut(fault))
   return failure("SYNTAX", readable(message), line or 0, "")
 end
+
+function M.not_evaluated(fault) return M.not_loaded(fault, "eval") end
 
 function M.not_linked(fault)
   if fault == "not enough memory" then return failure("MEMORY", fault, 0, "") end
   return failure("SYNTAX", readable(fault), 0, "")
 end
 
-function M.exhausted(label, main) -- after an error of a step itself: there was no memory left even for that
-  local line, trace = frames(label, main)
+function M.exhausted(_, label, main) -- after an error of a step itself: there was no memory left even for that
+  local line, trace = 0, ""
+  if main then line, trace = frames(label, main) end
   return failure("MEMORY", "not enough memory", line, trace)
 end
 

@@ -38,7 +38,9 @@ local function part(name)
   if found then return found end
   local code = worker_part(name)
   worker_settle()
-  found = raw_load(code, "=" .. name, "b", pristine)(inside)
+  local chunk, fault = raw_load(code, "=" .. name, "b", pristine)
+  if not chunk then error(fault, 0) end -- not enough memory
+  found = chunk(inside)
   made[name] = found
   return found
 end
@@ -89,17 +91,18 @@ local function request(...)
   end
   return "[" .. concat(words, ",") .. "]"
 end
+local failures
 local function host(...)
   local ok, payload = pcall(request, ...)
   if not ok then
     if type(payload) ~= "string" or payload == "not enough memory" then error(payload, 0) end
-    part("failures").misuse(payload)
+    failures.misuse(payload)
   end
   local answer = ask(payload)
   local is_plain, value = read(match(answer, "^%[true,(.*)%]$") or "?")
   if is_plain then return value end
   answer = json().decode_wire(answer)
-  if not answer[1] then error(part("failures").host_error(answer[2]), 0) end
+  if not answer[1] then error(failures.host_error(answer[2]), 0) end
   if answer[2] == json().null then return nil end
   return answer[2]
 end
@@ -112,6 +115,7 @@ local function operation(name, arity)
   end
 end
 inside.part, inside.ask, inside.host = part, ask, host
+failures = part("failures") -- loaded now, and for good: to report that memory ran out must not need any
 
 -- The libraries: what is left out reaches files, processes, bytecode, other runtimes or the collector.
 function G.setmetatable(t, mt)
@@ -167,7 +171,7 @@ local DEVICE = { __name = "device", __metatable = false, __tostring = function(d
   __index = function(d, name) return part("devices").member(d, name) end }
 function inside.device_of(d) return raw_setmetatable(d, DEVICE) end
 local function no_device()
-  return raw_setmetatable({}, { __name = "device", __metatable = false, __index = function() part("failures").no_device() end })
+  return raw_setmetatable({}, { __name = "device", __metatable = false, __index = function() failures.no_device() end })
 end
 
 -- read_temp0_celsius() and set_led0(true) of the default device.
@@ -184,12 +188,23 @@ local words = {}
 for name in next, G do words[#words + 1] = name end
 inside.names = " " .. concat(words, " ") .. " "
 
--- Running.
+-- Running. What failed is kept in `fault` until the worker, which first sets memory aside, asks for the report.
 local idle -- a thread whose turn is over, for the next event
+local fault
+
+local function failed(how, e)
+  fault = e
+  return "failed", how
+end
+local function report(how)
+  local e = fault
+  fault = nil
+  return failures[how](e, label, main)
+end
 
 local function run(...)
   local ok, first, payload = co_resume(main, ...)
-  if not ok then return part("failures").failed(first, label, main) end
+  if not ok then return failed("failed", first) end
   if first == IDLE then
     idle = main
     return "idle", "null"
@@ -197,15 +212,13 @@ local function run(...)
   if co_status(main) ~= "dead" then return "call", payload end
   local fine, value = pcall(encoded, first)
   if fine then return "done", value end
-  return part("failures").no_value(value)
+  return failed("no_value", value)
 end
 
 local function step(answer)
   worker_settle()
   return run(answer)
 end
-
-local function exhausted() return part("failures").exhausted(label, main) end
 
 local function stopper() error(STOPPED, 0) end
 local function thread_of(chunk)
@@ -217,8 +230,9 @@ end
 local function start(name, source, device_id, arguments)
   worker_settle()
   label = name
-  local chunk, fault = raw_load(source, "@" .. name, "t")
-  if not chunk then return part("failures").not_loaded(fault, label) end
+  main = nil
+  local chunk, why = raw_load(source, "@" .. name, "t")
+  if not chunk then return failed("not_loaded", why) end
   G.args = arguments == '{"m":{}}' and {} or json().decode_wire(arguments)
   G.device = device_id ~= "" and inside.device_of { id = device_id } or no_device()
   return thread_of(inside.linked and part("packages").before(chunk, G.device, G.args) or chunk)
@@ -252,8 +266,9 @@ local function body_of(what, key, payload)
 end
 local function begin(turn, what, key, payload)
   worker_settle()
-  local chunk, fault = body_of(what, key, payload)
-  if not chunk then return part("failures").not_loaded(tostring(fault), "eval") end
+  main = nil
+  local chunk, why = body_of(what, key, payload)
+  if not chunk then return failed("not_evaluated", tostring(why)) end
   local kind, address = thread_of(chunk)
   turns[turn] = main
   return kind, address
@@ -288,10 +303,10 @@ local function link(...)
 end
 
 local function compact()
-  made = {}
+  made = { failures = failures }
   raw_collect("incremental", 120, 200) -- thousands share a worker: memory is dearer than time
   raw_collect("collect")
 end
 
 raw_collect("restart")
-return start, step, exhausted, first, begin, go_on, drop, compact, link, event
+return start, step, report, first, begin, go_on, drop, compact, link, event

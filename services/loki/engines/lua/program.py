@@ -33,6 +33,7 @@ class Step(NamedTuple):
 
 
 NOTHING = Step("done", b"null")
+_REPORT_BYTES = 256 * 1024  # set aside for the report of a failure: some 40 lines of a traceback, a message of 4 KiB
 
 
 def _no_attributes(_object: Any, _name: Any, _setting: bool) -> Any:
@@ -68,6 +69,14 @@ def version() -> str:
     return "Lua 5.4"
 
 
+def _failure(
+    reason: bytes, message: bytes, line: int = 0, trace: bytes = b"", status: bytes = b"", hint: bytes = b""
+) -> Step:
+    texts = {"reason": reason, "message": message, "traceback": trace, "status": status, "hint": hint}
+    fields = {name: text.decode(errors="replace") for name, text in texts.items()}
+    return Step("fail", wire.dump({**fields, "line": line}))
+
+
 def _compiled(name: str) -> bytes:
     """A chunk of ours as bytecode, compiled once a process: most of the time to a fresh runtime was parsing them."""
     compile_chunk = lua54.LuaRuntime(encoding=None, register_eval=False, register_builtins=False).compile(_COMPILE)
@@ -99,7 +108,7 @@ class Program:
             max_memory=0,
         )
         prelude = self._runtime.compile(_PRELUDE)
-        self._start, self._step, self._exhausted, *self._live = prelude(
+        self._start, self._step, self._report, *self._live = prelude(
             self._wait, self._write, self._stopped, self._settle, self._part
         )
         self._threads: dict[int, tuple[int, int]] = {}
@@ -224,26 +233,30 @@ class Program:
         """Frees the runtime. The functions that the prelude holds keep this object, so this must be said."""
         with self._lock:
             self._thread = 0
-        self._start = self._step = self._exhausted = self._runtime = None
+        self._start = self._step = self._report = self._runtime = None
         self._live = []
 
     def _turn(self, function: Any, *arguments: bytes | int) -> Step:
         try:
-            kind, payload = function(*arguments)
+            kind, *told = function(*arguments)
         except lua54.LuaError as e:
             if not isinstance(e, lua54.LuaMemoryError) and not _NO_ROOM.search(str(e)):
-                raise
-            return self._failed_for_memory()
-        return Step(kind.decode(), payload)
+                return _failure(b"CRASH", f"the engine failed: {e}".encode())
+            return self._reported(b"exhausted")
+        if kind == b"failed":
+            return self._reported(*told)
+        return _failure(*told) if kind == b"fail" else Step(kind.decode(), *told)
 
-    def _failed_for_memory(self) -> Step:
-        self._limit = self._runtime.get_memory_used() + 16 * _SLACK_BYTES
-        self._settle()
+    def _reported(self, how: bytes) -> Step:
+        """The report of a failure that Lua has kept, with memory of its own: the program may have left none."""
+        self._runtime.set_max_memory(self._runtime.get_memory_used() + _REPORT_BYTES)
         try:
-            kind, payload = self._exhausted()
+            _, *told = self._report(how)
         except lua54.LuaError:
-            return Step("fail", b'{"reason":"MEMORY","message":"not enough memory"}')
-        return Step(kind.decode(), payload)
+            told = [b"MEMORY", b"not enough memory"]
+        finally:
+            self._settle()
+        return _failure(*told)
 
     def _arm(self, thread: int) -> None:
         """Takes the hook out again: one that counts instructions would nearly double the time of every loop."""

@@ -1,7 +1,8 @@
 ;;; The wall around this process, raised once everything is loaded: services/loki/engines/sandbox.py says what it is and
-;;; hands over the plan as arguments. The same steps as Seal.drop and Seal.lock there, by Guile's foreign functions.
+;;; hands over the plan in a pipe. The same steps as Seal.drop and Seal.lock there, by Guile's foreign functions.
 
 (define-module (ygg seal)
+  #:use-module (ice-9 textual-ports)
   #:use-module (rnrs bytevectors)
   #:use-module (system foreign)
   #:export (seal!))
@@ -49,8 +50,13 @@
     (bytevector-u64-native-set! header 8 (address program))
     (system-call "seccomp" number seccomp-set-mode-filter filter-flag-tsync (address header))))
 
-(define (seal! parent uid seccomp-call program landlock described)
-  "Raises the wall; returns what it is made of."
+(define (read-plan fd)
+  "The words of the plan; closes FD."
+  (let* ((port (fdopen fd "r")) (text (get-string-all port)))
+    (close-port port)
+    (string-split text #\newline)))
+
+(define (raise-wall! parent uid seccomp-call program landlock described)
   (let ((uid (string->number uid)) (program (hex->bytes program)) (ruleset (hex->bytes landlock)))
     (unless (zero? uid) (become! uid (string->number parent)))
     (prctl pr-set-dumpable 0 0 0 0)
@@ -58,3 +64,7 @@
     (setrlimit 'nproc 0 0)
     (forgo-calls! (string->number seccomp-call) program)
     described))
+
+(define (seal! fd)
+  "Raises the wall that the plan behind FD describes; returns what it is made of."
+  (apply raise-wall! (read-plan fd)))

@@ -290,7 +290,7 @@ when it prints an error (3.0.10: soft ports), for behind the seal no file can be
   (add-hook! after-gc-hook check-memory)
   (gc)
   (open-tally-told! (last-pair (program-arguments)))
-  (set! walls (apply seal! (list-head (cdr (program-arguments)) 6)))
+  (set! walls (seal! (string->number (cadr (program-arguments)))))
   (set-current-module (script-module))            ; whatever asks for the current module finds the script's
   (set! baseline (heap-used))
   (set! first-heap-size (assq-ref (gc-stats) 'heap-size)))
