@@ -172,7 +172,7 @@ def test_a_twin_is_set_by_words_and_by_file_and_refused_in_words(kept: Person, t
     assert first["desired"] == {"led0": {"brightness": 40, "on": True}}
     revision = first["revision"]
     says(kept, 5, "led0.brightness: brightness is 400", "twin", "set", "porch-1", "led0.brightness=400")
-    says(kept, 5, "the unit is 'Cel', the contract has '%'", "twin", "set", "porch-1", "led0.brightness=4Cel")
+    says(kept, 5, "the unit 'Cel', the contract has '%'", "twin", "set", "porch-1", "led0.brightness=4Cel")
     stale = ("--revision", str(revision + 1))
     says(kept, 1, f"porch-1 is at revision {revision}", "twin", "set", "porch-1", "led0.on=", *stale)
     file = tmp_path / "wanted.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 
 from services.chassis.errors import RevisionConflictError
 from services.registry.service.backup import Kept, RecordKind
@@ -47,6 +48,14 @@ class MemoryBackup:
         if not writes or writes[-1][0] != sequence:
             raise RevisionConflictError(f"{kept} was written meanwhile")
         return self._write(kept)
+
+    def merged(self, kept: Kept, there: Kept) -> Kept:
+        """Contracts get the next revision; everything else is replaced."""
+        if there.from_device or there.data == kept.data:
+            return there
+        if kept.kind is not RecordKind.CONTRACT:
+            return kept
+        return replace(kept, revision=max(there.revision + 1, kept.revision))
 
     def _write(self, kept: Kept) -> int:
         self._sequence += 1

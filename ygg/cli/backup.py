@@ -67,7 +67,10 @@ def restore(
     file: File,
     *,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Where something is there and differs, the backup's counts.")
+        bool,
+        typer.Option(
+            "--overwrite", help="Where something is there and differs, the backup's counts, as a new revision."
+        ),
     ] = False,
 ) -> int:
     """Restore a backup into this mesh. What is there and equal is left; what differs is named and left alone.
@@ -127,10 +130,12 @@ class _Batches:
 
 def _told(st: State, done: backup_pb2.RestoreResponse) -> int:
     if st.out.as_json:
-        keys = ("written", "equal", "different")
+        keys = ("written", "equal", "different", "newer")
         st.out.json({**{key: getattr(done, key) for key in keys}, "differing": list(done.differing)})
     else:
         st.out.line(f"{done.written} written   {done.equal} there already   {done.different} different, left alone")
+        if done.newer:
+            st.out.line(f"{done.newer} newer here, kept: reported by devices, or later revisions of contracts")
         for name in done.differing:
             st.out.line(f"  {safe(name)}")
         if done.different:

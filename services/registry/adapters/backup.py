@@ -7,9 +7,9 @@ are read first and told after the bodies and documents they name, which are writ
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nats.aio.client import Client
@@ -89,7 +89,8 @@ class KvBackup:
         entry = await self.buckets[kind].get(key)
         if entry is None:
             return None
-        return _kept(kind, key, _revision(kind, entry.value), _portable(kind, entry.value)), entry.revision
+        found = _kept(kind, key, _revision(kind, entry.value), _portable(kind, entry.value))
+        return replace(found, from_device=_from_device(kind, entry.value)), entry.revision
 
     async def revisions(self, device_id: str) -> dict[int, bytes]:
         """The records of a contract by revision; what stands in a later one's stead is as `model.revisions` has it."""
@@ -106,11 +107,15 @@ class KvBackup:
         return await self.buckets[kept.kind].create_key(kept.key, kept.data)
 
     async def replace(self, kept: Kept, sequence: int) -> int:
-        """Writes on top of what `get` returned. What must not go back does not; see `_merged`."""
-        bucket = self.buckets[kept.kind]
-        entry = await bucket.get(kept.key)
-        data = kept.data if entry is None else _merged(kept.kind, entry.value, kept.data)
-        return await bucket.update(kept.key, data, sequence)
+        """Writes on top of what `get` returned."""
+        return await self.buckets[kept.kind].update(kept.key, kept.data, sequence)
+
+    def merged(self, kept: Kept, there: Kept) -> Kept:
+        """What overwriting `there` by `kept` writes; `there` itself if that changes nothing."""
+        if there.from_device:
+            return there
+        data = _MERGES.get(kept.kind, _backup_counts)(there.data, kept.data)
+        return there if data == there.data else replace(kept, data=data, revision=_revision(kept.kind, data))
 
 
 def _row(kind: RecordKind, spec: BucketSpec, record: Record) -> tuple[str, int, bytes | None]:
@@ -124,28 +129,66 @@ def _revision(kind: RecordKind, data: bytes) -> int:
     return registry_pb2.StoredContract.FromString(data).revision if kind is RecordKind.CONTRACT else 0
 
 
+def _from_device(kind: RecordKind, data: bytes) -> bool:
+    return kind is RecordKind.TWIN_REPORTED and twin_pb2.StoredTwin.FromString(data).session_epoch > 0
+
+
 def _portable(kind: RecordKind, data: bytes) -> bytes:
+    """Without what means something in this mesh only: its session epochs, and which revisions it has sent."""
     if kind is not RecordKind.TWIN_REPORTED:
         return data
     twin = twin_pb2.StoredTwin.FromString(data)
     twin.session_epoch = 0
+    for one in twin.properties:
+        one.settled_revision = 0
     return twin.SerializeToString(deterministic=True)
 
 
-def _merged(kind: RecordKind, here: bytes, data: bytes) -> bytes:
-    """A twin keeps the session epoch that it has here; what was revoked or retired stays so, whatever a backup says."""
-    if kind is RecordKind.TWIN_REPORTED:
-        twin = twin_pb2.StoredTwin.FromString(data)
-        twin.session_epoch = twin_pb2.StoredTwin.FromString(here).session_epoch
-        return twin.SerializeToString(deterministic=True)
-    if kind is RecordKind.DEVICE:
-        device, known = registry_pb2.StoredDevice.FromString(data), registry_pb2.StoredDevice.FromString(here)
-        if known.state == registry_pb2.DEVICE_STATE_RETIRED:
-            device.state = known.state
-        if known.HasField("revoke_time") and device.revoke_time.ToNanoseconds() < known.revoke_time.ToNanoseconds():
-            device.revoke_time.CopyFrom(known.revoke_time)
-        return device.SerializeToString(deterministic=True)
+def _backup_counts(here: bytes, data: bytes) -> bytes:
     return data
+
+
+def _merged_twin(here: bytes, data: bytes) -> bytes:
+    """What differs is written under a revision of its own: a bridge sends what came after the one it has sent."""
+    known, twin = twin_pb2.StoredTwin.FromString(here), twin_pb2.StoredTwin.FromString(data)
+    kept = {(one.capability_id, one.property): one for one in known.properties}
+    twin.revision = max(known.revision + 1, twin.revision)
+    changed = len(kept) != len(twin.properties)
+    for one in twin.properties:
+        before = kept.get((one.capability_id, one.property))
+        if before is not None and before.value == one.value:
+            one.CopyFrom(before)
+        else:
+            one.revision, changed = twin.revision, True
+    return twin.SerializeToString(deterministic=True) if changed else here
+
+
+def _merged_contract(here: bytes, data: bytes) -> bytes:
+    known, contract = registry_pb2.StoredContract.FromString(here), registry_pb2.StoredContract.FromString(data)
+    revision = max(known.revision + 1, contract.revision)
+    contract.revision = known.revision
+    if contract == known:
+        return here
+    contract.revision = revision
+    return contract.SerializeToString(deterministic=True)
+
+
+def _merged_device(here: bytes, data: bytes) -> bytes:
+    """What was revoked or retired stays so, whatever a backup says."""
+    known, device = registry_pb2.StoredDevice.FromString(here), registry_pb2.StoredDevice.FromString(data)
+    if known.state == registry_pb2.DEVICE_STATE_RETIRED:
+        device.state = known.state
+    if known.HasField("revoke_time") and device.revoke_time.ToNanoseconds() < known.revoke_time.ToNanoseconds():
+        device.revoke_time.CopyFrom(known.revoke_time)
+    return device.SerializeToString(deterministic=True)
+
+
+_MERGES: Mapping[RecordKind, Callable[[bytes, bytes], bytes]] = {
+    RecordKind.TWIN_DESIRED: _merged_twin,
+    RecordKind.TWIN_REPORTED: _merged_twin,
+    RecordKind.CONTRACT: _merged_contract,
+    RecordKind.DEVICE: _merged_device,
+}
 
 
 def _kept(kind: RecordKind, key: str, revision: int, data: bytes) -> Kept:

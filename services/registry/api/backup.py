@@ -103,6 +103,8 @@ def _twin(kind: RecordKind) -> Callable[[twin_pb2.StoredTwin], Kept]:
             if isinstance(codec.value_from_proto(one.value), list | dict):
                 raise InvalidRequestError(f"{one.capability_id}.{one.property} is not a single value")
         message.session_epoch = 0
+        for one in message.properties:
+            one.settled_revision = 0
         data = message.SerializeToString(deterministic=True)
         if len(data) > MAX_BYTES:
             raise InvalidRequestError(f"the twin is {len(data)} bytes, at most {MAX_BYTES} are allowed")
@@ -159,5 +161,9 @@ class BackupApi(backup_pb2_grpc.BackupServiceServicer):
             return pb.RestoreResponse()
         found = await restore.finish()
         return pb.RestoreResponse(
-            written=found.written, equal=found.equal, different=found.different, differing=found.differing
+            written=found.written,
+            equal=found.equal,
+            different=found.different,
+            differing=found.differing,
+            newer=found.newer,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -45,8 +45,9 @@ class RecordKind(enum.Enum):
 class Kept:
     """A record in the deterministic bytes that it is stored in.
 
-    `revision` and `needs`, the records that it names, are for contracts only. A reported twin is kept without its
-    session epoch: in another mesh epochs begin anew, and its devices' reports would be refused as stale.
+    `needs`, the records it names, is for contracts only, and `revision` for contracts and twins. A reported twin is
+    kept without its session epoch: in another mesh epochs begin again, and its devices' reports would be refused as
+    stale. What the store returns has `from_device` instead: a device has reported it to this mesh.
     """
 
     kind: RecordKind
@@ -54,10 +55,12 @@ class Kept:
     data: bytes
     revision: int = 0
     needs: tuple[tuple[RecordKind, str], ...] = ()
+    from_device: bool = False
 
     def __str__(self) -> str:
         """As it is told to people: `device porch-1`."""
-        return f"{self.kind.value} {self.revision} of {self.key}" if self.revision else f"{self.kind.value} {self.key}"
+        of_contract = self.kind is RecordKind.CONTRACT
+        return f"{self.kind.value} {self.revision} of {self.key}" if of_contract else f"{self.kind.value} {self.key}"
 
 
 class BackupStore(Protocol):
@@ -79,16 +82,38 @@ class BackupStore(Protocol):
         """Writes what must not be there; returns its sequence. Raises RevisionConflictError."""
 
     async def replace(self, kept: Kept, sequence: int) -> int:
-        """Writes on top of what `get` returned; the same. What is retired or revoked stays so."""
+        """Writes on top of what `get` returned; the same."""
+
+    def merged(self, kept: Kept, there: Kept) -> Kept:
+        """What overwriting `there` by `kept` writes; `there` itself if that changes nothing.
+
+        What is retired or revoked stays so. The revision of a twin or contract is greater than what is there.
+        """
+
+
+_TWINS = (RecordKind.TWIN_DESIRED, RecordKind.TWIN_REPORTED)
+
+
+class Left(enum.Enum):
+    """Why a record was not written."""
+
+    DIFFERENT = enum.auto()
+    NEWER = enum.auto()
+    PENDING = enum.auto()
 
 
 @dataclass(slots=True)
 class Progress:
-    """What a restore has done; `differing` names the first MAX_TOLD of `different`."""
+    """What a restore has done; `differing` names the first MAX_TOLD of `different`.
+
+    `newer` counts what is newer here and never goes back: what devices have reported to this mesh, and, if overwriting,
+    the revisions of a contract before the last one of the backup where it went another way here.
+    """
 
     written: int = 0
     equal: int = 0
     different: int = 0
+    newer: int = 0
     differing: list[str] = field(default_factory=list)
 
 
@@ -121,7 +146,7 @@ class Restore:
     overwrite: bool
     progress: Progress = field(default_factory=Progress)
     _known: set[tuple[RecordKind, str]] = field(default_factory=set)
-    _diverged: set[str] = field(default_factory=set)
+    _diverged: dict[str, Kept] = field(default_factory=dict)
     _last: dict[RecordKind, int] = field(default_factory=dict)
 
     async def write(self, records: Sequence[Kept]) -> None:
@@ -129,27 +154,34 @@ class Restore:
 
         Raises InvalidRequestError where a contract names what neither is stored nor came before it.
         """
-        room = asyncio.Semaphore(_AT_ONCE)
-
-        async def one_key(chain: list[Kept]) -> None:
-            async with room:
-                for kept in chain:
-                    await self._write(kept)
-
         for kind in RecordKind:
             chains: dict[str, list[Kept]] = {}
             for kept in records:
                 if kept.kind is kind:
                     chains.setdefault(kept.key, []).append(kept)
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for chain in chains.values():
-                        group.create_task(one_key(chain))
-            except* YggError as failures:
-                raise _first(failures) from None
+            await self._side_by_side(self._write, chains.values())
+
+    async def _side_by_side(
+        self, write: Callable[[Kept], Coroutine[None, None, None]], chains: Iterable[Sequence[Kept]]
+    ) -> None:
+        room = asyncio.Semaphore(_AT_ONCE)
+
+        async def one_key(chain: Sequence[Kept]) -> None:
+            async with room:
+                for kept in chain:
+                    await write(kept)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for chain in chains:
+                    group.create_task(one_key(chain))
+        except* YggError as failures:
+            raise _first(failures) from None
 
     async def finish(self) -> Progress:
-        """Waits until who asks next sees what was written."""
+        """Writes the contracts that overwrite one that went another way, then waits until all can be read."""
+        if self.overwrite:
+            await self._side_by_side(self._supersede, [[kept] for kept in self._diverged.values()])
         for kind, bucket in ((RecordKind.DEVICE, buckets.DEVICES), (RecordKind.CONTRACT, buckets.CONTRACTS)):
             if kind in self._last:
                 await self.index.reached(bucket.name, self._last[kind])
@@ -158,11 +190,17 @@ class Restore:
     async def _write(self, kept: Kept) -> None:
         for need in kept.needs:
             await self._require(kept, need)
-        if kept.kind is RecordKind.CONTRACT:
-            outcome = await self._contract(kept)
-        else:
-            outcome = await self._plain(kept)
-        if outcome is None:
+        self._count(kept, await (self._contract(kept) if kept.kind is RecordKind.CONTRACT else self._plain(kept)))
+
+    async def _supersede(self, kept: Kept) -> None:
+        self._count(kept, await self._overwrite(kept))
+
+    def _count(self, kept: Kept, outcome: int | Left) -> None:
+        if outcome is Left.PENDING:
+            return
+        if outcome is Left.NEWER:
+            self.progress.newer += 1
+        elif outcome is Left.DIFFERENT:
             self.progress.different += 1
             if len(self.progress.differing) < MAX_TOLD:
                 self.progress.differing.append(str(kept))
@@ -184,8 +222,8 @@ class Restore:
             self._known.clear()
         self._known.add(need)
 
-    async def _plain(self, kept: Kept) -> int | None:
-        """The sequence that wrote it, 0 where it is there and equal, None where it is left alone."""
+    async def _plain(self, kept: Kept) -> int | Left:
+        """The sequence that wrote it, 0 where it is there and equal, else why it is left alone."""
         for _ in range(_TRIES):
             try:
                 return await self.store.create(kept)
@@ -195,20 +233,41 @@ class Restore:
                 continue  # deleted just now
             if there[0].data == kept.data:
                 return 0
+            if there[0].from_device:
+                return Left.NEWER
+            if kept.kind in _TWINS and self.store.merged(kept, there[0]) == there[0]:
+                return 0  # the same under another revision
             if not self.overwrite:
-                return None
+                return Left.DIFFERENT
+            return await self._overwrite(kept)
+        raise RevisionConflictError(f"{kept} is being written too often", hint="Try again.")
+
+    async def _overwrite(self, kept: Kept) -> int | Left:
+        for _ in range(_TRIES):
+            there = await self.store.get(kept.kind, kept.key)
             try:
-                return await self.store.replace(kept, there[1])
+                if there is None:
+                    return await self.store.create(kept)
+                new = self.store.merged(kept, there[0])
+                return 0 if new == there[0] else await self.store.replace(new, there[1])
             except RevisionConflictError:
                 continue
         raise RevisionConflictError(f"{kept} is being written too often", hint="Try again.")
 
-    async def _contract(self, kept: Kept) -> int | None:  # noqa: PLR0911 - one return an outcome
+    def _another_way(self, kept: Kept) -> Left:
+        """Of a contract that differs here the last revision of the backup counts, if any: `finish` writes it."""
+        before = self._diverged.get(kept.key)
+        self._diverged[kept.key] = kept
+        if not self.overwrite:
+            return Left.DIFFERENT
+        return Left.PENDING if before is None else Left.NEWER  # `before` is the one that is not restored
+
+    async def _contract(self, kept: Kept) -> int | Left:
         """The same. A contract only grows: where one revision differs, those after it are left alone as well, or, with
-        `overwrite`, it and those after it are written after what is there and stand in its stead.
+        `overwrite`, the last one becomes the next revision here.
         """
         if kept.key in self._diverged:
-            return None
+            return self._another_way(kept)
         for _ in range(_TRIES):
             there = await self.store.get(kept.kind, kept.key)
             try:
@@ -223,13 +282,10 @@ class Restore:
                 if revisions.get(kept.revision) == kept.data:
                     return 0
                 if kept.revision < min(revisions, default=0):
-                    return None  # no longer kept here; those after it may well be the same
-                if self.overwrite:
-                    return await self.store.replace(kept, there[1])
+                    return Left.DIFFERENT  # no longer kept here; those after it may well be the same
             except RevisionConflictError:
                 continue
-            self._diverged.add(kept.key)
-            return None
+            return self._another_way(kept)
         raise RevisionConflictError(f"{kept} is being written too often", hint="Try again.")
 
 

@@ -237,7 +237,7 @@ async def test_what_differs_is_named_and_left_alone_unless_it_is_to_be_overwritt
     await there.devices.UpdateDevice(rp.UpdateDeviceRequest(device_id="df-001", labels={"n": "other"}))
     await there.twins.UpdateTwin(tp.UpdateTwinRequest(device_id="df-002", desired=brightness(99)))
     left = await restore(there, records)
-    assert (left.written, left.different) == (0, 2)
+    assert (left.written, left.different, left.newer) == (0, 2, 0)
     assert sorted(left.differing) == ["desired twin df-002", "device df-001"]
     assert (await there.devices.GetDevice(rp.GetDeviceRequest(device_id="df-001"))).device.labels["n"] == "other"
     done = await restore(there, records, overwrite=True)
@@ -312,13 +312,50 @@ async def test_a_contract_that_went_another_way_is_whole_one_or_the_other(here: 
     assert [name for name in left.differing if "contract" in name] == [f"contract {n} of hi-1" for n in (1, 2, 3)]
     current = await there.devices.GetContract(rp.GetContractRequest(device_id="hi-1"))
     assert (current.contract.revision, current.contract.capabilities[0].properties[0].schema.maximum) == (2, 55)
-    assert (await restore(there, records, overwrite=True)).different == 0
-    ask = rp.ListContractsRequest(device_id="hi-1")
-    assert await there.devices.ListContracts(ask) == await here.devices.ListContracts(ask)
-    again = await restore(there, records)
-    assert (again.written, again.different) == (0, 0)
+    done = await restore(there, records, overwrite=True)
+    assert (done.different, done.newer) == (0, 2)
+
+    async def maxima() -> dict[int, float]:
+        kept = (await there.devices.ListContracts(rp.ListContractsRequest(device_id="hi-1"))).revisions
+        asked = [rp.GetContractRequest(device_id="hi-1", revision=one.revision) for one in kept]
+        found = [(await there.devices.GetContract(ask)).contract for ask in asked]
+        return {one.revision: one.capabilities[0].properties[0].schema.maximum for one in found}
+
+    assert await maxima() == {1: 10, 2: 55, 3: 30}
+    again = await restore(there, records, overwrite=True)
+    assert (again.written, again.different, again.newer) == (0, 0, 2)
     after = await record_contract(there.as_bridge, "hi-1", led(77))
     assert after.contract.revision == 4
+
+
+async def test_restore_raises_the_revision_of_a_desired_twin_and_keeps_what_the_device_reported(
+    here: Side, there: Side
+) -> None:
+    async def report(percent: int, **more: Any) -> tp.ReportTwinResponse:
+        reported = tp.ReportedProperty(capability_id="led0", property="brightness", value=value_to_proto(percent))
+        request = tp.ReportTwinRequest(device_id="up-1", session_epoch=1, properties=[reported], **more)
+        answer: tp.ReportTwinResponse = await there.bridge_twins.ReportTwin(request)
+        return answer
+
+    await record_contract(here.as_bridge, "up-1", led(100))
+    await here.twins.UpdateTwin(tp.UpdateTwinRequest(device_id="up-1", desired=brightness(20)))
+    reported = tp.ReportedProperty(capability_id="led0", property="brightness", value=value_to_proto(19))
+    await here.bridge_twins.ReportTwin(
+        tp.ReportTwinRequest(device_id="up-1", session_epoch=9, properties=[reported], complete=True)
+    )
+    records = [answer.record for answer in await backup(here) if "up-1" in str(answer.record)]
+    await record_contract(there.as_bridge, "up-1", led(100))
+    for percent in (50, 60, 70):
+        await there.twins.UpdateTwin(tp.UpdateTwinRequest(device_id="up-1", desired=brightness(percent)))
+    await report(70, complete=True)
+    bodies = [answer.record for answer in await backup(here) if not str(answer.record).count("device_id")]
+    for _ in range(2):
+        done = await restore(there, [*bodies, *records], overwrite=True)
+        twin = (await there.twins.GetTwin(tp.GetTwinRequest(device_id="up-1"))).twin
+        assert (done.different, twin.revision, twin.desired) == (0, 4, brightness(20))
+        assert (twin.reported, twin.reported_revision) == (brightness(70), 1)
+    assert not twin.properties[0].drifted
+    assert (await report(70, complete=True)).delta == brightness(20)
 
 
 async def test_a_later_contract_than_that_of_the_backup_stays(here: Side) -> None:

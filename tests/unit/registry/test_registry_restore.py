@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,6 +55,11 @@ def everything(store: MemoryBackup) -> list[Kept]:
     return asyncio.run(run())
 
 
+def newest(records: Sequence[Kept]) -> dict[tuple[RecordKind, str], Kept]:
+    """The last record of each key."""
+    return {(kept.kind, kept.key): kept for kept in records}
+
+
 def filled(records: Sequence[Kept]) -> MemoryBackup:
     store = MemoryBackup()
     restored(store, records)
@@ -100,11 +106,34 @@ def test_a_contract_is_never_a_mixture_of_two_that_differ(there: list[Kept], rec
 @given(meshes(), meshes())
 def test_overwriting_lets_the_backup_count_wherever_it_can_be_written(there: list[Kept], records: list[Kept]) -> None:
     store = filled(there)
+    before = newest(everything(store))
     done = restored(store, records, overwrite=True)
-    after = set(everything(store))
-    for kept in records:
-        assert kept in after or str(kept) in done.differing
+    assert done.written + done.equal + done.different + done.newer == len(records)
+    after = newest(everything(store))
+    for key, kept in newest(records).items():
+        later_here = key in before and before[key].revision > kept.revision and after[key] == before[key]
+        assert after[key].data == kept.data or str(kept) in done.differing or later_here
     assert restored(store, records, overwrite=True).written == 0
+
+
+@given(meshes(), meshes(), st.booleans())
+def test_restore_never_lowers_a_revision(there: list[Kept], records: list[Kept], overwrite: bool) -> None:
+    store = filled(there)
+    before = newest(everything(store))
+    restored(store, records, overwrite=overwrite)
+    after = newest(everything(store))
+    assert all(after[key].revision >= kept.revision for key, kept in before.items())
+    history = [kept.revision for kept in everything(store) if (kept.kind, kept.key) == (RecordKind.CONTRACT, "a")]
+    assert history == sorted(set(history))
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_restore_leaves_what_a_device_has_reported_here(overwrite: bool) -> None:
+    reported = Kept(RecordKind.TWIN_REPORTED, "a", b"here", from_device=True)
+    store = filled([reported])
+    done = restored(store, [Kept(RecordKind.TWIN_REPORTED, "a", b"backup")], overwrite=overwrite)
+    assert (done.written, done.newer) == (0, 1)
+    assert everything(store) == [reported]
 
 
 def test_revisions_that_are_no_longer_kept_are_told_and_left() -> None:
