@@ -17,11 +17,13 @@ from ygg.client import Mesh
 from ygg.exits import CliError
 from ygg.output import safe
 from ygg.script_files import Declared, Header
-from ygg.scripts import GRACE_S, LANGUAGES, Line, Outcome, failure_at, line_of, outcome_of
+from ygg.scripts import GRACE_S, LANGUAGES, QUEUE_S, Line, Outcome, failure_at, line_of, outcome_of
 from yggdrasil.loki.v1 import script_pb2 as pb
 from yggdrasil.loki.v1 import script_pb2_grpc
 
-CHECK_S, TEST_S, RUN_S = 60.0, 120.0, 300.0
+CHECK_S, TEST_S, RUN_S = (
+    QUEUE_S + longest_s for longest_s in (60.0, 120.0, 300.0)
+)  # a worker may have to be waited for
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,9 @@ from ygg.output import safe
 from yggdrasil.loki.v1 import loki_pb2, loki_pb2_grpc
 
 GRACE_S = 5.0
-"""How much longer than the script may run the command waits for the answer."""
+QUEUE_S = 300.0
+"""How much longer than the script may run the command waits for the answer: loki says so itself when no worker is free
+in time, and its longest wait (YGG_LOKI_QUEUE_WAIT_S) is at most QUEUE_S."""
 
 LANGUAGES = {"lua": loki_pb2.LANGUAGE_LUA, "scheme": loki_pb2.LANGUAGE_SCHEME}
 _TRACE_LINES = 20
@@ -74,7 +76,7 @@ def execute(mesh: Mesh, run: Run, on_log: Callable[[Line], None]) -> Outcome:
     """Run a script, telling its log as it comes. Raises CliError that says where in the script it failed."""
     stub = loki_pb2_grpc.LokiServiceStub(mesh.channel("loki"))
     request = loki_pb2.ExecuteStreamRequest(request=_request(run))
-    responses = stub.ExecuteStream(request, timeout=run.timeout_s + GRACE_S)
+    responses = stub.ExecuteStream(request, timeout=run.timeout_s + QUEUE_S + GRACE_S)
     try:
         for response in mesh.stream("loki", responses):
             if response.HasField("log"):

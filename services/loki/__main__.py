@@ -141,7 +141,14 @@ async def compose(runtime: Runtime[LokiSettings]) -> dict[str, str]:
         Language.SCHEME: SchemeCommand(found.data_dir, found.guile),
     }
     pools = {
-        language: WorkerPool(language, command, size=found.workers, queue=found.queue, queue_wait_s=found.queue_wait_s)
+        language: WorkerPool(
+            language,
+            command,
+            size=found.workers,
+            max_size=found.max_workers,
+            queue=found.queue,
+            queue_wait_s=found.queue_wait_s,
+        )
         for language, command in commands.items()
     }
     for language, pool in pools.items():

@@ -73,7 +73,10 @@ class Family:
             status = engine.status()
             whole = status.workers >= self._workers
             health = Health.OK if whole else Health.DEGRADED if status.workers else Health.DOWN
-            note = status.problem or f"{status.workers} of {self._workers} up; {status.version}; {status.sandbox}"
+            note = (
+                status.problem
+                or f"{status.workers} of {max(status.workers, self._workers)} up; {status.version}; {status.sandbox}"
+            )
             found.append(Child("worker", language.value, health, note))
         return found
 

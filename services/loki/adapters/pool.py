@@ -1,4 +1,8 @@
-"""The workers of one language: a fixed number of processes, each replaced when it ends, and a bounded queue."""
+"""The workers of one language: processes that are replaced when they end, and a bounded queue.
+
+`size` of them compute at the same time. A run that sleeps or waits for the mesh keeps its process, so another one
+starts when somebody queues meanwhile, up to `max_size` in all; those beyond `size` end after IDLE_S without a run.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from services.loki.errors import EngineBusyError, EngineMissingError
 from services.loki.model import EngineStatus, Language
 
 BACKOFF_FIRST_S, BACKOFF_MOST_S = 0.2, 10.0
+IDLE_S = 60.0  # a process costs some 0.2 s of a core to start and 20 to 60 MB to keep
 _log = logging.getLogger(__name__)
 Prepare = Callable[[], Awaitable[WorkerCommand]]
 
@@ -20,22 +25,41 @@ Prepare = Callable[[], Awaitable[WorkerCommand]]
 class WorkerPool:
     """Leases workers. `maintain` must run for as long as the pool is used."""
 
-    def __init__(self, language: Language, prepare: Prepare, *, size: int, queue: int, queue_wait_s: float) -> None:
+    def __init__(
+        self,
+        language: Language,
+        prepare: Prepare,
+        *,
+        size: int,
+        queue: int,
+        queue_wait_s: float,
+        max_size: int = 0,
+        idle_s: float = IDLE_S,
+    ) -> None:
         """`prepare` finds the engine and raises EngineMissingError; `queue` bounds the runs that wait for a worker."""
         self.language = language
-        self._prepare, self._size, self._queue, self._queue_wait_s = prepare, size, queue, queue_wait_s
-        self._idle: deque[WorkerProcess] = deque()
+        self._prepare, self._size, self._max_size = prepare, size, max(size, max_size)
+        self._queue, self._queue_wait_s, self._idle_s = queue, queue_wait_s, idle_s
+        self._idle: deque[tuple[WorkerProcess, float]] = deque()  # and since when; the last one used is the last
         self._waiting: deque[asyncio.Future[WorkerProcess]] = deque()
         self._alive: set[WorkerProcess] = set()
+        self._slots = self._starting = 0
+        self._tasks: asyncio.TaskGroup | None = None
+        self._shrinking: asyncio.TimerHandle | None = None
         self._version = self._sandbox = ""
         self._problem: EngineMissingError | None = None
         self._settled = asyncio.Event()
 
     async def maintain(self) -> None:
         """Keeps `size` workers up until cancelled, then ends them. Waits longer and longer where none can start."""
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(self._size):
-                tasks.create_task(self._slot())
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                for _ in range(self._size):
+                    self._add_slot()
+        finally:
+            self._tasks = None
+            if self._shrinking is not None:
+                self._shrinking.cancel()
 
     async def settled(self) -> None:
         """Returns once it is known whether the language can run here: all workers up, or the reason why not."""
@@ -52,6 +76,7 @@ class WorkerPool:
     async def worker(self) -> AsyncIterator[WorkerProcess]:
         """A worker for one run; raises EngineMissingError or EngineBusyError."""
         leased = await self._lease()
+        leased.on_wait = self._grow
         try:
             yield leased
         finally:
@@ -66,7 +91,7 @@ class WorkerPool:
 
     async def _lease(self) -> WorkerProcess:
         while self._idle:
-            worker = self._idle.popleft()
+            worker, _ = self._idle.pop()
             if worker.usable:
                 return worker
             worker.closed.set()
@@ -74,7 +99,7 @@ class WorkerPool:
             raise self._problem
         if len(self._waiting) >= self._queue:
             raise EngineBusyError(
-                f"all {self._size} {self.language.value} workers are busy and {self._queue} runs wait already",
+                f"all {len(self._alive)} {self.language.value} workers are busy and {self._queue} runs wait already",
                 hint="Try again in a moment, or run more workers or replicas.",
             )
         return await self._wait()
@@ -82,6 +107,7 @@ class WorkerPool:
     async def _wait(self) -> WorkerProcess:
         turn: asyncio.Future[WorkerProcess] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
+        self._grow()
         try:
             async with asyncio.timeout(self._queue_wait_s):
                 return await turn
@@ -104,33 +130,71 @@ class WorkerPool:
             if not turn.done():
                 turn.set_result(worker)
                 return
-        self._idle.append(worker)
+        self._idle.append((worker, asyncio.get_running_loop().time()))
+        self._shrink_later()
+
+    # More processes while runs wait for the mesh, and fewer again.
+
+    def _grow(self) -> None:
+        """Starts a process for each run that queues, as long as fewer than `size` compute or are about to."""
+        computing = self._starting + sum(not worker.waits for worker in self._alive)
+        for _ in range(min(len(self._waiting) - self._starting, self._size - computing, self._max_size - self._slots)):
+            self._add_slot()
+
+    def _add_slot(self) -> None:
+        if self._tasks is not None:
+            self._slots += 1
+            self._starting += 1
+            self._tasks.create_task(self._slot())
+
+    def _shrink_later(self) -> None:
+        if self._slots > self._size and self._idle and self._shrinking is None:
+            when_s = self._idle[0][1] + self._idle_s
+            self._shrinking = asyncio.get_running_loop().call_at(when_s, self._shrink)
+
+    def _shrink(self) -> None:
+        self._shrinking = None
+        if self._slots > self._size and self._idle:
+            worker, since_s = self._idle[0]
+            if asyncio.get_running_loop().time() - since_s >= self._idle_s:
+                self._idle.popleft()
+                worker.closed.set()
+        self._shrink_later()
 
     async def _slot(self) -> None:
-        backoff_s = BACKOFF_FIRST_S
-        while True:
-            try:
-                worker = await WorkerProcess.start(await self._prepare())
-            except (EngineMissingError, TimeoutError, OSError) as e:
-                self._fail(e)
-                await asyncio.sleep(backoff_s)
-                backoff_s = min(2 * backoff_s, BACKOFF_MOST_S)
-                continue
-            backoff_s = BACKOFF_FIRST_S
-            await self._use(worker)
+        backoff_s, starting = BACKOFF_FIRST_S, True  # counted by who added the slot
+        try:
+            while True:
+                try:
+                    worker = await WorkerProcess.start(await self._prepare())
+                except (EngineMissingError, TimeoutError, OSError) as e:
+                    self._fail(e)
+                    if self._slots > self._size:
+                        return
+                    await asyncio.sleep(backoff_s)
+                    backoff_s = min(2 * backoff_s, BACKOFF_MOST_S)
+                    continue
+                backoff_s, starting = BACKOFF_FIRST_S, False
+                self._starting -= 1
+                await self._use(worker)
+                if self._slots > self._size and not self._waiting:
+                    return
+                self._starting, starting = self._starting + 1, True
+        finally:
+            self._slots -= 1
+            self._starting -= starting
 
     async def _use(self, worker: WorkerProcess) -> None:
         self._version, self._sandbox, self._problem = worker.version, worker.sandbox, None
         self._alive.add(worker)
-        if len(self._alive) == self._size:
+        if len(self._alive) >= self._size:
             self._settled.set()
         self._offer(worker)
         try:
             await worker.closed.wait()
         finally:
             self._alive.discard(worker)
-            with contextlib.suppress(ValueError):
-                self._idle.remove(worker)
+            self._idle = deque(each for each in self._idle if each[0] is not worker)
             await asyncio.shield(worker.kill())
 
     def _fail(self, error: BaseException) -> None:

@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,7 @@ class WorkerProcess:
         self._running = self._suspended = False
         self._watchdog: asyncio.Timeout | None = None
         self._retired = False
+        self.on_wait: Callable[[], None] = lambda: None
         self.version = self.sandbox = ""
         self.closed = asyncio.Event()
         self._pidfd = os.pidfd_open(process.pid)
@@ -112,6 +114,11 @@ class WorkerProcess:
         """It can take another run."""
         idle = not self._running and not self._frames.ended
         return idle and not self.closed.is_set() and not self._retired
+
+    @property
+    def waits(self) -> bool:
+        """Its run sleeps, or waits for the mesh: the process does not compute. `on_wait` is called when that begins."""
+        return self._running and self._suspended
 
     async def run(self, script: Script, host: Host) -> Value:
         """Runs the script; raises ScriptError. Cancelling stops the script before CancelledError goes on."""
@@ -205,6 +212,7 @@ class WorkerProcess:
                 host.log(*messages.line(content))
             elif kind is Kind.CALL:
                 self._suspended = True
+                self.on_wait()
                 answer = await messages.answer(host, content)
                 self._suspended = False
                 self._write(Kind.ANSWER, answer)

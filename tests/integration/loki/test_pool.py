@@ -92,6 +92,79 @@ async def test_who_stops_waiting_loses_no_worker() -> None:
         assert await execute(loki, "return 3") == 3
 
 
+@pytest.mark.parametrize("language", [LUA, SCHEME], ids=["lua", "scheme"])
+async def test_runs_that_sleep_do_not_hold_up_others(scheme_cache: Path, language: Language) -> None:
+    command = LuaCommand() if language is LUA else SchemeCommand(scheme_cache)
+    sleeping, quick = ("sleep(3600)", "return 1") if language is LUA else ("(sleep 3600)", "1")
+    async with running(one(language, command, max_size=4)) as pools:
+        loki, pool = loki_of(pools), pools[language]
+        asleep = [asyncio.create_task(execute(loki, sleeping, language)) for _ in range(3)]
+        await eventually(lambda: sum(worker.waits for worker in pool.workers()) == 3)
+        assert await execute(loki, quick, language) == 1
+        assert not any(run.done() for run in asleep)
+        for run in asleep:
+            run.cancel()
+        await asyncio.gather(*asleep, return_exceptions=True)
+
+
+async def test_a_run_that_sleeps_within_a_comparison_does_not_hold_up_others() -> None:
+    async with running(one(LUA, LuaCommand(), max_size=2)) as pools:
+        loki = loki_of(pools)
+        asleep = asyncio.create_task(execute(loki, "table.sort({2, 1}, function(a, b) sleep(3600) return a < b end)"))
+        await eventually(lambda: any(worker.waits for worker in pools[LUA].workers()))
+        assert await execute(loki, "return 1") == 1
+        asleep.cancel()
+
+
+async def test_the_pool_grows_no_further_than_its_bound() -> None:
+    async with running(one(LUA, LuaCommand(), max_size=2, queue_wait_s=0.3)) as pools:
+        loki = loki_of(pools)
+        asleep = [asyncio.create_task(execute(loki, "sleep(3600)")) for _ in range(2)]
+        await eventually(lambda: sum(worker.waits for worker in pools[LUA].workers()) == 2)
+        with pytest.raises(EngineBusyError):
+            await execute(loki, "return 1")
+        assert len(pools[LUA].workers()) == 2
+        for run in asleep:
+            run.cancel()
+
+
+async def test_the_pool_does_not_grow_while_its_runs_compute() -> None:
+    async with running(one(LUA, LuaCommand(), max_size=4)) as pools:
+        loki, pool = loki_of(pools), pools[LUA]
+        runs = [asyncio.create_task(execute(loki, "local x = 0 for i = 1, 1e7 do x = x + i end")) for _ in range(3)]
+        await eventually(lambda: len(pool._waiting) == 2)
+        assert pool._slots == 1
+        await asyncio.gather(*runs)
+        assert pool._slots == 1
+
+
+async def test_what_the_pool_has_grown_by_ends_when_it_is_idle() -> None:
+    async with running(one(LUA, LuaCommand(), max_size=3, idle_s=0.1)) as pools:
+        loki, pool = loki_of(pools), pools[LUA]
+        asleep = [asyncio.create_task(execute(loki, "sleep(3600)")) for _ in range(3)]
+        await eventually(lambda: sum(worker.waits for worker in pool.workers()) == 3)
+        for run in asleep:
+            run.cancel()
+        await asyncio.gather(*asleep, return_exceptions=True)
+        await eventually(lambda: len(pool.workers()) == 1)
+        assert await execute(loki, "return 1") == 1
+        assert pool._slots == 1
+
+
+async def test_a_pool_that_has_grown_and_loses_all_its_workers_goes_on() -> None:
+    async with running(one(LUA, LuaCommand(), max_size=3)) as pools:
+        loki, pool = loki_of(pools), pools[LUA]
+        asleep = [asyncio.create_task(execute(loki, "sleep(3600)")) for _ in range(3)]
+        await eventually(lambda: sum(worker.waits for worker in pool.workers()) == 3)
+        killed = {worker.pid for worker in pool.workers()}
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        ends = await asyncio.gather(*asleep, return_exceptions=True)
+        assert [getattr(end, "reason", "") for end in ends] == ["CRASH"] * 3
+        await eventually(lambda: {worker.pid for worker in pool.workers()} - killed)
+        assert await execute(loki, "return 1") == 1
+
+
 async def test_an_idle_worker_that_dies_is_replaced() -> None:
     async with running(one(LUA, LuaCommand())) as pools:
         pid = pools[LUA].workers()[0].pid
