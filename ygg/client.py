@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import grpc
 
 from services.chassis import status
-from services.chassis.channel import OPTIONS, credentials
+from services.chassis.credentials import OPTIONS, credentials
 from services.chassis.errors import RemoteError
 from services.chassis.identity import IdentityFiles
 from services.domain.errors import Code

@@ -9,23 +9,8 @@ import grpc
 import grpc.aio
 
 from services.chassis import telemetry
+from services.chassis.credentials import OPTIONS, credentials
 from services.chassis.identity import IdentityFiles
-
-OPTIONS: tuple[tuple[str, Any], ...] = (
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 2000),
-    # Despite its name, how long one attempt to connect may take: on a busy machine a handshake of TLS takes a while.
-    ("grpc.min_reconnect_backoff_ms", 5_000),
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    # Errors travel in trailers: text beyond ASCII takes nine bytes a character there, the default bound is 8 KiB.
-    ("grpc.max_metadata_size", 64 * 1024),
-)
-
-
-def credentials(files: IdentityFiles) -> grpc.ChannelCredentials:
-    """Mutual TLS with the process's own identity."""
-    return grpc.ssl_channel_credentials(files.read("services.pem"), files.read("key.pem"), files.read("cert.pem"))
 
 
 def connect(endpoint: str, files: IdentityFiles) -> grpc.aio.Channel:

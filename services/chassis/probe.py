@@ -11,7 +11,7 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.chassis.channel import OPTIONS, credentials
+from services.chassis.credentials import OPTIONS, credentials
 from services.chassis.identity import IdentityFiles
 from services.domain.errors import YggError
 

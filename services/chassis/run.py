@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Generic, TypeVar
 
 import uvloop
@@ -27,20 +26,13 @@ from services.chassis.identity import IdentityFiles
 from services.chassis.nats import Connection
 from services.chassis.server import RpcServer, ServerInfo
 from services.chassis.settings import ServiceSettings
+from services.chassis.version import package_version
 from services.domain.errors import YggError
 
 _log = logging.getLogger(__name__)
 FORCED_STOP_S = 10.0
 """How long a stop may take beyond the draining of calls, in seconds."""
 S = TypeVar("S", bound=ServiceSettings)
-
-
-def package_version() -> str:
-    """The version of this distribution, `0+checkout` where it is not installed."""
-    try:
-        return version("yggdrasil-mesh")
-    except PackageNotFoundError:
-        return "0+checkout"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from services.chassis import buckets, channel
 from services.chassis.clock import SystemClock
 from services.chassis.errors import SettingsError
 from services.chassis.kv import Bucket
-from services.chassis.run import Runtime, package_version, run
+from services.chassis.run import Runtime, run
+from services.chassis.version import package_version
 from services.domain.errors import YggError
 from services.jotunheim_bridge.adapters.arrivals import Bounds
 from services.jotunheim_bridge.adapters.devices import follow_devices, position

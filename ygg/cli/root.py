@@ -1,38 +1,65 @@
-"""The root command: global options, and the nouns below it."""
+"""The root command: global options, and which module holds each command below it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 import typer.main
 
-from ygg.cli import backup, context, creds, demo, device, doctor, group, mesh, ota, pki, program, script, status, twin
+from ygg.cli.lazy import MARKUP, LazyGroup
 from ygg.cli.state import State
 from ygg.home import Home
 from ygg.output import Output
 
 EPILOG = (
     "Exit codes:  0 ok · 1 the operation failed · 2 wrong usage · 3 not reachable · 4 not found · "
-    "5 refused by the device's contract · 6 not allowed · 7 out of time · 130 interrupted"
+    "5 refused by the device's contract · 6 not allowed · 7 out of time · 130 interrupted · 141 the reader of its output left"
 )
+
+
+class Root(LazyGroup):
+    """The commands of `ygg` and their modules, in the order of its help."""
+
+    modules: Mapping[str, str] = {
+        "up": "ygg.cli.mesh",
+        "down": "ygg.cli.mesh",
+        "status": "ygg.cli.status",
+        "device": "ygg.cli.device",
+        "twin": "ygg.cli.twin",
+        "group": "ygg.cli.group",
+        "script": "ygg.cli.script",
+        "program": "ygg.cli.program",
+        "ota": "ygg.cli.ota",
+        "pki": "ygg.cli.pki",
+        "context": "ygg.cli.context",
+        "backup": "ygg.cli.backup",
+        "restore": "ygg.cli.backup",
+        "creds": "ygg.cli.creds",
+        "grpcurl": "ygg.cli.creds",
+        "doctor": "ygg.cli.doctor",
+        "demo": "ygg.cli.demo",
+    }
+
 
 app = typer.Typer(
     name="ygg",
+    cls=Root,
     help="Drive a mesh of devices: see them, call them, run scripts on them.\n\n"
     "First steps:  `ygg up -d`   `ygg status`   `ygg device ls`   `ygg device call porch-1 led0.blink times=3`",
     epilog=EPILOG,
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=MARKUP,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from services.chassis.run import package_version
+        from services.chassis.version import package_version
 
         print(package_version())
         raise typer.Exit
@@ -53,22 +80,6 @@ def root(
     ctx.obj = State(Home.find(), Output(as_json=as_json), context_name)
 
 
-mesh.register(app)
-status.register(app)
-app.add_typer(device.app, name="device")
-app.add_typer(twin.app, name="twin")
-app.add_typer(group.app, name="group")
-app.add_typer(script.app, name="script")
-app.add_typer(program.app, name="program")
-app.add_typer(ota.app, name="ota")
-app.add_typer(pki.app, name="pki")
-app.add_typer(context.app, name="context")
-backup.register(app)
-creds.register(app)
-doctor.register(app)
-demo.register(app)
-
-
 def command() -> Any:
-    """The whole command tree, ready to run."""
+    """The whole command tree, ready to run; a command is imported when it is looked up."""
     return typer.main.get_command(app)

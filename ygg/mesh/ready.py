@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.chassis.channel import OPTIONS, credentials
+from services.chassis.credentials import OPTIONS, credentials
 from services.chassis.identity import IdentityFiles
 from ygg.contexts import SERVICES, Context
 
