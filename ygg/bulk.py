@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ygg import jsontext
 from ygg.exits import UsageError
 from ygg.output import safe
 from yggdrasil.registry.v1 import registry_pb2
@@ -26,10 +26,7 @@ def parse_line(line: Line, labels: Mapping[str, str], *, pending: bool) -> regis
     """A device to register: an id, or a JSON object with id, labels and state. Raises UsageError with the line."""
     found: dict[str, Any] = {"id": line.text}
     if line.text[:1] in ("{", '"'):
-        try:
-            data = json.loads(line.text)
-        except ValueError as e:
-            raise UsageError(f"line {line.number} is no JSON: {e}") from e
+        data = jsontext.parse(line.text, f"line {line.number}")
         found = data if isinstance(data, dict) else {"id": data}
     if not _is_device(found):
         raise UsageError(

@@ -97,7 +97,7 @@ class Contexts:
             data = json.loads(self._path.read_text(encoding="utf-8"))
             found = {name: _context(entry) for name, entry in data["contexts"].items()}
             return str(data["current"]), {LOCAL: local, **found}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             raise CliError(f"{self._path} cannot be read: {e}", hint="Mend it, or remove it to start anew.") from e
 
     def _save(self) -> None:

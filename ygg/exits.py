@@ -20,6 +20,7 @@ class Exit(IntEnum):
     DENIED = 6
     TIMEOUT = 7
     INTERRUPTED = 130
+    READER_GONE = 141
 
 
 class CliError(Exception):

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ygg.exits import CliError
+
 
 @dataclass(frozen=True, slots=True)
 class Home:
@@ -21,7 +23,15 @@ class Home:
     @classmethod
     def find(cls, environ: Mapping[str, str] = os.environ) -> Home:
         """The home that the environment names."""
-        return cls(Path(environ.get("YGG_HOME") or Path.home() / ".ygg").expanduser().absolute())
+        named = environ.get("YGG_HOME")
+        if not named and environ.get("HOME") == "":
+            raise _homeless("$HOME is empty")  # Python would take it for the root directory
+        try:
+            return cls(Path(named or "~/.ygg").expanduser().absolute())
+        except RuntimeError:
+            raise _homeless(
+                f"{named} names none" if named else "$HOME is not set, the user database has none"
+            ) from None
 
     @property
     def contexts(self) -> Path:
@@ -41,3 +51,7 @@ class Home:
     def identity(self, kind: str, name: str) -> Path:
         """The identity directory of NAME."""
         return self.mesh / "identities" / kind / name
+
+
+def _homeless(why: str) -> CliError:
+    return CliError(f"there is no home directory: {why}", hint="Say where ygg keeps its data:  export YGG_HOME=DIR")

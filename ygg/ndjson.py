@@ -74,7 +74,7 @@ def records(stream: Iterable[bytes]) -> Iterator[backup_pb2.BackupRecord]:
             raise CliError(f"line {number} is no record of a backup: it is no JSON object")
         try:
             record = json_format.ParseDict(data, backup_pb2.BackupRecord())
-        except (json_format.ParseError, TypeError, ValueError) as e:
+        except (json_format.ParseError, TypeError, ValueError, RecursionError) as e:
             raise CliError(f"line {number} is no record of a backup: {safe(e)}") from e
         count += 1
         yield record
@@ -88,8 +88,10 @@ def records(stream: Iterable[bytes]) -> Iterator[backup_pb2.BackupRecord]:
 def _json(number: int, text: str) -> object:
     try:
         return json.loads(text)
-    except ValueError as e:
-        raise CliError(f"line {number} is no JSON: {e}", hint="The file is damaged, or was cut short there.") from e
+    except (ValueError, RecursionError) as e:
+        raise CliError(
+            f"line {number} is no JSON: {safe(e)}", hint="The file is damaged, or was cut short there."
+        ) from e
 
 
 def _end(data: object) -> int | None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TextIO
 
 from services.domain.ids import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 MAX_CELL = 200
 _PIPE_WIDTH = 500
@@ -25,36 +25,59 @@ def safe(text: object, limit: int = MAX_CELL) -> str:
     return printable(str(text), limit)
 
 
+def to_json(data: Any, stream: TextIO, *, indent: int | None = None) -> str:
+    """JSON in characters that `stream` can take; half a surrogate pair is escaped, as JSON does."""
+    unicode = (stream.encoding or "utf-8").lower().startswith("utf")
+    return json.dumps(data, indent=indent, ensure_ascii=not unicode)
+
+
 class Output:
     """Prints results either for people or, with `as_json`, for programs."""
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
-        # Piped to a program, a line is as wide as it needs to be: a folded cell would break `awk`.
-        width = None if sys.stdout.isatty() else _PIPE_WIDTH
-        self.console = Console(highlight=False, soft_wrap=True, width=width)
-        self.remarks = Console(highlight=False, soft_wrap=True, stderr=True)
+
+    @cached_property
+    def console(self) -> Console:
+        """Standard output. Piped to a program, a line is as wide as it needs to be: a folded cell would break `awk`."""
+        from rich.console import Console
+
+        return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+
+    @cached_property
+    def remarks(self) -> Console:
+        """Standard error."""
+        from rich.console import Console
+
+        return Console(highlight=False, soft_wrap=True, stderr=True)
 
     def json(self, data: Any) -> None:
         """One JSON document on one line, or indented on a terminal."""
         indent = 2 if sys.stdout.isatty() else None
-        sys.stdout.write(json.dumps(data, indent=indent, ensure_ascii=False) + "\n")
+        sys.stdout.write(to_json(data, sys.stdout, indent=indent) + "\n")
 
     def record(self, data: Any) -> None:
-        """One line of a stream of JSON documents (NDJSON), sent at once."""
-        sys.stdout.write(json.dumps(data, ensure_ascii=False) + "\n")
+        """One line of a stream of JSON documents (NDJSON), sent right away."""
+        sys.stdout.write(to_json(data, sys.stdout) + "\n")
         sys.stdout.flush()
 
     def line(self, text: str = "", style: str = "") -> None:
         """A line for people; `text` is shown as it is, never read as markup."""
+        from rich.text import Text
+
         self.console.print(Text(text, style=style))
 
     def remark(self, text: str, style: str = "") -> None:
         """A line on standard error."""
+        from rich.text import Text
+
         self.remarks.print(Text(text, style=style))
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """A plain table; cells are shown as they are."""
+        from rich.table import Table
+        from rich.text import Text
+
         table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
         last = len(columns) - 1
         for index, column in enumerate(columns):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,7 +11,7 @@ from services.domain.capability import Schema
 from services.domain.contract import Contract
 from services.domain.values import Value
 from services.domain.values import text as plain_text
-from ygg import values
+from ygg import jsontext, values
 from ygg.exits import UsageError
 from ygg.output import safe
 from yggdrasil.registry.v1 import twin_pb2
@@ -45,13 +44,10 @@ def patch(words: Mapping[str, str], contract: Contract | None) -> dict[str, Valu
 
 def document(text: str) -> dict[str, Value]:
     """A document in JSON: capability, property, value; null removes. Raises UsageError."""
-    try:
-        data = json.loads(text)
-    except ValueError as e:
-        raise UsageError(f"the document is no JSON: {e}") from e
+    data = jsontext.parse(text, "the document")
     if not isinstance(data, dict):
         raise UsageError("the document is no JSON object", hint='Write {"led0": {"on": true, "brightness": 40}}.')
-    return {name: values.from_json(value) for name, value in data.items()}
+    return {name: jsontext.to_value(value) for name, value in data.items()}
 
 
 def row(one: twin_pb2.TwinProperty) -> tuple[str, ...]:

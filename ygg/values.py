@@ -2,20 +2,30 @@
 
 Owns how a person writes and reads a value. Whether a contract allows it is the bridge's to say: text that cannot be
 read as the type wanted is sent as what it looks like, and the refusal names what the contract wants.
+
+    number = [sign] digits | [sign] ( "0x" | "0o" | "0b" ) digits | [sign] decimal [exponent]
+
+The type that the contract wants decides. Leading zeros mean nothing: 03 is 3. A whole number may be written as a
+decimal: 30.0 is 30 for an int. Text stays as it was typed: 007 is 007. Where no type is known a word is what it looks
+like, and quotes make it text: '"007"'.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 
 from services.domain import units
 from services.domain.capability import Parameter, Schema, ValueType
 from services.domain.values import INT_MAX, INT_MIN, Value, text
+from ygg import jsontext
 from ygg.exits import UsageError
 from ygg.output import safe
 
+_WHOLE = re.compile(r"[+-]?(?:[0-9]+|0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][01]+)")
+_DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _TRUE, _FALSE = frozenset({"true", "on", "yes"}), frozenset({"false", "off", "no"})
 
 
@@ -60,9 +70,9 @@ def parse(word: str, schema: Schema | None = None) -> Value:
     if measured is not None and measured[1] == schema.unit:
         word = str(measured[0])  # in another unit it goes as it is, and the refusal names the contract's
     found = _number(word)
-    if schema.type is ValueType.DOUBLE and isinstance(found, int):
-        return float(found)
-    return guess(word) if found is None else found
+    if found is None:
+        return guess(word)
+    return _whole(word, found) if schema.type is ValueType.INT else _double(word, found)
 
 
 def guess(word: str) -> Value:
@@ -70,13 +80,12 @@ def guess(word: str) -> Value:
     if word in ("true", "false"):
         return word == "true"
     number = _number(word)
-    if number is not None:
+    if number is not None and INT_MIN <= number <= INT_MAX:
+        return number
+    if isinstance(number, float):
         return number
     if word[:1] in ("[", "{", '"'):
-        try:
-            return from_json(json.loads(word))
-        except ValueError as e:
-            raise UsageError(f"{safe(word)} begins like JSON and is none: {e}") from e
+        return jsontext.to_value(jsontext.parse(word, safe(word)))
     return word
 
 
@@ -125,27 +134,26 @@ def _bytes(word: str) -> Value:
 
 def _number(word: str) -> int | float | None:
     """Nothing that merely could be a number: no `1_000`, no ` 1`, no `nan`."""
-    if not word or not word.isascii() or "_" in word or word != word.strip():
-        return None
-    try:
-        found = int(word, 0)
-    except ValueError:
-        pass
-    else:
-        return found if INT_MIN <= found <= INT_MAX else None
-    try:
-        value = float(word)
-    except ValueError:
-        return None
+    if _WHOLE.fullmatch(word):
+        try:
+            return int(word, 0 if word.lstrip("+-")[1:2].isalpha() else 10)
+        except ValueError:  # more digits than Python reads
+            return None
+    value = float(word) if _DECIMAL.fullmatch(word) else math.inf
     return value if math.isfinite(value) else None
 
 
-def from_json(data: object) -> Value:
-    """What JSON holds, as a value. Raises UsageError."""
-    if isinstance(data, list):
-        return [from_json(item) for item in data]
-    if isinstance(data, dict):
-        return {str(key): from_json(item) for key, item in data.items()}
-    if data is None or isinstance(data, bool | int | float | str):
-        return data
-    raise UsageError(f"{type(data).__name__} is no value")
+def _whole(word: str, found: float) -> int | float:
+    """A number for an int: a decimal that is whole is one. What is not whole the contract refuses in its own words."""
+    if isinstance(found, float) and not found.is_integer():
+        return found
+    if not INT_MIN <= found <= INT_MAX:
+        raise UsageError(f"{safe(word, 60)} is out of range: an int is {INT_MIN} to {INT_MAX}")
+    return int(found)
+
+
+def _double(word: str, found: float) -> float:
+    try:
+        return float(found)
+    except OverflowError:
+        raise UsageError(f"{safe(word, 60)} is out of range for a double") from None

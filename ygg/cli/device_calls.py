@@ -61,6 +61,8 @@ def call(
 
     A streamed action prints each answer as it comes; of many devices each prints its answer as it comes.
 
+    Values are read by the type that the contract wants: 03 is 3, 30.0 is 30 for an int, text stays as typed.
+
     Examples:  `ygg device call porch-1 led0.blink times=3 period_ms=200`   `ygg device call porch-1 porch-2 led0.off`
     `ygg device call -l zone=hall --has actuator.led@1+ led0.blink times=3 period_ms=200`   (`-l '*'`: every device)
     """
@@ -153,7 +155,7 @@ def write(
     call_id: CallId = "",
     boot_id: BootId = "",
 ) -> None:
-    """Write properties, one after another; the first that is refused ends it.
+    """Write properties, one after another; the first that is refused ends it. Values are read as by `device call`.
 
     What the twin desires stays: it is written again when the device next connects. `ygg twin set` changes it for good.
 

@@ -8,11 +8,15 @@ from typing import Annotated
 
 import typer
 
+from services.domain.values import INT_MAX
 from ygg.cli.select import Device
 from ygg.cli.state import state
 from ygg.output import ago, safe
 
-Revision = Annotated[int, typer.Option("--revision", "-r", min=0, metavar="N", help="An earlier one of the kept ones.")]
+Revision = Annotated[
+    int,
+    typer.Option("--revision", "-r", min=0, max=INT_MAX, metavar="N", help="An earlier one of the kept ones."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -85,8 +89,10 @@ def contracts(ctx: typer.Context, device: Device) -> None:
 def diff(
     ctx: typer.Context,
     device: Device,
-    older: Annotated[int, typer.Argument(metavar="[FROM]", min=0, help="Revision; the one before TO.")] = 0,
-    newer: Annotated[int, typer.Argument(metavar="[TO]", min=0, help="Revision; the current one.")] = 0,
+    older: Annotated[
+        int, typer.Argument(metavar="[FROM]", min=0, max=INT_MAX, help="Revision; the one before TO.")
+    ] = 0,
+    newer: Annotated[int, typer.Argument(metavar="[TO]", min=0, max=INT_MAX, help="Revision; the current one.")] = 0,
 ) -> None:
     """Show how two revisions of a device's contract differ, one line a difference.
 

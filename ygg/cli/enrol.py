@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from services.domain.values import INT_MAX
 from ygg.cli import select
 from ygg.cli.select import Device, Yes
 from ygg.cli.state import state
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SHORTEST_S, _LONGEST_S = 60, 30 * 86400
 _Revision = Annotated[
-    int, typer.Option("--revision", min=0, metavar="N", help="Only where the device is at this revision.")
+    int, typer.Option("--revision", min=0, max=INT_MAX, metavar="N", help="Only where the device is at this revision.")
 ]
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass, field
 
-from rich.text import Text
-
 from services.domain.errors import Code, YggError
 from ygg.exits import CliError, Exit
-from ygg.output import Output, safe
+from ygg.output import Output, safe, to_json
 
 MAX_MESSAGE = 2000
 NOTHING_SENT = "nothing was sent to the device"
@@ -42,19 +39,17 @@ class Failure:
     data: dict[str, str] = field(default_factory=dict)
 
 
-def describe(error: BaseException) -> Failure | None:
-    """What to show for `error`; None for one that is a fault of `ygg` itself and deserves its traceback."""
+def describe(error: BaseException) -> Failure:
+    """What to show for `error`. One that nothing here knows is a fault of `ygg` itself, and says so."""
     if isinstance(error, CliError):
         return Failure(error.message, error.code, error.hint, error.note)
     if isinstance(error, YggError):
         return _of_mesh(error)
     if callable(getattr(error, "format_message", None)):  # typer's errors of usage have no common public base
         return _of_usage(error)
-    if isinstance(error, PermissionError):
-        return Failure(f"{error.filename}: permission denied", Exit.FAILED, "Run it as the owner of that file.")
-    if isinstance(error, OSError) and error.filename:
-        return Failure(f"{error.filename}: {error.strerror}", Exit.FAILED)
-    return None
+    if isinstance(error, OSError):
+        return _of_system(error)
+    return _of_input(error) or _of_ygg(error)
 
 
 def show(failure: Failure, *, as_json: bool) -> None:
@@ -68,8 +63,10 @@ def show(failure: Failure, *, as_json: bool) -> None:
             "data": failure.data,
             "exit": int(failure.code),
         }
-        sys.stderr.write(json.dumps({"error": entry}, ensure_ascii=False) + "\n")
+        sys.stderr.write(to_json({"error": entry}, sys.stderr) + "\n")
         return
+    from rich.text import Text
+
     out = Output()
     text = Text("error: ", style="bold red").append(failure.message, style="not bold default")
     if failure.note:
@@ -104,6 +101,28 @@ def _of_usage(error: BaseException) -> Failure:
     context = getattr(error, "ctx", None)
     hint = f"Help:  {context.command_path} --help" if context else "Help:  ygg --help"
     return Failure(message.rstrip("."), Exit.USAGE, hint)
+
+
+def _of_input(error: BaseException) -> Failure | None:
+    if isinstance(error, RecursionError):
+        return Failure("the input is nested too deep", Exit.USAGE)
+    if isinstance(error, UnicodeError):
+        return Failure(f"text is not valid UTF-8: {safe(error, 200)}", Exit.USAGE)
+    return None
+
+
+def _of_ygg(error: BaseException) -> Failure:
+    what = safe(f"{type(error).__name__}: {error}".rstrip(": "), MAX_MESSAGE)
+    hint = "This is a fault of ygg, please report it. Its traceback:  YGG_TRACEBACK=1 ygg …"
+    return Failure(f"ygg itself failed: {what}", Exit.FAILED, hint)
+
+
+def _of_system(error: OSError) -> Failure:
+    why = error.strerror or str(error)
+    if not error.filename:
+        return Failure(safe(why, MAX_MESSAGE), Exit.FAILED)
+    hint = "Run it as the owner of that file." if isinstance(error, PermissionError) else ""
+    return Failure(safe(f"{error.filename}: {why[:1].lower()}{why[1:]}", MAX_MESSAGE), Exit.FAILED, hint)
 
 
 def _lines(text: str) -> str:

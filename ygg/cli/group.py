@@ -6,13 +6,16 @@ from typing import Annotated
 
 import typer
 
+from services.domain.values import INT_MAX
 from ygg.cli.state import state
 from ygg.output import safe
 
 app = typer.Typer(help="Groups: label selectors under a name, to use as --group.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="GROUP", help="Name, such as upstairs.")]
-Revision = Annotated[int, typer.Option("--revision", min=0, metavar="N", help="Only where it is at this revision.")]
+Revision = Annotated[
+    int, typer.Option("--revision", min=0, max=INT_MAX, metavar="N", help="Only where it is at this revision.")
+]
 
 
 @app.command("ls")

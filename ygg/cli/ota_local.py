@@ -11,7 +11,7 @@ import typer
 
 from services.domain import trust
 from services.domain.trust import Manifest, Role, Root
-from ygg.cli.ota_app import app, root_app
+from ygg.cli.ota_app import MAX_DAYS, UINT32_MAX, app, root_app
 from ygg.cli.state import state
 from ygg.exits import UsageError
 from ygg.files import PUBLIC, write_atomic
@@ -65,9 +65,13 @@ def init(
     release_key: Annotated[list[Path], typer.Option("--release-key", help="Of the release role; repeatable.")],
     timestamp_key: Annotated[Path, typer.Option("--timestamp-key", help="The service's: `ygg ota timestamp-key`.")],
     out: Out,
-    root_threshold: Annotated[int, typer.Option("--root-threshold", min=1, help="How many must sign a root.")] = 1,
-    release_threshold: Annotated[int, typer.Option("--release-threshold", min=1, help="A release.")] = 1,
-    days: Annotated[int, typer.Option("--days", min=1, help="Until it expires.")] = 3650,
+    root_threshold: Annotated[
+        int, typer.Option("--root-threshold", min=1, max=trust.MAX_KEYS, help="How many must sign a root.")
+    ] = 1,
+    release_threshold: Annotated[
+        int, typer.Option("--release-threshold", min=1, max=trust.MAX_KEYS, help="A release.")
+    ] = 1,
+    days: Annotated[int, typer.Option("--days", min=1, max=MAX_DAYS, help="Until it expires.")] = 3650,
     key: Keys = None,
     password_file: PasswordFile = None,
 ) -> None:
@@ -98,9 +102,11 @@ def rotate(
     root_key: Annotated[list[Path] | None, typer.Option("--root-key", help="All root keys from now on.")] = None,
     release_key: Annotated[list[Path] | None, typer.Option("--release-key", help="All release keys.")] = None,
     timestamp_key: Annotated[Path | None, typer.Option("--timestamp-key", help="The service's new key.")] = None,
-    root_threshold: Annotated[int, typer.Option("--root-threshold", help="0 keeps it.")] = 0,
-    release_threshold: Annotated[int, typer.Option("--release-threshold", help="0 keeps it.")] = 0,
-    days: Annotated[int, typer.Option("--days", min=1, help="Until it expires.")] = 3650,
+    root_threshold: Annotated[int, typer.Option("--root-threshold", min=0, max=trust.MAX_KEYS, help="0 keeps it.")] = 0,
+    release_threshold: Annotated[
+        int, typer.Option("--release-threshold", min=0, max=trust.MAX_KEYS, help="0 keeps it.")
+    ] = 0,
+    days: Annotated[int, typer.Option("--days", min=1, max=MAX_DAYS, help="Until it expires.")] = 3650,
     key: Keys = None,
     password_file: PasswordFile = None,
 ) -> None:
@@ -134,12 +140,20 @@ def manifest(
     *,
     device_class: Annotated[str, typer.Option("--class", help="Device class it is built for.")],
     version: Annotated[str, typer.Option("--version", help="Version for people.")],
-    sequence: Annotated[int, typer.Option("--sequence", min=1, help="Greater than that of every release before.")],
-    slot_size: Annotated[int, typer.Option("--slot-size", help="Size of the devices' slots, in bytes.")],
+    sequence: Annotated[
+        int, typer.Option("--sequence", min=1, max=UINT32_MAX, help="Greater than that of every release before.")
+    ],
+    slot_size: Annotated[
+        int, typer.Option("--slot-size", min=1, max=UINT32_MAX, help="Size of the devices' slots, in bytes.")
+    ],
     out: Out,
-    counter: Annotated[int, typer.Option("--counter", min=0, help="Security counter; raise it to end old ones.")] = 1,
-    chunk: Annotated[int, typer.Option("--chunk", help="Length of a chunk, 256 to 2048, a power of two.")] = 512,
-    days: Annotated[int, typer.Option("--days", min=1, help="Until it expires.")] = 365,
+    counter: Annotated[
+        int, typer.Option("--counter", min=0, max=UINT32_MAX, help="Security counter; raise it to end old ones.")
+    ] = 1,
+    chunk: Annotated[
+        int, typer.Option("--chunk", min=256, max=2048, help="Length of a chunk, 256 to 2048, a power of two.")
+    ] = 512,
+    days: Annotated[int, typer.Option("--days", min=1, max=MAX_DAYS, help="Until it expires.")] = 365,
     precursor: Annotated[Path | None, typer.Option("--from", help="Image to make a patch from, signed, too.")] = None,
     patch: Annotated[Path | None, typer.Option("--patch", help="File to write that patch to.")] = None,
     key: Keys = None,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from services.domain import trust
-from ygg.cli.ota_app import app, root_app
+from ygg.cli.ota_app import UINT32_MAX, app, root_app
 from ygg.cli.ota_upload import send
 from ygg.cli.state import state
 from ygg.exits import UsageError
@@ -146,7 +146,7 @@ def set_root(ctx: typer.Context, path: Annotated[Path, typer.Argument(help="The 
 def floor(
     ctx: typer.Context,
     device_class: Annotated[str, typer.Argument(help="Device class.")],
-    counter: Annotated[int, typer.Argument(min=0, help="Least security counter from now on.")],
+    counter: Annotated[int, typer.Argument(min=0, max=UINT32_MAX, help="Least security counter from now on.")],
 ) -> None:
     """Raise the security floor: nothing with a lower counter is offered any more. It never falls.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from services.domain.errors import Code, YggError
-from ygg.cli.ota_app import rollout_app
+from ygg.cli.ota_app import UINT32_MAX, rollout_app
 from ygg.cli.ota_shown import as_data, line, panel
 from ygg.cli.ota_upload import WAITS_S
 from ygg.cli.state import State, state
@@ -53,11 +53,16 @@ def start(
     selector: Annotated[str, typer.Option("--selector", "-l", help="Labels; all of the class where not given.")] = "",
     waves: Annotated[str, typer.Option("--waves", help="Counts and percents, each with those before.")] = "100%",
     halt_at: Annotated[str, typer.Option("--halt-at", help="Failures that halt it: 10% or a count.")] = "10%",
-    soak: Annotated[int, typer.Option("--soak", min=0, help="Seconds to watch a wave before the next.")] = 0,
-    rate: Annotated[
-        int, typer.Option("--rate", min=0, help="Devices started a minute at most, spread over it; 0: no limit.")
+    soak: Annotated[
+        int, typer.Option("--soak", min=0, max=UINT32_MAX, help="Seconds to watch a wave before the next.")
     ] = 0,
-    timeout: Annotated[int, typer.Option("--timeout", min=10, help="Seconds a device may take.")] = 900,
+    rate: Annotated[
+        int,
+        typer.Option(
+            "--rate", min=0, max=UINT32_MAX, help="Devices started a minute at most, spread over it; 0: no limit."
+        ),
+    ] = 0,
+    timeout: Annotated[int, typer.Option("--timeout", min=10, max=UINT32_MAX, help="Seconds a device may take.")] = 900,
     approve: Annotated[bool, typer.Option("--approve", help="A person approves each wave after the first.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Also devices that fell back from it before.")] = False,
     late: Annotated[bool, typer.Option("--late", help="Also devices that come to match later.")] = False,

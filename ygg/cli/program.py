@@ -399,7 +399,7 @@ def rollout(
     version: Annotated[str, typer.Argument(metavar="[VERSION]", help="The version to try; else the newest.")] = "",
     *,
     share: Annotated[int, typer.Option("--share", min=1, max=100, help="Percent of the instances.")] = 10,
-    errors: Annotated[int, typer.Option("--errors", min=1, help="Errors after which they return.")] = 3,
+    errors: Annotated[int, typer.Option("--errors", min=1, max=1_000_000, help="Errors after which they return.")] = 3,
     promote: Annotated[bool, typer.Option("--promote", help="The version that is tried, for all.")] = False,
     back: Annotated[bool, typer.Option("--back", help="The version before, for all.")] = False,
 ) -> None:

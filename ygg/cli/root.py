@@ -15,7 +15,7 @@ from ygg.output import Output
 
 EPILOG = (
     "Exit codes:  0 ok · 1 the operation failed · 2 wrong usage · 3 not reachable · 4 not found · "
-    "5 refused by the device's contract · 6 not allowed · 7 out of time · 130 interrupted · 141 the reader of its output left"
+    "5 refused by the device's contract · 6 not allowed · 7 out of time · 130 interrupted · 141 its reader left"
 )
 
 

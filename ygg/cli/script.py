@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.domain.ids import member_id
+from services.domain.values import INT_MAX
 from ygg import script_files, values
 from ygg.cli import script_dev
 from ygg.cli.script_show import show_line
@@ -71,7 +72,7 @@ def register(
     file: Annotated[Path, typer.Argument(help="The script; its first comments say what it takes and returns.")],
     *,
     name: Annotated[str, typer.Option("--name", help="Its name; else that of the file.")] = "",
-    revision: Annotated[int, typer.Option("--revision", min=0, help="Only on top of this revision.")] = 0,
+    revision: Annotated[int, typer.Option("--revision", min=0, max=INT_MAX, help="Only on top of this revision.")] = 0,
     create: Annotated[bool, typer.Option("--create", help="Only where there is no script of that name.")] = False,
     lang: Annotated[str, typer.Option("--lang", help="lua or scheme, where the file's name does not tell.")] = "",
 ) -> None:
@@ -142,7 +143,7 @@ def rm(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="Its name.")],
     *,
-    revision: Annotated[int, typer.Option("--revision", min=0, help="Only this revision.")] = 0,
+    revision: Annotated[int, typer.Option("--revision", min=0, max=INT_MAX, help="Only this revision.")] = 0,
 ) -> None:
     """Forget a registered script, and with it its RPC.
 

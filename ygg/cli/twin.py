@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from services.domain.values import INT_MAX
 from ygg import values
 from ygg.cli.select import Device
 from ygg.cli.state import State, state
@@ -59,7 +60,8 @@ def set_twin(
     file: Annotated[str, typer.Option("--file", "-f", metavar="JSON|-", help="A document; null removes.")] = "",
     replace: Annotated[bool, typer.Option("--replace", help="Remove what is not named.")] = False,
     revision: Annotated[
-        int, typer.Option("--revision", min=0, metavar="N", help="Only where the twin is at this revision.")
+        int,
+        typer.Option("--revision", min=0, max=INT_MAX, metavar="N", help="Only where the twin is at this revision."),
     ] = 0,
 ) -> None:
     """Change what is desired of a device. It is told at once, or when it connects the next time.

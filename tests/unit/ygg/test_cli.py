@@ -11,7 +11,7 @@ from services.chassis.errors import RemoteError
 from services.domain.errors import ArgumentError, Code, ContractError
 from ygg.cli.failure import describe
 from ygg.cli.run import hoist, run
-from ygg.exits import CliError, Exit
+from ygg.exits import Exit
 from ygg.home import Home
 from ygg.output import ago, safe
 
@@ -213,9 +213,47 @@ def test_text_of_the_mesh_cannot_drive_the_terminal() -> None:
     assert failure.hint == "a\n  b?"
 
 
-def test_a_fault_of_ours_keeps_its_traceback() -> None:
-    assert describe(ZeroDivisionError()) is None
-    assert describe(CliError("x")) is not None
+def test_a_fault_of_ours_shows_its_traceback_only_when_asked(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(home: Home) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("ygg.cli.context.Contexts", broken)
+    assert run(["context", "ls"]) == Exit.FAILED
+    err = capsys.readouterr().err
+    assert err.startswith("error: ygg itself failed: ZeroDivisionError\n")
+    assert "Traceback" not in err
+    monkeypatch.setenv("YGG_TRACEBACK", "1")
+    assert run(["context", "ls"]) == Exit.FAILED
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_no_home_directory_is_named_and_what_to_set(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("YGG_HOME")
+    monkeypatch.setenv("HOME", "")
+    assert run(["context", "ls"]) == Exit.FAILED
+    assert "export YGG_HOME=DIR" in capsys.readouterr().err
+    monkeypatch.setenv("YGG_HOME", "~nobody-of-this-name/x")
+    assert run(["context", "ls"]) == Exit.FAILED
+    assert "names none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["device", "register", "--file", "given"], "[" * 5000),
+        (["device", "register", "--file", "given"], '{"id": "\\ud800"}'),
+        (["twin", "set", "porch-1", "--file", "given"], '{"a": {"b": ' + "[" * 5000),
+        (["twin", "set", "porch-1", "--file", "given"], '{"a": {"b": 99999999999999999999}}'),
+        (["restore", "given"], "[" * 5000 + "\n"),
+        (["restore", "given"], '{"group": {"name": "\\ud800"}}\n{"end": {"records": 1}}\n'),
+    ],
+)
+def test_a_file_that_json_readers_choke_on_is_an_error(
+    arguments: list[str], text: str, tmp_path: Path, capsys: Captured
+) -> None:
+    (tmp_path / "given").write_text(text)
+    assert run(arguments) in (Exit.USAGE, Exit.FAILED, Exit.DENIED)
+    assert "ygg itself failed" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,16 @@ def wanted(kind: ValueType) -> Schema:
         (ValueType.INT, "3", 3),
         (ValueType.INT, "-7", -7),
         (ValueType.INT, "0x10", 16),
+        (ValueType.INT, "03", 3),
+        (ValueType.INT, "-007", -7),
+        (ValueType.INT, "30.0", 30),
+        (ValueType.INT, "3e1", 30),
+        (ValueType.INT, "0b11", 3),
+        (ValueType.STRING, "007", "007"),
+        (ValueType.STRING, "30.0", "30.0"),
         (ValueType.DOUBLE, "3", 3.0),
+        (ValueType.DOUBLE, "03", 3.0),
+        (ValueType.DOUBLE, "99999999999999999999", 1e20),
         (ValueType.DOUBLE, "2.5e1", 25.0),
         (ValueType.BOOL, "on", True),
         (ValueType.BOOL, "OFF", False),
@@ -51,6 +60,9 @@ def test_words_are_read_by_the_type_wanted(kind: ValueType, word: str, value: Va
         ("true", True),
         ("3", 3),
         ("3.0", 3.0),
+        ("03", 3),
+        ("-08", -8),
+        ('"007"', "007"),
         ("hall", "hall"),
         ("", ""),
         ("[1, 2.5, [true]]", [1, 2.5, [True]]),
@@ -71,7 +83,7 @@ def test_without_a_type_words_are_what_they_look_like(word: str, value: Value) -
 
 
 def test_broken_json_is_told() -> None:
-    with pytest.raises(UsageError, match="begins like JSON"):
+    with pytest.raises(UsageError, match="is not valid JSON"):
         values.guess("[1,")
 
 
@@ -86,6 +98,21 @@ def test_no_word_breaks_the_reader(word: str) -> None:
 @given(st.integers(-(2**63), 2**63 - 1))
 def test_integers_survive_the_way_in_and_out(number: int) -> None:
     assert values.parse(values.show(number), wanted(ValueType.INT)) == number
+
+
+@pytest.mark.parametrize("word", ["9223372036854775808", "-9223372036854775809", "1e30", "9" * 400])
+def test_a_number_too_large_for_an_int_is_named(word: str) -> None:
+    with pytest.raises(UsageError, match="is out of range"):
+        values.parse(word, wanted(ValueType.INT))
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["[99999999999999999999]", "[" * 5000 + "]" * 5000, "[" * 40 + "]" * 40, '"\\ud800"', "[NaN]", "[-Infinity]"],
+)
+def test_json_that_is_no_value_is_wrong_usage(word: str) -> None:
+    with pytest.raises(UsageError):
+        values.guess(word)
 
 
 def test_arguments_take_their_types_by_name() -> None:
