@@ -1,3 +1,4 @@
+#lang r7rs
 ;;; Lists all sensors of a device with their units, and publishes the readings for whoever listens.
 ;;; Run:  ygg script run examples/sensors.scm --device porch-1
 

@@ -7,6 +7,7 @@
     -- @requires sensor.temperature@1+{celsius r}
     -- @depends units 1.0.0                            a package to be linked with, and its least version
     -- @memory 8MiB      @timeout 5      @store 32KiB      @timers 8      @priority 10      @restart no
+    ;; @dialect r7rs                                in Scheme: steel, which is the default, or r7rs
 
 Owns what a person writes in a file. Reaches no mesh.
 """
@@ -32,7 +33,8 @@ _PARAM = re.compile(r"([a-z][a-z0-9_]*)\s+[a-z]+\??(?:=(\S+))?\s*(.*)")
 _SIZE = re.compile(r"([0-9]+)\s*(KiB|MiB|)")
 _SIZES = {"": 1, "KiB": 1024, "MiB": 1024 * 1024}
 _HINT = (
-    "It is one of version, name, author, param, requires, depends, memory, timeout, store, timers, priority, restart."
+    "It is one of version, name, author, param, requires, depends, memory, timeout, store, timers, priority, restart,"
+    " dialect."
 )
 
 
@@ -53,6 +55,8 @@ def package(file: Path, *, lang: str = "", program_id: str = "", version: str = 
     words: list[str] = []
     for number, line in enumerate(source.splitlines(), 1):
         match = _COMMENT.fullmatch(line.strip())
+        if not match and number == 1 and line.startswith(("#!", "#lang ")):
+            continue
         if not match:
             break
         text = match[1].strip()
@@ -112,6 +116,12 @@ def _restart(manifest: pb.ProgramManifest, text: str) -> None:
     manifest.auto_restart = text == "yes"
 
 
+def _dialect(manifest: pb.ProgramManifest, text: str) -> None:
+    """Scheme's: the engine reads it from the text."""
+    if text not in ("steel", "r7rs"):
+        raise ValueError("it is steel or r7rs")
+
+
 _READERS: dict[str, Callable[[pb.ProgramManifest, str], None]] = {
     "version": _set("version"),
     "name": _set("name"),
@@ -125,4 +135,5 @@ _READERS: dict[str, Callable[[pb.ProgramManifest, str], None]] = {
     "timers": lambda manifest, text: setattr(manifest.limits, "timers", int(text)),
     "priority": lambda manifest, text: setattr(manifest, "priority", int(text)),
     "restart": _restart,
+    "dialect": _dialect,
 }

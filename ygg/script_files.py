@@ -23,6 +23,7 @@ MAX_SOURCE_BYTES = 256 * 1024
 TYPES = ("any", "bool", "int", "double", "string", "bytes")
 _COMMENT = re.compile(r"(?:--+|;+)\s?(.*)")
 _FIELD = re.compile(r"@(param|result)\s+([a-z][a-z0-9_]*)\s+([a-z]+)(\?)?\s*(.*)")
+_DIALECT = re.compile(r"@dialect\s+(steel|r7rs)")
 _REQUIRES = re.compile(r"@requires\s+(.+)")
 
 
@@ -76,6 +77,8 @@ def header(source: str) -> Header:
     for number, line in enumerate(_first_comments(source), 1):
         if not line.startswith("@"):
             words.append(line)
+        elif _DIALECT.fullmatch(line):
+            continue  # the engine reads it
         elif match := _REQUIRES.fullmatch(line):
             found.requires.append(match[1].strip())
         elif match := _FIELD.fullmatch(line):
@@ -96,7 +99,7 @@ def header(source: str) -> Header:
 def _first_comments(source: str) -> Iterator[str]:
     for line in source.splitlines():
         match = _COMMENT.fullmatch(line.strip())
-        if not match and not line.startswith("#!"):
+        if not match and not line.startswith(("#!", "#lang ")):
             return
         if match:
             yield match[1].strip()

@@ -73,6 +73,13 @@ def program_row(one: twin_pb2.TwinProgram) -> tuple[str, ...]:
     return name, desired, safe(one.reported_version) or "-", told
 
 
+def program_lines(one: twin_pb2.TwinProgram) -> list[str]:
+    """What a program reports of itself, a line a key."""
+    name = safe(one.deployment_id)
+    reported = values_from_proto(one.reported)
+    return [f"{name} reports {safe(key, 64)} = {values.show(reported[key])}" for key in sorted(reported)]
+
+
 def state_of(one: twin_pb2.TwinProgram) -> str:
     """`running`, `refused`, …"""
     return twin_pb2.TwinProgramState.Name(one.state).removeprefix("TWIN_PROGRAM_STATE_").lower()
@@ -80,10 +87,12 @@ def state_of(one: twin_pb2.TwinProgram) -> str:
 
 def _programs_changed(before: twin_pb2.Twin | None, now: twin_pb2.Twin) -> Iterator[str]:
     known = {one.deployment_id: program_row(one) for one in before.programs} if before else {}
+    said = {line for one in before.programs for line in program_lines(one)} if before else set()
     for one in now.programs:
         name, desired, reported, told = program_row(one)
         if known.pop(one.deployment_id, None) != (name, desired, reported, told):
             yield f"program {name}  desired {desired}  reported {reported}  {told}"
+        yield from (f"program {line}" for line in program_lines(one) if line not in said)
     yield from (f"program {cells[0]}  gone" for cells in known.values())
 
 
@@ -171,6 +180,7 @@ def to_json(twin: twin_pb2.Twin) -> dict[str, Any]:
                 "report_time": moment(one.report_time).isoformat(),
                 "pending": one.pending,
                 "problem": one.problem,
+                "reported": values.to_json(values_from_proto(one.reported)),
             }
             for one in twin.programs
         ],

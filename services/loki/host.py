@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeAlias
 
@@ -23,9 +24,12 @@ CALL_TIMEOUT_S = 10.0
 MAX_REQUIREMENTS = 16
 MAX_TOPIC_LEVELS = 8
 MAX_CONCURRENT_READS = 8
+CALLS_IN_FLIGHT, READ_AGAIN_S = "CALLS_IN_FLIGHT", 0.02
 MAX_DROPPED = 32
+MAX_KEY_BYTES = 64
 FOR_PROGRAMS = frozenset(("emit", "load", "store", "forget", "keys"))
 """Operations that only a program has; a run that asks for one is refused."""
+_TOPIC = re.compile(r"[A-Za-z0-9_./-]{1,255}", re.ASCII)
 Operation: TypeAlias = "Callable[..., Awaitable[Value]]"
 
 
@@ -47,6 +51,7 @@ class RunHost:
         self.calls = 0
         self.waiting_for = ""
         self.dropped: dict[str, str] = {}
+        self._kept: dict[str, Value] = {}
         self._table: dict[str, tuple[Operation, int]] = {}
 
     def _operations(self) -> dict[str, tuple[Operation, int]]:
@@ -60,7 +65,7 @@ class RunHost:
             "write": (self._write, 4),
             "sensors": (self._sensors, 1),
             "sleep": (self._sleep, 1),
-            "publish": (self._publish, 2),
+            "publish": (self._publish, 3),
             "time": (self._time, 0),
             "uptime": (self._uptime, 0),
             "memory": (self._memory, 1),
@@ -69,6 +74,12 @@ class RunHost:
             "listen": (self._listen, 3),
             "own": (self._own, 1),
             "subscribe": (self._subscribe, 1),
+            "subscribe_all": (self._subscribe_all, 0),
+            "report": (self._report, 2),
+            "keep": (self._keep, 2),
+            "kept": (self._kept_value, 1),
+            "unkeep": (self._unkeep, 1),
+            "kept_keys": (self._kept_keys, 0),
             "twin": (self._twin, 1),
             "twin_update": (self._twin_update, 2),
         }
@@ -144,7 +155,13 @@ class RunHost:
 
         async def read(capability: str, prop: str) -> Value:
             async with limit:
-                return await self._mesh.read(device, capability, prop, self._timeout_s())
+                while True:
+                    try:
+                        return await self._mesh.read(device, capability, prop, self._timeout_s())
+                    except YggError as e:  # a device may take fewer calls at once than it has sensors
+                        if e.reason != CALLS_IN_FLIGHT or self._timeout_s() <= READ_AGAIN_S:
+                            raise
+                    await asyncio.sleep(READ_AGAIN_S)
 
         values = await asyncio.gather(*(read(*where) for where in found))
         return {f"{capability}.{prop}": value for (capability, prop), value in zip(found, values, strict=True)}
@@ -155,11 +172,13 @@ class RunHost:
         await asyncio.sleep(seconds)
         return None
 
-    async def _publish(self, topic: Value, value: Value) -> Value:
+    async def _publish(self, topic: Value, value: Value, spelled: Value) -> Value:
+        """`spelled` is the topic as the script wrote it, for those who listen; None where it is `topic` itself."""
         names = _text(topic, "topic").split(".")
         if len(names) > MAX_TOPIC_LEVELS:
             raise InvalidRequestError(f"a topic has at most {MAX_TOPIC_LEVELS} levels")
-        await self._publisher.publish(self._script.token, [ids.member_id(name) for name in names], value)
+        written = "" if spelled is None else _spelled(spelled)
+        await self._publisher.publish(self._script.token, [ids.member_id(name) for name in names], value, written)
         return None
 
     async def _time(self) -> Value:
@@ -198,6 +217,33 @@ class RunHost:
         self._drop(f"topic {_text(topic, 'topic')}", f"subscription of {_text(topic, 'topic')}")
         return None
 
+    async def _subscribe_all(self) -> Value:
+        self._drop("topic *", "subscription of every message")
+        return None
+
+    async def _report(self, key: Value, value: Value) -> Value:
+        self._drop(f"reported {report_key(key)}", f"reported {report_key(key)}: {text(value)}")
+        return None
+
+    # The store of a run in a dialect that has one: it ends with the run.
+
+    async def _keep(self, key: Value, value: Value) -> Value:
+        name = report_key(key)
+        self._drop(f"stored {name}", f"stored {name}")
+        self._kept[name] = value
+        return None
+
+    async def _kept_value(self, key: Value) -> Value:
+        name = report_key(key)
+        return [self._kept[name]] if name in self._kept else []
+
+    async def _unkeep(self, key: Value) -> Value:
+        self.dropped.pop(f"stored {report_key(key)}", None)
+        return self._kept.pop(report_key(key), self) is not self
+
+    async def _kept_keys(self) -> Value:
+        return [*sorted(self._kept)]
+
     def _drop(self, key: str, words: str) -> None:
         if len(self.dropped) >= MAX_DROPPED and key not in self.dropped:
             raise InvalidRequestError(f"more than {MAX_DROPPED} timers and handlers")
@@ -231,6 +277,21 @@ def _text(value: Value, what: str) -> str:
     if not isinstance(value, str):
         raise InvalidRequestError(f"a {what} is named by a string, not by a {type_name(value)}")
     return value
+
+
+def report_key(value: Value) -> str:
+    """A key of a store or of what is reported; raises InvalidRequestError."""
+    name = _text(value, "key")
+    if not 0 < len(name.encode("utf-8", "surrogatepass")) <= MAX_KEY_BYTES or not name.isprintable():
+        raise InvalidRequestError(f"a key has 1 to {MAX_KEY_BYTES} bytes of printable text")
+    return name
+
+
+def _spelled(value: Value) -> str:
+    found = _text(value, "topic")
+    if not _TOPIC.fullmatch(found):
+        raise InvalidRequestError("a topic is 1 to 255 of A-Z, a-z, 0-9 and _ - / .")
+    return found
 
 
 def _device_id(value: Value) -> str:

@@ -93,8 +93,11 @@ class Mesh(Protocol):
 class Publisher(Protocol):
     """Messages of scripts to whoever listens."""
 
-    async def publish(self, program: str, topic: Sequence[str], value: Value) -> None:
-        """Publishes on `ygg.v1.main.loki.<program>.message.<topic>`; raises PublishError."""
+    async def publish(self, program: str, topic: Sequence[str], value: Value, spelled: str = "") -> None:
+        """Publishes on `ygg.v1.main.loki.<program>.message.<topic>`; raises PublishError.
+
+        `spelled` is the topic as the script wrote it, where that is not the same.
+        """
 
 
 class Host(Protocol):

@@ -10,6 +10,7 @@ from datetime import datetime
 from services.domain import ids
 from services.domain.contract import Contract
 from services.domain.selectors import Selector
+from services.domain.values import Value
 from services.registry.errors import TransitionError
 
 
@@ -215,6 +216,7 @@ class TwinProgram:
     reported_version: str = ""
     problem: str = ""
     report_time: datetime | None = None
+    reported: Mapping[str, Value] = field(default_factory=dict)
 
     @property
     def pending(self) -> bool:
@@ -248,10 +250,11 @@ def told_programs(
     merged = []
     for program in sorted(programs, key=lambda one: one.deployment_id):
         known = before.get(program.deployment_id)
-        same = known is not None and (known.state, known.reported_version, known.problem) == (
+        same = known is not None and (known.state, known.reported_version, known.problem, known.reported) == (
             program.state,
             program.reported_version,
             program.problem,
+            program.reported,
         )
         merged.append(replace(program, report_time=known.report_time if same and known else now))
     if tuple(merged) == old.programs:

@@ -22,6 +22,7 @@ def program_to_proto(program: TwinProgram) -> pb.TwinProgram:
         problem=program.problem,
         report_time=codec.timestamp(program.report_time),
         pending=program.pending,
+        reported=codec.values_to_proto(program.reported),
     )
 
 
@@ -38,6 +39,7 @@ def program_from_proto(message: pb.TwinProgram) -> TwinProgram:
         message.reported_version,
         message.problem,
         codec.moment(message.report_time) if message.HasField("report_time") else None,
+        codec.values_from_proto(message.reported),
     )
 
 

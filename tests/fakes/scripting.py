@@ -68,6 +68,12 @@ class OfflineError(YggError):
     code, reason = Code.UNAVAILABLE, "DEVICE_OFFLINE"
 
 
+class TooManyCallsError(YggError):
+    """As the bridge says it."""
+
+    code, reason = Code.RESOURCE_EXHAUSTED, "CALLS_IN_FLIGHT"
+
+
 class FakeDevice:
     """A device with a contract and a state; `state` maps `led0.on` to its value."""
 
@@ -92,6 +98,8 @@ class FakeMesh:
     def __init__(self, *devices: FakeDevice) -> None:
         self.fleet = {device.contract.device_id: device for device in devices}
         self.timeouts: list[float] = []
+        self.calls_in_flight = 1000
+        self._reads = 0
         self.hanging = False
 
     def add(self, device: FakeDevice) -> FakeDevice:
@@ -152,7 +160,14 @@ class FakeMesh:
         """From the device's state."""
         device = await self._reached(device_id, timeout_s)
         device.contract.readable(capability, prop)
-        return device.state[f"{capability}.{prop}"]
+        if self._reads >= self.calls_in_flight:
+            raise TooManyCallsError(f"{device_id} has {self._reads} calls in flight")
+        self._reads += 1
+        try:
+            await asyncio.sleep(0)
+            return device.state[f"{capability}.{prop}"]
+        finally:
+            self._reads -= 1
 
     async def write(self, device_id: str, capability: str, prop: str, value: Value, timeout_s: float) -> None:
         """Into the device's state."""
@@ -196,7 +211,7 @@ class FakePublisher:
         self.messages: list[tuple[str, str, Value]] = []
         self.down = False
 
-    async def publish(self, program: str, topic: Sequence[str], value: Value) -> None:
+    async def publish(self, program: str, topic: Sequence[str], value: Value, spelled: str = "") -> None:
         """Keeps the message."""
         if self.down:
             raise PublishError("the message was not published: no connection")

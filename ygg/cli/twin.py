@@ -176,6 +176,8 @@ def _show(st: State, twin: twin_pb2.Twin) -> None:
         st.out.remark(f"Nothing is desired or reported.  Begin:  ygg twin set {name} led0.on=true")
     if twin.programs:
         st.out.table(twins.PROGRAM_COLUMNS, [twins.program_row(one) for one in twin.programs])
+    for line in (line for one in twin.programs for line in twins.program_lines(one)):
+        st.out.line(f"  {line}")
 
 
 def _twins(st: State, mesh: Mesh, request: twin_pb2.WatchTwinsRequest) -> Iterator[twin_pb2.Twin]:

@@ -221,6 +221,7 @@ def instance_from_proto(message: pb.ProgramInstance) -> InstanceStatus:
         error_time=codec.moment(message.error_time) if message.HasField("error_time") else None,
         quarantined=message.quarantined,
         worker_pid=message.worker_pid,
+        reported=codec.values_from_proto(message.reported),
     )
 
 
@@ -242,4 +243,5 @@ def instance_to_proto(status: InstanceStatus) -> pb.ProgramInstance:
         error_time=codec.timestamp(status.error_time),
         quarantined=status.quarantined,
         worker_pid=status.worker_pid,
+        reported=codec.values_to_proto(status.reported),
     )

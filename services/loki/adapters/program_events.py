@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from google.protobuf.message import DecodeError
 from nats.aio.client import Client
@@ -17,13 +18,22 @@ from services.chassis.streams import Record, follow, last_sequence
 from services.domain import subjects
 from services.domain.subjects import Kind
 from services.domain.values import Value
+from services.loki.adapters.publisher import TOPIC_HEADER
 from services.loki.engines import wire
+from services.loki.programs.manager import EVERY_MESSAGE
 from yggdrasil.common.v1 import value_pb2
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
 RETRY_S = 1.0
 _log = logging.getLogger(__name__)
-Dispatch = Callable[[Iterable[str], str, str], None]
+MAX_TOPIC_CHARS = 255
+
+
+class Dispatch(Protocol):
+    """Posts an event to whoever listens to one of the keys."""
+
+    def __call__(self, keys: Iterable[str], cause: str, value: str, sender: str = "") -> None:
+        """`value` is JSON; `sender` is the program whose message it is, which EVERY_MESSAGE leaves out."""
 
 
 class ProgramEvents:
@@ -72,11 +82,15 @@ class ProgramEvents:
     async def _message(self, message: Msg) -> None:
         parts = message.subject.split(".")
         topic = ".".join(parts[6:])  # ygg.v1.main.loki.PROGRAM.message.TOPIC
-        if not self._listens(f"message:{topic}"):
+        keys = [key for key in (f"message:{topic}", EVERY_MESSAGE) if self._listens(key)]
+        if not keys:
             return
         try:
             value = codec.value_from_proto(value_pb2.Value.FromString(message.data))
         except (DecodeError, ValueError):
             return
         told: dict[str, Value] = {"topic": topic, "from": parts[4], "value": value}
-        self._dispatch([f"message:{topic}"], f"message {topic}", wire.dump(wire.to_json(told)).decode())
+        spelled = (message.headers or {}).get(TOPIC_HEADER, "")
+        if spelled:
+            told["spelled"] = spelled[:MAX_TOPIC_CHARS]
+        self._dispatch(keys, f"message {topic}", wire.dump(wire.to_json(told)).decode(), parts[4])

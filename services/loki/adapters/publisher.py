@@ -16,6 +16,8 @@ from services.loki.errors import PublishError
 from services.loki.ports import Clock
 
 MAX_MESSAGE_BYTES = 64 * 1024
+TOPIC_HEADER = "ce-topic"
+"""The topic as its script wrote it: `commands/stop-monitoring` is published on `commands.stop_monitoring`."""
 
 
 class NatsPublisher:
@@ -24,7 +26,7 @@ class NatsPublisher:
     def __init__(self, client: Client, clock: Clock) -> None:
         self._client, self._clock = client, clock
 
-    async def publish(self, program: str, topic: Sequence[str], value: Value) -> None:
+    async def publish(self, program: str, topic: Sequence[str], value: Value, spelled: str = "") -> None:
         """Hands the message to NATS; raises InvalidRequestError for one too large, PublishError without connection."""
         body = codec.value_to_proto(value)
         payload = body.SerializeToString()
@@ -39,6 +41,8 @@ class NatsPublisher:
             body=body,
             time=self._clock.now(),
         )
+        if spelled:
+            headers[TOPIC_HEADER] = spelled
         try:
             await self._client.publish(subjects.loki(program, "message", *topic), payload, headers=headers)
         except (nats.errors.Error, ConnectionError) as e:

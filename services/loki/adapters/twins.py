@@ -59,4 +59,5 @@ def _to_proto(program: TwinProgram) -> pb.TwinProgram:
         state=_STATES[program.state],
         reported_version=program.reported_version,
         problem=program.problem,
+        reported=codec.values_to_proto(program.reported),
     )

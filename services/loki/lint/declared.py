@@ -11,8 +11,10 @@ _DEPENDS = re.compile(r"@depends\s+(\S+)(?:\s+(\S+))?\s*\Z")
 def packages(source: str) -> dict[str, str]:
     """The packages that it names there, each with its least version or ""."""
     found: dict[str, str] = {}
-    for line in source.splitlines():
+    for number, line in enumerate(source.splitlines()):
         comment = _COMMENT.fullmatch(line)
+        if number == 0 and line.startswith(("#!", "#lang ")):
+            continue
         if not comment:
             break
         if depends := _DEPENDS.match(comment[1].strip()):

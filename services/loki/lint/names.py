@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
+from services.loki.lint.dialect import Dialect
 from services.loki.lint.scheme_reader import Node, read
 
 _BINDINGS = Path(__file__).parents[1] / "engines" / "scheme" / "ygg" / "bindings.scm"
@@ -38,12 +39,17 @@ SCHEME_TEST_NAMES = frozenset(("test", "expect-equal", "expect-true", "expect-er
 
 
 @functools.cache
-def scheme_names() -> frozenset[str]:
-    """Every name that a Scheme script finds there."""
+def scheme_names(dialect: Dialect) -> frozenset[str]:
+    """Every name that a Scheme script of a dialect finds there."""
+    common = _listed("groups")
+    return common | _listed("steel-groups") if dialect is Dialect.STEEL else common
+
+
+def _listed(name: str) -> frozenset[str]:
     for form in read(_BINDINGS.read_text()):
-        if form.head() == "define" and len(form.items) == 3 and form.items[1].text == "groups":
+        if form.head() == "define" and len(form.items) == 3 and form.items[1].text == name:
             return frozenset(_names(form.items[2].items[1]))  # what is quoted
-    raise ValueError(f"{_BINDINGS} has no list of groups")
+    raise ValueError(f"{_BINDINGS} has no list {name}")
 
 
 def _names(groups: Node) -> list[str]:

@@ -6,11 +6,13 @@ So what is found is wrong, and something wrong may be missed.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Collection, Iterator
 
 from services.domain.values import Value
-from services.loki.lint import declared
+from services.loki.lint import declared, dialect
 from services.loki.lint.contracts import Contracts
+from services.loki.lint.dialect import Dialect
 from services.loki.lint.findings import Finding, Severity
 from services.loki.lint.names import SCHEME_TEST_NAMES, scheme_names
 from services.loki.lint.schedules import schedule
@@ -35,13 +37,15 @@ _LEFT_ALONE = frozenset(
 
 def lint(source: str, contracts: Contracts) -> list[Finding]:
     """The findings, in no order."""
-    return list(_Scheme(read(source), contracts, declared.packages(source)).findings())
+    known = scheme_names(dialect.of(source)) | SCHEME_TEST_NAMES
+    return list(_Scheme(read(source), contracts, declared.packages(source), known).findings())
 
 
 class _Scheme:
-    def __init__(self, forms: list[Node], contracts: Contracts, packages: Collection[str]) -> None:
-        self._forms, self._contracts, self._packages = forms, contracts, packages
-        self._known = scheme_names() | SCHEME_TEST_NAMES
+    def __init__(
+        self, forms: list[Node], contracts: Contracts, packages: Collection[str], known: frozenset[str]
+    ) -> None:
+        self._forms, self._contracts, self._packages, self._known = forms, contracts, packages, known
         self._macros: set[str] = set()
         self._own: set[str] = set()
         self._prefixes: set[str] = set()  # that names of packages may begin with; "" where all of one are imported
@@ -143,18 +147,26 @@ class _Scheme:
             return
         spelled = name.removesuffix("!").replace("-", "_")
         if spelled.startswith(("read_", "set_")):
-            if self._contracts and not elsewhere:
-                yield from _contract(node, self._contracts.convenience(spelled))
+            if self._contracts and not elsewhere and (fault := self._contracts.convenience(spelled)):
+                yield from _contract(node, f"{fault}{self._suggestion(name.removesuffix('!'))}")
             return
         if not any(name.startswith(prefix) for prefix in self._prefixes):
-            yield Finding(node.line, node.column, "UNDEFINED", f"{name} is defined nowhere")
+            yield Finding(node.line, node.column, "UNDEFINED", f"{name} is defined nowhere{self._suggestion(name)}")
+
+    def _suggestion(self, name: str) -> str:
+        """What was probably meant, as a sentence; "" where nothing is like it."""
+        if name in scheme_names(Dialect.STEEL) and name not in self._known:
+            return "; the dialect steel has it: (import (yggdrasil steel))"
+        near = difflib.get_close_matches(name, sorted(self._known | self._own), n=1, cutoff=0.75)
+        return f". Did you mean {near[0]}?" if near else ""
 
     def _operation(self, node: Node, head: str, elsewhere: bool) -> Iterator[Finding]:
         if head in self._own:
             return
         first = node.items[1] if len(node.items) > 1 else None
-        if head == "cron" and len(node.items) > 2 and node.items[2].kind == "string":
-            text = node.items[2]
+        at = {"cron": 2, "schedule": 1}.get(head, 0)
+        if at and len(node.items) > at and node.items[at].kind == "string":
+            text = node.items[at]
             yield schedule(text.text, text.line, text.column)
         if not self._contracts or elsewhere:
             return

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 _ATOM_END = re.compile(r"[\s()\[\]\";']")
+_LANG = re.compile(r"#lang +\S+")
 _CLOSE = {"(": ")", "[": "]"}
 _PREFIXES = ((",@", "unquote-splicing"), (",", "unquote"), ("'", "quote"), ("`", "quasiquote"))
 
@@ -36,6 +37,8 @@ class _Reader:
         self._source, self._at = source, 0
         if source.startswith("#!"):
             self._at = source.find("\n") if "\n" in source else len(source)
+        elif lang := _LANG.match(source):
+            self._at = lang.end()
         self._line, self._start, self._seen = 1, 0, 0
 
     def _place(self) -> tuple[int, int]:

@@ -70,6 +70,12 @@ class StoreFullError(YggError):
     code, reason = Code.RESOURCE_EXHAUSTED, "STORE_FULL"
 
 
+class ReportFullError(YggError):
+    """The instance would report more of itself than its limit."""
+
+    code, reason = Code.RESOURCE_EXHAUSTED, "REPORT_FULL"
+
+
 class TooManyTimersError(YggError):
     """The instance has as many timers as it may."""
 

@@ -14,7 +14,7 @@ from services.domain import ids
 from services.domain.errors import InvalidRequestError
 from services.domain.values import Value, type_name
 from services.loki.engines import wire
-from services.loki.host import MAX_TOPIC_LEVELS, Operation, RunHost
+from services.loki.host import MAX_TOPIC_LEVELS, Operation, RunHost, report_key
 from services.loki.model import Level
 from services.loki.programs.errors import QueueFullError, StoreFullError, TooManyHandlersError
 
@@ -40,6 +40,8 @@ class ProgramTurnHost(RunHost):
             "listen": (self._listen_to, 3),
             "own": (self._own_event, 1),
             "subscribe": (self._subscribe_to, 1),
+            "subscribe_all": (self._subscribe_to_all, 0),
+            "report": (self._report_own, 2),
             "emit": (self._emit_own, 2),
             "store": (self._store, 2),
             "load": (self._load, 1),
@@ -95,6 +97,14 @@ class ProgramTurnHost(RunHost):
         for name in text.split("."):
             ids.member_id(name)
         self._handle(f"message:{text}")
+        return None
+
+    async def _subscribe_to_all(self) -> Value:
+        self._handle("message:*")
+        return None
+
+    async def _report_own(self, key: Value, value: Value) -> Value:
+        self._instance.report(report_key(key), value)
         return None
 
     async def _own_event(self, name: Value) -> Value:

@@ -23,7 +23,7 @@ from services.loki.model import Level, Limits, LogEntry, Script
 from services.loki.ports import Clock, Mesh, Publisher
 from services.loki.programs import links
 from services.loki.programs.alarms import Alarms
-from services.loki.programs.errors import FencedError, NotRunningError, WorkerLostError
+from services.loki.programs.errors import FencedError, NotRunningError, ReportFullError, WorkerLostError
 from services.loki.programs.host import ProgramTurnHost
 from services.loki.programs.lifecycle import HOLD_S, ErrorBudget, State, Verdict
 from services.loki.programs.model import Package
@@ -32,6 +32,7 @@ from services.loki.programs.ports import ProgramWorker, Store, TurnDone, TurnEnd
 from services.loki.programs.timers import Timers
 
 TURNS, QUEUE, HISTORY, LINES = 8, 64, 100, 500
+REPORTED_KEYS, REPORTED_BYTES = 32, 4096
 RESTART_S = 1.0
 FORGIVEN_S = 600.0
 THROTTLE_MOST_S = 5.0
@@ -181,6 +182,7 @@ class Instance:
         self.worker: ProgramWorker | None = None
         self.timers = Timers(manifest.limits.timers)
         self.listening: set[str] = set()
+        self.reported: dict[str, Value] = {}
         self.storing = asyncio.Lock()
         self.statistics = Statistics()
         self.history: deque[Call] = deque(maxlen=HISTORY)
@@ -533,6 +535,21 @@ class Instance:
     def _line(self, entry: LogEntry) -> None:
         self.lines.append(entry)
         self.around.told(self, entry)
+
+    def report(self, key: str, value: Value) -> None:
+        """A key that the program reports of itself; None removes it. Raises ReportFullError."""
+        after: dict[str, Value] = {name: kept for name, kept in self.reported.items() if name != key}
+        if value is not None:
+            after[key] = value
+        size = len(wire.dump(wire.to_json(after)))
+        if len(after) > REPORTED_KEYS or size > REPORTED_BYTES:
+            raise ReportFullError(
+                f"{len(after)} keys of {size} bytes would be reported; {REPORTED_KEYS} of {REPORTED_BYTES} are allowed",
+                hint="Report under fewer keys, or shorter values.",
+            )
+        if self.reported != after:
+            self.reported = after
+            self.around.changed(self)
 
     def listen(self, key: str) -> None:
         """From now on events of this key are posted."""

@@ -40,6 +40,8 @@ SETTLE_S, TICK_S, FLUSH_S = 0.02, 0.5, 0.1
 PASSING_S = 0.5
 """A start that takes no longer is not told by itself: where a worker is lost, all its programs start again at once."""
 CLAIMS_AT_ONCE = 32
+EVERY_MESSAGE = "message:*"
+"""The key of handlers that hear all messages of the mesh."""
 CONTRACT_TIMEOUT_S = 5.0
 _log = logging.getLogger(__name__)
 
@@ -281,6 +283,7 @@ class Manager:
             known.epoch if known else 0,
             last_error=known.last_error if known else "",
             error_time=known.error_time if known else None,
+            reported=known.reported if known else {},
         )
         if status != known:
             await self._records.put_instance(status)
@@ -305,7 +308,13 @@ class Manager:
         known = self._records.instances.get(ref.key)
         epoch = (known.epoch if known else 0) + 1
         status = InstanceStatus(
-            ref, package.manifest.id, what.version, State.STARTING, replica=self.replica, epoch=epoch
+            ref,
+            package.manifest.id,
+            what.version,
+            State.STARTING,
+            replica=self.replica,
+            epoch=epoch,
+            reported=known.reported if known else {},
         )
         await self._records.put_instance(status)
         try:
@@ -320,6 +329,7 @@ class Manager:
             await self._records.put_instance(replace(status, state=State.FAILED, problem=e.message))
             return
         instance = Instance(next(self._numbers), ref, package, given, epoch, store, self._around, what.packages)
+        instance.reported.update(status.reported)
         self.local[ref], self._marks[ref] = instance, what.mark
         instance.start()
 
@@ -349,11 +359,12 @@ class Manager:
                 if not who:
                     del self._listeners[key]
 
-    def dispatch(self, keys: Iterable[str], cause: str, value: str) -> None:
-        """An event for whoever listens to one of the keys."""
+    def dispatch(self, keys: Iterable[str], cause: str, value: str, sender: str = "") -> None:
+        """An event for whoever listens to one of the keys; who listens to every message gets none of its own."""
         for key in keys:
             for instance in tuple(self._listeners.get(key, ())):
-                instance.post(key, cause, value)
+                if key != EVERY_MESSAGE or instance.script.token != sender:
+                    instance.post(key, cause, value)
 
     def listens(self, key: str) -> bool:
         """Whether anybody here listens."""
@@ -413,6 +424,7 @@ class Manager:
         status = replace(
             known,
             version=instance.package.manifest.version,
+            reported=dict(instance.reported),
             state=instance.state,
             problem=instance.problem,
             start_time=instance.start_time,

@@ -94,6 +94,7 @@ class InstanceStatus:
     error_time: datetime | None = None
     quarantined: bool = False
     worker_pid: int = 0
+    reported: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

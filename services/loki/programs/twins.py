@@ -13,10 +13,12 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from services.domain.errors import Code, YggError
+from services.domain.values import Value
+from services.loki.engines import wire
 from services.loki.programs import placement
 from services.loki.programs.lifecycle import State
 from services.loki.programs.manager import Wanted
@@ -25,6 +27,7 @@ from services.loki.programs.ports import InstanceStatus
 
 LULL_S, RETRY_S, TICK_S = 0.2, 1.0, 0.5
 AT_ONCE = 16
+REPORTED_BYTES = 256 * 1024
 SHARE = 10
 """Telling takes at most one part in so many of the time."""
 _log = logging.getLogger(__name__)
@@ -42,6 +45,7 @@ class TwinProgram:
     state: State
     reported_version: str = ""
     problem: str = ""
+    reported: Mapping[str, Value] = field(default_factory=dict)
 
 
 class Twins(Protocol):
@@ -81,7 +85,17 @@ def told_of(what: Wanted, status: InstanceStatus | None) -> TwinProgram:
         state,
         version,
         problem[:300],
+        dict(status.reported) if status else {},
     )
+
+
+def within_budget(programs: Sequence[TwinProgram]) -> tuple[TwinProgram, ...]:
+    """The same; what they report beyond REPORTED_BYTES altogether is left out, so that a twin stays a small record."""
+    left, found = REPORTED_BYTES, list[TwinProgram]()
+    for program in programs:
+        left -= len(wire.dump(wire.to_json(dict(program.reported)))) if program.reported else 0
+        found.append(program if left >= 0 else replace(program, reported={}))
+    return tuple(found)
 
 
 class TwinTeller:
@@ -172,7 +186,8 @@ class TwinTeller:
 
     def _programs(self, device_id: str) -> tuple[TwinProgram, ...]:
         found = self._by_device.get(device_id, ())
-        return tuple(told_of(what, self._known.instances.get(ref.key)) for ref, what in sorted(found, key=_by_ref))
+        ordered = sorted(found, key=_by_ref)
+        return within_budget([told_of(what, self._known.instances.get(ref.key)) for ref, what in ordered])
 
     async def _tell_all(self, programs: Mapping[str, Sequence[TwinProgram]]) -> set[str]:
         """The devices that could not be told of."""

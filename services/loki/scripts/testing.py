@@ -14,6 +14,7 @@ from services.domain.errors import InvalidRequestError
 from services.domain.values import Value
 from services.loki import model
 from services.loki.errors import ScriptError
+from services.loki.lint import dialect
 from services.loki.model import Language, Limits, LogEntry
 from services.loki.ports import Clock, Engine, Mesh
 from services.loki.scripts.board import BOARD_ID, FakeBoard
@@ -53,7 +54,7 @@ class _Results:
     def __init__(self, report: Report, board: FakeBoard | None) -> None:
         self._report, self._board = report, board
 
-    async def publish(self, program: str, topic: Sequence[str], value: Value) -> None:
+    async def publish(self, program: str, topic: Sequence[str], value: Value, spelled: str = "") -> None:
         """Keeps a result, or sets the board."""
         if topic == ["ygg_test"] and isinstance(value, dict) and len(self._report.results) < MAX_RESULTS:
             message = str(value.get("message", ""))
@@ -80,7 +81,7 @@ class ScriptTester:
         report, board = Report(), None if device_id else FakeBoard()
         arguments: dict[str, Value] = {"subject": subject} if subject and language is Language.LUA else {}
         script = model.script(
-            harness(language, subject) + source,
+            with_harness(language, subject, source),
             language,
             name=name or "tests",
             device_id=device_id or BOARD_ID,
@@ -97,12 +98,14 @@ class ScriptTester:
         return report
 
 
-def harness(language: Language, subject: str) -> str:
-    """What stands before the tests, on their first line."""
+def with_harness(language: Language, subject: str, source: str) -> str:
+    """The tests, with what stands before them on their first line. In Scheme all of it is of one dialect: the tests'
+    own where they name one, else that of the script under test."""
     if language is Language.LUA:
-        return _line("harness.lua")
-    under_test = f"(define (subject)\n{subject}\n)\n" if subject.strip() else ""
-    return f"{_line('harness.scm')}{under_test}"
+        return _line("harness.lua") + source
+    spoken = dialect.stated(source) or dialect.of(subject if subject.strip() else source)
+    under_test = f"(define (subject)\n{dialect.without_lang(subject)}\n)\n" if subject.strip() else ""
+    return f"#lang {spoken.value} {_line('harness.scm')}{under_test}{dialect.without_lang(source)}"
 
 
 def _line(name: str) -> str:

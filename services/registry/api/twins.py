@@ -22,6 +22,7 @@ from yggdrasil.registry.v1 import twin_pb2_grpc
 NAME = pb.DESCRIPTOR.services_by_name["TwinService"].full_name
 
 PAGE = 500
+MAX_REPORTED = 32
 
 
 def _document(values: dict[Path, Value]) -> dict[str, value_pb2.Value]:
@@ -161,4 +162,6 @@ def _told(message: pb.TwinProgram) -> TwinProgram:
     ids.member_id(message.deployment_id)
     ids.member_id(message.program_id)
     program = program_from_proto(message)
+    if len(program.reported) > MAX_REPORTED:
+        raise InvalidRequestError(f"a program reports {len(program.reported)} keys, at most {MAX_REPORTED} are allowed")
     return replace(program, problem=ids.printable(program.problem, 300), report_time=None)

@@ -41,6 +41,7 @@ class Lab:
         self.mesh.fleet.clear()
         self.mesh.timeouts.clear()
         self.mesh.hanging = self.publisher.down = False
+        self.mesh.calls_in_flight = 1000
         self.publisher.messages.clear()
         self.log.clear()
         self.porch = self.mesh.add(FakeDevice("porch-1", LED, TEMPERATURE, HUMIDITY, MEMO, zone="hall"))

@@ -74,7 +74,7 @@ SPELLINGS: list[tuple[str, str, str, Value]] = [
     ("LED on", "device.led0.on() return device.led0.state()", "(led-on) (led-state)", True),
     ("LED off", "device.led0.on() device.led0.off() return device.led0.state()",
      '(led-on "led0") (led-off "led0") (led-state "led0")', False),
-    ("all sensors", "return device:sensors()", "(read-sensors)", {"temp0.celsius": 23.5, "hum0.percent": 41.0}),
+    ("all sensors", "return device:sensors()", "#lang r7rs\n(read-sensors)", {"temp0.celsius": 23.5, "hum0.percent": 41.0}),
     ("another device", 'return ygg.device("cellar-1"):read("temp0.celsius")',
      '(with-device "cellar-1" (property-read "temp0.celsius"))', 23.5),
     ("sleep a fraction", "sleep(0.001) return 1", "(sleep 0.001) 1", 1),
@@ -282,7 +282,7 @@ async def test_timers_and_handlers_of_a_run_are_dropped_and_told(lab: Lab, langu
 
 @pytest.mark.parametrize("language", list(Language), ids=lambda language: language.value)
 async def test_a_run_has_no_store(lab: Lab, language: Language) -> None:
-    error = await lab.failure(language, pick(language, 'store("a", 1)', '(store "a" 1)'))
+    error = await lab.failure(language, pick(language, 'store("a", 1)', '#lang r7rs\n(store "a" 1)'))
     assert (error.code, error.reason) == (Code.FAILED_PRECONDITION, "PROGRAM_ONLY")
     assert "ygg program deploy" in error.hint
 
@@ -292,3 +292,10 @@ async def test_a_name_that_the_contract_does_not_have_says_so_when_it_is_called(
     error = await lab.failure(language, pick(language, "set_temp0(1) return 1", "(set-temp0! 1) 1"))
     assert (error.code, error.reason) == (Code.FAILED_PRECONDITION, "NOT_IN_CONTRACT")
     assert "set_temp0" in error.message
+
+
+@BOTH
+async def test_all_sensors_are_read_on_a_device_that_takes_one_call_at_a_time(lab: Lab, language: Language) -> None:
+    lab.mesh.calls_in_flight = 1
+    got = await lab.value(language, pick(language, "return device:sensors()", "#lang r7rs\n(read-sensors)"))
+    assert got == {"temp0.celsius": 23.5, "hum0.percent": 41.0}

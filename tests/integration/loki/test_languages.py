@@ -143,7 +143,7 @@ ERRORS: list[tuple[str, Language, str, str, int, str]] = [
     ("a bad let", SCHEME, "1\n(let ((x)) x)", "SYNTAX", 2, "let"),
     ("a bad if", SCHEME, "1\n(if)", "SYNTAX", 2, "if"),
     ("too deep", SCHEME, "(" * 2000, "SYNTAX", 1, "deeper"),
-    ("an unbound variable", SCHEME, "1\n(nothing)", "SCRIPT_ERROR", 2, "Unbound variable: nothing"),
+    ("an unbound variable", SCHEME, "1\n(nothing)", "SCRIPT_ERROR", 2, "nothing is not defined"),
     ("a wrong type", SCHEME, "(define (f x)\n  (+ 1 (car x)))\n(f 5)", "SCRIPT_ERROR", 2, "In procedure car: Wrong type"),
     ("error", SCHEME, '\n(error "my words" 1 "two")', "SCRIPT_ERROR", 2, 'my words 1 "two"'),
     ("a raised symbol", SCHEME, "\n(raise 'boom)", "SCRIPT_ERROR", 2, "raised boom"),

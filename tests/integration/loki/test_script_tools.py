@@ -13,7 +13,7 @@ from services.loki.model import DEFAULT_LIMITS, Language, Limits, LogEntry
 from services.loki.programs.errors import WorkerLostError
 from services.loki.scripts.board import BOARD_ID, CAPABILITIES
 from services.loki.scripts.repl import MAX_CONVERSATIONS, Repl
-from services.loki.scripts.testing import Report, ScriptTester, harness
+from services.loki.scripts.testing import Report, ScriptTester, with_harness
 from tests.fakes.scripting import LoopClock
 from tests.integration.loki.conftest import Lab
 
@@ -130,7 +130,7 @@ async def test_every_report_has_a_board_of_its_own(lab: Lab, language: Language)
 
 
 async def test_the_harness_is_one_line_so_that_lines_keep_their_numbers() -> None:
-    assert harness(LUA, "").count("\n") == harness(SCHEME, "").count("\n") == 0
+    assert with_harness(LUA, "", "").count("\n") == with_harness(SCHEME, "", "").count("\n") == 0
 
 
 def repl(lab: Lab) -> Repl:

@@ -28,6 +28,13 @@ def program(name: str = "blink", state: Any = RUNNING, **fields: Any) -> pb.Twin
     )
 
 
+def reporting(keys: int) -> pb.TwinProgram:
+    found = program()
+    for n in range(keys):
+        found.reported[f"k{n}"].int = n
+    return found
+
+
 def told(device_id: str, as_of: int, *programs: pb.TwinProgram) -> pb.ReportTwinProgramsRequest:
     return pb.ReportTwinProgramsRequest(device_id=device_id, as_of=as_of, programs=programs)
 
@@ -83,6 +90,7 @@ async def test_only_loki_tells_of_programs(twins: Any, bridge_twins: Any, loki_t
         (told("nobody-1", 1, program()), grpc.StatusCode.NOT_FOUND),
         (told("../x", 1), grpc.StatusCode.INVALID_ARGUMENT),
         (told("tp-4", 1, program("../x")), grpc.StatusCode.INVALID_ARGUMENT),
+        (told("tp-4", 1, reporting(33)), grpc.StatusCode.INVALID_ARGUMENT),
         (told("tp-4", 1, program(), program()), grpc.StatusCode.INVALID_ARGUMENT),
         (told("tp-4", 1, *(program(f"p{n}") for n in range(1001))), grpc.StatusCode.INVALID_ARGUMENT),
     ],

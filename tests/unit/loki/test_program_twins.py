@@ -14,7 +14,7 @@ from services.loki.programs.manager import Wanted
 from services.loki.programs.model import Version
 from services.loki.programs.placement import Deployment, Ref, Target
 from services.loki.programs.ports import InstanceStatus
-from services.loki.programs.twins import TwinProgram, TwinTeller, told_of
+from services.loki.programs.twins import TwinProgram, TwinTeller, told_of, within_budget
 
 V1, V2 = Version((1, 0, 0)), Version((1, 1, 0))
 BLINK = Deployment("blink", "blink", V1, Target(selector="zone=hall"), update_time_s=100.0)
@@ -138,3 +138,15 @@ def test_only_what_runs_has_a_reported_version(state: State, reported: str, prob
 def test_a_canary_is_what_is_desired_where_it_is_tried() -> None:
     told = told_of(replace(WANTED, version=V2), InstanceStatus(Ref("blink", "p"), "blink", V1, State.RUNNING))
     assert (told.desired_version, told.reported_version) == ("1.1.0", "1.0.0")
+
+
+def test_what_a_program_reports_of_itself_is_told_also_while_it_is_stopped() -> None:
+    status = InstanceStatus(Ref("blink", "porch-1"), "blink", V1, State.STOPPED, reported={"n": 1})
+    assert told_of(WANTED, status).reported == {"n": 1}
+
+
+def test_what_programs_report_beyond_the_bound_of_a_twin_is_left_out() -> None:
+    one = replace(told_of(WANTED, None), reported={"k": "x" * 4000})
+    kept = [program.reported for program in within_budget([one] * 100)]
+    assert kept[:60] == [one.reported] * 60
+    assert kept[70:] == [{}] * 30

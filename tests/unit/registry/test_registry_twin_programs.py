@@ -34,6 +34,8 @@ def test_the_time_of_a_state_is_when_it_began() -> None:
     assert newer.programs[0].report_time == NOW
     held = told_programs(newer, [replace(BLINK, state=ProgramState.HELD)], 7, LATER, LOKI)
     assert (held.revision, held.programs[0].report_time) == (3, LATER)
+    said = told_programs(newer, [replace(newer.programs[0], reported={"n": 1})], 7, LATER, LOKI)
+    assert (said.revision, said.programs[0].report_time) == (3, LATER)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,10 @@ def test_pending_is_what_is_not_as_desired(running: bool, state: ProgramState, v
 
 def test_a_record_is_read_as_it_was_written() -> None:
     side = told_programs(
-        ProgramsSide(), [replace(BLINK, problem="why"), replace(BLINK, deployment_id="a")], 5, NOW, LOKI
+        ProgramsSide(),
+        [replace(BLINK, problem="why", reported={"n": 1, "s": "x"}), replace(BLINK, deployment_id="a")],
+        5,
+        NOW,
+        LOKI,
     )
     assert programs_from_bytes(programs_to_bytes("porch-1", side)) == side

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ygg import program_files, script_files
 from ygg.exits import UsageError
 from ygg.script_files import Declared, find_tests, header, language, read, subject_of
 
@@ -67,3 +68,19 @@ def test_a_file_that_is_no_script_says_what_it_is(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="language"):
         language(tmp_path / "x.bin", "")
     assert (language(Path("a.scm"), ""), language(Path("a.txt"), "lua")) == ("scheme", "lua")
+
+
+@pytest.mark.parametrize("first", ["#lang r7rs\n", ";; @dialect steel\n", "#!/usr/bin/env ygg\n", ""])
+def test_manifest_is_read_behind_a_dialect(tmp_path: Path, first: str) -> None:
+    file = tmp_path / "blink.scm"
+    file.write_text(f"{first};; Blinks.\n;; @version 1.2.0\n(led-on)\n")
+    manifest = program_files.package(file).manifest
+    assert (manifest.version, manifest.description) == ("1.2.0", "Blinks.")
+    assert script_files.header(f"{first};; Blinks.\n1").description == "Blinks."
+
+
+def test_manifest_with_a_dialect_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "blink.scm"
+    file.write_text(";; @dialect racket\n1\n")
+    with pytest.raises(UsageError, match="it is steel or r7rs"):
+        program_files.package(file)

@@ -76,6 +76,12 @@ def prop(name: str, desired: Value, reported: Value, **more: object) -> pb.TwinP
     )
 
 
+def test_what_a_program_reports_is_shown_key_by_key_and_as_json() -> None:
+    one = pb.TwinProgram(deployment_id="blink", reported={"n": value_to_proto(2), "a": value_to_proto("x")})
+    assert twins.program_lines(one) == ["blink reports a = x", "blink reports n = 2"]
+    assert twins.to_json(pb.Twin(programs=[one]))["programs"][0]["reported"] == {"n": 2, "a": "x"}
+
+
 def test_a_twin_is_shown_property_by_property() -> None:
     assert twins.row(prop("on", True, False, pending=True)) == ("led0.on", "true", "false", "not yet")
     assert twins.row(prop("on", True, True)) == ("led0.on", "true", "true", "as desired")

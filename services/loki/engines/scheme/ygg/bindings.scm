@@ -14,7 +14,8 @@
   #:use-module (ygg failure)
   #:use-module (ygg host)
   #:use-module (ygg live)
-  #:export (script-interface checked-set! checked-import checked-export note-import!))
+  #:use-module (ygg steel)
+  #:export (script-interface steel-interface interface-of interface-value checked-set! checked-import checked-export note-import!))
 
 ;;; Assignment, to variables of the script only: those below belong to every program of the worker.
 
@@ -38,7 +39,8 @@
      (scheme r5rs) (scheme write))
     ("Clocks that tell." (scheme time))
     ("Lists, multiple values, strings and hash tables: those of their procedures that are listed below, all pure."
-     (srfi 1) (srfi 8) (srfi 13) (srfi 69))))
+     (srfi 1) (srfi 8) (srfi 13) (srfi 69))
+    ("The dialect, chosen: see steel-groups below." (yggdrasil steel))))
 
 (define (library-of set)
   (match set
@@ -195,7 +197,21 @@ gets a syntax object that nothing listed here can take apart."
      every after cron cancel on-event on-any-event on emit subscribe store load store-delete store-keys
      twin twin-update! uptime memory-info)))
 
-(define (make-interface)
+;;; What the dialect steel has beside all of these, or in their place. Scheme code over the host API.
+
+(define steel-groups
+  '(("Ours: the names of embedded Schemes (docs/SCRIPTING.md)."
+     (ygg steel)
+     (steel-log . log) log-warn (steel-read-sensors . read-sensors) (steel-device-info . device-info)
+     (steel-memory-info . memory-info) (steel-hash-ref . hash-ref) (steel-hash-get . hash-get)
+     (steel-hash-try-get . hash-try-get) (steel-hash-contains? . hash-contains?) mqtt-publish mqtt-subscribe
+     shadow-update set-timer cancel-timer cancel-all-timers schedule schedule-interval register-event-handler
+     emit-event (steel-store . store) (steel-load . load) (steel-store-delete . store-delete)
+     (steel-store-keys . store-keys) (steel-delete . delete) displayln range void while)
+    ("Ours: what a name of the host stands for, where a program defines a variable of that name by it."
+     (ygg bindings) (interface-value . #{what the host has by this name}#))))
+
+(define (make-interface groups)
   (let ((interface (make-module)))
     (set-module-kind! interface 'interface)
     (set-module-name! interface '(script interface))
@@ -217,4 +233,14 @@ gets a syntax object that nothing listed here can take apart."
     (or (module-variable public name)
         (error "not exported:" (module-name module) name))))
 
-(define script-interface (make-interface))
+(define (interface-value name)
+  (let ((value (module-ref steel-interface name)))
+    (if (macro? value) (error "a name of the syntax:" name) value)))
+(define script-interface (make-interface groups))
+(define steel-interface (make-interface (append groups steel-groups)))
+(set-other-dialect! (let ((names '()))
+                      (module-for-each (lambda (name _)
+                                         (unless (module-variable script-interface name) (set! names (cons name names))))
+                                       steel-interface)
+                      names))
+(define (interface-of dialect) (if (eq? dialect 'steel) steel-interface script-interface))

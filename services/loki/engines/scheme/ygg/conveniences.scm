@@ -5,6 +5,7 @@
 (define-module (ygg conveniences)
   #:use-module (ygg failure)
   #:use-module (ygg host)
+  #:use-module (ygg suggest)
   #:export (with-conveniences the-convenience convenience-name))
 
 ;; Its name among the script's bindings: nobody else's.
@@ -91,6 +92,13 @@
        (and property (string-append id "." (assq-ref property 'name)))))
    (capabilities)))
 
+(define (meant text)
+  "What a name that is like one of the host's was probably meant to be: read-sensor, set-timer!."
+  (let ((written (string-map (lambda (c) (if (char=? c #\_) #\- c)) text)))
+    (if (member written (interface-names))
+        (string-append "Did you mean " written "?")
+        (did-you-mean written (interface-names)))))
+
 (define (the-convenience text)
   (let* ((reads? (string-prefix? "read_" text))
          (rest (substring text (if reads? 5 4))))
@@ -99,7 +107,10 @@
           (raise-host-error "FAILED_PRECONDITION" "NOT_IN_CONTRACT"
                             (string-append (device) " has no property to " (if reads? "read" "set") " by the name "
                                            text)
-                            "See (capabilities).")))
+                            (string-trim-both (string-append (meant text) " See (capabilities).")))))
     (if reads?
         (lambda () (property-read (path)))
-        (lambda (value) (property-write! (path) value)))))
+        (lambda values                            ; what was meant is said before how many values it takes
+          (let ((path (path)))
+            (unless (= (length values) 1) (misuse (string-append text " takes one value, the one to write")))
+            (property-write! path (car values)))))))

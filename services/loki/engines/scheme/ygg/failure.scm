@@ -6,8 +6,9 @@
   #:use-module (system vm debug)
   #:use-module (ygg reader)
   #:use-module (ygg state)
+  #:use-module (ygg suggest)
   #:export (failure failure-of-raised image-of note-image!
-            raise-host-error host-error? host-error-status host-error-reason host-error-hint error-text))
+            interface-names set-other-dialect! raise-host-error host-error? host-error-status host-error-reason host-error-hint error-text))
 
 (define max-message 600)
 (define max-frames 40)
@@ -45,6 +46,7 @@
    (bounded-string max-message
     (lambda (port)
       (cond ((not (exception? raised)) (display "raised " port) (write raised port))
+            ((unbound-name raised) => (lambda (name) (display (unbound-text name) port)))
             ((not (eq? (exception-kind raised) '%exception))
              (print-exception port #f (exception-kind raised) (exception-args raised)))
             ((exception-with-message? raised)
@@ -52,6 +54,40 @@
              (when (exception-with-irritants? raised)
                (for-each (lambda (x) (display " " port) (write x port)) (exception-irritants raised))))
             (else (display "an error without a message" port)))))))
+
+;;; A name that stands for nothing, and the one that was probably meant.
+
+(define (unbound-name raised)
+  (and (eq? (exception-kind raised) 'unbound-variable)
+       (let ((args (exception-args raised)))
+         (and (list? args) (= (length args) 4) (pair? (list-ref args 2)) (symbol? (car (list-ref args 2)))
+              (car (list-ref args 2))))))
+
+(define (names-of modules)
+  "The names that MODULES bind, as strings, without those that only we can write."
+  (let ((found '()))
+    (define (take name variable)
+      (let ((text (symbol->string name)))
+        (when (and (variable-bound? variable) (not (string-index text #\space)))
+          (set! found (cons text found)))))
+    (for-each (lambda (module) (module-for-each take module)) modules)
+    found))
+
+(define (interface-names) (names-of (module-uses (current-module))))
+(define (own-names)
+  (append (map symbol->string (if (current-program) (program-names (current-program)) '()))
+          (names-of (list (current-module)))))
+
+(define other-dialect '())                        ; names that the dialect steel has and r7rs has not
+(define (set-other-dialect! names) (set! other-dialect names))
+
+(define (unbound-text name)
+  (let ((text (symbol->string name)))
+    (string-trim-both
+     (string-append text " is not defined. "
+                    (if (memq name other-dialect)
+                        "The dialect steel has it: (import (yggdrasil steel))"
+                        (did-you-mean text (append (own-names) (interface-names))))))))
 
 ;;; Where.
 

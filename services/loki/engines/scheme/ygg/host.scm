@@ -114,8 +114,12 @@
         (cond ((null? found) (refuse "NOT_IN_CONTRACT" (string-append (device) " has no actuator.led") ""))
               ((equal? (assq-ref (car found) 'type) "actuator.led") (assq-ref (car found) 'id))
               (else (loop (cdr found)))))))
-(define* (led-on #:optional id) (property-write! (string-append (led-of id) ".on") #t))
-(define* (led-off #:optional id) (property-write! (string-append (led-of id) ".on") #f))
+(define (led! id on?)
+  "Returns the state after the call."
+  (property-write! (string-append (led-of id) ".on") on?)
+  on?)
+(define* (led-on #:optional id) (led! id #t))
+(define* (led-off #:optional id) (led! id #f))
 (define* (led-state #:optional id) (property-read (string-append (led-of id) ".on")))
 
 ;;; Log and output. What a script prints becomes lines of the log.

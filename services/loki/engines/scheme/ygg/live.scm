@@ -14,7 +14,7 @@
             life-image set-life-image! life-contracts set-life-contracts!
             handle-event program-globals set-global!
             every after cron cancel on-event on-any-event on emit subscribe store load store-delete store-keys
-            twin twin-update! uptime memory-info))
+            twin twin-update! uptime memory-info subscribe-all armed-names))
 
 (define-record-type <life>
   (%make-life number label device arguments memory-bytes module handlers once image contracts)
@@ -94,6 +94,20 @@
 (define (subscribe topic handler)
   (let ((topic (name-of topic "topic")))
     (register (string-append "message:" topic) handler #f "subscribe" topic)))
+
+;; Every message of the mesh but the program's own.
+(define (subscribe-all handler) (register "message:*" handler #f "subscribe_all"))
+
+(define (armed-names)
+  "The timers that have a handler."
+  (let ((life (program-life (current-program))))
+    (if life
+        (let loop ((keys (hash-map->list (lambda (key handler) (and handler key)) (life-handlers life))) (found '()))
+          (cond ((null? keys) found)
+                ((and (car keys) (string-prefix? "timer:" (car keys)))
+                 (loop (cdr keys) (cons (string-drop (car keys) (string-length "timer:")) found)))
+                (else (loop (cdr keys) found))))
+        '())))
 
 (define (store key value) (host "store" (name-of key "key") value) *unspecified*)
 (define* (load key #:optional (default #f))

@@ -14,8 +14,9 @@
   #:use-module (ygg literals)
   #:use-module (ygg packages)
   #:use-module (ygg reader)
+  #:use-module (ygg selection)
   #:use-module (ygg state)
-  #:export (script-procedure script-module loaded-bytes fresh-module program-thunk check-program link-packages))
+  #:export (script-procedure script-module script-home loaded-bytes fresh-module module-for program-thunk check-program link-packages))
 
 (define max-kept 128)
 
@@ -60,19 +61,36 @@
          ((begin) (or (null? (cdr form)) (not (list? form)) (definition? (car (last-pair form)))))
          (else #f))))
 
-(define (script-module)
-  (let ((module (make-module 0 (list script-interface))))
-    (set-module-name! module '(script))
-    (module-define! module kept-frame (lambda (first . _) first))
+(define* (script-module #:optional (dialect 'r7rs))
+  (let ((module (fresh-module dialect)))
     (nested-define-module! (resolve-module '() #f) '(script) module)
     module))
 
-;; The names of the contract that it uses, and what it says.
-(define (script-forms text label)
-  (conveniently (read-program text label) '()))
+;; What it says, and the names of the contract that it uses.
+(define (conveniently forms dialect imported)
+  (let ((interface (interface-of dialect)))
+    (with-conveniences (if (eq? dialect 'steel) (map with-its-value forms) forms)
+                       (lambda (name) (or (memq name imported) (module-variable interface name))))))
 
-(define (conveniently forms imported)
-  (with-conveniences forms (lambda (name) (or (memq name imported) (module-variable script-interface name)))))
+(define (mentions? x name)
+  (cond ((symbol? x) (eq? x name))
+        ((pair? x) (or (mentions? (car x) name) (mentions? (cdr x) name)))
+        (else #f)))
+
+(define (with-its-value form)
+  "(define uptime (uptime)), as these programs write it: a variable by the value of the host's name that it replaces."
+  (let ((name (and (pair? form) (list? form) (= (length form) 3) (defined-name form))))
+    (if (and name (eq? (cadr form) name) (mentions? (caddr form) name) (host-value? name)
+             (not (and (pair? (caddr form)) (memq (car (caddr form)) '(lambda λ lambda*)))))
+        (let ((meant `(define ,name (let ((,name (,interface-value-name (quote ,name)))) ,(caddr form)))))
+          (set-source-properties! meant (source-properties form))
+          meant)
+        form)))
+
+(define interface-value-name (string->symbol "what the host has by this name"))
+(define (host-value? name)
+  (let ((variable (module-variable steel-interface name)))
+    (and variable (not (macro? (variable-ref variable))))))
 
 (define (noted forms)
   (when (current-program) (set-program-forms! (current-program) forms))
@@ -82,8 +100,10 @@
 (define (loaded-bytes) loaded)
 
 (define (compiled text label)
-  (let* ((forms (noted (script-forms text label)))
-         (module (script-module))
+  (let* ((read (read-program text label))
+         (dialect (dialect-of text read))
+         (forms (noted (conveniently read dialect '())))
+         (module (script-module dialect))
          (tree (compile `(lambda () ,@(body-of forms))
                         #:env module #:from 'scheme #:to 'tree-il
                         #:optimization-level 0 #:warning-level 0))
@@ -94,7 +114,13 @@
     (save-module-excursion
      (lambda ()
        (set-current-module module)                ; loaded code looks up its globals here
-       ((load-thunk-from-memory code))))))
+       (let ((procedure ((load-thunk-from-memory code))))
+         (hashq-set! homes procedure (cons module (append-map* defined-names forms)))
+         procedure)))))
+
+;; What a procedure of a script may have meant by a name: its module, and what the script defines.
+(define homes (make-weak-key-hash-table))
+(define (script-home procedure) (hashq-ref homes procedure))
 
 (define procedures (make-hash-table))
 
@@ -125,8 +151,8 @@
         ((symbol? x) (list x))
         (else '())))
 
-(define (fresh-module)
-  (let ((module (make-module 0 (list script-interface))))
+(define* (fresh-module #:optional (dialect 'r7rs))
+  (let ((module (make-module 0 (list (interface-of dialect)))))
     (set-module-name! module '(script))
     (module-define! module kept-frame (lambda (first . _) first))
     module))
@@ -147,8 +173,27 @@
 (define (living-forms module text label)
   "What is to be compiled in MODULE; the names of the packages that it imports are known there from now on."
   (let* ((forms (read-program text label)) (imported (link-imports! module forms (linked module))))
+    (dialect-of text forms)                       ; what it says of that must be understood
     (exports-of forms)                            ; what it says that it exports, it has to define
-    (conveniently (without-exports forms) imported)))
+    (conveniently (without-exports forms) (dialect-in module forms) imported)))
+
+(define steel-import '(import (yggdrasil steel)))
+
+(define (dialect-in module forms)
+  "The dialect that MODULE has; from an import of steel on it is that."
+  (when (and (member steel-import forms) (not (memq steel-interface (module-uses module))))
+    (set-module-uses! module (map (lambda (used) (if (eq? used script-interface) steel-interface used))
+                                  (module-uses module)))
+    (hash-clear! (module-import-obarray module))
+    (module-modified module))
+  (if (memq steel-interface (module-uses module)) 'steel 'r7rs))
+
+(define (module-for text label)
+  "A module of the dialect that TEXT is in. A text that cannot be read says so when it is compiled."
+  (fresh-module (with-exception-handler
+                 (lambda (_) 'steel)
+                 (lambda () (dialect-of text (read-program text label)))
+                 #:unwind? #t)))
 
 (define (code-key module text label)
   "The same text means something else where it is linked with something else."
@@ -196,10 +241,11 @@
           (else (loop (cdr jobs) (cons (compiled-package (car jobs) made check-only?) made))))))
 
 (define (compiled-package job made check-only?)
-  (let ((module (fresh-module)) (label (assq-ref job 'label)) (text (assq-ref job 'source)))
-    (set-linked! module (named-in (assq-ref job 'uses) made))
+  (let ((label (assq-ref job 'label)) (text (assq-ref job 'source)))
     (in-file label
              (lambda ()
+               (define module (module-for text label))
+               (set-linked! module (named-in (assq-ref job 'uses) made))
                (set-current-module module)
                (claim-names! module (read-program text label))
                (let ((package (make-package (string->symbol (assq-ref job 'id)) label (assq-ref job 'checksum) module

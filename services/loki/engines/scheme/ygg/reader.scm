@@ -2,10 +2,11 @@
 ;;; because it has read-time evaluation, directives and hooks (#. #! #, read-hash-extend) that a script must not reach.
 ;;;
 ;;; Owns text to data with positions. Left out: datum labels (#0=), #! directives, but a first line #!/path is skipped, #| inside symbols.
+;;; A text may begin with `#lang NAME`, which says what dialect it is in: ((ygg selection) heeds it).
 
 (define-module (ygg reader)
   #:use-module (rnrs bytevectors)
-  #:export (read-program syntax-fault? syntax-fault-line syntax-fault-message syntax-fault))
+  #:export (read-program lang-of syntax-fault? syntax-fault-line syntax-fault-message syntax-fault))
 
 (define max-depth 500)
 (define max-number-length 400)
@@ -14,6 +15,13 @@
 (define (syntax-fault? x) (and (pair? x) (eq? (car x) 'syntax-fault)))
 (define syntax-fault-line cadr)
 (define syntax-fault-message caddr)
+
+(define (lang-of text)
+  "NAME of a text that begins with `#lang NAME`, else #f."
+  (and (string-prefix? "#lang " text)
+       (let* ((start (or (string-skip text #\space 5) (string-length text)))
+              (end (or (string-index text char-whitespace? start) (string-length text))))
+         (substring text start end))))
 
 (define (delimiter? c)
   (or (eof-object? c) (char-whitespace? c) (memv c '(#\( #\) #\[ #\] #\" #\; #\'))))
@@ -211,6 +219,10 @@
          at column)))
 
     (when (or (string-prefix? "#!/" text) (string-prefix? "#! /" text)) (skip-line))
+    (when (lang-of text)                          ; the rest of its line may hold a comment, or the program
+      (do ((left (string-length "#lang ") (- left 1))) ((zero? left)) (next))
+      (skip-blanks)
+      (token #\space))
     (let loop ((forms '()))
       (if (eof-object? (skip-to-datum 0))
           (reverse forms)

@@ -6,10 +6,10 @@
             program-contracts set-program-contracts! program-output set-program-output!
             program-forms set-program-forms! program-image set-program-image! program-winds set-program-winds!
             program-continuation set-program-continuation! program-life set-program-life!
-            program-module set-program-module! current-program set-current-program!))
+            program-module set-program-module! program-names set-program-names! current-program set-current-program!))
 
 (define-record-type <program>
-  (%make-program run label device arguments memory-bytes contracts output forms image winds continuation life module)
+  (%make-program run label device arguments memory-bytes contracts output forms image winds continuation life module names)
   program?
   (run program-run)                                     ; number of the execution in frames
   (label program-label)                                 ; the script's name in messages
@@ -23,10 +23,11 @@
   (winds program-winds set-program-winds!)
   (continuation program-continuation set-program-continuation!)
   (life program-life set-program-life!)                 ; the program that lives whose turn this is, or #f
-  (module program-module set-program-module!))          ; of the package that is being run, or #f
+  (module program-module set-program-module!)           ; of the package that is being run, or #f
+  (names program-names set-program-names!))             ; what a script has defined
 
 (define (make-program run label device arguments memory-bytes)
-  (%make-program run label device arguments memory-bytes '() '() '() #f '() #f #f #f))
+  (%make-program run label device arguments memory-bytes '() '() '() #f '() #f #f #f '()))
 
 (define current #f)
 (define (current-program) current)

@@ -123,8 +123,10 @@
     (hashv-set! programs run program)
     (turn program
           (lambda ()
-            (let ((procedure (script-procedure source label)))
+            (let* ((procedure (script-procedure source label)) (home (script-home procedure)))
               (set-program-forms! program '())
+              (set-program-names! program (cdr home))
+              (set-current-module (car home))
               (set-program-image! program (image-of (program-code procedure)))
               (call-with-values procedure
                 (lambda results
@@ -188,7 +190,7 @@
 (define (start-life run number job)
   (let* ((arguments (wire->value (string->utf8 (assq-ref job 'args))))
          (life (make-life number (assq-ref job 'name) (assq-ref job 'device) arguments (assq-ref job 'memory_bytes)
-                          (fresh-module)))
+                          (module-for (assq-ref job 'source) (assq-ref job 'name))))
          (this (turn-of life run)))
     (unless (hashv-ref lives number) (set! living (+ living 1)))
     (hashv-set! lives number life)
@@ -232,7 +234,7 @@
     (hashv-set! programs run this)
     (turn this
           (lambda ()
-            (let ((module (fresh-module)))
+            (let ((module (module-for (assq-ref job 'source) (assq-ref job 'name))))
               (linked-packages job module #t)
               (check-program (assq-ref job 'source) (assq-ref job 'name) module))
             (list 'done (value->wire *unspecified*))))))
@@ -270,7 +272,7 @@ when it prints an error (3.0.10: soft ports), for behind the seal no file can be
   (script-procedure "(define (f x) (guard (e (#t e)) (let loop ((i x)) (if (> i 0) (loop (- i 1)) i)))) (f 10)" "warm-up")
   (script-procedure "(define-record-type point (make-point x) point? (x point-x)) (let-values (((a b) (values 1 2))) a)"
                     "warm-up")
-  (check-program "(define x 1) (define (f) (set! x (+ x 1))) (f)" "warm-up" (fresh-module)))
+  (check-program "(define x 1) (define (f) (set! x (+ x 1))) (f)" "warm-up" (fresh-module 'steel)))
 
 (define (close-standard-ports!)
   "Descriptor 0 is the socket: what reads or prints without naming a port must not reach it."

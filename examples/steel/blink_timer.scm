@@ -1,0 +1,26 @@
+;; Blink the LED from a timer that sets itself again, and stop after so many times.
+;; @version 1.0.0
+;; @param interval double=0.5 Seconds between two changes.
+;; @param times int=10 How often it is lit.
+;; @requires actuator.led@1+
+
+(define interval (arg 'interval 0.5))
+(define blinks 0)
+
+(define (toggle-led)
+  (if (led-state)
+      (led-off)
+      (begin
+        (led-on)
+        (set! blinks (+ blinks 1)))))
+
+(define (tick)
+  (toggle-led)
+  (if (< blinks (arg 'times 10))
+      (set-timer "blink" interval tick)
+      (begin
+        (led-off)
+        (log "info" (format "Blinked ~a times" blinks)))))
+
+(log "info" "Starting the blink program")
+(tick)
