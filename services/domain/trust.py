@@ -299,7 +299,9 @@ def check_manifest(manifest: Manifest) -> Manifest:
         _need(1 <= len(text) <= MAX_TEXT and text.isascii() and text.isprintable(), f"{name} is 1 to 31 ASCII")
     _need(manifest.sequence >= 1, "sequence is 1 and up")
     _need(0 <= manifest.security_counter < 2**32, "security_counter is a number of 32 bits")
-    _need(1 <= manifest.image_size_bytes <= manifest.slot_size_bytes, "the image fits its slot and is not empty")
+    _need(manifest.image_size_bytes >= 1, "an image is not empty")
+    sizes = f"the image has {manifest.image_size_bytes} bytes, its slot {manifest.slot_size_bytes}"
+    _need(manifest.image_size_bytes <= manifest.slot_size_bytes, f"{sizes}: it does not fit")
     size = manifest.chunk_size_bytes
     _need(MIN_CHUNK_BYTES <= size <= MAX_CHUNK_BYTES and size & (size - 1) == 0, "chunk_size is 256 to 2048, 2^n")
     _need(manifest.chunk_count <= MAX_CHUNKS, f"an image has at most {MAX_CHUNKS} chunks")

@@ -16,6 +16,7 @@ from services.chassis.kv import Bucket, BucketSpec
 from services.chassis.run import Runtime, run
 from services.ota import api
 from services.ota.adapters import records
+from services.ota.adapters.archive import KvArchive
 from services.ota.adapters.cached import CachedObjects
 from services.ota.adapters.disk_cache import DiskCache
 from services.ota.adapters.events import NatsEvents
@@ -40,9 +41,10 @@ from services.ota.model.update import Device
 from services.ota.ports import ObjectStore
 from services.ota.service import Images, keep_swept
 from services.ota.service.chunks import Chunks
-from services.ota.service.conductor import Conductor, Fleet
+from services.ota.service.conductor import Conductor
 from services.ota.service.deltas import Deltas
 from services.ota.service.downloads import Downloads
+from services.ota.service.fleet import Fleet
 from services.ota.service.parts import Uploads
 from services.ota.service.relay import Relay
 from services.ota.service.releases import Releases
@@ -81,14 +83,15 @@ async def _updates(runtime: Runtime[OtaSettings], images: Images, store: ObjectS
     runtime.stack.push_async_callback(channel.close)
     releases = Releases(tables.releases, store, signer, now)
     registry = GrpcRegistry(channel)
-    fleet = Fleet(tables.devices, registry, releases, now)
+    archive = KvArchive(await Bucket.create(runtime.js, records.ARCHIVE))
+    fleet = Fleet(tables.devices, tables.rollouts, registry, releases, archive, now)
     deltas = Deltas(tables.patches, store, DetoolsPatches(), runtime.spawn)
     lease = KvLease(await Bucket.create(runtime.js, records.LEASES), settings.instance_id)
     conductor = Conductor(tables.rollouts, tables.devices, fleet, events, lease, releases, now)
     downloads = Downloads(tables.downloads, images, store, registry, now)
     server = ImageServer(downloads, runtime.files.server_context("devices.pem"))
     runtime.stack.push_async_callback(server.stop)
-    relay = RelayApi(Relay(tables.devices, releases, deltas, events, now), Chunks(store))
+    relay = RelayApi(Relay(tables.devices, tables.rollouts, releases, deltas, events, now), Chunks(store))
     release_api = ReleaseApi(releases, downloads)
     rollout_api = RolloutApi(Rollouts(tables.rollouts, fleet, releases, events, now))
     add = runtime.server.add

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from services.domain.standing import Standing
 from services.ota.model import Header, Image
@@ -99,6 +99,16 @@ class Table(Protocol[T]):
 
     async def changed(self) -> None:
         """Returns when the view has changed since it was last asked."""
+
+
+class Archive(Protocol):
+    """Lists of JSON values by key, written once and read seldom. Raises StoreUnavailableError if NATS is away."""
+
+    async def put(self, key: str, rows: Sequence[Any]) -> None:
+        """Stores a list; stored when it returns. Idempotent."""
+
+    async def get(self, key: str) -> list[Any] | None:
+        """The list, None if there is none."""
 
 
 class Registry(Protocol):

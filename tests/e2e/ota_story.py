@@ -130,7 +130,7 @@ def _forged(fleet: Fleet) -> str:
     forged = fleet.signed("forged.release", _mute(), "--version", "4.0.0", "--sequence", "4", keys=wrong)
     assert "TOO_FEW_SIGNATURES" in fleet.refused("release", forged, "--json")
     four = fleet.release("4.release", image("1.0.0"), "--version", "1.0.0", "--sequence", "4", "--counter", "1")
-    assert "security counter is below 2" in fleet.refused("rollout", "start", four)
+    assert "security counter 1 is below 2" in fleet.refused("rollout", "start", four)
     for_others = ("--version", "5", "--sequence", "1", "--counter", "9", "--class", "esp32-c3")
     other = fleet.release("5.release", _mute(), *for_others)
     assert "NOTHING_TO_UPDATE" in fleet.refused("rollout", "start", other, "--json")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from typing import Generic, TypeVar
+import json
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from services.chassis import trust_codec
-from services.chassis.errors import RevisionConflictError
+from services.chassis.errors import RemoteError, RevisionConflictError
+from services.domain.errors import Code
+from services.domain.standing import Standing
 from services.domain.trust import Envelope, Role
-from services.ota.ports import Row
+from services.ota.ports import Known, Row
 
 T = TypeVar("T")
 
@@ -54,6 +58,49 @@ class MemoryTable(Generic[T]):
     def _write(self, key: str, value: T) -> Row[T]:
         self.held[key] = row = Row(key, value, next(self._revisions))
         return row
+
+
+class MemoryArchive:
+    """The port Archive in a dict; what is read is a copy."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, str] = {}
+
+    async def put(self, key: str, rows: Sequence[Any]) -> None:
+        """See the port."""
+        self.held[key] = json.dumps(list(rows))
+
+    async def get(self, key: str) -> list[Any] | None:
+        """See the port."""
+        return list(json.loads(self.held[key])) if key in self.held else None
+
+
+class MemoryRegistry:
+    """The port Registry: active devices and their zone; the only selectors are "" and "zone=…". `away`: no answer."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Known] = {}
+        self.zones: dict[str, str] = {}
+        self.away = False
+
+    async def matching(self, selector: str) -> list[Known]:
+        """See the port."""
+        if self.away:
+            raise RemoteError(Code.UNAVAILABLE, "UNAVAILABLE", "the registry does not answer")
+        zone = selector.removeprefix("zone=")
+        return [each for each in self.known.values() if not zone or self.zones[each.device_id] == zone]
+
+    async def standing(self, device_id: str) -> Standing | None:
+        """See the port."""
+        raise NotImplementedError
+
+
+class ItHasTheLease:
+    """The port Lease of the only replica."""
+
+    async def held(self) -> bool:
+        """See the port."""
+        return True
 
 
 class NoEvents:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from services.domain.errors import Code, YggError
 from ygg.cli.ota_app import UINT32_MAX, rollout_app
-from ygg.cli.ota_shown import as_data, line, panel
+from ygg.cli.ota_shown import as_data, line, panel, words
 from ygg.cli.ota_upload import WAITS_S
 from ygg.cli.state import State, state
 from ygg.exits import UsageError
@@ -64,8 +64,10 @@ def start(
     ] = 0,
     timeout: Annotated[int, typer.Option("--timeout", min=10, max=UINT32_MAX, help="Seconds a device may take.")] = 900,
     approve: Annotated[bool, typer.Option("--approve", help="A person approves each wave after the first.")] = False,
-    retry: Annotated[bool, typer.Option("--retry", help="Also devices that fell back from it before.")] = False,
-    late: Annotated[bool, typer.Option("--late", help="Also devices that come to match later.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Also devices that reverted from it or refused it.")] = False,
+    late: Annotated[
+        bool, typer.Option("--late", help="Also devices that come to match later, until it is aborted.")
+    ] = False,
     roll_back: Annotated[bool, typer.Option("--roll-back", help="On a halt, bring its devices back.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")] = False,
 ) -> None:
@@ -201,6 +203,7 @@ def show(ctx: typer.Context, rollout: Newest = "") -> None:
                 "device_id": u.device_id,
                 "stage": u.stage,
                 "written_bytes": u.written_bytes,
+                "size_bytes": u.size_bytes,
                 "why": u.why,
                 "delta": u.delta,
             }
@@ -209,8 +212,12 @@ def show(ctx: typer.Context, rollout: Newest = "") -> None:
         st.out.json({**as_data(found), "devices": devices})
         return
     st.out.line(line(found))
-    rows = [(u.device_id, u.stage, str(u.written_bytes), "patch" if u.delta else "image", safe(u.why)) for u in updates]
+    rows = [(u.device_id, words(u.stage), _bytes(u), "patch" if u.delta else "image", safe(u.why)) for u in updates]
     st.out.table(("DEVICE", "STAGE", "BYTES", "BY", "WHY"), rows)
+
+
+def _bytes(update: Any) -> str:
+    return f"{update.written_bytes}/{update.size_bytes}" if update.size_bytes else ""
 
 
 def _control(ctx: typer.Context, rollout: str, what: str) -> None:
@@ -231,13 +238,13 @@ def pause(ctx: typer.Context, rollout: Rollout) -> None:
 
 @rollout_app.command()
 def resume(ctx: typer.Context, rollout: Rollout) -> None:
-    """Go on after a pause or a halt; failures until now count no more."""
+    """Go on after a pause or a halt. Failures until now are acknowledged, stopped devices are started again."""
     _control(ctx, rollout, "RESUME")
 
 
 @rollout_app.command()
 def abort(ctx: typer.Context, rollout: Rollout) -> None:
-    """End it. Devices that have not booted the image yet are told to stop."""
+    """End it. Devices that have not booted the image yet are stopped; those that are away, when they are back."""
     _control(ctx, rollout, "ABORT")
 
 
@@ -273,7 +280,7 @@ def _stub(mesh: Mesh) -> Any:
 
 
 def _release(mesh: Mesh, text: str) -> str:
-    """The id of a release that is told by CLASS@VERSION; any other text is an id or the beginning of one."""
+    """The id of the release CLASS@VERSION; any other text is an id or the beginning of one. Raises UsageError."""
     if "@" not in text:
         return text
     from yggdrasil.ota.v1 import release_pb2, release_pb2_grpc
@@ -281,7 +288,14 @@ def _release(mesh: Mesh, text: str) -> str:
     device_class, _, version = text.rpartition("@")
     stub = release_pb2_grpc.ReleaseServiceStub(mesh.channel("ota"))
     request = release_pb2.ListReleasesRequest(device_class=device_class)
-    found = [r.id for r in mesh.call("ota", stub.ListReleases, request).releases if r.version == version]
+    return only(text, [r for r in mesh.call("ota", stub.ListReleases, request).releases if r.version == version])
+
+
+def only(text: str, found: Sequence[Any]) -> str:
+    """The id of the one release that CLASS@VERSION means; raises UsageError for none and for several."""
     if not found:
-        raise UsageError(f"there is no release {text}", hint="See `ygg ota status`.")
-    return str(found[0])
+        raise UsageError(f"there is no release {safe(text)}", hint="See `ygg ota status`.")
+    if len(found) > 1:
+        each = ", ".join(f"{r.id[:12]} (number {r.sequence})" for r in found)
+        raise UsageError(f"{safe(text)} names {len(found)} releases: {each}", hint="Name one by its id.")
+    return str(found[0].id)

@@ -6,7 +6,18 @@ from typing import Any
 
 from ygg.output import safe
 
-_COUNTED = ("confirmed", "trial", "downloading", "waiting", "reverted", "failed", "unfit")
+_COUNTED = (
+    "confirmed",
+    "trial",
+    "downloading",
+    "waiting",
+    "reverted",
+    "failed",
+    "timed_out",
+    "stopped",
+    "unfit",
+    "late",
+)
 _BAR = 40
 
 
@@ -18,7 +29,7 @@ def panel(found: Any) -> Any:
 
     table = Table.grid(padding=(0, 2))
     counts = found.counts
-    done = counts.confirmed + counts.reverted + counts.failed
+    done = counts.total - counts.waiting - counts.downloading - counts.trial
     for number, wave in enumerate(found.spec.waves):
         size = -(-counts.total * wave.percent // 100) if wave.percent else min(wave.count, counts.total)
         here = "▸" if number == found.wave else " "
@@ -46,10 +57,16 @@ def head(found: Any) -> str:
 def tail(found: Any) -> str:
     """The counts, and how near a halt is."""
     counts = found.counts
-    said = " · ".join(f"{getattr(counts, each)} {each}" for each in _COUNTED if getattr(counts, each))
-    failures = counts.reverted + counts.failed
+    said = " · ".join(f"{getattr(counts, each)} {words(each)}" for each in _COUNTED if getattr(counts, each))
+    failures = counts.reverted + counts.failed + counts.timed_out
+    halts = "" if found.final else f", halts at {found.halt_at + found.acknowledged_failures}"
     why = f"   {safe(found.reason)}" if found.reason else ""
-    return f"{said or 'no device'}   failures {failures}/{found.wave_target}, halts at {found.halt_at}{why}"
+    return f"{said or 'no device'}   failures {failures}/{found.wave_target}{halts}{why}"
+
+
+def words(name: str) -> str:
+    """A count or a stage as people read it."""
+    return name.replace("_", " ")
 
 
 def line(found: Any) -> str:
@@ -79,6 +96,8 @@ def as_data(found: Any) -> dict[str, Any]:
         "halt_at": found.halt_at,
         "rolls_back": found.rolls_back,
         "counts": counts,
+        "acknowledged_failures": found.acknowledged_failures,
+        "final": found.final,
         "downloaded_bytes": found.downloaded_bytes,
         "download_bytes": found.download_bytes,
     }

@@ -76,7 +76,16 @@ GRANTS = {
         subscribe=(f"ygg.v1.{TENANT}.>",),
     ),
     "ota": Grant(
-        kv=("releases", "rollouts", "ota_devices", "ota_deltas", "ota_downloads", "ota_leases", "ota_parts"),
+        kv=(
+            "releases",
+            "rollouts",
+            "ota_devices",
+            "ota_archive",
+            "ota_deltas",
+            "ota_downloads",
+            "ota_leases",
+            "ota_parts",
+        ),
         objects=("images",),
         streams=(OTA_STREAM,),
         publish=(f"ygg.v1.{TENANT}.ota.>",),

@@ -10,7 +10,7 @@ from typing import Any
 from services.chassis.kv import BucketSpec
 from services.ota.model.download import Download
 from services.ota.model.release import Signed, Stored
-from services.ota.model.rollout import Rollout, RolloutState, Spec, Wave
+from services.ota.model.rollout import Counts, Rollout, RolloutState, Spec, Wave
 from services.ota.model.update import Device, Stage, Standing, State, Update
 
 SCHEMA = 1
@@ -21,6 +21,7 @@ DEVICES = BucketSpec("ota_devices")
 DELTAS = BucketSpec("ota_deltas")
 DOWNLOADS = BucketSpec("ota_downloads", ttl_s=3600)
 LEASES = BucketSpec("ota_leases", ttl_s=LEASE_S)
+ARCHIVE = BucketSpec("ota_archive")
 
 
 def _dump(data: dict[str, Any]) -> bytes:
@@ -33,24 +34,32 @@ def _load(data: bytes) -> dict[str, Any]:
     return found
 
 
+def update_data(update: Update) -> dict[str, Any]:
+    """An update for JSON."""
+    return asdict(update) | {"stage": update.stage.value}
+
+
+def update(data: dict[str, Any]) -> Update:
+    """The inverse of `update_data`."""
+    return Update(**(data | {"stage": Stage(data["stage"])}))
+
+
 def device_bytes(device: Device) -> bytes:
     """A device's record."""
-    data = asdict(device)
-    if device.update:
-        data["update"]["stage"] = device.update.stage.value
-    return _dump(data)
+    current = update_data(device.update) if device.update else None
+    return _dump(asdict(device) | {"update": current, "past": [update_data(each) for each in device.past]})
 
 
 def device(data: bytes) -> Device:
-    """Back."""
+    """The inverse of `device_bytes`."""
     found = _load(data)
     standing = found["standing"] | {"state": State(found["standing"]["state"])}
-    update = found["update"]
     return Device(
         found["device_id"],
         Standing(**standing),
-        Update(**(update | {"stage": Stage(update["stage"])})) if update else None,
+        update(found["update"]) if found["update"] else None,
         tuple(found["fallen"]),
+        tuple(update(each) for each in found.get("past", ())),
     )
 
 
@@ -60,11 +69,12 @@ def rollout_bytes(rollout: Rollout) -> bytes:
 
 
 def rollout(data: bytes) -> Rollout:
-    """Back."""
+    """The inverse of `rollout_bytes`."""
     found = _load(data)
     spec = Spec(**(found["spec"] | {"waves": tuple(Wave(**wave) for wave in found["spec"]["waves"])}))
-    states = {name: RolloutState(found[name]) for name in ("state", "before_pause")}
-    return Rollout(**(found | {"spec": spec} | states))
+    changes: dict[str, Any] = {name: RolloutState(found[name]) for name in ("state", "before_pause")}
+    changes["final"] = Counts(**found["final"]) if found.get("final") else None
+    return Rollout(**(found | {"spec": spec} | changes))
 
 
 def stored_bytes(stored: Stored) -> bytes:

@@ -10,7 +10,8 @@ from services.chassis import codec, trust_codec
 from services.ota.model import rollout as rules
 from services.ota.model.release import Release
 from services.ota.model.rollout import Counts, RolloutState, Spec, Wave
-from services.ota.model.update import Device, Outcome, Reason, Standing, State, Told
+from services.ota.model.update import Outcome, Reason, Standing, State, Told
+from services.ota.service.fleet import Started
 from services.ota.service.relay import Answer
 from services.ota.service.rollouts import View
 from yggdrasil.device.v1 import ota_pb2 as link
@@ -94,6 +95,9 @@ def counts(found: Counts) -> pb.RolloutCounts:
         reverted=found.reverted,
         failed=found.failed,
         unfit=found.unfit,
+        timed_out=found.timed_out,
+        stopped=found.stopped,
+        late=found.late,
     )
 
 
@@ -114,18 +118,18 @@ def rollout(view: View) -> pb.Rollout:
         rolls_back=found.rolls_back,
         downloaded_bytes=view.written_bytes,
         download_bytes=view.download_bytes,
+        acknowledged_failures=min(found.forgiven, view.counts.failures),
+        final=found.final is not None,
     )
 
 
-def update(device: Device) -> pb.DeviceUpdate:
-    """How far a device is; it has an update."""
-    found = device.update
-    if found is None:
-        return pb.DeviceUpdate(device_id=device.device_id)
+def update(found: Started) -> pb.DeviceUpdate:
+    """The message."""
     return pb.DeviceUpdate(
-        device_id=device.device_id,
+        device_id=found.device_id,
         stage=found.stage.value,
         written_bytes=found.written_bytes,
+        size_bytes=found.size_bytes,
         why=found.why,
         delta=found.delta,
         start_time=moment(found.started_unix_s),

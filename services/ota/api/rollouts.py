@@ -71,5 +71,5 @@ class RolloutApi(rollout_pb2_grpc.RolloutServiceServicer):
     async def ListUpdates(self, request: pb.ListUpdatesRequest, context: Any) -> pb.ListUpdatesResponse:
         """The devices of one."""
         return pb.ListUpdatesResponse(
-            updates=[codec.update(device) for device in self._rollouts.updates(request.rollout_id)]
+            updates=[codec.update(each) for each in await self._rollouts.updates(request.rollout_id)]
         )

@@ -45,7 +45,10 @@ class Stored:
 
 
 def check_new(manifest: Manifest, others: Iterable[Release], floor: int) -> None:
-    """Raises ReleaseRefusedError where the class has this sequence already, CounterError below the floor."""
+    """Raises ReleaseRefusedError if the class has this sequence already, or another image under this version.
+
+    One image may be released again under its version, as with a later expiry. Raises CounterError below the floor.
+    """
     trust.check_counter(manifest, floor)
     same = [r for r in others if r.manifest.device_class == manifest.device_class]
     if any(r.manifest.sequence == manifest.sequence for r in same):
@@ -53,6 +56,14 @@ def check_new(manifest: Manifest, others: Iterable[Release], floor: int) -> None
             f"{manifest.device_class} has a release {manifest.sequence} already",
             hint=f"The next sequence is {trust.newest(r.manifest.sequence for r in same) + 1}.",
         )
+    for other in same:
+        if other.manifest.version == manifest.version and other.manifest.image_sha256 != manifest.image_sha256:
+            raise ReleaseRefusedError(
+                f"{manifest.device_class} has another image of version {manifest.version} already: "
+                f"release {other.manifest.sequence}, id {other.id[:12]}, image {other.image_sha256[:12]}",
+                hint="Give this image a version of its own.",
+                release=other.id,
+            )
 
 
 def frame_bytes(manifest: Manifest, size_bytes: int) -> int:
@@ -69,8 +80,11 @@ def unfit(release: Release, standing: Standing, floor: int) -> str:
         (not standing.slot_size_bytes, "it has not offered the feature ota"),
         (standing.image_sha256 == release.image_sha256, "it runs this image already"),
         (standing.device_class != manifest.device_class, f"its class is {standing.device_class}"),
-        (standing.slot_size_bytes != manifest.slot_size_bytes, f"its slots have {standing.slot_size_bytes} bytes"),
-        (manifest.security_counter < least, f"the security counter is below {least}"),
+        (
+            standing.slot_size_bytes != manifest.slot_size_bytes,
+            f"its slots have {standing.slot_size_bytes} bytes, the release is for {manifest.slot_size_bytes}",
+        ),
+        (manifest.security_counter < least, f"the security counter {manifest.security_counter} is below {least}"),
         (
             needed > standing.rx_frame_bytes,
             f"a chunk needs frames of {needed} bytes, it takes {standing.rx_frame_bytes}",

@@ -7,10 +7,11 @@
     resume   │        │             WAITING ── approve ──► RUNNING (next wave)
       │      ▼        ▼                │
       └── PAUSED   HALTED ◄────────────┘ failures count in every state but PAUSED
-             └────────┴──── abort ───► ABORTED
+             └────────┴──── abort ───► ABORTED   (also from DONE with late_joiners)
 
-What is under way on devices is told by their records; a rollout keeps nothing about single devices, so nothing can
-disagree after a crash.
+A device that was started is a member for good, by its own record (`Device.member`); labels are asked only for devices
+that were not started. A rollout keeps nothing about single devices while it lives, so nothing can disagree after a
+crash. Once it has ended and nothing is under way, its counts are `final`, and it decides nothing but to stop.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -44,7 +46,6 @@ class RolloutState(enum.Enum):
 
 
 LIVE = (RolloutState.RUNNING, RolloutState.SOAKING, RolloutState.WAITING)
-ENDED = (RolloutState.ABORTED, RolloutState.DONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ ALL = Wave(percent=100)
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What a rollout shall do; fields as in RolloutSpec."""
+    """What a rollout does; fields as in RolloutSpec."""
 
     release_id: str
     selector: str = ""
@@ -81,8 +82,44 @@ class Spec:
 
 
 @dataclass(frozen=True, slots=True)
+class Counts:
+    """How many devices are where; fields as in RolloutCounts."""
+
+    waiting: int = 0
+    downloading: int = 0
+    trial: int = 0
+    confirmed: int = 0
+    reverted: int = 0
+    failed: int = 0
+    timed_out: int = 0
+    stopped: int = 0
+    unfit: int = 0
+    late: int = 0
+
+    @property
+    def total(self) -> int:
+        """Members, and devices that will be."""
+        return self.waiting + self.started
+
+    @property
+    def started(self) -> int:
+        """Members that will not be started again."""
+        return self.active + self.confirmed + self.failures + self.stopped
+
+    @property
+    def failures(self) -> int:
+        """What counts towards a halt."""
+        return self.reverted + self.failed + self.timed_out
+
+    @property
+    def active(self) -> int:
+        """Started and not at the end."""
+        return self.downloading + self.trial
+
+
+@dataclass(frozen=True, slots=True)
 class Rollout:
-    """A rollout. `forgiven`: failures that a person has seen and gone on after."""
+    """A rollout. `forgiven`: failures that a person has seen and gone on after; `scoped`: what matched is recorded."""
 
     id: str
     spec: Spec
@@ -95,45 +132,39 @@ class Rollout:
     forgiven: int = 0
     before_pause: RolloutState = RolloutState.RUNNING
     rolls_back: str = ""
+    scoped: bool = False
+    final: Counts | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Nothing is started any more; with late joiners only an abort ends it."""
+        return self.state is RolloutState.ABORTED or (self.state is RolloutState.DONE and not self.resting)
+
+    @property
+    def resting(self) -> bool:
+        """All are done for now; the next late joiner is started."""
+        return self.state is RolloutState.DONE and self.spec.late_joiners
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A device that the rollout is for. `unfit` says why it is not to be started, "" where it may be."""
+    """A device that the rollout has started or may start.
+
+    `update` is the device's current one, of any rollout; `past` its update in this rollout if a later rollout has
+    started it since. `unfit` says why it is not to be started, "" if it may be; `late`: it matches since the start.
+    """
 
     device_id: str
     online: bool
     update: Update | None = None
     unfit: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How many devices are where."""
-
-    total: int = 0
-    waiting: int = 0
-    downloading: int = 0
-    trial: int = 0
-    confirmed: int = 0
-    reverted: int = 0
-    failed: int = 0
-    unfit: int = 0
-
-    @property
-    def failures(self) -> int:
-        """Reverted or failed."""
-        return self.reverted + self.failed
-
-    @property
-    def active(self) -> int:
-        """Started and not at the end."""
-        return self.downloading + self.trial
+    past: Update | None = None
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What is to be done now: devices to start in this order, those that took too long, those that shall stop."""
+    """What is to be done now: devices to start in this order, those that took too long, those that must stop."""
 
     rollout: Rollout
     counts: Counts
@@ -178,44 +209,61 @@ def order(rollout_id: str, devices: Sequence[Candidate]) -> list[Candidate]:
 
 
 def mine(rollout: Rollout, candidate: Candidate) -> Update | None:
-    """The candidate's update where it is of this rollout."""
+    """The candidate's update in this rollout, None if that has not started it."""
     update = candidate.update
-    return update if update is not None and update.rollout_id == rollout.id else None
+    return update if update is not None and update.rollout_id == rollout.id else candidate.past
+
+
+def place(rollout: Rollout, candidate: Candidate) -> str:
+    """Which field of Counts the candidate counts in."""
+    update = mine(rollout, candidate)
+    if update is None:
+        late = candidate.late and not rollout.spec.late_joiners
+        return "unfit" if candidate.unfit else "late" if late else "waiting"
+    if update.stage.stoppable:
+        return "downloading"
+    if update.stage is Stage.STOPPED and _again(rollout, candidate):
+        return "waiting"
+    return update.stage.value
+
+
+def _again(rollout: Rollout, candidate: Candidate) -> bool:
+    """Whether a stopped device is started again: not if another rollout has started it since."""
+    over = rollout.ended or rollout.state is RolloutState.HALTED
+    return not over and candidate.past is None and not candidate.unfit
 
 
 def count(rollout: Rollout, candidates: Sequence[Candidate]) -> Counts:
     """How many devices are where."""
-    stages = [u.stage for c in candidates if (u := mine(rollout, c))]
-    unfit = sum(1 for c in candidates if c.unfit and not mine(rollout, c))
-    total = len(candidates) - unfit
-    return Counts(
-        total=total,
-        waiting=total - len(stages),
-        downloading=sum(stage.stoppable for stage in stages),
-        trial=stages.count(Stage.TRIAL),
-        confirmed=stages.count(Stage.CONFIRMED),
-        reverted=stages.count(Stage.REVERTED),
-        failed=stages.count(Stage.FAILED),
-        unfit=unfit,
-    )
+    return rollout.final or Counts(**Counter(place(rollout, c) for c in candidates))
+
+
+def endings(rollout: Rollout, candidates: Sequence[Candidate], now: float) -> Step:
+    """The part of `step` that needs members only: who took too long, and who must stop."""
+    updates = [(c, u) for c in candidates if (u := mine(rollout, c)) and u.stage.active]
+    expire = [c.device_id for c, u in updates if now - u.started_unix_s > rollout.spec.device_timeout_s]
+    over = rollout.ended or rollout.state is RolloutState.HALTED
+    stop = [c.device_id for c, u in updates if u.stage.stoppable and not u.stop] if over else []
+    return Step(rollout, count(rollout, candidates), expire=expire, stop=stop)
 
 
 def step(rollout: Rollout, candidates: Sequence[Candidate], now: float) -> Step:
     """What is to be done at `now` (seconds since 1970). Doing all, some or none of it and asking again is safe."""
-    counts = count(rollout, candidates)
-    updates = [(c, u) for c in candidates if (u := mine(rollout, c)) and u.stage.active]
-    expire = [c.device_id for c, u in updates if now - u.started_unix_s > rollout.spec.device_timeout_s]
-    stop = [c.device_id for c, u in updates if u.stage.stoppable and not u.stop]
-    if rollout.state in (RolloutState.ABORTED, RolloutState.HALTED):
-        return Step(rollout, counts, expire=expire, stop=stop)
-    if rollout.state is RolloutState.PAUSED or (rollout.state is RolloutState.DONE and not rollout.spec.late_joiners):
-        return Step(rollout, counts, expire=expire)
+    found = endings(rollout, candidates, now)
+    if rollout.ended:
+        return found if found.counts.active else replace(found, rollout=replace(rollout, final=found.counts))
+    if rollout.state in (RolloutState.HALTED, RolloutState.PAUSED):
+        return found
+    counts = found.counts
+    rollout = replace(rollout, forgiven=min(rollout.forgiven, counts.failures))  # one may have confirmed after all
     limit = halt_at(rollout, counts.total)
     if counts.failures - rollout.forgiven >= limit:
         reason = f"{counts.failures - rollout.forgiven} of {target(rollout, counts.total)} failed, the limit is {limit}"
         halted = replace(rollout, state=RolloutState.HALTED, reason=reason)
-        return Step(halted, counts, expire=expire, stop=stop, events=("halted",))
-    return replace(_advance(rollout, candidates, counts, now), expire=expire)
+        return replace(endings(halted, candidates, now), events=("halted",))
+    done = _advance(rollout, candidates, counts, now)
+    final = counts if done.rollout.ended else None
+    return replace(done, rollout=replace(done.rollout, final=final), expire=found.expire)
 
 
 def _advance(rollout: Rollout, candidates: Sequence[Candidate], counts: Counts, now: float) -> Step:
@@ -225,13 +273,14 @@ def _advance(rollout: Rollout, candidates: Sequence[Candidate], counts: Counts, 
         if rollout.state is RolloutState.DONE:
             if not (rollout.spec.late_joiners and counts.waiting):
                 return Step(rollout, counts, events=events)
-            rollout, events = replace(rollout, state=RolloutState.RUNNING), [*events, "resumed"]
+            rollout, events = replace(rollout, state=RolloutState.RUNNING, reason=""), [*events, "resumed"]
         elif rollout.state is RolloutState.RUNNING:
             start = _next(rollout, candidates, counts, now)
             if start or not _wave_done(rollout, candidates, counts, last=last):
                 return Step(rollout, counts, start, events=events)
             if last:
-                rollout = replace(rollout, state=RolloutState.DONE, reason=f"{counts.confirmed} confirmed")
+                more = "; late joiners will follow" if rollout.spec.late_joiners else ""
+                rollout = replace(rollout, state=RolloutState.DONE, reason=f"{counts.confirmed} confirmed{more}")
                 return Step(rollout, counts, events=[*events, "done"])
             rollout = replace(rollout, state=RolloutState.SOAKING, soak_from_unix_s=now)
             events.append("soaking")
@@ -252,21 +301,16 @@ def _next_wave(rollout: Rollout) -> Rollout:
     return replace(rollout, state=RolloutState.RUNNING, wave=rollout.wave + 1)
 
 
-def _free(rollout: Rollout, candidate: Candidate) -> bool:
-    """May be started, were it only online."""
-    return mine(rollout, candidate) is None and not candidate.unfit
-
-
 def _startable(rollout: Rollout, candidate: Candidate) -> bool:
     busy = candidate.update is not None and candidate.update.stage.active
-    return _free(rollout, candidate) and candidate.online and not busy
+    return candidate.online and not busy and place(rollout, candidate) == "waiting"
 
 
 def _next(rollout: Rollout, candidates: Sequence[Candidate], counts: Counts, now: float) -> list[str]:
-    started = [u for c in candidates if (u := mine(rollout, c))]
-    room = target(rollout, counts.total) - len(started)
+    room = target(rollout, counts.total) - counts.started
     if rollout.spec.rate_per_minute:
-        room = min(room, _rate_room(rollout.spec.rate_per_minute, [now - u.started_unix_s for u in started]))
+        ages_s = [now - u.started_unix_s for c in candidates if (u := mine(rollout, c))]
+        room = min(room, _rate_room(rollout.spec.rate_per_minute, ages_s))
     if room <= 0:
         return []
     ready = [c for c in candidates if _startable(rollout, c)]
@@ -280,12 +324,11 @@ def _rate_room(rate: int, ages_s: Sequence[float]) -> int:
 
 def _wave_done(rollout: Rollout, candidates: Sequence[Candidate], counts: Counts, *, last: bool) -> bool:
     """All of the wave are at their end. One that is not the last does not wait for devices that are offline."""
-    started = counts.total - counts.waiting
     if counts.active:
         return False
-    if started >= target(rollout, counts.total):
+    if counts.started >= target(rollout, counts.total):
         return True
-    if last or not started:
+    if last or not counts.started:
         return False
     return not any(_startable(rollout, c) for c in candidates)
 
@@ -294,13 +337,14 @@ def pause(rollout: Rollout) -> Rollout:
     """Starts no more devices; idempotent."""
     if rollout.state is RolloutState.PAUSED:
         return rollout
-    _expect(rollout, *LIVE)
+    if not rollout.resting:
+        _expect(rollout, *LIVE)
     return replace(rollout, state=RolloutState.PAUSED, before_pause=rollout.state)
 
 
 def resume(rollout: Rollout, failures: int) -> Rollout:
-    """Goes on after a pause or a halt; after a halt, the `failures` so far count no more. Idempotent."""
-    if rollout.state in LIVE:
+    """Goes on after a pause or a halt; after a halt, the `failures` so far do not count any more. Idempotent."""
+    if rollout.state in LIVE or rollout.resting:
         return rollout
     _expect(rollout, RolloutState.PAUSED, RolloutState.HALTED)
     if rollout.state is RolloutState.PAUSED:
@@ -312,7 +356,8 @@ def abort(rollout: Rollout, who: str) -> Rollout:
     """Ends it; idempotent."""
     if rollout.state is RolloutState.ABORTED:
         return rollout
-    _expect(rollout, *LIVE, RolloutState.PAUSED, RolloutState.HALTED)
+    if not rollout.resting:
+        _expect(rollout, *LIVE, RolloutState.PAUSED, RolloutState.HALTED)
     return replace(rollout, state=RolloutState.ABORTED, reason=f"aborted by {who}")
 
 

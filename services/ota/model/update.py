@@ -4,8 +4,13 @@
         ▲                      │                         │                                │
         └── may be tried again ┴─────────────────────────┘             OtaStatus: CONFIRMED │ REVERTED
                                │ refused, or tried too often: FAILED   (also from any state before)
+                               │ halt or abort: STOPPED                (from the three before the boot)
+                               │ device_timeout_s: TIMED_OUT           (from any of the four)
 
 The device's own word on what it runs wins over what was believed of it, in every state.
+
+A device is a member of each rollout that has started it, by its update there: the current one, or one of `past` once a
+later rollout has started the device. Membership depends on nothing else.
 """
 
 from __future__ import annotations
@@ -16,6 +21,8 @@ from dataclasses import dataclass, field, replace
 
 MAX_TRIES = 4
 MAX_FALLEN = 8
+MAX_PAST = 64
+"""Rollouts that have not ended and of which one device is a member; no other one starts it then."""
 PROGRESS_PARTS = 4
 """Progress is stored when it enters another quarter; who watches sees that much."""
 
@@ -30,11 +37,13 @@ class Stage(enum.Enum):
     CONFIRMED = "confirmed"
     REVERTED = "reverted"
     FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    STOPPED = "stopped"
 
     @property
     def active(self) -> bool:
         """Not at its end."""
-        return self not in (Stage.CONFIRMED, Stage.REVERTED, Stage.FAILED)
+        return self.stoppable or self is Stage.TRIAL
 
     @property
     def stoppable(self) -> bool:
@@ -68,7 +77,7 @@ _PASSING = (Reason.STALE, Reason.BUSY, Reason.TIMEOUT, Reason.LENGTH, Reason.CHU
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What a device is or was to get. `id` is not 0; `stop` tells it to give up; `full_only`: no patch any more."""
+    """What a device is or was to get. `id` is not 0; `stop`: it must give up; `full_only`: no patch any more."""
 
     id: int
     rollout_id: str
@@ -103,17 +112,28 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device's record. `fallen` are the releases that it tried and did not keep, the last MAX_FALLEN."""
+    """A device's record.
+
+    `fallen` are the releases that it reverted from or refused, the last MAX_FALLEN; `past` its updates in rollouts
+    that have not ended and are not the current one's.
+    """
 
     device_id: str
     standing: Standing = field(default_factory=Standing)
     update: Update | None = None
     fallen: tuple[str, ...] = ()
+    past: tuple[Update, ...] = ()
 
     @property
     def busy(self) -> bool:
         """An update is active."""
         return self.update is not None and self.update.stage.active
+
+    def member(self, rollout_id: str) -> Update | None:
+        """Its update in a rollout, None if that has not started it."""
+        if self.update is not None and self.update.rollout_id == rollout_id:
+            return self.update
+        return next((u for u in self.past if u.rollout_id == rollout_id), None)
 
 
 Change = Callable[[Device], Device]
@@ -128,11 +148,28 @@ class Told:
     reason: Reason
 
 
-def assign(device: Device, update: Update) -> Device:
-    """The device with a new update; it must not have an active one."""
+def _keep(_: str) -> bool:
+    return True
+
+
+def assign(device: Device, update: Update, keep: Callable[[str], bool] = _keep) -> Device:
+    """The device with a new update. It must not have an active one, and not be `crowded`.
+
+    `keep`: whether a rollout, by its id, may still ask for its members.
+    """
     if device.busy:
         raise ValueError("one active update a device")
-    return replace(device, update=update)
+    return replace(device, update=update, past=_past(device, update.rollout_id, keep))
+
+
+def crowded(device: Device, rollout_id: str, keep: Callable[[str], bool] = _keep) -> bool:
+    """Whether the device is a member of as many other rollouts as it may be."""
+    return len(_past(device, rollout_id, keep)) > MAX_PAST
+
+
+def _past(device: Device, rollout_id: str, keep: Callable[[str], bool]) -> tuple[Update, ...]:
+    before = (*device.past, *((device.update,) if device.update else ()))
+    return tuple(u for u in before if u.rollout_id != rollout_id and keep(u.rollout_id))
 
 
 def after_status(device: Device, standing: Standing, told: Told, image_sha256: str) -> Device:
@@ -142,16 +179,27 @@ def after_status(device: Device, standing: Standing, told: Told, image_sha256: s
     if update is None or not image_sha256:
         return device
     if standing.image_sha256 == image_sha256 and standing.state is not State.TRIAL:
-        return _to(device, Stage.CONFIRMED, "")
-    return _after_word(device, standing, told) if told.update_id == update.id and update.stage.active else device
+        size_bytes = update.size_bytes or standing.image_size_bytes
+        return _to(_with(device, size_bytes=size_bytes, written_bytes=size_bytes), Stage.CONFIRMED, "")
+    return _after_word(device, update, standing, told) if told.update_id == update.id else device
 
 
-def _after_word(device: Device, standing: Standing, told: Told) -> Device:
-    if told.outcome is Outcome.REVERTED:
+def _after_word(device: Device, update: Update, standing: Standing, told: Told) -> Device:
+    given_up = update.stage in (Stage.TIMED_OUT, Stage.STOPPED)
+    if told.outcome is Outcome.REVERTED and (update.stage.active or given_up):
         return _to(device, Stage.REVERTED, told.reason.name.lower())
+    if not update.stage.active:
+        return device
     if told.outcome is Outcome.FAILED:
         return _ended_early(device, told.reason, told.reason.name.lower())
-    return _to(device, Stage.TRIAL, "") if standing.state in (State.TRIAL, State.INSTALLED) else device
+    if standing.state is State.INSTALLED and update.stop:
+        return device  # not booted yet: it can still be stopped
+    return _on_trial(device) if standing.state in (State.TRIAL, State.INSTALLED) else device
+
+
+def _on_trial(device: Device) -> Device:
+    update = device.update
+    return device if update is None else _to(_with(device, written_bytes=update.size_bytes), Stage.TRIAL, "")
 
 
 def offered(device: Device) -> Device:
@@ -161,9 +209,11 @@ def offered(device: Device) -> Device:
 
 def after_accept(device: Device, update_id: int, offset_bytes: int, *, delta: bool) -> Device:
     """After OtaAccept."""
-    if not _current(device, update_id):
+    update = device.update
+    if update is None or not _current(device, update_id):
         return device
-    return _with(device, stage=Stage.DOWNLOADING, delta=delta, written_bytes=offset_bytes, why="")
+    why = update.why if update.stop else ""
+    return _with(device, stage=Stage.DOWNLOADING, delta=delta, written_bytes=offset_bytes, why=why)
 
 
 def after_reject(device: Device, update_id: int, reason: Reason, text: str) -> Device:
@@ -187,7 +237,7 @@ def after_result(device: Device, update_id: int, outcome: Outcome, reason: Reaso
     if not _current(device, update_id) or device.update is None:
         return device
     if outcome is Outcome.PENDING:
-        return _with(device, stage=Stage.TRIAL, written_bytes=device.update.size_bytes)
+        return _on_trial(device)
     if outcome is Outcome.CONFIRMED:
         return device  # OtaStatus says it with the digest of what runs, and that decides
     if outcome is Outcome.REVERTED:
@@ -196,38 +246,61 @@ def after_result(device: Device, update_id: int, outcome: Outcome, reason: Reaso
 
 
 def failed(device: Device, why: str) -> Device:
-    """The service gives the update up."""
+    """The service gives the update up; that is nothing against the release."""
     return _to(device, Stage.FAILED, why) if device.busy else device
 
 
-def stopped(device: Device) -> Device:
-    """The update shall end where it can still be stopped; one that the device was never told of has ended."""
+def timed_out(device: Device, timeout_s: int) -> Device:
+    """It has not ended in its time. One that was stopped, and has not said so, has stopped."""
+    update = device.update
+    if update is None or not update.stage.active:
+        return device
+    if update.stop:
+        return _to(device, Stage.STOPPED, update.why)
+    return _to(device, Stage.TIMED_OUT, f"not done within {timeout_s} s")
+
+
+def stopping(device: Device, why: str) -> Device:
+    """The update must end if the image was not booted yet; one that was never offered has ended."""
     update = device.update
     if update is None or not update.stage.stoppable:
         return device
-    return _to(device, Stage.FAILED, "stopped") if update.stage is Stage.ASSIGNED else _with(device, stop=True)
+    if update.stage is Stage.ASSIGNED:
+        return _to(device, Stage.STOPPED, why)
+    return device if update.stop else _with(device, stop=True, why=why)
+
+
+def stopped(device: Device) -> Device:
+    """A device that was to stop says, in a new session or by an answer, that it has nothing under way."""
+    update = device.update
+    if update is None or not (update.stop and update.stage.stoppable):
+        return device
+    return _to(device, Stage.STOPPED, update.why)
 
 
 def _ended_early(device: Device, reason: Reason, text: str) -> Device:
     update = device.update
     if update is None:
         return device
-    if update.stop or reason is Reason.ABORTED:
-        return _to(device, Stage.FAILED, "stopped")
+    if update.stop:
+        return _to(device, Stage.STOPPED, update.why)
     if reason in _PATCH_FAULTS or (update.delta and reason in (Reason.DIGEST, Reason.CHUNK)):
         if not update.full_only:
             return _with(device, stage=Stage.ASSIGNED, full_only=True, delta=False, why=f"patch: {text}")
-    elif reason in _PASSING and update.tries + 1 < MAX_TRIES:
-        return _with(device, stage=Stage.ASSIGNED, tries=update.tries + 1, why=text)
-    return _to(device, Stage.FAILED, text)
+    elif reason in _PASSING:
+        if update.tries + 1 < MAX_TRIES:
+            return _with(device, stage=Stage.ASSIGNED, tries=update.tries + 1, why=text)
+        return _to(device, Stage.TIMED_OUT if reason is Reason.TIMEOUT else Stage.FAILED, text)
+    return _to(device, Stage.FAILED, text, refused=reason is not Reason.ABORTED)
 
 
-def _to(device: Device, stage: Stage, why: str) -> Device:
+def _to(device: Device, stage: Stage, why: str, *, refused: bool = False) -> Device:
+    """`refused`: the device has judged the release, as it has if it reverted."""
     update = device.update
     if update is None:
         return device
     fallen = device.fallen
-    if stage in (Stage.REVERTED, Stage.FAILED) and why != "stopped":
+    if refused or stage is Stage.REVERTED:
         fallen = (*(f for f in fallen if f != update.release_id), update.release_id)[-MAX_FALLEN:]
     return replace(device, update=replace(update, stage=stage, why=why, stop=False), fallen=fallen)
 

@@ -14,13 +14,13 @@ from dataclasses import replace
 from functools import partial
 
 from services.domain.errors import YggError
-from services.ota.model import release as fitness
 from services.ota.model import rollout as rules
 from services.ota.model import update as updates
 from services.ota.model.release import Release
-from services.ota.model.rollout import Candidate, Rollout, RolloutState
+from services.ota.model.rollout import Candidate, Rollout, RolloutState, Step
 from services.ota.model.update import Device, Stage, Update
-from services.ota.ports import Events, Known, Lease, Registry, Row, Table
+from services.ota.ports import Events, Lease, Row, Table
+from services.ota.service.fleet import Fleet
 from services.ota.service.releases import Clock, Releases
 from services.ota.service.table import edit, write
 
@@ -32,52 +32,8 @@ AT_ONCE = 32
 """Records written side by side."""
 STARTS_A_ROUND = 128
 """Then it looks again: a halt does not wait for a thousand starts."""
-LISTING_S = 2.0
 REMIND_S = 3.0
 _log = logging.getLogger(__name__)
-
-
-class Fleet:
-    """The devices that a rollout is for, as the registry and the devices' own records tell."""
-
-    def __init__(self, devices: Table[Device], registry: Registry, releases: Releases, now: Clock) -> None:
-        self._devices, self._registry, self._releases, self._now = devices, registry, releases, now
-        self._listings: dict[str, tuple[float, list[Known]]] = {}
-
-    async def candidates(self, rollout: Rollout) -> list[Candidate]:
-        """Raises RemoteError where the registry does not answer, ReleaseNotFoundError."""
-        release = self._releases.get(rollout.spec.release_id)
-        floor = self._releases.floor(release.manifest.device_class)
-        known = await self._listing(rollout.spec.selector)
-        found = [self._candidate(rollout, release, floor, device) for device in known]
-        return [c for c in found if c is not None]
-
-    def started(self, rollout: Rollout) -> list[Device]:
-        """Devices whose update is of this rollout."""
-        found = [row.value for row in self._devices.rows()]
-        return [d for d in found if d.update and d.update.rollout_id == rollout.id]
-
-    def _candidate(self, rollout: Rollout, release: Release, floor: int, known: Known) -> Candidate | None:
-        row = self._devices.get(known.device_id)
-        device = row.value if row else Device(known.device_id)
-        update = device.update
-        if update and update.rollout_id == rollout.id:
-            return Candidate(known.device_id, known.online, update)
-        if rollout.rolls_back and not (
-            update and update.rollout_id == rollout.rolls_back and update.stage is Stage.CONFIRMED
-        ):
-            return None
-        if known.device_class != release.manifest.device_class:
-            return Candidate(known.device_id, known.online, update, _other(known)) if rollout.spec.selector else None
-        return Candidate(known.device_id, known.online, update, _unfit(rollout, release, floor, device))
-
-    async def _listing(self, selector: str) -> list[Known]:
-        at, found = self._listings.get(selector, (0.0, []))
-        if self._now() - at > LISTING_S:
-            found = await self._registry.matching(selector)
-            self._listings = {k: v for k, v in self._listings.items() if self._now() - v[0] <= LISTING_S}
-            self._listings[selector] = (self._now(), found)
-        return found
 
 
 class Conductor:
@@ -96,6 +52,7 @@ class Conductor:
         self._rollouts, self._devices, self._fleet = rollouts, devices, fleet
         self._events, self._lease, self._releases, self._now = events, lease, releases, now
         self._reminded: dict[str, float] = {}
+        self._waits: dict[str, str] = {}
         self._thought_s = 0.0
 
     async def run(self) -> None:
@@ -120,40 +77,65 @@ class Conductor:
         await asyncio.sleep(max(SETTLE_S, rest_s))  # what changes at once is taken together
 
     async def round(self) -> None:
-        """One round over all rollouts that are not at their end."""
+        """One round over all rollouts that live or have devices under way. What fails for one stops no other."""
+        busy = {d.update.rollout_id for row in self._devices.rows() if (d := row.value).update and d.busy}
         for row in self._rollouts.rows():
-            if row.value.state not in rules.ENDED or self._loose_ends(row.value):
+            if row.value.final is not None and row.key not in busy:
+                continue
+            try:
                 await self._conduct(row)
-
-    def _loose_ends(self, rollout: Rollout) -> bool:
-        if rollout.state is RolloutState.DONE:
-            return rollout.spec.late_joiners
-        return any(d.busy for d in self._fleet.started(rollout))
+                self._waits.pop(row.key, None)
+            except YggError as e:
+                if self._waits.get(row.key) != e.message:  # else an outage writes a line for every round
+                    _log.warning("a rollout waits", extra={"rollout": row.key, "why": e.message})
+                self._waits[row.key] = e.message
 
     async def _conduct(self, row: Row[Rollout]) -> None:
-        rollout, began = row.value, asyncio.get_running_loop().time()
-        candidates = await self._fleet.candidates(rollout)
-        step = rules.step(rollout, candidates, self._now())
+        began = asyncio.get_running_loop().time()
+        try:
+            candidates = await self._fleet.candidates(row.value)
+        except YggError:  # an abort, a halt and the time a device has do not wait for the registry
+            await self._end(rules.endings(row.value, self._fleet.members(row.value), self._now()))
+            raise
+        step = rules.step(row.value, candidates, self._now())
         self._thought_s += asyncio.get_running_loop().time() - began
-        if step.rollout != rollout and not await write(self._rollouts, row, row.key, step.rollout):
+        rollout = step.rollout
+        if rollout != row.value and not await self._decide(row, step, candidates):
             return  # a person was faster; the next round sees what they want
-        for kind in step.events:
-            await self._events.tell(rollout.id, kind, text=step.rollout.reason)
-        late = partial(updates.failed, why="it took too long")
-        await _each(step.expire, lambda device_id: self._change(device_id, rollout, late))
-        await _each(step.stop, lambda device_id: self._change(device_id, rollout, updates.stopped))
+        await self._end(step)
         await _each(step.start[:STARTS_A_ROUND], lambda device_id: self._start(device_id, rollout))
         await self._remind(rollout, candidates)
-        if step.rollout.state is RolloutState.HALTED and rollout.spec.roll_back_on_halt and not rollout.rolls_back:
-            await self._roll_back(step.rollout)
+        if rollout.state is RolloutState.HALTED and rollout.spec.roll_back_on_halt and not rollout.rolls_back:
+            await self._roll_back(rollout)
+
+    async def _decide(self, row: Row[Rollout], step: Step, candidates: Sequence[Candidate]) -> bool:
+        """Stores what the rollout has become, its members before it is final; False if somebody else was faster."""
+        if step.rollout.final is not None:
+            await self._fleet.record_members(step.rollout, candidates)
+        if not await write(self._rollouts, row, row.key, step.rollout):
+            return False
+        for kind in step.events:
+            await self._events.tell(row.key, kind, text=step.rollout.reason)
+        return True
+
+    async def _end(self, step: Step) -> None:
+        """Ends what took too long, and what must stop."""
+        rollout = step.rollout
+        late = partial(updates.timed_out, timeout_s=rollout.spec.device_timeout_s)
+        stop = partial(updates.stopping, why=f"the rollout was {rollout.state.value}")
+        await _each(step.expire, lambda device_id: self._change(device_id, rollout, late))
+        await _each(step.stop, lambda device_id: self._change(device_id, rollout, stop))
 
     async def _start(self, device_id: str, rollout: Rollout) -> None:
         """The one place where a device is started: by compare-and-set of the record that the rules were asked of."""
-        row = self._devices.get(device_id)
-        if row is None or row.value.busy:
+        now, row = self._rollouts.get(rollout.id), self._devices.get(device_id)
+        if now is None or now.value.state is not RolloutState.RUNNING or row is None or row.value.busy:
+            return
+        member = row.value.member(rollout.id)
+        if (member and member.stage is not Stage.STOPPED) or updates.crowded(row.value, rollout.id, self._fleet.keeps):
             return
         update = Update(secrets.randbits(63) | 1, rollout.id, rollout.spec.release_id, self._now())
-        if await write(self._devices, row, device_id, updates.assign(row.value, update)):
+        if await write(self._devices, row, device_id, updates.assign(row.value, update, self._fleet.keeps)):
             await self._events.tell(rollout.id, "started", device_id)
             await self._tell_bridge(rollout, device_id)
 
@@ -223,14 +205,3 @@ def back(rollout: Rollout, release: Release, now: float) -> Rollout:
         late_joiners=True,  # a device that was on trial when it began may still confirm
     )
     return Rollout(back_id(rollout.id), spec, now, rolls_back=rollout.id)
-
-
-def _unfit(rollout: Rollout, release: Release, floor: int, device: Device) -> str:
-    why = fitness.unfit(release, device.standing, floor)
-    if not why and release.id in device.fallen and not (rollout.spec.retry_fallen_back or rollout.rolls_back):
-        why = "it fell back from this release before"
-    return why
-
-
-def _other(known: Known) -> str:
-    return f"its class is {known.device_class or 'not known yet'}"

@@ -1,4 +1,4 @@
-"""What bridges ask for their devices: what a device said is taken down, and what it is to be told is answered.
+"""What bridges ask for their devices: what a device said is stored, and the response to the device is returned.
 
 The bridge is a carrier. What it reports decides what is shown and when a rollout goes on; what a device installs is
 decided by the device, from signatures that neither the bridge nor this service can make.
@@ -15,7 +15,8 @@ from services.ota.errors import NoRootError
 from services.ota.model import release as fitness
 from services.ota.model import update as rules
 from services.ota.model.release import Release
-from services.ota.model.update import Device, Outcome, Reason, Stage, Standing, State, Told
+from services.ota.model.rollout import Rollout, RolloutState
+from services.ota.model.update import Device, Outcome, Reason, Stage, Standing, State, Told, Update
 from services.ota.ports import Events, Table
 from services.ota.service.deltas import Deltas
 from services.ota.service.releases import Clock, Releases
@@ -49,28 +50,47 @@ NOTHING = Answer()
 class Relay:
     """Over the table of devices."""
 
-    def __init__(self, devices: Table[Device], releases: Releases, deltas: Deltas, events: Events, now: Clock) -> None:
-        self._devices, self._releases, self._deltas = devices, releases, deltas
+    def __init__(
+        self,
+        devices: Table[Device],
+        rollouts: Table[Rollout],
+        releases: Releases,
+        deltas: Deltas,
+        events: Events,
+        now: Clock,
+    ) -> None:
+        self._devices, self._rollouts, self._releases, self._deltas = devices, rollouts, releases, deltas
         self._events, self._now = events, now
 
     async def status(self, device_id: str, standing: Standing, told: Told, nonce: bytes) -> Answer:
-        """After OtaStatus: takes it down, and answers with an offer where one is due."""
+        """After OtaStatus, which says that no chunk is under way: stores it, and returns an offer if one is due."""
         before = await self._change(device_id, lambda d: rules.after_status(d, standing, told, self._image(d)))
         update = before.update
         if update is None or not update.stage.stoppable:
             return NOTHING
-        if update.stop:
-            if told.update_id != update.id or standing.state is not State.PARTIAL:
-                await self._change(device_id, lambda d: rules.failed(d, "stopped"))
+        if why := self._withdrawn(update):
+            before = await self._change(device_id, lambda d: rules.stopping(d, why))
+        if before.update is None or before.update.stop or not before.update.stage.stoppable:
+            if standing.state is not State.INSTALLED:
+                await self._change(device_id, rules.stopped)
             return Answer(abort=update.id)
         if standing.state not in _TAKES_OFFERS:
             return NOTHING
         return await self._offer(before, nonce)
 
+    def _withdrawn(self, update: Update) -> str:
+        """Why the rollout does not want the update any more, "" if it does.
+
+        The conductor stops devices as well, but it may be behind: no offer goes out for what a person has ended.
+        """
+        row = self._rollouts.get(update.rollout_id)
+        state = row.value.state if row else None
+        return f"the rollout was {state.value}" if state in (RolloutState.ABORTED, RolloutState.HALTED) else ""
+
     async def accept(self, device_id: str, update_id: int, offset_bytes: int, *, delta: bool) -> Answer:
         """After OtaAccept."""
-        return _stop(
-            await self._change(device_id, lambda d: rules.after_accept(d, update_id, offset_bytes, delta=delta))
+        return await self._under_way(
+            device_id, update_id, lambda d: rules.after_accept(d, update_id, offset_bytes, delta=delta)
         )
 
     async def reject(self, device_id: str, update_id: int, reason: Reason, text: str) -> Answer:
@@ -80,12 +100,22 @@ class Relay:
 
     async def progress(self, device_id: str, update_id: int, written_bytes: int) -> Answer:
         """After OtaProgress."""
-        return _stop(await self._change(device_id, lambda d: rules.after_progress(d, update_id, written_bytes)))
+        return await self._under_way(device_id, update_id, lambda d: rules.after_progress(d, update_id, written_bytes))
 
     async def result(self, device_id: str, update_id: int, outcome: Outcome, reason: Reason, text: str) -> Answer:
         """After OtaResult."""
         text = ids.printable(text, 63)
         return _stop(await self._change(device_id, lambda d: rules.after_result(d, update_id, outcome, reason, text)))
+
+    async def _under_way(self, device_id: str, update_id: int, change: Callable[[Device], Device]) -> Answer:
+        """After what a device says while it loads: an update that has ended here must end there, too."""
+        device = await self._change(device_id, change)
+        if device.update is None or device.update.id != update_id:  # another replica may have written it since
+            await self._devices.fresh(ids.device_id(device_id))
+            device = await self._change(device_id, change)
+        update = device.update
+        current = update is not None and update.id == update_id and update.stage.active
+        return _stop(device) if current else Answer(abort=update_id)
 
     async def _offer(self, device: Device, nonce: bytes) -> Answer:
         update = device.update

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 
+from services.chassis.errors import RemoteError
 from services.domain import selectors
 from services.ota.errors import (
     NotDelegatedError,
@@ -19,9 +20,10 @@ from services.ota.errors import (
 )
 from services.ota.model import rollout as rules
 from services.ota.model.rollout import Candidate, Counts, Rollout, RolloutState, Spec
-from services.ota.model.update import Device, Stage
+from services.ota.model.update import Stage
 from services.ota.ports import Events, Row, Table
-from services.ota.service.conductor import Fleet, back, back_id
+from services.ota.service.conductor import back, back_id
+from services.ota.service.fleet import Fleet, Started
 from services.ota.service.releases import Clock, Releases
 from services.ota.service.table import edit, write
 
@@ -59,7 +61,7 @@ class Rollouts:
             raise NotDelegatedError
         spec = replace(spec, release_id=release.id)
         rollout = Rollout("" if dry_run else f"r-{secrets.token_hex(3)}", spec, self._now())
-        candidates = await self._fleet.candidates(rollout)
+        candidates = await self._fleet.candidates(rollout)  # not scoped yet: none is late
         unfit = [c for c in candidates if c.unfit]
         if len(unfit) == len(candidates) and not spec.late_joiners and not dry_run:
             why = f": {unfit[0].device_id}: {unfit[0].unfit}" if unfit else ""
@@ -67,6 +69,8 @@ class Rollouts:
                 f"of {len(candidates)} devices none is to be updated{why}", hint="Try it with --dry-run."
             )
         if not dry_run:
+            rollout = replace(rollout, scoped=True)
+            await self._fleet.record_scope(rollout, candidates)
             await write(self._table, None, rollout.id, rollout)
             await self._events.tell(rollout.id, "created", text=release.manifest.version)
             _log.info("rollout", extra={"rollout": rollout.id, "release": release.id})
@@ -74,13 +78,12 @@ class Rollouts:
 
     async def get(self, rollout_id: str) -> View:
         """It as it is now; raises RolloutNotFoundError."""
-        rollout = self._row(rollout_id).value
-        return self._view(rollout, await self._fleet.candidates(rollout))
+        return await self._look(self._row(rollout_id).value)
 
     async def all(self) -> list[View]:
         """All, newest first."""
         found = sorted((row.value for row in self._table.rows()), key=lambda r: -r.create_unix_s)
-        return [self._view(rollout, await self._fleet.candidates(rollout)) for rollout in found]
+        return [await self._look(rollout) for rollout in found]
 
     async def watch(self, rollout_id: str) -> AsyncGenerator[View, None]:
         """It at once and whenever it has changed, until it has ended and nothing is under way."""
@@ -90,38 +93,64 @@ class Rollouts:
             if view != last:
                 yield view
                 last = view
-            over = view.rollout.state in (*rules.ENDED, RolloutState.HALTED)
-            if over and not view.counts.active and not (view.rollout.spec.late_joiners and view.counts.waiting):
+            if _still(view) and view.counts.active == 0:
                 return
             with contextlib.suppress(TimeoutError):
                 await asyncio.sleep(POLL_S / 4)
 
     async def control(self, rollout_id: str, change: Callable[[Rollout, Counts], Rollout], kind: str) -> View:
-        """Changes it as a person wants; raises RolloutStateError."""
-        view = await self.get(rollout_id)
-        before, after = await edit(self._table, rollout_id, _gone, lambda r: change(r, view.counts))
+        """Changes it as a person wants; raises RolloutStateError. Needs nothing but the rollout's members."""
+        self._row(rollout_id)  # raises RolloutNotFoundError
+
+        def changed(rollout: Rollout) -> Rollout:
+            found = change(rollout, rules.count(rollout, self._fleet.members(rollout)))
+            if rollout.state is RolloutState.HALTED and found.state is not rollout.state:
+                self._check_not_going_back(rollout, found)
+            return found
+
+        before, after = await edit(self._table, rollout_id, _gone, changed)
         if after != before:
             await self._events.tell(rollout_id, kind, text=after.reason)
-        return await self.get(rollout_id)
+        try:
+            return await self._look(after)
+        except RemoteError:  # the registry is away, and the change is made
+            return self._view(after, self._fleet.members(after))
+
+    def _check_not_going_back(self, rollout: Rollout, found: Rollout) -> None:
+        """What is resumed while its devices are brought back would be undone, device by device."""
+        other = self._table.get(back_id(rollout.id))
+        if found.state in rules.LIVE and other is not None and other.value.state is not RolloutState.ABORTED:
+            state = f"being rolled back by {other.key}; abort that one before this one is resumed"
+            raise RolloutStateError(rollout.id, state)
 
     async def roll_back(self, rollout_id: str, release_id: str) -> View:
         """Brings the devices that this rollout has updated to an earlier release; idempotent."""
         rollout = self._row(rollout_id).value
-        if rollout.state in rules.LIVE:
+        if rollout.state in rules.LIVE or rollout.resting:
             raise RolloutStateError(rollout_id, f"{rollout.state.value}; pause or abort it before it is rolled back")
+        key = back_id(rollout_id)
+        if not release_id and self._table.get(key) is not None:
+            return await self.get(key)
         current = self._releases.get(rollout.spec.release_id)
         release = self._releases.get(release_id) if release_id else self._releases.before(current)
         if release.manifest.device_class != current.manifest.device_class or release.id == current.id:
             raise ReleaseRefusedError("that is not another release of the same device class")
         self._releases.check_offerable(release)
-        key = back_id(rollout_id)
         if self._table.get(key) is None and await write(self._table, None, key, back(rollout, release, self._now())):
             await self._events.tell(rollout_id, "rolling_back", text=f"to {release.manifest.version} by {key}")
+        there = self._row(key).value.spec.release_id
+        if there != release.id:
+            version = self._releases.get(there).manifest.version
+            raise RolloutStateError(rollout_id, f"rolled back to {version} by {key} already, which is another release")
         return await self.get(key)
 
-    def updates(self, rollout_id: str) -> list[Device]:
+    async def updates(self, rollout_id: str) -> list[Started]:
         """Devices that it has started, by id."""
-        return sorted(self._fleet.started(self._row(rollout_id).value), key=lambda d: d.device_id)
+        return await self._fleet.started(self._row(rollout_id).value)
+
+    async def _look(self, rollout: Rollout) -> View:
+        ended = rollout.final is not None
+        return self._view(rollout, [] if ended else await self._fleet.candidates(rollout))
 
     def _row(self, rollout_id: str) -> Row[Rollout]:
         row = self._table.get(rollout_id)
@@ -141,6 +170,12 @@ class Rollouts:
             sum(u.written_bytes for u in loading),
             sum(u.size_bytes for u in loading),
         )
+
+
+def _still(view: View) -> bool:
+    """Nothing will happen unless a person, or a late joiner, makes it."""
+    rollout = view.rollout
+    return rollout.ended or rollout.state is RolloutState.HALTED or (rollout.resting and not view.counts.waiting)
 
 
 def _gone() -> Rollout:

@@ -214,7 +214,7 @@ async def test_abort_stops_a_device_in_the_middle_of_its_chunks(updates: Updates
     assert device.ended[0].code == ota.OTA_CODE_ABORTED
 
     async def taken_down() -> bool:
-        return (await updates.get(rollout.id)).counts.failed == 1
+        return bool((found := await updates.get(rollout.id)).final and found.counts.stopped == 1)
 
     await eventually(taken_down, what="the service knows")
 

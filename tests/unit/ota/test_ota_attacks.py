@@ -53,7 +53,8 @@ class Service:
         signer = KeySigner(authority.timestamp_key)
         self.releases = Releases(table, self.objects, signer, lambda: self.clock)
         deltas = Deltas(MemoryTable(), self.objects, _NoPatches(), lambda *_: None)
-        self.relay = Relay(self.devices, self.releases, deltas, NoEvents(), lambda: self.clock)
+        self.rollouts: MemoryTable[Rollout] = MemoryTable()
+        self.relay = Relay(self.devices, self.rollouts, self.releases, deltas, NoEvents(), lambda: self.clock)
 
     async def store(self, image: bytes) -> None:
         await self.objects.put_stream(header_of(image), chunked(image))
@@ -155,7 +156,7 @@ async def test_going_back_ends_at_the_floor(service: Service) -> None:
 async def test_downgrade_of_the_counter(service: Service) -> None:
     await service.assigned(await service.release(manifest_of(NEW, security_counter=1)))
     assert (await service.ask(security_counter=2)).offer is None
-    assert (service.last().stage, service.last().why) == (Stage.FAILED, "the security counter is below 2")
+    assert (service.last().stage, service.last().why) == (Stage.FAILED, "the security counter 1 is below 2")
     assert await service.releases.set_floor("sim-board", 5) == 5
     assert await service.releases.set_floor("sim-board", 4) == 5  # a floor does not fall
 
@@ -167,6 +168,19 @@ async def test_fast_forward(service: Service) -> None:
     with pytest.raises(ReleaseRefusedError, match="has a release 2 already"):
         await service.release(manifest_of(OLD, 2))
     assert service.releases.newest("sim-board") == 2
+
+
+async def test_two_images_of_one_version(service: Service) -> None:
+    """Who reads a version must know what runs. The same image is released again when its manifest expires."""
+    await service.store(OLD)
+    first = await service.release(manifest_of(NEW, 2, version="2.0.0"))
+    with pytest.raises(
+        ReleaseRefusedError, match=f"another image of version 2.0.0 already: release 2, id {first[:12]}"
+    ):
+        await service.release(manifest_of(OLD, 3, version="2.0.0"))
+    again = await service.release(manifest_of(NEW, 3, version="2.0.0", expires_unix_s=NOW + 2 * YEAR))
+    assert again != first
+    await service.release(manifest_of(OLD, 2, version="2.0.0", device_class="other-board"))
 
 
 async def test_indefinite_freeze(service: Service) -> None:
@@ -215,7 +229,10 @@ async def test_endless_data(service: Service) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "why"),
-    [({"device_class": "esp32-c3"}, "its class is esp32-c3"), ({"slot_size_bytes": 4096}, "its slots have 4096 bytes")],
+    [
+        ({"device_class": "esp32-c3"}, "its class is esp32-c3"),
+        ({"slot_size_bytes": 4096}, f"its slots have 4096 bytes, the release is for {SLOT}"),
+    ],
 )
 async def test_wrong_device_class(service: Service, changes: dict[str, Any], why: str) -> None:
     await service.assigned(await service.release(manifest_of(NEW)))

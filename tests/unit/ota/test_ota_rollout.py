@@ -25,14 +25,14 @@ class Fleet:
         self.started: list[str] = []
 
     def step(self, rollout: Rollout) -> Rollout:
-        done = rules.step(rollout, list(self.devices.values()), self.now)
+        done = rules.step(rollout, self.all(), self.now)
         for name in done.start:
             self.started.append(name)
             self.set(name, Update(1, rollout.id, "rel", self.now))
         for name in done.expire:
-            self.move(name, Stage.FAILED)
+            self.move(name, Stage.TIMED_OUT)
         for name in done.stop:
-            self.move(name, Stage.FAILED)
+            self.move(name, Stage.STOPPED)
         return done.rollout
 
     def set(self, name: str, update: Update) -> None:
@@ -42,6 +42,9 @@ class Fleet:
         update = self.devices[name].update
         assert update is not None
         self.set(name, replace(update, stage=stage))
+
+    def all(self) -> list[Candidate]:
+        return list(self.devices.values())
 
     def active(self) -> list[str]:
         return [n for n, c in self.devices.items() if c.update and c.update.stage.active]
@@ -120,7 +123,7 @@ def test_too_many_failures_halt_it_and_stop_what_has_not_booted() -> None:
     fleet.move("d-1", Stage.TRIAL)
     assert fleet.step(rollout).state is RolloutState.RUNNING
     fleet.move("d-2", Stage.FAILED)
-    done = rules.step(rollout, list(fleet.devices.values()), fleet.now)
+    done = rules.step(rollout, fleet.all(), fleet.now)
     assert (done.rollout.state, done.events) == (RolloutState.HALTED, ("halted",))
     assert "2 of 20 failed, the limit is 2" in done.rollout.reason
     assert set(done.stop) == set(fleet.devices) - {"d-0", "d-1", "d-2"}
@@ -154,6 +157,112 @@ def test_a_paused_rollout_starts_nothing_and_goes_on_where_it_was() -> None:
     assert rules.resume(paused, 0).state is RolloutState.SOAKING
 
 
+def test_resume_starts_stopped_devices_again_and_counts_them_as_no_failures() -> None:
+    fleet, rollout = Fleet(20), new(waves=(Wave(percent=100),), halt_count=1)
+    rollout = fleet.step(rollout)
+    fleet.move("d-0", Stage.REVERTED)
+    rollout = fleet.step(rollout)
+    counts = rules.count(rollout, fleet.all())
+    assert (rollout.state, counts.stopped, counts.failures) == (RolloutState.HALTED, 19, 1)
+    rollout = rules.resume(rollout, counts.failures)
+    assert rules.count(rollout, fleet.all()).waiting == 19
+    rollout = fleet.step(rollout)
+    assert len(fleet.started) == 20 + 19
+    fleet.finish()
+    rollout = fleet.step(rollout)
+    assert (rollout.state, rollout.final) == (RolloutState.DONE, rules.Counts(confirmed=19, reverted=1))
+
+
+def test_a_failure_that_confirms_after_all_hides_no_other() -> None:
+    fleet, rollout = Fleet(20), new(waves=(Wave(percent=100),), halt_count=2)
+    rollout = fleet.step(rollout)
+    for name in ("d-0", "d-1"):
+        fleet.move(name, Stage.TIMED_OUT)
+    rollout = fleet.step(rules.resume(fleet.step(rollout), failures=2))
+    for name in ("d-0", "d-1"):
+        fleet.move(name, Stage.CONFIRMED)
+    rollout = fleet.step(rollout)
+    fleet.move("d-2", Stage.REVERTED)
+    assert fleet.step(rollout).state is RolloutState.RUNNING
+    fleet.move("d-3", Stage.REVERTED)
+    assert fleet.step(rollout).state is RolloutState.HALTED
+
+
+def test_a_stopped_device_that_another_rollout_started_since_is_left_alone() -> None:
+    fleet, rollout = Fleet(2), new(waves=(Wave(percent=100),), halt_count=1)
+    rollout = fleet.step(rollout)
+    fleet.move("d-0", Stage.REVERTED)
+    rollout = fleet.step(rollout)
+    taken = Update(2, "r-2", "rel-2", fleet.now, Stage.CONFIRMED)
+    fleet.devices["d-1"] = replace(fleet.devices["d-1"], update=taken, past=fleet.devices["d-1"].update)
+    rollout = fleet.step(rules.resume(rollout, failures=1))
+    assert (rollout.state, len(fleet.started)) == (RolloutState.DONE, 2)
+    assert rollout.final == rules.Counts(reverted=1, stopped=1)
+
+
+def test_members_are_told_to_stop_though_nothing_of_them_matches() -> None:
+    fleet = Fleet(3)
+    rollout = fleet.step(new(waves=(Wave(percent=100),)))
+    for name in fleet.devices:
+        fleet.devices[name] = replace(fleet.devices[name], online=False, unfit="not active")
+    done = rules.step(rules.abort(rollout, "anna"), fleet.all(), fleet.now)
+    assert sorted(done.stop) == sorted(fleet.devices)
+
+
+def test_a_device_that_joined_another_rollout_is_not_started_again() -> None:
+    """Two rollouts would pass it back and forth."""
+    fleet, rollout = Fleet(2), new(waves=(Wave(count=1), Wave(percent=100)), soak_s=60)
+    rollout = fleet.step(rollout)
+    fleet.finish()
+    first = fleet.started[0]
+    taken = Update(2, "r-2", "rel-2", fleet.now, Stage.CONFIRMED)
+    fleet.devices[first] = replace(fleet.devices[first], update=taken, past=fleet.devices[first].update)
+    for _ in range(3):
+        fleet.now += 61
+        rollout = fleet.step(rollout)
+        fleet.finish()
+    assert (rollout.state, fleet.started.count(first)) == (RolloutState.DONE, 1)
+    assert rollout.final == rules.Counts(confirmed=2)
+
+
+@pytest.mark.parametrize("end", ["done", "aborted"])
+def test_counts_of_an_ended_rollout_never_change(end: str) -> None:
+    fleet, rollout = Fleet(4), new(waves=(Wave(percent=50), Wave(percent=100)))
+    rollout = fleet.step(rollout)
+    if end == "aborted":
+        fleet.finish()
+        rollout = fleet.step(rules.abort(rollout, "anna"))
+    while not rollout.ended:
+        fleet.finish()
+        rollout = fleet.step(rollout)
+    expected = rules.Counts(confirmed=2, waiting=2) if end == "aborted" else rules.Counts(confirmed=4)
+    assert rollout.final == expected
+    for name in fleet.devices:  # each is started by another rollout, and some are gone
+        fleet.devices[name] = Candidate(name, online=False, update=Update(9, "r-9", "rel-9", 0.0))
+    del fleet.devices["d-0"]
+    assert fleet.step(rollout) == rollout
+    assert rules.count(rollout, fleet.all()) == expected
+
+
+def test_an_aborted_rollout_is_final_once_nothing_is_under_way() -> None:
+    fleet = Fleet(2)
+    rollout = fleet.step(new(waves=(Wave(percent=100),)))
+    fleet.move("d-0", Stage.TRIAL)
+    rollout = fleet.step(rules.abort(rollout, "anna"))
+    assert (rollout.final, fleet.active()) == (None, ["d-0"])
+    fleet.finish()
+    assert fleet.step(rollout).final == rules.Counts(confirmed=1, stopped=1)
+
+
+def test_what_was_started_while_it_ended_is_stopped() -> None:
+    """One replica starts a device while a person aborts at another."""
+    fleet = Fleet(1)
+    rollout = fleet.step(rules.abort(new(), "anna"))
+    fleet.set("d-0", Update(1, rollout.id, "rel", fleet.now))
+    assert rollout.final == rules.Counts(waiting=1)
+    assert (fleet.step(rollout), fleet.active()) == (rollout, [])
+
+
 def test_abort_is_the_end() -> None:
     fleet = Fleet(5)
     rollout = fleet.step(new())
@@ -184,11 +293,12 @@ def test_a_rate_is_spread_over_the_minute() -> None:
         fleet.now += 0.25
 
 
-def test_a_device_that_takes_too_long_has_failed() -> None:
+def test_a_device_that_takes_too_long_has_timed_out_and_counts() -> None:
     fleet, rollout = Fleet(4), new(device_timeout_s=100, halt_count=1)
     rollout = fleet.step(rollout)
     fleet.now += 101
-    assert fleet.step(fleet.step(rollout)).state is RolloutState.HALTED
+    rollout = fleet.step(fleet.step(rollout))
+    assert (rollout.state, rules.count(rollout, fleet.all()).timed_out) == (RolloutState.HALTED, 2)
 
 
 def test_offline_devices_are_started_when_they_come_back_and_hold_up_the_last_wave_only() -> None:
@@ -203,14 +313,33 @@ def test_offline_devices_are_started_when_they_come_back_and_hold_up_the_last_wa
 
 
 @pytest.mark.parametrize("late", [True, False])
-def test_late_joiners(late: bool) -> None:
+def test_a_device_that_matches_since_the_start_waits_without_late_joiners(late: bool) -> None:
     fleet, rollout = Fleet(4), new(late_joiners=late)
-    rollout, _ = run_to_the_end(fleet, rollout)
-    fleet.devices["d-new"] = Candidate("d-new", online=True)
     rollout = fleet.step(rollout)
+    fleet.devices["d-new"] = Candidate("d-new", online=True, late=True)
+    counts = rules.count(rollout, fleet.all())
+    assert (counts.total, counts.late) == ((5, 0) if late else (4, 1))
+    rollout, _ = run_to_the_end(fleet, rollout)
     assert ("d-new" in fleet.started) is late
+    fleet.devices["d-newer"] = Candidate("d-newer", online=True, late=True)
+    rollout = fleet.step(rollout)
     fleet.finish()
-    assert fleet.step(rollout).state is RolloutState.DONE
+    rollout = fleet.step(rollout)
+    assert ("d-newer" in fleet.started) is late
+    assert rollout.state is RolloutState.DONE
+    assert rollout.final == (None if late else rules.Counts(confirmed=4, late=1))
+
+
+def test_with_late_joiners_it_is_paused_and_ended_by_a_person() -> None:
+    fleet, rollout = Fleet(1), new(late_joiners=True)
+    rollout, _ = run_to_the_end(fleet, rollout)
+    fleet.devices["d-new"] = Candidate("d-new", online=True, late=True)
+    paused = rules.pause(rollout)
+    assert fleet.step(paused) == paused
+    assert rules.resume(paused, 0).state is RolloutState.DONE
+    rollout = fleet.step(rules.abort(rollout, "anna"))
+    assert (rollout.state, fleet.started) == (RolloutState.ABORTED, ["d-0"])
+    assert rollout.final == rules.Counts(confirmed=1, waiting=1)
 
 
 def test_a_device_that_another_rollout_updates_waits_and_an_unfit_one_is_left_alone() -> None:
@@ -241,6 +370,7 @@ def test_rollouts_that_cannot_be(spec: dict[str, object]) -> None:
         rules.check(replace(Spec("rel"), **spec))  # type: ignore[arg-type]
 
 
+UNASKED = [stage for stage in Stage if stage is not Stage.STOPPED]
 WAVE_LISTS = st.builds(
     lambda count, percents: (
         *([Wave(count=count)] if count else []),
@@ -258,7 +388,7 @@ WAVE_LISTS = st.builds(
     WAVE_LISTS,
     st.integers(1, 5),
     st.integers(0, 4),
-    st.lists(st.tuples(st.integers(0, 29), st.sampled_from(list(Stage)), st.integers(0, 40)), max_size=80),
+    st.lists(st.tuples(st.integers(0, 29), st.sampled_from(UNASKED), st.integers(0, 40)), max_size=80),
 )
 def test_whatever_devices_do(
     size: int, waves: tuple[Wave, ...], halt: int, rate: int, moves: list[tuple[int, Stage, int]]
@@ -271,7 +401,7 @@ def test_whatever_devices_do(
         fleet.now += seconds
         if fleet.active():
             fleet.move(fleet.active()[which % len(fleet.active())], stage)
-        before, failures = len(fleet.started), rules.count(rollout, list(fleet.devices.values())).failures
+        before, failures = len(fleet.started), rules.count(rollout, fleet.all()).failures
         rollout = fleet.step(rollout)
         times += [fleet.now] * (len(fleet.started) - before)
         assert len(fleet.started) == len(set(fleet.started))

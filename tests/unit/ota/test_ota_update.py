@@ -51,9 +51,63 @@ def test_a_claim_of_success_without_the_image_is_none() -> None:
 
 
 def test_what_runs_decides_though_it_was_given_up() -> None:
-    found = rules.failed(device(), "took too long")
     idle = Standing(state=State.IDLE, image_sha256=NEW)
-    assert stage(rules.after_status(found, idle, NOTHING, NEW)) is Stage.CONFIRMED
+    for found in (rules.failed(device(), "no"), rules.timed_out(device(), 900), rules.stopping(device(), "halted")):
+        assert stage(rules.after_status(found, idle, NOTHING, NEW)) is Stage.CONFIRMED
+
+
+def test_bytes_of_a_confirmed_device_are_whole() -> None:
+    idle = Standing(state=State.IDLE, image_sha256=NEW, image_size_bytes=1000)
+    for before in (device(), device(Stage.TRIAL), device(Stage.TIMED_OUT)):
+        found = rules.after_status(rules.after_progress(before, 7, 500), idle, NOTHING, NEW).update
+        assert found
+        assert (found.written_bytes, found.size_bytes) == (1000, 1000)
+    never_offered = Device("d-1", IDLE, Update(7, "r-1", "rel", 0.0))
+    found = rules.after_status(never_offered, idle, NOTHING, NEW).update
+    assert found
+    assert (found.written_bytes, found.size_bytes) == (1000, 1000)
+
+
+def test_bytes_are_whole_on_trial_though_the_result_was_lost() -> None:
+    trial = Standing(state=State.TRIAL, image_sha256=NEW)
+    found = rules.after_status(device(), trial, Told(7, Outcome.PENDING, Reason.UNSPECIFIED), NEW).update
+    assert found
+    assert (found.stage, found.written_bytes) == (Stage.TRIAL, 1000)
+
+
+def test_a_device_that_timed_out_did_not_fall_back() -> None:
+    found = rules.timed_out(device(), 900)
+    assert (stage(found), found.fallen) == (Stage.TIMED_OUT, ())
+    assert found.update
+    assert found.update.why == "not done within 900 s"
+    told = Told(7, Outcome.REVERTED, Reason.SELF_TEST)
+    found = rules.after_status(found, IDLE, told, NEW)  # it says so afterwards
+    assert (stage(found), found.fallen) == (Stage.REVERTED, ("rel",))
+
+
+def test_what_the_service_gives_up_is_nothing_against_the_release() -> None:
+    found = rules.failed(device(), "the floor was raised")
+    assert (stage(found), found.fallen) == (Stage.FAILED, ())
+
+
+def test_a_device_is_a_member_of_the_rollouts_that_started_it() -> None:
+    found = rules.assign(device(Stage.CONFIRMED), Update(8, "r-2", "rel-2", 1.0))
+    assert (found.member("r-1"), found.member("r-2"), found.member("r-3")) == (
+        device(Stage.CONFIRMED).update,
+        Update(8, "r-2", "rel-2", 1.0),
+        None,
+    )
+    found = rules.assign(rules.failed(found, "x"), Update(9, "r-3", "rel-3", 2.0), keep=lambda each: each != "r-1")
+    assert [each.rollout_id for each in found.past] == ["r-2"]
+
+
+def test_a_device_is_in_so_many_rollouts_and_no_more() -> None:
+    found = Device("d-1", past=tuple(Update(1, f"r-{i}", "rel", 0.0) for i in range(rules.MAX_PAST)))
+    assert not rules.crowded(found, "r-new")
+    found = rules.assign(found, Update(2, "r-new", "rel", 0.0, Stage.CONFIRMED))
+    assert rules.crowded(found, "r-next")
+    assert not rules.crowded(found, "r-new")
+    assert not rules.crowded(found, "r-next", keep=lambda each: each != "r-0")
 
 
 def test_a_revert_is_remembered() -> None:
@@ -85,22 +139,53 @@ def test_what_passes_is_tried_again_but_not_for_ever() -> None:
     for _ in range(rules.MAX_TRIES - 1):
         found = rules.after_result(found, 7, Outcome.FAILED, Reason.TIMEOUT, "")
         assert stage(found) is Stage.ASSIGNED
-    assert stage(rules.after_result(found, 7, Outcome.FAILED, Reason.TIMEOUT, "")) is Stage.FAILED
+    found = rules.after_result(found, 7, Outcome.FAILED, Reason.TIMEOUT, "")
+    assert (stage(found), found.fallen) == (Stage.TIMED_OUT, ())
 
 
 @pytest.mark.parametrize("reason", [Reason.SIGNATURE, Reason.ROOT, Reason.COUNTER, Reason.DEVICE_CLASS, Reason.EXPIRED])
 def test_what_the_device_does_not_trust_has_failed_at_once(reason: Reason) -> None:
-    assert stage(rules.after_reject(device(Stage.OFFERED), 7, reason, "no")) is Stage.FAILED
+    found = rules.after_reject(device(Stage.OFFERED), 7, reason, "no")
+    assert (stage(found), found.fallen) == (Stage.FAILED, ("rel",))
 
 
-def test_stop_ends_what_was_not_offered_and_tells_the_others() -> None:
-    assert stage(rules.stopped(device(Stage.ASSIGNED))) is Stage.FAILED
-    told = rules.stopped(device())
-    assert told.update is not None
-    assert (told.update.stage, told.update.stop) == (Stage.DOWNLOADING, True)
-    ended = rules.after_result(told, 7, Outcome.FAILED, Reason.ABORTED, "")
-    assert (stage(ended), ended.fallen) == (Stage.FAILED, ())
-    assert rules.stopped(device(Stage.TRIAL)) == device(Stage.TRIAL)
+def test_stop_ends_what_was_not_offered_and_asks_the_others() -> None:
+    assert stage(rules.stopping(device(Stage.ASSIGNED), "halted")) is Stage.STOPPED
+    asked = rules.stopping(device(), "halted")
+    assert asked.update is not None
+    assert (asked.update.stage, asked.update.stop) == (Stage.DOWNLOADING, True)
+    ended = rules.after_result(asked, 7, Outcome.FAILED, Reason.ABORTED, "")
+    assert ended.update is not None
+    assert (ended.update.stage, ended.update.why, ended.fallen) == (Stage.STOPPED, "halted", ())
+    assert rules.stopping(device(Stage.TRIAL), "halted") == device(Stage.TRIAL)
+    assert rules.stopped(device()) == device()  # nobody asked it to
+
+
+@pytest.mark.parametrize("reason", [Reason.TIMEOUT, Reason.SIGNATURE, Reason.PATCH, Reason.ABORTED])
+def test_a_device_that_was_to_stop_has_stopped_whatever_it_says(reason: Reason) -> None:
+    asked = rules.after_accept(rules.stopping(device(Stage.OFFERED), "halted"), 7, 0, delta=False)
+    for found in (
+        rules.after_result(asked, 7, Outcome.FAILED, reason, ""),
+        rules.after_reject(asked, 7, reason, ""),
+        rules.after_status(asked, IDLE, Told(7, Outcome.FAILED, reason), NEW),
+        rules.timed_out(asked, 900),
+        rules.stopped(asked),
+    ):
+        assert found.update is not None
+        assert (found.update.stage, found.update.why, found.fallen) == (Stage.STOPPED, "halted", ())
+
+
+def test_an_image_that_is_installed_and_not_booted_can_be_stopped() -> None:
+    asked = rules.stopping(device(), "aborted")
+    installed = Standing(state=State.INSTALLED, image_sha256=OLD)
+    found = rules.after_status(asked, installed, Told(7, Outcome.PENDING, Reason.UNSPECIFIED), NEW)
+    assert found.update is not None
+    assert (found.update.stage, found.update.stop) == (Stage.DOWNLOADING, True)
+
+
+def test_a_device_that_gives_up_unasked_has_failed() -> None:
+    """Else it would be started again, for ever."""
+    assert stage(rules.after_result(device(), 7, Outcome.FAILED, Reason.ABORTED, "")) is Stage.FAILED
 
 
 def test_progress_is_stored_by_quarters() -> None:

@@ -134,5 +134,13 @@ def test_a_manifest_against_the_rules_is_not_made(option: tuple[str, str], capsy
     assert not Path("x.release").exists()
 
 
+def test_an_image_one_byte_over_its_slot_is_refused_with_both_numbers(key_files: Path, capsys: Captured) -> None:
+    (key_files / "fw.bin").write_bytes(bytes(65537))
+    assert "the image has 65537 bytes, its slot 65536" in refused(capsys, "manifest", "fw.bin", *MANIFEST, "-o", "x")
+    assert not Path("x").exists()
+    (key_files / "fw.bin").write_bytes(bytes(65536))
+    assert manifest(capsys)["image_size_bytes"] == 65536
+
+
 def test_something_else_is_neither(capsys: Captured) -> None:
     assert "neither" in refused(capsys, "inspect", "fw.bin")

@@ -7,9 +7,10 @@ import io
 import pytest
 from rich.console import Console
 
-from ygg.cli.ota_rollout import parse_limit, parse_waves
+from ygg.cli.ota_rollout import only, parse_limit, parse_waves
 from ygg.cli.ota_shown import as_data, line, panel
 from ygg.exits import UsageError
+from yggdrasil.ota.v1 import release_pb2
 from yggdrasil.ota.v1 import rollout_pb2 as pb
 
 
@@ -61,6 +62,24 @@ def test_bars_grow() -> None:
 def test_what_came_from_outside_cannot_steer_the_terminal() -> None:
     assert "\x1b[31m" not in "".join(shown(running()))
     assert "\x1b" not in line(running())
+
+
+def test_what_timed_out_or_was_stopped_has_its_own_words() -> None:
+    rollout = running()
+    rollout.counts.timed_out, rollout.counts.stopped, rollout.counts.late = 2, 3, 4
+    rollout.acknowledged_failures = 1
+    assert "1 reverted · 2 timed out · 3 stopped · 4 late   failures 3/10, halts at 3" in line(rollout)
+    rollout.final = True
+    assert "halts" not in line(rollout)
+
+
+def test_a_version_of_several_releases_is_named_by_digest() -> None:
+    releases = [release_pb2.Release(id="a" * 64, sequence=7), release_pb2.Release(id="b" * 64, sequence=9)]
+    assert only("sim@1.0.0", releases[:1]) == "a" * 64
+    with pytest.raises(UsageError, match=r"2 releases: aaaaaaaaaaaa \(number 7\), bbbbbbbbbbbb \(number 9\)"):
+        only("sim@1.0.0", releases)
+    with pytest.raises(UsageError, match="there is no release"):
+        only("sim@1.0.0", [])
 
 
 def test_data_for_programs() -> None:

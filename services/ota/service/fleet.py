@@ -1,0 +1,173 @@
+"""The devices of a rollout: members by their own records, and who may become one by the registry and the scope.
+
+The scope is the list of devices that matched when the rollout was started. It is stored once, as is the list of
+members when the rollout has ended; neither is kept in memory for longer than the rollout lives.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from services.ota.model import release as fitness
+from services.ota.model import rollout as rules
+from services.ota.model import update as updates
+from services.ota.model.release import Release
+from services.ota.model.rollout import Candidate, Rollout
+from services.ota.model.update import Device, Stage
+from services.ota.ports import Archive, Known, Registry, Table
+from services.ota.service.releases import Clock, Releases
+
+LISTING_S = 2.0
+INACTIVE = "it is not active any more"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A member and its update; fields as in DeviceUpdate."""
+
+    device_id: str
+    stage: Stage
+    written_bytes: int
+    size_bytes: int
+    delta: bool
+    why: str
+    started_unix_s: float
+
+
+class Fleet:
+    """Over the tables of devices and rollouts, the registry and the archive."""
+
+    def __init__(
+        self,
+        devices: Table[Device],
+        rollouts: Table[Rollout],
+        registry: Registry,
+        releases: Releases,
+        archive: Archive,
+        now: Clock,
+    ) -> None:
+        self._devices, self._rollouts, self._registry = devices, rollouts, registry
+        self._releases, self._archive, self._now = releases, archive, now
+        self._listings: dict[str, tuple[float, list[Known]]] = {}
+        self._scopes: dict[str, frozenset[str]] = {}
+
+    def members(self, rollout: Rollout) -> list[Candidate]:
+        """Devices that it has started; asks nobody."""
+        found = []
+        for row in self._devices.rows():
+            device = row.value
+            if (update := device.member(rollout.id)) is not None:
+                past = None if update is device.update else update
+                found.append(Candidate(device.device_id, online=False, update=device.update, past=past))
+        return found
+
+    async def candidates(self, rollout: Rollout) -> list[Candidate]:
+        """Members, whatever their labels are now, and devices that match.
+
+        Raises RemoteError, StoreUnavailableError, ReleaseNotFoundError.
+        """
+        release = self._releases.get(rollout.spec.release_id)
+        floor = self._releases.floor(release.manifest.device_class)
+        known = {each.device_id: each for each in await self._listing(rollout.spec.selector)}
+        scope = await self._scope(rollout)
+        members = self.members(rollout)
+        anywhere = known
+        if any(m.device_id not in known and m.update and m.update.stage is Stage.STOPPED for m in members):
+            anywhere = {each.device_id: each for each in await self._listing("")}  # relabelled since
+        found = []
+        for member in members:
+            here, row = anywhere.get(member.device_id), self._devices.get(member.device_id)
+            known.pop(member.device_id, None)
+            unfit = INACTIVE if here is None or row is None else _unfit(rollout, release, floor, row.value)
+            online = here is not None and here.online
+            found.append(Candidate(member.device_id, online, member.update, unfit, member.past))
+        for here in known.values():
+            late = scope is not None and here.device_id not in scope
+            if (candidate := self._candidate(rollout, release, floor, here, late=late)) is not None:
+                found.append(candidate)
+        return found
+
+    async def record_scope(self, rollout: Rollout, candidates: list[Candidate]) -> None:
+        """Stores which devices match at the start; before the rollout itself is stored."""
+        ids = sorted(c.device_id for c in candidates)
+        await self._archive.put(f"{rollout.id}.scope", ids)
+        self._scopes[rollout.id] = frozenset(ids)
+
+    async def started(self, rollout: Rollout) -> list[Started]:
+        """Members and their updates in this rollout, by id; of one that has ended, as they were then."""
+        if rollout.final is None:
+            return _started(rollout, self.members(rollout))
+        rows = await self._archive.get(_members_key(rollout)) or []
+        return [Started(**(row | {"stage": Stage(row["stage"])})) for row in rows]
+
+    async def record_members(self, rollout: Rollout, candidates: Sequence[Candidate]) -> None:
+        """Stores the members of a rollout that has ended; before its final counts are stored."""
+        found = _started(rollout, candidates)
+        await self._archive.put(_members_key(rollout), [asdict(each) | {"stage": each.stage.value} for each in found])
+        self._scopes.pop(rollout.id, None)
+
+    def keeps(self, rollout_id: str) -> bool:
+        """Whether members of a rollout must be remembered: it may still ask for them."""
+        row = self._rollouts.get(rollout_id)
+        return row is None or row.value.final is None
+
+    async def _scope(self, rollout: Rollout) -> frozenset[str] | None:
+        """None: whoever matches. A scope that was lost lets nobody in."""
+        if not rollout.scoped:
+            return None
+        if rollout.id not in self._scopes:
+            ids = await self._archive.get(f"{rollout.id}.scope")
+            if ids is None:
+                _log.warning("the scope of a rollout is lost", extra={"rollout": rollout.id})
+            self._scopes[rollout.id] = frozenset(ids or ())
+        return self._scopes[rollout.id]
+
+    def _candidate(
+        self, rollout: Rollout, release: Release, floor: int, known: Known, *, late: bool
+    ) -> Candidate | None:
+        row = self._devices.get(known.device_id)
+        device = row.value if row else Device(known.device_id)
+        update = device.update
+        if rollout.rolls_back and not (
+            update and update.rollout_id == rollout.rolls_back and update.stage is Stage.CONFIRMED
+        ):
+            return None
+        if known.device_class != release.manifest.device_class:
+            why = f"its class is {known.device_class or 'not known yet'}"
+            return Candidate(known.device_id, known.online, update, why, late=late) if rollout.spec.selector else None
+        why = _unfit(rollout, release, floor, device)
+        if not why and late and device.standing.sequence > release.manifest.sequence:
+            why = f"it came later and runs release {device.standing.sequence}, which is newer"
+        if not why and updates.crowded(device, rollout.id, self.keeps):
+            why = f"it is in {updates.MAX_PAST} rollouts that have not ended; abort those that are over"
+        return Candidate(known.device_id, known.online, update, why, late=late)
+
+    async def _listing(self, selector: str) -> list[Known]:
+        at, found = self._listings.get(selector, (0.0, []))
+        if self._now() - at > LISTING_S:
+            found = await self._registry.matching(selector)
+            self._listings = {k: v for k, v in self._listings.items() if self._now() - v[0] <= LISTING_S}
+            self._listings[selector] = (self._now(), found)
+        return found
+
+
+def _members_key(rollout: Rollout) -> str:
+    return f"{rollout.id}.members"
+
+
+def _started(rollout: Rollout, candidates: Sequence[Candidate]) -> list[Started]:
+    found = [(c.device_id, u) for c in candidates if (u := rules.mine(rollout, c))]
+    return sorted(
+        (Started(i, u.stage, u.written_bytes, u.size_bytes, u.delta, u.why, u.started_unix_s) for i, u in found),
+        key=lambda each: each.device_id,
+    )
+
+
+def _unfit(rollout: Rollout, release: Release, floor: int, device: Device) -> str:
+    why = fitness.unfit(release, device.standing, floor)
+    if not why and release.id in device.fallen and not (rollout.spec.retry_fallen_back or rollout.rolls_back):
+        why = "it reverted from this release or refused it before"
+    return why
