@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from datetime import UTC, datetime
 
 import grpc.aio
 
 from services.chassis import channel
+from services.chassis.clock import SystemClock
 from services.chassis.run import Runtime, run
 from services.domain.errors import YggError
 from services.loki.adapters.fleet import RegistryFleet
@@ -46,18 +46,6 @@ from services.loki.service import Loki
 from yggdrasil.loki.v1 import loki_pb2_grpc, program_pb2_grpc, script_pb2_grpc
 
 SETTLE_S = 5.0
-
-
-class SystemClock:
-    """The machine's clock."""
-
-    def now(self) -> datetime:
-        """UTC."""
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        """The event loop's time, in seconds."""
-        return asyncio.get_running_loop().time()
 
 
 async def serve_scripts(
