@@ -67,13 +67,10 @@ test: ## the whole suite, in containers
 test-inside: lint types test-c test-python ## the whole suite but what needs a Docker engine, right here
 
 test-docker: $(STAMP) ## the tests that start containers of their own; deploy/run-tests.sh runs it in the test image
-	$(PY) -m pytest -m docker tests || { \
-		echo '== what failed, once more'; $(PY) -m pytest -m docker tests --last-failed --last-failed-no-failures none; }
+	$(PY) -m pytest -m docker tests
 
 test-python: $(STAMP) agent ## unit, contract, integration and e2e tests
-	$(PY) -m pytest -m 'not docker' $(PYTEST) || { \
-		echo '== what failed beside others, once more and alone: three workers share the cores with all they start'; \
-		$(PY) -m pytest -m 'not docker' --last-failed --last-failed-no-failures none; }
+	$(PY) -m pytest -m 'not docker' $(PYTEST)
 
 test-c: $(STAMP) ## the C tests under ASan and UBSan
 	$(MAKE) -C firmware PYTHON=$(CURDIR)/$(PY) test

@@ -19,6 +19,7 @@ from services.chassis import trust_codec
 from services.domain import merkle, trust
 from services.domain.trust import Manifest, Role, Root, Standing, Timestamp, TrustError
 from tests.fakes.device import LinkDevice, LinkEndedError, offers
+from tests.fixtures.wait import pace
 from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.device.v1 import ota_pb2 as ota
 
@@ -89,7 +90,7 @@ class OtaDevice:
         """Says something in every heartbeat, for as long as the link lives."""
         with contextlib.suppress(ConnectionError, ssl.SSLError):
             while True:
-                await asyncio.sleep(0.4)
+                await pace(0.4)
                 self.wire.send(ping=link.Ping(token=1))
                 await self.wire.drain()
 

@@ -147,9 +147,9 @@ end)
 EAR = "heard = '' subscribe('beat', function(m) heard = heard .. m.value end)"
 
 
-def named(owner: str, device: str = "_mesh") -> str:
+def named(what: str, owner: str, device: str = "_mesh") -> str:
     """A deployment whose instance one of the two replicas runs."""
-    names = (f"fenced_{n}" for n in range(100))
+    names = (f"{what}_{n}" for n in range(100))
     return next(name for name in names if placement.owner(f"{name}.{device}", ["loki-one", "loki-two"]) == owner)
 
 
@@ -171,7 +171,7 @@ async def test_timers_calls_messages_and_writes_of_a_replica_that_slept_have_no_
                 device.send(result=link.Result(call_id=frame.invoke.call_id, status=link.RESULT_STATUS_OK, values=done))
 
     serving = asyncio.create_task(serve())
-    name, ear = named("loki-one", own_mesh.one), named("loki-two")
+    name, ear = named("beat", "loki-one", own_mesh.one), named("ear", "loki-two")
     await pair.first.load("beat", BEAT)
     await pair.first.load("ear", EAR)
     await pair.first.deploy("ear", deployment_id=ear)

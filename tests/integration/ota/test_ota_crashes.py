@@ -29,9 +29,9 @@ from tests.fakes.ota_keys import image_of
 from tests.fixtures.mesh import client
 from tests.fixtures.nats import NatsServer
 from tests.fixtures.pki import Pki
-from tests.fixtures.process import ROOT
+from tests.fixtures.process import ROOT, ServiceProcess
 from tests.fixtures.updates import OtaMesh, Updates, connected, running, start_ota
-from tests.fixtures.wait import eventually
+from tests.fixtures.wait import eventually, pace
 from yggdrasil.ota.v1 import rollout_pb2 as pb
 from yggdrasil.ota.v1 import rollout_pb2_grpc
 
@@ -66,6 +66,35 @@ async def all_known(updates: Updates, release: str) -> None:
     await eventually(there, 30, "all devices are known")
 
 
+async def under_way_at(rollouts: Any, rollout_id: str, confirmed: int = 0) -> None:
+    """The middle: so many devices are confirmed, not all, and the rollout goes on."""
+
+    async def middle() -> bool:
+        found = (await rollouts.GetRollout(pb.GetRolloutRequest(id=rollout_id), timeout=5)).rollout
+        counts = found.counts
+        assert counts.confirmed < DEVICES, "it is over: nothing can be broken in its middle"
+        return bool(counts.confirmed >= confirmed and counts.confirmed + counts.downloading + counts.trial > confirmed)
+
+    await eventually(middle, 30, "the middle of the rollout")
+
+
+async def under_way(updates: Updates, rollout_id: str, confirmed: int = 0) -> None:
+    """The same at the replica that the test calls."""
+    await under_way_at(updates.rollouts, rollout_id, confirmed)
+
+
+async def conducts(mesh: OtaMesh, pki: Pki, replica: ServiceProcess) -> None:
+    """Waits until a replica has the conductor's lease."""
+    async with nats.connect(mesh.processes.nats.url, pki.files("service", "ota"), "ota") as connection:
+        leases = Bucket.bind(jetstream(connection.client), LEASES)
+
+        async def has_it() -> bool:
+            entry = await leases.get(KEY)
+            return entry is not None and entry.value.decode() == replica.environment["YGG_OTA_INSTANCE_ID"]
+
+        await eventually(has_it, 30, "the other replica conducts")
+
+
 async def test_a_rollout_survives_kills_and_starts_no_device_twice(own_mesh: OtaMesh, pki: Pki) -> None:
     first = own_mesh.ota[0]
     second = start_ota(own_mesh.start, own_mesh.processes, own_mesh.directory)
@@ -76,12 +105,13 @@ async def test_a_rollout_survives_kills_and_starts_no_device_twice(own_mesh: Ota
         await all_known(updates, release)
         waves = [pb.Wave(count=1), pb.Wave(percent=50), pb.Wave(percent=100)]
         rollout = await updates.start(release, waves=waves)
-        await asyncio.sleep(0.5)
+        await under_way(updates, rollout.id, confirmed=1)
         listen = first.listen
         first.kill()
-        await asyncio.sleep(1.0)
+        await conducts(own_mesh, pki, second)
         start_ota(own_mesh.start, own_mesh.processes, own_mesh.directory, listen=listen).ready()
-        await asyncio.sleep(0.5)
+        async with client(listen, pki) as channel:
+            await under_way_at(rollout_pb2_grpc.RolloutServiceStub(channel), rollout.id, confirmed=2)
         second.kill()
         async with client(listen, pki) as channel:
             stub: Any = rollout_pb2_grpc.RolloutServiceStub(channel)
@@ -102,7 +132,7 @@ async def test_a_bridge_that_is_killed_in_the_middle_costs_no_update(own_mesh: O
         release = await updates.release(new, 2)
         await all_known(updates, release)
         rollout = await updates.start(release)
-        await asyncio.sleep(0.4)
+        await under_way(updates, rollout.id)
         own_mesh.processes.running["jotunheim_bridge"].kill()
         own_mesh.processes.start("jotunheim_bridge")
         done = await updates.wait(rollout.id, pb.ROLLOUT_STATE_DONE, within_s=60)
@@ -119,7 +149,7 @@ async def test_a_kill_of_what_ota_needs_in_the_middle_starts_no_device_twice(
         release = await updates.release(new, 2)
         await all_known(updates, release)
         rollout = await updates.start(release, waves=[pb.Wave(count=1), pb.Wave(percent=50), pb.Wave(percent=100)])
-        await asyncio.sleep(0.4)
+        await under_way(updates, rollout.id, confirmed=1)
         if part == "nats":
             own_mesh.processes.nats.kill()
             own_mesh.processes.nats.start()
@@ -147,7 +177,7 @@ async def test_whatever_is_killed_at_any_moment_no_device_is_started_twice(
         await all_known(updates, release)
         rollout = await updates.start(release, waves=[pb.Wave(count=n) for n in (1, 2, 4)] + [pb.Wave(percent=100)])
         for part in parts:
-            await asyncio.sleep(chance.uniform(0.05, 1.0))
+            await pace(chance.uniform(0.05, 1.0))
             if part == "nats":
                 own_mesh.processes.nats.kill()
                 own_mesh.processes.nats.start()
@@ -217,7 +247,7 @@ async def test_two_replicas_that_both_conduct_start_each_device_once(own_mesh: O
             rollout = await updates.start(release, waves=[pb.Wave(count=n) for n in (1, 2, 4)] + [pb.Wave(percent=100)])
             for _ in range(20):
                 await leases.delete(KEY)
-                await asyncio.sleep(0.1)
+                await pace(0.1)
             done = await updates.wait(rollout.id, pb.ROLLOUT_STATE_DONE, within_s=40)
         found = await started(own_mesh, pki, rollout.id)
     assert done.counts.confirmed == DEVICES

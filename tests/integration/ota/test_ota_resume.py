@@ -24,7 +24,7 @@ from tests.fixtures.images import image_bytes
 from tests.fixtures.pki import Pki
 from tests.fixtures.process import ROOT, ServiceProcess
 from tests.fixtures.relay import Relay, relay
-from tests.fixtures.wait import eventually
+from tests.fixtures.wait import eventually, pace
 from tests.integration.ota.conftest import StartOta
 from yggdrasil.ota.v1 import ota_pb2 as pb
 from yggdrasil.ota.v1 import ota_pb2_grpc
@@ -123,7 +123,7 @@ async def test_a_kill_while_the_parts_are_joined_leaves_no_half_image(
         async with stub(process.listen, pki) as ota:
             held = await image.begin(ota, COUNT)
             joining = ota.UploadImage(image.messages([]))
-            await asyncio.sleep(wait_s)
+            await pace(wait_s)
             process.kill()
             await asyncio.gather(held, joining, return_exceptions=True)
         process = start_ota()
