@@ -9,12 +9,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from bench.harness import machine, report
+from bench.harness import command, machine
 from bench.harness.compare import alone
 from bench.harness.process import BenchError
-from bench.harness.results import save
+from bench.harness.results import Metric
 
 _RUN_S = 180.0
 _UNITS = {"mesh_ready_s": "s"}
@@ -22,19 +23,19 @@ _UNITS = {"mesh_ready_s": "s"}
 
 def _run(figures: Path) -> dict[str, tuple[float, float]]:
     """Of each key what was measured and its target."""
-    command = [sys.executable, "-m", "ygg", "demo", "--figures", str(figures)]
+    argv = [sys.executable, "-m", "ygg", "demo", "--figures", str(figures)]
     environment = {**os.environ, "PYTHONPATH": f"{machine.ROOT}:{machine.ROOT / 'gen'}"}
-    done = subprocess.run(command, cwd=machine.ROOT, env=environment, timeout=_RUN_S, check=False)
+    done = subprocess.run(argv, cwd=machine.ROOT, env=environment, timeout=_RUN_S, check=False)
     if done.returncode != 0:
         raise BenchError(f"the demo ended with {done.returncode}")
     metrics = json.loads(figures.read_text())["metrics"]
     return {one["key"]: (one["ours"], one["target"]) for one in metrics}
 
 
-def main() -> None:
-    """Five runs, three where short."""
+async def measure(_: Sequence[str]) -> list[Metric]:
+    """Five runs, three if short."""
     runs = [_run(machine.ROOT / "build" / "demo.json") for _ in range(machine.rounds())]
-    metrics = [
+    return [
         alone(
             key,
             [run[key][0] for run in runs],
@@ -45,9 +46,7 @@ def main() -> None:
         )
         for key, (_, target) in runs[0].items()
     ]
-    print(save("demo", metrics))
-    report.write()
 
 
 if __name__ == "__main__":
-    main()
+    command.run("demo", ("demo",), measure)

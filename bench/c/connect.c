@@ -1,6 +1,7 @@
 /* Mode connect: `count` clients, `window` of them connecting at once, until each has been let in: by CONNACK, by
- * ContractNotice, or with --tls-only by the first session ticket, which a server sends when it has verified us. With
- * --resume all leave and come again by their tickets. With --hold they stay until standard input ends. */
+ * ContractNotice, or with --tls-only by the first session ticket, which a server sends when it has verified us, and
+ * then they leave. With --resume all leave and come again by their tickets. With --hold they stay until standard input
+ * ends. */
 #include <errno.h>
 #include <openssl/err.h>
 #include <stdio.h>
@@ -232,6 +233,9 @@ static void advance(struct crowd *crowd, uint32_t index)
     } else if (after == IN && before != IN) {
         crowd->in++;
         crowd->resumed += (uint32_t)SSL_session_reused(client->ssl);
+        if (crowd->options->tls_only) {
+            leave(client); /* It says no Hello, and would keep one of the listener's turns from the next. */
+        }
     }
     if (client->ssl != NULL) {
         client->phase = after;

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.harness import packages
 from bench.harness.identities import BenchPki
 from bench.harness.machine import BUILD, ROOT
-from bench.harness.process import BenchError, Child, accepts, free_ports, program, until
+from bench.harness.process import BenchError, Child, accepts, free_ports, until
 
 BENCH_PEER = BUILD / "bench-peer"
 _CONFIG = ROOT / "bench" / "peers" / "mosquitto.conf"
@@ -37,7 +38,9 @@ class Broker:
             text = text.replace(f"@{name}@", value)
         config = folder / "mosquitto.conf"
         config.write_text(text)
-        self.process = Child("mosquitto", [program("mosquitto"), "-c", str(config)], folder / "mosquitto.log")
+        self.process = Child(
+            "mosquitto", [packages.program("mosquitto", "mosquitto"), "-c", str(config)], folder / "mosquitto.log"
+        )
         until(self._listens, 20, f"mosquitto, see {folder / 'mosquitto.log'}")
 
     def _listens(self) -> bool:

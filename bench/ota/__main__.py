@@ -1,26 +1,20 @@
-"""`python -m bench.ota [PART…]`: fleet, calls, halt, device; all where none is named.
+"""`python -m bench.ota [PART…]`: fleet, calls, halt, device; see bench/harness/command.py.
 
-Writes bench/results/ota.json only when all parts were run; a part on its own prints what it found. `calls` measures
-`fleet` as well, whose figure it takes half of.
+`calls` measures `fleet` as well, whose figure it takes half of.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 
-import uvloop
-
-from bench.harness import report
+from bench.harness import command
 from bench.harness.agents import Agents
 from bench.harness.identities import BenchPki
-from bench.harness.machine import ROOT, pick
+from bench.harness.machine import pick
 from bench.harness.mesh import Mesh, running_mesh
-from bench.harness.results import Metric, save
+from bench.harness.results import Metric
 from bench.ota import calls, device, fleet, halt, setup
 from bench.ota.fleet import Bench
 from bench.ota.setup import CLASS, SLOT
@@ -29,22 +23,22 @@ PARTS = ("fleet", "calls", "halt", "device")
 _CALLED = 10
 
 
-async def measure(pki: BenchPki, parts: Sequence[str]) -> list[Metric]:
+async def measure(parts: Sequence[str]) -> list[Metric]:
     """The metrics of those parts."""
     found: list[Metric] = []
     if {"fleet", "calls", "halt"} & set(parts):
-        with running_mesh(pki, setup.start) as mesh:
+        with running_mesh(BenchPki(), setup.start) as mesh:
             async with _bench(mesh) as bench:
                 if {"fleet", "calls"} & set(parts):
                     metrics, took_s = await fleet.measure(bench)
-                    found += _told(metrics)
+                    found += command.show("fleet", metrics)
                 if "calls" in parts:
                     async with _called(bench) as (updated, idle):
-                        found += _told(await calls.measure(bench, updated, idle, took_s))
+                        found += command.show("calls", await calls.measure(bench, updated, idle, took_s))
                 if "halt" in parts:
-                    found += _told(await halt.measure(bench.fleet))
+                    found += command.show("halt", await halt.measure(bench.fleet))
     if "device" in parts:
-        found += _told(await device.measure())
+        found += command.show("device", await device.measure())
     return found
 
 
@@ -81,26 +75,5 @@ def _agents(mesh: Mesh, prefix: str, count: int, device_class: str) -> Iterator[
             agents.process.stop()
 
 
-def _told(metrics: list[Metric]) -> list[Metric]:
-    for metric in metrics:
-        ratio = "" if metric.ratio is None else f"  ratio {metric.ratio:.3g}"
-        verdict = {True: "  met", False: "  MISSED", None: ""}[metric.met]
-        print(f"  {metric.key:32} {metric.ours:.4g} {metric.unit}{ratio}{verdict}  {metric.note}", flush=True)
-    return metrics
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Builds bench-peer, measures, saves."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended on the way out
-    subprocess.run(["make", "-s", "-C", str(ROOT / "bench" / "c")], check=True)
-    unknown = set(arguments) - set(PARTS)
-    if unknown:
-        raise SystemExit(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    found = uvloop.run(measure(BenchPki(), arguments or PARTS))
-    if not arguments:
-        print(save("ota", found))
-        report.write()
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    command.run("ota", PARTS, measure, clients_in_c=True)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import subprocess
 import sys
 
+from bench.harness import packages
 from bench.harness.machine import ROOT
 from bench.harness.process import BenchError
 from bench.harness.results import Metric
@@ -22,9 +22,8 @@ _BUILT = ROOT / "build" / "firmware" / "rv32"
 
 
 async def measure() -> list[Metric]:
-    """Both figures; raises BenchError without the compiler."""
-    if not shutil.which(_COMPILER):
-        raise BenchError(f"{_COMPILER} is not installed; `make setup` says what to install")
+    """Both figures; raises BenchError if there is no compiler and none can be installed."""
+    packages.program(_COMPILER, *packages.RV32)
     command = ["make", "-s", "-C", str(ROOT / "firmware"), f"PYTHON={sys.executable}", "size-more"]
     await asyncio.to_thread(subprocess.run, command, check=True, stdout=subprocess.DEVNULL)
     old, new = (_BUILT / "size.bin").read_bytes(), (_BUILT / "more.bin").read_bytes()

@@ -1,6 +1,6 @@
 """The peer of `update_throughput`: Debian's nginx serves the image to as many C clients at once.
 
-Installed here where it is missing. Configuration: bench/peers/nginx.conf. The clients (bench/c/download.c) hash
+Configuration: bench/peers/nginx.conf. The clients (bench/c/download.c) hash
 what they get, write it nowhere, and know neither chunks nor signatures.
 """
 
@@ -9,32 +9,18 @@ from __future__ import annotations
 import contextlib
 import getpass
 import hashlib
-import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.harness import packages
 from bench.harness.identities import BenchPki
 from bench.harness.machine import BUILD, ROOT
 from bench.harness.process import BenchError, Child, accepts, free_ports, until
 
 NAME = "nginx TLS, ssl_buffer_size 4k"
 _CONFIG = ROOT / "bench" / "peers" / "nginx.conf"
-_PACKAGE, _PROGRAM = "nginx-light", Path("/usr/sbin/nginx")
-
-
-def installed() -> str:
-    """The program; installs the package where there is none, and starts no service of it."""
-    if not _PROGRAM.exists():
-        print(f"  installing {_PACKAGE} (apt-get), the peer of this benchmark", flush=True)
-        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-        command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", _PACKAGE]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=quiet)
-    if not _PROGRAM.exists():
-        raise BenchError(f"{_PACKAGE} has no {_PROGRAM}; see bench/README.md")
-    return str(_PROGRAM)
 
 
 class Server:
@@ -56,7 +42,9 @@ class Server:
             text = text.replace(f"@{name}@", value)
         config = folder / "nginx.conf"
         config.write_text(text)
-        self.process = Child("nginx", [installed(), "-c", str(config)], folder / "nginx.log")
+        self.process = Child(
+            "nginx", [packages.program("nginx", "nginx-light"), "-c", str(config)], folder / "nginx.log"
+        )
         until(self._listens, 20, f"nginx, see {folder / 'nginx.log'}")
 
     def _listens(self) -> bool:

@@ -4,7 +4,7 @@ The planner knows nothing of what is in a JSONB document: it expects one device 
 So there is a second peer, whose types stand in an array beside the document: of that it has statistics.
 
 Debian's package, on a temporary directory and a unix socket, as a user of its own (PostgreSQL refuses to run as root).
-Installed here where it is missing. Configuration: bench/peers/postgresql.conf.
+Configuration: bench/peers/postgresql.conf.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from typing import Any
 
 import asyncpg
 
+from bench.harness import packages
 from bench.harness.machine import ROOT
 from bench.harness.process import BenchError, Child, until
 from bench.registry.fleet import Entry, Stored
 
 _CONFIG = ROOT / "bench" / "peers" / "postgresql.conf"
-_PACKAGE, _USER = "postgresql", "postgres"
+_USER = "postgres"
 _TRIES, _WAIT_S = 60, 0.5
 _TABLE = 'CREATE TABLE devices (id text COLLATE "C" NOT NULL, doc jsonb NOT NULL, types text[] NOT NULL)'
 _INDEXES = (
@@ -41,27 +42,13 @@ _FIND = "SELECT doc FROM devices WHERE doc @> $1::jsonb AND id > $2 ORDER BY id 
 _FIND_BY_ARRAY = "SELECT doc FROM devices WHERE types @> ARRAY[$1::text] AND id > $2 ORDER BY id LIMIT $3"
 
 
-def program(name: str) -> str:
-    """The path of one of PostgreSQL's programs; installs the package where there is none."""
-    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-    if not found:
-        print(f"  installing {_PACKAGE} (apt-get), the peer of this benchmark", flush=True)
-        quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}}
-        command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", _PACKAGE]
-        subprocess.run(command, check=True, **quiet)  # type: ignore[call-overload]
-        found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-    if not found:
-        raise BenchError(f"{_PACKAGE} has no {name}; see bench/README.md")
-    return str(found[-1])
-
-
 @contextlib.contextmanager
 def server() -> Iterator[Path]:
     """A running server, empty; yields the folder of its socket."""
     folder = Path(tempfile.mkdtemp(prefix="ygg-bench-pg-"))
     child: Child | None = None
     try:
-        initdb, postgres = program("initdb"), program("postgres")
+        initdb, postgres = packages.postgresql("initdb"), packages.postgresql("postgres")
         if os.geteuid() == 0:
             shutil.chown(folder, _USER)
         data = folder / "data"
