@@ -1,10 +1,10 @@
 """Label selectors, as in Kubernetes: `zone=hall,floor!=2,tier in (a,b),stage notin (test),canary,!old`.
 
-    selector = [ term *( "," term ) ]
+    selector = [ "*" | term *( "," term ) ]
     term     = key | "!" key | key ( "=" | "==" | "!=" ) [ value ] | key ( "in" | "notin" ) "(" values ")"
     values   = [ value ] *( "," [ value ] )
 
-All terms must hold. `!=` and `notin` hold too where the key is missing. Spaces between the parts mean nothing. Pure.
+All terms must hold; `*` and nothing at all select everything. `!=` and `notin` hold too where the key is missing. Spaces between the parts mean nothing. Pure.
 Source: kubernetes.io, "Labels and Selectors".
 """
 
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from services.domain import ids
 from services.domain.errors import InvalidIdError, InvalidRequestError
 
+ALL = "*"
 MAX_TEXT = 4096
 MAX_TERMS, MAX_VALUES = 32, 64
 _HINT = "Write zone=hall,floor!=2,tier in (a,b),stage notin (test),canary,!old."
@@ -78,14 +79,14 @@ class Selector:
 
     def __str__(self) -> str:
         """As it is written."""
-        return ",".join(map(str, self.terms))
+        return ",".join(map(str, self.terms)) or ALL
 
 
 def parse_selector(text: str) -> Selector:
     """The selector; raises InvalidRequestError with the position of the fault, counted in characters from 0."""
     if len(text) > MAX_TEXT:
         raise _fault(MAX_TEXT, f"it is {len(text)} characters long, at most {MAX_TEXT} are allowed")
-    return _Parser(text).selector() if text.strip() else Selector()
+    return Selector() if text.strip() in ("", ALL) else _Parser(text).selector()
 
 
 @dataclass(frozen=True, slots=True)

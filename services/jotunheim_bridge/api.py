@@ -139,7 +139,7 @@ def _targets(request: pb.InvokeManyRequest) -> Targets:
         raise InvalidRequestError(f"{len(request.device_ids)} devices, at most {MAX_NAMED} can be named")
     if not request.device_ids and not request.selector:
         raise InvalidRequestError("no devices", hint='Name some, or give a selector; "*" means all.')
-    parse_selector("" if request.selector == "*" else request.selector)
+    parse_selector(request.selector)
     for text in request.has:
         parse_requirement(text)
     return Targets(tuple(request.device_ids), request.selector, tuple(request.has))

@@ -130,8 +130,7 @@ def _known_action(mesh: Mesh, wanted: Wanted, selector: str, has: list[str]) -> 
     candidates = list(wanted.devices[:1])
     if selector:
         stub = registry_pb2_grpc.RegistryServiceStub(mesh.channel("registry"))
-        labels = "" if selector == "*" else selector
-        request = registry_pb2.ListDevicesRequest(page_size=select.PAGE, selector=labels, has=has)
+        request = registry_pb2.ListDevicesRequest(page_size=select.PAGE, selector=selector, has=has)
         page = mesh.call("registry", stub.ListDevices, request).devices
         candidates += [one.id for one in page if any(c.id == wanted.capability for c in one.capabilities)][:1]
     for device in candidates:

@@ -61,7 +61,7 @@ def watch(
     st = state(ctx)
     request = bridge_pb2.WatchEventsRequest(device_ids=devices or [], kinds=[names[name] for name in kind or ()])
     with st.mesh() as mesh:
-        if selector or group or has:
+        if selector.strip() not in ("", "*") or group or has:
             request.device_ids.extend(_found(mesh, selector, group, has or []))
         for event in _events(st, mesh, request):
             if only and not {event.capability, f"{event.capability}.{event.name}"} & set(only):

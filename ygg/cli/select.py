@@ -19,7 +19,13 @@ PAGE = 1000
 Device = Annotated[str, typer.Argument(metavar="DEVICE", help="Device id, such as porch-1.")]
 Devices = Annotated[list[str], typer.Argument(metavar="DEVICE...", help="Device ids, such as porch-1.")]
 Selector = Annotated[
-    str, typer.Option("--selector", "-l", metavar="SELECTOR", help="Labels, such as 'zone=hall,floor in (1,2),!old'.")
+    str,
+    typer.Option(
+        "--selector",
+        "-l",
+        metavar="SELECTOR",
+        help="Labels, such as 'zone=hall,floor in (1,2),!old'; '*' is every device.",
+    ),
 ]
 Has = Annotated[
     list[str] | None,
@@ -72,7 +78,8 @@ def with_group(mesh: Mesh, selector: str, group: str) -> str:
     groups = mesh.call("registry", stub.ListGroups, registry_pb2.ListGroupsRequest()).groups
     for one in groups:
         if one.name == group:
-            return f"{selector},{one.selector}" if selector.strip() not in ("", "*") else one.selector
+            both = [text for text in (selector, one.selector) if text.strip() not in ("", "*")]
+            return ",".join(both) or "*"
     raise CliError(
         f"there is no group {safe(group)}", hint="ygg group ls shows the ones there are.", code=Exit.NOT_FOUND
     )

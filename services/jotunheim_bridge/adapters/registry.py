@@ -55,8 +55,7 @@ class GrpcRegistry:
 
     async def matching(self, targets: Targets) -> AsyncIterator[str]:
         """Devices that the targets' selector and requirements find, ordered by id."""
-        selector = "" if targets.selector == "*" else targets.selector
-        token = ""
+        selector, token = targets.selector, ""
         while True:
             request = pb.ListDevicesRequest(page_size=_PAGE, page_token=token, selector=selector, has=targets.has)
             with converted():

@@ -50,7 +50,7 @@ class Checker:
     async def _targets(self, device_ids: Sequence[str], selector: str) -> Mapping[str, Sequence[Capability]]:
         wanted = dict.fromkeys(device_ids)
         if selector:
-            query = DeviceQuery(selector="" if selector == "*" else selector)
+            query = DeviceQuery(selector=selector)
             wanted |= dict.fromkeys(device.id for device in await self._mesh.devices(query, TIMEOUT_S))
         return {name: await self._mesh.capabilities(name, TIMEOUT_S) for name in list(wanted)[:MAX_DEVICES]}
 

@@ -26,8 +26,8 @@ class Groups:
     async def put(self, name: str, selector: str, description: str, revision: int) -> Group:
         """Makes a group or changes it; `revision` 0 means whatever it is now. Raises StaleRevisionError."""
         wanted = Group(ids.group_name(name), parse_selector(selector), description)
-        if not wanted.selector.terms:
-            raise InvalidRequestError("a group needs a selector", hint="Write zone=hall, for example.")
+        if not selector.strip():
+            raise InvalidRequestError("a group needs a selector", hint='Write zone=hall, for example; "*" is all.')
         if len(description) > MAX_DESCRIPTION or not all(c.isprintable() for c in description):
             raise InvalidRequestError(f"a description is at most {MAX_DESCRIPTION} printable characters")
         for _ in range(_TRIES):

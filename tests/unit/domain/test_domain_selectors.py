@@ -50,10 +50,17 @@ def test_ours_selects_as_the_naive_evaluator_does(terms: list[object], labels: d
     assert parse_selector(str(selector)) == selector
 
 
-@pytest.mark.parametrize("text", ["", "  "])
-def test_nothing_selects_all(text: str) -> None:
+@pytest.mark.parametrize("text", ["", "  ", "*", " * "])
+def test_nothing_and_an_asterisk_select_all(text: str) -> None:
     assert parse_selector(text) == Selector()
     assert parse_selector(text).matches({})
+    assert str(parse_selector(text)) == "*"
+
+
+@pytest.mark.parametrize("text", ["*,zone=hall", "zone=hall,*", "*=hall", "**"])
+def test_an_asterisk_stands_alone(text: str) -> None:
+    with pytest.raises(InvalidRequestError):
+        parse_selector(text)
 
 
 def test_every_form_of_a_term() -> None:
