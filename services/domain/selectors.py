@@ -4,7 +4,8 @@
     term     = key | "!" key | key ( "=" | "==" | "!=" ) [ value ] | key ( "in" | "notin" ) "(" values ")"
     values   = [ value ] *( "," [ value ] )
 
-All terms must hold; `*` and nothing at all select everything. `!=` and `notin` hold too where the key is missing. Spaces between the parts mean nothing. Pure.
+All terms must hold; `*` and nothing at all select everything. `!=` and `notin` hold too where the key is missing.
+Spaces between the parts mean nothing. Pure.
 Source: kubernetes.io, "Labels and Selectors".
 """
 

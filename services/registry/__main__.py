@@ -37,6 +37,7 @@ from services.registry.service.enrolment import Enrolment
 from services.registry.service.finding import Finding
 from services.registry.service.groups import Groups
 from services.registry.service.registration import Registration
+from services.registry.service.removal import Removal
 from services.registry.service.twins import Twins
 from services.registry.service.watching import Watching
 from yggdrasil.registry.v1 import backup_pb2_grpc, enrolment_pb2_grpc, registry_pb2_grpc, twin_pb2_grpc
@@ -54,6 +55,7 @@ async def compose(runtime: Runtime[RegistrySettings]) -> dict[str, str]:
     reaper = Reaper(js, sessions, bridges, index, clock, runtime.nats.connected_s)
     runtime.spawn(reaper.run(), "reaper")
     groups = await KvGroupStore.open(js)
+    twin_store = await KvTwinStore.open(js)
     use = UseCases(
         Devices(devices, index, clock),
         Registration(await KvDeviceWriter.open(runtime.nats.client, devices), index, clock),
@@ -61,10 +63,11 @@ async def compose(runtime: Runtime[RegistrySettings]) -> dict[str, str]:
         Watching(index),
         Groups(groups),
         Contracts(devices, contracts, index, clock),
+        Removal(devices, twin_store, index, clock),
     )
     api = RegistryApi(use)
     runtime.server.add(NAME, lambda server: registry_pb2_grpc.add_RegistryServiceServicer_to_server(api, server))
-    twin_api = twins.TwinApi(Twins(await KvTwinStore.open(js), devices, contracts, clock))
+    twin_api = twins.TwinApi(Twins(twin_store, devices, contracts, clock))
     runtime.server.add(twins.NAME, lambda server: twin_pb2_grpc.add_TwinServiceServicer_to_server(twin_api, server))
     backup_store = await KvBackup.open(js, runtime.nats.client, runtime.settings.data_dir)
     backup_api = BackupApi(Backups(backup_store, index))

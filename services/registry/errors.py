@@ -86,6 +86,32 @@ class TransitionError(YggError):
         super().__init__(f"{device_id} is {old} and cannot become {new}", device=device_id)
 
 
+class DeviceOnlineError(YggError):
+    """The device is connected, and would be known again within seconds."""
+
+    code, reason = Code.FAILED_PRECONDITION, "DEVICE_ONLINE"
+
+    def __init__(self, device_id: str) -> None:
+        super().__init__(
+            f"{device_id} is online",
+            hint=f"Stop it first, or keep it out:  ygg device retire {device_id}",
+            device=device_id,
+        )
+
+
+class DeviceKeptOutError(YggError):
+    """The record is what keeps the device out."""
+
+    code, reason = Code.FAILED_PRECONDITION, "DEVICE_KEPT_OUT"
+
+    def __init__(self, device_id: str, why: str) -> None:
+        super().__init__(
+            f"{device_id} {why}: without its record a certificate that is still valid admits it again",
+            hint=f"Where that is meant:  ygg device rm {device_id} --readmit",
+            device=device_id,
+        )
+
+
 class GroupNotFoundError(YggError):
     """There is no such group."""
 

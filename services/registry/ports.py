@@ -50,6 +50,16 @@ class DeviceStore(Protocol):
         """Stores a change of `record.revision`; raises RevisionConflictError where that is not the current one."""
 
 
+class RemovableDevices(DeviceStore, Protocol):
+    """A store of devices that forgets, too."""
+
+    async def remove(self, record: DeviceRecord) -> int:
+        """Deletes it; returns a revision that is not before that.
+
+        Raises RevisionConflictError where `record.revision` is not the current one.
+        """
+
+
 class ContractStore(Protocol):
     """The truth about contracts, and the documents that devices sent."""
 

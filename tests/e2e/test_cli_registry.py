@@ -60,6 +60,34 @@ def test_a_devices_life(kept: Person) -> None:
     says(kept, 2, "Add --yes", "device", "retire", "life-2")
 
 
+def test_a_device_is_forgotten_unless_its_record_keeps_it_out(kept: Person) -> None:
+    says(kept, 0, "registered 3", "device", "register", "gone-1", "gone-2", "gone-3", "-l", "zone=gone")
+    says(kept, 0, "gone-1  forgotten", "device", "rm", "gone-1", "gone-2", "--yes")
+    assert found(kept, "-l", "zone=gone") == ["gone-3"]
+    says(kept, 4, "there is no device gone-1", "device", "rm", "gone-1", "--yes")
+    says(kept, 1, "porch-1 is online", "device", "rm", "porch-1", "--yes")
+    says(kept, 0, "retired", "device", "retire", "gone-3", "--yes")
+    says(kept, 1, "ygg device rm gone-3 --readmit", "device", "rm", "gone-3", "--yes")
+    says(kept, 0, "forgotten", "device", "rm", "gone-3", "--readmit", "--yes")
+    says(kept, 2, "Add --yes", "device", "rm", "porch-1")
+
+
+def test_an_asterisk_selects_every_device_in_every_command(kept: Person, tmp_path: Path) -> None:
+    everyone = found(kept)
+    assert found(kept, "-l", "*") == everyone
+    kept.json("group", "set", "everyone", "*")
+    assert [one["selector"] for one in kept.json("group", "ls") if one["name"] == "everyone"] == ["*"]
+    assert found(kept, "--group", "everyone", "-l", "*") == everyone
+    assert kept.json("device", "why", "porch-1", "-l", "*")[0]["matches"] is True
+    kept.json("group", "rm", "everyone")
+    called = kept.ygg("--json", "device", "call", "-l", "*", "--has", "actuator.led", "led0.off")
+    assert {json.loads(line)["device"] for line in called.stdout.splitlines()} >= {"porch-1"}
+    script = tmp_path / "on.lua"
+    script.write_text("device.led0.on()\n")
+    says(kept, 0, "", "program", "deploy", str(script), "-l", "*", "--as", "everywhere", "--stopped")
+    says(kept, 0, "", "program", "unload", "everywhere")
+
+
 def test_a_file_of_devices_is_registered_and_its_faults_name_their_line(kept: Person, tmp_path: Path) -> None:
     file = tmp_path / "devices.ndjson"
     file.write_text('bulk-1\n\n{"id": "bulk-2", "labels": {"zone": "bulk"}}\nbulk-1\nBad_Id\n')

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from ygg.cli.state import state
-from ygg.contexts import Context, Contexts, changed
-from ygg.exits import CliError
+from ygg.contexts import LOCAL, Context, Contexts, changed
+from ygg.exits import CliError, UsageError
 from ygg.output import ago
 from ygg.pki import identities
 from ygg.pki.store import utc_now
@@ -82,6 +82,24 @@ def set_context(
     contexts.put(name, changed(before, **changes, link=link, nats_monitor=nats_monitor))
     if not st.out.as_json:
         st.out.line(f"context {name} is set; use it:  ygg context use {name}   or   ygg --context {name} …")
+
+
+@app.command("rm")
+def remove_context(ctx: typer.Context, name: Annotated[str, typer.Argument(help="The context to forget.")]) -> None:
+    """Forget a context; the mesh and the identity stay. If it was the current one, `local` is from now on.
+
+    Example:  `ygg context rm compose`
+    """
+    st = state(ctx)
+    contexts = Contexts(st.home)
+    contexts.get(name)
+    if name == LOCAL:
+        raise UsageError("local is the mesh of this machine and always there", hint="To stop that mesh:  ygg down")
+    contexts.remove(name)
+    if st.out.as_json:
+        st.out.json({"removed": name, "current": contexts.current})
+        return
+    st.out.line(f"context {name} is forgotten; commands speak to {contexts.current}")
 
 
 def _whoami(path: Path) -> tuple[str, str]:

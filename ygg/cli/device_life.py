@@ -1,4 +1,4 @@
-"""`ygg device register|suspend|activate|retire|disconnect`: a device's life."""
+"""`ygg device register|suspend|activate|retire|rm|disconnect`: a device's life."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def register(app: typer.Typer) -> None:
     app.command("register")(register_devices)
     for command in (suspend, activate, retire, disconnect):
         app.command()(command)
+    app.command("rm")(remove)
 
 
 def register_devices(
@@ -97,6 +98,36 @@ def retire(ctx: typer.Context, devices: Devices, *, yes: Yes = False) -> None:
     """
     select.confirmed(f"Retire {', '.join(devices)} for ever?", yes=yes)
     _change(state(ctx), devices, "retired")
+
+
+def remove(
+    ctx: typer.Context,
+    devices: Devices,
+    *,
+    readmit: Annotated[
+        bool, typer.Option("--readmit", help="Also suspended, retired and revoked ones, which may then come back.")
+    ] = False,
+    yes: Yes = False,
+) -> None:
+    """Forget devices that are not online: records, labels, desired states. To keep one out, retire it instead.
+
+    A device that connects with a valid certificate becomes known again.
+
+    Example:  `ygg device rm shed-1 shed-2 --yes`
+    """
+    from yggdrasil.registry.v1 import registry_pb2, registry_pb2_grpc
+
+    select.confirmed(f"Forget {', '.join(devices)}?", yes=yes)
+    st = state(ctx)
+    with st.mesh() as mesh:
+        stub = registry_pb2_grpc.RegistryServiceStub(mesh.channel("registry"))
+        for device in devices:
+            request = registry_pb2.DeleteDeviceRequest(device_id=device, readmit=readmit)
+            mesh.call("registry", stub.DeleteDevice, request)
+            if not st.out.as_json:
+                st.out.line(f"{device}  forgotten")
+    if st.out.as_json:
+        st.out.json({"removed": devices})
 
 
 def disconnect(ctx: typer.Context, device: Device) -> None:

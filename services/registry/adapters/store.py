@@ -11,7 +11,7 @@ from nats.js import JetStreamContext
 from services.chassis import buckets
 from services.chassis.errors import RevisionConflictError
 from services.chassis.kv import Bucket
-from services.chassis.streams import read
+from services.chassis.streams import last_sequence, read
 from services.domain.contract import Contract
 from services.registry.adapters import records
 from services.registry.model import ContractRecord, DeviceRecord
@@ -23,13 +23,13 @@ KNOWN_BODIES = 1024
 class KvDeviceStore:
     """The port DeviceStore."""
 
-    def __init__(self, bucket: Bucket) -> None:
-        self._bucket = bucket
+    def __init__(self, bucket: Bucket, js: JetStreamContext) -> None:
+        self._bucket, self._js = bucket, js
 
     @classmethod
     async def open(cls, js: JetStreamContext) -> KvDeviceStore:
         """Makes the bucket where it is not there yet."""
-        return cls(await Bucket.create(js, buckets.DEVICES))
+        return cls(await Bucket.create(js, buckets.DEVICES), js)
 
     async def get(self, device_id: str) -> DeviceRecord | None:
         """The record, or None."""
@@ -45,6 +45,11 @@ class KvDeviceStore:
         """Raises RevisionConflictError where `record.revision` is not the current one."""
         revision = await self._bucket.update(record.id, records.device_to_bytes(record), record.revision)
         return replace(record, revision=revision)
+
+    async def remove(self, record: DeviceRecord) -> int:
+        """Raises RevisionConflictError where `record.revision` is not the current one."""
+        await self._bucket.delete(record.id, record.revision)
+        return await last_sequence(self._js, buckets.DEVICES.stream)
 
 
 class KvContractStore:

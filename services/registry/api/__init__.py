@@ -13,6 +13,7 @@ from services.registry.service.devices import Devices
 from services.registry.service.finding import Finding
 from services.registry.service.groups import Groups
 from services.registry.service.registration import Registration
+from services.registry.service.removal import Removal
 from services.registry.service.watching import Watching
 from yggdrasil.registry.v1 import registry_pb2 as pb
 
@@ -29,6 +30,7 @@ class UseCases:
     watching: Watching
     groups: Groups
     contracts: Contracts
+    removal: Removal
 
 
 class RegistryApi(DeviceRpcs, FindingRpcs, GroupRpcs, ContractRpcs):
@@ -37,3 +39,4 @@ class RegistryApi(DeviceRpcs, FindingRpcs, GroupRpcs, ContractRpcs):
     def __init__(self, use: UseCases) -> None:
         self._devices, self._registration, self._contracts = use.devices, use.registration, use.contracts
         self._finding, self._watching, self._groups = use.finding, use.watching, use.groups
+        self._removal = use.removal

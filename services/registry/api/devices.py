@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from services.chassis import codec
+from services.chassis.rpc import caller
 from services.chassis.status import to_failure
 from services.domain.errors import InvalidRequestError
 from services.registry.model import DeviceState, DeviceView
 from services.registry.service.devices import Devices
 from services.registry.service.registration import NewDevice, Registration
+from services.registry.service.removal import Removal
 from services.registry.service.watching import Watching, to_token
 from yggdrasil.registry.v1 import registry_pb2 as pb
 from yggdrasil.registry.v1 import registry_pb2_grpc
@@ -57,6 +59,7 @@ class DeviceRpcs(registry_pb2_grpc.RegistryServiceServicer):
     _devices: Devices
     _registration: Registration
     _watching: Watching
+    _removal: Removal
 
     async def RegisterDevice(self, request: pb.RegisterDeviceRequest, context: Any) -> pb.RegisterDeviceResponse:
         """See registry.proto."""
@@ -74,6 +77,11 @@ class DeviceRpcs(registry_pb2_grpc.RegistryServiceServicer):
             request.device_id, request.revision, state_of(request.state), dict(request.labels)
         )
         return pb.UpdateDeviceResponse(device=view_to_proto(view))
+
+    async def DeleteDevice(self, request: pb.DeleteDeviceRequest, context: Any) -> pb.DeleteDeviceResponse:
+        """See registry.proto."""
+        await self._removal.remove(request.device_id, request.revision, caller().uri, readmit=request.readmit)
+        return pb.DeleteDeviceResponse()
 
     async def RegisterDevices(
         self, request_iterator: AsyncIterator[pb.RegisterDevicesRequest], context: Any

@@ -59,7 +59,7 @@ class Contracts:
         Raises NoContractError, DeviceNotFoundError, RevisionUnknownError.
         """
         record = await self.store.get(ids.device_id(device_id))
-        if record is None:
+        if record is None or await self.devices.get(device_id) is None:
             raise await self._without(device_id)
         if revision in (0, record.contract.revision):
             return record.contract
@@ -68,7 +68,7 @@ class Contracts:
     async def revisions(self, device_id: str) -> list[ContractRecord]:
         """Every revision that is kept, ascending. Raises NoContractError, DeviceNotFoundError."""
         found = model.revisions(await self.store.history(ids.device_id(device_id)))
-        if not found:
+        if not found or await self.devices.get(device_id) is None:
             raise await self._without(device_id)
         return found
 

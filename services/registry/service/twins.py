@@ -124,10 +124,12 @@ class Twins:
 
         Raises StaleRevisionError, NoContractError, DeviceNotFoundError, and what `twin.parse` raises.
         """
-        record = await self.contracts.get(ids.device_id(device_id))
+        record, device = await asyncio.gather(
+            self.contracts.get(ids.device_id(device_id)), self.devices.get(ids.device_id(device_id))
+        )
+        if device is None:
+            raise DeviceNotFoundError(device_id)
         if record is None:
-            if await self.devices.get(device_id) is None:
-                raise DeviceNotFoundError(device_id)
             raise NoContractError(device_id)
         if "programs" in document and all(c.id != "programs" for c in record.contract.capabilities):
             raise InvalidRequestError("programs are deployed, not written into a twin", hint=PROGRAMS_HINT)

@@ -128,6 +128,17 @@ def test_contexts_are_set_used_and_kept_private(home: Home, tmp_path: Path, caps
     assert by_name["compose"]["current"] and not by_name["local"]["current"]
 
 
+def test_a_context_is_forgotten_and_local_takes_its_place(capsys: Captured) -> None:
+    run(["context", "set", "compose", "--identity", "me"])
+    run(["context", "use", "compose"])
+    assert run(["context", "rm", "compose"]) == Exit.OK
+    assert run(["context", "rm", "compose"]) == Exit.NOT_FOUND
+    assert run(["context", "rm", "local"]) == Exit.USAGE
+    capsys.readouterr()
+    run(["context", "ls", "--json"])
+    assert [(one["name"], one["current"]) for one in json_of(capsys)] == [("local", True)]
+
+
 @pytest.mark.parametrize("endpoint", ["", "localhost", "localhost:0", "localhost:65536", "a b:1", "http://x:1"])
 def test_a_bad_endpoint_is_refused_and_nothing_is_written(endpoint: str, home: Home) -> None:
     assert run(["context", "set", "x", "--registry", endpoint]) == Exit.USAGE
