@@ -40,7 +40,12 @@ step() {
 run_inside() {
     printf '== lint, types, C, unit, contract, integration, e2e\n'
     # Without a network: whatever the suite needs is in the image, and its servers are on loopback.
-    docker run --rm --init --network none "$IMAGE:$YGG_TAG"
+    # Disks of several sizes for tests/fixtures/disk.py, because nobody may mount one inside. They take memory as they fill.
+    local size disks=()
+    for size in 256m 2g 12g 16g; do
+        disks+=(--tmpfs "/disks/$size:size=$size,uid=10001,gid=10001,mode=0755")
+    done
+    docker run --rm --init --network none "${disks[@]}" "$IMAGE:$YGG_TAG"
 }
 
 run_with_docker() {

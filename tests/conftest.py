@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 pytest_plugins = (
+    "tests.fixtures.disk",
     "tests.fixtures.pki",
     "tests.fixtures.nats",
     "tests.fixtures.seaweed",

@@ -21,9 +21,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ygg.exits import CliError
 from ygg.mesh.bootstrap import SERVICES
+from ygg.mesh.nats_keeper import LOW_BYTES, Disk, budget_bytes, used_bytes
 from ygg.mesh.plan import Layout
 from ygg.mesh.servers import find
-from ygg.output import ago
+from ygg.output import ago, size
 from ygg.pki import identities
 from ygg.pki.x509 import identity_uri
 
@@ -32,6 +33,9 @@ SMALLEST_LIMIT_BYTES = 4096
 """Room for a certificate chain on the smallest device of the plan, the ESP32-C3 profile. What a device has room for in
 a handshake it cannot declare: it declares after one."""
 
+ROOM_BYTES = 2_000_000_000
+"""What a mesh should have free: images and a week of events fill their shares of it, and it still works with less."""
+_FREE_DISK = "Free some space there, or set YGG_HOME to a folder of a larger disk."
 _TOOL_S = 10.0
 
 
@@ -55,6 +59,7 @@ def examine(layout: Layout, now: dt.datetime) -> Iterator[Finding]:
     yield _tool("make", "make", "nothing can be built", "make", "build")
     yield _openssl()
     yield _tool("docker", "docker", "the mesh does not run in containers here", "docker.io", "optional")
+    yield _disk(layout)
     yield from _certificates(layout, now)
     yield from _chain(layout)
     yield from _signing_key(layout)
@@ -106,6 +111,18 @@ def _openssl() -> Finding:
     if done is None or done.returncode:
         return Finding(False, "OpenSSL headers not found: the posix agent cannot be built", _apt("libssl-dev"), "build")
     return Finding(True, "OpenSSL headers", need="build")
+
+
+def _disk(layout: Layout) -> Finding:
+    store = layout.nats / "store"
+    there = next(folder for folder in (store, *store.parents) if folder.is_dir())
+    disk, used = Disk.of(there), used_bytes(store)
+    text = f"disk of {layout.root}: {size(disk.free)} free, the mesh's store has {size(used)}"
+    if not disk.has(LOW_BYTES):
+        return Finding(False, f"{text}: it is full, all writes are refused", _FREE_DISK)
+    if disk.free < ROOM_BYTES:
+        return Finding(False, f"{text}; a mesh wants {size(ROOM_BYTES)}", _FREE_DISK, "optional")
+    return Finding(True, f"{text} and may have {size(budget_bytes(disk.free, used))}")
 
 
 def _certificates(layout: Layout, now: dt.datetime) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ Owns collecting. Every figure comes from an answer of the moment; what did not a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 import urllib.error
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -22,7 +24,8 @@ from services.domain.errors import YggError
 from ygg.client import Mesh
 from ygg.contexts import SERVICES
 from ygg.exits import CliError
-from ygg.output import safe
+from ygg.mesh.nats_keeper import ACCOUNT, Disk
+from ygg.output import safe, size
 from yggdrasil.jotunheim.v1 import bridge_pb2, bridge_pb2_grpc
 from yggdrasil.loki.v1 import loki_pb2, loki_pb2_grpc
 from yggdrasil.ota.v1 import ota_pb2, ota_pb2_grpc
@@ -31,6 +34,8 @@ from yggdrasil.registry.v1 import registry_pb2, registry_pb2_grpc
 CHECK_S = 3.0
 _PAGE = 1000
 _COUNT_PAGES = 10
+_ANY_STORE_BYTES = 2**60
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy of the shell does not know this mesh
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +146,14 @@ def _nats(monitor: str) -> list[ServiceHealth]:
     if not monitor:
         return []
     try:
-        server, store = _json(f"{monitor}/varz"), _json(f"{monitor}/jsz")
+        server, store = _json(f"{monitor}/varz"), _json(f"{monitor}/jsz?acc={ACCOUNT}")
         ready = bool(_json(f"{monitor}/healthz").get("status") == "ok")
         started = datetime.fromisoformat(server["start"]).timestamp()
-        note = f"{store['streams']} streams, {store['messages']} messages, {store['storage'] / 1e6:.1f} MB"
+        note = f"{store['streams']} streams, {store['messages']} messages; {_room(store)}"
         return [
             ServiceHealth(
                 "nats",
-                ready,
+                ready and not _refuses(store),
                 safe(server["version"], 32),
                 safe(server["server_name"], 63),
                 max(0.0, time.time() - started),
@@ -160,9 +165,30 @@ def _nats(monitor: str) -> list[ServiceHealth]:
         return [ServiceHealth("nats", ready=False, note=f"{monitor} does not answer: {safe(why)}")]
 
 
+def _refuses(store: dict[str, Any]) -> bool:
+    """Whether `nats_keeper` has it refuse all writes."""
+    return _limit(store) == 0
+
+
+def _limit(store: dict[str, Any]) -> int | None:
+    """Bytes that the mesh may store; None: any number."""
+    limits = [int(account["reserved_storage"]) for account in store.get("account_details", ())]
+    return limits[0] if limits and limits[0] < _ANY_STORE_BYTES else None
+
+
+def _room(store: dict[str, Any]) -> str:
+    """What the store has and may have, and what its disk has left, where that is this machine's."""
+    used, limit = f"store {size(store['storage'])}", _limit(store)
+    with contextlib.suppress(OSError):
+        used += f", disk {size(Disk.of(Path(store['config']['store_dir'])).free)} free"
+    if limit == 0:
+        return f"{used}: the disk is full and writes are refused until some is freed"
+    return used if limit is None else f"{used}, limit {size(limit)}"
+
+
 def _json(url: str) -> dict[str, Any]:
     if not url.startswith(("http://", "https://")):
         raise ValueError("nats_monitor must be an http URL")
-    with urllib.request.urlopen(url, timeout=CHECK_S) as answer:  # noqa: S310 - the scheme is checked
+    with _DIRECT.open(url, timeout=CHECK_S) as answer:
         data: dict[str, Any] = json.loads(answer.read(1_000_000))
         return data

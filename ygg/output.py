@@ -87,6 +87,16 @@ class Output:
         self.console.print(table, soft_wrap=False)
 
 
+def size(count: int) -> str:
+    """Bytes for people: `0.5 kB`, `12.3 MB`, `8.0 GB`; powers of 1000, as disks are sold."""
+    value, unit = count / 1000, "kB"
+    for larger in ("MB", "GB", "TB"):
+        if value < 999.95:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.1f} {unit}"
+
+
 def ago(seconds: float) -> str:
     """A duration in the one unit that matters: `now`, `40 s`, `4 min`, `3 h`, `12 d`."""
     if seconds < 2:

@@ -35,6 +35,12 @@ class StoreUnavailableError(YggError):
     code, reason = Code.UNAVAILABLE, "STORE_UNAVAILABLE"
 
 
+class StoreFullError(StoreUnavailableError):
+    """NATS answers and takes nothing more: its disk, or the share of it that the mesh may use, is full."""
+
+    code, reason = Code.RESOURCE_EXHAUSTED, "STORE_FULL"
+
+
 class RevisionConflictError(YggError):
     """Somebody else wrote the key first."""
 

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 
 import nats.js.errors
 from nats.js import JetStreamContext
-from nats.js.api import KeyValueConfig, StorageType
+from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 from nats.js.kv import KeyValue
 
 from services.chassis.nats import converted
+from services.chassis.streams import ensure_stream
+
+_DUPLICATE_WINDOW_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +55,23 @@ class Bucket:
 
     @classmethod
     async def create(cls, js: JetStreamContext, spec: BucketSpec) -> Bucket:
-        """Binds the bucket, making it where it is not there yet. For the service that owns it."""
-        config = KeyValueConfig(
-            bucket=spec.name,
-            history=spec.history,
-            ttl=spec.ttl_s or None,
-            max_value_size=spec.max_value_bytes,
+        """Bind the bucket, after it was made or brought up to date. For the service that owns it."""
+        config = StreamConfig(
+            name=spec.stream,
+            subjects=[spec.subject()],
+            max_msgs_per_subject=spec.history,
+            max_age=spec.ttl_s or None,
+            max_msg_size=spec.max_value_bytes,
+            duplicate_window=min(spec.ttl_s or _DUPLICATE_WINDOW_S, _DUPLICATE_WINDOW_S),
             storage=StorageType.FILE,
-            direct=True,
+            discard=DiscardPolicy.NEW,
+            allow_rollup_hdrs=True,
+            allow_msg_ttl=True,
+            allow_direct=True,
+            deny_delete=True,
         )
-        with converted(f"bucket {spec.name}"):
-            return cls(spec, await js.create_key_value(config))
+        await ensure_stream(js, config)
+        return cls.bind(js, spec)
 
     @classmethod
     def bind(cls, js: JetStreamContext, spec: BucketSpec) -> Bucket:

@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 
 from services.chassis.errors import RevisionConflictError, StoreUnavailableError
 from services.chassis.kv import BucketSpec
-from services.chassis.nats import REQUEST_TIMEOUT_S, converted
+from services.chassis.nats import REQUEST_TIMEOUT_S, converted, refused
 from services.domain.errors import YggError
 
 _WRONG_LAST_SEQUENCE = 10071
@@ -86,5 +86,4 @@ class KvWriter:
             return RevisionConflictError(
                 f"{self._name}: somebody else wrote it first", hint="Read it again and repeat."
             )
-        why = error.get("description", "NATS does not take it")
-        return StoreUnavailableError(f"{self._name}: {why}", hint="Nothing was acknowledged; try again.")
+        return refused(self._name, error.get("err_code", 0), error.get("description", "NATS does not take it"))

@@ -17,13 +17,17 @@ import nats.js.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
-from services.chassis.errors import RevisionConflictError, StoreUnavailableError
+from services.chassis.errors import RevisionConflictError, StoreFullError, StoreUnavailableError
 from services.chassis.identity import IdentityFiles
 
 REQUEST_TIMEOUT_S = 5.0
 RECONNECT_WAIT_S = 0.25
 REPEAT_S = 10.0
 MAX_TOLD = 32
+NO_ROOM = frozenset({10002, 10023, 10028, 10047})
+"""JetStream's errors for a limit of account, server, memory or storage that is reached."""
+_STREAM_FULL = frozenset({10054, 10077})
+"""Maximum bytes or messages of one stream that drops nothing by itself. 10077 is any failure to store."""
 _log = logging.getLogger(__name__)
 _DOWN = (
     nats.errors.TimeoutError,
@@ -46,10 +50,33 @@ def converted(what: str) -> Iterator[None]:
         yield
     except nats.js.errors.KeyWrongLastSequenceError as e:
         raise RevisionConflictError(f"{what}: somebody else wrote it first", hint="Read it again and repeat.") from e
-    except _DOWN as e:
-        raise StoreUnavailableError(f"{what}: NATS does not answer", hint="Nothing was acknowledged; try again.") from e
     except nats.js.errors.APIError as e:
-        raise StoreUnavailableError(f"{what}: {e.description or e}", err_code=e.err_code or 0) from e
+        if isinstance(e, _DOWN) and e.err_code not in NO_ROOM | _STREAM_FULL:
+            raise _silent(what) from e
+        raise refused(what, e.err_code or 0, e.description or str(e)) from e
+    except _DOWN as e:
+        raise _silent(what) from e
+
+
+def _silent(what: str) -> StoreUnavailableError:
+    return StoreUnavailableError(f"{what}: NATS does not answer", hint="Nothing was acknowledged; try again.")
+
+
+def refused(what: str, err_code: int, description: str) -> StoreUnavailableError:
+    """The error for a write that JetStream has answered with that error; `what` names what was to be written."""
+    if err_code in NO_ROOM:
+        return StoreFullError(
+            f"{what}: not stored, because the disk of NATS is full, or what the mesh may use of it ({description})",
+            hint="Free space on that disk, or raise YGG_NATS_STORE_BYTES. Nothing needs to be restarted.",
+            err_code=err_code,
+        )
+    if err_code in _STREAM_FULL:
+        return StoreFullError(
+            f"{what}: not stored, because its stream is full ({description})",
+            hint="Delete what is no longer needed, or give the stream more room: docs/OPERATIONS.md, Disk.",
+            err_code=err_code,
+        )
+    return StoreUnavailableError(f"{what}: {description}", err_code=err_code)
 
 
 @dataclass(slots=True)

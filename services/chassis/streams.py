@@ -18,12 +18,14 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig
 
 from services.chassis.errors import StoreUnavailableError
-from services.chassis.nats import converted
+from services.chassis.nats import NO_ROOM, converted
+from services.chassis.room import MIN_STREAM_BYTES, Room, store_bytes
 
 BATCH = 256
 IDLE_S = 5.0
 RETRY_S = 0.25
 _INACTIVE_S = 30.0
+_NAME_IN_USE = 10058
 _log = logging.getLogger(__name__)
 
 
@@ -43,13 +45,47 @@ class Record:
         return "KV-Operation" in self.headers or "Nats-Marker-Reason" in self.headers
 
 
-async def ensure_stream(js: JetStreamContext, config: StreamConfig) -> None:
-    """Makes the stream, or brings its configuration up to date. For the service that owns it."""
-    with converted(f"stream {config.name}"):
+async def ensure_stream(js: JetStreamContext, config: StreamConfig, room: Room | None = None) -> None:
+    """Update the stream, or add it when it is missing; `room` gives its `max_bytes`. For the service that owns it.
+
+    A stream that is there is never a reason not to start: when NATS refuses the new size for lack of room, it stays as
+    it is. A size of ours, other than the operator's, never drops what the stream holds, and is halved until it fits.
+    Raises StoreFullError when a missing stream cannot be added for lack of room.
+    """
+    name = config.name or ""
+    size = room.of(await store_bytes(js)) if room else config.max_bytes
+    with converted(f"stream {name}"):
         try:
-            await js.add_stream(config)
-        except nats.js.errors.BadRequestError:
-            await js.update_stream(config)
+            held = (await js.stream_info(name)).state.bytes
+        except nats.js.errors.NotFoundError:
+            if await _added(js, config, size, room):
+                return
+            held = (await js.stream_info(name)).state.bytes  # another replica was faster
+        if room and room.fixed_bytes is None:
+            size = max(size or 0, held)
+        try:
+            await js.update_stream(config.evolve(max_bytes=size))
+        except nats.js.errors.APIError as e:
+            if e.err_code not in NO_ROOM:
+                raise
+            _log.warning("stream keeps its size", extra={"stream": name, "wanted_bytes": size, "why": e.description})
+
+
+async def _added(js: JetStreamContext, config: StreamConfig, size: int | None, room: Room | None) -> bool:
+    """Whether the stream was added; False when it is there by now."""
+    while True:
+        try:
+            await js.add_stream(config.evolve(max_bytes=size))
+            return True
+        except nats.js.errors.BadRequestError as e:
+            if e.err_code == _NAME_IN_USE:
+                return False
+            raise
+        except nats.js.errors.APIError as e:
+            smaller = (size or 0) // 2
+            if e.err_code not in NO_ROOM or not room or room.fixed_bytes is not None or smaller < MIN_STREAM_BYTES:
+                raise
+            size = smaller
 
 
 async def last_sequence(js: JetStreamContext, stream: str) -> int:

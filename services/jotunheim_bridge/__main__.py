@@ -73,7 +73,7 @@ async def compose(runtime: Runtime[BridgeSettings]) -> dict[str, str]:
     registry_channel = channel.connect(settings.registry_endpoint, runtime.files)
     runtime.stack.push_async_callback(registry_channel.close)
     registry = GrpcRegistry(registry_channel)
-    events = JetStreamEvents(runtime.nats.client, js, settings.instance_id)
+    events = JetStreamEvents(runtime.nats.client, js, settings.instance_id, settings.events_bytes)
     await events.open()
     sessions = KvSessionStore(await Bucket.create(js, buckets.SESSIONS), settings.instance_id, clock)
     connections = _affordable(settings.connections)

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from services.chassis.room import MIN_STREAM_BYTES
 from services.chassis.settings import Endpoint, ServiceSettings
 
 
@@ -26,6 +27,11 @@ class BridgeSettings(ServiceSettings):
     registry_endpoint: Endpoint = "127.0.0.1:50051"
     ota_endpoint: Endpoint | None = Field(None, description="HOST:PORT of ota. None: devices are not updated.")
     policy: Path | None = Field(None, description="JSON file: what devices may offer. None allows everything.")
+    events_bytes: int | None = Field(
+        None,
+        ge=MIN_STREAM_BYTES,
+        description="Size of the event stream. None: 40% of NATS's store, at most 8 GiB.",
+    )
     heartbeat_ms: int = Field(10_000, ge=100, le=600_000, description="Longest silence of a device, in ms.")
     calls_in_flight: int = Field(16, ge=1, le=64, description="Most calls waiting for one device at once.")
     connections: int = Field(

@@ -77,7 +77,7 @@ async def _updates(runtime: Runtime[OtaSettings], images: Images, store: ObjectS
     settings, now = runtime.settings, time.time
     signer = TimestampKey.open(settings.timestamp_key or settings.data_dir / "timestamp.key")
     tables = await _tables(runtime)
-    events = NatsEvents(runtime.nats.client, runtime.js, settings.instance_id)
+    events = NatsEvents(runtime.nats.client, runtime.js, settings.instance_id, settings.events_bytes)
     await events.open()
     channel = connect(settings.registry_endpoint, runtime.files)
     runtime.stack.push_async_callback(channel.close)
@@ -140,7 +140,8 @@ def _now() -> datetime:
 
 
 async def _nats(runtime: Runtime[OtaSettings]) -> ObjectStore:
-    return await NatsObjects.open(runtime.js, BUCKET, runtime.settings.nats_replicas, _now)
+    settings = runtime.settings
+    return await NatsObjects.open(runtime.js, BUCKET, settings.nats_replicas, _now, settings.images_bytes)
 
 
 async def _s3(runtime: Runtime[OtaSettings]) -> ObjectStore:

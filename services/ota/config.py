@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from services.chassis.room import MIN_STREAM_BYTES
 from services.chassis.settings import Endpoint, ServiceSettings
 from services.ota.model import MAX_IMAGE_BYTES
 
@@ -31,6 +32,12 @@ class OtaSettings(ServiceSettings):
     upload_parts: int = Field(2048, ge=256, description="Parts of 256 KiB of unfinished uploads that are kept.")
     upload_age_s: float = Field(86400, ge=60, description="For how long an unfinished upload can be resumed.")
     object_store: Literal["nats", "s3"] = "nats"
+    images_bytes: int | None = Field(
+        None, ge=MAX_IMAGE_BYTES, description="What all images in NATS may take. None: 30% of the store of NATS."
+    )
+    events_bytes: int | None = Field(
+        None, ge=MIN_STREAM_BYTES, description="Size of the stream of rollouts' events. None: 5% of it, at most 1 GiB."
+    )
     nats_replicas: int = Field(1, ge=1, le=5, description="Copies that a NATS cluster keeps of the images.")
     s3_allow_plain_http: bool = Field(False, description="Allows http:// to other hosts than this one.")
     s3_endpoint_url: str | None = Field(None, validate_default=True, description="https://HOST:PORT")

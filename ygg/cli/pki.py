@@ -125,7 +125,7 @@ def bootstrap_command(
         owner=_owner(owner),
         hosts=hosts(host or ()),
     )
-    plan = NatsPlan("0.0.0.0:4222", "127.0.0.1:8222", nats_identity, nats_store)
+    plan = NatsPlan("0.0.0.0:4222", "127.0.0.1:8222", nats_identity, nats_store, kept=True)
     issued = bootstrap.run(out.absolute(), what, plan)
     st = state(ctx)
     if st.out.as_json:

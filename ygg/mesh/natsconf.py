@@ -12,9 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ygg.mesh.grants import GRANTS, publish_subjects, subscribe_subjects
+from ygg.mesh.nats_keeper import ACCOUNT, LIMIT
 from ygg.pki.names import Identity, Kind
 
 _MEMORY_STORE_BYTES = 256 * 1024 * 1024
+_ANY_STORE_BYTES = 2**50
+"""More than any disk has: the limit is that of the account. By default nats-server takes three quarters of what happens
+to be free when it starts, and below what streams have reserved it lets nobody make them smaller."""
+_LIMIT = f"${LIMIT}"
 _HEADER = """# Written by ygg; changes are overwritten. Users are known by the URI SAN of their certificate;
 # what each may do comes from one table in ygg/mesh/grants.py.
 """
@@ -22,7 +27,10 @@ _HEADER = """# Written by ygg; changes are overwritten. Users are known by the U
 
 @dataclass(frozen=True, slots=True)
 class NatsPlan:
-    """Where nats-server listens and keeps things. `monitor` is HOST:PORT of the plain-HTTP health endpoint."""
+    """Where nats-server listens and keeps things. `monitor` is HOST:PORT of the plain-HTTP health endpoint.
+
+    `kept`: it runs under `nats_keeper`, which says by a variable how much may be stored. Else nothing limits that.
+    """
 
     listen: str
     monitor: str
@@ -30,11 +38,16 @@ class NatsPlan:
     store: Path
     server_name: str = "ygg-nats"
     sync_always: bool = False
+    kept: bool = False
 
 
 def render(plan: NatsPlan) -> str:
     """The configuration file. `plan.identity` holds cert.pem, key.pem and services.pem of the nats service."""
-    jetstream: dict[str, object] = {"store_dir": str(plan.store), "max_memory_store": _MEMORY_STORE_BYTES}
+    jetstream: dict[str, object] = {
+        "store_dir": str(plan.store),
+        "max_memory_store": _MEMORY_STORE_BYTES,
+        "max_file_store": _ANY_STORE_BYTES,
+    }
     if plan.sync_always:
         jetstream["sync_interval"] = "always"
     config = {
@@ -50,10 +63,16 @@ def render(plan: NatsPlan) -> str:
             "timeout": 5,
         },
         "jetstream": jetstream,
-        "authorization": {"users": [_user(service) for service in GRANTS]},
+        "accounts": {
+            ACCOUNT: {
+                "jetstream": {"max_disk": _LIMIT if plan.kept else -1},
+                "users": [_user(service) for service in GRANTS],
+            }
+        },
         "write_deadline": "5s",
     }
-    return _HEADER + json.dumps(config, indent=2) + "\n"
+    # A variable is no string: it stands without quotes.
+    return _HEADER + json.dumps(config, indent=2, ensure_ascii=False).replace(f'"{_LIMIT}"', _LIMIT) + "\n"
 
 
 def _user(service: str) -> dict[str, object]:

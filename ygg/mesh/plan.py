@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ygg.contexts import Context
+from ygg.mesh import nats_keeper
 from ygg.mesh.bootstrap import SERVICES, USER
 from ygg.mesh.child import Spec
 from ygg.mesh.natsconf import NatsPlan
@@ -15,7 +16,7 @@ from ygg.mesh.ports import ANY, LOOPBACK, Ports
 
 PREFIX = {"registry": "REGISTRY", "jotunheim_bridge": "BRIDGE", "loki": "LOKI", "ota": "OTA"}
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
-_INHERITED_PREFIXES = ("OTEL_", *(f"YGG_{prefix}_" for prefix in PREFIX.values()))
+_INHERITED_PREFIXES = ("OTEL_", "YGG_NATS_", *(f"YGG_{prefix}_" for prefix in PREFIX.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ def nats_plan(layout: Layout, ports: Ports) -> NatsPlan:
         monitor=f"{LOOPBACK}:{ports.nats_monitor}",
         identity=layout.identity("service", "nats"),
         store=layout.nats / "store",
+        kept=True,
     )
 
 
@@ -94,13 +96,19 @@ def specs(
     """The processes, in the order of starting. `code` lists the folders that Python finds our packages in."""
     nats = Spec(
         name="nats",
-        argv=[nats_server, "-c", str(layout.nats / "nats.conf")],
+        argv=_nats_argv(layout, options.ports, nats_server),
         env=_environment(environ),
         log=layout.logs / "nats.log",
         cwd=layout.root,
-        fatal_status=frozenset(),
+        stop_s=15.0,  # two processes, one after the other
     )
     return [nats, *(_service(name, layout, options, environ, code) for name in SERVICES)]
+
+
+def _nats_argv(layout: Layout, ports: Ports, nats_server: str) -> list[str]:
+    plan = nats_plan(layout, ports)
+    keeper = [sys.executable, "-I", nats_keeper.__file__, "--store", str(plan.store), "--monitor", plan.monitor]
+    return [*keeper, "--", nats_server, "-c", str(layout.nats / "nats.conf")]
 
 
 def _service(name: str, layout: Layout, options: Options, environ: Mapping[str, str], code: list[str]) -> Spec:

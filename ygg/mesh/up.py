@@ -8,10 +8,13 @@ Owns that order. Says what happens through `Reporter`; does not print.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
+import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,6 +33,7 @@ from ygg.mesh.supervisor import Member, Supervisor, gave_up
 
 READY_LIMIT_S = 60.0
 _START_TRIES = 4
+_log = logging.getLogger(__name__)
 
 
 class Reporter(Protocol):
@@ -63,7 +67,7 @@ async def run(mesh: Mesh, report: Reporter, stopping: asyncio.Event) -> None:
     """Run the mesh until `stopping` is set. Raises CliError where it cannot start."""
     layout, options = mesh.layout, mesh.options
     run_dir = RunDir(layout.run)
-    with run_dir.hold():
+    with _disk_named(layout.root), run_dir.hold():
         ports.check_free(options.ports, options.link_host)
         state = MeshState(STARTING, os.getpid(), time.time(), ports=asdict(options.ports))
         run_dir.write(state)
@@ -77,6 +81,18 @@ async def run(mesh: Mesh, report: Reporter, stopping: asyncio.Event) -> None:
             state.phase, state.error, state.hint = FAILED, e.message, e.hint
             run_dir.write(state)
             raise
+
+
+@contextlib.contextmanager
+def _disk_named(root: Path) -> Iterator[None]:
+    """Make a full disk under `root` a CliError that says so."""
+    try:
+        yield
+    except OSError as e:
+        if e.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        hint = "Free some space there; `ygg doctor` shows how much there is."
+        raise CliError(f"the disk of {root} is full: {e.filename or root} cannot be written", hint=hint) from e
 
 
 def prepare(mesh: Mesh) -> None:
@@ -114,7 +130,13 @@ class _Watch:
 
     def phase(self, phase: str) -> None:
         self._state.phase = phase
-        self._run_dir.write(self._state)
+        self._write()
+
+    def _write(self) -> None:
+        try:
+            self._run_dir.write(self._state)
+        except OSError as e:  # the disk is full, and what it would have said is for people only
+            _log.warning("%s was not written: %s", self._run_dir.path, e.strerror)
 
     def ready(self, seconds: float) -> None:
         self._state.ready_s = seconds
@@ -124,7 +146,7 @@ class _Watch:
     def ended(self, member: Member, wait_s: float) -> None:
         name = member.spec.name
         self._state.restarts[name] = member.backoff.restarts
-        self._run_dir.write(self._state)
+        self._write()
         if self._state.phase == STARTING and member.backoff.restarts >= _START_TRIES:
             raise gave_up(member.spec, f"ended {_START_TRIES} times while starting")
         self._report.ended(name, member.last_status or 0, wait_s)

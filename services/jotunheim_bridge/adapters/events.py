@@ -18,12 +18,15 @@ from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 from services.chassis import cloudevents, codec, streams
 from services.chassis.nats import converted, flushed
 from services.chassis.publisher import Publisher
+from services.chassis.room import GIB, Room
 from services.domain import subjects
 from services.domain.subjects import Kind
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
 MAX_AGE_S = 7 * 24 * 3600
-MAX_BYTES = 8 * 1024**3
+SHARE = 0.4
+MAX_BYTES = 8 * GIB
+"""What the stream takes of the store: SHARE, at most MAX_BYTES, when YGG_BRIDGE_EVENTS_BYTES does not say otherwise."""
 DUPLICATE_WINDOW_S = 120
 WATCH_PENDING = 4096
 _KINDS = {
@@ -36,14 +39,15 @@ _KINDS = {
 
 
 class JetStreamEvents:
-    """Events of devices, kept for MAX_AGE_S seconds and at most MAX_BYTES."""
+    """Events of devices, kept for MAX_AGE_S seconds and in `max_bytes`; None: a share of the store."""
 
-    def __init__(self, client: Client, js: JetStreamContext, bridge_id: str) -> None:
+    def __init__(self, client: Client, js: JetStreamContext, bridge_id: str, max_bytes: int | None = None) -> None:
         self._client, self._js, self._source = client, js, f"jotunheim_bridge/{bridge_id}"
         self._publisher = Publisher(client)
+        self._room = Room(SHARE, MAX_BYTES, max_bytes)
 
     async def open(self) -> None:
-        """Makes the stream where it is not there yet."""
+        """Make the stream, or bring it up to date."""
         await streams.ensure_stream(
             self._js,
             StreamConfig(
@@ -52,10 +56,10 @@ class JetStreamEvents:
                 retention=RetentionPolicy.LIMITS,
                 storage=StorageType.FILE,
                 max_age=MAX_AGE_S,
-                max_bytes=MAX_BYTES,
                 duplicate_window=DUPLICATE_WINDOW_S,
                 allow_direct=True,
             ),
+            self._room,
         )
         with converted("the event stream"):
             await self._publisher.open()

@@ -15,32 +15,35 @@ from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 
 from services.chassis import cloudevents, streams
 from services.chassis.clock import SystemClock
+from services.chassis.room import GIB, Room
 from services.domain import subjects
 from yggdrasil.ota.v1 import rollout_pb2 as pb
 
 MAX_AGE_S = 30 * 24 * 3600
-MAX_BYTES = 1024**3
+SHARE = 0.05
+MAX_BYTES = GIB
 _log = logging.getLogger(__name__)
 
 
 class NatsEvents:
     """Published without waiting for the stream: the state is in the buckets, an event only tells of it."""
 
-    def __init__(self, client: Client, js: JetStreamContext, instance_id: str) -> None:
+    def __init__(self, client: Client, js: JetStreamContext, instance_id: str, max_bytes: int | None = None) -> None:
+        """`max_bytes` is the size of the stream; None: SHARE of the store, at most MAX_BYTES."""
+        self._room = Room(SHARE, MAX_BYTES, max_bytes)
         self._client, self._js, self._source, self._clock = client, js, f"ota/{instance_id}", SystemClock()
 
     async def open(self) -> None:
-        """Makes the stream where it is not there yet."""
+        """Make the stream, or bring it up to date."""
         config = StreamConfig(
             name=subjects.OTA_STREAM,
             subjects=[subjects.ALL_ROLLOUTS],
             retention=RetentionPolicy.LIMITS,
             storage=StorageType.FILE,
             max_age=MAX_AGE_S,
-            max_bytes=MAX_BYTES,
             allow_direct=True,
         )
-        await streams.ensure_stream(self._js, config)
+        await streams.ensure_stream(self._js, config, self._room)
 
     async def tell(self, rollout_id: str, kind: str, device_id: str = "", text: str = "") -> None:
         """See the port."""

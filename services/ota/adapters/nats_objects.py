@@ -23,8 +23,9 @@ import nats.js.errors
 from nats.js import JetStreamContext, api
 from nats.nuid import NUID
 
-from services.chassis.errors import StoreUnavailableError
+from services.chassis.errors import StoreFullError, StoreUnavailableError
 from services.chassis.nats import converted
+from services.chassis.room import Room
 from services.chassis.streams import ensure_stream
 from services.domain.errors import YggError
 from services.ota.adapters.nats_read import messages
@@ -32,6 +33,8 @@ from services.ota.errors import CorruptImageError, ImageNotFoundError
 from services.ota.model import Header, Image, blocks, verified
 
 BLOCK_BYTES = 128 * 1024
+SHARE = 0.3
+"""What images take of the store at most. The rest stays free for the state of the mesh."""
 _WRONG_LAST_SEQUENCE = 10071
 _UNKNOWN = datetime.fromtimestamp(0, UTC)
 _log = logging.getLogger(__name__)
@@ -58,8 +61,18 @@ class NatsObjects:
         self._unfinished: frozenset[tuple[str, int]] = frozenset()
 
     @classmethod
-    async def open(cls, js: JetStreamContext, bucket: str, replicas: int, now: Callable[[], datetime]) -> NatsObjects:
-        """Binds the bucket, making it where it is not there; `replicas` is 1 to 5, `now` the time in UTC."""
+    async def open(
+        cls,
+        js: JetStreamContext,
+        bucket: str,
+        replicas: int,
+        now: Callable[[], datetime],
+        max_bytes: int | None = None,
+    ) -> NatsObjects:
+        """Bind the bucket, after it was made or brought up to date; `replicas` is 1 to 5, `now` the time in UTC.
+
+        `max_bytes` is what all images may take; None: SHARE of the store.
+        """
         store = cls(js, bucket, now)
         config = api.StreamConfig(
             name=store._stream,
@@ -70,7 +83,7 @@ class NatsObjects:
             allow_rollup_hdrs=True,
             allow_direct=True,
         )
-        await ensure_stream(js, config)
+        await ensure_stream(js, config, Room(SHARE, fixed_bytes=max_bytes))
         return store
 
     async def put_stream(self, header: Header, chunks: AsyncIterator[bytes]) -> Image:
@@ -86,6 +99,9 @@ class NatsObjects:
                     with converted(f"image {header.sha256}"):
                         await self._js.publish(self._chunks(upload), block, stream=self._stream)
                     count += 1
+        except StoreFullError:
+            await self._discard(upload)
+            raise
         except StoreUnavailableError:
             raise  # NATS would not answer this either; `sweep` will see to it
         except BaseException:

@@ -13,12 +13,15 @@ from nats.js import JetStreamContext, api
 
 from services.chassis.kv import BucketSpec
 from services.chassis.nats import converted
+from services.chassis.room import Room
 from services.chassis.streams import ensure_stream
 from services.ota.errors import PartsFullError
 from services.ota.model.parts import PART_BYTES
 
 PARTS = BucketSpec("ota_parts", max_value_bytes=PART_BYTES)
 _HEADERS_BYTES = 4096
+SHARE = 0.1
+"""What unfinished uploads take of the store at most; an upload that is refused for it ends as one too many."""
 _FULL = frozenset({10054, 10077})  # maximum bytes, maximum messages exceeded
 
 
@@ -30,7 +33,7 @@ class NatsParts:
 
     @classmethod
     async def open(cls, js: JetStreamContext, replicas: int, most: int, age_s: float) -> NatsParts:
-        """Binds the stream, making it where it is not there; `most` parts are kept, each for `age_s` seconds."""
+        """Bind the stream, after it was made or brought up to date; `most` parts are kept, each for `age_s` seconds."""
         config = api.StreamConfig(
             name=PARTS.stream,
             subjects=[PARTS.subject()],
@@ -44,7 +47,7 @@ class NatsParts:
             allow_rollup_hdrs=True,
             allow_direct=True,
         )
-        await ensure_stream(js, config)
+        await ensure_stream(js, config, Room(SHARE, most * (PARTS.max_value_bytes + _HEADERS_BYTES)))
         return cls(js)
 
     async def put(self, part: str, data: bytes) -> None:

@@ -1,64 +1,18 @@
 """`ygg up` as a person uses it: the whole mesh as real processes, killed in every way, and nothing left behind."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.fixtures.home import PARTS, Home, alive
 from tests.fixtures.wait import accepts, until
 
-ROOT = Path(__file__).resolve().parents[3]
-PARTS = ["registry", "jotunheim_bridge", "loki", "ota", "nats"]
 pytestmark = pytest.mark.timeout(180)
-
-
-class Home:
-    """One $YGG_HOME and the command that uses it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.environment = {**os.environ, "YGG_HOME": str(path), "PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}"}
-        self.environment.pop("YGG_CONTEXT", None)
-
-    def ygg(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "ygg", *arguments]
-        return subprocess.run(
-            command, env=self.environment, cwd=self.path, capture_output=True, text=True, timeout=90, check=False
-        )
-
-    def status(self) -> dict[str, dict[str, Any]]:
-        answer = self.ygg("status", "--json")
-        return {line["service"]: line for line in json.loads(answer.stdout)} if answer.stdout else {}
-
-    def ready(self) -> bool:
-        return [name for name, line in self.status().items() if line["ready"]] == PARTS
-
-    def state(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.path / "mesh" / "run" / "mesh.json").read_text())
-        return found
-
-    def children(self) -> dict[str, int]:
-        """Process ids of the parts, by name."""
-        supervisor = self.state()["pid"]
-        found = {}
-        for pid in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split():
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
-            name = "nats" if words[0].endswith("nats-server") else words[words.index("-m") + 1].partition(".")[2]
-            found[name] = int(pid)
-        return found
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @pytest.fixture

@@ -42,10 +42,18 @@ def may_subscribe(service: str, subject: str) -> bool:
 def test_clients_are_known_by_certificate_alone_and_there_is_no_secret() -> None:
     config = parsed()
     assert config["tls"]["verify_and_map"] is True
-    assert [user["user"] for user in config["authorization"]["users"]] == [f"ygg://main/service/{s}" for s in GRANTS]
+    users = config["accounts"]["YGG"]["users"]
+    assert [user["user"] for user in users] == [f"ygg://main/service/{s}" for s in GRANTS]
     assert "password" not in render(PLAN)
-    assert "token" not in config["authorization"]
-    assert not {"default_permissions", "no_auth_user"} & (config.keys() | config["authorization"].keys())
+    assert {key for user in users for key in user} == {"user", "permissions"}
+    assert not {"authorization", "default_permissions", "no_auth_user"} & config.keys()
+
+
+def test_store_limit_is_a_variable_of_whoever_runs_the_server() -> None:
+    kept = render(NatsPlan("127.0.0.1:1", "127.0.0.1:2", Path("/i"), Path("/d"), kept=True))
+    assert '"max_disk": $YGG_NATS_STORE_LIMIT' in kept
+    assert parsed()["jetstream"]["max_file_store"] >= 10**15
+    assert parsed()["accounts"]["YGG"]["jetstream"]["max_disk"] == -1
 
 
 def test_power_loss_safety_is_an_option() -> None:

@@ -1,0 +1,28 @@
+"""How large a stream becomes."""
+
+import pytest
+
+from services.chassis.room import DEFAULT_STORE_BYTES, GIB, MIN_STREAM_BYTES, Room
+
+
+@pytest.mark.parametrize(
+    ("room", "store", "size"),
+    [
+        (Room(0.4, 8 * GIB), 10 * GIB, 4 * GIB),
+        (Room(0.4, 8 * GIB), 100 * GIB, 8 * GIB),
+        (Room(0.4, 8 * GIB), None, int(0.4 * DEFAULT_STORE_BYTES)),
+        (Room(0.4, 8 * GIB), 0, MIN_STREAM_BYTES),
+        (Room(0.4, 8 * GIB, 9 * GIB), 10, 9 * GIB),
+        (Room(0.5), 10 * GIB, 5 * GIB),
+    ],
+)
+def test_room_is_a_share_of_the_store_unless_it_is_set(room: Room, store: int | None, size: int) -> None:
+    assert room.of(store) == size
+
+
+def test_shares_of_all_streams_leave_a_part_of_the_store_to_the_rest() -> None:
+    from services.jotunheim_bridge.adapters import events
+    from services.ota.adapters import events as ota_events
+    from services.ota.adapters import nats_objects, nats_parts
+
+    assert events.SHARE + ota_events.SHARE + nats_objects.SHARE + nats_parts.SHARE <= 0.86
