@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.chassis.errors import StoreUnavailableError
 from services.domain import ids
 from services.domain.errors import Code, YggError
 
@@ -129,6 +130,17 @@ class IndexBehindError(YggError):
     def __init__(self, wanted: object) -> None:
         super().__init__(
             f"the index is behind {wanted}", hint="Try again in a moment, or at another replica.", wanted=wanted
+        )
+
+
+class IndexDiskError(StoreUnavailableError):
+    """The index's file cannot be written, mostly because its disk is full; nothing is lost, it is a read side."""
+
+    code, reason = Code.RESOURCE_EXHAUSTED, "INDEX_DISK"
+
+    def __init__(self, path: object, why: object) -> None:
+        super().__init__(
+            f"the index {path} cannot be written: {why}", hint="Free space on its disk; the registry goes on by itself."
         )
 
 

@@ -8,9 +8,26 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from services.registry.adapters import schema
+from services.registry.errors import IndexDiskError
 
 _CACHE_KB, _SORTING_KB = 65_536, 400_000
 _CHECKPOINT_PAGES = 4096
+
+
+_DISK = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
+
+
+@contextlib.contextmanager
+def disk_named(path: Path) -> Iterator[None]:
+    """Make what SQLite raises when it cannot write the file an IndexDiskError."""
+    try:
+        yield
+    except sqlite3.OperationalError as e:
+        if e.sqlite_errorcode & 0xFF not in _DISK:  # the low byte is the primary code
+            raise
+        raise IndexDiskError(path, e) from e
+    except OSError as e:
+        raise IndexDiskError(path, e.strerror) from e
 
 
 def open_whole(path: Path, created: Mapping[str, str]) -> sqlite3.Connection | None:
@@ -18,7 +35,7 @@ def open_whole(path: Path, created: Mapping[str, str]) -> sqlite3.Connection | N
     if not path.exists():
         return None
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    with contextlib.suppress(sqlite3.DatabaseError):
+    with contextlib.suppress(sqlite3.DatabaseError), disk_named(path):
         _set_up(db)
         whole = db.execute("PRAGMA user_version").fetchone()[0] == schema.VERSION
         if whole and dict(db.execute("SELECT stream, created FROM streams")) == created:

@@ -15,8 +15,9 @@ from services.chassis.bulk import Change, StreamReader
 from services.chassis.errors import StoreUnavailableError
 from services.chassis.nats import converted
 from services.chassis.streams import RETRY_S, Record, follow
-from services.registry.adapters import rows
-from services.registry.adapters.index import SqliteIndex
+from services.registry.adapters import files, rows
+from services.registry.adapters.index import DISK_RETRY_S, SqliteIndex
+from services.registry.errors import IndexDiskError
 from yggdrasil.registry.v1.registry_pb2 import StoredContract
 
 FAR_BEHIND = 2000
@@ -45,16 +46,32 @@ class Follower:
 
     async def _begin(self) -> None:
         created, last = await self._streams()
-        whole = self._index.open(created, last)
+        whole = await self._opened(created, last)
         while not whole or any(last[stream] - self._index.applied(stream) > FAR_BEHIND for stream in rows.STREAMS):
             try:
                 await asyncio.to_thread(self._read, whole, last)
                 return
+            except IndexDiskError as e:
+                _log.warning("index not written", extra={"why": e.message})
+                await asyncio.sleep(DISK_RETRY_S)
+                whole = await self._opened(created, last)  # what was filled in bulk has no journal
             except StoreUnavailableError as e:
                 _log.info("reading again", extra={"why": e.message})
                 await asyncio.sleep(RETRY_S)
 
+    async def _opened(self, created: dict[str, str], last: dict[str, int]) -> bool:
+        while True:
+            try:
+                return self._index.open(created, last)
+            except IndexDiskError as e:
+                _log.warning("waiting for room on the disk", extra={"why": e.message})
+            await asyncio.sleep(DISK_RETRY_S)
+
     def _read(self, whole: bool, last: dict[str, int]) -> None:
+        with files.disk_named(self._index.path):
+            self._fill(whole, last)
+
+    def _fill(self, whole: bool, last: dict[str, int]) -> None:
         (self._index.catch_up if whole else self._index.load)(self._reader, last)
 
     async def _streams(self) -> tuple[dict[str, str], dict[str, int]]:

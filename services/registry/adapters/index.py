@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from services.chassis.errors import StoreUnavailableError
 from services.registry.adapters import changes, files, records, rows, search
 from services.registry.adapters.catalogue import Catalogue
 from services.registry.adapters.views import Views
+from services.registry.errors import IndexDiskError
 from services.registry.model import DeviceView
 from services.registry.ports import Facts, Position, Query, Told
 from yggdrasil.registry.v1 import registry_pb2 as pb
@@ -29,7 +31,9 @@ REACH_TIMEOUT_S = 5.0
 PIECE = 64
 CHECKPOINT_RECORDS = 8192
 CLOSE_STEP_S = 0.05
+DISK_RETRY_S = 2.0
 MOST_BEHIND, LITTLE = 0.5, 10_000
+_log = logging.getLogger(__name__)
 _BRIDGES = """
 WITH RECURSIVE found(bridge) AS (
   SELECT min(bridge) FROM sessions WHERE bridge IS NOT NULL
@@ -44,7 +48,7 @@ class SqliteIndex:
     """The port Index, and what keeps it. `open` comes first; until then every question is refused."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._searching = ThreadPoolExecutor(1, thread_name_prefix="search")
         self._checkpointing = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._open_db: sqlite3.Connection | None = None
@@ -86,22 +90,29 @@ class SqliteIndex:
                 db.close()
 
     def open(self, created: Mapping[str, str], last: Mapping[str, int]) -> bool:
-        """Opens the file or makes it anew, for streams made at those times; whether it is whole already.
+        """Open the file or make a new one, for streams made at those times; whether it is whole already.
 
-        A file that is so far behind the sequences `last` that filling a new one takes less time is made anew, too.
+        A file that is so far behind the sequences `last` that filling a new one takes less time is replaced, too.
+        Raises IndexDiskError, after which it can be called again.
         """
-        db = files.open_whole(self._path, created)
+        with files.disk_named(self.path):
+            return self._open(created, last)
+
+    def _open(self, created: Mapping[str, str], last: Mapping[str, int]) -> bool:
+        if self._open_db is not None:
+            self._open_db.close()
+        db = files.open_whole(self.path, created)
         if db is not None and _behind(db, last) > MOST_BEHIND:
             db.close()
             db = None
         self._whole = db is not None
-        self._open_db = db or files.make(self._path, created)
+        self._open_db = db or files.make(self.path, created)
         self._catalogue_of = Catalogue(self._open_db)
         self._applied = dict(self._open_db.execute("SELECT stream, applied FROM streams"))
         shown = "".join(created[bucket.spec.stream] for bucket in rows.SHOWN)
         self._epoch = hashlib.sha256(shown.encode()).hexdigest()[:8]
         if self._whole:
-            self._reader = files.connect_to_read(self._path)
+            self._reader = files.connect_to_read(self.path)
         return self._whole
 
     def _batches(self, reader: StreamReader, stream: str, last: Mapping[str, int]) -> Iterator[Sequence[Change]]:
@@ -133,7 +144,7 @@ class SqliteIndex:
                 db.execute("COMMIT")
                 self._applied[stream] = batch[-1].sequence
         files.finish(db)
-        self._reader = files.connect_to_read(self._path)
+        self._reader = files.connect_to_read(self.path)
         self._whole = True
 
     def catch_up(self, reader: StreamReader, last: Mapping[str, int]) -> None:
@@ -152,27 +163,41 @@ class SqliteIndex:
         return self._catalogue.has_body(digest)
 
     async def apply(self, stream: str, batch: Sequence[Change]) -> None:
-        """Applies a batch of a stream, in transactions that are short, and wakes who waits."""
+        """Apply a batch of a stream, in transactions that are short, and wake who waits.
+
+        While the file cannot be written it waits, and what is in the index can be read.
+        """
         for begin in range(0, len(batch), PIECE):
-            self._apply(stream, batch[begin : begin + PIECE])
+            await self._apply_when_writable(stream, batch[begin : begin + PIECE])
             async with self._moved:
                 self._moved.notify_all()
             await asyncio.sleep(0)
         self._unsaved += len(batch)
         if self._unsaved >= CHECKPOINT_RECORDS:
             self._unsaved = 0
-            self._checkpointing.submit(_checkpoint, self._path)
+            self._checkpointing.submit(_checkpoint, self.path)
+
+    async def _apply_when_writable(self, stream: str, piece: Sequence[Change]) -> None:
+        while True:
+            try:
+                return self._apply(stream, piece)
+            except IndexDiskError as e:
+                _log.warning("index not written", extra={"stream": stream, "why": e.message})
+            await asyncio.sleep(DISK_RETRY_S)
 
     def _apply(self, stream: str, piece: Sequence[Change]) -> None:
         db = self._db
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            rows.apply(db, self._catalogue, stream, piece)
-            self._note(db, stream, piece[-1].sequence)
-        except BaseException:
-            db.execute("ROLLBACK")
-            raise
-        db.execute("COMMIT")
+        with files.disk_named(self.path):
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                rows.apply(db, self._catalogue, stream, piece)
+                self._note(db, stream, piece[-1].sequence)
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:  # SQLite ends it by itself after some errors
+                    db.execute("ROLLBACK")
+                self._catalogue_of = Catalogue(db)  # it may have numbers that are gone
+                raise
         self._applied[stream] = piece[-1].sequence
 
     @staticmethod
