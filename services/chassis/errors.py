@@ -41,6 +41,18 @@ class StoreFullError(StoreUnavailableError):
     code, reason = Code.RESOURCE_EXHAUSTED, "STORE_FULL"
 
 
+class TooLargeError(YggError):
+    """A record or message is larger than NATS stores or carries; nothing was sent."""
+
+    code, reason = Code.INVALID_ARGUMENT, "TOO_LARGE"
+
+
+class UnreadableRecordError(YggError):
+    """A stored record cannot be decoded; it is left as it is, for an operator to restore or delete."""
+
+    code, reason = Code.DATA_LOSS, "UNREADABLE_RECORD"
+
+
 class RevisionConflictError(YggError):
     """Somebody else wrote the key first."""
 

@@ -12,8 +12,10 @@ from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 from nats.js.kv import KeyValue
 
+from services.chassis.errors import TooLargeError
 from services.chassis.nats import converted
 from services.chassis.streams import ensure_stream
+from services.domain import subjects
 
 _DUPLICATE_WINDOW_S = 120.0
 
@@ -42,12 +44,15 @@ class BucketSpec:
         return f"KV_{self.name}"
 
     def subject(self, key: str = ">") -> str:
-        """The subject of a key in that stream."""
-        return f"$KV.{self.name}.{key}"
+        """The subject of a key in that stream, of all keys, or their prefix (""); raises InvalidIdError for others."""
+        return f"$KV.{self.name}.{key if key in ('>', '') else subjects.key(key)}"
 
 
 class Bucket:
-    """One bucket. Every method raises StoreUnavailableError where NATS does not answer."""
+    """One bucket. Every method raises StoreUnavailableError where NATS does not answer.
+
+    Those that take a key raise InvalidIdError where it is none, those that take a value TooLargeError.
+    """
 
     def __init__(self, spec: BucketSpec, store: KeyValue) -> None:
         self.spec = spec
@@ -82,7 +87,7 @@ class Bucket:
         """The entry, or None where there is none."""
         with converted(f"{self.spec.name}/{key}"):
             try:
-                entry = await self._store.get(key)
+                entry = await self._store.get(subjects.key(key))
             except nats.js.errors.KeyNotFoundError:  # deleted keys raise a subclass of it
                 return None
         return Entry(key, entry.value or b"", entry.revision or 0)
@@ -90,17 +95,17 @@ class Bucket:
     async def create_key(self, key: str, value: bytes) -> int:
         """Writes a key that must not be there; returns its revision. Raises RevisionConflictError."""
         with converted(f"{self.spec.name}/{key}"):
-            return await self._store.create(key, value)
+            return await self._store.create(subjects.key(key), self._fitting(key, value))
 
     async def update(self, key: str, value: bytes, revision: int) -> int:
         """Writes a key whose revision must be `revision`; returns the new one. Raises RevisionConflictError."""
         with converted(f"{self.spec.name}/{key}"):
-            return await self._store.update(key, value, revision)
+            return await self._store.update(subjects.key(key), self._fitting(key, value), revision)
 
     async def put(self, key: str, value: bytes) -> int:
         """Writes a key whatever was there; returns its revision."""
         with converted(f"{self.spec.name}/{key}"):
-            return await self._store.put(key, value)
+            return await self._store.put(subjects.key(key), self._fitting(key, value))
 
     async def keys(self) -> list[str]:
         """All keys; for small buckets."""
@@ -113,4 +118,12 @@ class Bucket:
     async def delete(self, key: str, revision: int = 0) -> None:
         """Leaves a delete marker; on top of `revision` only where it is not 0. Raises RevisionConflictError."""
         with converted(f"{self.spec.name}/{key}"):
-            await self._store.delete(key, last=revision or None)
+            await self._store.delete(subjects.key(key), last=revision or None)
+
+    def _fitting(self, key: str, value: bytes) -> bytes:
+        size, limit = len(value), self.spec.max_value_bytes
+        if size > limit:
+            raise TooLargeError(
+                f"{self.spec.name}/{key}: a record of {size} bytes; at most {limit} are stored", size=size, limit=limit
+            )
+        return value

@@ -17,6 +17,7 @@ from nats.aio.msg import Msg
 from services.chassis.errors import RevisionConflictError, StoreUnavailableError
 from services.chassis.kv import BucketSpec
 from services.chassis.nats import REQUEST_TIMEOUT_S, converted, refused
+from services.domain import subjects
 from services.domain.errors import YggError
 
 _WRONG_LAST_SEQUENCE = 10071
@@ -59,7 +60,7 @@ class KvWriter:
                         reply = f"{self._inbox}.{next(self._numbers)}"
                         self._waiting[reply] = batch, position
                         sent.append(reply)
-                        await self._client.publish(self._prefix + key, value, reply=reply, headers=_NEW)
+                        await self._client.publish(self._prefix + subjects.key(key), value, reply=reply, headers=_NEW)
                 if entries:
                     await batch.done.wait()
         except (TimeoutError, StoreUnavailableError):

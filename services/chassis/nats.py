@@ -1,6 +1,7 @@
 """The connection to NATS: TLS, the service's own certificate as its credential, reconnecting for ever.
 
-Owns connecting, and turning what nats-py raises into errors of ours. Buckets are in `kv`, streams in `streams`.
+Owns connecting, what may be sent at all, and turning what nats-py raises into errors of ours. Buckets are in `kv`,
+streams in `streams`.
 """
 
 from __future__ import annotations
@@ -9,16 +10,20 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
-from services.chassis.errors import RevisionConflictError, StoreFullError, StoreUnavailableError
+from services.chassis.errors import RevisionConflictError, StoreFullError, StoreUnavailableError, TooLargeError
 from services.chassis.identity import IdentityFiles
+from services.domain import subjects
+from services.domain.errors import YggError
 
 REQUEST_TIMEOUT_S = 5.0
 RECONNECT_WAIT_S = 0.25
@@ -26,8 +31,11 @@ REPEAT_S = 10.0
 MAX_TOLD = 32
 NO_ROOM = frozenset({10002, 10023, 10028, 10047})
 """JetStream's errors for a limit of account, server, memory or storage that is reached."""
-_STREAM_FULL = frozenset({10054, 10077})
-"""Maximum bytes or messages of one stream that drops nothing by itself. 10077 is any failure to store."""
+_STREAM_FULL = frozenset({10077})
+"""Maximum bytes or messages of one stream that drops nothing by itself; it is any failure to store."""
+_HEADER_LINE_BYTES, _HEADERS_BYTES = 4, 12
+"""What a header takes beside its name and value, and all headers beside their lines (ADR-4)."""
+_MESSAGE_TOO_LARGE = 10054
 _log = logging.getLogger(__name__)
 _DOWN = (
     nats.errors.TimeoutError,
@@ -62,8 +70,10 @@ def _silent(what: str) -> StoreUnavailableError:
     return StoreUnavailableError(f"{what}: NATS does not answer", hint="Nothing was acknowledged; try again.")
 
 
-def refused(what: str, err_code: int, description: str) -> StoreUnavailableError:
+def refused(what: str, err_code: int, description: str) -> YggError:
     """The error for a write that JetStream has answered with that error; `what` names what was to be written."""
+    if err_code == _MESSAGE_TOO_LARGE:
+        return TooLargeError(f"{what}: the record is larger than its stream takes ({description})")
     if err_code in NO_ROOM:
         return StoreFullError(
             f"{what}: not stored, because the disk of NATS is full, or what the mesh may use of it ({description})",
@@ -79,12 +89,47 @@ def refused(what: str, err_code: int, description: str) -> StoreUnavailableError
     return StoreUnavailableError(f"{what}: {description}", err_code=err_code)
 
 
+class CheckedClient(Client):
+    """Refuses what the server would answer by closing the connection: malformed or long subjects, large messages."""
+
+    async def publish(
+        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
+    ) -> None:
+        """Publish; raise InvalidIdError or TooLargeError before anything is sent."""
+        size, limit = len(payload) + _headers_bytes(headers), self.max_payload
+        if size > limit:
+            raise TooLargeError(f"a message of {size} bytes; NATS carries at most {limit}", size=size, limit=limit)
+        await super().publish(subjects.checked(subject), payload, reply, headers)
+
+    async def request(self, subject: str, *args: Any, **kwargs: Any) -> Msg:
+        """Request; raise InvalidIdError or TooLargeError before anything is sent."""
+        return await super().request(subjects.checked(subject), *args, **kwargs)
+
+    async def subscribe(self, subject: str, *args: Any, **kwargs: Any) -> Any:
+        """Subscribe; raise InvalidIdError before anything is sent."""
+        return await super().subscribe(subjects.checked(subject), *args, **kwargs)
+
+
+def _headers_bytes(headers: dict[str, str] | None) -> int:
+    """What the server counts as payload beside the payload."""
+    if not headers:
+        return 0
+    lines = (len(name) + len(value.encode(errors="replace")) + _HEADER_LINE_BYTES for name, value in headers.items())
+    return _HEADERS_BYTES + sum(lines)
+
+
 @dataclass(slots=True)
 class Connection:
-    """The connection, and since when it has been up without a break (seconds of the monotonic clock)."""
+    """The connection, and since when it has been up without a break (seconds of the monotonic clock).
+
+    `on_change` is called with whether it is up. `closed` is set when the server or an error has closed it for good.
+    """
 
     client: Client
     since_s: float
+    on_change: Callable[[bool], None] = lambda _: None
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
+    why_closed: str = ""
 
     def connected_s(self) -> float:
         """For how long it has been connected, in seconds; 0 while it is not."""
@@ -110,12 +155,19 @@ async def connect(url: str, files: IdentityFiles, service: str) -> AsyncIterator
 
     async def on_disconnect() -> None:
         _log.warning("nats disconnected")
+        connection.on_change(False)
 
     async def on_reconnect() -> None:
         connection.since_s = time.monotonic()
         _log.info("nats reconnected")
+        connection.on_change(True)
 
-    connection = Connection(Client(), time.monotonic())
+    async def on_closed() -> None:
+        connection.why_closed = str(connection.client.last_error or "no reason given")
+        connection.on_change(False)
+        connection.closed.set()
+
+    connection = Connection(CheckedClient(), time.monotonic())
     await connection.client.connect(
         url,
         name=service,
@@ -129,6 +181,7 @@ async def connect(url: str, files: IdentityFiles, service: str) -> AsyncIterator
         error_cb=on_error,
         disconnected_cb=on_disconnect,
         reconnected_cb=on_reconnect,
+        closed_cb=on_closed,
     )
     try:
         connection.since_s = time.monotonic()

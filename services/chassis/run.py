@@ -112,8 +112,11 @@ async def _serve(name: str, found: S, compose: Compose[S]) -> None:
             runtime = Runtime(
                 found, files, connection, nats.jetstream(connection.client), server, tasks, stack, stopping
             )
+            runtime.spawn(_end_with(connection, name), "nats closed")
             others = await compose(runtime)
             listen = await server.start()
+            connection.on_change = server.report_dependency
+            server.report_dependency(connection.client.is_connected)
             started.set()
             _log.info("ready", extra={"listen": listen, **others})
             await stopping.wait()
@@ -126,6 +129,15 @@ async def _serve(name: str, found: S, compose: Compose[S]) -> None:
     finally:
         provider.shutdown()
     _log.info("stopped")
+
+
+async def _end_with(connection: Connection, name: str) -> None:
+    """Raise StoreUnavailableError once the connection is closed for good: the supervisor starts the service again."""
+    await connection.closed.wait()
+    asyncio.get_running_loop().call_later(FORCED_STOP_S, _force, name)
+    raise StoreUnavailableError(
+        f"the connection to NATS was closed: {connection.why_closed}", hint="The service ends and starts again."
+    )
 
 
 def _force(name: str) -> None:

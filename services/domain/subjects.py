@@ -9,14 +9,41 @@ ygg.v1.bridge.<bridge_id>.<rpc>                          requests to the bridge 
 from __future__ import annotations
 
 import enum
+import re
 
 from services.domain import ids
+from services.domain.errors import InvalidIdError
 
 TENANT = "main"
 ALL_DEVICES = "ygg.v1.*.device.>"
 EVENT_STREAM = "YGG_EVENTS"
 ALL_ROLLOUTS = "ygg.v1.*.ota.>"
 OTA_STREAM = "YGG_OTA"
+MAX_SUBJECT_BYTES = 1024
+"""The server closes the connection for a line beyond its max_control_line, 4096 bytes by default."""
+MAX_KEY_BYTES = 512
+_SUBJECT = re.compile(r"[!-~]+\Z")
+_KEY = re.compile(r"[A-Za-z0-9/_=-]+(\.[A-Za-z0-9/_=-]+)*\Z")
+
+
+def checked(subject: str) -> str:
+    """Return `subject` if it may go over the wire, else raise InvalidIdError; wildcards are allowed."""
+    if len(subject) > MAX_SUBJECT_BYTES or not _SUBJECT.match(subject):
+        raise InvalidIdError(
+            f"{ids.printable(subject)!r} is not a NATS subject",
+            hint=f"A subject is 1 to {MAX_SUBJECT_BYTES} printable characters of ASCII without spaces.",
+        )
+    return subject
+
+
+def key(value: str) -> str:
+    """Return `value` if it is a key of a key-value bucket, else raise InvalidIdError; no wildcard is one (ADR-8)."""
+    if len(value) > MAX_KEY_BYTES or not _KEY.match(value):
+        raise InvalidIdError(
+            f"{ids.printable(value)!r} is not a key",
+            hint=f"A key is 1 to {MAX_KEY_BYTES} of A-Z, a-z, 0-9, _ = / and -, with single dots between.",
+        )
+    return value
 
 
 class Kind(enum.Enum):

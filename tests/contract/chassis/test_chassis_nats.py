@@ -10,15 +10,16 @@ from urllib.parse import urlsplit
 
 import nats.errors
 import pytest
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 from opentelemetry import trace
 
 from services.chassis import nats as chassis_nats
 from services.chassis import telemetry
-from services.chassis.errors import RevisionConflictError, StoreUnavailableError
+from services.chassis.errors import RevisionConflictError, StoreUnavailableError, TooLargeError
 from services.chassis.kv import Bucket, BucketSpec
 from services.chassis.nats import flushed
-from services.domain.errors import Code
+from services.domain.errors import Code, InvalidIdError
 from tests.fixtures.nats import Connect, NatsServer
 from tests.fixtures.pki import Pki
 from tests.fixtures.wait import eventually
@@ -230,3 +231,61 @@ async def test_a_trace_goes_through_nats(connect_nats: Connect) -> None:
     message = await asyncio.wait_for(received, 5)
     there = trace.get_current_span(telemetry.extract(message.headers)).get_span_context()
     assert there.trace_id == span.get_span_context().trace_id
+
+
+@pytest.mark.parametrize("key", ["x" * 5000, "a b", "*", ">", "a..b", ".a", "a.", "", "ä", "a\r\nPUB x 0", "a\n"])
+async def test_a_bad_key_is_refused_before_it_is_sent(bucket: Bucket, key: str, connect_nats: Connect) -> None:
+    calls = (
+        lambda: bucket.get(key),
+        lambda: bucket.put(key, b""),
+        lambda: bucket.create_key(key, b""),
+        lambda: bucket.update(key, b"", 1),
+        lambda: bucket.delete(key),
+    )
+    for made in calls:
+        with pytest.raises(InvalidIdError):
+            await made()
+    assert await bucket.put("good", b"1")
+
+
+@pytest.mark.parametrize("subject", ["a." + "x" * 5000, "a b", "a\r\nb", "ä", ""])
+async def test_a_bad_subject_is_refused_before_it_is_sent(connect_nats: Connect, subject: str) -> None:
+    client = await connect_nats("registry")
+    for made in (lambda: client.publish(subject), lambda: client.request(subject), lambda: client.subscribe(subject)):
+        with pytest.raises(InvalidIdError):
+            await made()
+    await client.flush()
+    assert client.is_connected
+
+
+async def test_a_message_larger_than_nats_carries_is_refused_with_the_limit(connect_nats: Connect) -> None:
+    client = await connect_nats("registry")
+    limit = client.max_payload
+    for payload, headers in ((bytes(limit + 1), None), (bytes(limit), {"a": "b"}), (b"", {"a": "b" * limit})):
+        with pytest.raises(TooLargeError) as e:
+            await client.publish("_INBOX_registry.x", payload, headers=headers)
+        assert str(limit) in e.value.message
+    fits = {"a": "b" * 100}
+    await client.publish("_INBOX_registry.x", bytes(limit - chassis_nats._headers_bytes(fits)), headers=fits)
+    await client.flush()
+    assert client.is_connected
+
+
+async def test_a_record_larger_than_its_bucket_takes_is_refused_with_the_limit(bucket: Bucket) -> None:
+    limit = bucket.spec.max_value_bytes
+    for write in (bucket.put, bucket.create_key):
+        with pytest.raises(TooLargeError) as e:
+            await write("large", bytes(limit + 1))
+        assert e.value.code is Code.INVALID_ARGUMENT
+        assert str(limit) in e.value.message
+    assert await bucket.put("large", bytes(limit - 100))
+
+
+async def test_a_connection_that_the_server_closed_is_reported(fresh_nats: NatsServer, pki: Pki) -> None:
+    async with chassis_nats.connect(fresh_nats.url, pki.files("service", "registry"), "registry") as connection:
+        seen: list[bool] = []
+        connection.on_change = seen.append
+        await Client.publish(connection.client, "x" * 5000)  # past the check
+        await asyncio.wait_for(connection.closed.wait(), 10)
+        assert "control line" in connection.why_closed.lower()
+        assert seen[-1] is False

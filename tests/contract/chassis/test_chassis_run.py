@@ -14,13 +14,14 @@ import grpc
 import grpc.aio
 import pytest
 
-from services.chassis import channel
+from services.chassis import channel, probe
 from tests.fixtures.nats import NatsServer
 from tests.fixtures.pki import Pki
 from tests.fixtures.process import ServiceProcess, StartService
 from tests.fixtures.wait import until
 from yggdrasil.ota.v1 import ota_pb2 as pb
 from yggdrasil.ota.v1 import ota_pb2_grpc
+from yggdrasil.registry.v1 import enrolment_pb2, enrolment_pb2_grpc
 
 
 def told(process: ServiceProcess) -> dict[str, Any]:
@@ -155,3 +156,28 @@ async def _code(call: Awaitable[object]) -> grpc.StatusCode:
     with pytest.raises(grpc.aio.AioRpcError) as e:
         await call
     return e.value.code()
+
+
+def test_a_service_whose_connection_nats_closes_for_good_ends(
+    start_service: StartService, fresh_nats: NatsServer, pki: Pki, tmp_path: Path
+) -> None:
+    fresh_nats.configure(max_control_line=400)
+    process = start_service("registry", nats_url=fresh_nats.url, data_dir=tmp_path, enrol_listen="127.0.0.1:0")
+    with grpc.secure_channel(process.listen, channel.credentials(pki.files("user", "operator"))) as calls:
+        stub = enrolment_pb2_grpc.EnrolmentServiceStub(calls)
+        with pytest.raises(grpc.RpcError):
+            stub.DeleteToken(enrolment_pb2.DeleteTokenRequest(token_id="a" * 500), timeout=10)
+    assert process.wait() == 1
+    assert "the connection to NATS was closed" in told(process)["msg"]
+
+
+def test_a_service_is_not_serving_while_nats_is_away(
+    start_service: StartService, fresh_nats: NatsServer, pki: Pki, tmp_path: Path
+) -> None:
+    process = start_service("ota", nats_url=fresh_nats.url, data_dir=tmp_path)
+    files = pki.files("service", "ota")
+    assert probe.serving(process.listen, files)
+    fresh_nats.kill()
+    until(lambda: not probe.serving(process.listen, files), what="health that says NOT_SERVING")
+    fresh_nats.start()
+    until(lambda: probe.serving(process.listen, files), what="health that says SERVING again")

@@ -21,6 +21,7 @@ from opentelemetry import trace
 from services.chassis import probe, rpc, status, telemetry
 from services.chassis.errors import CallerError, ListenError
 from services.chassis.identity import IdentityFiles
+from services.chassis.server import MAX_MESSAGE_BYTES
 from services.domain.errors import Code, InvalidRequestError
 from tests.contract.chassis.conftest import NAME, Calls, Serve, collected, failure
 from tests.fixtures.pki import Pki
@@ -263,8 +264,8 @@ async def test_a_message_above_the_limit_is_refused(serve: Serve, call: Call) ->
         return str(len(request)).encode()
 
     calls = call(await serve(unary=size))
-    assert await calls.unary(bytes(4 * 1024 * 1024)) == str(4 * 1024 * 1024).encode()
-    error = await failure(calls.unary(bytes(4 * 1024 * 1024 + 1)))
+    assert await calls.unary(bytes(MAX_MESSAGE_BYTES)) == str(MAX_MESSAGE_BYTES).encode()
+    error = await failure(calls.unary(bytes(MAX_MESSAGE_BYTES + 1)))
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
