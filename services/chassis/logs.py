@@ -11,6 +11,9 @@ import logging
 import math
 import sys
 import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from opentelemetry import trace
 
@@ -60,3 +63,44 @@ def configure(service: str, instance_id: str, level: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.getLogger("nats").setLevel("WARNING")
+
+
+class Throttle:
+    """Log lines that others can cause: at most BURST a period for each message and subject, and how many were left out.
+
+    Nothing is kept of those left out but their number, which the next line that is written says.
+    """
+
+    BURST = 10
+    PERIOD_S = 60.0
+    MAX_SUBJECTS = 1024
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        """`now`: seconds of a monotonic clock."""
+        self._now = now
+        self._windows: OrderedDict[tuple[str, str], _Window] = OrderedDict()
+
+    def log(self, log: logging.Logger, level: int, message: str, *, about: str = "", **extra: object) -> None:
+        """Log with `about` and `extra` as fields, unless there were too many of the kind in this period."""
+        now_s, key = self._now(), (message, about)
+        window = self._windows.get(key)
+        if window is None or now_s - window.since_s >= self.PERIOD_S:
+            left_out = window.left_out if window else 0
+            window = self._windows[key] = _Window(now_s)
+            self._windows.move_to_end(key)
+            if len(self._windows) > self.MAX_SUBJECTS:
+                self._windows.popitem(last=False)
+            if left_out:
+                extra["left_out"] = left_out
+        window.count += 1
+        if window.count > self.BURST:
+            window.left_out += 1
+            return
+        log.log(level, message, extra={"about": about, **extra} if about else extra)
+
+
+@dataclass(slots=True)
+class _Window:
+    since_s: float
+    count: int = 0
+    left_out: int = 0

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from nats.js import JetStreamContext
 
+from services.chassis import records
 from services.chassis.buckets import DEVICES
 from services.chassis.errors import StoreUnavailableError
 from services.chassis.kv import BucketSpec
 from services.chassis.streams import follow, last_sequence
 from services.jotunheim_bridge.adapters.registry import facts_of
+from services.jotunheim_bridge.ports import DeviceFacts
 from services.jotunheim_bridge.service.bridge import Bridge
 from yggdrasil.registry.v1 import registry_pb2 as pb
 
@@ -31,4 +33,10 @@ async def follow_devices(js: JetStreamContext, bridge: Bridge, after: int) -> No
         for record in batch:
             device_id = record.subject[start:]
             if bridge.concerned(device_id) and not record.deleted:
-                bridge.told(device_id, facts_of(pb.StoredDevice.FromString(record.data)))
+                facts = records.readable(DEVICES.name, device_id, record.data, _facts)
+                if facts is not None:
+                    bridge.told(device_id, facts)
+
+
+def _facts(data: bytes) -> DeviceFacts:
+    return facts_of(pb.StoredDevice.FromString(data))

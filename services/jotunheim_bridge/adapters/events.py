@@ -15,7 +15,7 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 
-from services.chassis import cloudevents, codec, streams
+from services.chassis import cloudevents, codec, records, streams
 from services.chassis.nats import converted, flushed
 from services.chassis.publisher import Publisher
 from services.chassis.room import GIB, Room
@@ -95,8 +95,8 @@ class JetStreamEvents:
                 message = await self._js.get_last_msg(subjects.EVENT_STREAM, subject)
             except nats.js.errors.NotFoundError:
                 return 0
-        event = pb.DeviceEvent.FromString(message.data or b"")
-        return event.sequence if event.boot_id == boot_id else 0
+        event = records.readable(subjects.EVENT_STREAM, device_id, message.data or b"", pb.DeviceEvent.FromString)
+        return event.sequence if event is not None and event.boot_id == boot_id else 0
 
     async def watch(self, device_ids: Collection[str], kinds: Collection[int]) -> AsyncIterator[pb.DeviceEvent]:
         """Events from the return of this call on, at most WATCH_PENDING waiting for a slow reader.

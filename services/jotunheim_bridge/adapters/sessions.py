@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable
 
 from nats.js import JetStreamContext
 
-from services.chassis import codec
-from services.chassis.buckets import BRIDGE_LEASE_S, SESSIONS
+from services.chassis import codec, records
+from services.chassis.buckets import BRIDGE_LEASE_S, BRIDGES, SESSIONS
 from services.chassis.errors import RevisionConflictError, StoreUnavailableError
-from services.chassis.kv import Bucket
+from services.chassis.kv import Bucket, Entry
 from services.chassis.streams import follow, last_sequence
 from services.jotunheim_bridge.ports import Claim, Clock, SessionFacts
 from services.jotunheim_bridge.service.bridge import Bridge
@@ -38,7 +38,7 @@ class KvSessionStore:
         """Makes this bridge the owner under the next epoch."""
         while True:
             entry = await self._bucket.get(facts.device_id)
-            before = pb.StoredSession.FromString(entry.value).session.epoch if entry else 0
+            before = _epoch(entry) if entry else 0
             session = self._session(facts, before + 1)
             value = pb.StoredSession(schema=SCHEMA, session=session).SerializeToString()
             try:
@@ -79,23 +79,36 @@ class KvSessionStore:
     async def abandon(self, facts: SessionFacts) -> None:
         """Ends the session if it is there."""
         entry = await self._bucket.get(facts.device_id)
-        session = pb.StoredSession.FromString(entry.value).session if entry else pb.Session()
-        if entry and session.online and session.session_id == facts.session_id:
+        session = _session_of(facts.device_id, entry.value) if entry else None
+        if entry and session and session.online and session.session_id == facts.session_id:
             await self.release(Claim(session, entry.revision))
 
     async def get(self, device_id: str) -> pb.Session | None:
         """The live session, or None."""
         entry = await self._bucket.get(device_id)
-        session = pb.StoredSession.FromString(entry.value).session if entry else None
+        session = _session_of(device_id, entry.value) if entry else None
         return session if session is not None and session.online else None
+
+
+def _session_of(device_id: str, data: bytes) -> pb.Session | None:
+    stored = records.readable(SESSIONS.name, device_id, data, pb.StoredSession.FromString)
+    return stored.session if stored is not None else None
+
+
+def _epoch(entry: Entry) -> int:
+    """The epoch of a record; of one that cannot be read, its revision, which no epoch of the device exceeds."""
+    session = _session_of(entry.key, entry.value)
+    return session.epoch if session is not None else entry.revision
 
 
 async def fence(js: JetStreamContext, bridge: Bridge) -> None:
     """Ends sessions here whose device another bridge has claimed since; until cancelled."""
+    start = len(SESSIONS.subject(""))
     async for batch in follow(js, SESSIONS.stream, after=await last_sequence(js, SESSIONS.stream)):
         for record in batch:
-            if not record.deleted:
-                bridge.seen_elsewhere(pb.StoredSession.FromString(record.data).session)
+            session = None if record.deleted else _session_of(record.subject[start:], record.data)
+            if session is not None:
+                bridge.seen_elsewhere(session)
 
 
 async def other_links(bridges: Bucket, bridge_id: str) -> list[str]:
@@ -104,8 +117,9 @@ async def other_links(bridges: Bucket, bridge_id: str) -> list[str]:
         entries = [await bridges.get(key) for key in await bridges.keys() if key != bridge_id]
     except StoreUnavailableError:
         return []
-    found = [pb.StoredBridge.FromString(entry.value).link for entry in entries if entry is not None]
-    return [link for link in found if link]
+    parse = pb.StoredBridge.FromString
+    found = [records.readable(BRIDGES.name, entry.key, entry.value, parse) for entry in entries if entry is not None]
+    return [bridge.link for bridge in found if bridge is not None and bridge.link]
 
 
 class Lease:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import grpc.aio
 from nats.js import JetStreamContext
 
-from services.chassis import codec
+from services.chassis import codec, records
 from services.chassis.buckets import TWIN_DESIRED
 from services.chassis.streams import follow
 from services.domain.twin import Path
@@ -58,9 +58,12 @@ async def follow_desired(js: JetStreamContext, bridge: Bridge, after: int) -> No
     start = len(TWIN_DESIRED.subject(""))
     async for batch in follow(js, TWIN_DESIRED.stream, after=after):
         for record in batch:
-            session = bridge.session(record.subject[start:])
+            device_id = record.subject[start:]
+            session = bridge.session(device_id)
             if session is not None and session.twin is not None and not record.deleted:
-                bridge.twins.desired(session, _desired(record.data))
+                desired = records.readable(TWIN_DESIRED.name, device_id, record.data, _desired)
+                if desired is not None:
+                    bridge.twins.desired(session, desired)
 
 
 def _desired(data: bytes) -> Desired:

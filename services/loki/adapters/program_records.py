@@ -7,18 +7,17 @@ since: whoever was faster makes ours fail, and the mirror brings what it wrote.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 
-from google.protobuf.message import DecodeError
 from nats.js import JetStreamContext
 
 from services.chassis import codec
 from services.chassis.errors import RevisionConflictError
 from services.chassis.kv import Bucket, BucketSpec
+from services.chassis.records import decode, readable
 from services.chassis.streams import Record, follow
-from services.domain.errors import YggError
 from services.domain.values import Value
 from services.loki.adapters import program_codec
 from services.loki.engines import wire
@@ -35,7 +34,6 @@ STORES = BucketSpec("program_store")
 INSTANCES = BucketSpec("program_instances")
 REPLICAS = BucketSpec("loki_replicas", ttl_s=LEASE_S)
 SCHEMA = 1
-_log = logging.getLogger(__name__)
 
 
 class NatsRecords:
@@ -92,10 +90,8 @@ class NatsRecords:
                 self._note(spec, record.sequence)
                 if record.sequence <= self._revisions.get(f"{spec.name}/{key}", 0):
                     continue  # ours, applied when it was written
-                try:
-                    matters = self._apply(spec, key, record) or matters
-                except (DecodeError, YggError, ValueError) as e:
-                    _log.error("record not understood", extra={"bucket": spec.name, "key": key, "why": str(e)})
+                apply = partial(self._apply, spec, key, record)
+                matters = bool(readable(spec.name, key, record.data, apply)) or matters
             if not batch and spec.name in self._behind:
                 self._behind.discard(spec.name)
                 matters = True
@@ -104,7 +100,7 @@ class NatsRecords:
             if matters:
                 self.changed()
 
-    def _apply(self, spec: BucketSpec, key: str, record: Record) -> bool:
+    def _apply(self, spec: BucketSpec, key: str, record: Record, _data: bytes) -> bool:
         if spec is REPLICAS:
             return self._replica_seen(key, record.deleted)
         self._revisions[f"{spec.name}/{key}"] = record.sequence
@@ -212,7 +208,8 @@ class NatsRecords:
         """The store, from now on of this epoch: a write of an owner before fails."""
         bucket = self._buckets[STORES.name]
         entry = await bucket.get(ref.key)
-        found = pb.StoredStore.FromString(entry.value) if entry else pb.StoredStore(schema=SCHEMA)
+        parse = pb.StoredStore.FromString
+        found = decode(STORES.name, ref.key, entry.value, parse) if entry else pb.StoredStore(schema=SCHEMA)
         if found.epoch > epoch:
             raise RevisionConflictError(f"{ref.key}: its store is of epoch {found.epoch}, a later one than {epoch}")
         store = NatsStore(bucket, ref.key, epoch, codec.values_from_proto(found.entries), entry)

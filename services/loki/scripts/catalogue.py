@@ -8,26 +8,23 @@ what is called both come from here, so that they always agree.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.message import DecodeError
 from nats.js import JetStreamContext
 
+from services.chassis import records
 from services.chassis.buckets import SCRIPTS
 from services.chassis.errors import StoreUnavailableError
 from services.chassis.kv import Bucket, Entry
 from services.chassis.streams import follow, last_sequence
-from services.domain.errors import YggError
 from services.loki.scripts import descriptors
 from services.loki.scripts.messages import script_from_bytes, script_to_bytes
 from services.loki.scripts.model import RegisteredScript
 
 CATCH_UP_S, FRESH_S = 5.0, 0.1
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -116,10 +113,9 @@ class Catalogue:
     def _apply(self, name: str, revision: int, data: bytes) -> None:
         self._scripts.pop(name, None)
         if data:
-            try:
-                self._scripts[name] = script_from_bytes(data, revision)
-            except (DecodeError, YggError) as e:
-                _log.warning("a registered script cannot be read", extra={"script": name, "why": str(e)})
+            script = records.readable(SCRIPTS.name, name, data, lambda found: script_from_bytes(found, revision))
+            if script is not None:
+                self._scripts[name] = script
 
     async def recent(self) -> Snapshot:
         """The scripts as of at most FRESH_S ago, and what this replica wrote since; raises StoreUnavailableError."""
@@ -142,7 +138,9 @@ class Catalogue:
     async def stored(self, name: str) -> RegisteredScript | None:
         """The script as it stands in the bucket."""
         entry: Entry | None = await self._bucket.get(name)
-        return None if entry is None else script_from_bytes(entry.value, entry.revision)
+        if entry is None:
+            return None
+        return records.decode(SCRIPTS.name, name, entry.value, lambda data: script_from_bytes(data, entry.revision))
 
     async def write(self, script: RegisteredScript, revision: int) -> int:
         """Writes it where `revision` (0: none) is still there; returns the new one. Raises RevisionConflictError."""

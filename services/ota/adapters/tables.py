@@ -9,6 +9,8 @@ from typing import Generic, TypeVar
 
 from nats.js import JetStreamContext
 
+from services.chassis import records
+from services.chassis.errors import UnreadableRecordError
 from services.chassis.kv import Bucket
 from services.chassis.streams import follow
 from services.ota.ports import Row
@@ -40,19 +42,22 @@ class KvTable(Generic[T]):
     async def fresh(self, key: str) -> Row[T] | None:
         """See the port."""
         entry = await self._bucket.get(key)
-        if entry is not None:
-            self._learn(key, entry.value, entry.revision)
-        return self._rows.get(key) if entry is not None else None
+        if entry is None:
+            return None
+        self._learn(key, entry.value, entry.revision)
+        return self._row(key)
 
     async def create(self, key: str, value: T) -> Row[T]:
         """See the port."""
         data = self._encode(value)
-        return self._learn(key, data, await self._bucket.create_key(key, data))
+        self._learn(key, data, await self._bucket.create_key(key, data))
+        return self._row(key)
 
     async def update(self, row: Row[T], value: T) -> Row[T]:
         """See the port."""
         data = self._encode(value)
-        return self._learn(row.key, data, await self._bucket.update(row.key, data, row.revision))
+        self._learn(row.key, data, await self._bucket.update(row.key, data, row.revision))
+        return self._row(row.key)
 
     async def changed(self) -> None:
         """See the port."""
@@ -71,12 +76,23 @@ class KvTable(Generic[T]):
             if not batch:
                 self.ready.set()
 
-    def _learn(self, key: str, data: bytes, revision: int) -> Row[T]:
+    def _row(self, key: str) -> Row[T]:
+        try:
+            return self._rows[key]
+        except KeyError:
+            name = f"{self._bucket.spec.name}/{key}"
+            raise UnreadableRecordError(f"the record {name} cannot be read", hint="See the log of ota.") from None
+
+    def _learn(self, key: str, data: bytes, revision: int) -> None:
+        """A record that cannot be read is not in the view."""
         if revision > self._revisions.get(key, 0):
+            value = records.readable(self._bucket.spec.name, key, data, self._decode)
+            if value is None:
+                self._forget(key, revision)
+                return
             self._revisions[key] = revision
-            self._rows[key] = Row(key, self._decode(data), revision)
+            self._rows[key] = Row(key, value, revision)
             self._change.set()
-        return self._rows[key]
 
     def _forget(self, key: str, revision: int) -> None:
         if revision > self._revisions.get(key, 0):

@@ -12,10 +12,11 @@ from contextlib import aclosing, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from google.protobuf.message import Message
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
-from services.chassis import buckets
+from services.chassis import buckets, records
 from services.chassis.kv import Bucket, BucketSpec
 from services.chassis.nats import converted
 from services.chassis.streams import Record, last_sequence, read
@@ -31,6 +32,14 @@ _SPECS = {
     RecordKind.GROUP: buckets.GROUPS,
     RecordKind.CONTRACT: buckets.CONTRACTS,
     RecordKind.DEVICE: buckets.DEVICES,
+}
+_MESSAGES: dict[RecordKind, type[Message]] = {
+    RecordKind.CONTRACT_BODY: registry_pb2.StoredContractBody,
+    RecordKind.TWIN_DESIRED: twin_pb2.StoredTwin,
+    RecordKind.TWIN_REPORTED: twin_pb2.StoredTwin,
+    RecordKind.GROUP: registry_pb2.StoredGroup,
+    RecordKind.CONTRACT: registry_pb2.StoredContract,
+    RecordKind.DEVICE: registry_pb2.StoredDevice,
 }
 _REQUEST_S = 5.0
 
@@ -89,6 +98,8 @@ class KvBackup:
         entry = await self.buckets[kind].get(key)
         if entry is None:
             return None
+        if message := _MESSAGES.get(kind):
+            records.decode(_SPECS[kind].name, key, entry.value, message.FromString)
         found = _kept(kind, key, _revision(kind, entry.value), _portable(kind, entry.value))
         return replace(found, from_device=_from_device(kind, entry.value)), entry.revision
 
@@ -120,7 +131,8 @@ class KvBackup:
 
 def _row(kind: RecordKind, spec: BucketSpec, record: Record) -> tuple[str, int, bytes | None]:
     key = record.subject.removeprefix(spec.subject(""))
-    if record.deleted:
+    message = _MESSAGES.get(kind)
+    if record.deleted or (message and records.readable(spec.name, key, record.data, message.FromString) is None):
         return key, 0, None
     return key, _revision(kind, record.data), _portable(kind, record.data)
 

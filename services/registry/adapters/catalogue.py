@@ -14,7 +14,7 @@ from typing import TypeVar
 from services.chassis import codec
 from services.domain import matcher
 from services.domain.capability import Capability
-from services.domain.contract import Refusal
+from services.domain.contract import Contract, Refusal
 from services.domain.requirements import Requirement
 from services.registry.adapters import wire
 from yggdrasil.common.v1 import contract_pb2 as kp
@@ -77,14 +77,15 @@ class Catalogue:
         return int(row[0])
 
     def add_body(self, digest: str, body: bytes) -> None:
-        """Keeps a body; the same one again changes nothing."""
+        """Keeps a body; the same one again changes nothing. Raises whatever a body that cannot be read raises."""
+        read = _read(body)
         number = self.bodies[digest]
         known = self._db.execute("UPDATE bodies SET body = ? WHERE no = ? AND body IS NULL", (body, number)).rowcount
         if not known:
             return
         self._complete.add(number)
         self._decoded.pop(number, None)
-        types = {capability.type for capability in pb.StoredContractBody.FromString(body).capabilities}
+        types = {capability.type for capability in read.capabilities}
         self._db.executemany("INSERT INTO body_types VALUES (?, ?)", [(number, one) for one in types])
         for one in types:
             self._of_type[one].append(number)
@@ -95,8 +96,7 @@ class Catalogue:
 
     def _decode(self, number: int) -> tuple[tuple[Capability, ...], tuple[Refusal, ...]]:
         row = self._db.execute("SELECT body FROM bodies WHERE no = ?", (number,)).fetchone()
-        body = pb.StoredContractBody.FromString(row[0] or b"")
-        contract = codec.contract_from_proto(kp.Contract(capabilities=body.capabilities, refused=body.refused))
+        contract = _read(row[0] or b"")
         return contract.capabilities, contract.refused
 
     def contract(self, number: int) -> tuple[tuple[Capability, ...], tuple[Refusal, ...]]:
@@ -128,3 +128,8 @@ class Catalogue:
             slot=slot,
             capabilities=references,
         ).SerializeToString()
+
+
+def _read(body: bytes) -> Contract:
+    stored = pb.StoredContractBody.FromString(body)
+    return codec.contract_from_proto(kp.Contract(capabilities=stored.capabilities, refused=stored.refused))

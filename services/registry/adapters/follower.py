@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from nats.js import JetStreamContext
 
+from services.chassis import records
 from services.chassis.bulk import Change, StreamReader
 from services.chassis.errors import StoreUnavailableError
 from services.chassis.nats import converted
@@ -100,7 +101,9 @@ class Follower:
 
     async def _await_bodies(self, batch: Sequence[Record]) -> None:
         """A body is written before any contract names it, but comes by another stream."""
-        wanted = {StoredContract.FromString(record.data).digest for record in batch if not record.deleted}
+        name, parse = rows.CONTRACTS.spec.name, StoredContract.FromString
+        found = [records.readable(name, record.subject, record.data, parse) for record in batch if not record.deleted]
+        wanted = {stored.digest for stored in found if stored is not None}
         waited = 0.0
         while any(not self._index.has_body(digest) for digest in wanted) and waited < _BODY_WAIT_S:
             await asyncio.sleep(_BODY_STEP_S)

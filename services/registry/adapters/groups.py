@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from nats.js import JetStreamContext
 
-from services.chassis import buckets
+from services.chassis import buckets, records
 from services.chassis.kv import Bucket
 from services.domain.selectors import parse_selector
 from services.registry.model import Group
@@ -37,10 +38,11 @@ class KvGroupStore:
     async def get(self, name: str) -> Group | None:
         """The group, or None."""
         entry = await self._bucket.get(name)
-        if entry is None:
-            return None
-        stored = pb.StoredGroup.FromString(entry.value)
-        return Group(stored.name, parse_selector(stored.selector), stored.description, entry.revision)
+        return (
+            None
+            if entry is None
+            else records.decode(buckets.GROUPS.name, name, entry.value, partial(_read, entry.revision))
+        )
 
     async def put(self, group: Group) -> Group:
         """Stores it on top of `group.revision` (0: new); raises RevisionConflictError."""
@@ -55,5 +57,15 @@ class KvGroupStore:
 
     async def all(self) -> Sequence[Group]:
         """Every group, ordered by name."""
-        found = await asyncio.gather(*(self.get(name) for name in sorted(await self._bucket.keys())))
+        entries = await asyncio.gather(*(self._bucket.get(name) for name in sorted(await self._bucket.keys())))
+        found = [
+            records.readable(buckets.GROUPS.name, entry.key, entry.value, partial(_read, entry.revision))
+            for entry in entries
+            if entry is not None
+        ]
         return [group for group in found if group is not None]
+
+
+def _read(revision: int, data: bytes) -> Group:
+    stored = pb.StoredGroup.FromString(data)
+    return Group(stored.name, parse_selector(stored.selector), stored.description, revision)

@@ -12,8 +12,8 @@ from datetime import datetime
 
 from nats.js import JetStreamContext
 
-from services.chassis import cloudevents, codec
-from services.chassis.buckets import BRIDGE_LEASE_S
+from services.chassis import cloudevents, codec, records
+from services.chassis.buckets import BRIDGE_LEASE_S, SESSIONS
 from services.chassis.errors import RevisionConflictError, StoreUnavailableError
 from services.chassis.kv import Bucket
 from services.chassis.nats import converted
@@ -65,10 +65,11 @@ class Reaper:
 
     async def _end(self, device_id: str, bridge_id: str) -> int:
         entry = await self._sessions.get(device_id)
-        stored = bridge_pb2.StoredSession.FromString(entry.value) if entry else bridge_pb2.StoredSession()
-        session, now = stored.session, self._clock.now()
-        if entry is None or not session.online or session.bridge_id != bridge_id:
+        parse = bridge_pb2.StoredSession.FromString
+        stored = records.readable(SESSIONS.name, device_id, entry.value, parse) if entry else None
+        if entry is None or stored is None or not stored.session.online or stored.session.bridge_id != bridge_id:
             return 0
+        session, now = stored.session, self._clock.now()
         session.online = False
         session.disconnect_time.FromDatetime(now)
         try:

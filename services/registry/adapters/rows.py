@@ -8,9 +8,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from services.chassis import buckets
+from services.chassis import records as quarantine
 from services.chassis.bulk import Change
 from services.chassis.kv import BucketSpec
 from services.registry.adapters import records, wire
@@ -28,7 +30,15 @@ class IndexedBucket:
 
     spec: BucketSpec
     table: str
-    row: Callable[[Catalogue, Change], Row]
+    make: Callable[[Catalogue, Change], Row]
+
+    def row(self, catalogue: Catalogue, change: Change) -> Row:
+        """The row; that of a deleted record for one that cannot be read."""
+        if not change.deleted:
+            made = quarantine.readable(self.spec.name, change.key, change.data, lambda _: self.make(catalogue, change))
+            if made is not None:
+                return made
+        return (change.sequence, change.key, *_GONE[: 2 if self.table == "sessions" else 3])
 
     @property
     def insert(self) -> str:
@@ -38,8 +48,6 @@ class IndexedBucket:
 
 
 def _device(catalogue: Catalogue, change: Change) -> Row:
-    if change.deleted:
-        return (change.sequence, change.key, *_GONE)
     state, entries, device = wire.shown(change.data)
     number = catalogue.labels
     labels = ",".join([str(number[entry]) for entry in entries])
@@ -47,16 +55,12 @@ def _device(catalogue: Catalogue, change: Change) -> Row:
 
 
 def _contract(catalogue: Catalogue, change: Change) -> Row:
-    if change.deleted:
-        return (change.sequence, change.key, *_GONE)
     stored = pb.StoredContract.FromString(change.data)
     build = catalogue.builds[stored.model, stored.device_class, stored.firmware_version, stored.slot]
     return change.sequence, change.key, catalogue.bodies[stored.digest], build, stored.revision
 
 
 def _session(catalogue: Catalogue, change: Change) -> Row:
-    if change.deleted:
-        return change.sequence, change.key, None, None
     session = bridge_pb2.StoredSession.FromString(change.data).session
     device = pb.Device(presence=records.presence_to_proto(session)).SerializeToString()
     return change.sequence, change.key, session.bridge_id if session.online else None, device
@@ -132,4 +136,4 @@ class Bulk:
 def _apply_bodies(catalogue: Catalogue, changes: Sequence[Change]) -> None:
     for change in changes:
         if not change.deleted:
-            catalogue.add_body(change.key, change.data)
+            quarantine.readable(BODIES.name, change.key, change.data, partial(catalogue.add_body, change.key))

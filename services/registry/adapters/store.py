@@ -9,6 +9,7 @@ from dataclasses import replace
 from nats.js import JetStreamContext
 
 from services.chassis import buckets
+from services.chassis import records as quarantine
 from services.chassis.errors import RevisionConflictError
 from services.chassis.kv import Bucket
 from services.chassis.streams import last_sequence, read
@@ -34,7 +35,10 @@ class KvDeviceStore:
     async def get(self, device_id: str) -> DeviceRecord | None:
         """The record, or None."""
         entry = await self._bucket.get(device_id)
-        return None if entry is None else records.device_from_bytes(entry.value, entry.revision)
+        if entry is None:
+            return None
+        read = records.device_from_bytes
+        return quarantine.decode(buckets.DEVICES.name, device_id, entry.value, lambda data: read(data, entry.revision))
 
     async def create(self, record: DeviceRecord) -> DeviceRecord:
         """Raises RevisionConflictError where there is one."""
@@ -74,18 +78,20 @@ class KvContractStore:
         entry = await self._contracts.get(device_id)
         if entry is None:
             return None
-        return await self._record(entry.value, entry.revision)
+        return await self._record(device_id, entry.value, entry.revision)
 
     async def history(self, device_id: str) -> Sequence[ContractRecord]:
         """Every write of the device's contract that is kept, oldest first."""
         spec = buckets.CONTRACTS
         batches = read(self._js, spec.stream, [spec.subject(device_id)])
         writes = [record async for batch in batches for record in batch if not record.deleted]
-        return [await self._record(write.data, write.sequence) for write in writes]
+        return [await self._record(device_id, write.data, write.sequence) for write in writes]
 
-    async def _record(self, data: bytes, revision: int) -> ContractRecord:
-        digest = StoredContract.FromString(data).digest
-        return records.contract_from_bytes(data, await self._body(digest), revision)
+    async def _record(self, key: str, data: bytes, revision: int) -> ContractRecord:
+        name = buckets.CONTRACTS.name
+        stored = quarantine.decode(name, key, data, StoredContract.FromString)
+        body = await self._body(stored.digest)
+        return quarantine.decode(name, key, data, lambda found: records.contract_from_bytes(found, body, revision))
 
     async def _body(self, digest: str) -> bytes:
         """By its digest, so it never changes; the last KNOWN_BODIES are kept."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from nats.js import JetStreamContext
 
-from services.chassis import codec
+from services.chassis import codec, records
 from services.chassis.buckets import ENROLMENT_TOKENS
 from services.chassis.kv import Bucket
 from services.chassis.streams import read
@@ -23,7 +24,7 @@ def _to_bytes(token: Token) -> bytes:
     return stored.SerializeToString(deterministic=True)
 
 
-def _from_bytes(data: bytes, revision: int) -> Token:
+def _from_bytes(revision: int, data: bytes) -> Token:
     stored = pb.StoredToken.FromString(data)
     token = stored.token
     return Token(
@@ -54,7 +55,9 @@ class KvTokenStore:
     async def get(self, token_id: str) -> Token | None:
         """The token, or None."""
         entry = await self.bucket.get(token_id)
-        return None if entry is None else _from_bytes(entry.value, entry.revision)
+        if entry is None:
+            return None
+        return records.decode(ENROLMENT_TOKENS.name, token_id, entry.value, partial(_from_bytes, entry.revision))
 
     async def create(self, token: Token) -> None:
         """Stores a new token."""
@@ -71,5 +74,7 @@ class KvTokenStore:
     async def all(self) -> Sequence[Token]:
         """Every token that is kept."""
         batches = read(self.js, ENROLMENT_TOKENS.stream, latest=True)
-        records = [record async for batch in batches for record in batch if not record.deleted]
-        return [_from_bytes(record.data, record.sequence) for record in records]
+        kept = [record async for batch in batches for record in batch if not record.deleted]
+        name = ENROLMENT_TOKENS.name
+        found = [records.readable(name, one.subject, one.data, partial(_from_bytes, one.sequence)) for one in kept]
+        return [token for token in found if token is not None]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from nats.js import JetStreamContext
 
-from services.chassis import codec
+from services.chassis import codec, records
 from services.chassis.buckets import TWIN_DESIRED, TWIN_PROGRAMS, TWIN_REPORTED
 from services.chassis.kv import Bucket, BucketSpec
 from services.chassis.streams import Record, follow, last_sequence, read
@@ -20,6 +21,7 @@ from yggdrasil.registry.v1 import twin_pb2 as pb
 
 SCHEMA = 1
 MAX_BYTES = 16 * 1024
+_T = TypeVar("_T")
 _SPECS = {TwinSide.DESIRED: TWIN_DESIRED, TwinSide.REPORTED: TWIN_REPORTED}
 
 
@@ -98,7 +100,9 @@ class KvTwinStore:
     async def get(self, which: TwinSide, device_id: str) -> StoredSide:
         """The side, empty where nothing was written."""
         entry = await self.buckets[which].get(device_id)
-        return StoredSide(Side()) if entry is None else StoredSide(side_from_bytes(entry.value), entry.revision)
+        if entry is None:
+            return StoredSide(Side())
+        return StoredSide(records.decode(_SPECS[which].name, device_id, entry.value, side_from_bytes), entry.revision)
 
     async def put(self, which: TwinSide, device_id: str, side: Side, key_revision: int) -> StoredSide:
         """Writes a side on top of `key_revision` (0: new); raises RevisionConflictError or InvalidRequestError."""
@@ -111,7 +115,9 @@ class KvTwinStore:
         """The versions that are kept, oldest first."""
         spec = _SPECS[which]
         batches = read(self.js, spec.stream, [spec.subject(device_id)])
-        return [side_from_bytes(record.data) async for batch in batches for record in batch if not record.deleted]
+        kept = [record.data async for batch in batches for record in batch if not record.deleted]
+        found = [records.readable(spec.name, device_id, data, side_from_bytes) for data in kept]
+        return [side for side in found if side is not None]
 
     async def position(self) -> TwinPosition:
         """Where the sides end now."""
@@ -133,15 +139,17 @@ class KvTwinStore:
         spec = _SPECS[which]
         async for batch in follow(self.js, spec.stream, [spec.subject(one) for one in device_ids], after=after):
             for record in batch:
-                if not record.deleted:
-                    yield TwinChange(which, _key(spec, record), side_from_bytes(record.data), record.sequence)
+                side = _readable(spec, record, side_from_bytes)
+                if side is not None:
+                    yield TwinChange(which, _key(spec, record), side, record.sequence)
 
     async def programs(self, device_id: str) -> StoredPrograms:
         """The programs, none where nothing was written."""
         entry = await self.told.get(device_id)
         if entry is None:
             return StoredPrograms(ProgramsSide())
-        return StoredPrograms(programs_from_bytes(entry.value), entry.revision)
+        programs = records.decode(TWIN_PROGRAMS.name, device_id, entry.value, programs_from_bytes)
+        return StoredPrograms(programs, entry.revision)
 
     async def put_programs(self, device_id: str, side: ProgramsSide, key_revision: int) -> StoredPrograms:
         """Writes them on top of `key_revision` (0: new); raises RevisionConflictError."""
@@ -155,16 +163,23 @@ class KvTwinStore:
         spec = TWIN_PROGRAMS
         async for batch in follow(self.js, spec.stream, [spec.subject(one) for one in device_ids], after=after):
             for record in batch:
-                if not record.deleted:
-                    yield ProgramsChange(_key(spec, record), programs_from_bytes(record.data), record.sequence)
+                side = _readable(spec, record, programs_from_bytes)
+                if side is not None:
+                    yield ProgramsChange(_key(spec, record), side, record.sequence)
 
     async def with_programs(self) -> AsyncIterator[str]:
         """Every device that has programs, once."""
         async for batch in read(self.js, TWIN_PROGRAMS.stream, latest=True):
             for record in batch:
-                if not record.deleted and programs_from_bytes(record.data).programs:
+                side = _readable(TWIN_PROGRAMS, record, programs_from_bytes)
+                if side is not None and side.programs:
                     yield _key(TWIN_PROGRAMS, record)
 
 
 def _key(spec: BucketSpec, record: Record) -> str:
     return record.subject.removeprefix(spec.subject(""))
+
+
+def _readable(spec: BucketSpec, record: Record, parse: Callable[[bytes], _T]) -> _T | None:
+    """None for a delete marker, too."""
+    return None if record.deleted else records.readable(spec.name, _key(spec, record), record.data, parse)

@@ -12,6 +12,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from services.chassis import records
+from services.chassis.buckets import DEVICES
 from services.registry.adapters.catalogue import Catalogue
 from services.registry.ports import Facts
 from yggdrasil.registry.v1 import registry_pb2 as pb
@@ -34,9 +36,12 @@ class Views:
     def messages(self, device_ids: Collection[str]) -> list[pb.Device]:
         """Of those devices that there are, in the order of the ids."""
         messages = []
-        for _, revision, device, body, build, contract_revision, presence in self._rows(device_ids):
+        for device_id, revision, device, body, build, contract_revision, presence in self._rows(device_ids):
             shared = self.catalogue.fragment(body, build) if body is not None else b""
-            message = pb.Device.FromString(device + shared + (presence or _NO_PRESENCE))
+            data = device + shared + (presence or _NO_PRESENCE)
+            message = records.readable(DEVICES.name, device_id, data, pb.Device.FromString)
+            if message is None:
+                continue
             message.revision, message.contract_revision = revision, contract_revision or 0
             messages.append(message)
         return messages
@@ -46,7 +51,9 @@ class Views:
         found: dict[str, Facts] = {}
         for device_id, _, device, body, _, _, presence in self._rows(device_ids):
             contract = self.catalogue.contract(body) if body is not None else None
-            message = pb.Device.FromString(device + (presence or b""))
+            message = records.readable(DEVICES.name, device_id, device + (presence or b""), pb.Device.FromString)
+            if message is None:
+                continue
             found[device_id] = Facts(dict(message.labels), message.presence.online, contract)
         return found
 

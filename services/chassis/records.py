@@ -1,0 +1,63 @@
+"""Stored records that cannot be decoded: quarantined, logged and counted, so that none of them ends a service.
+
+A record in quarantine stays in its bucket as it is and counts as not there; a later write of its key replaces it. What
+follows a bucket calls `readable`, what answers for one key calls `decode`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeVar
+
+from opentelemetry import metrics
+
+from services.chassis.errors import UnreadableRecordError
+from services.chassis.logs import Throttle
+
+MAX_KNOWN = 1000
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+_throttle = Throttle()
+_counter = metrics.get_meter("yggdrasil").create_counter(
+    "ygg.records.unreadable", description="Stored records that could not be decoded, by bucket"
+)
+_quarantine: OrderedDict[tuple[str, str], str] = OrderedDict()
+
+
+def decode(bucket: str, key: str, data: bytes, parse: Callable[[bytes], T]) -> T:
+    """Return what `parse` makes of the data; raise UnreadableRecordError, code DATA_LOSS, for whatever it raises."""
+    try:
+        return parse(data)
+    except Exception as e:
+        why = f"{type(e).__name__}: {e}"
+        _note(bucket, key, why)
+        raise UnreadableRecordError(
+            f"the record {bucket}/{key} cannot be read",
+            hint="Write or restore it again; the service's log says what is wrong with it.",
+            bucket=bucket,
+            key=key,
+        ) from e
+
+
+def readable(bucket: str, key: str, data: bytes, parse: Callable[[bytes], T]) -> T | None:
+    """Return what `parse` makes of the data, None for a record that cannot be read."""
+    try:
+        return decode(bucket, key, data, parse)
+    except UnreadableRecordError:
+        return None
+
+
+def quarantined() -> dict[str, str]:
+    """The last MAX_KNOWN records that could not be read since the start, `bucket/key`, with the reason."""
+    return {f"{bucket}/{key}": why for (bucket, key), why in _quarantine.items()}
+
+
+def _note(bucket: str, key: str, why: str) -> None:
+    _counter.add(1, {"bucket": bucket})
+    _quarantine[bucket, key] = why
+    _quarantine.move_to_end((bucket, key))
+    if len(_quarantine) > MAX_KNOWN:
+        _quarantine.popitem(last=False)
+    _throttle.log(_log, logging.ERROR, "record quarantined", about=bucket, key=key, why=why[:200])
