@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
@@ -17,7 +18,7 @@ import grpc.aio
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, StatusCode
 
-from services.chassis import status, telemetry
+from services.chassis import requests, status, telemetry
 from services.chassis.errors import CallerError, IdentityError
 from services.chassis.identity import Identity, of_sans
 from services.domain.errors import YggError
@@ -57,44 +58,72 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """The handler, wrapped; health and reflection are left as they are."""
+        """The handler, wrapped; None where there is none."""
         handler = await continuation(handler_call_details)
-        if handler is None or handler_call_details.method.startswith(_OPEN):
-            return handler
-        return _wrap(handler, handler_call_details.method)
+        return None if handler is None else _wrap(handler, handler_call_details.method)
 
 
 def _wrap(handler: Any, method: str) -> Any:
-    serializers = handler.request_deserializer, handler.response_serializer
+    """Requests come as bytes and are parsed inside: what grpc.aio makes of a deserializer's error is UNKNOWN."""
+    parse, serialize = handler.request_deserializer, handler.response_serializer
     if handler.response_streaming:
         if handler.request_streaming:
-            return grpc.stream_stream_rpc_method_handler(_streaming(handler.stream_stream, method), *serializers)
-        return grpc.unary_stream_rpc_method_handler(_streaming(handler.unary_stream, method), *serializers)
+            behaviour = _streaming(_of_stream(handler.stream_stream, parse), method)
+            return grpc.stream_stream_rpc_method_handler(behaviour, None, serialize)
+        behaviour = _streaming(_of_one(handler.unary_stream, parse), method)
+        return grpc.unary_stream_rpc_method_handler(behaviour, None, serialize)
     if handler.request_streaming:
-        return grpc.stream_unary_rpc_method_handler(_unary(handler.stream_unary, method, None), *serializers)
-    return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary, method, UNARY_DEADLINE_S), *serializers)
+        waited = _unary(_of_stream(handler.stream_unary, parse), method, None)
+        return grpc.stream_unary_rpc_method_handler(waited, None, serialize)
+    waited = _unary(_of_one(handler.unary_unary, parse), method, UNARY_DEADLINE_S)
+    return grpc.unary_unary_rpc_method_handler(waited, None, serialize)
+
+
+def _of_one(behaviour: Callable[..., Any], parse: requests.Parse | None) -> Callable[[bytes, Context], Any]:
+    if parse is None:
+        return behaviour
+    return lambda data, context: behaviour(requests.parse(parse, data), context)
+
+
+def _of_stream(
+    behaviour: Callable[..., Any], parse: requests.Parse | None
+) -> Callable[[AsyncIterator[bytes], Context], Any]:
+    if parse is None:
+        return behaviour
+    return lambda messages, context: behaviour(requests.parse_each(parse, messages), context)
 
 
 @contextlib.asynccontextmanager
 async def _around(method: str, context: Context) -> AsyncIterator[None]:
+    if method.startswith(_OPEN):
+        async with _reported(method, context):
+            yield
+        return
     parent = telemetry.extract(tuple(context.invocation_metadata() or ()))
-    with telemetry.tracer().start_as_current_span(method.lstrip("/"), parent, SpanKind.SERVER) as span:
-        try:
+    with telemetry.tracer().start_as_current_span(method.lstrip("/"), parent, SpanKind.SERVER):
+        async with _reported(method, context):
             _caller.set(_identify(context))  # each RPC has a task, and so a context, of its own
             yield
-        except YggError as e:
-            span.set_status(StatusCode.ERROR, e.reason)
-            await _abort(context, e)
-        except TimeoutError:
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed")
-        except (grpc.aio.AbortError, asyncio.CancelledError, grpc.aio.UsageError):
-            raise
-        except Exception:  # noqa: BLE001 - the last resort: logged with its trace, told as INTERNAL
-            trace_id = f"{trace.get_current_span().get_span_context().trace_id:032x}"
-            _log.exception("unexpected error", extra={"method": method})
-            await context.abort(
-                grpc.StatusCode.INTERNAL, f"an error of the service itself; its log has it under trace {trace_id}"
-            )
+
+
+@contextlib.asynccontextmanager
+async def _reported(method: str, context: Context) -> AsyncIterator[None]:
+    """Errors become statuses."""
+    try:
+        yield
+    except YggError as e:
+        trace.get_current_span().set_status(StatusCode.ERROR, e.reason)
+        await _abort(context, e)
+    except TimeoutError:
+        await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed")
+    except (grpc.aio.AbortError, asyncio.CancelledError, grpc.aio.UsageError):
+        raise
+    except Exception:  # noqa: BLE001 - the last resort: logged with its trace, told as INTERNAL
+        trace_id = f"{trace.get_current_span().get_span_context().trace_id:032x}"
+        _log.exception("unexpected error", extra={"method": method})
+        await context.abort(
+            grpc.StatusCode.INTERNAL, f"an error of the service itself; its log has it under trace {trace_id}"
+        )
 
 
 def _identify(context: Context) -> Identity:
@@ -124,10 +153,14 @@ def _unary(
     return call
 
 
-def _streaming(behaviour: Callable[..., AsyncIterator[Any]], method: str) -> Callable[..., AsyncIterator[Any]]:
+def _streaming(behaviour: Callable[..., Any], method: str) -> Callable[..., AsyncIterator[Any]]:
     async def call(request: Any, context: Context) -> AsyncIterator[Any]:
         async with _around(method, context):
-            async for response in behaviour(request, context):
+            responses = behaviour(request, context)
+            if inspect.isawaitable(responses):
+                await responses  # it writes by itself
+                return
+            async for response in responses:
                 yield response
 
     return call

@@ -1,0 +1,117 @@
+"""Requests from bytes: what is no message, has too many items, or a time out of range is refused before any servicer.
+
+Owns what holds for every RPC alike. Bounds of single fields are their service's own.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import DecodeError, Message
+
+from services.domain import ids
+from services.domain.errors import InvalidRequestError
+
+MAX_ITEMS = 50_000
+"""Elements of all repeated fields and maps together; a batch of 1,000 devices with 32 labels each has 33,000."""
+_COUNTED_BYTES = 32 * 1024
+"""A smaller message cannot hold enough items to matter: counting would cost more than it saves."""
+_NANOS = 10**9
+_TIMES = {
+    "google.protobuf.Timestamp": (-62_135_596_800, 253_402_300_799, 0, "from 0001-01-01 to 9999-12-31"),
+    "google.protobuf.Duration": (-315_576_000_000, 315_576_000_000, 1 - _NANOS, "at most 10,000 years"),
+}
+"""Lowest and highest seconds and lowest nanos that the type allows, by its own comments; clients fail on others."""
+Bounds = tuple[int, int, int, str]
+Parse = Callable[[bytes], Any]
+
+
+def parse(parse: Parse, data: bytes) -> Any:
+    """Return the message; raise InvalidRequestError where there is none, or one out of bounds."""
+    try:
+        message = parse(data)
+    except DecodeError as e:
+        raise InvalidRequestError(
+            "the request is not a message of its type", hint="Client and service may be of different versions."
+        ) from e
+    if isinstance(message, Message):
+        if len(data) > _COUNTED_BYTES:
+            _count(message)
+        check_times(message)
+    return message
+
+
+async def parse_each(parse_one: Parse, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    """`parse` for each request of a stream."""
+    async for data in requests:
+        yield parse(parse_one, data)
+
+
+def check_times(message: Message, where: str = "") -> None:
+    """Raise InvalidRequestError for a Timestamp or Duration anywhere in it that is out of its type's range."""
+    for field, repeated, bounds in _time_fields(message.DESCRIPTOR):
+        if not repeated and not message.HasField(field.name):
+            continue
+        value, path = getattr(message, field.name), f"{where}{field.name}"
+        for one in _elements(field, value) if repeated else (value,):
+            if bounds is None:
+                check_times(one, f"{path}.")
+            elif not bounds[0] <= one.seconds <= bounds[1] or not bounds[2] <= one.nanos < _NANOS:
+                raise InvalidRequestError(f"{path} is out of range", hint=f"A time here is {bounds[3]}.", field=path)
+
+
+def _elements(field: FieldDescriptor, value: Any) -> Any:
+    return value.values() if _is_map(field) else value
+
+
+def _is_map(field: FieldDescriptor) -> bool:
+    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
+
+
+_TimeField = tuple[FieldDescriptor, bool, Bounds | None]
+
+
+@functools.cache
+def _time_fields(kind: Descriptor) -> tuple[_TimeField, ...]:
+    """The fields of a type that are times (with their bounds) or hold some (None), and whether they are repeated."""
+    found: list[_TimeField] = []
+    for field in kind.fields:
+        inner = _value_type(field)
+        if inner is not None and (inner.full_name in _TIMES or _has_times(inner, frozenset())):
+            found.append((field, bool(field.is_repeated), _TIMES.get(inner.full_name)))
+    return tuple(found)
+
+
+def _value_type(field: FieldDescriptor) -> Descriptor | None:
+    kind = field.message_type
+    if kind is not None and kind.GetOptions().map_entry:
+        return kind.fields_by_name["value"].message_type
+    return kind
+
+
+def _has_times(kind: Descriptor, seen: frozenset[str]) -> bool:
+    inner = [found for field in kind.fields if (found := _value_type(field)) is not None]
+    if any(one.full_name in _TIMES for one in inner):
+        return True
+    seen |= {kind.full_name}
+    return any(_has_times(one, seen) for one in inner if one.full_name not in seen)
+
+
+def _count(message: Message) -> None:
+    left, stack = MAX_ITEMS, [message]
+    while stack:
+        for field, value in stack.pop().ListFields():
+            if field.is_repeated:
+                left -= len(value)
+                if left < 0:
+                    raise InvalidRequestError(
+                        f"more than {MAX_ITEMS} items in one message, at {ids.printable(field.name)}",
+                        hint="Send them in several requests.",
+                    )
+                if _value_type(field) is not None:
+                    stack.extend(_elements(field, value))
+            elif field.message_type is not None:
+                stack.append(value)
