@@ -15,6 +15,7 @@ import grpc.aio
 import pytest
 
 from services.chassis import channel, probe
+from services.chassis.credentials import credentials
 from tests.fixtures.nats import NatsServer
 from tests.fixtures.pki import Pki
 from tests.fixtures.process import ServiceProcess, StartService
@@ -163,7 +164,7 @@ def test_a_service_whose_connection_nats_closes_for_good_ends(
 ) -> None:
     fresh_nats.configure(max_control_line=400)
     process = start_service("registry", nats_url=fresh_nats.url, data_dir=tmp_path, enrol_listen="127.0.0.1:0")
-    with grpc.secure_channel(process.listen, channel.credentials(pki.files("user", "operator"))) as calls:
+    with grpc.secure_channel(process.listen, credentials(pki.files("user", "operator"))) as calls:
         stub = enrolment_pb2_grpc.EnrolmentServiceStub(calls)
         with pytest.raises(grpc.RpcError):
             stub.DeleteToken(enrolment_pb2.DeleteTokenRequest(token_id="a" * 500), timeout=10)
