@@ -75,7 +75,8 @@ class Fleet:
         path = self.folder / "1.root"
         signed = metadata.sign(Role.ROOT, metadata.unsigned(root), [keys.load(self.folder / "root.key")])
         metadata.write(path, Role.ROOT, signed)
-        await self.releases.SetRoot(release_pb2.SetRootRequest(envelope=path.read_bytes()))
+        digest = hashlib.sha256(signed.payload).hexdigest()
+        await self.releases.SetRoot(release_pb2.SetRootRequest(envelope=path.read_bytes(), bootstrap_sha256=digest))
         return path
 
     async def release(self, image: bytes) -> str:

@@ -198,7 +198,62 @@ class NoRootError(YggError):
     code, reason = Code.FAILED_PRECONDITION, "NO_ROOT"
 
     def __init__(self) -> None:
-        super().__init__("no root is set", hint="Make and sign one offline, then: ygg ota root set FILE")
+        super().__init__("no root is set", hint="Make and sign one offline, then: ygg ota root set FILE --bootstrap")
+
+
+class RootBootstrapError(YggError):
+    """Nothing vouches for a first root but whoever sets it, and they have not said that it is this one."""
+
+    code, reason = Code.FAILED_PRECONDITION, "ROOT_BOOTSTRAP"
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(
+            f"no root is set, and nothing vouches for the first one; this one has SHA-256 {digest}",
+            hint="Compare that with the holders of its keys (ygg ota inspect FILE), then: "
+            "ygg ota root set FILE --bootstrap",
+            root_sha256=digest,
+        )
+
+
+class RootDigestError(YggError):
+    """The bootstrap names another root than the one that came."""
+
+    code, reason = Code.INVALID_ARGUMENT, "ROOT_DIGEST"
+
+    def __init__(self, digest: str, named: str) -> None:
+        super().__init__(
+            f"the root has SHA-256 {digest}, the bootstrap names {named}",
+            hint="Nothing was set. Name the SHA-256 that `ygg ota inspect` shows as payload_sha256.",
+            root_sha256=digest,
+        )
+
+
+class RootDiffersError(YggError):
+    """It has the version of a root that is known, and is another one."""
+
+    code, reason = Code.FAILED_PRECONDITION, "ROOT_DIFFERS"
+
+    def __init__(self, version: int, digest: str, known: str, in_force: int) -> None:
+        where = "in force" if version == in_force else f"that was in force before root {in_force}"
+        super().__init__(
+            f"root {version} with SHA-256 {digest} differs from root {version} {where}, which has {known}",
+            hint=f"A root is replaced by the next version only: ygg ota root rotate, from root {in_force}.",
+            root_sha256=digest,
+            known_sha256=known,
+        )
+
+
+class RootInForceError(YggError):
+    """A bootstrap, or an old root, where a newer one is in force."""
+
+    code, reason = Code.FAILED_PRECONDITION, "ROOT_IN_FORCE"
+
+    def __init__(self, version: int, in_force: int) -> None:
+        super().__init__(
+            f"root {in_force} is in force; root {version} is not its bootstrap",
+            hint=f"Root {in_force + 1} is set without a bootstrap, with the signatures that root {in_force} asks for.",
+            version=in_force,
+        )
 
 
 class ReleaseRefusedError(YggError):

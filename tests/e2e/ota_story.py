@@ -63,9 +63,12 @@ class Fleet:
         holders = ["--release-key", self.file("release-a.key"), "--release-key", self.file("release-b.key")]
         online = ["--release-threshold", "2", "--timestamp-key", self.file("timestamp.pub"), "-o", self.file("1.root")]
         self.ota("root", "init", *roots, *holders, *online, "--key", self.file("root-a.key"))
-        assert "TOO_FEW" in self.refused("root", "set", self.file("1.root"), "--json")
-        self.ota("sign", self.file("1.root"), "--key", self.file("root-b.key"))
-        assert self.ota("root", "set", self.file("1.root")) == {"version": 1}
+        first = ("root", "set", self.file("1.root"), "--bootstrap")
+        assert "TOO_FEW" in self.refused(*first, "--yes", "--json")
+        digest = self.ota("sign", self.file("1.root"), "--key", self.file("root-b.key"))["payload_sha256"]
+        assert digest in self.refused("root", "set", self.file("1.root"))
+        assert "stdin is not a terminal; pass --yes" in self.refused(*first)
+        assert self.ota(*first, "--yes") == {"version": 1, "root_sha256": digest}
         return self.folder / "1.root"
 
     def signed(self, name: str, path: Path, *words: str, keys: tuple[str, ...] = ("release-a", "release-b")) -> str:

@@ -60,6 +60,10 @@ class Authority:
         """The root signed by two of its own root keys, and by `more`."""
         return signed(Role.ROOT, trust_codec.root_bytes(self.root()), [*self.root_keys[:2], *more])
 
+    def root_sha256(self) -> str:
+        """What a person compares before it is the first root."""
+        return trust.digest(trust_codec.root_bytes(self.root())).hex()
+
     def release(self, manifest: Manifest, signers: int = 2) -> Envelope:
         """The manifest, signed by so many release keys."""
         return signed(Role.RELEASE, trust_codec.manifest_bytes(manifest), self.release_keys[:signers])

@@ -63,7 +63,8 @@ class World:
         """Releases an image, which is stored; returns the release's id."""
         data = image or image_of(f"v{sequence}")
         if self.releases.root_envelope()[0] == 0:
-            await self.releases.set_root(trust_codec.envelope_bytes(self.authority.root_envelope()))
+            root = trust_codec.envelope_bytes(self.authority.root_envelope())
+            await self.releases.set_root(root, self.authority.root_sha256())
         await self.objects.put_stream(header_of(data), chunked(data))
         envelope = self.authority.release(manifest_of(data, sequence))
         return (await self.releases.create(trust_codec.envelope_bytes(envelope))).id

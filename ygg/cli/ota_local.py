@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +15,7 @@ from services.domain import trust
 from services.domain.trust import Manifest, Role, Root
 from ygg.cli.ota_app import MAX_DAYS, UINT32_MAX, app, root_app
 from ygg.cli.state import state
-from ygg.exits import UsageError
+from ygg.exits import CliError, UsageError
 from ygg.files import PUBLIC, write_atomic
 from ygg.output import Output
 
@@ -29,9 +31,14 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="File to write.")]
 
 
 def password(path: Path | None, *, ask: bool = False) -> str:
-    """The first line of the file; asked for at the terminal with `ask`; else none."""
+    """The first line of the file, or with `ask` what is typed at the terminal, else none. Raises UsageError."""
     if path:
-        return path.read_text().partition("\n")[0]
+        found = path.read_text(encoding="utf-8-sig").partition("\n")[0]
+        if not found:
+            raise UsageError(f"the first line of {path} is empty", hint="It must be the password.")
+        return found
+    if ask and not sys.stdin.isatty():
+        raise UsageError("--password asks for one, but stdin is not a terminal; pass --password-file FILE")
     return str(typer.prompt("password", hide_input=True, confirmation_prompt=True)) if ask else ""
 
 
@@ -90,6 +97,7 @@ def init(
         Holders(keys.load_publics(release_key), release_threshold),
         Holders([keys.load_public(timestamp_key)], 1),
     )
+    _new(out)
     _write(state(ctx).out, out, found, key, password_file)
 
 
@@ -130,6 +138,7 @@ def rotate(
         role(Role.RELEASE, release_key, release_threshold),
         role(Role.TIMESTAMP, [timestamp_key] if timestamp_key else None, 0),
     )
+    _new(out)
     _write(state(ctx).out, out, found, key, password_file)
 
 
@@ -208,15 +217,24 @@ def inspect(
     path: Annotated[Path, typer.Argument(help="A root or a manifest.")],
     root: Annotated[Path | None, typer.Option("--root", help="Root to check the signatures against.")] = None,
 ) -> None:
-    """Show what a file says and who signed it; with `--root`, whether that is enough.
+    """Show what a file says and who signed it. Ends with 1 if it is not valid; a manifest's signatures need `--root`.
 
     Example:  `ygg ota inspect 7.release --root 1.root`
     """
-    from ygg.ota import metadata
+    from ygg.ota import facts, metadata
 
+    out = state(ctx).out
     found = metadata.read(path)
     judge = metadata.read_root(root)[0] if root else found.body if isinstance(found.body, Root) else None
-    _show(state(ctx).out, path, found, judge)
+    wrong = facts.problems(found, judge, int(time.time()))
+    _show(out, path, found, judge, {"valid": not wrong})
+    if wrong:
+        raise CliError(f"{path} is not valid: {'; '.join(wrong)}")
+
+
+def _new(path: Path) -> None:
+    if path.exists():
+        raise UsageError(f"{path} is there already", hint="A root that others have signed is not overwritten.")
 
 
 def _write(
@@ -236,48 +254,14 @@ def _write(
     _show(out, path, metadata.Found(role, signed, body), body if isinstance(body, Root) else None)
 
 
-def _show(out: Output, path: Path, found: Found, judge: Root | None) -> None:
-    data = describe(found, judge)
+def _show(
+    out: Output, path: Path, found: Found, judge: Root | None, more: Mapping[str, Any] = MappingProxyType({})
+) -> None:
+    from ygg.ota import facts
+
+    data = {**facts.describe(found, judge), **more}
     if out.as_json:
         out.json({"file": str(path), **data})
         return
-    for name, value in data.items():
-        shown = ", ".join(map(str, value)) or "none" if isinstance(value, list) else value
-        out.line(f"{name:<18} {shown}")
-
-
-def describe(found: Found, judge: Root | None) -> dict[str, Any]:
-    """What a root or manifest says, for people and programs; `judge` is the root to count signatures by."""
-    from ygg.ota import metadata
-
-    body = found.body
-    data: dict[str, Any] = {"kind": found.role.name.lower()}
-    if isinstance(body, Root):
-        data |= {"version": body.version}
-        for role in Role:
-            held = metadata.holders(body, role)
-            data[f"{role.name.lower()}_keys"] = [trust.key_id(key).hex() for key in held.keys]
-            data[f"{role.name.lower()}_threshold"] = held.threshold
-    else:
-        data |= {
-            "device_class": body.device_class,
-            "version": body.version,
-            "sequence": body.sequence,
-            "security_counter": body.security_counter,
-            "slot_size_bytes": body.slot_size_bytes,
-            "image_size_bytes": body.image_size_bytes,
-            "image_sha256": body.image_sha256.hex(),
-            "chunk_size_bytes": body.chunk_size_bytes,
-            "chunks": body.chunk_count,
-            "chunks_root": body.chunks_root.hex(),
-            "delta_from": body.delta.precursor_sha256.hex() if body.delta else "",
-            "patch_size_bytes": body.delta.patch_size_bytes if body.delta else 0,
-        }
-    data["expires"] = datetime.fromtimestamp(body.expires_unix_s, UTC).isoformat(timespec="seconds")
-    data["payload_sha256"] = trust.digest(found.envelope.payload).hex()
-    data["signed_by"] = [s.key_id.hex() for s in found.envelope.signatures]
-    if judge:
-        good = metadata.good_signers(judge, found.role, found.envelope)
-        data["good_signatures"] = good
-        data["enough"] = len(good) >= judge.role(found.role).threshold
-    return data
+    for line in facts.lines(data):
+        out.line(line)

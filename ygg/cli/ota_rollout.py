@@ -13,6 +13,7 @@ from services.domain.errors import Code, YggError
 from ygg.cli.ota_app import UINT32_MAX, rollout_app
 from ygg.cli.ota_shown import as_data, line, panel, words
 from ygg.cli.ota_upload import WAITS_S
+from ygg.cli.select import Yes, confirmed
 from ygg.cli.state import State, state
 from ygg.exits import UsageError
 from ygg.output import Output, safe
@@ -243,8 +244,9 @@ def resume(ctx: typer.Context, rollout: Rollout) -> None:
 
 
 @rollout_app.command()
-def abort(ctx: typer.Context, rollout: Rollout) -> None:
-    """End it. Devices that have not booted the image yet are stopped; those that are away, when they are back."""
+def abort(ctx: typer.Context, rollout: Rollout, *, yes: Yes = False) -> None:
+    """End it for good. Devices that have not booted the image yet are stopped, those that are away once they return."""
+    confirmed(f"End {safe(rollout)}? It cannot be resumed; `pause` can.", yes=yes)
     _control(ctx, rollout, "ABORT")
 
 

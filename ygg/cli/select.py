@@ -86,13 +86,13 @@ def with_group(mesh: Mesh, selector: str, group: str) -> str:
 
 
 def confirmed(question: str, *, yes: bool) -> None:
-    """Asks on the terminal; raises UsageError where nobody is there to answer, and Abort for no."""
+    """Ask on the terminal; raises UsageError if stdin is none, and Abort for no."""
     import sys
 
     if yes:
         return
     if not sys.stdin.isatty():
-        raise UsageError("this needs a yes, and nobody is there to give it", hint="Add --yes where you mean it.")
+        raise UsageError("confirmation required, but stdin is not a terminal; pass --yes")
     typer.confirm(question, abort=True, err=True)
 
 

@@ -103,18 +103,19 @@ def sign(role: Role, envelope: Envelope, keys: Sequence[ec.EllipticCurvePrivateK
 
 
 def read(path: Path) -> Found:
-    """What is in a file; raises CliError where it is neither a root nor a manifest."""
+    """What is in a file; raises CliError if it is neither a root nor a manifest, or breaks a rule of its form."""
     try:
         data = path.read_bytes()
     except OSError as e:
         raise CliError(f"cannot read {path}: {e.strerror}") from e
+    why = []
     for role, parse in ((Role.ROOT, trust_codec.root), (Role.RELEASE, trust_codec.manifest)):
         try:
             envelope = trust_codec.envelope(role, data)
             return Found(role, envelope, parse(envelope.payload))
-        except YggError:
-            continue
-    raise CliError(f"{path} is neither a root nor a release manifest")
+        except YggError as e:
+            why.append(e.message)
+    raise CliError(f"{path} is neither a root ({why[0]}) nor a release manifest ({why[1]})")
 
 
 def read_root(path: Path) -> tuple[Root, Envelope]:

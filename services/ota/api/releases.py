@@ -7,7 +7,7 @@ from typing import Any
 from services.ota.api import codec
 from services.ota.errors import NoRootError
 from services.ota.service.downloads import Downloads
-from services.ota.service.releases import Releases
+from services.ota.service.releases import Releases, root_sha256
 from yggdrasil.ota.v1 import release_pb2 as pb
 from yggdrasil.ota.v1 import release_pb2_grpc
 
@@ -22,7 +22,8 @@ class ReleaseApi(release_pb2_grpc.ReleaseServiceServicer):
 
     async def SetRoot(self, request: pb.SetRootRequest, context: Any) -> pb.SetRootResponse:
         """Takes a root."""
-        return pb.SetRootResponse(version=await self._releases.set_root(request.envelope))
+        version = await self._releases.set_root(request.envelope, request.bootstrap_sha256.lower())
+        return pb.SetRootResponse(version=version)
 
     async def GetTrust(self, request: pb.GetTrustRequest, context: Any) -> pb.GetTrustResponse:
         """The root in force, or another one; and the service's own key."""
@@ -34,6 +35,7 @@ class ReleaseApi(release_pb2_grpc.ReleaseServiceServicer):
             envelope=envelope,
             timestamp_key=self._releases.timestamp_key,
             timestamp_key_delegated=bool(version) and self._releases.delegated,
+            root_sha256=root_sha256(envelope) if version else "",
         )
 
     async def CreateRelease(self, request: pb.CreateReleaseRequest, context: Any) -> pb.CreateReleaseResponse:

@@ -12,8 +12,17 @@ from typing import Protocol
 
 from services.chassis import trust_codec
 from services.domain import trust
-from services.domain.trust import Role, Root, Timestamp
-from services.ota.errors import NoEarlierReleaseError, NoRootError, ReleaseNotFoundError, ReleaseRefusedError
+from services.domain.trust import Envelope, Role, Root, Timestamp
+from services.ota.errors import (
+    NoEarlierReleaseError,
+    NoRootError,
+    ReleaseNotFoundError,
+    ReleaseRefusedError,
+    RootBootstrapError,
+    RootDiffersError,
+    RootDigestError,
+    RootInForceError,
+)
 from services.ota.model.release import Release, Signed, Stored, check_new
 from services.ota.ports import ObjectStore, Row, Table
 from services.ota.service.table import edit, write
@@ -69,25 +78,43 @@ class Releases:
         root = self.root()
         return self.timestamp_key in [root.keys[index] for index in root.timestamp.keys]
 
-    async def set_root(self, data: bytes) -> int:
-        """Takes the first root or the next one; returns its version. Idempotent. Raises TrustError."""
+    async def set_root(self, data: bytes, bootstrap_sha256: str = "") -> int:
+        """Sets the first root or the next one; returns its version. Idempotent.
+
+        The first one is set only if `bootstrap_sha256` is its digest. Raises TrustError, RootBootstrapError,
+        RootDigestError, RootDiffersError, RootInForceError.
+        """
         envelope = trust_codec.envelope(Role.ROOT, data)
-        known = self._version()
-        if known and self.root_envelope()[1] == data:
-            return known
-        if known:
-            trusted = self.root()
-            trust.check_signatures(trusted, Role.ROOT, envelope, trust_codec.verify)
-            found = trust.check_next_root(trusted, trust_codec.root(envelope.payload), envelope, trust_codec.verify)
-        else:
-            found = trust.check_first_root(trust_codec.root(envelope.payload), envelope, trust_codec.verify)
-            if found.version != 1:
-                raise trust.RootVersionError("the first root has version 1")
+        digest, in_force = root_sha256(data), self._version()
+        if bootstrap_sha256 and bootstrap_sha256 != digest:
+            raise RootDigestError(digest, bootstrap_sha256[:64])
+        if in_force and digest == root_sha256(self.root_envelope()[1]):
+            return in_force
+        found = self._next_root(envelope, digest) if in_force else self._first_root(envelope, digest, bootstrap_sha256)
+        if bootstrap_sha256 and in_force:
+            raise RootInForceError(found.version, in_force)
         trust.check_expiry("root", found.expires_unix_s, int(self._now()))
         if not await write(self._table, None, f"root.{found.version}", Stored(Signed(data, self._now()))):
             raise trust.RootVersionError(f"a root of version {found.version} was set at the same moment")
-        _log.info("root set", extra={"version": found.version})
+        _log.info("root set", extra={"version": found.version, "sha256": digest, "bootstrap": not in_force})
         return found.version
+
+    def _first_root(self, envelope: Envelope, digest: str, bootstrap_sha256: str) -> Root:
+        found = trust.check_first_root(trust_codec.root(envelope.payload), envelope, trust_codec.verify)
+        if found.version != 1:
+            raise trust.RootVersionError(f"the root has version {found.version}, the first one has version 1")
+        if not bootstrap_sha256:
+            raise RootBootstrapError(digest)
+        return found
+
+    def _next_root(self, envelope: Envelope, digest: str) -> Root:
+        trusted, found = self.root(), trust_codec.root(envelope.payload)
+        _, known = self.root_envelope(found.version)
+        if known and root_sha256(known) != digest:  # why, and not that a signature is missing which nobody should make
+            raise RootDiffersError(found.version, digest, root_sha256(known), trusted.version)
+        if known:
+            raise RootInForceError(found.version, trusted.version)
+        return trust.check_next_root(trusted, found, envelope, trust_codec.verify)
 
     def roots_after(self, version: int) -> list[bytes]:
         """Envelopes of the roots after a version, in order."""
@@ -199,6 +226,11 @@ class Releases:
             older,
         )
         return self._signer.sign(trust_codec.timestamp_bytes(stamp))
+
+
+def root_sha256(data: bytes) -> str:
+    """What the holders of a root compare: the SHA-256 of its signed bytes, in hex, whoever has signed them."""
+    return trust.digest(trust_codec.envelope(Role.ROOT, data).payload).hex()
 
 
 def _floor_key(device_class: str) -> str:

@@ -23,6 +23,10 @@ from services.ota.errors import (
     DigestMismatchError,
     NoEarlierReleaseError,
     ReleaseRefusedError,
+    RootBootstrapError,
+    RootDiffersError,
+    RootDigestError,
+    RootInForceError,
     SizeMismatchError,
 )
 from services.ota.model import MAX_IMAGE_BYTES, rollout
@@ -55,6 +59,10 @@ class Service:
         deltas = Deltas(MemoryTable(), self.objects, _NoPatches(), lambda *_: None)
         self.rollouts: MemoryTable[Rollout] = MemoryTable()
         self.relay = Relay(self.devices, self.rollouts, self.releases, deltas, NoEvents(), lambda: self.clock)
+
+    async def bootstrap(self) -> None:
+        data = trust_codec.envelope_bytes(self.authority.root_envelope())
+        await self.releases.set_root(data, self.authority.root_sha256())
 
     async def store(self, image: bytes) -> None:
         await self.objects.put_stream(header_of(image), chunked(image))
@@ -103,7 +111,7 @@ def standing(**changes: Any) -> Standing:
 @pytest.fixture
 async def service() -> Service:
     found = Service(Authority())
-    await found.releases.set_root(trust_codec.envelope_bytes(found.authority.root_envelope()))
+    await found.bootstrap()
     await found.store(NEW)
     return found
 
@@ -130,6 +138,41 @@ async def test_stolen_single_key_below_the_threshold(service: Service) -> None:
     for keys in ([stolen], [stolen, stolen]):
         with pytest.raises(trust.ThresholdError):
             await service.releases.create(trust_codec.envelope_bytes(signed(Role.RELEASE, payload, keys)))
+
+
+async def test_a_first_root_that_nobody_has_named() -> None:
+    """Whoever reaches the service first would else be the one whom it trusts for ever."""
+    service = Service(Authority())
+    data, digest = trust_codec.envelope_bytes(service.authority.root_envelope()), service.authority.root_sha256()
+    with pytest.raises(RootBootstrapError, match=digest):
+        await service.releases.set_root(data)
+    with pytest.raises(RootDigestError, match=f"has SHA-256 {digest}, the bootstrap names {'0' * 64}"):
+        await service.releases.set_root(data, "0" * 64)
+    later = replace(service.authority, version=2)
+    with pytest.raises(trust.RootVersionError, match="the first one has version 1"):
+        await service.releases.set_root(trust_codec.envelope_bytes(later.root_envelope()), later.root_sha256())
+    assert service.releases.root_envelope() == (0, b"")
+    assert await service.releases.set_root(data, digest) == 1
+    assert await service.releases.set_root(data) == 1  # the same again changes nothing
+
+
+async def test_another_root_in_the_place_of_one_in_force(service: Service) -> None:
+    """It is refused for what it is, not for the signatures that it has or lacks, bootstrap or not."""
+    other, known = Authority(), service.authority.root_sha256()
+    data = trust_codec.envelope_bytes(other.root_envelope())
+    for named in ("", other.root_sha256()):
+        with pytest.raises(RootDiffersError, match=f"{other.root_sha256()} differs from root 1 in force, .* {known}"):
+            await service.releases.set_root(data, named)
+    after = replace(service.authority, version=2)
+    envelope = trust_codec.envelope_bytes(after.root_envelope())
+    with pytest.raises(RootInForceError, match="root 1 is in force; root 2 is not its bootstrap"):
+        await service.releases.set_root(envelope, after.root_sha256())
+    assert await service.releases.set_root(envelope) == 2
+    with pytest.raises(RootDiffersError, match="differs from root 1 that was in force before root 2"):
+        await service.releases.set_root(data)
+    first = trust_codec.envelope_bytes(service.authority.root_envelope())
+    with pytest.raises(RootInForceError, match="root 2 is in force"):
+        await service.releases.set_root(first, known)
 
 
 async def test_rollback_below_the_floor(service: Service) -> None:
@@ -300,7 +343,7 @@ async def test_a_service_whose_key_the_root_does_not_name_offers_nothing_and_fai
 async def test_expired_root_or_release(expired: str) -> None:
     life = {"root": YEAR, "release": YEAR} | {expired: 3600}
     service = Service(Authority(expires_unix_s=NOW + life["root"]))
-    await service.releases.set_root(trust_codec.envelope_bytes(service.authority.root_envelope()))
+    await service.bootstrap()
     await service.store(NEW)
     await service.assigned(await service.release(manifest_of(NEW, expires_unix_s=NOW + life["release"])))
     service.clock += 3600

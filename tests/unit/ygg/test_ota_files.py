@@ -4,14 +4,18 @@ import hashlib
 import io
 import json
 import stat
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import detools  # type: ignore[import-untyped]
 import pytest
 
+from services.chassis import trust_codec
+from services.domain import trust
 from ygg.cli.run import run
-from ygg.ota import keys
+from ygg.ota import keys, metadata
 
 Captured = pytest.CaptureFixture[str]
 NAMES = ("root-a", "root-b", "release-a", "release-b", "timestamp", "spare")
@@ -41,6 +45,12 @@ def refused(capsys: Captured, *words: str) -> str:
     return capsys.readouterr().err
 
 
+def inspected(capsys: Captured, *words: str, status: int) -> Any:
+    capsys.readouterr()
+    assert run(["--json", "ota", "inspect", *words]) == status
+    return json.loads(capsys.readouterr().out)
+
+
 def first_root(capsys: Captured, *more: str) -> Any:
     held = ["--root-key", "root-a.key.pub", "--root-key", "root-b.key", "--root-threshold", "2"]
     held += ["--release-key", "release-a.key", "--release-key", "release-b.key", "--release-threshold", "2"]
@@ -57,6 +67,54 @@ def test_keys_are_for_their_owner_only(key_files: Path) -> None:
 
 def test_a_key_is_never_overwritten(capsys: Captured) -> None:
     assert "there already" in refused(capsys, "keygen", "root-a.key")
+
+
+def test_a_password_is_asked_for_at_a_terminal_only(key_files: Path, capsys: Captured) -> None:
+    assert "stdin is not a terminal; pass --password-file FILE" in refused(capsys, "keygen", "--password", "new.key")
+    (key_files / "empty").write_text("\nsecret\n")
+    assert "the first line of empty is empty" in refused(capsys, "keygen", "new.key", "--password-file", "empty")
+    assert not (key_files / "new.key").exists()
+
+
+def test_a_root_is_never_overwritten(capsys: Captured) -> None:
+    first_root(capsys)
+    assert "there already" in refused(capsys, "root", "rotate", "1.root", "-o", "1.root")
+
+
+def test_a_root_without_its_signatures_is_not_valid(capsys: Captured) -> None:
+    first_root(capsys, "--key", "root-a.key")
+    assert inspected(capsys, "1.root", status=1)["valid"] is False
+    ygg(capsys, "sign", "1.root", "--key", "root-b.key")
+    assert inspected(capsys, "1.root", status=0)["valid"] is True
+
+
+def test_an_expired_file_is_not_valid(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest(capsys, "--days", "1")
+    assert inspected(capsys, "2.release", status=0)["valid"] is True
+    later = time.time() + 2 * 86_400
+    monkeypatch.setattr("ygg.cli.ota_local.time.time", lambda: later)
+    assert "the release expired" in refused(capsys, "inspect", "2.release")
+
+
+def test_a_file_against_the_rules_is_not_valid_and_says_why(key_files: Path, capsys: Captured) -> None:
+    manifest(capsys)
+    found = metadata.read(key_files / "2.release")
+    assert isinstance(found.body, trust.Manifest)
+    wrong = trust_codec.manifest_bytes(replace(found.body, slot_size_bytes=5119))
+    (key_files / "2.release").write_bytes(trust_codec.envelope_bytes(trust.Envelope(wrong)))
+    assert "the image has 5120 bytes, its slot 5119" in refused(capsys, "inspect", "2.release")
+
+
+def test_a_release_needs_the_files_that_its_manifest_names(key_files: Path, capsys: Captured) -> None:
+    """Refused before anything is uploaded: there is no mesh here."""
+    manifest(capsys)
+    good = (key_files / "fw.bin").read_bytes()
+    for data in (good + b"x", good[:-1] + b"x"):
+        (key_files / "other.bin").write_bytes(data)
+        said = refused(capsys, "release", "2.release", "--image", "other.bin")
+        assert f"it has {len(data)} bytes, SHA-256 {hashlib.sha256(data).hexdigest()}" in said.replace("\n", " ")
+        assert f"names 5120 bytes, SHA-256 {hashlib.sha256(good).hexdigest()}" in said.replace("\n", " ")
+    assert "names no patch" in refused(capsys, "release", "2.release", "--patch", "other.bin")
 
 
 def test_a_key_with_a_password_needs_it(key_files: Path, capsys: Captured) -> None:
@@ -94,7 +152,8 @@ def test_the_online_key_may_hold_no_other_role(capsys: Captured) -> None:
 def test_a_manifest_is_enough_with_two_of_two(capsys: Captured) -> None:
     first_root(capsys)
     assert manifest(capsys, "--key", "release-a.key")["image_size_bytes"] == 5120
-    assert ygg(capsys, "inspect", "2.release", "--root", "1.root")["enough"] is False
+    found = inspected(capsys, "2.release", "--root", "1.root", status=1)
+    assert (found["enough"], found["valid"]) == (False, False)
     ygg(capsys, "sign", "2.release", "--key", "release-b.key")
     assert ygg(capsys, "inspect", "2.release", "--root", "1.root")["enough"] is True
 
@@ -115,7 +174,10 @@ def test_a_manifest_that_names_a_patch(key_files: Path, capsys: Captured) -> Non
 def test_a_manifest_signed_by_strangers_is_not_enough(capsys: Captured) -> None:
     first_root(capsys)
     manifest(capsys, "--key", "root-a.key", "--key", "spare.key")
-    assert ygg(capsys, "inspect", "2.release", "--root", "1.root")["good_signatures"] == []
+    assert inspected(capsys, "2.release", "--root", "1.root", status=1)["good_signatures"] == []
+    assert "0 of 2 signatures that a release needs are good" in refused(
+        capsys, "inspect", "2.release", "--root", "1.root"
+    )
 
 
 def test_a_changed_file_loses_its_signatures(key_files: Path, capsys: Captured) -> None:
@@ -123,7 +185,7 @@ def test_a_changed_file_loses_its_signatures(key_files: Path, capsys: Captured) 
     manifest(capsys, "--key", "release-a.key", "--key", "release-b.key")
     data = (key_files / "2.release").read_bytes()
     (key_files / "2.release").write_bytes(data.replace(b"sim-board", b"sim-bored"))
-    found = ygg(capsys, "inspect", "2.release", "--root", "1.root")
+    found = inspected(capsys, "2.release", "--root", "1.root", status=1)
     assert (found["device_class"], found["good_signatures"], found["enough"]) == ("sim-bored", [], False)
 
 

@@ -1,0 +1,75 @@
+"""What a root or a manifest says, as data and as lines, and what is wrong with it.
+
+Owns nothing of the rules: these are services.domain.trust.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from services.domain import trust
+from services.domain.trust import Role, Root
+from ygg.ota import metadata
+from ygg.ota.metadata import Found
+
+
+def describe(found: Found, judge: Root | None) -> dict[str, Any]:
+    """What a root or manifest says, for people and programs; `judge` is the root to count signatures by."""
+    body = found.body
+    data: dict[str, Any] = {"kind": found.role.name.lower()}
+    if isinstance(body, Root):
+        data |= {"version": body.version}
+        for role in Role:
+            held = metadata.holders(body, role)
+            data[f"{role.name.lower()}_keys"] = [trust.key_id(key).hex() for key in held.keys]
+            data[f"{role.name.lower()}_threshold"] = held.threshold
+    else:
+        data |= {
+            "device_class": body.device_class,
+            "version": body.version,
+            "sequence": body.sequence,
+            "security_counter": body.security_counter,
+            "slot_size_bytes": body.slot_size_bytes,
+            "image_size_bytes": body.image_size_bytes,
+            "image_sha256": body.image_sha256.hex(),
+            "chunk_size_bytes": body.chunk_size_bytes,
+            "chunks": body.chunk_count,
+            "chunks_root": body.chunks_root.hex(),
+            "delta_from": body.delta.precursor_sha256.hex() if body.delta else "",
+            "patch_size_bytes": body.delta.patch_size_bytes if body.delta else 0,
+        }
+    data["expires"] = datetime.fromtimestamp(body.expires_unix_s, UTC).isoformat(timespec="seconds")
+    data["payload_sha256"] = trust.digest(found.envelope.payload).hex()
+    data["signed_by"] = [s.key_id.hex() for s in found.envelope.signatures]
+    if judge:
+        good = metadata.good_signers(judge, found.role, found.envelope)
+        data["good_signatures"] = good
+        data["enough"] = len(good) >= judge.role(found.role).threshold
+    return data
+
+
+def problems(found: Found, judge: Root | None, now_unix_s: int) -> list[str]:
+    """Why it is not valid at that time, empty if it is; `judge` is the root to count signatures by."""
+    said = []
+    body = found.body
+    what = "root" if isinstance(body, Root) else "release"
+    if now_unix_s >= body.expires_unix_s:
+        said.append(f"the {what} expired {now_unix_s - body.expires_unix_s} s ago")
+    if judge:
+        good, wanted = len(metadata.good_signers(judge, found.role, found.envelope)), judge.role(found.role).threshold
+        if good < wanted:
+            said.append(f"{good} of {wanted} signatures that a {what} needs are good")
+    return said
+
+
+def lines(data: Mapping[str, Any]) -> Iterator[str]:
+    """One line a fact, for people."""
+    for name, value in data.items():
+        shown = ", ".join(map(str, value)) or "none" if isinstance(value, list) else value
+        yield f"{name:<18} {_words(shown)}"
+
+
+def _words(value: Any) -> Any:
+    return ("yes" if value else "no") if isinstance(value, bool) else value
