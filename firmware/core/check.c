@@ -4,6 +4,8 @@
 
 #include "core/internal.h"
 
+enum { DEADLINE_MS_MAX = 300000 };
+
 static bool in_range(const struct ygg_schema *schema, double number)
 {
     return isfinite(number) && (!schema->has_minimum || number >= schema->minimum) &&
@@ -151,8 +153,8 @@ enum ygg_status ygg_call_check(const struct ygg_document *document, const yggdra
     if (invoke->capability >= document->count) {
         return YGG_STATUS_NOT_FOUND;
     }
-    *why = "deadline_ms is 0";
-    if (invoke->deadline_ms == 0) {
+    *why = "deadline_ms out of bounds";
+    if (invoke->deadline_ms == 0 || invoke->deadline_ms > DEADLINE_MS_MAX) {
         return YGG_STATUS_INVALID_ARGUMENT;
     }
     *call = (struct ygg_call){

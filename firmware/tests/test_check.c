@@ -231,6 +231,11 @@ static void operations_and_deadlines_must_be_stated(void)
     asked = invoke(YGG_OPERATION_READ, 0);
     asked.deadline_ms = 0;
     CHECK_EQ(check(&asked), YGG_STATUS_INVALID_ARGUMENT);
+    asked.deadline_ms = 300001;
+    CHECK_EQ(check(&asked), YGG_STATUS_INVALID_ARGUMENT);
+    CHECK_TEXT(why, "deadline_ms out of bounds");
+    asked.deadline_ms = 300000;
+    CHECK_EQ(check(&asked), YGG_STATUS_OK);
 }
 
 void suite_check(void)

@@ -122,40 +122,6 @@ static bool put_document(pb_ostream_t *out, const struct ygg_document *document)
     return true;
 }
 
-static bool counts_fit(const struct ygg_capability *capability)
-{
-    if (capability->properties_count > YGG_MEMBERS_MAX || capability->actions_count > YGG_MEMBERS_MAX ||
-        capability->events_count > YGG_MEMBERS_MAX) {
-        return false;
-    }
-    for (size_t i = 0; i < capability->actions_count; i++) {
-        if (capability->actions[i].arguments_count > YGG_ARGUMENTS_MAX ||
-            capability->actions[i].results_count > YGG_ARGUMENTS_MAX) {
-            return false;
-        }
-    }
-    for (size_t i = 0; i < capability->events_count; i++) {
-        if (capability->events[i].fields_count > YGG_ARGUMENTS_MAX) {
-            return false;
-        }
-    }
-    return true;
-}
-
-enum ygg_err ygg_document_check(const struct ygg_document *document)
-{
-    if (document->count == 0 || document->count > YGG_CAPABILITIES_MAX) {
-        return YGG_ERR_ARGUMENT;
-    }
-    for (size_t i = 0; i < document->count; i++) {
-        if (!counts_fit(&document->capabilities[i])) {
-            return YGG_ERR_ARGUMENT;
-        }
-    }
-    uint32_t size = ygg_document_size(document);
-    return size == 0 || size > YGG_DOCUMENT_BYTES_MAX ? YGG_ERR_ARGUMENT : YGG_OK;
-}
-
 uint32_t ygg_document_size(const struct ygg_document *document)
 {
     pb_ostream_t size = PB_OSTREAM_SIZING;

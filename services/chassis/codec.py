@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -100,7 +100,9 @@ def value_type_from_proto(number: cp.ValueType.ValueType) -> dc.ValueType:
 
 
 def schema_from_proto(message: cp.DataSchema) -> dc.Schema:
-    """Raises InvalidRequestError where the type is none of ours."""
+    """Raises InvalidRequestError where the type is none of ours, or has a length that it cannot have."""
+    if message.max_length and message.type not in (cp.VALUE_TYPE_STRING, cp.VALUE_TYPE_BYTES):
+        raise InvalidRequestError("max_length is for string and bytes")
     return dc.Schema(
         type=value_type_from_proto(message.type),
         unit=message.unit,
@@ -121,8 +123,13 @@ def _schema_to_proto(schema: dc.Schema) -> cp.DataSchema:
     )
 
 
-def _parameters(messages: object) -> tuple[dc.Parameter, ...]:
-    return tuple(dc.Parameter(p.name, schema_from_proto(p.schema), p.optional) for p in messages)  # type: ignore[attr-defined]
+def _arguments(messages: Iterable[cp.Parameter]) -> tuple[dc.Parameter, ...]:
+    return tuple(dc.Parameter(p.name, schema_from_proto(p.schema), p.optional) for p in messages)
+
+
+def _sent(messages: Iterable[cp.Parameter]) -> tuple[dc.Parameter, ...]:
+    """Results and fields, which a device always sends: `optional` means nothing there."""
+    return tuple(dc.Parameter(p.name, schema_from_proto(p.schema)) for p in messages)
 
 
 def capability_from_proto(message: cp.Capability) -> dc.Capability:
@@ -136,9 +143,9 @@ def capability_from_proto(message: cp.Capability) -> dc.Capability:
             for p in message.properties
         ),
         actions=tuple(
-            dc.Action(a.name, _parameters(a.arguments), _parameters(a.results), a.streamed) for a in message.actions
+            dc.Action(a.name, _arguments(a.arguments), _sent(a.results), a.streamed) for a in message.actions
         ),
-        events=tuple(dc.Event(e.name, _parameters(e.fields)) for e in message.events),
+        events=tuple(dc.Event(e.name, _sent(e.fields)) for e in message.events),
     )
 
 

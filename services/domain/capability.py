@@ -11,14 +11,14 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from services.domain import ids
+from services.domain import ids, ucum
 from services.domain.errors import InvalidIdError, MalformedCapabilityError
+from services.domain.values import INT_MAX, INT_MIN
 
 MAX_CAPABILITIES = 32
 MAX_MEMBERS = 16
 MAX_PARAMETERS = 8
 MAX_DATA_BYTES = 64
-MAX_UNIT_BYTES = 15
 
 
 class ValueType(enum.Enum):
@@ -103,7 +103,10 @@ def check(capability: Capability) -> None:
         _check_members(capability.id, (*capability.actions,), "actions")
         _check_members(capability.id, (*capability.events,), "events")
         for prop in capability.properties:
-            _check_schema(f"{capability.id}.{prop.name}", prop.schema)
+            where = f"{capability.id}.{prop.name}"
+            if not (prop.readable or prop.writable or prop.observable):
+                raise MalformedCapabilityError(f"{where} is neither readable, writable nor observable")
+            _check_schema(where, prop.schema)
         for action in capability.actions:
             _check_parameters(f"{capability.id}.{action.name}", action.arguments)
             _check_parameters(f"{capability.id}.{action.name}", action.results)
@@ -137,8 +140,11 @@ def _check_names(where: str, names: Iterable[str]) -> None:
 
 
 def _check_schema(where: str, schema: Schema) -> None:
-    if len(schema.unit.encode()) > MAX_UNIT_BYTES or not schema.unit.isprintable():
-        raise MalformedCapabilityError(f"{where}: the unit is longer than {MAX_UNIT_BYTES} bytes or not printable")
+    if schema.unit and not ucum.is_unit(schema.unit):
+        unit = ids.printable(schema.unit, 20)
+        raise MalformedCapabilityError(
+            f"{where}: {unit!r} is no UCUM unit", hint=f"Such as Cel, %, ms, m/s2; at most {ucum.MAX_BYTES} bytes."
+        )
     if not 1 <= schema.max_length <= MAX_DATA_BYTES:
         raise MalformedCapabilityError(f"{where}: max_length is {schema.max_length}, 1 to {MAX_DATA_BYTES} are allowed")
     bounds = [b for b in (schema.minimum, schema.maximum) if b is not None]
@@ -146,3 +152,5 @@ def _check_schema(where: str, schema: Schema) -> None:
         raise MalformedCapabilityError(f"{where}: only int and double have bounds")
     if any(not math.isfinite(b) for b in bounds) or (len(bounds) == 2 and bounds[0] > bounds[1]):
         raise MalformedCapabilityError(f"{where}: the bounds are {schema.minimum} and {schema.maximum}")
+    if schema.type is ValueType.INT and any(b != int(b) or not INT_MIN <= int(b) <= INT_MAX for b in bounds):
+        raise MalformedCapabilityError(f"{where}: the bounds of an int are whole and fit 64 bits")

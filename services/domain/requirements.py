@@ -26,8 +26,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from services.domain import ids
-from services.domain.capability import MAX_UNIT_BYTES, ValueType
+from services.domain import ids, ucum
+from services.domain.capability import ValueType
 from services.domain.errors import InvalidIdError, InvalidRequestError
 
 MAX_TEXT = 2048
@@ -119,8 +119,8 @@ def _check_member(member: Member) -> None:
     ids.member_id(member.name)
     if member.kind is not AffordanceKind.PROPERTY and member != Member(member.kind, member.name):
         raise InvalidRequestError(f"{member.name}: only a property has type, unit, range and access")
-    if len(member.unit.encode()) > MAX_UNIT_BYTES or not member.unit.isprintable():
-        raise InvalidRequestError(f"{member.name}: the unit is longer than {MAX_UNIT_BYTES} bytes or not printable")
+    if len(member.unit.encode()) > ucum.MAX_BYTES or not member.unit.isprintable():
+        raise InvalidRequestError(f"{member.name}: the unit is longer than {ucum.MAX_BYTES} bytes or not printable")
     bounds = [bound for bound in (member.minimum, member.maximum) if bound is not None]
     if any(not math.isfinite(bound) for bound in bounds) or bounds != sorted(bounds):
         raise InvalidRequestError(f"{member.name}: {_number(member.minimum)}..{_number(member.maximum)} is no range")

@@ -62,8 +62,6 @@ def hello(data: bytes) -> str:
         negotiation.check_hello(message, DEVICE)
         choices = negotiation.choose_features(message)
         terms = negotiation.terms(message, BridgeLimits())
-        welcome = link.Welcome(features=choices, device_rx_frame_bytes=terms.device_rx_frame_bytes)
-        negotiation.check_welcome(welcome)
     except HelloRefusedError as e:
         assert link.Frame(refused=e.frame()).ByteSize() <= 256
         return f"{link.RefusedCode.Name(e.code)} {words(e.message)}"

@@ -22,7 +22,7 @@ struct ygg_schema {
 struct ygg_parameter {
     const char *name;
     struct ygg_schema schema;
-    bool optional; /* The argument may be left out. */
+    bool optional; /* The argument may be left out; results and fields are always sent. */
 };
 
 struct ygg_property {
@@ -62,7 +62,7 @@ struct ygg_capability {
 
 struct ygg_document {
     const struct ygg_capability *capabilities;
-    uint8_t count; /* 1 to YGG_CAPABILITIES_MAX. */
+    uint8_t count; /* 0 to YGG_CAPABILITIES_MAX. */
 };
 
 /* For tables: the number of elements of an array, for a uint8_t member. */

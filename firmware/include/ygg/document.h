@@ -8,7 +8,7 @@
 #include "ygg/capability.h"
 #include "ygg/hal.h"
 
-/* YGG_ERR_ARGUMENT where a count or the size is out of bounds. */
+/* YGG_ERR_ARGUMENT where the tables break a rule of capability.proto. A document may have no capabilities. */
 enum ygg_err ygg_document_check(const struct ygg_document *document);
 
 /* Size in bytes; 0 where it cannot be encoded. */

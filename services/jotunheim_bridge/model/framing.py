@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from google.protobuf.message import DecodeError
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError, Message
 
 from services.jotunheim_bridge.errors import LinkError
 from yggdrasil.device.v1 import link_pb2 as link
@@ -90,10 +91,25 @@ def _parse(body: bytes) -> link.Frame | None:
     except DecodeError as e:
         raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "a frame is not a Frame message") from e
     if frame.WhichOneof("body") is not None:
+        if 0 in body and holds_zero_text(frame):
+            raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "a text holds a zero byte")
         return frame
     if number >= FIRST_OPTIONAL_BODY:
         return None
     raise LinkError(link.GOODBYE_CODE_UNKNOWN_FRAME, f"frame body {number} is not known here")
+
+
+def holds_zero_text(message: Message) -> bool:
+    """Whether any text in the message holds a zero byte, which a device in C would see as its end."""
+    for field, value in message.ListFields():
+        if field.type == FieldDescriptor.TYPE_STRING:
+            if "\0" in value:
+                return True
+        elif field.type == FieldDescriptor.TYPE_MESSAGE and any(
+            map(holds_zero_text, value if field.is_repeated else (value,))
+        ):
+            return True
+    return False
 
 
 def _body_number(frame: bytes) -> int:

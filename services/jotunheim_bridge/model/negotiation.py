@@ -24,12 +24,16 @@ from yggdrasil.common.v1 import capability_pb2
 from yggdrasil.device.v1 import link_pb2 as link
 
 MAX_DOCUMENT_BYTES = 16 * 1024
+EMPTY_DIGEST = hashlib.sha256(b"").digest()
+"""Of the document of a device that can do nothing but connect."""
 MIN_FRAME_BYTES, MAX_FRAME_BYTES = 256, 16 * 1024
 MIN_RECORD_BYTES = 512
 MAX_CALLS = 64
 MAX_FEATURES = 8
 SLOTS = ("", "A", "B")
 _PAGE_OVERHEAD_BYTES = 32
+WELCOME_BYTES, CHOICE_BYTES = 125, 10
+"""The frame of a Welcome whose every number takes the most bytes, without features; each adds so much and its name."""
 FEATURES: Mapping[str, tuple[int, int]] = {
     "telemetry": (1, 1),
     "capability_update": (1, 1),
@@ -67,6 +71,7 @@ def check_hello(hello: link.Hello, device_id: str) -> None:
     if hello.firmware.slot not in SLOTS:
         raise HelloRefusedError(link.REFUSED_CODE_MALFORMED, "firmware.slot is not A, B or empty")
     _check_offers(hello.features)
+    _check_welcome(hello)
 
 
 def _check_offers(offers: Sequence[link.FeatureOffer]) -> None:
@@ -96,8 +101,13 @@ def _bounds(hello: link.Hello) -> tuple[tuple[str, int, int, int], ...]:
         ("limits.calls_in_flight", limits.calls_in_flight, 1, MAX_CALLS),
         ("number of features", len(hello.features), 0, MAX_FEATURES),
         ("length of capabilities_digest", len(hello.capabilities_digest), 32, 32),
-        ("capabilities_size_bytes", hello.capabilities_size_bytes, 1, MAX_DOCUMENT_BYTES),
+        ("capabilities_size_bytes", hello.capabilities_size_bytes, _least_size(hello), MAX_DOCUMENT_BYTES),
     )
+
+
+def _least_size(stated: link.Hello | link.CapabilityUpdate) -> int:
+    """A document without capabilities has no bytes."""
+    return 0 if stated.capabilities_digest == EMPTY_DIGEST else 1
 
 
 def _texts(hello: link.Hello) -> tuple[tuple[str, str], ...]:
@@ -146,12 +156,13 @@ def _terms(rx_frame_bytes: int, tx_frame_bytes: int, calls_in_flight: int, heart
     return LinkTerms(PROTOCOL, rx_frame_bytes, tx_frame_bytes, calls_in_flight, heartbeat_ms)
 
 
-def check_welcome(welcome: link.Welcome) -> None:
-    """Raises HelloRefusedError where the device offers more features than its frames can hold the answer to."""
-    size, limit = link.Frame(welcome=welcome).ByteSize(), welcome.device_rx_frame_bytes
+def _check_welcome(hello: link.Hello) -> None:
+    """By the largest Welcome, so that what is welcome once is always, whatever sequence or time the answer holds."""
+    size = WELCOME_BYTES + sum(CHOICE_BYTES + len(offer.name) for offer in hello.features)
+    limit = hello.limits.rx_frame_bytes
     if size > limit:
         raise HelloRefusedError(
-            link.REFUSED_CODE_MALFORMED, f"Welcome takes {size} bytes, limits.rx_frame_bytes allows {limit}"
+            link.REFUSED_CODE_MALFORMED, f"Welcome may take {size} bytes, limits.rx_frame_bytes allows {limit}"
         )
 
 
@@ -162,12 +173,12 @@ def page_bytes(agreed: LinkTerms) -> int:
 
 def check_update(update: link.CapabilityUpdate) -> None:
     """Raises LinkError where a CapabilityUpdate is out of bounds."""
-    size = update.capabilities_size_bytes
-    if len(update.capabilities_digest) != 32 or not 1 <= size <= MAX_DOCUMENT_BYTES:
+    size, least = update.capabilities_size_bytes, _least_size(update)
+    if len(update.capabilities_digest) != 32 or not least <= size <= MAX_DOCUMENT_BYTES:
         raise LinkError(
             link.GOODBYE_CODE_PROTOCOL_ERROR,
             f"an update of {size} bytes with a digest of {len(update.capabilities_digest)}; "
-            f"1 to {MAX_DOCUMENT_BYTES} with 32 are allowed",
+            f"{least} to {MAX_DOCUMENT_BYTES} with 32 are allowed",
         )
 
 

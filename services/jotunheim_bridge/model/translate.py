@@ -152,7 +152,7 @@ def _named(where: str, parameters: Sequence[Parameter], values: Iterable[link.Ar
         following = argument.index + 1
         parameter = parameters[argument.index]
         named[parameter.name] = _checked(where, parameter.name, parameter.schema, argument.value)
-    missing = [p.name for p in parameters if p.name not in named and not p.optional]
+    missing = [p.name for p in parameters if p.name not in named]  # `optional` is for arguments only
     if missing:
         raise ResultError(f"{where} came without {', '.join(missing)}")
     return named

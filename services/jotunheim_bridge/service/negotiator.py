@@ -108,7 +108,6 @@ class Negotiator:
             listener_connections=self._limits.connections,
             unread_limit_bytes=UNREAD_LIMIT_BYTES,
         )
-        negotiation.check_welcome(welcome)
         wire.set_limits(terms.device_tx_frame_bytes, hello.limits.rx_record_bytes)
         wire.send(link.Frame(welcome=welcome))
         fresh = document is None
@@ -170,6 +169,8 @@ class Negotiator:
         return choose(self._policies, known.labels)
 
     async def _known(self, digest: bytes) -> bytes | None:
+        if digest == negotiation.EMPTY_DIGEST:
+            return b""
         document = self._documents.get(digest) or await self._mesh.registry.document(digest.hex())
         if document is not None:
             self._remember(digest, document)

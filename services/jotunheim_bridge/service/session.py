@@ -32,6 +32,8 @@ from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 EVENT_WINDOW = 32
 TELEMETRY_CREDIT = 64
 MAX_SAMPLES = 8
+MAX_MESSAGE_BYTES = 63
+"""Of Result.message."""
 PAGES_LIMIT = 128
 UNASKED_LIMIT = 256
 """Frames in one heartbeat that answer nothing and cost no credit: Ping, Pong, repeats, results of no call."""
@@ -96,6 +98,7 @@ class Session:
         """What a frame of the device means in this state; raises LinkError where it has no business here."""
         body = frame.WhichOneof("body")
         if body == "result":
+            _check_message(frame.result.message, MAX_MESSAGE_BYTES)
             if not self.calls.answer(frame.result):
                 self._unasked.count()
         elif body == "event":
@@ -254,6 +257,14 @@ class Session:
 def telemetry_credit(features: Collection[str]) -> int:
     """The first grant under these features, in frames."""
     return TELEMETRY_CREDIT if "telemetry" in features else 0
+
+
+def _check_message(text: str, limit_bytes: int) -> None:
+    size = len(text.encode())
+    if size > limit_bytes:
+        raise LinkError(
+            link.GOODBYE_CODE_PROTOCOL_ERROR, f"a message of {size} bytes, at most {limit_bytes} are allowed"
+        )
 
 
 def _ack(sequence: int) -> link.Frame:

@@ -18,6 +18,7 @@ from services.jotunheim_bridge.errors import (
     DeviceOfflineError,
     DeviceRefusedError,
     OutcomeUnknownError,
+    ResultError,
     SlowCallerError,
     TooManyCallsError,
 )
@@ -40,6 +41,7 @@ class _Waiting:
     last: asyncio.Future[link.Result] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     partial: asyncio.Queue[link.Result] | None = None
     callers: int = 0
+    streamed: bool = False
 
     def fail(self, error: Exception) -> None:
         if not self.last.done():
@@ -75,6 +77,10 @@ class CallTable:
             return False
         if not result.more or result.status != link.RESULT_STATUS_OK:  # a failure ends the call whatever it says
             waiting.last.set_result(result)
+        elif not waiting.streamed:
+            waiting.fail(
+                ResultError(f"{self._device_id} said that more answers follow, and the action is not streamed")
+            )
         elif waiting.partial is not None:
             if waiting.partial.full():
                 waiting.fail(SlowCallerError(self._device_id, MAX_PARTIAL_ANSWERS))
@@ -139,7 +145,7 @@ class CallTable:
             if frame.ByteSize() > terms.device_rx_frame_bytes:
                 raise CallTooLargeError(self._device_id, frame.ByteSize(), terms.device_rx_frame_bytes)
             send(frame)
-            waiting = self._waiting[call_id] = _Waiting()
+            waiting = self._waiting[call_id] = _Waiting(streamed=link_call.streamed)
         waiting.callers += 1
         return link_call, waiting
 

@@ -23,6 +23,8 @@ from services.registry.model import Build, ContractRecord, DeviceRecord, DeviceS
 from services.registry.ports import Clock, ContractStore, DeviceStore, Index
 
 MAX_DOCUMENT_BYTES = 16 * 1024
+_EMPTY_DIGEST = hashlib.sha256(b"").hexdigest()
+"""Of a document without capabilities, which has no bytes."""
 _TRIES = 8
 
 
@@ -134,7 +136,7 @@ class Contracts:
         )
 
     async def _keep_document(self, digest: str, document: bytes) -> None:
-        if not document:
+        if not document and digest != _EMPTY_DIGEST:
             if await self.store.document(digest) is None:
                 raise DocumentUnknownError(digest)
             return

@@ -42,7 +42,7 @@ def offered() -> bytes:
     """What active devices here offer: an LED, a count that is observed, a note to be written, a forbidden siren."""
     integer = number(cp.VALUE_TYPE_INT, -(2**53), 2**53)
     text = cp.DataSchema(type=cp.VALUE_TYPE_STRING, max_length=8)
-    note = cp.Event(name="noted", fields=[cp.Parameter(name="text", schema=text)])
+    note = cp.Event(name="noted", fields=[cp.Parameter(name="text", schema=text, optional=True)])
     count = cp.Property(name="count", schema=integer, readable=True, observable=True)
     still = cp.Property(name="still", schema=BOOL, readable=True)
     level = cp.Property(name="level", schema=cp.DataSchema(type=cp.VALUE_TYPE_DOUBLE), observable=True)
@@ -154,6 +154,7 @@ ROWS = [
     Row("frame-two-bodies", ACTIVE, b"\x04\x72\x00\x7a\x00", "Goodbye PROTOCOL_ERROR"),
     Row("frame-field-after-body", ACTIVE, b"\x06\x72\x00\xa2\x06\x01x", "Goodbye PROTOCOL_ERROR"),
     Row("frame-text-not-utf8", ACTIVE, b"\x05\x3a\x03\x0a\x01\xff", "Goodbye PROTOCOL_ERROR"),
+    Row("frame-text-zero-byte", ACTIVE, result(call_id="a\0b"), "Goodbye PROTOCOL_ERROR"),
     Row("frame-cut-off", ACTIVE, cut_off, "session ends"),
     Row("body-unknown-critical", ACTIVE, b"\x03\x9a\x01\x00", "Goodbye UNKNOWN_FRAME"),
     Row("body-reserved", ACTIVE, b"\x03\xd2\x02\x00", "Goodbye UNKNOWN_FRAME"),
@@ -170,6 +171,7 @@ ROWS = [
     Row("hello-model-too-long", NEW, with_hello(hardware=link.Hardware(model="x" * 32)), "Refused MALFORMED"),
     Row("hello-class-not-ascii", NEW, with_hello(hardware=link.Hardware(device_class="é")), "Refused MALFORMED"),
     Row("hello-version-unprintable", NEW, with_hello(firmware=link.Firmware(version="1\n0")), "Refused MALFORMED"),
+    Row("hello-model-zero-byte", NEW, with_hello(hardware=link.Hardware(model="a\0")), "Goodbye PROTOCOL_ERROR"),
     Row("hello-slot-unknown", NEW, with_hello(firmware=link.Firmware(version="1", slot="C")), "Refused MALFORMED"),
     Row("hello-limits-missing", NEW, with_hello(limits=None), "Refused MALFORMED"),
     Row("hello-rx-frame-small", NEW, with_limits(rx_frame_bytes=255), "Refused MALFORMED"),
@@ -216,6 +218,7 @@ ROWS = [
     Row("event-of-refused-capability", ACTIVE, event(capability=2), "EventAck 1"),
     Row("event-field-unknown", ACTIVE, event(fields=[argument(1, integer=1)]), "Goodbye PROTOCOL_ERROR"),
     Row("event-field-missing", ACTIVE, event(fields=[]), "Goodbye PROTOCOL_ERROR"),
+    Row("event-field-optional-missing", ACTIVE, event(capability=1, fields=[]), "Goodbye PROTOCOL_ERROR"),
     Row("event-field-twice", ACTIVE, event(fields=[argument(0, integer=1)] * 2), "Goodbye PROTOCOL_ERROR"),
     Row("event-field-type", ACTIVE, event(fields=[argument(0, text="1")]), "Goodbye PROTOCOL_ERROR"),
     Row("event-field-without-value", ACTIVE, event(fields=[link.Argument(index=0)]), "Goodbye PROTOCOL_ERROR"),
@@ -278,6 +281,7 @@ ROWS = [
     Row("update-pages-of-another", ACTIVE, several(update(), page(0, b"x" * 100)), "Goodbye PROTOCOL_ERROR"),
     Row("result-of-no-call", ACTIVE, result(call_id="never"), "ignored"),
     Row("result-call-id-too-long", ACTIVE, result(call_id="x" * 99), "ignored"),
+    Row("result-message-too-long", ACTIVE, result(message="x" * 64), "Goodbye PROTOCOL_ERROR"),
     Row("pong-unasked", ACTIVE, {"pong": link.Pong(token=1)}, "ignored"),
     Row("goodbye-code-unknown", ACTIVE, {"goodbye": link.Goodbye(code=99)}, "session ends"),  # type: ignore[arg-type]
     Row("ping-flood", ACTIVE, PING * 400, "Goodbye FLOOD"),
@@ -288,6 +292,7 @@ ROWS = [
     # answers to a call
     Row("result-repeated", CALLED, several(*[result(argument(0, integer=1))] * 2), "call ends OK"),
     Row("result-value-missing", CALLED, result(), "call ends DATA_LOSS"),
+    Row("result-more-of-one", CALLED, result(argument(0, integer=1), more=True), "call ends DATA_LOSS"),
     Row("result-value-unknown", CALLED, result(argument(1, integer=1)), "call ends DATA_LOSS"),
     Row("result-value-twice", CALLED, result(*[argument(0, integer=1)] * 2), "call ends DATA_LOSS"),
     Row("result-value-type", CALLED, result(argument(0, text="1")), "call ends DATA_LOSS"),

@@ -362,3 +362,16 @@ async def test_revoking_its_certificates_ends_a_session_and_keeps_the_device_out
         answer = await again.expect("refused")
         assert answer.code == link.REFUSED_CODE_NOT_ACTIVE
         assert "revoked" in answer.message
+
+
+async def test_a_device_without_capabilities_connects_and_says_nothing_of_itself(mesh: Mesh) -> None:
+    device = await mesh.device()
+    device.send(hello=hello(mesh.one, b""))
+    assert not (await device.expect("welcome")).send_capabilities
+    notice = await device.expect("contract")
+    assert (notice.revision > 0, notice.accepted, notice.refused) == (True, 0, 0)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await mesh.bridge.Invoke(invoke(mesh.one, {"times": INT(int=1)}))
+    assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    device.send(ping=link.Ping(token=3))
+    assert (await device.expect("pong")).token == 3

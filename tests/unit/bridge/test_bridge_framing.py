@@ -16,7 +16,9 @@ frames = st.lists(
         st.binary(min_size=1, max_size=900).map(
             lambda b: link.Frame(capability_page=link.CapabilityPage(offset=1, data=b))
         ),
-        st.text(max_size=36).map(lambda t: link.Frame(result=link.Result(call_id=t, status=link.RESULT_STATUS_OK))),
+        st.text(st.characters(exclude_characters="\0"), max_size=36).map(
+            lambda t: link.Frame(result=link.Result(call_id=t, status=link.RESULT_STATUS_OK))
+        ),
     ),
     max_size=8,
 )
@@ -78,3 +80,26 @@ def test_unknown_bodies_are_skipped_when_optional_and_refused_when_critical(numb
         with pytest.raises(LinkError) as caught:
             list(FrameDecoder().feed(data))
         assert caught.value.code == link.GOODBYE_CODE_UNKNOWN_FRAME
+
+
+TEXTS = [
+    link.Frame(result=link.Result(call_id="a\0", status=link.RESULT_STATUS_OK)),
+    link.Frame(result=link.Result(call_id="a", status=link.RESULT_STATUS_HARDWARE, message="bro\0ken")),
+    link.Frame(event=link.Event(sequence=1, fields=[link.Argument(value=link.LinkValue(text="\0"))])),
+    link.Frame(telemetry=link.Telemetry(samples=[link.Sample(), link.Sample(value=link.LinkValue(text="a\0b"))])),
+    link.Frame(twin_report=link.TwinReport(states=[link.TwinState(value=link.LinkValue(text="\0"))])),
+    link.Frame(hello=link.Hello(hardware=link.Hardware(model="b\0"))),
+    link.Frame(hello=link.Hello(features=[link.FeatureOffer(name="b\0")])),
+    link.Frame(goodbye=link.Goodbye(message="\0")),
+]
+
+
+@pytest.mark.parametrize("frame", TEXTS, ids=lambda frame: frame.WhichOneof("body"))
+def test_decoder_refuses_a_text_with_a_zero_byte(frame: link.Frame) -> None:
+    with pytest.raises(LinkError, match="zero byte"):
+        list(FrameDecoder().feed(encode(frame)))
+
+
+def test_decoder_takes_zero_bytes_that_are_no_text() -> None:
+    frame = link.Frame(event=link.Event(fields=[link.Argument(value=link.LinkValue(data=b"a\0b"))]))
+    assert list(FrameDecoder().feed(encode(frame))) == [frame]

@@ -157,3 +157,68 @@ def test_a_text_with_a_zero_byte_is_refused_before_it_is_cut_short_on_the_device
     call = DeviceCall("porch-1", Operation.WRITE, "lcd0", "label", {"label": "on\0off"})
     with pytest.raises(ArgumentError, match="zero byte"):
         translate.link_call(found, call)
+
+
+def largest_welcome(*names: str) -> int:
+    """The frame of a Welcome whose every number is the greatest of its type."""
+    welcome, most = (
+        link.Welcome(session_id="x" * 36, send_capabilities=True),
+        {"uint32": 2**32 - 1, "uint64": 2**64 - 1},
+    )
+    for field in link.Welcome.DESCRIPTOR.fields:
+        if field.type in (field.TYPE_UINT32, field.TYPE_UINT64):
+            setattr(welcome, field.name, most["uint32" if field.type == field.TYPE_UINT32 else "uint64"])
+    for name in names:
+        welcome.features.add(name=name, version=most["uint32"])
+    return link.Frame(welcome=welcome).ByteSize()
+
+
+@pytest.mark.parametrize("names", [(), ("twin",), ("f" * 32,) * 3, tuple(negotiation.FEATURES)])
+def test_welcome_is_bounded_by_its_largest_form(names: tuple[str, ...]) -> None:
+    bound = negotiation.WELCOME_BYTES + sum(negotiation.CHOICE_BYTES + len(name) for name in names)
+    assert bound - 1 <= largest_welcome(*names) <= bound
+
+
+def test_hello_is_refused_by_the_largest_welcome_whatever_was_stored() -> None:
+    def offering(last: int) -> link.Hello:
+        names = ["a" * 32, "b" * 32, "c" * 32, "d" * last]
+        offers = [link.FeatureOffer(name=name, min_version=1, max_version=1) for name in names[: 4 if last else 3]]
+        limits = link.Limits(rx_frame_bytes=256, tx_frame_bytes=256, calls_in_flight=1, rx_record_bytes=512)
+        return hello("porch-1", b"x", features=offers, limits=limits)
+
+    negotiation.check_hello(offering(0), "porch-1")
+    with pytest.raises(HelloRefusedError, match=r"Welcome may take 262 bytes, limits\.rx_frame_bytes allows 256"):
+        negotiation.check_hello(offering(1), "porch-1")
+
+
+@pytest.mark.parametrize("values", [[], [link.Argument(index=1, value=link.LinkValue(integer=1))]])
+def test_an_optional_result_or_field_is_sent_all_the_same(values: list[link.Argument]) -> None:
+    offered = led()
+    for parameter in (offered.actions[0].results[0], offered.events[0].fields[0]):
+        parameter.optional = True
+    found = agreed(offered)
+    with pytest.raises(ResultError):
+        translate.results(translate.link_call(found, blink({"times": 1})), link.Result(values=values))
+    with pytest.raises(LinkError):
+        translate.event(found, link.Event(sequence=1, fields=values))
+
+
+def test_an_id_is_free_again_where_the_earlier_capability_was_not_taken() -> None:
+    found = agreed(led("led0", version=0), led("led0"), led("led0"))
+    assert found.positions == {"led0": 1}
+    assert [refusal.reason for refusal in found.contract.refused] == [RefusalReason.MALFORMED, RefusalReason.DUPLICATE]
+    siren = led("led0", "actuator.siren")
+    found = agreed(siren, led("led0"), siren, rules=Policy("p", deny=("actuator.siren",)))
+    assert [refusal.reason for refusal in found.contract.refused] == [RefusalReason.POLICY, RefusalReason.DUPLICATE]
+
+
+def test_a_length_on_a_number_is_malformed() -> None:
+    offered = led()
+    offered.properties[1].schema.max_length = 64
+    assert agreed(offered).contract.refused[0].message == "max_length is for string and bytes"
+
+
+def test_a_document_without_capabilities_is_a_contract() -> None:
+    found = negotiation.agree("porch-1", b"", Policy(), TERMS)
+    assert (found.contract.capabilities, found.contract.refused) == ((), ())
+    negotiation.check_hello(hello("porch-1", b""), "porch-1")

@@ -75,6 +75,7 @@ ELSEWHERE = {
     "session-revoked": (LINK, "test_revoking_its_certificates_ends_a_session_and_keeps_the_device_out"),
     "claim-late": (CLAIMS, "test_a_claim_that_outlasts_the_negotiation_is_released"),
     "hello-feature-unknown": (BAD, "test_a_feature_that_is_not_required_is_declined_and_the_device_goes_on"),
+    "hello-no-capabilities": (LINK, "test_a_device_without_capabilities_connects_and_says_nothing_of_itself"),
     "ping-between-pages": (BAD, "test_a_ping_between_pages_is_answered_and_the_negotiation_goes_on"),
     "page-digest": (BAD, "test_a_digest_that_lies_about_its_pages_is_refused_and_not_remembered"),
     "capability-malformed": (BAD, "test_malformed_and_doubled_capabilities_are_refused_one_by_one"),

@@ -51,7 +51,17 @@ GOOD = {
     "one name in two kinds": replace(LED, events=(Event("on"),), actions=(Action("on"),)),
     "one name in arguments and results": replace(LED, actions=(Action("a", many(1), many(1)),)),
     "equal bounds": with_schema(Schema(ValueType.INT, "", 1, 1)),
-    "the longest unit": with_schema(replace(INT, unit="u" * 15)),
+    "the longest unit": with_schema(replace(INT, unit="{total-pulses}")),
+    "an int as wide as the link": with_schema(Schema(ValueType.INT, "", -(2.0**63), 2.0**62)),
+    "a fraction on a double": with_schema(Schema(ValueType.DOUBLE, "", 0.5, 1.5)),
+    "a property that is only observed": replace(
+        LED, properties=(Property("on", BOOL, readable=False, observable=True),)
+    ),
+    "a property that is only written": replace(LED, properties=(Property("on", BOOL, readable=False, writable=True),)),
+    "nothing at all": Capability("led0", "actuator.led", 1),
+    "an optional argument before one that is not": replace(
+        LED, actions=(Action("a", (Parameter("x", INT, optional=True), Parameter("y", INT))),)
+    ),
     "the longest data": with_schema(Schema(ValueType.BYTES, max_length=64)),
 }
 BAD = {
@@ -79,6 +89,11 @@ BAD = {
     "a long unit": with_schema(replace(INT, unit="u" * 16)),
     "a unit long in bytes": with_schema(replace(INT, unit="é" * 8)),
     "a unit with control characters": with_schema(replace(INT, unit="\x1b[2J")),
+    "a unit that UCUM does not have": with_schema(replace(INT, unit="percent")),
+    "a unit as people write it": with_schema(replace(INT, unit="°C")),
+    "a fraction as a bound of an int": with_schema(Schema(ValueType.INT, "", 0.5)),
+    "a bound beyond an int": with_schema(Schema(ValueType.INT, "", None, 2.0**63)),
+    "a property that nobody can use": replace(LED, properties=(Property("on", BOOL, readable=False),)),
     "length 0": with_schema(Schema(ValueType.STRING, max_length=0)),
     "length 65": with_schema(Schema(ValueType.STRING, max_length=65)),
     "bounds on a bool": with_schema(Schema(ValueType.BOOL, minimum=0)),
