@@ -4,6 +4,7 @@
     -- @version 1.2.0
     -- @author Ada
     -- @param limit double=20 Below this it heats.     without `=` a deployment must state a value
+    -- @param at string="0 7 * * *" When it begins.    quoted, as in JSON, where it has blanks
     -- @requires sensor.temperature@1+{celsius r}
     -- @depends units 1.0.0                            a package to be linked with, and its least version
     -- @memory 8MiB      @timeout 5      @store 32KiB      @timers 8      @priority 10      @restart no
@@ -29,7 +30,7 @@ LANGUAGES = {"lua": lp.LANGUAGE_LUA, "scheme": lp.LANGUAGE_SCHEME}
 FIRST_VERSION = "0.1.0"
 _COMMENT = re.compile(r"(?:--+|;+)\s?(.*)")
 _LINE = re.compile(r"@([a-z]+)\s+(.+)")
-_PARAM = re.compile(r"([a-z][a-z0-9_]*)\s+[a-z]+\??(?:=(\S+))?\s*(.*)")
+_PARAM = re.compile(r"([a-z][a-z0-9_]*)\s+[a-z]+\??(?:=(\"(?:[^\"\\]|\\.)*\"|\S+))?\s*(.*)")
 _SIZE = re.compile(r"([0-9]+)\s*(KiB|MiB|)")
 _SIZES = {"": 1, "KiB": 1024, "MiB": 1024 * 1024}
 _HINT = (

@@ -1,14 +1,13 @@
 -- Do things by the clock, in UTC: light from 7 to 19, a report every hour.
 -- @version 1.0.0
--- @param morning string=0_7_*_*_* Cron expression with _ for blanks: light on.
--- @param evening string=0_19_*_*_* The same: light off.
+-- @param morning string="0 7 * * *" Cron expression: light on.
+-- @param evening string="0 19 * * *" The same: light off.
 -- @requires actuator.led@1+
 
-local function expression(text) return (text:gsub("_", " ")) end
 done = json.array()
 
 local function note(what) done[#done + 1] = what end
-cron("morning", expression(args.morning), function() device.led0.on() note("morning") end)
-cron("evening", expression(args.evening), function() device.led0.off() note("evening") end)
+cron("morning", args.morning, function() device.led0.on() note("morning") end)
+cron("evening", args.evening, function() device.led0.off() note("evening") end)
 cron("report", "0 * * * *", function() publish("report", { light = device.led0.state() }) note("report") end)
 after("begin", 0.1, function() note("begun") end)

@@ -1,14 +1,13 @@
 ;; Do things by the clock, in UTC: light from 7 to 19, a report every hour.
 ;; @version 1.0.0
-;; @param morning string=0_7_*_*_* Cron expression with _ for blanks: light on.
-;; @param evening string=0_19_*_*_* The same: light off.
+;; @param morning string="0 7 * * *" Cron expression: light on.
+;; @param evening string="0 19 * * *" The same: light off.
 ;; @requires actuator.led@1+
 
-(define (expression name) (string-join (string-split (arg name) #\_) " "))
 (define done '())
 (define (note what) (set! done (append done (list what))))
 
-(cron 'morning (expression 'morning) (lambda (_) (led-on) (note "morning")))
-(cron 'evening (expression 'evening) (lambda (_) (led-off) (note "evening")))
+(cron 'morning (arg 'morning) (lambda (_) (led-on) (note "morning")))
+(cron 'evening (arg 'evening) (lambda (_) (led-off) (note "evening")))
 (cron 'report "0 * * * *" (lambda (_) (publish "report" `((light . ,(led-state)))) (note "report")))
 (after 'begin 0.1 (lambda (_) (note "begun")))

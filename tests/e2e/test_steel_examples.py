@@ -182,6 +182,11 @@ async def test_state_machine_goes_on_in_its_state_after_a_restart(programs: Prog
     await logged(programs, "state_machine", "Starting in the state idle")
     agent.set("temp0.celsius", 33)
     await logged(programs, "state_machine", "State: idle -> monitoring")
+
+    async def kept() -> bool:
+        return (await reported(programs, "state_machine")).get("state") == "monitoring"
+
+    await eventually(kept)
     await programs.stub.RestartProgram(pb.RestartProgramRequest(deployment_id="state_machine"))
     await logged(programs, "state_machine", "Starting in the state monitoring")
     agent.set("temp0.celsius", 36)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ygg import values
+from ygg.cli import program_dev, program_store
 from ygg.cli.state import State, state
 from ygg.exits import UsageError
 from ygg.output import safe
@@ -424,3 +425,8 @@ def rollout(
     found = _call(st, "StartRollout", begin).deployment
     told = f"{found.canary.version} is tried on {found.canary.share_percent} % of {deployment}"
     program_show.deployment(st, found, f"{told}; the others keep {found.version}")
+
+
+app.command()(program_store.status)
+app.command()(program_dev.dev)
+app.add_typer(program_store.app, name="store")

@@ -61,6 +61,13 @@ def deployment(st: State, found: pb.ProgramDeployment, told: str) -> None:
         st.out.line(told)
 
 
+def reported(instance: pb.ProgramInstance) -> list[str]:
+    """What an instance reports of itself, a line a key."""
+    found = codec.values_from_proto(instance.reported)
+    who = safe(f"{instance.deployment_id}/{instance.device_id}" if instance.device_id else instance.deployment_id, 100)
+    return [f"{who} reports {safe(key, 64)} = {safe(values.show(found[key]))}" for key in sorted(found)]
+
+
 def instances(st: State, found: Iterable[pb.ProgramInstance]) -> None:
     """The table of instances."""
     rows = [

@@ -55,7 +55,9 @@ class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
         """Checks a package and keeps it."""
         package = program_codec.package_from_proto(request.package)
         with failure_told(package.label, ()):
-            kept, created = await self._programs.load(package, caller().uri, validate_only=request.validate_only)
+            kept, created = await self._programs.load(
+                package, caller().uri, validate_only=request.validate_only, replacing=request.replace
+            )
         return pb.LoadProgramResponse(manifest=program_codec.manifest_to_proto(kept.manifest), created=created)
 
     def _program(self, program_id: str) -> pb.Program:
@@ -159,6 +161,19 @@ class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
         """Sets a global of a running instance."""
         await self._ask(request.instance, "set", {"name": request.name, "value": codec.value_from_proto(request.value)})
         return pb.SetGlobalResponse()
+
+    async def GetStore(self, request: pb.GetStoreRequest, context: Any) -> pb.GetStoreResponse:
+        """What a running instance keeps."""
+        answer: dict[str, Any] = await self._ask(request.instance, "store", {})
+        entries = codec.values_to_proto(answer["entries"])
+        return pb.GetStoreResponse(entries=entries, size_bytes=answer["size_bytes"], limit_bytes=answer["limit_bytes"])
+
+    async def SetStore(self, request: pb.SetStoreRequest, context: Any) -> pb.SetStoreResponse:
+        """Writes a key of it."""
+        given = request.value if request.value.WhichOneof("kind") else None
+        value = codec.value_from_proto(given) if given is not None else None
+        answer = await self._ask(request.instance, "keep", {"key": request.key, "value": value})
+        return pb.SetStoreResponse(existed=bool(answer["existed"]))
 
     async def GetStatistics(self, request: pb.GetStatisticsRequest, context: Any) -> pb.GetStatisticsResponse:
         """What an instance has used."""

@@ -15,6 +15,7 @@ from services.domain.values import Value, check
 from services.loki.engines import wire
 from services.loki.ports import Clock
 from services.loki.programs.errors import InvalidPackageError, NotRunningError, ProgramUnknownError
+from services.loki.programs.host import ProgramTurnHost
 from services.loki.programs.instance import Instance
 from services.loki.programs.lifecycle import State
 from services.loki.programs.manager import Manager
@@ -48,7 +49,7 @@ class Asking:
         return refs[0]
 
     async def ask(self, deployment_id: str, device_id: str, method: str, what: dict[str, Value]) -> dict[str, Value]:
-        """Asks an instance wherever it runs: eval, globals, set, statistics, history, lines.
+        """Asks an instance wherever it runs: eval, globals, set, store, keep, statistics, history, lines.
 
         One that is about to start is waited for, at most STARTING_S seconds.
         """
@@ -98,21 +99,41 @@ class Asking:
             value = wire.dump(wire.to_json(check(what["value"]))).decode()
             await instance.ask({"do": "set", "key": name, "value": value}, f"set {name}")
             return {}
-        if method == "statistics":
-            return _statistics(instance)
-        if method == "history":
-            return {"calls": [_call(call) for call in list(instance.history)[::-1][: int(what["limit"])]]}
-        if method == "lines":
-            count = int(what["tail"])
-            lines = list(instance.lines)[-count:] if count else []
-            return {"lines": [[line.time.timestamp(), line.level.value, line.message] for line in lines]}
-        raise UnknownMethodError(f"an instance cannot be asked for {ids.printable(method)}")
+        if method == "keep":
+            return await _kept(instance, str(what["key"]), what.get("value"))
+        return _seen(instance, method, what)
 
 
 class UnknownMethodError(YggError):
     """A replica asked for something that this version does not know."""
 
     code, reason = Code.UNIMPLEMENTED, "UNKNOWN_METHOD"
+
+
+def _seen(instance: Instance, method: str, what: dict[str, Any]) -> dict[str, Value]:
+    """What is asked of an instance that begins no turn."""
+    if method == "store":
+        limit = instance.package.manifest.limits.store_bytes
+        return {"entries": {**instance.store.entries}, "size_bytes": instance.store.size_bytes, "limit_bytes": limit}
+    if method == "statistics":
+        return _statistics(instance)
+    if method == "history":
+        return {"calls": [_call(call) for call in list(instance.history)[::-1][: int(what["limit"])]]}
+    if method == "lines":
+        count = int(what["tail"])
+        lines = list(instance.lines)[-count:] if count else []
+        return {"lines": [[line.time.timestamp(), line.level.value, line.message] for line in lines]}
+    raise UnknownMethodError(f"an instance cannot be asked for {ids.printable(method)}")
+
+
+async def _kept(instance: Instance, key: str, value: Value) -> dict[str, Value]:
+    """Writes the store as the program would; None deletes the key."""
+    host, existed = ProgramTurnHost(instance), key in instance.store.entries
+    if value is None:
+        await host.ask("forget", [key])
+    else:
+        await host.ask("store", [key, check(value)])
+    return {"existed": existed}
 
 
 def _statistics(instance: Instance) -> dict[str, Value]:

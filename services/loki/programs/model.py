@@ -40,6 +40,11 @@ class Version:
         pre = tuple(found[4].split(".")) if found[4] else ()
         return cls((int(found[1]), int(found[2]), int(found[3])), pre)
 
+    @property
+    def development(self) -> bool:
+        """It is under development, so its content may change: 0.0.0-dev."""
+        return bool(self.pre) and self.pre[0] == "dev"
+
     def _key(self) -> tuple[object, ...]:
         marks = [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in self.pre]
         return self.numbers, not self.pre, marks

@@ -49,22 +49,31 @@ class Programs:
 
     # Packages.
 
-    async def load(self, package: Package, author: str, *, validate_only: bool = False) -> tuple[Package, bool]:
-        """The package as it is kept, and whether it is new."""
+    async def load(
+        self, package: Package, author: str, *, validate_only: bool = False, replacing: bool = False
+    ) -> tuple[Package, bool]:
+        """The package as it is kept, and whether it is new. `replacing`: a version under development may change."""
         checked = model.check_package(package)
         manifest = checked.manifest
+        if replacing and not manifest.version.development:
+            raise InvalidPackageError(
+                f"{manifest.id} {manifest.version} is no version under development: it never changes",
+                hint="Give the changed package a new version, or develop with one such as 0.0.0-dev.",
+            )
         await self._workers.check(checked, links.link(checked, self._records.packages))
         known = self._records.packages.get((manifest.id, manifest.version))
-        if known is not None:
+        if known is not None and not replacing:
             if known.manifest.checksum != manifest.checksum or _settled(known) != _settled(checked):
                 raise VersionTakenError(
                     f"{manifest.id} {manifest.version} is loaded already, with another content",
                     hint="Give the changed package a new version.",
                 )
             return known, False
-        if not validate_only:
+        if not validate_only and (
+            known is None or known.source != checked.source or _settled(known) != _settled(checked)
+        ):
             await self._records.put_package(checked, author)
-        return checked, True
+        return checked, known is None
 
     def _versions(self) -> dict[str, list[Version]]:
         found: dict[str, list[Version]] = {}

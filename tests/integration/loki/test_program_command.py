@@ -5,15 +5,20 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.fixtures.mesh import Processes
 from tests.fixtures.pki import Pki
-from tests.fixtures.process import starter
+from tests.fixtures.process import ROOT, starter
 from tests.fixtures.wait import until
 from tests.integration.loki.programs import start_loki
 from ygg.cli.run import run
@@ -141,3 +146,110 @@ def test_a_program_is_shown_with_the_packages_it_is_linked_with(ygg: Command) ->
     done = ygg("program", "unload", "--program", "units", "--force")
     assert done.returncode != 0
     assert "linked into what is deployed: shows" in done.stderr
+
+
+def test_status_shows_how_programs_fare(ygg: Command) -> None:
+    (ygg.folder / "fares.scm").write_text(
+        '(store "k" 1)\n(shadow-update "mood" "good")\n(every "t" 60 (lambda () 1))\n'
+    )
+    assert ygg("program", "deploy", "fares.scm", "--mesh").returncode == 0
+
+    def shown() -> str:
+        text = ygg("program", "status", "fares").stdout
+        return text if "running" in text and "mood" in text else ""
+
+    text = until(shown)
+    assert "fares reports mood = good" in text
+    assert text.split()[:4] == ["DEPLOYMENT", "DEVICE", "VERSION", "STATE"]
+    found: Any = ygg.json("status", "fares")
+    assert (found[0]["state"], found[0]["reported"], found[0]["statistics"]["timers"]) == (
+        "running",
+        {"mood": "good"},
+        1,
+    )
+    assert ygg("program", "stop", "fares").returncode == 0
+    until(lambda: "stopped" in ygg("program", "status").stdout)
+    assert ygg("program", "status", "nobody").returncode == 4
+    assert ygg("program", "unload", "--program", "fares", "--force").returncode == 0
+
+
+def test_store_is_listed_read_and_written(ygg: Command) -> None:
+    (ygg.folder / "keeps.lua").write_text("store('n', 1)\n")
+    assert ygg("program", "deploy", "keeps.lua", "--mesh").returncode == 0
+    until(lambda: ygg("program", "store", "get", "keeps", "n").stdout == "1\n")
+    done = ygg("program", "store", "set", "keeps", "n=2", 'list=[1, "x"]', "word=two words")
+    assert done.returncode == 0, done.stderr
+    assert ygg.json("store", "get", "keeps", "list") == [1, "x"]
+    listed = ygg("program", "store", "ls", "keeps").stdout
+    assert [line.split(maxsplit=1)[0] for line in listed.splitlines()] == ["KEY", "list", "n", "word"]
+    assert ygg("program", "store", "set", "keeps", "n=").stdout == "n deleted\n"
+    entries: Any = ygg.json("store", "ls", "keeps")
+    assert entries["entries"] == {"list": [1, "x"], "word": "two words"}
+    done = ygg("program", "store", "get", "keeps", "n")
+    assert (done.returncode, "ygg program store ls keeps" in done.stderr) == (4, True)
+    assert ygg("program", "store", "ls", "nobody").returncode == 4
+    assert ygg("program", "unload", "--program", "keeps", "--force").returncode == 0
+
+
+class Dev:
+    """`ygg program dev` as a process of its own, and the events that it prints."""
+
+    def __init__(self, ygg: Command, *words: str) -> None:
+        self._out = (ygg.folder / "dev.ndjson").open("w+")
+        command = [sys.executable, "-m", "ygg", "--json", "program", "dev", *words]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        self.process = subprocess.Popen(command, cwd=ygg.folder, stdout=self._out, stderr=self._out, env=environment)
+
+    def lines(self) -> list[dict[str, Any]]:
+        self._out.seek(0)
+        return [json.loads(line) for line in self._out.read().splitlines() if line.startswith("{")]
+
+    def events(self) -> list[str]:
+        return [line["event"] for line in self.lines() if "event" in line]
+
+    def logged(self) -> list[str]:
+        return [line["entry"]["message"] for line in self.lines() if "entry" in line]
+
+    def interrupt(self, number: signal.Signals) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminated"])
+def test_dev_replaces_what_runs_at_each_save_and_leaves_nothing(ygg: Command, number: signal.Signals) -> None:
+    file = ygg.folder / "bench.lua"
+    file.write_text("-- @version 1.0.0\nlog('released')\n")
+    assert ygg("program", "deploy", "bench.lua", "--mesh").returncode == 0
+    released: Any = ygg.json("show", "bench")
+    dev = Dev(ygg, "bench.lua", "--mesh")
+    try:
+        until(lambda: "released" in dev.logged())
+        file.write_text("-- @version 1.0.0\nstore('n', (store.load('n') or 0) + 1) log('saved', store.load('n'))\n")
+        until(lambda: "saved 1" in dev.logged())
+        file.write_text("log('broken' (\n")
+        until(lambda: dev.events() == ["loaded", "loaded", "refused"])
+        assert ygg.json("eval", "bench_dev", "store.load('n')") == 1
+        file.write_text("store('n', (store.load('n') or 0) + 1) log('saved', store.load('n'))\n")
+        until(lambda: "saved 2" in dev.logged())
+        versions: Any = ygg.json("ls")
+        ours = {one["id"]: [v["version"] for v in one["versions"]] for one in versions if "bench" in one["id"]}
+        assert ours == {"bench": ["1.0.0"], "bench_dev": ["0.0.0-dev"]}
+    finally:
+        code = dev.interrupt(number)
+    assert code == 130
+    assert dev.events()[-1] == "ended"
+    assert ygg.json("show", "bench") == released
+    assert ygg("program", "show", "bench_dev").returncode == 4
+    assert ygg("program", "unload", "--program", "bench", "--force").returncode == 0
+
+
+def test_dev_keeps_off_what_was_released(ygg: Command) -> None:
+    (ygg.folder / "ours.lua").write_text("x = 1\n")
+    assert ygg("program", "deploy", "ours.lua", "--mesh").returncode == 0
+    done = ygg("program", "dev", "ours.lua", "--mesh", "--as", "ours")
+    assert done.returncode == 1
+    assert "ours is deployed already, as ours 0.1.0" in done.stderr
+    assert ygg("program", "dev", "ours.lua").returncode == 2
+    assert ygg("program", "dev", "none.lua", "--mesh").returncode == 2
+    assert ygg.json("eval", "ours", "x") == 1
+    assert ygg("program", "unload", "--program", "ours", "--force").returncode == 0

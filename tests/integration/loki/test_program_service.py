@@ -269,3 +269,58 @@ async def test_a_rollout_returns_by_itself_past_its_threshold_and_is_promoted_by
     await programs.instances_when("rolled", lambda found: (found[0].version, found[0].state) == ("1.2.0", RUNNING))
     await programs.stub.FinishRollout(pb.FinishRolloutRequest(deployment_id="rolled", promote=True))
     await programs.until("rolled", "v", 3)
+
+
+async def test_version_under_development_is_replaced_and_keeps_its_store(programs: Programs) -> None:
+    async def load(source: str, version: str, *, replace: bool = True) -> pb.LoadProgramResponse:
+        manifest = pb.ProgramManifest(id="bench_dev", version=version, language=LUA)
+        package = pb.ProgramPackage(manifest=manifest, source=source)
+        answer: pb.LoadProgramResponse = await programs.stub.LoadProgram(
+            pb.LoadProgramRequest(package=package, replace=replace), timeout=30
+        )
+        return answer
+
+    assert (await load("store('n', 1) what = 'first'", "0.0.0-dev")).created
+    await programs.deploy("bench_dev", version="0.0.0-dev")
+    await programs.until("bench_dev", "store.load('n')", 1)
+    assert not (await load("what = 'second'", "0.0.0-dev")).created
+    await programs.until("bench_dev", "what", "second")
+    assert await programs.eval("bench_dev", "store.load('n')") == 1
+    code, reason, _ = await refused(load("what = (", "0.0.0-dev"))
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "SYNTAX")
+    assert await programs.eval("bench_dev", "what") == "second"
+    code, reason, text = await refused(load("x = 1", "1.0.0"))
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_PACKAGE")
+    assert "never changes" in text
+    code, reason, _ = await refused(load("what = 'third'", "0.0.0-dev", replace=False))
+    assert (code, reason) == (grpc.StatusCode.ALREADY_EXISTS, "VERSION_TAKEN")
+
+
+async def test_store_is_seen_and_written_from_outside_as_the_program_would(programs: Programs) -> None:
+    await programs.run("keeper", "store('a', 1)", limits={"store_bytes": 200})
+    ref = pb.InstanceRef(deployment_id="keeper")
+
+    async def entries() -> dict[str, Any]:
+        answer = await programs.stub.GetStore(pb.GetStoreRequest(instance=ref), timeout=10)
+        assert (answer.limit_bytes, answer.size_bytes > 0) == (200, True)
+        return {key: codec.value_from_proto(value) for key, value in answer.entries.items()}
+
+    async def put(key: str, value: Any) -> bool:
+        given = None if value is None else codec.value_to_proto(value)
+        answer = await programs.stub.SetStore(pb.SetStoreRequest(instance=ref, key=key, value=given), timeout=10)
+        return bool(answer.existed)
+
+    await programs.until("keeper", "store.load('a')", 1)
+    assert await entries() == {"a": 1}
+    assert not await put("b", [1, "x"])
+    assert await put("a", 2)
+    assert await entries() == {"a": 2, "b": [1, "x"]}
+    assert await programs.eval("keeper", "store.load('b')") == [1, "x"]
+    assert await put("b", None)
+    assert not await put("b", None)
+    assert await entries() == {"a": 2}
+    assert (await refused(put("big", "x" * 300)))[1] == "STORE_FULL"
+    assert (await refused(put("", 1)))[0] is grpc.StatusCode.INVALID_ARGUMENT
+    await programs.stub.StopProgram(pb.StopProgramRequest(deployment_id="keeper"))
+    await programs.state("keeper", pb.INSTANCE_STATE_STOPPED)
+    assert (await refused(entries()))[0] is grpc.StatusCode.FAILED_PRECONDITION

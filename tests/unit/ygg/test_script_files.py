@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from services.chassis.codec import value_from_proto
 from ygg import program_files, script_files
 from ygg.exits import UsageError
 from ygg.script_files import Declared, find_tests, header, language, read, subject_of
@@ -84,3 +85,20 @@ def test_manifest_with_a_dialect_that_there_is_not_is_refused(tmp_path: Path) ->
     file.write_text(";; @dialect racket\n1\n")
     with pytest.raises(UsageError, match="it is steel or r7rs"):
         program_files.package(file)
+
+
+@pytest.mark.parametrize(
+    ("line", "default", "description"),
+    [
+        ('at string="0 7 * * *" When it begins.', "0 7 * * *", "When it begins."),
+        ('at string="a \\"b\\" c" Quoted.', 'a "b" c', "Quoted."),
+        ('at string="" None.', "", "None."),
+        ("limit double=20.5 Degrees.", 20.5, "Degrees."),
+        ("word string=x,y Without blanks.", "x,y", "Without blanks."),
+    ],
+)
+def test_param_default_may_have_blanks_in_quotes(tmp_path: Path, line: str, default: object, description: str) -> None:
+    file = tmp_path / "p.lua"
+    file.write_text(f"-- @param {line}\nx = 1\n")
+    parameter = program_files.package(file).manifest.parameters[0]
+    assert (value_from_proto(parameter.default_value), parameter.description) == (default, description)
