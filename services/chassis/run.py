@@ -21,6 +21,7 @@ from nats.errors import NoServersError
 from nats.js import JetStreamContext
 
 from services.chassis import logs, nats, settings, telemetry
+from services.chassis.arrivals import raise_descriptor_limit
 from services.chassis.errors import StoreUnavailableError
 from services.chassis.identity import IdentityFiles
 from services.chassis.nats import Connection
@@ -69,6 +70,7 @@ def run(name: str, kind: type[S], compose: Compose[S]) -> None:
         sys.stderr.write(f"{name}: {e.message}. {e.hint}\n")
         raise SystemExit(2) from None
     logs.configure(name, found.instance_id, found.log_level)
+    raise_descriptor_limit()
     try:
         uvloop.run(_serve(name, found, compose))
     except YggError as e:

@@ -12,6 +12,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from services.chassis.credentials import server_credentials
 from services.chassis.errors import ListenError
 from services.chassis.identity import IdentityFiles
 from services.chassis.reflection import DynamicReflection, FileSource
@@ -19,9 +20,19 @@ from services.chassis.rpc import RpcInterceptor
 
 MAX_MESSAGE_BYTES = 2 * 1024 * 1024
 """The largest request is a chunk of an image, 1 MiB. Parsing so many bytes of the smallest items takes some 50 ms."""
+MAX_STREAMS = 1000
+"""Calls of one connection that are open together; the next ones are refused."""
+MAX_METADATA_BYTES = 8 * 1024
+HANDSHAKE_TIMEOUT_MS = 10_000
 OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_concurrent_streams", 1000),
+    ("grpc.max_concurrent_streams", MAX_STREAMS),
+    # Calls with more metadata than the first are refused at random, with more than the second always.
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),
+    # A peer that finishes neither TLS nor the preface and settings of HTTP/2 is gone after so long; 120 s by default.
+    ("grpc.server_handshake_timeout_ms", HANDSHAKE_TIMEOUT_MS),
+    ("grpc.http2.settings_timeout", HANDSHAKE_TIMEOUT_MS),
     ("grpc.so_reuseport", 0),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -84,9 +95,7 @@ class RpcServer:
         self._names: list[str] = []
         self._source: FileSource | None = None
         self._reporting: asyncio.Future[None] | None = None
-        self._credentials = grpc.ssl_server_credentials(
-            [(files.read("key.pem"), files.read("cert.pem"))], files.read("clients.pem"), require_client_auth=True
-        )
+        self._credentials = server_credentials(files)
 
     def add(self, name: str, register: Callable[[grpc.aio.Server], None]) -> None:
         """Adds a service by its full name, such as `yggdrasil.registry.v1.RegistryService`."""

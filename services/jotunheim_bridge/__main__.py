@@ -8,16 +8,16 @@ import uuid
 from pathlib import Path
 
 from services.chassis import buckets, channel
+from services.chassis.arrivals import Bounds, affordable
 from services.chassis.clock import SystemClock
 from services.chassis.errors import SettingsError
 from services.chassis.kv import Bucket
 from services.chassis.run import Runtime, run
 from services.chassis.version import package_version
 from services.domain.errors import YggError
-from services.jotunheim_bridge.adapters.arrivals import Bounds
 from services.jotunheim_bridge.adapters.devices import follow_devices, position
 from services.jotunheim_bridge.adapters.events import JetStreamEvents
-from services.jotunheim_bridge.adapters.listener import DeviceListener, Link, affordable
+from services.jotunheim_bridge.adapters.listener import DeviceListener, Link
 from services.jotunheim_bridge.adapters.ota import GrpcOta, listen
 from services.jotunheim_bridge.adapters.registry import GrpcRegistry
 from services.jotunheim_bridge.adapters.router import NatsRouter

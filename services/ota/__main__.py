@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from services.chassis.channel import connect
+from services.chassis.clock import SystemClock
 from services.chassis.kv import Bucket, BucketSpec
 from services.chassis.run import Runtime, run
 from services.ota import api
@@ -89,7 +90,7 @@ async def _updates(runtime: Runtime[OtaSettings], images: Images, store: ObjectS
     lease = KvLease(await Bucket.create(runtime.js, records.LEASES), settings.instance_id)
     conductor = Conductor(tables.rollouts, tables.devices, fleet, events, lease, releases, now)
     downloads = Downloads(tables.downloads, images, store, registry, now)
-    server = ImageServer(downloads, runtime.files.server_context("devices.pem"))
+    server = ImageServer(downloads, runtime.files.server_context("devices.pem"), SystemClock())
     runtime.stack.push_async_callback(server.stop)
     relay = RelayApi(Relay(tables.devices, tables.rollouts, releases, deltas, events, now), Chunks(store))
     release_api = ReleaseApi(releases, downloads)
@@ -99,7 +100,9 @@ async def _updates(runtime: Runtime[OtaSettings], images: Images, store: ObjectS
     add(api.releases.NAME, lambda s: release_pb2_grpc.add_ReleaseServiceServicer_to_server(release_api, s))
     add(api.rollouts.NAME, lambda s: rollout_pb2_grpc.add_RolloutServiceServicer_to_server(rollout_api, s))
     runtime.spawn(conductor.run(), "conductor")
-    return await server.start(settings.images_listen)
+    address = await server.start(settings.images_listen)
+    runtime.spawn(server.sweep(), "arrivals at images")
+    return address
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,9 +94,10 @@ async def _enrolment(runtime: Runtime[RegistrySettings], devices: DeviceStore, i
     enrolment = Enrolment(tokens, devices, index, ca, SystemClock(), secrets.token_bytes)
     listening: dict[str, str] = {}
     if settings.enrol_listen:
-        listener = EnrolListener(enrolment, runtime.files)
+        listener = EnrolListener(enrolment, runtime.files, SystemClock())
         runtime.stack.push_async_callback(listener.stop)
         listening["enrol"] = await listener.start(settings.enrol_listen)
+        runtime.spawn(listener.sweep(), "arrivals at enrolment")
         enrolment = replace(enrolment, place=settings.enrol_advertise or listening["enrol"])
     api = EnrolmentApi(enrolment)
     add = enrolment_pb2_grpc.add_EnrolmentServiceServicer_to_server

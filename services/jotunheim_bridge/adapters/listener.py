@@ -6,24 +6,20 @@ Who is let in when is `arrivals`; a connection is `connection`.
 from __future__ import annotations
 
 import asyncio
-import resource
 import socket
 import ssl
 from dataclasses import dataclass
 
-from services.jotunheim_bridge.adapters.arrivals import Arrival, Arrivals, Bounds
+from services.chassis.arrivals import Arrival, Arrivals, Bounds, bound
 from services.jotunheim_bridge.adapters.connection import ALPN, CLOSE_GRACE_S, DeviceConnection
 from services.jotunheim_bridge.adapters.memory import map_large_blocks
 from services.jotunheim_bridge.ports import Clock
 from services.jotunheim_bridge.service.bridge import Bridge
 
 HANDSHAKE_TIMEOUT_S = 10.0
-BACKLOG = 4096
 KERNEL_BUFFER_BYTES = 64 * 1024
 """What the kernel holds for a device that does not read; by itself it would go to megabytes for each."""
 _LOOK_S = 0.02
-_OTHER_DESCRIPTORS = 256
-"""Kept for all that is no device: NATS, the registry, callers, logs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +44,10 @@ class DeviceListener:
 
     async def start(self, listen: str) -> str:
         """Binds HOST:PORT; returns it as bound."""
-        host, _, port = listen.rpartition(":")
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = found[0]
-        listening = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+        listening = await bound(listen)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER_BYTES)  # what is accepted inherits it
-        listening.setblocking(False)
         self._arrivals.listen(listening)
-        return f"{host}:{listening.getsockname()[1]}"
+        return f"{listen.rpartition(':')[0]}:{listening.getsockname()[1]}"
 
     async def _handshake(self, arrival: Arrival) -> None:
         def made() -> DeviceConnection:
@@ -88,13 +79,3 @@ class DeviceListener:
             if not self._open:
                 return
             await asyncio.sleep(_LOOK_S)
-
-
-def affordable(connections: int) -> int:
-    """As many connections as were asked for, or as the process may have descriptors for; raises the soft limit."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + _OTHER_DESCRIPTORS
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return connections if soft == resource.RLIM_INFINITY else max(1, min(connections, soft - _OTHER_DESCRIPTORS))

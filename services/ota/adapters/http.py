@@ -16,42 +16,55 @@ from typing import Any
 
 from aiohttp import web
 
-from services.chassis.errors import IdentityError, ListenError
+from services.chassis.arrivals import Bounds, Clock, affordable
+from services.chassis.errors import IdentityError
 from services.chassis.identity import of_sans
+from services.chassis.tls_listener import TlsListener
 from services.domain.errors import YggError
 from services.ota.errors import DownloadForbiddenError
 from services.ota.model import download as rules
 from services.ota.service.downloads import Downloads
 
 KEEP_ALIVE_S = 15.0
+CONNECTIONS, SLOTS = 2048, 64
+"""Held at most, and how many of them are in their TLS handshake."""
 _log = logging.getLogger(__name__)
 
 
 class ImageServer:
     """One listener."""
 
-    def __init__(self, downloads: Downloads, tls: ssl.SSLContext) -> None:
-        self._downloads, self._tls = downloads, tls
+    def __init__(self, downloads: Downloads, tls: ssl.SSLContext, clock: Clock) -> None:
+        self._downloads = downloads
         app = web.Application(client_max_size=1024)
         app.router.add_get("/images/{token}", self._get, allow_head=False)
         self._runner = web.AppRunner(
             app, access_log=None, keepalive_timeout=KEEP_ALIVE_S, handle_signals=False, shutdown_timeout=2.0
         )
+        bounds = Bounds(affordable(CONNECTIONS), SLOTS)
+        self._listener = TlsListener(tls, bounds, clock, self._protocol, lambda: len(self._server.connections))
 
     async def start(self, listen: str) -> str:
         """Binds and serves; returns HOST:PORT as bound. Raises ListenError."""
-        host, _, port = listen.rpartition(":")
         await self._runner.setup()
-        try:
-            site = web.TCPSite(self._runner, host.strip("[]"), int(port), ssl_context=self._tls)
-            await site.start()
-        except OSError as e:
-            raise ListenError(f"cannot listen on {listen}", hint="The port is taken, or not of this machine.") from e
-        bound: tuple[Any, ...] = self._runner.addresses[0]
-        return f"{host}:{bound[1]}"
+        return await self._listener.start(listen)
+
+    async def sweep(self) -> None:
+        """Must run: ends arrivals that take too long, until cancelled."""
+        await self._listener.sweep()
+
+    @property
+    def _server(self) -> web.Server:
+        server = self._runner.server
+        assert server is not None  # noqa: S101 - from `start` on
+        return server
+
+    def _protocol(self) -> asyncio.BaseProtocol:
+        return self._server()
 
     async def stop(self) -> None:
         """Ends what is under way."""
+        self._listener.stop()
         await self._runner.cleanup()
 
     async def _get(self, request: web.Request) -> web.StreamResponse:

@@ -1,7 +1,7 @@
 """Where devices without a certificate come: one request and one answer over TLS, and nothing else.
 
-The port asks for no certificate, so everybody can reach it: a connection may take TIMEOUT_S and REQUEST_BYTES, and
-at most CONNECTIONS are held at once. protos/yggdrasil/device/v1/enrol.proto is the protocol.
+The port asks for no certificate, so everybody can reach it: `arrivals` bounds what comes before and with TLS, after it
+a connection may take TIMEOUT_S and REQUEST_BYTES. protos/yggdrasil/device/v1/enrol.proto is the protocol.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ import ssl
 
 from google.protobuf.message import DecodeError
 
+from services.chassis.arrivals import Bounds, Clock, affordable, source_of
 from services.chassis.identity import IdentityFiles
+from services.chassis.logs import Throttle
+from services.chassis.tls_listener import TlsListener
 from services.domain import ids
 from services.domain.errors import Code, InvalidRequestError, YggError
 from services.registry.adapters.signer import CHAIN_FILE
@@ -24,9 +27,11 @@ from yggdrasil.device.v1 import enrol_pb2 as pb
 ALPN = "einherjar-enrol/1"
 REQUEST_BYTES = 4096
 TIMEOUT_S = 10.0
-CONNECTIONS = 256
+CONNECTIONS, SLOTS = 256, 32
+"""Held at most, and how many of them are in their TLS handshake."""
 RETRY_AFTER_MS = 2000
 _log = logging.getLogger(__name__)
+_throttle = Throttle()
 _CODES: tuple[tuple[type[YggError], pb.EnrolRefusedCode.ValueType], ...] = (
     (TokenUnknownError, pb.ENROL_REFUSED_CODE_TOKEN_UNKNOWN),
     (TokenUsedError, pb.ENROL_REFUSED_CODE_TOKEN_USED),
@@ -48,29 +53,27 @@ def _context(files: IdentityFiles) -> ssl.SSLContext:
 class EnrolListener:
     """The listener."""
 
-    def __init__(self, enrolment: Enrolment, files: IdentityFiles) -> None:
-        self._enrolment, self._context = enrolment, _context(files)
-        self._server: asyncio.Server | None = None
+    def __init__(self, enrolment: Enrolment, files: IdentityFiles, clock: Clock) -> None:
+        self._enrolment = enrolment
         self._open = 0
+        self._listener = TlsListener(
+            _context(files), Bounds(affordable(CONNECTIONS), SLOTS), clock, self._protocol, lambda: self._open
+        )
 
     async def start(self, listen: str) -> str:
         """Binds HOST:PORT; returns it as bound."""
-        host, _, port = listen.rpartition(":")
-        self._server = await asyncio.start_server(
-            self._serve,
-            host.strip("[]"),
-            int(port),
-            ssl=self._context,
-            limit=REQUEST_BYTES,
-            ssl_handshake_timeout=TIMEOUT_S,
-            ssl_shutdown_timeout=1.0,
-        )
-        return f"{host}:{self._server.sockets[0].getsockname()[1]}"
+        return await self._listener.start(listen)
+
+    async def sweep(self) -> None:
+        """Must run: ends arrivals that take too long, until cancelled."""
+        await self._listener.sweep()
 
     async def stop(self) -> None:
         """Takes no more devices."""
-        if self._server is not None:
-            self._server.close()
+        self._listener.stop()
+
+    def _protocol(self) -> asyncio.BaseProtocol:
+        return asyncio.StreamReaderProtocol(asyncio.StreamReader(REQUEST_BYTES), self._serve)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = "{}:{}".format(*(writer.get_extra_info("peername") or ("?", 0))[:2])
@@ -78,14 +81,17 @@ class EnrolListener:
         self._open += 1
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                if tls.selected_alpn_protocol() != ALPN or self._open > CONNECTIONS:
+                if tls.selected_alpn_protocol() != ALPN:
                     return
                 answer = await self._answer(reader, peer)
                 body = answer.SerializeToString()
                 writer.write(_length(len(body)) + body)
                 await writer.drain()
         except (TimeoutError, OSError, asyncio.IncompleteReadError) as e:
-            _log.info("enrolment ended", extra={"peer": peer, "why": str(e) or type(e).__name__})
+            why = str(e) or type(e).__name__
+            _throttle.log(
+                _log, logging.INFO, "enrolment ended", about=source_of(peer.rpartition(":")[0]), peer=peer, why=why
+            )
         finally:
             self._open -= 1
             writer.close()
@@ -100,7 +106,9 @@ class EnrolListener:
             device = ids.printable(request.device_id)
             granted = await self._enrolment.enrol(request.secret, request.device_id, request.certificate_request)
         except YggError as e:
-            _log.warning("enrolment refused", extra={"device": device, "peer": peer, "why": e.message})
+            source = source_of(peer.rpartition(":")[0])
+            extra = {"device": device, "peer": peer, "why": e.message}
+            _throttle.log(_log, logging.WARNING, "enrolment refused", about=source, **extra)
             return pb.EnrolAnswer(refused=_refused(e))
         _log.info("device enrolled", extra={"device": device, "peer": peer, "serial": granted.serial})
         return pb.EnrolAnswer(

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from services.jotunheim_bridge.adapters.arrivals import WAITING_S
+from services.chassis.arrivals import WAITING_S
 from tests.fakes.device import LinkDevice, LinkEndedError, document, hello
 from tests.fixtures.mesh import Mesh
 from tests.fixtures.process import ServiceProcess

@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from services.chassis.clock import SystemClock
 from services.domain.standing import Standing
 from services.ota.adapters.http import ImageServer
 from services.ota.errors import DownloadForbiddenError
@@ -164,7 +165,7 @@ async def test_slow_retrieval_a_reader_that_takes_nothing_is_cut_off_when_its_ti
     store, table = MemoryObjects(), MemoryTable[Download]()
     await store.put_stream(header_of(image), chunked(image))
     downloads = Downloads(table, Images(store, 1), store, NeverRegistered(), lambda: clock[0])
-    server = ImageServer(downloads, pki.files("service", "ota").server_context("devices.pem"))
+    server = ImageServer(downloads, pki.files("service", "ota").server_context("devices.pem"), SystemClock())
     port = int((await server.start("127.0.0.1:0")).rpartition(":")[2])
     try:
         token, _ = await downloads.create("porch-1", hashlib.sha256(image).hexdigest())

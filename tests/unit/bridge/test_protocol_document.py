@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
+from services.chassis import arrivals
 from services.jotunheim_bridge import ports
-from services.jotunheim_bridge.adapters import arrivals, connection, listener
+from services.jotunheim_bridge.adapters import connection, listener
 from services.jotunheim_bridge.config import BridgeSettings
 from services.jotunheim_bridge.model import framing, negotiation, twin
 from services.jotunheim_bridge.service import bridge, calls, negotiator, session, twins, waiting

@@ -1,14 +1,16 @@
-"""From accept to contract: how many connections are let in, and how many are worked at.
+"""From accept to a peer that is known: how many connections are let in, and how many are worked at.
 
-    accept ──► UNHEARD ──whole ClientHello──► WAITING ──a slot is free──► SLOT: TLS, then negotiation ──► contract
+    accept ──► UNHEARD ──whole ClientHello──► WAITING ──a slot is free──► SLOT: TLS, then e.g. negotiation ──► done
        │          │ 10 s                         │ 10 s                      │ TLS: 10 s, less where others wait
        ▼          ▼                              ▼                           ▼
     turned away   closed                         closed                      closed
 
-A storm of devices must not have all its handshakes begun and none of them finished in time: TLS costs nothing here
-until its turn comes. A peer that sends its ClientHello byte by byte is looked at twice, by the kernel's low-water mark
-(socket(7), SO_RCVLOWAT), and holds no slot. Turns go round by address, and one address never holds more than half of
-the slots, so a crowd of half-done handshakes from one place leaves the other half to the rest.
+Every port that anybody can reach uses it: the device link, images, enrolment. A storm of devices must not have all its
+handshakes begun and none of them finished in time: TLS costs nothing here until its turn comes. A peer that sends its
+ClientHello byte by byte is looked at twice, by the kernel's low-water mark (socket(7), SO_RCVLOWAT), and holds no slot.
+Turns go round by address, and one address never holds more than half of the slots, so a crowd of half-done handshakes
+from one place leaves the other half to the rest; nor may it hold more than half of the free room with connections that
+say nothing.
 """
 
 from __future__ import annotations
@@ -16,13 +18,15 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import resource
 import select
 import socket
 from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from services.jotunheim_bridge.ports import Clock
+from services.chassis.logs import Throttle
 
 WAITING_S = 10.0
 """From accept to a slot."""
@@ -34,7 +38,19 @@ _LATELY = 0.1
 _ACCEPTED_AT_ONCE = 64
 _NO_ROOM_PAUSE_S = 1.0
 _HEADER_BYTES, _HANDSHAKE_RECORD, _MAX_RECORD_BYTES = 5, 22, 2**14
+BACKLOG = 4096
+MAX_DESCRIPTORS = 1_000_000
+_OTHER_DESCRIPTORS = 256
+"""Kept for all that is no arrival: NATS, other services, callers, logs."""
 _log = logging.getLogger(__name__)
+_throttle = Throttle()
+
+
+class Clock(Protocol):
+    """Time, injected."""
+
+    def monotonic(self) -> float:
+        """Seconds, never going back."""
 
 
 @dataclass(eq=False, slots=True)
@@ -51,7 +67,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Connections held at most, and how many of them are worked at before they have their contract."""
+    """Connections held at most, and how many of them are worked at before they are done."""
 
     connections: int
     slots: int
@@ -78,6 +94,7 @@ class Arrivals:
     _slots: dict[Arrival, float] = field(default_factory=dict)
     _shaking: dict[Arrival, asyncio.Task[None]] = field(default_factory=dict)
     _of_source: Counter[str] = field(default_factory=Counter)
+    _unheard_of: Counter[str] = field(default_factory=Counter)
     _turned_away_told: int = 0
     _usual_s: float = 0.0
 
@@ -106,19 +123,22 @@ class Arrivals:
             except (BlockingIOError, ConnectionError):
                 return
             except OSError as e:  # no descriptors or memory: the backlog holds them for a while
-                _log.warning("cannot accept", extra={"why": e.strerror})
+                _throttle.log(_log, logging.WARNING, "cannot accept", why=e.strerror)
                 loop = asyncio.get_running_loop()
                 loop.remove_reader(listening)
                 loop.call_later(_NO_ROOM_PAUSE_S, self._accept_again, listening)
                 return
-            if self.count + self.held() >= self.bounds.connections:
+            source, room = source_of(str(address[0])), self.bounds.connections - self.count - self.held()
+            silent = self._unheard_of[source]
+            if room <= 0 or silent > (room + silent) // 2:
                 self.turned_away += 1
                 plain.close()
                 continue
             plain.setblocking(False)
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, _HEADER_BYTES)
-            arrival = Arrival(plain, source_of(str(address[0])), self.clock.monotonic())
+            arrival = Arrival(plain, source, self.clock.monotonic())
             self._unheard[arrival] = None
+            self._unheard_of[source] += 1
             self.count += 1
             asyncio.get_running_loop().add_reader(plain, self._look, arrival)
 
@@ -132,8 +152,7 @@ class Arrivals:
             if arrival.gone:
                 self._drop(arrival)
             return
-        del self._unheard[arrival]
-        asyncio.get_running_loop().remove_reader(arrival.plain)
+        self._heard(arrival)
         arrival.plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
         self._waiting.setdefault(arrival.source, deque()).append(arrival)
         self._admit()
@@ -156,11 +175,17 @@ class Arrivals:
         arrival.plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, arrival.wanted_bytes)
         return False  # the loop looks again at once where the rest has come already
 
+    def _heard(self, arrival: Arrival) -> None:
+        del self._unheard[arrival]
+        self._unheard_of[arrival.source] -= 1
+        if not self._unheard_of[arrival.source]:
+            del self._unheard_of[arrival.source]
+        asyncio.get_running_loop().remove_reader(arrival.plain)
+
     def _drop(self, arrival: Arrival) -> None:
         arrival.gone = True
         if arrival in self._unheard:
-            del self._unheard[arrival]
-            asyncio.get_running_loop().remove_reader(arrival.plain)
+            self._heard(arrival)
         self.count -= 1
         arrival.plain.close()
 
@@ -239,7 +264,7 @@ class Arrivals:
                     self.done(arrival)
         if self.turned_away > self._turned_away_told:
             more, self._turned_away_told = self.turned_away - self._turned_away_told, self.turned_away
-            _log.warning("connections turned away", extra={"count": more, "limit": self.bounds.connections})
+            _throttle.log(_log, logging.WARNING, "connections turned away", count=more, limit=self.bounds.connections)
 
 
 def source_of(host: str) -> str:
@@ -258,3 +283,29 @@ def _has_left(arrival: Arrival) -> bool:
     poll = select.poll()
     poll.register(arrival.plain, select.POLLRDHUP)
     return bool(poll.poll(0))
+
+
+async def bound(listen: str) -> socket.socket:
+    """A socket that listens on HOST:PORT and does not block; raises OSError."""
+    host, _, port = listen.rpartition(":")
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, address = found[0]
+    listening = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    listening.setblocking(False)
+    return listening
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the soft limit of descriptors to the hard one, at most MAX_DESCRIPTORS; returns what holds then."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(MAX_DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    return MAX_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
+
+
+def affordable(connections: int) -> int:
+    """As many connections as were asked for, or as the process may have descriptors for."""
+    return max(1, min(connections, raise_descriptor_limit() - _OTHER_DESCRIPTORS))

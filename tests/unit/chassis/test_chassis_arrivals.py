@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from services.jotunheim_bridge.adapters.arrivals import (
+from services.chassis.arrivals import (
     PRESSED_S,
     PRESSED_TIMES,
     WAITING_S,
@@ -222,3 +222,19 @@ async def test_one_above_the_limit_is_turned_away() -> None:
 )
 def test_whom_an_address_counts_for(host: str, source: str) -> None:
     assert source_of(host) == source
+
+
+async def test_one_address_holds_half_of_the_room_with_silence() -> None:
+    door = Door(connections=20)
+    for _ in range(30):
+        await door.dial(says=b"")
+    await turns()
+    assert 10 <= door.arrivals.count <= 11
+    assert door.arrivals.turned_away == 30 - door.arrivals.count
+    await door.dial("127.0.0.2")
+    await turns()
+    assert [arrival.source for arrival in door.begun] == ["127.0.0.2"]
+    door.clock.now_s += WAITING_S + 1
+    door.arrivals.sweep()
+    assert door.arrivals.count == 1
+    door.close()

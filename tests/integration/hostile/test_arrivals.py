@@ -1,0 +1,118 @@
+"""Crowds that connect and say nothing, at every port, leave it to the rest; all ports speak TLS 1.3 and no less."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from services.chassis import probe
+from services.chassis.server import HANDSHAKE_TIMEOUT_MS
+from tests.fixtures.pki import Pki
+from tests.fixtures.wait import until
+from tests.integration.hostile.conftest import SERVICES, Everything
+
+CROWD = 1200
+PORTS = {"images": "ota", "enrol": "registry", "link": "jotunheim_bridge"}
+
+
+def port_of(everything: Everything, name: str) -> int:
+    """The port of gRPC of a service, or of `images`, `enrol` and `link`."""
+    ready = everything.running[PORTS.get(name, name)].ready()
+    return int(str(ready[name if name in PORTS else "listen"]).rpartition(":")[2])
+
+
+@contextlib.contextmanager
+def crowd(port: int, source: str = "127.0.0.1") -> Iterator[list[socket.socket]]:
+    """Connections that say nothing."""
+    peers = []
+    try:
+        for _ in range(CROWD):
+            peer = socket.socket()
+            peers.append(peer)
+            peer.bind((source, 0))
+            peer.settimeout(5)
+            peer.connect(("127.0.0.1", port))
+        yield peers
+    finally:
+        for peer in peers:
+            peer.close()
+
+
+def client(pki: Pki, alpn: str, kind: str, name: str) -> ssl.SSLContext:
+    """Any version of TLS, nothing verified; `kind` empty: without a certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols([alpn])
+    if kind:
+        directory = pki.directory(kind, name)
+        context.load_cert_chain(directory / "cert.pem", directory / "key.pem")
+    return context
+
+
+def asked(context: ssl.SSLContext, port: int, says: bytes, source: str = "127.0.0.2") -> bytes:
+    """The first bytes of the answer to what another address says."""
+    with (
+        socket.create_connection(("127.0.0.1", port), 10, (source, 0)) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as tls,
+    ):
+        tls.sendall(says)
+        return tls.recv(100)
+
+
+@pytest.fixture
+def ask(pki: Pki) -> Callable[[str, int], bytes]:
+    """What the port of images or enrolment answers."""
+
+    def made(name: str, port: int) -> bytes:
+        if name == "images":
+            says = b"GET /images/none HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            return asked(client(pki, "http/1.1", "device", "porch-1"), port, says)
+        return asked(client(pki, "einherjar-enrol/1", "", ""), port, b"\x02\x0a\x00")
+
+    return made
+
+
+@pytest.mark.parametrize("name", ["images", "enrol"])
+def test_a_crowd_that_says_nothing_leaves_the_port_to_others(
+    everything: Everything, pki: Pki, ask: Callable[[str, int], bytes], name: str
+) -> None:
+    port, service = port_of(everything, name), everything.running[PORTS[name]]
+    with crowd(port):
+        assert ask(name, port)
+        assert probe.serving(service.listen, pki.files("service", PORTS[name]))
+    until(lambda: _descriptors(service.pid) < CROWD // 2, what="the end of the crowd")
+
+
+def test_a_crowd_at_a_grpc_port_is_gone_after_the_handshake_timeout(everything: Everything, pki: Pki) -> None:
+    name = "registry"
+    service = everything.running[name]
+    before = _descriptors(service.pid)
+    with crowd(port_of(everything, name)):
+        assert probe.serving(service.listen, pki.files("service", name))
+        until(lambda: _descriptors(service.pid) > before + CROWD // 2, what="the crowd")
+        until(lambda: _descriptors(service.pid) < before + CROWD // 4, 3 * HANDSHAKE_TIMEOUT_MS / 1000)
+
+
+def _descriptors(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+@pytest.mark.parametrize("name", [*SERVICES, *PORTS])
+def test_every_port_speaks_tls_1_3_and_no_less(everything: Everything, pki: Pki, name: str) -> None:
+    device = name in PORTS
+    context = client(pki, "h2", "device" if device else "user", "porch-1" if device else "operator")
+    port = port_of(everything, name)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        asked(context, port, b"")
+    context.maximum_version = ssl.TLSVersion.TLSv1_3
+    with (
+        socket.create_connection(("127.0.0.1", port), 10) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as tls,
+    ):
+        assert tls.version() == "TLSv1.3"
