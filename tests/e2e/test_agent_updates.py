@@ -97,6 +97,12 @@ class Device:
             device: rp.Device = (await stub.GetDevice(rp.GetDeviceRequest(device_id=self.id), timeout=5)).device
             return device
 
+    async def label(self, **labels: str) -> None:
+        """A person labels it."""
+        async with client(self.updates.processes.endpoint("registry"), self.updates.pki) as channel:
+            stub: Any = registry_pb2_grpc.RegistryServiceStub(channel)
+            await stub.UpdateDevice(rp.UpdateDeviceRequest(device_id=self.id, labels=labels), timeout=5)
+
     async def runs(self, version: str, slot: str, within_s: float = 30.0) -> None:
         """Waits until the registry says that it is here with that firmware."""
 
@@ -120,7 +126,7 @@ async def device(updates: Updates, tmp_path: Path) -> AsyncIterator[Device]:
     found.cut()
 
 
-async def roll_out(device: Device, version: str, sequence: int, chunk: int = CHUNK) -> pb.Rollout:
+async def roll_out(device: Device, version: str, sequence: int, chunk: int = CHUNK, **spec: Any) -> pb.Rollout:
     """Releases the image and starts a rollout once ota knows the device."""
     data = image(version)
     root = merkle.Tree.of(data, chunk).root
@@ -128,7 +134,7 @@ async def roll_out(device: Device, version: str, sequence: int, chunk: int = CHU
 
     async def begun() -> pb.Rollout | None:
         with contextlib.suppress(grpc.aio.AioRpcError):  # nobody to update yet
-            return await device.updates.start(release)
+            return await device.updates.start(release, **spec)
         return None
 
     found: pb.Rollout = await eventually(begun, 20, "a rollout")
@@ -164,6 +170,27 @@ async def test_power_is_cut_again_and_again_while_it_loads(device: Device) -> No
         device.switch_on()
     await device.updates.wait(rollout.id, pb.ROLLOUT_STATE_DONE, within_s=60)
     await device.runs("2.0.0", "B")
+
+
+async def test_abort_holds_for_a_device_that_was_away_and_has_other_labels(device: Device) -> None:
+    zone = f"zone-{secrets.token_hex(4)}"
+    await device.label(zone=zone)
+    rollout = await roll_out(device, "2.0.0", 2, chunk=256, selector=f"zone={zone}")
+    await eventually(lambda: "ota_accepted" in device.agent.log(), 30, "it loads")
+    device.cut()
+    assert "ota_installed" not in device.agent.log()  # it was the middle
+    await device.label(zone="elsewhere")
+    aborted = await device.updates.control(rollout.id, pb.ROLLOUT_CONTROL_ABORT)
+    assert (aborted.state, aborted.counts.downloading) == (pb.ROLLOUT_STATE_ABORTED, 1)
+    device.switch_on()
+
+    async def ended() -> bool:
+        return (await device.updates.get(rollout.id)).final
+
+    await eventually(ended, 30, "the rollout is a record")
+    assert (await device.updates.get(rollout.id)).counts == pb.RolloutCounts(total=1, stopped=1)
+    await device.runs("1.0.0", "A")
+    assert "ota_installed" not in device.agent.log()
 
 
 async def test_what_was_confirmed_survives_a_cut_and_goes_back_when_told(device: Device) -> None:

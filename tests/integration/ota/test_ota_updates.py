@@ -228,6 +228,61 @@ async def test_abort_stops_a_device_in_the_middle_of_its_chunks(updates: Updates
     await eventually(taken_down, what="the service knows")
 
 
+async def test_resume_after_a_halt_gives_a_stopped_device_its_update(updates: Updates) -> None:
+    new = image_of("large", 120_000)
+    release = await updates.release(new, 2)
+    flash = updates.flash(old())
+    slow = await updates.device(flash, window=1)
+    async with fleet(updates, [updates.flash(old())], bad=new):
+        await known(updates, release, 2)
+        rollout = await updates.start(release, halt_count=1)
+        loading = asyncio.create_task(slow.run(within_s=60))
+        await eventually(lambda: slow.ended, 30, "it is stopped in the middle")
+        halted = await updates.wait(rollout.id, HALTED)
+        assert (halted.counts.reverted, halted.counts.confirmed) == (1, 0)
+        slow.window = 32
+        resumed = await updates.control(rollout.id, pb.ROLLOUT_CONTROL_RESUME)
+        assert (resumed.state, resumed.acknowledged_failures) == (RUNNING, 1)
+        booted(flash, await loading)
+        slow.say_status()
+        done = await updates.wait(rollout.id, DONE)
+    assert (slow.ended[0].code, flash.image) == (ota.OTA_CODE_ABORTED, new)
+    assert done.counts == pb.RolloutCounts(total=2, confirmed=1, reverted=1)
+    found = await updates.rollouts.ListUpdates(pb.ListUpdatesRequest(rollout_id=rollout.id), timeout=10)
+    assert [u.written_bytes for u in found.updates if u.stage == "confirmed"] == [len(new)]
+
+
+async def test_counts_of_a_finished_rollout_do_not_change(updates: Updates) -> None:
+    releases = [await updates.release(old("v2"), 2), await updates.release(old("v3"), 3)]
+    async with fleet(updates, [updates.flash(old()) for _ in range(2)]):
+        await known(updates, releases[0], 2)
+        first = await updates.start(releases[0])
+        before = await updates.wait(first.id, DONE)
+        second = await updates.start(releases[1])
+        await updates.wait(second.id, DONE)
+        after = await updates.get(first.id)
+    assert before.final
+    assert (after, after.counts.confirmed) == (before, 2)
+    found = await updates.rollouts.ListUpdates(pb.ListUpdatesRequest(rollout_id=first.id), timeout=10)
+    assert [u.stage for u in found.updates] == ["confirmed"] * 2
+
+
+async def test_a_device_that_comes_later_waits(updates: Updates) -> None:
+    release = await updates.release(old("v2"), 2)
+    await updates.device(updates.flash(old()))
+    await known(updates, release, 1)
+    waiting = await updates.start(release)
+    late = updates.flash(old())
+    async with fleet(updates, [late]):
+
+        async def came() -> bool:
+            return bool((await updates.get(waiting.id)).counts.late == 1)
+
+        await eventually(came, 20, "it matches")
+        await updates.control(waiting.id, pb.ROLLOUT_CONTROL_ABORT)
+    assert late.sequence == 0
+
+
 async def test_a_break_in_the_middle_goes_on_where_it_stopped(updates: Updates) -> None:
     new = image_of("resumed", 40_000)
     release = await updates.release(new, 2)
