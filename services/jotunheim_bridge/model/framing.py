@@ -27,13 +27,13 @@ _LENGTH_DELIMITED = 2
 def encode(frame: link.Frame) -> bytes:
     """The frame with its length before it."""
     body = frame.SerializeToString()
-    return _varint(len(body)) + body
+    return varint(len(body)) + body
 
 
 def head(number: int, size: int) -> bytes:
     """What goes before an encoded body of `size` bytes, so that both are a frame of that body's number."""
-    key = _varint(number << 3 | _LENGTH_DELIMITED) + _varint(size)
-    return _varint(len(key) + size) + key
+    key = varint(number << 3 | _LENGTH_DELIMITED) + varint(size)
+    return varint(len(key) + size) + key
 
 
 class FrameDecoder:
@@ -131,7 +131,8 @@ def _read_varint(data: bytes, start: int) -> tuple[int, int]:
     raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "a frame does not begin with a body")
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """A base-128 varint, least significant group first."""
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)

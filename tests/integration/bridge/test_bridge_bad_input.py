@@ -262,6 +262,7 @@ ROWS = [
         telemetry({"capability": 1, "value": link.LinkValue(integer=1)}),
         "Goodbye FLOOD",
     ),
+    Row("telemetry-nothing-not-agreed", PLAIN, telemetry(), "Goodbye FLOOD"),
     Row("update-not-agreed", PLAIN, update(), "Goodbye PROTOCOL_ERROR"),
     Row("twin-not-agreed", PLAIN, twin(complete=True), "Goodbye PROTOCOL_ERROR"),
     Row("twin-nothing", ACTIVE, twin(), "Goodbye PROTOCOL_ERROR"),

@@ -222,3 +222,19 @@ def test_a_document_without_capabilities_is_a_contract() -> None:
     found = negotiation.agree("porch-1", b"", Policy(), TERMS)
     assert (found.contract.capabilities, found.contract.refused) == ((), ())
     negotiation.check_hello(hello("porch-1", b""), "porch-1")
+
+
+def test_of_several_refusals_the_first_is_sent() -> None:
+    required = link.FeatureOffer(name="warp", min_version=1, max_version=1, required=True)
+    bad = hello("porch-2", b"x", protocol_min=2, protocol_max=2, boot_id=0, features=[required])
+    codes = []
+    for mend in ({"device_id": "porch-1"}, {"protocol_min": 1}, {"boot_id": 1}, {}):
+        try:
+            negotiation.check_hello(bad, "porch-1")
+            negotiation.choose_features(bad)
+        except HelloRefusedError as e:
+            codes.append(e.code)
+        for name, value in mend.items():
+            setattr(bad, name, value)
+    wanted = ("IDENTITY", "PROTOCOL", "MALFORMED", "FEATURE")
+    assert codes == [link.RefusedCode.Value(f"REFUSED_CODE_{name}") for name in wanted]

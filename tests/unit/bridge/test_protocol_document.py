@@ -267,3 +267,79 @@ def test_each_row_of_the_device_names_a_test_of_the_firmware_that_is_run() -> No
         test = row[4].strip("`")
         assert f"static void {test}(void)" in source, test
         assert len(re.findall(rf"\b{test}\b", source)) > 1, f"{test} is never run"
+
+
+BODIES = {
+    "`ping {token: 1}`": link.Frame(ping=link.Ping(token=1)),
+    "`pong {}`, all defaults": link.Frame(pong=link.Pong()),
+    "`event_ack {sequence: 300}`": link.Frame(event_ack=link.EventAck(sequence=300)),
+    "`credit {telemetry: 32}`": link.Frame(credit=link.Credit(telemetry=32)),
+    '`goodbye {code: SHUTDOWN, message: "bye"}`': link.Frame(
+        goodbye=link.Goodbye(code=link.GOODBYE_CODE_SHUTDOWN, message="bye")
+    ),
+    '`result {call_id: "c1", status: OK, values: [{index: 0, value: {integer: -1}}]}`': link.Frame(
+        result=link.Result(
+            call_id="c1",
+            status=link.RESULT_STATUS_OK,
+            values=[link.Argument(index=0, value=link.LinkValue(integer=-1))],
+        )
+    ),
+    "`capability_answer {send_capabilities: true, page_bytes: 992}`": link.Frame(
+        capability_answer=link.CapabilityAnswer(send_capabilities=True, page_bytes=992)
+    ),
+}
+
+
+def framed() -> dict[str, bytes]:
+    """The frames of section 2 and their bytes."""
+    found = re.findall(r"^  \| (.+) \| `((?:[0-9a-f]{2} ?)+)` \|$", section("2 Framing"), re.M)
+    return {name: bytes.fromhex(text) for name, text in found}
+
+
+def test_framed_bytes_are_those_of_the_codec() -> None:
+    said = framed()
+    assert said.pop("body 64, which nobody knows, empty") == b"\x03\x82\x04\x00"
+    assert said == {name: framing.encode(frame) for name, frame in BODIES.items()}
+    for name, data in said.items():
+        assert list(framing.FrameDecoder().feed(data)) == [BODIES[name]]
+    lengths = re.findall(r"(\d+) is `([0-9a-f ]+)`", section("2 Framing"))
+    assert len(lengths) == 4
+    for length, text in lengths:
+        assert framing.varint(int(length)) == bytes.fromhex(text)
+
+
+STATEMENTS: list[tuple[str, str, str]] = re.findall(r"^\| E(\d+) \| (.+) \| (.+) \|$", PAGE, re.M)
+RULES = PAGE[: PAGE.index("## 17 Statements")]
+"""The text before the table of statements."""
+
+
+def test_statements_are_numbered_without_gaps_and_stand_in_the_text() -> None:
+    numbers = [int(number) for number, _, _ in STATEMENTS]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert {int(number) for number in re.findall(r"\(E(\d+)[;)]", RULES)} == set(numbers)
+
+
+def test_each_obligation_has_a_number() -> None:
+    """A paragraph or a point of a list that says MUST has the number of a statement. Section 16 has one a list."""
+    for paragraph in re.split(r"\n\n|\n(?=- |\d\. )", RULES[: RULES.index("## 16 Enrolment")]):
+        if "MUST" in paragraph and "RFC 2119" not in paragraph:
+            assert re.search(r"\(E\d+[;)]", paragraph), paragraph
+
+
+@pytest.mark.parametrize("statement", STATEMENTS, ids=lambda row: f"E{row[0]}")
+def test_what_holds_a_statement_exists(statement: tuple[str, str, str]) -> None:
+    rows = {
+        row[0].strip("`")
+        for title in ("What a bridge answers", "What a device answers")
+        for row in table(section(title))
+    }
+    firmware = "".join(path.read_text() for path in (ROOT / "firmware/tests").glob("test_*.c"))
+    cited = re.findall(r"`([^`]+)`", statement[2])
+    assert cited
+    for one in cited:
+        file, _, name = one.partition("::")
+        if name:
+            found = [*(ROOT / "tests").rglob(file), *(ROOT / "firmware/tests").glob(file)]
+            assert any(re.search(rf"\b{name}\b", path.read_text()) for path in found), one
+        else:
+            assert one in rows or f"RUN({one})" in firmware, one
