@@ -220,6 +220,7 @@ def test_dev_replaces_what_runs_at_each_save_and_leaves_nothing(ygg: Command, nu
     file = ygg.folder / "bench.lua"
     file.write_text("-- @version 1.0.0\nlog('released')\n")
     assert ygg("program", "deploy", "bench.lua", "--mesh").returncode == 0
+    until(lambda: "running" in ygg("program", "show", "bench").stdout)
     released: Any = ygg.json("show", "bench")
     dev = Dev(ygg, "bench.lua", "--mesh")
     try:
