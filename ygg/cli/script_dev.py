@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -130,7 +129,9 @@ def repl(
     device: Annotated[str, typer.Option("--device", "-d", help="The default device.")] = "",
     lang: Annotated[str, typer.Option("--lang", help="lua or scheme.")] = "lua",
 ) -> None:
-    """Talk to an engine: each line is evaluated, what it defines stays. End with Ctrl-D.
+    """Talk to an engine: what is typed is evaluated, what it defines stays. End with Ctrl-D.
+
+    A text may have several lines: the engine asks for more until it is complete. Ctrl-C drops one that is not.
 
     Example:  `ygg script repl --device porch-1 --lang scheme`
     """
@@ -140,9 +141,17 @@ def repl(
     if lang not in LANGUAGES:
         raise UsageError(f"--lang is {lang!r}", hint="It takes lua or scheme.")
     st = state(ctx)
+    lines = _Lines(st, lang, device)
     with st.mesh() as mesh, contextlib.closing(registered.Conversation(mesh, lang, device)) as conversation:
-        for text in _texts(st, lang, device):
+        while (text := lines.first()) is not None:
+            if not text.strip():
+                continue
             value, fault = conversation.evaluate(text, lambda line: show_line(st, line))
+            while fault and _incomplete(lang, fault) and (more := lines.more()) is not None:
+                text = f"{text}\n{more}"
+                value, fault = conversation.evaluate(text, lambda line: show_line(st, line))
+            if lines.dropped:
+                continue
             if st.out.as_json:
                 st.out.record({"value": values.to_json(value), "error": fault or None})
             elif fault:
@@ -151,26 +160,51 @@ def repl(
                 st.out.line(values.show(value))
 
 
-def _texts(st: State, lang: str, device: str) -> Iterator[str]:
-    """What is typed, a line or more: an open parenthesis, or a line that ends with a backslash, goes on."""
-    asks = sys.stdin.isatty() and not st.out.as_json
-    if asks:
-        with contextlib.suppress(ImportError):
-            import readline  # noqa: F401 - arrows and history for input()
-        st.out.remark(f"{lang}{f' on {device}' if device else ''}; Ctrl-D ends it", "dim")
-    while True:
+_UNFINISHED = {
+    "lua": ("near <eof>", "near '<eof>'"),
+    "scheme": ("is never closed", "has no end", "has no |#", "something is still to come"),
+}
+
+
+def _incomplete(lang: str, fault: str) -> bool:
+    """Whether the engine says of a text, of which it has executed nothing, that it stops in the middle."""
+    return fault.endswith(_UNFINISHED[lang])
+
+
+class _Lines:
+    """What is typed. A line that ends with a backslash goes on, as does one that the engine calls incomplete."""
+
+    def __init__(self, st: State, lang: str, device: str) -> None:
+        self._asks, self._lang, self.dropped = sys.stdin.isatty() and not st.out.as_json, lang, False
+        if self._asks:
+            with contextlib.suppress(ImportError):
+                import readline  # noqa: F401 - arrows and history for input()
+            st.out.remark(f"{lang}{f' on {device}' if device else ''}; Ctrl-D ends it", "dim")
+
+    def first(self) -> str | None:
+        """The beginning of a text; None at the end."""
+        self.dropped = False
+        text = self._line(f"{self._lang}> ")
+        while text is not None and text.endswith("\\"):
+            text = text.removesuffix("\\") + "\n" + (self._line("...  ") or "")
+        return text
+
+    def more(self) -> str | None:
+        """The next line of a text that is not complete; None at the end, or where Ctrl-C has dropped the text."""
         try:
-            text = input(f"{lang}> " if asks else "")
-            while text.endswith("\\") or (lang == "scheme" and _open(text)):
-                text = text.removesuffix("\\") + "\n" + input("...  " if asks else "")
+            return self._line("...  ")
+        except KeyboardInterrupt:
+            if not self._asks:
+                raise
+            print()
+            self.dropped = True
+            return None
+
+    def _line(self, prompt: str) -> str | None:
+        try:
+            return input(prompt if self._asks else "")
         except EOFError:
-            return
-        if text.strip():
-            yield text
-
-
-def _open(text: str) -> bool:
-    return text.count("(") + text.count("[") > text.count(")") + text.count("]")
+            return None
 
 
 def logs(

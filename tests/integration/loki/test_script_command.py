@@ -164,6 +164,25 @@ def test_a_conversation_is_typed(ygg: Command, lang: str, lines: str) -> None:
     assert (said[0], said[-2]) == ("21", "40")
 
 
+@pytest.mark.parametrize(
+    ("lang", "lines", "wanted"),
+    [
+        ("lua", "function f(n)\n  if n > 1 then\n\n    return n * 2\n  end\nend\nf(21)\n", ["42"]),
+        ("lua", "s = [[a\nb]]\n#s\nfor i = 1, 2 do\n  log(i)\nend\n", ["3", "1", "2"]),
+        ("lua", "f(\n1,\n", ["line 2: unexpected symbol near <eof>"]),
+        ("lua", "x = = 1\n7\n", ["line 1: unexpected symbol near '='", "7"]),
+        ("scheme", '(define (f)\n  "a ( in a text"\n  ; a ( in a comment\n  7)\n(f)\n', ["7"]),
+        ("scheme", "(+ 1\n", ["line 1: this ( is never closed"]),
+        ("scheme", '(display "a\nb")\n#| (\n|# 5\n', ["a", "b", "5"]),
+    ],
+)
+def test_conversation_takes_a_text_of_several_lines(ygg: Command, lang: str, lines: str, wanted: list[str]) -> None:
+    done = ygg("script", "repl", "--lang", lang, stdin=lines)
+    assert done.returncode == 0, done.stderr
+    shown = [line.rpartition("  ")[2] for line in (done.stderr + done.stdout).splitlines()]
+    assert [one for one in wanted if one not in shown] == [], shown
+
+
 def test_logs_of_registered_runs_are_shown_and_followed(ygg: Command, name: str) -> None:
     ygg.write(f"{name}.lua", BLINK)
     assert ygg("script", "register", f"{name}.lua").returncode == 0
