@@ -115,7 +115,7 @@ HOSTILE = [
     _lua("a string that doubles", 'local s = "x" while true do s = s .. s end', "MEMORY"),
     _lua("a table without end", "local t = {} while true do t[#t + 1] = {} end", "MEMORY|TIMEOUT"),
     _lua("deep recursion", "local function f() return 1 + f() end return f()", "SCRIPT_ERROR|MEMORY"),
-    _lua("deep recursion in C", "local function f(s) return (s:gsub('.', f)) end return f('x')", "SCRIPT_ERROR"),
+    _lua("deep recursion in C", "local function f(s) return (s:gsub('.', f)) end return f('x')", "SCRIPT_ERROR|MEMORY"),
     _lua(
         "deep recursion of metamethods",
         "local t = setmetatable({}, {}) getmetatable(t).__index = function(_, k) return t[k] end return t.x",

@@ -4,7 +4,7 @@
 local inside = ...
 local STOPPED, getinfo = inside.STOPPED, inside.getinfo
 local type, tostring, tonumber, error, ipairs = type, tostring, tonumber, error, ipairs
-local rawget, rawequal, raw_setmetatable = rawget, rawequal, setmetatable
+local rawget, rawequal, raw_setmetatable, pack, unpack = rawget, rawequal, setmetatable, table.pack, table.unpack
 local format, match, sub, gsub, utf8_len, concat = string.format, string.match, string.sub, string.gsub, utf8.len, table.concat
 
 local M = {}
@@ -61,12 +61,14 @@ local function failure(reason, message, line, trace, status, hint)
 end
 local function text_of(x) return type(x) == "string" and x or "" end -- raw: no code of the script runs here
 
-local function located(label, text)
-  if #text >= #label + 3 and sub(text, 1, #label + 1) == label .. ":" then
-    local line, message = match(text, "^(%d+): (.*)$", #label + 2)
-    if line then return tonumber(line), message end
+local function located(label, text) -- the innermost place: coroutine.wrap puts another before it
+  local line, message = nil, text
+  while #message >= #label + 3 and sub(message, 1, #label + 1) == label .. ":" do
+    local inner, rest = match(message, "^(%d+): (.*)$", #label + 2)
+    if not inner then break end
+    line, message = tonumber(inner), rest
   end
-  return nil, text
+  return line, message
 end
 
 local function cut(text)
@@ -80,8 +82,10 @@ local function readable(text)
   return utf8_len(text) and text or (gsub(text, "[\128-\255]", "?"))
 end
 
-function M.failed(e, label, main)
-  local line, trace, place = frames(label, main)
+function M.place(label, thread) return pack(frames(label, thread)) end
+
+function M.failed(e, label, at) -- `at` is the place
+  local line, trace, place = unpack(at, 1, 3)
   if rawequal(e, STOPPED) then return failure("STOPPED", "stopped", line, trace) end
   if e == "not enough memory" then return failure("MEMORY", e, line, trace) end
   if errors[e] then
@@ -112,10 +116,8 @@ function M.not_linked(fault)
   return failure("SYNTAX", readable(fault), 0, "")
 end
 
-function M.exhausted(_, label, main) -- after an error of a step itself: there was no memory left even for that
-  local line, trace = 0, ""
-  if main then line, trace = frames(label, main) end
-  return failure("MEMORY", "not enough memory", line, trace)
+function M.exhausted(_, _, at) -- after an error of a step itself: there was no memory left even for that
+  return failure("MEMORY", "not enough memory", at and at[1] or 0, at and at[2] or "")
 end
 
 return M

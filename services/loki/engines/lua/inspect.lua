@@ -9,6 +9,7 @@ local M = {}
 local function given(name) return find(ours, " " .. name .. " ", 1, true) ~= nil end
 
 function M.evaluated(source)
+  inside.note(source)
   local chunk = raw_load("return " .. source, "=eval", "t")
   if chunk then return chunk end
   local found, fault = raw_load(source, "=eval", "t")

@@ -13,27 +13,9 @@ from services.loki.engines.channel import Channel, Received
 from services.loki.engines.lua.program import NOTHING, Program, Step
 from services.loki.engines.wire import Kind
 
-_CANNOT_WAIT = wire.dump(
-    [
-        False,
-        wire.to_json(
-            {
-                "status": "FAILED_PRECONDITION",
-                "reason": "CANNOT_WAIT_HERE",
-                "message": "operations of the host cannot be called from within a comparison or a replacement function",
-                "hint": "Call them before or after sort and gsub.",
-            }
-        ),
-    ]
-)
 CALLS_TO_START = 16
 MEMORY_STEP_BYTES = 4096
 During = Callable[[int, Program, Callable[[], Step]], Step]
-
-
-def cannot_wait(_payload: bytes) -> bytes:
-    """The answer to an operation from where Lua cannot be suspended: waiting would keep every other program."""
-    return _CANNOT_WAIT
 
 
 class Lives:
@@ -84,7 +66,7 @@ class Lives:
         self._channel.send_json(Kind.FAIL, turn, {"reason": "STOPPED", "message": "the program is gone"})
 
     def _start(self, turn: int, number: int, job: dict[str, Any]) -> None:
-        program = Program(cannot_wait, self._log)
+        program = Program(self._log)
         source, label = job["source"].encode(), str(job["name"])
         packages, uses = job.get("packages", ()), job.get("uses", ())
         if job["do"] == "check":

@@ -39,6 +39,7 @@ function M.link(id, file, source, uses)
     G.require = requirer(known)
     return "done", "null"
   end
+  inside.note(source)
   local env = environment(known)
   local chunk, fault = load(source, "@" .. file, "t", env)
   if not chunk then return inside.part("failures").not_linked(fault) end

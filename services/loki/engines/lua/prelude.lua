@@ -3,16 +3,17 @@
 -- numbers only; they stay in upvalues that no script can reach (debug is gone by then).
 -- Thousands of programs share a worker, so what not every program uses all the time is in parts of its own, which are
 -- loaded when they are needed. Scripts cannot tell.
-local worker_block, worker_log, worker_stopped, worker_settle, worker_part = ...
+local worker_refuse, worker_log, worker_stopped, worker_settle, worker_part = ...
 
 local G = _G
 local type, tostring, tonumber, error, pcall, select = type, tostring, tonumber, error, pcall, select
 local rawget, rawset, rawequal, next, raw_load = rawget, rawset, rawequal, next, load
-local raw_setmetatable, raw_collect, raw_xpcall = setmetatable, collectgarbage, xpcall
+local raw_setmetatable, raw_getmetatable, raw_collect, raw_xpcall = setmetatable, getmetatable, collectgarbage, xpcall
+local pack, unpack = table.pack, table.unpack
 local format, match, find, concat, math_type = string.format, string.match, string.find, table.concat, math.type
 local sethook, getinfo, force_metatable = debug.sethook, debug.getinfo, debug.setmetatable
 local co_create, co_resume, co_yield, co_status = coroutine.create, coroutine.resume, coroutine.yield, coroutine.status
-local co_isyieldable = coroutine.isyieldable
+local co_isyieldable, co_close = coroutine.isyieldable, coroutine.close
 
 raw_collect("stop") -- nearly all that is made here stays
 
@@ -24,14 +25,14 @@ local main, label -- the thread that runs, and the script's name as it stands in
 -- much is needed to start only. The script may have changed the globals by then: parts see what stood there before it.
 local inside = { HOST = HOST, STOPPED = STOPPED, handlers = {}, once = {}, coroutine = coroutine, G = G, sethook = sethook,
   getinfo = getinfo, stopped = worker_stopped, log = worker_log,
-  load = raw_load, collectgarbage = raw_collect, main = function() return main end }
+  load = raw_load, collectgarbage = raw_collect, xpcall = raw_xpcall, main = function() return main end }
 local pristine = { type = type, tostring = tostring, tonumber = tonumber, error = error, pcall = pcall, select = select,
   rawget = rawget, rawlen = rawlen, rawequal = rawequal, next = next, ipairs = ipairs,
   setmetatable = raw_setmetatable,
   string = { format = format, match = match, find = find, sub = string.sub, gsub = string.gsub, byte = string.byte,
     char = string.char },
   table = { concat = concat, sort = table.sort, pack = table.pack, unpack = table.unpack },
-  math = { type = math_type, huge = math.huge }, utf8 = { len = utf8.len, char = utf8.char } }
+  math = { type = math_type, huge = math.huge, tointeger = math.tointeger }, utf8 = { len = utf8.len, char = utf8.char } }
 local made = {}
 local function part(name)
   local found = made[name]
@@ -76,10 +77,11 @@ end
 local function encoded(v) return plain(v) or json().encode_wire(v) end
 
 -- One operation of the host. The whole program is suspended, out of whatever coroutine it is in; where Lua cannot
--- yield (inside a comparison of table.sort, say) the worker waits instead.
+-- yield (inside a metamethod that C calls, say) it is refused.
+local closing = 0
 local function ask(payload)
-  if co_isyieldable() then return co_yield(HOST, payload) end
-  local answer = worker_block(payload)
+  if closing == 0 and co_isyieldable() then return co_yield(HOST, payload) end
+  local answer = worker_refuse()
   worker_settle()
   return answer
 end
@@ -117,17 +119,42 @@ end
 inside.part, inside.ask, inside.host = part, ask, host
 failures = part("failures") -- loaded now, and for good: to report that memory ran out must not need any
 
+-- What coroutine.close does: Lua runs the __close of what is pending, within which nothing can be suspended although
+-- coroutine.isyieldable says so there.
+-- A thread that died of the stop is left as it is: no hook runs in it any more, so its __close could not be stopped.
+local unclosable = raw_setmetatable({}, { __mode = "k" })
+local function closed(thread)
+  if unclosable[thread] then return false, STOPPED end
+  closing = closing + 1
+  local fine, e = co_close(thread)
+  closing = closing - 1
+  return fine, e
+end
+inside.closed, inside.unclosable = closed, unclosable
+
 -- The libraries: what is left out reaches files, processes, bytecode, other runtimes or the collector.
-function G.setmetatable(t, mt)
+function G.setmetatable(...)
+  local t, mt = ...
   if type(mt) == "table" and rawget(mt, "__gc") ~= nil then error("__gc is not available to scripts", 2) end
-  return raw_setmetatable(t, mt)
+  if type(t) == "table" and type(mt) == "table" and raw_getmetatable(t) == nil then return raw_setmetatable(t, mt) end
+  return part("guards").setmetatable(...)
 end
-function G.xpcall(f, handler, ...) -- the handler of a script is not asked about the stop, it might never answer
-  return raw_xpcall(f, function(e)
-    if rawequal(e, STOPPED) then return e end
-    return handler(e)
-  end, ...)
+-- The handler of a script is called where xpcall stands, so that it may ask the host; scripts have no debug library to see the
+-- difference. It is not asked about the stop, it might never answer, nor where memory ran out, as in Lua's own.
+local function handled(handler, ok, ...)
+  if ok then return true, ... end
+  local e = ...
+  if rawequal(e, STOPPED) then error(e, 0) end
+  if e == "not enough memory" then return false, e end
+  local _, answer = pcall(handler, e)
+  return false, answer
 end
+function G.xpcall(f, ...)
+  local handler = ...
+  if type(handler) ~= "function" then return part("guards").xpcall(f, ...) end
+  return handled(handler, pcall(f, select(2, ...)))
+end
+G.table.sort, G.string.gsub = stub("callbacks", "sort"), stub("callbacks", "gsub")
 G.load, G.collectgarbage = stub("guards", "load"), stub("guards", "collectgarbage")
 G.os = { time = os.time, clock = os.clock, date = os.date, difftime = os.difftime }
 G.string.dump = nil
@@ -197,14 +224,24 @@ local function failed(how, e)
   return "failed", how
 end
 local function report(how)
-  local e = fault
+  local e, failing = fault, main
   fault = nil
-  return failures[how](e, label, main)
+  local at = failing and (inside.places and inside.places[failing] or failures.place(label, failing))
+  local told = pack(failures[how](e, label, at))
+  if how == "failed" and co_status(failing) == "dead" then
+    closed(failing) -- what load and for have left pending
+    if worker_stopped() then told = pack(failures.failed(STOPPED, label, at)) end
+  end
+  return unpack(told, 1, told.n)
 end
 
 local function run(...)
+  closing = 0 -- a stop may have come at any place
   local ok, first, payload = co_resume(main, ...)
-  if not ok then return failed("failed", first) end
+  if not ok then
+    unclosable[main] = rawequal(first, STOPPED) or nil
+    return failed("failed", first)
+  end
   if first == IDLE then
     idle = main
     return "idle", "null"
@@ -220,16 +257,21 @@ local function step(answer)
   return run(answer)
 end
 
+function inside.note(source) -- a text that is about to be run
+  inside.closes = inside.closes or find(source, "<%s*close%s*>") ~= nil
+end
+
 local function stopper() error(STOPPED, 0) end
 local function thread_of(chunk)
-  main = co_create(chunk)
+  main = co_create(inside.closes and part("closing").caught(chunk, label) or chunk)
   sethook(main, stopper, "", 1 << 30) -- the worker takes it out and puts it in to stop us
   return "thread", tostring(main)
 end
 
 local function start(name, source, device_id, arguments)
   worker_settle()
-  label = name
+  label, inside.default = name, device_id
+  inside.note(source)
   main = nil
   local chunk, why = raw_load(source, "@" .. name, "t")
   if not chunk then return failed("not_loaded", why) end
@@ -281,7 +323,6 @@ local function event(turn, key, payload) -- in the thread that is idle; the work
   return kind, told
 end
 local function first(turn, name, source, device_id, arguments)
-  inside.default = device_id
   local kind, payload = start(name, source, device_id, arguments)
   if kind == "thread" then turns[turn] = main end
   return kind, payload

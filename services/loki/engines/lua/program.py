@@ -33,6 +33,20 @@ class Step(NamedTuple):
 
 
 NOTHING = Step("done", b"null")
+_CANNOT_WAIT = wire.dump(
+    [
+        False,
+        wire.to_json(
+            {
+                "status": "FAILED_PRECONDITION",
+                "reason": "CANNOT_WAIT_HERE",
+                "message": "operations of the host cannot be called from within a metamethod that a library calls "
+                "(such as __tostring) or a __close that coroutine.close calls",
+                "hint": "Call them before or after, or in the script's own code.",
+            }
+        ),
+    ]
+)
 _REPORT_BYTES = 256 * 1024  # set aside for the report of a failure: some 40 lines of a traceback, a message of 4 KiB
 
 
@@ -85,16 +99,16 @@ def _compiled(name: str) -> bytes:
 
 
 _PRELUDE = _compiled("prelude.lua")
-_NAMES = "coroutines devices failures guards inspect json live packages printing store"
+_NAMES = "callbacks closing coroutines devices failures guards inspect json live packages printing store"
 _PARTS = {name.encode(): _compiled(f"{name}.lua") for name in _NAMES.split()}
 
 
 class Program:
     """A fresh runtime, ready for one script."""
 
-    def __init__(self, block: Callable[[bytes], bytes], log: Callable[[bytes, bytes], None]) -> None:
-        """`block` sends an operation and waits for its answer; `log` sends a line. Neither may raise."""
-        self._block, self._log = block, log
+    def __init__(self, log: Callable[[bytes, bytes], None]) -> None:
+        """`log` sends a line; it must not raise."""
+        self._log = log
         self._limit = 0
         self._stop = False
         self._lock = threading.Lock()
@@ -109,7 +123,7 @@ class Program:
         )
         prelude = self._runtime.compile(_PRELUDE)
         self._start, self._step, self._report, *self._live = prelude(
-            self._wait, self._write, self._stopped, self._settle, self._part
+            self._refuse, self._write, self._stopped, self._settle, self._part
         )
         self._threads: dict[int, tuple[int, int]] = {}
         self.told_bytes = 0
@@ -274,10 +288,10 @@ class Program:
     def _settle(self) -> None:
         self._runtime.set_max_memory(self._limit)
 
-    def _wait(self, payload: Any) -> Any:
-        answer = self._block(payload) if isinstance(payload, bytes) else b"[false,null]"
-        self._lift(len(answer))
-        return answer
+    def _refuse(self) -> bytes:
+        """The answer to an operation from where Lua cannot be suspended: others would wait for the worker meanwhile."""
+        self._lift(len(_CANNOT_WAIT))
+        return _CANNOT_WAIT
 
     def _write(self, level: Any, text: Any) -> None:
         if isinstance(level, bytes) and isinstance(text, bytes):

@@ -38,7 +38,7 @@ class LuaWorker:
         """Until the service is gone."""
         while True:
             if self._spare is None:
-                self._spare = Program(self._block, self._log)
+                self._spare = Program(self._log)
             self._handle(self._channel.receive())
 
     def interrupt(self) -> None:
@@ -67,7 +67,7 @@ class LuaWorker:
                 self._running = None
 
     def _start(self, run: int, job: dict[str, str]) -> None:
-        program = self._spare or Program(self._block, self._log)
+        program = self._spare or Program(self._log)
         self._spare = None
         self._programs[run] = program
         self._turn(run, program, None, job)
@@ -111,33 +111,12 @@ class LuaWorker:
         line = text[: wire.MAX_FRAME_BYTES // 8].decode(errors="replace")
         self._channel.send_json(Kind.LOG, self._run, [name, line])
 
-    def _block(self, payload: bytes) -> bytes:
-        """An operation from where Lua cannot be suspended: waits here for its answer."""
-        try:
-            self._channel.send(Kind.CALL, self._run, payload)
-        except wire.WireError as e:
-            error = {"status": "INVALID_ARGUMENT", "reason": "INVALID_REQUEST", "message": str(e), "hint": ""}
-            return wire.dump([False, wire.to_json(dict(error))])
-        while True:
-            message = self._channel.receive()
-            if message.run == self._run and message.kind is Kind.ANSWER:
-                return message.payload
-            if message.run == self._run and message.kind is Kind.STOP:
-                self.interrupt()
-                stopped = {"status": "ABORTED", "reason": "STOPPED", "message": "stopped", "hint": ""}
-                return wire.dump([False, wire.to_json(dict(stopped))])
-            raise wire.WireError("another program's message while this one waits")
-
-
-def _ignored(payload: bytes) -> bytes:
-    return payload
-
 
 def prepared(channel: Channel, seal: Seal) -> Callable[[], None]:
     """A worker that is ready and sealed; what is returned serves until the service is gone."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     worker = LuaWorker(channel)
-    Program(_ignored, lambda _level, _text: None).close()  # whatever loads late is loaded now
+    Program(lambda _level, _text: None).close()  # whatever loads late is loaded now
 
     def watch() -> None:
         while True:

@@ -88,7 +88,7 @@ gets a syntax object that nothing listed here can take apart."
     ("The same." (srfi srfi-2) and-let*)
     ("Ours: control that stays within the turn, assignment to the script's own variables, import that checks."
      (ygg control)
-     guard (script-call/cc . call/cc) (script-call/cc . call-with-current-continuation)
+     guard (script-with-exception-handler . with-exception-handler) (script-call/cc . call/cc) (script-call/cc . call-with-current-continuation)
      (script-dynamic-wind . dynamic-wind))
     ("Ours, as above." (ygg bindings) (checked-set! . set!) (checked-import . import) (checked-export . export))
     ("Procedures and values: no state."
@@ -117,10 +117,15 @@ gets a syntax object that nothing listed here can take apart."
      set-car! set-cdr! delq delv)
     ("SRFI 1: Scheme code over pairs."
      (srfi srfi-1)
-     append-map append-reverse any assoc break concatenate count delete delete-duplicates drop drop-right drop-while
-     every filter filter-map find find-tail first second third fourth fifth fold fold-right for-each last list-index
-     map member partition reduce reduce-right remove span split-at take take-right take-while
+     append-map append-reverse any assoc break concatenate drop drop-right drop-while
+     every filter-map find find-tail first second third fourth fifth fold fold-right for-each last list-index
+     map member reduce reduce-right span split-at take take-right take-while
      unfold xcons zip)
+    ("Ours: what calls a procedure of the script while it works, in Scheme, so that it may suspend the program."
+     (ygg callbacks)
+     count delete delete-duplicates filter partition remove hash-count hash-map->list sort stable-sort sorted?
+     string-any string-every string-count string-delete string-filter string-fold string-for-each string-map
+     string-index string-index-right string-skip string-trim string-trim-both string-trim-right)
     ("Symbols. Interned ones are freed with their last use." (guile) string->symbol symbol->string symbol-append symbol?)
     ("Characters." (guile)
      char->integer char-alphabetic? char-ci<=? char-ci<? char-ci=? char-ci>=? char-ci>? char-downcase char-lower-case?
@@ -130,14 +135,13 @@ gets a syntax object that nothing listed here can take apart."
      char-foldcase digit-value string-ci<=? string-ci>=? string-ci>? string-foldcase)
     ("Strings: a result is new, or the script's own."
      (guile)
-     list->string string string->list string-any string-append string-capitalize string-ci=? string-ci<?
-     string-concatenate string-contains string-contains-ci string-copy string-count string-delete string-downcase
-     string-drop string-drop-right string-every string-fill! string-filter string-fold string-for-each string-index
-     string-index-right string-join string-length string-null? string-prefix?
-     string-prefix-ci? string-ref string-replace string-reverse string-set! string-skip string-split string-suffix?
-     string-suffix-ci? string-take string-take-right string-tokenize string-trim string-trim-both string-trim-right
+     list->string string string->list string-append string-capitalize string-ci=? string-ci<?
+     string-concatenate string-contains string-contains-ci string-copy string-downcase
+     string-drop string-drop-right string-fill! string-join string-length string-null? string-prefix?
+     string-prefix-ci? string-ref string-replace string-reverse string-set! string-split string-suffix?
+     string-suffix-ci? string-take string-take-right string-tokenize
      string-upcase string<=? string<? string=? string>=? string>? string? substring)
-    ("Strings, from R7RS." (scheme base) string-copy! string-map string->vector vector->string string->utf8 utf8->string)
+    ("Strings, from R7RS." (scheme base) string-copy! string->vector vector->string string->utf8 utf8->string)
     ("Ours." (ygg bindings) (script-string-contains? . string-contains?))
     ("Vectors." (guile)
      list->vector vector vector-length vector-ref vector-set! vector?)
@@ -153,17 +157,15 @@ gets a syntax object that nothing listed here can take apart."
      (bounded-string-pad-right . string-pad-right) (bounded-expt . expt) (bounded-ash . ash))
     ("Hash tables: the script's own; what takes a procedure is ours, in Scheme."
      (guile)
-     hash-clear! hash-count hash-map->list hash-ref hash-remove! hash-set! hash-table? hashq-ref hashq-set!
+     hash-clear! hash-ref hash-remove! hash-set! hash-table? hashq-ref hashq-set!
      hashq-remove! hashv-ref hashv-set! hashv-remove!)
     ("Ours." (ygg bindings) (script-hash-for-each . hash-for-each) (script-make-hash-table . make-hash-table))
-    ("Sorting, in C: within the comparison a program is not suspended, the worker waits."
-     (guile) sort stable-sort sorted?)
     ("Promises and parameters: the script makes its own; no parameter of Guile's is listed."
      (scheme base) make-parameter)
     ("Promises, from R7RS." (scheme lazy) delay delay-force force make-promise promise?)
     ("Raising and handling. Limits do not raise, so no handler can hold them up."
      (scheme base)
-     error error-object-irritants error-object-message error-object? raise raise-continuable with-exception-handler)
+     error error-object-irritants error-object-message error-object? raise raise-continuable)
     ("Ours: what an error of the host tells." (ygg failure)
      host-error? host-error-status host-error-reason host-error-hint)
     ("String ports, made by the script. No current port is listed, so no other port can be reached."

@@ -13,9 +13,10 @@
 (define-module (ygg control)
   #:use-module (ice-9 control)
   #:use-module ((ice-9 exceptions) #:select (raise-continuable))
+  #:use-module ((scheme base) #:select (raise))
   #:use-module (system vm vm)
   #:export (run-turn suspend suspendable? end-turn interrupt! with-interrupts-held current-winds set-current-winds!
-            script-call/cc script-dynamic-wind call-guarded guard))
+            script-call/cc script-dynamic-wind script-with-exception-handler call-guarded guard))
 
 (define limits-tag (make-prompt-tag 'limits))
 (define turn-tag (make-prompt-tag 'turn))
@@ -54,7 +55,8 @@
         ((caar target))
         (set! winds target)))))
 
-;;; Continuations. Where C code of Guile is in between (inside sort, say) one can only be left, not entered again.
+;;; Continuations. Where C code of Guile is in between (a test of guard for an error of C, say) one can only be left, not
+;;; entered again.
 
 (define (suspendable?) (suspendable-continuation? turn-tag))
 
@@ -78,9 +80,22 @@
       (lambda ()
         (with-exception-handler
          (lambda (raised)
-           (dispatch raised (lambda (t) (rewind! saved) (abort-to-prompt tag t))))
+           (dispatch raised (lambda (t) (abort-to-prompt tag t))))
          thunk))
-      (lambda (_ t) (t)))))
+      (lambda (_ t) (rewind! saved) (t)))))
+
+(define (script-with-exception-handler handler thunk)
+  "An error that C code of Guile's has raised is handled outside of that, so that HANDLER may suspend the program. The
+winders stay: they are a list of ours."
+  (let ((tag (make-prompt-tag 'handler)))
+    (call-with-prompt tag
+      (lambda ()
+        (with-exception-handler
+         (lambda (raised) (if (suspendable?) (handler raised) (abort-to-prompt tag raised)))
+         thunk))
+      (lambda (_ raised)
+        (handler raised)
+        (raise raised)))))                        ; it returned, and there is nothing to return to
 
 (define-syntax guard
   (syntax-rules ()

@@ -9,7 +9,7 @@
   #:use-module (ygg json)
   #:use-module (ygg state)
   #:use-module (ygg wire)
-  #:export (flush-output block-on host device misuse
+  #:export (flush-output host device misuse
             devices find-devices with-device call-with-device device-id device-info capabilities
             call property-read property-write! led-on led-off led-state read-sensors
             script-log log-debug log-info log-warning log-error
@@ -21,20 +21,7 @@
 (define (misuse message) (raise-host-error "INVALID_ARGUMENT" "INVALID_REQUEST" message ""))
 (define (refuse reason message hint) (raise-host-error "FAILED_PRECONDITION" reason message hint))
 
-;;; One operation. The program is suspended; where C code is in between, the worker waits for the answer instead.
-
-(define (block-on request)
-  (with-interrupts-held
-   (lambda ()
-     (let ((run (program-run (current-program))))
-       (send-frame CALL run request)
-       (let loop ()
-         (call-with-values receive-frame
-           (lambda (kind for payload)
-             (cond ((not (= for run)) (loop))
-                   ((= kind ANSWER) payload)
-                   ((= kind STOP) (end-turn `((reason . "STOPPED") (message . "stopped"))))
-                   (else (loop))))))))))
+;;; One operation. The program is suspended; where C code is in between it cannot be, and others would wait for the worker.
 
 (define (request operation arguments)
   (let ((bytes (with-exception-handler
@@ -48,11 +35,11 @@
 (define (host operation . arguments)
   (unless (program-image (current-program))
     (misuse "operations of the host are for the script, not for its macros"))
-  (when (and (program-life (current-program)) (not (suspendable?)))  ; waiting would keep every other program
-    (refuse "CANNOT_WAIT_HERE" "operations of the host cannot be called from within a comparison of sort"
-            "Call them before or after."))
+  (unless (suspendable?)
+    (refuse "CANNOT_WAIT_HERE" "operations of the host cannot be called from within a test of guard"
+            "Call them in the body of the clause, before, or after."))
   (let* ((bytes (request operation arguments))
-         (answer (wire->value (if (suspendable?) (suspend bytes) (block-on bytes))))
+         (answer (wire->value (suspend bytes)))
          (value (cadr answer)))
     (cond ((not (car answer))
            (raise-host-error (assq-ref value 'status) (assq-ref value 'reason)
