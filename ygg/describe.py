@@ -143,6 +143,8 @@ def event_line(event: bridge_pb2.DeviceEvent) -> str:
         return f"{who}  {safe(event.capability, 32)}.{safe(event.name, 32)}  {fields}{lost}"
     if event.kind == bridge_pb2.EVENT_KIND_OFFLINE:
         return f"{who}  offline  {safe(event.reason, 100)}"
+    if event.contest_peer:
+        return f"{who}  {event_kind(event)}  (another device uses this identity: {safe(event.contest_peer, 64)})"
     if event.kind == bridge_pb2.EVENT_KIND_CONTRACT:
         return f"{who}  contract {event.contract_revision}"
     return f"{who}  {event_kind(event)}"
@@ -163,6 +165,7 @@ def event_json(event: bridge_pb2.DeviceEvent) -> dict[str, Any]:
         "reason": event.reason,
         "contract_revision": event.contract_revision,
         "session_id": event.session_id,
+        "contest_peer": event.contest_peer,
     }
 
 

@@ -10,16 +10,17 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from services.chassis.codec import moment
 from services.domain.errors import YggError
 from ygg.client import Mesh
 from ygg.contexts import SERVICES
@@ -34,6 +35,7 @@ from yggdrasil.registry.v1 import registry_pb2, registry_pb2_grpc
 CHECK_S = 3.0
 _PAGE = 1000
 _COUNT_PAGES = 10
+CONTEST_S = 600.0
 _ANY_STORE_BYTES = 2**60
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy of the shell does not know this mesh
 
@@ -101,7 +103,24 @@ def _registry_note(mesh: Mesh) -> str:
 def _bridge_note(mesh: Mesh) -> str:
     stub = bridge_pb2_grpc.BridgeServiceStub(mesh.channel("jotunheim_bridge"))
     request = bridge_pb2.ListSessionsRequest(page_size=_PAGE)
-    return _count(mesh, "jotunheim_bridge", stub.ListSessions, request, "session")
+    contested: list[str] = []
+
+    def look(sessions: Iterable[bridge_pb2.Session]) -> None:
+        now = datetime.now(UTC)
+        contested.extend(safe(one.device_id, 63) for one in sessions if _contested(one, now))
+
+    note = _count(mesh, "jotunheim_bridge", stub.ListSessions, request, "session", look)
+    if not contested:
+        return note
+    more = f" and {len(contested) - 1} more" if len(contested) > 1 else ""
+    return f"{note}; two devices use one identity: {contested[0]}{more}"
+
+
+def _contested(session: bridge_pb2.Session, now: datetime) -> bool:
+    """Whether another device took turns with this one under its identity within the last CONTEST_S seconds."""
+    if not session.HasField("contest_time"):
+        return False
+    return (now - moment(session.contest_time)).total_seconds() < CONTEST_S
 
 
 def _ota_note(mesh: Mesh) -> str:
@@ -122,12 +141,21 @@ def _language(engine: loki_pb2.Engine) -> str:
     return loki_pb2.Language.Name(engine.language).removeprefix("LANGUAGE_").capitalize()
 
 
-def _count(mesh: Mesh, service: str, method: Callable[..., Any], request: Any, what: str) -> str:
+def _count(
+    mesh: Mesh,
+    service: str,
+    method: Callable[..., Any],
+    request: Any,
+    what: str,
+    look: Callable[[Any], None] = lambda page: None,
+) -> str:
     """`2 devices`; counts at most _COUNT_PAGES pages, then says `10000+ devices`."""
     total = 0
     for _ in range(_COUNT_PAGES):
         page = mesh.call(service, method, request, timeout_s=CHECK_S)
-        total += len(getattr(page, f"{what}s"))
+        found = getattr(page, f"{what}s")
+        total += len(found)
+        look(found)
         if not page.next_page_token:
             return f"{total} {what}{'' if total == 1 else 's'}"
         request.page_token = page.next_page_token

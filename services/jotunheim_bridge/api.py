@@ -23,6 +23,7 @@ DEFAULT_PAGE, MAX_PAGE = 100, 1000
 MAX_NAMED = 1000
 DEFAULT_CONCURRENCY, MAX_CONCURRENCY = 32, 256
 MAX_PIPELINED = 256
+WATCH_SEQUENCE = "ygg-watch-sequence"
 _ANSWER_MARGIN_S = 0.05
 
 
@@ -124,10 +125,12 @@ class BridgeApi(bridge_pb2_grpc.BridgeServiceServicer):
         """See bridge.proto."""
         if len(request.device_ids) > MAX_NAMED:
             raise InvalidRequestError(f"{len(request.device_ids)} devices, at most {MAX_NAMED} can be named")
-        events = await self._calls.watch(request.device_ids, request.kinds)
-        await context.send_initial_metadata(())  # tells the caller that the watch stands
-        async for event in events:
-            yield pb.WatchEventsResponse(event=event)
+        after = request.after_sequence if request.HasField("after_sequence") else None
+        watch = await self._calls.watch(request.device_ids, request.kinds, after)
+        # Tells the caller that the watch stands, and from where another one could go on before the first event.
+        await context.send_initial_metadata(((WATCH_SEQUENCE, str(watch.after)),))
+        async for sequence, event in watch.events:
+            yield pb.WatchEventsResponse(event=event, sequence=sequence)
 
     async def Disconnect(self, request: pb.DisconnectRequest, context: Any) -> pb.DisconnectResponse:
         """See bridge.proto."""

@@ -148,6 +148,14 @@ class SessionStore(Protocol):
         """The live session, or None."""
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Events, each with its sequence in the stream, after sequence `after`."""
+
+    after: int
+    events: AsyncIterator[tuple[int, pb.DeviceEvent]]
+
+
 class EventSink(Protocol):
     """The event stream."""
 
@@ -160,8 +168,8 @@ class EventSink(Protocol):
     async def last_sequence(self, device_id: str, boot_id: str) -> int:
         """Sequence of the last event of that boot in the stream; 0 where there is none."""
 
-    async def watch(self, device_ids: Collection[str], kinds: Collection[int]) -> AsyncIterator[pb.DeviceEvent]:
-        """Events from the return of this call on; empty collections mean all."""
+    async def watch(self, device_ids: Collection[str], kinds: Collection[int], after: int | None) -> Watch:
+        """Events after that sequence of the stream, None for now; empty collections mean all."""
 
 
 class Router(Protocol):

@@ -25,7 +25,7 @@ from services.jotunheim_bridge.model.calls import DeviceCall
 from services.jotunheim_bridge.model.framing import MAX_FRAME_BYTES, FrameDecoder
 from services.jotunheim_bridge.model.negotiation import BridgeLimits
 from services.jotunheim_bridge.model.policy import Policy
-from services.jotunheim_bridge.ports import Build, Claim, DeviceFacts, SessionFacts, Targets, TwinSaid
+from services.jotunheim_bridge.ports import Build, Claim, DeviceFacts, SessionFacts, Targets, TwinSaid, Watch
 from services.jotunheim_bridge.service.bridge import Bridge
 from services.jotunheim_bridge.service.calls import Calls
 from services.jotunheim_bridge.service.calls import Mesh as CallMesh
@@ -192,7 +192,7 @@ class Sink:
     async def last_sequence(self, device_id: str, boot_id: str) -> int:
         return self.stored.get(boot_id, [0])[-1]
 
-    async def watch(self, device_ids: Collection[str], kinds: Collection[int]) -> AsyncIterator[pb.DeviceEvent]:
+    async def watch(self, device_ids: Collection[str], kinds: Collection[int], after: int | None) -> Watch:
         raise NotImplementedError
 
 

@@ -84,7 +84,7 @@ def _found(mesh: Mesh, selector: str, group: str, has: list[str]) -> list[str]:
 
 
 def _events(st: State, mesh: Mesh, request: Any) -> Iterator[Any]:
-    """Events for ever; where the bridge goes away it waits until it is back, and says so."""
+    """Events for ever; where the bridge goes away it waits until it is back, says so, and goes on where it was."""
     from services.domain.errors import Code, YggError
     from yggdrasil.jotunheim.v1 import bridge_pb2, bridge_pb2_grpc
 
@@ -93,12 +93,17 @@ def _events(st: State, mesh: Mesh, request: Any) -> Iterator[Any]:
     mesh.call("jotunheim_bridge", stub.ListSessions, bridge_pb2.ListSessionsRequest(page_size=1))
     while True:
         try:
-            for response in mesh.stream("jotunheim_bridge", stub.WatchEvents(request)):
+            watching = stub.WatchEvents(request)
+            begins = dict(watching.initial_metadata()).get("ygg-watch-sequence")
+            if begins:
+                request.after_sequence = int(begins)
+            for response in mesh.stream("jotunheim_bridge", watching):
+                request.after_sequence = response.sequence
                 yield response.event
         except YggError as e:
             if e.code is not Code.UNAVAILABLE:
                 raise
-        st.out.remark("the bridge went away; what happens until it is back is not shown")
+        st.out.remark("the bridge went away; waiting until it is back")
         _wait_for(mesh, stub.ListSessions, bridge_pb2.ListSessionsRequest(page_size=1))
         st.out.remark("the bridge is back")
 

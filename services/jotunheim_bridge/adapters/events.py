@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Collection, Sequence
 
 import nats.errors
 import nats.js.errors
-from google.protobuf.message import DecodeError
 from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 
 from services.chassis import cloudevents, codec, records, streams
-from services.chassis.nats import converted, flushed
+from services.chassis.nats import converted
 from services.chassis.publisher import Publisher
 from services.chassis.room import GIB, Room
 from services.domain import subjects
 from services.domain.subjects import Kind
+from services.jotunheim_bridge.ports import Watch
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
 MAX_AGE_S = 7 * 24 * 3600
@@ -28,7 +25,6 @@ SHARE = 0.4
 MAX_BYTES = 8 * GIB
 """What the stream takes of the store: SHARE, at most MAX_BYTES, when YGG_BRIDGE_EVENTS_BYTES does not say otherwise."""
 DUPLICATE_WINDOW_S = 120
-WATCH_PENDING = 4096
 _KINDS = {
     pb.EVENT_KIND_ONLINE: Kind.ONLINE,
     pb.EVENT_KIND_OFFLINE: Kind.OFFLINE,
@@ -98,38 +94,24 @@ class JetStreamEvents:
         event = records.readable(subjects.EVENT_STREAM, device_id, message.data or b"", pb.DeviceEvent.FromString)
         return event.sequence if event is not None and event.boot_id == boot_id else 0
 
-    async def watch(self, device_ids: Collection[str], kinds: Collection[int]) -> AsyncIterator[pb.DeviceEvent]:
-        """Events from the return of this call on, at most WATCH_PENDING waiting for a slow reader.
+    async def watch(self, device_ids: Collection[str], kinds: Collection[int], after: int | None) -> Watch:
+        """Events after that sequence of the stream, None for the last one now: each once, in the order of the stream.
 
-        What is published while NATS is away for this bridge is not seen; the stream has it.
+        A slow reader, or NATS being away for a while, delays it and loses nothing that the stream still has.
         """
-        wanted = frozenset(kinds)
-        queue: asyncio.Queue[pb.DeviceEvent] = asyncio.Queue(WATCH_PENDING)
-
-        async def take(message: Msg) -> None:
-            try:
-                event = pb.DeviceEvent.FromString(message.data)
-            except DecodeError:
-                return  # not an event of ours; NATS permissions leave the subject to bridges and the registry
-            if not wanted or event.kind in wanted:
-                await queue.put(event)
-
-        filters = [subjects.device_filter(device_id) for device_id in device_ids] or [subjects.device_filter()]
-        with converted("the event stream"):
-            subscriptions = [await self._client.subscribe(subject, cb=take) for subject in filters]
-            await flushed(self._client)
-        return self._events(queue, subscriptions)
+        if after is None:
+            after = await streams.last_sequence(self._js, subjects.EVENT_STREAM)
+        filters = [subjects.device_filter(device_id) for device_id in dict.fromkeys(device_ids)]
+        return Watch(after, self._events(filters or [subjects.device_filter()], frozenset(kinds), after))
 
     async def _events(
-        self, queue: asyncio.Queue[pb.DeviceEvent], subscriptions: list[Subscription]
-    ) -> AsyncIterator[pb.DeviceEvent]:
-        try:
-            while True:
-                yield await queue.get()
-        finally:
-            for subscription in subscriptions:
-                if self._client.is_connected:
-                    await subscription.unsubscribe()
+        self, filters: Sequence[str], kinds: frozenset[int], after: int
+    ) -> AsyncIterator[tuple[int, pb.DeviceEvent]]:
+        async for batch in streams.follow(self._js, subjects.EVENT_STREAM, filters, after=after):
+            for record in batch:
+                event = records.readable(subjects.EVENT_STREAM, record.subject, record.data, pb.DeviceEvent.FromString)
+                if event is not None and (not kinds or event.kind in kinds):
+                    yield record.sequence, event
 
 
 def _event_id(event: pb.DeviceEvent) -> str:

@@ -23,6 +23,7 @@ from yggdrasil.common.v1 import contract_pb2
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
 SCHEMA = 1
+PREVIOUS_BOOTS = 4
 RENEW_S = BRIDGE_LEASE_S / 3
 _log = logging.getLogger(__name__)
 
@@ -38,8 +39,8 @@ class KvSessionStore:
         """Makes this bridge the owner under the next epoch."""
         while True:
             entry = await self._bucket.get(facts.device_id)
-            before = _epoch(entry) if entry else 0
-            session = self._session(facts, before + 1)
+            before = _before(entry) if entry else pb.Session()
+            session = self._session(facts, before)
             value = pb.StoredSession(schema=SCHEMA, session=session).SerializeToString()
             try:
                 if entry is None:
@@ -48,13 +49,13 @@ class KvSessionStore:
             except RevisionConflictError:
                 continue  # another session of the device was faster; the later one wins
 
-    def _session(self, facts: SessionFacts, epoch: int) -> pb.Session:
+    def _session(self, facts: SessionFacts, before: pb.Session) -> pb.Session:
         terms: contract_pb2.LinkTerms = codec.terms_to_proto(facts.link)
-        return pb.Session(
+        session = pb.Session(
             device_id=facts.device_id,
             session_id=facts.session_id,
             bridge_id=self.bridge_id,
-            epoch=epoch,
+            epoch=before.epoch + 1,
             boot_id=facts.boot_id,
             connect_time=codec.timestamp(self._clock.now()),
             link=terms,
@@ -62,6 +63,17 @@ class KvSessionStore:
             online=True,
             negotiation_ms=facts.negotiation_ms,
         )
+        boots = [before.boot_id, *before.previous_boot_ids] if before.boot_id else []
+        session.previous_boot_ids.extend([boot for boot in boots if boot != facts.boot_id][:PREVIOUS_BOOTS])
+        if facts.boot_id in before.previous_boot_ids and facts.boot_id != before.boot_id:
+            # Boot ids are random and a device never has an earlier one again: two of them take turns.
+            session.contest_time.CopyFrom(session.connect_time)
+            session.contest_peer = before.peer
+            _log.warning(
+                "two devices use one identity",
+                extra={"device": facts.device_id, "peer": facts.peer, "other": before.peer},
+            )
+        return session
 
     async def release(self, claim: Claim) -> bool:
         """Ends the session; False where a newer one, or whoever ended it before, has written the key since."""
@@ -95,10 +107,10 @@ def _session_of(device_id: str, data: bytes) -> pb.Session | None:
     return stored.session if stored is not None else None
 
 
-def _epoch(entry: Entry) -> int:
-    """The epoch of a record; of one that cannot be read, its revision, which no epoch of the device exceeds."""
+def _before(entry: Entry) -> pb.Session:
+    """The session of a record; of one that cannot be read, its revision as the epoch, which no epoch exceeds."""
     session = _session_of(entry.key, entry.value)
-    return session.epoch if session is not None else entry.revision
+    return session if session is not None else pb.Session(epoch=entry.revision)
 
 
 async def fence(js: JetStreamContext, bridge: Bridge) -> None:

@@ -23,7 +23,7 @@ from services.jotunheim_bridge.errors import (
 )
 from services.jotunheim_bridge.model import translate
 from services.jotunheim_bridge.model.calls import DeviceCall
-from services.jotunheim_bridge.ports import EventSink, Registry, Router, SessionStore, Targets
+from services.jotunheim_bridge.ports import EventSink, Registry, Router, SessionStore, Targets, Watch
 from services.jotunheim_bridge.service.bridge import Bridge
 from services.jotunheim_bridge.service.session import Session
 from services.jotunheim_bridge.service.waiting import Prepare
@@ -200,9 +200,9 @@ class Calls:
         found = await asyncio.gather(*(self._mesh.sessions.get(device_id) for device_id in devices))
         return [session for session in found if session is not None], token
 
-    async def watch(self, device_ids: Collection[str], kinds: Collection[int]) -> AsyncIterator[pb.DeviceEvent]:
-        """Events from the return of this call on; empty collections mean all."""
-        return await self._mesh.events.watch([ids.device_id(device_id) for device_id in device_ids], kinds)
+    async def watch(self, device_ids: Collection[str], kinds: Collection[int], after: int | None) -> Watch:
+        """Events after that sequence of the stream, None for now; empty collections mean all."""
+        return await self._mesh.events.watch([ids.device_id(device_id) for device_id in device_ids], kinds, after)
 
     async def disconnect(self, device_id: str) -> str:
         """Ends a device's session, whichever bridge holds it; returns its id."""

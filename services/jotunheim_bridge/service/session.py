@@ -85,7 +85,8 @@ class Session:
 
     def announce(self, changes: Changes | None) -> None:
         """Puts `online`, and `contract` where it is new, into the outbox."""
-        self._push(self._event(pb.EVENT_KIND_ONLINE, session_id=self.session_id))
+        contest_peer = self.claim.session.contest_peer
+        self._push(self._event(pb.EVENT_KIND_ONLINE, session_id=self.session_id, contest_peer=contest_peer))
         self.announce_contract(changes)
 
     def announce_contract(self, changes: Changes | None) -> None:

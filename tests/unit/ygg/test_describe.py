@@ -96,5 +96,7 @@ def test_events_in_one_line() -> None:
     assert describe.event_json(event)["fields"] == {"celsius": 80.5}
     gone = bp.DeviceEvent(device_id="porch-1", kind=bp.EVENT_KIND_OFFLINE, reason="timeout")
     assert describe.event_line(gone) == "porch-1  offline  timeout"
+    back = bp.DeviceEvent(device_id="porch-1", kind=bp.EVENT_KIND_ONLINE, contest_peer="10.0.0.7:5123")
+    assert describe.event_line(back) == "porch-1  online  (another device uses this identity: 10.0.0.7:5123)"
     later = bp.DeviceEvent(device_id="porch-1", kind=99)  # type: ignore[arg-type]
     assert describe.event_json(later)["kind"] == "unknown"
