@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from services.domain import endpoints, text
+from services.domain.errors import InvalidRequestError
 from ygg.exits import CliError, Exit, UsageError
 from ygg.files import SECRET, private_dir, write_atomic
 from ygg.home import Home
@@ -22,7 +24,6 @@ LOCAL = "local"
 SERVICES = ("registry", "jotunheim_bridge", "loki", "ota")
 _SCHEMA = 1
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
-_ENDPOINT = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):(\d{1,5})\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +95,10 @@ class Contexts:
         if not self._path.exists():
             return LOCAL, {LOCAL: local}
         try:
-            data = json.loads(self._path.read_text(encoding="utf-8"))
+            data = json.loads(text.decode(self._path.read_bytes(), self._path))
             found = {name: _context(entry) for name, entry in data["contexts"].items()}
             return str(data["current"]), {LOCAL: local, **found}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, text.TextError) as e:
             raise CliError(f"{self._path} cannot be read: {e}", hint="Mend it, or remove it to start anew.") from e
 
     def _save(self) -> None:
@@ -112,9 +113,14 @@ class Contexts:
 
 def check_endpoint(what: str, value: str) -> str:
     """Return `value` if it is HOST:PORT, else raise UsageError."""
-    match = _ENDPOINT.match(value)
-    if not match or not 0 < int(match[2]) <= 65535:
-        raise UsageError(f"{what} is {value!r}", hint="An endpoint is HOST:PORT, such as 127.0.0.1:50051.")
+    try:
+        good = endpoints.split(value)[1] > 0
+    except InvalidRequestError:
+        good = False
+    if not good:
+        raise UsageError(
+            f"{what} is {value!r}", hint="An endpoint is HOST:PORT, such as 10.0.0.7:50051 or [::1]:50051."
+        )
     return value
 
 

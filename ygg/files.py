@@ -1,6 +1,6 @@
-"""Files that must never be half written or readable by others.
+"""Files that must never be half written or readable by others, and text files of people.
 
-Owns modes and atomicity (write beside, fsync, rename). Does not know what is in the files.
+Owns modes and atomicity (write beside, fsync, rename), and how text is read. Does not know what is in the files.
 """
 
 from __future__ import annotations
@@ -8,9 +8,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from services.domain import text
+from ygg.exits import UsageError
 
 SECRET = 0o600
 PUBLIC = 0o644
@@ -44,6 +48,27 @@ def write_atomic(path: Path, data: bytes, mode: int = PUBLIC) -> None:
         temporary.unlink(missing_ok=True)
         raise
     _sync_dir(path.parent)
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """What is in a file that a person named, or in standard input for `-`. Raises UsageError."""
+    try:
+        return sys.stdin.buffer.read() if str(path) == "-" else Path(path).read_bytes()
+    except FileNotFoundError:
+        raise UsageError(f"there is no file {path}") from None
+    except IsADirectoryError:
+        raise UsageError(f"{path} is a folder") from None
+    except OSError as e:
+        raise UsageError(f"cannot read {path}: {e.strerror}") from e
+
+
+def read_text(path: Path | str) -> str:
+    """The text of such a file, with LF and without a byte order mark. Raises UsageError."""
+    data = read_bytes(path)
+    try:
+        return text.decode(data, "standard input" if str(path) == "-" else path)
+    except text.TextError as e:
+        raise UsageError(e.message, hint=e.hint) from None
 
 
 def _sync_dir(path: Path) -> None:

@@ -8,6 +8,7 @@ Owns the form and its faults, which name their line. Without the last line a fil
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterable, Iterator
 from typing import IO
@@ -63,7 +64,7 @@ def records(stream: Iterable[bytes]) -> Iterator[backup_pb2.BackupRecord]:
             raise CliError(f"line {number} comes after the line that ends the backup")
         if len(text) > MAX_LINE:
             raise CliError(f"line {number} is longer than {MAX_LINE // 2**20} MiB")
-        data = _json(number, text.decode(errors="replace"))
+        data = _json(number, text.removeprefix(codecs.BOM_UTF8 if number == 1 else b"").decode(errors="replace"))
         found = _end(data)
         if found is not None:
             if found != count:

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from services.domain import text
+from ygg import files
 from ygg.exits import UsageError
 
 SUFFIXES = {".lua": "lua", ".scm": "scheme", ".ss": "scheme", ".scheme": "scheme"}
@@ -49,18 +51,13 @@ class Header:
 
 def read(file: Path) -> str:
     """The text; raises UsageError."""
-    try:
-        data = file.read_bytes()
-    except FileNotFoundError:
-        raise UsageError(f"there is no file {file}") from None
-    except IsADirectoryError:
-        raise UsageError(f"{file} is a folder") from None
+    data = files.read_bytes(file)
     if len(data) > MAX_SOURCE_BYTES:
         raise UsageError(f"{file} has {len(data)} bytes; a script has at most {MAX_SOURCE_BYTES}")
     try:
-        return data.decode()
-    except UnicodeDecodeError as e:
-        raise UsageError(f"{file} is not UTF-8 text (byte {e.start})") from e
+        return text.decode(data, file)
+    except text.TextError as e:
+        raise UsageError(e.message, hint=e.hint) from None
 
 
 def language(file: Path, lang: str) -> str:

@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from services.chassis.logs import Throttle
+from services.domain import endpoints
 
 WAITING_S = 10.0
 """From accept to a slot."""
@@ -287,9 +288,9 @@ def _has_left(arrival: Arrival) -> bool:
 
 async def bound(listen: str) -> socket.socket:
     """A socket that listens on HOST:PORT and does not block; raises OSError."""
-    host, _, port = listen.rpartition(":")
+    host, port = endpoints.split(listen)
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, _, _, _, address = found[0]
     listening = socket.create_server(address[:2], family=family, backlog=BACKLOG)
     listening.setblocking(False)

@@ -17,6 +17,7 @@ from services.chassis.errors import ListenError
 from services.chassis.identity import IdentityFiles
 from services.chassis.reflection import DynamicReflection, FileSource
 from services.chassis.rpc import RpcInterceptor
+from services.domain import endpoints
 
 MAX_MESSAGE_BYTES = 2 * 1024 * 1024
 """The largest request is a chunk of an image, 1 MiB. Parsing so many bytes of the smallest items takes some 50 ms."""
@@ -109,7 +110,7 @@ class RpcServer:
 
     async def start(self) -> str:
         """Binds, serves, reports SERVING; returns HOST:PORT as bound; raises ListenError where it cannot."""
-        host = self._listen.rpartition(":")[0]
+        host, _ = endpoints.split(self._listen)
         unregistered = cast("grpc.aio.Server", _Unregistered(self._server))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, unregistered)
         listed: Iterable[str] = (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -123,7 +124,7 @@ class RpcServer:
             ) from e
         await self._server.start()
         await self.set_serving(True)
-        return f"{host}:{port}"
+        return endpoints.join(host, port)
 
     async def set_serving(self, serving: bool) -> None:
         """What grpc.health.v1 answers, for the whole server and each of its services."""

@@ -5,8 +5,10 @@ Owns what every service has in common. Only a service's `__main__` calls `load`.
 
 from __future__ import annotations
 
-import re
+import difflib
+import os
 import secrets
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -14,14 +16,15 @@ from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.chassis.errors import SettingsError
-
-_ENDPOINT = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})\Z")
+from services.domain import endpoints
+from services.domain.errors import InvalidRequestError
 
 
 def _endpoint(value: str) -> str:
-    match = _ENDPOINT.match(value)
-    if not match or int(match[2]) > 65535:
-        raise ValueError("must be HOST:PORT, such as 127.0.0.1:50051")
+    try:
+        endpoints.split(value)
+    except InvalidRequestError as e:
+        raise ValueError(e.message) from None
     return value
 
 
@@ -52,9 +55,28 @@ _Settings = TypeVar("_Settings", bound=BaseSettings)
 
 def load(kind: type[_Settings]) -> _Settings:
     """Reads the environment. Raises SettingsError with one line for each fault, naming the variable."""
+    prefix = str(kind.model_config.get("env_prefix", ""))
+    faults, cause = list(_misnamed(kind, prefix, os.environ)), None
+    named = {fault.partition(":")[0] for fault in faults}
     try:
-        return kind()
+        found = kind()
+        if not faults:
+            return found
     except ValidationError as e:
-        prefix = str(kind.model_config.get("env_prefix", ""))
-        faults = [f"{prefix}{'.'.join(map(str, f['loc'])).upper()}: {f['msg']}" for f in e.errors()]
-        raise SettingsError("; ".join(faults), hint="Set these variables and start again.") from e
+        cause = e
+        told = ((f"{prefix}{'.'.join(map(str, f['loc'])).upper()}", f["msg"]) for f in e.errors())
+        faults += [f"{name}: {why}" for name, why in told if name not in named]
+    raise SettingsError("; ".join(faults), hint="Set these variables and start again.") from cause
+
+
+def _misnamed(kind: type[BaseSettings], prefix: str, environ: Mapping[str, str]) -> Iterator[str]:
+    """Variables with the service's prefix that are empty, or that name no setting."""
+    names = {f"{prefix}{name}".upper(): field for name, field in kind.model_fields.items()}
+    for variable in sorted(name for name in environ if name.upper().startswith(prefix.upper())):
+        field = names.get(variable.upper())
+        if field is None:
+            near = difflib.get_close_matches(variable[len(prefix) :].lower(), kind.model_fields, 1)
+            meant = f", {prefix}{near[0].upper()} is meant perhaps" if near else ""
+            yield f"{variable}: there is no such setting{meant}"
+        elif environ[variable] == "" and field.default != "":
+            yield f"{variable}: is empty; give it a value or unset it"

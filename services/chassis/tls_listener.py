@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from services.chassis.arrivals import Arrival, Arrivals, Bounds, Clock, bound
 from services.chassis.errors import ListenError
+from services.domain import endpoints
 
 HANDSHAKE_TIMEOUT_S = 10.0
 SHUTDOWN_TIMEOUT_S = 1.0
@@ -34,7 +35,7 @@ class TlsListener:
         except OSError as e:
             raise ListenError(f"cannot listen on {listen}", hint="The port is taken, or not of this machine.") from e
         self._arrivals.listen(listening)
-        return f"{listen.rpartition(':')[0]}:{listening.getsockname()[1]}"
+        return endpoints.join(endpoints.split(listen)[0], listening.getsockname()[1])
 
     async def _handshake(self, arrival: Arrival) -> None:
         loop = asyncio.get_running_loop()

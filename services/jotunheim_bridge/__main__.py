@@ -14,6 +14,7 @@ from services.chassis.errors import SettingsError
 from services.chassis.kv import Bucket
 from services.chassis.run import Runtime, run
 from services.chassis.version import package_version
+from services.domain import text
 from services.domain.errors import YggError
 from services.jotunheim_bridge.adapters.devices import follow_devices, position
 from services.jotunheim_bridge.adapters.events import JetStreamEvents
@@ -42,7 +43,7 @@ def _policies(path: Path | None) -> tuple[policy.Policy, ...]:
     if path is None:
         return ()
     try:
-        return policy.parse(json.loads(path.read_text()))
+        return policy.parse(json.loads(text.decode(path.read_bytes(), path)))
     except (OSError, ValueError, YggError) as e:
         raise SettingsError(f"YGG_BRIDGE_POLICY: {path}: {e}", hint="See docs/OPERATIONS.md, Policies.") from e
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 from services.chassis import codec
+from services.domain import text
 from services.loki import model
 from services.loki.children import Family, Health
 from services.loki.errors import ScriptError
@@ -33,7 +34,7 @@ _HEALTH = {Health.OK: pb.HEALTH_OK, Health.DEGRADED: pb.HEALTH_DEGRADED, Health.
 def script_of(request: pb.ExecuteRequest) -> Script:
     """The checked script of a request; raises InvalidScriptError, InvalidIdError or InvalidRequestError."""
     return model.script(
-        request.source,
+        text.normalized(request.source),
         language_of(request.language),
         name=request.name,
         device_id=request.device_id,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +12,7 @@ from ygg.cli.progress import Counter
 from ygg.cli.select import Device, Devices, Yes
 from ygg.cli.state import State, state
 from ygg.exits import Exit, UsageError
+from ygg.files import read_text
 from ygg.output import safe
 
 if TYPE_CHECKING:
@@ -165,17 +165,9 @@ def _change(st: State, devices: Iterable[str], name: str) -> None:
 
 
 def _lines(file: str) -> Iterator[Line]:
-    import sys
-
     from ygg.bulk import Line
 
-    try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text()
-    except FileNotFoundError:
-        raise UsageError(f"there is no file {file}") from None
-    except UnicodeDecodeError as e:
-        raise UsageError(f"{file} is not UTF-8 text (byte {e.start})") from e
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(read_text(file).split("\n"), 1):
         if line.strip():
             yield Line(number, line.strip())
 

@@ -16,7 +16,7 @@ from services.domain.trust import Manifest, Role, Root
 from ygg.cli.ota_app import MAX_DAYS, UINT32_MAX, app, root_app
 from ygg.cli.state import state
 from ygg.exits import CliError, UsageError
-from ygg.files import PUBLIC, write_atomic
+from ygg.files import PUBLIC, read_text, write_atomic
 from ygg.output import Output
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="File to write.")]
 def password(path: Path | None, *, ask: bool = False) -> str:
     """The first line of the file, or with `ask` what is typed at the terminal, else none. Raises UsageError."""
     if path:
-        found = path.read_text(encoding="utf-8-sig").partition("\n")[0]
+        found = read_text(path).partition("\n")[0]
         if not found:
             raise UsageError(f"the first line of {path} is empty", hint="It must be the password.")
         return found

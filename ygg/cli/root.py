@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -78,6 +79,11 @@ def root(
 ) -> None:
     """Take the global options; they may stand anywhere on the line."""
     ctx.obj = State(Home.find(), Output(as_json=as_json), context_name)
+    if any(name.startswith("YGG_") for name in os.environ):
+        from ygg.environment import faults
+
+        for fault in faults(os.environ):
+            ctx.obj.out.remark(fault, "yellow")
 
 
 def command() -> Any:

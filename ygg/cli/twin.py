@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +14,7 @@ from ygg import values
 from ygg.cli.select import Device
 from ygg.cli.state import State, state
 from ygg.exits import UsageError
+from ygg.files import read_text
 from ygg.output import ago, safe
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ def set_twin(
     words = values.assignments(properties or ())
     st = state(ctx)
     with st.mesh() as mesh:
-        wanted = twins.document(_text(file)) if file else twins.patch(words, _contract(mesh, device))
+        wanted = twins.document(read_text(file)) if file else twins.patch(words, _contract(mesh, device))
         request = twin_pb2.UpdateTwinRequest(
             device_id=device, revision=revision, desired=values_to_proto(wanted), replace=replace
         )
@@ -214,15 +213,6 @@ def _contract(mesh: Mesh, device: str) -> Contract:
     stub = registry_pb2_grpc.RegistryServiceStub(mesh.channel("registry"))
     request = registry_pb2.GetContractRequest(device_id=device)
     return contract_from_proto(mesh.call("registry", stub.GetContract, request).contract)
-
-
-def _text(file: str) -> str:
-    try:
-        return sys.stdin.read() if file == "-" else Path(file).read_text()
-    except FileNotFoundError:
-        raise UsageError(f"there is no file {file}") from None
-    except UnicodeDecodeError as e:
-        raise UsageError(f"{file} is not UTF-8 text (byte {e.start})") from e
 
 
 def _flat(document: Any) -> dict[str, Any]:

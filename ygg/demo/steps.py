@@ -13,6 +13,7 @@ from pathlib import Path
 
 from services.chassis.codec import value_from_proto, value_to_proto, values_from_proto
 from services.domain.values import Value
+from ygg import script_files
 from ygg.client import Mesh
 from ygg.contexts import Context
 from ygg.demo.board import Board
@@ -78,7 +79,7 @@ def check_contract(one: Negotiated) -> None:
 def run_script(mesh: Mesh, path: Path, language: str, device: str, expected: str) -> Ran:
     """Run an example; its result must hold `expected`."""
     started = time.perf_counter()
-    run = Run(path.read_text(encoding="utf-8"), language, path.name, device)
+    run = Run(script_files.read(path), language, path.name, device)
     outcome = execute(mesh, run, lambda _: None)
     milliseconds = (time.perf_counter() - started) * 1000
     if not isinstance(outcome.value, str) or expected not in outcome.value:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from services.domain import endpoints
 from ygg.contexts import Context
 from ygg.mesh import nats_keeper
 from ygg.mesh.bootstrap import SERVICES, USER
@@ -129,9 +130,10 @@ def _settings(name: str, layout: Layout, options: Options) -> dict[str, str]:
         "LISTEN": f"{LOOPBACK}:{getattr(ports, name)}",
         "IDENTITY": str(layout.identity("service", name)),
         "NATS_URL": f"tls://{LOOPBACK}:{ports.nats}",
-        "DATA_DIR": str(layout.data(name)),
         "LOG_LEVEL": options.log_level,
     }
+    if name != "jotunheim_bridge":  # which keeps nothing of its own
+        common["DATA_DIR"] = str(layout.data(name))
     registry = {"REGISTRY_ENDPOINT": f"{LOOPBACK}:{ports.registry}"}
     if name == "jotunheim_bridge":
         policy = {"POLICY": str(options.policy)} if options.policy else {}
@@ -140,7 +142,7 @@ def _settings(name: str, layout: Layout, options: Options) -> dict[str, str]:
     if name == "registry":
         enrol = {
             "ENROL_LISTEN": f"{options.link_host}:{ports.enrol}",
-            "ENROL_ADVERTISE": f"{options.host}:{ports.enrol}",
+            "ENROL_ADVERTISE": endpoints.join(options.host, ports.enrol),
         }
         return {**common, **enrol}
     if name == "loki":

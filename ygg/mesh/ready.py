@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.chassis.credentials import OPTIONS, credentials
 from services.chassis.identity import IdentityFiles
+from services.domain import endpoints
 from ygg.contexts import SERVICES, Context
 
 _STEP_S = 0.05
@@ -20,8 +21,7 @@ _CHECK_S = 2.0
 
 async def wait_service(context: Context, service: str) -> None:
     """Return once the service says SERVING; waits for ever."""
-    host, _, port = context.endpoint(service).rpartition(":")
-    await _wait_listening(host, int(port))
+    await _wait_listening(*endpoints.split(context.endpoint(service)))
     channel_credentials = credentials(IdentityFiles(Path(context.identity)))
     request = health_pb2.HealthCheckRequest()
     async with grpc.aio.secure_channel(context.endpoint(service), channel_credentials, options=OPTIONS) as channel:
@@ -36,10 +36,10 @@ async def wait_service(context: Context, service: str) -> None:
 
 async def wait_nats(context: Context) -> None:
     """Return once nats-server says that it is healthy, JetStream included; waits for ever."""
-    host, _, port = context.nats_monitor.removeprefix("http://").rpartition(":")
+    host, port = endpoints.split(context.nats_monitor.removeprefix("http://"))
     while True:
         with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
-            if b" 200 " in await asyncio.wait_for(_get(host, int(port), "/healthz"), _CHECK_S):
+            if b" 200 " in await asyncio.wait_for(_get(host, port, "/healthz"), _CHECK_S):
                 return
         await asyncio.sleep(_STEP_S)
 
@@ -70,7 +70,7 @@ async def _get(host: str, port: int, path: str) -> bytes:
     """The status line of a plain HTTP GET."""
     reader, writer = await asyncio.open_connection(host, port)
     try:
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {endpoints.join(host, port)}\r\nConnection: close\r\n\r\n".encode())
         return await reader.readline()
     finally:
         writer.close()

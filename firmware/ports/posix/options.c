@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ports/posix/resolve.h"
 #include "ports/posix/slots.h"
@@ -18,6 +19,7 @@ enum { PATH_BYTES = 4096, NAME_BYTES = 64 };
 #ifndef YGG_FIRMWARE_VERSION
 #define YGG_FIRMWARE_VERSION "1.0.0"
 #endif
+static const char prefix[] = "YGG_AGENT_";
 static const char default_version[] = YGG_FIRMWARE_VERSION;
 
 static const char help[] =
@@ -178,6 +180,26 @@ static bool read_level(const char *text, enum ygg_log_level *level)
     return true;
 }
 
+/* The token as printed, without what a file that held it may have around it: a byte order mark, blanks, CRLF. */
+static const char *trimmed(const char *value)
+{
+    static char text[TOKEN_TEXT_BYTES];
+    static const char blanks[] = " \t\r\n";
+    size_t mark = strncmp(value, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
+    const char *from = value + mark + strspn(value + mark, blanks);
+    size_t length = strlen(from);
+
+    while (length > 0 && strchr(blanks, from[length - 1]) != NULL) {
+        length--;
+    }
+    if (length >= sizeof text) {
+        return value; /* It is refused for its length, later and in words. */
+    }
+    memcpy(text, from, length);
+    text[length] = '\0';
+    return text;
+}
+
 static bool read_value(struct options *options, int flag, const char *value)
 {
     switch (flag) {
@@ -203,7 +225,7 @@ static bool read_value(struct options *options, int flag, const char *value)
         options->identity = value;
         return true;
     case FLAG_ENROL:
-        options->token = value;
+        options->token = trimmed(value);
         return true;
     case FLAG_CONTROL:
         options->control = value;
@@ -366,21 +388,52 @@ static bool check(const struct options *options)
 }
 
 /* YGG_AGENT_FIRMWARE_VERSION for --firmware-version, and YGG_AGENT_TOKEN for --enrol. */
+static void name_variable(const struct option *flag, char name[NAME_BYTES])
+{
+    (void)snprintf(name, NAME_BYTES, "%s%s", prefix, flag->val == FLAG_ENROL ? "TOKEN" : flag->name);
+    for (char *at = name; *at != '\0'; at++) {
+        *at = *at == '-' ? '_' : (char)toupper((unsigned char)*at);
+    }
+}
+
 static const char *from_environment(const struct option *flag)
 {
     char name[NAME_BYTES];
 
-    (void)snprintf(name, sizeof name, "YGG_AGENT_%s", flag->val == FLAG_ENROL ? "TOKEN" : flag->name);
-    for (char *at = name; *at != '\0'; at++) {
-        *at = *at == '-' ? '_' : (char)toupper((unsigned char)*at);
+    name_variable(flag, name);
+    return getenv(name);
+}
+
+/* One NAME=VALUE of the environment: nothing of ours, or an option, and not empty. */
+static bool check_variable(const char *entry)
+{
+    size_t length = strcspn(entry, "=");
+    char name[NAME_BYTES];
+
+    if (strncmp(entry, prefix, sizeof prefix - 1) != 0) {
+        return true;
     }
-    const char *value = getenv(name);
-    return value == NULL || value[0] == '\0' ? NULL : value;
+    for (const struct option *flag = flags; flag->name != NULL; flag++) {
+        name_variable(flag, name);
+        if (flag->has_arg != no_argument && strlen(name) == length && strncmp(name, entry, length) == 0) {
+            return entry[length] == '\0' || entry[length + 1] != '\0' ||
+                   complain(name, NULL, "is empty: give it a value or unset it");
+        }
+    }
+    (void)snprintf(name, sizeof name, "%.*s", (int)(length < sizeof name ? length : sizeof name - 1), entry);
+    return complain(name, NULL, "there is no such option; ygg-agent --help lists them");
 }
 
 static bool read_environment(struct options *options)
 {
     bool right = true;
+
+    for (char **entry = environ; *entry != NULL; entry++) {
+        right &= check_variable(*entry);
+    }
+    if (!right) {
+        return false;
+    }
 
     for (const struct option *flag = flags; flag->name != NULL; flag++) {
         const char *value = flag->has_arg == no_argument ? NULL : from_environment(flag);

@@ -10,6 +10,8 @@
 #include "ports/posix/resolve.h"
 
 enum { TOKEN_DEVICE_BYTES = 64, TOKEN_SECRET_BYTES = 23, TOKEN_FINGERPRINT_BYTES = 32 };
+/* The whole text with its end: version, device id, secret, fingerprint, address, and the marks between them. */
+enum { TOKEN_TEXT_BYTES = 256 };
 
 struct token {
     char device_id[TOKEN_DEVICE_BYTES];

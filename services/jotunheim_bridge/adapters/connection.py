@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from services.chassis.errors import IdentityError
 from services.chassis.identity import of_sans
-from services.domain import ids
+from services.domain import endpoints, ids
 from services.domain.errors import InvalidIdError
 from services.domain.subjects import TENANT
 from services.jotunheim_bridge.errors import LinkError
@@ -67,7 +67,7 @@ class DeviceConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(UNREAD_PAUSE_BYTES)
         host, port = (transport.get_extra_info("peername") or ("?", 0))[:2]
-        self.peer = f"{host}:{port}"
+        self.peer = endpoints.join(host, port)
         tls: ssl.SSLObject = transport.get_extra_info("ssl_object")
         try:
             if tls.selected_alpn_protocol() != ALPN:

@@ -11,6 +11,7 @@ import ssl
 from dataclasses import dataclass
 
 from services.chassis.arrivals import Arrival, Arrivals, Bounds, bound
+from services.domain import endpoints
 from services.jotunheim_bridge.adapters.connection import ALPN, CLOSE_GRACE_S, DeviceConnection
 from services.jotunheim_bridge.adapters.memory import map_large_blocks
 from services.jotunheim_bridge.ports import Clock
@@ -47,7 +48,7 @@ class DeviceListener:
         listening = await bound(listen)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER_BYTES)  # what is accepted inherits it
         self._arrivals.listen(listening)
-        return f"{listen.rpartition(':')[0]}:{listening.getsockname()[1]}"
+        return endpoints.join(endpoints.split(listen)[0], listening.getsockname()[1])
 
     async def _handshake(self, arrival: Arrival) -> None:
         def made() -> DeviceConnection:

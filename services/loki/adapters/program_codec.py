@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from services.chassis import codec, requirements_codec
+from services.domain import text
 from services.domain.matcher import ClauseKind, FailedClause
 from services.domain.selectors import parse_selector
 from services.loki.messages import duration, language_of, language_to_proto
@@ -25,7 +26,7 @@ def _time(seconds: float) -> datetime | None:
 
 def package_from_proto(message: pb.ProgramPackage) -> Package:
     """The package, not yet checked; raises InvalidPackageError, InvalidRequestError or InvalidIdError."""
-    return Package(manifest_from_proto(message.manifest), message.source)
+    return Package(manifest_from_proto(message.manifest), text.normalized(message.source))
 
 
 def manifest_from_proto(message: pb.ProgramManifest) -> Manifest:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from services.chassis import codec, requirements_codec
 from services.chassis.rpc import caller
-from services.domain import ids
+from services.domain import ids, text
 from services.domain.values import Value
 from services.loki.adapters import program_codec
 from services.loki.adapters.peers import NatsPeers
@@ -143,7 +143,7 @@ class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
 
     async def EvalProgram(self, request: pb.EvalProgramRequest, context: Any) -> pb.EvalProgramResponse:
         """Evaluates a text in a running instance."""
-        answer = await self._ask(request.instance, "eval", {"source": request.source})
+        answer = await self._ask(request.instance, "eval", {"source": text.normalized(request.source)})
         value = answer["value"]
         return pb.EvalProgramResponse(value=None if value is None else codec.value_to_proto(value))
 

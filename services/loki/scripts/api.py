@@ -8,6 +8,7 @@ from typing import Any
 
 from services.chassis import codec
 from services.chassis.rpc import caller
+from services.domain import text
 from services.domain.errors import YggError
 from services.loki.api import failure_told
 from services.loki.errors import ScriptError
@@ -78,7 +79,7 @@ class ScriptApi(script_pb2_grpc.ScriptServiceServicer):
     async def CheckScript(self, request: pb.CheckScriptRequest, context: Any) -> pb.CheckScriptResponse:
         """Looks at a text."""
         devices, findings = await self._checker.check(
-            request.source, language_of(request.language), tuple(request.device_ids), request.selector
+            text.normalized(request.source), language_of(request.language), tuple(request.device_ids), request.selector
         )
         return pb.CheckScriptResponse(findings=findings, device_ids=devices)
 
@@ -94,9 +95,9 @@ class ScriptApi(script_pb2_grpc.ScriptServiceServicer):
     async def TestScript(self, request: pb.TestScriptRequest, context: Any) -> pb.TestScriptResponse:
         """Runs the tests of a text."""
         report = await self._tester.test(
-            request.source,
+            text.normalized(request.source),
             language_of(request.language),
-            subject=request.subject,
+            subject=text.normalized(request.subject),
             device_id=request.device_id,
             name=request.name,
             limits=limits_of(request.limits),
@@ -116,7 +117,7 @@ class ScriptApi(script_pb2_grpc.ScriptServiceServicer):
             request: pb.InteractRequest | None = first
             while request is not None:
                 if request.source.strip():
-                    async for response in _evaluated(conversation, request.source):
+                    async for response in _evaluated(conversation, text.normalized(request.source)):
                         yield response
                 request = await _next(requests)
 

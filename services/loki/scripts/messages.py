@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.chassis import codec
+from services.domain import text
 from services.domain.errors import InvalidRequestError
 from services.loki import messages
 from services.loki.scripts.model import Field, FieldType, RegisteredScript
@@ -45,7 +46,7 @@ def script_from_proto(message: pb.Script) -> RegisteredScript:
     return RegisteredScript(
         name=message.name,
         language=messages.language_of(message.language),
-        source=message.source,
+        source=text.normalized(message.source),
         description=message.description,
         parameters=tuple(_field_of(field) for field in message.parameters),
         results=tuple(_field_of(field) for field in message.results),

@@ -15,6 +15,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.httpsession import AIOHTTPSession
 from botocore.exceptions import BotoCoreError, ClientError
 
+from services.domain import text
 from services.domain.ids import printable
 from services.ota.errors import ImageNotFoundError, ObjectStoreError, ObjectStoreRefusedError
 
@@ -106,8 +107,8 @@ async def ensure_bucket(client: Any, bucket: str) -> None:
 
 def _secret(path: Path) -> str:
     try:
-        secret = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as e:
+        secret = text.decode(path.read_bytes(), path).strip()
+    except (OSError, text.TextError) as e:
         raise ObjectStoreRefusedError(f"cannot read {path}: {e}", hint="See the S3_* settings of ota.") from e
     if not secret:
         raise ObjectStoreRefusedError(f"{path} is empty", hint="See the S3_* settings of ota.")

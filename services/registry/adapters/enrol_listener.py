@@ -17,7 +17,7 @@ from services.chassis.arrivals import Bounds, Clock, affordable, source_of
 from services.chassis.identity import IdentityFiles
 from services.chassis.logs import Throttle
 from services.chassis.tls_listener import TlsListener
-from services.domain import ids
+from services.domain import endpoints, ids
 from services.domain.errors import Code, InvalidRequestError, YggError
 from services.registry.adapters.signer import CHAIN_FILE
 from services.registry.errors import DeviceNotActiveError, TokenExpiredError, TokenUnknownError, TokenUsedError
@@ -76,7 +76,7 @@ class EnrolListener:
         return asyncio.StreamReaderProtocol(asyncio.StreamReader(REQUEST_BYTES), self._serve)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        peer = "{}:{}".format(*(writer.get_extra_info("peername") or ("?", 0))[:2])
+        peer = endpoints.join(*(writer.get_extra_info("peername") or ("?", 0))[:2])
         tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
         self._open += 1
         try:
@@ -90,7 +90,12 @@ class EnrolListener:
         except (TimeoutError, OSError, asyncio.IncompleteReadError) as e:
             why = str(e) or type(e).__name__
             _throttle.log(
-                _log, logging.INFO, "enrolment ended", about=source_of(peer.rpartition(":")[0]), peer=peer, why=why
+                _log,
+                logging.INFO,
+                "enrolment ended",
+                about=source_of(peer.rpartition(":")[0].strip("[]")),
+                peer=peer,
+                why=why,
             )
         finally:
             self._open -= 1
@@ -106,7 +111,7 @@ class EnrolListener:
             device = ids.printable(request.device_id)
             granted = await self._enrolment.enrol(request.secret, request.device_id, request.certificate_request)
         except YggError as e:
-            source = source_of(peer.rpartition(":")[0])
+            source = _source(peer)
             extra = {"device": device, "peer": peer, "why": e.message}
             _throttle.log(_log, logging.WARNING, "enrolment refused", about=source, **extra)
             return pb.EnrolAnswer(refused=_refused(e))
@@ -147,3 +152,7 @@ async def _request(reader: asyncio.StreamReader) -> pb.EnrolRequest:
 
 def _length(length: int) -> bytes:
     return bytes([length]) if length < 0x80 else bytes([length & 0x7F | 0x80, length >> 7])
+
+
+def _source(peer: str) -> str:
+    return source_of(peer.rpartition(":")[0].strip("[]"))

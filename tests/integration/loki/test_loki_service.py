@@ -94,6 +94,13 @@ async def test_a_script_returns_a_value_and_its_log(loki: Any, language: Any) ->
     assert result.duration.ToNanoseconds() > 0
 
 
+@BOTH
+async def test_execute_takes_a_source_with_a_byte_order_mark_and_crlf(loki: Any, language: Any) -> None:
+    lines = ["-- a remark", "return 'a'", ""] if language == LUA else [";; @dialect r7rs", '(string-append "a" "")', ""]
+    result = await execute(loki, "\ufeff" + "\r\n".join(lines), language)
+    assert codec.value_from_proto(result.value) == "a"
+
+
 async def test_a_script_that_returns_nothing_has_no_value(loki: Any) -> None:
     assert not (await execute(loki, "local x = 1")).HasField("value")
 

@@ -118,6 +118,18 @@ def test_in_the_foreground_ctrl_c_stops_it_quietly(home: Home) -> None:
     assert not any(alive(pid) for pid in children.values())
 
 
+def test_up_runs_in_a_home_whose_name_is_not_ascii(tmp_path: Path) -> None:
+    home = Home(tmp_path / 'häuser ✓ 家 $HOME \'n "q"')
+    home.path.mkdir()
+    started = home.ygg("up", "-d", "--free-ports")
+    try:
+        assert started.returncode == 0, started.stderr
+        assert home.ready()
+        assert (home.path / "mesh" / "nats" / "store" / "jetstream").is_dir()
+    finally:
+        home.ygg("down")
+
+
 def test_a_taken_port_is_named_before_anything_starts(home: Home) -> None:
     import socket
 

@@ -99,3 +99,24 @@ def test_an_endpoint_is_a_host_and_a_port(text: str) -> None:
         assert not wanted
     else:
         assert wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        ("SIZ", "3", "YGG_THING_SIZ: there is no such setting, YGG_THING_SIZE is meant perhaps"),
+        ("QQQQ", "3", "YGG_THING_QQQQ: there is no such setting"),
+        ("SIZE", "", "YGG_THING_SIZE: is empty; give it a value or unset it"),
+        ("DATA_DIR", "", "YGG_THING_DATA_DIR: is empty; give it a value or unset it"),
+    ],
+)
+def test_settings_name_a_variable_that_is_empty_or_misspelt(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, fault: str
+) -> None:
+    with pytest.raises(SettingsError) as e:
+        load(monkeypatch, **{**GOOD, name: value})
+    assert e.value.message == fault
+
+
+def test_settings_accept_an_ipv6_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(monkeypatch, **{**GOOD, "LISTEN": "[::1]:50051"}).listen == "[::1]:50051"

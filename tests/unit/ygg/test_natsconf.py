@@ -56,6 +56,12 @@ def test_store_limit_is_a_variable_of_whoever_runs_the_server() -> None:
     assert parsed()["accounts"]["YGG"]["jetstream"]["max_disk"] == -1
 
 
+def test_paths_stand_as_they_are_for_nats_knows_no_unicode_escapes() -> None:
+    text = render(NatsPlan("127.0.0.1:1", "127.0.0.1:2", Path("/häuser/i"), Path("/家/d")))
+    assert '"store_dir": "/家/d"' in text
+    assert '"cert_file": "/häuser/i/cert.pem"' in text
+
+
 def test_power_loss_safety_is_an_option() -> None:
     assert "sync_interval" not in parsed()["jetstream"]
     safe = NatsPlan("127.0.0.1:1", "127.0.0.1:2", Path("/i"), Path("/d"), sync_always=True)

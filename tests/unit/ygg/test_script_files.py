@@ -36,6 +36,18 @@ def test_a_header(text: str) -> None:
     assert found.requires == ["actuator.led@1+{blink(), on:bool rw}"]
 
 
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "mark"])
+def test_a_file_declares_the_same_with_a_byte_order_mark_and_crlf(tmp_path: Path, mark: str, ends: str) -> None:
+    text = ';; Blink.\n;; @version 1.2.0\n;; @requires actuator.led@1+\n(log "é")\n'
+    file = tmp_path / "blink.scm"
+    file.write_bytes((mark + text.replace("\n", ends)).encode())
+    assert read(file) == text
+    package = program_files.package(file)
+    assert (package.manifest.version, package.source) == ("1.2.0", text)
+    assert len(package.manifest.requires) == 1
+
+
 def test_a_script_without_one_declares_nothing() -> None:
     found = header("return 1 -- @param x int")
     assert (found.description, found.parameters, found.results, found.requires) == ("", [], [], [])
