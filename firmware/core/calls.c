@@ -105,7 +105,7 @@ static size_t result_size(const struct ygg_agent *agent, const char *call_id, co
 static enum ygg_err remember(struct ygg_agent *agent, const char *call_id, const struct ygg_answer *answer,
                              uint8_t flags)
 {
-    const struct ygg_answer too_large = {.status = YGG_STATUS_HARDWARE, .message = "the result is too large to send"};
+    const struct ygg_answer too_large = {.status = YGG_STATUS_HARDWARE, .message = "the result is too large"};
     size_t length = result_size(agent, call_id, answer);
 
     if (length == 0) {

@@ -34,7 +34,7 @@ enum ygg_status ygg_value_check(const struct ygg_schema *schema, struct ygg_valu
     if (schema->type == YGG_TYPE_DOUBLE && value->type == YGG_TYPE_INT) {
         *value = ygg_double((double)value->as.integer);
     }
-    *why = "argument of the wrong type";
+    *why = "argument of wrong type";
     if (schema->type != value->type) {
         return YGG_STATUS_INVALID_ARGUMENT;
     }
@@ -69,7 +69,7 @@ static bool place_arguments(const yggdrasil_device_v1_Invoke *invoke, size_t cou
 static enum ygg_status check_action(const struct ygg_action *action, const yggdrasil_device_v1_Invoke *invoke,
                                     struct ygg_call *call, const char **why)
 {
-    *why = "no such argument, or arguments out of order";
+    *why = "argument unknown or out of order";
     if (!place_arguments(invoke, action->arguments_count, call)) {
         return YGG_STATUS_INVALID_ARGUMENT;
     }
@@ -106,7 +106,7 @@ static enum ygg_status check_write(const struct ygg_property *property, const yg
     if (!property->writable) {
         return YGG_STATUS_NOT_ALLOWED;
     }
-    *why = "a write takes one argument, index 0";
+    *why = "a write takes argument 0 only";
     if (value == NULL || !ygg_value_from_link(value, out)) {
         return YGG_STATUS_INVALID_ARGUMENT;
     }
@@ -153,7 +153,7 @@ enum ygg_status ygg_call_check(const struct ygg_document *document, const yggdra
     if (invoke->capability >= document->count) {
         return YGG_STATUS_NOT_FOUND;
     }
-    *why = "deadline_ms out of bounds";
+    *why = "deadline out of bounds";
     if (invoke->deadline_ms == 0 || invoke->deadline_ms > DEADLINE_MS_MAX) {
         return YGG_STATUS_INVALID_ARGUMENT;
     }

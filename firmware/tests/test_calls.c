@@ -290,7 +290,22 @@ static void a_result_that_does_not_fit_is_an_error_and_not_a_hang(void)
     add("big");
     yggdrasil_device_v1_Result result = fake_result(&fake);
     CHECK_EQ(result.status, YGG_STATUS_HARDWARE);
-    CHECK_TEXT(result.message, "the result is too large to send");
+    CHECK_TEXT(result.message, "the result is too large");
+    fake_free(&fake);
+}
+
+static void a_text_is_sent_up_to_its_first_zero_byte(void)
+{
+    begin();
+    fake.canned = (struct ygg_answer){.status = YGG_STATUS_OK, .count = 2};
+    fake.canned.values[0] =
+        (struct ygg_value){.type = YGG_TYPE_STRING, .as = {.bytes = {(const uint8_t *)"on\0off", 6}}};
+    fake.canned.values[1] =
+        (struct ygg_value){.type = YGG_TYPE_BYTES, .as = {.bytes = {(const uint8_t *)"on\0off", 6}}};
+    add("zero");
+    yggdrasil_device_v1_Result result = fake_result(&fake);
+    CHECK_TEXT(result.values[0].value.kind.text, "on");
+    CHECK_EQ(result.values[1].value.kind.data.size, 6);
     fake_free(&fake);
 }
 
@@ -397,6 +412,7 @@ void suite_calls(void)
     RUN(too_many_calls_under_way_are_refused_and_may_be_repeated);
     RUN(a_failing_driver_is_a_hardware_error);
     RUN(a_result_that_does_not_fit_is_an_error_and_not_a_hang);
+    RUN(a_text_is_sent_up_to_its_first_zero_byte);
     RUN(the_largest_result_is_sent_whole);
     RUN(answers_wait_for_a_slow_reader);
     RUN(an_answer_without_room_is_taken_later);

@@ -116,7 +116,7 @@ static void a_double_is_no_integer(void)
     add_bool(&asked, 0);
     add_double(&asked, 1, 3.0);
     CHECK_EQ(check(&asked), YGG_STATUS_INVALID_ARGUMENT);
-    CHECK_TEXT(why, "argument of the wrong type");
+    CHECK_TEXT(why, "argument of wrong type");
 }
 
 static void integers_out_of_range_are_refused(void)
@@ -233,7 +233,7 @@ static void operations_and_deadlines_must_be_stated(void)
     CHECK_EQ(check(&asked), YGG_STATUS_INVALID_ARGUMENT);
     asked.deadline_ms = 300001;
     CHECK_EQ(check(&asked), YGG_STATUS_INVALID_ARGUMENT);
-    CHECK_TEXT(why, "deadline_ms out of bounds");
+    CHECK_TEXT(why, "deadline out of bounds");
     asked.deadline_ms = 300000;
     CHECK_EQ(check(&asked), YGG_STATUS_OK);
 }

@@ -115,6 +115,29 @@ static void pages_arrive_in_order_and_make_up_the_document(uint32_t page_bytes, 
     fake_free(&fake);
 }
 
+static void a_device_without_capabilities_has_a_contract_without_pages(void)
+{
+    static const struct ygg_document none = {.capabilities = NULL, .count = 0};
+    static const uint8_t digest_of_nothing[4] = {0xe3, 0xb0, 0xc4, 0x42};
+    const yggdrasil_device_v1_ContractNotice contract = {.revision = 1};
+    uint32_t size = 1;
+
+    fake_init(&fake);
+    fake.config.document = &none;
+    CHECK_EQ(fake_start(&fake), YGG_OK);
+    CHECK(memcmp(ygg_agent_digest(&fake.agent, &size), digest_of_nothing, sizeof digest_of_nothing) == 0);
+    CHECK_EQ(size, 0);
+    fake_step(&fake);
+    fake_drain(&fake);
+    yggdrasil_device_v1_Welcome welcome = fake_welcome(false);
+    send_welcome(&welcome);
+    CHECK_EQ(fake.agent.state, YGG_STATE_CONTRACT);
+    fake_send(&fake, YGG_BODY_CONTRACT, yggdrasil_device_v1_ContractNotice_fields, &contract);
+    fake_step(&fake);
+    CHECK_EQ(fake.agent.state, YGG_STATE_ACTIVE);
+    fake_free(&fake);
+}
+
 static void an_unknown_digest_is_answered_with_pages(void)
 {
     pages_arrive_in_order_and_make_up_the_document(4000, 4096);
@@ -537,6 +560,7 @@ void suite_session(void)
     RUN(hello_says_who_the_device_is);
     RUN(a_known_digest_needs_no_pages);
     RUN(an_unknown_digest_is_answered_with_pages);
+    RUN(a_device_without_capabilities_has_a_contract_without_pages);
     RUN(each_session_that_wants_pages_gets_all_of_them);
     RUN(the_bytes_may_come_and_go_one_by_one);
     RUN(a_refused_device_comes_back_when_it_is_told);

@@ -85,12 +85,12 @@ static bool unit_fits(const char *unit)
     if (unit == NULL) {
         return true;
     }
-    for (size_t i = 0; unit[i] != '\0'; i++) {
-        if (i == UNIT_MAX || unit[i] <= ' ' || unit[i] > '~') {
-            return false;
-        }
+    size_t length = 0;
+
+    while (unit[length] > ' ' && unit[length] <= '~') {
+        length++;
     }
-    return true;
+    return length <= UNIT_MAX && unit[length] == '\0';
 }
 
 /* By its bits, for a board without an FPU: a bound is finite, and of an INT a whole number that an int64 can be. */

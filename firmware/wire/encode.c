@@ -33,10 +33,17 @@ bool ygg_put_header(pb_ostream_t *out, uint32_t field, size_t length)
     return pb_encode_tag(out, PB_WT_STRING, field) && pb_encode_varint(out, length);
 }
 
-static bool put_slice(pb_ostream_t *out, uint32_t field, const struct ygg_slice *slice)
+static bool put_bytes(pb_ostream_t *out, uint32_t field, const uint8_t *data, size_t length)
 {
-    return ygg_put_header(out, field, slice->length) &&
-           (slice->length == 0 || pb_write(out, slice->data, slice->length));
+    return ygg_put_header(out, field, length) && (length == 0 || pb_write(out, data, length));
+}
+
+/* A text ends at its first zero byte, as everywhere in C: on the link it may hold none. */
+static size_t text_length(const struct ygg_slice *text)
+{
+    const uint8_t *zero = text->length == 0 ? NULL : memchr(text->data, '\0', text->length);
+
+    return zero == NULL ? text->length : (size_t)(zero - text->data);
 }
 
 /* A oneof member has presence: false, 0 and "" are written. */
@@ -51,9 +58,9 @@ static bool put_value(pb_ostream_t *out, const struct ygg_value *value)
     case YGG_TYPE_DOUBLE:
         return ygg_put_double(out, VALUE_NUMBER, value->as.number);
     case YGG_TYPE_STRING:
-        return put_slice(out, VALUE_TEXT, &value->as.bytes);
+        return put_bytes(out, VALUE_TEXT, value->as.bytes.data, text_length(&value->as.bytes));
     case YGG_TYPE_BYTES:
-        return put_slice(out, VALUE_DATA, &value->as.bytes);
+        return put_bytes(out, VALUE_DATA, value->as.bytes.data, value->as.bytes.length);
     case YGG_TYPE_NONE:
         break;
     }

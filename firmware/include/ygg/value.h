@@ -21,7 +21,7 @@ enum ygg_type {
 /* Bytes that somebody else owns. */
 struct ygg_slice {
     const uint8_t *data;
-    size_t length; /* In bytes, at most YGG_VALUE_BYTES_MAX. */
+    size_t length; /* In bytes, at most YGG_VALUE_BYTES_MAX. A text is sent up to its first zero byte. */
 };
 
 /* One value. STRING and BYTES point to memory of whoever made the value. */
