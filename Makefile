@@ -85,7 +85,7 @@ fuzz: $(STAMP) ## FUZZ_S seconds of libFuzzer and hypothesis each
 	$(MAKE) -C firmware PYTHON=$(CURDIR)/$(PY) fuzz FUZZ_S=$(FUZZ_S)
 	$(PY) -m tests.fuzz --seconds $(FUZZ_S)
 
-bench: bench-demo bench-link bench-registry bench-loki bench-ota ## every benchmark; writes bench/RESULTS.md
+bench: bench-demo bench-startup bench-link bench-registry bench-loki bench-ota ## every benchmark; writes bench/RESULTS.md
 
 bench-%: $(STAMP) agent ## one benchmark; BENCH_QUICK=1 is the short one
 	@$(PY) -c 'import asyncpg' 2>/dev/null || { echo "  installing what only benchmarks need"; \

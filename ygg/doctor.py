@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ygg.exits import CliError
 from ygg.mesh.bootstrap import SERVICES
+from ygg.mesh.layout import Layout
 from ygg.mesh.nats_keeper import LOW_BYTES, Disk, budget_bytes, used_bytes
-from ygg.mesh.plan import Layout
 from ygg.mesh.servers import find
 from ygg.output import ago, size
 from ygg.pki import identities

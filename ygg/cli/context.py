@@ -12,9 +12,6 @@ from ygg.cli.state import state
 from ygg.contexts import LOCAL, Context, Contexts, changed
 from ygg.exits import CliError, UsageError
 from ygg.output import ago
-from ygg.pki import identities
-from ygg.pki.store import utc_now
-from ygg.pki.x509 import identity_uri
 
 app = typer.Typer(help="Meshes to speak to: this machine's, one in containers, another one.", no_args_is_help=True)
 
@@ -104,6 +101,10 @@ def remove_context(ctx: typer.Context, name: Annotated[str, typer.Argument(help=
 
 def _whoami(path: Path) -> tuple[str, str]:
     """The identity in `path` and a remark on its state."""
+    from ygg.pki import identities
+    from ygg.pki.store import utc_now
+    from ygg.pki.x509 import identity_uri
+
     try:
         leaf = identities.leaf_of(path)
     except CliError as e:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,12 +16,14 @@ from ygg.cli.state import State, state
 from ygg.contexts import LOCAL, Context, Contexts
 from ygg.exits import CliError
 from ygg.files import private_dir
-from ygg.mesh.bootstrap import Bootstrap
-from ygg.mesh.plan import Layout, Options
+from ygg.mesh.layout import Layout
 from ygg.mesh.ports import Ports, check_free, free_ports
 from ygg.mesh.runstate import FAILED, READY, RunDir
 from ygg.output import Output
-from ygg.pki.hosts import hosts
+
+if TYPE_CHECKING:
+    from ygg.mesh.bootstrap import Bootstrap
+    from ygg.mesh.plan import Options
 
 NAMES = "registry · bridge · loki · ota · nats"
 STOP_S = 60.0
@@ -83,6 +84,10 @@ def up_command(
 
     Examples:  `ygg up`   `ygg up -d`   `ygg up -d --host mesh.lan --host 10.0.0.7`   `ygg up --free-ports`
     """
+    from ygg.mesh.bootstrap import Bootstrap
+    from ygg.mesh.plan import Options
+    from ygg.pki.hosts import hosts
+
     st = state(ctx)
     ports = free_ports() if free else Ports()
     options = Options(ports, public_link=not free, policy=policy.absolute() if policy else None, log_level=log_level)
@@ -114,7 +119,9 @@ def _check(options: Options) -> None:
 
 
 def _foreground(st: State, layout: Layout, options: Options, made: Bootstrap) -> None:
-    from ygg.mesh import up  # brings in asyncio gRPC, which no other command needs
+    import asyncio
+
+    from ygg.mesh import up
 
     def announce(context: Context) -> None:
         Contexts(st.home).put(LOCAL, context)
@@ -129,6 +136,8 @@ def _foreground(st: State, layout: Layout, options: Options, made: Bootstrap) ->
 
 def _detached(st: State, layout: Layout, options: Options, flags: list[str], names: list[str]) -> None:
     """Start the same command in a session of its own, and wait until it is ready or has failed."""
+    from ygg.pki.hosts import hosts
+
     run_dir = RunDir(layout.run)
     if run_dir.running():
         raise CliError(f"a mesh runs here already (process {run_dir.pid()})", hint="Stop it:  ygg down")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
 from ygg.output import Output
 
 
@@ -13,6 +11,8 @@ class Counter:
     """Counts up to a total, which may change on the way; `None` where it is not known."""
 
     def __init__(self, out: Output, what: str, total: int | None = None) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
         quiet = out.as_json or not out.remarks.is_terminal
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self._progress = Progress(*columns, console=out.remarks, transient=True, disable=quiet)

@@ -9,7 +9,7 @@ import typer
 
 from ygg.cli.state import state
 from ygg.exits import Exit
-from ygg.mesh.plan import Layout
+from ygg.mesh.layout import Layout
 from ygg.mesh.runstate import RunDir
 from ygg.output import ago
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ygg.mesh.bootstrap import DEMO_DEVICES
-from ygg.mesh.plan import Layout
+from ygg.mesh.layout import Layout
 
 DEVICES = DEMO_DEVICES
 CONTEXT = "demo"

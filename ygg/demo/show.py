@@ -24,6 +24,7 @@ from ygg.demo.steps import Negotiated
 from ygg.doctor import examine
 from ygg.exits import CliError, Exit
 from ygg.mesh import plan
+from ygg.mesh.layout import Layout
 from ygg.mesh.ports import Ports
 from ygg.mesh.runstate import RunDir
 from ygg.output import Output, safe
@@ -66,7 +67,7 @@ def run(out: Output, options: Options) -> Exit:
 def _say_prerequisites(out: Output, agent: Path) -> None:
     if not os.access(agent, os.X_OK):
         raise CliError(f"there is no agent at {agent}", hint="Build it:  make -C firmware")
-    found = {finding.text: finding for finding in examine(plan.Layout(Path(os.devnull)), utc_now())}
+    found = {finding.text: finding for finding in examine(Layout(Path(os.devnull)), utc_now())}
     lacking = [finding for finding in found.values() if not finding.ok and finding.need == "must"]
     if lacking:
         raise CliError(lacking[0].text, hint=lacking[0].fix)

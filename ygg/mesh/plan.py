@@ -12,42 +12,13 @@ from ygg.contexts import Context
 from ygg.mesh import nats_keeper
 from ygg.mesh.bootstrap import SERVICES, USER
 from ygg.mesh.child import Spec
+from ygg.mesh.layout import Layout
 from ygg.mesh.natsconf import NatsPlan
 from ygg.mesh.ports import ANY, LOOPBACK, Ports
 
 PREFIX = {"registry": "REGISTRY", "jotunheim_bridge": "BRIDGE", "loki": "LOKI", "ota": "OTA"}
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 _INHERITED_PREFIXES = ("OTEL_", "YGG_NATS_", *(f"YGG_{prefix}_" for prefix in PREFIX.values()))
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """The folders of an embedded mesh, under `root`."""
-
-    root: Path
-
-    @property
-    def logs(self) -> Path:
-        """One log a process."""
-        return self.root / "logs"
-
-    @property
-    def run(self) -> Path:
-        """Lock and state of the running mesh."""
-        return self.root / "run"
-
-    @property
-    def nats(self) -> Path:
-        """Configuration and store of nats-server."""
-        return self.root / "nats"
-
-    def identity(self, kind: str, name: str) -> Path:
-        """An identity directory."""
-        return self.root / "identities" / kind / name
-
-    def data(self, service: str) -> Path:
-        """What a service may write."""
-        return self.root / "data" / service
 
 
 @dataclass(frozen=True, slots=True)

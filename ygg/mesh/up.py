@@ -26,7 +26,8 @@ from ygg.files import private_dir
 from ygg.mesh import bootstrap, plan, ports, ready
 from ygg.mesh.bootstrap import Bootstrap
 from ygg.mesh.child import Spec, last_words
-from ygg.mesh.plan import Layout, Options
+from ygg.mesh.layout import Layout
+from ygg.mesh.plan import Options
 from ygg.mesh.runstate import FAILED, READY, STARTING, STOPPING, MeshState, RunDir
 from ygg.mesh.servers import find_nats_server
 from ygg.mesh.supervisor import Member, Supervisor, gave_up

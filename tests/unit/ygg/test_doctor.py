@@ -8,7 +8,7 @@ import pytest
 
 from ygg.doctor import Finding, examine
 from ygg.mesh.bootstrap import Bootstrap, run
-from ygg.mesh.plan import Layout
+from ygg.mesh.layout import Layout
 from ygg.pki.store import utc_now
 
 

@@ -11,7 +11,8 @@ from services.registry.config import RegistrySettings
 from ygg.exits import UsageError
 from ygg.mesh import plan
 from ygg.mesh.child import Spec
-from ygg.mesh.plan import Layout, Options
+from ygg.mesh.layout import Layout
+from ygg.mesh.plan import Options
 from ygg.mesh.ports import Ports
 from ygg.pki.hosts import hosts
 

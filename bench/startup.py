@@ -1,0 +1,61 @@
+"""`make bench-startup`: what the command `ygg` costs before it does anything, in processor time, on a real mesh.
+
+User and system time of a whole process as the kernel counts it, so that other work on the machine hardly shows.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from bench.harness import command, machine
+from bench.harness.compare import alone
+from bench.harness.process import BenchError
+from bench.harness.results import Metric
+
+_COMMANDS = {
+    "cli_version_cpu_ms": (("--version",), 150.0),
+    "cli_device_ls_cpu_ms": (("device", "ls"), 400.0),
+    "cli_help_cpu_ms": (("--help",), None),
+    "cli_status_cpu_ms": (("status",), None),
+}
+
+
+def _ygg(arguments: Sequence[str], home: str) -> float:
+    """Run it; returns its processor time in milliseconds, of children that it waited for, too."""
+    environment = {**os.environ, "YGG_HOME": home, "PYTHONPATH": f"{machine.ROOT}:{machine.ROOT / 'gen'}"}
+    process = subprocess.Popen([sys.executable, "-m", "ygg", *arguments], env=environment, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise BenchError(f"ygg {' '.join(arguments)} ended with {process.returncode}")
+    return (used.ru_utime + used.ru_stime) * 1000
+
+
+@contextmanager
+def _mesh() -> Iterator[str]:
+    """The home of a mesh that runs."""
+    with tempfile.TemporaryDirectory(prefix="ygg-startup-") as home:
+        _ygg(("up", "-d", "--free-ports"), home)
+        try:
+            yield home
+        finally:
+            _ygg(("down",), home)
+
+
+async def measure(_: Sequence[str]) -> list[Metric]:
+    """The median of several runs each, after one that fills the caches."""
+    found = []
+    with _mesh() as home:
+        for key, (arguments, target) in _COMMANDS.items():
+            runs = [_ygg(arguments, home) for _ in range(2 * machine.rounds() + 1)][1:]
+            found.append(alone(key, runs, unit="ms", better="lower", target=target, n=len(runs)))
+    return command.show("startup", found)
+
+
+if __name__ == "__main__":
+    command.run("startup", ("startup",), measure)
