@@ -139,13 +139,22 @@ class InvalidRolloutError(YggError):
     code, reason = Code.INVALID_ARGUMENT, "INVALID_ROLLOUT"
 
 
+_STATE_HINTS = {
+    "halted": "After a halt: resume, rollback or abort.",
+    "aborted": "It has ended. Start another one: ygg ota rollout start",
+    "done": "It has ended. Start another one: ygg ota rollout start",
+}
+
+
 class RolloutStateError(YggError):
     """The rollout is not in a state for this."""
 
     code, reason = Code.FAILED_PRECONDITION, "ROLLOUT_STATE"
 
     def __init__(self, rollout_id: str, state: str) -> None:
-        super().__init__(f"rollout {rollout_id} is {state}", rollout=rollout_id, state=state)
+        super().__init__(
+            f"rollout {rollout_id} is {state}", hint=_STATE_HINTS.get(state, ""), rollout=rollout_id, state=state
+        )
 
 
 class RolloutNotFoundError(YggError):
@@ -254,6 +263,15 @@ class RootInForceError(YggError):
             hint=f"Root {in_force + 1} is set without a bootstrap, with the signatures that root {in_force} asks for.",
             version=in_force,
         )
+
+
+class RootNotFoundError(YggError):
+    """There is no root of that version."""
+
+    code, reason = Code.NOT_FOUND, "NO_ROOT"
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"there is no root {version}", version=version)
 
 
 class ReleaseRefusedError(YggError):

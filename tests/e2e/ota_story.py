@@ -69,6 +69,8 @@ class Fleet:
         assert digest in self.refused("root", "set", self.file("1.root"))
         assert "stdin is not a terminal; pass --yes" in self.refused(*first)
         assert self.ota(*first, "--yes") == {"version": 1, "root_sha256": digest}
+        assert "stdin is not a terminal; pass --yes" in self.refused("floor", CLASS, "1")
+        assert self.ota("floor", CLASS, "1", "--yes") == {"device_class": CLASS, "floor": 1}
         return self.folder / "1.root"
 
     def signed(self, name: str, path: Path, *words: str, keys: tuple[str, ...] = ("release-a", "release-b")) -> str:

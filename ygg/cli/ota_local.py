@@ -20,11 +20,14 @@ from ygg.files import PUBLIC, read_text, write_atomic
 from ygg.output import Output
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
     from ygg.ota.metadata import Found, Holders
 
 DAY_S = 86_400
 PasswordFile = Annotated[
-    Path | None, typer.Option("--password-file", help="File whose first line is the password of the keys.")
+    Path | None,
+    typer.Option("--password-file", help="File whose first line is the password of the keys; asked for if left out."),
 ]
 Keys = Annotated[list[Path] | None, typer.Option("--key", help="Key file to sign with; repeatable.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="File to write.")]
@@ -37,9 +40,13 @@ def password(path: Path | None, *, ask: bool = False) -> str:
         if not found:
             raise UsageError(f"the first line of {path} is empty", hint="It must be the password.")
         return found
-    if ask and not sys.stdin.isatty():
-        raise UsageError("--password asks for one, but stdin is not a terminal; pass --password-file FILE")
-    return str(typer.prompt("password", hide_input=True, confirmation_prompt=True)) if ask else ""
+    return _typed("password", twice=True) if ask else ""
+
+
+def _typed(what: str, *, twice: bool = False) -> str:
+    if not sys.stdin.isatty():
+        raise UsageError(f"{what} required, but stdin is not a terminal; pass --password-file FILE")
+    return str(typer.prompt(what, hide_input=True, confirmation_prompt=twice, err=True))
 
 
 @app.command()
@@ -249,7 +256,12 @@ def _write(
 
     role = Role.ROOT if isinstance(body, Root) else Role.RELEASE
     secret = password(password_file)
-    signed = metadata.sign(role, envelope or metadata.unsigned(body), [keys.load(each, secret) for each in key or ()])
+
+    def load(path: Path) -> ec.EllipticCurvePrivateKey:
+        asks = not secret and keys.locked(path)
+        return keys.load(path, _typed(f"password of {path}") if asks else secret)
+
+    signed = metadata.sign(role, envelope or metadata.unsigned(body), [load(each) for each in key or ()])
     metadata.write(path, role, signed)
     _show(out, path, metadata.Found(role, signed, body), body if isinstance(body, Root) else None)
 

@@ -113,6 +113,9 @@ def status(ctx: typer.Context) -> None:
         key = "named by it" if trusted.timestamp_key_delegated else "NOT named by it: no device takes an update"
         st.out.line(f"root {trusted.version}, SHA-256 {trusted.root_sha256}")
         st.out.line(f"the service's timestamp key is {key}")
+    if not releases:
+        st.out.line("there is no release yet: ygg ota manifest, ygg ota sign, ygg ota release")
+        return
     columns = ("RELEASE", "CLASS", "NO", "VERSION", "COUNTER", "BYTES", "EXPIRES")
     st.out.table(columns, [_row(each) for each in releases])
     for each in rollouts:

@@ -68,7 +68,7 @@ def lines(data: Mapping[str, Any]) -> Iterator[str]:
     """One line a fact, for people."""
     for name, value in data.items():
         shown = ", ".join(map(str, value)) or "none" if isinstance(value, list) else value
-        yield f"{name:<18} {_words(shown)}"
+        yield f"{name:<20} {_words(shown)}"
 
 
 def _words(value: Any) -> Any:

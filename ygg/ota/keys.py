@@ -38,6 +38,17 @@ def public_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.pub")
 
 
+def locked(path: Path) -> bool:
+    """Whether the key file needs a password."""
+    try:
+        serialization.load_pem_private_key(_read(path), None)
+    except TypeError:
+        return True
+    except ValueError:
+        return False  # `load` says what it is
+    return False
+
+
 def load(path: Path, password: str = "") -> ec.EllipticCurvePrivateKey:
     """The private key; raises CliError where it cannot be read, UsageError where the password is wrong or missing."""
     data = _read(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.ota.api import codec
-from services.ota.errors import NoRootError
+from services.ota.errors import RootNotFoundError
 from services.ota.service.downloads import Downloads
 from services.ota.service.releases import Releases, root_sha256
 from yggdrasil.ota.v1 import release_pb2 as pb
@@ -29,7 +29,7 @@ class ReleaseApi(release_pb2_grpc.ReleaseServiceServicer):
         """The root in force, or another one; and the service's own key."""
         version, envelope = self._releases.root_envelope(request.version)
         if request.version and not version:
-            raise NoRootError
+            raise RootNotFoundError(request.version)
         return pb.GetTrustResponse(
             version=version,
             envelope=envelope,

@@ -182,7 +182,8 @@ def check(spec: Spec) -> Spec:
         if not (1 <= wave.percent <= 100) and wave.count < 1:
             raise InvalidRolloutError("a wave is a count of 1 and up, or 1 to 100 percent")
     percents = [wave.percent for wave in spec.waves if wave.percent]
-    if percents != sorted(percents):
+    sizes = [wave.count for wave in spec.waves if not wave.percent]
+    if percents != sorted(percents) or sizes != sorted(sizes):
         raise InvalidRolloutError("waves grow: each includes those before it", hint="Such as --waves 2,25%,100%.")
     if spec.waves[-1].percent != 100:
         raise InvalidRolloutError("the last wave must be 100 %", hint="Such as --waves 2,25%,100%.")

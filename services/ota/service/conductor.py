@@ -105,7 +105,8 @@ class Conductor:
         await self._end(step)
         await _each(step.start[:STARTS_A_ROUND], lambda device_id: self._start(device_id, rollout))
         await self._remind(rollout, candidates)
-        if rollout.state is RolloutState.HALTED and rollout.spec.roll_back_on_halt and not rollout.rolls_back:
+        goes_back = rollout.state is RolloutState.HALTED and rollout.spec.roll_back_on_halt and not rollout.rolls_back
+        if goes_back and step.counts.confirmed:
             await self._roll_back(rollout)
 
     async def _decide(self, row: Row[Rollout], step: Step, candidates: Sequence[Candidate]) -> bool:

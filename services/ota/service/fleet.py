@@ -15,7 +15,7 @@ from services.ota.model import rollout as rules
 from services.ota.model import update as updates
 from services.ota.model.release import Release
 from services.ota.model.rollout import Candidate, Rollout
-from services.ota.model.update import Device, Stage
+from services.ota.model.update import Device, Stage, Update
 from services.ota.ports import Archive, Known, Registry, Table
 from services.ota.service.releases import Clock, Releases
 
@@ -141,9 +141,19 @@ class Fleet:
         why = _unfit(rollout, release, floor, device)
         if not why and late and device.standing.sequence > release.manifest.sequence:
             why = f"it came later and runs release {device.standing.sequence}, which is newer"
+        if not why and not rollout.rolls_back:
+            why = self._overtaken(rollout, update)
         if not why and updates.crowded(device, rollout.id, self.keeps):
             why = f"it is in {updates.MAX_PAST} rollouts that have not ended; abort those that are over"
         return Candidate(known.device_id, known.online, update, why, late=late)
+
+    def _overtaken(self, rollout: Rollout, update: Update | None) -> str:
+        """Why a rollout leaves a device alone that one which was started later has updated, "" if none has."""
+        if update is None or update.stage is not Stage.CONFIRMED:
+            return ""
+        other = self._rollouts.get(update.rollout_id)
+        later = other is not None and other.value.create_unix_s > rollout.create_unix_s
+        return f"{update.rollout_id} was started later and has updated it" if later else ""
 
     async def _listing(self, selector: str) -> list[Known]:
         at, found = self._listings.get(selector, (0.0, []))

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from services.chassis import trust_codec
 from services.domain import trust
+from services.domain.errors import InvalidRequestError
 from services.domain.trust import Envelope, Role, Root, Timestamp
 from services.ota.errors import (
     NoEarlierReleaseError,
@@ -206,7 +207,9 @@ class Releases:
         return row.value.floor if row else 0
 
     async def set_floor(self, device_class: str, counter: int) -> int:
-        """Raises the floor, never lowers it; returns it."""
+        """Raises the floor, never lowers it; returns it. Raises InvalidRequestError for what is no device class."""
+        if not (1 <= len(device_class) <= trust.MAX_TEXT and device_class.isascii() and device_class.isprintable()):
+            raise InvalidRequestError(f"a device class is 1 to {trust.MAX_TEXT} printable ASCII")
         _, after = await edit(
             self._table, _floor_key(device_class), Stored, lambda s: Stored(floor=max(s.floor, counter))
         )

@@ -131,6 +131,9 @@ class Rollouts:
         key = back_id(rollout_id)
         if not release_id and self._table.get(key) is not None:
             return await self.get(key)
+        counts = rules.count(rollout, self._fleet.members(rollout))
+        if not counts.confirmed and not counts.active:
+            raise NothingToUpdateError(f"no device runs what {rollout_id} brought; there is nothing to bring back")
         current = self._releases.get(rollout.spec.release_id)
         release = self._releases.get(release_id) if release_id else self._releases.before(current)
         if release.manifest.device_class != current.manifest.device_class or release.id == current.id:

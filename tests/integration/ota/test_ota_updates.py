@@ -423,6 +423,14 @@ async def test_a_root_signed_by_strangers_is_refused(updates: Updates) -> None:
     await refused(updates.releases.SetRoot(release_pb2.SetRootRequest(envelope=data), timeout=10), "TOO_FEW_SIGNATURES")
 
 
+async def test_a_root_that_is_not_there_is_not_found(updates: Updates) -> None:
+    found = updates.releases.GetTrust(release_pb2.GetTrustRequest(version=7), timeout=10)
+    with pytest.raises(grpc.aio.AioRpcError) as e:
+        await found
+    info = status.error_info(e.value)
+    assert (e.value.code(), info and info.reason) == (grpc.StatusCode.NOT_FOUND, "NO_ROOT")
+
+
 async def test_a_device_of_another_class_is_not_updated(updates: Updates) -> None:
     release = await updates.release(old(), 2)
     await updates.device(updates.flash(old()), device_class="somebody-else")

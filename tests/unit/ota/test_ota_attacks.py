@@ -15,6 +15,7 @@ import pytest
 
 from services.chassis import trust_codec
 from services.domain import trust
+from services.domain.errors import InvalidRequestError
 from services.domain.trust import Manifest, Role
 from services.ota.adapters.cached import CachedObjects
 from services.ota.adapters.disk_cache import DiskCache
@@ -202,6 +203,12 @@ async def test_downgrade_of_the_counter(service: Service) -> None:
     assert (service.last().stage, service.last().why) == (Stage.FAILED, "the security counter 1 is below 2")
     assert await service.releases.set_floor("sim-board", 5) == 5
     assert await service.releases.set_floor("sim-board", 4) == 5  # a floor does not fall
+
+
+@pytest.mark.parametrize("device_class", ["", "x" * 32, "naïve", "a\nb"])
+async def test_a_floor_is_for_a_device_class(service: Service, device_class: str) -> None:
+    with pytest.raises(InvalidRequestError, match="1 to 31 printable ASCII"):
+        await service.releases.set_floor(device_class, 1)
 
 
 async def test_fast_forward(service: Service) -> None:

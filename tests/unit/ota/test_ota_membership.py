@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.chassis.errors import RemoteError
-from services.ota.errors import RolloutStateError
+from services.ota.errors import NothingToUpdateError, RolloutStateError
 from services.ota.model import rollout as rules
 from services.ota.model.rollout import Counts, RolloutState, Wave
 from services.ota.model.update import Outcome, Reason, Stage, State, Told
@@ -252,19 +252,61 @@ async def test_a_live_rollout_keeps_a_device_that_another_one_updates(world: Wor
     assert [each.stage for each in await world.rollouts.updates(first)] == [Stage.CONFIRMED]
 
 
-async def test_a_rollout_is_not_resumed_while_its_devices_are_brought_back(world: World) -> None:
+async def halted(world: World, *, with_confirmed: bool) -> str:
+    """A rollout with automatic roll-back, after one device reverted."""
     await world.release(1, image_of("v1"))
     rollout = await world.start(await world.release(2), halt_count=1, roll_back_on_halt=True)
     await world.rounds()
+    if with_confirmed:
+        await world.confirms("d-2", 2)
     update = await world.loads("d-1")
     await world.relay.result("d-1", update.id, Outcome.REVERTED, Reason.SELF_TEST, "")
     await world.rounds()
+    assert world.state(rollout) is RolloutState.HALTED
+    return rollout
+
+
+async def test_a_rollout_is_not_resumed_while_its_devices_are_brought_back(world: World) -> None:
+    rollout = await halted(world, with_confirmed=True)
     back = f"{rollout}-back"
-    assert world.state(back) is RolloutState.DONE
     with pytest.raises(RolloutStateError, match=f"rolled back by {back}; abort that one"):
         await world.resume(rollout)
+    await world.confirms("d-2", 1)
+    await world.rounds()
+    assert world.state(back) is RolloutState.DONE
     await world.abort(back)
     assert (await world.resume(rollout)).rollout.state is RolloutState.RUNNING
+    assert (await world.rollouts.get(back)).counts.confirmed == 1
+
+
+async def test_a_halt_rolls_nothing_back_if_no_device_has_the_release(world: World) -> None:
+    rollout = await halted(world, with_confirmed=False)
+    assert world.table.get(f"{rollout}-back") is None
+    with pytest.raises(NothingToUpdateError, match="nothing to bring back"):
+        await world.rollouts.roll_back(rollout, "")
+    assert (await world.resume(rollout)).rollout.state is RolloutState.RUNNING
+
+
+async def test_a_device_that_confirms_after_the_halt_is_brought_back(world: World) -> None:
+    rollout = await halted(world, with_confirmed=False)
+    await world.confirms("d-2", 2)
+    await world.rounds()
+    assert world.update("d-2").rollout_id == f"{rollout}-back"
+
+
+async def test_a_rollout_leaves_devices_alone_that_a_later_one_has_updated(world: World) -> None:
+    first = await world.start(await world.release(2), waves=(Wave(count=1), Wave(percent=100)), soak_s=60)
+    await world.rounds()
+    other = next(n for n in ("d-1", "d-2") if (row := world.devices.get(n)) and not row.value.update)
+    await world.start(await world.release(3))
+    await world.rounds()
+    await world.confirms(other, 3)
+    world.clock += 61
+    await world.rounds()
+    candidates = await world.fleet.candidates(world.table.held[first].value)
+    assert [c.unfit.split(" ", 1)[1] for c in candidates if c.device_id == other] == [
+        "was started later and has updated it"
+    ]
 
 
 async def test_a_second_roll_back_to_something_else_is_refused(world: World) -> None:

@@ -359,6 +359,7 @@ def test_a_device_that_another_rollout_updates_waits_and_an_unfit_one_is_left_al
         {"waves": ()},
         {"waves": (Wave(count=2),)},
         {"waves": (Wave(percent=50), Wave(percent=25), Wave(percent=100))},
+        {"waves": (Wave(count=5), Wave(count=2), Wave(percent=100))},
         {"waves": (Wave(), Wave(percent=100))},
         {"halt_percent": 0},
         {"waves": (Wave(percent=100),) * 17},

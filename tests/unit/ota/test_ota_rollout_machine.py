@@ -229,5 +229,5 @@ class Machine(RuleBasedStateMachine):
         assert all(r.ended or r.resting for r in self.rollouts.values()), self.rollouts
 
 
-Machine.TestCase.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+Machine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestRolloutMachine = Machine.TestCase

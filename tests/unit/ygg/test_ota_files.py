@@ -1,9 +1,14 @@
 """`ygg ota`, offline: keys, roots and manifests as files, made and signed by several people."""
 
+import contextlib
 import hashlib
 import io
 import json
+import os
+import pty
 import stat
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +22,7 @@ from services.domain import trust
 from ygg.cli.run import run
 from ygg.ota import keys, metadata
 
+ROOT = Path(__file__).parents[3]
 Captured = pytest.CaptureFixture[str]
 NAMES = ("root-a", "root-b", "release-a", "release-b", "timestamp", "spare")
 
@@ -26,6 +32,7 @@ MANIFEST = ("--class", "sim-board", "--version", "2.0.0", "--sequence", "2", "--
 @pytest.fixture(autouse=True)
 def key_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("YGG_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'gen'}")
     monkeypatch.chdir(tmp_path)
     for name in NAMES:
         keys.generate(tmp_path / f"{name}.key")
@@ -70,10 +77,40 @@ def test_a_key_is_never_overwritten(capsys: Captured) -> None:
 
 
 def test_a_password_is_asked_for_at_a_terminal_only(key_files: Path, capsys: Captured) -> None:
-    assert "stdin is not a terminal; pass --password-file FILE" in refused(capsys, "keygen", "--password", "new.key")
+    assert "stdin is not a terminal; pass --password-file" in refused(capsys, "keygen", "--password", "new.key")
     (key_files / "empty").write_text("\nsecret\n")
     assert "the first line of empty is empty" in refused(capsys, "keygen", "new.key", "--password-file", "empty")
     assert not (key_files / "new.key").exists()
+
+
+def test_a_password_typed_at_a_terminal_locks_a_key_and_signs_with_it(capsys: Captured) -> None:
+    """As docs/OTA.md has it: `keygen --password`, then `sign --key`."""
+    first_root(capsys)
+    at_a_terminal(["keygen", "--password", "locked.key"], ["secret", "secret"])
+    at_a_terminal(["sign", "1.root", "--key", "locked.key"], ["secret"])
+    assert len(inspected(capsys, "1.root", status=1)["signed_by"]) == 1
+
+
+def at_a_terminal(words: list[str], typed: list[str]) -> None:
+    """Runs `ygg ota …` in a process whose terminal is a pty; types a line whenever one is asked for."""
+    ours, terminal = pty.openpty()
+    command = [sys.executable, "-m", "ygg", "ota", *words]
+    with subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True) as process:
+        os.close(terminal)
+        shown = b""
+        with contextlib.suppress(OSError):  # EIO: nobody has the terminal any more
+            while data := os.read(ours, 1024):
+                shown += data
+                if typed and shown.endswith(b": "):  # the blank comes once the echo is off
+                    os.write(ours, typed.pop(0).encode() + b"\n")
+                    shown = b""
+        os.close(ours)
+    assert process.returncode == 0, shown
+
+
+def test_what_cannot_be_undone_asks(capsys: Captured) -> None:
+    said = "confirmation required, but stdin is not a terminal; pass --yes"
+    assert said in refused(capsys, "rollout", "abort", "r-1")
 
 
 def test_a_root_is_never_overwritten(capsys: Captured) -> None:
@@ -123,7 +160,8 @@ def test_a_key_with_a_password_needs_it(key_files: Path, capsys: Captured) -> No
     ygg(capsys, "keygen", "locked.key", "--password-file", "pw")
     assert b"ENCRYPTED" in (key_files / "locked.key").read_bytes()
     first_root(capsys)
-    assert "password" in refused(capsys, "sign", "1.root", "--key", "locked.key").lower()
+    said = refused(capsys, "sign", "1.root", "--key", "locked.key")
+    assert "password of locked.key required, but stdin is not a terminal; pass --password-file FILE" in said
     assert "password is wrong" in refused(capsys, "sign", "1.root", "--key", "locked.key", "--password-file", "wrong")
     assert len(ygg(capsys, "sign", "1.root", "--key", "locked.key", "--password-file", "pw")["signed_by"]) == 1
 
