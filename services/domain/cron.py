@@ -23,7 +23,7 @@ from services.domain.errors import InvalidRequestError
 MAX_TEXT = 200
 _YEARS_AHEAD = 9
 """29 February can be eight years away (1896, 1904), so an expression without a day within nine years has none."""
-_HINT = "Five fields: minute hour day-of-month month day-of-week, such as 0 */5 * * * (every five hours)."
+HINT = "Five fields: minute hour day-of-month month day-of-week, such as 0 */5 * * * (every five hours)."
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _NICKNAMES = {
@@ -105,14 +105,16 @@ def parse(text: str) -> Cron:
     """The expression; raises InvalidRequestError that names the field, for an expression that is never due, too."""
     shown = ids.printable(text, 60)
     if len(text) > MAX_TEXT:
-        raise InvalidRequestError(f"a cron expression of {len(text)} characters; at most {MAX_TEXT}", hint=_HINT)
+        raise InvalidRequestError(f"a cron expression of {len(text)} characters; at most {MAX_TEXT}", hint=HINT)
     words = _NICKNAMES.get(text.strip().lower(), text).lower().split()
     if len(words) != len(_KINDS):
-        raise InvalidRequestError(f"{shown!r} is no cron expression: it has {len(words)} fields, not 5", hint=_HINT)
+        raise InvalidRequestError(
+            f"{shown!r} is no cron expression: it has {len(words)} field{'s' * (len(words) != 1)}, not 5", hint=HINT
+        )
     fields = [_field(word, kind, shown) for word, kind in zip(words, _KINDS, strict=True)]
     cron = Cron(text, *fields)
     if cron.next_after(datetime(2000, 1, 1, tzinfo=UTC)) is None:
-        raise InvalidRequestError(f"{shown!r} is never due: no such day is in any of its months", hint=_HINT)
+        raise InvalidRequestError(f"{shown!r} is never due: no such day is in any of its months", hint=HINT)
     return cron
 
 
@@ -129,7 +131,7 @@ def _field(text: str, kind: _Kind, shown: str) -> Field:
 
 def _part(text: str, kind: _Kind, shown: str) -> set[int]:
     def fault(why: str) -> InvalidRequestError:
-        return InvalidRequestError(f"{shown!r}: the {kind.name} {ids.printable(text, 40)!r} {why}", hint=_HINT)
+        return InvalidRequestError(f"{shown!r}: the {kind.name} {ids.printable(text, 40)!r} {why}", hint=HINT)
 
     def value(word: str) -> int:
         if word in kind.names:

@@ -39,9 +39,12 @@ def group_name(value: str) -> str:
     return _check(_DEVICE, value, "group name", "1 to 63 of a-z, 0-9 and -, and does not begin with -")
 
 
-def member_id(value: str) -> str:
-    """Returns `value` if it is an id of a capability, member, program or script, else raises InvalidIdError."""
-    return _check(_MEMBER, value, "name", "1 to 32 of a-z, 0-9 and _, and begins with a letter")
+def member_id(value: str, what: str = "name") -> str:
+    """Returns `value` if it is an id of a capability, member, program or script, else raises InvalidIdError.
+
+    `what` is what the message calls it.
+    """
+    return _check(_MEMBER, value, what, "1 to 32 of a-z, 0-9 and _, and begins with a letter")
 
 
 def call_id(value: str) -> str:

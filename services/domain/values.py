@@ -21,6 +21,12 @@ def type_name(value: Value) -> str:
     return names.get(type(value), "nothing")
 
 
+def a_type(value: Value) -> str:
+    """The name with its article: `an int`, `a string`, `nothing`."""
+    name = type_name(value)
+    return name if name == "nothing" else f"an {name}" if name == "int" else f"a {name}"
+
+
 def check(value: Value, depth: int = 0) -> Value:
     """Returns `value` if it fits yggdrasil.common.v1.Value, at most MAX_DEPTH deep, else raises InvalidRequestError."""
     if depth > MAX_DEPTH:

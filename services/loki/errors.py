@@ -37,7 +37,7 @@ class ProgramOnlyError(YggError):
     code, reason = Code.FAILED_PRECONDITION, "PROGRAM_ONLY"
 
     def __init__(self, operation: str) -> None:
-        what = "own events" if operation == "emit" else "a store"
+        what = "own events" if operation == "emit" else "store"
         super().__init__(
             f"a script that is run once has no {what}, only a program has",
             hint="Deploy it as a program:  ygg program deploy FILE -d DEVICE",

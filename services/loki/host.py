@@ -14,15 +14,17 @@ from typing import TypeAlias
 
 from services.domain import ids
 from services.domain.capability import Capability, Parameter, Schema
-from services.domain.errors import InvalidRequestError, YggError
-from services.domain.values import Value, text, type_name
+from services.domain.errors import Code, ContractError, InvalidRequestError, YggError
+from services.domain.values import Value, a_type, text
+from services.loki import naming
 from services.loki.errors import ProgramOnlyError, ScriptError
+from services.loki.lint.contracts import Contracts
 from services.loki.model import Level, LogEntry, Script
 from services.loki.ports import Clock, DeviceQuery, DeviceSummary, Mesh, Publisher, TwinSummary
+from services.loki.programs.timers import Timers
 
 CALL_TIMEOUT_S = 10.0
 MAX_REQUIREMENTS = 16
-MAX_TOPIC_LEVELS = 8
 MAX_CONCURRENT_READS = 8
 CALLS_IN_FLIGHT, READ_AGAIN_S = "CALLS_IN_FLIGHT", 0.02
 MAX_DROPPED = 32
@@ -71,7 +73,7 @@ class RunHost:
             "memory": (self._memory, 1),
             "timer": (self._timer, 3),
             "cancel": (self._cancel, 1),
-            "listen": (self._listen, 3),
+            "listen": (self._listen, 2),
             "own": (self._own, 1),
             "subscribe": (self._subscribe, 1),
             "subscribe_all": (self._subscribe_all, 0),
@@ -133,16 +135,16 @@ class RunHost:
     async def _call(self, device_id: Value, capability: Value, action: Value, arguments: Value) -> Value:
         given = {} if arguments is None or arguments == [] else arguments
         if not isinstance(given, dict):
-            raise InvalidRequestError(f"arguments are a map from names to values, not a {type_name(arguments)}")
-        where = _device_id(device_id), _text(capability, "capability"), _text(action, "action")
+            raise InvalidRequestError(f"arguments are a map from names to values, not {a_type(arguments)}")
+        where = _device_id(device_id), naming.text(capability, "capability"), naming.text(action, "action")
         return {**await self._mesh.call(*where, given, self._timeout_s())}
 
     async def _read(self, device_id: Value, capability: Value, prop: Value) -> Value:
-        where = _device_id(device_id), _text(capability, "capability"), _text(prop, "property")
+        where = _device_id(device_id), naming.text(capability, "capability"), naming.text(prop, "property")
         return await self._mesh.read(*where, self._timeout_s())
 
     async def _write(self, device_id: Value, capability: Value, prop: Value, value: Value) -> Value:
-        where = _device_id(device_id), _text(capability, "capability"), _text(prop, "property")
+        where = _device_id(device_id), naming.text(capability, "capability"), naming.text(prop, "property")
         await self._mesh.write(*where, value, self._timeout_s())
         return None
 
@@ -174,11 +176,8 @@ class RunHost:
 
     async def _publish(self, topic: Value, value: Value, spelled: Value) -> Value:
         """`spelled` is the topic as the script wrote it, for those who listen; None where it is `topic` itself."""
-        names = _text(topic, "topic").split(".")
-        if len(names) > MAX_TOPIC_LEVELS:
-            raise InvalidRequestError(f"a topic has at most {MAX_TOPIC_LEVELS} levels")
         written = "" if spelled is None else _spelled(spelled)
-        await self._publisher.publish(self._script.token, [ids.member_id(name) for name in names], value, written)
+        await self._publisher.publish(self._script.token, naming.topic(topic), value, written)
         return None
 
     async def _time(self) -> Value:
@@ -194,27 +193,26 @@ class RunHost:
     # What would come after the run: a run is over with its main turn, so it is noted and dropped.
 
     async def _timer(self, kind: Value, name: Value, when: Value) -> Value:
-        named = _text(name, "timer")
-        self._drop(f"timer {named}", f"timer {named} ({_text(kind, 'kind')} {text(when)})")
+        named = Timers(1).arm(kind, name, when, self._clock.monotonic(), self._clock.now())
+        self._drop(f"timer {named}", f"timer {named} ({naming.text(kind, 'kind')} {text(when)})")
         return None
 
     async def _cancel(self, name: Value) -> Value:
-        return self.dropped.pop(f"timer {_text(name, 'timer')}", None) is not None
+        return self.dropped.pop(f"timer {naming.timer(name)}", None) is not None
 
-    async def _listen(self, device_id: Value, capability: Value, event: Value) -> Value:
-        device, path = (
-            _text(device_id, "device"),
-            f"{_text(capability, 'capability')}.{_text(event, 'event')}".strip("."),
-        )
-        self._drop(f"{device}/{path}", f"handler of {path} of {'any device' if device == '*' else device}")
+    async def _listen(self, device_id: Value, path: Value) -> Value:
+        device, event = await self._event(device_id, path)
+        self._drop(f"{device}/{event}", f"handler of {event} of {'any device' if device == '*' else device}")
         return None
 
     async def _own(self, name: Value) -> Value:
-        self._drop(f"own {_text(name, 'event')}", f"handler of the event {_text(name, 'event')}")
+        named = naming.own_event(name)
+        self._drop(f"own {named}", f"handler of the event {named}")
         return None
 
     async def _subscribe(self, topic: Value) -> Value:
-        self._drop(f"topic {_text(topic, 'topic')}", f"subscription of {_text(topic, 'topic')}")
+        named = ".".join(naming.topic(topic))
+        self._drop(f"topic {named}", f"subscription of {named}")
         return None
 
     async def _subscribe_all(self) -> Value:
@@ -244,6 +242,30 @@ class RunHost:
     async def _kept_keys(self) -> Value:
         return [*sorted(self._kept)]
 
+    async def _event(self, device_id: Value, path: Value) -> tuple[str, str]:
+        """The device, or *, and the event `temp0.over`; raises ContractError if its contract has none such.
+
+        An event of any device is held against no contract: devices that have it may come later.
+        """
+        device = "*" if device_id == "*" else _device_id(device_id)
+        capability, event = naming.event(path)
+        name = f"{capability}.{event}" if capability else event
+        if capability and device != "*":
+            contract = await self._contract_of(device)
+            fault = Contracts({device: contract}).path(name, "event") if contract is not None else ""
+            if fault:
+                raise ContractError(fault, hint=f"See: ygg device show {device}")
+        return device, name
+
+    async def _contract_of(self, device_id: str) -> Sequence[Capability] | None:
+        """None if the device has no contract yet, or if nobody can say now."""
+        try:
+            return await self._mesh.capabilities(device_id, self._timeout_s())
+        except YggError as e:
+            if e.reason == "NO_CONTRACT" or e.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED):
+                return None
+            raise
+
     def _drop(self, key: str, words: str) -> None:
         if len(self.dropped) >= MAX_DROPPED and key not in self.dropped:
             raise InvalidRequestError(f"more than {MAX_DROPPED} timers and handlers")
@@ -254,7 +276,7 @@ class RunHost:
 
     async def _twin_update(self, device_id: Value, document: Value) -> Value:
         if not isinstance(document, dict):
-            raise InvalidRequestError(f"a twin is a map from capabilities to properties, not a {type_name(document)}")
+            raise InvalidRequestError(f"a twin is a map from capabilities to properties, not {a_type(document)}")
         return twin_value(await self._mesh.update_twin(_device_id(device_id), document, self._timeout_s()))
 
 
@@ -273,29 +295,23 @@ def twin_value(twin: TwinSummary) -> Value:
     }
 
 
-def _text(value: Value, what: str) -> str:
-    if not isinstance(value, str):
-        raise InvalidRequestError(f"a {what} is named by a string, not by a {type_name(value)}")
-    return value
-
-
 def report_key(value: Value) -> str:
     """A key of a store or of what is reported; raises InvalidRequestError."""
-    name = _text(value, "key")
+    name = naming.text(value, "key")
     if not 0 < len(name.encode("utf-8", "surrogatepass")) <= MAX_KEY_BYTES or not name.isprintable():
         raise InvalidRequestError(f"a key has 1 to {MAX_KEY_BYTES} bytes of printable text")
     return name
 
 
 def _spelled(value: Value) -> str:
-    found = _text(value, "topic")
+    found = naming.text(value, "topic")
     if not _TOPIC.fullmatch(found):
         raise InvalidRequestError("a topic is 1 to 255 of A-Z, a-z, 0-9 and _ - / .")
     return found
 
 
 def _device_id(value: Value) -> str:
-    return ids.device_id(_text(value, "device"))
+    return ids.device_id(naming.text(value, "device"))
 
 
 def _query(value: Value) -> DeviceQuery:
@@ -312,7 +328,9 @@ def _query(value: Value) -> DeviceQuery:
     online, selector = given.get("online"), given.get("selector", "")
     if online is not None and not isinstance(online, bool):
         raise InvalidRequestError("online is true or false")
-    return DeviceQuery(tuple(_text(item, "requirement") for item in wanted), _text(selector, "selector"), online)
+    return DeviceQuery(
+        tuple(naming.text(item, "requirement") for item in wanted), naming.text(selector, "selector"), online
+    )
 
 
 def summary_value(summary: DeviceSummary) -> Value:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from services.loki.errors import ScriptError
 from services.loki.host import RunHost
+from services.loki.lint.lua_tokens import last_return
 from services.loki.model import EngineStatus, Language, LogEntry, Outcome, Script
 from services.loki.ports import Clock, Engine, Mesh, Publisher
 
@@ -23,7 +25,12 @@ class Loki:
         async with self._engines[script.language].worker() as worker:
             host = RunHost(script, self._mesh, self._publisher, self._clock, emit)
             start = self._clock.monotonic()
-            value = await worker.run(script, host)
+            try:
+                value = await worker.run(script, host)
+            except ScriptError as e:
+                if not e.line and script.language is Language.LUA and e.reason not in ("SYNTAX", "MEMORY", "TIMEOUT"):
+                    e.line = last_return(script.source)  # a call in tail position and a result leave no frame behind
+                raise
             return Outcome(value, self._clock.monotonic() - start, host.calls, tuple(host.dropped.values()))
 
     def engines(self) -> Sequence[EngineStatus]:

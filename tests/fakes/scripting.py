@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from services.domain.arguments import check_arguments, check_value
-from services.domain.capability import Action, Capability, Parameter, Property, Schema, ValueType
+from services.domain.capability import Action, Capability, Event, Parameter, Property, Schema, ValueType
 from services.domain.contract import Contract, LinkTerms
 from services.domain.errors import Code, YggError
 from services.domain.matcher import match
@@ -34,7 +34,7 @@ LED = Capability(
             (Parameter("count", Schema(ValueType.INT), False),),
         ),
     ),
-    (),
+    (Event("failed", (Parameter("code", Schema(ValueType.INT), False),)),),
 )
 TEMPERATURE = Capability(
     "temp0", "sensor.temperature", 2, (Property("celsius", Schema(ValueType.DOUBLE, "Cel"), True, False, True),), (), ()

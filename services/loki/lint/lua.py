@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from services.domain.values import Value
-from services.loki.lint import declared
+from services.loki.lint import declared, operations
 from services.loki.lint.contracts import Contracts
 from services.loki.lint.findings import Finding, Severity
 from services.loki.lint.lua_tokens import Token, tokens
@@ -18,7 +18,9 @@ from services.loki.lint.schedules import schedule
 
 _END = Token("end", "", 0, 0)
 _OPENS = frozenset(("function", "do", "if", "repeat"))
-_WHAT = {"read": "read", "write": "write", "call": "call", "on": "event"}
+_WHAT = {"read": "read", "write": "write", "call": "call"}
+_HOST_TABLES = frozenset(("json", "log", "store", "ygg"))
+_OPERATORS = ("+", "-", "*", "/", "//", "%", "^", "..", "<", ">", "<=", ">=", "==", "~=")
 _PRESENCE = frozenset(("online", "offline"))
 
 
@@ -30,8 +32,9 @@ def lint(source: str, contracts: Contracts) -> list[Finding]:
 class _Lua:
     def __init__(self, found: list[Token], contracts: Contracts, packages: Collection[str]) -> None:
         self._tokens, self._contracts, self._packages = found, contracts, packages
-        self._inside = list(self._insides())
+        self._inside, self._top = self._insides()
         self._defined = set(self._definitions())
+        self._handlers = operations.Handlers()
 
     def _at(self, index: int) -> Token:
         return self._tokens[index] if 0 <= index < len(self._tokens) else _END
@@ -40,17 +43,19 @@ class _Lua:
         token = self._at(index)
         return token.kind in ("op", "keyword") and token.text in texts
 
-    def _insides(self) -> Iterator[str]:
-        """For each token what it stands in: `{` is a table, all else is statements or expressions."""
-        stack = [""]
+    def _insides(self) -> tuple[list[str], list[bool]]:
+        """For each token what it stands in (`{` is a table, all else statements or expressions), and whether that is
+        outside of all functions, loops and branches."""
+        stack, inside, top = [""], list[str](), list[bool]()
         for token in self._tokens:
-            opens = token.kind in ("op", "keyword") and (token.text in _OPENS or token.text in ("(", "[", "{"))
-            closes = token.kind in ("op", "keyword") and token.text in ("end", "until", ")", "]", "}")
-            if closes and len(stack) > 1:
+            is_word = token.kind in ("op", "keyword")
+            if is_word and token.text in ("end", "until", ")", "]", "}") and len(stack) > 1:
                 stack.pop()
-            yield stack[-1]
-            if opens:
+            inside.append(stack[-1])
+            top.append(not any(word in _OPENS for word in stack))
+            if is_word and (token.text in _OPENS or token.text in ("(", "[", "{")):
                 stack.append(token.text)
+        return inside, top
 
     def _definitions(self) -> Iterator[str]:
         for n, token in enumerate(self._tokens):
@@ -100,12 +105,7 @@ class _Lua:
         if name == "device":
             yield from self._device(n)
         elif name in LUA_MEMBERS and self._is(n + 1, ".", ":") and self._at(n + 2).kind == "name":
-            member = self._at(n + 2)
-            if member.text not in LUA_MEMBERS[name]:
-                have = ", ".join(sorted(LUA_MEMBERS[name]))
-                yield _finding(member, "UNKNOWN_CALL", f"{name} has no {member.text}; it has {have}")
-            elif name == "ygg":
-                yield from self._schedule(n + 2)
+            yield from self._member(n, name)
         elif name.startswith(("read_", "set_")):
             yield from self._contract(token, self._contracts.convenience(name) if self._contracts else "")
         elif name not in LUA_GLOBALS and name not in LUA_TEST_GLOBALS:
@@ -114,7 +114,30 @@ class _Lua:
         elif name == "require":
             yield from self._required(n)
         else:
-            yield from self._schedule(n)
+            yield from self._operation(n, name)
+
+    def _member(self, n: int, table: str) -> Iterator[Finding]:
+        """`ygg.publish`, `store.b = 6`, `string.split`."""
+        member = self._at(n + 2)
+        is_known = member.text in LUA_MEMBERS[table]
+        if table in _HOST_TABLES and self._is(n + 3, "=") and (table == "store" or not is_known):
+            instead = f'; write store("{member.text}", VALUE)' if table == "store" else ""
+            yield _finding(member, "WRITE", f"{table}.{member.text} cannot be set with ={instead}")
+        elif not is_known and not self._extended(n):
+            have = ", ".join(sorted(LUA_MEMBERS[table]))
+            yield _finding(member, "UNKNOWN_CALL", f"{table} has no {member.text}; it has {have}")
+        elif table == "ygg":
+            yield from self._operation(n + 2, "event" if member.text == "on" else member.text)
+
+    def _extended(self, n: int) -> bool:
+        """Whether the script itself gives a library of Lua's the member that stands here."""
+        names = [self._at(n).text, self._at(n + 2).text]
+        return names[0] not in _HOST_TABLES and any(
+            [self._at(i).text, self._at(i + 2).text] == names
+            and self._is(i + 1, ".")
+            and (self._is(i + 3, "=") or self._is(i - 1, "function"))
+            for i in range(len(self._tokens))
+        )
 
     def _required(self, n: int) -> Iterator[Finding]:
         """`require("units")` and `require "units"`."""
@@ -122,22 +145,99 @@ class _Lua:
         if text.kind == "string" and text.text not in self._packages:
             yield _finding(text, "NOT_DECLARED", declared.not_declared(text.text))
 
-    def _schedule(self, n: int) -> Iterator[Finding]:
-        """cron("noon", "0 12 * * *", …)"""
-        text = self._at(n + 4)
-        if self._at(n).text == "cron" and self._is(n + 1, "(") and text.kind == "string":
-            yield schedule(text.text, text.line, text.column)
+    def _given(self, n: int) -> list[list[Token]]:
+        """The arguments of a call whose parenthesis stands at `n`, each as its tokens."""
+        found, depth = list[list[Token]]([[]]), 0
+        for token in self._tokens[n + 1 :]:
+            is_word = token.kind in ("op", "keyword")
+            if is_word and (token.text in _OPENS or token.text in ("(", "[", "{")):
+                depth += 1
+            elif is_word and token.text in ("end", "until", ")", "]", "}"):
+                depth -= 1
+            if depth < 0:
+                break
+            if depth == 0 and is_word and token.text == ",":
+                found.append([])
+            else:
+                found[-1].append(token)
+        return found if found != [[]] else []
+
+    def _operation(self, n: int, operation: str) -> Iterator[Finding]:
+        """every("tick", 1.5, f), `n` being the operation's name, `event` standing for ygg.on and device:on."""
+        if not self._is(n + 1, "("):
+            return
+        at, given = self._at(n), self._given(n + 1)
+        name = given[0][0] if given and len(given[0]) == 1 and given[0][0].kind == "string" else None
+        if operation == "store" and (len(given) < 2 or [t.text for t in given[1]] == ["nil"]):
+            key = name.text if name else "KEY"
+            yield _finding(at, "NOTHING", f'{operations.STORE_NOTHING}; to forget it write store.delete("{key}")')
+        if operation == "on":
+            operation = "event" if name and ("." in name.text or name.text in _PRESENCE) else "own"
+        if name:
+            yield from self._named(operation, name, top=self._top[n])
+        if operation in operations.TIMERS and len(given) > 1:
+            yield from self._time(operation, given[1])
+        yield from self._handler(at, operation, given)
+
+    def _named(self, operation: str, name: Token, *, top: bool) -> Iterator[Finding]:
+        fault = operations.name_fault(operation, name.text)
+        if fault:
+            yield _finding(name, "NAME", fault)
+            return
+        path = operations.event_name(name.text)
+        if path and self._contracts and operation in ("event", "own"):
+            missing = self._contracts.path(path, "event")
+            if operation == "event":
+                yield from self._contract(name, missing)
+            elif not missing:
+                told = f"{name.text} is an own event; the device's is {path}"
+                yield _finding(name, "NAME", told, Severity.WARNING)
+        if top and operation in (*operations.TIMERS, "own", "event", "subscribe"):
+            again = self._handlers.second(operation, name.text, name.line)
+            if again:
+                yield _finding(name, "SECOND", again, Severity.WARNING)
+
+    def _time(self, operation: str, given: list[Token]) -> Iterator[Finding]:
+        negative = len(given) == 2 and given[0].text == "-"
+        known, value = _literal(given[-1]) if len(given) == 1 or negative else (False, None)
+        if not known:
+            return
+        if operation == "cron" and isinstance(value, str):
+            yield schedule(value, given[-1].line, given[-1].column)
+            return
+        if negative and isinstance(value, int | float):
+            value = -value
+        fault = operations.time_fault(operation, value)
+        if fault:
+            yield _finding(given[0], "TIME", fault)
+
+    def _handler(self, at: Token, operation: str, given: list[list[Token]]) -> Iterator[Finding]:
+        place = {**operations.HANDLER_AT, "own": 1, "event": 1}.get(operation)
+        if place is None:
+            return
+        handler = given[place] if len(given) > place else []
+        literal = len(handler) == 1 and (
+            handler[0].kind in ("string", "number") or handler[0].text in ("nil", "true", "false")
+        )
+        if not handler or literal or handler[0].text == "{":
+            told = f"{at.text} takes a function as its {('second', 'third')[place - 1]} argument"
+            yield _finding(at, "HANDLER", told)
 
     def _device(self, n: int) -> Iterator[Finding]:
         member = self._at(n + 2)
         if not self._is(n + 1, ".", ":") or member.kind != "name":
             return
-        name = member.text
-        if name.startswith(("read_", "set_")):
+        name, is_method = member.text, self._is(n + 1, ":")
+        if self._is(n + 3, "="):
+            told = f"device.{name} cannot be set with =; a property is written with device:write(PATH, VALUE)"
+            yield _finding(member, "WRITE", told)
+        elif name.startswith(("read_", "set_")):
             yield from self._contract(member, self._contracts.convenience(name) if self._contracts else "")
-        elif self._is(n + 1, ":") or name in DEVICE_METHODS:
+        elif is_method or name in DEVICE_METHODS:
+            if not is_method and self._is(n + 3, "(") and self._at(n + 4).text != "device":
+                yield _finding(member, "METHOD", f"{name} is a method: write device:{name}(...), with a colon")
             yield from self._method(n, member)
-        elif name != "id" and self._contracts:
+        elif name != "id":
             yield from self._capability(n, member)
 
     def _method(self, n: int, method: Token) -> Iterator[Finding]:
@@ -147,9 +247,9 @@ class _Lua:
             return
         text = self._at(n + 4)
         what = _WHAT.get(method.text)
+        if method.text == "on":
+            yield from self._operation(n + 2, "event")
         if not self._contracts or not what or not self._is(n + 3, "(") or text.kind != "string":
-            return
-        if what == "event" and text.text in _PRESENCE:
             return
         fault = self._contracts.path(text.text, what)
         yield from self._contract(text, fault)
@@ -157,14 +257,18 @@ class _Lua:
             yield from self._arguments(n + 6, text.text)
 
     def _capability(self, n: int, capability: Token) -> Iterator[Finding]:
-        fault = self._contracts.capability(capability.text)
+        fault = self._contracts.capability(capability.text) if self._contracts else ""
         yield from self._contract(capability, fault)
         member = self._at(n + 4)
-        if fault or not self._is(n + 3, ".") or member.kind != "name":
+        if fault or not self._is(n + 3, ".", ":") or member.kind != "name":
             return
         path = f"{capability.text}.{member.text}"
-        fault = self._contracts.path(path, "member")
+        fault = self._contracts.path(path, "member") if self._contracts else ""
         yield from self._contract(member, fault)
+        if not fault:
+            yield from self._spelled(n, member, path)
+        if not self._contracts:
+            return
         brace = n + 6 if self._is(n + 5, "(") else n + 5
         if not fault and self._is(brace, "{"):
             yield from self._arguments(brace, path)
@@ -173,6 +277,17 @@ class _Lua:
             if known:
                 fault = self._contracts.value(path, value)
                 yield from self._contract(self._at(brace), fault, "ARGUMENT_NOT_IN_CONTRACT")
+
+    def _spelled(self, n: int, member: Token, path: str) -> Iterator[Finding]:
+        """device.led0:on(), device.led0.brightness = 7, device.temp0.celsius > 20."""
+        if self._is(n + 3, ":"):
+            yield _finding(member, "METHOD", f"{path} is not a method: write device.{path}(...), with a dot")
+        elif self._is(n + 5, "="):
+            yield _finding(member, "WRITE", f"{path} cannot be set with =; write device.{path}(VALUE)")
+        elif self._is(n + 5, "(", "{") or self._at(n + 5).kind == "string":
+            return
+        elif self._is(n + 5, *_OPERATORS) or self._is(n - 1, *_OPERATORS):
+            yield _finding(member, "NOT_CALLED", f"{path} is a function: write device.{path}() for its value")
 
     def _arguments(self, brace: int, path: str) -> Iterator[Finding]:
         n = brace + 1

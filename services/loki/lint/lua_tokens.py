@@ -62,6 +62,21 @@ def tokens(source: str) -> Iterator[Token]:
         at = end
 
 
+def last_return(source: str) -> int:
+    """The line of the one `return` of a text that stands outside of functions, 0 if there are several or none."""
+    lines, blocks = list[int](), list[str]()
+    for token in tokens(source):
+        if token.kind != "keyword":
+            continue
+        if token.text in ("function", "do", "if", "repeat"):
+            blocks.append(token.text)
+        elif token.text in ("end", "until") and blocks:
+            blocks.pop()
+        elif token.text == "return" and "function" not in blocks:
+            lines.append(token.line)
+    return lines[0] if len(lines) == 1 else 0
+
+
 def _next(source: str, at: int) -> tuple[str, str, int]:
     """Kind, text and end of what stands at `at`; kind "" for what is no token, end 0 for what is nothing."""
     if found := _SPACE.match(source, at):

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from services.domain import ids
 from services.domain.errors import InvalidRequestError
-from services.domain.values import Value, type_name
+from services.domain.values import Value
+from services.loki import naming
 from services.loki.engines import wire
-from services.loki.host import MAX_TOPIC_LEVELS, Operation, RunHost, report_key
-from services.loki.model import Level
+from services.loki.host import Operation, RunHost, report_key
+from services.loki.model import Language, Level
 from services.loki.programs.errors import QueueFullError, StoreFullError, TooManyHandlersError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class ProgramTurnHost(RunHost):
         own: dict[str, tuple[Operation, int]] = {
             "timer": (self._arm, 3),
             "cancel": (self._disarm, 1),
-            "listen": (self._listen_to, 3),
+            "listen": (self._listen_to, 2),
             "own": (self._own_event, 1),
             "subscribe": (self._subscribe_to, 1),
             "subscribe_all": (self._subscribe_to_all, 0),
@@ -76,27 +77,19 @@ class ProgramTurnHost(RunHost):
         return None
 
     async def _arm(self, kind: Value, name: Value, when: Value) -> Value:
-        self._instance.arm(str(kind), _text(name, "timer"), when)
+        self._instance.arm(kind, name, when)
         return None
 
     async def _disarm(self, name: Value) -> Value:
-        return self._instance.disarm(_text(name, "timer"))
+        return self._instance.disarm(naming.timer(name))
 
-    async def _listen_to(self, device_id: Value, capability: Value, event: Value) -> Value:
-        device = "*" if device_id == "*" else ids.device_id(_text(device_id, "device"))
-        path = ids.member_id(_text(event, "event"))
-        if capability:
-            path = f"{ids.member_id(_text(capability, 'capability'))}.{path}"
-        self._handle(f"event:{device}/{path}")
+    async def _listen_to(self, device_id: Value, path: Value) -> Value:
+        device, event = await self._event(device_id, path)
+        self._handle(f"event:{device}/{event}")
         return None
 
     async def _subscribe_to(self, topic: Value) -> Value:
-        text = _text(topic, "topic")
-        if text.count(".") >= MAX_TOPIC_LEVELS:
-            raise InvalidRequestError(f"a topic has at most {MAX_TOPIC_LEVELS} levels")
-        for name in text.split("."):
-            ids.member_id(name)
-        self._handle(f"message:{text}")
+        self._handle(f"message:{'.'.join(naming.topic(topic))}")
         return None
 
     async def _subscribe_to_all(self) -> Value:
@@ -108,7 +101,7 @@ class ProgramTurnHost(RunHost):
         return None
 
     async def _own_event(self, name: Value) -> Value:
-        self._handle(f"own:{ids.member_id(_text(name, 'event'))}")
+        self._handle(f"own:{naming.own_event(name)}")
         return None
 
     def _handle(self, key: str) -> None:
@@ -117,7 +110,7 @@ class ProgramTurnHost(RunHost):
         self._instance.listen(key)
 
     async def _emit_own(self, name: Value, value: Value) -> Value:
-        event = ids.member_id(_text(name, "event"))
+        event = naming.own_event(name)
         key = f"own:{event}"
         if key not in self._instance.listening:
             return None
@@ -130,6 +123,11 @@ class ProgramTurnHost(RunHost):
 
     async def _store(self, key: Value, value: Value) -> Value:
         name = _key(key)
+        if value is None:
+            delete = f'store.delete("{name}")' if self._script.language is Language.LUA else f'(store-delete "{name}")'
+            raise InvalidRequestError(
+                f"nothing cannot be kept under {ids.printable(name)!r}", hint=f"To forget it: {delete}"
+            )
         await self._change(lambda entries: entries.__setitem__(name, value))
         return None
 
@@ -164,14 +162,8 @@ class ProgramTurnHost(RunHost):
         return self._instance.uptime_s()
 
 
-def _text(value: Value, what: str) -> str:
-    if not isinstance(value, str):
-        raise InvalidRequestError(f"a {what} is named by a string, not by a {type_name(value)}")
-    return value
-
-
 def _key(value: Value) -> str:
-    name = _text(value, "key")
+    name = naming.text(value, "key")
     if not 0 < len(name.encode()) <= MAX_KEY_BYTES:
         raise InvalidRequestError(f"a key has 1 to {MAX_KEY_BYTES} bytes")
     return name

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 from services.domain.errors import YggError
 from services.domain.values import Value
@@ -558,15 +558,9 @@ class Instance:
 
     # Timers.
 
-    def arm(self, kind: str, name: str, when: Value) -> None:
+    def arm(self, kind: Value, name: Value, when: Value) -> None:
         """Arms a timer; raises InvalidRequestError, InvalidIdError or TooManyTimersError."""
-        now_s = self.around.clock.monotonic()
-        if kind == "cron":
-            self.timers.cron(name, str(when), now_s, self.around.clock.now())
-        elif kind == "every":
-            self.timers.every(name, cast("float", when), now_s)
-        else:
-            self.timers.after(name, cast("float", when), now_s)
+        self.timers.arm(kind, name, when, self.around.clock.monotonic(), self.around.clock.now())
         self._ring()
 
     def disarm(self, name: str) -> bool:

@@ -14,6 +14,8 @@ from datetime import datetime
 from services.domain import cron, ids
 from services.domain.cron import Cron
 from services.domain.errors import InvalidRequestError
+from services.domain.values import Value, a_type
+from services.loki import naming
 from services.loki.programs.errors import TooManyTimersError
 
 MIN_INTERVAL_S = 0.05
@@ -41,11 +43,24 @@ class Timers:
     def __len__(self) -> int:
         return len(self._armed)
 
-    def after(self, name: str, seconds: float, now_s: float) -> None:
+    def arm(self, kind: Value, name: Value, when: Value, now_s: float, now: datetime) -> str:
+        """Arms an `after`, `every` or `cron`; the name as it is kept. Raises as these do."""
+        named = naming.timer(name)
+        if kind == "cron":
+            if not isinstance(when, str):
+                raise InvalidRequestError(f"a schedule is text such as */5 * * * *, not {a_type(when)}", hint=cron.HINT)
+            self.cron(named, when, now_s, now)
+        elif kind == "every":
+            self.every(named, when, now_s)
+        else:
+            self.after(named, when, now_s)
+        return named
+
+    def after(self, name: str, seconds: Value, now_s: float) -> None:
         """Due once; raises InvalidRequestError, InvalidIdError or TooManyTimersError."""
         self._arm(name, _Timer(now_s + _seconds(seconds, 0.0), 0))
 
-    def every(self, name: str, seconds: float, now_s: float) -> None:
+    def every(self, name: str, seconds: Value, now_s: float) -> None:
         """Due again and again, the first time after one interval."""
         interval_s = _seconds(seconds, MIN_INTERVAL_S)
         self._arm(name, _Timer(now_s + interval_s, 0, interval_s))
@@ -91,7 +106,6 @@ class Timers:
         return names
 
     def _arm(self, name: str, timer: _Timer) -> None:
-        ids.member_id(name)
         if name not in self._armed and len(self._armed) >= self._most:
             raise TooManyTimersError(
                 f"{len(self._armed)} timers are armed, more are not allowed",
@@ -109,9 +123,11 @@ class Timers:
             heapq.heapify(self._heap)
 
 
-def _seconds(seconds: float, least: float) -> float:
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not least <= seconds <= MAX_INTERVAL_S:
-        raise InvalidRequestError(f"a timer takes {least:g} s to a year")
+def _seconds(seconds: Value, least: float) -> float:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise InvalidRequestError(f"a timer takes a number of seconds, not {a_type(seconds)}")
+    if not least <= seconds <= MAX_INTERVAL_S:
+        raise InvalidRequestError(f"a timer takes {least:g} s to a year, not {seconds:g} s")
     return float(seconds)
 
 

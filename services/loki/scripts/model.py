@@ -10,7 +10,7 @@ from datetime import datetime
 from services.domain import ids, units
 from services.domain.errors import InvalidRequestError
 from services.domain.requirements import Requirement, parse_requirement
-from services.domain.values import Value, type_name, whole
+from services.domain.values import Value, a_type, whole
 from services.loki.errors import InvalidScriptError
 from services.loki.model import DEFAULT_LIMITS, Language, Limits
 from services.loki.scripts.errors import UndeclaredResultError
@@ -30,6 +30,11 @@ class FieldType(enum.Enum):
     DOUBLE = "double"
     STRING = "string"
     BYTES = "bytes"
+
+    @property
+    def with_article(self) -> str:
+        """`an int`."""
+        return f"an {self.value}" if self.value[0] in "ai" else f"a {self.value}"
 
 
 _PYTHON: dict[FieldType, type] = {
@@ -68,7 +73,7 @@ class Field:
         if self.type is FieldType.BYTES and isinstance(value, str):
             return value.encode()  # Lua's strings that happen to be UTF-8
         if self.type is not FieldType.ANY and type(value) is not _PYTHON[self.type]:
-            raise TypeError(f"{self.name} is a {self.type.value}, not a {type_name(value)}")
+            raise TypeError(f"{self.name} is {self.type.with_article}, not {a_type(value)}")
         return value
 
 
@@ -123,7 +128,7 @@ class RegisteredScript:
             return {}
         by_name = value if isinstance(value, dict) else {self.results[0].name: value}
         if len(self.results) > 1 and not isinstance(value, dict):
-            raise UndeclaredResultError(f"{self.name} returned a {type_name(value)}, not a map of its results")
+            raise UndeclaredResultError(f"{self.name} returned {a_type(value)}, not a map of its results")
         fitted = {}
         for field in self.results:
             found = by_name.get(field.name)

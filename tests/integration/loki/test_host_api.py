@@ -267,15 +267,15 @@ async def test_a_worker_cannot_ask_for_what_there_is_not(lab: Lab, odd: str) -> 
 @pytest.mark.parametrize("language", list(Language), ids=lambda language: language.value)
 async def test_timers_and_handlers_of_a_run_are_dropped_and_told(lab: Lab, language: Language) -> None:
     lua = """every("tick", 1.5, print) cron("noon", "0 12 * * *", print) after("gone", 1, print) cancel("gone")
-             device:on("temp0.over", print) subscribe("alarm", print) return 1"""
+             device:on("led0.failed", print) subscribe("alarm", print) return 1"""
     scheme = """(every "tick" 1.5 display) (cron "noon" "0 12 * * *" display) (after "gone" 1 display) (cancel "gone")
-                (on-event "temp0.over" display) (subscribe "alarm" display) 1"""
+                (on-event "led0.failed" display) (subscribe "alarm" display) 1"""
     outcome = await lab.outcome(language, pick(language, lua, scheme))
     assert outcome.value == 1
     assert outcome.dropped == (
         "timer tick (every 1.5)",
         "timer noon (cron 0 12 * * *)",
-        "handler of temp0.over of porch-1",
+        "handler of led0.failed of porch-1",
         "subscription of alarm",
     )
 

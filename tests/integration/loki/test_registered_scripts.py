@@ -270,7 +270,7 @@ async def test_a_result_that_is_not_as_declared_is_an_error(both: Both, name: st
     await register(both.one, script)
     code, reason, error = await refused(run(both.one, name, times=V(int=1)))
     assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "RESULT_NOT_DECLARED")
-    assert "count is a int, not a string" in (error.details() or "")
+    assert "count is an int, not a string" in (error.details() or "")
 
 
 async def run(stub: Any, name: str, device: str = "", **arguments: Any) -> tuple[list[str], Any]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -128,7 +129,7 @@ NO_VALUES: list[tuple[str, Language, str, str]] = [
     ("a coroutine", LUA, "return coroutine.create(print)", "thread"),
     ("a table with itself inside", LUA, "local t = {} t.t = t return t", "itself"),
     ("a deep table", LUA, "local t = {} for i = 1, 100 do t = {t} end return t", "deeper"),
-    ("mixed keys", LUA, "return {1, a = 2}", "keys of a map are strings"),
+    ("mixed keys", LUA, "return {1, a = 2}", "a table has [1] and a; it is a list or a map, not both"),
     ("keys that are no strings", LUA, "return {[true] = 1}", "keys of a map are strings"),
     ("a procedure", SCHEME, "car", "not a value"),
     ("a procedure inside", SCHEME, "(list 1 car)", "not a value"),
@@ -171,9 +172,38 @@ JSON_IN = [
 async def test_json_is_read(lab: Lab, language: Language, text: str, expected: Value) -> None:
     source = {LUA: "return json.decode(args.text)", SCHEME: "(json-decode (arg 'text))"}[language]
     got = await lab.value(language, source, arguments={"text": text})
-    if language is SCHEME and expected == {}:
-        expected = []  # both are the empty list
     assert repr(got) == repr(expected)
+
+
+@BOTH
+@pytest.mark.parametrize("text", ["{}", "[]", '{"a":{},"b":[]}', "[{},[],[{}]]"])
+async def test_json_that_is_read_and_written_is_the_same(lab: Lab, language: Language, text: str) -> None:
+    lua, scheme = "return json.encode(json.decode(args.text))", "(json-encode (json-decode (arg 'text)))"
+    got = await lab.value(language, lua if language is LUA else scheme, arguments={"text": text})
+    assert json.loads(str(got)) == json.loads(text)
+
+
+NUMBERS: list[tuple[str, Value]] = [
+    ("9223372036854775807", 2**63 - 1), ("-9223372036854775808", -(2**63)), ("9223372036854775808", 2.0**63),
+    ("1e308", 1e308), ("1e-400", 0.0), ("100000000000000000000000000000", 1e29), ("-0", 0), ("1E2", 100.0),
+]  # fmt: skip
+
+
+@BOTH
+@pytest.mark.parametrize(("text", "number"), NUMBERS, ids=[n[0] for n in NUMBERS])
+async def test_a_number_of_json_is_alike_in_both_languages(
+    lab: Lab, language: Language, text: str, number: Value
+) -> None:
+    source = {LUA: "return json.decode(args.text)", SCHEME: "(json-decode (arg 'text))"}[language]
+    assert repr(await lab.value(language, source, arguments={"text": text})) == repr(number)
+
+
+@BOTH
+@pytest.mark.parametrize("text", ["1e400", "-1e400", "[1e309]", "9" * 400])
+async def test_a_number_that_no_double_holds_is_not_read(lab: Lab, language: Language, text: str) -> None:
+    source = {LUA: "json.decode(args.text)", SCHEME: "(json-decode (arg 'text))"}[language]
+    error = await lab.failure(language, source, arguments={"text": text})
+    assert "a number beyond what a double holds" in error.message
 
 
 BAD_JSON = [

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from services.domain.errors import InvalidRequestError, YggError
 from services.domain.requirements import parse_requirement
 from services.domain.selectors import parse_selector
+from services.domain.values import Value
 from services.loki.programs import placement
 from services.loki.programs.errors import TooManyTimersError
 from services.loki.programs.lifecycle import ErrorBudget, Verdict
@@ -77,9 +78,31 @@ def test_what_is_no_interval_is_refused(seconds: float) -> None:
         Timers(2).every("tick", seconds, 0)
 
 
-def test_a_timer_has_a_name_as_other_things_have() -> None:
-    with pytest.raises(YggError):
-        Timers(2).after("a b", 1, 0)
+@pytest.mark.parametrize(("kind", "when"), [("after", 1), ("every", 1.5), ("cron", "* * * * *")])
+def test_a_timer_is_kept_under_the_name_that_the_rule_makes(kind: str, when: Value) -> None:
+    timers = Timers(2)
+    assert timers.arm(kind, "dim-lamp/2", when, 0, NOON) == "dim_lamp_2"
+    assert timers.arm(kind, "dim_lamp_2", when, 0, NOON) == "dim_lamp_2"
+    assert len(timers) == 1
+
+
+BAD_TIMERS: list[tuple[Value, Value, Value, str]] = [
+    ("after", "Tick!", 1, "'Tick!' is not a timer name"),
+    ("after", 5, 1, "a timer is named by a string, not by an int"),
+    ("after", "t", -1, "0 s to a year, not -1 s"),
+    ("after", "t", "1", "a number of seconds, not a string"),
+    ("after", "t", True, "a number of seconds, not a bool"),
+    ("every", "t", 0.01, "0.05 s to a year, not 0.01 s"),
+    ("cron", "t", 5, "a schedule is text such as */5 * * * *, not an int"),
+    ("cron", "t", "99 * * * *", "the minute '99' is not 0 to 59"),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "when", "says"), BAD_TIMERS)
+def test_a_timer_that_cannot_be_is_refused_with_its_reason(kind: Value, name: Value, when: Value, says: str) -> None:
+    with pytest.raises(YggError) as caught:
+        Timers(2).arm(kind, name, when, 0, NOON)
+    assert says in caught.value.message
 
 
 def test_three_errors_in_a_row_hold_and_the_next_one_fails() -> None:

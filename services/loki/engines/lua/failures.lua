@@ -3,7 +3,7 @@
 -- A failure is "fail" and its reason, message, line, traceback, status and hint; the worker makes JSON of it.
 local inside = ...
 local STOPPED, getinfo = inside.STOPPED, inside.getinfo
-local type, tostring, tonumber, error, ipairs = type, tostring, tonumber, error, ipairs
+local type, tostring, tonumber, error, ipairs, pcall = type, tostring, tonumber, error, ipairs, pcall
 local rawget, rawequal, raw_setmetatable, pack, unpack = rawget, rawequal, setmetatable, table.pack, table.unpack
 local format, match, sub, gsub, utf8_len, concat = string.format, string.match, string.sub, string.gsub, utf8.len, table.concat
 
@@ -11,10 +11,11 @@ local M = {}
 local MAX_MESSAGE_BYTES = 4096 -- more than the service shows; a script's message may be of any length
 
 -- Errors of the host: tables with status, reason, message and hint that read as their message.
-local ERROR = { __name = "ygg.error", __tostring = function(e) return tostring(rawget(e, "message")) end,
-  __metatable = false }
 inside.errors = inside.errors or raw_setmetatable({}, { __mode = "k" })
 local errors = inside.errors
+local function said(e) return errors[e] and tostring(rawget(e, "message")) or e end
+local ERROR = { __name = "ygg.error", __tostring = said, __metatable = false,
+  __concat = function(a, b) return said(a) .. said(b) end }
 function M.host_error(fields)
   local e = raw_setmetatable(fields, ERROR)
   errors[e] = true
@@ -77,9 +78,16 @@ local function cut(text)
   while stop > MAX_MESSAGE_BYTES - 4 and match(text, "^[\128-\191]", stop + 1) do stop = stop - 1 end
   return sub(text, 1, stop)
 end
-local function readable(text)
-  text = cut(text)
+local function readable(text) -- UTF-8, and without the addresses that tostring gives
+  text = gsub(cut(text), "(%a+): 0x%x+", "%1")
   return utf8_len(text) and text or (gsub(text, "[\128-\255]", "?"))
+end
+local function raised(e)
+  local message = type(e) == "table" and rawget(e, "message")
+  if type(message) == "string" then return message end
+  if e == nil then return "an error without a message: error(nil)" end
+  local ok, text = pcall(function() return inside.part("printing").shown(e) end) -- there may be no memory to load it
+  return ok and text or "an error that is a " .. type(e)
 end
 
 function M.place(label, thread) return pack(frames(label, thread)) end
@@ -92,15 +100,14 @@ function M.failed(e, label, at) -- `at` is the place
     local message = place .. readable(text_of(rawget(e, "message")))
     return failure(text_of(rawget(e, "reason")), message, line, trace, text_of(rawget(e, "status")), text_of(rawget(e, "hint")))
   end
-  if type(e) == "table" and type(rawget(e, "message")) == "string" then e = place .. rawget(e, "message") end
-  if type(e) ~= "string" and type(e) ~= "number" then e = format("an error that is a %s", type(e)) end
+  if type(e) ~= "string" and type(e) ~= "number" then e = place .. raised(e) end
   local at, message = located(label, cut(tostring(e)))
   return failure("SCRIPT_ERROR", readable(message), at or line, trace)
 end
 
 function M.no_value(fault) -- what it returned cannot travel
   if fault == "not enough memory" then return failure("MEMORY", fault, 0, "") end
-  return failure("SCRIPT_ERROR", "the script returned what is not a value: " .. cut(tostring(fault)), 0, "")
+  return failure("SCRIPT_ERROR", "the script returned what is not a value: " .. readable(tostring(fault)), 0, "")
 end
 
 function M.not_loaded(fault, label)

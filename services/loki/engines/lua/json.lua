@@ -7,7 +7,7 @@ local format, find, sub, byte, char, gsub = string.format, string.find, string.s
 local concat, math_type, utf8_len, utf8_char = table.concat, math.type, utf8.len, utf8.char
 local huge = math.huge
 
-local MAX_DEPTH = 64
+local MAX_DEPTH, MAX_DIGITS = 64, 400
 inside.null = inside.null or setmetatable({}, { __name = "json.null", __tostring = function() return "null" end,
   __newindex = function() error("json.null cannot be changed", 2) end, __metatable = false })
 inside.lists = inside.lists or setmetatable({}, { __mode = "k" })
@@ -73,6 +73,8 @@ local function is_list(t)
   return count == n
 end
 
+local function list(t) t = t or {} lists[t] = true return t end
+
 local encode
 
 local function encode_table(t, wire, open, depth)
@@ -86,7 +88,7 @@ local function encode_table(t, wire, open, depth)
     text = "[" .. concat(out, ",") .. "]"
   else
     for k, v in next, t do
-      if type(k) ~= "string" then fault("a table has the key %s; the keys of a map are strings", tostring(k)) end
+      if type(k) ~= "string" then fault("%s", inside.part("members").odd_key(t, k)) end
       if not utf8_len(k) then fault("a key is not UTF-8") end
       n = n + 1
       out[n] = quoted(k) .. ":" .. encode(v, wire, open, depth)
@@ -109,7 +111,29 @@ function encode(v, wire, open, depth)
     return '{"b":"' .. base64(v) .. '"}'
   end
   if kind == "table" then return encode_table(v, wire, open, depth + 1) end
-  fault("a %s has no JSON", kind)
+  fault("a %s has no JSON%s", kind, kind == "function" and "; a function is called with ()" or "")
+end
+
+-- A fault is told with where in the value it is; only then one looks for it.
+local function place_of(v, wire, seen)
+  if type(v) ~= "table" or seen[v] then return "" end
+  seen[v] = true
+  for k, item in next, v do
+    if (type(k) == "string" or math_type(k) == "integer") and not pcall(encode, item, wire, {}, 0) then
+      return (type(k) == "string" and "." .. k or "[" .. k .. "]") .. place_of(item, wire, seen)
+    end
+  end
+  return ""
+end
+local function encoded(v, wire, is_request) -- of a request the list of arguments is ours, not the script's
+  local ok, text = pcall(encode, v, wire, {}, 0)
+  if ok then return text end
+  if type(text) == "string" and text ~= "not enough memory" then
+    local place = place_of(v, wire, {})
+    if is_request then place = gsub(place, "^%[%d+%]", "") end
+    if place ~= "" then text = "in " .. sub(place, 1, 200) .. ": " .. text end
+  end
+  error(text, 0)
 end
 
 local decode_value
@@ -225,7 +249,10 @@ local function decode_number(s, at)
   stop = fraction or stop
   local _, exponent = find(s, "^[eE][+-]?%d+", stop + 1)
   stop = exponent or stop
-  return tonumber(sub(s, at, stop)), stop + 1
+  if stop - at >= MAX_DIGITS then bad(s, at, "a number with too many digits") end
+  local value = tonumber(sub(s, at, stop))
+  if value == huge or value == -huge then bad(s, at, "a number beyond what a double holds") end
+  return value, stop + 1
 end
 
 function decode_value(s, at, wire, depth)
@@ -251,21 +278,25 @@ local function decode(s, wire)
   return value
 end
 
-local function list(t) t = t or {} lists[t] = true return t end
-local function guarded(f)
-  return function(v)
-    local ok, result = pcall(f, v, false, {}, 0)
-    if not ok then error(result, 2) end
-    return result
-  end
+local function script_encode(v)
+  local ok, text = pcall(encoded, v, false)
+  if not ok then error(text, 2) end
+  return text
+end
+local function script_decode(s)
+  if type(s) ~= "string" then error("json.decode takes a string, not a " .. type(s), 2) end
+  local ok, value = pcall(decode, s, false)
+  if not ok then error(value, 2) end
+  return value
 end
 
 return {
   null = null, list = list,
   encode = function(v) return encode(v, false, {}, 0) end,
-  encode_wire = function(v) return encode(v, true, {}, 0) end,
+  encode_wire = function(v) return encoded(v, true) end,
+  encode_request = function(arguments) return encoded(list(arguments), true, true) end,
   decode_wire = function(s) return decode(s, true) end,
   members = function() -- what scripts see
-    return { encode = guarded(encode), decode = guarded(decode), array = list, null = null }
+    return { encode = script_encode, decode = script_decode, array = list, null = null }
   end,
 }

@@ -6,7 +6,7 @@
 local worker_refuse, worker_log, worker_stopped, worker_settle, worker_part = ...
 
 local G = _G
-local type, tostring, tonumber, error, pcall, select = type, tostring, tonumber, error, pcall, select
+local type, tostring, tonumber, error, pcall, select, pairs = type, tostring, tonumber, error, pcall, select, pairs
 local rawget, rawset, rawequal, next, raw_load = rawget, rawset, rawequal, next, load
 local raw_setmetatable, raw_getmetatable, raw_collect, raw_xpcall = setmetatable, getmetatable, collectgarbage, xpcall
 local pack, unpack = table.pack, table.unpack
@@ -24,7 +24,7 @@ local main, label -- the thread that runs, and the script's name as it stands in
 -- Parts. `inside` is what they get of ours and keep for each other; `made` is dropped once the first turn is over, for
 -- much is needed to start only. The script may have changed the globals by then: parts see what stood there before it.
 local inside = { HOST = HOST, STOPPED = STOPPED, handlers = {}, once = {}, coroutine = coroutine, G = G, sethook = sethook,
-  getinfo = getinfo, stopped = worker_stopped, log = worker_log,
+  getinfo = getinfo, metatable_of = debug.getmetatable, stopped = worker_stopped, log = worker_log,
   load = raw_load, collectgarbage = raw_collect, xpcall = raw_xpcall, main = function() return main end }
 local pristine = { type = type, tostring = tostring, tonumber = tonumber, error = error, pcall = pcall, select = select,
   rawget = rawget, rawlen = rawlen, rawequal = rawequal, next = next, ipairs = ipairs,
@@ -89,7 +89,7 @@ local function request(...)
   local words = {}
   for i = 1, select("#", ...) do
     words[i] = plain((select(i, ...)))
-    if not words[i] then return json().encode_wire(json().list { ... }) end
+    if not words[i] then return json().encode_request { ... } end
   end
   return "[" .. concat(words, ",") .. "]"
 end
@@ -180,25 +180,47 @@ local function called(t, ...)
   local key, value = ...
   return host("store", key, value)
 end
-local CALLED = { __call = called, __metatable = false }
-local function filled(t)
-  force_metatable(t, (t == api.log or t == api.store) and CALLED or nil)
-  for name, member in next, part(from[t]).members() do rawset(t, name, member) end
-  return t
+-- What is not a member is an error, and so is setting one: a script that misspells `store.load` or writes `store.x = 1`
+-- would not notice otherwise. It may replace or take out what is there. coroutine is Lua's own and stays as it is.
+local name_of = { [G.json] = "json", [G.ygg] = "ygg", [api.log] = "log", [api.store] = "store" }
+local function fill(t)
+  local found, name = part(from[t]).members(), name_of[t]
+  if not name then
+    for key, member in next, found do rawset(t, key, member) end
+    return force_metatable(t, nil)
+  end
+  local gone = {} -- what the script has taken out
+  raw_setmetatable(found, { __index = function(_, key)
+    if not gone[key] then part("members").unknown(name, key, found) end
+  end })
+  force_metatable(t, { __metatable = false, __index = found, __call = (name == "log" or name == "store") and called or nil,
+    __newindex = function(_, key, value)
+      if name == "store" or rawget(found, key) == nil and not gone[key] then part("members").set(name, key, value) end
+      gone[key] = value == nil or nil
+      rawset(found, key, value)
+    end,
+    __pairs = function() return next, found, nil end })
 end
 local function lazy(call)
-  return { __metatable = false, __call = call, __index = function(t, name) return filled(t)[name] end,
-    __newindex = function(t, name, member) rawset(filled(t), name, member) end,
-    __pairs = function(t) return next, filled(t), nil end }
+  return { __metatable = false, __call = call,
+    __index = function(t, key) fill(t) return t[key] end,
+    __newindex = function(t, key, value) fill(t) t[key] = value end,
+    __pairs = function(t) fill(t) return pairs(t) end }
 end
 local LAZY, LAZY_CALLED = lazy(), lazy(called)
 for t in next, from do raw_setmetatable(t, (t == api.log or t == api.store) and LAZY_CALLED or LAZY) end
 
+inside.ids = raw_setmetatable({}, { __mode = "k" }) -- of devices; their field `id` is the script's to see only
 local DEVICE = { __name = "device", __metatable = false, __tostring = function(d) return "device " .. d.id end,
-  __index = function(d, name) return part("devices").member(d, name) end }
-function inside.device_of(d) return raw_setmetatable(d, DEVICE) end
+  __index = function(d, name) return part("devices").member(d, name) end,
+  __newindex = function(_, name, value) part("members").set("device", name, value) end }
+function inside.device_of(d)
+  inside.ids[d] = d.id
+  return raw_setmetatable(d, DEVICE)
+end
 local function no_device()
-  return raw_setmetatable({}, { __name = "device", __metatable = false, __index = function() failures.no_device() end })
+  local function refuse() failures.no_device() end
+  return raw_setmetatable({}, { __name = "device", __metatable = false, __index = refuse, __newindex = refuse })
 end
 
 -- read_temp0_celsius() and set_led0(true) of the default device.

@@ -14,7 +14,9 @@
   #:use-module (ygg failure)
   #:use-module (ygg host)
   #:use-module (ygg live)
+  #:use-module ((ygg state) #:select (current-program program-forms))
   #:use-module (ygg steel)
+  #:use-module ((srfi srfi-1) #:select (append-map filter))
   #:export (script-interface steel-interface interface-of interface-value checked-set! checked-import checked-export note-import!))
 
 ;;; Assignment, to variables of the script only: those below belong to every program of the worker.
@@ -38,9 +40,14 @@
      (scheme base) (scheme case-lambda) (scheme char) (scheme complex) (scheme cxr) (scheme inexact) (scheme lazy)
      (scheme r5rs) (scheme write))
     ("Clocks that tell." (scheme time))
-    ("Lists, multiple values, strings and hash tables: those of their procedures that are listed below, all pure."
-     (srfi 1) (srfi 8) (srfi 13) (srfi 69))
+    ("Lists, multiple values and strings: those of their procedures that are listed below, all pure."
+     (srfi 1) (srfi 8) (srfi 13))
     ("The dialect, chosen: see steel-groups below." (yggdrasil steel))))
+
+(define (guile-name library)
+  (match library
+    (('srfi number) (list 'srfi (string->symbol (string-append "srfi-" (number->string number)))))
+    (_ library)))
 
 (define (library-of set)
   (match set
@@ -54,15 +61,57 @@
 (define-syntax checked-export                     ; read by (ygg packages) before
   (lambda (x) (syntax-case x () ((_ name ...) #'(begin)))))
 
+(define (import-fault set)
+  "Why the library or set of names SET cannot be imported, or #f. Every name that is imported is bound from then on."
+  (let* ((library (library-of set))
+         (known (and library (or-map (lambda (entry) (and (member library (cdr entry)) library)) libraries))))
+    (cond ((member set (hashq-ref imports (current-module) '())) #f)
+          ((not library) "prefix, rename and except are for packages; what libraries have is there under its own name")
+          ((not known) "this library is not for scripts, or is a package that is not declared")
+          ((missing-names set library)
+           => (lambda (names)
+                (string-append (object->string library) " has no "
+                               (string-join (map symbol->string names) ", ") " here (docs/SCRIPTING.md lists what is left out)")))
+          (else #f))))
+
+(define (missing-names set library)
+  "The names that SET imports, or for a whole library those of it that the script uses, and that nothing binds; else #f."
+  (let* ((wanted (match set
+                   (('only _ . names) names)
+                   (_ (let ((used (names-used)) (left-out (assoc-ref left-out-names library)))
+                        (filter (lambda (name) (memq name used)) (or left-out '()))))))
+         (missing (filter (lambda (name) (not (module-variable (current-module) name))) wanted)))
+    (and (pair? missing) missing)))
+
+(define (names-used)
+  "What the text that is compiled names outside of quoted data and binds nowhere."
+  (let ((forms (if (current-program) (program-forms (current-program)) '())) (used (make-hash-table)) (own (make-hash-table)))
+    (define (own! x) (for-each (lambda (name) (hashq-set! own name #t)) (names-in x)))
+    (let walk ((x forms))
+      (cond ((symbol? x) (hashq-set! used x #t))
+            ((not (pair? x)) #f)
+            ((memq (car x) '(quote quasiquote import)) #f)
+            (else
+             (when (and (pair? (cdr x)) (memq (car x) binders)) (own! (cadr x)))
+             (when (and (pair? (cdr x)) (symbol? (cadr x)) (pair? (cddr x)) (eq? (car x) 'let)) (own! (caddr x)))
+             (when (memq (car x) '(case-lambda case-lambda* define-record-type)) (own! (cdr x)))
+             (walk (car x))
+             (walk (cdr x)))))
+    (hash-for-each (lambda (name _) (hashq-remove! used name)) own)
+    (hash-map->list (lambda (name _) name) used)))
+
+(define binders
+  '(define define* define-values define-syntax define-syntax-rule lambda lambda* λ let let* letrec letrec* let-values
+    let*-values do receive parameterize and-let* guard))
+
 (define-syntax checked-import
   (lambda (x)
     (syntax-case x ()
       ((_ set ...)
        (for-each
         (lambda (set)
-          (unless (or (member (syntax->datum set) (hashq-ref imports (current-module) '()))
-                      (or-map (lambda (entry) (member (library-of (syntax->datum set)) (cdr entry))) libraries))
-            (syntax-violation 'import "this library is not for scripts, is renamed, or is a package that is not declared" x set)))
+          (let ((fault (import-fault (syntax->datum set))))
+            (when fault (syntax-violation 'import fault x set))))
         #'(set ...))
        #'(begin)))))
 
@@ -165,9 +214,10 @@ gets a syntax object that nothing listed here can take apart."
     ("Promises, from R7RS." (scheme lazy) delay delay-force force make-promise promise?)
     ("Raising and handling. Limits do not raise, so no handler can hold them up."
      (scheme base)
-     error error-object-irritants error-object-message error-object? raise raise-continuable)
-    ("Ours: what an error of the host tells." (ygg failure)
-     host-error? host-error-status host-error-reason host-error-hint)
+     error error-object? raise raise-continuable)
+    ("Ours: what an error tells, one of Guile's own in words instead of a format." (ygg failure)
+     host-error? host-error-status host-error-reason host-error-hint
+     (script-error-object-message . error-object-message) (script-error-object-irritants . error-object-irritants))
     ("String ports, made by the script. No current port is listed, so no other port can be reached."
      (guile)
      eof-object? get-output-string open-input-string open-output-string peek-char read-char port?)
@@ -246,3 +296,16 @@ gets a syntax object that nothing listed here can take apart."
                                        steel-interface)
                       names))
 (define (interface-of dialect) (if (eq? dialect 'steel) steel-interface script-interface))
+
+(define left-out-names                            ; library -> what Guile has of it and scripts have not
+  (append-map
+   (lambda (entry)
+     (map (lambda (library)
+            (let ((interface (false-if-exception (resolve-interface (guile-name library)))) (found '()))
+              (when interface
+                (module-for-each
+                 (lambda (name _) (unless (module-variable script-interface name) (set! found (cons name found))))
+                 interface))
+              (cons library found)))
+          (cdr entry)))
+   libraries))

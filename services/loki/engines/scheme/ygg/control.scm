@@ -15,6 +15,7 @@
   #:use-module ((ice-9 exceptions) #:select (raise-continuable))
   #:use-module ((scheme base) #:select (raise))
   #:use-module (system vm vm)
+  #:use-module ((ygg failure) #:select (readable))
   #:export (run-turn suspend suspendable? end-turn interrupt! with-interrupts-held current-winds set-current-winds!
             script-call/cc script-dynamic-wind script-with-exception-handler call-guarded guard))
 
@@ -80,7 +81,7 @@
       (lambda ()
         (with-exception-handler
          (lambda (raised)
-           (dispatch raised (lambda (t) (abort-to-prompt tag t))))
+           (dispatch (readable raised) (lambda (t) (abort-to-prompt tag t))))
          thunk))
       (lambda (_ t) (rewind! saved) (t)))))
 
@@ -91,7 +92,9 @@ winders stay: they are a list of ours."
     (call-with-prompt tag
       (lambda ()
         (with-exception-handler
-         (lambda (raised) (if (suspendable?) (handler raised) (abort-to-prompt tag raised)))
+         (lambda (raised)
+           (let ((raised (readable raised)))
+             (if (suspendable?) (handler raised) (abort-to-prompt tag raised))))
          thunk))
       (lambda (_ raised)
         (handler raised)

@@ -6,7 +6,7 @@
   #:use-module (ygg failure)
   #:use-module (ygg host)
   #:use-module (ygg suggest)
-  #:export (with-conveniences the-convenience convenience-name))
+  #:export (with-conveniences the-convenience convenience-name names-in))
 
 ;; Its name among the script's bindings: nobody else's.
 (define convenience-name (string->symbol "a name of the contract"))
@@ -108,9 +108,11 @@
                             (string-append (device) " has no property to " (if reads? "read" "set") " by the name "
                                            text)
                             (string-trim-both (string-append (meant text) " See (capabilities).")))))
-    (if reads?
-        (lambda () (property-read (path)))
-        (lambda values                            ; what was meant is said before how many values it takes
-          (let ((path (path)))
-            (unless (= (length values) 1) (misuse (string-append text " takes one value, the one to write")))
-            (property-write! path (car values)))))))
+    (lambda given                                 ; what was meant is said before how many values it takes
+      (let ((path (path)))
+        (unless (= (length given) (if reads? 0 1))
+          (misuse (string-append text " takes " (if reads? "no arguments" "1 argument, the value") ", not "
+                                 (number->string (length given)))))
+        (if reads?
+            (property-read path)
+            (property-write! path (car given)))))))

@@ -4,11 +4,14 @@
   #:use-module (ice-9 exceptions)
   #:use-module (system vm frame)
   #:use-module (system vm debug)
+  #:use-module ((system vm program) #:select (primitive-code?))
   #:use-module (ygg reader)
   #:use-module (ygg state)
   #:use-module (ygg suggest)
   #:export (failure failure-of-raised image-of note-image!
-            interface-names set-other-dialect! raise-host-error host-error? host-error-status host-error-reason host-error-hint error-text))
+            interface-names set-other-dialect! raise-host-error host-error? host-error-status host-error-reason host-error-hint
+
+            error-text arity-text readable shown without-addresses script-error-object-message script-error-object-irritants))
 
 (define max-message 600)
 (define max-frames 40)
@@ -40,20 +43,188 @@
       (lambda (_) (set! parts (cons "…" parts))))
     (string-concatenate-reverse parts)))
 
+(define (address-at text at)
+  "Where an address that follows AT ends: a blank and six hex digits or more, then a blank or >; else #f."
+  (let* ((start (+ at 1))
+         (end (or (string-skip text char-set:hex-digit start) (string-length text))))
+    (and (>= (- end start) 6)
+         (< end (string-length text))
+         (memv (string-ref text end) '(#\space #\>))
+         end)))
+
+(define (without-addresses text)
+  "TEXT without where in memory what #<procedure 7f90b4f626c0 at t.scm:1:2 (x)> and its like stand."
+  (let loop ((from 0) (kept '()))
+    (let* ((open (string-contains text "#<" from))
+           (port? (and open (or (string-prefix? "#<input: " text 0 9 open) (string-prefix? "#<output: " text 0 10 open))))
+           (blank (and open (string-index text (lambda (c) (memv c '(#\space #\>))) (if port? (+ open 10) open))))
+           (end (and blank (char=? (string-ref text blank) #\space) (address-at text blank))))
+      (cond ((not open) (string-concatenate-reverse (cons (substring text from) kept)))
+            (end (loop end (cons (substring text from blank) kept)))
+            (else (loop (+ open 2) (cons (substring text from (+ open 2)) kept)))))))
+
+(define (shown x print)
+  "X as PRINT, which is display or write, has it; an error by what it says."
+  (cond ((exception? x) (error-text x))
+        ((or (string? x) (number? x) (symbol? x) (char? x) (boolean? x)) (object->string x print))
+        (else (without-addresses (object->string x print)))))
+
+(define (words print x)
+  (without-addresses (bounded-string max-message (lambda (port) (print x port)))))
+
 (define (error-text raised)
   "What a raised object says, at most max-message characters."
-  (string-trim-both
-   (bounded-string max-message
-    (lambda (port)
-      (cond ((not (exception? raised)) (display "raised " port) (write raised port))
-            ((unbound-name raised) => (lambda (name) (display (unbound-text name) port)))
-            ((not (eq? (exception-kind raised) '%exception))
-             (print-exception port #f (exception-kind raised) (exception-args raised)))
-            ((exception-with-message? raised)
-             (display (exception-message raised) port)
-             (when (exception-with-irritants? raised)
-               (for-each (lambda (x) (display " " port) (write x port)) (exception-irritants raised))))
-            (else (display "an error without a message" port)))))))
+  (cond ((not (exception? raised)) (string-append "raised " (words write raised)))
+        ((unbound-name raised) => unbound-text)
+        ((not (eq? (exception-kind raised) '%exception)) (guile-text raised))
+        ((exception-with-message? raised)
+         (let* ((message (exception-message raised))
+                (irritants (if (exception-with-irritants? raised) (exception-irritants raised) '()))
+                (who? (and (symbol? message) (pair? irritants) (string? (car irritants)))))
+           (words (lambda (_ port)
+                    (display message port)
+                    (when who? (display ": " port) (display (car irritants) port))
+                    (for-each (lambda (x) (display " " port) (write x port)) (if who? (cdr irritants) irritants)))
+                  #f)))
+        ((non-continuable-error? raised)
+         "a handler returned from an error, which cannot go on; catch it with guard, or raise it with raise-continuable")
+        (else "an error without a message")))
+
+;;; Errors that Guile raises itself, in words of ours. Their fields are not for scripts: the message is a format, and
+;;; what stands among the irritants of a wrong call may be no object at all.
+
+(define (readable raised)
+  "RAISED, or for an error of Guile's own an error object whose message says it. Only while it is being raised is known
+which procedure was called with how many arguments."
+  (cond ((not (exception? raised)) raised)
+        ((memq (exception-kind raised) '(%exception syntax-error out-of-memory stack-overflow)) raised)
+        ((hashq-ref readables raised))
+        (else
+         (let ((made (make-exception (make-error)
+                                     (make-exception-with-message (error-text raised))
+                                     (make-exception-with-irritants '()))))
+           (hashq-set! readables raised made)
+           made))))
+(define readables (make-weak-key-hash-table))
+
+(define (script-error-object-message x)
+  (if (and (exception? x) (exception-with-message? x) (eq? (exception-kind x) '%exception))
+      (let ((message (exception-message x))) (if (string? message) message (error-text x)))
+      (if (exception? x) (error-text x) (shown x display))))
+(define (script-error-object-irritants x)
+  (if (and (exception? x) (exception-with-irritants? x) (eq? (exception-kind x) '%exception)) (exception-irritants x) '()))
+
+(define names
+  '(("divide" . "/") ("struct-vtable" . "a procedure of a record type") ("floor-remainder" . "modulo")
+    ("floor-quotient" . "floor-quotient") ("truncate-remainder" . "remainder") ("truncate-quotient" . "quotient")))
+
+(define (procedure-words name)
+  "NAME as scripts know it, #f for one of C code."
+  (let ((name (if (symbol? name) (symbol->string name) name)))
+    (cond ((not (string? name)) #f)
+          ((assoc-ref names name))
+          ((or-map (lambda (prefix) (and (string-prefix? prefix name) (substring name (string-length prefix))))
+                   '("script-" "bounded-" "checked-")))
+          ((string-prefix? "scm_" name) #f)
+          (else name))))
+
+(define (guile-text raised)
+  (let* ((kind (exception-kind raised)) (args (exception-args raised))
+         (standard? (and (list? args) (>= (length args) 3)
+                         (string? (cadr args)) (or (not (caddr args)) (list? (caddr args)))))
+         (who (and standard? (procedure-words (car args)))))
+    (cond ((eq? kind 'wrong-number-of-args) (arity-text))
+          ((eq? kind 'numerical-overflow) (string-append (or who "an operation") ": division by zero"))
+          ((not standard?)
+           (words (lambda (x port) (print-exception port #f kind args)) #f))
+          (else
+           (let* ((text (words (lambda (x port) (apply simple-format port (cadr args) (or (caddr args) '()))) #f))
+                  (clear (clearer kind text)))
+             (if who (string-append who ": " clear) clear))))))
+
+(define (after prefix text) (and (string-prefix? prefix text) (substring text (string-length prefix))))
+
+(define (clearer kind text)
+  "A message of Guile's as people say it."
+  (cond ((after "Wrong type argument in position " text)
+         => (lambda (rest)                        ; 1 (expecting pair): 5
+              (let* ((colon (string-contains rest ": "))
+                     (value (if colon (substring rest (+ colon 2)) "?"))
+                     (position (substring rest 0 (or (string-index rest (lambda (c) (memv c '(#\space #\:)))) 1)))
+                     (open (string-contains rest "(expecting "))
+                     (wanted (and open colon (< open colon) (substring rest (+ open 11) (- colon 1)))))
+                (string-append "argument " position " is " value
+                               (if wanted (string-append ", not " (article wanted)) ", which it does not take")))))
+        ((after "Wrong type (expecting " text)    ; string): 1
+         => (lambda (rest)
+              (let ((close (string-contains rest "): ")))
+                (if close
+                    (string-append "an argument is " (substring rest (+ close 3)) ", not " (article (substring rest 0 close)))
+                    text))))
+        ((after "Wrong type to apply: " text)
+         => (lambda (value) (string-append value " is called like a procedure, and is none")))
+        ((after "Argument " text)                 ; 2 out of range: 5
+         => (lambda (rest) (string-append "argument " rest)))
+        ((after "Value out of range " text)       ; 2 to< 3: 9
+         => (lambda (rest)
+              (let ((to (string-contains rest " to< ")) (colon (string-contains rest ": ")))
+                (if (and to colon (< to colon))
+                    (string-append (substring rest (+ colon 2)) " is out of range, " (substring rest 0 to) " to "
+                                   (substring rest (+ to 5) colon) " are allowed")
+                    text))))
+        (else text)))
+
+(define (article noun)
+  (let ((noun (or (assoc-ref '(("struct" . "record") ("hash-table" . "hash table")) noun) noun)))
+    (with-article noun)))
+(define (with-article noun)
+  (string-append (if (memv (string-ref noun 0) '(#\a #\e #\i #\o #\u)) "an " "a ") noun))
+
+(define (arity-text)
+  "Which procedure was called with how many arguments: the frame below the one that raises is that of the call."
+  (let loop ((frame (let ((stack (make-stack #t))) (and stack (stack-ref stack 0)))) (raising? #f) (count 0))
+    (cond ((or (not frame) (> count 60)) "a procedure was called with a wrong number of arguments")
+          (raising? (or (frame-arity-text frame) "a procedure was called with a wrong number of arguments"))
+          (else (loop (frame-previous frame) (eq? (frame-procedure-name frame) 'raise-exception) (+ count 1))))))
+
+(define frame-num-locals (@@ (system vm frame) frame-num-locals))
+(define frame-local-ref (@@ (system vm frame) frame-local-ref))
+
+(define (frame-arity-text frame)
+  (let* ((here (frame-instruction-pointer frame))
+         (locals (frame-num-locals frame))
+         (info (find-program-debug-info here)))
+    (cond (info
+           (let ((arities (find-program-arities (program-debug-info-addr info))))
+             (and (pair? arities)
+                  (wrong-call (or (procedure-words (frame-procedure-name frame)) (unnamed frame))
+                              (map (lambda (a) (list (arity-nreq a) (arity-nopt a) (arity-has-rest? a))) arities)
+                              (- locals (if (arity-has-closure? (car arities)) 1 0))))))
+          ((primitive-code? here)
+           (let ((procedure (frame-local-ref frame 0 'scm)))
+             (and (procedure? procedure)
+                  (wrong-call (or (procedure-words (procedure-name procedure)) "a procedure")
+                              (list (procedure-minimum-arity procedure))
+                              (- locals 1)))))
+          (else #f))))
+
+(define (unnamed frame)
+  (let ((place (script-line frame)))
+    (if place (string-append "the procedure of line " (number->string (car place))) "a procedure")))
+
+(define (wrong-call name arities given)
+  "ARITIES: lists of required, optional, and whether there may be more."
+  (let* ((least (apply min (map car arities)))
+         (rest? (or-map caddr arities))
+         (most (apply max (map (lambda (a) (+ (car a) (cadr a))) arities)))
+         (count (cond (rest? (string-append "at least " (number->string least)))
+                      ((zero? most) "no")
+                      ((zero? least) (string-append "at most " (number->string most)))
+                      ((= least most) (number->string most))
+                      ((= most (+ least 1)) (string-append (number->string least) " or " (number->string most)))
+                      (else (string-append (number->string least) " to " (number->string most))))))
+    (string-append name " takes " count (if (= 1 (if rest? least most)) " argument, not " " arguments, not ")
+                   (if (zero? given) "none" (number->string given)))))
 
 ;;; A name that stands for nothing, and the one that was probably meant.
 
@@ -144,9 +315,9 @@ our own file as its source; the line is then the last one of the script before i
   (let ((own (or-map (lambda (frame) (and (equal? (cadr frame) (program-label (current-program))) frame)) frames)))
     (if own (car own) 0)))
 
-(define* (failure reason message #:key line (extra '()))
+(define* (failure reason message #:key line (extra '()) (from identity))
   "The fields of a failure here and now. Where it is a package that failed, the message says in which line of which."
-  (let* ((frames (script-frames))
+  (let* ((frames (from (script-frames)))
          (foreign? (and (pair? frames) (not line) (not (equal? (cadar frames) (program-label (current-program)))))))
     (append `((reason . ,reason)
               (message . ,(if foreign? (string-append (place (car frames)) ": " message) message))
@@ -174,13 +345,18 @@ our own file as its source; the line is then the last one of the script before i
     (and (integer? line) (+ line 1))))
 
 (define (syntax-text raised)
-  (let ((args (exception-args raised)))
+  (let* ((args (exception-args raised)) (message (list-ref args 1)) (form (list-ref args 3)))
     (bounded-string max-message
       (lambda (port)
-        (display (list-ref args 1) port)
-        (when (list-ref args 3)
-          (display " in " port)
-          (write (list-ref args 3) port))))))
+        (cond ((and (pair? form) (equal? message "source expression failed to match any pattern"))
+               (display (car form) port)
+               (display " is not written like this:" port))
+              (else
+               (display message port)
+               (when form (display " in" port))))
+        (when form
+          (display " " port)
+          (write form port))))))
 
 (define (failure-of-raised raised)
   "The fields for an object that the script raised and did not catch."
@@ -195,5 +371,13 @@ our own file as its source; the line is then the last one of the script before i
            (failure (host-error-reason raised) (exception-message raised)
                     #:extra `((status . ,(host-error-status raised)) (hint . ,(host-error-hint raised)))))
           ((program-image (current-program))
-           (failure "SCRIPT_ERROR" (error-text raised)))
+           (failure "SCRIPT_ERROR" (error-text raised) #:from (if (eq? kind 'wrong-number-of-args) own-call identity)))
           (else (failure "SYNTAX" (error-text raised))))))
+
+(define (own-call frames)
+  "FRAMES from that which made a wrong call: the innermost is that of the procedure called, if that is the script's."
+  (let ((called (let loop ((frame (stack-ref (make-stack #t) 0)))
+                  (cond ((not frame) #f)
+                        ((eq? (frame-procedure-name frame) 'raise-exception) (frame-previous frame))
+                        (else (loop (frame-previous frame)))))))
+    (if (and called (script-line called) (pair? frames) (pair? (cdr frames))) (cdr frames) frames)))

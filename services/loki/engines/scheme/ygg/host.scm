@@ -3,6 +3,7 @@
 
 (define-module (ygg host)
   #:use-module (rnrs bytevectors)
+  #:use-module ((ice-9 exceptions) #:select (exception?))
   #:use-module ((ice-9 format) #:prefix full:)
   #:use-module (ygg control)
   #:use-module (ygg failure)
@@ -118,7 +119,7 @@
     *unspecified*))
 
 (define (displayed items)
-  (string-join (map (lambda (x) (if (string? x) x (object->string x display))) items) " "))
+  (string-join (map (lambda (x) (if (string? x) x (shown x display))) items) " "))
 (define (log-debug . items) (log-line "debug" (displayed items)))
 (define (log-info . items) (log-line "info" (displayed items)))
 (define (log-warning . items) (log-line "warning" (displayed items)))
@@ -146,9 +147,9 @@
   (unless (null? (program-output (current-program))) (print "\n")))
 
 (define* (script-display x #:optional port)
-  (if port (display x port) (print (object->string x display))))
+  (let ((text (if (string? x) x (shown x display)))) (if port (display text port) (print text))))
 (define* (script-write x #:optional port)
-  (if port (write x port) (print (object->string x write))))
+  (let ((text (shown x write))) (if port (display text port) (print text))))
 (define* (script-newline #:optional port) (if port (newline port) (print "\n")))
 (define* (script-write-char c #:optional port) (if port (write-char c port) (print (string c))))
 (define* (script-write-string s #:optional port (start 0) (end (string-length s)))
@@ -156,9 +157,40 @@
     (if port (display text port) (print text))))
 (define (script-format to . rest)
   "(format #f \"~a\" x) is a string, as is (format \"~a\" x); (format #t ...) prints."
-  (cond ((string? to) (apply full:format #f to rest))
-        ((eq? to #t) (print (apply full:format #f rest)))
-        (else (apply full:format to rest))))
+  (cond ((string? to) (formatted to rest))
+        ((or (null? rest) (not (string? (car rest)))) (misuse "format takes #f, #t or a port, a text, and values"))
+        ((eq? to #t) (print (formatted (car rest) (cdr rest))))
+        ((eq? to #f) (formatted (car rest) (cdr rest)))
+        ((output-port? to) (display (formatted (car rest) (cdr rest)) to))
+        (else (misuse "format takes #f, #t or a port, a text, and values"))))
+
+(define (formatted text values)
+  (with-exception-handler
+   (lambda (_) (misuse (format-fault text (length values))))
+   (lambda ()
+     (let ((made (apply full:format #f text (map (lambda (x) (if (exception? x) (error-text x) x)) values))))
+       (if (string-contains made "#<") (without-addresses made) made)))
+   #:unwind? #t))
+
+(define (format-fault text given)
+  (let ((wanted (directives text)) (quoted (object->string text)))
+    (if (and wanted (> wanted given))
+        (string-append "format: " quoted " wants " (number->string wanted) (if (= wanted 1) " value, " " values, ")
+                       (if (zero? given) "none" (number->string given)) (if (= given 1) " is given" " are given"))
+        (string-append "format: " quoted " cannot be filled with these values"))))
+
+(define (directives text)
+  "How many values TEXT takes, #f where that depends on them."
+  (let loop ((at 0) (count 0))
+    (let ((tilde (string-index text #\~ at)))
+      (if (not tilde)
+          count
+          (let ((end (string-skip text (lambda (c) (or (char-numeric? c) (memv c '(#\, #\@ #\: #\+ #\-)))) (+ tilde 1))))
+            (cond ((not end) count)
+                  ((memv (char-downcase (string-ref text end)) '(#\a #\s #\d #\w #\y #\f #\x #\o #\b #\e #\g #\$ #\c #\r))
+                   (loop (+ end 1) (+ count 1)))
+                  ((memv (string-ref text end) '(#\% #\~ #\newline #\& #\_ #\/ #\t #\T)) (loop (+ end 1) count))
+                  (else #f)))))))
 
 ;;; The rest.
 

@@ -2,11 +2,12 @@
 ;;;
 ;;;   exact integer <-> 3       real <-> 3.0      string, symbol, char -> "..."      #t #f <-> true false
 ;;;   list, vector -> [...]     association list with symbols for keys, hash table -> {...}     bytevector <-> {"b": base64}
-;;;   null <-> the symbol null  [...] -> list     {...} -> association list with symbols for keys
+;;;   null <-> the symbol null  [...] -> list     {...} -> association list with symbols for keys; {} -> in JSON an empty hash
+;;;                                               table, so that it is {} again, from the mesh the empty list
 
 (define-module (ygg json)
   #:use-module (rnrs bytevectors)
-  #:export (write-value value->json json->value value->wire wire->value write-string-json))
+  #:export (write-value value->json json->value value->wire wire->value write-string-json number-or-limit))
 
 (define max-depth 64)
 (define max-digits 400)
@@ -222,6 +223,10 @@
   (read-items text (+ at 1) #\] (lambda (at) (read-value text at wire? depth))))
 
 (define (read-map text at wire? depth)
+  (call-with-values (lambda () (read-entries text at wire? depth))
+    (lambda (entries after) (values (if (and (null? entries) (not wire?)) (make-hash-table) entries) after))))
+
+(define (read-entries text at wire? depth)
   (read-items text (+ at 1) #\}
               (lambda (at)
                 (unless (char=? (char-at text at) #\") (bad text at "a key in quotes is missing"))
@@ -265,8 +270,24 @@
               (and sign (= stop sign)))
       (bad text at "a value is missing"))
     (when (> (- stop at) max-digits) (bad text at "a number with too many digits"))
-    (let ((number (string->number (substring text at stop) 10)))
-      (values (if (= stop whole) number (exact->inexact (or number 0))) stop))))
+    (let ((number (number-of text at whole stop)))
+      (unless number (bad text at "a number beyond what a double holds"))
+      (values number stop))))
+
+(define (number-of text at whole stop)
+  "An exact integer of 64 bits, else a double; #f for what is beyond (Guile refuses some of these, and takes others)."
+  (let ((number (number-or-limit (substring text at stop))))
+    (if (and (= stop whole) (<= (- (expt 2 63)) number (- (expt 2 63) 1)))
+        number
+        (let ((double (exact->inexact number)))
+          (and (not (inf? double)) double)))))
+
+(define (number-or-limit text)
+  "The number that TEXT writes; where Guile refuses its exponent, what it comes near: 0 or infinity."
+  (with-exception-handler
+   (lambda (_) (if (or (string-contains text "e-") (string-contains text "E-")) 0.0 +inf.0))
+   (lambda () (string->number text 10))
+   #:unwind? #t))
 
 (define char-set:digit* (string->char-set "0123456789"))
 

@@ -34,9 +34,10 @@
   (%make-life number label device arguments memory-bytes module (make-hash-table) (make-hash-table) #f '()))
 
 ;; The handler is there before the host knows: what is due at once may come while we still wait for its answer.
-(define (register key handler once? . request)
-  (unless (procedure? handler) (misuse "a handler is a procedure"))
-  (let* ((life (program-life (current-program)))
+;; NAME is what the handler is for, in words.
+(define (register key name handler once? . request)
+  (let* ((handler (of-one-argument handler name))
+         (life (program-life (current-program)))
          (handlers (if life (life-handlers life) (make-hash-table)))
          (once (if life (life-once life) (make-hash-table)))
          (before (hash-ref handlers key)) (before-once (hash-ref once key)))
@@ -50,21 +51,37 @@
      (lambda () (apply host request)))
     *unspecified*))
 
-(define (name-of name what)
+(define (of-one-argument handler name)
+  "HANDLER, which may as well take no argument, as a procedure of one."
+  (unless (procedure? handler)
+    (misuse (string-append "the handler of the " name " is " (object->string handler) ", not a procedure")))
+  (let* ((arity (or (procedure-minimum-arity handler) '(1 0 #f)))
+         (least (car arity)))
+    (cond ((> least 1)
+           (misuse (string-append "the handler of the " name " takes " (number->string least)
+                                  " arguments; it is called with one or none")))
+          ((equal? arity '(0 0 #f)) (lambda (_) (handler)))
+          (else handler))))
+
+;; - is read as _; / as . where a name has levels, else as _ (services/loki/naming.py).
+(define* (name-of name what #:optional (separator #\_))
+  (string-map (lambda (c) (case c ((#\-) #\_) ((#\/) separator) (else c))) (key-of name what)))
+
+(define (key-of name what)
   (cond ((symbol? name) (symbol->string name))
         ((string? name) name)
-        (else (misuse (string-append "a " what " is named by a string or a symbol")))))
+        (else (misuse (string-append "a " what " is named by a string or a symbol, not by " (object->string name))))))
 
-(define (timer kind once?)
-  (lambda (name when handler)
-    (let ((name (name-of name "timer")))
-      (register (string-append "timer:" name) handler once? "timer" kind name when))))
-(define after (timer "after" #t))
-(define every-interval (timer "every" #f))
-(define cron (timer "cron" #f))
+(define (arm kind once? name when handler)
+  (let ((name (name-of name "timer")))
+    (register (string-append "timer:" name) (string-append "timer " name) handler once? "timer" kind name when)))
+(define (after name seconds handler) (arm "after" #t name seconds handler))
+(define (every-interval name seconds handler) (arm "every" #f name seconds handler))
+(define (cron name schedule handler) (arm "cron" #f name schedule handler))
 (define (cancel name)
   (let* ((name (name-of name "timer")) (was (host "cancel" name)))
-    (when (and was (program-life (current-program))) (hash-remove! (life-handlers (program-life (current-program))) (string-append "timer:" name)))
+    (when (and was (program-life (current-program)))
+      (hash-remove! (life-handlers (program-life (current-program))) (string-append "timer:" name)))
     was))
 
 (define (every first . rest)
@@ -75,28 +92,26 @@
               ((or-map null? (map cdr lists)) (apply first (map car lists)))
               ((apply first (map car lists)) (loop (map cdr lists)))
               (else #f)))
-      (apply every-interval first rest)))
+      (begin
+        (unless (= (length rest) 2) (misuse "every takes a name, seconds and a procedure"))
+        (apply every-interval first rest))))
 
 (define (event-of device path handler)
-  (let* ((path (name-of path "event")) (parts (string-split path #\.)))
-    (cond ((member path '("online" "offline"))
-           (register (string-append "event:" device "/" path) handler #f "listen" device "" path))
-          ((and (= (length parts) 2) (not (member "" parts)))
-           (register (string-append "event:" device "/" path) handler #f "listen" device (car parts) (cadr parts)))
-          (else (misuse "an event is named CAPABILITY.NAME, such as temp0.over")))))
+  (let ((path (name-of path "event" #\.)))
+    (register (string-append "event:" device "/" path) (string-append "event " path) handler #f "listen" device path)))
 (define (on-event path handler) (event-of (device) path handler))
 (define (on-any-event path handler) (event-of "*" path handler))
 
 (define (on name handler)
   (let ((name (name-of name "event")))
-    (register (string-append "own:" name) handler #f "own" name)))
+    (register (string-append "own:" name) (string-append "event " name) handler #f "own" name)))
 (define* (emit name #:optional (value *unspecified*)) (host "emit" (name-of name "event") value) *unspecified*)
 (define (subscribe topic handler)
-  (let ((topic (name-of topic "topic")))
-    (register (string-append "message:" topic) handler #f "subscribe" topic)))
+  (let ((topic (name-of topic "topic" #\.)))
+    (register (string-append "message:" topic) (string-append "topic " topic) handler #f "subscribe" topic)))
 
 ;; Every message of the mesh but the program's own.
-(define (subscribe-all handler) (register "message:*" handler #f "subscribe_all"))
+(define (subscribe-all handler) (register "message:*" "topics" handler #f "subscribe_all"))
 
 (define (armed-names)
   "The timers that have a handler."
@@ -109,11 +124,11 @@
                 (else (loop (cdr keys) found))))
         '())))
 
-(define (store key value) (host "store" (name-of key "key") value) *unspecified*)
+(define (store key value) (host "store" (key-of key "key") value) *unspecified*)
 (define* (load key #:optional (default #f))
-  (let ((found (host "load" (name-of key "key"))))
+  (let ((found (host "load" (key-of key "key"))))
     (if (null? found) default (car found))))
-(define (store-delete key) (host "forget" (name-of key "key")))
+(define (store-delete key) (host "forget" (key-of key "key")))
 (define (store-keys) (host "keys"))
 
 (define (twin) (host "twin" (device)))

@@ -16,7 +16,7 @@
   #:use-module (ygg reader)
   #:use-module (ygg selection)
   #:use-module (ygg state)
-  #:export (script-procedure script-module script-home loaded-bytes fresh-module module-for program-thunk check-program link-packages))
+  #:export (script-procedure script-module script-home loaded-bytes fresh-module module-for program-thunk check-program link-packages last-line))
 
 (define max-kept 128)
 
@@ -132,6 +132,11 @@
           (when (>= (hash-count (const #t) procedures) max-kept) (hash-clear! procedures))
           (hash-set! procedures key procedure)
           procedure))))
+
+(define (last-line text label)
+  "The line of the last expression of TEXT, 0 where it is not known."
+  (let ((forms (read-program text label)))
+    (+ 1 (or (and (pair? forms) (source-property (car (last-pair forms)) 'line)) -1))))
 
 ;;; A program that lives has a module of its own: its globals stay, and what is evaluated later sees them. The code is
 ;;; compiled once for all programs of one text; each loads a copy of its own.

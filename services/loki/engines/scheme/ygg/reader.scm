@@ -6,6 +6,7 @@
 
 (define-module (ygg reader)
   #:use-module (rnrs bytevectors)
+  #:use-module ((ygg json) #:select (number-or-limit))
   #:export (read-program lang-of syntax-fault? syntax-fault-line syntax-fault-message syntax-fault))
 
 (define max-depth 500)
@@ -120,8 +121,11 @@
               ((string-index text #\|) (fault start "a bar in the middle of a symbol"))
               (else (string->symbol text)))))
 
-    (define (plain-number text start)
-      (string->number text 10))
+    (define (plain-number text start)             ; Guile refuses some that are too large, and takes others
+      (let ((number (if (memv (string-ref text 0) (string->list "+-.0123456789")) (number-or-limit text) #f)))
+        (when (and (real? number) (inexact? number) (inf? number) (not (member text '("+inf.0" "-inf.0"))))
+          (fault start text " is beyond what a double holds"))
+        number))
 
     (define (radix-number text start)             ; #x1f, #e1.5 and the like
       (when (and (string-index text (lambda (c) (memv c '(#\e #\E))) 2)
@@ -179,6 +183,8 @@
                  (cond ((member text '("t" "true")) #t)
                        ((member text '("f" "false")) #f)
                        ((string=? text "u8") (read-bytes depth start))
+                       ((and (char=? (string-ref text 0) #\:) (> (string-length text) 1)) ; #:optional, of define*
+                        (symbol->keyword (string->symbol (substring text 1))))
                        ((memv (char-downcase (string-ref text 0)) '(#\x #\b #\o #\d #\e #\i))
                         (radix-number (string-append "#" text) start))
                        (else (fault start "#" text " is not known here"))))))))

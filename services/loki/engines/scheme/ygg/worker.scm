@@ -131,7 +131,14 @@
               (call-with-values procedure
                 (lambda results
                   (flush-output)
-                  (list 'done (value->wire (if (null? results) *unspecified* (car results)))))))))))
+                  (list 'done (result->wire (if (null? results) *unspecified* (car results)) source label)))))))))
+
+(define (result->wire value source label)
+  (with-exception-handler
+   (lambda (raised)
+     (end-turn (failure "SCRIPT_ERROR" (string-append "the script returned what is not a value: " (error-text raised))
+                        #:line (last-line source label))))
+   (lambda () (value->wire value))))
 
 (define (resume program answer)
   (let ((k (program-continuation program)))
@@ -269,6 +276,7 @@
   "Loads the compiler and what it loads, so that the first script is as fast as the second; and what Guile loads only
 when it prints an error (3.0.10: soft ports), for behind the seal no file can be opened."
   (error-text 'warm-up)
+  (arity-text)
   (script-procedure "(define (f x) (guard (e (#t e)) (let loop ((i x)) (if (> i 0) (loop (- i 1)) i)))) (f 10)" "warm-up")
   (script-procedure "(define-record-type point (make-point x) point? (x point-x)) (let-values (((a b) (values 1 2))) a)"
                     "warm-up")

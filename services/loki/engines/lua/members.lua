@@ -1,0 +1,60 @@
+-- What is said of members that are not there, and of those that cannot be set. Loaded with the first.
+local inside = ...
+local next, type, tostring, rawget, math_type = next, type, tostring, rawget, math.type
+local format, concat, sort = string.format, table.concat, table.sort
+local function failures() return inside.part("failures") end
+
+local M = {}
+
+local function literal(value)
+  if type(value) == "string" then return format("%q", value) end
+  return (type(value) == "number" or type(value) == "boolean") and tostring(value) or "value"
+end
+
+function M.names(t)
+  local names = {}
+  for name in next, t do names[#names + 1] = tostring(name) end
+  sort(names)
+  return concat(names, ", ")
+end
+
+function M.unknown(table_name, key, members)
+  local hint = table_name == "store" and type(key) == "string" and format("A value is read with store.load(%q).", key) or ""
+  failures().misuse(format("%s has no %s; it has %s", table_name, tostring(key), M.names(members)), hint)
+end
+
+local SET = { -- what to write instead
+  store = function(key, value)
+    if value == nil then return format("Write store.delete(%q).", key) end
+    return format("Write store(%q, %s).", key, literal(value))
+  end,
+  device = function() return "A property is written with device:write(\"CAPABILITY.PROPERTY\", value)." end,
+}
+function M.set(table_name, key, value)
+  key = tostring(key)
+  failures().misuse(format("%s.%s cannot be set with =", table_name, key), SET[table_name] and SET[table_name](key, value) or "")
+end
+
+-- A member of a capability: path is such as led0.brightness, kind what it is, nil where there is no such.
+function M.set_member(path, kind, value)
+  local hint = kind == "a property" and format("Write device.%s(%s).", path, literal(value)) or ""
+  failures().misuse(format("%s is %s; it cannot be set with =", path, kind), hint)
+end
+
+-- Why a table with the key K, which is not a string, is neither a list nor a map.
+function M.odd_key(t, k)
+  if math_type(k) ~= "integer" or k < 1 then
+    return format("a table has a key that is %s; the keys of a map are strings, those of a list 1, 2, 3 and so on",
+      math_type(k) and tostring(k) or "a " .. type(k))
+  end
+  local hole, beyond, name = 1, nil, nil
+  while rawget(t, hole) ~= nil do hole = hole + 1 end
+  for key in next, t do
+    if math_type(key) == "integer" and key > hole then beyond = beyond and beyond < key and beyond or key end
+    if type(key) == "string" and not (name and name < key) then name = key end
+  end
+  if beyond then return format("a list has [%d] but not [%d]; fill the gap with json.null, or use strings as keys", beyond, hole) end
+  return format("a table has [%d] and %s; it is a list or a map, not both", k, name or "other keys")
+end
+
+return M

@@ -1,0 +1,67 @@
+"""What operations take, as literals: names, times, handlers. Refused here as the host refuses it at run time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from services.domain.errors import YggError
+from services.domain.values import Value
+from services.loki import naming
+from services.loki.programs.timers import Timers
+
+TIMERS = frozenset(("after", "every", "cron"))
+_NAMES: dict[str, Callable[[Value], object]] = {
+    **dict.fromkeys((*TIMERS, "cancel"), naming.timer),
+    **dict.fromkeys(("subscribe", "publish"), naming.topic),
+    "own": naming.own_event,
+    "emit": naming.own_event,
+    "event": naming.event,
+}
+HANDLER_AT = {**dict.fromkeys(TIMERS, 2), **dict.fromkeys(("on", "on-event", "on-any-event", "subscribe"), 1)}
+"""Which argument of an operation is its handler, from 0."""
+STORE_NOTHING = "nothing cannot be stored"
+
+
+def name_fault(operation: str, name: str) -> str:
+    """What is wrong with a name: of a timer, a topic, an own event (`own`) or an event of a device (`event`)."""
+    return _fault(lambda: _NAMES[operation](name)) if operation in _NAMES else ""
+
+
+def time_fault(operation: str, when: Value) -> str:
+    """What is wrong with the seconds of `after` and `every`."""
+    return _fault(lambda: Timers(1).arm(operation, "t", when, 0.0, datetime(2000, 1, 1, tzinfo=UTC)))
+
+
+def event_name(name: str) -> str:
+    """An event of a device as the contract has it, "" for presence and for what is none."""
+    try:
+        capability, event = naming.event(name)
+    except YggError:
+        return ""
+    return f"{capability}.{event}" if capability else ""
+
+
+def _fault(check: Callable[[], object]) -> str:
+    try:
+        check()
+    except YggError as e:
+        return f"{e.message}. {e.hint}".removesuffix(". ") if e.hint else e.message
+    return ""
+
+
+class Handlers:
+    """The handlers and timers that a text registers at its top level: a second one of a name replaces the first."""
+
+    def __init__(self) -> None:
+        self._lines: dict[tuple[str, str], int] = {}
+
+    def second(self, operation: str, name: str, line: int) -> str:
+        """What is to say of one more, "" of the first."""
+        kind = "timer" if operation in TIMERS else operation
+        plain = name.replace("-", "_").replace("/", "." if kind == "subscribe" else "_")
+        first = self._lines.setdefault((kind, plain), line)
+        if first == line:
+            return ""
+        what = f"timer {name}" if kind == "timer" else f"handler of {name}"
+        return f"a second {what} replaces the one of line {first}"
