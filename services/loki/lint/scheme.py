@@ -7,6 +7,7 @@ So what is found is wrong, and something wrong may be missed.
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Collection, Iterator
 
 from services.domain.values import Value
@@ -16,6 +17,7 @@ from services.loki.lint.dialect import Dialect
 from services.loki.lint.findings import Finding, Severity
 from services.loki.lint.names import SCHEME_TEST_NAMES, scheme_names
 from services.loki.lint.schedules import schedule
+from services.loki.lint.scheme_calls import Arity, Calls, arity
 from services.loki.lint.scheme_reader import Node, read
 
 _DEFINES = frozenset(
@@ -25,8 +27,7 @@ _LAMBDAS = frozenset(("lambda", "lambda*", "λ", "case-lambda", "case-lambda*"))
 _LETS = frozenset(
     ("let", "let*", "letrec", "letrec*", "do", "let-values", "let*-values", "and-let*", "parameterize", "let-syntax")
 )
-_PATHS = {"property-read": "read", "property-write!": "write", "call": "call", "on-event": "event"}
-_PRESENCE = frozenset(("online", "offline"))
+_PATHS = {"property-read": "read", "property-write!": "write", "call": "call"}
 _LEFT_ALONE = frozenset(
     (
         *("define-syntax", "define-syntax-rule", "let-syntax", "letrec-syntax", "syntax-rules"),
@@ -48,9 +49,25 @@ class _Scheme:
         self._forms, self._contracts, self._packages, self._known = forms, contracts, packages, known
         self._macros: set[str] = set()
         self._own: set[str] = set()
+        self._times: Counter[str] = Counter()  # how often each of these is bound
         self._prefixes: set[str] = set()  # that names of packages may begin with; "" where all of one are imported
         for form in forms:
             self._bind(form)
+        self._top = frozenset(map(id, forms))
+        self._calls = Calls(contracts, dict(self._procedures()))
+
+    def _note(self, names: Collection[str]) -> None:
+        self._own |= set(names)
+        self._times.update(names)
+
+    def _procedures(self) -> Iterator[tuple[str, Arity]]:
+        """Those that the text defines at its top level, and binds nowhere else."""
+        for form in self._forms:
+            target = form.items[1] if form.head() == "define" and len(form.items) > 1 else None
+            if target is not None and target.head() and self._times[target.head()] == 1:
+                found = arity(target)
+                if found is not None:
+                    yield target.head(), found
 
     def _bind(self, node: Node) -> None:
         """Notes every name that is bound anywhere below."""
@@ -60,37 +77,39 @@ class _Scheme:
         if head in ("define-syntax", "define-syntax-rule") and len(node.items) > 1:
             self._macros |= set(_symbols(node.items[1])[:1])
         if head == "define-record-type":
-            self._own |= {name for item in node.items[1:] for name in _symbols(item)}
+            self._note([name for item in node.items[1:] for name in _symbols(item)])
         elif head in _DEFINES or head == "receive":
-            self._own |= set(_symbols(node.items[1])) if len(node.items) > 1 else set()
+            self._note(_symbols(node.items[1]) if len(node.items) > 1 else [])
         elif head in _LAMBDAS:
             formals = [i.items[0] for i in node.items[1:] if i.items] if head.startswith("case") else node.items[1:2]
-            self._own |= {name for formal in formals for name in _symbols(formal)}
+            self._note([name for formal in formals for name in _symbols(formal)])
         elif head in _LETS:
             self._bind_let(node)
         elif head == "import":
             for item in node.items[1:]:
                 self._import(item)
+        elif head == "set!" and len(node.items) > 1:
+            self._times.update(_symbols(node.items[1]))  # so it may take something else from then on
         elif head == "guard" and len(node.items) > 1:
-            self._own |= set(_symbols(node.items[1])[:1])
+            self._note(_symbols(node.items[1])[:1])
         for item in node.items:
             self._bind(item)
 
     def _bind_let(self, node: Node) -> None:
         at = 1
         if len(node.items) > 2 and node.items[1].kind == "symbol":
-            self._own.add(node.items[1].text)
+            self._note([node.items[1].text])
             at = 2
         if len(node.items) > at:
             for binding in node.items[at].items:
-                self._own |= set(_symbols(binding.items[0] if binding.items else binding))
+                self._note(_symbols(binding.items[0] if binding.items else binding))
 
     def _import(self, node: Node) -> None:
         """What a set of names of a package binds: (only (package units) f), (prefix (package units) u:)."""
         if not _package(node):
             return
         if node.head() == "only":
-            self._own |= {name for item in node.items[2:] for name in _symbols(item)}
+            self._note([name for item in node.items[2:] for name in _symbols(item)])
         elif node.head() == "prefix" and len(node.items) > 2:
             self._prefixes.add(node.items[2].text)
         else:
@@ -161,18 +180,18 @@ class _Scheme:
         return f". Did you mean {near[0]}?" if near else ""
 
     def _operation(self, node: Node, head: str, elsewhere: bool) -> Iterator[Finding]:
-        if head in self._own:
+        if node.dotted:
             return
+        if head in self._own:
+            yield from self._calls.of_own(node, head)
+            return
+        yield from self._calls.of_host(node, head, top=id(node) in self._top, elsewhere=elsewhere)
         first = node.items[1] if len(node.items) > 1 else None
-        at = {"cron": 2, "schedule": 1}.get(head, 0)
-        if at and len(node.items) > at and node.items[at].kind == "string":
-            text = node.items[at]
-            yield schedule(text.text, text.line, text.column)
+        if head == "schedule" and first is not None and first.kind == "string":
+            yield schedule(first.text, first.line, first.column)
         if not self._contracts or elsewhere:
             return
         if head in _PATHS and first is not None and first.kind == "string":
-            if head == "on-event" and first.text in _PRESENCE:
-                return
             fault = self._contracts.path(first.text, _PATHS[head])
             yield from _contract(first, fault)
             if not fault:
