@@ -175,7 +175,7 @@ HOSTILE = [
     _scheme("the host changed", "(set! property-read car)", "SYNTAX"),
     _scheme("a prompt of the worker's", "(abort-to-prompt 'turn)", "SCRIPT_ERROR"),
     _scheme("a record's insides", "(struct-ref (make-parameter 1) 0)", "SCRIPT_ERROR"),
-    _scheme("a keyword", "#:key", "SYNTAX"),
+    _scheme("a keyword", "#:key", "SCRIPT_ERROR"),
     _scheme("a datum label", "'#0=(1 . #0#)", "SYNTAX"),
     _scheme("a name made by Unicode", "(саr '(1))", "SCRIPT_ERROR"),
     _scheme("text that reads from right to left", '(string=? "\u202e" ; \u202e\n "\u202e")', "fine"),
