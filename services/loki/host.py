@@ -16,12 +16,11 @@ from services.domain import ids
 from services.domain.capability import Capability, Parameter, Schema
 from services.domain.errors import Code, ContractError, InvalidRequestError, YggError
 from services.domain.values import Value, a_type, text
-from services.loki import naming
+from services.loki import naming, timing
 from services.loki.errors import ProgramOnlyError, ScriptError
 from services.loki.lint.contracts import Contracts
 from services.loki.model import Level, LogEntry, Script
 from services.loki.ports import Clock, DeviceQuery, DeviceSummary, Mesh, Publisher, TwinSummary
-from services.loki.programs.timers import Timers
 
 CALL_TIMEOUT_S = 10.0
 MAX_REQUIREMENTS = 16
@@ -193,7 +192,7 @@ class RunHost:
     # What would come after the run: a run is over with its main turn, so it is noted and dropped.
 
     async def _timer(self, kind: Value, name: Value, when: Value) -> Value:
-        named = Timers(1).arm(kind, name, when, self._clock.monotonic(), self._clock.now())
+        named = timing.timing(kind, name, when).name
         self._drop(f"timer {named}", f"timer {named} ({naming.text(kind, 'kind')} {text(when)})")
         return None
 

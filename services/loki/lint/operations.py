@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from services.domain.errors import YggError
 from services.domain.values import Value
-from services.loki import naming
-from services.loki.programs.timers import Timers
+from services.loki import naming, timing
 
 TIMERS = frozenset(("after", "every", "cron"))
 _NAMES: dict[str, Callable[[Value], object]] = {
@@ -30,7 +28,7 @@ def name_fault(operation: str, name: str) -> str:
 
 def time_fault(operation: str, when: Value) -> str:
     """What is wrong with the seconds of `after` and `every`."""
-    return _fault(lambda: Timers(1).arm(operation, "t", when, 0.0, datetime(2000, 1, 1, tzinfo=UTC)))
+    return _fault(lambda: timing.timing(operation, "t", when))
 
 
 def event_name(name: str) -> str:

@@ -14,12 +14,9 @@ from datetime import datetime
 from services.domain import cron, ids
 from services.domain.cron import Cron
 from services.domain.errors import InvalidRequestError
-from services.domain.values import Value, a_type
-from services.loki import naming
+from services.domain.values import Value
+from services.loki import timing
 from services.loki.programs.errors import TooManyTimersError
-
-MIN_INTERVAL_S = 0.05
-MAX_INTERVAL_S = 366 * 86_400.0
 
 
 @dataclass(slots=True)
@@ -44,25 +41,21 @@ class Timers:
         return len(self._armed)
 
     def arm(self, kind: Value, name: Value, when: Value, now_s: float, now: datetime) -> str:
-        """Arms an `after`, `every` or `cron`; the name as it is kept. Raises as these do."""
-        named = naming.timer(name)
-        if kind == "cron":
-            if not isinstance(when, str):
-                raise InvalidRequestError(f"a schedule is text such as */5 * * * *, not {a_type(when)}", hint=cron.HINT)
-            self.cron(named, when, now_s, now)
-        elif kind == "every":
-            self.every(named, when, now_s)
+        """Arms an `after`, `every` or `cron`; the name as it is kept. Raises as `timing`, and TooManyTimersError."""
+        found = timing.timing(kind, name, when)
+        if found.schedule is not None:
+            self._arm(found.name, _scheduled(found.schedule, now_s, now, now))
         else:
-            self.after(named, when, now_s)
-        return named
+            self._arm(found.name, _Timer(now_s + found.seconds, 0, found.seconds if found.repeats else 0.0))
+        return found.name
 
     def after(self, name: str, seconds: Value, now_s: float) -> None:
-        """Due once; raises InvalidRequestError, InvalidIdError or TooManyTimersError."""
-        self._arm(name, _Timer(now_s + _seconds(seconds, 0.0), 0))
+        """Due once; raises InvalidRequestError or TooManyTimersError."""
+        self._arm(name, _Timer(now_s + timing.seconds(seconds, 0.0), 0))
 
     def every(self, name: str, seconds: Value, now_s: float) -> None:
         """Due again and again, the first time after one interval."""
-        interval_s = _seconds(seconds, MIN_INTERVAL_S)
+        interval_s = timing.seconds(seconds, timing.MIN_INTERVAL_S)
         self._arm(name, _Timer(now_s + interval_s, 0, interval_s))
 
     def cron(self, name: str, expression: str, now_s: float, now: datetime) -> None:
@@ -121,14 +114,6 @@ class Timers:
         if len(self._heap) > 64 + 4 * self._most:  # names armed again and again leave their old entries behind
             self._heap = [(t.due_s, t.serial, n) for n, t in self._armed.items()]
             heapq.heapify(self._heap)
-
-
-def _seconds(seconds: Value, least: float) -> float:
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise InvalidRequestError(f"a timer takes a number of seconds, not {a_type(seconds)}")
-    if not least <= seconds <= MAX_INTERVAL_S:
-        raise InvalidRequestError(f"a timer takes {least:g} s to a year, not {seconds:g} s")
-    return float(seconds)
 
 
 def _scheduled(schedule: Cron, now_s: float, now: datetime, last: datetime) -> _Timer:
