@@ -116,6 +116,35 @@ def test_reading_writing_and_calling_reach_the_board(kept: Person) -> None:
     assert int(here.get("porch-1", "cnt0.count")) == before + 5
 
 
+def test_a_value_with_its_unit_is_taken_by_every_command_and_a_write_past_the_twin_is_shown(
+    kept: Person, tmp_path: Path
+) -> None:
+    here = board(kept, "porch-1")
+    kept.json("twin", "set", "porch-1", "led0.brightness=40%")
+    until(lambda: here.get("porch-1", "led0.brightness") == "40", what="the board is as desired")
+    written = kept.ygg("device", "write", "porch-1", "led0.brightness=80 %")
+    assert written.stdout == "led0.brightness is 80\n"
+    keep = "ygg twin set porch-1 led0.brightness=80"
+    assert (
+        f"The twin desires led0.brightness=40 and writes it again when porch-1 next connects. To keep yours:  {keep}"
+        in (written.stderr.replace("\n", " "))
+    )
+
+    def state() -> str:
+        found = kept.json("twin", "get", "porch-1")["properties"]
+        return next("drifted" if one["drifted"] else "" for one in found if one["property"] == "led0.brightness")
+
+    until(lambda: state() == "drifted", what="the twin shows the drift")
+    shown = kept.ygg("twin", "get", "porch-1")
+    assert "drifted" in shown.stdout
+    assert "ygg twin set porch-1 led0.brightness=40" in shown.stderr
+    script = tmp_path / "dim.lua"
+    script.write_text('device:write("led0.brightness", args.level)')
+    ran = kept.ygg("script", "run", str(script), "-d", "porch-1", "--arg", "level=25%")
+    assert (ran.returncode, here.get("porch-1", "led0.brightness")) == (0, "25"), ran.stderr
+    kept.json("twin", "set", "porch-1", "led0.brightness=")
+
+
 def test_a_call_repeated_under_its_id_acts_once(kept: Person) -> None:
     before = int(board(kept, "porch-1").get("porch-1", "cnt0.count"))
     for _ in range(3):
