@@ -135,7 +135,9 @@ def _told(st: State, done: backup_pb2.RestoreResponse) -> int:
     else:
         st.out.line(f"{done.written} written   {done.equal} there already   {done.different} different, left alone")
         if done.newer:
-            st.out.line(f"{done.newer} newer here, kept: reported by devices, or later revisions of contracts")
+            st.out.line(
+                f"{done.newer} not restored: devices reported later here, or a contract here has gone another way since"
+            )
         for name in done.differing:
             st.out.line(f"  {safe(name)}")
         if done.different:

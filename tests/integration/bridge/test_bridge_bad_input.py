@@ -220,6 +220,9 @@ ROWS = [
     Row("event-field-missing", ACTIVE, event(fields=[]), "Goodbye PROTOCOL_ERROR"),
     Row("event-field-optional-missing", ACTIVE, event(capability=1, fields=[]), "Goodbye PROTOCOL_ERROR"),
     Row("event-field-twice", ACTIVE, event(fields=[argument(0, integer=1)] * 2), "Goodbye PROTOCOL_ERROR"),
+    Row(
+        "event-nine-fields", ACTIVE, event(fields=[argument(n, integer=1) for n in range(9)]), "Goodbye PROTOCOL_ERROR"
+    ),
     Row("event-field-type", ACTIVE, event(fields=[argument(0, text="1")]), "Goodbye PROTOCOL_ERROR"),
     Row("event-field-without-value", ACTIVE, event(fields=[link.Argument(index=0)]), "Goodbye PROTOCOL_ERROR"),
     Row(
@@ -296,6 +299,7 @@ ROWS = [
     Row("result-more-of-one", CALLED, result(argument(0, integer=1), more=True), "call ends DATA_LOSS"),
     Row("result-value-unknown", CALLED, result(argument(1, integer=1)), "call ends DATA_LOSS"),
     Row("result-value-twice", CALLED, result(*[argument(0, integer=1)] * 2), "call ends DATA_LOSS"),
+    Row("result-nine-values", CALLED, result(*(argument(n, integer=1) for n in range(9))), "call ends DATA_LOSS"),
     Row("result-value-type", CALLED, result(argument(0, text="1")), "call ends DATA_LOSS"),
     Row("result-status-missing", CALLED, result(status=0), "call ends FAILED_PRECONDITION"),
     Row("result-status-unknown", CALLED, result(status=99), "call ends FAILED_PRECONDITION"),
