@@ -363,8 +363,13 @@ def abort(rollout: Rollout, who: str) -> Rollout:
 
 
 def approve(rollout: Rollout) -> Rollout:
-    """Lets the next wave begin; may be given before it is asked for. Idempotent."""
-    _expect(rollout, *LIVE, RolloutState.PAUSED)
+    """Lets the next wave begin, once it waits for that. Idempotent: repeated, it approves no other wave."""
+    waits = RolloutState.WAITING in (rollout.state, rollout.before_pause)
+    if rollout.state is not RolloutState.WAITING and not (rollout.state is RolloutState.PAUSED and waits):
+        _expect(rollout, *LIVE, RolloutState.PAUSED)
+        if 0 < rollout.wave == rollout.approved:
+            return rollout  # this wave was approved just now
+        raise RolloutStateError(rollout.id, f"{rollout.state.value} and waits for no approval")
     return replace(rollout, approved=rollout.wave + 1)
 
 

@@ -140,7 +140,8 @@ class Relay:
         stamp = self._releases.stamp(device.device_id, nonce, release, older=older)
         size = delta.patch_size_bytes if delta else release.manifest.image_size_bytes
         device = await self._change(device.device_id, lambda d: _offered(d, update.id, size))
-        if device.update is None or device.update.id != update.id or not device.update.stage.stoppable:
+        now = device.update
+        if now is None or now.id != update.id or now.stop or not now.stage.stoppable:
             return NOTHING  # stopped meanwhile
         roots = self._releases.roots_after(device.standing.root_version)
         return Answer(Offer(update.id, delta, roots, stamp, release))
@@ -170,6 +171,6 @@ def _stop(device: Device) -> Answer:
 
 def _offered(device: Device, update_id: int, size: int) -> Device:
     update = device.update
-    if update is None or update.id != update_id or not update.stage.stoppable:
+    if update is None or update.id != update_id or update.stop or not update.stage.stoppable:
         return device
     return replace(device, update=replace(update, stage=Stage.OFFERED, size_bytes=size))

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 
-from services.chassis.errors import RemoteError
+from services.chassis.errors import RemoteError, RevisionConflictError
 from services.domain import selectors
 from services.ota.errors import (
     NotDelegatedError,
@@ -60,7 +60,7 @@ class Rollouts:
         if not self._releases.delegated:
             raise NotDelegatedError
         spec = replace(spec, release_id=release.id)
-        rollout = Rollout("" if dry_run else f"r-{secrets.token_hex(3)}", spec, self._now())
+        rollout = Rollout("" if dry_run else self._new_id(), spec, self._now())
         candidates = await self._fleet.candidates(rollout)  # not scoped yet: none is late
         unfit = [c for c in candidates if c.unfit]
         if len(unfit) == len(candidates) and not spec.late_joiners and not dry_run:
@@ -71,7 +71,8 @@ class Rollouts:
         if not dry_run:
             rollout = replace(rollout, scoped=True)
             await self._fleet.record_scope(rollout, candidates)
-            await write(self._table, None, rollout.id, rollout)
+            if not await write(self._table, None, rollout.id, rollout):
+                raise RevisionConflictError(f"rollout {rollout.id} was started by somebody else", hint="Try again.")
             await self._events.tell(rollout.id, "created", text=release.manifest.version)
             _log.info("rollout", extra={"rollout": rollout.id, "release": release.id})
         return self._view(rollout, candidates), unfit
@@ -104,8 +105,8 @@ class Rollouts:
 
         def changed(rollout: Rollout) -> Rollout:
             found = change(rollout, rules.count(rollout, self._fleet.members(rollout)))
-            if rollout.state is RolloutState.HALTED and found.state is not rollout.state:
-                self._check_not_going_back(rollout, found)
+            if found.state in rules.LIVE and rollout.state not in rules.LIVE:
+                self._check_not_going_back(rollout)
             return found
 
         before, after = await edit(self._table, rollout_id, _gone, changed)
@@ -116,12 +117,17 @@ class Rollouts:
         except RemoteError:  # the registry is away, and the change is made
             return self._view(after, self._fleet.members(after))
 
-    def _check_not_going_back(self, rollout: Rollout, found: Rollout) -> None:
+    def _check_not_going_back(self, rollout: Rollout) -> None:
         """What is resumed while its devices are brought back would be undone, device by device."""
         other = self._table.get(back_id(rollout.id))
-        if found.state in rules.LIVE and other is not None and other.value.state is not RolloutState.ABORTED:
+        if other is not None and other.value.state is not RolloutState.ABORTED:
             state = f"being rolled back by {other.key}; abort that one before this one is resumed"
             raise RolloutStateError(rollout.id, state)
+
+    def _new_id(self) -> str:
+        while self._table.get(found := f"r-{secrets.token_hex(3)}") is not None:
+            continue
+        return found
 
     async def roll_back(self, rollout_id: str, release_id: str) -> View:
         """Brings the devices that this rollout has updated to an earlier release; idempotent."""

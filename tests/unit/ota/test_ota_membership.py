@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from services.chassis.errors import RemoteError
 from services.ota.errors import NothingToUpdateError, RolloutStateError
 from services.ota.model import rollout as rules
+from services.ota.model import update as updates
 from services.ota.model.rollout import Counts, RolloutState, Wave
 from services.ota.model.update import Outcome, Reason, Stage, State, Told
 from tests.fakes.ota_keys import image_of
@@ -54,6 +57,22 @@ async def test_abort_holds_before_the_conductor_knows_of_it(world: World) -> Non
     answer = await world.says("d-1")
     assert (answer.offer, answer.abort) == (None, world.update("d-1").id)
     assert world.stage("d-1") is Stage.STOPPED
+
+
+async def test_a_device_that_is_to_stop_is_offered_nothing(world: World) -> None:
+    """The conductor stops it between the look at its record and the offer."""
+    await world.start(await world.release(2))
+    await world.rounds()
+    await world.loads("d-1")
+    before = world.releases.stamp
+
+    def stamp(*words: Any, **more: Any) -> bytes:
+        row = world.devices.held["d-1"]
+        world.devices._write("d-1", updates.stopping(row.value, "the rollout was aborted"))
+        return before(*words, **more)
+
+    world.releases.stamp = stamp  # type: ignore[method-assign]
+    assert (await world.comes("d-1", partly(world, "d-1"), state=State.PARTIAL)).offer is None
 
 
 async def test_abort_needs_no_registry(world: World) -> None:
@@ -277,6 +296,17 @@ async def test_a_rollout_is_not_resumed_while_its_devices_are_brought_back(world
     await world.abort(back)
     assert (await world.resume(rollout)).rollout.state is RolloutState.RUNNING
     assert (await world.rollouts.get(back)).counts.confirmed == 1
+
+
+async def test_a_paused_rollout_is_not_resumed_either_while_it_is_rolled_back(world: World) -> None:
+    await world.release(1, image_of("v1"))
+    rollout = await world.start(await world.release(2))
+    await world.rounds()
+    await world.confirms("d-1", 2)
+    await world.rollouts.control(rollout, lambda r, _: rules.pause(r), "paused")
+    await world.rollouts.roll_back(rollout, "")
+    with pytest.raises(RolloutStateError, match="rolled back by"):
+        await world.resume(rollout)
 
 
 async def test_a_halt_rolls_nothing_back_if_no_device_has_the_release(world: World) -> None:

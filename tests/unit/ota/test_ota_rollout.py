@@ -116,6 +116,30 @@ def test_a_wave_waits_for_approval_and_only_for_one_wave() -> None:
     assert fleet.step(rollout).state is RolloutState.WAITING
 
 
+def test_an_approval_that_is_repeated_approves_no_other_wave() -> None:
+    """As by a command that is run again because its answer was lost."""
+    fleet, rollout = Fleet(20), new(approval=True)
+    with pytest.raises(RolloutStateError, match="running and waits for no approval"):
+        rules.approve(rollout)
+    rollout = fleet.step(rollout)
+    fleet.finish()
+    rollout = rules.approve(fleet.step(rollout))
+    assert rules.approve(rollout) == rollout
+    rollout = fleet.step(rollout)
+    assert (rollout.wave, rules.approve(rollout)) == (1, rollout)
+    fleet.finish()
+    assert fleet.step(rollout).state is RolloutState.WAITING
+
+
+def test_an_approval_counts_while_it_is_paused() -> None:
+    fleet, rollout = Fleet(20), new(approval=True)
+    rollout = fleet.step(rollout)
+    fleet.finish()
+    paused = rules.approve(rules.pause(fleet.step(rollout)))
+    assert fleet.step(paused) == paused
+    assert fleet.step(rules.resume(paused, 0)).wave == 1
+
+
 def test_too_many_failures_halt_it_and_stop_what_has_not_booted() -> None:
     fleet, rollout = Fleet(20), new(waves=(Wave(percent=100),), halt_count=2)
     rollout = fleet.step(rollout)
