@@ -14,8 +14,15 @@ from services.loki.ports import Clock, Engine, Mesh, Publisher
 class Loki:
     """Runs scripts."""
 
-    def __init__(self, engines: Mapping[Language, Engine], mesh: Mesh, publisher: Publisher, clock: Clock) -> None:
-        self._engines, self._mesh, self._publisher, self._clock = engines, mesh, publisher, clock
+    def __init__(
+        self,
+        engines: Mapping[Language, Engine],
+        mesh: Mesh,
+        publisher: Publisher,
+        clock: Clock,
+        host: type[RunHost] = RunHost,
+    ) -> None:
+        self._engines, self._mesh, self._publisher, self._clock, self._host = engines, mesh, publisher, clock, host
 
     async def execute(self, script: Script, emit: Callable[[LogEntry], None]) -> Outcome:
         """Runs it; `emit` gets each line of the log as it comes. Raises ScriptError, EngineMissing- or EngineBusyError.
@@ -23,7 +30,7 @@ class Loki:
         The time limit starts with the script, not with the wait for a worker. Cancelling stops the script.
         """
         async with self._engines[script.language].worker() as worker:
-            host = RunHost(script, self._mesh, self._publisher, self._clock, emit)
+            host = self._host(script, self._mesh, self._publisher, self._clock, emit)
             start = self._clock.monotonic()
             try:
                 value = await worker.run(script, host)

@@ -76,7 +76,8 @@ def test(
     """Run the tests in files NAME_test.lua and NAME_test.scm, on a fake board or on a device.
 
     Tests call test(NAME, FUNCTION), expect_equal(GOT, WANTED), expect_true, expect_error, board(PATH, VALUE) to set a
-    sensor of the fake board, and subject() to run NAME.lua. In Scheme: (test NAME BODY ...) and so on.
+    sensor of the fake board, and subject() to run NAME.lua. advance(SECONDS) lets the fake board's time go on: timers
+    ring, nothing waits. event, message and published are for handlers. In Scheme: (test NAME BODY ...) and so on.
 
     Example:  `ygg script test examples`
     """

@@ -33,9 +33,10 @@ _LUA_PLAIN = """
     subscribe time tonumber tostring type uptime warn xpcall
 """
 LUA_GLOBALS = frozenset(_LUA_PLAIN.split()) | frozenset(LUA_MEMBERS)
-LUA_TEST_GLOBALS = frozenset(("test", "expect_equal", "expect_true", "expect_error", "board", "subject"))
+_TEST_NAMES = ("test", "board", "subject", "advance", "event", "message", "published", "reported")
+LUA_TEST_GLOBALS = frozenset((*_TEST_NAMES, "expect_equal", "expect_true", "expect_error"))
 DEVICE_METHODS = frozenset(["call", "capabilities", "info", "on", "read", "sensors", "twin", "twin_update", "write"])
-SCHEME_TEST_NAMES = frozenset(("test", "expect-equal", "expect-true", "expect-error", "board", "subject"))
+SCHEME_TEST_NAMES = frozenset((*_TEST_NAMES, "expect-equal", "expect-true", "expect-error"))
 
 
 @functools.cache

@@ -1,5 +1,6 @@
--- What tests have beside scripts: test, expect_equal, expect_true, expect_error, board, subject. Stands before the tests on one line,
--- so that their lines keep their numbers. Results go out as messages, so that those of before a crash are known.
+-- What tests have beside scripts: test, expect_equal, expect_true, expect_error, board, subject, advance, event, message, published,
+-- reported. On a device time is real: only the fake board's can be moved. Stands before the tests on one line, so that their lines keep
+-- their numbers. Results go out as messages, so that those of before a crash are known.
 do
   local publish, pcall, error, type, tostring, load, pairs, json, args = publish, pcall, error, type, tostring, load, pairs, json, args
   local under_test = args.subject
@@ -15,7 +16,14 @@ do
     local ok, text = pcall(json.encode, v)
     return ok and text or tostring(v)
   end
+  local testing = require("ygg.testing")
+  local virtual = pcall(testing.begin)
+  for _, name in pairs { "advance", "event", "message", "published", "reported" } do
+    _G[name] = virtual and testing[name] or function() error("only on the fake board time can be moved, and events made", 2) end
+  end
+  if virtual then sleep = testing.advance end
   function test(name, body)
+    if virtual then testing.begin() end
     local ok, e = pcall(body)
     publish("ygg_test", { name = tostring(name), passed = ok, message = ok and "" or tostring(e) })
   end
@@ -40,6 +48,7 @@ do
     local ok, result = pcall(chunk)
     _G.args = before
     if not ok then error(result, 0) end
+    if virtual then testing.advance(0) end
     return result
   end
 end

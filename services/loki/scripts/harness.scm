@@ -1,4 +1,15 @@
-; What tests have beside scripts: test, expect-equal, expect-true, expect-error, board. `subject` is made of the script under test.
+; What tests have beside scripts: test, expect-equal, expect-true, expect-error, board, advance, event, message, published, reported.
+; `subject` is made of the script under test. On a device time is real: only the fake board's can be moved.
+(define virtual? (guard (e (#t #f)) (|an operation of tests| 'begin) #t))
+(define (of-the-board . words)
+  (if virtual? (apply |an operation of tests| words) (raise "only on the fake board time can be moved, and events made")))
+(define (advance seconds) (of-the-board 'advance seconds))
+(define (sleep seconds) (if virtual? (advance seconds) (|an operation of tests| 'sleep seconds)))
+(define (under-test run) (let ((value (run))) (when virtual? (advance 0)) value))
+(define (event path . fields) (apply of-the-board 'event path fields))
+(define (message topic value) (of-the-board 'message topic value))
+(define (published) (of-the-board 'published))
+(define (reported) (of-the-board 'reported))
 (define (run-test name body)
   (define (told passed message) (publish "ygg_test" (list (cons 'name name) (cons 'passed passed) (cons 'message message))))
   (guard (e ((error-object? e)
@@ -6,6 +17,7 @@
                                          (map (lambda (x) (if (string? x) x (format #f "~s" x))) (error-object-irritants e)))
                                    " ")))
             (#t (told #f (format #f "raised ~s" e))))
+    (when virtual? (|an operation of tests| 'begin))
     (body)
     (told #t "")))
 (define-syntax test (syntax-rules () ((_ name body ...) (run-test name (lambda () body ...)))))

@@ -14,10 +14,12 @@ from services.domain.errors import InvalidRequestError
 from services.domain.values import Value
 from services.loki import model
 from services.loki.errors import ScriptError
+from services.loki.host import RunHost
 from services.loki.lint import dialect
 from services.loki.model import Language, Limits, LogEntry
 from services.loki.ports import Clock, Engine, Mesh
 from services.loki.scripts.board import BOARD_ID, FakeBoard
+from services.loki.scripts.virtual import VirtualHost
 from services.loki.service import Loki
 
 _HERE = Path(__file__).parent
@@ -88,7 +90,8 @@ class ScriptTester:
             arguments=arguments,
             limits=limits,
         )
-        loki = Loki(self._engines, board or self._mesh, _Results(report, board), self._clock)
+        host = VirtualHost if board else RunHost
+        loki = Loki(self._engines, board or self._mesh, _Results(report, board), self._clock, host)
         start = self._clock.monotonic()
         try:
             await loki.execute(script, report.logs.append)
@@ -104,7 +107,9 @@ def with_harness(language: Language, subject: str, source: str) -> str:
     if language is Language.LUA:
         return _line("harness.lua") + source
     spoken = dialect.stated(source) or dialect.of(subject if subject.strip() else source)
-    under_test = f"(define (subject)\n{dialect.without_lang(subject)}\n)\n" if subject.strip() else ""
+    under_test = (
+        f"(define (subject) (under-test (lambda ()\n{dialect.without_lang(subject)}\n)))\n" if subject.strip() else ""
+    )
     return f"#lang {spoken.value} {_line('harness.scm')}{under_test}{dialect.without_lang(source)}"
 
 

@@ -99,7 +99,9 @@ def _compiled(name: str) -> bytes:
 
 
 _PRELUDE = _compiled("prelude.lua")
-_NAMES = "callbacks closing coroutines devices failures guards inspect json live members packages printing store"
+_NAMES = (
+    "callbacks closing coroutines devices failures guards inspect json live members packages printing store testing"
+)
 _PARTS = {name.encode(): _compiled(f"{name}.lua") for name in _NAMES.split()}
 
 

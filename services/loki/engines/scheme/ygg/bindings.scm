@@ -16,6 +16,7 @@
   #:use-module (ygg live)
   #:use-module ((ygg state) #:select (current-program program-forms))
   #:use-module (ygg steel)
+  #:use-module (ygg testing)
   #:use-module ((srfi srfi-1) #:select (append-map filter))
   #:export (script-interface steel-interface interface-of interface-value checked-set! checked-import checked-export note-import!))
 
@@ -247,7 +248,9 @@ gets a syntax object that nothing listed here can take apart."
     ("Ours: what programs that live have beside scripts (docs/SCRIPTING.md)."
      (ygg live)
      every after cron cancel on-event on-any-event on emit subscribe store load store-delete store-keys
-     twin twin-update! uptime memory-info)))
+     twin twin-update! uptime memory-info)
+    ("Ours: for tests, whose host alone knows its operations; it calls the script's own handlers."
+     (ygg testing) (test-operation . #{an operation of tests}#))))
 
 ;;; What the dialect steel has beside all of these, or in their place. Scheme code over the host API.
 

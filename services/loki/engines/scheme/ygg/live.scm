@@ -14,7 +14,7 @@
             life-image set-life-image! life-contracts set-life-contracts!
             handle-event program-globals set-global!
             every after cron cancel on-event on-any-event on emit subscribe store load store-delete store-keys
-            twin twin-update! uptime memory-info subscribe-all armed-names))
+            twin twin-update! uptime memory-info subscribe-all armed-names handlers handle-here forget-handlers!))
 
 (define-record-type <life>
   (%make-life number label device arguments memory-bytes module handlers once image contracts)
@@ -33,13 +33,24 @@
 (define (make-life number label device arguments memory-bytes module)
   (%make-life number label device arguments memory-bytes module (make-hash-table) (make-hash-table) #f '()))
 
+;; Handlers and those that are called once, of the running program: a script that runs once has tables of its own.
+(define run-tables (make-weak-key-hash-table))
+(define (tables)
+  (let* ((program (current-program)) (life (program-life program)))
+    (cond (life (cons (life-handlers life) (life-once life)))
+          ((hashq-ref run-tables program))
+          (else (let ((made (cons (make-hash-table) (make-hash-table))))
+                  (hashq-set! run-tables program made)
+                  made)))))
+(define (handlers) (car (tables)))
+(define (once-only) (cdr (tables)))
+
 ;; The handler is there before the host knows: what is due at once may come while we still wait for its answer.
 ;; NAME is what the handler is for, in words.
 (define (register key name handler once? . request)
   (let* ((handler (of-one-argument handler name))
-         (life (program-life (current-program)))
-         (handlers (if life (life-handlers life) (make-hash-table)))
-         (once (if life (life-once life) (make-hash-table)))
+         (handlers (handlers))
+         (once (once-only))
          (before (hash-ref handlers key)) (before-once (hash-ref once key)))
     (hash-set! handlers key handler)
     (hash-set! once key once?)
@@ -80,8 +91,7 @@
 (define (cron name schedule handler) (arm "cron" #f name schedule handler))
 (define (cancel name)
   (let* ((name (name-of name "timer")) (was (host "cancel" name)))
-    (when (and was (program-life (current-program)))
-      (hash-remove! (life-handlers (program-life (current-program))) (string-append "timer:" name)))
+    (when was (hash-remove! (handlers) (string-append "timer:" name)))
     was))
 
 (define (every first . rest)
@@ -115,14 +125,11 @@
 
 (define (armed-names)
   "The timers that have a handler."
-  (let ((life (program-life (current-program))))
-    (if life
-        (let loop ((keys (hash-map->list (lambda (key handler) (and handler key)) (life-handlers life))) (found '()))
-          (cond ((null? keys) found)
-                ((and (car keys) (string-prefix? "timer:" (car keys)))
-                 (loop (cdr keys) (cons (string-drop (car keys) (string-length "timer:")) found)))
-                (else (loop (cdr keys) found))))
-        '())))
+  (let loop ((keys (hash-map->list (lambda (key handler) (and handler key)) (handlers))) (found '()))
+    (cond ((null? keys) found)
+          ((and (car keys) (string-prefix? "timer:" (car keys)))
+           (loop (cdr keys) (cons (string-drop (car keys) (string-length "timer:")) found)))
+          (else (loop (cdr keys) found)))))
 
 (define (store key value) (host "store" (key-of key "key") value) *unspecified*)
 (define* (load key #:optional (default #f))
@@ -138,12 +145,21 @@
 
 ;;; For the worker.
 
-(define (handle-event life key value)
-  (let ((handler (hash-ref (life-handlers life) key)))
-    (when (hash-ref (life-once life) key)
-      (hash-remove! (life-handlers life) key)
-      (hash-remove! (life-once life) key))
+(define (handle-event life key value) (handle (life-handlers life) (life-once life) key value))
+
+(define (handle handlers once key value)
+  (let ((handler (hash-ref handlers key)))
+    (when (hash-ref once key)
+      (hash-remove! handlers key)
+      (hash-remove! once key))
     (when handler (handler value))))
+
+;;; For tests: a script that runs once keeps its handlers until it ends, and calls them itself.
+
+(define (handle-here key value) (handle (handlers) (once-only) key value))
+(define (forget-handlers!)
+  (hash-clear! (handlers))
+  (hash-clear! (once-only)))
 
 (define (type-of value)
   (cond ((procedure? value) "procedure")

@@ -148,15 +148,11 @@
   (host "report" (text-of key "key") value)
   #t)
 
-;;; What is registered, by program: it goes with it.
+;;; What is registered, beside the handlers that the host knows: under keys of its own.
 
-(define owners (make-weak-key-hash-table))
-(define (notes)
-  (let ((owner (or (program-life (current-program)) (current-program))))
-    (or (hashq-ref owners owner)
-        (let ((table (make-hash-table))) (hashq-set! owners owner table) table))))
-(define (registered name) (hash-ref (notes) name '()))
-(define (register! name item) (hash-set! (notes) name (append (registered name) (list item))))
+(define (registered name) (hash-ref (handlers) (string-append "steel:" name) '()))
+(define (register! name item)
+  (hash-set! (handlers) (string-append "steel:" name) (append (registered name) (list item))))
 
 ;;; Timers. Those set by `set-timer` ring once; whoever wants it again sets it again.
 
