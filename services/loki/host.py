@@ -77,6 +77,7 @@ class RunHost:
             "subscribe": (self._subscribe, 1),
             "subscribe_all": (self._subscribe_all, 0),
             "report": (self._report, 2),
+            "emit_event": (self._emit_event, 2),
             "keep": (self._keep, 2),
             "kept": (self._kept_value, 1),
             "unkeep": (self._unkeep, 1),
@@ -222,7 +223,12 @@ class RunHost:
         self._drop(f"reported {report_key(key)}", f"reported {report_key(key)}: {text(value)}")
         return None
 
-    # The store of a run in a dialect that has one: it ends with the run.
+    # Events and the store of a run, in a dialect that has them: both end with the run.
+
+    async def _emit_event(self, name: Value, _value: Value) -> Value:
+        named = naming.own_event(name)
+        self._drop(f"emitted {named}", f"the event {named}")
+        return None
 
     async def _keep(self, key: Value, value: Value) -> Value:
         name = report_key(key)

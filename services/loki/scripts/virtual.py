@@ -22,7 +22,8 @@ from services.loki.ports import Clock, Mesh, Publisher
 from services.loki.programs.errors import QueueFullError
 from services.loki.programs.host import MAX_HANDLERS
 from services.loki.programs.instance import QUEUE
-from services.loki.programs.timers import MAX_INTERVAL_S, Timers
+from services.loki.programs.timers import Timers
+from services.loki.timing import MAX_INTERVAL_S
 
 MAX_TIMERS = 256
 MAX_PUBLISHED = 1000
@@ -60,6 +61,7 @@ class VirtualHost(RunHost):
     def _operations(self) -> dict[str, tuple[Operation, int]]:
         own: dict[str, tuple[Operation, int]] = {
             "emit": (self._emit_own, 2),
+            "emit_event": (self._emit_own, 2),
             "store": (self._keep, 2),
             "load": (self._kept_value, 1),
             "forget": (self._unkeep, 1),

@@ -17,7 +17,7 @@ from tests.fixtures.mesh import Mesh, Processes, client
 from tests.fixtures.pki import Pki
 from tests.fixtures.wait import eventually
 from tests.integration.loki.programs import RUNNING, SCHEME, Programs
-from tests.integration.loki.steel import AFTER, BEFORE, ROWS, SAME
+from tests.integration.loki.steel import BEFORE, ROWS, SAME
 from tests.integration.loki.test_program_host_api import Board, capabilities
 from yggdrasil.common.v1 import capability_pb2 as cp
 from yggdrasil.common.v1 import value_pb2
@@ -87,8 +87,6 @@ async def test_steel_row_holds_in_a_program(programs: Programs, mesh: Mesh, boar
         wanted = row.script if row.program is SAME else row.program
         if got != wanted:
             wrong.append((row.what, got, wanted))
-        if row.what in AFTER:
-            await programs.eval("steel_rows", AFTER[row.what], mesh.one)
         if row.what == "an event of the device":
             await eventually(partial(heard_after, board.fails, programs, mesh, row.heard))
         elif row.heard is not None and not row.messages:

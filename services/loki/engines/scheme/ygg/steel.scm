@@ -225,7 +225,10 @@
          (on-event text (lambda (event) (call-all text (list event) '()))))
         (else (on (plain-name text "event") (lambda (data) (call-all text (list data) '()))))))
 
-(define* (emit-event event #:optional (data *unspecified*)) (emit (plain-name event "event") data))
+(define* (emit-event event #:optional (data *unspecified*))
+  (let ((name (plain-name event "event")))
+    (if (lives?) (emit name data) (host "emit_event" name data))
+    #t))
 
 ;;; The store. A run has one of its own that ends with it.
 
