@@ -119,8 +119,11 @@ def _check_member(member: Member) -> None:
     ids.member_id(member.name)
     if member.kind is not AffordanceKind.PROPERTY and member != Member(member.kind, member.name):
         raise InvalidRequestError(f"{member.name}: only a property has type, unit, range and access")
-    if len(member.unit.encode()) > ucum.MAX_BYTES or not member.unit.isprintable():
-        raise InvalidRequestError(f"{member.name}: the unit is longer than {ucum.MAX_BYTES} bytes or not printable")
+    if member.unit and not ucum.is_unit(member.unit):
+        unit = ids.printable(member.unit, 20)
+        raise InvalidRequestError(
+            f"{member.name}: {unit!r} is no UCUM unit, so no device has it", hint="Such as Cel, %, ms, m/s2."
+        )
     bounds = [bound for bound in (member.minimum, member.maximum) if bound is not None]
     if any(not math.isfinite(bound) for bound in bounds) or bounds != sorted(bounds):
         raise InvalidRequestError(f"{member.name}: {_number(member.minimum)}..{_number(member.maximum)} is no range")

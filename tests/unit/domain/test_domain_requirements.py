@@ -153,7 +153,8 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
         Requirement("sensor.x", members=(Member(PROPERTY, "v", maximum=float("inf")),)),
         Requirement("sensor.x", members=(Member(PROPERTY, "v", minimum=2, maximum=1),)),
         Requirement("sensor.x", members=(Member(PROPERTY, "v", ValueType.STRING, minimum=2),)),
-        Requirement("sensor.x", members=(Member(PROPERTY, "v", unit="x" * 16),)),
+        Requirement("sensor.x", members=(Member(PROPERTY, "v", unit="{total-pulses--}"),)),
+        Requirement("sensor.x", members=(Member(PROPERTY, "v", unit="celsius"),)),
         Requirement("sensor.x", members=(Member(PROPERTY, "v"),) * 17),
     ],
 )
