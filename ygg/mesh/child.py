@@ -70,7 +70,8 @@ async def stop(process: asyncio.subprocess.Process, stop_s: float) -> None:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), stop_s)
+            async with asyncio.timeout(stop_s):
+                await process.wait()
     kill_group(process)
     await process.wait()
 

@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.chassis.credentials import OPTIONS, credentials
+from services.chassis.credentials import credentials, options
 from services.chassis.identity import IdentityFiles
 from services.domain import endpoints
 from ygg.contexts import SERVICES, Context
@@ -24,7 +24,8 @@ async def wait_service(context: Context, service: str) -> None:
     await _wait_listening(*endpoints.split(context.endpoint(service)))
     channel_credentials = credentials(IdentityFiles(Path(context.identity)))
     request = health_pb2.HealthCheckRequest()
-    async with grpc.aio.secure_channel(context.endpoint(service), channel_credentials, options=OPTIONS) as channel:
+    endpoint, chosen = context.endpoint(service), options(service)
+    async with grpc.aio.secure_channel(endpoint, channel_credentials, options=chosen) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         while True:
             with contextlib.suppress(grpc.aio.AioRpcError):
@@ -39,8 +40,9 @@ async def wait_nats(context: Context) -> None:
     host, port = endpoints.split(context.nats_monitor.removeprefix("http://"))
     while True:
         with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
-            if b" 200 " in await asyncio.wait_for(_get(host, port, "/healthz"), _CHECK_S):
-                return
+            async with asyncio.timeout(_CHECK_S):
+                if b" 200 " in await _get(host, port, "/healthz"):
+                    return
         await asyncio.sleep(_STEP_S)
 
 
