@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import grpc
 
 from services.chassis import status
-from services.chassis.credentials import OPTIONS, credentials
+from services.chassis.credentials import credentials, options
 from services.chassis.errors import RemoteError
 from services.chassis.identity import IdentityFiles
 from services.domain.errors import Code
@@ -60,7 +60,7 @@ class Mesh:
                     code=Exit.DENIED,
                 )
             endpoint = self.context.endpoint(service)
-            self._channels[service] = grpc.secure_channel(endpoint, credentials(self._files), options=OPTIONS)
+            self._channels[service] = grpc.secure_channel(endpoint, credentials(self._files), options=options(service))
         return self._channels[service]
 
     def call(

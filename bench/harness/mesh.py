@@ -99,7 +99,7 @@ class Mesh:
 
     def channel(self, name: str) -> grpc.aio.Channel:
         """A channel to `registry` or `jotunheim_bridge` as a user."""
-        return channel.connect(f"127.0.0.1:{self.ports[name]}", self.pki.files("user", "bench"))
+        return channel.connect(f"127.0.0.1:{self.ports[name]}", self.pki.files("user", "bench"), name)
 
     def cpu_s(self) -> dict[str, float]:
         """Processor seconds of each part so far."""

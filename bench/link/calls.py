@@ -33,7 +33,7 @@ async def measure(mesh: Mesh) -> list[Metric]:
         try:
             async with (
                 mesh.channel("jotunheim_bridge") as ours,
-                channel.connect(f"127.0.0.1:{grpc_port}", pki.files("user", "bench")) as theirs,
+                channel.connect(f"127.0.0.1:{grpc_port}", pki.files("user", "bench"), "jotunheim_bridge") as theirs,
             ):
                 streams = Pipeline(ours), RawStream(theirs, RELAY), RawStream(theirs, ECHO)
                 figures = await _rounds(streams, device, message, broker, other)

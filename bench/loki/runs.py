@@ -52,7 +52,7 @@ async def measure(loki: Any, mesh: Mesh, rounds: int, *, quick: bool) -> list[Me
 async def _executes(mesh: Mesh, loki: Any, rounds: int, count: int) -> list[Metric]:
     found = []
     with _echo(mesh) as port:
-        async with channel.connect(f"127.0.0.1:{port}", mesh.pki.files("user", "bench")) as peer:
+        async with channel.connect(f"127.0.0.1:{port}", mesh.pki.files("user", "bench"), "loki") as peer:
             echo: Any = peer.unary_unary("/bench.Echo/Echo")
             for name, language in LANGUAGES.items():
                 found += await _execute(loki, echo, name, language, rounds, count)

@@ -120,7 +120,7 @@ async def clients(mesh: Mesh) -> AsyncIterator[Fleet]:
     where = f"127.0.0.1:{mesh.ports['ota']}"
     async with (
         mesh.channel("ota") as user,
-        channel.connect(where, mesh.pki.files("service", "jotunheim_bridge")) as bridge,
+        channel.connect(where, mesh.pki.files("service", "jotunheim_bridge"), "ota") as bridge,
     ):
         yield Fleet(
             ota_pb2_grpc.OtaServiceStub(user),

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from services.chassis.errors import StoreUnavailableError
+from services.chassis.nats import SERVER
 
 PULL = 2048
 TIMEOUT_S = 10.0
@@ -71,7 +72,7 @@ class StreamReader:
         plain = self._socket = socket.create_connection((place.hostname or "", place.port or 4222), TIMEOUT_S)
         if not plain.recv(_RECEIVE).startswith(b"INFO "):  # one short line, which comes before TLS
             raise ValueError("no NATS server")
-        self._socket = self._context.wrap_socket(plain, server_hostname=place.hostname)
+        self._socket = self._context.wrap_socket(plain, server_hostname=SERVER)
         options = {"verbose": False, "pedantic": False, "headers": True, "name": "bulk reader"}
         self._send(f"CONNECT {json.dumps(options)}\r\nSUB {self._inbox} 1\r\n".encode())
 

@@ -115,9 +115,9 @@ def common_name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:64])])
 
 
-def load_key(data: bytes) -> ec.EllipticCurvePrivateKey:
-    """The elliptic-curve key in a PEM file. Raises ValueError for anything else."""
-    key = serialization.load_pem_private_key(data, password=None)
+def load_key(data: bytes, passphrase: bytes | None = None) -> ec.EllipticCurvePrivateKey:
+    """The elliptic-curve key in a PEM file. Raises ValueError for anything else, and for a wrong passphrase."""
+    key = serialization.load_pem_private_key(data, password=passphrase)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise ValueError("not an elliptic-curve key")  # noqa: TRY004 (what the file holds is a value)
     return key

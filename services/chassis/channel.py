@@ -9,13 +9,16 @@ import grpc
 import grpc.aio
 
 from services.chassis import telemetry
-from services.chassis.credentials import OPTIONS, credentials
+from services.chassis.credentials import credentials, options
 from services.chassis.identity import IdentityFiles
 
 
-def connect(endpoint: str, files: IdentityFiles) -> grpc.aio.Channel:
-    """A channel to HOST:PORT. It connects when first used and again by itself whenever the peer comes back."""
-    return grpc.aio.secure_channel(endpoint, credentials(files), options=OPTIONS, interceptors=_interceptors())
+def connect(endpoint: str, files: IdentityFiles, service: str) -> grpc.aio.Channel:
+    """A channel to HOST:PORT, where only `service` is accepted, by its certificate.
+
+    It connects when first used and again by itself whenever the peer comes back.
+    """
+    return grpc.aio.secure_channel(endpoint, credentials(files), options=options(service), interceptors=_interceptors())
 
 
 async def _traced(continuation: Callable[..., Any], details: Any, request: Any) -> Any:

@@ -30,6 +30,14 @@ def server_credentials(files: IdentityFiles) -> grpc.ServerCredentials:
     )
 
 
+def options(service: str) -> tuple[tuple[str, Any], ...]:
+    """Of a channel to `service`, such as `jotunheim_bridge`: only its own certificate is accepted there.
+
+    Each service's certificate carries the service's name among its host names, whatever host it runs on.
+    """
+    return (*OPTIONS, ("grpc.ssl_target_name_override", service.replace("_", "-")))
+
+
 def credentials(files: IdentityFiles) -> grpc.ChannelCredentials:
     """Mutual TLS 1.3 with the process's own identity."""
     return grpc.ssl_channel_credentials(files.read("services.pem"), files.read("key.pem"), files.read("cert.pem"))

@@ -25,6 +25,8 @@ from services.chassis.identity import IdentityFiles
 from services.domain import subjects
 from services.domain.errors import YggError
 
+SERVER = "nats"
+"""The name in the server's certificate: no other service is accepted in its place."""
 REQUEST_TIMEOUT_S = 5.0
 RECONNECT_WAIT_S = 0.25
 REPEAT_S = 10.0
@@ -172,6 +174,7 @@ async def connect(url: str, files: IdentityFiles, service: str) -> AsyncIterator
         url,
         name=service,
         tls=files.client_context(),
+        tls_hostname=SERVER,
         inbox_prefix=f"_INBOX_{service}".encode(),
         max_reconnect_attempts=-1,
         reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # it sleeps for this long; fractions work

@@ -11,6 +11,7 @@ import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import grpc
@@ -19,8 +20,9 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind, StatusCode
 
 from services.chassis import requests, status, telemetry
-from services.chassis.errors import CallerError, IdentityError
-from services.chassis.identity import Identity, of_sans
+from services.chassis.authorities import Authorities
+from services.chassis.errors import CallerError
+from services.chassis.identity import Identity
 from services.domain.errors import YggError
 
 UNARY_DEADLINE_S = 330.0
@@ -50,8 +52,19 @@ def require_user() -> None:
         raise CallerError(f"{who.uri} may not call this; it is for users", caller=who.uri)
 
 
+@dataclass(frozen=True, slots=True)
+class _Method:
+    """One method of the server: its full name, and who says whom a caller's certificate is of."""
+
+    name: str
+    authorities: Authorities
+
+
 class RpcInterceptor(grpc.aio.ServerInterceptor):
     """Wraps the handlers of a server."""
+
+    def __init__(self, authorities: Authorities) -> None:
+        self._authorities = authorities
 
     async def intercept_service(
         self,
@@ -60,10 +73,10 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
     ) -> Any:
         """The handler, wrapped; None where there is none."""
         handler = await continuation(handler_call_details)
-        return None if handler is None else _wrap(handler, handler_call_details.method)
+        return None if handler is None else _wrap(handler, _Method(handler_call_details.method, self._authorities))
 
 
-def _wrap(handler: Any, method: str) -> Any:
+def _wrap(handler: Any, method: _Method) -> Any:
     """Requests come as bytes and are parsed inside: what grpc.aio makes of a deserializer's error is UNKNOWN."""
     parse, serialize = handler.request_deserializer, handler.response_serializer
     if handler.response_streaming:
@@ -94,15 +107,15 @@ def _of_stream(
 
 
 @contextlib.asynccontextmanager
-async def _around(method: str, context: Context) -> AsyncIterator[None]:
-    if method.startswith(_OPEN):
-        async with _reported(method, context):
+async def _around(method: _Method, context: Context) -> AsyncIterator[None]:
+    if method.name.startswith(_OPEN):
+        async with _reported(method.name, context):
             yield
         return
     parent = telemetry.extract(tuple(context.invocation_metadata() or ()))
-    with telemetry.tracer().start_as_current_span(method.lstrip("/"), parent, SpanKind.SERVER):
-        async with _reported(method, context):
-            _caller.set(_identify(context))  # each RPC has a task, and so a context, of its own
+    with telemetry.tracer().start_as_current_span(method.name.lstrip("/"), parent, SpanKind.SERVER):
+        async with _reported(method.name, context):
+            _caller.set(_identify(method.authorities, context))  # each RPC has a task, and so a context, of its own
             yield
 
 
@@ -126,13 +139,9 @@ async def _reported(method: str, context: Context) -> AsyncIterator[None]:
         )
 
 
-def _identify(context: Context) -> Identity:
-    names = context.auth_context().get("x509_subject_alternative_name", [])
-    who = of_sans([name.decode(errors="replace") for name in names])
-    if who.kind not in ("service", "user"):
-        raise IdentityError(
-            f"a {who.kind} may not use this port", hint="Use a user certificate: ygg pki issue user NAME."
-        )
+def _identify(authorities: Authorities, context: Context) -> Identity:
+    leaf = next(iter(context.auth_context().get("x509_pem_cert") or ()), b"")
+    who: Identity = authorities.identify(leaf)
     return who
 
 
@@ -142,7 +151,7 @@ async def _abort(context: Context, error: YggError) -> None:
 
 
 def _unary(
-    behaviour: Callable[..., Awaitable[Any]], method: str, deadline_s: float | None
+    behaviour: Callable[..., Awaitable[Any]], method: _Method, deadline_s: float | None
 ) -> Callable[..., Awaitable[Any]]:
     async def call(request: Any, context: Context) -> Any:
         async with _around(method, context):
@@ -153,7 +162,7 @@ def _unary(
     return call
 
 
-def _streaming(behaviour: Callable[..., Any], method: str) -> Callable[..., AsyncIterator[Any]]:
+def _streaming(behaviour: Callable[..., Any], method: _Method) -> Callable[..., AsyncIterator[Any]]:
     async def call(request: Any, context: Context) -> AsyncIterator[Any]:
         async with _around(method, context):
             responses = behaviour(request, context)

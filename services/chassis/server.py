@@ -12,6 +12,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from services.chassis.authorities import Authorities
 from services.chassis.credentials import server_credentials
 from services.chassis.errors import ListenError
 from services.chassis.identity import IdentityFiles
@@ -91,7 +92,7 @@ class RpcServer:
     def __init__(self, listen: str, files: IdentityFiles, about: ServerInfo) -> None:
         """Binds nothing yet. `listen` is HOST:PORT, port 0 lets the kernel choose."""
         self._listen = listen
-        self._server = grpc.aio.server(interceptors=[RpcInterceptor()], options=OPTIONS)
+        self._server = grpc.aio.server(interceptors=[RpcInterceptor(Authorities.of(files))], options=OPTIONS)
         self._health = _Health(about)
         self._names: list[str] = []
         self._source: FileSource | None = None

@@ -62,7 +62,7 @@ def _new_id() -> str:
 def _ota(runtime: Runtime[BridgeSettings]) -> GrpcOta | None:
     if runtime.settings.ota_endpoint is None:
         return None
-    found = channel.connect(runtime.settings.ota_endpoint, runtime.files)
+    found = channel.connect(runtime.settings.ota_endpoint, runtime.files, "ota")
     runtime.stack.push_async_callback(found.close)
     return GrpcOta(found)
 
@@ -71,7 +71,7 @@ async def compose(runtime: Runtime[BridgeSettings]) -> dict[str, str]:
     """Stores, lease, negotiator, listener, servicer. Devices are let in last."""
     settings, js, clock = runtime.settings, runtime.js, SystemClock()
     rules = _policies(settings.policy)
-    registry_channel = channel.connect(settings.registry_endpoint, runtime.files)
+    registry_channel = channel.connect(settings.registry_endpoint, runtime.files, "registry")
     runtime.stack.push_async_callback(registry_channel.close)
     registry = GrpcRegistry(registry_channel)
     events = JetStreamEvents(runtime.nats.client, js, settings.instance_id, settings.events_bytes)

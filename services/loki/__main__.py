@@ -142,7 +142,8 @@ async def compose(runtime: Runtime[LokiSettings]) -> dict[str, str]:
     for language, pool in pools.items():
         runtime.spawn(pool.maintain(), f"{language.value} workers")
     registry, bridge = (
-        channel.connect(endpoint, runtime.files) for endpoint in (found.registry_endpoint, found.bridge_endpoint)
+        channel.connect(endpoint, runtime.files, service)
+        for service, endpoint in (("registry", found.registry_endpoint), ("jotunheim_bridge", found.bridge_endpoint))
     )
     for opened in (registry, bridge):
         await runtime.stack.enter_async_context(opened)

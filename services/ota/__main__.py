@@ -80,7 +80,7 @@ async def _updates(runtime: Runtime[OtaSettings], images: Images, store: ObjectS
     tables = await _tables(runtime)
     events = NatsEvents(runtime.nats.client, runtime.js, settings.instance_id, settings.events_bytes)
     await events.open()
-    channel = connect(settings.registry_endpoint, runtime.files)
+    channel = connect(settings.registry_endpoint, runtime.files, "registry")
     runtime.stack.push_async_callback(channel.close)
     releases = Releases(tables.releases, store, signer, now)
     registry = GrpcRegistry(channel)

@@ -91,7 +91,7 @@ async def call(pki: Pki) -> AsyncIterator[Callable[..., Calls]]:
     async with contextlib.AsyncExitStack() as stack:
 
         def connect(serving: Serving, files: IdentityFiles | None = None) -> Calls:
-            connected = channel.connect(serving.endpoint, files or pki.files("user", "operator"))
+            connected = channel.connect(serving.endpoint, files or pki.files("user", "operator"), "registry")
             stack.push_async_callback(connected.close)
             return Calls(connected)
 

@@ -20,7 +20,7 @@ async def test_a_peer_whose_handshake_takes_a_second_is_reached_at_the_first_cal
     serving = await serve(unary=echo)
     async with relay(int(serving.endpoint.rpartition(":")[2])) as slow:
         slow.delay_s = 1.0
-        connected = channel.connect(f"127.0.0.1:{slow.port}", pki.files("user", "operator"))
+        connected = channel.connect(f"127.0.0.1:{slow.port}", pki.files("user", "operator"), "registry")
         try:
             assert await Calls(connected).unary(b"x", timeout=10) == b"x"
         finally:

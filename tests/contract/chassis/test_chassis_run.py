@@ -143,7 +143,7 @@ async def test_a_stop_while_a_call_runs_lets_it_end(
         await go.wait()
         yield pb.UploadImageRequest(chunk=data)
 
-    async with channel.connect(process.listen, pki.files("user", "operator")) as connected:
+    async with channel.connect(process.listen, pki.files("user", "operator"), "ota") as connected:
         running = asyncio.ensure_future(_code(ota_pb2_grpc.OtaServiceStub(connected).UploadImage(slow())))
         await asyncio.to_thread(until, lambda: list((tmp_path / "cache").glob(".*.part")))
         stopping = asyncio.create_task(asyncio.to_thread(process.terminate))

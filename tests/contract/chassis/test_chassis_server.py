@@ -93,7 +93,7 @@ async def test_a_device_is_refused_even_where_its_ca_is_trusted(
     serve: Serve, call: Call, pki: Pki, tmp_path: Path
 ) -> None:
     """Should somebody put the device CA among the clients', the interceptor still knows a device by its name."""
-    shutil.copytree(pki.directory("service", "jotunheim_bridge"), tmp_path / "identity")
+    shutil.copytree(pki.directory("service", "registry"), tmp_path / "identity")
     clients = tmp_path / "identity" / "clients.pem"
     clients.write_bytes(clients.read_bytes() + (tmp_path / "identity" / "devices.pem").read_bytes())
     serving = await serve(**behaviours(lambda: whoami(b"", None)), files=IdentityFiles(tmp_path / "identity"))

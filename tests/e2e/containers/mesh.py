@@ -20,7 +20,7 @@ import grpc
 from docker.models.containers import Container
 from docker.types import Mount
 
-from services.chassis.credentials import OPTIONS, credentials
+from services.chassis.credentials import credentials, options
 from services.chassis.identity import IdentityFiles
 from tests.fixtures.wait import free_ports, until
 
@@ -152,7 +152,7 @@ class ComposeMesh:
 
     def channel(self, service: str) -> grpc.Channel:
         """A channel as the operator, with the backoff that all clients of the mesh use."""
-        return grpc.secure_channel(self.endpoint(service), credentials(self.files()), options=list(OPTIONS))
+        return grpc.secure_channel(self.endpoint(service), credentials(self.files()), options=list(options(service)))
 
     def grpcurl(
         self, service: str, *arguments: str, data: str = "", anonymous: bool = False

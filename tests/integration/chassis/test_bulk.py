@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from services.chassis import buckets, kv
 from services.chassis import nats as chassis_nats
 from services.chassis.bulk import PULL, Change, StreamReader
-from services.chassis.errors import RevisionConflictError, StoreUnavailableError
+from services.chassis.errors import RevisionConflictError, StoreUnavailableError, TooLargeError
 from services.chassis.kv_writer import KvWriter
 from tests.fixtures.nats import Connect, NatsServer
 from tests.fixtures.pki import Pki
@@ -166,7 +166,7 @@ async def test_each_key_of_many_gets_its_own_answer(client: Client, writer: KvWr
     second = await writer.create([("b", b"4"), ("c", b"5"), ("d", bytes(300 * 1024))])
     assert isinstance(second[0], RevisionConflictError)
     assert second[1] == 3
-    assert isinstance(second[2], StoreUnavailableError)  # larger than the bucket takes
+    assert isinstance(second[2], TooLargeError)  # larger than the bucket takes
     bucket = kv.Bucket.bind(chassis_nats.jetstream(client), buckets.DEVICES)
     assert [entry.value for key in "abc" if (entry := await bucket.get(key))] == [b"1", b"2", b"5"]
     assert await writer.create([]) == []

@@ -38,7 +38,7 @@ async def test_an_outage_of_nats_in_the_middle_of_an_upload(
                 await go.wait()
             yield pb.UploadImageRequest(chunk=data[start : start + MIB])
 
-    async with channel.connect(ota.listen, pki.files("user", "operator")) as connected:
+    async with channel.connect(ota.listen, pki.files("user", "operator"), "ota") as connected:
         stub = ota_pb2_grpc.OtaServiceStub(connected)
         broken = asyncio.create_task(_status(stub.UploadImage(upload(pause=True))))
         await half.wait()

@@ -94,7 +94,7 @@ def image() -> Upload:
 
 @contextlib.asynccontextmanager
 async def stub(endpoint: str, pki: Pki) -> AsyncIterator[Any]:
-    async with channel.connect(endpoint, pki.files("user", "operator")) as connected:
+    async with channel.connect(endpoint, pki.files("user", "operator"), "ota") as connected:
         yield ota_pb2_grpc.OtaServiceStub(connected)
 
 

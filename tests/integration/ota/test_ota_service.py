@@ -29,7 +29,7 @@ MIB = 1024 * 1024
 
 @contextlib.asynccontextmanager
 async def stub(ota: ServiceProcess, pki: Pki) -> AsyncIterator[ota_pb2_grpc.OtaServiceAsyncStub]:
-    async with channel.connect(ota.listen, pki.files("user", "operator")) as connected:
+    async with channel.connect(ota.listen, pki.files("user", "operator"), "ota") as connected:
         yield ota_pb2_grpc.OtaServiceStub(connected)
 
 
@@ -89,7 +89,7 @@ async def test_an_image_is_stored_found_read_and_removed(start_ota: StartOta, pk
 
 async def test_ota_is_healthy(start_ota: StartOta, pki: Pki) -> None:
     ota = start_ota()
-    async with channel.connect(ota.listen, pki.files("user", "operator")) as connected:
+    async with channel.connect(ota.listen, pki.files("user", "operator"), "ota") as connected:
         health = health_pb2_grpc.HealthStub(connected)
         for name in ("", "yggdrasil.ota.v1.OtaService"):
             answer = await health.Check(health_pb2.HealthCheckRequest(service=name))
@@ -280,6 +280,6 @@ async def test_readers_that_leave_midway_leave_no_open_file(start_ota: StartOta,
 
 async def test_a_device_may_not_use_the_port(start_ota: StartOta, pki: Pki) -> None:
     ota = start_ota()
-    async with channel.connect(ota.listen, pki.files("device", "porch-1")) as connected:
+    async with channel.connect(ota.listen, pki.files("device", "porch-1"), "ota") as connected:
         refused = await refusal(ota_pb2_grpc.OtaServiceStub(connected).ListImages(pb.ListImagesRequest(), timeout=5))
     assert refused[0] is grpc.StatusCode.UNAVAILABLE  # in the handshake already

@@ -441,7 +441,7 @@ async def test_people_may_not_speak_for_devices(updates: Updates) -> None:
     from services.chassis import channel
     from yggdrasil.ota.v1 import relay_pb2_grpc
 
-    async with channel.connect(updates.ota[0].listen, updates.pki.files("user", "operator")) as connected:
+    async with channel.connect(updates.ota[0].listen, updates.pki.files("user", "operator"), "ota") as connected:
         stub = relay_pb2_grpc.RelayServiceStub(connected)
         await refused(stub.Report(relay_pb2.ReportRequest(device_id="x"), timeout=10), "CALLER_NOT_ALLOWED")
         many = relay_pb2.ReportManyRequest(reports=[relay_pb2.ReportRequest(device_id="x")])
