@@ -26,6 +26,7 @@ from ygg.mesh.nats_keeper import LOW_BYTES, Disk, budget_bytes, used_bytes
 from ygg.mesh.servers import find
 from ygg.output import ago, size
 from ygg.pki import identities
+from ygg.pki.store import Store
 from ygg.pki.x509 import identity_uri
 
 SOON_S = 30 * 86400
@@ -63,6 +64,7 @@ def examine(layout: Layout, now: dt.datetime) -> Iterator[Finding]:
     yield from _certificates(layout, now)
     yield from _chain(layout)
     yield from _signing_key(layout)
+    yield from _ca_keys(layout)
 
 
 def _python() -> Finding:
@@ -182,10 +184,23 @@ def _signing_key(layout: Layout) -> Iterator[Finding]:
         yield Finding(True, "the registry holds the device CA key, readable by its owner alone")
 
 
+def _ca_keys(layout: Layout) -> Iterator[Finding]:
+    """The keys of root and CAs: whoever reads one can issue certificates that the mesh accepts."""
+    pki = layout.root / "pki"
+    if not (pki / "root.pem").is_file():
+        return
+    exposed = Store(pki).exposed()
+    if exposed:
+        text = f"{', '.join(exposed)} in {pki}: readable by everything that runs as you, the services included"
+        yield Finding(False, text, "Encrypt them:  ygg pki protect")
+    else:
+        yield Finding(True, "the keys of root and CAs are encrypted, or not on this machine")
+
+
 def _renew(name: str) -> str:
     kind, _, one = name.partition("/")
     if kind == "service" and one in SERVICES:
-        return "`ygg up` renews it."
+        return "`ygg up` renews it, with the CA passphrase."
     return f"ygg pki issue {kind} {one} --force"
 
 

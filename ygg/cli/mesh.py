@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ygg.cli.ca import PassphraseFile, passphrase
 from ygg.cli.state import State, state
 from ygg.contexts import LOCAL, Context, Contexts
 from ygg.exits import CliError
@@ -20,6 +21,7 @@ from ygg.mesh.layout import Layout
 from ygg.mesh.ports import Ports, check_free, free_ports
 from ygg.mesh.runstate import FAILED, READY, RunDir
 from ygg.output import Output
+from ygg.pki.passphrase import VARIABLE, CaPassphrase
 
 if TYPE_CHECKING:
     from ygg.mesh.bootstrap import Bootstrap
@@ -74,10 +76,13 @@ def up_command(
     ] = None,
     policy: Annotated[Path | None, typer.Option(help="JSON policy: which capabilities are refused.")] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    ca_passphrase_file: PassphraseFile = None,
 ) -> None:
     """Start the mesh on this machine: NATS, registry, bridge, loki, ota. No containers.
 
-    Keys and certificates are made on first start and kept. Data lies in $YGG_HOME/mesh.
+    Keys and certificates are made on first start and kept. Data lies in $YGG_HOME/mesh. The keys of the certificate
+    authorities are encrypted; unless you give a passphrase, one is generated and shown once. You need it again to
+    issue certificates to people and services, and to renew them.
 
     Devices on other machines enrol at port 7445 and connect to 7443; --host puts this machine's name into the
     certificate they check, and into the tokens they enrol with.
@@ -93,11 +98,13 @@ def up_command(
     options = Options(ports, public_link=not free, policy=policy.absolute() if policy else None, log_level=log_level)
     options = replace(options, host=host[0]) if host else options
     _check(options)
-    layout = Layout(st.home.mesh)
+    mesh = Planned(
+        Layout(st.home.mesh), options, Bootstrap(hosts=hosts(host or ())), passphrase(st, ca_passphrase_file)
+    )
     if detach:
-        _detached(st, layout, options, ["--free-ports"] if free else [], host or [])
+        _detached(st, mesh, ["--free-ports"] if free else [], host or [])
         return
-    _foreground(st, layout, options, Bootstrap(hosts=hosts(host or ())))
+    _foreground(st, mesh)
 
 
 def down_command(ctx: typer.Context) -> None:
@@ -118,7 +125,17 @@ def _check(options: Options) -> None:
         raise CliError(f"there is no policy file {options.policy}")
 
 
-def _foreground(st: State, layout: Layout, options: Options, made: Bootstrap) -> None:
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The mesh to start."""
+
+    layout: Layout
+    options: Options
+    made: Bootstrap
+    passphrase: CaPassphrase
+
+
+def _foreground(st: State, mesh: Planned) -> None:
     import asyncio
 
     from ygg.mesh import up
@@ -129,24 +146,27 @@ def _foreground(st: State, layout: Layout, options: Options, made: Bootstrap) ->
     async def serve() -> None:
         stopping = asyncio.Event()
         up.on_signals(stopping)
-        await up.run(up.Mesh(layout, options, announce, made), Printer(st.out), stopping)
+        what = up.Mesh(mesh.layout, mesh.options, announce, mesh.passphrase, mesh.made)
+        await up.run(what, Printer(st.out), stopping)
 
     asyncio.run(serve())
 
 
-def _detached(st: State, layout: Layout, options: Options, flags: list[str], names: list[str]) -> None:
-    """Start the same command in a session of its own, and wait until it is ready or has failed."""
-    from ygg.pki.hosts import hosts
+def _detached(st: State, mesh: Planned, flags: list[str], names: list[str]) -> None:
+    """Start the same command in a session of its own, and wait until it is ready or has failed.
 
+    Certificates are made before, here: the passphrase is neither shown in a log nor in another process's environment.
+    """
+    from ygg.mesh import up
+
+    layout, options = mesh.layout, mesh.options
     run_dir = RunDir(layout.run)
     if run_dir.running():
         raise CliError(f"a mesh runs here already (process {run_dir.pid()})", hint="Stop it:  ygg down")
     check_free(options.ports, options.link_host)
-    hosts(names)  # refused here, where somebody reads it
+    up.prepare(up.Mesh(layout, options, lambda _: None, mesh.passphrase, mesh.made))
     arguments = ["up", "--log-level", options.log_level, *flags, *(f"--host={name}" for name in names)]
     arguments += ["--policy", str(options.policy)] if options.policy else []
-    from ygg.mesh.up import code_folders
-
     private_dir(layout.logs)
     log = layout.logs / "up.log"
     with log.open("ab") as stream:
@@ -157,9 +177,13 @@ def _detached(st: State, layout: Layout, options: Options, flags: list[str], nam
             stdout=stream,
             stderr=stream,
             start_new_session=True,
-            env={**os.environ, "PYTHONPATH": ":".join(code_folders())},
+            env={**_without_passphrase(), "PYTHONPATH": ":".join(up.code_folders())},
         )
     _await_ready(st, run_dir, process, log)
+
+
+def _without_passphrase() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != VARIABLE}
 
 
 def _await_ready(st: State, run_dir: RunDir, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ygg.cli.ca import PassphraseFile, passphrase
+from ygg.cli.ca import show as show_passphrase
 from ygg.cli.state import State, state
 from ygg.exits import UsageError
 from ygg.mesh import bootstrap
@@ -16,6 +18,7 @@ from ygg.pki import identities
 from ygg.pki.hosts import host_name, hosts, ip_address
 from ygg.pki.identities import Owner
 from ygg.pki.names import Kind, identity
+from ygg.pki.passphrase import CaPassphrase
 from ygg.pki.store import Store, utc_now
 from ygg.pki.x509 import LEAF_DAYS, Names
 
@@ -31,16 +34,24 @@ def init(
     ctx: typer.Context,
     directory: Dir = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a PKI that is there: its certificates end.")] = False,
+    ca_passphrase_file: PassphraseFile = None,
 ) -> None:
-    """Make the root and the device, service and user CAs.
+    """Make the root and the device, service and user CAs. Their keys are encrypted.
+
+    Unless you give a passphrase, one is generated and shown once; issuing certificates asks for it.
 
     Example:  `ygg pki init --dir ./pki`, then take ./pki/root.key offline: issuing does not need it.
     """
     st = state(ctx)
-    store = Store.create(directory or st.home.pki, force=force)
+    generated: list[str] = []
+    secret = CaPassphrase(generated.append, ca_passphrase_file)
+    store = Store.create(directory or st.home.pki, force=force, passphrase=secret.new)
     if st.out.as_json:
-        st.out.json({"dir": str(store.path), "root_not_after": store.root().not_valid_after_utc.isoformat()})
+        end = store.root().not_valid_after_utc.isoformat()
+        st.out.json({"dir": str(store.path), "root_not_after": end, "ca_passphrase": next(iter(generated), None)})
         return
+    for text in generated:
+        show_passphrase(st, text)
     st.out.line(f"made root, device CA, service CA and user CA in {store.path}")
     st.out.line(f"next: take {store.root_key_path()} offline; ygg pki issue device porch-1")
 
@@ -57,6 +68,7 @@ def issue(
     ip: Annotated[list[str] | None, typer.Option("--ip", help="Further IP address (services); repeatable.")] = None,
     directory: Dir = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an identity that is there.")] = False,
+    ca_passphrase_file: PassphraseFile = None,
 ) -> None:
     """Issue a key and a certificate, as an identity directory.
 
@@ -65,7 +77,7 @@ def issue(
     """
     st = state(ctx)
     who = identity(kind, name)
-    store = Store(directory or st.home.pki)
+    store = Store(directory or st.home.pki, passphrase=passphrase(st, ca_passphrase_file).get)
     path = (out or st.home.identity(kind, name)).absolute()
     names = Names([host_name(name) for name in dns or ()], [ip_address(text) for text in ip or ()])
     pair = identities.issue(store, who, path, names, days, force=force)
@@ -77,6 +89,27 @@ def issue(
     if kind is Kind.DEVICE:
         files = f"--ca {path}/services.pem --cert {path}/cert.pem --key {path}/key.pem"
         st.out.remark(f"connect it:  ygg-agent --id {name} --connect HOST:7443 {files}", "dim")
+
+
+@app.command()
+def protect(ctx: typer.Context, directory: Dir = None, ca_passphrase_file: PassphraseFile = None) -> None:
+    """Encrypt the keys of root and CAs that are still readable.
+
+    Use the passphrase of the keys that are encrypted already, if there are any.
+
+    Example:  `ygg pki protect`
+    """
+    st = state(ctx)
+    store = Store(directory or st.home.pki)
+    generated: list[str] = []
+    secret = CaPassphrase(generated.append, ca_passphrase_file)
+    names = store.protect(secret.new, secret.get)
+    if st.out.as_json:
+        st.out.json({"dir": str(store.path), "encrypted": names, "ca_passphrase": next(iter(generated), None)})
+        return
+    for text in generated:
+        show_passphrase(st, text)
+    st.out.line(f"encrypted {', '.join(names)}" if names else "every key is encrypted already, or not here")
 
 
 @app.command()

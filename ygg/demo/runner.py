@@ -24,6 +24,7 @@ from ygg.mesh.bootstrap import SECOND_USER, USER, Bootstrap
 from ygg.mesh.child import Spec
 from ygg.mesh.plan import Options
 from ygg.mesh.ports import LOOPBACK, Ports, free_ports
+from ygg.pki.passphrase import CaPassphrase
 
 
 class Quiet:
@@ -68,6 +69,7 @@ async def _run(paths: DemoPaths, agent: Path, *, keep: bool) -> None:
         layout=paths.layout,
         options=Options(ports, public_link=False, policy=paths.policy),
         announce=_announce if keep else lambda _: None,
+        passphrase=CaPassphrase(lambda _: None, environ={}),  # generated and forgotten: its CAs issue nothing more
         made=Bootstrap(devices=DEVICES, users=(USER, SECOND_USER)),
         more=[_agent(paths, agent, device, ports) for device in DEVICES],
     )

@@ -21,6 +21,7 @@ from ygg.mesh.natsconf import NatsPlan, render
 from ygg.pki import identities
 from ygg.pki.identities import Owner
 from ygg.pki.names import Identity, Kind, identity
+from ygg.pki.passphrase import CaPassphrase
 from ygg.pki.store import Clock, Store, utc_now
 from ygg.pki.x509 import NO_NAMES, Names
 
@@ -45,12 +46,25 @@ class Bootstrap:
     hosts: Names = NO_NAMES
 
 
-def run(out: Path, what: Bootstrap, nats: NatsPlan | None = None, clock: Clock = utc_now) -> list[Identity]:
-    """Make all of it under `out`; returns the identities that had to be issued."""
+def run(
+    out: Path,
+    what: Bootstrap,
+    nats: NatsPlan | None = None,
+    clock: Clock = utc_now,
+    passphrase: CaPassphrase | None = None,
+) -> list[Identity]:
+    """Make all of it under `out`; returns the identities that had to be issued.
+
+    New keys of root and CAs are encrypted with the passphrase. Without one they are not: only where nothing else that
+    runs can read them, as in the volume of a container.
+    """
     private_dir(out)
     with locked(out / ".bootstrap.lock"):
         pki = out / "pki"
-        store = Store(pki, clock) if (pki / "root.pem").exists() else Store.create(pki, clock, force=True)
+        if (pki / "root.pem").exists():
+            store = Store(pki, clock, passphrase.get if passphrase else None)
+        else:
+            store = Store.create(pki, clock, force=True, passphrase=passphrase.new if passphrase else None)
         issued = [who for who in _wanted(what) if _ensure(store, who, out, clock(), what)]
         if nats:
             path = private_dir(out / "nats") / "nats.conf"

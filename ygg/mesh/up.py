@@ -31,6 +31,7 @@ from ygg.mesh.plan import Options
 from ygg.mesh.runstate import FAILED, READY, STARTING, STOPPING, MeshState, RunDir
 from ygg.mesh.servers import find_nats_server
 from ygg.mesh.supervisor import Member, Supervisor, gave_up
+from ygg.pki.passphrase import CaPassphrase
 
 READY_LIMIT_S = 60.0
 _START_TRIES = 4
@@ -54,12 +55,13 @@ class Reporter(Protocol):
 class Mesh:
     """What to run where. `made` are the identities to make beyond those of services, `more` runs beside them.
 
-    `announce` is told how to reach the mesh before anything is started.
+    `announce` is told how to reach the mesh before anything is started. `passphrase` protects the keys of its CAs.
     """
 
     layout: Layout
     options: Options
     announce: Callable[[Context], None]
+    passphrase: CaPassphrase
     made: Bootstrap = field(default_factory=Bootstrap)
     more: Sequence[Spec] = ()
 
@@ -101,7 +103,8 @@ def prepare(mesh: Mesh) -> None:
     layout = mesh.layout
     for folder in (layout.logs, layout.run, layout.nats, *(layout.data(s) for s in bootstrap.SERVICES)):
         private_dir(folder)
-    bootstrap.run(layout.root, mesh.made, plan.nats_plan(layout, mesh.options.ports))
+    nats = plan.nats_plan(layout, mesh.options.ports)
+    bootstrap.run(layout.root, mesh.made, nats, passphrase=mesh.passphrase)
 
 
 def on_signals(stopping: asyncio.Event) -> None:

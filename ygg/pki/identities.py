@@ -85,15 +85,30 @@ def issue(store: Store, who: Identity, path: Path, names: Names, days: int, *, f
 def ensure(
     store: Store, who: Identity, path: Path, *, now: dt.datetime, names: Names = NO_NAMES, owner: Owner | None = None
 ) -> bool:
-    """Make `path` a good identity directory of `who`; returns whether anything had to be issued. Idempotent."""
+    """Make `path` a good identity directory of `who`; returns whether anything had to be issued. Idempotent.
+
+    Raises CliError if a certificate must be issued and the CA's key cannot be had; one that is only soon to expire
+    stays then, and `ygg doctor` reports it.
+    """
     if is_good(store, who, path, now, names):
         return False
-    write(store, who, path, store.issue(who, names), owner)
+    try:
+        pair = store.issue(who, names)
+        write(store, who, path, pair, owner)
+    except CliError:
+        if is_good(store, who, path, now, names, soon=dt.timedelta(0)):
+            return False
+        raise
     return True
 
 
-def is_good(store: Store, who: Identity, path: Path, now: dt.datetime, names: Names) -> bool:
-    """Whether `path` is whole, of this PKI, for `who` with these names, and not soon to expire."""
+def is_good(
+    store: Store, who: Identity, path: Path, now: dt.datetime, names: Names, soon: dt.timedelta | None = None
+) -> bool:
+    """Whether `path` is whole, of this PKI, for `who` with these names, and not soon to expire.
+
+    `soon` is a third of its life unless given.
+    """
     try:
         leaf = leaf_of(path)
         key = x509.load_key((path / "key.pem").read_bytes())
@@ -102,12 +117,13 @@ def is_good(store: Store, who: Identity, path: Path, now: dt.datetime, names: Na
     except (OSError, ValueError, TypeError, CliError, InvalidSignature):
         return False
     lifetime = leaf.not_valid_after_utc - leaf.not_valid_before_utc
+    soon = lifetime / _RENEW_AT if soon is None else soon
     return (
         key.public_key() == leaf.public_key()
         and x509.identity_uri(leaf) == who.uri
         and trust == x509.cert_pem(store.ca(Kind.SERVICE))
         and leaf.not_valid_before_utc <= now
-        and leaf.not_valid_after_utc - now > lifetime / _RENEW_AT
+        and leaf.not_valid_after_utc - now > soon
         and _has_names(leaf, names)
         and _can_sign(store, who, path)
     )
@@ -119,15 +135,14 @@ def _signs(who: Identity) -> bool:
 
 def _can_sign(store: Store, who: Identity, path: Path) -> bool:
     """Whether it holds the device CA's key where it is to hold it, and that key is the PKI's."""
-    signing = store.ca_key(Kind.DEVICE) if _signs(who) else None
-    if signing is None:
+    if not (_signs(who) and store.has_key(Kind.DEVICE)):
         return True
     try:
-        held = (path / "devices-ca-key.pem").read_bytes()
+        held = x509.load_key((path / "devices-ca-key.pem").read_bytes())
         (path / "enrol-chain.pem").stat()
-    except OSError:
+    except (OSError, ValueError):
         return False
-    return held == x509.key_pem(signing)
+    return held.public_key() == store.ca(Kind.DEVICE).public_key()
 
 
 def leaf_of(path: Path) -> cx509.Certificate:

@@ -2,7 +2,7 @@
 
     pki/
       root.pem      root.key       (0600; may be moved offline after init: issuing does not need it)
-      device-ca.pem device-ca.key
+      device-ca.pem device-ca.key  (0600; PKCS #8, encrypted with the CA passphrase unless made without one)
       service-ca.pem service-ca.key
       user-ca.pem   user-ca.key
       issued.jsonl                 one line a certificate: serial, identity, start, end
@@ -28,6 +28,8 @@ from ygg.pki.names import Identity, Kind
 from ygg.pki.x509 import NO_NAMES, Names, Pair
 
 Clock = Callable[[], dt.datetime]
+Passphrase = Callable[[], bytes]
+"""Returns the passphrase of the CA keys; called only when a key is needed."""
 
 _ROOT = "root"
 _MAX_DAYS = x509.CA_DAYS
@@ -51,15 +53,21 @@ class Issued:
 class Store:
     """A PKI directory that exists."""
 
-    def __init__(self, path: Path, clock: Clock = utc_now) -> None:
+    def __init__(self, path: Path, clock: Clock = utc_now, passphrase: Passphrase | None = None) -> None:
         if not (path / f"{_ROOT}.pem").is_file():
             raise CliError(f"there is no PKI in {path}", hint=f"Make one:  ygg pki init --dir {path}")
         self.path = path
         self._clock = clock
+        self._passphrase = passphrase
 
     @classmethod
-    def create(cls, path: Path, clock: Clock = utc_now, *, force: bool = False) -> Store:
-        """Make root and CAs in `path`. Refuses where there are some already, unless `force`."""
+    def create(
+        cls, path: Path, clock: Clock = utc_now, *, force: bool = False, passphrase: Passphrase | None = None
+    ) -> Store:
+        """Make root and CAs in `path`, their keys encrypted if there is a passphrase.
+
+        Refuses if there are some already, unless `force`.
+        """
         private_dir(path)
         with locked(path / ".lock"):
             present = sorted(p.name for p in path.iterdir() if p.suffix in {".pem", ".key"})
@@ -68,8 +76,9 @@ class Store:
                     f"{path} holds a PKI already ({', '.join(present)}); nothing was changed",
                     hint="--force replaces it: every certificate issued from it stops being accepted.",
                 )
-            _write_all(path, clock())
-        return cls(path, clock)
+            secret = passphrase() if passphrase else None
+            _write_all(path, clock(), secret)
+        return cls(path, clock, (lambda: secret) if secret else None)
 
     def root(self) -> cx509.Certificate:
         """The root certificate."""
@@ -86,7 +95,32 @@ class Store:
     def ca_key(self, kind: Kind) -> x509.Key | None:
         """The private key of one kind's CA; None where it is not kept here."""
         path = self.path / f"{kind}-ca.key"
-        return x509.load_key(path.read_bytes()) if path.is_file() else None
+        return self._load(path) if path.is_file() else None
+
+    def has_key(self, kind: Kind) -> bool:
+        """Whether the private key of one kind's CA is kept here."""
+        return (self.path / f"{kind}-ca.key").is_file()
+
+    def exposed(self) -> list[str]:
+        """The names of key files here that are not encrypted, such as `root.key`."""
+        keys = sorted(self.path.glob("*.key"))
+        return [path.name for path in keys if not x509.is_encrypted(path.read_bytes())]
+
+    def protect(self, new: Passphrase, present: Passphrase) -> list[str]:
+        """Encrypt the exposed keys; returns their names. Idempotent.
+
+        With a `new` passphrase if no key here is encrypted, else with the `present` one, which is checked.
+        """
+        with locked(self.path / ".lock"):
+            names = self.exposed()
+            encrypted = sorted({path.name for path in self.path.glob("*.key")} - set(names))
+            secret = (present if encrypted else new)() if names else b""
+            for name in encrypted if names else ():
+                _decrypted(self.path / name, secret)
+            for name in names:
+                path = self.path / name
+                write_atomic(path, x509.key_pem(x509.load_key(path.read_bytes()), secret), SECRET)
+        return names
 
     def issue(self, who: Identity, names: Names = NO_NAMES, days: int = x509.LEAF_DAYS) -> Pair:
         """A new key and certificate for `who`, valid for `days`, 1 to 1825, and noted in the list.
@@ -115,13 +149,21 @@ class Store:
         if cert.not_valid_after_utc <= self._clock():
             raise CliError(f"the {kind} CA expired on {cert.not_valid_after_utc:%Y-%m-%d}; it can issue nothing more")
         try:
-            return Pair(cert, x509.load_key(key_path.read_bytes()))
+            return Pair(cert, self._load(key_path))
         except FileNotFoundError:
             raise CliError(
                 f"the {kind} CA's key is not in {self.path}", hint=f"Put {key_path.name} back to issue certificates."
             ) from None
-        except ValueError as e:
-            raise CliError(f"{key_path} is no private key: {e}") from e
+
+    def _load(self, path: Path) -> x509.Key:
+        """The key in a file. Raises FileNotFoundError, and CliError if it cannot be decrypted."""
+        data = path.read_bytes()
+        encrypted = x509.is_encrypted(data)
+        if encrypted and self._passphrase is None:
+            raise CliError(
+                f"{path.name} is protected by the CA passphrase", hint="Give it with --ca-passphrase-file FILE."
+            )
+        return _decrypted(path, self._passphrase() if encrypted and self._passphrase else None)
 
     def _note(self, cert: cx509.Certificate) -> None:
         line = {
@@ -142,16 +184,24 @@ class Store:
             raise CliError(f"{path} cannot be read: {why}") from e
 
 
-def _write_all(path: Path, now: dt.datetime) -> None:
+def _decrypted(path: Path, passphrase: bytes | None) -> x509.Key:
+    try:
+        return x509.load_key(path.read_bytes(), passphrase)
+    except ValueError as e:
+        wrong = "the CA passphrase is wrong: it does not open"
+        raise CliError(f"{wrong} {path.name}" if passphrase else f"{path} is no private key: {e}") from e
+
+
+def _write_all(path: Path, now: dt.datetime, passphrase: bytes | None) -> None:
     """Keys first, the root certificate last: its presence says that the rest is whole."""
     root = x509.make_root(now)
     (path / "root.pem").unlink(missing_ok=True)
     write_atomic(path / "issued.jsonl", b"", SECRET)
     for kind in Kind:
         pair = x509.make_ca(root, kind, now)
-        write_atomic(path / f"{kind}-ca.key", x509.key_pem(pair.key), SECRET)
+        write_atomic(path / f"{kind}-ca.key", x509.key_pem(pair.key, passphrase), SECRET)
         write_atomic(path / f"{kind}-ca.pem", x509.cert_pem(pair.cert))
-    write_atomic(path / "root.key", x509.key_pem(root.key), SECRET)
+    write_atomic(path / "root.key", x509.key_pem(root.key, passphrase), SECRET)
     write_atomic(path / "root.pem", x509.cert_pem(root.cert))
 
 

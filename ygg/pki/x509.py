@@ -89,11 +89,17 @@ def identity_uri(cert: x509.Certificate) -> str:
     return next(iter(san.get_values_for_type(x509.UniformResourceIdentifier)), "")
 
 
-def key_pem(key: Key) -> bytes:
-    """The key as unencrypted PKCS #8 PEM."""
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+def key_pem(key: Key, passphrase: bytes | None = None) -> bytes:
+    """The key as PKCS #8 PEM, encrypted if a passphrase is given."""
+    protection: serialization.KeySerializationEncryption = (
+        serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
     )
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection)
+
+
+def is_encrypted(pem: bytes) -> bool:
+    """Whether a PEM file holds an encrypted private key (RFC 7468, section 11)."""
+    return b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in pem
 
 
 def _builder(

@@ -159,7 +159,10 @@ def test_a_context_may_name_a_whole_mesh_that_ygg_does_not_run(capsys: Captured)
     assert "not one that ygg runs" in capsys.readouterr().err
 
 
-def test_grpcurl_flags_name_the_files_of_the_context(home: Home, capsys: Captured) -> None:
+def test_grpcurl_flags_name_the_files_of_the_context(
+    home: Home, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("YGG_CA_PASSPHRASE", "correct horse battery")
     assert run(["grpcurl"]) == Exit.DENIED
     run(["pki", "init"])
     run(["pki", "issue", "user", "operator"])

@@ -1,0 +1,92 @@
+"""The keys of root and CAs: encrypted by default, used with their passphrase only."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.clock import Clock
+from ygg.exits import CliError, UsageError
+from ygg.mesh.bootstrap import Bootstrap, run
+from ygg.pki.names import Kind, identity
+from ygg.pki.passphrase import VARIABLE, CaPassphrase, generate
+from ygg.pki.store import Store
+
+SECRET = "correct horse battery"
+
+
+def given(text: str = SECRET) -> CaPassphrase:
+    return CaPassphrase(lambda _: None, environ={VARIABLE: text})
+
+
+def nobody() -> CaPassphrase:
+    """A process that was given none, and has no terminal."""
+    return CaPassphrase(lambda _: None, environ={})
+
+
+def test_passphrase_is_generated_and_shown_once_if_none_is_given() -> None:
+    shown: list[str] = []
+    secret = CaPassphrase(shown.append, environ={}).new()
+    assert shown == [secret.decode()]
+    assert generate() != generate()
+
+
+def test_passphrase_from_a_file_wins_and_a_short_one_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("from the file, long\n")
+    assert CaPassphrase(lambda _: None, file, {VARIABLE: SECRET}).get() == b"from the file, long"
+    file.write_text("short\n")
+    with pytest.raises(UsageError, match="5 characters"):
+        CaPassphrase(lambda _: None, file).new()
+    with pytest.raises(CliError, match="cannot read the CA passphrase"):
+        CaPassphrase(lambda _: None, tmp_path / "missing").get()
+
+
+def test_bootstrap_leaves_no_readable_key_of_a_ca_but_the_registrys_own(tmp_path: Path, clock: Clock) -> None:
+    run(tmp_path, Bootstrap(), clock=clock, passphrase=given())
+    keys = list((tmp_path / "pki").glob("*.key"))
+    assert len(keys) == 4
+    assert all(b"ENCRYPTED" in key.read_bytes() for key in keys)
+    assert Store(tmp_path / "pki").exposed() == []
+    beside = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if "ca-key" in path.name]
+    assert [str(path) for path in beside] == ["identities/service/registry/devices-ca-key.pem"]
+
+
+def test_bootstrap_needs_the_passphrase_only_to_issue(tmp_path: Path, clock: Clock) -> None:
+    run(tmp_path, Bootstrap(), clock=clock, passphrase=given())
+    assert run(tmp_path, Bootstrap(), clock=clock, passphrase=nobody()) == []
+    with pytest.raises(CliError, match="protected by a passphrase"):
+        run(tmp_path, Bootstrap(users=("operator", "anna")), clock=clock, passphrase=nobody())
+    issued = run(tmp_path, Bootstrap(users=("operator", "anna")), clock=clock, passphrase=given())
+    assert [who.id for who in issued] == ["anna"]
+
+
+def test_bootstrap_goes_on_with_certificates_that_are_only_soon_to_expire(tmp_path: Path, clock: Clock) -> None:
+    run(tmp_path, Bootstrap(), clock=clock, passphrase=given())
+    clock.now += dt.timedelta(days=300)
+    assert run(tmp_path, Bootstrap(), clock=clock, passphrase=nobody()) == []
+    clock.now += dt.timedelta(days=66)
+    with pytest.raises(CliError, match="protected by a passphrase"):
+        run(tmp_path, Bootstrap(), clock=clock, passphrase=nobody())
+
+
+def test_a_wrong_passphrase_issues_nothing_and_says_so(tmp_path: Path, clock: Clock) -> None:
+    Store.create(tmp_path / "pki", clock, passphrase=given().new)
+    with pytest.raises(CliError, match="passphrase is wrong"):
+        Store(tmp_path / "pki", clock, given("another one, long").get).issue(identity(Kind.USER, "anna"))
+    assert Store(tmp_path / "pki", clock).issued() == []
+
+
+def test_protect_encrypts_what_is_exposed_with_one_passphrase(tmp_path: Path, clock: Clock) -> None:
+    store = Store.create(tmp_path / "pki", clock)
+    assert store.exposed() == ["device-ca.key", "root.key", "service-ca.key", "user-ca.key"]
+    plain = (tmp_path / "pki" / "root.key").read_bytes()
+    assert len(store.protect(given().new, nobody().get)) == 4
+    (tmp_path / "pki" / "root.key").write_bytes(plain)  # brought back from where it was kept
+    with pytest.raises(CliError, match="passphrase is wrong"):
+        store.protect(given().new, given("another one, long").get)
+    assert store.protect(nobody().new, given().get) == ["root.key"]
+    assert store.protect(nobody().new, nobody().get) == []
+    assert Store(tmp_path / "pki", clock, given().get).issue(identity(Kind.USER, "anna"))
