@@ -17,20 +17,27 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from services.chassis import codec
 from ygg import script_files, values
 from ygg.exits import UsageError
 from yggdrasil.loki.v1 import loki_pb2 as lp
 from yggdrasil.loki.v1 import program_pb2 as pb
+from yggdrasil.loki.v1 import script_pb2 as sp
 
+_TYPES = {
+    name: sp.ScriptType.Value(f"SCRIPT_TYPE_{'UNSPECIFIED' if name == 'any' else name.upper()}")
+    for name in script_files.TYPES
+}
+_TYPES_BACK = {number: name for name, number in _TYPES.items()}
 LANGUAGES = {"lua": lp.LANGUAGE_LUA, "scheme": lp.LANGUAGE_SCHEME}
 FIRST_VERSION = "0.1.0"
 _COMMENT = re.compile(r"(?:--+|;+)\s?(.*)")
 _LINE = re.compile(r"@([a-z]+)\s+(.+)")
-_PARAM = re.compile(r"([a-z][a-z0-9_]*)\s+[a-z]+\??(?:=(\"(?:[^\"\\]|\\.)*\"|\S+))?\s*(.*)")
+_PARAM = re.compile(r"([a-z][a-z0-9_]*)\s+([a-z]+)(\?)?(?:=(\"(?:[^\"\\]|\\.)*\"|\S+))?\s*(.*)")
 _SIZE = re.compile(r"([0-9]+)\s*(KiB|MiB|)")
 _SIZES = {"": 1, "KiB": 1024, "MiB": 1024 * 1024}
 _HINT = (
@@ -79,6 +86,12 @@ def package(file: Path, *, lang: str = "", program_id: str = "", version: str = 
     return pb.ProgramPackage(manifest=manifest, source=source)
 
 
+def arguments(manifest: pb.ProgramManifest, words: Mapping[str, str]) -> dict[str, Any]:
+    """What a deployment states, each as the type that the manifest declares."""
+    types = {parameter.name: _TYPES_BACK.get(parameter.type, "any") for parameter in manifest.parameters}
+    return {name: codec.value_to_proto(values.typed(word, types.get(name, "any"))) for name, word in words.items()}
+
+
 def _set(name: str) -> Callable[[pb.ProgramManifest, str], None]:
     return lambda manifest, text: setattr(manifest, name, text)
 
@@ -87,9 +100,19 @@ def _param(manifest: pb.ProgramManifest, text: str) -> None:
     match = _PARAM.fullmatch(text)
     if not match:
         raise ValueError("write @param NAME TYPE=DEFAULT TEXT")
-    name, default, told = match.groups()
-    value = codec.value_to_proto(values.guess(default)) if default is not None else None
-    manifest.parameters.append(pb.ProgramParameter(name=name, description=told, default_value=value))
+    name, of_type, optional, default, told = match.groups()
+    if of_type not in script_files.TYPES:
+        raise ValueError(f"{of_type} is no type; it is one of {', '.join(script_files.TYPES)}")
+    value = codec.value_to_proto(values.typed(default, of_type)) if default is not None else None
+    manifest.parameters.append(
+        pb.ProgramParameter(
+            name=name,
+            description=told,
+            default_value=value,
+            type=_TYPES[of_type],
+            optional=bool(optional),
+        )
+    )
 
 
 def _depends(manifest: pb.ProgramManifest, text: str) -> None:

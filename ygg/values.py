@@ -75,6 +75,13 @@ def parse(word: str, schema: Schema | None = None) -> Value:
     return _whole(word, found) if schema.type is ValueType.INT else _double(word, found)
 
 
+def typed(word: str, of_type: str) -> Value:
+    """What a person wrote for a parameter; `of_type` is any, or the name of a ValueType. Quotes are JSON's."""
+    if of_type == "any" or word.startswith('"'):
+        return guess(word)
+    return parse(word, Schema(ValueType(of_type)))
+
+
 def guess(word: str) -> Value:
     """What the word looks like: true, false, a number, JSON in brackets or quotes, else text."""
     if word in ("true", "false"):

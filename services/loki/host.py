@@ -19,7 +19,7 @@ from services.domain.values import Value, a_type, text
 from services.loki import naming, timing
 from services.loki.errors import ProgramOnlyError, ScriptError
 from services.loki.lint.contracts import Contracts
-from services.loki.model import Level, LogEntry, Script
+from services.loki.model import Language, Level, LogEntry, Script
 from services.loki.ports import Clock, DeviceQuery, DeviceSummary, Mesh, Publisher, TwinSummary
 
 CALL_TIMEOUT_S = 10.0
@@ -232,9 +232,17 @@ class RunHost:
 
     async def _keep(self, key: Value, value: Value) -> Value:
         name = report_key(key)
+        self._not_nothing(name, value)
         self._drop(f"stored {name}", f"stored {name}")
         self._kept[name] = value
         return None
+
+    def _not_nothing(self, key: str, value: Value) -> None:
+        """Raises InvalidRequestError for nothing, which a store does not keep."""
+        if value is not None:
+            return
+        delete = f'store.delete("{key}")' if self._script.language is Language.LUA else f'(store-delete "{key}")'
+        raise InvalidRequestError(f"nothing cannot be kept under {ids.printable(key)!r}", hint=f"Forget it: {delete}")
 
     async def _kept_value(self, key: Value) -> Value:
         name = report_key(key)

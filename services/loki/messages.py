@@ -7,19 +7,45 @@ from collections.abc import Sequence
 from google.protobuf.duration_pb2 import Duration
 
 from services.chassis import codec
+from services.domain import ids
+from services.domain.errors import InvalidRequestError
 from services.loki import model
 from services.loki.errors import InvalidScriptError
+from services.loki.fields import FieldType
 from services.loki.model import EngineStatus, Language, Level, Limits, LogEntry, Outcome
 from yggdrasil.loki.v1 import loki_pb2 as pb
+from yggdrasil.loki.v1 import script_pb2 as sp
 
 _LANGUAGES = {pb.LANGUAGE_LUA: Language.LUA, pb.LANGUAGE_SCHEME: Language.SCHEME}
 _LANGUAGES_BACK = {language: number for number, language in _LANGUAGES.items()}
+_TYPES = {
+    sp.SCRIPT_TYPE_UNSPECIFIED: FieldType.ANY,
+    sp.SCRIPT_TYPE_BOOL: FieldType.BOOL,
+    sp.SCRIPT_TYPE_INT: FieldType.INT,
+    sp.SCRIPT_TYPE_DOUBLE: FieldType.DOUBLE,
+    sp.SCRIPT_TYPE_STRING: FieldType.STRING,
+    sp.SCRIPT_TYPE_BYTES: FieldType.BYTES,
+}
+_TYPES_BACK = {kind: number for number, kind in _TYPES.items()}
 _LEVELS = {
     Level.DEBUG: pb.LOG_LEVEL_DEBUG,
     Level.INFO: pb.LOG_LEVEL_INFO,
     Level.WARNING: pb.LOG_LEVEL_WARNING,
     Level.ERROR: pb.LOG_LEVEL_ERROR,
 }
+
+
+def type_of(name: str, number: sp.ScriptType.ValueType) -> FieldType:
+    """The type of a parameter or a result; raises InvalidRequestError."""
+    kind = _TYPES.get(number)
+    if kind is None:
+        raise InvalidRequestError(f"{ids.printable(name)} has a type that is not known here: {number}")
+    return kind
+
+
+def type_to_proto(kind: FieldType) -> sp.ScriptType.ValueType:
+    """The inverse of `type_of`."""
+    return _TYPES_BACK[kind]
 
 
 def language_of(number: pb.Language.ValueType) -> Language:

@@ -96,22 +96,29 @@ def deploy(
 
     Examples:  `ygg program deploy blink.lua -d porch-1`   `ygg program deploy monitor -l zone=hall -a limit=25`
     """
-    from services.chassis import codec
+    from ygg import program_files
     from ygg.cli import program_show
     from yggdrasil.loki.v1 import program_pb2 as pb
 
     if sum(map(bool, (device, selector, on_mesh))) != 1:
         raise UsageError("it is not said where", hint="One of --device ID, -l SELECTOR, --mesh.")
     st = state(ctx)
-    program_id = what
+    words = values.assignments(arg or ())
+    manifest = pb.ProgramManifest(id=what, version=version)
     if Path(what).suffix and Path(what).exists():
         manifest = _load(st, Path(what), "", version, "").manifest
-        program_id, version = manifest.id, manifest.version
-    given = {key: codec.value_to_proto(values.guess(text)) for key, text in values.assignments(arg or ()).items()}
+    elif words:
+        manifest = _call(st, "GetProgram", pb.GetProgramRequest(id=what, version=version)).package.manifest
+    given = program_files.arguments(manifest, words)
     target = pb.ProgramTarget(mesh=True) if on_mesh else None
     target = target or (pb.ProgramTarget(device_id=device) if device else pb.ProgramTarget(selector=selector))
     request = pb.DeployProgramRequest(
-        program_id=program_id, version=version, target=target, deployment_id=name, arguments=given, stopped=stopped
+        program_id=manifest.id,
+        version=manifest.version,
+        target=target,
+        deployment_id=name,
+        arguments=given,
+        stopped=stopped,
     )
     answer = _call(st, "DeployProgram", request)
     if st.out.as_json:

@@ -52,12 +52,13 @@ def dev(
 
     Example:  `ygg program dev thermostat.lua -d porch-1`
     """
-    from services.chassis import codec
+    from ygg import program_files
 
     if bool(device) == on_mesh:
         raise UsageError("no target given", hint="Pass --device ID or --mesh.")
     st = state(ctx)
-    given = {key: codec.value_to_proto(values.guess(text)) for key, text in values.assignments(arg or ()).items()}
+    words = values.assignments(arg or ())
+    given = program_files.arguments(program_files.package(file, lang=lang).manifest, words) if words else {}
     with st.mesh() as mesh:
         bench = _Bench(st, mesh, file, _id(file, name), device, lang, given)
         bench.begin()

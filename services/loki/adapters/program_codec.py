@@ -9,7 +9,7 @@ from services.chassis import codec, requirements_codec
 from services.domain import text
 from services.domain.matcher import ClauseKind, FailedClause
 from services.domain.selectors import parse_selector
-from services.loki.messages import duration, language_of, language_to_proto
+from services.loki.messages import duration, language_of, language_to_proto, type_of, type_to_proto
 from services.loki.programs import model
 from services.loki.programs.errors import InvalidPackageError
 from services.loki.programs.lifecycle import State
@@ -45,6 +45,8 @@ def manifest_from_proto(message: pb.ProgramManifest) -> Manifest:
                 p.name,
                 p.description,
                 codec.value_from_proto(p.default_value) if p.HasField("default_value") else None,
+                type_of(p.name, p.type),
+                p.optional,
             )
             for p in message.parameters
         ),
@@ -83,6 +85,8 @@ def manifest_to_proto(manifest: Manifest) -> pb.ProgramManifest:
                 name=p.name,
                 description=p.description,
                 default_value=None if p.default is None else codec.value_to_proto(p.default),
+                type=type_to_proto(p.type),
+                optional=p.optional,
             )
             for p in manifest.parameters
         ],

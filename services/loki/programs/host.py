@@ -10,13 +10,12 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from services.domain import ids
 from services.domain.errors import InvalidRequestError
 from services.domain.values import Value
 from services.loki import naming
 from services.loki.engines import wire
 from services.loki.host import Operation, RunHost, report_key
-from services.loki.model import Language, Level
+from services.loki.model import Level
 from services.loki.programs.errors import QueueFullError, StoreFullError, TooManyHandlersError
 
 if TYPE_CHECKING:
@@ -123,11 +122,7 @@ class ProgramTurnHost(RunHost):
 
     async def _store(self, key: Value, value: Value) -> Value:
         name = _key(key)
-        if value is None:
-            delete = f'store.delete("{name}")' if self._script.language is Language.LUA else f'(store-delete "{name}")'
-            raise InvalidRequestError(
-                f"nothing cannot be kept under {ids.printable(name)!r}", hint=f"To forget it: {delete}"
-            )
+        self._not_nothing(name, value)
         await self._change(lambda entries: entries.__setitem__(name, value))
         return None
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from services.domain import ids
 from services.domain.requirements import Requirement
 from services.domain.values import Value, check
+from services.loki.fields import FieldType, fitting
 from services.loki.model import MAX_ARGUMENTS, MAX_SOURCE_BYTES, MIB, Language
 from services.loki.programs.errors import InvalidPackageError
 
@@ -58,11 +59,13 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter; `default` None means that a deployment must state a value."""
+    """A parameter; `default` None means that a deployment must state a value, unless it is `optional`."""
 
     name: str
     description: str = ""
     default: Value = None
+    type: FieldType = FieldType.ANY
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +155,8 @@ def check_package(package: Package) -> Package:
             f"the checksum of the source is {digest}, the manifest says {ids.printable(manifest.checksum, 64)}",
             hint="The source was changed after the manifest was made; make the manifest again.",
         )
-    _check_parameters(manifest)
-    return Package(replace(manifest, checksum=digest, name=manifest.name or manifest.id), source)
+    parameters = _checked_parameters(manifest)
+    return Package(replace(manifest, checksum=digest, name=manifest.name or manifest.id, parameters=parameters), source)
 
 
 def _check_texts(manifest: Manifest) -> None:
@@ -177,7 +180,8 @@ def _check_texts(manifest: Manifest) -> None:
         raise InvalidPackageError(f"the priority is {manifest.priority}; -{MAX_PRIORITY} to {MAX_PRIORITY} are allowed")
 
 
-def _check_parameters(manifest: Manifest) -> None:
+def _checked_parameters(manifest: Manifest) -> tuple[Parameter, ...]:
+    """The parameters, their defaults as the types that are declared."""
     names = [ids.member_id(parameter.name) for parameter in manifest.parameters]
     if len(set(names)) != len(names):
         raise InvalidPackageError("two parameters have one name")
@@ -185,6 +189,17 @@ def _check_parameters(manifest: Manifest) -> None:
     for dependency in manifest.dependencies:
         if ids.member_id(dependency.id) == manifest.id:
             raise InvalidPackageError(f"{manifest.id} depends on itself")
+    return tuple(
+        p if p.default is None else replace(p, default=_fitting(p, p.default, "the default of "))
+        for p in manifest.parameters
+    )
+
+
+def _fitting(parameter: Parameter, value: Value, what: str = "") -> Value:
+    try:
+        return fitting(parameter.name, parameter.type, value)
+    except TypeError as e:
+        raise InvalidPackageError(f"{what}{e}", parameter=parameter.name) from e
 
 
 def verify(package: Package) -> None:
@@ -208,8 +223,11 @@ def arguments(manifest: Manifest, given: Mapping[str, Value]) -> dict[str, Value
         has = ", ".join(sorted(declared))
         raise InvalidPackageError(f"{manifest.id} has no parameter {ids.printable(unknown[0])}; it has {has}")
     whole = {name: given.get(name, default) for name, default in declared.items()} | dict(given)
-    missing = sorted(name for name, value in whole.items() if value is None)
+    optional = {parameter.name for parameter in manifest.parameters if parameter.optional}
+    missing = sorted(name for name, value in whole.items() if value is None and name not in optional)
     if missing:
         raise InvalidPackageError(f"the parameter {missing[0]} of {manifest.id} has no default; state it")
     check(whole)
-    return whole
+    by_name = {parameter.name: parameter for parameter in manifest.parameters}
+    given_or_default = {name: value for name, value in whole.items() if value is not None}
+    return {name: _fitting(by_name[name], value) if by_name else value for name, value in given_or_default.items()}

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Sequence
 from google.protobuf import descriptor_pb2 as dp
 
 from services.domain.ids import printable
-from services.loki.scripts.model import Field, FieldType, RegisteredScript
+from services.loki.fields import FieldType
+from services.loki.scripts.model import Field, RegisteredScript
 
 PACKAGE = "yggdrasil.loki.v1.scripts"
 SERVICE = "yggdrasil.loki.v1.Scripts"

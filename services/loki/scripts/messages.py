@@ -4,22 +4,12 @@ from __future__ import annotations
 
 from services.chassis import codec
 from services.domain import text
-from services.domain.errors import InvalidRequestError
 from services.loki import messages
-from services.loki.scripts.model import Field, FieldType, RegisteredScript
+from services.loki.scripts.model import Field, RegisteredScript
 from yggdrasil.loki.v1 import script_pb2 as pb
 
 SCHEMA = 1
 SERVICE = "yggdrasil.loki.v1.Scripts"
-_TYPES = {
-    pb.SCRIPT_TYPE_UNSPECIFIED: FieldType.ANY,
-    pb.SCRIPT_TYPE_BOOL: FieldType.BOOL,
-    pb.SCRIPT_TYPE_INT: FieldType.INT,
-    pb.SCRIPT_TYPE_DOUBLE: FieldType.DOUBLE,
-    pb.SCRIPT_TYPE_STRING: FieldType.STRING,
-    pb.SCRIPT_TYPE_BYTES: FieldType.BYTES,
-}
-_TYPES_BACK = {kind: number for number, kind in _TYPES.items()}
 
 
 def script_to_proto(script: RegisteredScript, *, source: bool = True) -> pb.Script:
@@ -61,14 +51,12 @@ def script_from_proto(message: pb.Script) -> RegisteredScript:
 
 def _field_to_proto(field: Field) -> pb.ScriptField:
     return pb.ScriptField(
-        name=field.name, type=_TYPES_BACK[field.type], description=field.description, optional=field.optional
+        name=field.name, type=messages.type_to_proto(field.type), description=field.description, optional=field.optional
     )
 
 
 def _field_of(message: pb.ScriptField) -> Field:
-    kind = _TYPES.get(message.type)
-    if kind is None:
-        raise InvalidRequestError(f"{message.name} is of a type that this version does not know")
+    kind = messages.type_of(message.name, message.type)
     return Field(message.name, kind, message.description, message.optional)
 
 

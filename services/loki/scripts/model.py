@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,8 +9,9 @@ from datetime import datetime
 from services.domain import ids, units
 from services.domain.errors import InvalidRequestError
 from services.domain.requirements import Requirement, parse_requirement
-from services.domain.values import Value, a_type, whole
+from services.domain.values import Value, a_type
 from services.loki.errors import InvalidScriptError
+from services.loki.fields import FieldType, fitting
 from services.loki.model import DEFAULT_LIMITS, Language, Limits
 from services.loki.scripts.errors import UndeclaredResultError
 
@@ -19,31 +19,6 @@ MAX_FIELDS, MAX_REQUIREMENTS = 32, 16
 MAX_DESCRIPTION_BYTES, MAX_FIELD_DESCRIPTION_BYTES = 1000, 500
 RESERVED = frozenset(("device_id", "logs", "duration"))
 SUFFIX = {Language.LUA: "lua", Language.SCHEME: "scm"}
-
-
-class FieldType(enum.Enum):
-    """What a parameter or a result is; ANY is whatever a Value can hold."""
-
-    ANY = "any"
-    BOOL = "bool"
-    INT = "int"
-    DOUBLE = "double"
-    STRING = "string"
-    BYTES = "bytes"
-
-    @property
-    def with_article(self) -> str:
-        """`an int`."""
-        return f"an {self.value}" if self.value[0] in "ai" else f"a {self.value}"
-
-
-_PYTHON: dict[FieldType, type] = {
-    FieldType.BOOL: bool,
-    FieldType.INT: int,
-    FieldType.DOUBLE: float,
-    FieldType.STRING: str,
-    FieldType.BYTES: bytes,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +40,8 @@ class Field:
         return found[0]
 
     def fitting(self, value: Value) -> Value:
-        """The value as this type; raises TypeError if it is another. An int is also a double, a whole double an int."""
-        if self.type is FieldType.DOUBLE and type(value) is int:
-            return float(value)
-        if self.type is FieldType.INT and isinstance(value, float):
-            value = whole(value)
-        if self.type is FieldType.BYTES and isinstance(value, str):
-            return value.encode()  # Lua's strings that happen to be UTF-8
-        if self.type is not FieldType.ANY and type(value) is not _PYTHON[self.type]:
-            raise TypeError(f"{self.name} is {self.type.with_article}, not {a_type(value)}")
-        return value
+        """The value as this type; raises TypeError if it is another."""
+        return fitting(self.name, self.type, value)
 
 
 @dataclass(frozen=True, slots=True)

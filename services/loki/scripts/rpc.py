@@ -15,10 +15,11 @@ from services.chassis import codec
 from services.domain.errors import InvalidRequestError
 from services.domain.values import Value
 from services.loki.api import failure_told
+from services.loki.fields import FieldType
 from services.loki.messages import duration, log_to_proto
 from services.loki.model import LogEntry
 from services.loki.scripts.descriptors import SERVICE, SERVICE_FILE
-from services.loki.scripts.model import FieldType, RegisteredScript
+from services.loki.scripts.model import RegisteredScript
 from services.loki.scripts.service import Scripts
 from yggdrasil.common.v1 import value_pb2
 

@@ -9,8 +9,11 @@ import grpc
 import grpc.aio
 import pytest
 
+from services.chassis import codec
 from services.domain.values import Value
 from tests.integration.loki.programs import LUA, SCHEME, Programs
+from yggdrasil.loki.v1 import program_pb2 as pb
+from yggdrasil.loki.v1 import script_pb2 as sp
 
 BOTH = pytest.mark.parametrize("language", [LUA, SCHEME], ids=["lua", "scheme"])
 NAMES = {
@@ -119,3 +122,24 @@ async def test_what_cannot_be_is_refused_with_its_reason(programs: Programs, lan
     await programs.run(f"refuser_{language}", {LUA: "x = 1", SCHEME: "(define x 1)"}[language], language)
     told = [(source, says, await refused(programs, f"refuser_{language}", source)) for source, says in BAD[language]]
     assert [(source, got) for source, says, got in told if says not in got] == []
+
+
+@BOTH
+async def test_a_default_or_an_argument_of_another_type_is_refused(programs: Programs, language: Any) -> None:
+    source = {LUA: "log(args.times)", SCHEME: "(log (arg 'times))"}[language]
+    name = f"typed_{language}"
+
+    def parameter(default: Value) -> pb.ProgramParameter:
+        value = codec.value_to_proto(default) if default is not None else None
+        return pb.ProgramParameter(name="times", type=sp.SCRIPT_TYPE_INT, default_value=value)
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await programs.load(name, source, language, parameters=[parameter("hot")])
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert caught.value.details() == "the default of times is an int, not a string"
+    await programs.load(name, source, language, parameters=[parameter(None)])
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await programs.deploy(name, arguments={"times": codec.value_to_proto("hot")})
+    assert "times is an int, not a string" in (caught.value.details() or "")
+    await programs.deploy(name, arguments={"times": codec.value_to_proto(6.0)})
+    await programs.until(name, {LUA: "args.times", SCHEME: "(arg 'times)"}[language], 6)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from services.loki.fields import FieldType
 from services.loki.lint.check import lint
 from services.loki.model import DEFAULT_LIMITS, Language
-from services.loki.scripts.model import Field, FieldType, RegisteredScript, registered
+from services.loki.scripts.model import Field, RegisteredScript, registered
 from services.loki.scripts.service import raise_unmet
 from services.loki.scripts.testing import ScriptTester
 from tests.fakes.scripting import LoopClock

@@ -8,6 +8,8 @@ from dataclasses import replace
 import pytest
 
 from services.domain.errors import YggError
+from services.domain.values import Value
+from services.loki.fields import FieldType
 from services.loki.model import Language
 from services.loki.programs import model
 from services.loki.programs.errors import InvalidPackageError
@@ -91,6 +93,53 @@ def test_arguments_take_defaults_and_must_be_declared() -> None:
         model.arguments(manifest, {})
     with pytest.raises(InvalidPackageError, match="color"):
         model.arguments(manifest, {"zone": "hall", "color": 1})
+
+
+def typed(kind: FieldType, default: Value = None, *, optional: bool = False) -> Manifest:
+    return replace(MANIFEST, parameters=(Parameter("times", default=default, type=kind, optional=optional),))
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "kept"),
+    [
+        (FieldType.INT, 3, 3),
+        (FieldType.INT, 3.0, 3),
+        (FieldType.DOUBLE, 3, 3.0),
+        (FieldType.STRING, "hot", "hot"),
+        (FieldType.BYTES, "é", "é".encode()),
+        (FieldType.BOOL, False, False),
+        (FieldType.ANY, ["hot"], ["hot"]),
+    ],
+)
+def test_a_parameter_has_the_type_that_is_declared(kind: FieldType, value: Value, kept: Value) -> None:
+    checked = model.check_package(Package(typed(kind, value), SOURCE)).manifest
+    for found in (model.arguments(checked, {})["times"], model.arguments(typed(kind), {"times": value})["times"]):
+        assert (found, type(found)) == (kept, type(kept))
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "says"),
+    [
+        (FieldType.INT, "hot", "times is an int, not a string"),
+        (FieldType.INT, 2.5, "times is an int, not a double"),
+        (FieldType.INT, True, "times is an int, not a bool"),
+        (FieldType.DOUBLE, "2", "times is a double, not a string"),
+        (FieldType.BOOL, 1, "times is a bool, not an int"),
+        (FieldType.STRING, 5, "times is a string, not an int"),
+    ],
+)
+def test_a_default_or_an_argument_of_another_type_is_refused(kind: FieldType, value: Value, says: str) -> None:
+    with pytest.raises(InvalidPackageError) as caught:
+        model.check_package(Package(typed(kind, value), SOURCE))
+    assert caught.value.message == f"the default of {says}"
+    with pytest.raises(InvalidPackageError) as caught:
+        model.arguments(typed(kind), {"times": value})
+    assert caught.value.message == says
+
+
+def test_an_optional_parameter_may_be_left_out() -> None:
+    assert model.arguments(typed(FieldType.INT, optional=True), {}) == {}
+    assert model.arguments(typed(FieldType.INT, optional=True), {"times": 2}) == {"times": 2}
 
 
 def test_limits_state_their_bounds() -> None:

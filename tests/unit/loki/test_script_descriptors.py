@@ -7,11 +7,12 @@ import itertools
 import pytest
 
 from services.domain.errors import InvalidRequestError
+from services.loki.fields import FieldType
 from services.loki.model import Language
 from services.loki.scripts import descriptors
 from services.loki.scripts.catalogue import Snapshot
 from services.loki.scripts.errors import UndeclaredResultError
-from services.loki.scripts.model import Field, FieldType, RegisteredScript
+from services.loki.scripts.model import Field, RegisteredScript
 
 NAMES = ["a", "a_b", "ab", "a__b", "a_", "a1", "a_1", "a_1b", "a1_b", "a_b_", "request", "a_request", "blink_response"]
 EVERY_TYPE = tuple(Field(f"f_{kind.value}", kind, optional=True) for kind in FieldType)

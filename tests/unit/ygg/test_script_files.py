@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.chassis.codec import value_from_proto
+from services.domain.values import Value
 from ygg import program_files, script_files
 from ygg.exits import UsageError
 from ygg.script_files import Declared, find_tests, header, language, read, subject_of
@@ -114,3 +115,43 @@ def test_param_default_may_have_blanks_in_quotes(tmp_path: Path, line: str, defa
     file.write_text(f"-- @param {line}\nx = 1\n")
     parameter = program_files.package(file).manifest.parameters[0]
     assert (value_from_proto(parameter.default_value), parameter.description) == (default, description)
+
+
+@pytest.mark.parametrize(
+    ("line", "optional", "default"),
+    [
+        ("times int=3", False, 3),
+        ("times int=3.0", False, 3),
+        ("times double=3", False, 3.0),
+        ("times string=007", False, "007"),
+        ('times string="0 7 * * *"', False, "0 7 * * *"),
+        ("times bool=on", False, True),
+        ("times any=[1,2]", False, [1, 2]),
+        ("times int?", True, None),
+        ("times int=hot", False, "hot"),  # for the service to refuse
+    ],
+)
+def test_a_parameter_of_a_program_is_read_as_its_type(
+    tmp_path: Path, line: str, optional: bool, default: Value
+) -> None:
+    file = tmp_path / "p.lua"
+    file.write_text(f"-- @param {line}\nlog(args.times)")
+    parameter = program_files.package(file).manifest.parameters[0]
+    found = value_from_proto(parameter.default_value) if parameter.HasField("default_value") else None
+    assert (found, type(found), parameter.optional) == (default, type(default), optional)
+
+
+def test_an_argument_of_a_program_is_read_as_the_type_that_its_manifest_has(tmp_path: Path) -> None:
+    file = tmp_path / "p.lua"
+    file.write_text("-- @param who string\n-- @param level double\n-- @param rest any\nreturn 1")
+    given = program_files.arguments(program_files.package(file).manifest, {"who": "5", "level": "5", "rest": "5"})
+    found = {name: value_from_proto(value) for name, value in given.items()}
+    assert found == {"who": "5", "level": 5.0, "rest": 5}
+    assert type(found["level"]) is float
+
+
+def test_a_type_that_there_is_not_is_refused_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "p.lua"
+    file.write_text("-- Fine.\n-- @param times number\nreturn 1")
+    with pytest.raises(UsageError, match=r"line 2: .*number is no type; it is one of any, bool, int"):
+        program_files.package(file)

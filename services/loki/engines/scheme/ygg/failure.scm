@@ -52,12 +52,18 @@
          (memv (string-ref text end) '(#\space #\>))
          end)))
 
+(define (kind-end text open)
+  "Where one looks for the blank behind the kind of object that #< at OPEN begins: #<procedure, #<<parameter>, #<input: string."
+  (cond ((string-prefix? "#<<" text 0 3 open) (let ((end (string-index text #\> open))) (and end (+ end 1))))
+        ((or (string-prefix? "#<input: " text 0 9 open) (string-prefix? "#<output: " text 0 10 open)) (+ open 10))
+        (else open)))
+
 (define (without-addresses text)
   "TEXT without where in memory what #<procedure 7f90b4f626c0 at t.scm:1:2 (x)> and its like stand."
   (let loop ((from 0) (kept '()))
     (let* ((open (string-contains text "#<" from))
-           (port? (and open (or (string-prefix? "#<input: " text 0 9 open) (string-prefix? "#<output: " text 0 10 open))))
-           (blank (and open (string-index text (lambda (c) (memv c '(#\space #\>))) (if port? (+ open 10) open))))
+           (kind (and open (kind-end text open)))
+           (blank (and kind (string-index text (lambda (c) (memv c '(#\space #\>))) kind)))
            (end (and blank (char=? (string-ref text blank) #\space) (address-at text blank))))
       (cond ((not open) (string-concatenate-reverse (cons (substring text from) kept)))
             (end (loop end (cons (substring text from blank) kept)))

@@ -1,0 +1,45 @@
+"""The types that scripts and programs declare for what they take and return. Pure."""
+
+from __future__ import annotations
+
+import enum
+
+from services.domain.values import Value, a_type, whole
+
+
+class FieldType(enum.Enum):
+    """What a parameter or a result is; ANY is whatever a Value can hold."""
+
+    ANY = "any"
+    BOOL = "bool"
+    INT = "int"
+    DOUBLE = "double"
+    STRING = "string"
+    BYTES = "bytes"
+
+    @property
+    def with_article(self) -> str:
+        """`an int`."""
+        return f"an {self.value}" if self.value[0] in "ai" else f"a {self.value}"
+
+
+_PYTHON: dict[FieldType, type] = {
+    FieldType.BOOL: bool,
+    FieldType.INT: int,
+    FieldType.DOUBLE: float,
+    FieldType.STRING: str,
+    FieldType.BYTES: bytes,
+}
+
+
+def fitting(name: str, kind: FieldType, value: Value) -> Value:
+    """The value as this type; raises TypeError if it is another. An int is also a double, a whole double an int."""
+    if kind is FieldType.DOUBLE and type(value) is int:
+        return float(value)
+    if kind is FieldType.INT and isinstance(value, float):
+        value = whole(value)
+    if kind is FieldType.BYTES and isinstance(value, str):
+        return value.encode()  # Lua's strings that happen to be UTF-8
+    if kind is not FieldType.ANY and type(value) is not _PYTHON[kind]:
+        raise TypeError(f"{name} is {kind.with_article}, not {a_type(value)}")
+    return value
