@@ -9,13 +9,16 @@ from services.chassis.codec import contract_from_proto, moment, values_from_prot
 from services.domain.arguments import bounds
 from services.domain.capability import Action, Event, Parameter, Property, Schema
 from services.domain.contract import Contract
-from ygg.output import ago, safe
+from ygg.output import ago, counted, safe
+from ygg.tables import flow
 from ygg.values import show, to_json, unit
 from yggdrasil.common.v1 import contract_pb2
 from yggdrasil.jotunheim.v1 import bridge_pb2
 from yggdrasil.registry.v1 import registry_pb2
 
 DEVICE_COLUMNS = ("DEVICE", "STATE", "SEEN", "FIRMWARE", "SLOT", "CAPABILITIES", "LABELS")
+OPTIONAL = ("SLOT", "FIRMWARE", "SEEN", "LABELS")
+"""What `ygg device ls` leaves out where there is no room, the least important first."""
 
 
 def device_row(device: registry_pb2.Device, now: datetime) -> tuple[str, ...]:
@@ -66,15 +69,19 @@ def device_json(device: registry_pb2.Device) -> dict[str, Any]:
     }
 
 
-def contract_lines(message: contract_pb2.Contract, now: datetime) -> list[str]:
-    """A contract in words: a head line, one line a capability, one line a refusal."""
+def contract_lines(message: contract_pb2.Contract, now: datetime, width: int | None = None) -> list[str]:
+    """A contract in words: a head line, a line a capability or refusal; lines longer than `width` go on below."""
     contract = contract_from_proto(message)
-    rows = [(c.id, f"{c.type}@{c.version}", _members(c.properties, c.actions, c.events)) for c in contract.capabilities]
-    wide_id = max((len(row[0]) for row in rows), default=0)
-    wide_type = max((len(row[1]) for row in rows), default=0)
-    lines = [_head(contract, now), ""]
-    lines += [safe(f"{a:<{wide_id}}   {b:<{wide_type}}   {c}", 1000).rstrip() for a, b, c in rows]
-    lines += [safe(f"refused {r.capability_id} ({r.type}@{r.version}): {r.message}", 300) for r in contract.refused]
+    wide_id = max((len(c.id) for c in contract.capabilities), default=0)
+    wide_type = max((len(f"{c.type}@{c.version}") for c in contract.capabilities), default=0)
+    lines = [*flow(_head(contract, now), width), ""]
+    for c in contract.capabilities:
+        name = safe(f"{c.id:<{wide_id}}   {f'{c.type}@{c.version}':<{wide_type}}", 200)
+        lines += flow(
+            (safe(part, 300) for part in _members(c.properties, c.actions, c.events)), width, first=name, heading=True
+        )
+    for r in contract.refused:
+        lines += flow([safe(f"refused {r.capability_id} ({r.type}@{r.version}): {r.message}", 300)], width)
     return lines
 
 
@@ -181,23 +188,25 @@ def _seen(device: registry_pb2.Device, now: datetime) -> str:
     return ago((now - moment(device.presence.since)).total_seconds())
 
 
-def _head(contract: Contract, now: datetime) -> str:
+def _head(contract: Contract, now: datetime) -> list[str]:
     age = ago((now - contract.negotiate_time).total_seconds()) if contract.negotiate_time else "?"
     when = "just now" if age == "now" else f"{age} ago"
     link = contract.link
-    calls = f"{link.calls_in_flight} call{'s' if link.calls_in_flight != 1 else ''} in flight"
-    policy = safe(contract.policy, 64)
-    return (
-        f"contract {contract.revision} (sha256:{safe(contract.digest, 64)[:12]}…)   negotiated {when}   "
-        f"einherjar {link.protocol}   frames {link.device_rx_frame_bytes} B   {calls}   policy {policy}"
-    )
+    return [
+        f"contract {contract.revision} (sha256:{safe(contract.digest, 64)[:12]}…)",
+        f"negotiated {when}",
+        f"einherjar {link.protocol}",
+        f"frames {link.device_rx_frame_bytes} B",
+        f"{counted(link.calls_in_flight, 'call')} in flight",
+        f"policy {safe(contract.policy, 64)}",
+    ]
 
 
-def _members(properties: tuple[Property, ...], actions: tuple[Action, ...], events: tuple[Event, ...]) -> str:
+def _members(properties: tuple[Property, ...], actions: tuple[Action, ...], events: tuple[Event, ...]) -> list[str]:
     parts = [f"{p.name}: {_schema(p.schema)} {_access(p)}" for p in properties]
     parts += [f"{a.name}({_parameters(a.arguments)}){_results(a)}{' …' if a.streamed else ''}" for a in actions]
     parts += [f"event {e.name}({_parameters(e.fields)})" for e in events]
-    return "   ".join(parts)
+    return parts
 
 
 def _access(prop: Property) -> str:

@@ -26,7 +26,7 @@ from ygg.client import Mesh
 from ygg.contexts import SERVICES
 from ygg.exits import CliError
 from ygg.mesh.nats_keeper import ACCOUNT, Disk
-from ygg.output import safe, size
+from ygg.output import counted, safe, size
 from yggdrasil.jotunheim.v1 import bridge_pb2, bridge_pb2_grpc
 from yggdrasil.loki.v1 import loki_pb2, loki_pb2_grpc
 from yggdrasil.ota.v1 import ota_pb2, ota_pb2_grpc
@@ -131,8 +131,9 @@ def _ota_note(mesh: Mesh) -> str:
 def _loki_note(mesh: Mesh) -> str:
     stub = loki_pb2_grpc.LokiServiceStub(mesh.channel("loki"))
     answer = mesh.call("loki", stub.GetCapabilities, loki_pb2.GetCapabilitiesRequest(), timeout_s=CHECK_S)
-    up = [f"{e.workers} {_language(e)}" for e in answer.engines if e.available]
-    notes = [f"{' and '.join(up)} workers"] if up else []
+    up = [(e.workers, _language(e)) for e in answer.engines if e.available]
+    what = "worker" if sum(workers for workers, _ in up) == 1 else "workers"
+    notes = [f"{' and '.join(f'{workers} {language}' for workers, language in up)} {what}"] if up else []
     notes += [f"no {_language(e)}: {safe(e.reason)}" for e in answer.engines if not e.available]
     return "; ".join(notes) or "no engine"
 
@@ -157,9 +158,9 @@ def _count(
         total += len(found)
         look(found)
         if not page.next_page_token:
-            return f"{total} {what}{'' if total == 1 else 's'}"
+            return counted(total, what)
         request.page_token = page.next_page_token
-    return f"{total}+ {what}s"
+    return f"{total:,}+ {what}s"
 
 
 def _since(start_unix: str) -> float | None:
@@ -177,7 +178,7 @@ def _nats(monitor: str) -> list[ServiceHealth]:
         server, store = _json(f"{monitor}/varz"), _json(f"{monitor}/jsz?acc={ACCOUNT}")
         ready = bool(_json(f"{monitor}/healthz").get("status") == "ok")
         started = datetime.fromisoformat(server["start"]).timestamp()
-        note = f"{store['streams']} streams, {store['messages']} messages; {_room(store)}"
+        note = f"{counted(store['streams'], 'stream')}, {counted(store['messages'], 'message')}; {_room(store)}"
         return [
             ServiceHealth(
                 "nats",

@@ -16,7 +16,7 @@ from typing import IO
 from google.protobuf import json_format
 
 from ygg.exits import CliError
-from ygg.output import safe
+from ygg.output import counted, safe
 from yggdrasil.registry.v1 import backup_pb2
 
 MAX_LINE = 4 * 1024 * 1024
@@ -52,7 +52,8 @@ def check(stream: IO[bytes], name: str) -> int:
             hint="Nothing was restored. To restore what is in it all the same:  ygg restore - < FILE",
         )
     if found != lines - 1:
-        raise CliError(f"{name} has {lines - 1} records, its last line {lines} says {found}; nothing was restored")
+        has = counted(lines - 1, "record")
+        raise CliError(f"{name} has {has}, its last line {lines} says {found}; nothing was restored")
     return found
 
 
@@ -68,7 +69,7 @@ def records(stream: Iterable[bytes]) -> Iterator[backup_pb2.BackupRecord]:
         found = _end(data)
         if found is not None:
             if found != count:
-                raise CliError(f"line {number} says {found} records, there were {count}: lines are missing")
+                raise CliError(f"line {number} says {counted(found, 'record')}, there were {count}: lines are missing")
             ended = number
             continue
         if not isinstance(data, dict):

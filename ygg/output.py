@@ -6,6 +6,7 @@ Owns the streams: results go to standard output, remarks and errors to standard 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 MAX_CELL = 200
-_PIPE_WIDTH = 500
 
 
 def safe(text: object, limit: int = MAX_CELL) -> str:
@@ -39,10 +39,15 @@ class Output:
 
     @cached_property
     def console(self) -> Console:
-        """Standard output. Piped to a program, a line is as wide as it needs to be: a folded cell would break `awk`."""
+        """Standard output."""
         from rich.console import Console
 
-        return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+        return Console(highlight=False, soft_wrap=True)
+
+    @property
+    def width(self) -> int | None:
+        """Columns there are for a line; None for any number. A folded cell would break `awk`."""
+        return terminal_width()
 
     @cached_property
     def remarks(self) -> Console:
@@ -73,22 +78,32 @@ class Output:
 
         self.remarks.print(Text(text, style=style))
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """A plain table; cells are shown as they are."""
-        from rich.table import Table
-        from rich.text import Text
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, optional: Sequence[str] = ()) -> None:
+        """A table that fits; cells are shown as they are. `optional` columns go first where there is no room."""
+        from ygg import tables
 
-        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-        last = len(columns) - 1
-        for index, column in enumerate(columns):
-            table.add_column(column, no_wrap=index != last, overflow="fold")
-        for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
-        self.console.print(table, soft_wrap=False)
+        found = tables.layout(columns, rows, self.width, optional=optional)
+        for lines, style in ((found.lines[: found.header], "bold"), (found.lines[found.header :], "")):
+            if lines:
+                self.line("\n".join(lines), style)
+        if found.dropped:
+            self.remark(f"no room for {', '.join(found.dropped)}; --json has all", "dim")
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal on standard output; None where that is a file or a pipe, whose lines have any length."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """`1 device`, `2 devices`, `1,000 entries`."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def size(count: int) -> str:
-    """Bytes for people: `0.5 kB`, `12.3 MB`, `8.0 GB`; powers of 1000, as disks are sold."""
+    """Bytes for people: `512 bytes`, `1.5 kB`, `12.3 MB`, `8.0 GB`; powers of 1000, as disks are sold."""
+    if count < 1000:
+        return counted(count, "byte")
     value, unit = count / 1000, "kB"
     for larger in ("MB", "GB", "TB"):
         if value < 999.95:

@@ -9,7 +9,7 @@ function greet(name)
   guests[name] = (guests[name] or 0) + 1
   store("guests", guests)
   emit("greeted", name)
-  return "hello " .. name .. ", for the " .. guests[name] .. ". time"
+  return "hello " .. name .. ", visit " .. guests[name]
 end
 function set(property, value)
   device:write("led0." .. property, value)

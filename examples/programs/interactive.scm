@@ -10,7 +10,7 @@
     (set! guests (assq-set! guests key count))
     (store 'guests guests)
     (emit 'greeted name)
-    (format #f "hello ~a, for the ~a. time" name count)))
+    (format #f "hello ~a, visit ~a" name count)))
 (define (set property value)
   (let ((path (string-append "led0." property)))
     (property-write! path value)

@@ -176,13 +176,13 @@ async def test_fleet_sweep_finds_the_coldest_and_the_warmest(
 async def test_interactive_greets_and_remembers(programs: Programs, mesh: Mesh, agent: Agent, suffix: str) -> None:
     name = await deployed(programs, mesh, "interactive", suffix)
     greet = ('greet("Ada")', '(greet "Ada")')
-    assert await value(programs, name, *greet) == "hello Ada, for the 1. time"
-    assert await value(programs, name, *greet) == "hello Ada, for the 2. time"
+    assert await value(programs, name, *greet) == "hello Ada, visit 1"
+    assert await value(programs, name, *greet) == "hello Ada, visit 2"
     assert await value(programs, name, 'set("brightness", 40)', '(set "brightness" 40)') == 40
     await eventually(lambda: agent.get("led0.brightness") == "40")
     await programs.stub.RestartProgram(pb.RestartProgramRequest(deployment_id=name), timeout=10)
     await programs.epoch(name, 2)
-    assert await value(programs, name, *greet) == "hello Ada, for the 3. time"
+    assert await value(programs, name, *greet) == "hello Ada, visit 3"
 
 
 @BOTH

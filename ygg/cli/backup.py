@@ -15,7 +15,7 @@ import typer
 from ygg.cli.progress import Counter
 from ygg.cli.state import State, state
 from ygg.exits import CliError, Exit
-from ygg.output import safe
+from ygg.output import counted, safe, size
 
 if TYPE_CHECKING:
     from yggdrasil.registry.v1 import backup_pb2
@@ -55,11 +55,11 @@ def backup(ctx: typer.Context, file: File) -> None:
         stream.write(ndjson.end(count).encode())
     if file == "-":
         return
-    size = Path(file).stat().st_size
+    length = Path(file).stat().st_size
     if st.out.as_json:
-        st.out.json({"file": file, "records": count, "bytes": size})
+        st.out.json({"file": file, "records": count, "bytes": length})
         return
-    st.out.line(f"{count} records in {safe(file)} ({size / 1e6:.1f} MB)")
+    st.out.line(f"{counted(count, 'record')} in {safe(file)} ({size(length)})")
 
 
 def restore(
@@ -93,9 +93,7 @@ def restore(
             except Exception as e:
                 raise _at_line(e) from e
     if source.fault is not None:
-        told = (
-            f"Before it {done.written} records were written and {done.equal} were there already; repeating is harmless."
-        )
+        told = f"Before it {done.written} written, {done.equal} there already; repeating is harmless."
         raise CliError(source.fault.message, hint=f"{source.fault.hint}  {told}".strip(), code=source.fault.code)
     return _told(st, done)
 

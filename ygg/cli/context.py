@@ -30,7 +30,7 @@ def list_contexts(ctx: typer.Context) -> None:
         ("*" if name == contexts.current else "", name, context.registry, context.identity)
         for name, context in sorted(contexts.all.items())
     ]
-    st.out.table(("", "CONTEXT", "REGISTRY", "IDENTITY"), rows)
+    st.out.table(("", "CONTEXT", "REGISTRY", "IDENTITY"), rows, optional=("REGISTRY",))
 
 
 @app.command()

@@ -51,7 +51,9 @@ def list_devices(
             st.out.remark("Why one of them is not among these:  ygg device why DEVICE --has …")
         return
     now = datetime.now(UTC)
-    st.out.table(describe.DEVICE_COLUMNS, (describe.device_row(device, now) for device in found))
+    st.out.table(
+        describe.DEVICE_COLUMNS, (describe.device_row(device, now) for device in found), optional=describe.OPTIONAL
+    )
 
 
 @app.command()
@@ -60,7 +62,7 @@ def show(ctx: typer.Context, device: Device) -> None:
 
     Example:  `ygg device show porch-1`
     """
-    from ygg import describe
+    from ygg import describe, tables
     from yggdrasil.registry.v1 import registry_pb2, registry_pb2_grpc
 
     st = state(ctx)
@@ -77,11 +79,14 @@ def show(ctx: typer.Context, device: Device) -> None:
     now = datetime.now(UTC)
     row = dict(zip(describe.DEVICE_COLUMNS, describe.device_row(found, now), strict=True))
     seen = "" if found.presence.online else f" since {row['SEEN']}"
-    about = (
-        f"{row['DEVICE']}   {row['STATE']}{seen}   firmware {row['FIRMWARE']}   slot {row['SLOT']}   {row['LABELS']}"
-    )
-    st.out.line(about.rstrip())
-    for line in describe.contract_lines(contract, now) if contract else ["it has never connected: no contract yet"]:
+    about = [f"{row['STATE']}{seen}", f"firmware {row['FIRMWARE']}", f"slot {row['SLOT']}", row["LABELS"]]
+    for line in tables.flow(filter(None, about), st.out.width, first=row["DEVICE"]):
+        st.out.line(line)
+    for line in (
+        describe.contract_lines(contract, now, st.out.width)
+        if contract
+        else ["it has never connected: no contract yet"]
+    ):
         st.out.line(line)
 
 

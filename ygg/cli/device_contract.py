@@ -41,7 +41,7 @@ def contract(ctx: typer.Context, device: Device, *, revision: Revision = 0) -> N
     if st.out.as_json:
         st.out.json(describe.contract_json(found))
         return
-    for line in describe.contract_lines(found, datetime.now(UTC)):
+    for line in describe.contract_lines(found, datetime.now(UTC), st.out.width):
         st.out.line(line)
 
 
@@ -83,7 +83,7 @@ def contracts(ctx: typer.Context, device: Device) -> None:
         )
         for one in found
     ]
-    st.out.table(("REVISION", "AGE", "FIRMWARE", "POLICY", "SHA256"), rows)
+    st.out.table(("REVISION", "AGE", "FIRMWARE", "POLICY", "SHA256"), rows, optional=("SHA256", "POLICY"))
 
 
 def diff(

@@ -13,7 +13,7 @@ from ygg.cli.select import Device, Devices, Yes
 from ygg.cli.state import State, state
 from ygg.exits import Exit, UsageError
 from ygg.files import read_text
-from ygg.output import safe
+from ygg.output import counted, safe
 
 if TYPE_CHECKING:
     from ygg.bulk import Line
@@ -202,5 +202,5 @@ def _told(st: State, answer: registry_pb2.RegisterDevicesResponse, lines: list[i
             columns = ("LINE", "DEVICE", "WHY") if lines else ("", "DEVICE", "WHY")
             st.out.table(columns, rows)
         if answer.failed > len(rows):
-            st.out.remark(f"the first {len(rows)} failures are shown")
+            st.out.remark(f"the first {counted(len(rows), 'failure')} of {answer.failed:,} are shown")
     return int(Exit.FAILED if answer.failed else Exit.OK)

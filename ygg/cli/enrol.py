@@ -98,7 +98,7 @@ def tokens(
         return
     now = datetime.now(UTC)
     rows = [(one.id, safe(one.device_id, 63), _state(one, now), safe(one.author)) for one in found]
-    st.out.table(("TOKEN", "DEVICE", "STATE", "MADE BY"), rows)
+    st.out.table(("TOKEN", "DEVICE", "STATE", "MADE BY"), rows, optional=("MADE BY",))
 
 
 def revoke(ctx: typer.Context, device: Device, *, revision: _Revision = 0, yes: Yes = False) -> None:

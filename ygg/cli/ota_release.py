@@ -117,7 +117,7 @@ def status(ctx: typer.Context) -> None:
         st.out.line("there is no release yet: ygg ota manifest, ygg ota sign, ygg ota release")
         return
     columns = ("RELEASE", "CLASS", "NO", "VERSION", "COUNTER", "BYTES", "EXPIRES")
-    st.out.table(columns, [_row(each) for each in releases])
+    st.out.table(columns, [_row(each) for each in releases], optional=("COUNTER", "NO", "BYTES"))
     for each in rollouts:
         st.out.line(line(each))
 

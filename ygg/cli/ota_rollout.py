@@ -16,7 +16,7 @@ from ygg.cli.ota_upload import WAITS_S
 from ygg.cli.select import Yes, confirmed
 from ygg.cli.state import State, state
 from ygg.exits import UsageError
-from ygg.output import Output, safe
+from ygg.output import Output, counted, safe
 
 if TYPE_CHECKING:
     from ygg.client import Mesh
@@ -106,9 +106,10 @@ def _started(out: Output, answer: Any, *, dry_run: bool) -> None:
         out.json({**as_data(found), "dry_run": dry_run, "unfit_devices": unfit})
         return
     counts, number = found.counts, len(found.spec.waves)
-    said = f"would update {counts.total} devices" if dry_run else f"{found.id}: updates {counts.total} devices"
+    devices = counted(counts.total, "device")
+    said = f"would update {devices}" if dry_run else f"{found.id}: updates {devices}"
     out.line(
-        f"{said} to {safe(found.version)} in {number} wave{'s' if number > 1 else ''}, "
+        f"{said} to {safe(found.version)} in {counted(number, 'wave')}, "
         f"first {found.wave_target}; halts at {found.halt_at} failed there"
     )
     for each in answer.unfit[:10]:
@@ -214,7 +215,7 @@ def show(ctx: typer.Context, rollout: Newest = "") -> None:
         return
     st.out.line(line(found))
     rows = [(u.device_id, words(u.stage), _bytes(u), "patch" if u.delta else "image", safe(u.why)) for u in updates]
-    st.out.table(("DEVICE", "STAGE", "BYTES", "BY", "WHY"), rows)
+    st.out.table(("DEVICE", "STAGE", "BYTES", "BY", "WHY"), rows, optional=("BY", "BYTES"))
 
 
 def _bytes(update: Any) -> str:

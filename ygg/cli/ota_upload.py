@@ -18,7 +18,7 @@ import typer
 from ygg.cli.ota_app import app
 from ygg.cli.state import state
 from ygg.exits import CliError
-from ygg.output import Output
+from ygg.output import Output, counted
 
 if TYPE_CHECKING:
     from ygg.client import Mesh
@@ -57,7 +57,7 @@ def upload(ctx: typer.Context, image: Annotated[Path, typer.Argument(help="The i
         st.out.json({"sha256": sent.sha256, "size_bytes": sent.size_bytes, **resumed})
         return
     note = "" if sent.sent_bytes else "  (was there already)"
-    st.out.line(f"{image.name}  {sent.size_bytes} bytes  sha256:{sent.sha256}{note}")
+    st.out.line(f"{image.name}  {counted(sent.size_bytes, 'byte')}  sha256:{sent.sha256}{note}")
 
 
 def send(mesh: Mesh, out: Output, path: Path, sleep: Callable[[float], None] = time.sleep) -> Sent:

@@ -128,7 +128,7 @@ def show(ctx: typer.Context, directory: Dir = None) -> None:
         left = (entry.not_after - now).total_seconds()
         note = f"{ago(left)} left" if left > 0 else "expired"
         rows.append((entry.uri, entry.serial[:16], f"{entry.not_after:%Y-%m-%d}", note))
-    st.out.table(("CERTIFICATE", "SERIAL", "VALID TO", "NOTE"), rows)
+    st.out.table(("CERTIFICATE", "SERIAL", "VALID TO", "NOTE"), rows, optional=("SERIAL",))
     where = "is here; issuing does not need it, so take it offline" if root_here else "is not here, as it should be"
     st.out.line(f"the root's key {where}")
 

@@ -12,7 +12,7 @@ from ygg import values
 from ygg.cli import program_dev, program_store
 from ygg.cli.state import State, state
 from ygg.exits import UsageError
-from ygg.output import safe
+from ygg.output import counted, safe
 
 if TYPE_CHECKING:
     from ygg.client import Mesh
@@ -125,8 +125,8 @@ def deploy(
         st.out.json(program_show.data(answer))
         return
     made = answer.deployment
-    where = f" on {len(answer.device_ids)} devices" if selector else f" on {device}" if device else " on the mesh"
-    st.out.line(f"{made.id}: {made.program_id} {made.version}{where}{' (stopped)' if stopped else ''}")
+    on = counted(len(answer.device_ids), "device") if selector else device or "the mesh"
+    st.out.line(f"{made.id}: {made.program_id} {made.version} on {on}{' (stopped)' if stopped else ''}")
     for skipped in answer.skipped:
         why = "; ".join(clause.message for clause in skipped.failed)
         st.out.line(f"  not on {safe(skipped.device_id)}: {safe(why, 300)}", "yellow")
@@ -161,7 +161,9 @@ def list_programs(ctx: typer.Context) -> None:
             if made and made.canary.version:
                 runs += f" ({made.canary.version} on {made.canary.share_percent} %)"
             rows.append((safe(each.id), safe(versions), safe(made.id) if made else "-", runs, safe(where), wanted))
-    st.out.table(("PROGRAM", "VERSIONS", "DEPLOYMENT", "RUNS", "WHERE", "WANTED"), rows)
+    st.out.table(
+        ("PROGRAM", "VERSIONS", "DEPLOYMENT", "RUNS", "WHERE", "WANTED"), rows, optional=("VERSIONS", "WANTED")
+    )
 
 
 @app.command()
@@ -189,7 +191,7 @@ def show(
     if manifest.description:
         st.out.line(safe(manifest.description, 1000))
     for parameter in manifest.parameters:
-        default = f" = {program_show.value(parameter.default_value)}" if parameter.HasField("default_value") else ""
+        default = f" = {program_show.text(parameter.default_value)}" if parameter.HasField("default_value") else ""
         st.out.line(f"  parameter {parameter.name}{default}  {safe(parameter.description)}")
     for wanted in manifest.requires:
         st.out.line(f"  requires {safe(wanted)}")
@@ -341,7 +343,8 @@ def global_values(
         st.out.json(told)
         return
     rows = [
-        (safe(each.name), safe(each.type), "-" if told[each.name] is None else safe(told[each.name])) for each in found
+        (safe(each.name), safe(each.type), program_show.text(each.value) if each.HasField("value") else "-")
+        for each in found
     ]
     st.out.table(("GLOBAL", "TYPE", "VALUE"), rows)
 
@@ -397,7 +400,7 @@ def history(
         )
         for each in found
     ]
-    st.out.table(("WHEN", "CAUSE", "TOOK", "CALLS", "HOW"), rows)
+    st.out.table(("WHEN", "CAUSE", "TOOK", "CALLS", "HOW"), rows, optional=("CALLS", "TOOK"))
 
 
 @app.command()

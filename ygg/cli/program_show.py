@@ -28,6 +28,11 @@ def data(message: Message) -> dict[str, Any]:
     return found
 
 
+def text(message: Any) -> str:
+    """A value for people."""
+    return safe(values.show(codec.value_from_proto(message)))
+
+
 def value(message: Any) -> object:
     """A value as plain JSON."""
     return values.to_json(codec.value_from_proto(message))
@@ -82,7 +87,11 @@ def instances(st: State, found: Iterable[pb.ProgramInstance]) -> None:
         )
         for each in found
     ]
-    st.out.table(("DEPLOYMENT", "DEVICE", "VERSION", "STATE", "RESTARTS", "REPLICA", "PROBLEM"), rows)
+    st.out.table(
+        ("DEPLOYMENT", "DEVICE", "VERSION", "STATE", "RESTARTS", "REPLICA", "PROBLEM"),
+        rows,
+        optional=("REPLICA", "RESTARTS"),
+    )
 
 
 def line(st: State, found: pb.WatchLogsResponse) -> None:

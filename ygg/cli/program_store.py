@@ -9,7 +9,7 @@ import typer
 from ygg import values
 from ygg.cli.state import State, state
 from ygg.exits import CliError, Exit, UsageError
-from ygg.output import safe
+from ygg.output import safe, size
 
 if TYPE_CHECKING:
     from yggdrasil.loki.v1 import program_pb2 as pb
@@ -56,7 +56,7 @@ def list_keys(ctx: typer.Context, deployment: Deployment, *, device: OnDevice = 
         return
     if entries:
         st.out.table(("KEY", "VALUE"), [(safe(key, 64), safe(values.show(entries[key]))) for key in sorted(entries)])
-    st.out.remark(f"{found.size_bytes} of {found.limit_bytes} bytes", "dim")
+    st.out.remark(f"{size(found.size_bytes)} of {size(found.limit_bytes)}", "dim")
 
 
 @app.command("get")
@@ -142,7 +142,8 @@ def status(
         st.out.remark("Begin with one:  ygg program deploy examples/programs/blink.lua -d DEVICE")
         return
     columns = ("DEPLOYMENT", "DEVICE", "VERSION", "STATE", "UPTIME", "TURNS", "ERRORS", "TIMERS", "STORE", "PROBLEM")
-    st.out.table(columns, [_row(each, asked.get(n)) for n, each in enumerate(found)])
+    left_out = ("TIMERS", "STORE", "TURNS", "UPTIME", "ERRORS")
+    st.out.table(columns, [_row(each, asked.get(n)) for n, each in enumerate(found)], optional=left_out)
     for line in (line for each in found for line in program_show.reported(each)):
         st.out.line(f"  {line}")
     if not asked:

@@ -118,7 +118,7 @@ def ls(
     if not rows:
         st.out.remark("no scripts are registered" if not pattern else f"no script matches {pattern}", "dim")
         return
-    st.out.table(("SCRIPT", "LANGUAGE", "REVISION", "WHAT IT DOES"), rows)
+    st.out.table(("SCRIPT", "LANGUAGE", "REVISION", "WHAT IT DOES"), rows, optional=("LANGUAGE", "REVISION"))
 
 
 @app.command()

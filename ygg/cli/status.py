@@ -49,7 +49,7 @@ def status(ctx: typer.Context) -> int:
             )
             for one in found
         ]
-        st.out.table(("SERVICE", "READY", "VERSION", "UPTIME", "NOTE"), rows)
+        st.out.table(("SERVICE", "READY", "VERSION", "UPTIME", "NOTE"), rows, optional=("UPTIME", "VERSION"))
     return int(Exit.OK if all(one.ready for one in found) else Exit.UNREACHABLE)
 
 

@@ -156,7 +156,7 @@ def history(
         )
         age = ago((now - moment(one.time)).total_seconds())
         rows.append((str(version["revision"]), version["side"], age, safe(one.author), told))
-    st.out.table(("REVISION", "SIDE", "AGE", "WHO", "CHANGED"), rows)
+    st.out.table(("REVISION", "SIDE", "AGE", "WHO", "CHANGED"), rows, optional=("WHO",))
 
 
 def _show(st: State, twin: twin_pb2.Twin) -> None:

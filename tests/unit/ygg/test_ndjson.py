@@ -99,6 +99,6 @@ def test_a_file_with_a_line_missing_is_found_out_before_anything_is_restored() -
     lines = text(GROUP, GROUP).splitlines(keepends=True)
     with pytest.raises(CliError) as caught:
         ndjson.check(io.BytesIO("".join(lines[1:]).encode()), "x")
-    assert "has 1 records, its last line 2 says 2" in caught.value.message
+    assert "has 1 record, its last line 2 says 2" in caught.value.message
     with pytest.raises(CliError):
         ndjson.check(io.BytesIO(b""), "x")
