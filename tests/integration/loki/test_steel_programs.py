@@ -236,3 +236,36 @@ async def test_program_that_calls_an_undefined_procedure_fails_when_it_gets_ther
     await programs.until_error("wrong", "mqtt-publsh is not defined. Did you mean mqtt-publish?")
     assert await programs.eval("wrong", "heard", mesh.one) == [[1]]
     assert any("wrong.scm:4" in line or "line 4" in line for line in await programs.lines("wrong"))
+
+
+async def test_device_that_is_away_costs_a_steel_program_calls_and_not_its_life(programs: Programs, mesh: Mesh) -> None:
+    board = SensorBoard(await mesh.device(mesh.one))
+    await board.device.negotiate(document(*sensors()))
+    serving = asyncio.create_task(board.serve())
+    source = f"""{BEFORE}
+    (define (check) (note "checked" (get (read-sensors) 'temperature)) (set-timer "check" 0.1 check))
+    (register-event-handler "sensor" (lambda (name value) (note name value)))
+    (register-event-handler "mqtt-message" (lambda (topic payload) (led-on)))
+    (schedule-interval 0.1 (lambda () (led-on)))
+    (check)"""
+    await deployed(programs, mesh, "patient", source)
+    await heard(programs, mesh, "patient", ["temperature", 23.5])
+    serving.cancel()
+    board.device.vanish()
+
+    async def said(part: str) -> bool:
+        return any(part in line for line in await programs.lines("patient"))
+
+    await eventually(lambda: said("timer check: "), 20, "a timer that was left out")
+    await eventually(lambda: said("It rings again in 1 s"))
+    await programs.run("poke", "publish('a.b', 'x')")
+    await eventually(lambda: said("event mqtt-message: "))
+    await eventually(lambda: said("every 0.1 s: "))
+    again = SensorBoard(await mesh.device(mesh.one))
+    again.readings[1] = 31.0
+    await again.device.negotiate(document(*sensors()))
+    serving = asyncio.create_task(again.serve())
+    await heard(programs, mesh, "patient", ["checked", 31.0])
+    await heard(programs, mesh, "patient", ["temperature", 31.0])
+    assert (await programs.statistics("patient", mesh.one)).errors == 0
+    serving.cancel()

@@ -8,6 +8,7 @@
 (define-module (ygg steel)
   #:use-module ((scheme base) #:select (error))
   #:use-module ((srfi srfi-1) #:select (delete filter-map find) #:prefix list:)
+  #:use-module (ygg control)
   #:use-module (ygg dialect)
   #:use-module (ygg failure)
   #:use-module (ygg host)
@@ -42,6 +43,19 @@
          (most (and arity (not (caddr arity)) (+ least (cadr arity))))
          (fits? (lambda (arguments) (<= least (length arguments) (or most 1000)))))
     (apply proc (or (list:find fits? candidates) (car candidates)))))
+
+;;; These programs were written for the device itself, which is never away from its own sensors. A handler that fails
+;;; because the device cannot be reached is no error of the program: that is logged, and goes on when it is back.
+
+(define away '("UNAVAILABLE" "DEADLINE_EXCEEDED" "ABORTED"))
+(define (away? raised) (and (host-error? raised) (member (host-error-status raised) away) #t))
+
+(define (unless-away what thunk later)
+  "Calls THUNK; where the device is away logs so, with what (LATER) says of it."
+  (guard (raised ((away? raised)
+                  (log-warning (string-append what ": " (error-text raised) (later)))))
+    (thunk)))
+(define (nothing-later) "")
 
 ;;; The log: a level first, or none.
 
@@ -159,10 +173,16 @@
 (define* (set-timer name seconds #:optional (proc noop))
   (unless (procedure? proc) (misuse "a timer takes a name, seconds and a procedure"))
   (let ((text (text-of name "timer")))
+    (define (ring)
+      (call-fitting proc '() (list text))
+      (for-each (lambda (each) (call-fitting each (list text) '())) (registered "timer")))
+    (define (again)                               ; what would have set it again did not get that far
+      (let ((later (if (< seconds 1) 1 seconds)))
+        (cond ((member (plain-name name "timer") (armed-names)) "")
+              (else (set-timer name later proc)
+                    (string-append ". It rings again in " (number->string later) " s")))))
     (after (plain-name name "timer") seconds
-           (lambda _
-             (call-fitting proc '() (list text))
-             (for-each (lambda (each) (call-fitting each (list text) '())) (registered "timer"))))
+           (lambda _ (unless-away (string-append "timer " text) ring again)))
     #t))
 (define (cancel-timer name) (cancel (plain-name name "timer")))
 (define (cancel-all-timers)
@@ -177,11 +197,17 @@
 
 (define (schedule expression proc)
   (unless (procedure? proc) (misuse "schedule takes a cron expression and a procedure"))
-  (cron (next-name "schedule") expression (lambda _ (call-fitting proc '() (list expression))))
+  (cron (next-name "schedule") expression
+        (lambda _ (unless-away (string-append "schedule " expression)
+                               (lambda () (call-fitting proc '() (list expression)))
+                               nothing-later)))
   #t)
 (define (schedule-interval seconds proc)
   (unless (procedure? proc) (misuse "schedule-interval takes seconds and a procedure"))
-  (every (next-name "interval") seconds (lambda _ (call-fitting proc '() (list seconds))))
+  (every (next-name "interval") seconds
+         (lambda _ (unless-away (string-append "every " (number->string seconds) " s")
+                                (lambda () (call-fitting proc '() (list seconds)))
+                                nothing-later)))
   #t)
 
 ;;; Events. All handlers that are registered for one are called, in the order in which they were.
@@ -189,13 +215,17 @@
 (define sensor-interval 1.0)
 
 (define (call-all event . candidates)
-  (for-each (lambda (proc) (apply call-fitting proc candidates)) (registered event)))
+  (for-each (lambda (proc)
+              (unless-away (string-append "event " event)
+                           (lambda () (apply call-fitting proc candidates))
+                           nothing-later))
+            (registered event)))
 
 (define (watch-sensors)
   "Calls the handlers of `sensor` with each reading that has changed; with all readings at first."
   (let ((before '()))
     (lambda _
-      (let* ((now (steel-read-sensors)) (last before))
+      (let* ((now (guard (raised ((away? raised) before)) (steel-read-sensors))) (last before))
         (set! before now)
         (for-each (lambda (reading)
                     (unless (equal? (assq (car reading) last) reading)
