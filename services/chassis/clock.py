@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+
+
+class SteadyTime:
+    """Seconds since 1970 that go on with the monotonic clock: for what is measured, not for what is shown or expires.
+
+    A step of the wall clock changes nothing; the next process begins with the wall clock as it is then.
+    """
+
+    def __init__(self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic, self._offset_s = monotonic, wall() - monotonic()
+
+    def __call__(self) -> float:
+        """The time."""
+        return self._offset_s + self._monotonic()
 
 
 class SystemClock:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from services.chassis.channel import connect
-from services.chassis.clock import SystemClock
+from services.chassis.clock import SteadyTime, SystemClock
 from services.chassis.kv import Bucket, BucketSpec
 from services.chassis.run import Runtime, run
 from services.ota import api
@@ -85,10 +85,11 @@ async def _updates(runtime: Runtime[OtaSettings], images: Images, store: ObjectS
     releases = Releases(tables.releases, store, signer, now)
     registry = GrpcRegistry(channel)
     archive = KvArchive(await Bucket.create(runtime.js, records.ARCHIVE))
-    fleet = Fleet(tables.devices, tables.rollouts, registry, releases, archive, now)
+    steady = SteadyTime()
+    fleet = Fleet(tables.devices, tables.rollouts, registry, releases, archive, steady)
     deltas = Deltas(tables.patches, store, DetoolsPatches(), runtime.spawn)
     lease = KvLease(await Bucket.create(runtime.js, records.LEASES), settings.instance_id)
-    conductor = Conductor(tables.rollouts, tables.devices, fleet, events, lease, releases, now)
+    conductor = Conductor(tables.rollouts, tables.devices, fleet, events, lease, releases, steady)
     downloads = Downloads(tables.downloads, images, store, registry, now)
     server = ImageServer(downloads, runtime.files.server_context("devices.pem"), SystemClock())
     runtime.stack.push_async_callback(server.stop)

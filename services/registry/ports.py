@@ -36,6 +36,9 @@ class Clock(Protocol):
     def now(self) -> datetime:
         """UTC."""
 
+    def monotonic(self) -> float:
+        """Seconds, never going back."""
+
 
 class DeviceStore(Protocol):
     """The truth about devices."""

@@ -39,6 +39,7 @@ async def wait_nats(context: Context) -> None:
     """Return once nats-server says that it is healthy, JetStream included; waits for ever."""
     host, port = endpoints.split(context.nats_monitor.removeprefix("http://"))
     while True:
+        # Not wait_for, which before Python 3.12 loses a cancellation that comes with a refused connection.
         with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
             async with asyncio.timeout(_CHECK_S):
                 if b" 200 " in await _get(host, port, "/healthz"):

@@ -79,8 +79,16 @@ static const char *find_fault(const struct token *token, X509_STORE_CTX *store)
                "between. Make a new token with: ygg device token";
     }
     if (!leads_to(store, root)) {
-        return "the server's certificate does not lead to the root that the token names, or its dates do not hold by this "
-               "machine's clock";
+        switch (X509_STORE_CTX_get_error(store)) {
+        case X509_V_ERR_CERT_NOT_YET_VALID:
+            return "the server's certificate is not yet valid by this device's clock, which is behind: set the clock";
+        case X509_V_ERR_CERT_HAS_EXPIRED:
+            return "the server's certificate has expired by this device's clock: set the clock if it is ahead, else "
+                   "renew the certificate";
+        default:
+            break;
+        }
+        return "the server's certificate does not lead to the root that the token names";
     }
     if (!identity_of(X509_STORE_CTX_get0_cert(store), &name) || strcmp(name.tenant, tenant) != 0 ||
         strcmp(name.kind, "service") != 0 || strcmp(name.id, "registry") != 0) {

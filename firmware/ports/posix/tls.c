@@ -281,7 +281,15 @@ static const char *explain(const struct tls_connection *connection)
     if (connection->record_too_long) {
         return "the bridge sent a TLS record longer than this device's limit";
     }
-    if (connection->ssl != NULL && SSL_get_verify_result(connection->ssl) != X509_V_OK) {
+    switch (connection->ssl == NULL ? X509_V_OK : SSL_get_verify_result(connection->ssl)) {
+    case X509_V_OK:
+        break;
+    case X509_V_ERR_CERT_NOT_YET_VALID:
+        return "the bridge's certificate is not yet valid by this device's clock, which is behind: set the clock";
+    case X509_V_ERR_CERT_HAS_EXPIRED:
+        return "the bridge's certificate has expired by this device's clock: set the clock if it is ahead, else renew "
+               "the certificate";
+    default:
         return "the bridge's certificate does not lead to --ca: use the CA file of the mesh you connect to";
     }
     switch (ERR_GET_REASON(ERR_peek_error())) {

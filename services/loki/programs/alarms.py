@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import logging
 import math
 from collections.abc import Callable
 
 from services.loki.ports import Clock
 
 GRAIN_S = 0.005
+LOOK_S = 1.0
+STEP_S = 0.5
+"""How often the wall clock is looked at, and by how much it must have left the monotonic one to have been stepped."""
 Ring = Callable[[], None]
+_log = logging.getLogger(__name__)
 
 
 class Alarms:
@@ -26,6 +31,33 @@ class Alarms:
         self._heap: list[tuple[float, int]] = []
         self._handle: asyncio.TimerHandle | None = None
         self._handle_s = math.inf
+        self._stepped: dict[int, Ring] = {}
+        self._offset_s = 0.0
+        self._look: asyncio.TimerHandle | None = None
+
+    def on_step(self, who: int, call: Ring | None) -> None:
+        """`call` is called after each step of the wall clock, within LOOK_S; None: no more."""
+        if call is None:
+            self._stepped.pop(who, None)
+            return
+        self._stepped[who] = call
+        if self._look is None:
+            self._offset_s = self._offset()
+            self._look = asyncio.get_running_loop().call_later(LOOK_S, self._looks)
+
+    def _looks(self) -> None:
+        self._look = None
+        offset_s = self._offset()
+        if abs(offset_s - self._offset_s) >= STEP_S:
+            _log.warning("the wall clock was stepped", extra={"by_s": round(offset_s - self._offset_s, 3)})
+            for call in list(self._stepped.values()):
+                call()
+        self._offset_s = offset_s
+        if self._stepped:
+            self._look = asyncio.get_running_loop().call_later(LOOK_S, self._looks)
+
+    def _offset(self) -> float:
+        return self._clock.now().timestamp() - self._clock.monotonic()
 
     def set(self, who: int, due_s: float | None, ring: Ring) -> None:
         """`ring` is called once it is due, instead of what was set for `who` before; None: never."""

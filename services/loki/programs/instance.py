@@ -251,6 +251,7 @@ class Instance:
         self._queue.clear()
         self._busy_keys.clear()
         self.around.alarms.set(self.number, None, self._due)
+        self.around.alarms.on_step(self.number, None)
         if self._later is not None:
             self._later.cancel()
         self._later = None
@@ -561,6 +562,13 @@ class Instance:
     def arm(self, kind: Value, name: Value, when: Value) -> None:
         """Arms a timer; raises InvalidRequestError, InvalidIdError or TooManyTimersError."""
         self.timers.arm(kind, name, when, self.around.clock.monotonic(), self.around.clock.now())
+        if kind == "cron":
+            self.around.alarms.on_step(self.number, self._stepped)
+        self._ring()
+
+    def _stepped(self) -> None:
+        clock = self.around.clock
+        self.timers.resync(clock.monotonic(), clock.now())
         self._ring()
 
     def disarm(self, name: str) -> bool:

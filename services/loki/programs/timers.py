@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from services.domain import cron, ids
 from services.domain.cron import Cron
@@ -17,6 +17,11 @@ from services.domain.errors import InvalidRequestError
 from services.domain.values import Value
 from services.loki import timing
 from services.loki.programs.errors import TooManyTimersError
+
+REPEAT_S = 3 * 3600.0
+_REPEAT = timedelta(seconds=REPEAT_S)
+_EARLY = timedelta(seconds=1)
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -26,6 +31,8 @@ class _Timer:
     interval_s: float = 0.0
     schedule: Cron | None = None
     at: datetime | None = None
+    last: datetime = _NEVER
+    """The moment after which a schedule is due next."""
 
 
 class Timers:
@@ -62,6 +69,22 @@ class Timers:
         """Due by a cron expression in UTC."""
         self._arm(name, _scheduled(cron.parse(expression), now_s, now, now))
 
+    def resync(self, now_s: float, now: datetime) -> None:
+        """After a step of the wall clock: schedules are due when the wall clock says, once.
+
+        As in cron(8), a step back of at most REPEAT_S repeats nothing, and a larger one is a correction: what was rung
+        by the wrong time counts no more. After a step forward whatever was passed over is due now, once.
+        """
+        for name, timer in list(self._armed.items()):
+            self._resync(name, timer, now_s, now)
+
+    def _resync(self, name: str, timer: _Timer, now_s: float, now: datetime) -> None:
+        if timer.schedule is None or timer.at is None:
+            return
+        last = timer.last if timer.last - now <= _REPEAT else now
+        at = timer.schedule.next_after(last) or timer.at
+        self._keep(name, _Timer(now_s + max(0.0, (at - now).total_seconds()), 0, 0.0, timer.schedule, at, last))
+
     def cancel(self, name: str) -> bool:
         """Whether it was armed."""
         return self._armed.pop(name, None) is not None
@@ -87,6 +110,9 @@ class Timers:
         while (due_s := self.next_due_s()) is not None and due_s <= now_s:
             name = heapq.heappop(self._heap)[2]
             timer = self._armed[name]
+            if timer.schedule is not None and timer.at is not None and timer.at - now > _EARLY:
+                self._resync(name, timer, now_s, now)  # the wall clock was set back, and nobody has said so yet
+                continue
             names.append(name)
             if timer.schedule is not None and timer.at is not None:
                 self._keep(name, _scheduled(timer.schedule, now_s, now, max(now, timer.at)))
@@ -121,4 +147,4 @@ def _scheduled(schedule: Cron, now_s: float, now: datetime, last: datetime) -> _
     at = schedule.next_after(last)
     if at is None:
         raise InvalidRequestError(f"{ids.printable(schedule.text)} is never due again")
-    return _Timer(now_s + (at - now).total_seconds(), 0, schedule=schedule, at=at)
+    return _Timer(now_s + (at - now).total_seconds(), 0, 0.0, schedule, at, last)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from services.chassis.errors import RevisionConflictError
 from services.chassis.kv import Bucket
@@ -15,23 +16,39 @@ RENEW_S = LEASE_S / 3
 class KvLease:
     """The conductor's lease of this replica."""
 
-    def __init__(self, bucket: Bucket, instance_id: str) -> None:
-        self._bucket, self._value = bucket, instance_id.encode()
+    def __init__(self, bucket: Bucket, instance_id: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._bucket, self._value, self._monotonic = bucket, instance_id.encode(), monotonic
         self._revision = 0
         self._renewed_s = 0.0
+        self._other = (0, 0.0)
 
     async def held(self) -> bool:
         """See the port; asks NATS at most every RENEW_S seconds while it has the lease."""
-        now = time.monotonic()
+        now = self._monotonic()
         if self._revision and now - self._renewed_s < RENEW_S:
             return True
         try:
             if self._revision:
                 self._revision = await self._bucket.update(KEY, self._value, self._revision)
             else:
-                self._revision = await self._bucket.create_key(KEY, self._value)
+                self._revision = await self._take(now)
         except RevisionConflictError:  # another replica has it, or ours has run out
             self._revision = 0
-            return False
-        self._renewed_s = now
-        return True
+        if self._revision:
+            self._renewed_s = now
+        return self._revision > 0
+
+    async def _take(self, now_s: float) -> int:
+        """The revision of the lease, 0 when another replica has it. Raises RevisionConflictError.
+
+        NATS expires the key by its wall clock; after a step back it would keep the lease of a replica that died. So one
+        that was not renewed for LEASE_S by the clock of this process is taken over.
+        """
+        entry = await self._bucket.get(KEY)
+        if entry is None:
+            return await self._bucket.create_key(KEY, self._value)
+        revision, since_s = self._other
+        if revision != entry.revision:
+            self._other = entry.revision, now_s
+            return 0
+        return await self._bucket.update(KEY, self._value, entry.revision) if now_s - since_s > LEASE_S else 0

@@ -286,6 +286,8 @@ def _advance(rollout: Rollout, candidates: Sequence[Candidate], counts: Counts, 
             rollout = replace(rollout, state=RolloutState.SOAKING, soak_from_unix_s=now)
             events.append("soaking")
         elif rollout.state is RolloutState.SOAKING:
+            if rollout.soak_from_unix_s > now:  # the wall clock was set back and ota was started again
+                rollout = replace(rollout, soak_from_unix_s=now)
             if now - rollout.soak_from_unix_s < rollout.spec.soak_s:
                 return Step(rollout, counts, events=events)
             if rollout.spec.approval and rollout.approved <= rollout.wave:

@@ -54,6 +54,7 @@ class Conductor:
         self._reminded: dict[str, float] = {}
         self._waits: dict[str, str] = {}
         self._thought_s = 0.0
+        self._first_seen: dict[int, float] = {}
 
     async def run(self) -> None:
         """Conducts while this replica has the lease; a round that fails is repeated."""
@@ -95,8 +96,9 @@ class Conductor:
         try:
             candidates = await self._fleet.candidates(row.value)
         except YggError:  # an abort, a halt and the time a device has do not wait for the registry
-            await self._end(rules.endings(row.value, self._fleet.members(row.value), self._now()))
+            await self._end(rules.endings(row.value, self._dated(self._fleet.members(row.value)), self._now()))
             raise
+        candidates = self._dated(candidates)
         step = rules.step(row.value, candidates, self._now())
         self._thought_s += asyncio.get_running_loop().time() - began
         rollout = step.rollout
@@ -108,6 +110,19 @@ class Conductor:
         goes_back = rollout.state is RolloutState.HALTED and rollout.spec.roll_back_on_halt and not rollout.rolls_back
         if goes_back and step.counts.confirmed:
             await self._roll_back(rollout)
+
+    def _dated(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Updates that began in the future, by a clock that was set back since, begin when they are first seen."""
+        now, found, first = self._now(), list[Candidate](), dict[int, float]()
+        for candidate in candidates:
+            update = candidate.update
+            if update is None or update.started_unix_s <= now:
+                found.append(candidate)
+                continue
+            first[update.id] = self._first_seen.get(update.id, now)
+            found.append(replace(candidate, update=replace(update, started_unix_s=first[update.id])))
+        self._first_seen.update(first)
+        return found
 
     async def _decide(self, row: Row[Rollout], step: Step, candidates: Sequence[Candidate]) -> bool:
         """Stores what the rollout has become, its members before it is final; False if somebody else was faster."""

@@ -41,6 +41,7 @@ class Reaper:
     ) -> None:
         self._js, self._sessions, self._bridges, self._index = js, sessions, bridges, index
         self._clock, self._connected_s = clock, connected_s
+        self._renewed: dict[str, tuple[int, float]] = {}
 
     async def run(self) -> None:
         """While NATS is away no bridge can renew, so nobody is declared dead until it has been back for a lease."""
@@ -51,17 +52,31 @@ class Reaper:
             try:
                 await self.sweep()
             except StoreUnavailableError as e:
+                self._renewed.clear()  # nobody could renew, either: each gets a whole lease again
                 _log.info("sweep postponed", extra={"why": e.message})
 
     async def sweep(self) -> int:
         """Ends the sessions of every bridge without a lease; returns how many."""
         ended = 0
         for bridge_id in await self._index.online_bridges():
-            if await self._bridges.get(bridge_id) is not None:
+            if await self._lives(bridge_id):
                 continue
             for device_id in await self._index.sessions_of(bridge_id, _PAGE):
                 ended += await self._end(device_id, bridge_id)
         return ended
+
+    async def _lives(self, bridge_id: str) -> bool:
+        """Whether it has renewed its lease within BRIDGE_LEASE_S by the monotonic clock of this process.
+
+        NATS expires the key by its wall clock: a step forward takes the leases of bridges that live, a step back leaves
+        those of dead ones. So what counts is when a new revision was last seen here.
+        """
+        entry, now_s = await self._bridges.get(bridge_id), self._clock.monotonic()
+        revision, since_s = self._renewed.get(bridge_id, (-1, 0.0))
+        if revision < 0 or (entry is not None and entry.revision != revision):
+            self._renewed[bridge_id] = entry.revision if entry else 0, now_s
+            return True
+        return now_s - since_s <= BRIDGE_LEASE_S
 
     async def _end(self, device_id: str, bridge_id: str) -> int:
         entry = await self._sessions.get(device_id)

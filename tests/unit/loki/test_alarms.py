@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,11 +17,12 @@ class Loop:
 
     def __init__(self) -> None:
         self.now_s = 100.0
+        self.ahead_s = 0.0
         self.later: list[tuple[float, Callable[[], None]]] = []
         self.wakes = 0
 
     def now(self) -> datetime:
-        return datetime.now(UTC)
+        return datetime(2026, 3, 1, tzinfo=UTC) + timedelta(seconds=self.now_s + self.ahead_s)
 
     def monotonic(self) -> float:
         return self.now_s
@@ -94,3 +95,19 @@ def test_alarms_set_over_and_over_leave_nothing_behind(clock: Loop) -> None:
     for n in range(10_000):
         alarms.set(1, 200.0 + n, lambda: None)
     assert len(alarms._heap) < 200
+
+
+@pytest.mark.parametrize("by_s", [3600, -3600, 0.6])
+def test_alarms_report_a_step_of_the_wall_clock_once_to_those_who_asked(clock: Loop, by_s: float) -> None:
+    alarms, told = Alarms(clock), list[str]()
+    alarms.on_step(1, lambda: told.append("one"))
+    alarms.on_step(2, lambda: told.append("two"))
+    clock.pass_to(110)
+    assert told == []
+    clock.ahead_s += by_s
+    alarms.on_step(2, None)
+    clock.pass_to(120)
+    assert told == ["one"]
+    alarms.on_step(1, None)
+    clock.pass_to(130)
+    assert clock.later == []

@@ -72,6 +72,52 @@ def test_a_schedule_is_due_by_the_wall_clock() -> None:
     assert timers.next_due_s() == 670.0
 
 
+HOUR = timedelta(hours=1)
+
+
+def rings(schedule: str, steps: list[tuple[float, timedelta]], until_s: float = 48 * 3600) -> list[str]:
+    """The wall times of each ring when the wall clock, at NOON first, is stepped at those seconds."""
+    timers, wall, found = Timers(1), NOON, []
+    timers.cron("report", schedule, 0.0, NOON)
+    pending = [*steps, (until_s, timedelta())]
+    now_s = 0.0
+    while pending:
+        due_s = timers.next_due_s()
+        if due_s is not None and due_s <= pending[0][0]:
+            wall, now_s = wall + timedelta(seconds=due_s - now_s), due_s
+            found += [f"{wall:%d %H:%M}" for _ in timers.take_due(now_s, wall)]
+            continue
+        at_s, by = pending.pop(0)
+        wall, now_s = wall + timedelta(seconds=at_s - now_s) + by, at_s
+        timers.resync(now_s, wall)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("steps", "wanted"),
+    [
+        ([], ["01 18:00", "02 18:00"]),
+        ([(3600, 2 * HOUR)], ["01 18:00", "02 18:00"]),  # forward, not over it
+        ([(3600, 8 * HOUR)], ["01 21:00", "02 18:00", "03 18:00"]),  # forward over it: at once, and once
+        ([(3600, 80 * HOUR)], ["04 21:00", "05 18:00", "06 18:00"]),  # over three of them: once
+        ([(3600, -2 * HOUR)], ["01 18:00", "02 18:00"]),  # back before it
+        ([(7 * 3600, -2 * HOUR)], ["01 18:00", "02 18:00"]),  # back over it: not twice
+        ([(7 * 3600, -(24 * 365 + 2) * HOUR)], ["01 18:00", "01 18:00", "02 18:00"]),  # a correction counts
+        ([(3600, 8 * HOUR), (7200, -8 * HOUR)], ["01 21:00", "01 18:00", "02 18:00"]),
+    ],
+    ids=["none", "forward", "over", "far", "back", "back-over", "correction", "both"],
+)
+def test_schedule_follows_steps_of_the_wall_clock(steps: list[tuple[float, timedelta]], wanted: list[str]) -> None:
+    assert rings("0 18 * * *", steps) == wanted
+
+
+def test_schedule_does_not_ring_early_when_a_step_back_was_not_noticed() -> None:
+    timers = Timers(1)
+    timers.cron("report", "0 18 * * *", 0.0, NOON)
+    assert timers.take_due(6 * 3600, NOON + 5 * HOUR) == []
+    assert timers.next_due_s() == 7 * 3600
+
+
 @pytest.mark.parametrize("seconds", [-1, 0.001, float("nan"), float("inf"), True, "1", 1e12])
 def test_what_is_no_interval_is_refused(seconds: float) -> None:
     with pytest.raises(InvalidRequestError):

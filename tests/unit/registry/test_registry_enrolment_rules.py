@@ -12,7 +12,7 @@ import pytest
 from services.chassis.errors import RevisionConflictError, SettingsError
 from services.chassis.identity import IdentityFiles
 from services.registry.adapters.signer import KEY_FILE, DeviceCa
-from services.registry.errors import TokenExpiredError
+from services.registry.errors import TokenExpiredError, TokenUsedError
 from services.registry.model import DeviceRecord, Granted, PublicKey, Token
 from services.registry.service.enrolment import Enrolment
 from tests.fixtures.pki import Pki
@@ -28,6 +28,9 @@ class Clock:
 
     def now(self) -> datetime:
         return self.time
+
+    def monotonic(self) -> float:
+        return self.time.timestamp()
 
 
 @dataclass
@@ -113,6 +116,17 @@ async def test_a_token_ends_with_its_time_for_a_first_use(
     else:
         with pytest.raises(TokenExpiredError):
             await enrolment.enrol(secret, "porch-1", b"key")
+
+
+async def test_token_follows_the_wall_clock_through_steps_and_is_used_once(enrolment: Enrolment, clock: Clock) -> None:
+    secret = await secret_of(enrolment, 60)
+    clock.time += timedelta(hours=1)
+    with pytest.raises(TokenExpiredError):
+        await enrolment.enrol(secret, "porch-1", b"key")
+    clock.time -= timedelta(hours=2)
+    await enrolment.enrol(secret, "porch-1", b"key")
+    with pytest.raises(TokenUsedError):
+        await enrolment.enrol(secret, "porch-1", b"another")
 
 
 async def test_the_same_key_may_not_ask_again_after_the_end(enrolment: Enrolment, clock: Clock) -> None:
