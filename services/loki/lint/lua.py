@@ -142,7 +142,8 @@ class _Lua:
     def _required(self, n: int) -> Iterator[Finding]:
         """`require("units")` and `require "units"`."""
         text = self._at(n + 2 if self._is(n + 1, "(") else n + 1)
-        if text.kind == "string" and text.text not in self._packages:
+        joined = self._is(n + 3, "..") or self._is(n + 2, "..")
+        if text.kind == "string" and text.text not in self._packages and not joined:
             yield _finding(text, "NOT_DECLARED", declared.not_declared(text.text))
 
     def _given(self, n: int) -> list[list[Token]]:
@@ -249,7 +250,8 @@ class _Lua:
         what = _WHAT.get(method.text)
         if method.text == "on":
             yield from self._operation(n + 2, "event")
-        if not self._contracts or not what or not self._is(n + 3, "(") or text.kind != "string":
+        whole = text.kind == "string" and self._is(n + 3, "(") and self._is(n + 5, ",", ")")
+        if not self._contracts or not what or not whole:
             return
         fault = self._contracts.path(text.text, what)
         yield from self._contract(text, fault)

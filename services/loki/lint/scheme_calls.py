@@ -19,8 +19,14 @@ OPERATIONS: dict[str, Arity] = {
     **dict.fromkeys(("emit", "load", "call"), (1, 2)),
     **dict.fromkeys(("uptime", "current-time", "memory-info", "read-sensors", "store-keys", "twin"), (0, 0)),
     **dict.fromkeys(("led-on", "led-off", "led-state"), (0, 1)),
+    # Of the dialect steel.
+    **dict.fromkeys(("mqtt-publish", "mqtt-subscribe", "register-event-handler", "schedule", "shadow-update"), (2, 2)),
+    "set-timer": (2, 3),
+    "cancel-timer": (1, 1),
 }
 _KINDS = {"on": "own", "on-event": "event", "on-any-event": "event"}
+_STEEL = {"set-timer": "after", "cancel-timer": "cancel", "mqtt-publish": "publish", "mqtt-subscribe": "subscribe"}
+"""Operations of the dialect steel, whose names may have capitals, and what they are in r7rs."""
 
 
 class Calls:
@@ -55,8 +61,8 @@ class Calls:
             yield from self._named(given[0], head, name, top=top, elsewhere=elsewhere)
         if head == "every" and not name:
             return
-        if head in ("after", "every"):
-            yield from _time(given[1], head)
+        if head in ("after", "every", "set-timer"):
+            yield from _time(given[1], _STEEL.get(head, head))
         if head == "cron" and given[1].kind == "string":
             yield schedule(given[1].text, given[1].line, given[1].column)
         place = operations.HANDLER_AT.get(head)
@@ -64,7 +70,11 @@ class Calls:
             yield from _handler(given[place], head)
 
     def _named(self, node: Node, head: str, name: str, *, top: bool, elsewhere: bool) -> Iterator[Finding]:
-        kind = _KINDS.get(head, head)
+        kind = _KINDS.get(head, _STEEL.get(head, head))
+        if head in _STEEL:
+            name = name.lower()
+        if head == "register-event-handler" and "." in name:
+            kind = "event"
         fault = operations.name_fault(kind, name)
         if fault:
             yield _finding(node, "NAME", fault)

@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from services.loki.lint.check import lint
 from services.loki.lint.dialect import Dialect
-from services.loki.lint.findings import Finding
+from services.loki.lint.findings import Finding, Severity
 from services.loki.lint.lua_tokens import tokens
 from services.loki.lint.names import scheme_names
 from services.loki.lint.scheme_reader import read
 from services.loki.model import Language
+from services.loki.scripts.board import BOARD_ID, CAPABILITIES
 from tests.fakes.scripting import HUMIDITY, LED, MEMO, TEMPERATURE
 
 LUA, SCHEME = Language.LUA, Language.SCHEME
@@ -87,6 +90,11 @@ FOUND: list[tuple[str, Language, str, tuple[int, int, str], str]] = [
     ("a name of the contract", SCHEME, "(set-temp0! 1)", (1, 2, "NOT_IN_CONTRACT"), "set_temp0"),
     ("an argument", SCHEME, "(call \"led0.blink\" '((times . 99)))", (1, 22, "ARGUMENT_NOT_IN_CONTRACT"), "1 to 20"),
     ("a value out of range", SCHEME, '(property-write! "led0.brightness" 400)', (1, 36, "ARGUMENT_NOT_IN_CONTRACT"), "0 to 100"),
+    ("a timer's name", SCHEME, "(set-timer 'Tick! 1 display)", (1, 12, "NAME"), "'tick!' is not a timer name"),
+    ("a timer in the past", SCHEME, "(set-timer 'Tick -1 display)", (1, 18, "TIME"), "0 s to a year"),
+    ("a topic", SCHEME, '(mqtt-publish "a//b" 1)', (1, 15, "NAME"), "'' is not a level of a topic"),
+    ("a topic without its message", SCHEME, '(mqtt-publish "a")', (1, 1, "ARITY"), "mqtt-publish takes 2 arguments, not 1"),
+    ("an event of the device", SCHEME, '(register-event-handler "temp0.over" (lambda (e) e))', (1, 25, "NOT_IN_CONTRACT"), "temp0 has no event over"),
     ("a schedule", SCHEME, '(cron "a" "0 */5 * * *" display)', (1, 11, "CRON"), "every five hours"),
     ("too few arguments", SCHEME, "(define (f a b) (list a b))\n(f 1)", (2, 1, "ARITY"), "f takes 2 arguments, not 1"),
     ("too many arguments", SCHEME, "(define (f) 1)\n(f 1)", (2, 1, "ARITY"), "f takes no arguments, not 1"),
@@ -128,12 +136,14 @@ FINE: list[tuple[str, Language, str]] = [
     ("a library that is extended", LUA, "function string.split(s) return s end string.trim = 1 return string.split('x'), string.trim"),
     ("a member that is replaced", LUA, "log.info = print json.encode = nil"),
     ("a whole double", LUA, "device.led0.brightness(40.0)"),
+    ("names that are joined", LUA, 'local name = "on" device:write("led0." .. name, true) device:read("led0." .. name) every("t" .. name, 1, print) publish("A" .. name, 1)'),
     ("comments and strings", LUA, '-- foo()\nlocal s = "foo() \\" bar()" return s, [[baz()]]'),
     ("a shebang", LUA, "#!/usr/bin/env lua\nreturn 1"),
     ("definitions of all kinds", SCHEME, "(define x 1) (define (f a #:optional b . rest) (list a b rest)) (define-values (p q) (values 1 2)) (define-record-type pt (mk a1) pt? (a1 pt-a)) (let loop ((i 0)) (if (< i x) (loop (+ i 1)))) (let-values (((u v) (values 1 2))) (list u v p q (mk 1) pt-a)) (do ((j 0 (+ j 1))) ((= j 2) j)) (case-lambda ((m) m) ((m . n) n)) (guard (e (#t e)) 1) (receive (r . s) (values 1 2) (list r s))"),
     ("arguments of all kinds", SCHEME, "(define (f a) a) (f 1) (define* (g a #:optional b) (list a b)) (g 1) (g 1 2) (define (h . a) a) (h) (h 1 2) (define (k a) a) (set! k list) (k 1 2) (define (m a) a) (let ((m list)) (m 1 2)) (apply f '(1))"),
     ("names by the rule", SCHEME, "(every 'a-b/c 0.5 (lambda () 1)) (on 'x/y display) (emit 'x-y) (publish \"a/b-c.d\" 1) (cancel \"a\") (on-any-event 'led0/failed display) (every even? '(2 4))"),
     ("handlers of all kinds", SCHEME, "(define (h) 1) (after 't 1 h) (after 'u 1 (lambda args 1)) (after 'v 1 (lambda (a) a)) (after 'w 1 (lambda* (#:optional a) a))"),
+    ("names of the dialect steel", SCHEME, '(set-timer "Blink/LED" 1 (lambda (name) name)) (mqtt-publish "Home/Temp-1" 1) (register-event-handler "mqtt-message" (lambda (topic payload) payload)) (register-event-handler "led0.failed" display)'),
     ("operations of its own", SCHEME, "(define (store k) k) (store 1) (define (publish . x) x) (publish \"A\")"),
     ("macros", SCHEME, "(define-syntax swap! (syntax-rules () ((_ a b) (let ((tmp a)) (set! a b) (set! b tmp))))) (define one 1) (define two 2) (swap! one two) (define-syntax while (syntax-rules () ((_ c body ...) (let lp () (when c body ... (lp)))))) (while #f anything)"),
     ("quoted data", SCHEME, "(define temp 1) '(a b temp) '((a . 1) (b . \"x\") (c . d)) 'temp (list temp)"),
@@ -196,3 +206,14 @@ def test_the_names_of_scheme_are_those_of_the_engine() -> None:
     assert {"car", "led-on", "log", "sleep", "hash-insert", "with-handler", "set!", "call/cc", "cron"} <= names
     assert not {"script-log", "system", "eval", "bounded-iota", "mqtt-publish"} & names
     assert names | {"mqtt-publish", "set-timer", "while"} <= scheme_names(Dialect.STEEL)
+
+
+EXAMPLES = [*Path(__file__).resolve().parents[3].glob("examples/**/*.lua")]
+EXAMPLES += Path(__file__).resolve().parents[3].glob("examples/**/*.scm")
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: str(file.name))
+def test_an_example_has_no_findings_but_notes(file: Path) -> None:
+    language = LUA if file.suffix == ".lua" else SCHEME
+    found = lint(file.read_text(), language, {BOARD_ID: CAPABILITIES})
+    assert [finding.message for finding in found if finding.severity is not Severity.NOTE] == []

@@ -90,6 +90,11 @@ local function raised(e)
   return ok and text or "an error that is a " .. type(e)
 end
 
+local function hint_for(message)
+  local ok, hint = pcall(function() return inside.part("members").hint(message) end) -- as above
+  return ok and hint or ""
+end
+
 function M.place(label, thread) return pack(frames(label, thread)) end
 
 function M.failed(e, label, at) -- `at` is the place
@@ -102,7 +107,8 @@ function M.failed(e, label, at) -- `at` is the place
   end
   if type(e) ~= "string" and type(e) ~= "number" then e = place .. raised(e) end
   local at, message = located(label, cut(tostring(e)))
-  return failure("SCRIPT_ERROR", readable(message), at or line, trace)
+  message = readable(message)
+  return failure("SCRIPT_ERROR", message, at or line, trace, "", hint_for(message))
 end
 
 function M.no_value(fault) -- what it returned cannot travel
@@ -113,7 +119,8 @@ end
 function M.not_loaded(fault, label)
   if fault == "not enough memory" then return failure("MEMORY", fault, 0, "") end
   local line, message = located(label, cut(fault))
-  return failure("SYNTAX", readable(message), line or 0, "")
+  message = readable(message)
+  return failure("SYNTAX", message, line or 0, "", "", hint_for(message))
 end
 
 function M.not_evaluated(fault) return M.not_loaded(fault, "eval") end

@@ -1,7 +1,7 @@
 -- What is said of members that are not there, and of those that cannot be set. Loaded with the first.
 local inside = ...
 local next, type, tostring, rawget, math_type = next, type, tostring, rawget, math.type
-local format, concat, sort = string.format, table.concat, table.sort
+local format, match, concat, sort = string.format, string.match, table.concat, table.sort
 local function failures() return inside.part("failures") end
 
 local M = {}
@@ -55,6 +55,28 @@ function M.odd_key(t, k)
   end
   if beyond then return format("a list has [%d] but not [%d]; fill the gap with json.null, or use strings as keys", beyond, hole) end
   return format("a table has [%d] and %s; it is a list or a map, not both", k, name or "other keys")
+end
+
+-- What to do about an error of Lua's own, by what its message says; "" where there is nothing to say.
+local HINTS = {
+  { "^syntax error near '%+'", "Lua has no ++ and no +=: write x = x + 1." },
+  { "'then' expected near '='", "A comparison is written ==." },
+  { "near '!'", "Not is written not, and not equal ~=." },
+  { "near '[&|]'", "The words are and, or, not." },
+  { "^syntax error near", "A statement is an assignment or a call; a function is called with ()." },
+  { "^unfinished string", "A text ends on its line, with the quote that it began with." },
+  { "for iterator 'for iterator'", "Counting is written for i = 1, 10 do; the entries of a table come from pairs(t) and ipairs(t)." },
+  { "to 'for iterator' %(table expected", "What is to be gone through is not there; ipairs(t or {}) does without." },
+  { "%(global '(%a+)'%)", "Scripts have no files, no processes and no modules.", "io debug package dofile loadfile" },
+  { "%(field 'execute'%)", "Scripts have no processes." },
+}
+function M.hint(message)
+  for i = 1, #HINTS do
+    local found = match(message, HINTS[i][1])
+    local names = HINTS[i][3]
+    if found and (not names or match(" " .. names .. " ", " " .. found .. " ")) then return HINTS[i][2] end
+  end
+  return ""
 end
 
 return M

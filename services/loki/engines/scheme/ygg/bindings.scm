@@ -31,7 +31,9 @@
          (lambda (type _)
            (if (and (eq? type 'global)            ; a program that lives has its own in its module
                     (not (module-local-variable (current-module) (syntax->datum #'name))))
-               (syntax-violation 'set! "it is not a variable of this script; define one first" x #'name)
+               (syntax-violation 'set! (string-append (symbol->string (syntax->datum #'name))
+                                                      " is not a variable of this script; define it first")
+                                 x #'name)
                #'(set! name value))))))))           ; which refuses syntax by itself
 
 ;;; (import (scheme base)): everything there is, is there already. A library that is not here is refused.

@@ -121,7 +121,7 @@ which procedure was called with how many arguments."
   (if (and (exception? x) (exception-with-irritants? x) (eq? (exception-kind x) '%exception)) (exception-irritants x) '()))
 
 (define names
-  '(("divide" . "/") ("struct-vtable" . "a procedure of a record type") ("floor-remainder" . "modulo")
+  '(("divide" . "/") ("raise-exception" . "raise") ("struct-vtable" . "a procedure of a record type") ("floor-remainder" . "modulo")
     ("floor-quotient" . "floor-quotient") ("truncate-remainder" . "remainder") ("truncate-quotient" . "quotient")))
 
 (define (procedure-words name)
@@ -130,7 +130,7 @@ which procedure was called with how many arguments."
     (cond ((not (string? name)) #f)
           ((assoc-ref names name))
           ((or-map (lambda (prefix) (and (string-prefix? prefix name) (substring name (string-length prefix))))
-                   '("script-" "bounded-" "checked-")))
+                   '("script-" "bounded-" "checked-" "r7:")))
           ((string-prefix? "scm_" name) #f)
           (else name))))
 
@@ -138,15 +138,31 @@ which procedure was called with how many arguments."
   (let* ((kind (exception-kind raised)) (args (exception-args raised))
          (standard? (and (list? args) (>= (length args) 3)
                          (string? (cadr args)) (or (not (caddr args)) (list? (caddr args)))))
-         (who (and standard? (procedure-words (car args)))))
+         (who (and standard? (or (procedure-words (car args)) (raising-procedure)))))
     (cond ((eq? kind 'wrong-number-of-args) (arity-text))
+          ((and standard? (eq? kind 'out-of-range) (list? (caddr args)) (= 3 (length (caddr args))))
+           (apply range-text who (caddr args)))
           ((eq? kind 'numerical-overflow) (string-append (or who "an operation") ": division by zero"))
           ((not standard?)
-           (words (lambda (x port) (print-exception port #f kind args)) #f))
+           (words (lambda (x port)
+                    (display (string-map (lambda (c) (if (char=? c #\-) #\space c)) (symbol->string kind)) port)
+                    (display ": " port)
+                    (write args port))
+                  #f))
           (else
            (let* ((text (words (lambda (x port) (apply simple-format port (cadr args) (or (caddr args) '()))) #f))
                   (clear (clearer kind text)))
              (if who (string-append who ": " clear) clear))))))
+
+(define (range-text who least most value)
+  "Guile 3.0.8 gives no object at all as LEAST where a size is negative or too large: it may be compared, nothing else."
+  (let* ((most-known? (and (exact-integer? most) (< most (expt 2 32))))
+         (least (let loop ((i 0)) (cond ((eq? i least) i) ((< i 4096) (loop (+ i 1))) (else #f)))))
+    (string-append (if who (string-append who ": ") "") (words write value) " is out of range"
+                   (cond ((and least most-known?)
+                          (string-append ", " (number->string least) " to " (number->string most) " are allowed"))
+                         (most-known? (string-append ", at most " (number->string most) " is allowed"))
+                         (else "")))))
 
 (define (after prefix text) (and (string-prefix? prefix text) (substring text (string-length prefix))))
 
@@ -171,27 +187,39 @@ which procedure was called with how many arguments."
          => (lambda (value) (string-append value " is called like a procedure, and is none")))
         ((after "Argument " text)                 ; 2 out of range: 5
          => (lambda (rest) (string-append "argument " rest)))
-        ((after "Value out of range " text)       ; 2 to< 3: 9
-         => (lambda (rest)
-              (let ((to (string-contains rest " to< ")) (colon (string-contains rest ": ")))
-                (if (and to colon (< to colon))
-                    (string-append (substring rest (+ colon 2)) " is out of range, " (substring rest 0 to) " to "
-                                   (substring rest (+ to 5) colon) " are allowed")
-                    text))))
+        ((after "Wrong type argument: " text)
+         => (lambda (value) (string-append "an argument is " value ", which it does not take")))
+        ((after "Apply to non-list: " text)
+         => (lambda (value) (string-append "the last argument is " value ", not a list")))
+        ((after "Wrong number of values returned to continuation (expected " text)
+         => (lambda (rest) (string-append (string-trim-right rest #\)) (if (equal? rest "1)") " value is" " values are")
+                                          " expected here, another number of them was returned")))
         (else text)))
 
 (define (article noun)
-  (let ((noun (or (assoc-ref '(("struct" . "record") ("hash-table" . "hash table")) noun) noun)))
+  (let ((noun (or (assoc-ref '(("struct" . "record") ("hash-table" . "hash table") ("empty list" . "list")) noun) noun)))
     (with-article noun)))
 (define (with-article noun)
   (string-append (if (memv (string-ref noun 0) '(#\a #\e #\i #\o #\u)) "an " "a ") noun))
 
-(define (arity-text)
-  "Which procedure was called with how many arguments: the frame below the one that raises is that of the call."
+(define (raising-frame)
+  "The frame below the one that raises: that of the call that failed. #f where it is not found."
   (let loop ((frame (let ((stack (make-stack #t))) (and stack (stack-ref stack 0)))) (raising? #f) (count 0))
-    (cond ((or (not frame) (> count 60)) "a procedure was called with a wrong number of arguments")
-          (raising? (or (frame-arity-text frame) "a procedure was called with a wrong number of arguments"))
+    (cond ((or (not frame) (> count 60)) #f)
+          (raising? frame)
           (else (loop (frame-previous frame) (eq? (frame-procedure-name frame) 'raise-exception) (+ count 1))))))
+
+(define (raising-procedure)
+  "The name of Guile's own procedure that failed, #f where it is another's."
+  (let ((frame (raising-frame)))
+    (and frame
+         (primitive-code? (frame-instruction-pointer frame))
+         (procedure-words (frame-procedure-name frame)))))
+
+(define (arity-text)
+  "Which procedure was called with how many arguments."
+  (let ((frame (raising-frame)))
+    (or (and frame (frame-arity-text frame)) "a procedure was called with a wrong number of arguments")))
 
 (define frame-num-locals (@@ (system vm frame) frame-num-locals))
 (define frame-local-ref (@@ (system vm frame) frame-local-ref))
@@ -350,12 +378,38 @@ our own file as its source; the line is then the last one of the script before i
                      (else #f))))
     (and (integer? line) (+ line 1))))
 
+(define shapes                                    ; how the syntax of the language is written
+  '((if . "(if TEST THEN ELSE)")
+    (define . "(define NAME VALUE) or (define (NAME ARGUMENT ...) BODY ...)")
+    (lambda . "(lambda (ARGUMENT ...) BODY ...)")
+    (let . "(let ((NAME VALUE) ...) BODY ...)")
+    (let* . "(let* ((NAME VALUE) ...) BODY ...)")
+    (letrec . "(letrec ((NAME VALUE) ...) BODY ...)")
+    (cond . "(cond (TEST RESULT ...) ... (else RESULT ...))")
+    (case . "(case KEY ((DATUM ...) RESULT ...) ... (else RESULT ...))")
+    (do . "(do ((NAME FIRST NEXT) ...) (TEST RESULT ...) BODY ...)")
+    (when . "(when TEST BODY ...)")
+    (unless . "(unless TEST BODY ...)")
+    (set! . "(set! NAME VALUE)")
+    (guard . "(guard (NAME CLAUSE ...) BODY ...)")
+    (define-record-type . "(define-record-type NAME (MAKE FIELD ...) PREDICATE (FIELD GET) ...)")))
+
 (define (syntax-text raised)
-  (let* ((args (exception-args raised)) (message (list-ref args 1)) (form (list-ref args 3)))
+  (let* ((args (exception-args raised)) (message (list-ref args 1)) (form (list-ref args 3))
+         (head (and (pair? form) (symbol? (car form)) (car form)))
+         (unmatched? (or (equal? message "source expression failed to match any pattern")
+                         (and head (equal? message (string-append "bad " (symbol->string head))))
+                         (equal? message "invalid clause")))
+         (shape (and head unmatched? (assq-ref shapes head))))
     (bounded-string max-message
       (lambda (port)
-        (cond ((and (pair? form) (equal? message "source expression failed to match any pattern"))
-               (display (car form) port)
+        (cond (shape
+               (display head port)
+               (display " is written " port)
+               (display shape port)
+               (display ", not" port))
+              ((and head unmatched?)
+               (display head port)
                (display " is not written like this:" port))
               (else
                (display message port)
@@ -382,8 +436,5 @@ our own file as its source; the line is then the last one of the script before i
 
 (define (own-call frames)
   "FRAMES from that which made a wrong call: the innermost is that of the procedure called, if that is the script's."
-  (let ((called (let loop ((frame (stack-ref (make-stack #t) 0)))
-                  (cond ((not frame) #f)
-                        ((eq? (frame-procedure-name frame) 'raise-exception) (frame-previous frame))
-                        (else (loop (frame-previous frame)))))))
+  (let ((called (raising-frame)))
     (if (and called (script-line called) (pair? frames) (pair? (cdr frames))) (cdr frames) frames)))
