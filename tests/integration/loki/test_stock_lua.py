@@ -156,7 +156,7 @@ async def test_a_loop_in_a_close_after_an_error_is_stopped(lab: Lab) -> None:
 
 
 async def test_an_event_in_a_run_means_its_default_device(lab: Lab) -> None:
-    outcome = await lab.outcome(LUA, "on('temp0.over', print) on('online', print)")
-    assert sorted(outcome.dropped) == ["handler of online of porch-1", "handler of temp0.over of porch-1"]
-    error = await lab.failure(LUA, "on('temp0.over', print)", device="")
+    outcome = await lab.outcome(LUA, "on('led0.failed', print) on('online', print)")
+    assert sorted(outcome.dropped) == ["handler of led0.failed of porch-1", "handler of online of porch-1"]
+    error = await lab.failure(LUA, "on('led0.failed', print)", device="")
     assert error.reason == "NO_DEVICE"

@@ -7,7 +7,8 @@
 
 (define-module (ygg steel)
   #:use-module ((scheme base) #:select (error))
-  #:use-module ((srfi srfi-1) #:select (delete filter-map find) #:prefix list:)
+  #:use-module ((srfi srfi-1) #:select (filter-map find) #:prefix list:)
+  #:use-module ((ygg callbacks) #:select (delete) #:prefix list:)
   #:use-module (ygg control)
   #:use-module (ygg dialect)
   #:use-module (ygg failure)
