@@ -6,12 +6,13 @@ PY     := $(VENV)/bin/python
 AGENT  := build/firmware/posix/ygg-agent
 STAMP  := $(VENV)/.installed
 FUZZ_S ?= 60
+HOSTILE_S ?= 300
 # Most tests wait for processes: three workers keep two cores busy. A file stays with one worker.
 PYTEST ?= -n 3 --dist loadfile
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup gen fmt lint types imports protos-check protos-release test test-inside test-python test-docker test-c agent demo up down size power-proof mutants fuzz bench creds clean
+.PHONY: help setup gen fmt lint types imports protos-check protos-release test test-inside test-python test-docker test-c agent demo up down size power-proof mutants fuzz hostile bench creds clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z][a-z %-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -84,6 +85,9 @@ power-proof mutants: $(STAMP) ## power cut at every flash operation, twice over;
 fuzz: $(STAMP) ## FUZZ_S seconds of libFuzzer and hypothesis each
 	$(MAKE) -C firmware PYTHON=$(CURDIR)/$(PY) fuzz FUZZ_S=$(FUZZ_S)
 	$(PY) -m tests.fuzz --seconds $(FUZZ_S)
+
+hostile: $(STAMP) agent ## every hostile request to every RPC, then HOSTILE_S seconds of mutations
+	HOSTILE_S=$(HOSTILE_S) $(PY) -m pytest -q tests/integration/hostile
 
 bench: bench-demo bench-startup bench-link bench-registry bench-loki bench-ota ## every benchmark; writes bench/RESULTS.md
 

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError, Message
 from services.domain import ids
 from services.domain.errors import InvalidRequestError
 
-MAX_ITEMS = 50_000
+MAX_ITEMS = 40_000
 """Elements of all repeated fields and maps together; a batch of 1,000 devices with 32 labels each has 33,000."""
 _COUNTED_BYTES = 32 * 1024
 """A smaller message cannot hold enough items to matter: counting would cost more than it saves."""

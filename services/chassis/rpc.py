@@ -125,18 +125,37 @@ async def _reported(method: str, context: Context) -> AsyncIterator[None]:
     try:
         yield
     except YggError as e:
-        trace.get_current_span().set_status(StatusCode.ERROR, e.reason)
-        await _abort(context, e)
+        await _refuse(context, e)
     except TimeoutError:
-        await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed")
+        await _abort(context, grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed")
+    except NotImplementedError:  # what a generated servicer does for a method that nobody wrote
+        await _abort(context, grpc.StatusCode.UNIMPLEMENTED, "this version of the service does not have it")
     except (grpc.aio.AbortError, asyncio.CancelledError, grpc.aio.UsageError):
         raise
-    except Exception:  # noqa: BLE001 - the last resort: logged with its trace, told as INTERNAL
+    except grpc.aio.InternalError as e:  # an answer that cannot be written: the call has ended meanwhile
+        raise asyncio.CancelledError from e
+    except Exception as e:  # noqa: BLE001 - the last resort: logged with its trace, told as INTERNAL
+        error = _refusal_of(e)
+        if error is not None:
+            await _refuse(context, error)
+            return
         trace_id = f"{trace.get_current_span().get_span_context().trace_id:032x}"
         _log.exception("unexpected error", extra={"method": method})
-        await context.abort(
-            grpc.StatusCode.INTERNAL, f"an error of the service itself; its log has it under trace {trace_id}"
+        await _abort(
+            context, grpc.StatusCode.INTERNAL, f"an error of the service itself; its log has it under trace {trace_id}"
         )
+
+
+def _refusal_of(error: Exception) -> YggError | None:
+    """The first error of ours in a group of nothing else, as a TaskGroup raises it."""
+    while isinstance(error, ExceptionGroup) and error.subgroup(YggError) is not None and not error.split(YggError)[1]:
+        error = error.exceptions[0]
+    return error if isinstance(error, YggError) else None
+
+
+async def _refuse(context: Context, error: YggError) -> None:
+    trace.get_current_span().set_status(StatusCode.ERROR, error.reason)
+    await _abort(context, *status.to_status(error))
 
 
 def _identify(authorities: Authorities, context: Context) -> Identity:
@@ -145,9 +164,16 @@ def _identify(authorities: Authorities, context: Context) -> Identity:
     return who
 
 
-async def _abort(context: Context, error: YggError) -> None:
-    code, text, metadata = status.to_status(error)
-    await context.abort(code, text, metadata)
+async def _abort(
+    context: Context, code: grpc.StatusCode, text: str, metadata: tuple[tuple[str, bytes], ...] = ()
+) -> None:
+    """End the call with a status. One that has ended meanwhile counts as cancelled, or grpc.aio logs a traceback."""
+    if context.done():
+        raise asyncio.CancelledError
+    try:
+        await context.abort(code, text, metadata)
+    except grpc.aio.InternalError as e:
+        raise asyncio.CancelledError from e
 
 
 def _unary(
@@ -162,14 +188,17 @@ def _unary(
     return call
 
 
-def _streaming(behaviour: Callable[..., Any], method: _Method) -> Callable[..., AsyncIterator[Any]]:
-    async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+def _streaming(behaviour: Callable[..., Any], method: _Method) -> Callable[..., Awaitable[None]]:
+    """It writes its answers itself: a generator would be closed in another task than the one that began its trace."""
+
+    async def call(request: Any, context: Context) -> None:
         async with _around(method, context):
             responses = behaviour(request, context)
             if inspect.isawaitable(responses):
-                await responses  # it writes by itself
+                await responses
                 return
-            async for response in responses:
-                yield response
+            async with contextlib.aclosing(responses):
+                async for response in responses:
+                    await context.write(response)
 
     return call

@@ -77,17 +77,24 @@ class BridgeApi(bridge_pb2_grpc.BridgeServiceServicer):
             finally:
                 slots.release()
 
+        refused: list[YggError] = []
+
         async def all_of_them() -> None:
             async with asyncio.TaskGroup() as tasks:
-                async for request in request_iterator:
-                    await slots.acquire()
-                    tasks.create_task(one(request))
+                try:
+                    async for request in request_iterator:
+                        await slots.acquire()
+                        tasks.create_task(one(request))
+                except YggError as e:  # no message, or one out of bounds; the calls before it are answered
+                    refused.append(e)
             await answers.put(None)
 
         running = asyncio.create_task(all_of_them())
         try:
             while (answer := await answers.get()) is not None:
                 yield answer
+            if refused:
+                raise refused[0]
         finally:
             running.cancel()
 

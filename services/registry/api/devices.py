@@ -11,7 +11,7 @@ from services.chassis.status import to_failure
 from services.domain.errors import InvalidRequestError
 from services.registry.model import DeviceState, DeviceView
 from services.registry.service.devices import Devices
-from services.registry.service.registration import NewDevice, Registration
+from services.registry.service.registration import NewDevice, Registration, check_batch
 from services.registry.service.removal import Removal
 from services.registry.service.watching import Watching, to_token
 from yggdrasil.registry.v1 import registry_pb2 as pb
@@ -110,6 +110,7 @@ class DeviceRpcs(registry_pb2_grpc.RegistryServiceServicer):
 
 async def _batches(requests: AsyncIterator[pb.RegisterDevicesRequest]) -> AsyncIterator[Sequence[NewDevice]]:
     async for request in requests:
+        check_batch(len(request.devices))
         yield [NewDevice(d.device_id, d.labels, _known_state(d.state)) for d in request.devices]
 
 

@@ -21,6 +21,12 @@ MAX_SHOWN_BYTES = 63
 _IN_FLIGHT = 4
 
 
+def check_batch(count: int) -> None:
+    """Raise InvalidRequestError for more devices than one message may hold."""
+    if count > MAX_AT_ONCE:
+        raise InvalidRequestError(f"{count} devices in one message, at most {MAX_AT_ONCE} are allowed")
+
+
 @dataclass(frozen=True, slots=True)
 class NewDevice:
     """A device to make known; `state` None where it is none that this version knows."""
@@ -66,8 +72,7 @@ class Registration:
         writing: deque[_Written] = deque()
         try:
             async for batch in batches:
-                if len(batch) > MAX_AT_ONCE:
-                    raise InvalidRequestError(f"{len(batch)} devices in one message, at most {MAX_AT_ONCE} are allowed")
+                check_batch(len(batch))
                 writing.append((position, batch, asyncio.create_task(self._write(batch))))
                 position += len(batch)
                 if len(writing) > _IN_FLIGHT:

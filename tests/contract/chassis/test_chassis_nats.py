@@ -289,3 +289,18 @@ async def test_a_connection_that_the_server_closed_is_reported(fresh_nats: NatsS
         await asyncio.wait_for(connection.closed.wait(), 10)
         assert "control line" in connection.why_closed.lower()
         assert seen[-1] is False
+
+
+async def test_a_cancelled_flush_leaves_the_connection_alone(
+    connect_nats: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = await connect_nats("registry")
+    flushing = [asyncio.ensure_future(client.flush()) for _ in range(20)]
+    while len(client._pongs) < len(flushing):  # noqa: ASYNC110 - until each has sent its PING, not a turn longer
+        await asyncio.sleep(0)
+    for one in flushing:
+        one.cancel()
+    await asyncio.wait(flushing)
+    await client.flush()
+    assert client.stats["reconnects"] == 0
+    assert not [record for record in caplog.records if record.name.startswith("nats")]

@@ -419,3 +419,16 @@ async def _failed_for(calls: Calls, seconds: float) -> bool:
         grpc.StatusCode.DEADLINE_EXCEEDED,
     )
     return now - began > seconds
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_errors_of_ours_in_a_task_group_keep_their_code(serve: Serve, call: Call, kind: str) -> None:
+    async def refuse() -> None:
+        raise InvalidRequestError("no id")
+
+    async def act() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(refuse())
+
+    error = await failure(result(call(await serve(**behaviours(act))), kind))
+    assert (error.code(), error.details()) == (grpc.StatusCode.INVALID_ARGUMENT, "no id")
