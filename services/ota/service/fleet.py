@@ -7,8 +7,9 @@ members when the rollout has ended; neither is kept in memory for longer than th
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 
 from services.ota.model import release as fitness
 from services.ota.model import rollout as rules
@@ -54,14 +55,15 @@ class Fleet:
         self._listings: dict[str, tuple[float, list[Known]]] = {}
         self._scopes: dict[str, frozenset[str]] = {}
 
-    def members(self, rollout: Rollout) -> list[Candidate]:
-        """Devices that it has started; asks nobody."""
+    def members(self, rollout: Rollout, known: Mapping[str, Known] = MappingProxyType({})) -> list[Candidate]:
+        """Devices that it has started, online if they are in `known` so; asks nobody."""
         found = []
         for row in self._devices.rows():
             device = row.value
             if (update := device.member(rollout.id)) is not None:
+                here = known.get(device.device_id)
                 past = None if update is device.update else update
-                found.append(Candidate(device.device_id, online=False, update=device.update, past=past))
+                found.append(Candidate(device.device_id, here is not None and here.online, device.update, "", past))
         return found
 
     async def candidates(self, rollout: Rollout) -> list[Candidate]:
@@ -73,22 +75,28 @@ class Fleet:
         floor = self._releases.floor(release.manifest.device_class)
         known = {each.device_id: each for each in await self._listing(rollout.spec.selector)}
         scope = await self._scope(rollout)
-        members = self.members(rollout)
-        anywhere = known
-        if any(m.device_id not in known and m.update and m.update.stage is Stage.STOPPED for m in members):
-            anywhere = {each.device_id: each for each in await self._listing("")}  # relabelled since
-        found = []
-        for member in members:
-            here, row = anywhere.get(member.device_id), self._devices.get(member.device_id)
-            known.pop(member.device_id, None)
-            unfit = INACTIVE if here is None or row is None else _unfit(rollout, release, floor, row.value)
-            online = here is not None and here.online
-            found.append(Candidate(member.device_id, online, member.update, unfit, member.past))
+        found = self.members(rollout, known)
+        members = {member.device_id for member in found}
+        if any(member.update and member.update.stage is Stage.STOPPED for member in found):
+            anywhere = {each.device_id: each for each in await self._listing("")}  # one may be relabelled since
+            found = [self._again(rollout, release, floor, member, anywhere) for member in found]
         for here in known.values():
+            if here.device_id in members:
+                continue
             late = scope is not None and here.device_id not in scope
             if (candidate := self._candidate(rollout, release, floor, here, late=late)) is not None:
                 found.append(candidate)
         return found
+
+    def _again(
+        self, rollout: Rollout, release: Release, floor: int, member: Candidate, anywhere: Mapping[str, Known]
+    ) -> Candidate:
+        """A stopped member with what decides whether it is started again."""
+        if member.update is None or member.update.stage is not Stage.STOPPED:
+            return member
+        here, row = anywhere.get(member.device_id), self._devices.get(member.device_id)
+        unfit = INACTIVE if here is None or row is None else _unfit(rollout, release, floor, row.value)
+        return replace(member, online=here is not None and here.online, unfit=unfit)
 
     async def record_scope(self, rollout: Rollout, candidates: list[Candidate]) -> None:
         """Stores which devices match at the start; before the rollout itself is stored."""
