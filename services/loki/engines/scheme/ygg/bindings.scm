@@ -129,12 +129,12 @@
   '(("Syntax of the expander: it makes code, it does nothing itself. A transformer other than syntax-rules
 gets a syntax object that nothing listed here can take apart."
      (guile)
-     and begin case case-lambda cond define define-syntax do else => _ ... if lambda let let* let-syntax
+     and begin case case-lambda cond define define-syntax do else => _ ... if lambda let let*
      letrec letrec* letrec-syntax or quasiquote quote syntax-rules unless unquote unquote-splicing when λ
      define* lambda* define-syntax-rule case-lambda*)
     ("Syntax of R7RS by Guile's own library: expands to what is above. A record type is a value without operations."
      (scheme base)
-     define-record-type define-values let*-values let-values parameterize syntax-error)
+     define-record-type define-values let*-values let-syntax let-values parameterize syntax-error)
     ("Syntax from SRFI 2 and 8, and assertions: expand to what is above."
      (ice-9 receive) receive)
     ("The same." (srfi srfi-2) and-let*)
@@ -154,19 +154,20 @@ gets a syntax object that nothing listed here can take apart."
     ("Numbers. A tower of bignums can keep C busy: the watchdog's to end."
      (guile)
      * + - / 1+ 1- < <= = > >= abs acos angle asin atan ceiling complex? cos denominator even? exact->inexact
-     exact-integer? exact? exp finite? floor floor-quotient floor-remainder floor/ gcd imag-part inexact->exact
-     inexact? inf? integer? lcm magnitude make-polar make-rectangular max min modulo nan? negative? number->string
+     exact-integer? exact? exp floor floor-quotient floor-remainder floor/ gcd imag-part inexact->exact
+     inexact? inf? integer? lcm magnitude make-polar make-rectangular max min modulo negative? number->string
      number? numerator odd? positive? quotient rational? rationalize real-part real? remainder round sin sqrt
      string->number tan truncate truncate-quotient truncate-remainder truncate/ zero? logand logior logxor lognot
      logbit? logcount integer-length exact-integer-sqrt random)
     ("Numbers, from R7RS." (scheme base) exact inexact square)
-    ("The same." (scheme inexact) infinite?)
+    ("The same." (scheme inexact) finite? infinite? nan?)
     ("Pairs and lists: they touch what they are given, and a script is given nothing that another can see."
      (guile)
      acons append append! assq assv assq-ref assv-ref assoc-ref assq-set! assv-set! assoc-set! assq-remove! assv-remove!
      assoc-remove! caar cadr car cdar cddr caaar caadr cadar caddr cdaar cdadr cddar cdddr cadddr cdr cons cons*
-     last-pair length list list-copy list-head list-ref list-set! list-tail list? memq memv null? pair? reverse reverse!
+     last-pair length list list-head list-ref list-set! list-tail list? memq memv null? pair? reverse reverse!
      set-car! set-cdr! delq delv)
+    ("Lists, from R7RS." (scheme base) list-copy)
     ("SRFI 1: Scheme code over pairs."
      (srfi srfi-1)
      append-map append-reverse any assoc break concatenate drop drop-right drop-while
@@ -184,15 +185,16 @@ gets a syntax object that nothing listed here can take apart."
      char-numeric? char-upcase char-upper-case? char-whitespace? char<=? char<? char=? char>=? char>? char?
      integer->char)
     ("Characters, from R7RS." (scheme char)
-     char-foldcase digit-value string-ci<=? string-ci>=? string-ci>? string-foldcase)
+     char-foldcase digit-value string-ci<=? string-ci>=? string-ci>? string-downcase string-foldcase
+     string-upcase)
     ("Strings: a result is new, or the script's own."
      (guile)
      list->string string string->list string-append string-capitalize string-ci=? string-ci<?
-     string-concatenate string-contains string-contains-ci string-copy string-downcase
+     string-concatenate string-contains string-contains-ci string-copy
      string-drop string-drop-right string-fill! string-join string-length string-null? string-prefix?
      string-prefix-ci? string-ref string-replace string-reverse string-set! string-split string-suffix?
      string-suffix-ci? string-take string-take-right string-tokenize
-     string-upcase string<=? string<? string=? string>=? string>? string? substring)
+     string<=? string<? string=? string>=? string>? string? substring)
     ("Strings, from R7RS." (scheme base) string-copy! string->vector vector->string string->utf8 utf8->string)
     ("Ours." (ygg bindings) (script-string-contains? . string-contains?))
     ("Vectors." (guile)
@@ -244,7 +246,7 @@ gets a syntax object that nothing listed here can take apart."
      devices find-devices with-device device-id device-info capabilities call property-read property-write!
      led-on led-off led-state read-sensors (script-log . log) log-debug log-info log-warning log-error
      (script-sleep . sleep) publish current-time (current-time . current-second) arg args json-encode json-decode
-     (script-display . display) (script-write . write) (script-write . write-simple) (script-write . write-shared)
+     (script-display . display) (script-write . write) (script-write . write-simple) (script-write-shared . write-shared)
      (script-newline . newline) (script-write-string . write-string) (script-write-char . write-char)
      (script-format . format))
     ("Ours: what programs that live have beside scripts (docs/SCRIPTING.md)."

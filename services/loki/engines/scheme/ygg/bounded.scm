@@ -3,6 +3,7 @@
 
 (define-module (ygg bounded)
   #:use-module (rnrs bytevectors)
+  #:use-module ((scheme base) #:select (expt) #:prefix base:)
   #:use-module ((srfi srfi-1) #:prefix s1:)
   #:use-module (ygg control)
   #:use-module (ygg failure)
@@ -32,7 +33,7 @@
   (when (and (number? base) (exact? base) (exact-integer? power) (> (abs power) 1))
     (check (abs power)
            (/ (max (integer-length (numerator base)) (integer-length (denominator base))) 8)))
-  (expt base power))
+  (base:expt base power))
 
 (define (bounded-ash n count)
   (check count 1/8)

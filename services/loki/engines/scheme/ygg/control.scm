@@ -88,6 +88,9 @@
 (define (script-with-exception-handler handler thunk)
   "An error that C code of Guile's has raised is handled outside of that, so that HANDLER may suspend the program. The
 winders stay: they are a list of ours."
+  (unless (procedure? handler)
+    (scm-error 'wrong-type-arg "with-exception-handler" "Wrong type argument in position 1 (expecting procedure): ~S"
+               (list handler) (list handler)))
   (let ((tag (make-prompt-tag 'handler)))
     (call-with-prompt tag
       (lambda ()

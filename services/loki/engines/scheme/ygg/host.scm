@@ -5,6 +5,7 @@
   #:use-module (rnrs bytevectors)
   #:use-module ((ice-9 exceptions) #:select (exception?))
   #:use-module ((ice-9 format) #:prefix full:)
+  #:use-module ((scheme write) #:select (write-shared))
   #:use-module (ygg control)
   #:use-module (ygg failure)
   #:use-module (ygg json)
@@ -15,7 +16,7 @@
             call property-read property-write! led-on led-off led-state read-sensors
             script-log log-debug log-info log-warning log-error
             script-sleep publish current-time arg args json-encode json-decode
-            script-display script-write script-newline script-write-string script-write-char script-format))
+            script-display script-write script-write-shared script-newline script-write-string script-write-char script-format))
 
 (define max-line (* 256 1024))
 
@@ -150,6 +151,8 @@
   (let ((text (if (string? x) x (shown x display)))) (if port (display text port) (print text))))
 (define* (script-write x #:optional port)
   (let ((text (shown x write))) (if port (display text port) (print text))))
+(define* (script-write-shared x #:optional port)
+  (let ((text (shown x write-shared))) (if port (display text port) (print text))))
 (define* (script-newline #:optional port) (if port (newline port) (print "\n")))
 (define* (script-write-char c #:optional port) (if port (write-char c port) (print (string c))))
 (define* (script-write-string s #:optional port (start 0) (end (string-length s)))

@@ -5,7 +5,7 @@
 ;;; A text may begin with `#lang NAME`, which says what dialect it is in: ((ygg selection) heeds it).
 
 (define-module (ygg reader)
-  #:use-module (rnrs bytevectors)
+  #:use-module (srfi srfi-4)
   #:use-module ((ygg json) #:select (number-or-limit))
   #:export (read-program lang-of syntax-fault? syntax-fault-line syntax-fault-message syntax-fault))
 
@@ -167,7 +167,7 @@
       (let ((items (read-sequence #\( depth)))
         (unless (and (list? items) (and-map (lambda (b) (and (exact-integer? b) (<= 0 b 255))) items))
           (fault start "#u8( ) holds integers from 0 to 255"))
-        (u8-list->bytevector items)))
+        (list->u8vector items)))                  ; it is written as #u8(...), as it was read
 
     (define (read-hash depth)                     ; after #
       (let* ((start (line)) (c (peek)))

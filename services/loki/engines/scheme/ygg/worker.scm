@@ -295,6 +295,8 @@ when it prints an error (3.0.10: soft ports), for behind the seal no file can be
 (define (prepare!)
   (close-standard-ports!)
   (sigaction SIGUSR1 stop-turn)
+  (read-enable 'r6rs-hex-escapes)                 ; as in Guile's r7rs mode; it is how strings are written, too
+  (read-enable 'r7rs-symbols)
   (set! *random-state* (random-state-from-platform))
   (warm-up)
   (add-hook! after-gc-hook check-memory)
