@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 
+from services.domain import units
 from services.domain.values import Value, a_type, whole
 
 
@@ -43,3 +44,16 @@ def fitting(name: str, kind: FieldType, value: Value) -> Value:
     if kind is not FieldType.ANY and type(value) is not _PYTHON[kind]:
         raise TypeError(f"{name} is {kind.with_article}, not {a_type(value)}")
     return value
+
+
+def given_as(name: str, kind: FieldType, value: Value) -> Value:
+    """As `fitting`, for what a caller gives: `40%` is 40 for a number. Any other unit raises TypeError.
+
+    A parameter declares no unit to compare it with.
+    """
+    found = units.split(value) if kind in (FieldType.INT, FieldType.DOUBLE) else None
+    if found is None:
+        return fitting(name, kind, value)
+    if found[1] not in ("", "%"):
+        raise TypeError(f"{name} is {kind.with_article} and declares no unit; give the number alone")
+    return fitting(name, kind, found[0])

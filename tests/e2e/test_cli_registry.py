@@ -57,7 +57,7 @@ def test_a_devices_life(kept: Person) -> None:
     assert found(kept, "-l", "zone=lake", "--state", "suspended", "--state", "active") == ["life-1"]
     says(kept, 0, "life-1  retired", "device", "retire", "life-1", "--yes")
     says(kept, 1, "life-1 is retired and cannot become active", "device", "activate", "life-1")
-    says(kept, 2, "Add --yes", "device", "retire", "life-2")
+    says(kept, 2, "pass --yes", "device", "retire", "life-2")
 
 
 def test_a_device_is_forgotten_unless_its_record_keeps_it_out(kept: Person) -> None:
@@ -69,7 +69,7 @@ def test_a_device_is_forgotten_unless_its_record_keeps_it_out(kept: Person) -> N
     says(kept, 0, "retired", "device", "retire", "gone-3", "--yes")
     says(kept, 1, "ygg device rm gone-3 --readmit", "device", "rm", "gone-3", "--yes")
     says(kept, 0, "forgotten", "device", "rm", "gone-3", "--readmit", "--yes")
-    says(kept, 2, "Add --yes", "device", "rm", "porch-1")
+    says(kept, 2, "pass --yes", "device", "rm", "porch-1")
 
 
 def test_an_asterisk_selects_every_device_in_every_command(kept: Person, tmp_path: Path) -> None:

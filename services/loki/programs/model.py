@@ -12,7 +12,7 @@ from datetime import datetime
 from services.domain import ids
 from services.domain.requirements import Requirement
 from services.domain.values import Value, check
-from services.loki.fields import FieldType, fitting
+from services.loki.fields import FieldType, given_as
 from services.loki.model import MAX_ARGUMENTS, MAX_SOURCE_BYTES, MIB, Language
 from services.loki.programs.errors import InvalidPackageError
 
@@ -197,7 +197,7 @@ def _checked_parameters(manifest: Manifest) -> tuple[Parameter, ...]:
 
 def _fitting(parameter: Parameter, value: Value, what: str = "") -> Value:
     try:
-        return fitting(parameter.name, parameter.type, value)
+        return given_as(parameter.name, parameter.type, value)
     except TypeError as e:
         raise InvalidPackageError(f"{what}{e}", parameter=parameter.name) from e
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.domain import ids, units
+from services.domain import ids
 from services.domain.errors import InvalidRequestError
 from services.domain.requirements import Requirement, parse_requirement
 from services.domain.values import Value, a_type
 from services.loki.errors import InvalidScriptError
-from services.loki.fields import FieldType, fitting
+from services.loki.fields import FieldType, fitting, given_as
 from services.loki.model import DEFAULT_LIMITS, Language, Limits
 from services.loki.scripts.errors import UndeclaredResultError
 
@@ -29,15 +29,6 @@ class Field:
     type: FieldType = FieldType.ANY
     description: str = ""
     optional: bool = False
-
-    def without_percent(self, value: Value) -> Value:
-        """`40%` as 40 for a number; another unit raises TypeError: a parameter declares none to compare it with."""
-        found = units.split(value) if self.type in (FieldType.INT, FieldType.DOUBLE) else None
-        if found is None:
-            return value
-        if found[1] not in ("", "%"):
-            raise TypeError(f"{self.name} is a {self.type.value} and declares no unit; give the number alone")
-        return found[0]
 
     def fitting(self, value: Value) -> Value:
         """The value as this type; raises TypeError if it is another."""
@@ -84,7 +75,7 @@ class RegisteredScript:
                 raise InvalidRequestError(f"{self.name} needs {parameter.name}", parameter=parameter.name)
             if value is not None:
                 try:
-                    fitted[parameter.name] = parameter.fitting(parameter.without_percent(value))
+                    fitted[parameter.name] = given_as(parameter.name, parameter.type, value)
                 except TypeError as e:
                     raise InvalidRequestError(str(e), parameter=parameter.name) from e
         return fitted

@@ -104,6 +104,7 @@ def typed(kind: FieldType, default: Value = None, *, optional: bool = False) -> 
     [
         (FieldType.INT, 3, 3),
         (FieldType.INT, 3.0, 3),
+        (FieldType.INT, "40%", 40),
         (FieldType.DOUBLE, 3, 3.0),
         (FieldType.STRING, "hot", "hot"),
         (FieldType.BYTES, "é", "é".encode()),
@@ -122,6 +123,7 @@ def test_a_parameter_has_the_type_that_is_declared(kind: FieldType, value: Value
     [
         (FieldType.INT, "hot", "times is an int, not a string"),
         (FieldType.INT, 2.5, "times is an int, not a double"),
+        (FieldType.DOUBLE, "20 Cel", "times is a double and declares no unit; give the number alone"),
         (FieldType.INT, True, "times is an int, not a bool"),
         (FieldType.DOUBLE, "2", "times is a double, not a string"),
         (FieldType.BOOL, 1, "times is a bool, not an int"),
