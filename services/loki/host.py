@@ -256,7 +256,7 @@ class RunHost:
         return [*sorted(self._kept)]
 
     async def _event(self, device_id: Value, path: Value) -> tuple[str, str]:
-        """The device, or *, and the event `temp0.over`; raises ContractError if its contract has none such.
+        """The device, or *, and the event `temp0.over`; raises ContractError if its contract has no such event.
 
         An event of any device is held against no contract: devices that have it may come later.
         """

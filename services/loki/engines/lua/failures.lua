@@ -82,17 +82,9 @@ local function readable(text) -- UTF-8, and without the addresses that tostring 
   text = gsub(cut(text), "(%a+): 0x%x+", "%1")
   return utf8_len(text) and text or (gsub(text, "[\128-\255]", "?"))
 end
-local function raised(e)
-  local message = type(e) == "table" and rawget(e, "message")
-  if type(message) == "string" then return message end
-  if e == nil then return "an error without a message: error(nil)" end
-  local ok, text = pcall(function() return inside.part("printing").shown(e) end) -- there may be no memory to load it
-  return ok and text or "an error that is a " .. type(e)
-end
-
-local function hint_for(message)
-  local ok, hint = pcall(function() return inside.part("members").hint(message) end) -- as above
-  return ok and hint or ""
+local function said_by(what, about) -- "" where there is no memory to load who says it
+  local ok, text = pcall(function() return inside.part("members")[what](about) end)
+  return ok and text or ""
 end
 
 function M.place(label, thread) return pack(frames(label, thread)) end
@@ -105,10 +97,10 @@ function M.failed(e, label, at) -- `at` is the place
     local message = place .. readable(text_of(rawget(e, "message")))
     return failure(text_of(rawget(e, "reason")), message, line, trace, text_of(rawget(e, "status")), text_of(rawget(e, "hint")))
   end
-  if type(e) ~= "string" and type(e) ~= "number" then e = place .. raised(e) end
+  if type(e) ~= "string" and type(e) ~= "number" then e = place .. said_by("raised", e) end
   local at, message = located(label, cut(tostring(e)))
   message = readable(message)
-  return failure("SCRIPT_ERROR", message, at or line, trace, "", hint_for(message))
+  return failure("SCRIPT_ERROR", message, at or line, trace, "", said_by("hint", message))
 end
 
 function M.no_value(fault) -- what it returned cannot travel
@@ -120,7 +112,7 @@ function M.not_loaded(fault, label)
   if fault == "not enough memory" then return failure("MEMORY", fault, 0, "") end
   local line, message = located(label, cut(fault))
   message = readable(message)
-  return failure("SYNTAX", message, line or 0, "", "", hint_for(message))
+  return failure("SYNTAX", message, line or 0, "", "", said_by("hint", message))
 end
 
 function M.not_evaluated(fault) return M.not_loaded(fault, "eval") end

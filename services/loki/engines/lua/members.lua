@@ -1,6 +1,7 @@
 -- What is said of members that are not there, and of those that cannot be set. Loaded with the first.
 local inside = ...
-local next, type, tostring, rawget, math_type = next, type, tostring, rawget, math.type
+local next, type, tostring, rawget, rawset, setmetatable = next, type, tostring, rawget, rawset, setmetatable
+local math_type = math.type
 local format, match, concat, sort = string.format, string.match, table.concat, table.sort
 local function failures() return inside.part("failures") end
 
@@ -33,6 +34,22 @@ local SET = { -- what to write instead
 function M.set(table_name, key, value)
   key = tostring(key)
   failures().misuse(format("%s.%s cannot be set with =", table_name, key), SET[table_name] and SET[table_name](key, value) or "")
+end
+
+-- The metatable of a table of ours whose members are FOUND. What is not a member is an error, and so is setting one: a script
+-- that misspells `store.load` or writes `store.x = 1` would not notice otherwise. It may replace or take out what is there.
+function M.metatable(name, found, called)
+  local gone = {} -- what the script has taken out
+  setmetatable(found, { __index = function(_, key)
+    if not gone[key] then inside.part("members").unknown(name, key, found) end
+  end })
+  return { __metatable = false, __index = found, __call = (name == "log" or name == "store") and called or nil,
+    __newindex = function(_, key, value)
+      if name == "store" or rawget(found, key) == nil and not gone[key] then inside.part("members").set(name, key, value) end
+      gone[key] = value == nil or nil
+      rawset(found, key, value)
+    end,
+    __pairs = function() return next, found, nil end }
 end
 
 -- A member of a capability: path is such as led0.brightness, kind what it is, nil where there is no such.
@@ -70,6 +87,13 @@ local HINTS = {
   { "%(global '(%a+)'%)", "Scripts have no files, no processes and no modules.", "io debug package dofile loadfile" },
   { "%(field 'execute'%)", "Scripts have no processes." },
 }
+-- What a script has raised that is no text, in words.
+function M.raised(e)
+  local message = type(e) == "table" and rawget(e, "message")
+  if type(message) == "string" then return message end
+  if e == nil then return "an error without a message: error(nil)" end
+  return inside.part("printing").shown(e)
+end
 function M.hint(message)
   for i = 1, #HINTS do
     local found = match(message, HINTS[i][1])

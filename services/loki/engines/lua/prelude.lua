@@ -27,7 +27,7 @@ local inside = { HOST = HOST, STOPPED = STOPPED, handlers = {}, once = {}, corou
   getinfo = getinfo, metatable_of = debug.getmetatable, stopped = worker_stopped, log = worker_log,
   load = raw_load, collectgarbage = raw_collect, xpcall = raw_xpcall, main = function() return main end }
 local pristine = { type = type, tostring = tostring, tonumber = tonumber, error = error, pcall = pcall, select = select,
-  rawget = rawget, rawlen = rawlen, rawequal = rawequal, next = next, ipairs = ipairs,
+  rawget = rawget, rawset = rawset, rawlen = rawlen, rawequal = rawequal, next = next, ipairs = ipairs,
   setmetatable = raw_setmetatable,
   string = { format = format, match = match, find = find, sub = string.sub, gsub = string.gsub, byte = string.byte,
     char = string.char },
@@ -180,32 +180,18 @@ local function called(t, ...)
   local key, value = ...
   return host("store", key, value)
 end
--- What is not a member is an error, and so is setting one: a script that misspells `store.load` or writes `store.x = 1`
--- would not notice otherwise. It may replace or take out what is there. coroutine is Lua's own and stays as it is.
 local name_of = { [G.json] = "json", [G.ygg] = "ygg", [api.log] = "log", [api.store] = "store" }
 local function fill(t)
   local found, name = part(from[t]).members(), name_of[t]
-  if not name then
-    for key, member in next, found do rawset(t, key, member) end
-    return force_metatable(t, nil)
-  end
-  local gone = {} -- what the script has taken out
-  raw_setmetatable(found, { __index = function(_, key)
-    if not gone[key] then part("members").unknown(name, key, found) end
-  end })
-  force_metatable(t, { __metatable = false, __index = found, __call = (name == "log" or name == "store") and called or nil,
-    __newindex = function(_, key, value)
-      if name == "store" or rawget(found, key) == nil and not gone[key] then part("members").set(name, key, value) end
-      gone[key] = value == nil or nil
-      rawset(found, key, value)
-    end,
-    __pairs = function() return next, found, nil end })
+  if name then return force_metatable(t, part("members").metatable(name, found, called)) end
+  for key, member in next, found do rawset(t, key, member) end
+  force_metatable(t, nil)
 end
+local function look(t, key) fill(t) return t[key] end
+local function set(t, key, value) fill(t) t[key] = value end
+local function go_through(t) fill(t) return pairs(t) end
 local function lazy(call)
-  return { __metatable = false, __call = call,
-    __index = function(t, key) fill(t) return t[key] end,
-    __newindex = function(t, key, value) fill(t) t[key] = value end,
-    __pairs = function(t) fill(t) return pairs(t) end }
+  return { __metatable = false, __call = call, __index = look, __newindex = set, __pairs = go_through }
 end
 local LAZY, LAZY_CALLED = lazy(), lazy(called)
 for t in next, from do raw_setmetatable(t, (t == api.log or t == api.store) and LAZY_CALLED or LAZY) end
