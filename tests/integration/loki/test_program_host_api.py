@@ -42,7 +42,7 @@ SPELLINGS: list[tuple[str, str, str, Value, Value]] = [
     ("write a property", "device:write('led0.on', true) return device.led0.on()", "(begin (property-write! \"led0.on\" #t) (property-read \"led0.on\"))", None, None),
     ("call an action", "device:call('led0.blink', {times = 3}).count + device.led0.blink{times = 2}.count", "(+ (get (call \"led0.blink\" '((times . 3))) 'count) (get (call \"led0.blink\" '((times . 2))) 'count))", 5, None),
     ("the LED", "device.led0.on() device.led0.off() device.led0.on() return device.led0.state()", "(begin (led-on) (led-off \"led0\") (led-on) (led-state))", True, None),
-    ("all sensors", "device:sensors()", "(read-sensors)", {"temp0.celsius": 23.5}, None),
+    ("all sensors", "device:sensors()['temp0.celsius']", "(get (read-sensors) 'temp0.celsius)", 23.5, None),
     ("a property by name", "{read_temp0_celsius(), read_temp0(), device.read_temp0()}", "(list (read-temp0-celsius) (read-temp0) (read_temp0))", [23.5, 23.5, 23.5], None),
     ("set one by name", "set_led0(true) set_led0_brightness(40) device.set_led0(false) return read_led0()", "(begin (set-led0! #t) (set-led0-brightness! 40) (set-led0! #f) (read-led0))", False, None),
     ("the twin", "{device:twin_update({led0 = {on = true}}).desired.led0.on, device:twin().desired.led0.on}", "(list (get (get (get (twin-update! '((led0 . ((on . #t))))) 'desired) 'led0) 'on) (get (get (get (twin) 'desired) 'led0) 'on))", [True, True], None),
