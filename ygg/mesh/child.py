@@ -14,6 +14,7 @@ import ctypes
 import json
 import os
 import re
+import shutil
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from pathlib import Path
 from ygg.exits import CliError
 
 _PR_SET_PDEATHSIG = 1
-_MAX_LOG_BYTES = 8 * 1024 * 1024
+MAX_LOG_BYTES = 8 * 1024 * 1024
 _TAIL_BYTES = 65536
 _CAUSE = re.compile(r"^[ |]*((?!.*ExceptionGroup)[\w.]*(?:Error|Exception): .+)$", re.MULTILINE)
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -45,7 +46,7 @@ class Spec:
 
 async def spawn(spec: Spec) -> asyncio.subprocess.Process:
     """Start the child. Raises CliError where the program cannot be run."""
-    _rotate(spec.log)
+    rotate(spec.log)
     descriptor = os.open(spec.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         return await asyncio.create_subprocess_exec(
@@ -115,8 +116,17 @@ def dies_with(parent: int, number: signal.Signals) -> Callable[[], None]:
     return in_child
 
 
-def _rotate(log: Path) -> None:
-    """Keep one old log, so that a child that fails for days does not fill the disk."""
+def rotate(log: Path) -> None:
+    """Keep one old log of some MAX_LOG_BYTES and empty this one, where it is larger; its child may go on writing.
+
+    The child appends, so what it writes next is at the beginning again. On a full disk the old log is given up.
+    """
     with contextlib.suppress(FileNotFoundError):
-        if log.stat().st_size > _MAX_LOG_BYTES:
-            log.replace(log.with_suffix(".log.1"))
+        if log.stat().st_size > MAX_LOG_BYTES:
+            old = log.with_suffix(".log.1")
+            old.unlink(missing_ok=True)
+            with contextlib.suppress(OSError), log.open("rb") as full:
+                old.touch(0o600)
+                with old.open("wb") as copy:
+                    shutil.copyfileobj(full, copy)
+            os.truncate(log, 0)

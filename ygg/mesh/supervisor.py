@@ -21,6 +21,8 @@ from ygg.mesh import child
 from ygg.mesh.backoff import Backoff
 from ygg.mesh.child import Spec
 
+ROTATE_S = 5.0
+"""How often logs are looked at, in seconds."""
 Spawn = Callable[[Spec], Awaitable[Any]]
 """Starts a process that has `pid`, `returncode` and `wait()`."""
 Stop = Callable[[Any, float], Awaitable[None]]
@@ -84,6 +86,7 @@ class Supervisor:
             async with asyncio.TaskGroup() as tasks:
                 for member in self.members.values():
                     tasks.create_task(self._keep(member), name=f"keep {member.spec.name}")
+                tasks.create_task(self._rotate(), name="rotate logs")
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
         finally:
@@ -101,6 +104,13 @@ class Supervisor:
             wait_s = member.backoff.ended(self._machine.clock())
             self._on_end(member, wait_s)
             await self._machine.sleep(wait_s)
+
+    async def _rotate(self) -> None:
+        """Children run for months: their logs are bounded while they do."""
+        while True:
+            await asyncio.sleep(ROTATE_S)
+            for member in self.members.values():
+                await asyncio.to_thread(child.rotate, member.spec.log)
 
     async def _stop_all(self) -> None:
         for member in reversed(self.members.values()):

@@ -12,8 +12,10 @@ import ssl
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
+from services.chassis.arrivals import source_of
 from services.chassis.errors import IdentityError
 from services.chassis.identity import of_sans
+from services.chassis.logs import Throttle
 from services.domain import endpoints, ids
 from services.domain.errors import InvalidIdError
 from services.domain.subjects import TENANT
@@ -32,6 +34,7 @@ CLOSE_GRACE_S = 2.0
 UNREAD_PAUSE_BYTES = 64 * 1024
 """A device that has left so much unread is not read from either."""
 _log = logging.getLogger(__name__)
+_throttle = Throttle()
 _negotiations: set[asyncio.Task[None]] = set()
 """Held, because the loop holds tasks by weak references only."""
 
@@ -75,7 +78,8 @@ class DeviceConnection(asyncio.Protocol):
             certificate: Mapping[str, Any] = tls.getpeercert() or {}
             self.device_id = device_of(certificate, self._clock.now().timestamp())
         except IdentityError as e:
-            _log.warning("peer refused", extra={"peer": self.peer, "why": e.message})
+            source = source_of(self.peer.rpartition(":")[0])
+            _throttle.log(_log, logging.WARNING, "peer refused", about=source, peer=self.peer, why=e.message)
             self._transport.abort()
             self._settle()
             return

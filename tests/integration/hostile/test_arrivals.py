@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from services.chassis import probe
+from services.chassis.logs import Throttle
 from services.chassis.server import HANDSHAKE_TIMEOUT_MS
 from tests.fixtures.pki import Pki
 from tests.fixtures.wait import until
@@ -116,3 +117,22 @@ def test_every_port_speaks_tls_1_3_and_no_less(everything: Everything, pki: Pki,
         context.wrap_socket(plain, server_hostname="localhost") as tls,
     ):
         assert tls.version() == "TLSv1.3"
+
+
+@pytest.mark.parametrize("name", [*SERVICES, *PORTS])
+def test_peers_without_a_right_certificate_write_few_lines_to_the_log(
+    everything: Everything, pki: Pki, name: str
+) -> None:
+    service, port = everything.running[PORTS.get(name, name)], port_of(everything, name)
+    seen = len(service.lines)
+    peers = (client(pki, "h2", "", ""), client(pki, "einherjar-enrol/1", "user", "operator"))
+    for _ in range(3 * Throttle.BURST):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 10) as plain:
+            plain.sendall(b"GET / HTTP/1.1\r\n\r\n" * 20)
+            plain.shutdown(socket.SHUT_WR)
+            plain.recv(100)
+        for context in peers:
+            with contextlib.suppress(OSError):
+                asked(context, port, b"\xff\xff\xff\xff")
+    assert probe.serving(service.listen, pki.files("service", service.name))
+    assert len(service.lines) - seen <= 2 * Throttle.BURST, service.lines[seen : seen + 30]

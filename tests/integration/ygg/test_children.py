@@ -1,5 +1,6 @@
 """Real child processes: they stop when told, and never outlive whoever started them."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from tests.fixtures.wait import eventually, until
 from ygg.exits import CliError
 from ygg.mesh import child
 from ygg.mesh.child import Spec
+from ygg.mesh.supervisor import Supervisor
 
 STUBBORN = "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
 PARENT = "import subprocess,sys,time; p=subprocess.Popen(['sleep','60']); print(p.pid, flush=True); time.sleep(60)"
@@ -62,6 +64,29 @@ async def test_a_full_log_is_put_aside(tmp_path: Path) -> None:
     await process.wait()
     assert (tmp_path / "x.log").read_text() == "new\n"
     assert (tmp_path / "x.log.1").stat().st_size == 8 * 1024 * 1024 + 1
+
+
+async def test_a_log_is_rotated_while_its_child_writes_on(tmp_path: Path) -> None:
+    full = f"print('x' * {child.MAX_LOG_BYTES}, flush=True)"
+    one = spec(tmp_path, f"import time; {full}\nwhile True: print('on', flush=True); time.sleep(.01)")
+    process = await child.spawn(one)
+    await eventually(lambda: one.log.stat().st_size > child.MAX_LOG_BYTES)
+    child.rotate(one.log)
+    await eventually(lambda: one.log.read_text().startswith("on\n"))
+    await child.stop(process, 2)
+    assert one.log.stat().st_size < child.MAX_LOG_BYTES
+    assert (tmp_path / "x.log.1").stat().st_size > child.MAX_LOG_BYTES
+    assert (tmp_path / "x.log.1").stat().st_mode & 0o777 == 0o600
+
+
+async def test_the_supervisor_rotates_logs_while_children_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ygg.mesh.supervisor.ROTATE_S", 0.05)
+    code = f"print('x' * {child.MAX_LOG_BYTES}, flush=True); import time; time.sleep(60)"
+    running = asyncio.create_task(Supervisor([spec(tmp_path, code)], lambda *_: None).run())
+    await eventually(lambda: (tmp_path / "x.log.1").stat().st_size > child.MAX_LOG_BYTES)
+    await eventually(lambda: (tmp_path / "x.log").stat().st_size == 0)
+    running.cancel()
+    await asyncio.wait([running])
 
 
 def test_children_die_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
