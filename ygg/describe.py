@@ -41,6 +41,14 @@ def device_state(device: registry_pb2.Device) -> str:
     return online if life in ("active", "unspecified") else f"{online}, {life}"
 
 
+def certificate(device: registry_pb2.Device, now: datetime) -> str:
+    """`in 364 d`, `expired 2 d ago`, or `-` if it has never connected."""
+    if not device.HasField("certificate_expire_time"):
+        return "-"
+    left_s = (moment(device.certificate_expire_time) - now).total_seconds()
+    return f"in {ago(left_s)}" if left_s > 0 else f"expired {ago(-left_s)} ago"
+
+
 def labels(device: registry_pb2.Device) -> str:
     """`floor=2 zone=hall`."""
     return " ".join(safe(f"{key}={value}", 130) for key, value in sorted(device.labels.items()))
@@ -65,6 +73,9 @@ def device_json(device: registry_pb2.Device) -> dict[str, Any]:
         "contract_revision": device.contract_revision,
         "capabilities": [{"id": c.id, "type": c.type, "version": c.version} for c in device.capabilities],
         "revision": device.revision,
+        "certificate_expire_time": (
+            moment(device.certificate_expire_time).isoformat() if device.HasField("certificate_expire_time") else None
+        ),
         "revoke_time": moment(device.revoke_time).isoformat() if device.HasField("revoke_time") else None,
     }
 

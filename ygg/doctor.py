@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryptography import x509 as cx509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -29,6 +30,11 @@ from ygg.pki import identities
 from ygg.pki.store import Store
 from ygg.pki.x509 import identity_uri
 
+if TYPE_CHECKING:
+    from ygg.client import Mesh
+
+MAX_NAMED = 10
+"""Devices that one finding names."""
 SOON_S = 30 * 86400
 SMALLEST_LIMIT_BYTES = 4096
 """Room for a certificate chain on the smallest device of the plan, the ESP32-C3 profile. What a device has room for in
@@ -42,7 +48,7 @@ _TOOL_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line. `need` says whether a mesh can run without it: `must`, `build`, `optional`."""
+    """One line. `need` says whether a mesh can run without it: `must`, `build`, `optional`, `fleet`."""
 
     ok: bool
     text: str
@@ -147,6 +153,23 @@ def _certificates(layout: Layout, now: dt.datetime) -> Iterator[Finding]:
         yield Finding(False, f"certificate of {name} expires in {ago(left)}", _renew(name))
     else:
         yield Finding(False, f"certificate of {name} expired on {end:%Y-%m-%d}", _renew(name))
+
+
+def fleet(mesh: Mesh, now: dt.datetime) -> Iterator[Finding]:
+    """What the registry of a mesh that answers knows of its devices' certificates. Raises YggError."""
+    from yggdrasil.registry.v1 import registry_pb2, registry_pb2_grpc
+
+    request = registry_pb2.ListDevicesRequest(page_size=MAX_NAMED + 1, states=[registry_pb2.DEVICE_STATE_ACTIVE])
+    request.certificate_expires_before.FromDatetime(now + dt.timedelta(seconds=SOON_S))
+    stub = registry_pb2_grpc.RegistryServiceStub(mesh.channel("registry"))
+    found = mesh.call("registry", stub.ListDevices, request).devices
+    if not found:
+        yield Finding(True, f"devices of {mesh.name}: no certificate ends within {ago(SOON_S)}")
+        return
+    names = ", ".join(device.id for device in found[:MAX_NAMED])
+    more = " and more" if len(found) > MAX_NAMED else ""
+    text = f"devices of {mesh.name} whose certificate ends within {ago(SOON_S)}, or has ended: {names}{more}"
+    yield Finding(False, text, "See them:  ygg device ls --expiring 30d", "fleet")
 
 
 def _chain(layout: Layout) -> Iterator[Finding]:

@@ -128,6 +128,7 @@ class SessionFacts:
     build: Build
     features: frozenset[str]
     negotiation_ms: float
+    certificate_expires_unix_s: float = 0.0
 
 
 class SessionStore(Protocol):
@@ -186,10 +187,14 @@ class Router(Protocol):
 
 
 class Wire(Protocol):
-    """The sending half of one device link. The device's certificate holds from `certified_unix_s` on."""
+    """The sending half of one device link.
+
+    The device's certificate is valid from `certified_unix_s` to `expires_unix_s`.
+    """
 
     peer: str
     certified_unix_s: float
+    expires_unix_s: float
 
     def send(self, frame: link.Frame) -> None:
         """Sends a frame."""

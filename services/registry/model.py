@@ -148,6 +148,7 @@ class DeviceView:
     presence: Presence = Presence()
     contract_revision: int = 0
     capabilities: tuple[CapabilityRef, ...] = ()
+    certificate_expire_time: datetime | None = None
 
 
 def changed(record: DeviceRecord, state: DeviceState | None, labels: Mapping[str, str]) -> DeviceRecord:

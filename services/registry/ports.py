@@ -87,7 +87,10 @@ class ContractStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which devices: after an id, at most so many, all conditions met; `online` None and no states mean any."""
+    """Which devices: after an id, at most so many, all conditions met; None and no states mean any.
+
+    `expires_before_unix_s`: the certificate that it last connected with ends before that.
+    """
 
     after: str = ""
     limit: int = 100
@@ -95,6 +98,7 @@ class Query:
     has: tuple[Requirement, ...] = ()
     online: bool | None = None
     states: frozenset[DeviceState] = frozenset()
+    expires_before_unix_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ygg.cli import device_calls, device_contract, device_life, device_watch, device_why, enrol, select
-from ygg.cli.select import Device, Group, Has, Online, Selector, States
+from ygg.cli.select import Device, Expiring, Group, Has, Online, Selector, States
 from ygg.cli.state import state
 
 app = typer.Typer(
@@ -26,11 +26,12 @@ def list_devices(
     online: Online = None,
     group: Group = "",
     states: States = None,
+    expiring: Expiring = "",
 ) -> None:
     """List devices.
 
     Examples:  `ygg device ls --has actuator.led`   `ygg device ls -l zone=hall --has sensor.temperature@2+ --offline`
-    `ygg device ls --group upstairs --state suspended`
+    `ygg device ls --group upstairs --state suspended`   `ygg device ls --expiring 30d`
     """
     from ygg import describe
     from yggdrasil.registry.v1 import registry_pb2
@@ -39,18 +40,25 @@ def list_devices(
     request = registry_pb2.ListDevicesRequest(
         selector=selector, has=has or [], online=online, group=group, states=select.state_numbers(states)
     )
+    now = datetime.now(UTC)
+    if expiring:
+        request.certificate_expires_before.FromDatetime(now + select.period(expiring))
     with st.mesh() as mesh:
         found = list(select.all_devices(mesh, request))
     if st.out.as_json:
         st.out.json([describe.device_json(device) for device in found])
         return
     if not found:
-        narrowed = selector or has or group or states or online is not None
+        narrowed = selector or has or group or states or expiring or online is not None
         st.out.line("no device" if narrowed else "no device is registered, and none has connected yet")
         if has:
             st.out.remark("Why one of them is not among these:  ygg device why DEVICE --has …")
         return
-    now = datetime.now(UTC)
+    if expiring:
+        rows = [(device.id, describe.device_state(device), describe.certificate(device, now)) for device in found]
+        st.out.table(("DEVICE", "STATE", "CERTIFICATE ENDS"), rows)
+        st.out.remark("A device gets a new one with a fresh token:  ygg device token DEVICE")
+        return
     st.out.table(
         describe.DEVICE_COLUMNS, (describe.device_row(device, now) for device in found), optional=describe.OPTIONAL
     )
@@ -80,6 +88,8 @@ def show(ctx: typer.Context, device: Device) -> None:
     row = dict(zip(describe.DEVICE_COLUMNS, describe.device_row(found, now), strict=True))
     seen = "" if found.presence.online else f" since {row['SEEN']}"
     about = [f"{row['STATE']}{seen}", f"firmware {row['FIRMWARE']}", f"slot {row['SLOT']}", row["LABELS"]]
+    if found.HasField("certificate_expire_time"):
+        about.insert(3, f"certificate ends {describe.certificate(found, now)}")
     for line in tables.flow(filter(None, about), st.out.width, first=row["DEVICE"]):
         st.out.line(line)
     for line in (

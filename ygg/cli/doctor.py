@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict
+from pathlib import Path
 
 import typer
 
+from services.domain.errors import YggError
 from ygg.cli.state import state
-from ygg.exits import Exit
+from ygg.exits import CliError, Exit
 from ygg.mesh.layout import Layout
 from ygg.pki.store import utc_now
 
@@ -20,12 +23,18 @@ def register(app: typer.Typer) -> None:
 def doctor(ctx: typer.Context) -> int:
     """Say what this machine lacks to run, build and test the mesh, and how to get it.
 
+    If the mesh of the context answers, its devices' certificates are checked, too.
+
     Exit code 1 where something is missing that the mesh cannot run without.
     """
-    from ygg.doctor import examine
+    from ygg import doctor as checks
 
     st = state(ctx)
-    found = list(examine(Layout(st.home.mesh), utc_now()))
+    found = list(checks.examine(Layout(st.home.mesh), utc_now()))
+    with contextlib.suppress(YggError, CliError):  # only a mesh that answers has devices to report
+        if (Path(st.context()[1].identity) / "cert.pem").exists():
+            with st.mesh() as mesh:
+                found += checks.fleet(mesh, utc_now())
     if st.out.as_json:
         st.out.json([asdict(one) for one in found])
     for one in found if not st.out.as_json else ():

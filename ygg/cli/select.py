@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from yggdrasil.registry.v1 import registry_pb2
 
 PAGE = 1000
+_PERIOD = re.compile(r"([0-9]{1,5})([dhm])")
+_UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 Device = Annotated[str, typer.Argument(metavar="DEVICE", help="Device id, such as porch-1.")]
 Devices = Annotated[list[str], typer.Argument(metavar="DEVICE...", help="Device ids, such as porch-1.")]
@@ -38,6 +42,10 @@ Group = Annotated[str, typer.Option("--group", "-g", metavar="GROUP", help="Only
 States = Annotated[
     list[str] | None,
     typer.Option("--state", metavar="STATE", help="pending, active, suspended or retired; repeatable."),
+]
+Expiring = Annotated[
+    str,
+    typer.Option("--expiring", metavar="PERIOD", help="Only those whose certificate ends within 30d, 12h, 90m."),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
@@ -94,6 +102,14 @@ def confirmed(question: str, *, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise UsageError("confirmation required, but stdin is not a terminal; pass --yes")
     typer.confirm(question, abort=True, err=True)
+
+
+def period(text: str) -> timedelta:
+    """`30d`, `12h` or `90m` as a length of time. Raises UsageError."""
+    match = _PERIOD.fullmatch(text)
+    if not match:
+        raise UsageError(f"{safe(text)!r} is no period", hint="A number and a unit: 30d, 12h or 90m.")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 def label_changes(words: list[str]) -> dict[str, str]:

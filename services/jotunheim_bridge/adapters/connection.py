@@ -44,7 +44,7 @@ class DeviceConnection(asyncio.Protocol):
 
     __slots__ = (
         *("_bridge", "_clock", "_open", "_on_settled", "_decoder", "_record_bytes", "_inbox", "_session"),
-        *("_transport", "_heard_s", "device_id", "peer", "certified_unix_s"),
+        *("_transport", "_heard_s", "device_id", "peer", "certified_unix_s", "expires_unix_s"),
     )
 
     def __init__(
@@ -62,7 +62,7 @@ class DeviceConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._heard_s = clock.monotonic()
         self.device_id = self.peer = ""
-        self.certified_unix_s = 0.0
+        self.certified_unix_s = self.expires_unix_s = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """TLS is done: the certificate says who it is."""
@@ -84,6 +84,7 @@ class DeviceConnection(asyncio.Protocol):
             self._settle()
             return
         self.certified_unix_s = float(ssl.cert_time_to_seconds(certificate["notBefore"]))
+        self.expires_unix_s = float(ssl.cert_time_to_seconds(certificate["notAfter"]))
         negotiation = asyncio.get_running_loop().create_task(self._negotiate())
         _negotiations.add(negotiation)
         negotiation.add_done_callback(_negotiations.discard)

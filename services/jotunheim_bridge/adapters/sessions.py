@@ -63,6 +63,8 @@ class KvSessionStore:
             online=True,
             negotiation_ms=facts.negotiation_ms,
         )
+        if facts.certificate_expires_unix_s:
+            session.certificate_expire_time.FromSeconds(int(facts.certificate_expires_unix_s))
         boots = [before.boot_id, *before.previous_boot_ids] if before.boot_id else []
         session.previous_boot_ids.extend([boot for boot in boots if boot != facts.boot_id][:PREVIOUS_BOOTS])
         if facts.boot_id in before.previous_boot_ids and facts.boot_id != before.boot_id:

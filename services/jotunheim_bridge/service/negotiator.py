@@ -119,7 +119,17 @@ class Negotiator:
         self._remember(hello.capabilities_digest, document)
         agreed = replace(agreed, contract=contract)
         negotiation_ms = (self._mesh.clock.monotonic() - started) * 1000
-        facts = SessionFacts(device_id, session_id, boot_id, wire.peer, terms, build, agreed_features, negotiation_ms)
+        facts = SessionFacts(
+            device_id,
+            session_id,
+            boot_id,
+            wire.peer,
+            terms,
+            build,
+            agreed_features,
+            negotiation_ms,
+            wire.expires_unix_s,
+        )
         claim = await self.claims.claim(facts)
         session = Session(agreed, facts, claim, wire, self._mesh.clock, last)
         wire.send(link.Frame(contract=_notice(agreed, terms.device_rx_frame_bytes)))

@@ -130,6 +130,9 @@ def view_of(message: pb.Device) -> DeviceView:
         ),
         contract_revision=message.contract_revision,
         capabilities=tuple(CapabilityRef(c.id, c.type, c.version) for c in message.capabilities),
+        certificate_expire_time=(
+            codec.moment(message.certificate_expire_time) if message.HasField("certificate_expire_time") else None
+        ),
     )
 
 

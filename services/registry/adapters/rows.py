@@ -38,13 +38,12 @@ class IndexedBucket:
             made = quarantine.readable(self.spec.name, change.key, change.data, lambda _: self.make(catalogue, change))
             if made is not None:
                 return made
-        return (change.sequence, change.key, *_GONE[: 2 if self.table == "sessions" else 3])
+        return (change.sequence, change.key, *_GONE)
 
     @property
     def insert(self) -> str:
         """The statement that a row is given to."""
-        columns = 5 if self.table != "sessions" else 4
-        return f"INSERT OR REPLACE INTO {self.table} VALUES ({', '.join('?' * columns)})"  # noqa: S608 - ours
+        return f"INSERT OR REPLACE INTO {self.table} VALUES (?, ?, ?, ?, ?)"  # noqa: S608 - ours
 
 
 def _device(catalogue: Catalogue, change: Change) -> Row:
@@ -62,8 +61,10 @@ def _contract(catalogue: Catalogue, change: Change) -> Row:
 
 def _session(catalogue: Catalogue, change: Change) -> Row:
     session = bridge_pb2.StoredSession.FromString(change.data).session
-    device = pb.Device(presence=records.presence_to_proto(session)).SerializeToString()
-    return change.sequence, change.key, session.bridge_id if session.online else None, device
+    expires = session.certificate_expire_time if session.HasField("certificate_expire_time") else None
+    device = pb.Device(presence=records.presence_to_proto(session), certificate_expire_time=expires)
+    bridge = session.bridge_id if session.online else None
+    return change.sequence, change.key, bridge, device.SerializeToString(), expires.seconds if expires else None
 
 
 DEVICES = IndexedBucket(buckets.DEVICES, "devices", _device)

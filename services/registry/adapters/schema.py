@@ -5,7 +5,7 @@ since a sequence is a range of the table. A deleted key leaves a row without con
 What many devices share (labels, contract bodies, builds) stands once and is referred to by number.
 """
 
-VERSION = 3
+VERSION = 4
 
 TABLES = """
 CREATE TABLE streams (
@@ -45,7 +45,8 @@ CREATE TABLE sessions (
   revision INTEGER PRIMARY KEY,
   id TEXT NOT NULL,             -- the device
   bridge TEXT,                  -- the bridge where the device is online, else NULL
-  device BLOB                   -- fields of the message Device: presence
+  device BLOB,                  -- fields of the message Device: presence, when its certificate ends
+  certificate INTEGER           -- when that is, in seconds since 1970; NULL if unknown
 );
 """
 

@@ -32,7 +32,7 @@ class _Condition:
 
     check: str
     begin: str = ""
-    values: tuple[str, ...] = ()
+    values: tuple[str | float, ...] = ()
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ class Plan:
 
 def is_short(query: Query, bodies: Collection[int] | None) -> bool:
     """Whether the search is over in a millisecond, whatever there is: a few ranges of one index and nothing beside."""
-    others = query.selector.terms or query.states or query.online is not None
+    others = query.selector.terms or query.states or query.online is not None or query.expires_before_unix_s is not None
     return bodies is not None and len(bodies) <= _FEW_BODIES and not others
 
 
@@ -84,6 +84,9 @@ def _plan(db: sqlite3.Connection, query: Query, bodies: Collection[int] | None, 
     if query.online is not None:
         begin = "sessions p INDEXED BY sessions_online WHERE p.bridge IS NOT NULL" if query.online else ""
         plan.conditions.append(_Condition(_ONLINE if query.online else f"NOT {_ONLINE}", begin))
+    if query.expires_before_unix_s is not None:
+        check = "(SELECT s.certificate FROM sessions s WHERE s.id = p.id) < ?"
+        plan.conditions.append(_Condition(check, values=(query.expires_before_unix_s,)))
     if states:
         check = f"(SELECT d.state FROM devices d WHERE d.id = p.id) IN {_list(states)}"  # noqa: S608 - numbers
         plan.conditions.append(_Condition(check))

@@ -41,6 +41,7 @@ def view_to_proto(view: DeviceView) -> pb.Device:
         revision=record.revision,
         create_time=codec.timestamp(record.create_time),
         revoke_time=codec.timestamp(record.revoke_time),
+        certificate_expire_time=codec.timestamp(view.certificate_expire_time),
     )
 
 

@@ -36,10 +36,17 @@ def wanted_of(request: pb.ListDevicesRequest | pb.FindDevicesRequest) -> Wanted:
         has=requirements(structured, request.has),
         online=request.online if request.HasField("online") else None,
         states=frozenset(state for number in states if (state := state_of(number)) is not None),
+        expires_before_unix_s=_expires_before(request),
     )
     if request.group:
         ids.group_name(request.group)
     return Wanted(query, request.group, request.at_least_revision)
+
+
+def _expires_before(request: pb.ListDevicesRequest | pb.FindDevicesRequest) -> float | None:
+    if isinstance(request, pb.ListDevicesRequest) and request.HasField("certificate_expires_before"):
+        return float(request.certificate_expires_before.seconds)
+    return None
 
 
 def _explanation(found: Explanation) -> pb.Explanation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import grpc
 import pytest
@@ -11,6 +12,7 @@ from services.chassis import status
 from tests.fakes.device import LinkDevice, document, hello, led
 from tests.fixtures.mesh import Mesh, client
 from tests.fixtures.wait import eventually
+from ygg.pki.identities import leaf_of
 from yggdrasil.common.v1 import contract_pb2, value_pb2
 from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
@@ -375,3 +377,28 @@ async def test_a_device_without_capabilities_connects_and_says_nothing_of_itself
     assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
     device.send(ping=link.Ping(token=3))
     assert (await device.expect("pong")).token == 3
+
+
+async def test_when_a_certificate_ends_is_known_and_searched_for(mesh: Mesh) -> None:
+    device = await mesh.device()
+    await device.negotiate()
+    end = leaf_of(mesh.pki.directory("device", mesh.one)).not_valid_after_utc
+    session = (await mesh.bridge.GetSession(pb.GetSessionRequest(device_id=mesh.one))).session
+    assert session.certificate_expire_time.ToDatetime(UTC) == end
+
+    async def named(before: datetime) -> bool:
+        request = rp.ListDevicesRequest(page_size=1000)
+        request.certificate_expires_before.FromDatetime(before)
+        return mesh.one in [device.id for device in (await mesh.registry.ListDevices(request)).devices]
+
+    await eventually(lambda: named(end + timedelta(seconds=1)))
+    assert not await named(end)
+    found = (await mesh.registry.GetDevice(rp.GetDeviceRequest(device_id=mesh.one))).device
+    assert found.certificate_expire_time.ToDatetime(UTC) == end
+    device.vanish()
+
+    async def away() -> bool:
+        return not (await mesh.registry.GetDevice(rp.GetDeviceRequest(device_id=mesh.one))).device.presence.online
+
+    await eventually(away)
+    assert await named(end + timedelta(seconds=1)), "a device that is away is found, too"

@@ -60,6 +60,7 @@ class Device:
     got: list[link.Frame] = field(default_factory=list)
     peer: str = ""
     certified_unix_s: float = 0
+    expires_unix_s: float = 0
 
     @property
     def wire(self) -> Any:

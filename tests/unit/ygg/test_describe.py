@@ -2,10 +2,13 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.chassis.codec import value_to_proto
 from ygg import describe
+from ygg.cli import select
+from ygg.exits import UsageError
 from yggdrasil.common.v1 import capability_pb2 as cp
 from yggdrasil.common.v1 import contract_pb2 as kp
 from yggdrasil.jotunheim.v1 import bridge_pb2 as bp
@@ -100,3 +103,22 @@ def test_events_in_one_line() -> None:
     assert describe.event_line(back) == "porch-1  online  (another device uses this identity: 10.0.0.7:5123)"
     later = bp.DeviceEvent(device_id="porch-1", kind=99)  # type: ignore[arg-type]
     assert describe.event_json(later)["kind"] == "unknown"
+
+
+@pytest.mark.parametrize(("days", "words"), [(400, "in 400 d"), (3, "in 3 d"), (-2, "expired 2 d ago")])
+def test_certificate_says_when_it_ends(days: int, words: str) -> None:
+    device = rp.Device()
+    assert describe.certificate(device, NOW) == "-"
+    device.certificate_expire_time.FromDatetime(NOW + timedelta(days=days))
+    assert describe.certificate(device, NOW) == words
+
+
+@pytest.mark.parametrize(("text", "hours"), [("30d", 720), ("12h", 12), ("90m", 1.5)])
+def test_period_is_a_number_and_a_unit(text: str, hours: float) -> None:
+    assert select.period(text) == timedelta(hours=hours)
+
+
+@pytest.mark.parametrize("text", ["", "30", "d", "-1d", "1.5h", "30 d", "1w", "999999d"])
+def test_period_of_another_form_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="no period"):
+        select.period(text)
