@@ -13,7 +13,7 @@ from typing import Protocol
 from services.chassis import trust_codec
 from services.domain import trust
 from services.domain.errors import InvalidRequestError
-from services.domain.trust import Envelope, Role, Root, Timestamp
+from services.domain.trust import Envelope, Manifest, Role, Root, Timestamp
 from services.ota.errors import (
     NoEarlierReleaseError,
     NoRootError,
@@ -47,7 +47,7 @@ class Signer(Protocol):
 
 
 class Releases:
-    """Over the table `releases`, whose keys are `root.<version>`, `release.<id>` and `floor.<class>`."""
+    """Over the table `releases`. Keys: `root.<version>`, `release.<id>`, `floor.<class>`, and those of `_claim`."""
 
     def __init__(self, table: Table[Stored], images: ObjectStore, signer: Signer, now: Clock) -> None:
         self._table, self._images, self._signer, self._now = table, images, signer, now
@@ -143,9 +143,28 @@ class Releases:
                 f"the image {manifest.image_sha256.hex()} of {manifest.image_size_bytes} bytes is not stored",
                 hint="Upload it first: ygg ota upload IMAGE",
             )
+        await self._claim(manifest, data)
         await write(self._table, None, f"release.{release_id}", Stored(Signed(data, self._now())))
         _log.info("released", extra={"release": release_id, "class": manifest.device_class, "no": manifest.sequence})
         return self.get(release_id)
+
+    async def _claim(self, manifest: Manifest, data: bytes) -> None:
+        """Takes version and sequence for this manifest, by compare-and-set: a view may not know of another replica's.
+
+        Raises ReleaseRefusedError. The version comes first: if the sequence is refused, the image has kept its version.
+        """
+        name = hashlib.sha256(manifest.device_class.encode()).hexdigest()[:32]
+        version = hashlib.sha256(manifest.version.encode()).hexdigest()[:32]
+        for key in (f"version.{name}.{version}", f"sequence.{name}.{manifest.sequence}"):
+            if await write(self._table, None, key, Stored(Signed(data, self._now()))):
+                continue
+            row = await self._table.fresh(key)
+            if row is None or row.value.signed is None:
+                continue
+            taken = trust_codec.envelope(Role.RELEASE, row.value.signed.envelope)
+            other = Release(trust.digest(taken.payload).hex(), trust_codec.manifest(taken.payload), row.value.signed)
+            if other.id != trust.digest(trust_codec.envelope(Role.RELEASE, data).payload).hex():
+                check_new(manifest, [other], 0)
 
     def get(self, release_id: str) -> Release:
         """A release by its id, or by the first 8 and more digits of it; raises ReleaseNotFoundError."""

@@ -141,6 +141,22 @@ async def test_stolen_single_key_below_the_threshold(service: Service) -> None:
             await service.releases.create(trust_codec.envelope_bytes(signed(Role.RELEASE, payload, keys)))
 
 
+async def test_two_releases_at_once_by_two_replicas(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    await service.store(OLD)
+    first = await service.release(manifest_of(NEW, 2, version="2.0.0"))
+    known = service.releases.all
+    monkeypatch.setattr(service.releases, "all", lambda *_: [])
+    with pytest.raises(ReleaseRefusedError, match="has a release 2 already"):
+        await service.release(manifest_of(OLD, 2, version="2.0.1"))
+    with pytest.raises(
+        ReleaseRefusedError, match=f"another image of version 2.0.0 already: release 2, id {first[:12]}"
+    ):
+        await service.release(manifest_of(OLD, 3, version="2.0.0"))
+    again = await service.release(manifest_of(OLD, 3, version="2.0.1"))  # its version was kept for it
+    later = await service.release(manifest_of(OLD, 4, version="2.0.1"))
+    assert {r.id for r in known()} == {first, again, later}
+
+
 async def test_a_first_root_that_nobody_has_named() -> None:
     """Whoever reaches the service first would else be the one whom it trusts for ever."""
     service = Service(Authority())
