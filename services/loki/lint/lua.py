@@ -34,6 +34,7 @@ class _Lua:
         self._tokens, self._contracts, self._packages = found, contracts, packages
         self._inside, self._top = self._insides()
         self._defined = set(self._definitions())
+        self._extended = frozenset(self._extensions())
         self._handlers = operations.Handlers()
 
     def _at(self, index: int) -> Token:
@@ -46,15 +47,16 @@ class _Lua:
     def _insides(self) -> tuple[list[str], list[bool]]:
         """For each token what it stands in (`{` is a table, all else statements or expressions), and whether that is
         outside of all functions, loops and branches."""
-        stack, inside, top = [""], list[str](), list[bool]()
+        stack, inside, top, blocks = [""], list[str](), list[bool](), 0
         for token in self._tokens:
             is_word = token.kind in ("op", "keyword")
             if is_word and token.text in ("end", "until", ")", "]", "}") and len(stack) > 1:
-                stack.pop()
+                blocks -= stack.pop() in _OPENS
             inside.append(stack[-1])
-            top.append(not any(word in _OPENS for word in stack))
+            top.append(blocks == 0)
             if is_word and (token.text in _OPENS or token.text in ("(", "[", "{")):
                 stack.append(token.text)
+                blocks += token.text in _OPENS
         return inside, top
 
     def _definitions(self) -> Iterator[str]:
@@ -123,21 +125,18 @@ class _Lua:
         if table in _HOST_TABLES and self._is(n + 3, "=") and (table == "store" or not is_known):
             instead = f'; write store("{member.text}", VALUE)' if table == "store" else ""
             yield _finding(member, "WRITE", f"{table}.{member.text} cannot be set with ={instead}")
-        elif not is_known and not self._extended(n):
+        elif not is_known and (table, member.text) not in self._extended:
             have = ", ".join(sorted(LUA_MEMBERS[table]))
             yield _finding(member, "UNKNOWN_CALL", f"{table} has no {member.text}; it has {have}")
         elif table == "ygg":
             yield from self._operation(n + 2, "event" if member.text == "on" else member.text)
 
-    def _extended(self, n: int) -> bool:
-        """Whether the script itself gives a library of Lua's the member that stands here."""
-        names = [self._at(n).text, self._at(n + 2).text]
-        return names[0] not in _HOST_TABLES and any(
-            [self._at(i).text, self._at(i + 2).text] == names
-            and self._is(i + 1, ".")
-            and (self._is(i + 3, "=") or self._is(i - 1, "function"))
-            for i in range(len(self._tokens))
-        )
+    def _extensions(self) -> Iterator[tuple[str, str]]:
+        """The members that the script itself gives to libraries of Lua's."""
+        for n, token in enumerate(self._tokens):
+            given = self._is(n + 1, ".") and (self._is(n + 3, "=") or self._is(n - 1, "function"))
+            if given and token.text in LUA_MEMBERS and token.text not in _HOST_TABLES:
+                yield token.text, self._at(n + 2).text
 
     def _required(self, n: int) -> Iterator[Finding]:
         """`require("units")` and `require "units"`."""
@@ -149,7 +148,8 @@ class _Lua:
     def _given(self, n: int) -> list[list[Token]]:
         """The arguments of a call whose parenthesis stands at `n`, each as its tokens."""
         found, depth = list[list[Token]]([[]]), 0
-        for token in self._tokens[n + 1 :]:
+        for at in range(n + 1, len(self._tokens)):
+            token = self._tokens[at]
             is_word = token.kind in ("op", "keyword")
             if is_word and (token.text in _OPENS or token.text in ("(", "[", "{")):
                 depth += 1

@@ -20,6 +20,7 @@ from services.loki.lint.schedules import schedule
 from services.loki.lint.scheme_calls import Arity, Calls, arity
 from services.loki.lint.scheme_reader import Node, read
 
+MAX_SUGGESTIONS = 50  # names that are compared with all others; a text may have ten thousands
 _DEFINES = frozenset(
     ("define", "define*", "define-values", "define-record-type", "define-syntax", "define-syntax-rule")
 )
@@ -50,6 +51,7 @@ class _Scheme:
         self._macros: set[str] = set()
         self._own: set[str] = set()
         self._times: Counter[str] = Counter()  # how often each of these is bound
+        self._meant: dict[str, str] = {}  # what was suggested
         self._prefixes: set[str] = set()  # that names of packages may begin with; "" where all of one are imported
         for form in forms:
             self._bind(form)
@@ -176,8 +178,10 @@ class _Scheme:
         """What was probably meant, as a sentence; "" where nothing is like it."""
         if name in scheme_names(Dialect.STEEL) and name not in self._known:
             return "; the dialect steel has it: (import (yggdrasil steel))"
-        near = difflib.get_close_matches(name, sorted(self._known | self._own), n=1, cutoff=0.75)
-        return f". Did you mean {near[0]}?" if near else ""
+        if name not in self._meant and len(self._meant) < MAX_SUGGESTIONS:
+            near = difflib.get_close_matches(name, sorted(self._known | self._own), n=1, cutoff=0.75)
+            self._meant[name] = f". Did you mean {near[0]}?" if near else ""
+        return self._meant.get(name, "")
 
     def _operation(self, node: Node, head: str, elsewhere: bool) -> Iterator[Finding]:
         if node.dotted:

@@ -12,6 +12,7 @@ from services.loki.lint.dialect import Dialect
 from services.loki.lint.findings import Finding, Severity
 from services.loki.lint.lua_tokens import tokens
 from services.loki.lint.names import scheme_names
+from services.loki.lint.scheme import MAX_SUGGESTIONS
 from services.loki.lint.scheme_reader import read
 from services.loki.model import Language
 from services.loki.scripts.board import BOARD_ID, CAPABILITIES
@@ -206,6 +207,12 @@ def test_the_names_of_scheme_are_those_of_the_engine() -> None:
     assert {"car", "led-on", "log", "sleep", "hash-insert", "with-handler", "set!", "call/cc", "cron"} <= names
     assert not {"script-log", "system", "eval", "bounded-iota", "mqtt-publish"} & names
     assert names | {"mqtt-publish", "set-timer", "while"} <= scheme_names(Dialect.STEEL)
+
+
+def test_only_so_many_names_get_a_suggestion() -> None:
+    found = lint("".join(f"(led-state{n:03})\n" for n in range(500)), SCHEME, {})
+    assert len(found) == 500
+    assert sum("Did you mean" in finding.message for finding in found) == MAX_SUGGESTIONS
 
 
 EXAMPLES = [*Path(__file__).resolve().parents[3].glob("examples/**/*.lua")]
