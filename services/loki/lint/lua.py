@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from services.domain.values import Value
-from services.loki.lint import declared, operations
+from services.loki.lint import declared, operations, waits
 from services.loki.lint.contracts import Contracts
 from services.loki.lint.findings import Finding, Severity
 from services.loki.lint.lua_tokens import Token, tokens
@@ -96,6 +96,7 @@ class _Lua:
         for n, token in enumerate(self._tokens):
             if token.kind == "name" and not self._is(n - 1, ".", ":", "::", "goto") and not self._key(n):
                 yield from self._used(n, token)
+        yield from waits.lua(self._tokens, self._defined)
 
     def _key(self, n: int) -> bool:
         return self._inside[n] == "{" and self._is(n + 1, "=") and self._is(n - 1, "{", ",", ";")

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 
 from services.domain.values import Value
-from services.loki.lint import declared, dialect
+from services.loki.lint import declared, dialect, waits
 from services.loki.lint.contracts import Contracts
 from services.loki.lint.dialect import Dialect
 from services.loki.lint.findings import Finding, Severity
@@ -121,6 +121,7 @@ class _Scheme:
         """All of them."""
         for form in self._forms:
             yield from self._walk(form, elsewhere=False)
+        yield from waits.scheme(self._forms, self._own)
 
     def _walk(self, node: Node, *, elsewhere: bool) -> Iterator[Finding]:
         """`elsewhere`: within a with-device, whose contract is not the targets'."""

@@ -40,6 +40,9 @@ FOUND: list[tuple[str, Language, str, tuple[int, int, str], str]] = [
     ("an argument", LUA, "device.led0.blink{ times = 99 }", (1, 20, "ARGUMENT_NOT_IN_CONTRACT"), "times is 99, the contract allows 1 to 20"),
     ("an argument's name", LUA, 'device:call("led0.blink", {time = 9})', (1, 28, "ARGUMENT_NOT_IN_CONTRACT"), "has no argument time"),
     ("a value out of range", LUA, "device.led0.brightness(400)", (1, 24, "ARGUMENT_NOT_IN_CONTRACT"), "0 to 100"),
+    ("an operation in __tostring", LUA, "setmetatable({}, {__tostring = function(t) if t then return device:read('temp0.celsius') .. '' end end})", (1, 61, "CANNOT_WAIT_HERE"), "cannot wait within __tostring"),
+    ("an operation in a function named so", LUA, "local m = {}\nfunction m.__tostring(t)\n  sleep(1)\nend", (3, 3, "CANNOT_WAIT_HERE"), "keep the text"),
+    ("an operation in a test of guard", SCHEME, "(guard (e ((led-state) 1) (else 2)) (car 1))", (1, 12, "CANNOT_WAIT_HERE"), "refused in a test of guard"),
     ("a capability's property set", LUA, "device.led0.brightness = 77", (1, 13, "WRITE"), "write device.led0.brightness(VALUE)"),
     ("a field of a device set", LUA, "device.zone = 1", (1, 8, "WRITE"), "device.zone cannot be set with ="),
     ("the store as a table", LUA, "store.b = 6", (1, 7, "WRITE"), 'write store("b", VALUE)'),
@@ -119,6 +122,8 @@ FOUND: list[tuple[str, Language, str, tuple[int, int, str], str]] = [
 ]  # fmt: skip
 
 FINE: list[tuple[str, Language, str]] = [
+    ("a __tostring that asks nobody", LUA, "setmetatable({}, {__tostring = function(t) return t.id .. device.id end}) sleep(1)"),
+    ("operations in the body of a guard clause", SCHEME, "(guard (e ((error-object? e) (led-off))) (led-on) (car 1))"),
     ("a package", LUA, "-- Keep warm.\n-- @depends units 1.0.0\nlocal u = require 'units' return u"),
     ("a package", SCHEME, ";; @depends units 1.0.0\n(import (package units)) (f 1)"),
     ("definitions of all kinds", LUA, "local a <const>, b = 1, 2 local function f(c, ...) d, e = c, a return ... end for i, v in pairs({}) do f(i, v) end function g.h:i() end g = {} x = 1 return b, d, e, x, g"),
