@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from services.loki.lint import operations
+from services.loki.lint import operations, scheme_steel
 from services.loki.lint.contracts import Contracts
 from services.loki.lint.findings import Finding, Severity
 from services.loki.lint.schedules import schedule
@@ -19,14 +19,9 @@ OPERATIONS: dict[str, Arity] = {
     **dict.fromkeys(("emit", "load", "call"), (1, 2)),
     **dict.fromkeys(("uptime", "current-time", "memory-info", "read-sensors", "store-keys", "twin"), (0, 0)),
     **dict.fromkeys(("led-on", "led-off", "led-state"), (0, 1)),
-    # Of the dialect steel.
-    **dict.fromkeys(("mqtt-publish", "mqtt-subscribe", "register-event-handler", "schedule", "shadow-update"), (2, 2)),
-    "set-timer": (2, 3),
-    "cancel-timer": (1, 1),
+    **scheme_steel.ARITIES,
 }
 _KINDS = {"on": "own", "on-event": "event", "on-any-event": "event"}
-_STEEL = {"set-timer": "after", "cancel-timer": "cancel", "mqtt-publish": "publish", "mqtt-subscribe": "subscribe"}
-"""Operations of the dialect steel, whose names may have capitals, and what they are in r7rs."""
 
 
 class Calls:
@@ -61,20 +56,29 @@ class Calls:
             yield from self._named(given[0], head, name, top=top, elsewhere=elsewhere)
         if head == "every" and not name:
             return
-        if head in ("after", "every", "set-timer"):
-            yield from _time(given[1], _STEEL.get(head, head))
+        if head in ("after", "every"):
+            yield from _time(given[1], head)
         if head == "cron" and given[1].kind == "string":
             yield schedule(given[1].text, given[1].line, given[1].column)
         place = operations.HANDLER_AT.get(head)
         if place is not None:
             yield from _handler(given[place], head)
+        yield from self._of_steel(given, head, name, elsewhere=elsewhere)
+
+    def _of_steel(self, given: list[Node], head: str, name: str, *, elsewhere: bool) -> Iterator[Finding]:
+        for seconds, operation in scheme_steel.times(head, given):
+            yield from _time(seconds, operation)
+        place = scheme_steel.HANDLERS.get(head)
+        if place is not None and place < len(given):
+            yield from _handler(given[place], head, scheme_steel.handler_arguments(head, name))
+        fault = scheme_steel.name_fault(head, name) if name else ""
+        if fault:
+            yield _finding(given[0], "NAME", fault)
+        elif name and not elsewhere and (missing := scheme_steel.event_fault(head, name, self._contracts)):
+            yield _finding(given[0], "NOT_IN_CONTRACT", missing)
 
     def _named(self, node: Node, head: str, name: str, *, top: bool, elsewhere: bool) -> Iterator[Finding]:
-        kind = _KINDS.get(head, _STEEL.get(head, head))
-        if head in _STEEL:
-            name = name.lower()
-        if head == "register-event-handler" and "." in name:
-            kind = "event"
+        kind = _KINDS.get(head, head)
         fault = operations.name_fault(kind, name)
         if fault:
             yield _finding(node, "NAME", fault)
@@ -141,14 +145,15 @@ def _time(node: Node, head: str) -> Iterator[Finding]:
         yield _finding(node, "TIME", fault)
 
 
-def _handler(node: Node, head: str) -> Iterator[Finding]:
+def _handler(node: Node, head: str, most: int = 1) -> Iterator[Finding]:
     if node.kind in ("string", "other", "vector") or node.head() == "quote":
         yield _finding(node, "HANDLER", f"the handler of {head} is a procedure, such as (lambda () ...)")
     elif node.head() in ("lambda", "λ") and len(node.items) > 1 and node.items[1].kind == "list":
         formals = node.items[1]
         least = len(formals.items) - (1 if formals.dotted else 0)
-        if least > 1 and all(item.kind == "symbol" for item in formals.items):
-            yield _finding(node, "HANDLER", f"the handler of {head} is called with one argument or none, not {least}")
+        if least > most and all(item.kind == "symbol" for item in formals.items):
+            count = "one argument or none" if most == 1 else f"at most {most} arguments"
+            yield _finding(node, "HANDLER", f"the handler of {head} is called with {count}, not {least}")
 
 
 def _finding(node: Node, rule: str, message: str, severity: Severity = Severity.ERROR) -> Finding:

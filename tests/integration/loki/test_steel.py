@@ -180,6 +180,15 @@ CHECKED: list[tuple[str, str, list[tuple[int, str]]]] = [
     ("steel in R7RS", '#lang r7rs\n(mqtt-publish "a" 1)', [(2, "mqtt-publish is defined nowhere; the dialect steel has it: (import (yggdrasil steel))")]),
     ("nearly a name that reads", "(read-sensor)", [(1, "porch-1 has no property to read by the name read_sensor. Did you mean read-sensors?")]),
     ("a schedule", '(schedule "0 */5 * * *" led-on)', [(1, '"0 */5 * * *" means every five hours. Every five minutes is "*/5 * * * *".')]),
+    ("a topic", '(mqtt-publish "alerts/*" 1)', [(1, "'*' is not a level of a topic. A level of a topic is 1 to 32 of a-z, 0-9 and _, and begins with a letter.")]),
+    ("an arity", "(shadow-update 'a)", [(1, "shadow-update takes 2 arguments, not 1")]),
+    ("seconds", '(set-timer "Room-1/x" -1 led-on)', [(1, "a timer takes 0 s to a year, not -1 s")]),
+    ("an interval", "(schedule-interval 0.01 led-on)", [(1, "a timer takes 0.05 s to a year, not 0.01 s")]),
+    ("what is no handler", '(set-timer "a" 1 \'led-on)', [(1, "the handler of set-timer is a procedure, such as (lambda () ...)")]),
+    ("a handler of three", '(register-event-handler "mqtt-message" (lambda (a b c) 1))', [(1, "the handler of register-event-handler is called with at most 2 arguments, not 3")]),
+    ("a timer's of two", "(schedule-interval 5 (lambda (a b) 1))", [(1, "the handler of schedule-interval is called with one argument or none, not 2")]),
+    ("an event that no contract has", '(register-event-handler "temp0.boom" led-on)', [(1, "temp0 has no event boom; it has none")]),
+    ("events that there are", '(register-event-handler "online" led-on) (register-event-handler "my-event" led-on) (emit-event "my-event")', []),
     ("quoted values", '(define temp 1)\n(mqtt-publish "a" (json-encode \'((temperature . temp))))', [(2, "'((temperature . temp)) is quoted, so it sends the symbol temp and not its value. Write `((temperature . ,temp))")]),
 ]  # fmt: skip
 
