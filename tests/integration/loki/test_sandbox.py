@@ -11,7 +11,10 @@ import os
 
 import pytest
 
-from services.loki.model import Language
+from services.loki.errors import ScriptError
+from services.loki.lint.dialect import Dialect
+from services.loki.lint.names import scheme_names
+from services.loki.model import Language, Limits
 from tests.integration.loki.conftest import Lab
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -257,3 +260,31 @@ async def test_a_worker_has_no_environment_and_only_its_socket(lab: Lab, languag
         assert len({t for t in targets if t.startswith("socket:")}) == 1
         assert {t for t in targets if not t.startswith(("socket:", "pipe:"))} <= {"/dev/null"}
         assert (process / "cwd").readlink() == Path("/")
+
+
+# What ends a turn by itself when it is to make this much, waits, or is not for calls.
+LARGE = "ash expt iota list-tabulate make-bytevector make-list make-string make-vector random range sleep string-pad"
+LARGE += " string-pad-right twin-update! call/cc call-with-current-continuation"
+NUMBERED = sorted(scheme_names(Dialect.R7RS) - frozenset(LARGE.split()))
+ODD = """
+(define odd (list -1 99999999999999999999 1.5 #f "abc" (list 1 2) (vector 1 2)))
+(define (try proc . arguments) (guard (e (#t (error-object-message e))) (apply proc arguments)))
+(define (all proc)
+  (try proc)
+  (for-each (lambda (a) (try proc a) (for-each (lambda (b) (try proc a b)) odd)) odd))
+"""
+
+
+async def is_procedure(lab: Lab, name: str) -> bool:
+    """False of syntax, which no expression can stand for."""
+    try:
+        return await lab.value(SCHEME, f"(procedure? {name})") is True
+    except ScriptError:
+        return False
+
+
+@pytest.mark.parametrize("start", range(0, len(NUMBERED), 60))
+async def test_odd_arguments_of_any_procedure_are_errors_and_no_crash(lab: Lab, start: int) -> None:
+    procedures = [name for name in NUMBERED[start : start + 60] if await is_procedure(lab, name)]
+    source = f";; @dialect r7rs\n{ODD} (for-each all (list {' '.join(procedures)})) 'alive"
+    assert await lab.value(SCHEME, source, device="", limits=Limits(timeout_s=60)) == "alive"
