@@ -159,8 +159,8 @@ def event_line(event: bridge_pb2.DeviceEvent) -> str:
         fields = " ".join(f"{safe(k, 32)}={show(v)}" for k, v in sorted(values_from_proto(event.fields).items()))
         lost = f"  ({event.dropped} lost since boot)" if event.dropped else ""
         return f"{who}  {safe(event.capability, 32)}.{safe(event.name, 32)}  {fields}{lost}"
-    if event.kind == bridge_pb2.EVENT_KIND_OFFLINE:
-        return f"{who}  offline  {safe(event.reason, 100)}"
+    if event.kind in (bridge_pb2.EVENT_KIND_OFFLINE, bridge_pb2.EVENT_KIND_REFUSED):
+        return f"{who}  {event_kind(event)}  {safe(event.reason, 100)}"
     if event.contest_peer:
         return f"{who}  {event_kind(event)}  (another device uses this identity: {safe(event.contest_peer, 64)})"
     if event.kind == bridge_pb2.EVENT_KIND_CONTRACT:

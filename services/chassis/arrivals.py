@@ -21,6 +21,7 @@ import logging
 import resource
 import select
 import socket
+import ssl
 from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -227,7 +228,13 @@ class Arrivals:
                 took_s = self.clock.monotonic() - self._slots[arrival]
                 self._usual_s += _LATELY * (took_s - self._usual_s)
         except (OSError, asyncio.CancelledError) as e:  # TLS that fails raises an OSError; so does one that is late
-            _log.debug("no TLS", extra={"peer": arrival.source, "why": str(e) or type(e).__name__})
+            why = str(e) or type(e).__name__
+            if isinstance(e, ssl.SSLCertVerificationError):  # a device of ours it may be, whose certificate has ended
+                _throttle.log(
+                    _log, logging.WARNING, "certificate refused", about=arrival.source, why=e.verify_message or why
+                )
+            else:
+                _log.debug("no TLS", extra={"peer": arrival.source, "why": why})
         finally:
             self.count -= 1
             del self._shaking[arrival]

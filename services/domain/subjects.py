@@ -1,6 +1,7 @@
 """Every NATS subject of the mesh, built here and never inline.
 
-ygg.v1.<tenant>.device.<device_id>.<kind>[.<name>]     online offline contract event telemetry twin
+ygg.v1.<tenant>.device.<device_id>.<kind>[.<name>]     online offline refused contract event telemetry
+                                                        twin
 ygg.v1.<tenant>.ota.<rollout_id>.<kind>
 ygg.v1.<tenant>.loki.<program_id>.<kind>[.<name>]
 ygg.v1.bridge.<bridge_id>.<rpc>                          requests to the bridge that holds a session
@@ -55,6 +56,7 @@ class Kind(enum.Enum):
     EVENT = "event"
     TELEMETRY = "telemetry"
     TWIN = "twin"
+    REFUSED = "refused"
 
 
 _NAMED = (Kind.EVENT, Kind.TELEMETRY)

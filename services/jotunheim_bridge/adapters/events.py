@@ -31,6 +31,7 @@ _KINDS = {
     pb.EVENT_KIND_CONTRACT: Kind.CONTRACT,
     pb.EVENT_KIND_EVENT: Kind.EVENT,
     pb.EVENT_KIND_TELEMETRY: Kind.TELEMETRY,
+    pb.EVENT_KIND_REFUSED: Kind.REFUSED,
 }
 
 
@@ -119,4 +120,6 @@ def _event_id(event: pb.DeviceEvent) -> str:
         return f"{event.device_id}/{event.boot_id}/{event.sequence}"
     if event.kind == pb.EVENT_KIND_CONTRACT:
         return f"{event.device_id}/contract/{event.contract_revision}"
+    if event.kind == pb.EVENT_KIND_REFUSED:
+        return f"{event.device_id}/refused/{event.time.ToNanoseconds()}"
     return f"{event.session_id}/{_KINDS[event.kind].value}"

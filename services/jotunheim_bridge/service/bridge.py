@@ -12,12 +12,14 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from services.chassis import codec
 from services.chassis.errors import StoreUnavailableError
 from services.domain.errors import YggError
 from services.jotunheim_bridge.errors import HelloRefusedError, LinkError
 from services.jotunheim_bridge.ports import Clock, DeviceFacts, EventSink, SessionStore, Wire
 from services.jotunheim_bridge.service.negotiator import Negotiator, Receive
 from services.jotunheim_bridge.service.ota import OtaRelay
+from services.jotunheim_bridge.service.refusals import Refusals
 from services.jotunheim_bridge.service.session import EVENT_WINDOW, Session
 from services.jotunheim_bridge.service.standings import Standings
 from services.jotunheim_bridge.service.twins import TwinSync
@@ -47,6 +49,7 @@ class Bridge:
         self.twins, self.updates = twins, updates
         self._sessions: dict[str, Session] = {}
         self._standings = Standings()
+        self._refusals = Refusals(clock)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def session(self, device_id: str) -> Session | None:
@@ -65,13 +68,28 @@ class Bridge:
         try:
             return await self._negotiator.negotiate(device_id, wire, receive)
         except HelloRefusedError as e:
-            _log.info("device refused", extra={"device": device_id, "peer": wire.peer, "why": e.message})
             wire.close(link.Frame(refused=e.frame()))
+            if self._refusals.is_news(device_id, e.message):
+                _log.warning("device refused", extra={"device": device_id, "peer": wire.peer, "why": e.message})
+                self._spawn(self._publish_refusal(device_id, e.message))
             return None
         except LinkError as e:
             _log.info("link ended", extra={"device": device_id, "peer": wire.peer, "why": e.message})
             wire.close(link.Frame(goodbye=e.frame()))
             return None
+
+    async def _publish_refusal(self, device_id: str, reason: str) -> None:
+        """Publish why a device was refused; lost if NATS is away, as the device comes again."""
+        event = pb.DeviceEvent(
+            device_id=device_id,
+            kind=pb.EVENT_KIND_REFUSED,
+            time=codec.timestamp(self._clock.now()),
+            reason=reason,
+        )
+        try:
+            await self._events.publish([event])
+        except YggError as e:
+            _log.warning("refusal not published", extra={"device": device_id, "why": e.message})
 
     def _begin(self, session: Session) -> None:
         device_id, older = session.device_id, self._sessions.get(session.device_id)

@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from services.chassis import status
-from tests.fakes.device import LinkDevice, document, hello, led
+from tests.fakes.device import LinkDevice, LinkEndedError, document, hello, led
 from tests.fixtures.mesh import Mesh, client
 from tests.fixtures.wait import eventually
 from ygg.pki.identities import leaf_of
@@ -358,12 +358,28 @@ async def test_revoking_its_certificates_ends_a_session_and_keeps_the_device_out
         last = (await device.ended(within_s=2))[-1].goodbye
         assert last.code == link.GOODBYE_CODE_DISCONNECTED
         assert "revoked" in last.message
+    watching = mesh.bridge.WatchEvents(
+        pb.WatchEventsRequest(device_ids=[mesh.one], kinds=[pb.EVENT_KIND_REFUSED]), timeout=30
+    )
+    await watching.initial_metadata()
     for _ in range(3):  # however fast it is back
         again = await mesh.device()
         again.send(hello=hello(mesh.one, document()))
         answer = await again.expect("refused")
         assert answer.code == link.REFUSED_CODE_NOT_ACTIVE
         assert "revoked" in answer.message
+    await mesh.registry.UpdateDevice(rp.UpdateDeviceRequest(device_id=mesh.one, state=rp.DEVICE_STATE_SUSPENDED))
+
+    async def suspended() -> bool:  # the registry's word is at the bridge
+        back = await mesh.device()
+        back.send(hello=hello(mesh.one, document()))
+        return "suspended" in (await back.expect("refused")).message
+
+    await eventually(suspended)
+    reasons = [(await watching.read()).event.reason for _ in range(2)]
+    assert "revoked" in reasons[0]
+    assert "suspended" in reasons[1], "three refusals for one reason are published once"
+    watching.cancel()
 
 
 async def test_a_device_without_capabilities_connects_and_says_nothing_of_itself(mesh: Mesh) -> None:
@@ -402,3 +418,18 @@ async def test_when_a_certificate_ends_is_known_and_searched_for(mesh: Mesh) -> 
 
     await eventually(away)
     assert await named(end + timedelta(seconds=1)), "a device that is away is found, too"
+
+
+async def test_a_certificate_that_has_ended_is_logged_with_the_reason(mesh: Mesh) -> None:
+    with pytest.raises((LinkEndedError, OSError)):
+        device = await LinkDevice.connect(
+            mesh.processes.endpoint("link"), mesh.pki.expired("device", mesh.one), mesh.one
+        )
+        await device.negotiate()
+    bridge = mesh.processes.running["jotunheim_bridge"]
+
+    def logged() -> bool:
+        lines = [line for line in bridge.log() if line["msg"] == "certificate refused"]
+        return any("expired" in line["why"] for line in lines)
+
+    await eventually(logged)
