@@ -4,6 +4,7 @@ VENV   ?= .venv
 PYTHON ?= python3
 PY     := $(VENV)/bin/python
 AGENT  := build/firmware/posix/ygg-agent
+PIP    := $(PY) -m pip install -q --disable-pip-version-check
 STAMP  := $(VENV)/.installed
 FUZZ_S ?= 60
 HOSTILE_S ?= 300
@@ -12,7 +13,7 @@ PYTEST ?= -n 3 --dist loadfile
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup gen fmt lint types imports protos-check protos-release test test-inside test-python test-docker test-c agent demo up down size power-proof mutants fuzz hostile bench creds clean
+.PHONY: help setup lock gen fmt lint types imports protos-check protos-release test test-inside test-python test-docker test-c agent demo up down size power-proof mutants fuzz hostile bench creds clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z][a-z %-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -21,12 +22,17 @@ setup: ## Debian packages and the virtual environment; says what it installs
 	@deploy/setup.sh
 	@$(MAKE) --no-print-directory $(STAMP)
 
-$(STAMP): pyproject.toml hatch_build.py $(shell find protos -name '*.proto' 2>/dev/null)
+$(STAMP): pyproject.toml deploy/locks/dev.txt hatch_build.py $(shell find protos -name '*.proto' 2>/dev/null)
 	@test -x $(PY) || { echo "  making $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "  installing the Python packages (first time: a minute)"
-	@$(PY) -m pip install -q --disable-pip-version-check -e '.[servers,dev]'
+	@$(PIP) --require-hashes -r deploy/locks/tools.txt
+	@$(PIP) --require-hashes --no-build-isolation -r deploy/locks/dev.txt
+	@$(PIP) --no-deps --no-build-isolation -e .
 	@$(PY) hatch_build.py >/dev/null 2>&1
 	@touch $@
+
+lock: ## versions and hashes of all Python packages, deploy/locks; UPGRADE=1 takes newer ones
+	@deploy/lock.sh $(if $(UPGRADE),--upgrade)
 
 gen: $(STAMP) ## generate gen/ from protos/
 	@$(PY) hatch_build.py 2>/dev/null
@@ -93,7 +99,7 @@ bench: bench-demo bench-startup bench-link bench-registry bench-loki bench-ota #
 
 bench-%: $(STAMP) agent ## one benchmark; BENCH_QUICK=1 is the short one
 	@$(PY) -c 'import asyncpg' 2>/dev/null || { echo "  installing what only benchmarks need"; \
-		$(PY) -m pip install -q --disable-pip-version-check -e '.[servers,dev,bench]'; }
+		$(PIP) --require-hashes --no-build-isolation -r deploy/locks/bench.txt; }
 	$(PY) -m bench.$*
 
 up: ## the mesh in containers

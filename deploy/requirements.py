@@ -16,11 +16,14 @@ from typing import Any
 
 
 def requirements(pyproject: dict[str, Any], group: str) -> list[str]:
-    """Those of `build` (the build back-end), `runtime`, or one extra. Raises KeyError for an unknown one."""
+    """Those of `build` (the back-end), `runtime`, `firmware` (its generators) or one extra. Raises KeyError."""
     if group == "build":
         return list(pyproject["build-system"]["requires"])
     if group == "runtime":
         return list(pyproject["project"]["dependencies"])
+    if group == "firmware":
+        names = ("nanopb", "grpcio-tools")
+        return [one for one in pyproject["project"]["optional-dependencies"]["dev"] if one.startswith(names)]
     return list(pyproject["project"]["optional-dependencies"][group])
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Provides the one external image, debian:trixie-slim.
+# Provides the one external image: YGG_BASE, such as debian:trixie-slim@sha256:…, by default debian:trixie-slim.
 #
 # In order: the local image, the image registry, and, where neither has it, an
 # image of the same name made from the package archives that this machine's apt
@@ -11,7 +11,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=lib.sh
 . "$here/lib.sh"
 
-readonly IMAGE=debian:trixie-slim
+readonly MADE=debian:trixie-slim # the name of one that is made here
+readonly IMAGE=${YGG_BASE:-$MADE}
 readonly SUITE=trixie
 readonly PULL_TIMEOUT_S=120
 readonly CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt
@@ -19,9 +20,10 @@ readonly CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt
 main() {
     docker image inspect "$IMAGE" >/dev/null 2>&1 && return
     if timeout "$PULL_TIMEOUT_S" docker pull --quiet "$IMAGE" >/dev/null 2>&1; then
-        say "pulled $IMAGE"
+        say "pulled $(docker image inspect --format '{{or (index .RepoDigests 0) .Id}}' "$IMAGE")"
         return
     fi
+    [ "$IMAGE" = "$MADE" ] || die "$IMAGE cannot be pulled; unset YGG_BASE to build on one that is made here"
     say "no image registry answers: making $IMAGE from the Debian archive (a minute)"
     make_image
 }
