@@ -17,9 +17,11 @@ from tests.fakes.board import Agent
 from tests.fixtures.person import Person
 from ygg.pki import identities
 from ygg.pki.names import Kind, identity
+from ygg.pki.passphrase import VARIABLE
 from ygg.pki.store import Store, utc_now
 
 pytestmark = pytest.mark.timeout(900)
+PASSPHRASE = "for the authorities of this test"
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +29,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """A mesh of its own, a root, and the agents on version 1."""
     folder = tmp_path_factory.mktemp("fleet")
     person = Person(folder)
+    person.environment[VARIABLE] = PASSPHRASE
     started = person.ygg("up", "-d", "--free-ports")
     assert started.returncode == 0, started.stdout + started.stderr
     found, agents = Fleet(person, folder), list[Agent]()
@@ -43,7 +46,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 def _agent(home: Path, name: str, root: Path) -> Agent:
     link = json.loads((home / "home" / "contexts.json").read_text())["contexts"]["local"]["link"]
     folder = home / name
-    identities.ensure(Store(home / "home" / "mesh" / "pki"), identity(Kind.DEVICE, name), folder, now=utc_now())
+    store = Store(home / "home" / "mesh" / "pki", passphrase=PASSPHRASE.encode)
+    identities.ensure(store, identity(Kind.DEVICE, name), folder, now=utc_now())
     slots = [f"--slots={folder / 'flash'}", f"--slot-bytes={SLOT}", f"--ota-root={root}"]
     return Agent.one(name, link, folder, folder, *slots, f"--trial-ms={TRIAL_MS}", f"--device-class={CLASS}")
 
