@@ -22,10 +22,11 @@ from services.domain import endpoints
 
 MAX_MESSAGE_BYTES = 2 * 1024 * 1024
 """The largest request is a chunk of an image, 1 MiB. Parsing so many bytes of the smallest items takes some 50 ms."""
-MAX_STREAMS = 1000
-"""Calls of one connection that are open together; the next ones are refused."""
+MAX_STREAMS = 256
+"""Calls of one connection that are open together; a client keeps the next ones back. Until a peer has acknowledged our
+settings, grpcio lets each have 16 MiB of headers: so many times some 2.5 MB is what a bomb of them takes at most."""
 MAX_METADATA_BYTES = 8 * 1024
-HANDSHAKE_TIMEOUT_MS = 10_000
+HANDSHAKE_TIMEOUT_MS, SETTINGS_TIMEOUT_MS = 10_000, 5_000
 OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_concurrent_streams", MAX_STREAMS),
@@ -34,7 +35,7 @@ OPTIONS = (
     ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),
     # A peer that finishes neither TLS nor the preface and settings of HTTP/2 is gone after so long; 120 s by default.
     ("grpc.server_handshake_timeout_ms", HANDSHAKE_TIMEOUT_MS),
-    ("grpc.http2.settings_timeout", HANDSHAKE_TIMEOUT_MS),
+    ("grpc.http2.settings_timeout", SETTINGS_TIMEOUT_MS),
     ("grpc.so_reuseport", 0),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
