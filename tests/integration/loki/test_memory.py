@@ -103,3 +103,20 @@ async def test_a_lua_script_without_memory_left_fails_and_its_worker_stays(lab: 
         error = await lab.failure(LUA, source, limits=Limits(60.0, cap))
         assert error.reason in ("MEMORY", "SCRIPT_ERROR"), error
     assert lab.pids(LUA) == before
+
+
+async def test_programs_that_fill_a_worker_together_leave_their_neighbour_its_globals(lab: Lab) -> None:
+    process = await LiveWorker.start(await lab.commands[LUA]())
+    fill = "keep = {} for i = 1, 1e9 do keep[i] = string.rep('x', 100000) .. i end"
+    try:
+        await process.turn(1, start("mark = 7"), Quiet())[1]
+        for number in range(2, 14):  # none is dropped; their caps are twice the worker's addresses
+            filling = process.turn(number, start(fill, 128 * MIB), Quiet())[1]
+            await asyncio.gather(filling, return_exceptions=True)
+            error = filling.exception()
+            assert isinstance(error, ScriptError), (number, error)
+            assert error.reason == "MEMORY"
+        found = await process.turn(1, {"do": "eval", "key": "mark", "value": ""}, Quiet())[1]
+        assert found.value == 7
+    finally:
+        await process.close()

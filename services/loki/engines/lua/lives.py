@@ -15,6 +15,8 @@ from services.loki.engines.wire import Kind
 
 CALLS_TO_START = 16
 MEMORY_STEP_BYTES = 4096
+SHARED_BYTES = 640 * 1024 * 1024  # of all programs together; the process has 1 GiB of addresses, itself included
+FAIR_BYTES = 4 * 1024 * 1024  # that a program may have even when others have used up what is shared
 During = Callable[[int, Program, Callable[[], Step]], Step]
 
 
@@ -26,6 +28,8 @@ class Lives:
         self._programs: dict[int, Program] = {}
         self._turns: dict[int, tuple[int, Program]] = {}
         self._starting: dict[int, tuple[int, int]] = {}
+        self._used: dict[int, int] = {}
+        self._used_bytes = 0
 
     def handle(self, message: Received) -> None:
         """A frame that is about them; one about a turn that has ended is nothing."""
@@ -75,7 +79,8 @@ class Lives:
             self._send(turn, step, 0)
             return
         self._programs[number], self._starting[number] = program, (turn, 0)
-        arguments, memory = str(job["args"]).encode(), int(job["memory_bytes"])
+        arguments = str(job["args"]).encode()
+        memory = min(int(job["memory_bytes"]), self._free(number))
 
         def begin() -> Step:
             failed = program.link(memory, packages, uses) if packages else None
@@ -84,7 +89,9 @@ class Lives:
         self._go_on(turn, number, program, begin)
 
     def _go_on(self, turn: int, number: int, program: Program, work: Callable[[], Step]) -> None:
+        program.bound(self._free(number))
         step = self._during(turn, program, work)
+        self._account(number, program.memory_used() if number in self._programs else 0)
         if step.kind != "call":
             self._end(turn, number, program, step)
         elif len(step.payload) > wire.MAX_FRAME_BYTES:
@@ -95,6 +102,15 @@ class Lives:
             self._channel.send(Kind.CALL, turn, step.payload)
             if number in self._starting:
                 self._started(number, program, turn, over=False)
+
+    def _free(self, number: int) -> int:
+        """What a program may have in all."""
+        return max(FAIR_BYTES, SHARED_BYTES - self._used_bytes + self._used.get(number, 0))
+
+    def _account(self, number: int, used_bytes: int) -> None:
+        self._used_bytes += used_bytes - self._used.pop(number, 0)
+        if used_bytes:
+            self._used[number] = used_bytes
 
     def _end(self, turn: int, number: int, program: Program, step: Step) -> None:
         self._turns.pop(turn, None)
@@ -129,6 +145,7 @@ class Lives:
     def _drop(self, number: int) -> None:
         program = self._programs.pop(number, None)
         self._starting.pop(number, None)
+        self._account(number, 0)
         if program is None:
             return
         for turn in [turn for turn, (owner, _) in self._turns.items() if owner == number]:

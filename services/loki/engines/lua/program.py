@@ -111,7 +111,7 @@ class Program:
     def __init__(self, log: Callable[[bytes, bytes], None]) -> None:
         """`log` sends a line; it must not raise."""
         self._log = log
-        self._limit = 0
+        self._limit = self._cap = 0
         self._stop = False
         self._lock = threading.Lock()
         self._thread = self._hook = 0
@@ -133,7 +133,7 @@ class Program:
 
     def start(self, label: str, source: bytes, device: str, arguments: bytes, memory_bytes: int) -> Step:
         """Loads and runs the script. `memory_bytes` is what it may allocate beyond the libraries."""
-        self._limit = memory_bytes
+        self._limit = self._cap = memory_bytes
         self._settle()
         self._lift(len(source) + len(arguments))
         loaded = self._turn(self._start, label.encode(), source, device.encode(), arguments)
@@ -149,7 +149,7 @@ class Program:
 
     def link(self, memory_bytes: int, packages: Sequence[Mapping[str, Any]], uses: Sequence[str]) -> Step | None:
         """Compiles what the program is linked with (services/loki/programs/links.py); the failure, if there is one."""
-        self._limit = memory_bytes
+        self._limit = self._cap = memory_bytes
         for one in (*packages, {"id": "", "label": "", "source": "", "uses": uses}):
             words = [str(one[name]).encode() for name in ("id", "label", "source")]
             words.append(wire.dump(list(one["uses"])))
@@ -164,7 +164,7 @@ class Program:
         self, turn: int, label: str, source: bytes, device: str, arguments: bytes, memory_bytes: int
     ) -> Step:
         """Loads a program that lives and runs its text as the turn of that number."""
-        self._limit = memory_bytes
+        self._limit = self._cap = memory_bytes
         self._settle()
         self._lift(len(source) + len(arguments))
         return self._begun(turn, self._turn(self._live[0], turn, label.encode(), source, device.encode(), arguments))
@@ -210,10 +210,16 @@ class Program:
         loaded = self._turn(self._start, label.encode(), source, b"", b'{"m":{}}')
         return Step("done", b"null") if loaded.kind == "thread" else loaded
 
+    def bound(self, free_bytes: int) -> None:
+        """Holds it to `free_bytes` from now on, where that is less than it may have: others have the rest."""
+        self._limit = max(1, min(self._cap, free_bytes)) if self._cap else 0
+
     def compact(self) -> None:
         """Collects what the first turn, which is over, has left behind: most of it is never needed again."""
         self._start = self._live[0] = None
+        self._lift(_REPORT_BYTES)  # it may have used up what it may have
         self._live[4]()
+        self._settle()
 
     def memory_used(self) -> int:
         """Bytes in use beyond the libraries."""
