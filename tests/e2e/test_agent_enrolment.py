@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 from tests.fakes.board import AGENT, Agent
 from tests.fixtures.mesh import Mesh, client
 from tests.fixtures.wait import eventually
+from ygg.pki.identities import leaf_of
+from ygg.pki.store import utc_now
 from yggdrasil.common.v1 import value_pb2
 from yggdrasil.jotunheim.v1 import bridge_pb2 as bp
 from yggdrasil.registry.v1 import enrolment_pb2 as pb
@@ -58,8 +61,7 @@ async def test_a_token_makes_a_device_of_the_mesh(enrolling: tuple[Mesh, Any], t
         await enrolment.RevokeCertificates(pb.RevokeCertificatesRequest(device_id=mesh.one))
         await eventually(lambda: not agent.active(), 15, "the session ends")
         agent.stop()
-        (tmp_path / "identity" / "cert.pem").unlink()
-        agent = start(mesh, await token(enrolment, mesh.one), tmp_path)
+        agent = start(mesh, await token(enrolment, mesh.one), tmp_path)  # a fresh token replaces what was revoked
         await eventually(agent.active, 30, agent.log())
     finally:
         agent.stop()
@@ -84,3 +86,53 @@ async def test_a_token_that_another_key_has_used_gets_nothing(enrolling: tuple[M
     assert process.returncode == 1
     assert "Another key has used this token" in said
     assert [path.name for path in thief.iterdir()] == ["key.pem"]
+
+
+@pytest.mark.timeout(120)
+async def test_an_agent_whose_certificate_has_ended_enrols_again(enrolling: tuple[Mesh, Any], tmp_path: Path) -> None:
+    mesh, enrolment = enrolling
+    identity = tmp_path / "identity"
+    shutil.copytree(mesh.pki.expired("device", mesh.one).directory, identity)
+    agent = start(mesh, await token(enrolment, mesh.one), tmp_path)
+    try:
+        await eventually(agent.active, 30, agent.log())
+    finally:
+        agent.stop()
+    assert leaf_of(identity).not_valid_after_utc > utc_now()
+
+
+@pytest.mark.timeout(120)
+async def test_a_token_that_brings_nothing_leaves_a_valid_certificate_in_use(
+    enrolling: tuple[Mesh, Any], tmp_path: Path
+) -> None:
+    mesh, enrolment = enrolling
+    identity = tmp_path / "identity"
+    shutil.copytree(mesh.pki.directory("device", mesh.one), identity)
+    before = (identity / "cert.pem").read_bytes()
+    text = await token(enrolment, mesh.one)
+    (one,) = (await enrolment.ListTokens(pb.ListTokensRequest(device_id=mesh.one))).tokens
+    await enrolment.DeleteToken(pb.DeleteTokenRequest(token_id=one.id))
+    agent = start(mesh, text, tmp_path)
+    try:
+        await eventually(agent.active, 30, agent.log())
+        assert "going on with the certificate that is there" in agent.log()
+    finally:
+        agent.stop()
+    assert (identity / "cert.pem").read_bytes() == before
+
+
+async def test_a_token_of_another_device_leaves_an_identity_alone(enrolling: tuple[Mesh, Any], tmp_path: Path) -> None:
+    mesh, enrolment = enrolling
+    identity = tmp_path / "identity"
+    shutil.copytree(mesh.pki.directory("device", mesh.two), identity)
+    before = (identity / "cert.pem").read_bytes()
+    process = await asyncio.create_subprocess_exec(
+        *[str(AGENT), f"--identity={identity}", "--connect=127.0.0.1:1"],
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "YGG_AGENT_TOKEN": await token(enrolment, mesh.one)},
+    )
+    async with asyncio.timeout(20):
+        said = (await process.communicate())[1].decode()
+    assert process.returncode == 1
+    assert "holds the identity of another device" in said
+    assert (identity / "cert.pem").read_bytes() == before

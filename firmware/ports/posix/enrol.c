@@ -118,7 +118,8 @@ static void wait_for_next(const struct options *options, const struct posix_plat
     (void)poll(NULL, 0, (int)delay_ms);
 }
 
-static bool ask_until_answered(const struct options *options, const struct token *token, EVP_PKEY *key,
+/* Without `patient`, a registry that cannot be reached is asked once. */
+static bool ask_until_answered(const struct options *options, const struct token *token, EVP_PKEY *key, bool patient,
                                char reason[IDENTITY_REASON_BYTES])
 {
     static struct exchange_answer answer;
@@ -130,6 +131,9 @@ static bool ask_until_answered(const struct options *options, const struct token
         say(&platform, YGG_LOG_INFO, "enrolling", &field, 1);
         switch (exchange(token, key, &answer, reason)) {
         case EXCHANGE_RETRY:
+            if (!patient) {
+                return false;
+            }
             wait_for_next(options, &platform, reason, attempt, answer.retry_after_ms);
             break;
         case EXCHANGE_REFUSED:
@@ -152,15 +156,71 @@ static void leave(int number)
     _exit(EXIT_SUCCESS);
 }
 
+/* Which token the certificate came from, without its secret. */
+static const char origin_name[] = "token.sha256";
+enum { ORIGIN_BYTES = 2 * TOKEN_FINGERPRINT_BYTES + 1 };
+
+static bool origin_of(const char *text, char out[ORIGIN_BYTES])
+{
+    uint8_t digest[EVP_MAX_MD_SIZE];
+    unsigned int length = 0;
+
+    if (EVP_Digest(text, strlen(text), digest, &length, EVP_sha256(), NULL) != 1 || length != TOKEN_FINGERPRINT_BYTES) {
+        return false;
+    }
+    for (unsigned int i = 0; i < length; i++) {
+        (void)snprintf(out + 2 * i, 3, "%02x", digest[i]);
+    }
+    return true;
+}
+
+/* What the identity directory holds before the token is used. */
+enum held { HELD_NOTHING, HELD_VALID, HELD_EXPIRED, HELD_OF_ANOTHER };
+
+static enum held held_for(const char *directory, const struct token *token)
+{
+    X509 *certificate = enrol_certificate(directory);
+    struct identity_name name;
+    enum held held = HELD_VALID;
+
+    if (certificate == NULL) {
+        return HELD_NOTHING; /* None, or one that cannot be read: the new one takes its place. */
+    }
+    if (!identity_of(certificate, &name) || strcmp(name.id, token->device_id) != 0) {
+        held = HELD_OF_ANOTHER;
+    } else if (X509_cmp_current_time(X509_get0_notAfter(certificate)) < 0) {
+        held = HELD_EXPIRED;
+    }
+    X509_free(certificate);
+    return held;
+}
+
+static bool enrol_with(const struct options *options, const struct token *token, bool patient,
+                       char reason[IDENTITY_REASON_BYTES])
+{
+    char origin[ORIGIN_BYTES];
+
+    if (!enrol_directory(options->identity, reason)) {
+        return false;
+    }
+    (void)signal(SIGTERM, leave);
+    (void)signal(SIGINT, leave);
+    EVP_PKEY *key = enrol_key(options->identity, reason);
+    bool enrolled = key != NULL && ask_until_answered(options, token, key, patient, reason);
+    EVP_PKEY_free(key);
+    (void)signal(SIGTERM, SIG_DFL);
+    (void)signal(SIGINT, SIG_DFL);
+    /* Comes last: without it the same token is only tried once more. */
+    return enrolled && origin_of(options->token, origin) &&
+           enrol_write(options->identity, origin_name, origin, strlen(origin), S_IRUSR | S_IWUSR, reason);
+}
+
 bool enrol(const struct options *options, char reason[IDENTITY_REASON_BYTES])
 {
     struct token token;
+    char origin[ORIGIN_BYTES];
 
     if (options->token == NULL) {
-        return true;
-    }
-    if (enrol_has(options->identity, "cert.pem")) {
-        (void)fprintf(stderr, "ygg-agent: %s holds a certificate already: the token is not used\n", options->identity);
         return true;
     }
     const char *wrong = token_parse(&token, options->token);
@@ -168,15 +228,24 @@ bool enrol(const struct options *options, char reason[IDENTITY_REASON_BYTES])
         (void)snprintf(reason, IDENTITY_REASON_BYTES, "the token cannot be used: %s", wrong);
         return false;
     }
-    if (!enrol_directory(options->identity, reason)) {
+    enum held held = held_for(options->identity, &token);
+    if (held == HELD_OF_ANOTHER) {
+        (void)snprintf(reason, IDENTITY_REASON_BYTES,
+                       "%.300s holds the identity of another device than %s: use another --identity", options->identity,
+                       token.device_id);
         return false;
     }
-    (void)signal(SIGTERM, leave);
-    (void)signal(SIGINT, leave);
-    EVP_PKEY *key = enrol_key(options->identity, reason);
-    bool enrolled = key != NULL && ask_until_answered(options, &token, key, reason);
-    EVP_PKEY_free(key);
-    (void)signal(SIGTERM, SIG_DFL);
-    (void)signal(SIGINT, SIG_DFL);
-    return enrolled;
+    if (held == HELD_VALID && origin_of(options->token, origin) &&
+        enrol_holds(options->identity, origin_name, origin)) {
+        (void)fprintf(stderr, "ygg-agent: %s holds the certificate of this token already\n", options->identity);
+        return true;
+    }
+    /* A fresh token beside a certificate: that one may have been revoked. */
+    if (enrol_with(options, &token, held != HELD_VALID, reason)) {
+        return true;
+    }
+    if (held == HELD_VALID) {
+        (void)fprintf(stderr, "ygg-agent: %s; going on with the certificate that is there\n", reason);
+    }
+    return held == HELD_VALID;
 }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/err.h>
 #include <openssl/pem.h>
 #include <stdio.h>
 #include <string.h>
@@ -43,6 +44,34 @@ bool enrol_has(const char *directory, const char *name)
 
     join(path, directory, name, "");
     return access(path, F_OK) == 0;
+}
+
+X509 *enrol_certificate(const char *directory)
+{
+    char path[PATH_BYTES];
+
+    join(path, directory, "cert.pem", "");
+    FILE *file = fopen(path, "re");
+    X509 *certificate = file == NULL ? NULL : PEM_read_X509(file, NULL, NULL, NULL);
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+    ERR_clear_error();
+    return certificate;
+}
+
+bool enrol_holds(const char *directory, const char *name, const char *text)
+{
+    char path[PATH_BYTES];
+    char found[128] = "";
+
+    join(path, directory, name, "");
+    FILE *file = fopen(path, "re");
+    size_t size = file == NULL ? 0 : fread(found, 1, sizeof found - 1, file);
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+    return size > 0 && strcmp(found, text) == 0;
 }
 
 static bool write_all(int fd, const char *data, size_t size)

@@ -22,4 +22,10 @@ bool enrol_write(const char *directory, const char *name, const void *data, size
 /* Whether DIR/NAME is there. */
 bool enrol_has(const char *directory, const char *name);
 
+/* The first certificate of DIR/cert.pem; NULL where there is none that can be read. Yours to free. */
+X509 *enrol_certificate(const char *directory);
+
+/* Whether DIR/NAME holds exactly this text. */
+bool enrol_holds(const char *directory, const char *name, const char *text);
+
 #endif

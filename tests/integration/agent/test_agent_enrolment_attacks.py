@@ -132,16 +132,21 @@ async def test_an_agent_gets_its_certificate_and_its_key_stays_its_own(pki: Pki,
         assert (identity / "services.pem").read_bytes() == (
             pki.directory("device", "other") / "services.pem"
         ).read_bytes()
-        assert sorted(path.name for path in identity.iterdir()) == ["cert.pem", "key.pem", "services.pem"]
+        assert sorted(path.name for path in identity.iterdir()) == [
+            "cert.pem",
+            "key.pem",
+            "services.pem",
+            "token.sha256",
+        ]
         assert (server.requests[0].secret, server.requests[0].device_id) == (SECRET, DEVICE)
 
 
-async def test_a_token_is_not_used_where_there_is_a_certificate(pki: Pki, tmp_path: Path) -> None:
+async def test_a_token_is_not_used_twice(pki: Pki, tmp_path: Path) -> None:
     async with registry(pki, tmp_path, grant(pki)) as server:
         async with agent(server.token(pki, DEVICE), tmp_path) as device:
             await device.enrolled()
         async with agent(server.token(pki, DEVICE), tmp_path) as device:
-            await eventually(lambda: "holds a certificate already: the token is not used" in device.said(), 20)
+            await eventually(lambda: "holds the certificate of this token already" in device.said(), 20)
             await eventually(lambda: device.said().count(f"event=connecting address={NOWHERE}") > 1, 20)
         assert server.connections == 1
 
@@ -191,7 +196,7 @@ async def test_a_registry_whose_certificate_has_expired_hears_no_secret(pki: Pki
     shutil.copy(identity / "key.pem", key)
     chain = (identity / "cert.pem").read_bytes() + pem(pki.store.root())
     async with enrol_server(chain, key, grant(pki)) as server, agent(server.token(pki, DEVICE), tmp_path) as device:
-        assert "dates do not hold" in await device.refused()
+        assert "has expired by this device's clock" in await device.refused()
         assert server.received == 0
 
 
