@@ -125,11 +125,15 @@ class Programs:
     async def value_when(
         self, name: str, source: str, wanted: Callable[[Any], bool], device: str = "", within_s: float = 20
     ) -> Value:
-        """The value of an expression as soon as it is as wanted."""
+        """The value of an expression as soon as it is as wanted; an instance that moves or restarts is not yet."""
         found: list[Value] = []
 
         async def as_wanted() -> bool:
-            found[:] = [await self.eval(name, source, device)]
+            try:
+                found[:] = [await self.eval(name, source, device)]
+            except grpc.aio.AioRpcError as e:
+                assert e.code() is not grpc.StatusCode.FAILED_PRECONDITION, e.details()
+                raise
             assert wanted(found[0]), f"{source} is {found[0]!r}"
             return True
 

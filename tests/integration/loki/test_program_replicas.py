@@ -89,17 +89,19 @@ async def taken(programs: Programs, name: str) -> pb.ProgramInstance:
 
 async def counts_on(programs: Programs, name: str) -> None:
     """Waits until a counter is three further than now."""
-    now: Any = await programs.eval(name, "n")
+    now: Any = await programs.value_when(name, "n", lambda _: True)
     await programs.value_when(name, "n", lambda n: n > now + 3)
 
 
-async def awake(pair: Pair) -> None:
-    """Waits until the first replica, which slept, answers for itself and runs instances again."""
+async def awake(pair: Pair, names: list[str]) -> None:
+    """Waits until the first replica, which slept, runs again what it ran, and nothing moves any more."""
 
     async def owns() -> bool:
-        return "loki-one" in (await owners(pair.first)).values()
+        found = await pair.first.instances()
+        assert all(each.state == RUNNING for each in found), found
+        return [each.deployment_id for each in found if each.replica == "loki-one"] == names
 
-    await eventually(owns, 30, "the replica that slept runs instances again")
+    await eventually(owns, 30, "the replica that slept runs its instances again")
 
 
 async def test_two_replicas_share_and_a_dead_ones_programs_move_with_their_stores(pair: Pair) -> None:
@@ -127,7 +129,7 @@ async def test_a_replica_that_slept_does_nothing_with_what_another_has_taken(pai
             await counts_on(pair.second, name)
     finally:
         os.kill(pair.one.pid, signal.SIGCONT)
-    await awake(pair)
+    await awake(pair, sorted(mine))
     for name in names:
         await counts_on(pair.second, name)
     for name in names:  # each counts on its own store alone: twice as fast, and it would be two that do
