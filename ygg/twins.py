@@ -19,7 +19,7 @@ from yggdrasil.registry.v1 import twin_pb2
 COLUMNS = ("PROPERTY", "DESIRED", "REPORTED", "STATE")
 _HINT = "Write led0.brightness=40 to set, led0.on= to remove, led0= to remove all of led0."
 
-PROGRAMS_HINT = "Deploy one:  ygg program deploy FILE -d DEVICE   Others:  ygg program stop|start|unload DEPLOYMENT"
+PROGRAMS_HINT = "Deploy one:  ygg program deploy FILE -d DEVICE   Others:  ygg program ls"
 PROGRAM_COLUMNS = ("PROGRAM", "DESIRED", "REPORTED", "STATE")
 
 
