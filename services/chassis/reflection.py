@@ -1,16 +1,17 @@
 """Server reflection (grpc.reflection.v1alpha) of the generated services and of services that come and go.
 
-The generated files are told from the default pool, as ever. What a FileSource has is told with its comments, as of the
-moment of each request.
+Every symbol of a file is found: services, methods, messages, fields, oneofs, extensions, enums and their values, nested
+or not. The pool of protobuf finds neither methods nor fields, so an index of names does. What a FileSource has is
+described with its comments, as of the moment of each request.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from google.protobuf import descriptor_pool
-from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FileDescriptorProto
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from services.domain.errors import YggError
@@ -26,13 +27,14 @@ class FileSource(Protocol):
         """Full names of the services in them."""
 
 
-class DynamicReflection(reflection.aio.ReflectionServicer):  # type: ignore[misc]
+class Reflection(reflection.aio.ReflectionServicer):  # type: ignore[misc]
     """The servicer."""
 
-    def __init__(self, names: Iterable[str], source: FileSource) -> None:
+    def __init__(self, names: Iterable[str], source: FileSource | None = None) -> None:
         """`names` are those of the services that are always there."""
         super().__init__(names)
         self._always, self._source = tuple(names), source
+        self._generated = _index(self._always)
 
     async def ServerReflectionInfo(self, request_iterator: Any, unused_context: Any) -> AsyncIterator[Any]:  # noqa: N802
         """Answers each request of the stream, in order."""
@@ -50,53 +52,96 @@ class DynamicReflection(reflection.aio.ReflectionServicer):  # type: ignore[misc
 
     async def _own(self, request: Any) -> Any:
         """The answer where it is ours to give."""
-        try:
-            files = await self._source.files()
-            more = await self._source.services()
-        except YggError:
-            return None  # what is always there can be told without the store
+        files, more = await self._changing()
         if request.HasField("list_services"):
             self._service_names = tuple(sorted({*self._always, *more}))
             return None
         if request.HasField("file_by_filename"):
             found = files.get(request.file_by_filename)
         elif request.HasField("file_containing_symbol"):
-            found = _holding(files, request.file_containing_symbol)
+            found = self._containing(request.file_containing_symbol, files)
         else:
             return None
-        return None if found is None else _told(request, found, files)
+        return None if found is None else _response(request, found, files)
+
+    async def _changing(self) -> tuple[Mapping[str, FileDescriptorProto], tuple[str, ...]]:
+        """Files and services that come and go; none while the store is away: the others are described without it."""
+        if self._source is None:
+            return {}, ()
+        try:
+            return await self._source.files(), await self._source.services()
+        except YggError:
+            return {}, ()
+
+    def _containing(self, symbol: str, files: Mapping[str, FileDescriptorProto]) -> FileDescriptorProto | None:
+        name = self._generated.get(symbol)
+        if name is not None:
+            return _generated_file(name)
+        return next((file for file in files.values() if symbol in symbols(file)), None)
 
 
-def _holding(files: Mapping[str, FileDescriptorProto], symbol: str) -> FileDescriptorProto | None:
-    for file in files.values():
-        for message in file.message_type:
-            if f"{file.package}.{message.name}" == symbol:
-                return file
-        for service in file.service:
-            full = f"{file.package}.{service.name}"
-            if symbol == full or symbol in (f"{full}.{method.name}" for method in service.method):
-                return file
-    return None
+def symbols(file: FileDescriptorProto) -> Iterator[str]:
+    """Full names of all that the file defines."""
+    scope = f"{file.package}." if file.package else ""
+    for service in file.service:
+        yield f"{scope}{service.name}"
+        yield from (f"{scope}{service.name}.{method.name}" for method in service.method)
+    yield from _symbols(scope, file.message_type, file.enum_type, file.extension)
 
 
-def _told(request: Any, file: FileDescriptorProto, files: Mapping[str, FileDescriptorProto]) -> Any:
+def _symbols(
+    scope: str, messages: Iterable[DescriptorProto], enums: Iterable[EnumDescriptorProto], extensions: Iterable[Any]
+) -> Iterator[str]:
+    yield from (f"{scope}{extension.name}" for extension in extensions)
+    for enum in enums:
+        yield f"{scope}{enum.name}"
+        for value in enum.value:
+            yield f"{scope}{value.name}"  # the scope of a value is that of its enum, as in C++
+            yield f"{scope}{enum.name}.{value.name}"  # what people write, and grpcurl
+    for message in messages:
+        inner = f"{scope}{message.name}."
+        yield f"{scope}{message.name}"
+        yield from (f"{inner}{field.name}" for field in message.field)
+        yield from (f"{inner}{oneof.name}" for oneof in message.oneof_decl)
+        yield from _symbols(inner, message.nested_type, message.enum_type, message.extension)
+
+
+def _index(services: Iterable[str]) -> dict[str, str]:
+    """Every symbol of the files of these services and of all that they import, with its file."""
+    pool = descriptor_pool.Default()
+    queue, seen, found = [], set(), {}
+    for service in services:
+        try:
+            queue.append(pool.FindServiceByName(service).file.name)
+        except KeyError:
+            continue  # a service without a description
+    while queue:
+        name = queue.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        file = _generated_file(name)
+        found.update(dict.fromkeys(symbols(file), name))
+        queue += file.dependency
+    return found
+
+
+def _generated_file(name: str) -> FileDescriptorProto:
+    file = FileDescriptorProto()
+    descriptor_pool.Default().FindFileByName(name).CopyToProto(file)
+    return file
+
+
+def _response(request: Any, file: FileDescriptorProto, files: Mapping[str, FileDescriptorProto]) -> Any:
     """The file and all that it imports, each once."""
-    told: dict[str, bytes] = {}
-    default = descriptor_pool.Default()
-
-    def tell(name: str) -> None:
-        if name in told:
-            return
-        known = files.get(name)
-        if known is None:
-            known = FileDescriptorProto()
-            default.FindFileByName(name).CopyToProto(known)
-        told[name] = known.SerializeToString()
-        for dependency in known.dependency:
-            tell(dependency)
-
-    tell(file.name)
+    found: dict[str, bytes] = {}
+    queue: list[FileDescriptorProto] = [file]
+    while queue:
+        one = queue.pop(0)
+        if one.name not in found:
+            found[one.name] = one.SerializeToString()
+            queue += [files.get(name) or _generated_file(name) for name in one.dependency]
     return reflection_pb2.ServerReflectionResponse(
         original_request=request,
-        file_descriptor_response=reflection_pb2.FileDescriptorResponse(file_descriptor_proto=list(told.values())),
+        file_descriptor_response=reflection_pb2.FileDescriptorResponse(file_descriptor_proto=list(found.values())),
     )

@@ -16,7 +16,7 @@ from services.chassis.authorities import Authorities
 from services.chassis.credentials import server_credentials
 from services.chassis.errors import ListenError
 from services.chassis.identity import IdentityFiles
-from services.chassis.reflection import DynamicReflection, FileSource
+from services.chassis.reflection import FileSource, Reflection
 from services.chassis.rpc import RpcInterceptor
 from services.domain import endpoints
 
@@ -116,8 +116,8 @@ class RpcServer:
         unregistered = cast("grpc.aio.Server", _Unregistered(self._server))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, unregistered)
         listed: Iterable[str] = (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        told = DynamicReflection(listed, self._source) if self._source else reflection.aio.ReflectionServicer(listed)
-        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(told, unregistered)
+        described = Reflection(listed, self._source)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(described, unregistered)
         try:
             port = self._server.add_secure_port(self._listen, self._credentials)
         except RuntimeError as e:
