@@ -63,7 +63,7 @@ def test_of_document_joins_lines_that_go_on_and_tells_mentions_apart() -> None:
 
 
 def test_of_python_reads_examples_hints_and_mentions() -> None:
-    text = '"""Does.\n\nExample:  `ygg a b\n  c`\n"""\nraise X(hint=f"Stop it:  ygg d {name}   ygg e")\ny = "Read `ygg f`."\n'
+    text = '"""Does.\n\nExample:  `ygg a b\n  c`\n"""\nX(f"Stop it:  ygg d {name}   ygg e")\ny = "Read `ygg f`."\n'
     assert {(line.text, line.mention) for line in documents.of_python(text, "x.py")} == {
         ("ygg a b c", False),
         ("ygg d X", False),
