@@ -20,6 +20,9 @@ DEVICE_COLUMNS = ("DEVICE", "STATE", "SEEN", "FIRMWARE", "SLOT", "CAPABILITIES",
 OPTIONAL = ("SLOT", "FIRMWARE", "SEEN", "LABELS")
 """What `ygg device ls` leaves out where there is no room, the least important first."""
 
+CUT_OFF_S = 60.0
+"""A device that goes offline within this time after its certificate was revoked went because of that, in seconds."""
+
 
 def device_row(device: registry_pb2.Device, now: datetime) -> tuple[str, ...]:
     """A line of `ygg device ls`; columns as DEVICE_COLUMNS."""
@@ -35,10 +38,11 @@ def device_row(device: registry_pb2.Device, now: datetime) -> tuple[str, ...]:
 
 
 def device_state(device: registry_pb2.Device) -> str:
-    """`online` or `offline`, with the state of life where that is not the ordinary one."""
-    online = "online" if device.presence.online else "offline"
+    """`online`, `offline` or why the device cannot be online: `suspended`, `retired`, `pending`, `revoked`."""
     life = _life(device)
-    return online if life in ("active", "unspecified") else f"{online}, {life}"
+    if life in ("active", "unspecified"):
+        return "online" if device.presence.online else "revoked" if _cut_off(device) else "offline"
+    return f"{life}, still online" if device.presence.online else life
 
 
 def certificate(device: registry_pb2.Device, now: datetime) -> str:
@@ -189,6 +193,14 @@ def event_json(event: bridge_pb2.DeviceEvent) -> dict[str, Any]:
 
 def _life(device: registry_pb2.Device) -> str:
     return registry_pb2.DeviceState.Name(device.state).removeprefix("DEVICE_STATE_").lower()
+
+
+def _cut_off(device: registry_pb2.Device) -> bool:
+    """Whether its certificate was revoked and it has not been online since."""
+    if not device.HasField("revoke_time"):
+        return False
+    since = device.presence.since if device.presence.HasField("since") else None
+    return since is None or (moment(since) - moment(device.revoke_time)).total_seconds() < CUT_OFF_S
 
 
 def _seen(device: registry_pb2.Device, now: datetime) -> str:

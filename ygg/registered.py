@@ -6,7 +6,7 @@ Owns the gRPC side of those commands of `ygg script`. Does not print and reads n
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,10 +123,10 @@ def test(mesh: Mesh, source: str, language: str, *, subject: str, device: str, n
     return answer
 
 
-def logs(mesh: Mesh, pattern: str, last: int, *, follow: bool) -> Iterator[pb.WatchScriptLogsResponse]:
-    """The last lines and, with `follow`, each as it comes until the caller stops."""
+def logs(mesh: Mesh, pattern: str, last: int, *, follow: bool) -> Any:
+    """The call whose responses are the last lines and, with `follow`, each as it comes; read it by `mesh.stream`."""
     request = pb.WatchScriptLogsRequest(pattern=pattern, last=last, kept_only=not follow)
-    yield from mesh.stream("loki", _stub(mesh).WatchScriptLogs(request))
+    return _stub(mesh).WatchScriptLogs(request)
 
 
 class Conversation:

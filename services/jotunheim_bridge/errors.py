@@ -22,6 +22,16 @@ class DeviceOfflineError(YggError):
         )
 
 
+class DeviceNotActiveError(YggError):
+    """The device is known and may not connect; nothing was sent."""
+
+    code, reason = Code.FAILED_PRECONDITION, "DEVICE_NOT_ACTIVE"
+
+    def __init__(self, device_id: str, state: str) -> None:
+        hint = "A retired device never connects again." if state == "retired" else f"ygg device activate {device_id}"
+        super().__init__(f"{device_id} is {state}; nothing was sent to it", hint=hint, device=device_id, state=state)
+
+
 class UnknownDeviceError(YggError):
     """The registry knows no such device."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ygg.cli import select
+from ygg.cli import following, select
 from ygg.cli.select import Group, Has, Selector
 from ygg.cli.state import State, state
 from ygg.exits import CliError, Exit, UsageError
@@ -31,7 +31,8 @@ def watch(
     ] = None,
     *,
     kind: Annotated[
-        list[str] | None, typer.Option("--kind", help="online, offline, contract, event or telemetry; repeatable.")
+        list[str] | None,
+        typer.Option("--kind", help="online, offline, refused, contract, event or telemetry; repeatable."),
     ] = None,
     only: Annotated[
         list[str] | None,
@@ -61,9 +62,20 @@ def watch(
     st = state(ctx)
     request = bridge_pb2.WatchEventsRequest(device_ids=devices or [], kinds=[names[name] for name in kind or ()])
     with st.mesh() as mesh:
+        known = following.known(st, mesh, devices or [])
         if selector.strip() not in ("", "*") or group or has:
             request.device_ids.extend(_found(mesh, selector, group, has or []))
-        for event in _events(st, mesh, request):
+        what = f"{' and '.join(kind)} events" if kind else "what happens"
+        what += f", of {', '.join(only)}" if only else ""
+
+        def begins() -> None:
+            for device in known:
+                if (life := describe.device_state(device)) != "online":
+                    following.waiting(st, f"{device.id} is {life} now.")
+            watched = following.named(request.device_ids)
+            following.waiting(st, f"Waiting for {what} from now on: {watched}. Ctrl-C ends it.")
+
+        for event in _events(st, mesh, request, begins):
             if only and not {event.capability, f"{event.capability}.{event.name}"} & set(only):
                 continue
             if st.out.as_json:
@@ -83,20 +95,24 @@ def _found(mesh: Mesh, selector: str, group: str, has: list[str]) -> list[str]:
     return found
 
 
-def _events(st: State, mesh: Mesh, request: Any) -> Iterator[Any]:
-    """Events for ever; where the bridge goes away it waits until it is back, says so, and goes on where it was."""
+def _events(st: State, mesh: Mesh, request: Any, begins: Callable[[], None]) -> Iterator[Any]:
+    """Events without end; calls `begins` once it watches. After the bridge was away it goes on where it was."""
     from services.domain.errors import Code, YggError
     from yggdrasil.jotunheim.v1 import bridge_pb2, bridge_pb2_grpc
 
     stub = bridge_pb2_grpc.BridgeServiceStub(mesh.channel("jotunheim_bridge"))
     # One answer first: a mesh that cannot be reached at all is an error, one that went away is waited for.
     mesh.call("jotunheim_bridge", stub.ListSessions, bridge_pb2.ListSessionsRequest(page_size=1))
+    said = False
     while True:
         try:
             watching = stub.WatchEvents(request)
-            begins = dict(watching.initial_metadata()).get("ygg-watch-sequence")
-            if begins:
-                request.after_sequence = int(begins)
+            sequence = dict(watching.initial_metadata()).get("ygg-watch-sequence")
+            if sequence:
+                request.after_sequence = int(sequence)
+            if not said:
+                begins()
+                said = True
             for response in mesh.stream("jotunheim_bridge", watching):
                 request.after_sequence = response.sequence
                 yield response.event

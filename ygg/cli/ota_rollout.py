@@ -143,6 +143,8 @@ def _follow(mesh: Mesh, out: Output, rollout: str) -> Iterator[Any]:
     while True:
         try:
             for each in mesh.stream("ota", _stub(mesh).WatchRollout(pb.WatchRolloutRequest(id=rollout))):
+                if last is None and not out.as_json:
+                    out.remark(f"Following {rollout} until it has ended. Ctrl-C ends only this.", "dim")
                 if each.rollout != last:
                     yield each.rollout
                 last, tries = each.rollout, 0

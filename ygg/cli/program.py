@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ygg import values
-from ygg.cli import program_dev, program_store
+from ygg.cli import following, program_dev, program_store
 from ygg.cli.state import State, state
 from ygg.exits import UsageError
 from ygg.output import counted, safe
@@ -291,7 +291,11 @@ def logs(
     st = state(ctx)
     request = pb.WatchLogsRequest(deployment_id=deployment, device_id=device, tail=tail, follow=follow)
     with st.mesh() as mesh:
-        for line in mesh.stream("loki", _stub(mesh).WatchLogs(request)):
+        lines = _stub(mesh).WatchLogs(request)
+        if follow and following.begun(lines):
+            of = f"{deployment} on {device}" if device else deployment
+            following.waiting(st, f"Waiting for what {of} logs. Ctrl-C ends it.")
+        for line in mesh.stream("loki", lines):
             program_show.line(st, line)
 
 

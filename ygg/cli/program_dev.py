@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ygg import values
+from ygg.cli import following
 from ygg.cli.state import State, state
 from ygg.exits import CliError, UsageError
 from ygg.output import safe
@@ -109,6 +110,8 @@ class _Bench:
 
         if not self._file.is_file():
             raise UsageError(f"there is no file {self._file}")
+        if self._device:
+            following.known(self._st, self._mesh, [self._device])
         programs = {one.id: one for one in self._call("ListPrograms", pb.ListProgramsRequest()).programs}
         for one in programs.values():
             for made in one.deployments:
@@ -123,6 +126,7 @@ class _Bench:
 
     def work(self) -> None:
         """Until interrupted: each save is loaded."""
+        following.waiting(self._st, f"Each save of {self._file} replaces {self._id}. Ctrl-C ends it.")
         for _ in _saves(self._file):
             if self._load() and self._log is None:
                 threading.Thread(target=self._follow, name="log", daemon=True).start()

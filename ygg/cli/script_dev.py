@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ygg import script_files, values
+from ygg.cli import following
 from ygg.cli.script_show import show_line
 from ygg.cli.state import State, state
 from ygg.exits import UsageError
@@ -223,7 +224,10 @@ def logs(
 
     st = state(ctx)
     with st.mesh() as mesh:
-        for line in registered.logs(mesh, name, last, follow=follow):
+        lines = registered.logs(mesh, name, last, follow=follow)
+        if follow and following.begun(lines):
+            following.waiting(st, f"Waiting for what runs of {name or 'every script'} log. Ctrl-C ends it.")
+        for line in mesh.stream("loki", lines):
             entry = line.log
             if st.out.as_json:
                 st.out.record(

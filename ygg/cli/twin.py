@@ -11,6 +11,7 @@ import typer
 
 from services.domain.values import INT_MAX
 from ygg import values
+from ygg.cli import following
 from ygg.cli.select import Device
 from ygg.cli.state import State, state
 from ygg.exits import UsageError
@@ -110,6 +111,9 @@ def watch(
     request = twin_pb2.WatchTwinsRequest(device_ids=devices or [], changes_only=changes_only)
     shown: dict[str, twin_pb2.Twin] = {}
     with st.mesh() as mesh:
+        following.known(st, mesh, devices or [])
+        now = "changes" if changes_only else "twins as they are now, then changes"
+        following.waiting(st, f"Waiting for {now}: {following.named(devices or [])}. Ctrl-C ends it.")
         for twin in _twins(st, mesh, request):
             if st.out.as_json:
                 st.out.record(twins.to_json(twin))

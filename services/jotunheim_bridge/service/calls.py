@@ -14,8 +14,10 @@ from dataclasses import dataclass, field, replace
 from services.domain import ids
 from services.domain.contract import LinkTerms
 from services.domain.errors import InvalidRequestError, YggError
+from services.domain.standing import ACTIVE
 from services.domain.values import Value, check
 from services.jotunheim_bridge.errors import (
+    DeviceNotActiveError,
     DeviceOfflineError,
     NoSessionError,
     OtherBootError,
@@ -183,8 +185,12 @@ class Calls:
         current = await self._mesh.sessions.get(device_id)
         if current is not None and current.bridge_id != self._mesh.sessions.bridge_id:
             return current.bridge_id
-        if current is None and await self._mesh.registry.device(device_id) is None:
-            raise UnknownDeviceError(device_id)
+        if current is None:
+            known = await self._mesh.registry.device(device_id)
+            if known is None:
+                raise UnknownDeviceError(device_id)
+            if known.state != ACTIVE:
+                raise DeviceNotActiveError(device_id, known.state)
         raise DeviceOfflineError(device_id)
 
     async def get_session(self, device_id: str) -> pb.Session:

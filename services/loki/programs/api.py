@@ -17,7 +17,12 @@ from services.loki.api import failure_told
 from services.loki.messages import duration, log_to_proto
 from services.loki.model import Level, LogEntry
 from services.loki.programs.asking import Asking
-from services.loki.programs.errors import ContractRefusedError, InvalidPackageError, NotRunningError
+from services.loki.programs.errors import (
+    ContractRefusedError,
+    InvalidPackageError,
+    NotRunningError,
+    ProgramUnknownError,
+)
 from services.loki.programs.instance import HISTORY, LINES
 from services.loki.programs.placement import Deployment
 from services.loki.programs.service import Programs
@@ -206,11 +211,17 @@ class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
         """Lines of before, then lines as they come."""
         if not 0 <= request.tail <= LINES:
             raise InvalidPackageError(f"tail is 0 to {LINES}")
-        self._programs.deployment(request.deployment_id)
+        deployment = self._programs.deployment(request.deployment_id)
         if request.device_id:
             ids.device_id(request.device_id)
+            if not self._programs.instances(deployment.id, request.device_id):
+                raise ProgramUnknownError(
+                    f"{deployment.id} does not run on {request.device_id}",
+                    hint=f"Where it runs:  ygg program show {deployment.program_id}",
+                )
         queue = await self._peers.lines(request.deployment_id) if request.follow else None
         try:
+            await context.send_initial_metadata(())  # a caller that follows knows that nothing is missed from here on
             last = datetime.min.replace(tzinfo=UTC)
             for line in await self._before(request):
                 last = codec.moment(line.entry.time)

@@ -87,9 +87,11 @@ class ScriptApi(script_pb2_grpc.ScriptServiceServicer):
         self, request: pb.WatchScriptLogsRequest, context: Any
     ) -> AsyncIterator[pb.WatchScriptLogsResponse]:
         """The last lines, then each as it comes."""
-        async for line in self._logs.watch(
-            matcher(request.pattern), min(request.last, KEPT), kept_only=request.kept_only
-        ):
+        wanted = matcher(request.pattern)
+        if request.pattern and not set("*?") & set(request.pattern) and not self._logs.has(wanted):
+            await self._scripts.get(request.pattern)
+        await context.send_initial_metadata(())  # a caller that follows need not wait for the first line
+        async for line in self._logs.watch(wanted, min(request.last, KEPT), kept_only=request.kept_only):
             yield line
 
     async def TestScript(self, request: pb.TestScriptRequest, context: Any) -> pb.TestScriptResponse:

@@ -65,6 +65,10 @@ class ScriptLogs:
             with contextlib.suppress(asyncio.QueueFull):  # who does not keep up misses lines
                 watcher.put_nowait(line)
 
+    def has(self, wanted: Callable[[str], bool]) -> bool:
+        """Whether lines of such a script are kept, which may be deleted since."""
+        return any(wanted(line.name) for line in self._kept)
+
     async def watch(
         self, wanted: Callable[[str], bool], last: int, *, kept_only: bool
     ) -> AsyncIterator[pb.WatchScriptLogsResponse]:

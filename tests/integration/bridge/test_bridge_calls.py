@@ -113,6 +113,19 @@ async def test_one_call_of_many_devices_brings_each_devices_outcome(mesh: Mesh) 
     assert len(found) == 3
 
 
+async def test_call_to_a_suspended_device_says_so(mesh: Mesh) -> None:
+    suspended = rp.RegisterDeviceRequest(device_id=mesh.one, state=rp.DEVICE_STATE_SUSPENDED)
+    await mesh.registry.RegisterDevice(suspended)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await mesh.bridge.Invoke(pb.InvokeRequest(device_id=mesh.one, capability="led0", action="blink"))
+    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    info = status.error_info(caught.value)
+    assert info is not None
+    assert info.reason == "DEVICE_NOT_ACTIVE"
+    assert "is suspended; nothing was sent to it" in (caught.value.details() or "")
+    assert f"ygg device activate {mesh.one}" in (caught.value.details() or "")
+
+
 async def _outcomes(stream: object) -> dict[str, pb.InvokeManyResponse]:
     return {outcome.device_id: outcome async for outcome in stream}  # type: ignore[attr-defined]
 

@@ -76,7 +76,26 @@ def test_a_device_that_went_away_and_one_that_never_came() -> None:
     gone.presence.since.CopyFrom(before(minutes=4))
     assert describe.device_row(gone, NOW) == ("porch-2", "offline", "4 min", "-", "-", "-", "floor=2 zone=hall")
     never = rp.Device(id="porch-3", state=rp.DEVICE_STATE_SUSPENDED)
-    assert describe.device_row(never, NOW)[1:3] == ("offline, suspended", "never")
+    assert describe.device_row(never, NOW)[1:3] == ("suspended", "never")
+
+
+@pytest.mark.parametrize("state", ["SUSPENDED", "RETIRED", "PENDING"])
+def test_device_that_may_not_connect_is_not_offline(state: str) -> None:
+    device = rp.Device(id="porch-1", state=rp.DeviceState.Value(f"DEVICE_STATE_{state}"))
+    assert describe.device_state(device) == state.lower()
+    device.presence.online = True
+    assert describe.device_state(device) == f"{state.lower()}, still online"
+
+
+def test_device_is_revoked_until_it_was_online_again() -> None:
+    device = rp.Device(id="porch-1", state=rp.DEVICE_STATE_ACTIVE, revoke_time=before(hours=1))
+    assert describe.device_state(device) == "revoked"
+    device.presence.since.CopyFrom(before(minutes=59, seconds=59))  # the bridge ended its session
+    assert describe.device_state(device) == "revoked"
+    device.presence.since.CopyFrom(before(minutes=30))  # it had a new certificate, and went by itself
+    assert describe.device_state(device) == "offline"
+    device.presence.online = True
+    assert describe.device_state(device) == "online"
 
 
 def test_what_a_device_says_is_made_printable() -> None:
