@@ -52,18 +52,24 @@ def _typed(what: str, *, twice: bool = False) -> str:
 @app.command()
 def keygen(
     ctx: typer.Context,
-    path: Annotated[Path, typer.Argument(help="Key file to make; FILE.pub is made beside it.")],
+    path: Annotated[
+        Path,
+        typer.Argument(help="Key file to make; a name without a folder: in $YGG_HOME/keys. Its FILE.pub is beside it."),
+    ],
     *,
     ask: Annotated[bool, typer.Option("--password", help="Ask for a password to encrypt it with.")] = False,
     password_file: PasswordFile = None,
 ) -> None:
-    """Make a signing key (ECDSA P-256).
+    """Make a signing key (ECDSA P-256). Inside a git work tree it is refused, unless git ignores it there.
 
-    Example:  `ygg ota keygen --password keys/root-anna.key`
+    Commands that sign look for a key in the current folder and in $YGG_HOME/keys.
+
+    Example:  `ygg ota keygen --password root-anna.key`
     """
     from ygg.ota import keys
 
     st = state(ctx)
+    path = keys.new_path(path)
     key_id = trust.key_id(keys.generate(path, password(password_file, ask=ask))).hex()
     if st.out.as_json:
         st.out.json({"key": str(path), "public": str(keys.public_path(path)), "key_id": key_id})

@@ -76,6 +76,28 @@ def test_a_key_is_never_overwritten(capsys: Captured) -> None:
     assert "there already" in refused(capsys, "keygen", "root-a.key")
 
 
+def test_keygen_keeps_a_key_without_a_folder_in_the_home_and_signing_finds_it(
+    key_files: Path, capsys: Captured
+) -> None:
+    made = ygg(capsys, "keygen", "mine.key")
+    assert Path(made["key"]) == key_files / "home" / "keys" / "mine.key"
+    assert not list(key_files.glob("mine*"))
+    held = ["--root-key", "mine.key", "--release-key", "mine.key.pub", "--timestamp-key", "timestamp.key"]
+    ygg(capsys, "root", "init", *held, "--key", "mine.key", "-o", "mine.root")
+    assert len(inspected(capsys, "mine.root", status=0)["signed_by"]) == 1
+    assert "there already" in refused(capsys, "keygen", "mine.key")
+
+
+def test_keygen_refuses_a_folder_that_git_would_commit(key_files: Path, capsys: Captured) -> None:
+    tree = key_files / "tree"
+    subprocess.run(["git", "init", "-q", tree], check=True)
+    said = refused(capsys, "keygen", "tree/keys/mine.key")
+    assert f"is in the git work tree {tree}" in said
+    assert not list(tree.rglob("*.key"))
+    (tree / ".gitignore").write_text("keys/\n")
+    assert ygg(capsys, "keygen", "tree/keys/mine.key")["key"] == "tree/keys/mine.key"
+
+
 def test_a_password_is_asked_for_at_a_terminal_only(key_files: Path, capsys: Captured) -> None:
     assert "stdin is not a terminal; pass --password-file" in refused(capsys, "keygen", "--password", "new.key")
     (key_files / "empty").write_text("\nsecret\n")
@@ -158,7 +180,7 @@ def test_a_key_with_a_password_needs_it(key_files: Path, capsys: Captured) -> No
     (key_files / "pw").write_text("secret\n")
     (key_files / "wrong").write_text("other\n")
     ygg(capsys, "keygen", "locked.key", "--password-file", "pw")
-    assert b"ENCRYPTED" in (key_files / "locked.key").read_bytes()
+    assert b"ENCRYPTED" in keys.found(Path("locked.key")).read_bytes()
     first_root(capsys)
     said = refused(capsys, "sign", "1.root", "--key", "locked.key")
     assert "password of locked.key required, but stdin is not a terminal; pass --password-file FILE" in said
