@@ -17,7 +17,7 @@ from services.chassis.credentials import credentials, options
 from services.chassis.errors import RemoteError
 from services.chassis.identity import IdentityFiles
 from services.domain.errors import Code
-from ygg.contexts import Context
+from ygg.contexts import Context, no_identity, not_running
 from ygg.exits import CliError, Exit
 
 CALL_S = 10.0
@@ -56,7 +56,7 @@ class Mesh:
             if not (Path(self.context.identity) / "cert.pem").exists():
                 raise CliError(
                     f"there is no identity in {self.context.identity} (context {self.name})",
-                    hint=_no_identity(self.name),
+                    hint=no_identity(self.name),
                     code=Exit.DENIED,
                 )
             endpoint = self.context.endpoint(service)
@@ -111,7 +111,7 @@ class Mesh:
         if "CERTIFICATE_VERIFY_FAILED" in details:
             hint = "Its certificate is of another PKI, or expired. The identity of this context:  ygg context show"
             return RemoteError(Code.UNAUTHENTICATED, "NOT_TRUSTED", f"{where} is not to be trusted", hint=hint, **data)
-        hint = "Start the mesh:  ygg up      What runs:  ygg status      Other meshes:  ygg context ls"
+        hint = not_running(self.name)
         if "failed to connect" in details and ("Socket closed" in details or "handshake" in details.lower()):
             hint = f"It may refuse this identity ({self.context.identity}). Check it:  ygg context show"
         return RemoteError(Code.UNAVAILABLE, "SERVICE_UNREACHABLE", f"{where} cannot be reached", hint=hint, **data)
@@ -120,9 +120,3 @@ class Mesh:
 def _is_ours(error: grpc.RpcError) -> bool:
     info = status.error_info(error)
     return info is not None and info.domain == status.DOMAIN
-
-
-def _no_identity(name: str) -> str:
-    if name == "local":
-        return "The mesh of this machine makes it when it first starts:  ygg up"
-    return f"Make one:  ygg pki issue user NAME --out DIR   and tell:  ygg context set {name} --identity DIR"

@@ -9,6 +9,7 @@ Owns contexts.json. Does not connect.
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from ygg.files import SECRET, private_dir, write_atomic
 from ygg.home import Home
 
 LOCAL = "local"
+VARIABLE = "YGG_CONTEXT"
 SERVICES = ("registry", "jotunheim_bridge", "loki", "ota")
 _SCHEMA = 1
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
@@ -86,6 +88,10 @@ class Contexts:
         self.current, _ = self.get(name)
         self._save()
 
+    def selects(self) -> str:
+        """The name of the current context, as $YGG_CONTEXT or contexts.json has it."""
+        return os.environ.get(VARIABLE) or self.current
+
     def _load(self) -> tuple[str, dict[str, Context]]:
         local = Context(
             identity=str(self._home.identity("user", "operator")),
@@ -109,6 +115,26 @@ class Contexts:
             "contexts": {name: asdict(context) for name, context in sorted(self.all.items())},
         }
         write_atomic(self._path, (json.dumps(data, indent=2) + "\n").encode(), SECRET)
+
+
+def not_running(name: str) -> str:
+    """How to reach a mesh of that context: `ygg up` would start another one unless it is the local one."""
+    if name == LOCAL:
+        return "Start the mesh:  ygg up      What runs:  ygg status      Other meshes:  ygg context ls"
+    return (
+        f"The context is {name}: start that mesh where it runs.      "
+        f"The mesh of this machine:  ygg context use {LOCAL}      Other meshes:  ygg context ls"
+    )
+
+
+def no_identity(name: str) -> str:
+    """How to get an identity of that context: only the PKI of its own mesh can issue one."""
+    if name == LOCAL:
+        return "The mesh of this machine makes it when it first starts:  ygg up"
+    return (
+        f"Get one from the mesh of context {name} (in containers: `make creds`), "
+        f"then name it:  ygg context set {name} --identity DIR"
+    )
 
 
 def check_endpoint(what: str, value: str) -> str:

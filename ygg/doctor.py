@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509 as cx509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from ygg.contexts import Context, no_identity
 from ygg.exits import CliError
 from ygg.mesh.bootstrap import SERVICES
 from ygg.mesh.layout import Layout
@@ -57,7 +58,31 @@ class Finding:
 
 
 def examine(layout: Layout, now: dt.datetime) -> Iterator[Finding]:
-    """Every check, in the order to read them."""
+    """Every check of this machine and of a mesh on it, in the order to read them."""
+    yield from machine(layout)
+    yield from _certificates(layout, now)
+    yield from _chain(layout)
+    yield from _signing_key(layout)
+    yield from _ca_keys(layout)
+
+
+def elsewhere(layout: Layout, name: str, context: Context, now: dt.datetime) -> Iterator[Finding]:
+    """Checks of this machine, and of what it has of a mesh that runs elsewhere: your identity there."""
+    yield from machine(layout)
+    path = Path(context.identity)
+    try:
+        leaf = identities.leaf_of(path)
+    except CliError as e:
+        yield Finding(False, f"context {name}: {e.message}", no_identity(name))
+        return
+    left = (leaf.not_valid_after_utc - now).total_seconds()
+    text = f"context {name}: you are {identity_uri(leaf)}, "
+    text += f"for another {ago(left)}" if left > 0 else f"expired on {leaf.not_valid_after_utc:%Y-%m-%d}"
+    yield Finding(left > SOON_S, text, no_identity(name), "must" if left <= 0 else "optional")
+
+
+def machine(layout: Layout) -> Iterator[Finding]:
+    """What this machine needs to run, build and test a mesh."""
     yield _python()
     yield _nats()
     yield _guile()
@@ -67,10 +92,6 @@ def examine(layout: Layout, now: dt.datetime) -> Iterator[Finding]:
     yield _openssl()
     yield _tool("docker", "docker", "the mesh does not run in containers here", "docker.io", "optional")
     yield _disk(layout)
-    yield from _certificates(layout, now)
-    yield from _chain(layout)
-    yield from _signing_key(layout)
-    yield from _ca_keys(layout)
 
 
 def _python() -> Finding:

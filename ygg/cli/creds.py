@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from ygg.cli.state import state
-from ygg.contexts import SERVICES
+from ygg.contexts import SERVICES, no_identity
 from ygg.exits import CliError, Exit
 
 
@@ -54,9 +54,7 @@ def _files(identity: Path, name: str) -> dict[str, str]:
     if missing:
         raise CliError(
             f"context {name} has no {missing[0]}",
-            hint="The mesh of this machine makes it when it first starts:  ygg up"
-            if name == "local"
-            else f"Name its identity:  ygg context set {name} --identity DIR",
+            hint=no_identity(name),
             code=Exit.DENIED,
         )
     return {key: str(path) for key, path in files.items()}

@@ -23,16 +23,21 @@ def register(app: typer.Typer) -> None:
 def doctor(ctx: typer.Context) -> int:
     """Say what this machine lacks to run, build and test the mesh, and how to get it.
 
-    If the mesh of the context answers, its devices' certificates are checked, too.
+    The mesh is that of the context. If it runs elsewhere, your identity there is checked instead of its keys. If it
+    answers, its devices' certificates are checked, too.
 
     Exit code 1 where something is missing that the mesh cannot run without.
     """
     from ygg import doctor as checks
 
     st = state(ctx)
-    found = list(checks.examine(Layout(st.home.mesh), utc_now()))
+    name, context = st.context()
+    if context.mesh:
+        found = list(checks.examine(Layout(Path(context.mesh)), utc_now()))
+    else:
+        found = list(checks.elsewhere(Layout(st.home.mesh), name, context, utc_now()))
     with contextlib.suppress(YggError, CliError):  # only a mesh that answers has devices to report
-        if (Path(st.context()[1].identity) / "cert.pem").exists():
+        if (Path(context.identity) / "cert.pem").exists():
             with st.mesh() as mesh:
                 found += checks.fleet(mesh, utc_now())
     if st.out.as_json:

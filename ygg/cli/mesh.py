@@ -14,14 +14,15 @@ import typer
 
 from ygg.cli.ca import PassphraseFile, passphrase
 from ygg.cli.state import State, state
-from ygg.contexts import LOCAL, Context, Contexts
+from ygg.contexts import LOCAL, VARIABLE, Context, Contexts
 from ygg.exits import CliError
 from ygg.files import private_dir
 from ygg.mesh.layout import Layout
 from ygg.mesh.ports import Ports, check_free, free_ports
 from ygg.mesh.runstate import FAILED, READY, RunDir
 from ygg.output import Output
-from ygg.pki.passphrase import VARIABLE, CaPassphrase
+from ygg.pki import passphrase as ca_passphrase
+from ygg.pki.passphrase import CaPassphrase
 
 if TYPE_CHECKING:
     from ygg.mesh.bootstrap import Bootstrap
@@ -82,7 +83,7 @@ def up_command(
 
     Keys and certificates are made on first start and kept. Data lies in $YGG_HOME/mesh. The keys of the certificate
     authorities are encrypted; unless you give a passphrase, one is generated and shown once. You need it again to
-    issue certificates to people and services, and to renew them.
+    issue certificates to people and services, and to renew them. Commands use this mesh from then on (context `local`).
 
     Devices on other machines enrol at port 7445 and connect to 7443; --host puts this machine's name into the
     certificate they check, and into the tokens they enrol with.
@@ -141,7 +142,11 @@ def _foreground(st: State, mesh: Planned) -> None:
     from ygg.mesh import up
 
     def announce(context: Context) -> None:
-        Contexts(st.home).put(LOCAL, context)
+        contexts = Contexts(st.home)
+        before = contexts.selects()
+        contexts.put(LOCAL, context)
+        contexts.use(LOCAL)
+        _say_context(st, before)
 
     async def serve() -> None:
         stopping = asyncio.Event()
@@ -164,6 +169,7 @@ def _detached(st: State, mesh: Planned, flags: list[str], names: list[str]) -> N
     if run_dir.running():
         raise CliError(f"a mesh runs here already (process {run_dir.pid()})", hint="Stop it:  ygg down")
     check_free(options.ports, options.link_host)
+    before = Contexts(st.home).selects()
     up.prepare(up.Mesh(layout, options, lambda _: None, mesh.passphrase, mesh.made))
     arguments = ["up", "--log-level", options.log_level, *flags, *(f"--host={name}" for name in names)]
     arguments += ["--policy", str(options.policy)] if options.policy else []
@@ -180,10 +186,23 @@ def _detached(st: State, mesh: Planned, flags: list[str], names: list[str]) -> N
             env={**_without_passphrase(), "PYTHONPATH": ":".join(up.code_folders())},
         )
     _await_ready(st, run_dir, process, log)
+    _say_context(st, before)
+
+
+def _say_context(st: State, before: str) -> None:
+    """Say which mesh commands use from now on, if that was another one before."""
+    if before == LOCAL or st.out.as_json:
+        return
+    if os.environ.get(VARIABLE):
+        st.out.remark(
+            f"commands still use the context {before}, because {VARIABLE} is set; this mesh is {LOCAL}", "yellow"
+        )
+        return
+    st.out.remark(f"commands now use this mesh (context {LOCAL}); as before:  ygg context use {before}")
 
 
 def _without_passphrase() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name != VARIABLE}
+    return {name: value for name, value in os.environ.items() if name != ca_passphrase.VARIABLE}
 
 
 def _await_ready(st: State, run_dir: RunDir, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -10,8 +10,10 @@ import typer
 from ygg.cli.ca import PassphraseFile, passphrase
 from ygg.cli.ca import show as show_passphrase
 from ygg.cli.state import State, state
-from ygg.exits import UsageError
+from ygg.contexts import LOCAL
+from ygg.exits import CliError, UsageError
 from ygg.mesh import bootstrap
+from ygg.mesh.layout import Layout
 from ygg.mesh.natsconf import NatsPlan
 from ygg.output import ago
 from ygg.pki import identities
@@ -26,7 +28,25 @@ app = typer.Typer(
     help="Certificates: make the authorities, issue to devices, services and people.", no_args_is_help=True
 )
 
-Dir = Annotated[Path | None, typer.Option("--dir", help="The PKI directory; $YGG_HOME/mesh/pki where not given.")]
+Dir = Annotated[Path | None, typer.Option("--dir", help="The PKI directory; that of the context's mesh if not given.")]
+
+
+def _layout_of(st: State) -> Layout:
+    """The mesh of the context, if it is one of this machine, else that of $YGG_HOME."""
+    mesh = st.context()[1].mesh
+    return Layout(Path(mesh)) if mesh else Layout(st.home.mesh)
+
+
+def _pki_of(st: State) -> Path:
+    """The PKI of the context's mesh. Raises CliError if that is elsewhere: another PKI would be of another mesh."""
+    name, context = st.context()
+    if not context.mesh:
+        raise CliError(
+            f"the PKI of context {name} is not known here",
+            hint=f"Run it where that PKI is, or name its directory:  --dir DIR. "
+            f"For the mesh of this machine:  --context {LOCAL}",
+        )
+    return _layout_of(st).root / "pki"
 
 
 @app.command()
@@ -45,7 +65,7 @@ def init(
     st = state(ctx)
     generated: list[str] = []
     secret = CaPassphrase(generated.append, ca_passphrase_file)
-    store = Store.create(directory or st.home.pki, force=force, passphrase=secret.new)
+    store = Store.create(directory or _pki_of(st), force=force, passphrase=secret.new)
     if st.out.as_json:
         end = store.root().not_valid_after_utc.isoformat()
         st.out.json({"dir": str(store.path), "root_not_after": end, "ca_passphrase": next(iter(generated), None)})
@@ -77,8 +97,8 @@ def issue(
     """
     st = state(ctx)
     who = identity(kind, name)
-    store = Store(directory or st.home.pki, passphrase=passphrase(st, ca_passphrase_file).get)
-    path = (out or st.home.identity(kind, name)).absolute()
+    store = Store(directory or _pki_of(st), passphrase=passphrase(st, ca_passphrase_file).get)
+    path = (out or _layout_of(st).identity(kind, name)).absolute()
     names = Names([host_name(name) for name in dns or ()], [ip_address(text) for text in ip or ()])
     pair = identities.issue(store, who, path, names, days, force=force)
     end = pair.cert.not_valid_after_utc
@@ -100,7 +120,7 @@ def protect(ctx: typer.Context, directory: Dir = None, ca_passphrase_file: Passp
     Example:  `ygg pki protect`
     """
     st = state(ctx)
-    store = Store(directory or st.home.pki)
+    store = Store(directory or _pki_of(st))
     generated: list[str] = []
     secret = CaPassphrase(generated.append, ca_passphrase_file)
     names = store.protect(secret.new, secret.get)
@@ -116,7 +136,7 @@ def protect(ctx: typer.Context, directory: Dir = None, ca_passphrase_file: Passp
 def show(ctx: typer.Context, directory: Dir = None) -> None:
     """Show the authorities, where the root's key is, and what was issued."""
     st = state(ctx)
-    store = Store(directory or st.home.pki)
+    store = Store(directory or _pki_of(st))
     root_here = store.root_key_path().exists()
     if st.out.as_json:
         _show_json(st, store, root_here)

@@ -48,7 +48,7 @@ app = typer.Typer(
     name="ygg",
     cls=Root,
     help="Drive a mesh of devices: see them, call them, run scripts on them.\n\n"
-    "First steps:  `ygg up -d`   `ygg status`   `ygg device ls`   `ygg device call porch-1 led0.blink times=3`",
+    "First steps:  `ygg up -d`   `ygg status`   `ygg device ls`   `ygg device read porch-1 temp0.celsius`",
     epilog=EPILOG,
     no_args_is_help=True,
     add_completion=True,

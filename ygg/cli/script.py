@@ -163,9 +163,9 @@ def rm(
 @app.command()
 def new(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="Its name, such as porch_alarm.")],
+    name: Annotated[str, typer.Argument(help="Its name, such as porch_alarm, or its file, such as porch_alarm.scm.")],
     *,
-    lang: Annotated[str, typer.Option("--lang", help="lua or scheme.")] = "lua",
+    lang: Annotated[str, typer.Option("--lang", help="lua or scheme; that of the file, else lua.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write a script that runs as it stands, to begin from.
@@ -174,10 +174,14 @@ def new(
     """
     from ygg.templates import TEMPLATES
 
+    name, of_file = _split(name)
     member_id(name)
+    lang = lang or of_file or "lua"
     if lang not in TEMPLATES:
         raise UsageError(f"--lang is {lang!r}", hint="It takes lua or scheme.")
     suffix, text = TEMPLATES[lang]
+    if of_file and of_file != lang:
+        raise UsageError(f"{name} is to be {lang}, but its file another language", hint=f"Name it {name}{suffix}.")
     path = Path(f"{name}{suffix}")
     if path.exists() and not force:
         raise CliError(f"{path} exists; it was left alone", hint="--force replaces it.")
@@ -187,6 +191,13 @@ def new(
         st.out.json({"file": str(path), "language": lang})
         return
     st.out.line(f"wrote {path}; run it:  ygg script run {path} --device DEVICE")
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Name and language of what may be a file: `hello.lua` is hello, in Lua."""
+    stem, dot, suffix = name.rpartition(".")
+    language = script_files.SUFFIXES.get(dot + suffix.lower(), "")
+    return (stem, language) if language else (name, "")
 
 
 def _show(st: State, outcome: Outcome, logs: list[Line], file: Path) -> None:

@@ -57,6 +57,14 @@ def test_up_status_down(mesh: Home) -> None:
     assert mesh.ygg("down").stdout == "no mesh runs here\n"
 
 
+def test_up_makes_its_mesh_the_current_one_and_says_so(home: Home) -> None:
+    home.ygg("context", "set", "away", "--identity", str(home.path / "nobody"))
+    home.ygg("context", "use", "away")
+    started = home.ygg("up", "-d", "--free-ports")
+    assert "commands now use this mesh (context local); as before:  ygg context use away" in started.stderr
+    assert home.ready()
+
+
 def test_a_second_mesh_in_the_same_home_is_refused_and_the_first_goes_on(shared: Home) -> None:
     for arguments in (["up", "--free-ports"], ["up", "-d", "--free-ports"]):
         second = shared.ygg(*arguments)

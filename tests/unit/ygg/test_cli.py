@@ -2,6 +2,7 @@
 
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from services.chassis.errors import RemoteError
 from services.domain.errors import ArgumentError, Code, ContractError
 from ygg.cli.failure import describe
 from ygg.cli.run import hoist, run
+from ygg.contexts import Context, Contexts
 from ygg.exits import Exit
 from ygg.home import Home
 from ygg.output import ago, safe
@@ -299,3 +301,37 @@ def test_the_bridge_is_reissued_for_the_name_that_devices_connect_to(tmp_path: P
     assert json_of(capsys)["issued"] == ["ygg://main/service/jotunheim_bridge"]
     run(["pki", "bootstrap", out, "--json"])
     assert json_of(capsys)["issued"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "file"),
+    [(["hello.lua"], "hello.lua"), (["hello.scm"], "hello.scm"), (["hello", "--lang", "scheme"], "hello.scm")],
+)
+def test_script_new_takes_a_name_or_a_file(tmp_path: Path, words: list[str], file: str) -> None:
+    assert run(["script", "new", *words]) == Exit.OK
+    assert (tmp_path / file).is_file()
+
+
+def test_script_new_refuses_a_file_of_another_language(tmp_path: Path) -> None:
+    assert run(["script", "new", "hello.lua", "--lang", "scheme"]) == Exit.USAGE
+    assert not list(tmp_path.glob("hello*"))
+
+
+def test_hints_of_another_mesh_do_not_make_one_here(
+    home: Home, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("YGG_CA_PASSPHRASE", "correct horse battery")
+    away = Context(identity=str(home.path / "nobody"), registry="127.0.0.1:1")
+    Contexts(home).put("away", away)
+    for command in (["device", "ls"], ["grpcurl"], ["pki", "issue", "user", "anna"], ["pki", "show"]):
+        assert run(["--context", "away", *command]) != Exit.OK
+        said = capsys.readouterr().err
+        assert "away" in said
+        assert "ygg up" not in said
+        assert "pki init" not in said
+    run(["pki", "init", "--dir", str(home.pki)])
+    run(["pki", "issue", "user", "anna"])
+    Contexts(home).put("away", replace(away, identity=str(home.identity("user", "anna"))))
+    capsys.readouterr()
+    assert run(["--context", "away", "device", "ls"]) == Exit.UNREACHABLE
+    assert "ygg up" not in capsys.readouterr().err

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from ygg.cli.run import run as main
+from ygg.contexts import Context, Contexts
 from ygg.doctor import Finding, examine
+from ygg.home import Home
 from ygg.mesh.bootstrap import Bootstrap, run
 from ygg.mesh.layout import Layout
 from ygg.pki.store import utc_now
@@ -47,3 +50,23 @@ def test_the_bridges_chain_fits_and_the_limit_is_said_to_be_the_plans(layout: La
 
 def test_without_a_mesh_there_is_nothing_to_say_of_its_keys(tmp_path: Path) -> None:
     assert not [one for one in examine(Layout(tmp_path), utc_now()) if "device CA key" in one.text]
+
+
+def test_doctor_looks_at_the_mesh_of_the_context(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = Home(tmp_path / "home")
+    monkeypatch.setenv("YGG_HOME", str(home.path))
+    monkeypatch.delenv("YGG_CONTEXT", raising=False)
+    run(home.mesh, Bootstrap())
+    Contexts(home).put("away", Context(identity=str(tmp_path / "nobody")))
+
+    def said(context: str) -> str:
+        main(["--context", context, "doctor"])
+        return capsys.readouterr().out.replace("\n", " ")
+
+    assert "the registry holds the device CA key" in said("local")
+    away = said("away")
+    assert "device CA key" not in away
+    assert "context away:" in away
+    assert "ygg context set away --identity DIR" in away
