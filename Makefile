@@ -59,10 +59,11 @@ protos-check: $(STAMP)
 protos-release: $(STAMP) ## at a release: today's protos become what later ones must not break
 	cd protos && buf build --exclude-source-info -o released.binpb
 
-agent: $(AGENT) ## the posix agent
+agent: $(AGENT) ## the posix agent, as ygg-agent in $(VENV)/bin
 
 $(AGENT): $(STAMP) FORCE
 	@$(MAKE) --no-print-directory -C firmware PYTHON=$(CURDIR)/$(PY) all
+	@test ! -w $(VENV)/bin || ln -sfn $(CURDIR)/$(AGENT) $(VENV)/bin/ygg-agent
 FORCE:
 
 demo: setup agent ## the main job on real parts, no containers; KEEP=1 keeps it running
@@ -107,7 +108,7 @@ up: ## the mesh in containers
 	docker compose up -d --wait --build
 
 down: ## stop the containers; the data stays
-	docker compose down
+	docker compose --profile demo --profile s3 down
 
 creds: ## what grpcurl and `ygg --context compose` need to talk to the containers
 	@deploy/creds.sh
