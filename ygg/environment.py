@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 _PREFIXES = tuple(f"YGG_{part}_" for part in ("REGISTRY", "BRIDGE", "LOKI", "OTA", "AGENT", "PORT", "SIM", "TEST"))
 _NAMES = (
-    *("YGG_HOME", "YGG_CONTEXT", "YGG_TRACEBACK", "YGG_NATS_STORE_BYTES"),
+    *("YGG_HOME", "YGG_CONTEXT", "YGG_CA_PASSPHRASE", "YGG_TRACEBACK", "YGG_NATS_STORE_BYTES"),
     *("YGG_TAG", "YGG_BIND_LINK", "YGG_ENROL_ADVERTISE", "YGG_LOG_LEVEL", "YGG_OBJECT_STORE", "YGG_LONG_TESTS"),
 )
 

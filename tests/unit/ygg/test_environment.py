@@ -2,7 +2,10 @@
 
 import pytest
 
+from ygg import contexts
+from ygg.cli import run
 from ygg.environment import faults
+from ygg.pki import passphrase
 
 
 @pytest.mark.parametrize(
@@ -17,3 +20,7 @@ from ygg.environment import faults
 )
 def test_variable_that_is_empty_or_misspelt_is_named(name: str, value: str, fault: str) -> None:
     assert list(faults({name: value, "PATH": "", "YGG_HOME": "/x", "YGG_BRIDGE_POLICY": "/p"})) == [fault]
+
+
+def test_every_variable_that_ygg_reads_is_known() -> None:
+    assert not list(faults(dict.fromkeys([passphrase.VARIABLE, contexts.VARIABLE, run.TRACEBACK], "x")))
