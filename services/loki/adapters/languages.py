@@ -48,5 +48,9 @@ class SchemeCommand:
             raise EngineMissingError(str(e), hint="Debian: apt-get install guile-3.0") from e
         except OSError as e:
             raise EngineMissingError(f"cannot compile the Scheme worker in {self._cache}: {e}") from e
-        environment = (f"GC_MAXIMUM_HEAP_SIZE={HEAP_BYTES}", "GC_MARKERS=1")
+        environment = (
+            f"GC_MAXIMUM_HEAP_SIZE={HEAP_BYTES}",
+            "GC_MARKERS=1",
+            *(f"{key}={value}" for key, value in build.LOCALE.items()),
+        )
         return folder, WorkerCommand(Language.SCHEME, (*environment, "--", *build.command(guile, folder)))

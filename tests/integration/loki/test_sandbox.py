@@ -255,7 +255,7 @@ async def test_a_worker_has_no_environment_and_only_its_socket(lab: Lab, languag
                 (process / "environ").read_bytes()
             continue
         names = {item.partition(b"=")[0] for item in (process / "environ").read_bytes().split(b"\0") if item}
-        assert names <= {b"GC_MAXIMUM_HEAP_SIZE", b"GC_MARKERS"}
+        assert names <= {b"GC_MAXIMUM_HEAP_SIZE", b"GC_MARKERS", b"LC_ALL"}
         targets = {str(link.readlink()) for link in (process / "fd").iterdir()}
         assert len({t for t in targets if t.startswith("socket:")}) == 1
         assert {t for t in targets if not t.startswith(("socket:", "pipe:"))} <= {"/dev/null"}

@@ -30,6 +30,9 @@ _BUILD = """
             (scandir (string-append folder "/ygg") (lambda (file) (string-suffix? ".scm" file)))))
 """
 
+LOCALE = {"LC_ALL": "C.UTF-8"}
+"""In the C locale Guile cannot open a file whose path is not ASCII."""
+
 
 class BuildError(Exception):
     """Guile is missing or cannot compile the worker; the message says which and why."""
@@ -84,7 +87,7 @@ def command(guile: Guile, folder: Path) -> tuple[str, ...]:
 def _compile(guile: Guile, folder: Path) -> None:
     argv = [guile.path, "-q", "--no-auto-compile", "-L", str(folder), "-c", _BUILD, str(folder)]
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=BUILD_TIMEOUT_S, check=False, env={})
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=BUILD_TIMEOUT_S, check=False, env=LOCALE)
     except subprocess.TimeoutExpired as e:
         raise BuildError(f"{guile.path} did not compile the worker within {BUILD_TIMEOUT_S:g} s") from e
     if done.returncode != 0:
