@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,11 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a prox
 
 @dataclass(frozen=True, slots=True)
 class ServiceHealth:
-    """One line of `ygg status`. `uptime_s` is None where it is not known."""
+    """One line of `ygg status`. `uptime_s` is None where it is not known.
+
+    `missing` names what it needs and has not; one that serves all the same is not ready, but not down. With `starting`
+    it is not ready yet, and nothing is wrong.
+    """
 
     service: str
     ready: bool
@@ -50,6 +54,9 @@ class ServiceHealth:
     instance: str = ""
     uptime_s: float | None = None
     note: str = ""
+    serving: bool = False
+    missing: tuple[str, ...] = ()
+    starting: bool = False
 
 
 def collect(mesh: Mesh) -> list[ServiceHealth]:
@@ -58,7 +65,52 @@ def collect(mesh: Mesh) -> list[ServiceHealth]:
         services = [pool.submit(_service, mesh, name) for name in SERVICES]
         nats = pool.submit(_nats, mesh.context.nats_monitor)
         found = [future.result() for future in services]
-        return [*found, *nats.result()]
+        rows = nats.result() or _nats_by_others(found)
+    if any(not row.ready for row in rows):
+        found = [_without(one, "nats") for one in found]
+    return [*found, *rows, *_pools(mesh, found)]
+
+
+def _without(one: ServiceHealth, what: str) -> ServiceHealth:
+    if not one.serving or what in one.missing:
+        return one
+    missing = (*one.missing, what)
+    return replace(one, ready=False, missing=missing, note="; ".join(filter(None, (f"{what} is not ready", one.note))))
+
+
+def _nats_by_others(found: list[ServiceHealth]) -> list[ServiceHealth]:
+    """NATS as the services see it, where it cannot be asked; no line where no service answers."""
+    if not any(one.version for one in found):
+        return []
+    cut_off = [one.service for one in found if "nats" in one.missing]
+    note = f"no connection from {', '.join(cut_off)}" if cut_off else "every service that answers is connected"
+    return [ServiceHealth("nats", not cut_off, note=note, serving=not cut_off)]
+
+
+def _pools(mesh: Mesh, found: list[ServiceHealth]) -> list[ServiceHealth]:
+    """A line for each pool of workers of loki; none where it does not answer."""
+    if not any(one.service == "loki" and one.serving for one in found):
+        return []
+    try:
+        return [_pool(engine) for engine in _engines(mesh)]
+    except (YggError, CliError):
+        return []
+
+
+def _pool(engine: loki_pb2.Engine) -> ServiceHealth:
+    note = f"{engine.workers} of {counted(max(engine.workers_wanted, engine.workers), 'worker')}"
+    note += f", {engine.workers_busy} busy, {counted(engine.worker_restarts, 'restart')}"
+    ready = engine.available and engine.workers >= engine.workers_wanted
+    starting = not ready and not engine.reason
+    why = "" if engine.available else safe(engine.reason) or "starting"
+    return ServiceHealth(
+        f"loki {_language(engine)}",
+        ready,
+        safe(engine.version, 32),
+        note="; ".join(filter(None, (note, why))),
+        serving=engine.available,
+        starting=starting,
+    )
 
 
 def _service(mesh: Mesh, name: str) -> ServiceHealth:
@@ -69,29 +121,35 @@ def _service(mesh: Mesh, name: str) -> ServiceHealth:
         error = mesh.error(name, e)
         note = error.message if isinstance(error, YggError) else str(error)
         return ServiceHealth(name, ready=False, note=safe(note))
-    about = {key: value for key, value in call.trailing_metadata() or () if isinstance(value, str)}
-    ready = answer.status == health_pb2.HealthCheckResponse.SERVING
+    told = [(key, value) for key, value in call.trailing_metadata() or () if isinstance(value, str)]
+    about, missing = dict(told), tuple(safe(value, 32) for key, value in told if key == "ygg-away")
+    serving = answer.status == health_pb2.HealthCheckResponse.SERVING
+    note, lacks = _note(mesh, name) if serving else ("", ())
+    away = "; ".join(f"{each} is away" for each in missing)
+    starting = "" if serving or away else "it is starting or stopping"
     return ServiceHealth(
         name,
-        ready,
+        serving and not missing and not lacks,
         version=safe(about.get("ygg-version", ""), 32),
         instance=safe(about.get("ygg-instance", ""), 63),
         uptime_s=_since(about.get("ygg-start-unix", "")),
-        note=_note(mesh, name) if ready else "it is starting or stopping",
+        note="; ".join(filter(None, (away, starting, note))),
+        serving=serving,
+        missing=(*missing, *lacks),
     )
 
 
-def _note(mesh: Mesh, name: str) -> str:
+def _note(mesh: Mesh, name: str) -> tuple[str, tuple[str, ...]]:
+    """What it holds, and which languages it lacks."""
     notes: dict[str, Callable[[Mesh], str]] = {
         "registry": _registry_note,
         "jotunheim_bridge": _bridge_note,
-        "loki": _loki_note,
         "ota": _ota_note,
     }
     try:
-        return notes[name](mesh)
+        return _loki_note(mesh) if name == "loki" else (notes[name](mesh), ())
     except (YggError, CliError) as e:
-        return safe(e.message)
+        return safe(e.message), ()
 
 
 def _registry_note(mesh: Mesh) -> str:
@@ -128,14 +186,18 @@ def _ota_note(mesh: Mesh) -> str:
     return _count(mesh, "ota", stub.ListImages, ota_pb2.ListImagesRequest(page_size=_PAGE), "image")
 
 
-def _loki_note(mesh: Mesh) -> str:
+def _loki_note(mesh: Mesh) -> tuple[str, tuple[str, ...]]:
+    engines = _engines(mesh)
+    runs = " and ".join(_language(engine) for engine in engines if engine.available)
+    lacks = tuple(_language(engine) for engine in engines if not engine.available and engine.reason)
+    notes = [f"runs {runs}"] if runs else []
+    return "; ".join((*notes, *(f"no {language}" for language in lacks))) or "no engine", lacks
+
+
+def _engines(mesh: Mesh) -> list[loki_pb2.Engine]:
     stub = loki_pb2_grpc.LokiServiceStub(mesh.channel("loki"))
     answer = mesh.call("loki", stub.GetCapabilities, loki_pb2.GetCapabilitiesRequest(), timeout_s=CHECK_S)
-    up = [(e.workers, _language(e)) for e in answer.engines if e.available]
-    what = "worker" if sum(workers for workers, _ in up) == 1 else "workers"
-    notes = [f"{' and '.join(f'{workers} {language}' for workers, language in up)} {what}"] if up else []
-    notes += [f"no {_language(e)}: {safe(e.reason)}" for e in answer.engines if not e.available]
-    return "; ".join(notes) or "no engine"
+    return list(answer.engines)
 
 
 def _language(engine: loki_pb2.Engine) -> str:
@@ -187,6 +249,7 @@ def _nats(monitor: str) -> list[ServiceHealth]:
                 safe(server["server_name"], 63),
                 max(0.0, time.time() - started),
                 note,
+                serving=ready,
             )
         ]
     except (OSError, ValueError, KeyError, TypeError) as e:

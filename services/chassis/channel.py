@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -19,6 +19,15 @@ def connect(endpoint: str, files: IdentityFiles, service: str) -> grpc.aio.Chann
     It connects when first used and again by itself whenever the peer comes back.
     """
     return grpc.aio.secure_channel(endpoint, credentials(files), options=options(service), interceptors=_interceptors())
+
+
+async def watch(channel: grpc.aio.Channel, report: Callable[[bool], Awaitable[None]]) -> None:
+    """Keep the channel connected and report whether it is, at first and on changes. Ends when the channel is closed."""
+    await report(False)
+    while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.SHUTDOWN:
+        if state in (grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.TRANSIENT_FAILURE):
+            await report(state is grpc.ChannelConnectivity.READY)
+        await channel.wait_for_state_change(state)
 
 
 async def _traced(continuation: Callable[..., Any], details: Any, request: Any) -> Any:

@@ -16,12 +16,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import grpc.aio
 import uvloop
 from nats.errors import NoServersError
 from nats.js import JetStreamContext
 
 from services.chassis import logs, nats, settings, telemetry
 from services.chassis.arrivals import raise_descriptor_limit
+from services.chassis.channel import watch
 from services.chassis.errors import StoreUnavailableError
 from services.chassis.identity import IdentityFiles
 from services.chassis.nats import Connection
@@ -53,6 +55,14 @@ class Runtime(Generic[S]):
         """Runs a background task until the service stops; if it fails, the service fails."""
         running = self.tasks.create_task(task, name=name)
         self.stack.callback(running.cancel)
+
+    def needs(self, service: str, by: grpc.aio.Channel) -> None:
+        """Health says from now on whether that service can be reached."""
+
+        async def report(up: bool) -> None:
+            await self.server.report_need(service, up=up)
+
+        self.spawn(watch(by, report), f"watch {service}")
 
 
 Compose = Callable[[Runtime[S]], Awaitable[dict[str, str]]]

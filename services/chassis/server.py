@@ -22,6 +22,8 @@ from services.domain import endpoints
 
 MAX_MESSAGE_BYTES = 2 * 1024 * 1024
 """The largest request is a chunk of an image, 1 MiB. Parsing so many bytes of the smallest items takes some 50 ms."""
+NEEDS = "yggdrasil.needs"
+"""grpc.health.v1 answers for what a service needs under this name and a dot, such as `yggdrasil.needs.registry`."""
 MAX_STREAMS = 256
 """Calls of one connection that are open together; a client keeps the next ones back. Until a peer has acknowledged our
 settings, grpcio lets each have 16 MiB of headers: so many times some 2.5 MB is what a bomb of them takes at most."""
@@ -57,10 +59,11 @@ class ServerInfo:
 
 
 class _Health(health.aio.HealthServicer):  # type: ignore[misc]
-    """grpc.health.v1 whose Check also tells, as trailing metadata, who serves: `ygg status` shows it."""
+    """grpc.health.v1 whose Check also says, as trailing metadata, who serves and what is away, for `ygg status`."""
 
     def __init__(self, about: ServerInfo) -> None:
         super().__init__()
+        self.away: set[str] = set()
         self._about = (
             ("ygg-version", about.version),
             ("ygg-instance", about.instance_id),
@@ -68,8 +71,10 @@ class _Health(health.aio.HealthServicer):  # type: ignore[misc]
         )
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - the name is the protocol's
-        """The state of a service, with `ygg-version`, `ygg-instance` and `ygg-start-unix` (seconds)."""
-        context.set_trailing_metadata(self._about)
+        """The state of a service, with `ygg-version`, `ygg-instance`, `ygg-start-unix` (seconds), and an `ygg-away` for
+        each dependency that is away.
+        """
+        context.set_trailing_metadata((*self._about, *(("ygg-away", name) for name in sorted(self.away))))
         return await super().Check(request, context)
 
 
@@ -135,8 +140,21 @@ class RpcServer:
             await self._health.set(name, state)
 
     def report_dependency(self, up: bool) -> None:
-        """A dependency that every RPC needs is there or away: health follows."""
-        self._reporting = asyncio.ensure_future(self.set_serving(up))
+        """NATS, which every RPC needs, is there or away: health follows."""
+        self._reporting = asyncio.ensure_future(self._report_nats(up))
+
+    async def _report_nats(self, up: bool) -> None:
+        await self.report_need("nats", up=up)
+        await self.set_serving(up)
+
+    async def report_need(self, name: str, *, up: bool) -> None:
+        """A dependency that some RPCs need is there or away; it has a health of its own, `yggdrasil.needs.NAME`."""
+        if up:
+            self._health.away.discard(name)
+        else:
+            self._health.away.add(name)
+        state = health_pb2.HealthCheckResponse.SERVING if up else health_pb2.HealthCheckResponse.NOT_SERVING
+        await self._health.set(f"{NEEDS}.{name}", state)
 
     async def stop(self, drain_s: float) -> None:
         """Reports NOT_SERVING, takes no new calls and waits at most `drain_s` seconds for those in flight."""

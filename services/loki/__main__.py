@@ -145,8 +145,9 @@ async def compose(runtime: Runtime[LokiSettings]) -> dict[str, str]:
         channel.connect(endpoint, runtime.files, service)
         for service, endpoint in (("registry", found.registry_endpoint), ("jotunheim_bridge", found.bridge_endpoint))
     )
-    for opened in (registry, bridge):
+    for service, opened in (("registry", registry), ("jotunheim_bridge", bridge)):
         await runtime.stack.enter_async_context(opened)
+        runtime.needs(service, opened)
     pipeline = BridgePipeline(bridge)
     runtime.stack.push_async_callback(pipeline.close)
     mesh = GrpcMesh(registry, bridge, pipeline)

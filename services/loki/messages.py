@@ -104,4 +104,7 @@ def engine_to_proto(engine: EngineStatus) -> pb.Engine:
         reason=engine.problem,
         workers=engine.workers,
         sandbox=engine.sandbox,
+        workers_wanted=engine.wanted,
+        workers_busy=engine.busy,
+        worker_restarts=engine.restarts,
     )

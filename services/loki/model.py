@@ -158,3 +158,6 @@ class EngineStatus:
     problem: str
     workers: int
     sandbox: str = ""
+    wanted: int = 0
+    busy: int = 0
+    restarts: int = 0

@@ -20,9 +20,11 @@ def register(app: typer.Typer) -> None:
 
 
 def status(ctx: typer.Context) -> int:
-    """Show every service of the mesh: ready or not, version, uptime, what it holds.
+    """Show every service of the mesh, NATS and loki's workers: ready or not, version, uptime, what it holds.
 
-    Exit code 0 when all are ready, 3 otherwise.
+    `partly`: it serves, and something that it needs is away; the note says what.
+
+    Exit code 0 when all are ready, or workers still start; 3 otherwise.
 
     Examples:  `ygg status`   `ygg --context compose status`
     """
@@ -42,7 +44,7 @@ def status(ctx: typer.Context) -> int:
         rows = [
             (
                 one.service,
-                "yes" if one.ready else "no",
+                "yes" if one.ready else "partly" if one.serving else "no",
                 one.version or "-",
                 "-" if one.uptime_s is None else f"{one.uptime_s:.0f} s" if one.uptime_s < 2 else ago(one.uptime_s),
                 one.note,
@@ -50,7 +52,7 @@ def status(ctx: typer.Context) -> int:
             for one in found
         ]
         st.out.table(("SERVICE", "READY", "VERSION", "UPTIME", "NOTE"), rows, optional=("UPTIME", "VERSION"))
-    return int(Exit.OK if all(one.ready for one in found) else Exit.UNREACHABLE)
+    return int(Exit.OK if all(one.ready or one.starting for one in found) else Exit.UNREACHABLE)
 
 
 def _times(count: int) -> str:

@@ -19,8 +19,8 @@ _STEP_S = 0.05
 _CHECK_S = 2.0
 
 
-async def wait_service(context: Context, service: str) -> None:
-    """Return once the service says SERVING; waits for ever."""
+async def wait_service(context: Context, service: str, *, whole: bool = False) -> None:
+    """Return once the service says SERVING and, if `whole`, nothing that it needs is away; waits without end."""
     await _wait_listening(*endpoints.split(context.endpoint(service)))
     channel_credentials = credentials(IdentityFiles(Path(context.identity)))
     request = health_pb2.HealthCheckRequest()
@@ -29,8 +29,9 @@ async def wait_service(context: Context, service: str) -> None:
         stub = health_pb2_grpc.HealthStub(channel)
         while True:
             with contextlib.suppress(grpc.aio.AioRpcError):
-                answer = await stub.Check(request, timeout=_CHECK_S)
-                if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                call = stub.Check(request, timeout=_CHECK_S)
+                answer, about = await call, await call.trailing_metadata()
+                if answer.status == health_pb2.HealthCheckResponse.SERVING and not (whole and "ygg-away" in about):
                     return
             await asyncio.sleep(_STEP_S)
 
@@ -55,8 +56,9 @@ async def wait(context: Context, name: str) -> None:
 async def wait_all(context: Context) -> None:
     """Return once the whole mesh is ready; waits for ever, so give it a time limit."""
     async with asyncio.TaskGroup() as tasks:
-        for name in ("nats", *SERVICES):
-            tasks.create_task(wait(context, name))
+        tasks.create_task(wait_nats(context))
+        for name in SERVICES:
+            tasks.create_task(wait_service(context, name, whole=True))
 
 
 async def _wait_listening(host: str, port: int) -> None:

@@ -43,7 +43,7 @@ class WorkerPool:
         self._idle: deque[tuple[WorkerProcess, float]] = deque()  # and since when; the last one used is the last
         self._waiting: deque[asyncio.Future[WorkerProcess]] = deque()
         self._alive: set[WorkerProcess] = set()
-        self._slots = self._starting = 0
+        self._slots = self._starting = self._restarts = 0
         self._tasks: asyncio.TaskGroup | None = None
         self._shrinking: asyncio.TimerHandle | None = None
         self._version = self._sandbox = ""
@@ -70,7 +70,17 @@ class WorkerPool:
         problem = self._problem.message if self._problem and not self._alive else ""
         if problem and self._problem and self._problem.hint:
             problem = f"{problem}. {self._problem.hint}"
-        return EngineStatus(self.language, self._version, bool(self._alive), problem, len(self._alive), self._sandbox)
+        return EngineStatus(
+            self.language,
+            self._version,
+            bool(self._alive),
+            problem,
+            len(self._alive),
+            self._sandbox,
+            wanted=self._size,
+            busy=len(self._alive) - len(self._idle),
+            restarts=self._restarts,
+        )
 
     @contextlib.asynccontextmanager
     async def worker(self) -> AsyncIterator[WorkerProcess]:
@@ -179,6 +189,7 @@ class WorkerPool:
                 await self._use(worker)
                 if self._slots > self._size and not self._waiting:
                     return
+                self._restarts += 1
                 self._starting, starting = self._starting + 1, True
         finally:
             self._slots -= 1
