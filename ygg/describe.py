@@ -164,7 +164,7 @@ def event_line(event: bridge_pb2.DeviceEvent) -> str:
         lost = f"  ({event.dropped} lost since boot)" if event.dropped else ""
         return f"{who}  {safe(event.capability, 32)}.{safe(event.name, 32)}  {fields}{lost}"
     if event.kind in (bridge_pb2.EVENT_KIND_OFFLINE, bridge_pb2.EVENT_KIND_REFUSED):
-        return f"{who}  {event_kind(event)}  {safe(event.reason, 100)}"
+        return f"{who}  {safe(event.denied, 32) or event_kind(event)}  {safe(event.reason, 100)}"
     if event.contest_peer:
         return f"{who}  {event_kind(event)}  (another device uses this identity: {safe(event.contest_peer, 64)})"
     if event.kind == bridge_pb2.EVENT_KIND_CONTRACT:
@@ -188,6 +188,7 @@ def event_json(event: bridge_pb2.DeviceEvent) -> dict[str, Any]:
         "contract_revision": event.contract_revision,
         "session_id": event.session_id,
         "contest_peer": event.contest_peer,
+        "denied": event.denied,
     }
 
 

@@ -120,6 +120,7 @@ class Bridge:
     def _end_if_barred(self, session: Session) -> None:
         why = self._standings.objection(session.device_id, session.wire.certified_unix_s)
         if why:
+            session.denied = self._standings.denied(session.device_id)
             self._close(session, link.GOODBYE_CODE_DISCONNECTED, why)
 
     def kick(self, session: Session) -> None:

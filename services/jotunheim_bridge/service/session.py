@@ -54,7 +54,7 @@ class Session:
 
     __slots__ = (
         *("agreed", "facts", "claim", "wire", "device_id", "session_id", "calls", "twin", "ota", "update", "pages"),
-        *("ended", "finished", "updating", "released", "end_reason", "draining"),
+        *("ended", "finished", "updating", "released", "end_reason", "denied", "draining"),
         *("_clock", "_outbox", "_telemetry", "_unasked", "_last_sequence", "_unacknowledged", "_credit", "_granted"),
     )
 
@@ -66,7 +66,7 @@ class Session:
         self.calls = CallTable(self.device_id, facts.boot_id)
         self.ended = self.finished = self.updating = False
         self.released: bool | None = None
-        self.end_reason = ""
+        self.end_reason = self.denied = ""
         self.draining: asyncio.Task[None] | None = None
         self.update: link.CapabilityUpdate | None = None
         self.pages: asyncio.Queue[link.Frame] | None = None
@@ -251,6 +251,7 @@ class Session:
             kind=pb.EVENT_KIND_OFFLINE,
             time=codec.timestamp(now),
             reason=self.end_reason,
+            denied=self.denied,
             session_id=self.session_id,
         )
 

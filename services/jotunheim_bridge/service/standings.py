@@ -10,7 +10,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from services.domain.standing import objection
+from services.domain.standing import ACTIVE, objection
 from services.jotunheim_bridge.ports import DeviceFacts
 
 REMEMBERED = 4096
@@ -44,6 +44,11 @@ class Standings:
         self._told.move_to_end(device_id)
         if len(self._told) > REMEMBERED:
             self._told.popitem(last=False)
+
+    def denied(self, device_id: str) -> str:
+        """In one word why a device that was objected to may not be here: its state, or `revoked`."""
+        facts = self._told.get(device_id)
+        return "" if facts is None else "revoked" if facts.state == ACTIVE else facts.state
 
     def objection(self, device_id: str, certified_unix_s: float) -> str:
         """Why the device may not be here by what was told; empty where nothing speaks against it."""

@@ -327,10 +327,23 @@ async def test_a_device_that_may_be_here_no_more_is_disconnected_at_once(
     device = await online(mesh)
     other = await mesh.device(mesh.two)
     await other.negotiate()
+    watch = mesh.bridge.WatchEvents(
+        pb.WatchEventsRequest(device_ids=[mesh.one], kinds=[pb.EVENT_KIND_OFFLINE, pb.EVENT_KIND_REFUSED])
+    )
+    await watch.initial_metadata()
     await mesh.registry.UpdateDevice(rp.UpdateDeviceRequest(device_id=mesh.one, state=state))
     last = (await device.ended(within_s=2))[-1].goodbye
     assert last.code == link.GOODBYE_CODE_DISCONNECTED
     assert "not active" in last.message
+    name = rp.DeviceState.Name(state).removeprefix("DEVICE_STATE_").lower()
+    ended = (await watch.read()).event
+    assert (ended.kind, ended.denied) == (pb.EVENT_KIND_OFFLINE, name)
+    again = await mesh.device()
+    again.send(hello=hello(mesh.one, document()))
+    await again.expect("refused")
+    refusal = (await watch.read()).event
+    assert (refusal.kind, refusal.reason) == (pb.EVENT_KIND_REFUSED, f"{mesh.one} is {name}, not active")
+    watch.cancel()
     other.send(ping=link.Ping(token=5))
     assert (await other.expect("pong")).token == 5
 
