@@ -103,11 +103,15 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a requirement is held against: labels, presence, and what the contract holds (None where there is none)."""
+    """What a requirement is held against: labels, presence, and what the contract holds (None where there is none).
+
+    `state` is the device's, such as `active`.
+    """
 
     labels: Mapping[str, str]
     online: bool
     contract: tuple[Sequence[Capability], Sequence[Refusal]] | None
+    state: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 from services.chassis import records
 from services.chassis.buckets import DEVICES
+from services.chassis.standing import standing_of
 from services.registry.adapters.catalogue import Catalogue
 from services.registry.ports import Facts
 from yggdrasil.registry.v1 import registry_pb2 as pb
@@ -54,7 +55,8 @@ class Views:
             message = records.readable(DEVICES.name, device_id, device + (presence or b""), pb.Device.FromString)
             if message is None:
                 continue
-            found[device_id] = Facts(dict(message.labels), message.presence.online, contract)
+            state = standing_of(message).state
+            found[device_id] = Facts(dict(message.labels), message.presence.online, contract, state)
         return found
 
     def _rows(self, device_ids: Collection[str]) -> Sequence[tuple[Any, ...]]:

@@ -9,6 +9,7 @@ from services.chassis import buckets
 from services.domain import ids, matcher
 from services.domain.matcher import ClauseKind, FailedClause
 from services.domain.selectors import Operator, Selector, Term
+from services.domain.standing import ACTIVE
 from services.registry.errors import GroupNotFoundError, IndexBehindError
 from services.registry.ports import DeviceMessage, Facts, GroupStore, Index, Query
 
@@ -84,6 +85,8 @@ def _outside(facts: Facts, query: Query) -> Iterator[FailedClause]:
         yield FailedClause(ClauseKind.LABEL, _label(term, facts.labels.get(term.key)))
     if query.online is not None and query.online is not facts.online:
         is_, wanted = ("online", "offline") if facts.online else ("offline", "online")
+        if not facts.online and facts.state != ACTIVE:
+            is_ = facts.state
         yield FailedClause(ClauseKind.PRESENCE, f"the device is {is_}, {wanted} is required")
 
 

@@ -96,6 +96,14 @@ async def test_presence_is_a_clause_too(registry: Any, fleet: list[str]) -> None
     assert (clause.kind, clause.message) == (qp.CLAUSE_KIND_PRESENCE, "the device is offline, online is required")
 
 
+async def test_presence_clause_names_the_state_of_a_device_that_may_not_connect(registry: Any) -> None:
+    await registry.RegisterDevice(rp.RegisterDeviceRequest(device_id="find-out", state=rp.DEVICE_STATE_SUSPENDED))
+    answer = await registry.FindDevices(rp.FindDevicesRequest(online=True, explain=["find-out"]))
+    assert [clause.message for clause in answer.explanations[0].failed] == [
+        "the device is suspended, online is required"
+    ]
+
+
 async def test_states_narrow_the_list(registry: Any) -> None:
     for name, state in (("st-1", rp.DEVICE_STATE_PENDING), ("st-2", rp.DEVICE_STATE_ACTIVE)):
         await registry.RegisterDevice(rp.RegisterDeviceRequest(device_id=name, labels={"st": "1"}, state=state))
