@@ -46,11 +46,11 @@ def device_state(device: registry_pb2.Device) -> str:
 
 
 def certificate(device: registry_pb2.Device, now: datetime) -> str:
-    """`in 364 d`, `expired 2 d ago`, or `-` if it has never connected."""
+    """`ends in 364 d`, `ended 2 d ago`, or `-` if it has never connected."""
     if not device.HasField("certificate_expire_time"):
         return "-"
     left_s = (moment(device.certificate_expire_time) - now).total_seconds()
-    return f"in {ago(left_s)}" if left_s > 0 else f"expired {ago(-left_s)} ago"
+    return f"ends in {ago(left_s)}" if left_s > 0 else f"ended {ago(-left_s)} ago"
 
 
 def labels(device: registry_pb2.Device) -> str:

@@ -56,7 +56,7 @@ def list_devices(
         return
     if expiring:
         rows = [(device.id, describe.device_state(device), describe.certificate(device, now)) for device in found]
-        st.out.table(("DEVICE", "STATE", "CERTIFICATE ENDS"), rows)
+        st.out.table(("DEVICE", "STATE", "CERTIFICATE"), rows)
         st.out.remark("A device gets a new one with a fresh token:  ygg device token DEVICE")
         return
     st.out.table(
@@ -89,7 +89,7 @@ def show(ctx: typer.Context, device: Device) -> None:
     seen = "" if found.presence.online else f" since {row['SEEN']}"
     about = [f"{row['STATE']}{seen}", f"firmware {row['FIRMWARE']}", f"slot {row['SLOT']}", row["LABELS"]]
     if found.HasField("certificate_expire_time"):
-        about.insert(3, f"certificate ends {describe.certificate(found, now)}")
+        about.insert(3, f"certificate {describe.certificate(found, now)}")
     for line in tables.flow(filter(None, about), st.out.width, first=row["DEVICE"]):
         st.out.line(line)
     for line in (

@@ -134,7 +134,7 @@ class Programs:
             except grpc.aio.AioRpcError as e:
                 assert e.code() is not grpc.StatusCode.FAILED_PRECONDITION, e.details()
                 raise
-            assert wanted(found[0]), f"{source} is {found[0]!r}"
+            assert wanted(found[0]), f"{source} is {found[0]!r}: {await self.instances(name)}"
             return True
 
         await eventually(as_wanted, within_s)

@@ -16,7 +16,7 @@ frames = st.lists(
         st.binary(min_size=1, max_size=900).map(
             lambda b: link.Frame(capability_page=link.CapabilityPage(offset=1, data=b))
         ),
-        st.text(st.characters(exclude_characters="\0"), max_size=36).map(
+        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=36).map(
             lambda t: link.Frame(result=link.Result(call_id=t, status=link.RESULT_STATUS_OK))
         ),
     ),

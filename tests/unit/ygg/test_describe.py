@@ -128,7 +128,7 @@ def test_events_in_one_line() -> None:
     assert describe.event_json(later)["kind"] == "unknown"
 
 
-@pytest.mark.parametrize(("days", "words"), [(400, "in 400 d"), (3, "in 3 d"), (-2, "expired 2 d ago")])
+@pytest.mark.parametrize(("days", "words"), [(400, "ends in 400 d"), (3, "ends in 3 d"), (-2, "ended 2 d ago")])
 def test_certificate_says_when_it_ends(days: int, words: str) -> None:
     device = rp.Device()
     assert describe.certificate(device, NOW) == "-"
