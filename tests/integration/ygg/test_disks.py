@@ -103,6 +103,9 @@ def test_keeper_refuses_before_the_disk_is_full(disk: Disks, home_on: Callable[[
     up(home)
     small.fill(leave=ENOUGH_BYTES // 4)
     until(lambda: not home.status()["nats"]["ready"], HOME_S, "writes are refused")
+    status = home.status()
+    for name in ("registry", "jotunheim_bridge", "loki", "ota"):
+        assert (status[name]["ready"], status[name]["missing"]) == (False, ["nats"])
     log = (home.path / "mesh" / "logs" / "nats.log").read_text()
     assert "writes are refused until there is room" in log
     assert "write error" not in log
