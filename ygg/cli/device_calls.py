@@ -63,7 +63,8 @@ def call(
 
     Values are read by the type that the contract wants: 03 is 3, 30.0 is 30 for an int, text stays as typed.
 
-    Examples:  `ygg device call porch-1 led0.blink times=3 period_ms=200`   `ygg device call porch-1 porch-2 led0.off`
+    Examples:  `ygg device call porch-1 led0.blink times=3 period_ms=200`
+    `ygg device call porch-1 porch-2 led0.blink times=1 period_ms=100`
     `ygg device call -l zone=hall --has actuator.led@1+ led0.blink times=3 period_ms=200`   (`-l '*'`: every device)
     """
     wanted = Wanted.of(words)
