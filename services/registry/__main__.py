@@ -38,6 +38,7 @@ from services.registry.service.finding import Finding
 from services.registry.service.groups import Groups
 from services.registry.service.registration import Registration
 from services.registry.service.removal import Removal
+from services.registry.service.renewal import Renewal
 from services.registry.service.twins import Twins
 from services.registry.service.watching import Watching
 from yggdrasil.registry.v1 import backup_pb2_grpc, enrolment_pb2_grpc, registry_pb2_grpc, twin_pb2_grpc
@@ -99,7 +100,7 @@ async def _enrolment(runtime: Runtime[RegistrySettings], devices: DeviceStore, i
         listening["enrol"] = await listener.start(settings.enrol_listen)
         runtime.spawn(listener.sweep(), "arrivals at enrolment")
         enrolment = replace(enrolment, place=settings.enrol_advertise or listening["enrol"])
-    api = EnrolmentApi(enrolment)
+    api = EnrolmentApi(enrolment, Renewal(devices, ca, SystemClock()))
     add = enrolment_pb2_grpc.add_EnrolmentServiceServicer_to_server
     runtime.server.add(ENROLMENT, lambda server: add(api, server))
     return listening

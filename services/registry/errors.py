@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from services.chassis.errors import StoreUnavailableError
 from services.domain import ids
 from services.domain.errors import Code, YggError
@@ -223,6 +225,66 @@ class TokenExpiredError(YggError):
 
     def __init__(self) -> None:
         super().__init__("the token has expired", hint="Make a new one: ygg device token DEVICE")
+
+
+class CertificateForeignError(YggError):
+    """The certificate to be renewed is not one that this mesh's device CA issued for that device."""
+
+    code, reason = Code.PERMISSION_DENIED, "CERTIFICATE_FOREIGN"
+
+    def __init__(self, device_id: str, why: str) -> None:
+        super().__init__(f"the certificate is not one of the device CA for {device_id}: {why}", device=device_id)
+
+
+class CertificateKeyError(YggError):
+    """The request is for another key than the certificate that it would take the place of."""
+
+    code, reason = Code.PERMISSION_DENIED, "CERTIFICATE_KEY"
+
+    def __init__(self, device_id: str) -> None:
+        super().__init__(
+            "the request is for another key than the certificate in use",
+            hint=f"For another key:  ygg device token {device_id}",
+            device=device_id,
+        )
+
+
+class CertificateEndedError(YggError):
+    """The certificate is not valid now, so it admits nobody."""
+
+    code, reason = Code.FAILED_PRECONDITION, "CERTIFICATE_ENDED"
+
+    def __init__(self, device_id: str, end: datetime) -> None:
+        super().__init__(
+            f"the certificate is not valid now; it ends at {end:%Y-%m-%dT%H:%M:%SZ}",
+            hint=f"ygg device token {device_id}",
+            device=device_id,
+        )
+
+
+class CertificateRevokedError(YggError):
+    """The certificate was revoked."""
+
+    code, reason = Code.FAILED_PRECONDITION, "CERTIFICATE_REVOKED"
+
+    def __init__(self, device_id: str) -> None:
+        super().__init__(
+            f"the certificate of {device_id} has been revoked",
+            hint=f"ygg device token {device_id}",
+            device=device_id,
+        )
+
+
+class DeviceCaEndsError(YggError):
+    """The device CA ends as early as the certificate does, so another one would not last longer."""
+
+    code, reason = Code.FAILED_PRECONDITION, "DEVICE_CA_ENDS"
+
+    def __init__(self, end: datetime) -> None:
+        super().__init__(
+            f"the device CA ends at {end:%Y-%m-%dT%H:%M:%SZ}, no certificate can last longer",
+            hint="Make a new device CA; docs/OPERATIONS.md, Certificates.",
+        )
 
 
 class EnrolmentOffError(YggError):

@@ -91,6 +91,24 @@ class Granted:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceCertificate:
+    """A certificate that the device CA issued: its key, and from when to when it is valid."""
+
+    key: PublicKey
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """What a device is given in place of its certificate: DER of the new one and of the device CA's."""
+
+    certificate: bytes
+    issuer: bytes
+    expire_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     """A named selector; `revision` is that of its key, 0 until it is stored."""
 

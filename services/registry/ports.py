@@ -15,6 +15,7 @@ from services.domain.selectors import Selector
 from services.domain.twin import Side
 from services.registry.model import (
     ContractRecord,
+    DeviceCertificate,
     DeviceRecord,
     DeviceState,
     DeviceView,
@@ -22,6 +23,7 @@ from services.registry.model import (
     Group,
     ProgramsSide,
     PublicKey,
+    Renewed,
     Token,
     TwinSide,
 )
@@ -304,8 +306,21 @@ class Signer(Protocol):
     def root_fingerprint(self) -> bytes:
         """SHA-256 of the root's DER, 32 bytes."""
 
+    @property
+    def end(self) -> datetime:
+        """When the device CA ends, and with it every certificate of its."""
+
     def key_of(self, request: bytes, device_id: str) -> PublicKey:
         """The key of a PKCS#10 request in DER; raises InvalidRequestError where it is none, or names another device."""
 
     def sign(self, key: PublicKey, device_id: str, now: datetime, not_before: datetime | None) -> Granted:
         """A certificate for the key, that begins at `not_before` at the earliest."""
+
+    def certificate_of(self, certificate: bytes, device_id: str) -> DeviceCertificate:
+        """A certificate in DER; raises CertificateForeignError where this CA did not issue it for that device.
+
+        Raises InvalidRequestError where it is no certificate. Whether it is valid now is not looked at.
+        """
+
+    def renew(self, key: PublicKey, device_id: str, now: datetime, not_before: datetime | None) -> Renewed:
+        """A further certificate for the key, that begins at `not_before` at the earliest."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
@@ -17,7 +18,8 @@ from services.chassis.identity import Identity, IdentityFiles
 from services.domain import ids
 from services.domain.errors import InvalidRequestError
 from services.domain.subjects import TENANT
-from services.registry.model import Granted, PublicKey
+from services.registry.errors import CertificateForeignError
+from services.registry.model import DeviceCertificate, Granted, PublicKey, Renewed
 
 KEY_FILE, CHAIN_FILE = "devices-ca-key.pem", "enrol-chain.pem"
 
@@ -50,6 +52,11 @@ class DeviceCa:
         """SHA-256 of the root's DER, 32 bytes."""
         return self.root.fingerprint(hashes.SHA256())
 
+    @property
+    def end(self) -> datetime:
+        """When the CA ends."""
+        return self.ca.cert.not_valid_after_utc
+
     def key_of(self, request: bytes, device_id: str) -> PublicKey:
         """The key of a PKCS#10 request in DER, P-256 and held by who asks; raises InvalidRequestError."""
         try:
@@ -64,15 +71,53 @@ class DeviceCa:
         names = [str(name.value) for name in asked.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
         if names and names != [device_id[:64]]:
             raise InvalidRequestError(f"the certificate request is for {ids.printable(names[0])}, not for {device_id}")
-        der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-        return PublicKey(der, hashlib.sha256(der).digest())
+        return _public(key)
 
     def sign(self, key: PublicKey, device_id: str, now: datetime, not_before: datetime | None) -> Granted:
         """A certificate for the key, that begins at `not_before` at the earliest."""
+        cert = self._signed(key, device_id, now, not_before)
+        return Granted(f"{cert.serial_number:x}", cert_pem(cert, self.ca.cert), self.services)
+
+    def certificate_of(self, certificate: bytes, device_id: str) -> DeviceCertificate:
+        """A certificate in DER; raises InvalidRequestError, CertificateForeignError."""
+        try:
+            held = x509.load_der_x509_certificate(certificate)
+            key, named = held.public_key(), _uris_of(held)
+        except (ValueError, TypeError, UnsupportedAlgorithm, x509.UnsupportedGeneralNameType) as e:
+            raise InvalidRequestError("the certificate is not an X.509 certificate in DER") from e
+        try:
+            held.verify_directly_issued_by(self.ca.cert)
+        except (ValueError, TypeError, InvalidSignature) as e:
+            raise CertificateForeignError(device_id, "another CA issued it") from e
+        if named != [Identity(TENANT, "device", device_id).uri]:
+            raise CertificateForeignError(device_id, "it is for somebody else")
+        if not isinstance(key, ec.EllipticCurvePublicKey):
+            raise CertificateForeignError(device_id, "its key is not an elliptic-curve key")
+        return DeviceCertificate(_public(key), held.not_valid_before_utc, held.not_valid_after_utc)
+
+    def renew(self, key: PublicKey, device_id: str, now: datetime, not_before: datetime | None) -> Renewed:
+        """A further certificate for the key, that begins at `not_before` at the earliest."""
+        cert = self._signed(key, device_id, now, not_before)
+        der = serialization.Encoding.DER
+        return Renewed(cert.public_bytes(der), self.ca.cert.public_bytes(der), cert.not_valid_after_utc)
+
+    def _signed(self, key: PublicKey, device_id: str, now: datetime, not_before: datetime | None) -> x509.Certificate:
         public = serialization.load_der_public_key(key.der)
         if not isinstance(public, ec.EllipticCurvePublicKey):
             raise TypeError("key_of lets P-256 keys through only")
         when = validity(now.replace(microsecond=0), LEAF_DAYS, self.ca.cert)
         start = when.start if not_before is None else max(when.start, not_before)
-        cert = sign_leaf(self.ca, public, Identity(TENANT, "device", device_id), Validity(start, when.end))
-        return Granted(f"{cert.serial_number:x}", cert_pem(cert, self.ca.cert), self.services)
+        return sign_leaf(self.ca, public, Identity(TENANT, "device", device_id), Validity(start, when.end))
+
+
+def _public(key: ec.EllipticCurvePublicKey) -> PublicKey:
+    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return PublicKey(der, hashlib.sha256(der).digest())
+
+
+def _uris_of(certificate: x509.Certificate) -> list[str]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return names.get_values_for_type(x509.UniformResourceIdentifier)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.chassis.rpc import caller, require_user
+from services.chassis import codec
+from services.chassis.rpc import caller, require_service, require_user
 from services.registry.api.devices import view_to_proto
 from services.registry.messages import token_to_proto
 from services.registry.service.enrolment import Enrolment
+from services.registry.service.renewal import Renewal
 from yggdrasil.registry.v1 import enrolment_pb2 as pb
 from yggdrasil.registry.v1 import enrolment_pb2_grpc
 
@@ -17,8 +19,8 @@ NAME = pb.DESCRIPTOR.services_by_name["EnrolmentService"].full_name
 class EnrolmentApi(enrolment_pb2_grpc.EnrolmentServiceServicer):
     """The servicer. What each RPC does and how it fails stands in enrolment.proto."""
 
-    def __init__(self, enrolment: Enrolment) -> None:
-        self._enrolment = enrolment
+    def __init__(self, enrolment: Enrolment, renewal: Renewal) -> None:
+        self._enrolment, self._renewal = enrolment, renewal
 
     async def CreateToken(self, request: pb.CreateTokenRequest, context: Any) -> pb.CreateTokenResponse:
         """See enrolment.proto."""
@@ -47,3 +49,13 @@ class EnrolmentApi(enrolment_pb2_grpc.EnrolmentServiceServicer):
         require_user()
         view = await self._enrolment.revoke(request.device_id, request.revision)
         return pb.RevokeCertificatesResponse(device=view_to_proto(view))
+
+    async def RenewCertificate(self, request: pb.RenewCertificateRequest, context: Any) -> pb.RenewCertificateResponse:
+        """See enrolment.proto."""
+        require_service("jotunheim_bridge")
+        renewed = await self._renewal.renew(request.device_id, request.certificate, request.certificate_request)
+        return pb.RenewCertificateResponse(
+            certificate=renewed.certificate,
+            issuer=renewed.issuer,
+            expire_time=codec.timestamp(renewed.expire_time),
+        )

@@ -12,9 +12,17 @@ import pytest
 from services.chassis.errors import RevisionConflictError, SettingsError
 from services.chassis.identity import IdentityFiles
 from services.registry.adapters.signer import KEY_FILE, DeviceCa
-from services.registry.errors import TokenExpiredError, TokenUsedError
-from services.registry.model import DeviceRecord, Granted, PublicKey, Token
+from services.registry.errors import (
+    CertificateEndedError,
+    CertificateRevokedError,
+    DeviceCaEndsError,
+    EnrolmentOffError,
+    TokenExpiredError,
+    TokenUsedError,
+)
+from services.registry.model import DeviceCertificate, DeviceRecord, DeviceState, Granted, PublicKey, Renewed, Token
 from services.registry.service.enrolment import Enrolment
+from services.registry.service.renewal import Renewal
 from tests.fixtures.pki import Pki
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -75,9 +83,16 @@ class Signer:
     """Signs whatever it is given: the real one is tested with the service."""
 
     root_fingerprint = bytes(32)
+    end = NOW + timedelta(days=1000)
 
     def key_of(self, request: bytes, device_id: str) -> PublicKey:
         return PublicKey(request, request)
+
+    def certificate_of(self, certificate: bytes, device_id: str) -> DeviceCertificate:
+        return DeviceCertificate(PublicKey(certificate, certificate), NOW, NOW + timedelta(days=300))
+
+    def renew(self, key: PublicKey, device_id: str, now: datetime, not_before: datetime | None) -> Renewed:
+        return Renewed(key.der, b"issuer", now + timedelta(days=365))
 
     def sign(self, key: PublicKey, device_id: str, now: datetime, not_before: datetime | None) -> Granted:
         return Granted("1", key.der, b"")
@@ -173,3 +188,46 @@ def test_only_the_registry_holds_a_ca_key(pki: Pki) -> None:
         assert (KEY_FILE in names) == (name == "registry")
         assert not names & {"root.key", "service-ca.key", "user-ca.key"}
     assert (pki.directory("service", "registry") / KEY_FILE).stat().st_mode & 0o777 == 0o600
+
+
+async def renewal_of(clock: Clock, revoke_time: datetime | None = None, signer: Any = None) -> Renewal:
+    devices: Any = Kept()
+    await devices.create(DeviceRecord("porch-1", DeviceState.ACTIVE, NOW, {}, revoke_time=revoke_time))
+    return Renewal(devices, signer or Signer(), clock)
+
+
+@pytest.mark.parametrize(("after", "good"), [(-1, False), (0, True), (300 * 86_400 - 1, True), (300 * 86_400, False)])
+async def test_certificate_is_renewed_while_it_is_valid(clock: Clock, after: int, good: bool) -> None:
+    clock.time += timedelta(seconds=after)
+    renewal = await renewal_of(clock)
+    if good:
+        assert (await renewal.renew("porch-1", b"key", b"key")).certificate == b"key"
+    else:
+        with pytest.raises(CertificateEndedError):
+            await renewal.renew("porch-1", b"key", b"key")
+
+
+@pytest.mark.parametrize(("revoked_s", "good"), [(-1, True), (0, True), (1, False)])
+async def test_certificate_is_renewed_unless_it_began_before_the_revocation(
+    clock: Clock, revoked_s: int, good: bool
+) -> None:
+    renewal = await renewal_of(clock, NOW + timedelta(seconds=revoked_s))
+    if good:
+        await renewal.renew("porch-1", b"key", b"key")
+    else:
+        with pytest.raises(CertificateRevokedError):
+            await renewal.renew("porch-1", b"key", b"key")
+
+
+async def test_certificate_that_lasts_as_long_as_the_device_ca_is_not_renewed(clock: Clock) -> None:
+    signer = Signer()
+    signer.end = NOW + timedelta(days=300)
+    renewal = await renewal_of(clock, signer=signer)
+    with pytest.raises(DeviceCaEndsError):
+        await renewal.renew("porch-1", b"key", b"key")
+
+
+async def test_registry_without_the_device_ca_renews_nothing(clock: Clock) -> None:
+    renewal = replace(await renewal_of(clock), signer=None)
+    with pytest.raises(EnrolmentOffError):
+        await renewal.renew("porch-1", b"key", b"key")
