@@ -233,6 +233,24 @@ static bool again_update(pb_ostream_t *out, const struct ygg_envelope *envelope)
     return ygg_body_encode(out, YGG_BODY_CAPABILITY_UPDATE, &body);
 }
 
+/* Bodies of core/certificate.c, which are not in union ygg_body. */
+static bool again_certificate(pb_ostream_t *out, const struct ygg_envelope *envelope)
+{
+    static union {
+        yggdrasil_device_v1_CertificateWanted wanted;
+        yggdrasil_device_v1_CertificateRequest request;
+        yggdrasil_device_v1_CertificateIssued issued;
+    } body;
+    const pb_msgdesc_t *fields = envelope->number == YGG_BODY_CERTIFICATE_WANTED
+                                     ? yggdrasil_device_v1_CertificateWanted_fields
+                                 : envelope->number == YGG_BODY_CERTIFICATE_REQUEST
+                                     ? yggdrasil_device_v1_CertificateRequest_fields
+                                     : yggdrasil_device_v1_CertificateIssued_fields;
+
+    CHECK_EQ(ygg_body_decode_as(envelope, fields, &body), YGG_OK);
+    return pb_encode(out, fields, &body);
+}
+
 static bool again_from_bridge(pb_ostream_t *out, const struct ygg_envelope *envelope)
 {
     static union ygg_body body;
@@ -258,6 +276,10 @@ static bool again_body(pb_ostream_t *out, const struct ygg_envelope *envelope)
         return again_result(out, envelope);
     case YGG_BODY_EVENT:
         return again_event(out, envelope);
+    case YGG_BODY_CERTIFICATE_WANTED:
+    case YGG_BODY_CERTIFICATE_REQUEST:
+    case YGG_BODY_CERTIFICATE_ISSUED:
+        return again_certificate(out, envelope);
     case YGG_BODY_CAPABILITY_UPDATE:
         return again_update(out, envelope);
     case YGG_BODY_TELEMETRY:

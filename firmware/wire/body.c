@@ -91,6 +91,7 @@ static enum ygg_err refuse(uint32_t number)
     case YGG_BODY_TELEMETRY:
     case YGG_BODY_TWIN_REPORT:
     case YGG_BODY_CAPABILITY_UPDATE:
+    case YGG_BODY_CERTIFICATE_REQUEST:
     case YGG_BODY_OTA_STATUS:
     case YGG_BODY_OTA_ACCEPT:
     case YGG_BODY_OTA_REJECT:
@@ -155,15 +156,18 @@ static bool texts_hold_no_zero(const struct ygg_envelope *envelope, const pb_msg
     return true;
 }
 
+enum ygg_err ygg_body_decode_as(const struct ygg_envelope *envelope, const pb_msgdesc_t *fields, void *message)
+{
+    pb_istream_t in = pb_istream_from_buffer(envelope->body, envelope->length);
+
+    return pb_decode(&in, fields, message) && texts_hold_no_zero(envelope, fields) ? YGG_OK : YGG_ERR_MALFORMED;
+}
+
 enum ygg_err ygg_body_decode(const struct ygg_envelope *envelope, union ygg_body *body)
 {
     const pb_msgdesc_t *fields = incoming_fields(envelope->number);
 
-    if (fields == NULL) {
-        return refuse(envelope->number);
-    }
-    pb_istream_t in = pb_istream_from_buffer(envelope->body, envelope->length);
-    return pb_decode(&in, fields, body) && texts_hold_no_zero(envelope, fields) ? YGG_OK : YGG_ERR_MALFORMED;
+    return fields == NULL ? refuse(envelope->number) : ygg_body_decode_as(envelope, fields, body);
 }
 
 bool ygg_body_encode(pb_ostream_t *out, uint32_t number, const union ygg_body *body)

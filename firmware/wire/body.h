@@ -29,6 +29,9 @@ enum ygg_body_number {
     YGG_BODY_GOODBYE = 16,
     YGG_BODY_CREDIT = 17,
     YGG_BODY_CAPABILITY_ANSWER = 18,
+    YGG_BODY_CERTIFICATE_WANTED = 19,
+    YGG_BODY_CERTIFICATE_REQUEST = 20,
+    YGG_BODY_CERTIFICATE_ISSUED = 21,
     YGG_BODY_OTA_STATUS = 32,
     YGG_BODY_OTA_OFFER = 33,
     YGG_BODY_OTA_METADATA = 34,
@@ -71,6 +74,9 @@ union ygg_body {
  * unknown; YGG_ERR_STATE: only a device sends it; YGG_ERR_MALFORMED: not a message, a field is too long, or
  * a text holds a zero byte. */
 enum ygg_err ygg_body_decode(const struct ygg_envelope *envelope, union ygg_body *body);
+
+/* The same for a body that is not in union ygg_body: `message` is the struct of `fields`. core/certificate.c. */
+enum ygg_err ygg_body_decode_as(const struct ygg_envelope *envelope, const pb_msgdesc_t *fields, void *message);
 
 /* Encodes a body of struct form: Hello, CapabilityUpdate, Ping, Pong, Goodbye and those of updates. False where the stream refused it. */
 bool ygg_body_encode(pb_ostream_t *out, uint32_t number, const union ygg_body *body);

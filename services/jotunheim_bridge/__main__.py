@@ -20,7 +20,7 @@ from services.jotunheim_bridge.adapters.devices import follow_devices, position
 from services.jotunheim_bridge.adapters.events import JetStreamEvents
 from services.jotunheim_bridge.adapters.listener import DeviceListener, Link
 from services.jotunheim_bridge.adapters.ota import GrpcOta, listen
-from services.jotunheim_bridge.adapters.registry import GrpcRegistry
+from services.jotunheim_bridge.adapters.registry import GrpcCertificates, GrpcRegistry
 from services.jotunheim_bridge.adapters.router import NatsRouter
 from services.jotunheim_bridge.adapters.sessions import KvSessionStore, Lease, fence, other_links
 from services.jotunheim_bridge.adapters.twins import GrpcTwins, follow_desired
@@ -33,6 +33,7 @@ from services.jotunheim_bridge.service.calls import Calls
 from services.jotunheim_bridge.service.calls import Mesh as CallMesh
 from services.jotunheim_bridge.service.negotiator import Mesh, Negotiator
 from services.jotunheim_bridge.service.ota import OtaRelay
+from services.jotunheim_bridge.service.renewal import Renewals
 from services.jotunheim_bridge.service.twins import TwinSync
 from yggdrasil.jotunheim.v1 import bridge_pb2, bridge_pb2_grpc
 
@@ -85,7 +86,8 @@ async def compose(runtime: Runtime[BridgeSettings]) -> dict[str, str]:
     )
     negotiator = Negotiator(Mesh(registry, sessions, events, clock), rules, limits, _new_id)
     updates = OtaRelay(_ota(runtime))
-    bridge = Bridge(negotiator, sessions, events, clock, TwinSync(GrpcTwins(registry_channel)), updates)
+    renewals = Renewals(GrpcCertificates(registry_channel), clock)
+    bridge = Bridge(negotiator, sessions, events, clock, TwinSync(GrpcTwins(registry_channel)), updates, renewals)
     record = bridge_pb2.StoredBridge(
         schema=1, bridge_id=settings.instance_id, version=package_version(), link=settings.link_advertise
     )

@@ -186,6 +186,22 @@ class Router(Protocol):
         """Ends a session there."""
 
 
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A new certificate of a device and that of the CA that issued it, both in DER."""
+
+    certificate: bytes
+    issuer: bytes
+    expires_unix_s: float
+
+
+class Certificates(Protocol):
+    """The registry's device CA. Raises errors with the registry's own code and reason."""
+
+    async def renew(self, device_id: str, certificate: bytes, request: bytes) -> Issued:
+        """A certificate in place of `certificate` (DER), for the same key, which `request` (PKCS#10) is signed by."""
+
+
 class Wire(Protocol):
     """The sending half of one device link.
 
@@ -195,6 +211,9 @@ class Wire(Protocol):
     peer: str
     certified_unix_s: float
     expires_unix_s: float
+
+    def certificate(self) -> bytes:
+        """The device's certificate in DER; empty once the link is down."""
 
     def send(self, frame: link.Frame) -> None:
         """Sends a frame."""

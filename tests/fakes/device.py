@@ -55,7 +55,7 @@ def document(*capabilities: cp.Capability) -> bytes:
     return cp.CapabilityDocument(capabilities=capabilities or [led()]).SerializeToString()
 
 
-FEATURES = ("telemetry", "capability_update", "twin")
+FEATURES = ("telemetry", "capability_update", "twin", "certificate")
 
 
 def offers(*names: str) -> list[link.FeatureOffer]:

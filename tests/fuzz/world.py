@@ -25,12 +25,13 @@ from services.jotunheim_bridge.model.calls import DeviceCall
 from services.jotunheim_bridge.model.framing import MAX_FRAME_BYTES, FrameDecoder
 from services.jotunheim_bridge.model.negotiation import BridgeLimits
 from services.jotunheim_bridge.model.policy import Policy
-from services.jotunheim_bridge.ports import Build, Claim, DeviceFacts, SessionFacts, Targets, TwinSaid, Watch
+from services.jotunheim_bridge.ports import Build, Claim, DeviceFacts, Issued, SessionFacts, Targets, TwinSaid, Watch
 from services.jotunheim_bridge.service.bridge import Bridge
 from services.jotunheim_bridge.service.calls import Calls
 from services.jotunheim_bridge.service.calls import Mesh as CallMesh
 from services.jotunheim_bridge.service.negotiator import Mesh, Negotiator
 from services.jotunheim_bridge.service.ota import OtaRelay
+from services.jotunheim_bridge.service.renewal import Renewals
 from services.jotunheim_bridge.service.twins import TwinSync
 from tests.fakes.device import BOOL, document, hello, led, number
 from yggdrasil.common.v1 import capability_pb2 as cp
@@ -210,6 +211,13 @@ class Router:
         raise DeviceOfflineError(device_id)
 
 
+class Certificates:
+    """A registry without a device CA."""
+
+    async def renew(self, device_id: str, certificate: bytes, request: bytes) -> Issued:
+        raise StoreUnavailableError("no device CA")
+
+
 class Transport:
     """What the connection writes is decoded at once into `frames`. Stands for the TLS transport and its SSLObject."""
 
@@ -225,7 +233,9 @@ class Transport:
     def selected_alpn_protocol(self) -> str:
         return ALPN
 
-    def getpeercert(self) -> dict[str, object]:
+    def getpeercert(self, binary_form: bool = False) -> dict[str, object] | bytes:
+        if binary_form:
+            return b"certificate"
         uri = ("URI", f"ygg://main/device/{DEVICE}")
         return {
             "notBefore": "Jan  1 00:00:00 2026 GMT",
@@ -280,7 +290,10 @@ class World:
         limits = BridgeLimits(calls_in_flight=calls_in_flight, heartbeat_ms=1000)
         negotiator = Negotiator(mesh, policies, limits, lambda: f"session-{next(ids)}")
         self.twins = Twins()
-        self.bridge = Bridge(negotiator, self.sessions, self.sink, self.clock, TwinSync(self.twins), OtaRelay(None))
+        renewals = Renewals(Certificates(), self.clock)
+        self.bridge = Bridge(
+            negotiator, self.sessions, self.sink, self.clock, TwinSync(self.twins), OtaRelay(None), renewals
+        )
         others = CallMesh(self.registry, self.sessions, self.sink, Router())
         self.calls = Calls(self.bridge, others, lambda: f"call-{next(ids)}")
         self._open: set[DeviceConnection] = set()

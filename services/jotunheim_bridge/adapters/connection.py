@@ -170,8 +170,11 @@ class DeviceConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def sweep(self, heartbeat_s: float) -> None:
-        """Ends the link of a device that was silent for SILENT_HEARTBEATS heartbeats."""
-        if self._session is None or self._clock.monotonic() - self._heard_s <= SILENT_HEARTBEATS * heartbeat_s:
+        """Ends the link of a device that was silent for SILENT_HEARTBEATS heartbeats; else looks at its certificate."""
+        if self._session is None:
+            return
+        if self._clock.monotonic() - self._heard_s <= SILENT_HEARTBEATS * heartbeat_s:
+            self._bridge.renewals.look(self._session)
             return
         session, self._session = self._session, None
         session.close(link.GOODBYE_CODE_TIMEOUT, "silent for too long")
@@ -194,6 +197,11 @@ class DeviceConnection(asyncio.Protocol):
             self._transport.write(data)
         else:
             self._transport.writelines([data[start : start + size] for start in range(0, len(data), size)])
+
+    def certificate(self) -> bytes:
+        """The device's certificate in DER; empty once the link is down. Not held here: few sessions ever need it."""
+        tls = None if self._transport is None else self._transport.get_extra_info("ssl_object")
+        return b"" if tls is None else tls.getpeercert(binary_form=True) or b""
 
     def unsent_bytes(self) -> int:
         """What the socket has not taken."""

@@ -13,9 +13,9 @@ from services.chassis.errors import RemoteError
 from services.chassis.standing import standing_of
 from services.domain.contract import Changes, Contract
 from services.domain.errors import Code
-from services.jotunheim_bridge.ports import Build, DeviceFacts, Targets
+from services.jotunheim_bridge.ports import Build, DeviceFacts, Issued, Targets
+from yggdrasil.registry.v1 import enrolment_pb2, enrolment_pb2_grpc, registry_pb2_grpc
 from yggdrasil.registry.v1 import registry_pb2 as pb
-from yggdrasil.registry.v1 import registry_pb2_grpc
 
 TIMEOUT_S = 5.0
 _PAGE = 500
@@ -100,3 +100,19 @@ class GrpcRegistry:
         with converted():
             answer = await self._stub.ListDevices(request, timeout=TIMEOUT_S)
         return [device.id for device in answer.devices], answer.next_page_token
+
+
+class GrpcCertificates:
+    """The port Certificates over gRPC, with a deadline of TIMEOUT_S seconds."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub: enrolment_pb2_grpc.EnrolmentServiceAsyncStub = enrolment_pb2_grpc.EnrolmentServiceStub(channel)
+
+    async def renew(self, device_id: str, certificate: bytes, request: bytes) -> Issued:
+        """See the port."""
+        wanted = enrolment_pb2.RenewCertificateRequest(
+            device_id=device_id, certificate=certificate, certificate_request=request
+        )
+        with converted():
+            answer = await self._stub.RenewCertificate(wanted, timeout=TIMEOUT_S)
+        return Issued(answer.certificate, answer.issuer, answer.expire_time.seconds)

@@ -39,6 +39,7 @@ FEATURES: Mapping[str, tuple[int, int]] = {
     "capability_update": (1, 1),
     "twin": (1, 1),
     "ota": (1, 1),
+    "certificate": (1, 1),
 }
 """Optional parts of the protocol that this bridge speaks, with the least and the greatest version."""
 

@@ -20,6 +20,7 @@ from services.jotunheim_bridge.ports import Clock, DeviceFacts, EventSink, Sessi
 from services.jotunheim_bridge.service.negotiator import Negotiator, Receive
 from services.jotunheim_bridge.service.ota import OtaRelay
 from services.jotunheim_bridge.service.refusals import Refusals
+from services.jotunheim_bridge.service.renewal import Renewals
 from services.jotunheim_bridge.service.session import EVENT_WINDOW, Session
 from services.jotunheim_bridge.service.standings import Standings
 from services.jotunheim_bridge.service.twins import TwinSync
@@ -44,9 +45,10 @@ class Bridge:
         clock: Clock,
         twins: TwinSync,
         updates: OtaRelay,
+        renewals: Renewals,
     ) -> None:
         self._negotiator, self._store, self._events, self._clock = negotiator, sessions, events, clock
-        self.twins, self.updates = twins, updates
+        self.twins, self.updates, self.renewals = twins, updates, renewals
         self._sessions: dict[str, Session] = {}
         self._standings = Standings()
         self._refusals = Refusals(clock)
@@ -105,6 +107,7 @@ class Bridge:
         _log.info("device online", extra={"device": device_id, "session": session.session_id, **facts})
         self.kick(session)
         self._end_if_barred(session)
+        self.renewals.look(session)
 
     def concerned(self, device_id: str) -> bool:
         """Whether what the registry has to tell of a device matters here; asked of every device in the mesh."""
@@ -127,6 +130,7 @@ class Bridge:
         """Takes up what a session has come to have to do: its outbox, its twin, a capability update."""
         self.twins.kick(session)
         self.updates.kick(session)
+        self.renewals.kick(session)
         if session.draining is None and session.busy:
             session.draining = self._spawn(self._drain(session))
         if session.update is not None and session.pages is not None and not session.updating:
@@ -254,6 +258,7 @@ class Bridge:
             await asyncio.wait(self._tasks)
         await self.twins.stop()
         await self.updates.stop()
+        await self.renewals.stop()
         await self._negotiator.claims.settled(UNDO_PATIENCE_S)
 
 

@@ -22,6 +22,7 @@ from services.jotunheim_bridge.errors import LinkError, cut
 from services.jotunheim_bridge.model import translate
 from services.jotunheim_bridge.model.negotiation import Agreement
 from services.jotunheim_bridge.ports import Claim, Clock, SessionFacts, Wire
+from services.jotunheim_bridge.service.certificate import DeviceRenewal
 from services.jotunheim_bridge.service.meter import Meter
 from services.jotunheim_bridge.service.ota import OTA_LIMIT, DeviceOta
 from services.jotunheim_bridge.service.twin import DeviceTwin
@@ -54,7 +55,7 @@ class Session:
 
     __slots__ = (
         *("agreed", "facts", "claim", "wire", "device_id", "session_id", "calls", "twin", "ota", "update", "pages"),
-        *("ended", "finished", "updating", "released", "end_reason", "denied", "draining"),
+        *("renewal", "ended", "finished", "updating", "released", "end_reason", "denied", "draining"),
         *("_clock", "_outbox", "_telemetry", "_unasked", "_last_sequence", "_unacknowledged", "_credit", "_granted"),
     )
 
@@ -80,6 +81,7 @@ class Session:
         self.ota: DeviceOta | None = None
         if "ota" in facts.features:
             self.ota = DeviceOta(Meter(OTA_LIMIT, "frames about updates", heartbeat_s, clock))
+        self.renewal = DeviceRenewal(wire) if "certificate" in facts.features else None
         self._last_sequence, self._unacknowledged = last_sequence, 0
         self._credit = self._granted = telemetry_credit(facts.features)
 
@@ -108,9 +110,8 @@ class Session:
             self._take_telemetry(frame.telemetry)
         elif body == "twin_report":
             self._take_twin(frame.twin_report)
-        elif body == "ping":
-            self._unasked.count()
-            self.wire.send(link.Frame(pong=link.Pong(token=frame.ping.token)))
+        elif body in {"ping", "pong"}:
+            self._take_ping(frame)
         elif body == "goodbye":
             self.wire.close()
             self.end("it said goodbye")
@@ -118,12 +119,17 @@ class Session:
             self._take_update(frame.capability_update)
         elif body == "capability_page" and self.pages is not None and self.pages.qsize() < PAGES_LIMIT:
             self.pages.put_nowait(frame)
-        elif body == "pong":
-            self._unasked.count()
+        elif body == "certificate_request":
+            self._take_certificate_request(frame.certificate_request)
         elif body is not None and body.startswith("ota_"):
             self._take_ota(frame)
         else:
             raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, f"{body} has no place in an active session")
+
+    def _take_ping(self, frame: link.Frame) -> None:
+        self._unasked.count()
+        if frame.WhichOneof("body") == "ping":
+            self.wire.send(link.Frame(pong=link.Pong(token=frame.ping.token)))
 
     def _take_event(self, frame: link.Event) -> None:
         if not frame.sequence:
@@ -169,6 +175,11 @@ class Session:
         if self.ota is None:
             raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "the feature ota was not agreed on")
         self.ota.take(frame)
+
+    def _take_certificate_request(self, request: link.CertificateRequest) -> None:
+        if self.renewal is None:
+            raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "the feature certificate was not agreed on")
+        self.renewal.take(request)
 
     def _take_update(self, update: link.CapabilityUpdate) -> None:
         if "capability_update" not in self.facts.features:

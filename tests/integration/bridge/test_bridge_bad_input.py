@@ -79,6 +79,10 @@ def twin(*states: tuple[int, int, dict[str, Any]], **fields: Any) -> dict[str, A
     return {"twin_report": link.TwinReport(states=made, **fields)}
 
 
+def certificate_request(der: bytes) -> dict[str, Any]:
+    return {"certificate_request": link.CertificateRequest(certificate_request=der)}
+
+
 def page(offset: int, data: bytes) -> dict[str, Any]:
     return {"capability_page": link.CapabilityPage(offset=offset, data=data)}
 
@@ -156,7 +160,7 @@ ROWS = [
     Row("frame-text-not-utf8", ACTIVE, b"\x05\x3a\x03\x0a\x01\xff", "Goodbye PROTOCOL_ERROR"),
     Row("frame-text-zero-byte", ACTIVE, result(call_id="a\0b"), "Goodbye PROTOCOL_ERROR"),
     Row("frame-cut-off", ACTIVE, cut_off, "session ends"),
-    Row("body-unknown-critical", ACTIVE, b"\x03\x9a\x01\x00", "Goodbye UNKNOWN_FRAME"),
+    Row("body-unknown-critical", ACTIVE, b"\x03\xb2\x01\x00", "Goodbye UNKNOWN_FRAME"),
     Row("body-reserved", ACTIVE, b"\x03\xd2\x02\x00", "Goodbye UNKNOWN_FRAME"),
     Row("body-unknown-optional", ACTIVE, b"\x03\x82\x04\x00", "ignored"),
     Row("field-unknown", ACTIVE, b"\x05\x7a\x03\x98\x06\x01", "ignored"),
@@ -268,6 +272,9 @@ ROWS = [
     Row("telemetry-nothing-not-agreed", PLAIN, telemetry(), "Goodbye FLOOD"),
     Row("update-not-agreed", PLAIN, update(), "Goodbye PROTOCOL_ERROR"),
     Row("twin-not-agreed", PLAIN, twin(complete=True), "Goodbye PROTOCOL_ERROR"),
+    Row("certificate-not-agreed", PLAIN, certificate_request(b"x"), "Goodbye PROTOCOL_ERROR"),
+    Row("certificate-not-wanted", ACTIVE, certificate_request(b"x"), "Goodbye PROTOCOL_ERROR"),
+    Row("certificate-empty", ACTIVE, certificate_request(b""), "Goodbye PROTOCOL_ERROR"),
     Row("twin-nothing", ACTIVE, twin(), "Goodbye PROTOCOL_ERROR"),
     Row("twin-nine-states", ACTIVE, twin(*[(0, 0, {"boolean": True})] * 9), "Goodbye PROTOCOL_ERROR"),
     Row("twin-capability-unknown", ACTIVE, twin((9, 0, {"boolean": True})), "Goodbye PROTOCOL_ERROR"),

@@ -16,8 +16,8 @@ from services.chassis import arrivals
 from services.jotunheim_bridge import ports
 from services.jotunheim_bridge.adapters import connection, listener
 from services.jotunheim_bridge.config import BridgeSettings
-from services.jotunheim_bridge.model import framing, negotiation, twin
-from services.jotunheim_bridge.service import bridge, calls, negotiator, session, twins, waiting
+from services.jotunheim_bridge.model import certificate, framing, negotiation, twin
+from services.jotunheim_bridge.service import bridge, calls, negotiator, renewal, session, twins, waiting
 from tests.integration.bridge.test_bridge_bad_input import ACTIVE, CALLED, NEW, PLAIN, ROWS, WELCOMED
 from yggdrasil.device.v1 import link_pb2 as link
 
@@ -50,6 +50,7 @@ BAD, HOSTILE = "integration/bridge/test_bridge_bad_input.py", "integration/bridg
 LINK, CALLS = "integration/bridge/test_bridge_link.py", "integration/bridge/test_bridge_calls.py"
 ATTACKS = "integration/bridge/test_bridge_attacks.py"
 TWIN, TWIN_RULES = "integration/bridge/test_bridge_twin.py", "unit/bridge/test_bridge_twin.py"
+RENEWAL = "integration/bridge/test_bridge_renewal.py"
 CLAIMS = "unit/bridge/test_bridge_claims.py"
 RESUMED = "integration/bridge/test_bridge_resumption.py"
 CERTIFICATES = "test_certificates_that_are_not_of_a_living_device_of_this_mesh_get_no_link"
@@ -97,6 +98,9 @@ ELSEWHERE = {
     "twin-registry-away": (TWIN, "test_a_registry_that_is_away_holds_up_no_call_and_hears_later"),
     "twin-desired-meanwhile": (TWIN, "test_no_delta_is_lost_between_a_reconnect_and_its_report"),
     "twin-desired-away": (TWIN, "test_what_is_desired_of_a_device_that_is_away_is_told_when_it_comes"),
+    "certificate-refused": (RENEWAL, "test_request_that_is_not_of_this_device_is_refused_and_the_link_goes_on"),
+    "certificate-not-admitted": (RENEWAL, "test_suspended_device_is_not_renewed"),
+    "certificate-registry-away": (RENEWAL, "test_registry_that_is_away_costs_a_refusal_and_the_link_goes_on"),
     "event-resumed": (LINK, "test_events_are_acknowledged_once_stored_and_seen_by_watchers"),
 }
 """Rows that need more than one frame and its answer, and the test that runs each."""
@@ -120,6 +124,12 @@ CONSTANTS = {
     "twin_report_gap_s": twins.REPORT_GAP_S,
     "twin_busy_s": twins.BUSY_S,
     "twin_retry_max_s": twins.MAX_RETRY_S,
+    "certificate_life_left": certificate.LIFE_LEFT,
+    "certificate_look_s": renewal.LOOK_S,
+    "certificate_answer_s": renewal.ANSWER_S,
+    "certificate_retry_s": renewal.RETRY_S,
+    "certificate_bytes": certificate.MAX_ISSUED_BYTES,
+    "certificate_slice_bytes": certificate.MAX_SLICE_BYTES,
     "skipped_frames": framing.MAX_SKIPPED,
     "partial_answers": waiting.MAX_PARTIAL_ANSWERS,
     "unread_pause_bytes": connection.UNREAD_PAUSE_BYTES,

@@ -1,0 +1,45 @@
+"""What a session knows of its device's certificate and of its renewal. Who carries it on is `renewal`."""
+
+from __future__ import annotations
+
+from services.jotunheim_bridge.errors import LinkError
+from services.jotunheim_bridge.model import certificate as rules
+from services.jotunheim_bridge.ports import Wire
+from yggdrasil.device.v1 import link_pb2 as link
+
+
+class DeviceRenewal:
+    """The states are drawn in `renewal`: `wanted`, then a `request` or `busy` with it; neither is IDLE.
+
+    `look_s` is on the monotonic clock.
+    """
+
+    __slots__ = ("_issued", "_wire", "busy", "due_unix_s", "look_s", "request", "wanted")
+
+    def __init__(self, wire: Wire) -> None:
+        self.wanted = self.busy = False
+        self.request = b""
+        self.look_s = 0.0
+        self.due_unix_s = rules.due_unix_s(wire.certified_unix_s, wire.expires_unix_s)
+        self._issued, self._wire = b"", wire
+
+    @property
+    def certificate(self) -> bytes:
+        """DER of the certificate to be renewed: the last one issued here, or the one that the link was opened with."""
+        return self._issued or self._wire.certificate()
+
+    def take(self, frame: link.CertificateRequest) -> None:
+        """Keep the device's request; raises LinkError where none was asked for or it is out of bounds."""
+        size = len(frame.certificate_request)
+        if not 1 <= size <= rules.MAX_REQUEST_BYTES:
+            raise LinkError(
+                link.GOODBYE_CODE_PROTOCOL_ERROR,
+                f"a certificate request of {size} bytes, 1 to {rules.MAX_REQUEST_BYTES} are allowed",
+            )
+        if not self.wanted:
+            raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "no certificate request was asked for")
+        self.wanted, self.request = False, frame.certificate_request
+
+    def replace(self, certificate: bytes, start_unix_s: float, end_unix_s: float) -> None:
+        """Another certificate was issued: it is the next one to be renewed."""
+        self._issued, self.due_unix_s = certificate, rules.due_unix_s(start_unix_s, end_unix_s)

@@ -1,0 +1,97 @@
+"""Renews the certificates of devices before they end, over their sessions.
+
+        IDLE ──little life left──► WANTED ──CertificateRequest──► REQUESTED ──the registry has answered──► IDLE
+                CertificateWanted                                              CertificateIssued
+
+A device that does not answer, or a registry that is away, costs a logged line: the certificate in use goes on until it
+ends, and the next try is RETRY_S later or in the next session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from services.chassis.logs import Throttle
+from services.domain.errors import InvalidRequestError, YggError
+from services.jotunheim_bridge.errors import cut
+from services.jotunheim_bridge.model import certificate as rules
+from services.jotunheim_bridge.ports import Certificates, Clock
+from services.jotunheim_bridge.service.certificate import DeviceRenewal
+from services.jotunheim_bridge.service.session import Session
+from yggdrasil.device.v1 import link_pb2 as link
+
+LOOK_S = 60.0
+"""How often a session is looked at."""
+ANSWER_S = 60.0
+"""How long a device has for its request before a line is logged."""
+RETRY_S = 3600.0
+"""From one try to the next in the same session."""
+MAX_CONCURRENT_REQUESTS = 8
+"""Requests to the registry of all sessions together: a fleet that was issued in one hour ends in one hour."""
+_log = logging.getLogger(__name__)
+_throttle = Throttle()
+
+
+class Renewals:
+    """The sessions' way to the device CA."""
+
+    def __init__(self, certificates: Certificates, clock: Clock) -> None:
+        self._certificates, self._clock = certificates, clock
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT_REQUESTS)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def look(self, session: Session) -> None:
+        """Ask for a request if the certificate ends soon; cheap, and called for each session once a second."""
+        renewal = session.renewal
+        now_s = self._clock.monotonic()
+        if renewal is None or now_s < renewal.look_s or session.ended:
+            return
+        if renewal.wanted:
+            _throttle.log(_log, logging.WARNING, "no certificate request", device=session.device_id)
+            renewal.look_s = now_s + RETRY_S
+        elif not renewal.busy and self._clock.now().timestamp() >= renewal.due_unix_s:
+            renewal.wanted, renewal.look_s = True, now_s + ANSWER_S
+            session.wire.send(link.Frame(certificate_wanted=link.CertificateWanted()))
+        else:
+            renewal.look_s = now_s + LOOK_S
+
+    def kick(self, session: Session) -> None:
+        """Process the request that a device has sent."""
+        renewal = session.renewal
+        if renewal is None or not renewal.request or renewal.busy or session.ended:
+            return
+        renewal.busy = True
+        request, renewal.request = renewal.request, b""
+        task = asyncio.get_running_loop().create_task(self._renew(session, renewal, request))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _renew(self, session: Session, renewal: DeviceRenewal, request: bytes) -> None:
+        try:
+            frames = await self._answer(session, renewal, request)
+        except YggError as e:
+            _throttle.log(_log, logging.WARNING, "certificate not renewed", device=session.device_id, why=e.message)
+            frames = [link.Frame(certificate_issued=link.CertificateIssued(message=cut(e.message)))]
+        finally:
+            renewal.busy, renewal.look_s = False, self._clock.monotonic() + RETRY_S
+        if not session.ended:
+            for frame in frames:
+                session.wire.send(frame)
+
+    async def _answer(self, session: Session, renewal: DeviceRenewal, request: bytes) -> list[link.Frame]:
+        async with self._slots:
+            issued = await self._certificates.renew(session.device_id, renewal.certificate, request)
+        both = issued.certificate + issued.issuer
+        if len(both) > rules.MAX_ISSUED_BYTES:
+            raise InvalidRequestError(f"the certificates have {len(both)} bytes, at most {rules.MAX_ISSUED_BYTES} fit")
+        renewal.replace(issued.certificate, self._clock.now().timestamp(), issued.expires_unix_s)
+        _log.info("certificate renewed", extra={"device": session.device_id, "expires": int(issued.expires_unix_s)})
+        return rules.slices(both, session.facts.link.device_rx_frame_bytes)
+
+    async def stop(self) -> None:
+        """Cancel what is under way: the device is asked again by whoever it connects to next."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
