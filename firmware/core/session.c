@@ -9,6 +9,7 @@
  *     EventAck         ACTIVE, UPDATING
  *     Credit           ACTIVE, UPDATING            more telemetry, where the session has it
  *     TwinDelta        ACTIVE, UPDATING            by the document of the contract in force, where the session has it
+ *     Certificate…     ACTIVE, UPDATING            where the session has it; through ygg_config.certificate, which links it
  *     Ota…             ACTIVE, UPDATING            where the session has it
  *     Ping, Pong       PAGES, CONTRACT, ACTIVE, UPDATING
  *     Goodbye          any                         drop the link
@@ -18,6 +19,7 @@
 
 #include "core/internal.h"
 #include "core/link.h"
+#include "ygg/certificate.h"
 #include "ygg/document.h"
 
 enum { HEARTBEAT_MS_MIN = 10, HEARTBEAT_MS_MAX = 3600000, SILENT_HEARTBEATS = 3 };
@@ -165,6 +167,7 @@ static enum ygg_err on_welcome(struct ygg_agent *agent, const yggdrasil_device_v
     agent->twin = has_feature(agent->config, welcome, "twin");
     agent->updates = has_feature(agent->config, welcome, "capability_update");
     agent->ota = has_feature(agent->config, welcome, "ota") && agent->config->ota != NULL;
+    agent->certificate = agent->config->certificate != NULL && has_feature(agent->config, welcome, "certificate");
     agent->credit = 0;
     ygg_telemetry_grant(agent, welcome->telemetry_credit);
     agent->page_offset = 0;
@@ -324,6 +327,10 @@ enum ygg_err ygg_session_handle(struct ygg_agent *agent, const struct ygg_envelo
     if (envelope->number == YGG_BODY_OTA_CHUNK) {
         return is_active(agent) ? ygg_ota_chunk(agent, envelope) : YGG_ERR_STATE;
     }
+    if (envelope->number == YGG_BODY_CERTIFICATE_WANTED || envelope->number == YGG_BODY_CERTIFICATE_ISSUED) {
+        return is_active(agent) && agent->certificate ? agent->config->certificate->handle(agent, envelope)
+                                                      : YGG_ERR_STATE;
+    }
     enum ygg_err err = ygg_body_decode(envelope, body);
 
     if (err != YGG_OK) {
@@ -464,8 +471,9 @@ bool ygg_session_produce(struct ygg_agent *agent)
         bool sampled = ygg_telemetry_produce(agent);
         bool told = ygg_twin_produce(agent);
         bool updated = ygg_ota_produce(agent);
+        bool requested = agent->certificate && agent->config->certificate->produce(agent);
 
-        produced = answered || reported || sampled || told || updated;
+        produced = answered || reported || sampled || told || updated || requested;
     }
     if (ygg_in_session(agent) && produce_ping(agent)) {
         produced = true;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "tests/fake.h"
+#include "ygg/certificate.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -17,8 +18,27 @@ struct play {
     size_t size;
 };
 
-static const struct ygg_feature features[] = {YGG_FEATURE_TELEMETRY, YGG_FEATURE_CAPABILITY_UPDATE, YGG_FEATURE_TWIN};
+static const struct ygg_feature features[] = {YGG_FEATURE_TELEMETRY, YGG_FEATURE_CAPABILITY_UPDATE, YGG_FEATURE_TWIN,
+                                              YGG_FEATURE_CERTIFICATE};
 static struct fake fake;
+
+static size_t make_request(void *ctx, uint8_t *out, size_t size)
+{
+    size_t length = fake.random % 3 == 0 ? 0 : fake.random % size;
+
+    (void)ctx;
+    memset(out, 1, length);
+    return length;
+}
+
+static bool store(void *ctx, const uint8_t *certificates, size_t size)
+{
+    (void)ctx;
+    return size > 0 && certificates[size - 1] != 0; /* Reads the last byte, for the sanitizers. */
+}
+
+static const struct ygg_certificate_port port = {.request = make_request, .store = store};
+static struct ygg_certificate certificate;
 
 static uint8_t take(struct play *play)
 {
@@ -78,6 +98,8 @@ static void send_terms(uint8_t flags)
     welcome.features[1].version = (flags & 16U) != 0 ? 1 : 0;
     memcpy(welcome.features[2].name, "twin", sizeof "twin");
     welcome.features[2].version = (flags & 32U) != 0 ? 1 : 0;
+    memcpy(welcome.features[3].name, "certificate", sizeof "certificate");
+    welcome.features[3].version = (flags & 64U) != 0 ? 1 : 0;
     welcome.last_event_sequence = (flags & 4U) != 0 ? fake.agent.event_sequence : 0;
     fake_send(&fake, YGG_BODY_WELCOME, yggdrasil_device_v1_Welcome_fields, &welcome);
     step();
@@ -209,7 +231,10 @@ static void give_buffers(void)
     fake.config.tx = malloc(fake.config.tx_size);
     fake.config.events = malloc(fake.config.events_size);
     fake.config.answers = malloc(fake.config.answers_size);
-    must(fake.config.rx != NULL && fake.config.tx != NULL && fake.config.events != NULL &&
+    certificate = (struct ygg_certificate){.handle = ygg_certificate_handle, .produce = ygg_certificate_produce, .port = &port,
+                                           .room = malloc(YGG_CERTIFICATES_BYTES_MAX)};
+    fake.config.certificate = &certificate;
+    must(certificate.room != NULL && fake.config.rx != NULL && fake.config.tx != NULL && fake.config.events != NULL &&
          fake.config.answers != NULL);
 }
 
@@ -232,6 +257,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     free(fake.config.tx);
     free(fake.config.events);
     free(fake.config.answers);
+    free(certificate.room);
     fake_free(&fake);
     return 0;
 }

@@ -22,5 +22,7 @@ void suite_ota_attacks(void);
 void suite_posix(void);
 void suite_tls(void);
 void suite_token(void);
+void suite_certificate(void);
+void suite_renew(void);
 
 #endif

@@ -23,5 +23,7 @@ int main(void)
     suite_posix();
     suite_tls();
     suite_token();
+    suite_certificate();
+    suite_renew();
     return check_report();
 }

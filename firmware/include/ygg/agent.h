@@ -55,6 +55,7 @@ struct ygg_feature {
 #define YGG_FEATURE_CAPABILITY_UPDATE {.name = "capability_update", .min_version = 1, .max_version = 1}
 #define YGG_FEATURE_TWIN {.name = "twin", .min_version = 1, .max_version = 1}
 #define YGG_FEATURE_OTA {.name = "ota", .min_version = 1, .max_version = 1} /* With ygg_config.ota. */
+#define YGG_FEATURE_CERTIFICATE {.name = "certificate", .min_version = 1, .max_version = 1} /* With ygg_config.certificate. */
 
 /* Who the device is and the memory it may use. Everything pointed to outlives the agent. */
 struct ygg_config {
@@ -80,6 +81,7 @@ struct ygg_config {
     size_t samples_size;                /* In bytes; 0, or YGG_RECORDS_BYTES_MIN to 65535. */
     struct ygg_scratch *scratch;
     struct ygg_ota *ota;                /* Updates; NULL: this device takes none. ygg/ota.h. */
+    struct ygg_certificate *certificate; /* Renewal; NULL: its certificate is not renewed over the link. ygg/certificate.h. */
     uint32_t rx_record_bytes;      /* Largest TLS record that can be received, 512 to 16384. */
     uint32_t free_ram_bytes;       /* RAM free at boot; 0 where unknown. */
     uint32_t backoff_min_ms;       /* Bound of the first delay before a reconnect, 1 and up. */
@@ -178,6 +180,7 @@ struct ygg_agent {
     bool updates;         /* The session has the feature. */
     bool update_answered; /* In UPDATING: CapabilityAnswer came. */
     bool ota;             /* The session has the feature, and this device takes updates. */
+    bool certificate;     /* The session has the feature, and this device renews its certificate. */
     uint8_t digest[32];
     char session_id[YGG_SESSION_ID_BYTES];
     char redirect[YGG_ADDRESS_BYTES]; /* Where the bridge sent us; "" for config->address. */

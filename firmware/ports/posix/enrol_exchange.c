@@ -14,7 +14,7 @@
 #include "ygg/agent.h"
 
 /* For one try. EnrolAnswer with both PEM texts as long as they may be, and the tags and lengths around them. */
-enum { PATIENCE_MS = 15000, REQUEST_BYTES = 1280, ANSWER_BYTES = 3072 + 1536 + 16, DER_BYTES = 1024 };
+enum { PATIENCE_MS = 15000, REQUEST_BYTES = 1280, ANSWER_BYTES = 3072 + 1536 + 16 };
 
 /* RFC 7301 wire form: one length byte, then the name. */
 static const unsigned char alpn[] = "\x11" "einherjar-enrol/1";
@@ -206,26 +206,6 @@ static enum exchange_outcome open_tls(struct try *this)
 
 /* --- the request -------------------------------------------------------------------------------------------------- */
 
-/* PKCS#10 (RFC 2986) that names the device and is signed by its key; its length, 0 where that failed. */
-static size_t make_request(const char *device_id, EVP_PKEY *key, uint8_t der[DER_BYTES])
-{
-    X509_REQ *request = X509_REQ_new();
-    uint8_t *end = der;
-    int length = 0;
-
-    if (request != NULL && X509_REQ_set_version(request, X509_REQ_VERSION_1) == 1 &&
-        X509_NAME_add_entry_by_txt(X509_REQ_get_subject_name(request), "CN", MBSTRING_UTF8,
-                                   (const unsigned char *)device_id, -1, -1, 0) == 1 &&
-        X509_REQ_set_pubkey(request, key) == 1 && X509_REQ_sign(request, key, EVP_sha256()) > 0) {
-        length = i2d_X509_REQ(request, NULL);
-    }
-    if (length <= 0 || length > DER_BYTES || i2d_X509_REQ(request, &end) != length) {
-        length = 0;
-    }
-    X509_REQ_free(request);
-    return (size_t)length;
-}
-
 static size_t encode_request(const struct try *this, EVP_PKEY *key, uint8_t *out, size_t size)
 {
     static yggdrasil_device_v1_EnrolRequest request;
@@ -236,7 +216,8 @@ static size_t encode_request(const struct try *this, EVP_PKEY *key, uint8_t *out
     memcpy(request.secret, this->token->secret, sizeof this->token->secret);
     memcpy(request.device_id, this->token->device_id, sizeof this->token->device_id);
     request.certificate_request.size =
-        (pb_size_t)make_request(this->token->device_id, key, request.certificate_request.bytes);
+        (pb_size_t)identity_request(this->token->device_id, key, request.certificate_request.bytes,
+                                    sizeof request.certificate_request.bytes);
     bool made = request.certificate_request.size > 0 &&
                 pb_encode(&counted, yggdrasil_device_v1_EnrolRequest_fields, &request) &&
                 pb_encode_varint(&stream, counted.bytes_written) &&

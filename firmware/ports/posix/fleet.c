@@ -8,7 +8,7 @@ enum { HANDSHAKE_TIMEOUT_MS = 15000, PATH_BYTES = 4096, STEPS_A_TURN = 1024 };
 
 /* The last only of a device with slots. */
 static const struct ygg_feature features[] = {YGG_FEATURE_TELEMETRY, YGG_FEATURE_CAPABILITY_UPDATE, YGG_FEATURE_TWIN,
-                                              YGG_FEATURE_OTA};
+                                              YGG_FEATURE_CERTIFICATE, YGG_FEATURE_OTA};
 
 static void name_device(struct device *device, const struct options *options, uint32_t index)
 {
@@ -25,10 +25,12 @@ static bool load_identity(struct device *device, const struct options *options, 
     char key[PATH_BYTES];
 
     if (options->count == 0) {
+        device->renewal.cert_path = strdup(options->cert);
         return identity_load(&device->identity, options->cert, options->key, reason);
     }
     (void)snprintf(cert, sizeof cert, "%s/%s/cert.pem", options->identities, device->id);
     (void)snprintf(key, sizeof key, "%s/%s/key.pem", options->identities, device->id);
+    device->renewal.cert_path = strdup(cert);
     return identity_load(&device->identity, cert, key, reason);
 }
 
@@ -127,6 +129,7 @@ static void configure(struct fleet *fleet, struct device *device, const struct o
         .features_count = (uint8_t)(YGG_COUNT(features) - (device->slots == NULL ? 1U : 0U)),
         .scratch = &fleet->scratch,
         .ota = device->slots == NULL ? NULL : &device->slots->ota,
+        .certificate = &device->certificate,
         .rx_record_bytes = FLEET_RECORD_BYTES,
         .backoff_min_ms = options->backoff_min_ms,
         .backoff_max_ms = options->backoff_max_ms,
@@ -149,6 +152,16 @@ static void wire_up(struct fleet *fleet, struct device *device, const struct opt
         .platform = &device->platform,
         .epoll_tag = index,
         .fd = -1,
+    };
+    device->renewal.identity = &device->identity;
+    device->renewal.connection = &device->connection;
+    device->renewal.platform = &device->platform;
+    device->certificate = (struct ygg_certificate){
+        .handle = ygg_certificate_handle,
+        .produce = ygg_certificate_produce,
+        .port = &renew_port,
+        .ctx = &device->renewal,
+        .room = device->certificates,
     };
     ygg_sim_init(&device->board, &posix_platform, &device->platform);
     device->board.agent = &device->agent;
@@ -203,6 +216,7 @@ static bool add_device(struct fleet *fleet, const struct options *options, uint3
     if (!loaded || !start_agent(device, reason)) {
         close_slots(device);
         identity_free(&device->identity);
+        free(device->renewal.cert_path);
         return false;
     }
     /* Spread over the period: a thousand boards do not speak at the same moment. */
@@ -239,6 +253,7 @@ void fleet_free(struct fleet *fleet)
     for (uint32_t i = 0; i < fleet->count; i++) {
         tls_connection_free(&fleet->devices[i].connection);
         identity_free(&fleet->devices[i].identity);
+        free(fleet->devices[i].renewal.cert_path);
         close_slots(&fleet->devices[i]);
     }
     tls_client_free(&fleet->client);

@@ -4,6 +4,7 @@
 
 #include "boards/sim/board.h"
 #include "ports/posix/options.h"
+#include "ports/posix/renew.h"
 #include "ports/posix/slots.h"
 #include "ports/posix/spread.h"
 #include "ports/posix/timers.h"
@@ -23,6 +24,9 @@ struct device {
     struct ygg_hal hal;
     struct ygg_config config;
     struct ygg_agent agent;
+    struct renewal renewal;
+    struct ygg_certificate certificate;
+    uint8_t certificates[YGG_CERTIFICATES_BYTES_MAX];
     struct slots *slots; /* NULL: it takes no updates. */
     uint32_t first_ms; /* From the beginning of the attempt to the first contract; 0 before. */
     uint8_t events[FLEET_EVENTS_BYTES];

@@ -148,6 +148,25 @@ bool identity_of(const X509 *certificate, struct identity_name *name)
     return found;
 }
 
+size_t identity_request(const char *device_id, EVP_PKEY *key, uint8_t *der, size_t size)
+{
+    X509_REQ *request = X509_REQ_new();
+    uint8_t *end = der;
+    int length = 0;
+
+    if (request != NULL && X509_REQ_set_version(request, X509_REQ_VERSION_1) == 1 &&
+        X509_NAME_add_entry_by_txt(X509_REQ_get_subject_name(request), "CN", MBSTRING_UTF8,
+                                   (const unsigned char *)device_id, -1, -1, 0) == 1 &&
+        X509_REQ_set_pubkey(request, key) == 1 && X509_REQ_sign(request, key, EVP_sha256()) > 0) {
+        length = i2d_X509_REQ(request, NULL);
+    }
+    if (length <= 0 || (size_t)length > size || i2d_X509_REQ(request, &end) != length) {
+        length = 0;
+    }
+    X509_REQ_free(request);
+    return (size_t)length;
+}
+
 bool identity_warning(const struct identity *identity, const char *device_id, char reason[IDENTITY_REASON_BYTES])
 {
     const struct identity_name *name = &identity->name;

@@ -7,6 +7,7 @@
 #include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum { IDENTITY_PART_BYTES = 64, IDENTITY_REASON_BYTES = 512 };
 
@@ -35,6 +36,10 @@ void identity_free(struct identity *identity);
 
 /* The identity that a certificate states. False where it states none. */
 bool identity_of(const X509 *certificate, struct identity_name *name);
+
+/* Writes a PKCS#10 request (RFC 2986) in DER that names the device and is signed by its key; its length, 0 where that
+ * failed or `size` bytes do not hold it. */
+size_t identity_request(const char *device_id, EVP_PKEY *key, uint8_t *der, size_t size);
 
 /* What the bridge will hold against this identity, such as another id or an expired certificate. False where nothing. */
 bool identity_warning(const struct identity *identity, const char *device_id, char reason[IDENTITY_REASON_BYTES]);

@@ -86,12 +86,18 @@ static void forget_ticket(struct tls_connection *connection)
     connection->ticket = NULL;
 }
 
+void tls_identity_changed(struct tls_connection *connection)
+{
+    forget_ticket(connection);
+    connection->identity_changed = true;
+}
+
 /* The bridge gave a ticket. 1: it is ours to free now. */
 static int keep_ticket(SSL *ssl, SSL_SESSION *ticket)
 {
     struct tls_connection *connection = SSL_get_app_data(ssl);
 
-    if (connection == NULL) {
+    if (connection == NULL || connection->identity_changed) {
         return 0;
     }
     forget_ticket(connection);
@@ -241,6 +247,7 @@ static bool make_ssl(struct tls_connection *connection)
     const struct identity *identity = connection->identity;
     SSL *ssl = SSL_new(connection->client->ctx);
 
+    connection->identity_changed = false;
     connection->ssl = ssl;
     return ssl != NULL && SSL_set_app_data(ssl, connection) == 1 && SSL_set_fd(ssl, connection->fd) == 1 &&
            SSL_use_cert_and_key(ssl, identity->certificate, identity->key, identity->chain, 1) == 1 &&

@@ -36,6 +36,7 @@ struct tls_connection {
     uint64_t begun_ms;     /* When the last one began. */
     uint32_t resumed;      /* Connections that resumed a session. */
     size_t address_index;  /* Which of the resolved addresses is being tried. */
+    bool identity_changed; /* The session that is open began with another certificate: its tickets are not kept. */
     bool record_too_long;  /* The peer broke record_bytes_max. */
     const char *wrong_peer; /* Why the peer is not the bridge; NULL where it is. */
 };
@@ -46,6 +47,9 @@ extern const struct ygg_transport tls_transport;
 bool tls_client_init(struct tls_client *client, const char *ca_path, uint32_t record_bytes_max, int epoll_fd,
                      bool resume, char reason[IDENTITY_REASON_BYTES]);
 void tls_client_free(struct tls_client *client);
+
+/* The device has another certificate: it is used from the next connection on, which does not resume. */
+void tls_identity_changed(struct tls_connection *connection);
 
 /* Drops the connection and its ticket. */
 void tls_connection_free(struct tls_connection *connection);
