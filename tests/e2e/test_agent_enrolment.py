@@ -136,3 +136,16 @@ async def test_a_token_of_another_device_leaves_an_identity_alone(enrolling: tup
     assert process.returncode == 1
     assert "holds the identity of another device" in said
     assert (identity / "cert.pem").read_bytes() == before
+
+
+@pytest.mark.timeout(60)
+async def test_an_identity_with_a_byte_order_mark_and_crlf_is_read(mesh: Mesh, tmp_path: Path) -> None:
+    identity = tmp_path / "identity"
+    shutil.copytree(mesh.pki.directory("device", mesh.one), identity)
+    for path in identity.glob("*.pem"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    agent = Agent.one(mesh.one, mesh.processes.endpoint("link"), identity, tmp_path)
+    try:
+        await eventually(agent.active, 30, agent.log())
+    finally:
+        agent.stop()
