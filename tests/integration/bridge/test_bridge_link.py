@@ -365,12 +365,18 @@ async def test_labels_of_a_device_that_is_here_may_change(mesh: Mesh) -> None:
 
 async def test_revoking_its_certificates_ends_a_session_and_keeps_the_device_out(mesh: Mesh) -> None:
     device = await online(mesh)
+    ends = mesh.bridge.WatchEvents(
+        pb.WatchEventsRequest(device_ids=[mesh.one], kinds=[pb.EVENT_KIND_OFFLINE]), timeout=30
+    )
+    await ends.initial_metadata()
     async with client(mesh.processes.endpoint("registry"), mesh.pki) as channel:
         enrolment = enrolment_pb2_grpc.EnrolmentServiceStub(channel)
         await enrolment.RevokeCertificates(ep.RevokeCertificatesRequest(device_id=mesh.one))
         last = (await device.ended(within_s=2))[-1].goodbye
         assert last.code == link.GOODBYE_CODE_DISCONNECTED
         assert "revoked" in last.message
+    assert (await ends.read()).event.denied == "revoked"
+    ends.cancel()
     watching = mesh.bridge.WatchEvents(
         pb.WatchEventsRequest(device_ids=[mesh.one], kinds=[pb.EVENT_KIND_REFUSED]), timeout=30
     )
