@@ -88,11 +88,12 @@ def _nats_by_others(found: list[ServiceHealth]) -> list[ServiceHealth]:
 
 
 def _pools(mesh: Mesh, found: list[ServiceHealth]) -> list[ServiceHealth]:
-    """A line for each pool of workers of loki; none where it does not answer."""
+    """A line for each pool of workers of loki, and for those of programs; none where it does not answer."""
     if not any(one.service == "loki" and one.serving for one in found):
         return []
     try:
-        return [_pool(engine) for engine in _engines(mesh)]
+        engines = _engines(mesh)
+        return [*map(_pool, engines), *map(_of_programs, engines)]
     except (YggError, CliError):
         return []
 
@@ -110,6 +111,22 @@ def _pool(engine: loki_pb2.Engine) -> ServiceHealth:
         note="; ".join(filter(None, (note, why))),
         serving=engine.available,
         starting=starting,
+    )
+
+
+def _of_programs(engine: loki_pb2.Engine) -> ServiceHealth:
+    """The workers that deployed programs live in; none is right where no program needs one."""
+    up, wanted = engine.program_workers, max(engine.program_workers_wanted, engine.program_workers)
+    note = f"{up} of {counted(wanted, 'worker')}, {counted(engine.program_worker_restarts, 'restart')}"
+    ready = up == wanted
+    why = "" if ready else safe(engine.reason) or "starting"
+    return ServiceHealth(
+        f"loki {_language(engine)} programs",
+        ready,
+        safe(engine.version, 32),
+        note="; ".join(filter(None, (note, why))),
+        serving=ready,
+        starting=not ready and not engine.reason,
     )
 
 

@@ -152,8 +152,8 @@ async def compose(runtime: Runtime[LokiSettings]) -> dict[str, str]:
     runtime.stack.push_async_callback(pipeline.close)
     mesh = GrpcMesh(registry, bridge, pipeline)
     loki = Loki(pools, mesh, NatsPublisher(runtime.nats.client, clock), clock)
-    api = LokiApi(loki, Family(mesh, pools, found.workers))
     programs = await serve_programs(runtime, registry, mesh, commands, clock)
+    api = LokiApi(loki, Family(mesh, pools, found.workers), programs.workers_of)
     await serve_scripts(runtime, loki, pools, mesh, commands, clock, programs)
     runtime.server.add(NAME, lambda server: loki_pb2_grpc.add_LokiServiceServicer_to_server(api, server))
     with contextlib.suppress(TimeoutError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 from services.chassis import codec
@@ -20,7 +20,7 @@ from services.loki.messages import (
     log_to_proto,
     result_to_proto,
 )
-from services.loki.model import LogEntry, Script
+from services.loki.model import Language, LogEntry, ProgramWorkersStatus, Script
 from services.loki.service import Loki
 from yggdrasil.loki.v1 import loki_pb2 as pb
 from yggdrasil.loki.v1 import loki_pb2_grpc
@@ -75,8 +75,8 @@ def failure_told(name: str, logs: Sequence[LogEntry]) -> Iterator[None]:
 class LokiApi(loki_pb2_grpc.LokiServiceServicer):
     """The servicer. What each RPC does and how it fails stands in loki.proto."""
 
-    def __init__(self, loki: Loki, family: Family) -> None:
-        self._loki, self._family = loki, family
+    def __init__(self, loki: Loki, family: Family, program_workers: Callable[[Language], ProgramWorkersStatus]) -> None:
+        self._loki, self._family, self._program_workers = loki, family, program_workers
 
     async def Execute(self, request: pb.ExecuteRequest, context: Any) -> pb.ExecuteResponse:
         """Runs a script; its log comes with the result."""
@@ -105,8 +105,9 @@ class LokiApi(loki_pb2_grpc.LokiServiceServicer):
 
     async def GetCapabilities(self, request: pb.GetCapabilitiesRequest, context: Any) -> pb.GetCapabilitiesResponse:
         """Which languages can run here, and the limits."""
+        engines = self._loki.engines()
         return pb.GetCapabilitiesResponse(
-            engines=[engine_to_proto(engine) for engine in self._loki.engines()],
+            engines=[engine_to_proto(engine, self._program_workers(engine.language)) for engine in engines],
             default_limits=limits_to_proto(model.DEFAULT_LIMITS),
             max_limits=limits_to_proto(model.MAX_LIMITS),
         )

@@ -12,7 +12,7 @@ from services.domain.errors import InvalidRequestError
 from services.loki import model
 from services.loki.errors import InvalidScriptError
 from services.loki.fields import FieldType
-from services.loki.model import EngineStatus, Language, Level, Limits, LogEntry, Outcome
+from services.loki.model import EngineStatus, Language, Level, Limits, LogEntry, Outcome, ProgramWorkersStatus
 from yggdrasil.loki.v1 import loki_pb2 as pb
 from yggdrasil.loki.v1 import script_pb2 as sp
 
@@ -95,7 +95,7 @@ def result_to_proto(outcome: Outcome, logs: Sequence[LogEntry] = ()) -> pb.Execu
     )
 
 
-def engine_to_proto(engine: EngineStatus) -> pb.Engine:
+def engine_to_proto(engine: EngineStatus, programs: ProgramWorkersStatus) -> pb.Engine:
     """The message."""
     return pb.Engine(
         language=language_to_proto(engine.language),
@@ -107,4 +107,7 @@ def engine_to_proto(engine: EngineStatus) -> pb.Engine:
         workers_wanted=engine.wanted,
         workers_busy=engine.busy,
         worker_restarts=engine.restarts,
+        program_workers=programs.workers,
+        program_workers_wanted=programs.wanted,
+        program_worker_restarts=programs.restarts,
     )

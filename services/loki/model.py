@@ -161,3 +161,12 @@ class EngineStatus:
     wanted: int = 0
     busy: int = 0
     restarts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramWorkersStatus:
+    """The workers that programs of a language live in; `restarts` counts those that ended with programs in them."""
+
+    workers: int
+    wanted: int
+    restarts: int

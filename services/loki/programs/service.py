@@ -46,6 +46,7 @@ class Programs:
     def __init__(self, records: Records, fleet: Fleet, manager: Manager, workers: ProgramWorkers, clock: Clock) -> None:
         self._records, self._fleet, self._manager = records, fleet, manager
         self._workers, self._clock = workers, clock
+        self.workers_of = workers.status
 
     # Packages.
 

@@ -13,10 +13,11 @@ from typing import Any
 
 from services.domain.errors import YggError
 from services.loki.errors import EngineBusyError, EngineMissingError
-from services.loki.model import Language
+from services.loki.model import Language, ProgramWorkersStatus
 from services.loki.programs import links
 from services.loki.programs.errors import WorkerLostError
 from services.loki.programs.instance import Instance
+from services.loki.programs.lifecycle import State
 from services.loki.programs.model import Package
 from services.loki.programs.ports import ProgramWorker, StartWorker
 from services.loki.programs.quiet import Quiet
@@ -34,11 +35,12 @@ class ProgramWorkers:
     def __init__(self, start: StartWorker, size: int) -> None:
         self._start, self._size = start, size
         self._shared: dict[Language, list[ProgramWorker]] = {language: [] for language in Language}
-        self._alone: set[ProgramWorker] = set()
+        self._alone: dict[ProgramWorker, Language] = {}
         self._instances: dict[int, Instance] = {}
         self._starting: dict[Language, asyncio.Lock] = {language: asyncio.Lock() for language in Language}
         self._tasks: set[asyncio.Task[None]] = set()
         self._checkers: dict[Language, ProgramWorker] = {}
+        self._restarts = dict.fromkeys(Language, 0)
 
     def place(self, instance: Instance) -> None:
         """Finds a worker; the instance hears of it by `placed` or `not_placed`."""
@@ -55,6 +57,14 @@ class ProgramWorkers:
     def pids(self) -> list[int]:
         """Of all workers."""
         return [worker.pid for worker in self._workers()]
+
+    def status(self, language: Language) -> ProgramWorkersStatus:
+        """Those that are up, and those that programs need: what waits for a worker shares one or has one to itself."""
+        shared = sum(not worker.lost.is_set() for worker in self._shared[language])
+        alone = sum(each is language and not worker.lost.is_set() for worker, each in self._alone.items())
+        wait = [instance.quarantined for instance in self._instances.values() if _waits(instance, language)]
+        wanted = max(shared, int(False in wait)) + alone + sum(wait)
+        return ProgramWorkersStatus(shared + alone, wanted, self._restarts[language])
 
     async def close(self) -> None:
         """Ends all workers."""
@@ -120,7 +130,7 @@ class ProgramWorkers:
                 return worker
             worker = await self._start(language)
             self._shared[language].append(worker)
-            self._spawn(self._watch(worker))
+            self._spawn(self._watch(worker, language))
             return worker
 
     async def _quarantine(self, language: Language) -> ProgramWorker:
@@ -132,16 +142,16 @@ class ProgramWorkers:
                 f"{MAX_QUARANTINED} programs have a worker to themselves already", hint="It waits for one."
             )
         worker = await self._start(language)
-        self._alone.add(worker)
-        self._spawn(self._watch(worker))
+        self._alone[worker] = language
+        self._spawn(self._watch(worker, language))
         return worker
 
-    async def _watch(self, worker: ProgramWorker) -> None:
+    async def _watch(self, worker: ProgramWorker, language: Language) -> None:
         await worker.lost.wait()
-        self._alone.discard(worker)
-        for workers in self._shared.values():
-            with contextlib.suppress(ValueError):
-                workers.remove(worker)
+        self._alone.pop(worker, None)
+        with contextlib.suppress(ValueError):
+            self._shared[language].remove(worker)
+        self._restarts[language] += bool(worker.programs)
         _log.warning("worker of programs ended", extra={"pid": worker.pid, "programs": len(worker.programs)})
         numbers = sorted(worker.programs, key=self._priority)
         for number in numbers:
@@ -152,3 +162,8 @@ class ProgramWorkers:
     def _priority(self, number: int) -> int:
         instance = self._instances.get(number)
         return -instance.package.manifest.priority if instance else 0
+
+
+def _waits(instance: Instance, language: Language) -> bool:
+    starts = instance.state is State.STARTING and instance.worker is None
+    return starts and instance.package.manifest.language is language

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from tests.fixtures.mesh import Mesh
 from tests.fixtures.process import StartService
 from tests.fixtures.wait import eventually
-from tests.integration.loki.programs import start_loki
+from tests.integration.loki.programs import Programs, start_loki
 from ygg.client import Mesh as Client
 from ygg.contexts import Context
 from ygg.health import ServiceHealth, collect
@@ -67,6 +69,24 @@ async def test_nats_that_is_killed_is_a_row_and_missed_by_every_service(own_mesh
     assert found["nats"].note == "no connection from registry, jotunheim_bridge, loki"
     own_mesh.processes.nats.start()
     await eventually(lambda: status()["nats"].ready)
+
+
+async def test_workers_of_programs_are_a_row_with_their_restarts(
+    own_mesh: Mesh, start_service: StartService, scheme_cache: Path
+) -> None:
+    loki = start_loki(start_service, own_mesh.processes, scheme_cache)
+    status = Looks(own_mesh, loki.listen)
+    row = status()["loki Lua programs"]
+    assert (row.ready, row.note) == (True, "0 of 0 workers, 0 restarts")
+    programs, channel = Programs.of(loki, own_mesh.pki)
+    async with channel:
+        await programs.run("idle", "n = 0")
+        assert status()["loki Lua programs"].note == "1 of 1 worker, 0 restarts"
+        os.kill((await programs.instances("idle"))[0].worker_pid, signal.SIGKILL)
+        await eventually(lambda: status()["loki Lua programs"].note == "1 of 1 worker, 1 restart")
+    found = status()
+    assert found["loki Lua"].note == "1 of 1 worker, 0 busy, 0 restarts"
+    assert found["loki Scheme programs"].note == "0 of 0 workers, 0 restarts"
 
 
 async def test_missing_guile_makes_loki_not_ready(
