@@ -72,6 +72,13 @@ class Output:
 
         self.console.print(Text(text, style=style))
 
+    def prose(self, *parts: str, style: str = "") -> None:
+        """A line for people that a narrow terminal gets in several, between parts and words; the later are indented."""
+        from ygg import tables
+
+        for line in tables.flow(parts, self.width):
+            self.line(line, style)
+
     def remark(self, text: str, style: str = "") -> None:
         """A line on standard error."""
         from rich.text import Text

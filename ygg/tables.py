@@ -49,7 +49,8 @@ def flow(
 ) -> list[str]:
     """Parts three spaces apart, as many a line as fit; `first` begins the first line, the others are indented.
 
-    A `heading` stands alone where not all fit beside it.
+    A part that is longer than a line goes on below, between words; no word is broken, for it may be a digest or an
+    address to copy. A `heading` stands alone where not all fit beside it.
     """
     parts = list(parts)
     whole = "   ".join([first, *parts])
@@ -66,8 +67,8 @@ def flow(
     return [piece for whole in [*lines, line] for piece in _hanging(whole, width, max(indent, hang))]
 
 
-def wrap(text: str, width: int) -> list[str]:
-    """Text in lines of at most `width`, between words; a longer word is cut."""
+def wrap(text: str, width: int, *, cut: bool = True) -> list[str]:
+    """Text in lines of at most `width`, between words; a longer word is cut, or without `cut` longer than its line."""
     lines, line = [], ""
     for word in text.split(" "):
         joined = f"{line} {word}" if line else word
@@ -75,7 +76,7 @@ def wrap(text: str, width: int) -> list[str]:
             line = joined
             continue
         lines += [line] if line else []
-        *full, line = _cut(word, width)
+        *full, line = _cut(word, width) if cut else [word]
         lines += full
     return [*lines, line]
 
@@ -85,9 +86,9 @@ def _hanging(line: str, width: int | None, indent: int) -> Iterator[str]:
         yield line.rstrip()
         return
     start = len(line) - len(line.lstrip())
-    head, *rest = wrap(line.strip(), max(1, width - max(start, indent)))
-    yield " " * start + head
-    yield from (" " * max(start, indent) + piece for piece in rest)
+    head, *rest = wrap(line.strip(), max(1, width - max(start, indent)), cut=False)
+    yield " " * start + head.rstrip()
+    yield from (" " * max(start, indent) + piece.rstrip() for piece in rest)
 
 
 def _widths(table: Sequence[Sequence[str]], width: int | None) -> list[int] | None:

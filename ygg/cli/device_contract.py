@@ -113,7 +113,7 @@ def diff(
         return
     st.out.line(f"{device}  contract {before} → {found.to}")
     for line in found.differences or ["no difference but in the time it was agreed"]:
-        st.out.line(f"  {safe(line, 1000)}")
+        st.out.prose(f"  {safe(line, 1000)}")
 
 
 def td(ctx: typer.Context, device: Device) -> None:

@@ -54,12 +54,12 @@ def why(
     for one in found if not st.out.as_json else ():
         if one.matches:
             by = [f"{text} by {name}" for text, name in zip(has or [], one.capability_ids, strict=False) if name]
-            st.out.line(f"✓ {safe(one.device_id, 63)} matches" + (f": {', '.join(by)}" if by else ""), "green")
+            st.out.prose(f"✓ {safe(one.device_id, 63)} matches" + (f": {', '.join(by)}" if by else ""), style="green")
             continue
         st.out.line(f"✗ {safe(one.device_id, 63)} does not match", "red")
         for clause in one.failed:
             asked = f"      ({has[clause.requirement]})" if has and 0 <= clause.requirement < len(has) else ""
-            st.out.line(f"  {safe(clause.message, 1000)}{asked}")
+            st.out.prose(f"  {safe(clause.message, 1000)}{asked}")
     return int(Exit.OK if all(one.matches for one in found) else Exit.FAILED)
 
 

@@ -44,5 +44,5 @@ def doctor(ctx: typer.Context) -> int:
         st.out.json([asdict(one) for one in found])
     for one in found if not st.out.as_json else ():
         mark, style = ("✓", "green") if one.ok else ("✗", "red" if one.need == "must" else "yellow")
-        st.out.line(f"{mark} {one.text}{'' if one.ok else f'.  {one.fix}'}", style)
+        st.out.prose(f"{mark} {one.text}{'' if one.ok else f'.  {one.fix}'}", style=style)
     return int(Exit.OK if all(one.ok for one in found if one.need == "must") else Exit.FAILED)

@@ -84,7 +84,7 @@ def _check_file(what: str, path: Path, size: int, digest: bytes) -> None:
 @app.command()
 def status(ctx: typer.Context) -> None:
     """Show root, releases and rollouts."""
-    from ygg.cli.ota_shown import line
+    from ygg.cli.ota_shown import parts
     from yggdrasil.ota.v1 import release_pb2, release_pb2_grpc, rollout_pb2, rollout_pb2_grpc
 
     st = state(ctx)
@@ -108,18 +108,18 @@ def status(ctx: typer.Context) -> None:
         )
         return
     if not trusted.version:
-        st.out.line("no root is set: ygg ota timestamp-key, ygg ota root init, ygg ota root set --bootstrap")
+        st.out.prose("no root is set: ygg ota timestamp-key, ygg ota root init, ygg ota root set --bootstrap")
     else:
         key = "named by it" if trusted.timestamp_key_delegated else "NOT named by it: no device takes an update"
-        st.out.line(f"root {trusted.version}, SHA-256 {trusted.root_sha256}")
-        st.out.line(f"the service's timestamp key is {key}")
+        st.out.prose(f"root {trusted.version}, SHA-256 {trusted.root_sha256}")
+        st.out.prose(f"the service's timestamp key is {key}")
     if not releases:
-        st.out.line("there is no release yet: ygg ota manifest, ygg ota sign, ygg ota release")
+        st.out.prose("there is no release yet: ygg ota manifest, ygg ota sign, ygg ota release")
         return
     columns = ("RELEASE", "CLASS", "NO", "VERSION", "COUNTER", "BYTES", "EXPIRES")
     st.out.table(columns, [_row(each) for each in releases], optional=("COUNTER", "NO", "BYTES"))
     for each in rollouts:
-        st.out.line(line(each))
+        st.out.prose(*parts(each))
 
 
 def _row(found: Any) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import typer
 
 from services.domain.errors import Code, YggError
 from ygg.cli.ota_app import UINT32_MAX, rollout_app
-from ygg.cli.ota_shown import as_data, line, panel, words
+from ygg.cli.ota_shown import as_data, panel, parts, words
 from ygg.cli.ota_upload import WAITS_S
 from ygg.cli.select import Yes, confirmed
 from ygg.cli.state import State, state
@@ -113,7 +113,7 @@ def _started(out: Output, answer: Any, *, dry_run: bool) -> None:
         f"first {found.wave_target}; halts at {found.halt_at} failed there"
     )
     for each in answer.unfit[:10]:
-        out.line(f"  not {each.device_id}: {safe(each.why)}")
+        out.prose(f"  not {each.device_id}: {safe(each.why)}")
     if not dry_run:
         out.remark(f"watch it:  ygg ota rollout watch {found.id}", "dim")
 
@@ -161,7 +161,7 @@ def _told(out: Output, found: Any) -> None:
     if out.as_json:
         out.record(as_data(found))
     else:
-        out.line(line(found))
+        out.prose(*parts(found))
 
 
 @rollout_app.command("ls")
@@ -174,7 +174,7 @@ def list_rollouts(ctx: typer.Context) -> None:
         st.out.json([as_data(each) for each in found])
         return
     for each in found:
-        st.out.line(line(each))
+        st.out.prose(*parts(each))
 
 
 def _all(mesh: Mesh) -> Any:
@@ -215,7 +215,7 @@ def show(ctx: typer.Context, rollout: Newest = "") -> None:
         ]
         st.out.json({**as_data(found), "devices": devices})
         return
-    st.out.line(line(found))
+    st.out.prose(*parts(found))
     rows = [(u.device_id, words(u.stage), _bytes(u), "patch" if u.delta else "image", safe(u.why)) for u in updates]
     st.out.table(("DEVICE", "STAGE", "BYTES", "BY", "WHY"), rows, optional=("BY", "BYTES"))
 

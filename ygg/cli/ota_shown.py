@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from ygg.output import safe
@@ -56,12 +57,18 @@ def head(found: Any) -> str:
 
 def tail(found: Any) -> str:
     """The counts, and how near a halt is."""
+    return "   ".join(_tail(found))
+
+
+def _tail(found: Any) -> Iterator[str]:
     counts = found.counts
     said = " · ".join(f"{getattr(counts, each)} {words(each)}" for each in _COUNTED if getattr(counts, each))
     failures = counts.reverted + counts.failed + counts.timed_out
     halts = "" if found.final else f", halts at {found.halt_at + found.acknowledged_failures}"
-    why = f"   {safe(found.reason)}" if found.reason else ""
-    return f"{said or 'no device'}   failures {failures}/{found.wave_target}{halts}{why}"
+    yield said or "no device"
+    yield f"failures {failures}/{found.wave_target}{halts}"
+    if found.reason:
+        yield safe(found.reason)
 
 
 def words(name: str) -> str:
@@ -69,9 +76,14 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
+def parts(found: Any) -> tuple[str, ...]:
+    """What `line` says, in parts that stay together where a terminal is narrower."""
+    return (head(found), *_tail(found))
+
+
 def line(found: Any) -> str:
     """A rollout in one line."""
-    return f"{head(found)}   {tail(found)}"
+    return "   ".join(parts(found))
 
 
 def name(found: Any) -> str:

@@ -187,21 +187,21 @@ def show(
         st.out.json(program_show.data(found))
         return
     manifest = found.package.manifest
-    st.out.line(f"{safe(manifest.id)} {manifest.version}  {safe(manifest.name)}", "bold")
+    st.out.prose(f"{safe(manifest.id)} {manifest.version}  {safe(manifest.name)}", style="bold")
     if manifest.description:
-        st.out.line(safe(manifest.description, 1000))
+        st.out.prose(safe(manifest.description, 1000))
     for parameter in manifest.parameters:
         default = f" = {program_show.text(parameter.default_value)}" if parameter.HasField("default_value") else ""
-        st.out.line(f"  parameter {parameter.name}{default}  {safe(parameter.description)}")
+        st.out.prose(f"  parameter {parameter.name}{default}  {safe(parameter.description)}")
     for wanted in manifest.requires:
-        st.out.line(f"  requires {safe(wanted)}")
+        st.out.prose(f"  requires {safe(wanted)}")
     for needed in manifest.dependencies:
-        st.out.line(f"  depends on {safe(needed.id)} {safe(needed.minimum_version)}".rstrip())
+        st.out.prose(f"  depends on {safe(needed.id)} {safe(needed.minimum_version)}".rstrip())
     for made in found.program.deployments:
         if linked := program_show.linked(made):
-            st.out.line(f"  {safe(made.id)} is linked with {linked}")
+            st.out.prose(f"  {safe(made.id)} is linked with {linked}")
         if made.rollout_note:
-            st.out.line(f"  {safe(made.id)}: {safe(made.rollout_note, 600)}", "yellow")
+            st.out.prose(f"  {safe(made.id)}: {safe(made.rollout_note, 600)}", style="yellow")
     program_show.instances(st, found.instances)
     if source:
         st.out.line(found.package.source)

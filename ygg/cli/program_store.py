@@ -145,7 +145,7 @@ def status(
     left_out = ("TIMERS", "STORE", "TURNS", "UPTIME", "ERRORS")
     st.out.table(columns, [_row(each, asked.get(n)) for n, each in enumerate(found)], optional=left_out)
     for line in (line for each in found for line in program_show.reported(each)):
-        st.out.line(f"  {line}")
+        st.out.prose(f"  {line}")
     if not asked:
         st.out.remark(f"{len(found)} instances: name a deployment or a device to see their statistics", "dim")
 

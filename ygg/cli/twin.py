@@ -170,7 +170,7 @@ def _show(st: State, twin: twin_pb2.Twin) -> None:
         st.out.json(twins.to_json(twin))
         return
     name = safe(twin.device_id, 63)
-    st.out.line(f"{name}   desired revision {twin.revision}   reported revision {twin.reported_revision}")
+    st.out.prose(name, f"desired revision {twin.revision}", f"reported revision {twin.reported_revision}")
     if twin.properties:
         st.out.table(twins.COLUMNS, [twins.row(one) for one in twin.properties])
         for line in twins.drift(twin):
@@ -180,7 +180,7 @@ def _show(st: State, twin: twin_pb2.Twin) -> None:
     if twin.programs:
         st.out.table(twins.PROGRAM_COLUMNS, [twins.program_row(one) for one in twin.programs])
     for line in (line for one in twin.programs for line in twins.program_lines(one)):
-        st.out.line(f"  {line}")
+        st.out.prose(f"  {line}")
 
 
 def _twins(st: State, mesh: Mesh, request: twin_pb2.WatchTwinsRequest) -> Iterator[twin_pb2.Twin]:

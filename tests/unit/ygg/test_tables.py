@@ -65,8 +65,14 @@ def test_wide_characters_count_for_two() -> None:
     [
         (None, ["led0   on: bool rw   off()   blink(times 1…10)"]),
         (30, ["led0   on: bool rw   off()", "    blink(times 1…10)"]),
-        (12, ["led0", "    on: bool", "    rw", "    off()", "    blink(ti", "    mes", "    1…10)"]),
+        (12, ["led0", "    on: bool", "    rw", "    off()", "    blink(times", "    1…10)"]),
     ],
 )
 def test_parts_flow_into_lines(width: int | None, lines: list[str]) -> None:
     assert flow(["on: bool rw", "off()", "blink(times 1…10)"], width, first="led0") == lines
+
+
+@pytest.mark.parametrize("width", [20, 60])
+def test_flow_leaves_a_word_whole_that_is_longer_than_a_line(width: int) -> None:
+    digest = "5f" * 32
+    assert flow([f"root 3, SHA-256 {digest}"], width) == ["root 3, SHA-256", f"    {digest}"]
