@@ -9,12 +9,13 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from services.chassis.errors import RevisionConflictError
 from services.domain import merkle
-from services.domain.errors import YggError
+from services.domain.errors import Code, YggError
 from services.domain.trust import Delta
 from services.ota.model import Header
 from services.ota.model.release import Release
@@ -26,6 +27,8 @@ WORTH = 0.9
 MAX_PATCHED_BYTES = 16 * 1024 * 1024
 """Of images that patches are made between: bsdiff needs some 20 times that much memory."""
 MAX_WAITING = 16
+TRIES = 3
+"""How often a patch is begun while the store does not answer; after that the pair has none."""
 _log = logging.getLogger(__name__)
 
 Spawn = Callable[[Coroutine[Any, Any, None], str], Any]
@@ -38,6 +41,7 @@ class Deltas:
         self._table, self._store, self._patches, self._spawn = table, store, patches, spawn
         self._turn = asyncio.Semaphore(1)
         self._making: set[str] = set()
+        self._failures: Counter[str] = Counter()
 
     async def find(self, standing: Standing, release: Release) -> tuple[Delta | None, bool]:
         """The patch for a device, None for the whole image; and whether it is settled, or is being made now."""
@@ -67,6 +71,10 @@ class Deltas:
         except RevisionConflictError:
             pass  # another replica has made it
         except YggError as e:
+            self._failures[key] += 1
+            if e.code is Code.UNAVAILABLE and self._failures[key] < TRIES:
+                _log.info("patch not made yet", extra={"patch": key, "why": e.message})
+                return  # the next one who asks begins again
             _log.warning("no patch", extra={"patch": key, "why": e.message})
             with contextlib.suppress(YggError):
                 await self._table.create(key, {"why": e.message})

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import io
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from typing import Any
 import detools  # type: ignore[import-untyped]
 import pytest
 
+from services.chassis.errors import StoreUnavailableError
 from services.ota.adapters.patches import DetoolsPatches, smallest
 from services.ota.errors import DeltaError
+from services.ota.model import Header, Image
 from services.ota.model.release import Release, Signed
 from services.ota.model.update import Standing
 from services.ota.service import deltas
@@ -32,8 +34,8 @@ NEW = OLD[:10_000] + bytes(40) + OLD[10_000:]
 class Place:
     """Both images stored, and a device that runs OLD."""
 
-    def __init__(self) -> None:
-        self.objects, self.table = MemoryObjects(), MemoryTable[dict[str, Any]]()
+    def __init__(self, objects: MemoryObjects | None = None) -> None:
+        self.objects, self.table = objects or MemoryObjects(), MemoryTable[dict[str, Any]]()
         self.tasks: list[asyncio.Task[None]] = []
         self.deltas = Deltas(self.table, self.objects, DetoolsPatches(), self._spawn)
         self.release = Release("r", manifest_of(NEW), Signed(b"", 0))
@@ -45,9 +47,13 @@ class Place:
         """What the device is to get, once it is settled."""
         for image in (OLD, NEW):
             await self.objects.put_stream(header_of(image), chunked(image))
-        standing = Standing(image_sha256=hashlib.sha256(OLD).hexdigest(), patch_formats=3)
-        assert await self.deltas.find(standing, self.release) == (None, False)
+        assert await self.look() == (None, False)
         await asyncio.gather(*self.tasks)  # none raises: the service would end with it
+        return await self.look()
+
+    async def look(self) -> tuple[Any, bool]:
+        """What the device is to get by now."""
+        standing = Standing(image_sha256=hashlib.sha256(OLD).hexdigest(), patch_formats=3)
         return await self.deltas.find(standing, self.release)
 
 
@@ -89,3 +95,31 @@ def test_the_smaller_of_the_formats_that_a_device_reads(formats: int) -> None:
     each = {bit: smallest(old, new, bit) for bit in (1, 2)}
     assert each[1] != each[2]
     assert smallest(old, new, formats) == min((each[bit] for bit in (1, 2) if formats & bit), key=len)
+
+
+class _Away(MemoryObjects):
+    """A store that does not answer the first `times` that a patch is stored."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    async def put_stream(self, header: Header, chunks: AsyncIterator[bytes]) -> Image:
+        if header.size_bytes < len(OLD) and self.times:
+            self.times -= 1
+            raise StoreUnavailableError("the store does not answer")
+        return await super().put_stream(header, chunks)
+
+
+@pytest.mark.parametrize(("times", "made"), [(1, True), (deltas.TRIES - 1, True), (deltas.TRIES, False)])
+async def test_patch_is_tried_again_while_the_store_is_away_and_given_up_in_the_end(times: int, made: bool) -> None:
+    place = Place(_Away(times))
+    await place.find()
+    settled, found = False, None
+    for _ in range(deltas.TRIES):
+        found, settled = await place.look()
+        if settled:
+            break
+        await asyncio.gather(*place.tasks)
+    assert settled
+    assert (found is not None) is made
