@@ -31,7 +31,8 @@ async def dial(mesh: Mesh, *options: str) -> str:
 async def test_bridge_speaks_each_suite_and_group(mesh: Mesh, suite: str, group: str, named: str) -> None:
     said = await dial(mesh, "-ciphersuites", suite, "-curves", group, "-sigalgs", "ECDSA+SHA256")
     assert f"New, TLSv1.3, Cipher is {suite}" in said, said
-    assert f"Server Temp Key: {'ECDH, ' if group == 'P-256' else ''}{named}" in said, said
+    key = f"Temp Key: {'ECDH, ' if group == 'P-256' else ''}{named}"  # of the "Server", since OpenSSL 3.5 of the "Peer"
+    assert key in said, said
     assert "ALPN protocol: einherjar/1" in said
     assert "Verify return code: 0 (ok)" in said
 

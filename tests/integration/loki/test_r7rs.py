@@ -92,7 +92,8 @@ async def test_every_expression_has_the_result_of_guiles_r7rs_mode(lab: Lab, of_
         if found[expression] != wanted
     }
     assert {expression: pair for expression, pair in different.items() if expression not in DIFFERENT} == {}
-    assert different.keys() == DIFFERENT.keys()
+    of_every_guile = {expression for expression, row in DIFFERENT.items() if row != SEVERAL_STRINGS}
+    assert of_every_guile <= different.keys() <= DIFFERENT.keys()
 
 
 @pytest.mark.parametrize("words", sorted(set(DIFFERENT.values())))
