@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import os
 import signal
@@ -79,6 +80,7 @@ def run(name: str, kind: type[S], compose: Compose[S]) -> None:
     except YggError as e:
         sys.stderr.write(f"{name}: {e.message}. {e.hint}\n")
         raise SystemExit(2) from None
+    faulthandler.enable()  # where a crash of native code happened goes to the log, as plain lines
     logs.configure(name, found.instance_id, found.log_level)
     raise_descriptor_limit()
     try:

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from services.chassis.threads import in_thread
 from ygg.exits import CliError
 from ygg.mesh import child
 from ygg.mesh.backoff import Backoff
@@ -110,7 +111,7 @@ class Supervisor:
         while True:
             await asyncio.sleep(ROTATE_S)
             for member in self.members.values():
-                await asyncio.to_thread(child.rotate, member.spec.log)
+                await in_thread(child.rotate, member.spec.log)
 
     async def _stop_all(self) -> None:
         for member in reversed(self.members.values()):

@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 from pathlib import Path
 
+from services.chassis.threads import in_thread
 from services.loki.adapters.worker import WorkerCommand
 from services.loki.engines.bootstrap import MIB
 from services.loki.engines.scheme import build
@@ -37,7 +38,7 @@ class SchemeCommand:
         """The command, the worker compiled; raises EngineMissingError."""
         async with self._lock:
             if self._known is None or not self._known[0].is_dir():
-                self._known = await asyncio.to_thread(self._prepare)
+                self._known = await in_thread(self._prepare)
             return self._known[1]
 
     def _prepare(self) -> tuple[Path, WorkerCommand]:

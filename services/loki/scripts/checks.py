@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from services.chassis.threads import in_thread
 from services.domain.capability import Capability
 from services.loki import model
 from services.loki.errors import EngineBusyError, EngineMissingError, ScriptError
@@ -43,7 +43,7 @@ class Checker:
         targets = await self._targets(device_ids, selector)
         findings = await self._syntax(script)
         if not findings:  # what does not compile is not read further
-            findings = await asyncio.to_thread(lint, source, language, targets)
+            findings = await in_thread(lint, source, language, targets)
         ordered = sorted(findings, key=lambda f: (f.line, f.column, f.rule, f.message))
         return sorted(targets), [_to_proto(finding) for finding in ordered[:MAX_FINDINGS]]
 

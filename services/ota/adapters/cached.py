@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
+from services.chassis.threads import in_thread
 from services.ota.adapters.disk_cache import DiskCache, Filling
 from services.ota.errors import CacheFullError, CorruptImageError
 from services.ota.model import Header, Image
@@ -49,7 +50,7 @@ class CachedObjects:
         fd = await self._open(image)
         try:
             while length > 0:
-                block = await asyncio.to_thread(os.pread, fd, min(length, READ_BYTES), offset)
+                block = await in_thread(os.pread, fd, min(length, READ_BYTES), offset)
                 if not block:
                     raise CorruptImageError(image.sha256, "its file was cut short")
                 offset, length = offset + len(block), length - len(block)

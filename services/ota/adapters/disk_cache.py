@@ -10,7 +10,6 @@ reading, writing and hashing happen in threads.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import os
@@ -21,6 +20,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from services.chassis.threads import in_thread
 from services.ota.errors import CacheFullError, CorruptImageError
 from services.ota.model import Header
 
@@ -56,7 +56,7 @@ class Filling:
             raise CorruptImageError(self.header.sha256, "it has more bytes than announced")
         self.written += len(data)
         with _disk():
-            await asyncio.to_thread(self._append, data)
+            await in_thread(self._append, data)
 
     def _append(self, data: bytes) -> None:
         self.digest.update(data)
@@ -120,7 +120,7 @@ class DiskCache:
         if not filling.whole:
             raise CorruptImageError(filling.header.sha256, f"its {filling.written} bytes have another digest or size")
         with _disk():
-            await asyncio.to_thread(os.fsync, filling.fd)
+            await in_thread(os.fsync, filling.fd)
             filling.path.replace(self._directory / filling.header.sha256)
         filling.committed = True
         self._forget(filling.header.sha256)
@@ -138,7 +138,7 @@ class DiskCache:
             self._forget(header.sha256)
             return None
         try:
-            if entry.size == header.size_bytes and (entry.checked or await asyncio.to_thread(_digest, fd) == path.name):
+            if entry.size == header.size_bytes and (entry.checked or await in_thread(_digest, fd) == path.name):
                 entry.checked = True
                 if header.sha256 in self._entries:
                     self._entries.move_to_end(header.sha256)

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from services.chassis.threads import in_thread
 from services.ota.errors import DeltaError
 
 TIMEOUT_S = 300.0
@@ -28,10 +29,10 @@ class DetoolsPatches:
         try:
             with tempfile.TemporaryDirectory(prefix="ygg-patch-") as name:
                 folder = Path(name)
-                await asyncio.to_thread((folder / "old").write_bytes, old)
-                await asyncio.to_thread((folder / "new").write_bytes, new)
+                await in_thread((folder / "old").write_bytes, old)
+                await in_thread((folder / "new").write_bytes, new)
                 await _run(folder, formats)
-                return await asyncio.to_thread((folder / "patch").read_bytes)
+                return await in_thread((folder / "patch").read_bytes)
         except OSError as e:  # no room in the folder for temporary files, or for another process
             raise DeltaError(f"a patch was not made: {e}") from e
 

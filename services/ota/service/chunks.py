@@ -7,6 +7,7 @@ import contextlib
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
 
+from services.chassis.threads import in_thread
 from services.domain import ids, merkle
 from services.domain.errors import InvalidRequestError
 from services.domain.trust import MAX_CHUNK_BYTES, MAX_CHUNKS, MIN_CHUNK_BYTES
@@ -63,8 +64,8 @@ class Chunks:
         found = blocks(self._store.get_range(image, 0, image.size_bytes), chunk_size * 256)
         async with contextlib.aclosing(found) as parts:
             async for part in parts:
-                leaves += await asyncio.to_thread(_leaves, part, chunk_size)
-        return await asyncio.to_thread(merkle.Tree, leaves)
+                leaves += await in_thread(_leaves, part, chunk_size)
+        return await in_thread(merkle.Tree, leaves)
 
 
 def _leaves(block: bytes, chunk_size: int) -> list[bytes]:

@@ -16,6 +16,7 @@ from services.chassis.bulk import Change, StreamReader
 from services.chassis.errors import StoreUnavailableError
 from services.chassis.nats import converted
 from services.chassis.streams import RETRY_S, Record, follow
+from services.chassis.threads import in_thread
 from services.registry.adapters import files, rows
 from services.registry.adapters.index import DISK_RETRY_S, SqliteIndex
 from services.registry.errors import IndexDiskError
@@ -50,7 +51,7 @@ class Follower:
         whole = await self._opened(created, last)
         while not whole or any(last[stream] - self._index.applied(stream) > FAR_BEHIND for stream in rows.STREAMS):
             try:
-                await asyncio.to_thread(self._read, whole, last)
+                await in_thread(self._read, whole, last)
                 return
             except IndexDiskError as e:
                 _log.warning("index not written", extra={"why": e.message})

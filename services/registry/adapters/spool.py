@@ -5,11 +5,12 @@ Owns the file, which has no name once it is open, so that nothing is left of it 
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import sqlite3
 from collections.abc import AsyncGenerator, Iterable
 from pathlib import Path
+
+from services.chassis.threads import in_thread
 
 _PAGE = 500
 _TABLE = "CREATE TABLE kept (key TEXT, revision INT, data BLOB, PRIMARY KEY (key, revision)) WITHOUT ROWID"
@@ -32,16 +33,16 @@ class Spool:
 
     async def put(self, records: Iterable[tuple[str, int, bytes | None]]) -> None:
         """Adds records (key, revision, data) in their order; None forgets the key."""
-        await asyncio.to_thread(self._put, list(records))
+        await in_thread(self._put, list(records))
 
     async def count(self) -> int:
         """How many there are."""
-        return int(await asyncio.to_thread(lambda: self._db.execute("SELECT count(*) FROM kept").fetchone()[0]))
+        return int(await in_thread(lambda: self._db.execute("SELECT count(*) FROM kept").fetchone()[0]))
 
     async def rows(self) -> AsyncGenerator[tuple[str, int, bytes], None]:
         """Every record, ordered by key and revision."""
         after: tuple[str, int] = ("", -1)
-        while page := await asyncio.to_thread(self._page, *after):
+        while page := await in_thread(self._page, *after):
             for row in page:
                 yield row
             after = page[-1][:2]
