@@ -1,4 +1,4 @@
-"""README.md and docs/OPERATIONS.md as a newcomer follows them: their code blocks, run in order on a clean home.
+"""The documents as a newcomer follows them: their code blocks, run in order on a clean home.
 
 The mesh is `ygg up`, the devices are real agents. A block below `<!-- not run … -->` is left out, and says why there.
 """
@@ -9,13 +9,13 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.board import AGENT
-from tests.fixtures.documents import blocks
+from tests.fixtures.documents import DOCUMENTS, block, blocks
 from tests.fixtures.home import ROOT, Home
 from tests.fixtures.wait import until
 
@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.skipif(not AGENT.exists(), reason="the posix agent is not built: make agent"),
 ]
-FOLLOWERS = re.compile(r"ygg-agent|ygg device watch|ygg program logs -f|ygg ota rollout watch")
+FOLLOWERS = re.compile(r"ygg-agent|ygg device watch|ygg program logs -f|ygg program dev|ygg ota rollout watch")
 """What runs until it is stopped; it has worked once it has said something."""
 CODES = {"period_ms=9000": 5, "ygg device why": 1}
 EXPECTED = {
@@ -39,7 +39,7 @@ EXPECTED = {
     "ygg script new sweep": "sweep.lua",
     "ygg script run examples/blink.lua": "led0 on → off → on",
     "ygg ota keygen root.key": "home/keys/root.key",
-    "ygg ota release": "sim@1.1.0",
+    "ygg ota release 1.release": "sim@1.1.0",
 }
 
 
@@ -69,6 +69,8 @@ class Newcomer(Home):
         text = self._here(line)
         if FOLLOWERS.search(line):
             self._start(text)
+            if agent := re.search(r"ygg1\.([a-z0-9-]+)\.… ygg-agent", line):
+                self.online(agent[1])
             return
         done = subprocess.run(
             ["bash", "-c", text],
@@ -88,14 +90,16 @@ class Newcomer(Home):
             self.tokens[token] = re.search(rf"ygg1\.{token}\.\S+", said)[0]  # type: ignore[index]
 
     def _here(self, line: str) -> str:
-        """The line with this mesh's ports, the token that was printed, and a yes where it would be asked for."""
+        """The line with this mesh's ports, the token that was printed, and what is asked for."""
         ports = self.state()["ports"]
         named = {"50051": "registry", "50052": "jotunheim_bridge", "50053": "loki", "50054": "ota", "7443": "link"}
         for number, name in named.items():
             line = re.sub(rf"(HOST|localhost|127\.0\.0\.1):{number}", f"127.0.0.1:{ports[name]}", line)
         line = re.sub(r"ygg1\.([a-z0-9-]+)\.…", lambda found: self.tokens[found[1]], line)
-        asks = re.match(r"ygg device (revoke|retire|rm)", line)
-        return f"{line.rstrip()} --yes" if asks else line
+        line = re.sub(r"--password(?= )", "--password-file password", line)
+        line = re.sub(r"(ygg ota sign .*)", r"\1 --password-file password", line)
+        asks = re.match(r"ygg device (revoke|retire|rm)|ygg ota root set", line)
+        return f"{line.rstrip()} --yes" if asks and "--yes" not in line else line
 
     def _start(self, text: str) -> None:
         log = self.folder / f"{len(self.running)}.log"
@@ -140,13 +144,47 @@ def newcomer(tmp_path: Path) -> Iterator[Newcomer]:
         found.stop()
 
 
-def test_documents_do_what_they_say_when_followed(newcomer: Newcomer) -> None:
+def devices_file(folder: Path) -> None:
+    (folder / "devices.ndjson").write_text('"cellar-1"\n{"id": "cellar-2", "labels": {"zone": "cellar"}}\n')
+
+
+def firmware(folder: Path) -> None:
+    (folder / "fw.bin").write_bytes(bytes(range(256)) * 64)
+    (folder / "password").write_text("correct horse battery staple\n")
+
+
+def registered_script(folder: Path) -> None:
+    (folder / "blink.lua").write_text(block("docs/SCRIPTING.md", "lua register"))
+
+
+PRESUPPOSED: dict[str, Callable[[Path], None]] = {
+    "docs/OPERATIONS.md": devices_file,
+    "docs/OTA.md": firmware,
+    "docs/PROGRAMS.md": lambda _: None,
+    "docs/SCRIPTING.md": registered_script,
+    "firmware/README.md": lambda _: None,
+}
+"""The files that a document speaks of as the reader's own."""
+
+
+def test_readme_does_what_it_says_when_followed(newcomer: Newcomer) -> None:
     lines = blocks("README.md", after="## Devices")
     assert len(lines) > 30
     for line in blocks("README.md", before="## Devices"):
         newcomer.follow(line)
     for line in lines:
         newcomer.follow(line)
-        for name in ("shed-1", "shed-2"):
-            if f"--identity ./{name} " in line:
-                newcomer.online(name)
+
+
+@pytest.mark.parametrize("document", PRESUPPOSED)
+def test_document_does_what_it_says_when_followed(newcomer: Newcomer, document: str) -> None:
+    PRESUPPOSED[document](newcomer.folder)
+    lines = blocks(document)
+    assert len(lines) > 3
+    for line in lines:
+        newcomer.follow(line)
+
+
+def test_every_document_with_commands_is_followed() -> None:
+    found = {path.relative_to(ROOT).as_posix() for pattern in DOCUMENTS for path in ROOT.glob(pattern)}
+    assert {name for name in found if blocks(name)} == {"README.md", *PRESUPPOSED}

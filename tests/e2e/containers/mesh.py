@@ -99,7 +99,7 @@ class ComposeMesh:
         `volume` is a folder that the image has: a volume takes its owner from there.
         """
         found: Container = self._docker.containers.create(
-            f"yggdrasil-{image}:{self._environment().get('YGG_TAG', 'dev')}",
+            f"yggdrasil-{image}:{self.environment_of_compose().get('YGG_TAG', 'dev')}",
             command,
             name=f"{self.project}-{name}",
             network=f"{self.project}_devices",
@@ -138,7 +138,7 @@ class ComposeMesh:
         if not where.exists():
             done = subprocess.run(
                 [ROOT / "deploy" / "creds.sh", where, user],
-                env=self._environment() | {"YGG_HOME": str(self.directory / "home")},
+                env=self.environment_of_compose() | {"YGG_HOME": str(self.directory / "home")},
                 capture_output=True,
                 text=True,
                 check=False,
@@ -179,14 +179,15 @@ class ComposeMesh:
         return subprocess.run(
             ["docker", "compose", *arguments],
             cwd=ROOT,
-            env=self._environment(),
+            env=self.environment_of_compose(),
             capture_output=True,
             text=True,
             check=False,
             timeout=300,
         )
 
-    def _environment(self) -> dict[str, str]:
+    def environment_of_compose(self) -> dict[str, str]:
+        """What docker compose and the scripts under deploy see."""
         ports = {variable: str(self.ports[name]) for name, variable in _PORTS.items()}
         own = {"COMPOSE_PROJECT_NAME": self.project, "YGG_BIND_LINK": "127.0.0.1"}
         return {**os.environ, **ports, **own, **self.environment}
