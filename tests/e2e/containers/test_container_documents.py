@@ -14,12 +14,7 @@ from tests.e2e.containers.mesh import ROOT, ComposeMesh
 from tests.fixtures.documents import blocks
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
-EXPECTED = {
-    "grpcurl": "yggdrasil.jotunheim.v1.BridgeService",
-    "board get": "o",
-    "docker compose cp": "",
-    "anna": "credentials of anna",
-}
+EXPECTED = {"grpcurl": "yggdrasil.jotunheim.v1.BridgeService", "anna": "credentials of anna"}
 
 
 def test_deploy_readme_does_what_it_says_when_followed(compose: ComposeMesh, tmp_path: Path) -> None:
