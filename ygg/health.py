@@ -37,6 +37,7 @@ _PAGE = 1000
 _COUNT_PAGES = 10
 CONTEST_S = 600.0
 _ANY_STORE_BYTES = 2**60
+_DIGITS = 19
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy of the shell does not know this mesh
 
 
@@ -57,6 +58,10 @@ class ServiceHealth:
     serving: bool = False
     missing: tuple[str, ...] = ()
     starting: bool = False
+    store_used_bytes: int | None = None
+    """What NATS stores for the mesh, as this service sees it; None where it does not say."""
+    store_limit_bytes: int | None = None
+    """What it may; None: no limit; 0: it takes nothing, because its disk is full."""
 
 
 def collect(mesh: Mesh) -> list[ServiceHealth]:
@@ -84,7 +89,15 @@ def _nats_by_others(found: list[ServiceHealth]) -> list[ServiceHealth]:
         return []
     cut_off = [one.service for one in found if "nats" in one.missing]
     note = f"no connection from {', '.join(cut_off)}" if cut_off else "every service that answers is connected"
-    return [ServiceHealth("nats", not cut_off, note=note, serving=not cut_off)]
+    told = next((one for one in found if one.store_used_bytes is not None), None)
+    if told is None or told.store_used_bytes is None:
+        return [ServiceHealth("nats", not cut_off, note=note, serving=not cut_off)]
+    used, limit = told.store_used_bytes, told.store_limit_bytes
+    note += f"; {_of_limit(f'store {size(used)}', limit)}"
+    ready = not cut_off and limit != 0
+    return [
+        ServiceHealth("nats", ready, note=note, serving=not cut_off, store_used_bytes=used, store_limit_bytes=limit)
+    ]
 
 
 def _pools(mesh: Mesh, found: list[ServiceHealth]) -> list[ServiceHealth]:
@@ -153,7 +166,17 @@ def _service(mesh: Mesh, name: str) -> ServiceHealth:
         note="; ".join(filter(None, (away, starting, note))),
         serving=serving,
         missing=(*missing, *lacks),
+        store_used_bytes=_bytes(about.get("ygg-store-used", "")),
+        store_limit_bytes=_limited(_bytes(about.get("ygg-store-limit", ""))),
     )
+
+
+def _bytes(told: str) -> int | None:
+    return int(told) if told.isdecimal() and len(told) <= _DIGITS else None
+
+
+def _limited(limit: int | None) -> int | None:
+    return limit if limit is not None and limit < _ANY_STORE_BYTES else None
 
 
 def _note(mesh: Mesh, name: str) -> tuple[str, tuple[str, ...]]:
@@ -282,7 +305,7 @@ def _refuses(store: dict[str, Any]) -> bool:
 def _limit(store: dict[str, Any]) -> int | None:
     """Bytes that the mesh may store; None: any number."""
     limits = [int(account["reserved_storage"]) for account in store.get("account_details", ())]
-    return limits[0] if limits and limits[0] < _ANY_STORE_BYTES else None
+    return _limited(limits[0]) if limits else None
 
 
 def _room(store: dict[str, Any]) -> str:
@@ -290,6 +313,10 @@ def _room(store: dict[str, Any]) -> str:
     used, limit = f"store {size(store['storage'])}", _limit(store)
     with contextlib.suppress(OSError):
         used += f", disk {size(Disk.of(Path(store['config']['store_dir'])).free)} free"
+    return _of_limit(used, limit)
+
+
+def _of_limit(used: str, limit: int | None) -> str:
     if limit == 0:
         return f"{used}: the disk is full and writes are refused until some is freed"
     return used if limit is None else f"{used}, limit {size(limit)}"

@@ -35,8 +35,21 @@ class Room:
         return max(MIN_STREAM_BYTES, wanted if self.at_most_bytes is None else min(wanted, self.at_most_bytes))
 
 
-async def store_bytes(js: JetStreamContext) -> int | None:
-    """What NATS may store for this mesh, in bytes; None: it has no limit; 0: it takes nothing now, its disk is full."""
+@dataclass(frozen=True, slots=True)
+class StoreUse:
+    """What NATS stores for this mesh and what it may, in bytes. Limit None: there is none; 0: its disk is full."""
+
+    used_bytes: int
+    limit_bytes: int | None
+
+
+async def store_use(js: JetStreamContext) -> StoreUse:
+    """As NATS says now; raises StoreUnavailableError."""
     with converted("NATS"):
-        limit = (await js.account_info()).limits.max_storage
-    return limit if limit >= 0 else None
+        found = await js.account_info()
+    return StoreUse(found.storage, found.limits.max_storage if found.limits.max_storage >= 0 else None)
+
+
+async def store_bytes(js: JetStreamContext) -> int | None:
+    """The limit of `store_use`."""
+    return (await store_use(js)).limit_bytes

@@ -28,6 +28,7 @@ from services.chassis.channel import watch
 from services.chassis.errors import StoreUnavailableError
 from services.chassis.identity import IdentityFiles
 from services.chassis.nats import Connection
+from services.chassis.room import store_use
 from services.chassis.server import RpcServer, ServerInfo
 from services.chassis.settings import ServiceSettings
 from services.chassis.version import package_version
@@ -123,9 +124,9 @@ async def _serve(name: str, found: S, compose: Compose[S]) -> None:
         ):
             about = ServerInfo(package_version(), found.instance_id, time.time())
             server = RpcServer(found.listen, files, about)
-            runtime = Runtime(
-                found, files, connection, nats.jetstream(connection.client), server, tasks, stack, stopping
-            )
+            js = nats.jetstream(connection.client)
+            server.tell_store(lambda: store_use(js))
+            runtime = Runtime(found, files, connection, js, server, tasks, stack, stopping)
             runtime.spawn(_end_with(connection, name), "nats closed")
             others = await compose(runtime)
             listen = await server.start()

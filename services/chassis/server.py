@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,13 +17,17 @@ from services.chassis.credentials import server_credentials
 from services.chassis.errors import ListenError
 from services.chassis.identity import IdentityFiles
 from services.chassis.reflection import FileSource, Reflection
+from services.chassis.room import StoreUse
 from services.chassis.rpc import RpcInterceptor
 from services.domain import endpoints
+from services.domain.errors import YggError
 
 MAX_MESSAGE_BYTES = 2 * 1024 * 1024
 """The largest request is a chunk of an image, 1 MiB. Parsing so many bytes of the smallest items takes some 50 ms."""
 NEEDS = "yggdrasil.needs"
 """grpc.health.v1 answers for what a service needs under this name and a dot, such as `yggdrasil.needs.registry`."""
+NATS = "nats"
+STORE_TIMEOUT_S = 1.0
 MAX_STREAMS = 256
 """Calls of one connection that are open together; a client keeps the next ones back. Until a peer has acknowledged our
 settings, grpcio lets each have 16 MiB of headers: so many times some 2.5 MB is what a bomb of them takes at most."""
@@ -59,11 +63,15 @@ class ServerInfo:
 
 
 class _Health(health.aio.HealthServicer):  # type: ignore[misc]
-    """grpc.health.v1 whose Check also says, as trailing metadata, who serves and what is away, for `ygg status`."""
+    """grpc.health.v1 whose Check also says, as trailing metadata, who serves, what is away and how full the store is.
+
+    `ygg status` shows it.
+    """
 
     def __init__(self, about: ServerInfo) -> None:
         super().__init__()
         self.away: set[str] = set()
+        self.store: Callable[[], Awaitable[StoreUse]] | None = None
         self._about = (
             ("ygg-version", about.version),
             ("ygg-instance", about.instance_id),
@@ -72,10 +80,24 @@ class _Health(health.aio.HealthServicer):  # type: ignore[misc]
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - the name is the protocol's
         """The state of a service, with `ygg-version`, `ygg-instance`, `ygg-start-unix` (seconds), and an `ygg-away` for
-        each dependency that is away.
+        each dependency that is away; that of the whole server `ygg-store-used` and `ygg-store-limit` (bytes), too.
         """
-        context.set_trailing_metadata((*self._about, *(("ygg-away", name) for name in sorted(self.away))))
+        away = (("ygg-away", name) for name in sorted(self.away))
+        room = () if request.service else await self._room()
+        context.set_trailing_metadata((*self._about, *away, *room))
         return await super().Check(request, context)
+
+    async def _room(self) -> tuple[tuple[str, str], ...]:
+        """Nothing where NATS does not say it soon."""
+        if self.store is None or NATS in self.away:
+            return ()
+        try:
+            async with asyncio.timeout(STORE_TIMEOUT_S):
+                use = await self.store()
+        except (YggError, TimeoutError):
+            return ()
+        limit = () if use.limit_bytes is None else (("ygg-store-limit", str(use.limit_bytes)),)
+        return (("ygg-store-used", str(use.used_bytes)), *limit)
 
 
 class _Unregistered:
@@ -139,12 +161,16 @@ class RpcServer:
         for name in ("", *self._names):
             await self._health.set(name, state)
 
+    def tell_store(self, use: Callable[[], Awaitable[StoreUse]]) -> None:
+        """Health asks it from now on how full the store is."""
+        self._health.store = use
+
     def report_dependency(self, up: bool) -> None:
         """NATS, which every RPC needs, is there or away: health follows."""
         self._reporting = asyncio.ensure_future(self._report_nats(up))
 
     async def _report_nats(self, up: bool) -> None:
-        await self.report_need("nats", up=up)
+        await self.report_need(NATS, up=up)
         await self.set_serving(up)
 
     async def report_need(self, name: str, *, up: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from opentelemetry import trace
 
 from services.chassis import probe, rpc, status, telemetry
-from services.chassis.errors import CallerError, ListenError
+from services.chassis.errors import CallerError, ListenError, StoreUnavailableError
 from services.chassis.identity import IdentityFiles
+from services.chassis.room import StoreUse
 from services.chassis.server import MAX_MESSAGE_BYTES
 from services.domain.errors import Code, InvalidRequestError
 from tests.contract.chassis.conftest import NAME, Calls, Serve, collected, failure
@@ -296,6 +297,44 @@ async def test_health_says_what_it_is_and_who(serve: Serve, call: Call) -> None:
         "ygg-instance": "replica-1",
         "ygg-start-unix": "1700000000.250",
     }
+
+
+async def silent() -> StoreUse:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def away() -> StoreUse:
+    raise StoreUnavailableError("NATS does not answer")
+
+
+async def full() -> StoreUse:
+    return StoreUse(5_000_000, 0)
+
+
+async def boundless() -> StoreUse:
+    return StoreUse(7, None)
+
+
+@pytest.mark.parametrize(
+    ("use", "told"),
+    [
+        (full, {"ygg-store-used": "5000000", "ygg-store-limit": "0"}),
+        (boundless, {"ygg-store-used": "7"}),
+        (away, {}),
+        (silent, {}),
+    ],
+)
+async def test_health_says_how_full_the_store_is_where_nats_says_so(
+    serve: Serve, call: Call, use: Callable[[], Awaitable[StoreUse]], told: dict[str, str]
+) -> None:
+    serving = await serve(unary=whoami)
+    serving.server.tell_store(use)
+    health = health_pb2_grpc.HealthStub(call(serving).channel)
+    answer = health.Check(health_pb2.HealthCheckRequest())
+    assert {key: value for key, value in await answer.trailing_metadata() if key.startswith("ygg-store")} == told
+    of_one = health.Check(health_pb2.HealthCheckRequest(service=NAME))
+    assert not [key for key, _ in await of_one.trailing_metadata() if key.startswith("ygg-store")]
 
 
 async def test_whoever_watches_health_is_told_at_once(serve: Serve, call: Call) -> None:

@@ -6,6 +6,7 @@ Owns starting, killing, asking and removing it. Images are expected to be built:
 from __future__ import annotations
 
 import io
+import json
 import os
 import secrets
 import signal
@@ -14,6 +15,7 @@ import sys
 import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import docker
 import grpc
@@ -170,6 +172,16 @@ class ComposeMesh:
             check=False,
             timeout=30,
         )
+
+    def status(self) -> list[dict[str, Any]]:
+        """`ygg --context compose status --json`."""
+        home = self.files().directory.parent / "home"
+        command = [sys.executable, "-m", "ygg", "--context", "compose", "--json", "status"]
+        environment = self.environment_of_compose() | {"YGG_HOME": str(home), "PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}"}
+        done = subprocess.run(
+            command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+        )
+        return [json.loads(line) for line in done.stdout.splitlines()]
 
     def board(self, device: str, member: str) -> str:
         """What the board itself has for a property, asked past the link and every cache."""
