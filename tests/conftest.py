@@ -17,6 +17,7 @@ pytest_plugins = (
     "tests.fixtures.process",
     "tests.fixtures.mesh",
     "tests.fixtures.td_schema",
+    "tests.fixtures.newcomer",
     "tests.fixtures.person",
     "tests.fixtures.updates",
 )

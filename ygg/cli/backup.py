@@ -38,7 +38,7 @@ def backup(ctx: typer.Context, file: File) -> None:
     Not in it: enrolment tokens, keys and certificates, firmware images. A file that is there is replaced once all
     of the new one is written.
 
-    Examples:  `ygg backup mesh.ndjson`   `ygg backup - | zstd > mesh.ndjson.zst`
+    Examples:  `ygg backup mesh.ndjson`   `ygg backup - | gzip > mesh.ndjson.gz`
     """
     from ygg import ndjson
     from yggdrasil.registry.v1 import backup_pb2, backup_pb2_grpc
@@ -77,7 +77,7 @@ def restore(
 
     It may be repeated. Exit code 1 where something differs and was left alone.
 
-    Examples:  `ygg restore mesh.ndjson`   `zstd -dc mesh.ndjson.zst | ygg restore -`
+    Examples:  `ygg restore mesh.ndjson`   `gzip -dc mesh.ndjson.gz | ygg restore -`
     """
     from ygg import ndjson
     from yggdrasil.registry.v1 import backup_pb2_grpc

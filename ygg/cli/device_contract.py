@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 def contract(ctx: typer.Context, device: Device, *, revision: Revision = 0) -> None:
     """Show a device's contract, or an earlier revision of it.
 
-    Examples:  `ygg device contract porch-1`   `ygg device contract porch-1 --revision 2`
+    Examples:  `ygg device contract porch-1`   `ygg device contract porch-1 --revision 1`
     """
     from ygg import describe
     from yggdrasil.registry.v1 import registry_pb2, registry_pb2_grpc
@@ -96,7 +96,7 @@ def diff(
 ) -> None:
     """Show how two revisions of a device's contract differ, one line a difference.
 
-    Examples:  `ygg device diff porch-1`   `ygg device diff porch-1 2 5`
+    Examples:  `ygg device diff porch-1`   `ygg device diff porch-1 1 2`
     """
     from yggdrasil.registry.v1 import registry_pb2, registry_pb2_grpc
 

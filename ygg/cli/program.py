@@ -309,7 +309,7 @@ def evaluate(
 ) -> None:
     """Evaluate a text among the globals of a running instance.
 
-    Example:  `ygg program eval thermostat 'limit + 1' -d porch-1`
+    Example:  `ygg program eval thermostat 'target + 1' -d porch-1`
     """
     from ygg.cli import program_show
     from yggdrasil.loki.v1 import program_pb2 as pb
@@ -330,7 +330,7 @@ def global_values(
 ) -> None:
     """Show the globals of a running instance, or set some.
 
-    Examples:  `ygg program globals thermostat`   `ygg program globals thermostat limit=22`
+    Examples:  `ygg program globals thermostat`   `ygg program globals thermostat target=22`
     """
     from services.chassis import codec
     from ygg.cli import program_show

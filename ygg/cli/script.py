@@ -42,7 +42,8 @@ def run(
     The log goes to standard error and the result to standard output. A registered script has the limits it was
     registered with.
 
-    Examples:  `ygg script run blink.lua --device porch-1 --arg times=3`   `ygg script run blink -d porch-1`
+    Examples:  `ygg script run blink.lua --device porch-1 --arg times=3`
+    `ygg script run blink -d porch-1 --arg times=3`
     """
     from ygg import registered
     from ygg.scripts import Run, execute

@@ -80,7 +80,7 @@ def test(
     sensor of the fake board, and subject() to run NAME.lua. advance(SECONDS) lets the fake board's time go on: timers
     ring, nothing waits. event, message and published are for handlers. In Scheme: (test NAME BODY ...) and so on.
 
-    Example:  `ygg script test examples`
+    Example:  `ygg script test scripts`
     """
     from ygg import registered
 

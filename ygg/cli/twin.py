@@ -69,7 +69,7 @@ def set_twin(
     Checked against the contract: type, range, unit, and that it can be read and written.
 
     Examples:  `ygg twin set porch-1 led0.brightness=40 led0.on=true`   `ygg twin set porch-1 led0.on=`
-    `ygg twin set porch-1 --file wanted.json --replace --revision 7`
+    `ygg twin set porch-1 --file wanted.json --replace --revision 2`
     """
     from services.chassis.codec import values_to_proto
     from ygg import twins
