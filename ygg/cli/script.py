@@ -94,7 +94,9 @@ def register(
     if st.out.as_json:
         st.out.json({"name": kept.name, "revision": kept.revision, "method": kept.method})
         return
-    st.out.line(f"{kept.name} is registered, revision {kept.revision}. Run it:  ygg script run {kept.name}")
+    needed = "".join(f" --arg {one.name}=VALUE" for one in kept.parameters if not one.optional)
+    st.out.line(f"{kept.name} is registered, revision {kept.revision}")
+    st.out.line(f"run it:  ygg script run {kept.name} --device DEVICE{needed}")
     st.out.remark(f"as an RPC:  {kept.method}", "dim")
 
 
