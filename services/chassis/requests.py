@@ -20,6 +20,8 @@ MAX_ITEMS = 40_000
 _COUNTED_BYTES = 32 * 1024
 """A smaller message cannot hold enough items to matter: counting would cost more than it saves."""
 _NANOS = 10**9
+_TYPES = 4096
+"""Fields and messages whose kind is remembered; those of registered scripts come and go."""
 _TIMES = {
     "google.protobuf.Timestamp": (-62_135_596_800, 253_402_300_799, 0, "from 0001-01-01 to 9999-12-31"),
     "google.protobuf.Duration": (-315_576_000_000, 315_576_000_000, 1 - _NANOS, "at most 10,000 years"),
@@ -37,9 +39,7 @@ def parse(parse: Parse, data: bytes) -> Any:
         raise InvalidRequestError(
             "the request is not a message of its type", hint="Client and service may be of different versions."
         ) from e
-    if isinstance(message, Message):
-        if len(data) > _COUNTED_BYTES:
-            _count(message)
+    if isinstance(message, Message) and (len(data) <= _COUNTED_BYTES or not _is_whole(message)):
         check_times(message)
     return message
 
@@ -59,7 +59,7 @@ def check_times(message: Message, where: str = "") -> None:
         for one in _elements(field, value) if repeated else (value,):
             if bounds is None:
                 check_times(one, f"{path}.")
-            elif not bounds[0] <= one.seconds <= bounds[1] or not bounds[2] <= one.nanos < _NANOS:
+            elif not _in_range(one, bounds):
                 raise InvalidRequestError(f"{path} is out of range", hint=f"A time here is {bounds[3]}.", field=path)
 
 
@@ -67,6 +67,7 @@ def _elements(field: FieldDescriptor, value: Any) -> Any:
     return value.values() if _is_map(field) else value
 
 
+@functools.lru_cache(_TYPES)
 def _is_map(field: FieldDescriptor) -> bool:
     return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
 
@@ -74,7 +75,7 @@ def _is_map(field: FieldDescriptor) -> bool:
 _TimeField = tuple[FieldDescriptor, bool, Bounds | None]
 
 
-@functools.cache
+@functools.lru_cache(_TYPES)
 def _time_fields(kind: Descriptor) -> tuple[_TimeField, ...]:
     """The fields of a type that are times (with their bounds) or hold some (None), and whether they are repeated."""
     found: list[_TimeField] = []
@@ -85,6 +86,7 @@ def _time_fields(kind: Descriptor) -> tuple[_TimeField, ...]:
     return tuple(found)
 
 
+@functools.lru_cache(_TYPES)
 def _value_type(field: FieldDescriptor) -> Descriptor | None:
     kind = field.message_type
     if kind is not None and kind.GetOptions().map_entry:
@@ -100,10 +102,12 @@ def _has_times(kind: Descriptor, seen: frozenset[str]) -> bool:
     return any(_has_times(one, seen) for one in inner if one.full_name not in seen)
 
 
-def _count(message: Message) -> None:
-    left, stack = MAX_ITEMS, [message]
+def _is_whole(message: Message) -> bool:
+    """Counts the items, and whether all times are in range, in one walk; which time is not is for `check_times`."""
+    left, stack, whole = MAX_ITEMS, [message], True
     while stack:
         for field, value in stack.pop().ListFields():
+            inner = _value_type(field)
             if field.is_repeated:
                 left -= len(value)
                 if left < 0:
@@ -111,7 +115,16 @@ def _count(message: Message) -> None:
                         f"more than {MAX_ITEMS} items in one message, at {ids.printable(field.name)}",
                         hint="Send them in several requests.",
                     )
-                if _value_type(field) is not None:
-                    stack.extend(_elements(field, value))
-            elif field.message_type is not None:
-                stack.append(value)
+            if inner is None:
+                continue
+            found = _elements(field, value) if field.is_repeated else (value,)
+            bounds = _TIMES.get(inner.full_name)
+            if bounds is None:
+                stack.extend(found)
+            else:
+                whole = whole and all(_in_range(one, bounds) for one in found)
+    return whole
+
+
+def _in_range(time: Any, bounds: Bounds) -> bool:
+    return bool(bounds[0] <= time.seconds <= bounds[1] and bounds[2] <= time.nanos < _NANOS)

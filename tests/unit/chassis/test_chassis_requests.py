@@ -22,6 +22,12 @@ def refused(kind: type[Any], data: bytes) -> InvalidRequestError:
     return e.value
 
 
+def device() -> backup_pb2.BackupRecord:
+    record = backup_pb2.BackupRecord()
+    record.device.id, record.device.create_time.seconds = "d" * 60, 1
+    return record
+
+
 def test_bytes_that_are_no_message_are_refused() -> None:
     assert "not a message" in refused(registry_pb2.GetDeviceRequest, b"\xff\xff\xff").message
 
@@ -45,10 +51,12 @@ def test_items_are_counted_through_the_whole_message() -> None:
     refused(registry_pb2.RegisterDevicesRequest, fits * 2)
 
 
+@pytest.mark.parametrize("among", [0, 900])
 @pytest.mark.parametrize(("seconds", "nanos"), [(TOO_LATE_S, 0), (-62_135_596_801, 0), (0, -1), (0, 10**9)])
-def test_a_timestamp_out_of_range_is_refused_wherever_it_stands(seconds: int, nanos: int) -> None:
-    request = backup_pb2.RestoreRequest()
-    request.records.add().device.create_time.seconds = seconds
+def test_a_timestamp_out_of_range_is_refused_wherever_it_stands(seconds: int, nanos: int, among: int) -> None:
+    request = backup_pb2.RestoreRequest(records=[device()] * among)
+    request.records.insert(0, backup_pb2.BackupRecord())
+    request.records[0].device.create_time.seconds = seconds
     request.records[0].device.create_time.nanos = nanos
     assert refused(backup_pb2.RestoreRequest, request.SerializeToString()).data == {
         "field": "records.device.create_time"
@@ -62,7 +70,8 @@ def test_a_duration_out_of_range_is_refused(seconds: int, nanos: int) -> None:
     assert refused(loki_pb2.ExecuteRequest, request.SerializeToString()).data == {"field": "limits.timeout"}
 
 
-def test_times_within_range_pass() -> None:
-    request = backup_pb2.RestoreRequest()
+@pytest.mark.parametrize("among", [0, 900])
+def test_times_within_range_pass(among: int) -> None:
+    request = backup_pb2.RestoreRequest(records=[device()] * among)
     request.records.add().device.create_time.seconds = TOO_LATE_S - 1
     assert requests.parse(backup_pb2.RestoreRequest.FromString, request.SerializeToString()) == request
