@@ -181,7 +181,8 @@ class ComposeMesh:
         done = subprocess.run(
             command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
         )
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        found: list[dict[str, Any]] = json.loads(done.stdout)
+        return found
 
     def board(self, device: str, member: str) -> str:
         """What the board itself has for a property, asked past the link and every cache."""
