@@ -89,10 +89,10 @@ def _nats_by_others(found: list[ServiceHealth]) -> list[ServiceHealth]:
         return []
     cut_off = [one.service for one in found if "nats" in one.missing]
     note = f"no connection from {', '.join(cut_off)}" if cut_off else "every service that answers is connected"
-    told = next((one for one in found if one.store_used_bytes is not None), None)
-    if told is None or told.store_used_bytes is None:
+    stores = [(one.store_used_bytes, one.store_limit_bytes) for one in found]
+    used, limit = next((store for store in stores if store[0] is not None), (None, None))
+    if used is None:
         return [ServiceHealth("nats", not cut_off, note=note, serving=not cut_off)]
-    used, limit = told.store_used_bytes, told.store_limit_bytes
     note += f"; {_of_limit(f'store {size(used)}', limit)}"
     ready = not cut_off and limit != 0
     return [

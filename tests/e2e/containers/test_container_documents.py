@@ -34,7 +34,7 @@ def test_deploy_readme_does_what_it_says_when_followed(compose: ComposeMesh, tmp
     for line in lines:
         text = re.sub(r"localhost:50052", compose.endpoint("jotunheim_bridge"), line)
         done = subprocess.run(
-            ["bash", "-c", text],
+            ["bash", "-o", "pipefail", "-c", text],
             cwd=checkout,
             env=environment,
             capture_output=True,
