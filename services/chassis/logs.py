@@ -15,8 +15,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import grpc.aio
 from opentelemetry import trace
 
+GRPC = "grpc._cython.cygrpc"
+"""The logger of the C core's Python layer."""
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -63,6 +66,16 @@ def configure(service: str, instance_id: str, level: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.getLogger("nats").setLevel("WARNING")
+    logging.getLogger(GRPC).addFilter(_is_fault)
+
+
+def _is_fault(record: logging.LogRecord) -> bool:
+    """False for an answer that cannot be written because its caller has left.
+
+    grpc.aio ignores that too, except where the write fails before it learns that the call is cancelled.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, grpc.aio.InternalError)
 
 
 class Throttle:

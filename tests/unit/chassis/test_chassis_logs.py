@@ -9,6 +9,7 @@ import sys
 from datetime import datetime
 from typing import Any
 
+import grpc.aio
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -119,3 +120,17 @@ def test_the_process_logs_to_standard_error_from_its_level_on(root: Any, monkeyp
     logging.getLogger("services.ota").info("quiet")
     logging.getLogger("services.ota").warning("heard")
     assert [json.loads(line)["msg"] for line in stream.getvalue().splitlines()] == ["heard"]
+
+
+def test_an_answer_to_a_caller_who_has_left_is_no_fault(root: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    logs.configure("ota", "replica-1", "info")
+    core = logging.getLogger(logs.GRPC)
+    for error in (grpc.aio.InternalError("write"), ValueError("a fault")):
+        try:
+            raise error
+        except Exception:
+            core.exception("raised by servicer method")
+    (line,) = stream.getvalue().splitlines()
+    assert "ValueError: a fault" in json.loads(line)["exception"]
