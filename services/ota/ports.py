@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from services.domain.standing import Standing
+from services.domain.access import DeviceAccess
 from services.ota.model import Header, Image
 
 T = TypeVar("T")
@@ -117,8 +117,8 @@ class Registry(Protocol):
     async def matching(self, selector: str) -> list[Known]:
         """Active devices that match a label selector, "" for all. Raises RemoteError."""
 
-    async def standing(self, device_id: str) -> Standing | None:
-        """The device's standing now, None where it was never registered. Raises RemoteError."""
+    async def access(self, device_id: str) -> DeviceAccess | None:
+        """Return the device's current access, or None if it was never registered. Raises RemoteError."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from services.chassis import trust_codec
 from services.chassis.errors import RemoteError, RevisionConflictError
+from services.domain.access import DeviceAccess
 from services.domain.errors import Code
-from services.domain.standing import Standing
 from services.domain.trust import Envelope, Role
 from services.ota.ports import Known, Row
 
@@ -90,7 +90,7 @@ class MemoryRegistry:
         zone = selector.removeprefix("zone=")
         return [each for each in self.known.values() if not zone or self.zones[each.device_id] == zone]
 
-    async def standing(self, device_id: str) -> Standing | None:
+    async def access(self, device_id: str) -> DeviceAccess | None:
         """See the port."""
         raise NotImplementedError
 

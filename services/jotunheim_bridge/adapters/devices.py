@@ -32,10 +32,10 @@ async def follow_devices(js: JetStreamContext, bridge: Bridge, after: int) -> No
     async for batch in follow(js, DEVICES.stream, after=after):
         for record in batch:
             device_id = record.subject[start:]
-            if bridge.concerned(device_id) and not record.deleted:
+            if bridge.tracks(device_id) and not record.deleted:
                 facts = records.readable(DEVICES.name, device_id, record.data, _facts)
                 if facts is not None:
-                    bridge.told(device_id, facts)
+                    bridge.on_device_changed(device_id, facts)
 
 
 def _facts(data: bytes) -> DeviceFacts:

@@ -9,8 +9,8 @@ from dataclasses import replace
 import grpc.aio
 
 from services.chassis import codec, status
+from services.chassis.access import access_of
 from services.chassis.errors import RemoteError
-from services.chassis.standing import standing_of
 from services.domain.contract import Changes, Contract
 from services.domain.errors import Code
 from services.jotunheim_bridge.ports import Build, DeviceFacts, Issued, Targets
@@ -32,8 +32,8 @@ def converted() -> Iterator[None]:
 
 def facts_of(device: pb.Device | pb.StoredDevice) -> DeviceFacts:
     """What matters here of a device, as the registry tells it or stores it."""
-    standing = standing_of(device)
-    return DeviceFacts(standing.state, dict(device.labels), standing.revoked_unix_s)
+    access = access_of(device)
+    return DeviceFacts(access.state, dict(device.labels), access.revoked_unix_s)
 
 
 class GrpcRegistry:

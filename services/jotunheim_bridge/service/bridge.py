@@ -17,12 +17,12 @@ from services.chassis.errors import StoreUnavailableError
 from services.domain.errors import YggError
 from services.jotunheim_bridge.errors import HelloRefusedError, LinkError
 from services.jotunheim_bridge.ports import Clock, DeviceFacts, EventSink, SessionStore, Wire
+from services.jotunheim_bridge.service.access import AccessCache
 from services.jotunheim_bridge.service.negotiator import Negotiator, Receive
 from services.jotunheim_bridge.service.ota import OtaRelay
 from services.jotunheim_bridge.service.refusals import Refusals
 from services.jotunheim_bridge.service.renewal import Renewals
 from services.jotunheim_bridge.service.session import EVENT_WINDOW, Session
-from services.jotunheim_bridge.service.standings import Standings
 from services.jotunheim_bridge.service.twins import TwinSync
 from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
@@ -50,7 +50,7 @@ class Bridge:
         self._negotiator, self._store, self._events, self._clock = negotiator, sessions, events, clock
         self.twins, self.updates, self.renewals = twins, updates, renewals
         self._sessions: dict[str, Session] = {}
-        self._standings = Standings()
+        self._access = AccessCache()
         self._refusals = Refusals(clock)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -60,7 +60,7 @@ class Bridge:
 
     async def attach(self, device_id: str, wire: Wire, receive: Receive) -> Session | None:
         """Negotiates a new link; None where it was refused, and then the link is closed already."""
-        with self._standings.arriving(device_id):
+        with self._access.negotiating(device_id):
             session = await self._negotiated(device_id, wire, receive)
             if session is not None:
                 self._begin(session)
@@ -106,24 +106,24 @@ class Bridge:
         }
         _log.info("device online", extra={"device": device_id, "session": session.session_id, **facts})
         self.kick(session)
-        self._end_if_barred(session)
+        self._end_if_denied(session)
         self.renewals.look(session)
 
-    def concerned(self, device_id: str) -> bool:
-        """Whether what the registry has to tell of a device matters here; asked of every device in the mesh."""
-        return device_id in self._sessions or self._standings.concern(device_id)
+    def tracks(self, device_id: str) -> bool:
+        """Return whether changes of a device matter to this bridge. Called for every device in the mesh."""
+        return device_id in self._sessions or self._access.tracks(device_id)
 
-    def told(self, device_id: str, facts: DeviceFacts) -> None:
-        """The registry's record of a device has changed: its session ends if the device may be here no more."""
-        self._standings.tell(device_id, facts)
+    def on_device_changed(self, device_id: str, facts: DeviceFacts) -> None:
+        """Cache a changed device record; end the device's session if its access is now denied."""
+        self._access.put(device_id, facts)
         session = self._sessions.get(device_id)
         if session is not None:
-            self._end_if_barred(session)
+            self._end_if_denied(session)
 
-    def _end_if_barred(self, session: Session) -> None:
-        why = self._standings.objection(session.device_id, session.wire.certified_unix_s)
+    def _end_if_denied(self, session: Session) -> None:
+        why = self._access.denied_reason(session.device_id, session.wire.certified_unix_s)
         if why:
-            session.denied = self._standings.denied(session.device_id)
+            session.denied = self._access.denied_state(session.device_id)
             self._close(session, link.GOODBYE_CODE_DISCONNECTED, why)
 
     def kick(self, session: Session) -> None:

@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from services.domain import ids
+from services.domain.access import ACTIVE
 from services.domain.contract import LinkTerms
 from services.domain.errors import InvalidRequestError, YggError
-from services.domain.standing import ACTIVE
 from services.domain.values import Value, check
 from services.jotunheim_bridge.errors import (
     DeviceNotActiveError,

@@ -14,9 +14,9 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
+from services.domain.access import denied_reason
 from services.domain.contract import Changes, LinkTerms
 from services.domain.errors import Code, YggError
-from services.domain.standing import objection
 from services.jotunheim_bridge.errors import HelloRefusedError, LinkError, cut
 from services.jotunheim_bridge.model import negotiation
 from services.jotunheim_bridge.model.negotiation import Agreement, BridgeLimits
@@ -173,7 +173,7 @@ class Negotiator:
         known = await self._mesh.registry.device(device_id)
         if known is None:  # the device CA vouches for it; it becomes known with its first contract
             return choose(self._policies, {})
-        why = objection(device_id, known.state, known.revoked_unix_s, wire.certified_unix_s)
+        why = denied_reason(device_id, known.state, known.revoked_unix_s, wire.certified_unix_s)
         if why:
             raise HelloRefusedError(link.REFUSED_CODE_NOT_ACTIVE, why, RETRY_AFTER_MS)
         return choose(self._policies, known.labels)

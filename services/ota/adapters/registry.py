@@ -5,8 +5,8 @@ from __future__ import annotations
 import grpc.aio
 
 from services.chassis import status
-from services.chassis.standing import standing_of
-from services.domain.standing import Standing
+from services.chassis.access import access_of
+from services.domain.access import DeviceAccess
 from services.ota.ports import Known
 from yggdrasil.registry.v1 import registry_pb2 as pb
 from yggdrasil.registry.v1 import registry_pb2_grpc
@@ -38,7 +38,7 @@ class GrpcRegistry:
             if not token:
                 return found
 
-    async def standing(self, device_id: str) -> Standing | None:
+    async def access(self, device_id: str) -> DeviceAccess | None:
         """See the port."""
         try:
             found = await self._stub.GetDevice(pb.GetDeviceRequest(device_id=device_id), timeout=TIMEOUT_S)
@@ -46,4 +46,4 @@ class GrpcRegistry:
             if e.code() is grpc.StatusCode.NOT_FOUND:
                 return None
             raise status.from_rpc(e, "the registry") from e
-        return standing_of(found.device)
+        return access_of(found.device)

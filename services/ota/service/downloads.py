@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 
 from services.chassis.errors import RevisionConflictError
 from services.domain import ids
-from services.domain.standing import objection
+from services.domain.access import denied_reason
 from services.ota.errors import DownloadForbiddenError
 from services.ota.model import download as rules
 from services.ota.model.download import Download
@@ -43,8 +43,8 @@ class Downloads:
         rules.check(row.value if row else None, device_id, self._now())
         if row is None:
             raise DownloadForbiddenError
-        standing = await self._registry.standing(device_id)
-        if standing and objection(device_id, standing.state, standing.revoked_unix_s, certified_unix_s):
+        access = await self._registry.access(device_id)
+        if access and denied_reason(device_id, access.state, access.revoked_unix_s, certified_unix_s):
             raise DownloadForbiddenError
         return row
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.chassis import records
+from services.chassis.access import access_of
 from services.chassis.buckets import DEVICES
-from services.chassis.standing import standing_of
 from services.registry.adapters.catalogue import Catalogue
 from services.registry.ports import Facts
 from yggdrasil.registry.v1 import registry_pb2 as pb
@@ -55,7 +55,7 @@ class Views:
             message = records.readable(DEVICES.name, device_id, device + (presence or b""), pb.Device.FromString)
             if message is None:
                 continue
-            state = standing_of(message).state
+            state = access_of(message).state
             found[device_id] = Facts(dict(message.labels), message.presence.online, contract, state)
         return found
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from services.chassis import buckets
 from services.domain import ids, matcher
+from services.domain.access import ACTIVE
 from services.domain.matcher import ClauseKind, FailedClause
 from services.domain.selectors import Operator, Selector, Term
-from services.domain.standing import ACTIVE
 from services.registry.errors import GroupNotFoundError, IndexBehindError
 from services.registry.ports import DeviceMessage, Facts, GroupStore, Index, Query
 

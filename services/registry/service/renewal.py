@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.domain import ids
+from services.domain.access import ACTIVE, denied_reason
 from services.domain.errors import InvalidRequestError
-from services.domain.standing import ACTIVE, objection
 from services.registry.errors import (
     CertificateEndedError,
     CertificateKeyError,
@@ -68,5 +68,5 @@ class Renewal:
         if record.state.value != ACTIVE:
             raise DeviceNotActiveError(record.id, record.state.value)
         revoked_unix_s = record.revoke_time.timestamp() if record.revoke_time else 0.0
-        if objection(record.id, record.state.value, revoked_unix_s, held.start.timestamp()):
+        if denied_reason(record.id, record.state.value, revoked_unix_s, held.start.timestamp()):
             raise CertificateRevokedError(record.id)

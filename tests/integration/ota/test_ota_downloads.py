@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from services.chassis.clock import SystemClock
-from services.domain.standing import Standing
+from services.domain.access import DeviceAccess
 from services.ota.adapters.http import ImageServer
 from services.ota.errors import DownloadForbiddenError
 from services.ota.model import download as rules
@@ -78,7 +78,7 @@ class NeverRegistered:
     async def matching(self, selector: str) -> list[Known]:
         return []
 
-    async def standing(self, device_id: str) -> Standing | None:
+    async def access(self, device_id: str) -> DeviceAccess | None:
         return None
 
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import pytest
 
 from services.chassis.errors import StoreUnavailableError
-from services.domain.standing import objection
+from services.domain.access import denied_reason
 from services.jotunheim_bridge.adapters.registry import facts_of
 from services.jotunheim_bridge.model.framing import encode
 from services.jotunheim_bridge.ports import Claim, DeviceFacts, SessionFacts
+from services.jotunheim_bridge.service.access import MAX_CACHED_DEVICES, AccessCache
 from services.jotunheim_bridge.service.negotiator import NEGOTIATION_TIMEOUT_S
-from services.jotunheim_bridge.service.standings import REMEMBERED, Standings
 from tests.fuzz.world import DEVICE, Sessions, World, greeting, offered, pages
 from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.registry.v1 import registry_pb2 as rp
@@ -96,36 +96,36 @@ def test_a_device_that_is_suspended_while_it_negotiates_does_not_slip_in(world: 
     sessions = _sessions(world)
     sessions.hang_s = 1.0
     frames = _says_hello(world)
-    assert world.bridge.concerned(DEVICE)
-    world.run(_told(world, DeviceFacts("suspended", {})))
+    assert world.bridge.tracks(DEVICE)
+    world.run(_change(world, DeviceFacts("suspended", {})))
     world.settle(2)
     assert frames[-1].goodbye.code == link.GOODBYE_CODE_DISCONNECTED
     assert world.bridge.session(DEVICE) is None
 
 
-async def _told(world: World, facts: DeviceFacts) -> None:
-    world.bridge.told(DEVICE, facts)
+async def _change(world: World, facts: DeviceFacts) -> None:
+    world.bridge.on_device_changed(DEVICE, facts)
 
 
 def test_a_device_that_is_active_again_comes_in(world: World) -> None:
     _says_hello(world)
-    world.run(_told(world, DeviceFacts("suspended", {})))
+    world.run(_change(world, DeviceFacts("suspended", {})))
     assert world.bridge.session(DEVICE) is None
-    world.run(_told(world, DeviceFacts("active", {})))
+    world.run(_change(world, DeviceFacts("active", {})))
     assert _says_hello(world)[-1].contract.accepted == 2
     assert world.bridge.session(DEVICE) is not None
 
 
-def test_what_is_told_of_others_is_no_concern_and_memory_is_bounded() -> None:
-    standings = Standings()
-    assert not standings.concern("porch-1")
-    with standings.arriving("porch-1"):
-        assert standings.concern("porch-1")
-    assert not standings.concern("porch-1")
-    for n in range(REMEMBERED + 1):
-        standings.tell(f"d-{n}", DeviceFacts("suspended", {}))
-    assert not standings.concern("d-0")
-    assert standings.objection(f"d-{REMEMBERED}", 0)
+def test_access_cache_ignores_untracked_devices_and_is_bounded() -> None:
+    cache = AccessCache()
+    assert not cache.tracks("porch-1")
+    with cache.negotiating("porch-1"):
+        assert cache.tracks("porch-1")
+    assert not cache.tracks("porch-1")
+    for n in range(MAX_CACHED_DEVICES + 1):
+        cache.put(f"d-{n}", DeviceFacts("suspended", {}))
+    assert not cache.tracks("d-0")
+    assert cache.denied_reason(f"d-{MAX_CACHED_DEVICES}", 0)
 
 
 @pytest.mark.parametrize(
@@ -137,10 +137,10 @@ def test_what_is_told_of_others_is_no_concern_and_memory_is_bounded() -> None:
         ("pending", 0, 100, "d is pending, not active"),
     ],
 )
-def test_who_may_be_here(state: str, revoked: float, certified: float, why: str) -> None:
-    assert objection("d", state, revoked, certified) == why
+def test_access_is_denied_by_state_or_revocation(state: str, revoked: float, certified: float, why: str) -> None:
+    assert denied_reason("d", state, revoked, certified) == why
 
 
 def test_a_state_of_a_later_version_keeps_a_device_out_and_harms_nobody_else() -> None:
     facts = facts_of(rp.StoredDevice(state=99))  # type: ignore[arg-type]
-    assert objection("d", facts.state, facts.revoked_unix_s, 0) == "d is unknown, not active"
+    assert denied_reason("d", facts.state, facts.revoked_unix_s, 0) == "d is unknown, not active"
