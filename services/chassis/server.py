@@ -28,14 +28,16 @@ NEEDS = "yggdrasil.needs"
 """grpc.health.v1 answers for what a service needs under this name and a dot, such as `yggdrasil.needs.registry`."""
 NATS = "nats"
 STORE_TIMEOUT_S = 1.0
-MAX_STREAMS = 256
-"""Calls of one connection that are open together; a client keeps the next ones back. Until a peer has acknowledged our
-settings, grpcio lets each have 16 MiB of headers: so many times some 2.5 MB is what a bomb of them takes at most."""
+MAX_STREAMS = 100
+"""Concurrent calls of one connection; a client queues more. RFC 9113 advises no less. Until a peer acknowledges our
+settings, grpcio accepts 16 MiB of headers for each: a bomb of them takes at most 2.5 MB times this."""
 MAX_METADATA_BYTES = 8 * 1024
 HANDSHAKE_TIMEOUT_MS, SETTINGS_TIMEOUT_MS = 10_000, 5_000
 OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_concurrent_streams", MAX_STREAMS),
+    # On, it lowers that limit while calls wait and refuses what a client sent before it heard: UNAVAILABLE at random.
+    ("grpc.http.overload_protection", 0),
     # Calls with more metadata than the first are refused at random, with more than the second always.
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),

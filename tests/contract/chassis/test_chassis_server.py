@@ -22,7 +22,7 @@ from services.chassis import probe, rpc, status, telemetry
 from services.chassis.errors import CallerError, ListenError, StoreUnavailableError
 from services.chassis.identity import IdentityFiles
 from services.chassis.room import StoreUse
-from services.chassis.server import MAX_MESSAGE_BYTES
+from services.chassis.server import MAX_MESSAGE_BYTES, MAX_STREAMS
 from services.domain.errors import Code, InvalidRequestError
 from tests.contract.chassis.conftest import NAME, Calls, Serve, collected, failure
 from tests.fixtures.pki import Pki
@@ -471,3 +471,23 @@ async def test_errors_of_ours_in_a_task_group_keep_their_code(serve: Serve, call
 
     error = await failure(result(call(await serve(**behaviours(act))), kind))
     assert (error.code(), error.details()) == (grpc.StatusCode.INVALID_ARGUMENT, "no id")
+
+
+async def test_a_connection_queues_calls_beyond_its_limit(serve: Serve, call: Call) -> None:
+    """grpcio's overload protection would refuse some of them as UNAVAILABLE."""
+    opened, running, peak = asyncio.Event(), 0, 0
+
+    async def slow(request: bytes, context: Any) -> bytes:
+        nonlocal running, peak
+        running += 1
+        peak = max(peak, running)
+        await opened.wait()
+        running -= 1
+        return request
+
+    connected = call(await serve(unary=slow))
+    calls = [asyncio.ensure_future(connected.unary(str(number).encode())) for number in range(5 * MAX_STREAMS)]
+    await eventually(lambda: running == MAX_STREAMS)
+    opened.set()
+    assert await asyncio.gather(*calls) == [str(number).encode() for number in range(5 * MAX_STREAMS)]
+    assert peak == MAX_STREAMS
