@@ -195,8 +195,8 @@ class Timestamp:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """What a device is and has, as far as it decides what it takes."""
+class TrustContext:
+    """State of a device that the checks of its metadata depend on."""
 
     device_id: str
     device_class: str
@@ -339,7 +339,9 @@ def check_expiry(what: str, expires_unix_s: int, now_unix_s: int) -> None:
         )
 
 
-def check_timestamp(root: Root, stamp: Timestamp, envelope: Envelope, verify: Verify, device: Standing) -> Timestamp:
+def check_timestamp(
+    root: Root, stamp: Timestamp, envelope: Envelope, verify: Verify, device: TrustContext
+) -> Timestamp:
     """What a device checks of a timestamp."""
     check_signatures(root, Role.TIMESTAMP, envelope, verify)
     if stamp.nonce != device.nonce or not device.nonce:
@@ -355,13 +357,13 @@ def check_timestamp(root: Root, stamp: Timestamp, envelope: Envelope, verify: Ve
 
 
 def check_offer(
-    root: Root, stamp: Timestamp, manifest: Manifest, envelope: Envelope, verify: Verify, device: Standing
+    root: Root, stamp: Timestamp, manifest: Manifest, envelope: Envelope, verify: Verify, device: TrustContext
 ) -> Manifest:
     """What a device checks of an offer, after check_timestamp: all that decides before anything is erased."""
     check_release(root, manifest, envelope, verify, stamp.time_unix_s)
     if stamp.release_sha256 != digest(envelope.payload):
         raise MixAndMatchError("the timestamp names another release")
-    check_suits(manifest, device)
+    check_applicable(manifest, device)
     if manifest.sequence > stamp.newest_sequence:
         raise SequenceError(f"release {manifest.sequence} is newer than the newest, {stamp.newest_sequence}")
     if manifest.sequence < device.sequence and not stamp.allow_older:
@@ -369,7 +371,7 @@ def check_offer(
     return manifest
 
 
-def check_suits(manifest: Manifest, device: Standing) -> None:
+def check_applicable(manifest: Manifest, device: TrustContext) -> None:
     """Class, slot and counter; the service refuses to offer what the device would refuse to take."""
     if manifest.device_class != device.device_class:
         raise DeviceClassError(
@@ -395,7 +397,7 @@ def check_counter(manifest: Manifest, floor: int) -> None:
         )
 
 
-def check_patch(manifest: Manifest, delta: Delta, device: Standing) -> Delta:
+def check_patch(manifest: Manifest, delta: Delta, device: TrustContext) -> Delta:
     """What a device checks of a patch before it takes one."""
     check_delta(manifest, delta)
     if delta.precursor_sha256 != device.image_sha256:

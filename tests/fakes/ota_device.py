@@ -17,7 +17,7 @@ from typing import Any
 
 from services.chassis import trust_codec
 from services.domain import merkle, trust
-from services.domain.trust import Manifest, Role, Root, Standing, Timestamp, TrustError
+from services.domain.trust import Manifest, Role, Root, Timestamp, TrustContext, TrustError
 from tests.fakes.device import LinkDevice, LinkEndedError, offers
 from tests.fixtures.wait import pace
 from yggdrasil.device.v1 import link_pb2 as link
@@ -182,7 +182,7 @@ class OtaDevice:
             flash.root_version = flash.root.version
         stamp_data = await self._metadata(ota.OTA_ROLE_TIMESTAMP, within_s)
         release_data = await self._metadata(ota.OTA_ROLE_RELEASE, within_s)
-        standing = Standing(
+        context = TrustContext(
             self.wire.device_id,
             self.device_class,
             flash.slot_size,
@@ -194,13 +194,13 @@ class OtaDevice:
         )
         stamped = trust_codec.envelope(Role.TIMESTAMP, stamp_data)
         stamp: Timestamp = trust_codec.timestamp(stamped.payload)
-        trust.check_timestamp(flash.root, stamp, stamped, trust_codec.verify, standing)
+        trust.check_timestamp(flash.root, stamp, stamped, trust_codec.verify, context)
         flash.newest = stamp.newest_sequence
         released = trust_codec.envelope(Role.RELEASE, release_data)
         manifest = trust_codec.manifest(released.payload)
-        trust.check_offer(flash.root, stamp, manifest, released, trust_codec.verify, standing)
+        trust.check_offer(flash.root, stamp, manifest, released, trust_codec.verify, context)
         if offer.HasField("delta"):
-            trust.check_patch(manifest, trust_codec.delta(offer.delta), standing)
+            trust.check_patch(manifest, trust_codec.delta(offer.delta), context)
         return manifest
 
     async def _metadata(self, role: ota.OtaRole.ValueType, within_s: float) -> bytes:

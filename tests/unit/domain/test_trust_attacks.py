@@ -9,12 +9,12 @@ import pytest
 
 from services.chassis import trust_codec
 from services.domain import trust
-from services.domain.trust import Delta, Envelope, Manifest, Role, RoleKeys, Signature, Standing
+from services.domain.trust import Delta, Envelope, Manifest, Role, RoleKeys, Signature, TrustContext
 from tests.fakes.ota_keys import NOW, SLOT, YEAR, Authority, image_of, manifest_of, new_key, public, signed, stamp_of
 
 IMAGE = image_of("v2")
 NONCE = bytes(range(16))
-DEVICE = Standing("porch-1", "sim-board", SLOT, b"\x11" * 32, sequence=1, security_counter=1, nonce=NONCE)
+DEVICE = TrustContext("porch-1", "sim-board", SLOT, b"\x11" * 32, sequence=1, security_counter=1, nonce=NONCE)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def authority() -> Authority:
 def offer(
     authority: Authority,
     manifest: Manifest,
-    device: Standing = DEVICE,
+    device: TrustContext = DEVICE,
     *,
     envelope: Envelope | None = None,
     **stamp: Any,
