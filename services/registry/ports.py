@@ -133,7 +133,7 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class DeviceChange:
     """A device as it is now, and the position after it; where it was deleted, its id and the revision of that only."""
 
     device: DeviceMessage
@@ -169,7 +169,7 @@ class Index(Protocol):
     async def reached_position(self, position: Position) -> bool:
         """As `reached`."""
 
-    def changes(self, position: Position, among: Collection[str]) -> tuple[Sequence[Told], Position]:
+    def changes(self, position: Position, among: Collection[str]) -> tuple[Sequence[DeviceChange], Position]:
         """The next changes after a position the index has reached, bounded, and the position after them.
 
         Of the devices `among` only, of all where it is empty. Where nothing changed, the index's own position.

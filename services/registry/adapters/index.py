@@ -24,7 +24,7 @@ from services.registry.adapters.catalogue import Catalogue
 from services.registry.adapters.views import Views
 from services.registry.errors import IndexDiskError
 from services.registry.model import DeviceView
-from services.registry.ports import Facts, Position, Query, Told
+from services.registry.ports import DeviceChange, Facts, Position, Query
 from yggdrasil.registry.v1 import registry_pb2 as pb
 
 REACH_TIMEOUT_S = 5.0
@@ -230,12 +230,12 @@ class SqliteIndex:
         async with self._moved:
             await self._moved.wait_for(lambda: not position.reaches(self.position()))
 
-    def changes(self, position: Position, among: Collection[str]) -> tuple[Sequence[Told], Position]:
+    def changes(self, position: Position, among: Collection[str]) -> tuple[Sequence[DeviceChange], Position]:
         """See the port. Positions and devices are of one moment: nothing is applied in between."""
         step = changes.step(self._db, self._applied, position, among)
         found = {message.id: message for message in self._views.messages([told[0] for told in step.told])}
         return [
-            Told(found.get(device_id) or pb.Device(id=device_id, revision=deleted), bool(deleted), after)
+            DeviceChange(found.get(device_id) or pb.Device(id=device_id, revision=deleted), bool(deleted), after)
             for device_id, deleted, after in step.told
             if deleted or device_id in found
         ], step.position

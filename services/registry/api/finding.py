@@ -11,7 +11,7 @@ from services.domain.selectors import parse_selector
 from services.registry.api.devices import state_of
 from services.registry.errors import PageTokenError
 from services.registry.ports import Query
-from services.registry.service.finding import Explanation, Finding, Wanted
+from services.registry.service.finding import Explanation, Finding, ScopedQuery
 from yggdrasil.registry.v1 import registry_pb2 as pb
 from yggdrasil.registry.v1 import registry_pb2_grpc
 
@@ -19,7 +19,7 @@ DEFAULT_PAGE, MAX_PAGE = 100, 1000
 MAX_EXPLAINED = 100
 
 
-def wanted_of(request: pb.ListDevicesRequest | pb.FindDevicesRequest) -> Wanted:
+def scoped_query(request: pb.ListDevicesRequest | pb.FindDevicesRequest) -> ScopedQuery:
     """What a request asks for; raises InvalidRequestError, InvalidIdError or PageTokenError."""
     if not 0 <= request.page_size <= MAX_PAGE:
         raise InvalidRequestError(f"page_size is {request.page_size}, 0 to {MAX_PAGE} are allowed")
@@ -40,7 +40,7 @@ def wanted_of(request: pb.ListDevicesRequest | pb.FindDevicesRequest) -> Wanted:
     )
     if request.group:
         ids.group_name(request.group)
-    return Wanted(query, request.group, request.at_least_revision)
+    return ScopedQuery(query, request.group, request.at_least_revision)
 
 
 def _expires_before(request: pb.ListDevicesRequest | pb.FindDevicesRequest) -> float | None:
@@ -65,14 +65,14 @@ class FindingRpcs(registry_pb2_grpc.RegistryServiceServicer):
 
     async def ListDevices(self, request: pb.ListDevicesRequest, context: Any) -> pb.ListDevicesResponse:
         """See registry.proto."""
-        page, token = await self._finding.page(await self._finding.resolve(wanted_of(request)))
+        page, token = await self._finding.page(await self._finding.resolve(scoped_query(request)))
         return pb.ListDevicesResponse(devices=page, next_page_token=token)
 
     async def FindDevices(self, request: pb.FindDevicesRequest, context: Any) -> pb.FindDevicesResponse:
         """See registry.proto."""
         if len(request.explain) > MAX_EXPLAINED:
             raise InvalidRequestError(f"{len(request.explain)} devices to explain, at most {MAX_EXPLAINED} are allowed")
-        query = await self._finding.resolve(wanted_of(request))
+        query = await self._finding.resolve(scoped_query(request))
         page, token = await self._finding.page(query)
         told = await self._finding.explain(query, request.explain)
         return pb.FindDevicesResponse(

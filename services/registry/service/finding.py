@@ -15,7 +15,7 @@ from services.registry.ports import DeviceMessage, Facts, GroupStore, Index, Que
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ScopedQuery:
     """A query, with the name of a group that the devices must be in, and a revision that the answer must hold."""
 
     query: Query
@@ -39,7 +39,7 @@ class Finding:
     index: Index
     groups: GroupStore
 
-    async def resolve(self, wanted: Wanted) -> Query:
+    async def resolve(self, wanted: ScopedQuery) -> Query:
         """The query with the group's selector in it. Raises GroupNotFoundError, IndexBehindError."""
         revision = wanted.at_least_revision
         if revision and not await self.index.reached(buckets.DEVICES.name, revision):

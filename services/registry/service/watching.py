@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from services.domain import ids
 from services.domain.errors import InvalidRequestError
 from services.registry.errors import IndexBehindError, ResumeTokenError
-from services.registry.ports import Index, Position, Told
+from services.registry.ports import DeviceChange, Index, Position
 
 MAX_NAMED = 1000
 _TOKEN = re.compile(r"(?P<epoch>[0-9a-f]{8})((?:-[0-9]{1,18}){3})\Z", re.ASCII)
@@ -36,7 +36,7 @@ class Watching:
 
     async def watch(
         self, device_ids: Collection[str], changes_only: bool, token: str
-    ) -> AsyncIterator[tuple[Told | None, Position]]:
+    ) -> AsyncIterator[tuple[DeviceChange | None, Position]]:
         """Devices to tell with the position after each, and once None: all that was known at the beginning is told.
 
         Raises ResumeTokenError, IndexBehindError, InvalidRequestError.
