@@ -11,10 +11,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TypeVar
 
+from google.protobuf.message import Message
 from opentelemetry import metrics
 
 from services.chassis.errors import UnreadableRecordError
 from services.chassis.logs import Throttle
+from services.chassis.requests import check_times
 
 MAX_KNOWN = 1000
 T = TypeVar("T")
@@ -27,9 +29,12 @@ _quarantine: OrderedDict[tuple[str, str], str] = OrderedDict()
 
 
 def decode(bucket: str, key: str, data: bytes, parse: Callable[[bytes], T]) -> T:
-    """Return what `parse` makes of the data; raise UnreadableRecordError, code DATA_LOSS, for whatever it raises."""
+    """Return the parsed record; raise UnreadableRecordError (DATA_LOSS) if parsing fails or a time is out of range."""
     try:
-        return parse(data)
+        record = parse(data)
+        if isinstance(record, Message):
+            check_times(record)
+        return record
     except Exception as e:
         why = f"{type(e).__name__}: {e}"
         _note(bucket, key, why)

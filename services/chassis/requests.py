@@ -11,6 +11,7 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.domain import ids
 from services.domain.errors import InvalidRequestError
@@ -124,6 +125,11 @@ def _is_whole(message: Message) -> bool:
             else:
                 whole = whole and all(_in_range(one, bounds) for one in found)
     return whole
+
+
+def is_time(stamp: Timestamp) -> bool:
+    """Whether a Timestamp is within the range of its type."""
+    return _in_range(stamp, _TIMES[Timestamp.DESCRIPTOR.full_name])
 
 
 def _in_range(time: Any, bounds: Bounds) -> bool:

@@ -15,6 +15,7 @@ from services.chassis import buckets
 from services.chassis import records as quarantine
 from services.chassis.bulk import Change
 from services.chassis.kv import BucketSpec
+from services.chassis.requests import check_times
 from services.registry.adapters import records, wire
 from services.registry.adapters.catalogue import Catalogue
 from yggdrasil.jotunheim.v1 import bridge_pb2
@@ -55,12 +56,14 @@ def _device(catalogue: Catalogue, change: Change) -> Row:
 
 def _contract(catalogue: Catalogue, change: Change) -> Row:
     stored = pb.StoredContract.FromString(change.data)
+    check_times(stored)
     build = catalogue.builds[stored.model, stored.device_class, stored.firmware_version, stored.slot]
     return change.sequence, change.key, catalogue.bodies[stored.digest], build, stored.revision
 
 
 def _session(catalogue: Catalogue, change: Change) -> Row:
     session = bridge_pb2.StoredSession.FromString(change.data).session
+    check_times(session)
     expires = session.certificate_expire_time if session.HasField("certificate_expire_time") else None
     device = pb.Device(presence=records.presence_to_proto(session), certificate_expire_time=expires)
     bridge = session.bridge_id if session.online else None

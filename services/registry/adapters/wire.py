@@ -7,6 +7,9 @@ does not look as `records` writes it goes through protobuf. Source: protobuf enc
 
 from __future__ import annotations
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from services.chassis.requests import check_times, is_time
 from yggdrasil.registry.v1 import registry_pb2 as pb
 
 Shown = tuple[int, list[bytes], bytes]
@@ -14,6 +17,7 @@ Shown = tuple[int, list[bytes], bytes]
 
 _SCHEMA, _ID, _STATE, _LABEL, _CREATED, _REVOKED = 0x08, 0x12, 0x18, 0x22, 0x2A, 0x32
 _DEVICE_ID, _DEVICE_STATE, _DEVICE_LABEL, _DEVICE_CREATED, _DEVICE_REVOKED = 0x0A, 0x10, 0x1A, 0x62, 0x6A
+_TIMES = {_CREATED: _DEVICE_CREATED, _REVOKED: _DEVICE_REVOKED}
 _SHORT = 0x80
 """Lengths below it take one byte."""
 
@@ -44,10 +48,8 @@ def _read(data: bytes) -> Shown | None:
         if tag == _LABEL:
             out[at] = _DEVICE_LABEL
             labels.append(data[at + 2 : at + 2 + size])
-        elif tag == _CREATED:
-            out[at] = _DEVICE_CREATED
-        elif tag == _REVOKED:
-            out[at] = _DEVICE_REVOKED
+        elif tag in _TIMES and is_time(Timestamp.FromString(data[at + 2 : at + 2 + size])):
+            out[at] = _TIMES[tag]
         else:
             return None
         at += 2 + size
@@ -56,6 +58,7 @@ def _read(data: bytes) -> Shown | None:
 
 def _decoded(data: bytes) -> Shown:
     stored = pb.StoredDevice.FromString(data)
+    check_times(stored)
     device = pb.Device(id=stored.id, state=stored.state, labels=stored.labels, create_time=stored.create_time)
     if stored.HasField("revoke_time"):
         device.revoke_time.CopyFrom(stored.revoke_time)

@@ -6,6 +6,7 @@ import shutil
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.chassis import buckets
 from services.chassis.kv import BucketSpec
@@ -21,6 +22,9 @@ from yggdrasil.ota.v1 import release_pb2, release_pb2_grpc, rollout_pb2, rollout
 from yggdrasil.registry.v1 import backup_pb2, backup_pb2_grpc, registry_pb2, registry_pb2_grpc
 
 BAD, KEY = b"\xff\xfe\xfd", "bad-1"
+LATE_KEY = "bad-2"
+LATE = registry_pb2.StoredDevice(schema=1, id=LATE_KEY, create_time=Timestamp(seconds=10**15)).SerializeToString()
+"""A message that parses, with a time that no client can read."""
 OWNED: dict[str, tuple[BucketSpec, ...]] = {
     "registry": (
         buckets.DEVICES,
@@ -54,6 +58,7 @@ async def _write_bad_records(nats: NatsServer, pki: Pki) -> None:
             js = (await connect(service)).jetstream()
             for spec in specs:
                 await js.publish(spec.subject(KEY), BAD)
+        await (await connect("registry")).jetstream().publish(buckets.DEVICES.subject(LATE_KEY), LATE)
 
 
 async def _is_quarantined(everything: Everything, name: str) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.domain.errors import InvalidRequestError
 from services.registry.adapters import records, wire
 from services.registry.model import DeviceRecord, DeviceState
 from tests.fixtures.strategies import device_ids, moments
@@ -45,6 +47,15 @@ def test_bytes_cut_short_or_of_a_later_version(data: bytes) -> None:
             wire.shown(data)
     else:
         _same(data)
+
+
+@pytest.mark.parametrize("field", ["create_time", "revoke_time"])
+@pytest.mark.parametrize("time", [Timestamp(seconds=253_402_300_800), Timestamp(nanos=10**9)], ids=["year", "nanos"])
+def test_a_time_out_of_range_is_refused(field: str, time: Timestamp) -> None:
+    stored = pb.StoredDevice(schema=1, id="a", labels={"a": "b"})
+    getattr(stored, field).CopyFrom(time)
+    with pytest.raises(InvalidRequestError, match=field):
+        wire.shown(stored.SerializeToString(deterministic=True))
 
 
 def _same(data: bytes) -> None:
