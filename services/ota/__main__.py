@@ -40,7 +40,7 @@ from services.ota.model.release import Stored
 from services.ota.model.rollout import Rollout
 from services.ota.model.update import Device
 from services.ota.ports import ObjectStore
-from services.ota.service import Images, keep_swept
+from services.ota.service import Images, sweep_forever
 from services.ota.service.chunks import Chunks
 from services.ota.service.conductor import Conductor
 from services.ota.service.deltas import Deltas
@@ -64,7 +64,7 @@ async def compose(runtime: Runtime[OtaSettings]) -> dict[str, str]:
     origin = await _s3(runtime) if settings.object_store == "s3" else await _nats(runtime)
     cache = DiskCache.open(settings.data_dir / "cache", settings.cache_bytes)
     store = CachedObjects(origin, cache)
-    runtime.spawn(keep_swept(store, interval_s=2 * UPLOAD_DEADLINE_S), "sweep")
+    runtime.spawn(sweep_forever(store, interval_s=2 * UPLOAD_DEADLINE_S), "sweep")
     images = Images(store, settings.uploads_at_once)
     parts = await NatsParts.open(runtime.js, settings.nats_replicas, settings.upload_parts, settings.upload_age_s)
     image_api = OtaApi(images, Uploads(parts, images, store))
@@ -169,7 +169,7 @@ async def _s3(runtime: Runtime[OtaSettings]) -> ObjectStore:
             await s3_client.ensure_bucket(client, where.bucket)
             break
         except ObjectStoreError as e:
-            _log.warning("waiting for the object store", extra={"why": e.message})
+            _log.warning("object store connection failed", extra={"why": e.message})
             await asyncio.sleep(RETRY_S)
     return S3Objects(client, where.bucket)
 

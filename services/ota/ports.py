@@ -114,7 +114,7 @@ class Archive(Protocol):
 class Registry(Protocol):
     """What ota wants to know from the registry."""
 
-    async def matching(self, selector: str) -> list[Known]:
+    async def matching(self, selector: str) -> list[KnownDevice]:
         """Active devices that match a label selector, "" for all. Raises RemoteError."""
 
     async def access(self, device_id: str) -> DeviceAccess | None:
@@ -122,7 +122,7 @@ class Registry(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownDevice:
     """A device as the registry knows it."""
 
     device_id: str
@@ -133,7 +133,7 @@ class Known:
 class Events(Protocol):
     """What happens, told to whoever listens on NATS."""
 
-    async def tell(self, rollout_id: str, kind: str, device_id: str = "", text: str = "") -> None:
+    async def publish(self, rollout_id: str, kind: str, device_id: str = "", text: str = "") -> None:
         """Publishes one event; a failure is logged and not raised, for the state does not depend on it."""
 
 

@@ -15,7 +15,7 @@ from services.chassis.errors import RemoteError, RevisionConflictError
 from services.domain.access import DeviceAccess
 from services.domain.errors import Code
 from services.domain.trust import Envelope, Role
-from services.ota.ports import Known, Row
+from services.ota.ports import KnownDevice, Row
 
 T = TypeVar("T")
 
@@ -79,11 +79,11 @@ class MemoryRegistry:
     """The port Registry: active devices and their zone; the only selectors are "" and "zone=…". `away`: no answer."""
 
     def __init__(self) -> None:
-        self.known: dict[str, Known] = {}
+        self.known: dict[str, KnownDevice] = {}
         self.zones: dict[str, str] = {}
         self.away = False
 
-    async def matching(self, selector: str) -> list[Known]:
+    async def matching(self, selector: str) -> list[KnownDevice]:
         """See the port."""
         if self.away:
             raise RemoteError(Code.UNAVAILABLE, "UNAVAILABLE", "the registry does not answer")
@@ -106,7 +106,7 @@ class ItHasTheLease:
 class NoEvents:
     """The port Events; nobody listens."""
 
-    async def tell(self, rollout_id: str, kind: str, device_id: str = "", text: str = "") -> None:
+    async def publish(self, rollout_id: str, kind: str, device_id: str = "", text: str = "") -> None:
         """See the port."""
 
 

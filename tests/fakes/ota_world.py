@@ -11,12 +11,12 @@ from services.chassis import trust_codec
 from services.ota.model import rollout as rules
 from services.ota.model.release import Stored
 from services.ota.model.rollout import Rollout, RolloutState, Spec
-from services.ota.model.update import Device, Outcome, Reason, Stage, Standing, State, Told, Update
-from services.ota.ports import Known
+from services.ota.model.update import Device, LastUpdate, OtaStatus, Outcome, Reason, Stage, State, Update
+from services.ota.ports import KnownDevice
 from services.ota.service.conductor import Conductor
 from services.ota.service.deltas import Deltas
-from services.ota.service.fleet import LISTING_S, Fleet
-from services.ota.service.relay import Answer, Relay
+from services.ota.service.fleet import LISTING_TTL_S, Fleet
+from services.ota.service.relay import Relay, Response
 from services.ota.service.releases import Releases
 from services.ota.service.rollouts import Rollouts, View
 from tests.fakes.objects import MemoryObjects
@@ -32,7 +32,7 @@ from tests.fakes.ota_tables import (
 from tests.fixtures.images import chunked, header_of
 
 CLASS = "sim-board"
-IDLE = Told(0, Outcome.UNSPECIFIED, Reason.UNSPECIFIED)
+IDLE = LastUpdate(0, Outcome.UNSPECIFIED, Reason.UNSPECIFIED)
 
 
 class World:
@@ -71,7 +71,7 @@ class World:
 
     async def device(self, name: str, zone: str = "hall", *, online: bool = True) -> None:
         """Registers a device that runs release 1."""
-        self.registry.known[name] = Known(name, CLASS, online)
+        self.registry.known[name] = KnownDevice(name, CLASS, online)
         self.registry.zones[name] = zone
         await self.says(name)
 
@@ -79,14 +79,14 @@ class World:
         """Its session ends."""
         self.registry.known[name] = replace(self.registry.known[name], online=False)
 
-    async def comes(self, name: str, told: Told = IDLE, **standing: Any) -> Answer:
+    async def comes(self, name: str, told: LastUpdate = IDLE, **standing: Any) -> Response:
         """It has a session again, and says its status."""
         self.registry.known[name] = replace(self.registry.known[name], online=True)
         return await self.says(name, told, **standing)
 
-    async def says(self, name: str, told: Told = IDLE, image: bytes = b"", **changes: Any) -> Answer:
+    async def says(self, name: str, told: LastUpdate = IDLE, image: bytes = b"", **changes: Any) -> Response:
         """Its status; `image` is what it runs."""
-        standing = Standing(
+        standing = OtaStatus(
             device_class=CLASS,
             rx_frame_bytes=4096,
             state=State.IDLE,
@@ -119,7 +119,7 @@ class World:
     async def rounds(self, count: int = 3) -> None:
         """The conductor works, a listing's life apart."""
         for _ in range(count):
-            self.clock += LISTING_S + 0.1
+            self.clock += LISTING_TTL_S + 0.1
             await self.conductor.round()
 
     async def abort(self, rollout_id: str) -> View:

@@ -78,7 +78,7 @@ class CachedObjects:
 
     async def _open(self, image: Image) -> int:
         header = Header(image.sha256, image.size_bytes)
-        async with self._one_at_a_time(image.sha256):
+        async with self._fill_lock(image.sha256):
             fd = await self._cache.reader(header)
             if fd is None:
                 await self._fill(image, header)
@@ -95,7 +95,7 @@ class CachedObjects:
             await self._cache.commit(filling)
 
     @contextlib.asynccontextmanager
-    async def _one_at_a_time(self, sha256: str) -> AsyncIterator[None]:
+    async def _fill_lock(self, sha256: str) -> AsyncIterator[None]:
         """A lock for each digest, for as long as somebody wants it."""
         lock, users = self._fills.get(sha256, (asyncio.Lock(), 0))
         self._fills[sha256] = (lock, users + 1)

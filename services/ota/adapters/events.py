@@ -20,7 +20,7 @@ from services.domain import subjects
 from yggdrasil.ota.v1 import rollout_pb2 as pb
 
 MAX_AGE_S = 30 * 24 * 3600
-SHARE = 0.05
+STORE_FRACTION = 0.05
 MAX_BYTES = GIB
 _log = logging.getLogger(__name__)
 
@@ -29,8 +29,8 @@ class NatsEvents:
     """Published without waiting for the stream: the state is in the buckets, an event only tells of it."""
 
     def __init__(self, client: Client, js: JetStreamContext, instance_id: str, max_bytes: int | None = None) -> None:
-        """`max_bytes` is the size of the stream; None: SHARE of the store, at most MAX_BYTES."""
-        self._room = Room(SHARE, MAX_BYTES, max_bytes)
+        """`max_bytes` is the size of the stream; None: STORE_FRACTION of the store, at most MAX_BYTES."""
+        self._room = Room(STORE_FRACTION, MAX_BYTES, max_bytes)
         self._client, self._js, self._source, self._clock = client, js, f"ota/{instance_id}", SystemClock()
 
     async def open(self) -> None:
@@ -45,7 +45,7 @@ class NatsEvents:
         )
         await streams.ensure_stream(self._js, config, self._room)
 
-    async def tell(self, rollout_id: str, kind: str, device_id: str = "", text: str = "") -> None:
+    async def publish(self, rollout_id: str, kind: str, device_id: str = "", text: str = "") -> None:
         """See the port."""
         body = pb.RolloutEvent(rollout_id=rollout_id, kind=kind, device_id=device_id, text=text)
         headers = cloudevents.headers(
@@ -58,4 +58,4 @@ class NatsEvents:
         try:
             await self._client.publish(subjects.ota(rollout_id, kind), body.SerializeToString(), headers=headers)
         except (nats.errors.Error, ConnectionError) as e:
-            _log.warning("event not told", extra={"rollout": rollout_id, "kind": kind, "why": str(e)})
+            _log.warning("event publish failed", extra={"rollout": rollout_id, "kind": kind, "why": str(e)})

@@ -26,7 +26,8 @@ from services.ota.model import download as rules
 from services.ota.service.downloads import Downloads
 
 KEEP_ALIVE_S = 15.0
-CONNECTIONS, SLOTS = 2048, 64
+MAX_CONNECTIONS = 2048
+MAX_HANDSHAKES = 64
 """Held at most, and how many of them are in their TLS handshake."""
 _log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class ImageServer:
         self._runner = web.AppRunner(
             app, access_log=None, keepalive_timeout=KEEP_ALIVE_S, handle_signals=False, shutdown_timeout=2.0
         )
-        bounds = Bounds(affordable(CONNECTIONS), SLOTS)
+        bounds = Bounds(affordable(MAX_CONNECTIONS), MAX_HANDSHAKES)
         self._listener = TlsListener(tls, bounds, clock, self._protocol, lambda: len(self._server.connections))
 
     async def start(self, listen: str) -> str:
@@ -76,8 +77,8 @@ class ImageServer:
             _log.warning("download failed", extra={"why": e.message})
             return web.Response(status=503, text="not now\n")
         size = row.value.size_bytes
-        wanted = request.headers.get("Range", "")
-        found = rules.byte_range(wanted, size)
+        range_header = request.headers.get("Range", "")
+        found = rules.byte_range(range_header, size)
         if found is None:
             return web.Response(status=416, headers={"Content-Range": f"bytes */{size}"})
         start, length = found
@@ -90,21 +91,21 @@ class ImageServer:
             # RFC 9530: of the whole image, whatever range is sent.
             "Repr-Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(row.value.image_sha256)).decode()}:",
         }
-        partial = bool(wanted) and length < size
+        partial = bool(range_header) and length < size
         if partial:
             headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{size}"
         response = web.StreamResponse(status=206 if partial else 200, headers=headers)
         await response.prepare(request)
         try:
             # A reader that takes nothing would wait in `write` for ever.
-            async with asyncio.timeout(self._downloads.left_s(row)):
+            async with asyncio.timeout(self._downloads.remaining_s(row)):
                 async with contextlib.aclosing(self._downloads.read(row, start, length)) as parts:
                     async for part in parts:
                         await response.write(part)
                 await response.write_eof()
         except (YggError, TimeoutError) as e:
             # The head is out: the only answer left is to end the connection short of its length.
-            _log.warning("download cut", extra={"why": str(e) or "its time is over"})
+            _log.warning("download aborted", extra={"why": str(e) or "its time is over"})
             if request.transport is not None:
                 request.transport.abort()
         return response
@@ -113,7 +114,7 @@ class ImageServer:
 def _device(request: web.Request) -> tuple[str, float]:
     """The device of the certificate, which must be valid now, and since when it is; raises IdentityError."""
     cert: dict[str, Any] = request.get_extra_info("peercert") or {}
-    who = of_sans([value for kind, value in cert.get("subjectAltName", ()) if kind == "URI"])
-    if who.kind != "device" or ssl.cert_time_to_seconds(cert["notAfter"]) < time.time():
+    identity = of_sans([value for kind, value in cert.get("subjectAltName", ()) if kind == "URI"])
+    if identity.kind != "device" or ssl.cert_time_to_seconds(cert["notAfter"]) < time.time():
         raise IdentityError("not a device's certificate")
-    return who.id, float(ssl.cert_time_to_seconds(cert["notBefore"]))
+    return identity.id, float(ssl.cert_time_to_seconds(cert["notBefore"]))

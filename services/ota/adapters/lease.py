@@ -10,7 +10,7 @@ from services.chassis.kv import Bucket
 from services.ota.adapters.records import LEASE_S
 
 KEY = "conductor"
-RENEW_S = LEASE_S / 3
+RENEW_INTERVAL_S = LEASE_S / 3
 
 
 class KvLease:
@@ -23,9 +23,9 @@ class KvLease:
         self._other = (0, 0.0)
 
     async def held(self) -> bool:
-        """See the port; asks NATS at most every RENEW_S seconds while it has the lease."""
+        """See the port; asks NATS at most every RENEW_INTERVAL_S seconds while it has the lease."""
         now = self._monotonic()
-        if self._revision and now - self._renewed_s < RENEW_S:
+        if self._revision and now - self._renewed_s < RENEW_INTERVAL_S:
             return True
         try:
             if self._revision:

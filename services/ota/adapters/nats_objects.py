@@ -33,7 +33,7 @@ from services.ota.errors import CorruptImageError, ImageNotFoundError
 from services.ota.model import Header, Image, blocks, verified
 
 BLOCK_BYTES = 128 * 1024
-SHARE = 0.3
+STORE_FRACTION = 0.3
 """What images take of the store at most. The rest stays free for the state of the mesh."""
 _WRONG_LAST_SEQUENCE = 10071
 _UNKNOWN = datetime.fromtimestamp(0, UTC)
@@ -71,7 +71,7 @@ class NatsObjects:
     ) -> NatsObjects:
         """Bind the bucket, after it was made or brought up to date; `replicas` is 1 to 5, `now` the time in UTC.
 
-        `max_bytes` is what all images may take; None: SHARE of the store.
+        `max_bytes` is what all images may take; None: STORE_FRACTION of the store.
         """
         store = cls(js, bucket, now)
         config = api.StreamConfig(
@@ -83,7 +83,7 @@ class NatsObjects:
             allow_rollup_hdrs=True,
             allow_direct=True,
         )
-        await ensure_stream(js, config, Room(SHARE, fixed_bytes=max_bytes))
+        await ensure_stream(js, config, Room(STORE_FRACTION, fixed_bytes=max_bytes))
         return store
 
     async def put_stream(self, header: Header, chunks: AsyncIterator[bytes]) -> Image:
@@ -224,7 +224,7 @@ class NatsObjects:
             with converted(f"upload {upload}"):
                 await self._js.purge_stream(self._stream, subject=self._chunks(upload))
         except (YggError, nats.errors.Error) as e:
-            _log.warning("unfinished upload left to the next sweep", extra={"upload": upload, "why": str(e)})
+            _log.warning("upload discard failed", extra={"upload": upload, "why": str(e)})
 
 
 def _parse(data: bytes, sequence: int) -> _Meta:

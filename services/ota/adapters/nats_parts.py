@@ -20,7 +20,7 @@ from services.ota.model.parts import PART_BYTES
 
 PARTS = BucketSpec("ota_parts", max_value_bytes=PART_BYTES)
 _HEADERS_BYTES = 4096
-SHARE = 0.1
+STORE_FRACTION = 0.1
 """What unfinished uploads take of the store at most; an upload that is refused for it ends as one too many."""
 _FULL = frozenset({10054, 10077})  # maximum bytes, maximum messages exceeded
 
@@ -32,22 +32,22 @@ class NatsParts:
         self._js = js
 
     @classmethod
-    async def open(cls, js: JetStreamContext, replicas: int, most: int, age_s: float) -> NatsParts:
-        """Bind the stream, after it was made or brought up to date; `most` parts are kept, each for `age_s` seconds."""
+    async def open(cls, js: JetStreamContext, replicas: int, max_parts: int, age_s: float) -> NatsParts:
+        """Create or update the stream and bind to it; it keeps at most `max_parts` parts, each for `age_s` seconds."""
         config = api.StreamConfig(
             name=PARTS.stream,
             subjects=[PARTS.subject()],
             discard=api.DiscardPolicy.NEW,
             storage=api.StorageType.FILE,
             num_replicas=replicas,
-            max_msgs=most,
+            max_msgs=max_parts,
             max_msgs_per_subject=1,
             max_msg_size=PARTS.max_value_bytes + _HEADERS_BYTES,
             max_age=age_s,
             allow_rollup_hdrs=True,
             allow_direct=True,
         )
-        await ensure_stream(js, config, Room(SHARE, most * (PARTS.max_value_bytes + _HEADERS_BYTES)))
+        await ensure_stream(js, config, Room(STORE_FRACTION, max_parts * (PARTS.max_value_bytes + _HEADERS_BYTES)))
         return cls(js)
 
     async def put(self, part: str, data: bytes) -> None:

@@ -38,13 +38,13 @@ class DetoolsPatches:
 
 
 async def _run(folder: Path, formats: int) -> None:
-    words = [sys.executable, "-m", __name__, *(str(folder / name) for name in ("old", "new", "patch")), str(formats)]
+    command = [sys.executable, "-m", __name__, *(str(folder / name) for name in ("old", "new", "patch")), str(formats)]
     process = await asyncio.create_subprocess_exec(
-        *words, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+        *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
     )
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            _, said = await process.communicate()
+            _, stderr = await process.communicate()
     except TimeoutError as e:
         raise DeltaError(f"a patch was not made in {TIMEOUT_S:g} s") from e
     finally:
@@ -52,7 +52,7 @@ async def _run(folder: Path, formats: int) -> None:
             process.kill()
             await process.wait()
     if process.returncode:
-        raise DeltaError(f"detools failed: {said.decode(errors='replace')[-200:]}")
+        raise DeltaError(f"detools failed: {stderr.decode(errors='replace')[-200:]}")
 
 
 def smallest(old: bytes, new: bytes, formats: int) -> bytes:

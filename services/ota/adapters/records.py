@@ -11,7 +11,7 @@ from services.chassis.kv import BucketSpec
 from services.ota.model.download import Download
 from services.ota.model.release import Signed, Stored
 from services.ota.model.rollout import Counts, Rollout, RolloutState, Spec, Wave
-from services.ota.model.update import Device, Stage, Standing, State, Update
+from services.ota.model.update import Device, OtaStatus, Stage, State, Update
 
 SCHEMA = 1
 LEASE_S = 5.0
@@ -46,17 +46,24 @@ def update(data: dict[str, Any]) -> Update:
 
 def device_bytes(device: Device) -> bytes:
     """A device's record."""
-    current = update_data(device.update) if device.update else None
-    return _dump(asdict(device) | {"update": current, "past": [update_data(each) for each in device.past]})
+    return _dump(
+        {
+            "device_id": device.device_id,
+            "standing": asdict(device.status),
+            "update": update_data(device.update) if device.update else None,
+            "fallen": device.fallen_back,
+            "past": [update_data(each) for each in device.past],
+        }
+    )
 
 
 def device(data: bytes) -> Device:
     """The inverse of `device_bytes`."""
     found = _load(data)
-    standing = found["standing"] | {"state": State(found["standing"]["state"])}
+    status = found["standing"] | {"state": State(found["standing"]["state"])}
     return Device(
         found["device_id"],
-        Standing(**standing),
+        OtaStatus(**status),
         update(found["update"]) if found["update"] else None,
         tuple(found["fallen"]),
         tuple(update(each) for each in found.get("past", ())),
@@ -65,7 +72,8 @@ def device(data: bytes) -> Device:
 
 def rollout_bytes(rollout: Rollout) -> bytes:
     """A rollout's record."""
-    return _dump(asdict(rollout) | {"state": rollout.state.value, "before_pause": rollout.before_pause.value})
+    data = asdict(rollout) | {"state": rollout.state.value, "before_pause": rollout.before_pause.value}
+    return _dump(data | {"forgiven": data.pop("acknowledged")})
 
 
 def rollout(data: bytes) -> Rollout:
@@ -73,6 +81,7 @@ def rollout(data: bytes) -> Rollout:
     found = _load(data)
     spec = Spec(**(found["spec"] | {"waves": tuple(Wave(**wave) for wave in found["spec"]["waves"])}))
     changes: dict[str, Any] = {name: RolloutState(found[name]) for name in ("state", "before_pause")}
+    changes["acknowledged"] = found.pop("forgiven", 0)
     changes["final"] = Counts(**found["final"]) if found.get("final") else None
     return Rollout(**(found | {"spec": spec} | changes))
 

@@ -7,7 +7,7 @@ import grpc.aio
 from services.chassis import status
 from services.chassis.access import access_of
 from services.domain.access import DeviceAccess
-from services.ota.ports import Known
+from services.ota.ports import KnownDevice
 from yggdrasil.registry.v1 import registry_pb2 as pb
 from yggdrasil.registry.v1 import registry_pb2_grpc
 
@@ -21,9 +21,9 @@ class GrpcRegistry:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub: registry_pb2_grpc.RegistryServiceAsyncStub = registry_pb2_grpc.RegistryServiceStub(channel)
 
-    async def matching(self, selector: str) -> list[Known]:
+    async def matching(self, selector: str) -> list[KnownDevice]:
         """See the port."""
-        found: list[Known] = []
+        found: list[KnownDevice] = []
         token = ""
         while True:
             request = pb.ListDevicesRequest(
@@ -33,7 +33,7 @@ class GrpcRegistry:
                 page = await self._stub.ListDevices(request, timeout=TIMEOUT_S)
             except grpc.aio.AioRpcError as e:
                 raise status.from_rpc(e, "the registry") from e
-            found += [Known(d.id, d.device_class, d.presence.online) for d in page.devices]
+            found += [KnownDevice(d.id, d.device_class, d.presence.online) for d in page.devices]
             token = page.next_page_token
             if not token:
                 return found

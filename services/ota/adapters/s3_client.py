@@ -19,7 +19,7 @@ from services.domain import text
 from services.domain.ids import printable
 from services.ota.errors import ImageNotFoundError, ObjectStoreError, ObjectStoreRefusedError
 
-_ABSENT = frozenset({"404", "NoSuchKey", "NotFound", "NoSuchUpload"})
+_NOT_FOUND = frozenset({"404", "NoSuchKey", "NotFound", "NoSuchUpload"})
 _REFUSED = frozenset(
     {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "NoSuchBucket", "InvalidBucketName"}
 )
@@ -51,13 +51,13 @@ class _CheckingSession(AIOHTTPSession):  # type: ignore[misc]
 
 
 @contextlib.contextmanager
-def answered(what: str, sha256: str = "") -> Iterator[None]:
+def converted(what: str, sha256: str = "") -> Iterator[None]:
     """Turns what the client raises inside it into errors of ours; "no such key" is ImageNotFoundError of `sha256`."""
     try:
         yield
     except ClientError as e:
         code = str(e.response.get("Error", {}).get("Code", ""))
-        if code in _ABSENT:
+        if code in _NOT_FOUND:
             raise ImageNotFoundError(sha256) from e
         if code in _REFUSED:
             raise ObjectStoreRefusedError(
@@ -98,10 +98,10 @@ async def connect(settings: S3Settings) -> AsyncIterator[Any]:
 async def ensure_bucket(client: Any, bucket: str) -> None:
     """Makes the bucket where it is not there; raises ObjectStoreRefusedError, ObjectStoreError."""
     try:
-        with answered(f"bucket {bucket}"):
+        with converted(f"bucket {bucket}"):
             await client.head_bucket(Bucket=bucket)
     except ImageNotFoundError:
-        with answered(f"making bucket {bucket}"):
+        with converted(f"making bucket {bucket}"):
             await client.create_bucket(Bucket=bucket)
 
 

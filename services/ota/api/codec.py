@@ -10,9 +10,9 @@ from services.chassis import codec, trust_codec
 from services.ota.model import rollout as rules
 from services.ota.model.release import Release
 from services.ota.model.rollout import Counts, RolloutState, Spec, Wave
-from services.ota.model.update import Outcome, Reason, Standing, State, Told
-from services.ota.service.fleet import Started
-from services.ota.service.relay import Answer
+from services.ota.model.update import LastUpdate, OtaStatus, Outcome, Reason, State
+from services.ota.service.fleet import MemberUpdate
+from services.ota.service.relay import Response
 from services.ota.service.rollouts import View
 from yggdrasil.device.v1 import ota_pb2 as link
 from yggdrasil.ota.v1 import relay_pb2, release_pb2
@@ -118,12 +118,12 @@ def rollout(view: View) -> pb.Rollout:
         rolls_back=found.rolls_back,
         downloaded_bytes=view.written_bytes,
         download_bytes=view.download_bytes,
-        acknowledged_failures=min(found.forgiven, view.counts.failures),
+        acknowledged_failures=min(found.acknowledged, view.counts.failures),
         final=found.final is not None,
     )
 
 
-def update(found: Started) -> pb.DeviceUpdate:
+def update(found: MemberUpdate) -> pb.DeviceUpdate:
     """The message."""
     return pb.DeviceUpdate(
         device_id=found.device_id,
@@ -136,10 +136,10 @@ def update(found: Started) -> pb.DeviceUpdate:
     )
 
 
-def standing(request: relay_pb2.ReportRequest) -> Standing:
+def status(request: relay_pb2.ReportRequest) -> OtaStatus:
     """What the device is, from its status and its Hello."""
     status = request.status
-    return Standing(
+    return OtaStatus(
         request.device_class,
         request.rx_frame_bytes,
         _state(int(status.state)),
@@ -158,9 +158,9 @@ def _state(number: int) -> State:
     return State(number) if number in list(State) else State.UNSPECIFIED
 
 
-def told(status: link.OtaStatus) -> Told:
+def last_update(status: link.OtaStatus) -> LastUpdate:
     """What it says of its last update."""
-    return Told(status.update_id, outcome(status.outcome), reason(status.code))
+    return LastUpdate(status.update_id, outcome(status.outcome), reason(status.code))
 
 
 def outcome(number: int) -> Outcome:
@@ -173,7 +173,7 @@ def reason(number: int) -> Reason:
     return Reason(number) if number in list(Reason) else Reason.UNSPECIFIED
 
 
-def answer(found: Answer) -> relay_pb2.ReportResponse:
+def response(found: Response) -> relay_pb2.ReportResponse:
     """The message."""
     offer = found.offer
     if offer is None:

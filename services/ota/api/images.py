@@ -19,8 +19,8 @@ from yggdrasil.ota.v1 import ota_pb2_grpc
 
 NAME = pb.DESCRIPTOR.services_by_name["OtaService"].full_name
 UPLOAD_DEADLINE_S = 900.0
-IDLE_S = 30.0
-DRAIN_S = 5.0
+IDLE_TIMEOUT_S = 30.0
+DRAIN_TIMEOUT_S = 5.0
 
 
 def image_to_proto(image: Image) -> pb.Image:
@@ -35,7 +35,7 @@ def _plan(header: pb.ImageHeader) -> Plan:
 class Upload:
     """The messages of one upload: a header, then chunks or parts; each must come within `idle_s` seconds."""
 
-    def __init__(self, messages: AsyncIterator[pb.UploadImageRequest], idle_s: float = IDLE_S) -> None:
+    def __init__(self, messages: AsyncIterator[pb.UploadImageRequest], idle_s: float = IDLE_TIMEOUT_S) -> None:
         self._messages = messages
         self._idle_s = idle_s
 
@@ -63,7 +63,7 @@ class Upload:
                 raise InvalidUploadError("after a header that names its parts an upload has parts only")
             yield message.piece.index, message.piece.data
 
-    async def drain(self, within_s: float = DRAIN_S) -> None:
+    async def drain(self, within_s: float = DRAIN_TIMEOUT_S) -> None:
         """Reads on and drops what still comes, for so many seconds at most.
 
         A grpc.aio client that is still sending when its call fails is told INTERNAL instead of why it failed.

@@ -51,7 +51,7 @@ class RelayApi(relay_pb2_grpc.RelayServiceServicer):
             if len(request.status.nonce) != NONCE_BYTES:
                 raise InvalidRequestError(f"a nonce has {NONCE_BYTES} bytes")
             found = await self._relay.status(
-                device, codec.standing(request), codec.told(request.status), request.status.nonce
+                device, codec.status(request), codec.last_update(request.status), request.status.nonce
             )
         elif said == "accept":
             taken = request.accept
@@ -68,7 +68,7 @@ class RelayApi(relay_pb2_grpc.RelayServiceServicer):
             )
         else:
             raise InvalidRequestError("a report says something")
-        return codec.answer(found)
+        return codec.response(found)
 
     async def ReadChunks(
         self, request: pb.ReadChunksRequest, context: Any

@@ -28,8 +28,8 @@ class RolloutApi(rollout_pb2_grpc.RolloutServiceServicer):
     async def StartRollout(self, request: pb.StartRolloutRequest, context: Any) -> pb.StartRolloutResponse:
         """Starts one, or says what it would do."""
         view, unfit = await self._rollouts.start(codec.spec(request.spec), dry_run=request.dry_run)
-        told = [pb.Unfit(device_id=c.device_id, why=c.unfit) for c in unfit[:MAX_UNFIT]]
-        return pb.StartRolloutResponse(rollout=codec.rollout(view), unfit=told)
+        listed = [pb.Unfit(device_id=c.device_id, why=c.unfit) for c in unfit[:MAX_UNFIT]]
+        return pb.StartRolloutResponse(rollout=codec.rollout(view), unfit=listed)
 
     async def GetRollout(self, request: pb.GetRolloutRequest, context: Any) -> pb.GetRolloutResponse:
         """One."""
@@ -49,11 +49,11 @@ class RolloutApi(rollout_pb2_grpc.RolloutServiceServicer):
 
     async def ControlRollout(self, request: pb.ControlRolloutRequest, context: Any) -> pb.ControlRolloutResponse:
         """Pauses, resumes, aborts, approves."""
-        who = caller().id
+        user = caller().id
         changes: dict[int, tuple[Callable[[Rollout, Counts], Rollout], str]] = {
             pb.ROLLOUT_CONTROL_PAUSE: (lambda r, _: rules.pause(r), "paused"),
             pb.ROLLOUT_CONTROL_RESUME: (lambda r, counts: rules.resume(r, counts.failures), "resumed"),
-            pb.ROLLOUT_CONTROL_ABORT: (lambda r, _: rules.abort(r, who), "aborted"),
+            pb.ROLLOUT_CONTROL_ABORT: (lambda r, _: rules.abort(r, user), "aborted"),
             pb.ROLLOUT_CONTROL_APPROVE: (lambda r, _: rules.approve(r), "approved"),
         }
         if request.control not in changes:

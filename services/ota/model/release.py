@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from services.domain import trust
 from services.domain.trust import Manifest
 from services.ota.errors import ReleaseRefusedError
-from services.ota.model.update import Standing
+from services.ota.model.update import OtaStatus
 
 CHUNK_OVERHEAD_BYTES = 32
 """Of a frame with a chunk, beyond chunk and audit path: envelope, update id, offset, lengths."""
@@ -72,22 +72,22 @@ def frame_bytes(manifest: Manifest, size_bytes: int) -> int:
     return manifest.chunk_size_bytes + 32 * max(0, count - 1).bit_length() + CHUNK_OVERHEAD_BYTES
 
 
-def unfit(release: Release, standing: Standing, floor: int) -> str:
+def unfit(release: Release, status: OtaStatus, floor: int) -> str:
     """Why a device cannot take the release, "" where it can; in words for people."""
-    manifest, least = release.manifest, max(standing.security_counter, floor)
+    manifest, least = release.manifest, max(status.security_counter, floor)
     needed = frame_bytes(manifest, manifest.image_size_bytes)
     reasons = (
-        (not standing.slot_size_bytes, "it has not offered the feature ota"),
-        (standing.image_sha256 == release.image_sha256, "it runs this image already"),
-        (standing.device_class != manifest.device_class, f"its class is {standing.device_class}"),
+        (not status.slot_size_bytes, "it has not offered the feature ota"),
+        (status.image_sha256 == release.image_sha256, "it runs this image already"),
+        (status.device_class != manifest.device_class, f"its class is {status.device_class}"),
         (
-            standing.slot_size_bytes != manifest.slot_size_bytes,
-            f"its slots have {standing.slot_size_bytes} bytes, the release is for {manifest.slot_size_bytes}",
+            status.slot_size_bytes != manifest.slot_size_bytes,
+            f"its slots have {status.slot_size_bytes} bytes, the release is for {manifest.slot_size_bytes}",
         ),
         (manifest.security_counter < least, f"the security counter {manifest.security_counter} is below {least}"),
         (
-            needed > standing.rx_frame_bytes,
-            f"a chunk needs frames of {needed} bytes, it takes {standing.rx_frame_bytes}",
+            needed > status.rx_frame_bytes,
+            f"a chunk needs frames of {needed} bytes, it takes {status.rx_frame_bytes}",
         ),
     )
     return next((why for applies, why in reasons if applies), "")

@@ -113,13 +113,13 @@ class Counts:
 
     @property
     def active(self) -> int:
-        """Started and not at the end."""
+        """Members whose update has started and not ended."""
         return self.downloading + self.trial
 
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """A rollout. `forgiven`: failures that a person has seen and gone on after; `scoped`: what matched is recorded."""
+    """A rollout. `acknowledged`: failures that a user resumed after; `scoped`: the matching devices are recorded."""
 
     id: str
     spec: Spec
@@ -129,7 +129,7 @@ class Rollout:
     wave: int = 0
     approved: int = 0
     soak_from_unix_s: float = 0.0
-    forgiven: int = 0
+    acknowledged: int = 0
     before_pause: RolloutState = RolloutState.RUNNING
     rolls_back: str = ""
     scoped: bool = False
@@ -138,10 +138,12 @@ class Rollout:
     @property
     def ended(self) -> bool:
         """Nothing is started any more; with late joiners only an abort ends it."""
-        return self.state is RolloutState.ABORTED or (self.state is RolloutState.DONE and not self.resting)
+        return self.state is RolloutState.ABORTED or (
+            self.state is RolloutState.DONE and not self.awaiting_late_joiners
+        )
 
     @property
-    def resting(self) -> bool:
+    def awaiting_late_joiners(self) -> bool:
         """All are done for now; the next late joiner is started."""
         return self.state is RolloutState.DONE and self.spec.late_joiners
 
@@ -209,26 +211,26 @@ def order(rollout_id: str, devices: Sequence[Candidate]) -> list[Candidate]:
     return sorted(devices, key=lambda c: hashlib.sha256(f"{rollout_id}/{c.device_id}".encode()).digest())
 
 
-def mine(rollout: Rollout, candidate: Candidate) -> Update | None:
+def update_in(rollout: Rollout, candidate: Candidate) -> Update | None:
     """The candidate's update in this rollout, None if that has not started it."""
     update = candidate.update
     return update if update is not None and update.rollout_id == rollout.id else candidate.past
 
 
-def place(rollout: Rollout, candidate: Candidate) -> str:
+def count_field(rollout: Rollout, candidate: Candidate) -> str:
     """Which field of Counts the candidate counts in."""
-    update = mine(rollout, candidate)
+    update = update_in(rollout, candidate)
     if update is None:
         late = candidate.late and not rollout.spec.late_joiners
         return "unfit" if candidate.unfit else "late" if late else "waiting"
     if update.stage.stoppable:
         return "downloading"
-    if update.stage is Stage.STOPPED and _again(rollout, candidate):
+    if update.stage is Stage.STOPPED and _restartable(rollout, candidate):
         return "waiting"
     return update.stage.value
 
 
-def _again(rollout: Rollout, candidate: Candidate) -> bool:
+def _restartable(rollout: Rollout, candidate: Candidate) -> bool:
     """Whether a stopped device is started again: not if another rollout has started it since."""
     over = rollout.ended or rollout.state is RolloutState.HALTED
     return not over and candidate.past is None and not candidate.unfit
@@ -236,12 +238,12 @@ def _again(rollout: Rollout, candidate: Candidate) -> bool:
 
 def count(rollout: Rollout, candidates: Sequence[Candidate]) -> Counts:
     """How many devices are where."""
-    return rollout.final or Counts(**Counter(place(rollout, c) for c in candidates))
+    return rollout.final or Counts(**Counter(count_field(rollout, c) for c in candidates))
 
 
 def endings(rollout: Rollout, candidates: Sequence[Candidate], now: float) -> Step:
     """The part of `step` that needs members only: who took too long, and who must stop."""
-    updates = [(c, u) for c in candidates if (u := mine(rollout, c)) and u.stage.active]
+    updates = [(c, u) for c in candidates if (u := update_in(rollout, c)) and u.stage.active]
     expire = [c.device_id for c, u in updates if now - u.started_unix_s > rollout.spec.device_timeout_s]
     over = rollout.ended or rollout.state is RolloutState.HALTED
     stop = [c.device_id for c, u in updates if u.stage.stoppable and not u.stop] if over else []
@@ -256,10 +258,12 @@ def step(rollout: Rollout, candidates: Sequence[Candidate], now: float) -> Step:
     if rollout.state in (RolloutState.HALTED, RolloutState.PAUSED):
         return found
     counts = found.counts
-    rollout = replace(rollout, forgiven=min(rollout.forgiven, counts.failures))  # one may have confirmed after all
+    # A device that had failed may have confirmed since.
+    rollout = replace(rollout, acknowledged=min(rollout.acknowledged, counts.failures))
     limit = halt_at(rollout, counts.total)
-    if counts.failures - rollout.forgiven >= limit:
-        reason = f"{counts.failures - rollout.forgiven} of {target(rollout, counts.total)} failed, the limit is {limit}"
+    failures = counts.failures - rollout.acknowledged
+    if failures >= limit:
+        reason = f"{failures} of {target(rollout, counts.total)} failed, the limit is {limit}"
         halted = replace(rollout, state=RolloutState.HALTED, reason=reason)
         return replace(endings(halted, candidates, now), events=("halted",))
     done = _advance(rollout, candidates, counts, now)
@@ -306,13 +310,13 @@ def _next_wave(rollout: Rollout) -> Rollout:
 
 def _startable(rollout: Rollout, candidate: Candidate) -> bool:
     busy = candidate.update is not None and candidate.update.stage.active
-    return candidate.online and not busy and place(rollout, candidate) == "waiting"
+    return candidate.online and not busy and count_field(rollout, candidate) == "waiting"
 
 
 def _next(rollout: Rollout, candidates: Sequence[Candidate], counts: Counts, now: float) -> list[str]:
     room = target(rollout, counts.total) - counts.started
     if rollout.spec.rate_per_minute:
-        ages_s = [now - u.started_unix_s for c in candidates if (u := mine(rollout, c))]
+        ages_s = [now - u.started_unix_s for c in candidates if (u := update_in(rollout, c))]
         room = min(room, _rate_room(rollout.spec.rate_per_minute, ages_s))
     if room <= 0:
         return []
@@ -340,26 +344,26 @@ def pause(rollout: Rollout) -> Rollout:
     """Starts no more devices; idempotent."""
     if rollout.state is RolloutState.PAUSED:
         return rollout
-    if not rollout.resting:
+    if not rollout.awaiting_late_joiners:
         _expect(rollout, *LIVE)
     return replace(rollout, state=RolloutState.PAUSED, before_pause=rollout.state)
 
 
 def resume(rollout: Rollout, failures: int) -> Rollout:
     """Goes on after a pause or a halt; after a halt, the `failures` so far do not count any more. Idempotent."""
-    if rollout.state in LIVE or rollout.resting:
+    if rollout.state in LIVE or rollout.awaiting_late_joiners:
         return rollout
     _expect(rollout, RolloutState.PAUSED, RolloutState.HALTED)
     if rollout.state is RolloutState.PAUSED:
         return replace(rollout, state=rollout.before_pause)
-    return replace(rollout, state=RolloutState.RUNNING, forgiven=failures, reason="")
+    return replace(rollout, state=RolloutState.RUNNING, acknowledged=failures, reason="")
 
 
 def abort(rollout: Rollout, who: str) -> Rollout:
     """Ends it; idempotent."""
     if rollout.state is RolloutState.ABORTED:
         return rollout
-    if not rollout.resting:
+    if not rollout.awaiting_late_joiners:
         _expect(rollout, *LIVE, RolloutState.PAUSED, RolloutState.HALTED)
     return replace(rollout, state=RolloutState.ABORTED, reason=f"aborted by {who}")
 

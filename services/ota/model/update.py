@@ -19,8 +19,8 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-MAX_TRIES = 4
-MAX_FALLEN = 8
+MAX_ATTEMPTS = 4
+MAX_FALLEN_BACK = 8
 MAX_PAST = 64
 """Rollouts that have not ended and of which one device is a member; no other one starts it then."""
 PROGRESS_PARTS = 4
@@ -72,7 +72,7 @@ class Reason(enum.IntEnum):
 
 
 _PATCH_FAULTS = (Reason.PRECURSOR, Reason.PATCH)
-_PASSING = (Reason.STALE, Reason.BUSY, Reason.TIMEOUT, Reason.LENGTH, Reason.CHUNK, Reason.DIGEST, Reason.FLASH)
+_TRANSIENT = (Reason.STALE, Reason.BUSY, Reason.TIMEOUT, Reason.LENGTH, Reason.CHUNK, Reason.DIGEST, Reason.FLASH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Update:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class OtaStatus:
     """What a device says it is and runs; digests in lower-case hex."""
 
     device_class: str = ""
@@ -114,14 +114,14 @@ class Standing:
 class Device:
     """A device's record.
 
-    `fallen` are the releases that it reverted from or refused, the last MAX_FALLEN; `past` its updates in rollouts
-    that have not ended and are not the current one's.
+    `fallen_back` lists the last MAX_FALLEN_BACK releases that it reverted from or refused, `past` its updates in other
+    rollouts that have not ended.
     """
 
     device_id: str
-    standing: Standing = field(default_factory=Standing)
+    status: OtaStatus = field(default_factory=OtaStatus)
     update: Update | None = None
-    fallen: tuple[str, ...] = ()
+    fallen_back: tuple[str, ...] = ()
     past: tuple[Update, ...] = ()
 
     @property
@@ -140,7 +140,7 @@ Change = Callable[[Device], Device]
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class LastUpdate:
     """The part of OtaStatus that is about the last update."""
 
     update_id: int
@@ -148,11 +148,11 @@ class Told:
     reason: Reason
 
 
-def _keep(_: str) -> bool:
+def _keep_all(_: str) -> bool:
     return True
 
 
-def assign(device: Device, update: Update, keep: Callable[[str], bool] = _keep) -> Device:
+def assign(device: Device, update: Update, keep: Callable[[str], bool] = _keep_all) -> Device:
     """The device with a new update. It must not have an active one, and not be `crowded`.
 
     `keep`: whether a rollout, by its id, may still ask for its members.
@@ -162,7 +162,7 @@ def assign(device: Device, update: Update, keep: Callable[[str], bool] = _keep) 
     return replace(device, update=update, past=_past(device, update.rollout_id, keep))
 
 
-def crowded(device: Device, rollout_id: str, keep: Callable[[str], bool] = _keep) -> bool:
+def crowded(device: Device, rollout_id: str, keep: Callable[[str], bool] = _keep_all) -> bool:
     """Whether the device is a member of as many other rollouts as it may be."""
     return len(_past(device, rollout_id, keep)) > MAX_PAST
 
@@ -172,29 +172,29 @@ def _past(device: Device, rollout_id: str, keep: Callable[[str], bool]) -> tuple
     return tuple(u for u in before if u.rollout_id != rollout_id and keep(u.rollout_id))
 
 
-def after_status(device: Device, standing: Standing, told: Told, image_sha256: str) -> Device:
+def after_status(device: Device, status: OtaStatus, last_update: LastUpdate, image_sha256: str) -> Device:
     """After OtaStatus; `image_sha256` is the image of the device's update, "" where it has none."""
-    device = replace(device, standing=standing)
+    device = replace(device, status=status)
     update = device.update
     if update is None or not image_sha256:
         return device
-    if standing.image_sha256 == image_sha256 and standing.state is not State.TRIAL:
-        size_bytes = update.size_bytes or standing.image_size_bytes
+    if status.image_sha256 == image_sha256 and status.state is not State.TRIAL:
+        size_bytes = update.size_bytes or status.image_size_bytes
         return _to(_with(device, size_bytes=size_bytes, written_bytes=size_bytes), Stage.CONFIRMED, "")
-    return _after_word(device, update, standing, told) if told.update_id == update.id else device
+    return _after_last_update(device, update, status, last_update) if last_update.update_id == update.id else device
 
 
-def _after_word(device: Device, update: Update, standing: Standing, told: Told) -> Device:
+def _after_last_update(device: Device, update: Update, status: OtaStatus, last_update: LastUpdate) -> Device:
     given_up = update.stage in (Stage.TIMED_OUT, Stage.STOPPED)
-    if told.outcome is Outcome.REVERTED and (update.stage.active or given_up):
-        return _to(device, Stage.REVERTED, told.reason.name.lower())
+    if last_update.outcome is Outcome.REVERTED and (update.stage.active or given_up):
+        return _to(device, Stage.REVERTED, last_update.reason.name.lower())
     if not update.stage.active:
         return device
-    if told.outcome is Outcome.FAILED:
-        return _ended_early(device, told.reason, told.reason.name.lower())
-    if standing.state is State.INSTALLED and update.stop:
+    if last_update.outcome is Outcome.FAILED:
+        return _ended_early(device, last_update.reason, last_update.reason.name.lower())
+    if status.state is State.INSTALLED and update.stop:
         return device  # not booted yet: it can still be stopped
-    return _on_trial(device) if standing.state in (State.TRIAL, State.INSTALLED) else device
+    return _on_trial(device) if status.state in (State.TRIAL, State.INSTALLED) else device
 
 
 def _on_trial(device: Device) -> Device:
@@ -287,8 +287,8 @@ def _ended_early(device: Device, reason: Reason, text: str) -> Device:
     if reason in _PATCH_FAULTS or (update.delta and reason in (Reason.DIGEST, Reason.CHUNK)):
         if not update.full_only:
             return _with(device, stage=Stage.ASSIGNED, full_only=True, delta=False, why=f"patch: {text}")
-    elif reason in _PASSING:
-        if update.tries + 1 < MAX_TRIES:
+    elif reason in _TRANSIENT:
+        if update.tries + 1 < MAX_ATTEMPTS:
             return _with(device, stage=Stage.ASSIGNED, tries=update.tries + 1, why=text)
         return _to(device, Stage.TIMED_OUT if reason is Reason.TIMEOUT else Stage.FAILED, text)
     return _to(device, Stage.FAILED, text, refused=reason is not Reason.ABORTED)
@@ -299,10 +299,10 @@ def _to(device: Device, stage: Stage, why: str, *, refused: bool = False) -> Dev
     update = device.update
     if update is None:
         return device
-    fallen = device.fallen
+    fallen_back = device.fallen_back
     if refused or stage is Stage.REVERTED:
-        fallen = (*(f for f in fallen if f != update.release_id), update.release_id)[-MAX_FALLEN:]
-    return replace(device, update=replace(update, stage=stage, why=why, stop=False), fallen=fallen)
+        fallen_back = (*(f for f in fallen_back if f != update.release_id), update.release_id)[-MAX_FALLEN_BACK:]
+    return replace(device, update=replace(update, stage=stage, why=why, stop=False), fallen_back=fallen_back)
 
 
 def _current(device: Device, update_id: int) -> bool:

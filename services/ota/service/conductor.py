@@ -24,15 +24,15 @@ from services.ota.service.fleet import Fleet
 from services.ota.service.releases import Clock, Releases
 from services.ota.service.table import edit, write
 
-ROUND_S = 1.0
-SETTLE_S = 0.05
-REST = 4
-"""After it has thought of a large fleet it rests for so many times as long: what devices say comes first."""
-AT_ONCE = 32
+ROUND_INTERVAL_S = 1.0
+DEBOUNCE_S = 0.05
+MAX_DUTY_CYCLE = 0.2
+"""Share of time spent on evaluating rollouts: with a large fleet, reports of devices take precedence."""
+MAX_CONCURRENT_WRITES = 32
 """Records written side by side."""
-STARTS_A_ROUND = 128
+MAX_STARTS_PER_ROUND = 128
 """Then it looks again: a halt does not wait for a thousand starts."""
-REMIND_S = 3.0
+WAKE_INTERVAL_S = 3.0
 _log = logging.getLogger(__name__)
 
 
@@ -51,31 +51,31 @@ class Conductor:
     ) -> None:
         self._rollouts, self._devices, self._fleet = rollouts, devices, fleet
         self._events, self._lease, self._releases, self._now = events, lease, releases, now
-        self._reminded: dict[str, float] = {}
-        self._waits: dict[str, str] = {}
-        self._thought_s = 0.0
+        self._woken: dict[str, float] = {}
+        self._errors: dict[str, str] = {}
+        self._busy_s = 0.0
         self._first_seen: dict[int, float] = {}
 
     async def run(self) -> None:
         """Conducts while this replica has the lease; a round that fails is repeated."""
         while True:
-            self._thought_s = 0.0
+            self._busy_s = 0.0
             try:
                 if await self._lease.held():
                     await self.round()
             except YggError as e:
-                _log.warning("a round failed", extra={"why": e.message})
+                _log.warning("round failed", extra={"why": e.message})
             await self._pause()
 
     async def _pause(self) -> None:
         waits = [asyncio.create_task(t.changed()) for t in (self._devices, self._rollouts)]
         try:
-            await asyncio.wait(waits, timeout=ROUND_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, timeout=ROUND_INTERVAL_S, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
-        rest_s = min(REST * self._thought_s, ROUND_S)
-        await asyncio.sleep(max(SETTLE_S, rest_s))  # what changes at once is taken together
+        rest_s = min((1 / MAX_DUTY_CYCLE - 1) * self._busy_s, ROUND_INTERVAL_S)
+        await asyncio.sleep(max(DEBOUNCE_S, rest_s))  # what changes at once is taken together
 
     async def round(self) -> None:
         """One round over all rollouts that live or have devices under way. What fails for one stops no other."""
@@ -85,33 +85,35 @@ class Conductor:
                 continue
             try:
                 await self._conduct(row)
-                self._waits.pop(row.key, None)
+                self._errors.pop(row.key, None)
             except YggError as e:
-                if self._waits.get(row.key) != e.message:  # else an outage writes a line for every round
-                    _log.warning("a rollout waits", extra={"rollout": row.key, "why": e.message})
-                self._waits[row.key] = e.message
+                if self._errors.get(row.key) != e.message:  # else an outage writes a line for every round
+                    _log.warning("rollout delayed", extra={"rollout": row.key, "why": e.message})
+                self._errors[row.key] = e.message
 
     async def _conduct(self, row: Row[Rollout]) -> None:
         began = asyncio.get_running_loop().time()
         try:
             candidates = await self._fleet.candidates(row.value)
         except YggError:  # an abort, a halt and the time a device has do not wait for the registry
-            await self._end(rules.endings(row.value, self._dated(self._fleet.members(row.value)), self._now()))
+            await self._end(
+                rules.endings(row.value, self._with_sane_starts(self._fleet.members(row.value)), self._now())
+            )
             raise
-        candidates = self._dated(candidates)
+        candidates = self._with_sane_starts(candidates)
         step = rules.step(row.value, candidates, self._now())
-        self._thought_s += asyncio.get_running_loop().time() - began
+        self._busy_s += asyncio.get_running_loop().time() - began
         rollout = step.rollout
-        if rollout != row.value and not await self._decide(row, step, candidates):
+        if rollout != row.value and not await self._store(row, step, candidates):
             return  # a person was faster; the next round sees what they want
         await self._end(step)
-        await _each(step.start[:STARTS_A_ROUND], lambda device_id: self._start(device_id, rollout))
-        await self._remind(rollout, candidates)
-        goes_back = rollout.state is RolloutState.HALTED and rollout.spec.roll_back_on_halt and not rollout.rolls_back
-        if goes_back and step.counts.confirmed:
+        await _each(step.start[:MAX_STARTS_PER_ROUND], lambda device_id: self._start(device_id, rollout))
+        await self._wake_waiting(rollout, candidates)
+        roll_back = rollout.state is RolloutState.HALTED and rollout.spec.roll_back_on_halt and not rollout.rolls_back
+        if roll_back and step.counts.confirmed:
             await self._roll_back(rollout)
 
-    def _dated(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+    def _with_sane_starts(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Updates that began in the future, by a clock that was set back since, begin when they are first seen."""
         now, found, first = self._now(), list[Candidate](), dict[int, float]()
         for candidate in candidates:
@@ -124,14 +126,14 @@ class Conductor:
         self._first_seen.update(first)
         return found
 
-    async def _decide(self, row: Row[Rollout], step: Step, candidates: Sequence[Candidate]) -> bool:
+    async def _store(self, row: Row[Rollout], step: Step, candidates: Sequence[Candidate]) -> bool:
         """Stores what the rollout has become, its members before it is final; False if somebody else was faster."""
         if step.rollout.final is not None:
             await self._fleet.record_members(step.rollout, candidates)
         if not await write(self._rollouts, row, row.key, step.rollout):
             return False
         for kind in step.events:
-            await self._events.tell(row.key, kind, text=step.rollout.reason)
+            await self._events.publish(row.key, kind, text=step.rollout.reason)
         return True
 
     async def _end(self, step: Step) -> None:
@@ -152,62 +154,64 @@ class Conductor:
             return
         update = Update(secrets.randbits(63) | 1, rollout.id, rollout.spec.release_id, self._now())
         if await write(self._devices, row, device_id, updates.assign(row.value, update, self._fleet.keeps)):
-            await self._events.tell(rollout.id, "started", device_id)
-            await self._tell_bridge(rollout, device_id)
+            await self._events.publish(rollout.id, "started", device_id)
+            await self._wake_bridge(rollout, device_id)
 
     async def _change(self, device_id: str, rollout: Rollout, change: updates.Change) -> None:
-        def only_mine(device: Device) -> Device:
+        def change_own(device: Device) -> Device:
             mine = device.update is not None and device.update.rollout_id == rollout.id
             return change(device) if mine else device
 
-        before, after = await edit(self._devices, device_id, lambda: Device(device_id), only_mine)
+        before, after = await edit(self._devices, device_id, lambda: Device(device_id), change_own)
         if after.update and before.update and after.update != before.update:
             if after.update.stage is not before.update.stage:
-                await self._events.tell(rollout.id, after.update.stage.value, device_id, after.update.why)
+                await self._events.publish(rollout.id, after.update.stage.value, device_id, after.update.why)
             else:
-                await self._tell_bridge(rollout, device_id)
+                await self._wake_bridge(rollout, device_id)
 
-    async def _remind(self, rollout: Rollout, candidates: Sequence[Candidate]) -> None:
+    async def _wake_waiting(self, rollout: Rollout, candidates: Sequence[Candidate]) -> None:
         """Bridges are told again of devices that wait: a message may be lost, or a patch is ready by now."""
         for candidate in candidates:
-            update = rules.mine(rollout, candidate)
+            update = rules.update_in(rollout, candidate)
             waits = update and candidate.online and (update.stage is Stage.ASSIGNED or update.stop)
-            if waits and self._now() - self._reminded.get(candidate.device_id, 0.0) > REMIND_S:
-                await self._tell_bridge(rollout, candidate.device_id)
+            if waits and self._now() - self._woken.get(candidate.device_id, 0.0) > WAKE_INTERVAL_S:
+                await self._wake_bridge(rollout, candidate.device_id)
 
-    async def _tell_bridge(self, rollout: Rollout, device_id: str) -> None:
-        if len(self._reminded) > 100_000:
-            self._reminded.clear()
-        self._reminded[device_id] = self._now()
-        await self._events.tell(rollout.id, "attend", device_id)
+    async def _wake_bridge(self, rollout: Rollout, device_id: str) -> None:
+        if len(self._woken) > 100_000:
+            self._woken.clear()
+        self._woken[device_id] = self._now()
+        await self._events.publish(rollout.id, "attend", device_id)
 
     async def _roll_back(self, rollout: Rollout) -> None:
-        key = back_id(rollout.id)
+        key = rollback_id(rollout.id)
         if self._rollouts.get(key) is None:
             try:
                 before = self._releases.before(self._releases.get(rollout.spec.release_id))
             except YggError as e:
-                _log.warning("nothing to roll back to", extra={"rollout": rollout.id, "why": e.message})
+                _log.warning("rollback skipped", extra={"rollout": rollout.id, "why": e.message})
                 return
-            if await write(self._rollouts, None, key, back(rollout, before, self._now())):
-                await self._events.tell(rollout.id, "rolling_back", text=f"to {before.manifest.version} by {key}")
+            if await write(self._rollouts, None, key, rollback_of(rollout, before, self._now())):
+                await self._events.publish(rollout.id, "rolling_back", text=f"to {before.manifest.version} by {key}")
 
 
 async def _each(device_ids: Sequence[str], work: Callable[[str], Awaitable[None]]) -> None:
-    """AT_ONCE at a time, in order; raises the first error once those beside it are done."""
-    for start in range(0, len(device_ids), AT_ONCE):
-        done = await asyncio.gather(*map(work, device_ids[start : start + AT_ONCE]), return_exceptions=True)
+    """MAX_CONCURRENT_WRITES at a time, in order; raises the first error once those beside it are done."""
+    for start in range(0, len(device_ids), MAX_CONCURRENT_WRITES):
+        done = await asyncio.gather(
+            *map(work, device_ids[start : start + MAX_CONCURRENT_WRITES]), return_exceptions=True
+        )
         for outcome in done:
             if outcome is not None:
                 raise outcome
 
 
-def back_id(rollout_id: str) -> str:
+def rollback_id(rollout_id: str) -> str:
     """The id of the rollout that brings the devices of another one back; one for each."""
     return f"{rollout_id}-back"
 
 
-def back(rollout: Rollout, release: Release, now: float) -> Rollout:
+def rollback_of(rollout: Rollout, release: Release, now: float) -> Rollout:
     """The rollout that brings the devices of `rollout` to an earlier release, all at once."""
     spec = replace(
         rollout.spec,
@@ -220,4 +224,4 @@ def back(rollout: Rollout, release: Release, now: float) -> Rollout:
         roll_back_on_halt=False,
         late_joiners=True,  # a device that was on trial when it began may still confirm
     )
-    return Rollout(back_id(rollout.id), spec, now, rolls_back=rollout.id)
+    return Rollout(rollback_id(rollout.id), spec, now, rolls_back=rollout.id)

@@ -19,15 +19,15 @@ from services.domain.errors import Code, YggError
 from services.domain.trust import Delta
 from services.ota.model import Header
 from services.ota.model.release import Release
-from services.ota.model.update import Standing
+from services.ota.model.update import OtaStatus
 from services.ota.ports import ObjectStore, Patches, Table
 
-WORTH = 0.9
+MAX_PATCH_RATIO = 0.9
 """A patch longer than so much of the image is not worth the work on the device."""
 MAX_PATCHED_BYTES = 16 * 1024 * 1024
 """Of images that patches are made between: bsdiff needs some 20 times that much memory."""
-MAX_WAITING = 16
-TRIES = 3
+MAX_QUEUED_PATCHES = 16
+MAX_ATTEMPTS = 3
 """How often a patch is begun while the store does not answer; after that the pair has none."""
 _log = logging.getLogger(__name__)
 
@@ -39,43 +39,43 @@ class Deltas:
 
     def __init__(self, table: Table[dict[str, Any]], store: ObjectStore, patches: Patches, spawn: Spawn) -> None:
         self._table, self._store, self._patches, self._spawn = table, store, patches, spawn
-        self._turn = asyncio.Semaphore(1)
+        self._slot = asyncio.Semaphore(1)
         self._making: set[str] = set()
         self._failures: Counter[str] = Counter()
 
-    async def find(self, standing: Standing, release: Release) -> tuple[Delta | None, bool]:
+    async def find(self, status: OtaStatus, release: Release) -> tuple[Delta | None, bool]:
         """The patch for a device, None for the whole image; and whether it is settled, or is being made now."""
-        formats = standing.patch_formats & 3
+        formats = status.patch_formats & 3
         signed = release.manifest.delta
-        if not formats or not standing.image_sha256 or standing.image_sha256 == release.image_sha256:
+        if not formats or not status.image_sha256 or status.image_sha256 == release.image_sha256:
             return None, True
-        if signed and signed.precursor_sha256.hex() == standing.image_sha256:
+        if signed and signed.precursor_sha256.hex() == status.image_sha256:
             return (signed if await self._store.stat(signed.patch_sha256.hex()) else None), True
-        key = f"{standing.image_sha256}.{release.image_sha256}.{formats}.{release.manifest.chunk_size_bytes}"
+        key = f"{status.image_sha256}.{release.image_sha256}.{formats}.{release.manifest.chunk_size_bytes}"
         row = self._table.get(key)
         if row:
-            return _delta(standing.image_sha256, row.value), True
+            return _delta(status.image_sha256, row.value), True
         if key in self._making:
             return None, False
-        if len(self._making) >= MAX_WAITING or await self._store.stat(standing.image_sha256) is None:
+        if len(self._making) >= MAX_QUEUED_PATCHES or await self._store.stat(status.image_sha256) is None:
             return None, True
         self._making.add(key)
-        self._spawn(self._make(key, standing.image_sha256, release, formats), f"patch {key[:12]}")
+        self._spawn(self._make(key, status.image_sha256, release, formats), f"patch {key[:12]}")
         return None, False
 
     async def _make(self, key: str, old: str, release: Release, formats: int) -> None:
         try:
-            async with self._turn:
+            async with self._slot:
                 found = await self._try(old, release, formats)
                 await self._table.create(key, found)
         except RevisionConflictError:
             pass  # another replica has made it
         except YggError as e:
             self._failures[key] += 1
-            if e.code is Code.UNAVAILABLE and self._failures[key] < TRIES:
-                _log.info("patch not made yet", extra={"patch": key, "why": e.message})
+            if e.code is Code.UNAVAILABLE and self._failures[key] < MAX_ATTEMPTS:
+                _log.info("patch deferred", extra={"patch": key, "why": e.message})
                 return  # the next one who asks begins again
-            _log.warning("no patch", extra={"patch": key, "why": e.message})
+            _log.warning("patch abandoned", extra={"patch": key, "why": e.message})
             with contextlib.suppress(YggError):
                 await self._table.create(key, {"why": e.message})
         finally:
@@ -86,7 +86,7 @@ class Deltas:
         if not before or not after:
             return {"why": f"one of the images has more than {MAX_PATCHED_BYTES} bytes, or is gone"}
         patch = await self._patches.make(before, after, formats)
-        if patch is None or len(patch) > WORTH * len(after):
+        if patch is None or len(patch) > MAX_PATCH_RATIO * len(after):
             return {"why": "a patch is not shorter"}
         digest = hashlib.sha256(patch).hexdigest()
         await self._store.put_stream(Header(digest, len(patch)), _once(patch))

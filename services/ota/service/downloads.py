@@ -48,7 +48,7 @@ class Downloads:
             raise DownloadForbiddenError
         return row
 
-    def left_s(self, row: Row[Download]) -> float:
+    def remaining_s(self, row: Row[Download]) -> float:
         """For how long it may still be read, in seconds."""
         return row.value.expires_unix_s - self._now()
 

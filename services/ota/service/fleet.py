@@ -17,16 +17,16 @@ from services.ota.model import update as updates
 from services.ota.model.release import Release
 from services.ota.model.rollout import Candidate, Rollout
 from services.ota.model.update import Device, Stage, Update
-from services.ota.ports import Archive, Known, Registry, Table
+from services.ota.ports import Archive, KnownDevice, Registry, Table
 from services.ota.service.releases import Clock, Releases
 
-LISTING_S = 2.0
+LISTING_TTL_S = 2.0
 INACTIVE = "it is not active any more"
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class MemberUpdate:
     """A member and its update; fields as in DeviceUpdate."""
 
     device_id: str
@@ -52,10 +52,10 @@ class Fleet:
     ) -> None:
         self._devices, self._rollouts, self._registry = devices, rollouts, registry
         self._releases, self._archive, self._now = releases, archive, now
-        self._listings: dict[str, tuple[float, list[Known]]] = {}
+        self._listings: dict[str, tuple[float, list[KnownDevice]]] = {}
         self._scopes: dict[str, frozenset[str]] = {}
 
-    def members(self, rollout: Rollout, known: Mapping[str, Known] = MappingProxyType({})) -> list[Candidate]:
+    def members(self, rollout: Rollout, known: Mapping[str, KnownDevice] = MappingProxyType({})) -> list[Candidate]:
         """Devices that it has started, online if they are in `known` so; asks nobody."""
         found = []
         for row in self._devices.rows():
@@ -79,7 +79,7 @@ class Fleet:
         members = {member.device_id for member in found}
         if any(member.update and member.update.stage is Stage.STOPPED for member in found):
             anywhere = {each.device_id: each for each in await self._listing("")}  # one may be relabelled since
-            found = [self._again(rollout, release, floor, member, anywhere) for member in found]
+            found = [self._restartable(rollout, release, floor, member, anywhere) for member in found]
         for here in known.values():
             if here.device_id in members:
                 continue
@@ -88,14 +88,14 @@ class Fleet:
                 found.append(candidate)
         return found
 
-    def _again(
-        self, rollout: Rollout, release: Release, floor: int, member: Candidate, anywhere: Mapping[str, Known]
+    def _restartable(
+        self, rollout: Rollout, release: Release, floor: int, member: Candidate, anywhere: Mapping[str, KnownDevice]
     ) -> Candidate:
         """A stopped member with what decides whether it is started again."""
         if member.update is None or member.update.stage is not Stage.STOPPED:
             return member
         here, row = anywhere.get(member.device_id), self._devices.get(member.device_id)
-        unfit = INACTIVE if here is None or row is None else _unfit(rollout, release, floor, row.value)
+        unfit = INACTIVE if here is None or row is None else _unfit_reason(rollout, release, floor, row.value)
         return replace(member, online=here is not None and here.online, unfit=unfit)
 
     async def record_scope(self, rollout: Rollout, candidates: list[Candidate]) -> None:
@@ -104,12 +104,12 @@ class Fleet:
         await self._archive.put(f"{rollout.id}.scope", ids)
         self._scopes[rollout.id] = frozenset(ids)
 
-    async def started(self, rollout: Rollout) -> list[Started]:
+    async def started(self, rollout: Rollout) -> list[MemberUpdate]:
         """Members and their updates in this rollout, by id; of one that has ended, as they were then."""
         if rollout.final is None:
             return _started(rollout, self.members(rollout))
         rows = await self._archive.get(_members_key(rollout)) or []
-        return [Started(**(row | {"stage": Stage(row["stage"])})) for row in rows]
+        return [MemberUpdate(**(row | {"stage": Stage(row["stage"])})) for row in rows]
 
     async def record_members(self, rollout: Rollout, candidates: Sequence[Candidate]) -> None:
         """Stores the members of a rollout that has ended; before its final counts are stored."""
@@ -129,12 +129,12 @@ class Fleet:
         if rollout.id not in self._scopes:
             ids = await self._archive.get(f"{rollout.id}.scope")
             if ids is None:
-                _log.warning("the scope of a rollout is lost", extra={"rollout": rollout.id})
+                _log.warning("rollout scope lost", extra={"rollout": rollout.id})
             self._scopes[rollout.id] = frozenset(ids or ())
         return self._scopes[rollout.id]
 
     def _candidate(
-        self, rollout: Rollout, release: Release, floor: int, known: Known, *, late: bool
+        self, rollout: Rollout, release: Release, floor: int, known: KnownDevice, *, late: bool
     ) -> Candidate | None:
         row = self._devices.get(known.device_id)
         device = row.value if row else Device(known.device_id)
@@ -146,16 +146,16 @@ class Fleet:
         if known.device_class != release.manifest.device_class:
             why = f"its class is {known.device_class or 'not known yet'}"
             return Candidate(known.device_id, known.online, update, why, late=late) if rollout.spec.selector else None
-        why = _unfit(rollout, release, floor, device)
-        if not why and late and device.standing.sequence > release.manifest.sequence:
-            why = f"it came later and runs release {device.standing.sequence}, which is newer"
+        why = _unfit_reason(rollout, release, floor, device)
+        if not why and late and device.status.sequence > release.manifest.sequence:
+            why = f"it came later and runs release {device.status.sequence}, which is newer"
         if not why and not rollout.rolls_back:
-            why = self._overtaken(rollout, update)
+            why = self._superseded_by(rollout, update)
         if not why and updates.crowded(device, rollout.id, self.keeps):
             why = f"it is in {updates.MAX_PAST} rollouts that have not ended; abort those that are over"
         return Candidate(known.device_id, known.online, update, why, late=late)
 
-    def _overtaken(self, rollout: Rollout, update: Update | None) -> str:
+    def _superseded_by(self, rollout: Rollout, update: Update | None) -> str:
         """Why a rollout leaves a device alone that one which was started later has updated, "" if none has."""
         if update is None or update.stage is not Stage.CONFIRMED:
             return ""
@@ -163,11 +163,11 @@ class Fleet:
         later = other is not None and other.value.create_unix_s > rollout.create_unix_s
         return f"{update.rollout_id} was started later and has updated it" if later else ""
 
-    async def _listing(self, selector: str) -> list[Known]:
+    async def _listing(self, selector: str) -> list[KnownDevice]:
         at, found = self._listings.get(selector, (0.0, []))
-        if self._now() - at > LISTING_S:
+        if self._now() - at > LISTING_TTL_S:
             found = await self._registry.matching(selector)
-            self._listings = {k: v for k, v in self._listings.items() if self._now() - v[0] <= LISTING_S}
+            self._listings = {k: v for k, v in self._listings.items() if self._now() - v[0] <= LISTING_TTL_S}
             self._listings[selector] = (self._now(), found)
         return found
 
@@ -176,16 +176,16 @@ def _members_key(rollout: Rollout) -> str:
     return f"{rollout.id}.members"
 
 
-def _started(rollout: Rollout, candidates: Sequence[Candidate]) -> list[Started]:
-    found = [(c.device_id, u) for c in candidates if (u := rules.mine(rollout, c))]
+def _started(rollout: Rollout, candidates: Sequence[Candidate]) -> list[MemberUpdate]:
+    found = [(c.device_id, u) for c in candidates if (u := rules.update_in(rollout, c))]
     return sorted(
-        (Started(i, u.stage, u.written_bytes, u.size_bytes, u.delta, u.why, u.started_unix_s) for i, u in found),
+        (MemberUpdate(i, u.stage, u.written_bytes, u.size_bytes, u.delta, u.why, u.started_unix_s) for i, u in found),
         key=lambda each: each.device_id,
     )
 
 
-def _unfit(rollout: Rollout, release: Release, floor: int, device: Device) -> str:
-    why = fitness.unfit(release, device.standing, floor)
-    if not why and release.id in device.fallen and not (rollout.spec.retry_fallen_back or rollout.rolls_back):
+def _unfit_reason(rollout: Rollout, release: Release, floor: int, device: Device) -> str:
+    why = fitness.unfit(release, device.status, floor)
+    if not why and release.id in device.fallen_back and not (rollout.spec.retry_fallen_back or rollout.rolls_back):
         why = "it reverted from this release or refused it before"
     return why

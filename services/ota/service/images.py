@@ -61,12 +61,12 @@ class Images:
         _log.info("image deleted", extra={"sha256": sha256})
 
 
-async def keep_swept(store: ObjectStore, interval_s: float) -> None:
+async def sweep_forever(store: ObjectStore, interval_s: float) -> None:
     """Sweeps the store at once and then every `interval_s` seconds, which is longer than an upload may take."""
     while True:
         try:
             if count := await store.sweep():
-                _log.info("swept unfinished uploads", extra={"count": count})
+                _log.info("unfinished uploads swept", extra={"count": count})
         except YggError as e:
-            _log.warning("could not sweep", extra={"why": e.message})
+            _log.warning("sweep failed", extra={"why": e.message})
         await asyncio.sleep(interval_s)

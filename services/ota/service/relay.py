@@ -16,7 +16,7 @@ from services.ota.model import release as fitness
 from services.ota.model import update as rules
 from services.ota.model.release import Release
 from services.ota.model.rollout import Rollout, RolloutState
-from services.ota.model.update import Device, Outcome, Reason, Stage, Standing, State, Told, Update
+from services.ota.model.update import Device, LastUpdate, OtaStatus, Outcome, Reason, Stage, State, Update
 from services.ota.ports import Events, Table
 from services.ota.service.deltas import Deltas
 from services.ota.service.releases import Clock, Releases
@@ -37,14 +37,14 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the device is to be told: an offer, or to stop an update."""
+class Response:
+    """The response to a device: an offer, or an update to abort."""
 
     offer: Offer | None = None
     abort: int = 0
 
 
-NOTHING = Answer()
+NO_ACTION = Response()
 
 
 class Relay:
@@ -62,20 +62,20 @@ class Relay:
         self._devices, self._rollouts, self._releases, self._deltas = devices, rollouts, releases, deltas
         self._events, self._now = events, now
 
-    async def status(self, device_id: str, standing: Standing, told: Told, nonce: bytes) -> Answer:
+    async def status(self, device_id: str, status: OtaStatus, last_update: LastUpdate, nonce: bytes) -> Response:
         """After OtaStatus, which says that no chunk is under way: stores it, and returns an offer if one is due."""
-        before = await self._change(device_id, lambda d: rules.after_status(d, standing, told, self._image(d)))
+        before = await self._change(device_id, lambda d: rules.after_status(d, status, last_update, self._image(d)))
         update = before.update
         if update is None or not update.stage.stoppable:
-            return NOTHING
+            return NO_ACTION
         if why := self._withdrawn(update):
             before = await self._change(device_id, lambda d: rules.stopping(d, why))
         if before.update is None or before.update.stop or not before.update.stage.stoppable:
-            if standing.state is not State.INSTALLED:
+            if status.state is not State.INSTALLED:
                 await self._change(device_id, rules.stopped)
-            return Answer(abort=update.id)
-        if standing.state not in _TAKES_OFFERS:
-            return NOTHING
+            return Response(abort=update.id)
+        if status.state not in _TAKES_OFFERS:
+            return NO_ACTION
         return await self._offer(before, nonce)
 
     def _withdrawn(self, update: Update) -> str:
@@ -87,27 +87,29 @@ class Relay:
         state = row.value.state if row else None
         return f"the rollout was {state.value}" if state in (RolloutState.ABORTED, RolloutState.HALTED) else ""
 
-    async def accept(self, device_id: str, update_id: int, offset_bytes: int, *, delta: bool) -> Answer:
+    async def accept(self, device_id: str, update_id: int, offset_bytes: int, *, delta: bool) -> Response:
         """After OtaAccept."""
-        return await self._under_way(
+        return await self._during_download(
             device_id, update_id, lambda d: rules.after_accept(d, update_id, offset_bytes, delta=delta)
         )
 
-    async def reject(self, device_id: str, update_id: int, reason: Reason, text: str) -> Answer:
+    async def reject(self, device_id: str, update_id: int, reason: Reason, text: str) -> Response:
         """After OtaReject."""
         text = ids.printable(text, 63)
         return _stop(await self._change(device_id, lambda d: rules.after_reject(d, update_id, reason, text)))
 
-    async def progress(self, device_id: str, update_id: int, written_bytes: int) -> Answer:
+    async def progress(self, device_id: str, update_id: int, written_bytes: int) -> Response:
         """After OtaProgress."""
-        return await self._under_way(device_id, update_id, lambda d: rules.after_progress(d, update_id, written_bytes))
+        return await self._during_download(
+            device_id, update_id, lambda d: rules.after_progress(d, update_id, written_bytes)
+        )
 
-    async def result(self, device_id: str, update_id: int, outcome: Outcome, reason: Reason, text: str) -> Answer:
+    async def result(self, device_id: str, update_id: int, outcome: Outcome, reason: Reason, text: str) -> Response:
         """After OtaResult."""
         text = ids.printable(text, 63)
         return _stop(await self._change(device_id, lambda d: rules.after_result(d, update_id, outcome, reason, text)))
 
-    async def _under_way(self, device_id: str, update_id: int, change: Callable[[Device], Device]) -> Answer:
+    async def _during_download(self, device_id: str, update_id: int, change: Callable[[Device], Device]) -> Response:
         """After what a device says while it loads: an update that has ended here must end there, too."""
         device = await self._change(device_id, change)
         if device.update is None or device.update.id != update_id:  # another replica may have written it since
@@ -115,42 +117,42 @@ class Relay:
             device = await self._change(device_id, change)
         update = device.update
         current = update is not None and update.id == update_id and update.stage.active
-        return _stop(device) if current else Answer(abort=update_id)
+        return _stop(device) if current else Response(abort=update_id)
 
-    async def _offer(self, device: Device, nonce: bytes) -> Answer:
+    async def _offer(self, device: Device, nonce: bytes) -> Response:
         update = device.update
         if update is None:
-            return NOTHING
+            return NO_ACTION
         try:
             if not self._releases.delegated:
-                return NOTHING  # no fault of the device's: its offer waits until root and key fit again
+                return NO_ACTION  # no fault of the device's: its offer waits until root and key fit again
             release = self._releases.get(update.release_id)
             self._releases.check_offerable(release)
-            self._check_root(device.standing)
-            if why := fitness.unfit(release, device.standing, self._releases.floor(release.manifest.device_class)):
+            self._check_root(device.status)
+            if why := fitness.unfit(release, device.status, self._releases.floor(release.manifest.device_class)):
                 raise trust.TrustError(why)
         except (trust.TrustError, NoRootError) as e:
             why = e.message
             await self._change(device.device_id, lambda d: rules.failed(d, why))
-            return NOTHING
-        delta, settled = (None, True) if update.full_only else await self._deltas.find(device.standing, release)
+            return NO_ACTION
+        delta, settled = (None, True) if update.full_only else await self._deltas.find(device.status, release)
         if not settled:
-            return NOTHING  # asked again when the conductor reminds the bridge
-        older = release.manifest.sequence < device.standing.sequence
+            return NO_ACTION  # asked again when the conductor reminds the bridge
+        older = release.manifest.sequence < device.status.sequence
         stamp = self._releases.stamp(device.device_id, nonce, release, older=older)
         size = delta.patch_size_bytes if delta else release.manifest.image_size_bytes
         device = await self._change(device.device_id, lambda d: _offered(d, update.id, size))
         now = device.update
         if now is None or now.id != update.id or now.stop or not now.stage.stoppable:
-            return NOTHING  # stopped meanwhile
-        roots = self._releases.roots_after(device.standing.root_version)
-        return Answer(Offer(update.id, delta, roots, stamp, release))
+            return NO_ACTION  # stopped meanwhile
+        roots = self._releases.roots_after(device.status.root_version)
+        return Response(Offer(update.id, delta, roots, stamp, release))
 
-    def _check_root(self, standing: Standing) -> None:
+    def _check_root(self, status: OtaStatus) -> None:
         """A root that is newer than the service's came from elsewhere; nothing here fits it."""
         root = self._releases.root()
-        if standing.root_version > root.version:
-            raise trust.TrustError(f"the device has root {standing.root_version}, here is {root.version}")
+        if status.root_version > root.version:
+            raise trust.TrustError(f"the device has root {status.root_version}, here is {root.version}")
 
     def _image(self, device: Device) -> str:
         release = self._releases.find(device.update.release_id) if device.update else None
@@ -160,13 +162,13 @@ class Relay:
         before, after = await edit(self._devices, ids.device_id(device_id), lambda: Device(device_id), change)
         if after.update and before.update and after.update.stage is not before.update.stage:
             update = after.update
-            await self._events.tell(update.rollout_id, update.stage.value, device_id, update.why)
+            await self._events.publish(update.rollout_id, update.stage.value, device_id, update.why)
         return after
 
 
-def _stop(device: Device) -> Answer:
+def _stop(device: Device) -> Response:
     update = device.update
-    return Answer(abort=update.id) if update and update.stop and update.stage.stoppable else NOTHING
+    return Response(abort=update.id) if update and update.stop and update.stage.stoppable else NO_ACTION
 
 
 def _offered(device: Device, update_id: int, size: int) -> Device:

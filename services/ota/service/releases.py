@@ -145,7 +145,9 @@ class Releases:
             )
         await self._claim(manifest, data)
         await write(self._table, None, f"release.{release_id}", Stored(Signed(data, self._now())))
-        _log.info("released", extra={"release": release_id, "class": manifest.device_class, "no": manifest.sequence})
+        _log.info(
+            "release created", extra={"release": release_id, "class": manifest.device_class, "no": manifest.sequence}
+        )
         return self.get(release_id)
 
     async def _claim(self, manifest: Manifest, data: bytes) -> None:

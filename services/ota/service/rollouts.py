@@ -22,12 +22,12 @@ from services.ota.model import rollout as rules
 from services.ota.model.rollout import Candidate, Counts, Rollout, RolloutState, Spec
 from services.ota.model.update import Stage
 from services.ota.ports import Events, Row, Table
-from services.ota.service.conductor import back, back_id
-from services.ota.service.fleet import Fleet, Started
+from services.ota.service.conductor import rollback_id, rollback_of
+from services.ota.service.fleet import Fleet, MemberUpdate
 from services.ota.service.releases import Clock, Releases
 from services.ota.service.table import edit, write
 
-POLL_S = 1.0
+POLL_INTERVAL_S = 0.25
 _log = logging.getLogger(__name__)
 
 
@@ -73,8 +73,8 @@ class Rollouts:
             await self._fleet.record_scope(rollout, candidates)
             if not await write(self._table, None, rollout.id, rollout):
                 raise RevisionConflictError(f"rollout {rollout.id} was started by somebody else", hint="Try again.")
-            await self._events.tell(rollout.id, "created", text=release.manifest.version)
-            _log.info("rollout", extra={"rollout": rollout.id, "release": release.id})
+            await self._events.publish(rollout.id, "created", text=release.manifest.version)
+            _log.info("rollout created", extra={"rollout": rollout.id, "release": release.id})
         return self._view(rollout, candidates), unfit
 
     async def get(self, rollout_id: str) -> View:
@@ -94,10 +94,10 @@ class Rollouts:
             if view != last:
                 yield view
                 last = view
-            if _still(view) and view.counts.active == 0:
+            if _settled(view) and view.counts.active == 0:
                 return
             with contextlib.suppress(TimeoutError):
-                await asyncio.sleep(POLL_S / 4)
+                await asyncio.sleep(POLL_INTERVAL_S)
 
     async def control(self, rollout_id: str, change: Callable[[Rollout, Counts], Rollout], kind: str) -> View:
         """Changes it as a person wants; raises RolloutStateError. Needs nothing but the rollout's members."""
@@ -106,20 +106,20 @@ class Rollouts:
         def changed(rollout: Rollout) -> Rollout:
             found = change(rollout, rules.count(rollout, self._fleet.members(rollout)))
             if found.state in rules.LIVE and rollout.state not in rules.LIVE:
-                self._check_not_going_back(rollout)
+                self._check_not_rolling_back(rollout)
             return found
 
-        before, after = await edit(self._table, rollout_id, _gone, changed)
+        before, after = await edit(self._table, rollout_id, _not_found, changed)
         if after != before:
-            await self._events.tell(rollout_id, kind, text=after.reason)
+            await self._events.publish(rollout_id, kind, text=after.reason)
         try:
             return await self._look(after)
         except RemoteError:  # the registry is away, and the change is made
             return self._view(after, self._fleet.members(after))
 
-    def _check_not_going_back(self, rollout: Rollout) -> None:
+    def _check_not_rolling_back(self, rollout: Rollout) -> None:
         """What is resumed while its devices are brought back would be undone, device by device."""
-        other = self._table.get(back_id(rollout.id))
+        other = self._table.get(rollback_id(rollout.id))
         if other is not None and other.value.state is not RolloutState.ABORTED:
             state = f"being rolled back by {other.key}; abort that one before this one is resumed"
             raise RolloutStateError(rollout.id, state)
@@ -132,9 +132,9 @@ class Rollouts:
     async def roll_back(self, rollout_id: str, release_id: str) -> View:
         """Brings the devices that this rollout has updated to an earlier release; idempotent."""
         rollout = self._row(rollout_id).value
-        if rollout.state in rules.LIVE or rollout.resting:
+        if rollout.state in rules.LIVE or rollout.awaiting_late_joiners:
             raise RolloutStateError(rollout_id, f"{rollout.state.value}; pause or abort it before it is rolled back")
-        key = back_id(rollout_id)
+        key = rollback_id(rollout_id)
         if not release_id and self._table.get(key) is not None:
             return await self.get(key)
         counts = rules.count(rollout, self._fleet.members(rollout))
@@ -145,15 +145,17 @@ class Rollouts:
         if release.manifest.device_class != current.manifest.device_class or release.id == current.id:
             raise ReleaseRefusedError("that is not another release of the same device class")
         self._releases.check_offerable(release)
-        if self._table.get(key) is None and await write(self._table, None, key, back(rollout, release, self._now())):
-            await self._events.tell(rollout_id, "rolling_back", text=f"to {release.manifest.version} by {key}")
+        if self._table.get(key) is None and await write(
+            self._table, None, key, rollback_of(rollout, release, self._now())
+        ):
+            await self._events.publish(rollout_id, "rolling_back", text=f"to {release.manifest.version} by {key}")
         there = self._row(key).value.spec.release_id
         if there != release.id:
             version = self._releases.get(there).manifest.version
             raise RolloutStateError(rollout_id, f"rolled back to {version} by {key} already, which is another release")
         return await self.get(key)
 
-    async def updates(self, rollout_id: str) -> list[Started]:
+    async def updates(self, rollout_id: str) -> list[MemberUpdate]:
         """Devices that it has started, by id."""
         return await self._fleet.started(self._row(rollout_id).value)
 
@@ -169,7 +171,7 @@ class Rollouts:
 
     def _view(self, rollout: Rollout, candidates: list[Candidate]) -> View:
         counts = rules.count(rollout, candidates)
-        loading = [u for c in candidates if (u := rules.mine(rollout, c)) and u.stage is Stage.DOWNLOADING]
+        loading = [u for c in candidates if (u := rules.update_in(rollout, c)) and u.stage is Stage.DOWNLOADING]
         return View(
             rollout,
             counts,
@@ -181,11 +183,15 @@ class Rollouts:
         )
 
 
-def _still(view: View) -> bool:
+def _settled(view: View) -> bool:
     """Nothing will happen unless a person, or a late joiner, makes it."""
     rollout = view.rollout
-    return rollout.ended or rollout.state is RolloutState.HALTED or (rollout.resting and not view.counts.waiting)
+    return (
+        rollout.ended
+        or rollout.state is RolloutState.HALTED
+        or (rollout.awaiting_late_joiners and not view.counts.waiting)
+    )
 
 
-def _gone() -> Rollout:
+def _not_found() -> Rollout:
     raise RolloutNotFoundError("")

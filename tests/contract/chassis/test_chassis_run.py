@@ -117,7 +117,7 @@ def test_it_can_be_stopped_while_it_waits_for_the_object_store(
         s3_access_key_file=tmp_path / "key",
         s3_secret_key_file=tmp_path / "key",
     )
-    until(lambda: any("waiting for the object store" in line for line in process.lines), what="a first attempt")
+    until(lambda: any("object store connection failed" in line for line in process.lines), what="a first attempt")
     assert process.signal(signal.SIGTERM, within_s=5) == 0
 
 

@@ -20,7 +20,7 @@ from services.ota.adapters.http import ImageServer
 from services.ota.errors import DownloadForbiddenError
 from services.ota.model import download as rules
 from services.ota.model.download import Download
-from services.ota.ports import Known
+from services.ota.ports import KnownDevice
 from services.ota.service import Images
 from services.ota.service.downloads import Downloads
 from tests.fakes.objects import MemoryObjects
@@ -75,7 +75,7 @@ async def token(updates: Updates, image: bytes, device: str) -> str:
 class NeverRegistered:
     """A registry that knows no device."""
 
-    async def matching(self, selector: str) -> list[Known]:
+    async def matching(self, selector: str) -> list[KnownDevice]:
         return []
 
     async def access(self, device_id: str) -> DeviceAccess | None:
@@ -173,7 +173,7 @@ async def test_slow_retrieval_a_reader_that_takes_nothing_is_cut_off_when_its_ti
         tls = client_context(pki, "device", "porch-1")
         reader, writer = await asyncio.open_connection("localhost", port, ssl=tls, limit=1024)
         writer.write(f"GET /images/{token} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-        await eventually(lambda: "download cut" in caplog.text, 10, "the reader is given up")
+        await eventually(lambda: "download aborted" in caplog.text, 10, "the reader is given up")
         got = b""
         with contextlib.suppress(ConnectionError, ssl.SSLError):
             while data := await asyncio.wait_for(reader.read(1 << 20), 5):

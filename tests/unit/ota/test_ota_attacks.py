@@ -33,10 +33,10 @@ from services.ota.errors import (
 from services.ota.model import MAX_IMAGE_BYTES, rollout
 from services.ota.model.release import Stored
 from services.ota.model.rollout import Candidate, Rollout, Spec
-from services.ota.model.update import Device, Outcome, Reason, Stage, Standing, State, Told, Update
+from services.ota.model.update import Device, LastUpdate, OtaStatus, Outcome, Reason, Stage, State, Update
 from services.ota.service.chunks import Chunks
 from services.ota.service.deltas import Deltas
-from services.ota.service.relay import Answer, Relay
+from services.ota.service.relay import Relay, Response
 from services.ota.service.releases import Releases
 from tests.fakes.objects import MemoryObjects
 from tests.fakes.ota_keys import CHUNK, NOW, SLOT, YEAR, Authority, image_of, manifest_of, new_key, signed
@@ -45,7 +45,7 @@ from tests.fixtures.images import chunked, header_of
 
 DEVICE = "porch-1"
 OLD, NEW = image_of("old"), image_of("new")
-NOTHING_TOLD = Told(0, Outcome.UNSPECIFIED, Reason.UNSPECIFIED)
+NOTHING_TOLD = LastUpdate(0, Outcome.UNSPECIFIED, Reason.UNSPECIFIED)
 
 
 class Service:
@@ -78,7 +78,7 @@ class Service:
         await self.devices.create(DEVICE, Device(DEVICE, standing(), update))
         return update.id
 
-    async def ask(self, nonce: bytes = b"n" * 16, **changes: Any) -> Answer:
+    async def ask(self, nonce: bytes = b"n" * 16, **changes: Any) -> Response:
         """The device says what it is and runs."""
         return await self.relay.status(DEVICE, standing(**changes), NOTHING_TOLD, nonce)
 
@@ -94,8 +94,8 @@ class _NoPatches:
         pytest.fail("a patch was made")
 
 
-def standing(**changes: Any) -> Standing:
-    found = Standing(
+def standing(**changes: Any) -> OtaStatus:
+    found = OtaStatus(
         device_class="sim-board",
         rx_frame_bytes=4096,
         state=State.IDLE,
@@ -382,7 +382,7 @@ async def test_compromised_bridge(service: Service) -> None:
     await service.ask()
     await service.relay.result(DEVICE, update, Outcome.CONFIRMED, Reason.UNSPECIFIED, "")
     assert service.last().stage is Stage.OFFERED
-    await service.relay.status(DEVICE, standing(), Told(update, Outcome.CONFIRMED, Reason.UNSPECIFIED), b"n" * 16)
+    await service.relay.status(DEVICE, standing(), LastUpdate(update, Outcome.CONFIRMED, Reason.UNSPECIFIED), b"n" * 16)
     assert service.last().stage is not Stage.CONFIRMED
     await service.relay.result(DEVICE, update + 1, Outcome.REVERTED, Reason.UNSPECIFIED, "")
     assert service.last().stage.active

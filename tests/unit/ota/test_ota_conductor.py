@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from services.domain.errors import Code, YggError
-from services.ota.service.conductor import AT_ONCE, _each
+from services.ota.service.conductor import MAX_CONCURRENT_WRITES, _each
 
-DEVICES = [f"d-{index}" for index in range(3 * AT_ONCE + 1)]
+DEVICES = [f"d-{index}" for index in range(3 * MAX_CONCURRENT_WRITES + 1)]
 
 
 class LostError(YggError):
@@ -31,7 +31,7 @@ async def test_many_are_worked_on_side_by_side_but_no_more_than_a_bound() -> Non
 
     await _each(DEVICES, work)
     assert done == DEVICES
-    assert most == AT_ONCE
+    assert most == MAX_CONCURRENT_WRITES
 
 
 async def test_one_that_fails_stops_none_beside_it_and_is_told() -> None:
@@ -45,7 +45,7 @@ async def test_one_that_fails_stops_none_beside_it_and_is_told() -> None:
 
     with pytest.raises(LostError):
         await _each(DEVICES, work)
-    assert done == [device for device in DEVICES[:AT_ONCE] if device != "d-1"]
+    assert done == [device for device in DEVICES[:MAX_CONCURRENT_WRITES] if device != "d-1"]
 
 
 async def test_a_stop_is_not_swallowed() -> None:

@@ -11,7 +11,7 @@ from services.ota.errors import NothingToUpdateError, RolloutStateError
 from services.ota.model import rollout as rules
 from services.ota.model import update as updates
 from services.ota.model.rollout import Counts, RolloutState, Wave
-from services.ota.model.update import Outcome, Reason, Stage, State, Told
+from services.ota.model.update import LastUpdate, Outcome, Reason, Stage, State
 from tests.fakes.ota_keys import image_of
 from tests.fakes.ota_world import World
 
@@ -25,8 +25,8 @@ async def world() -> World:
     return found
 
 
-def partly(world: World, name: str) -> Told:
-    return Told(world.update(name).id, Outcome.PENDING, Reason.UNSPECIFIED)
+def partly(world: World, name: str) -> LastUpdate:
+    return LastUpdate(world.update(name).id, Outcome.PENDING, Reason.UNSPECIFIED)
 
 
 @pytest.mark.parametrize("relabelled", [False, True])
@@ -113,7 +113,7 @@ async def test_a_rollout_that_fails_holds_up_no_other(world: World, caplog: pyte
     await world.start(release)
     await world.rounds()
     assert world.stage("d-1") is Stage.ASSIGNED
-    assert [r.message for r in caplog.records].count("a rollout waits") == 1  # and not one for each round
+    assert [r.message for r in caplog.records].count("rollout delayed") == 1  # and not one for each round
 
 
 async def test_a_device_that_goes_on_loading_what_has_ended_is_told_to_stop(world: World) -> None:

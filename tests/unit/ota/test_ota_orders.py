@@ -11,7 +11,7 @@ import pytest
 from services.domain.errors import YggError
 from services.ota.model import rollout as rules
 from services.ota.model.rollout import RolloutState, Wave
-from services.ota.model.update import Outcome, Reason, Stage, State, Told
+from services.ota.model.update import LastUpdate, Outcome, Reason, Stage, State
 from tests.fakes.ota_keys import image_of
 from tests.fakes.ota_world import World
 
@@ -78,7 +78,7 @@ class Order:
         name = self.chance.choice(NAMES)
         row = self.world.devices.get(name)
         update = row.value.update if row else None
-        told = Told(update.id if update else 0, Outcome.PENDING, Reason.UNSPECIFIED)
+        told = LastUpdate(update.id if update else 0, Outcome.PENDING, Reason.UNSPECIFIED)
         state = self.chance.choice([State.IDLE, State.PARTIAL])
         number = self.runs[name]
         answer = await self.world.comes(name, told, image=image_of(f"v{number}"), state=state, sequence=number)
@@ -105,7 +105,7 @@ class Order:
         await self.world.relay.result(name, update_id, Outcome.PENDING, Reason.UNSPECIFIED, "")
         good = self.chance.random() < 0.7
         self.runs[name] = number if good else self.runs[name]
-        told = Told(update_id, Outcome.CONFIRMED if good else Outcome.REVERTED, Reason.UNSPECIFIED)
+        told = LastUpdate(update_id, Outcome.CONFIRMED if good else Outcome.REVERTED, Reason.UNSPECIFIED)
         runs = self.runs[name]
         await self.world.comes(name, told, image=image_of(f"v{runs}"), sequence=runs)
 

@@ -19,7 +19,7 @@ from services.ota.adapters.patches import DetoolsPatches, smallest
 from services.ota.errors import DeltaError
 from services.ota.model import Header, Image
 from services.ota.model.release import Release, Signed
-from services.ota.model.update import Standing
+from services.ota.model.update import OtaStatus
 from services.ota.service import deltas
 from services.ota.service.deltas import Deltas
 from tests.fakes.objects import MemoryObjects
@@ -53,7 +53,7 @@ class Place:
 
     async def look(self) -> tuple[Any, bool]:
         """What the device is to get by now."""
-        standing = Standing(image_sha256=hashlib.sha256(OLD).hexdigest(), patch_formats=3)
+        standing = OtaStatus(image_sha256=hashlib.sha256(OLD).hexdigest(), patch_formats=3)
         return await self.deltas.find(standing, self.release)
 
 
@@ -111,12 +111,12 @@ class _Away(MemoryObjects):
         return await super().put_stream(header, chunks)
 
 
-@pytest.mark.parametrize(("times", "made"), [(1, True), (deltas.TRIES - 1, True), (deltas.TRIES, False)])
+@pytest.mark.parametrize(("times", "made"), [(1, True), (deltas.MAX_ATTEMPTS - 1, True), (deltas.MAX_ATTEMPTS, False)])
 async def test_patch_is_tried_again_while_the_store_is_away_and_given_up_in_the_end(times: int, made: bool) -> None:
     place = Place(_Away(times))
     await place.find()
     settled, found = False, None
-    for _ in range(deltas.TRIES):
+    for _ in range(deltas.MAX_ATTEMPTS):
         found, settled = await place.look()
         if settled:
             break

@@ -17,7 +17,7 @@ from services.ota.errors import RolloutStateError
 from services.ota.model import rollout as rules
 from services.ota.model import update as updates
 from services.ota.model.rollout import ALL, Candidate, Counts, Rollout, RolloutState, Spec, Wave
-from services.ota.model.update import Device, Outcome, Reason, Stage, Standing, State, Told, Update
+from services.ota.model.update import Device, LastUpdate, OtaStatus, Outcome, Reason, Stage, State, Update
 
 SIZE = 5
 TIMEOUT_S = 100
@@ -167,8 +167,8 @@ class Machine(RuleBasedStateMachine):
         else:
             self.reverted.add((device.device_id, update.release_id))
         outcome = Outcome.CONFIRMED if good else Outcome.REVERTED
-        standing = Standing(state=State.IDLE, image_sha256=IMAGES[self.runs[device.device_id]], image_size_bytes=10)
-        told = Told(update.id, outcome, Reason.UNSPECIFIED)
+        standing = OtaStatus(state=State.IDLE, image_sha256=IMAGES[self.runs[device.device_id]], image_size_bytes=10)
+        told = LastUpdate(update.id, outcome, Reason.UNSPECIFIED)
         self.devices[device.device_id] = updates.after_status(device, standing, told, IMAGES[update.rollout_id])
 
     @rule(seconds=st.sampled_from([1, TIMEOUT_S + 1]))
@@ -184,7 +184,7 @@ class Machine(RuleBasedStateMachine):
             if rollout.final is None:
                 candidates = self.candidates(rollout)
                 assert counts.total + counts.unfit + counts.late == len(candidates)
-                assert counts.started <= len([c for c in candidates if rules.mine(rollout, c)])
+                assert counts.started <= len([c for c in candidates if rules.update_in(rollout, c)])
 
     @invariant()
     def whoever_was_started_is_a_member_for_good(self) -> None:
@@ -209,7 +209,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def only_what_a_device_tried_is_held_against_a_release(self) -> None:
         for device in self.devices.values():
-            assert {(device.device_id, release) for release in device.fallen} <= self.reverted
+            assert {(device.device_id, release) for release in device.fallen_back} <= self.reverted
 
     @precondition(lambda self: all(r.state is not RolloutState.PAUSED for r in self.rollouts.values()))
     @rule()
@@ -226,7 +226,7 @@ class Machine(RuleBasedStateMachine):
                 self.takes_an_offer(index)
                 self.loads(index, "boots")
                 self.ends_its_trial(index, good=True)
-        assert all(r.ended or r.resting for r in self.rollouts.values()), self.rollouts
+        assert all(r.ended or r.awaiting_late_joiners for r in self.rollouts.values()), self.rollouts
 
 
 Machine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from services.ota.model import update as rules
-from services.ota.model.update import Device, Outcome, Reason, Stage, Standing, State, Told, Update
+from services.ota.model.update import Device, LastUpdate, OtaStatus, Outcome, Reason, Stage, State, Update
 
 OLD, NEW = "a" * 64, "b" * 64
-IDLE = Standing(state=State.IDLE, image_sha256=OLD)
-NOTHING = Told(0, Outcome.UNSPECIFIED, Reason.UNSPECIFIED)
+IDLE = OtaStatus(state=State.IDLE, image_sha256=OLD)
+NOTHING = LastUpdate(0, Outcome.UNSPECIFIED, Reason.UNSPECIFIED)
 
 
 def device(stage: Stage = Stage.DOWNLOADING, *, delta: bool = False, full_only: bool = False) -> Device:
@@ -35,29 +35,30 @@ def test_the_way_to_confirmed() -> None:
     assert (found.update.stage, found.update.written_bytes, found.update.delta) == (Stage.DOWNLOADING, 256, True)
     found = rules.after_result(found, 7, Outcome.PENDING, Reason.UNSPECIFIED, "")
     assert stage(found) is Stage.TRIAL
-    trial = Standing(state=State.TRIAL, image_sha256=NEW)
-    found = rules.after_status(found, trial, Told(7, Outcome.PENDING, Reason.UNSPECIFIED), NEW)
+    trial = OtaStatus(state=State.TRIAL, image_sha256=NEW)
+    found = rules.after_status(found, trial, LastUpdate(7, Outcome.PENDING, Reason.UNSPECIFIED), NEW)
     assert stage(found) is Stage.TRIAL
-    idle = Standing(state=State.IDLE, image_sha256=NEW)
+    idle = OtaStatus(state=State.IDLE, image_sha256=NEW)
     assert (
-        stage(rules.after_status(found, idle, Told(7, Outcome.CONFIRMED, Reason.UNSPECIFIED), NEW)) is Stage.CONFIRMED
+        stage(rules.after_status(found, idle, LastUpdate(7, Outcome.CONFIRMED, Reason.UNSPECIFIED), NEW))
+        is Stage.CONFIRMED
     )
 
 
 def test_a_claim_of_success_without_the_image_is_none() -> None:
-    told = Told(7, Outcome.CONFIRMED, Reason.UNSPECIFIED)
+    told = LastUpdate(7, Outcome.CONFIRMED, Reason.UNSPECIFIED)
     assert stage(rules.after_status(device(Stage.TRIAL), IDLE, told, NEW)) is Stage.TRIAL
     assert stage(rules.after_result(device(Stage.TRIAL), 7, Outcome.CONFIRMED, Reason.UNSPECIFIED, "")) is Stage.TRIAL
 
 
 def test_what_runs_decides_though_it_was_given_up() -> None:
-    idle = Standing(state=State.IDLE, image_sha256=NEW)
+    idle = OtaStatus(state=State.IDLE, image_sha256=NEW)
     for found in (rules.failed(device(), "no"), rules.timed_out(device(), 900), rules.stopping(device(), "halted")):
         assert stage(rules.after_status(found, idle, NOTHING, NEW)) is Stage.CONFIRMED
 
 
 def test_bytes_of_a_confirmed_device_are_whole() -> None:
-    idle = Standing(state=State.IDLE, image_sha256=NEW, image_size_bytes=1000)
+    idle = OtaStatus(state=State.IDLE, image_sha256=NEW, image_size_bytes=1000)
     for before in (device(), device(Stage.TRIAL), device(Stage.TIMED_OUT)):
         found = rules.after_status(rules.after_progress(before, 7, 500), idle, NOTHING, NEW).update
         assert found
@@ -69,25 +70,25 @@ def test_bytes_of_a_confirmed_device_are_whole() -> None:
 
 
 def test_bytes_are_whole_on_trial_though_the_result_was_lost() -> None:
-    trial = Standing(state=State.TRIAL, image_sha256=NEW)
-    found = rules.after_status(device(), trial, Told(7, Outcome.PENDING, Reason.UNSPECIFIED), NEW).update
+    trial = OtaStatus(state=State.TRIAL, image_sha256=NEW)
+    found = rules.after_status(device(), trial, LastUpdate(7, Outcome.PENDING, Reason.UNSPECIFIED), NEW).update
     assert found
     assert (found.stage, found.written_bytes) == (Stage.TRIAL, 1000)
 
 
 def test_a_device_that_timed_out_did_not_fall_back() -> None:
     found = rules.timed_out(device(), 900)
-    assert (stage(found), found.fallen) == (Stage.TIMED_OUT, ())
+    assert (stage(found), found.fallen_back) == (Stage.TIMED_OUT, ())
     assert found.update
     assert found.update.why == "not done within 900 s"
-    told = Told(7, Outcome.REVERTED, Reason.SELF_TEST)
+    told = LastUpdate(7, Outcome.REVERTED, Reason.SELF_TEST)
     found = rules.after_status(found, IDLE, told, NEW)  # it says so afterwards
-    assert (stage(found), found.fallen) == (Stage.REVERTED, ("rel",))
+    assert (stage(found), found.fallen_back) == (Stage.REVERTED, ("rel",))
 
 
 def test_what_the_service_gives_up_is_nothing_against_the_release() -> None:
     found = rules.failed(device(), "the floor was raised")
-    assert (stage(found), found.fallen) == (Stage.FAILED, ())
+    assert (stage(found), found.fallen_back) == (Stage.FAILED, ())
 
 
 def test_a_device_is_a_member_of_the_rollouts_that_started_it() -> None:
@@ -111,12 +112,12 @@ def test_a_device_is_in_so_many_rollouts_and_no_more() -> None:
 
 
 def test_a_revert_is_remembered() -> None:
-    found = rules.after_status(device(Stage.TRIAL), IDLE, Told(7, Outcome.REVERTED, Reason.NOT_CONFIRMED), NEW)
-    assert (stage(found), found.fallen) == (Stage.REVERTED, ("rel",))
+    found = rules.after_status(device(Stage.TRIAL), IDLE, LastUpdate(7, Outcome.REVERTED, Reason.NOT_CONFIRMED), NEW)
+    assert (stage(found), found.fallen_back) == (Stage.REVERTED, ("rel",))
 
 
 def test_the_outcome_of_an_earlier_update_is_not_taken_for_this_one() -> None:
-    found = rules.after_status(device(Stage.TRIAL), IDLE, Told(6, Outcome.REVERTED, Reason.SELF_TEST), NEW)
+    found = rules.after_status(device(Stage.TRIAL), IDLE, LastUpdate(6, Outcome.REVERTED, Reason.SELF_TEST), NEW)
     assert stage(found) is Stage.TRIAL
 
 
@@ -136,17 +137,17 @@ def test_a_patch_that_makes_another_image_falls_back_to_the_image() -> None:
 
 def test_what_passes_is_tried_again_but_not_for_ever() -> None:
     found = device()
-    for _ in range(rules.MAX_TRIES - 1):
+    for _ in range(rules.MAX_ATTEMPTS - 1):
         found = rules.after_result(found, 7, Outcome.FAILED, Reason.TIMEOUT, "")
         assert stage(found) is Stage.ASSIGNED
     found = rules.after_result(found, 7, Outcome.FAILED, Reason.TIMEOUT, "")
-    assert (stage(found), found.fallen) == (Stage.TIMED_OUT, ())
+    assert (stage(found), found.fallen_back) == (Stage.TIMED_OUT, ())
 
 
 @pytest.mark.parametrize("reason", [Reason.SIGNATURE, Reason.ROOT, Reason.COUNTER, Reason.DEVICE_CLASS, Reason.EXPIRED])
 def test_what_the_device_does_not_trust_has_failed_at_once(reason: Reason) -> None:
     found = rules.after_reject(device(Stage.OFFERED), 7, reason, "no")
-    assert (stage(found), found.fallen) == (Stage.FAILED, ("rel",))
+    assert (stage(found), found.fallen_back) == (Stage.FAILED, ("rel",))
 
 
 def test_stop_ends_what_was_not_offered_and_asks_the_others() -> None:
@@ -156,7 +157,7 @@ def test_stop_ends_what_was_not_offered_and_asks_the_others() -> None:
     assert (asked.update.stage, asked.update.stop) == (Stage.DOWNLOADING, True)
     ended = rules.after_result(asked, 7, Outcome.FAILED, Reason.ABORTED, "")
     assert ended.update is not None
-    assert (ended.update.stage, ended.update.why, ended.fallen) == (Stage.STOPPED, "halted", ())
+    assert (ended.update.stage, ended.update.why, ended.fallen_back) == (Stage.STOPPED, "halted", ())
     assert rules.stopping(device(Stage.TRIAL), "halted") == device(Stage.TRIAL)
     assert rules.stopped(device()) == device()  # nobody asked it to
 
@@ -167,18 +168,18 @@ def test_a_device_that_was_to_stop_has_stopped_whatever_it_says(reason: Reason) 
     for found in (
         rules.after_result(asked, 7, Outcome.FAILED, reason, ""),
         rules.after_reject(asked, 7, reason, ""),
-        rules.after_status(asked, IDLE, Told(7, Outcome.FAILED, reason), NEW),
+        rules.after_status(asked, IDLE, LastUpdate(7, Outcome.FAILED, reason), NEW),
         rules.timed_out(asked, 900),
         rules.stopped(asked),
     ):
         assert found.update is not None
-        assert (found.update.stage, found.update.why, found.fallen) == (Stage.STOPPED, "halted", ())
+        assert (found.update.stage, found.update.why, found.fallen_back) == (Stage.STOPPED, "halted", ())
 
 
 def test_an_image_that_is_installed_and_not_booted_can_be_stopped() -> None:
     asked = rules.stopping(device(), "aborted")
-    installed = Standing(state=State.INSTALLED, image_sha256=OLD)
-    found = rules.after_status(asked, installed, Told(7, Outcome.PENDING, Reason.UNSPECIFIED), NEW)
+    installed = OtaStatus(state=State.INSTALLED, image_sha256=OLD)
+    found = rules.after_status(asked, installed, LastUpdate(7, Outcome.PENDING, Reason.UNSPECIFIED), NEW)
     assert found.update is not None
     assert (found.update.stage, found.update.stop) == (Stage.DOWNLOADING, True)
 

@@ -10,7 +10,7 @@ import pytest
 from services.domain.errors import Code
 from services.ota.api import Upload
 from services.ota.errors import ImageNotFoundError, InvalidUploadError, UploadStalledError
-from services.ota.service import Images, keep_swept
+from services.ota.service import Images, sweep_forever
 from tests.fakes.objects import MemoryObjects
 from tests.fixtures.images import chunked, header_of, image_bytes
 from tests.fixtures.wait import eventually
@@ -56,7 +56,7 @@ async def test_an_uploader_that_stalls_is_given_up() -> None:
         await anext(upload.chunks())
 
 
-async def test_uploads_wait_for_their_turn() -> None:
+async def test_uploads_wait_for_their_slot() -> None:
     store, go = MemoryObjects(), asyncio.Event()
     images = Images(store, uploads_at_once=2)
 
@@ -99,7 +99,7 @@ async def test_sweeping_goes_on_after_a_failure() -> None:
                 raise ImageNotFoundError("a" * 64)
             return 0
 
-    sweeper = asyncio.create_task(keep_swept(Failing(), interval_s=0))
+    sweeper = asyncio.create_task(sweep_forever(Failing(), interval_s=0))
     await eventually(lambda: len(looks) > 2)
     sweeper.cancel()
     await asyncio.gather(sweeper, return_exceptions=True)
