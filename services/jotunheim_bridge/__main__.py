@@ -52,7 +52,7 @@ def _policies(path: Path | None) -> tuple[policy.Policy, ...]:
 def _affordable(connections: int) -> int:
     found = affordable(connections)
     if found < connections:
-        _log.warning("fewer connections than set", extra={"connections": found, "why": "limit of open files"})
+        _log.warning("connection limit reduced", extra={"connections": found, "why": "limit of open files"})
     return found
 
 
@@ -92,9 +92,9 @@ async def compose(runtime: Runtime[BridgeSettings]) -> dict[str, str]:
         schema=1, bridge_id=settings.instance_id, version=package_version(), link=settings.link_advertise
     )
     bridges = await Bucket.create(js, buckets.BRIDGES)
-    lease = Lease(bridges, record, clock, bridge.reassert)
-    await lease.take()
-    runtime.stack.push_async_callback(lease.drop)
+    lease = Lease(bridges, record, clock, bridge.reclaim_all)
+    await lease.acquire()
+    runtime.stack.push_async_callback(lease.release)
     runtime.spawn(lease.run(), "lease")
     tls = runtime.files.server_context("devices.pem")
     bounds = Bounds(connections, settings.arrivals)

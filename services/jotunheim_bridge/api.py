@@ -24,14 +24,14 @@ MAX_NAMED = 1000
 DEFAULT_CONCURRENCY, MAX_CONCURRENCY = 32, 256
 MAX_PIPELINED = 256
 WATCH_SEQUENCE = "ygg-watch-sequence"
-_ANSWER_MARGIN_S = 0.05
+_RESPONSE_MARGIN_S = 0.05
 
 
 def _timeout_s(context: Any) -> float:
     remaining: float | None = context.time_remaining()
     if remaining is None:
         return messages.DEFAULT_TIMEOUT_S
-    return max(0.001, remaining - min(_ANSWER_MARGIN_S, remaining / 2))  # leaves time to say what happened
+    return max(0.001, remaining - min(_RESPONSE_MARGIN_S, remaining / 2))  # leaves time to say what happened
 
 
 class BridgeApi(bridge_pb2_grpc.BridgeServiceServicer):
@@ -79,7 +79,7 @@ class BridgeApi(bridge_pb2_grpc.BridgeServiceServicer):
 
         refused: list[YggError] = []
 
-        async def all_of_them() -> None:
+        async def run_all() -> None:
             async with asyncio.TaskGroup() as tasks:
                 try:
                     async for request in request_iterator:
@@ -89,7 +89,7 @@ class BridgeApi(bridge_pb2_grpc.BridgeServiceServicer):
                     refused.append(e)
             await answers.put(None)
 
-        running = asyncio.create_task(all_of_them())
+        running = asyncio.create_task(run_all())
         try:
             while (answer := await answers.get()) is not None:
                 yield answer

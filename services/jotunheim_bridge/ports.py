@@ -76,7 +76,7 @@ class Registry(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class TwinSaid:
+class TwinReport:
     """What a device said of its properties in a session. `answers`: the desired revision it answers, 0 for none.
 
     `complete`: these are all that it has.
@@ -101,7 +101,7 @@ class Desired:
 class Twins(Protocol):
     """The registry's twins. Raises errors with the registry's own code and reason."""
 
-    async def report(self, said: TwinSaid) -> tuple[int, dict[Path, Value]]:
+    async def report(self, report: TwinReport) -> tuple[int, dict[Path, Value]]:
         """Tells it; returns the revision of what is desired and, for a complete report, what the device must be told.
 
         Raises an error of reason STALE_SESSION where a later session has reported.

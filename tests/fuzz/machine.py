@@ -136,7 +136,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.world.twins.away = away
         self.world.twins.revision, self.world.twins.desired = revision, {path: on}
         if self.session is not None:
-            self.world.bridge.twins.desired(self.session, Desired(revision, {path: (on, revision)}))
+            self.world.bridge.twins.on_desired(self.session, Desired(revision, {path: (on, revision)}))
 
     @precondition(lambda self: self.up and self.session)
     @rule(body=bodies)
@@ -259,7 +259,7 @@ class SessionMachine(RuleBasedStateMachine):
             assert len(session._telemetry) <= TELEMETRY_CREDIT * 8
             assert 0 <= session._unacknowledged <= EVENT_WINDOW
             assert session.twin is not None
-            assert len(session.twin._said) <= TWINS
+            assert len(session.twin._reports) <= TWINS
             assert len(session.twin._sent) <= TWINS
         if self.connection is not None and self.up:
             assert (self.connection._inbox.qsize() if self.connection._inbox else 0) <= INBOX_LIMIT + 1

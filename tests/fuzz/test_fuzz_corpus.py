@@ -41,18 +41,18 @@ def test_sessions_keep_their_invariants() -> None:
 def test_the_model_notices_an_acknowledgement_that_comes_before_the_event_is_stored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    taken = Session._take_event
+    taken = Session._on_event
 
     def hasty(self: Session, frame: link.Event) -> None:
         taken(self, frame)
         self.wire.send(link.Frame(event_ack=link.EventAck(sequence=frame.sequence)))
 
-    monkeypatch.setattr(Session, "_take_event", hasty)
+    monkeypatch.setattr(Session, "_on_event", hasty)
     with pytest.raises(AssertionError, match=r"not stored|goes back"):
         run_state_machine_as_test(SessionMachine, settings=settings(FEW, max_examples=500))
 
 
 def test_the_model_notices_calls_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.jotunheim_bridge.service.waiting.len", lambda _: 0, raising=False)
+    monkeypatch.setattr("services.jotunheim_bridge.service.call_table.len", lambda _: 0, raising=False)
     with pytest.raises(AssertionError):
         run_state_machine_as_test(SessionMachine, settings=settings(FEW, max_examples=500))

@@ -25,7 +25,7 @@ from services.jotunheim_bridge.model.calls import DeviceCall
 from services.jotunheim_bridge.model.framing import MAX_FRAME_BYTES, FrameDecoder
 from services.jotunheim_bridge.model.negotiation import BridgeLimits
 from services.jotunheim_bridge.model.policy import Policy
-from services.jotunheim_bridge.ports import Build, Claim, DeviceFacts, Issued, SessionFacts, Targets, TwinSaid, Watch
+from services.jotunheim_bridge.ports import Build, Claim, DeviceFacts, Issued, SessionFacts, Targets, TwinReport, Watch
 from services.jotunheim_bridge.service.bridge import Bridge
 from services.jotunheim_bridge.service.calls import Calls
 from services.jotunheim_bridge.service.calls import Mesh as CallMesh
@@ -160,14 +160,14 @@ class Twins:
         self.away = False
         self.revision = 0
         self.desired: dict[Path, Value] = {}
-        self.said: list[TwinSaid] = []
+        self.reports: list[TwinReport] = []
 
-    async def report(self, said: TwinSaid) -> tuple[int, dict[Path, Value]]:
+    async def report(self, report: TwinReport) -> tuple[int, dict[Path, Value]]:
         await asyncio.sleep(0.01)
         if self.away:
             raise RemoteError(Code.UNAVAILABLE, "STORE_UNAVAILABLE", "the registry does not answer")
-        self.said.append(said)
-        return (self.revision, dict(self.desired)) if said.complete else (0, {})
+        self.reports.append(report)
+        return (self.revision, dict(self.desired)) if report.complete else (0, {})
 
 
 class Sink:

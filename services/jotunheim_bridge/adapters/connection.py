@@ -107,7 +107,7 @@ class DeviceConnection(asyncio.Protocol):
             return
         self._session = session
         waiting = [inbox.get_nowait() for _ in range(inbox.qsize())] if inbox is not None else []
-        self._take(frame for frame in waiting if frame is not None)
+        self._process(frame for frame in waiting if frame is not None)
 
     async def _receive(self) -> link.Frame:
         frame = await self._inbox.get() if self._inbox is not None else None
@@ -118,9 +118,9 @@ class DeviceConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Frames to the negotiation or the session."""
         self._heard_s = self._clock.monotonic()
-        self._take(self._decoder.feed(data))
+        self._process(self._decoder.feed(data))
 
-    def _take(self, frames: Iterable[link.Frame]) -> None:
+    def _process(self, frames: Iterable[link.Frame]) -> None:
         try:
             for frame in frames:
                 if self._transport is None or self._transport.is_closing():
@@ -134,14 +134,14 @@ class DeviceConnection(asyncio.Protocol):
                 else:
                     self._inbox.put_nowait(frame)
         except LinkError as e:
-            self._break(e)
+            self._end_link(e)
         if self._session is not None:
-            self._bridge.kick(self._session)
+            self._bridge.flush(self._session)
             if self._session.ended:
                 self._bridge.detach(self._session, self._session.end_reason)
 
-    def _break(self, error: LinkError) -> None:
-        _log.warning("link broken", extra={"device": self.device_id, "peer": self.peer, "why": error.message})
+    def _end_link(self, error: LinkError) -> None:
+        _log.warning("link closed", extra={"device": self.device_id, "peer": self.peer, "why": error.message})
         self.close(link.Frame(goodbye=error.frame()))
         if self._session is not None:
             self._session.end(error.message)
@@ -174,7 +174,7 @@ class DeviceConnection(asyncio.Protocol):
         if self._session is None:
             return
         if self._clock.monotonic() - self._heard_s <= SILENT_HEARTBEATS * heartbeat_s:
-            self._bridge.renewals.look(self._session)
+            self._bridge.renewals.check(self._session)
             return
         session, self._session = self._session, None
         session.close(link.GOODBYE_CODE_TIMEOUT, "silent for too long")
@@ -189,7 +189,7 @@ class DeviceConnection(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             return
         if self._transport.get_write_buffer_size() > UNREAD_LIMIT_BYTES:
-            _log.warning("link broken", extra={"device": self.device_id, "peer": self.peer, "why": "it does not read"})
+            _log.warning("link closed", extra={"device": self.device_id, "peer": self.peer, "why": "it does not read"})
             self._transport.abort()
             return
         size = self._record_bytes
@@ -227,10 +227,10 @@ def device_of(certificate: Mapping[str, Any], now_unix_s: float) -> str:
     """
     if ssl.cert_time_to_seconds(certificate.get("notAfter", "Jan  1 00:00:00 1970 GMT")) <= now_unix_s:
         raise IdentityError("the certificate has expired")
-    who = of_sans([value for kind, value in certificate.get("subjectAltName", ()) if kind == "URI"])
-    if who.kind != "device" or who.tenant != TENANT:
-        raise IdentityError(f"{who.uri} is not a device of tenant {TENANT}")
+    identity = of_sans([value for kind, value in certificate.get("subjectAltName", ()) if kind == "URI"])
+    if identity.kind != "device" or identity.tenant != TENANT:
+        raise IdentityError(f"{identity.uri} is not a device of tenant {TENANT}")
     try:
-        return ids.device_id(who.id)
+        return ids.device_id(identity.id)
     except InvalidIdError as e:
         raise IdentityError(e.message, hint=e.hint) from e

@@ -21,9 +21,9 @@ from services.jotunheim_bridge.ports import Watch
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
 MAX_AGE_S = 7 * 24 * 3600
-SHARE = 0.4
+STORE_FRACTION = 0.4
 MAX_BYTES = 8 * GIB
-"""What the stream takes of the store: SHARE, at most MAX_BYTES, when YGG_BRIDGE_EVENTS_BYTES does not say otherwise."""
+"""Default size of the stream: STORE_FRACTION of the NATS store, at most MAX_BYTES (YGG_BRIDGE_EVENTS_BYTES sets it)."""
 DUPLICATE_WINDOW_S = 120
 _KINDS = {
     pb.EVENT_KIND_ONLINE: Kind.ONLINE,
@@ -41,7 +41,7 @@ class JetStreamEvents:
     def __init__(self, client: Client, js: JetStreamContext, bridge_id: str, max_bytes: int | None = None) -> None:
         self._client, self._js, self._source = client, js, f"jotunheim_bridge/{bridge_id}"
         self._publisher = Publisher(client)
-        self._room = Room(SHARE, MAX_BYTES, max_bytes)
+        self._room = Room(STORE_FRACTION, MAX_BYTES, max_bytes)
 
     async def open(self) -> None:
         """Make the stream, or bring it up to date."""

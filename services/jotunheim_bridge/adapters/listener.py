@@ -20,7 +20,7 @@ from services.jotunheim_bridge.service.bridge import Bridge
 HANDSHAKE_TIMEOUT_S = 10.0
 KERNEL_BUFFER_BYTES = 64 * 1024
 """What the kernel holds for a device that does not read; by itself it would go to megabytes for each."""
-_LOOK_S = 0.02
+_POLL_INTERVAL_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class DeviceListener:
         await self._bridge.drain(others)
         for connection in tuple(self._open):
             connection.close()
-        for _ in range(int(CLOSE_GRACE_S / _LOOK_S)):
+        for _ in range(int(CLOSE_GRACE_S / _POLL_INTERVAL_S)):
             if not self._open:
                 return
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_POLL_INTERVAL_S)

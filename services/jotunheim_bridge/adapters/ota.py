@@ -1,7 +1,7 @@
-"""The port Ota over gRPC, and the calls to attend from NATS.
+"""The port Ota over gRPC, and the wake-up messages of ota on NATS.
 
-Reports of many devices travel together: a call of gRPC costs more than what it carries. Whatever comes while CALLS are
-under way waits for one of them, so a lone report goes out at once and a thousand go in a few calls.
+Reports of many devices share a call, since a gRPC call costs more than its payload. While MAX_CONCURRENT_CALLS are in
+flight, further reports queue for the next one: a single report is sent immediately, a thousand take a few calls.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from services.jotunheim_bridge.service.bridge import Bridge
 from yggdrasil.ota.v1 import relay_pb2 as pb
 from yggdrasil.ota.v1 import relay_pb2_grpc, rollout_pb2
 
-REPORT_S, READ_S = 10.0, 30.0
-CALLS = 2
-REPORTS_A_CALL = 64
-Answer = asyncio.Future[pb.ReportResponse]
+REPORT_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 30.0
+MAX_CONCURRENT_CALLS = 2
+MAX_REPORTS_PER_CALL = 64
+PendingResponse = asyncio.Future[pb.ReportResponse]
 
 
 class GrpcOta:
@@ -34,17 +35,17 @@ class GrpcOta:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub: relay_pb2_grpc.RelayServiceAsyncStub = relay_pb2_grpc.RelayServiceStub(channel)
-        self._waiting: deque[tuple[pb.ReportRequest, Answer]] = deque()
+        self._waiting: deque[tuple[pb.ReportRequest, PendingResponse]] = deque()
         self._calls: set[asyncio.Task[None]] = set()
-        self._working = 0
+        self._active_calls = 0
 
     async def report(self, request: pb.ReportRequest) -> pb.ReportResponse:
         """See the port."""
         loop = asyncio.get_running_loop()
-        answer: Answer = loop.create_future()
+        answer: PendingResponse = loop.create_future()
         self._waiting.append((request, answer))
-        if self._working < CALLS:
-            self._working += 1
+        if self._active_calls < MAX_CONCURRENT_CALLS:
+            self._active_calls += 1
             call = loop.create_task(self._call())
             self._calls.add(call)
             call.add_done_callback(self._calls.discard)
@@ -54,18 +55,18 @@ class GrpcOta:
         """One call after another until nothing waits."""
         try:
             while self._waiting:
-                batch = [self._waiting.popleft() for _ in range(min(REPORTS_A_CALL, len(self._waiting)))]
-                wanted = [(request, answer) for request, answer in batch if not answer.done()]
-                if wanted:
-                    await self._ask(wanted)
+                batch = [self._waiting.popleft() for _ in range(min(MAX_REPORTS_PER_CALL, len(self._waiting)))]
+                pending = [(request, answer) for request, answer in batch if not answer.done()]
+                if pending:
+                    await self._report_many(pending)
         finally:
-            self._working -= 1
+            self._active_calls -= 1
 
-    async def _ask(self, batch: list[tuple[pb.ReportRequest, Answer]]) -> None:
+    async def _report_many(self, batch: list[tuple[pb.ReportRequest, PendingResponse]]) -> None:
         request = pb.ReportManyRequest(reports=[report for report, _ in batch])
         found: list[pb.ReportResponse | YggError] = []
         try:
-            response = await self._stub.ReportMany(request, timeout=REPORT_S)
+            response = await self._stub.ReportMany(request, timeout=REPORT_TIMEOUT_S)
             found = [_outcome(one) for one in response.reported]
         except grpc.aio.AioRpcError as e:
             found = [status.from_rpc(e, "ota") for _ in batch]
@@ -77,12 +78,12 @@ class GrpcOta:
         """See the port."""
         request = pb.ReadChunksRequest(sha256=sha256, chunk_size_bytes=chunk_size, first=first, count=count)
         try:
-            return [(one.data, one.proof) async for one in self._stub.ReadChunks(request, timeout=READ_S)]
+            return [(one.data, one.proof) async for one in self._stub.ReadChunks(request, timeout=READ_TIMEOUT_S)]
         except grpc.aio.AioRpcError as e:
             raise status.from_rpc(e, "ota") from e
 
 
-def _settle(answer: Answer, outcome: pb.ReportResponse | YggError | None) -> None:
+def _settle(answer: PendingResponse, outcome: pb.ReportResponse | YggError | None) -> None:
     if answer.done():
         return  # its session is gone
     if isinstance(outcome, YggError):
@@ -100,13 +101,13 @@ def _outcome(one: pb.Reported) -> pb.ReportResponse | YggError:
 async def listen(client: Client, bridge: Bridge) -> None:
     """Heeds ota's calls to attend to a device, from now on; one that is lost is said again."""
 
-    async def take(message: Msg) -> None:
+    async def wake(message: Msg) -> None:
         try:
             device_id = rollout_pb2.RolloutEvent.FromString(message.data).device_id
         except DecodeError:
             return
         session = bridge.session(device_id)
         if session is not None:
-            bridge.updates.attend(session)
+            bridge.updates.wake(session)
 
-    await client.subscribe(subjects.ota_filter("attend"), cb=take)
+    await client.subscribe(subjects.ota_filter("attend"), cb=wake)

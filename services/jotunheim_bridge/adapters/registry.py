@@ -110,9 +110,9 @@ class GrpcCertificates:
 
     async def renew(self, device_id: str, certificate: bytes, request: bytes) -> Issued:
         """See the port."""
-        wanted = enrolment_pb2.RenewCertificateRequest(
+        message = enrolment_pb2.RenewCertificateRequest(
             device_id=device_id, certificate=certificate, certificate_request=request
         )
         with converted():
-            answer = await self._stub.RenewCertificate(wanted, timeout=TIMEOUT_S)
+            answer = await self._stub.RenewCertificate(message, timeout=TIMEOUT_S)
         return Issued(answer.certificate, answer.issuer, answer.expire_time.seconds)

@@ -133,7 +133,7 @@ class NatsRouter:
             slots.release()
             self._tasks.discard(task)
             if not task.cancelled() and task.exception() is not None:
-                _log.error("a routed request failed", exc_info=task.exception())
+                _log.error("routed request failed", exc_info=task.exception())
 
         served = {"call": answer_call, "stream": answer_stream, "disconnect": answer_disconnect}
         for rpc, answer in served.items():

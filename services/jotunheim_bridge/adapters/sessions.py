@@ -23,8 +23,8 @@ from yggdrasil.common.v1 import contract_pb2
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
 SCHEMA = 1
-PREVIOUS_BOOTS = 4
-RENEW_S = BRIDGE_LEASE_S / 3
+MAX_PREVIOUS_BOOTS = 4
+RENEW_INTERVAL_S = BRIDGE_LEASE_S / 3
 _log = logging.getLogger(__name__)
 
 
@@ -39,7 +39,7 @@ class KvSessionStore:
         """Makes this bridge the owner under the next epoch."""
         while True:
             entry = await self._bucket.get(facts.device_id)
-            before = _before(entry) if entry else pb.Session()
+            before = _previous_session(entry) if entry else pb.Session()
             session = self._session(facts, before)
             value = pb.StoredSession(schema=SCHEMA, session=session).SerializeToString()
             try:
@@ -66,13 +66,13 @@ class KvSessionStore:
         if facts.certificate_expires_unix_s:
             session.certificate_expire_time.FromSeconds(int(facts.certificate_expires_unix_s))
         boots = [before.boot_id, *before.previous_boot_ids] if before.boot_id else []
-        session.previous_boot_ids.extend([boot for boot in boots if boot != facts.boot_id][:PREVIOUS_BOOTS])
+        session.previous_boot_ids.extend([boot for boot in boots if boot != facts.boot_id][:MAX_PREVIOUS_BOOTS])
         if facts.boot_id in before.previous_boot_ids and facts.boot_id != before.boot_id:
             # Boot ids are random and a device never has an earlier one again: two of them take turns.
             session.contest_time.CopyFrom(session.connect_time)
             session.contest_peer = before.peer
             _log.warning(
-                "two devices use one identity",
+                "identity contested",
                 extra={"device": facts.device_id, "peer": facts.peer, "other": before.peer},
             )
         return session
@@ -109,7 +109,7 @@ def _session_of(device_id: str, data: bytes) -> pb.Session | None:
     return stored.session if stored is not None else None
 
 
-def _before(entry: Entry) -> pb.Session:
+def _previous_session(entry: Entry) -> pb.Session:
     """The session of a record; of one that cannot be read, its revision as the epoch, which no epoch exceeds."""
     session = _session_of(entry.key, entry.value)
     return session if session is not None else pb.Session(epoch=entry.revision)
@@ -122,7 +122,7 @@ async def fence(js: JetStreamContext, bridge: Bridge) -> None:
         for record in batch:
             session = None if record.deleted else _session_of(record.subject[start:], record.data)
             if session is not None:
-                bridge.seen_elsewhere(session)
+                bridge.on_claimed_elsewhere(session)
 
 
 async def other_links(bridges: Bucket, bridge_id: str) -> list[str]:
@@ -137,15 +137,15 @@ async def other_links(bridges: Bucket, bridge_id: str) -> list[str]:
 
 
 class Lease:
-    """Keeps this bridge's lease. When it had run out, `on_lost` puts right what others did meanwhile."""
+    """Keeps this bridge's lease. When it had run out, `on_expired` puts right what others did meanwhile."""
 
     def __init__(
-        self, bucket: Bucket, record: pb.StoredBridge, clock: Clock, on_lost: Callable[[], Awaitable[None]]
+        self, bucket: Bucket, record: pb.StoredBridge, clock: Clock, on_expired: Callable[[], Awaitable[None]]
     ) -> None:
-        self._bucket, self._record, self._clock, self._on_lost = bucket, record, clock, on_lost
+        self._bucket, self._record, self._clock, self._on_expired = bucket, record, clock, on_expired
         self._renewed_s = 0.0
 
-    async def take(self) -> None:
+    async def acquire(self) -> None:
         """Takes the lease for the first time; raises StoreUnavailableError."""
         await self._bucket.put(self._record.bridge_id, self._record.SerializeToString())
         self._renewed_s = self._clock.monotonic()
@@ -153,19 +153,19 @@ class Lease:
     async def run(self) -> None:
         """Renews until cancelled."""
         while True:
-            await asyncio.sleep(RENEW_S)
+            await asyncio.sleep(RENEW_INTERVAL_S)
             try:
-                lost = self._clock.monotonic() - self._renewed_s > BRIDGE_LEASE_S
-                await self.take()
-                if lost:
-                    _log.warning("the lease had run out", extra={"bridge": self._record.bridge_id})
-                    await self._on_lost()
+                expired = self._clock.monotonic() - self._renewed_s > BRIDGE_LEASE_S
+                await self.acquire()
+                if expired:
+                    _log.warning("lease expired", extra={"bridge": self._record.bridge_id})
+                    await self._on_expired()
             except StoreUnavailableError as e:
-                _log.warning("lease not renewed", extra={"why": e.message})
+                _log.warning("lease renewal failed", extra={"why": e.message})
 
-    async def drop(self) -> None:
+    async def release(self) -> None:
         """Gives the lease up, for a graceful stop."""
         try:
             await self._bucket.delete(self._record.bridge_id)
         except StoreUnavailableError as e:
-            _log.warning("lease not dropped", extra={"why": e.message})
+            _log.warning("lease release failed", extra={"why": e.message})

@@ -15,7 +15,7 @@ from services.chassis.streams import follow
 from services.domain.twin import Path
 from services.domain.values import Value
 from services.jotunheim_bridge.adapters.registry import TIMEOUT_S, converted
-from services.jotunheim_bridge.ports import Desired, TwinSaid
+from services.jotunheim_bridge.ports import Desired, TwinReport
 from services.jotunheim_bridge.service.bridge import Bridge
 from yggdrasil.registry.v1 import twin_pb2 as pb
 from yggdrasil.registry.v1 import twin_pb2_grpc
@@ -27,20 +27,20 @@ class GrpcTwins:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub: twin_pb2_grpc.TwinServiceAsyncStub = twin_pb2_grpc.TwinServiceStub(channel)
 
-    async def report(self, said: TwinSaid) -> tuple[int, dict[Path, Value]]:
+    async def report(self, report: TwinReport) -> tuple[int, dict[Path, Value]]:
         """Tells what a device said; returns the revision of what is desired, and what the device must be told."""
         request = pb.ReportTwinRequest(
-            device_id=said.device_id,
-            contract_revision=said.contract_revision,
-            answers_revision=said.answers,
+            device_id=report.device_id,
+            contract_revision=report.contract_revision,
+            answers_revision=report.answers,
             properties=[
                 pb.ReportedProperty(
                     capability_id=path[0], property=path[1], value=codec.value_to_proto(one.value), problem=one.problem
                 )
-                for path, one in said.properties.items()
+                for path, one in report.properties.items()
             ],
-            complete=said.complete,
-            session_epoch=said.session_epoch,
+            complete=report.complete,
+            session_epoch=report.session_epoch,
         )
         with converted():
             answer = await self._stub.ReportTwin(request, timeout=TIMEOUT_S)
@@ -63,7 +63,7 @@ async def follow_desired(js: JetStreamContext, bridge: Bridge, after: int) -> No
             if session is not None and session.twin is not None and not record.deleted:
                 desired = records.readable(TWIN_DESIRED.name, device_id, record.data, _desired)
                 if desired is not None:
-                    bridge.twins.desired(session, desired)
+                    bridge.twins.on_desired(session, desired)
 
 
 def _desired(data: bytes) -> Desired:

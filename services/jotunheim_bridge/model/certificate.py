@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from yggdrasil.device.v1 import link_pb2 as link
 
-LIFE_LEFT = 3
-"""A certificate is renewed once less than 1 / LIFE_LEFT of its life is left."""
+LIFE_DIVISOR = 3
+"""A certificate is renewed once less than 1 / LIFE_DIVISOR of its life is left."""
 MAX_REQUEST_BYTES = 1024
 MAX_ISSUED_BYTES = 2048
 MAX_SLICE_BYTES = 512
@@ -14,7 +14,7 @@ _SLICE_OVERHEAD_BYTES = 32
 
 def due_unix_s(start_unix_s: float, end_unix_s: float) -> float:
     """Return when a certificate that is valid from `start_unix_s` to `end_unix_s` is to be renewed."""
-    return end_unix_s - (end_unix_s - start_unix_s) / LIFE_LEFT
+    return end_unix_s - (end_unix_s - start_unix_s) / LIFE_DIVISOR
 
 
 def slices(certificates: bytes, frame_bytes: int) -> list[link.Frame]:

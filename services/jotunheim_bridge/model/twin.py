@@ -38,24 +38,24 @@ def states(agreed: Agreement, report: link.TwinReport) -> dict[Path, tuple[Repor
     Raises LinkError where it is nonsense.
     """
     if len(report.states) > MAX_STATES or not (report.states or report.complete):
-        raise _broken(f"{len(report.states)} states of a twin, 1 to {MAX_STATES} are allowed")
+        raise _protocol_error(f"{len(report.states)} states of a twin, 1 to {MAX_STATES} are allowed")
     found: dict[Path, tuple[Report, bool]] = {}
     for state in report.states:
         if state.capability in agreed.refused_positions:
             continue
         capability = translate.capability_at(agreed, state.capability)
         if capability is None or state.property >= len(capability.properties):
-            raise _broken(f"the twin of {state.capability}/{state.property} is not in the document")
+            raise _protocol_error(f"the twin of {state.capability}/{state.property} is not in the document")
         prop = capability.properties[state.property]
         path = (capability.id, prop.name)
         if not (prop.readable and prop.writable):
-            raise _broken(f"{twin.dotted(path)} cannot be read and written, so it has no twin")
+            raise _protocol_error(f"{twin.dotted(path)} cannot be read and written, so it has no twin")
         value = translate.from_link(state.value)
         if value is not None:
             try:
                 value = check_value(prop.name, prop.schema, value, exact=True)
             except ArgumentError as e:
-                raise _broken(f"{twin.dotted(path)}: {e.message}") from e
+                raise _protocol_error(f"{twin.dotted(path)}: {e.message}") from e
         problem = _PROBLEMS.get(state.status, "the device did not say why")
         found[path] = Report(value, problem), state.status == link.RESULT_STATUS_BUSY
     return found
@@ -72,10 +72,10 @@ def settable(agreed: Agreement, desired: Mapping[Path, Value]) -> dict[Path, Val
     return found
 
 
-def deltas(agreed: Agreement, version: int, wanted: Mapping[Path, Value], limit_bytes: int) -> Iterator[link.Frame]:
-    """TwinDeltas that hold what is wanted, each at most MAX_STATES entries and `limit_bytes` long."""
+def deltas(agreed: Agreement, version: int, values: Mapping[Path, Value], limit_bytes: int) -> Iterator[link.Frame]:
+    """TwinDeltas that hold what is values, each at most MAX_STATES entries and `limit_bytes` long."""
     frame, size = link.Frame(), 0
-    for entry in _entries(agreed, wanted):
+    for entry in _entries(agreed, values):
         more = entry.ByteSize() + 3
         if frame.twin_delta.entries and (
             len(frame.twin_delta.entries) == MAX_STATES or size + more > limit_bytes - _ENVELOPE_BYTES
@@ -89,12 +89,12 @@ def deltas(agreed: Agreement, version: int, wanted: Mapping[Path, Value], limit_
         yield frame
 
 
-def _entries(agreed: Agreement, wanted: Mapping[Path, Value]) -> Iterable[link.TwinEntry]:
-    for (capability_id, name), value in sorted(wanted.items()):
+def _entries(agreed: Agreement, values: Mapping[Path, Value]) -> Iterable[link.TwinEntry]:
+    for (capability_id, name), value in sorted(values.items()):
         names = [prop.name for prop in agreed.contract.capability(capability_id).properties]
         position = agreed.positions[capability_id]
         yield link.TwinEntry(capability=position, property=names.index(name), value=translate.to_link(value))
 
 
-def _broken(message: str) -> LinkError:
+def _protocol_error(message: str) -> LinkError:
     return LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, message[:120])

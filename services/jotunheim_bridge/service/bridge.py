@@ -28,8 +28,8 @@ from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
 STORE_RETRY_S = 0.5
-STORE_PATIENCE_S = 30.0
-UNDO_PATIENCE_S = 3.0
+STORE_TIMEOUT_S = 30.0
+UNDO_TIMEOUT_S = 3.0
 """How long a stop waits for claims to be undone; after it they end with this bridge's lease."""
 _log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Bridge:
             return await self._negotiator.negotiate(device_id, wire, receive)
         except HelloRefusedError as e:
             wire.close(link.Frame(refused=e.frame()))
-            if self._refusals.is_news(device_id, e.message):
+            if self._refusals.should_publish(device_id, e.message):
                 _log.warning("device refused", extra={"device": device_id, "peer": wire.peer, "why": e.message})
                 self._spawn(self._publish_refusal(device_id, e.message))
             return None
@@ -91,7 +91,7 @@ class Bridge:
         try:
             await self._events.publish([event])
         except YggError as e:
-            _log.warning("refusal not published", extra={"device": device_id, "why": e.message})
+            _log.warning("refusal publish failed", extra={"device": device_id, "why": e.message})
 
     def _begin(self, session: Session) -> None:
         device_id, older = session.device_id, self._sessions.get(session.device_id)
@@ -105,9 +105,9 @@ class Bridge:
             "refused": len(contract.refused),
         }
         _log.info("device online", extra={"device": device_id, "session": session.session_id, **facts})
-        self.kick(session)
+        self.flush(session)
         self._end_if_denied(session)
-        self.renewals.look(session)
+        self.renewals.check(session)
 
     def tracks(self, device_id: str) -> bool:
         """Return whether changes of a device matter to this bridge. Called for every device in the mesh."""
@@ -126,11 +126,11 @@ class Bridge:
             session.denied = self._access.denied_state(session.device_id)
             self._close(session, link.GOODBYE_CODE_DISCONNECTED, why)
 
-    def kick(self, session: Session) -> None:
+    def flush(self, session: Session) -> None:
         """Takes up what a session has come to have to do: its outbox, its twin, a capability update."""
-        self.twins.kick(session)
-        self.updates.kick(session)
-        self.renewals.kick(session)
+        self.twins.flush(session)
+        self.updates.flush(session)
+        self.renewals.flush(session)
         if session.draining is None and session.busy:
             session.draining = self._spawn(self._drain(session))
         if session.update is not None and session.pages is not None and not session.updating:
@@ -172,7 +172,7 @@ class Bridge:
         finally:
             session.updating = False
         _log.info("contract changed", extra={"device": session.device_id, "changes": str(changes)})
-        self.kick(session)
+        self.flush(session)
 
     def _close(
         self, session: Session, code: link.GoodbyeCode.ValueType, message: str, reconnect_after_ms: int = 0
@@ -189,7 +189,7 @@ class Bridge:
                     session.telemetry_done()
                 outgoing = session.peek(EVENT_WINDOW)
                 events = [one.event for one in outgoing if one.event is not None]
-                await self._patiently(lambda events=events: self._events.publish(events))  # type: ignore[misc]
+                await self._with_retries(lambda events=events: self._events.publish(events))  # type: ignore[misc]
                 session.stored(len(outgoing))
         except StoreUnavailableError:  # unacknowledged, so the device sends them again when it is back
             self._close(session, link.GOODBYE_CODE_SHUTDOWN, "events cannot be stored now", _spread_ms(2000))
@@ -197,13 +197,13 @@ class Bridge:
             session.draining = None
 
     async def _end(self, session: Session) -> None:
-        self.kick(session)
+        self.flush(session)
         if session.draining is not None:
             await asyncio.wait([session.draining])  # `offline` comes after all else of the session
         try:
-            await self._patiently(lambda: self._release(session))
+            await self._with_retries(lambda: self._release(session))
         except StoreUnavailableError as e:  # the lease of this bridge will run out with it
-            _log.warning("session not released", extra={"device": session.device_id, "why": e.message})
+            _log.warning("session release failed", extra={"device": session.device_id, "why": e.message})
 
     async def _release(self, session: Session) -> None:
         if session.released is None:
@@ -211,8 +211,8 @@ class Bridge:
         if session.released:
             await self._events.publish([session.offline_event(self._clock.now())])
 
-    async def _patiently(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        until = self._clock.monotonic() + STORE_PATIENCE_S
+    async def _with_retries(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        until = self._clock.monotonic() + STORE_TIMEOUT_S
         while True:
             try:
                 await work()
@@ -222,7 +222,7 @@ class Bridge:
                     raise
                 await asyncio.sleep(STORE_RETRY_S)
 
-    async def reassert(self) -> None:
+    async def reclaim_all(self) -> None:
         """Claims every session again, after this bridge's lease had run out and others may have ended them."""
         for session in list(self._sessions.values()):
             current = await self._store.get(session.device_id)
@@ -231,9 +231,9 @@ class Bridge:
             elif current is None:
                 session.claim = await self._store.claim(session.facts)
                 session.announce(None)
-                self.kick(session)
+                self.flush(session)
 
-    def seen_elsewhere(self, current: pb.Session) -> None:
+    def on_claimed_elsewhere(self, current: pb.Session) -> None:
         """Somebody wrote a device's session: if it is a live one and not ours, ours is over."""
         session = self._sessions.get(current.device_id)
         if session is None or not current.online or current.session_id == session.session_id:
@@ -259,7 +259,7 @@ class Bridge:
         await self.twins.stop()
         await self.updates.stop()
         await self.renewals.stop()
-        await self._negotiator.claims.settled(UNDO_PATIENCE_S)
+        await self._negotiator.claims.settled(UNDO_TIMEOUT_S)
 
 
 def _spread_ms(within_ms: int) -> int:

@@ -27,20 +27,20 @@ from services.jotunheim_bridge.model import translate
 from services.jotunheim_bridge.model.calls import DeviceCall
 from services.jotunheim_bridge.ports import EventSink, Registry, Router, SessionStore, Targets, Watch
 from services.jotunheim_bridge.service.bridge import Bridge
+from services.jotunheim_bridge.service.call_table import Prepare
 from services.jotunheim_bridge.service.session import Session
-from services.jotunheim_bridge.service.waiting import Prepare
 from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
 DEFAULT_TIMEOUT_S = 10.0
 MAX_TIMEOUT_S = 300.0
-REMEMBERED_CALLS = 10_000
+MAX_REMEMBERED_CALLS = 10_000
 
 Results = dict[str, Value]
 
 
 class BootMemory:
-    """Under which boot a caller's call id was first sent, the last REMEMBERED_CALLS of them."""
+    """Under which boot a caller's call id was first sent, the last MAX_REMEMBERED_CALLS of them."""
 
     def __init__(self) -> None:
         self._boots: OrderedDict[tuple[str, str], str] = OrderedDict()
@@ -48,7 +48,7 @@ class BootMemory:
     def first(self, device_id: str, call_id: str, boot_id: str) -> str:
         """The boot of the first time; `boot_id` becomes it where there was none."""
         found = self._boots.setdefault((device_id, call_id), boot_id)
-        if len(self._boots) > REMEMBERED_CALLS:
+        if len(self._boots) > MAX_REMEMBERED_CALLS:
             self._boots.popitem(last=False)
         return found
 
@@ -86,7 +86,7 @@ class Calls:
         timeout_s = _bounded(timeout_s)
         session = self._bridge.session(call.device_id)
         if session is None:
-            bridge_id = await self._elsewhere(call.device_id)
+            bridge_id = await self._bridge_of(call.device_id)
             return await self._mesh.router.call(bridge_id, call, timeout_s), call.call_id
         return await self._local(session, call, given, timeout_s), call.call_id
 
@@ -103,7 +103,7 @@ class Calls:
         if self._bridge.session(call.device_id) is not None:
             answers = self.stream_here(call, timeout_s)
         else:
-            answers = self._mesh.router.stream(await self._elsewhere(call.device_id), call, timeout_s)
+            answers = self._mesh.router.stream(await self._bridge_of(call.device_id), call, timeout_s)
         async for results in answers:
             yield results, call.call_id
 
@@ -129,14 +129,14 @@ class Calls:
             finally:
                 slots.release()
 
-        async def all_of_them() -> None:
+        async def call_all() -> None:
             async with asyncio.TaskGroup() as tasks:
                 async for device_id in self._targets(targets):
                     await slots.acquire()
                     tasks.create_task(one(device_id))
             await finished.put(None)
 
-        running = asyncio.create_task(all_of_them())
+        running = asyncio.create_task(call_all())
         try:
             while (outcome := await _next(finished, running)) is not None:
                 yield outcome
@@ -181,7 +181,7 @@ class Calls:
 
         return prepare
 
-    async def _elsewhere(self, device_id: str) -> str:
+    async def _bridge_of(self, device_id: str) -> str:
         current = await self._mesh.sessions.get(device_id)
         if current is not None and current.bridge_id != self._mesh.sessions.bridge_id:
             return current.bridge_id

@@ -11,15 +11,15 @@ from yggdrasil.device.v1 import link_pb2 as link
 class DeviceRenewal:
     """The states are drawn in `renewal`: `wanted`, then a `request` or `busy` with it; neither is IDLE.
 
-    `look_s` is on the monotonic clock.
+    `next_check_s` is on the monotonic clock.
     """
 
-    __slots__ = ("_issued", "_wire", "busy", "due_unix_s", "look_s", "request", "wanted")
+    __slots__ = ("_issued", "_wire", "awaiting_request", "busy", "due_unix_s", "next_check_s", "request")
 
     def __init__(self, wire: Wire) -> None:
-        self.wanted = self.busy = False
+        self.awaiting_request = self.busy = False
         self.request = b""
-        self.look_s = 0.0
+        self.next_check_s = 0.0
         self.due_unix_s = rules.due_unix_s(wire.certified_unix_s, wire.expires_unix_s)
         self._issued, self._wire = b"", wire
 
@@ -28,7 +28,7 @@ class DeviceRenewal:
         """DER of the certificate to be renewed: the last one issued here, or the one that the link was opened with."""
         return self._issued or self._wire.certificate()
 
-    def take(self, frame: link.CertificateRequest) -> None:
+    def on_request(self, frame: link.CertificateRequest) -> None:
         """Keep the device's request; raises LinkError where none was asked for or it is out of bounds."""
         size = len(frame.certificate_request)
         if not 1 <= size <= rules.MAX_REQUEST_BYTES:
@@ -36,9 +36,9 @@ class DeviceRenewal:
                 link.GOODBYE_CODE_PROTOCOL_ERROR,
                 f"a certificate request of {size} bytes, 1 to {rules.MAX_REQUEST_BYTES} are allowed",
             )
-        if not self.wanted:
+        if not self.awaiting_request:
             raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "no certificate request was asked for")
-        self.wanted, self.request = False, frame.certificate_request
+        self.awaiting_request, self.request = False, frame.certificate_request
 
     def replace(self, certificate: bytes, start_unix_s: float, end_unix_s: float) -> None:
         """Another certificate was issued: it is the next one to be renewed."""

@@ -1,6 +1,6 @@
 """The chunks of updates on their way to devices: from one bounded cache, all sessions in turns.
 
-        kick ──► line ──► a slice of at most SLICE chunks ──► still due: end of the line
+        flush ──► line ──► a slice of at most SLICE_CHUNKS chunks ──► still due: end of the line
                   ▲ │        in one write, out of the cache
                   │ └─ batch not here: read from ota ─┐
                   └───────────────────────────────────┘
@@ -27,16 +27,17 @@ from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.device.v1 import ota_pb2 as ota
 from yggdrasil.ota.v1 import relay_pb2 as pb
 
-SLICE = 8
+SLICE_CHUNKS = 8
 """Chunks of one device written at once: what its agent asks for at a time."""
 TURN_CHUNKS = 16
-BATCH = 64
+BATCH_CHUNKS = 64
 """Chunks asked of ota at once."""
-CACHE_BYTES = 16 * 1024 * 1024
-UNSENT_BYTES = 32 * 1024
+MAX_CACHE_BYTES = 16 * 1024 * 1024
+MAX_UNSENT_BYTES = 32 * 1024
 """A device that leaves so much unread gets no chunk before it has read on: a call would wait behind it."""
 UNSENT_WAIT_S = 0.02
-RETRY_S, MAX_RETRY_S = 0.25, 5.0
+RETRY_S = 0.25
+MAX_RETRY_S = 5.0
 _CHUNK = link.Frame.OTA_CHUNK_FIELD_NUMBER
 _ID_BYTES = len(ota.OtaChunk(update_id=1).SerializeToString())
 _log = logging.getLogger(__name__)
@@ -71,14 +72,14 @@ class Source:
         return self.position < min(self.limit, self.size)
 
 
-class Loading(Protocol):
-    """The part of a session's update that matters here. `in_line`: it waits for its turn or for a batch."""
+class ActiveUpdate(Protocol):
+    """The part of a session's update that matters here. `queued`: it waits for its turn or for a batch."""
 
     source: Source | None
-    in_line: bool
+    queued: bool
 
 
-class Taker(Protocol):
+class ChunkReceiver(Protocol):
     """A session that takes chunks."""
 
     ended: bool
@@ -88,11 +89,11 @@ class Taker(Protocol):
         """Its link."""
 
     @property
-    def ota(self) -> Loading | None:
+    def ota(self) -> ActiveUpdate | None:
         """None where the device takes no updates."""
 
 
-class Ready(NamedTuple):
+class EncodedChunk(NamedTuple):
     """An encoded chunk but for the update's id, which goes between `head` and `tail`; `size` in bytes of the image."""
 
     head: bytes
@@ -107,18 +108,18 @@ Key = tuple[bytes, int, int]
 class ChunkCache:
     """Batches of encoded chunks, the least recently used dropped beyond `max_bytes`."""
 
-    def __init__(self, max_bytes: int = CACHE_BYTES) -> None:
+    def __init__(self, max_bytes: int = MAX_CACHE_BYTES) -> None:
         self._max_bytes, self.held_bytes = max_bytes, 0
-        self._batches: OrderedDict[Key, list[Ready]] = OrderedDict()
+        self._batches: OrderedDict[Key, list[EncodedChunk]] = OrderedDict()
 
-    def get(self, key: Key) -> list[Ready] | None:
+    def get(self, key: Key) -> list[EncodedChunk] | None:
         """The batch, where it is here."""
         found = self._batches.get(key)
         if found is not None:
             self._batches.move_to_end(key)
         return found
 
-    def put(self, key: Key, batch: list[Ready]) -> None:
+    def put(self, key: Key, batch: list[EncodedChunk]) -> None:
         """Keeps a batch; the newest one stays whatever its size."""
         self._drop(key)
         self._batches[key] = batch
@@ -135,30 +136,30 @@ class ChunkPump:
 
     def __init__(self, ota: ChunkSource, cache: ChunkCache | None = None) -> None:
         self._ota, self._cache = ota, cache or ChunkCache()
-        self._line: deque[Taker] = deque()
+        self._queue: deque[ChunkReceiver] = deque()
         self._reads: dict[Key, asyncio.Task[None]] = {}
-        self._waiting: dict[Key, list[Taker]] = {}
+        self._waiting: dict[Key, list[ChunkReceiver]] = {}
         self._turn_due = self._stopped = False
 
-    def add(self, session: Taker) -> None:
+    def add(self, session: ChunkReceiver) -> None:
         """Puts a session at the end of the line, unless it stands there or has nothing due."""
-        mine = session.ota
-        if mine is not None and not mine.in_line and mine.source is not None and mine.source.due:
-            mine.in_line = True
-            self._join(session)
+        update = session.ota
+        if update is not None and not update.queued and update.source is not None and update.source.due:
+            update.queued = True
+            self._enqueue(session)
 
     async def stop(self) -> None:
         """Ends what is under way; nothing is sent any more."""
         self._stopped = True
-        self._line.clear()
+        self._queue.clear()
         reads = list(self._reads.values())
         for read in reads:
             read.cancel()
         await asyncio.gather(*reads, return_exceptions=True)
 
-    def _join(self, session: Taker) -> None:
+    def _enqueue(self, session: ChunkReceiver) -> None:
         if not self._stopped:
-            self._line.append(session)
+            self._queue.append(session)
             self._schedule()
 
     def _schedule(self) -> None:
@@ -168,23 +169,23 @@ class ChunkPump:
 
     def _turn(self) -> None:
         left = TURN_CHUNKS
-        while self._line and left > 0:
-            left -= self._serve(self._line.popleft())
+        while self._queue and left > 0:
+            left -= self._serve(self._queue.popleft())
         self._turn_due = False
-        if self._line:
+        if self._queue:
             self._schedule()
 
-    def _serve(self, session: Taker) -> int:
+    def _serve(self, session: ChunkReceiver) -> int:
         """Sends one slice; returns what of the turn that took, in chunks."""
-        mine = session.ota
-        if mine is None:
+        update = session.ota
+        if update is None:
             return 0
-        source = mine.source
+        source = update.source
         if session.ended or source is None or not source.due:
-            mine.in_line = False
+            update.queued = False
             return 0
-        if session.wire.unsent_bytes() > UNSENT_BYTES:
-            asyncio.get_running_loop().call_later(UNSENT_WAIT_S, self._join, session)
+        if session.wire.unsent_bytes() > MAX_UNSENT_BYTES:
+            asyncio.get_running_loop().call_later(UNSENT_WAIT_S, self._enqueue, session)
             return 0
         key = _key(source)
         batch = self._cache.get(key)
@@ -193,12 +194,12 @@ class ChunkPump:
             return 0
         sent = _send_slice(session.wire, source, batch)
         if sent and source.due:
-            self._join(session)
+            self._enqueue(session)
         else:  # a batch that ends before the image does: ota and the offer disagree, and the device will say so
-            mine.in_line = False
+            update.queued = False
         return sent
 
-    def _read(self, key: Key, session: Taker) -> None:
+    def _read(self, key: Key, session: ChunkReceiver) -> None:
         self._waiting.setdefault(key, []).append(session)
         if key not in self._reads:
             self._reads[key] = asyncio.get_running_loop().create_task(self._fill(key))
@@ -207,47 +208,47 @@ class ChunkPump:
         """Reads a batch until it is here or nobody wants it any more."""
         wait_s, (sha256, chunk_size, number) = RETRY_S, key
         try:
-            while any(_wants(session, key) for session in self._waiting[key]):
+            while any(_needs(session, key) for session in self._waiting[key]):
                 try:
-                    found = await self._ota.chunks(sha256, chunk_size, number * BATCH, BATCH)
+                    found = await self._ota.chunks(sha256, chunk_size, number * BATCH_CHUNKS, BATCH_CHUNKS)
                 except YggError as e:
-                    _log.warning("no chunk", extra={"batch": number, "why": e.message})
+                    _log.warning("chunk read failed", extra={"batch": number, "why": e.message})
                     await asyncio.sleep(random.uniform(0.1, wait_s))  # noqa: S311 - it spreads load, it guards nothing
                     wait_s = min(2 * wait_s, MAX_RETRY_S)
                     continue
-                self._cache.put(key, encode(found, number * BATCH * chunk_size))
+                self._cache.put(key, encode(found, number * BATCH_CHUNKS * chunk_size))
                 break
         finally:
             del self._reads[key]
             for session in self._waiting.pop(key):
-                self._join(session)
+                self._enqueue(session)
 
 
 def _key(source: Source) -> Key:
-    return source.sha256, source.chunk_size, source.position // source.chunk_size // BATCH
+    return source.sha256, source.chunk_size, source.position // source.chunk_size // BATCH_CHUNKS
 
 
-def _wants(session: Taker, key: Key) -> bool:
+def _needs(session: ChunkReceiver, key: Key) -> bool:
     source = session.ota.source if session.ota is not None and not session.ended else None
     return source is not None and source.due and _key(source) == key
 
 
-def encode(chunks: Sequence[tuple[bytes, bytes]], offset: int) -> list[Ready]:
+def encode(chunks: Sequence[tuple[bytes, bytes]], offset: int) -> list[EncodedChunk]:
     """Chunks with their audit paths, the first one at `offset`, ready to be sent."""
     found = []
     for data, proof in chunks:
         tail = ota.OtaChunk(offset_bytes=offset, data=data, proof=proof).SerializeToString()
-        found.append(Ready(framing.head(_CHUNK, _ID_BYTES + len(tail)), tail, len(data)))
+        found.append(EncodedChunk(framing.head(_CHUNK, _ID_BYTES + len(tail)), tail, len(data)))
         offset += len(data)
     return found
 
 
-def _send_slice(wire: Wire, source: Source, batch: list[Ready]) -> int:
-    first = source.position // source.chunk_size % BATCH
+def _send_slice(wire: Wire, source: Source, batch: list[EncodedChunk]) -> int:
+    first = source.position // source.chunk_size % BATCH_CHUNKS
     end = min(source.limit, source.size)
     update_id = ota.OtaChunk(update_id=source.update_id).SerializeToString()
     parts: list[bytes] = []
-    for head, tail, size in batch[first : first + SLICE]:
+    for head, tail, size in batch[first : first + SLICE_CHUNKS]:
         if source.position >= end:
             break
         parts += (head, update_id, tail)
@@ -257,5 +258,5 @@ def _send_slice(wire: Wire, source: Source, batch: list[Ready]) -> int:
     return len(parts) // 3
 
 
-def _bytes(batch: list[Ready]) -> int:
+def _bytes(batch: list[EncodedChunk]) -> int:
     return sum(len(one.head) + len(one.tail) for one in batch)

@@ -12,7 +12,8 @@ import logging
 from services.chassis.errors import StoreUnavailableError
 from services.jotunheim_bridge.ports import Claim, SessionFacts, SessionStore
 
-RETRY_S, MAX_RETRY_S = 0.5, 8.0
+RETRY_S = 0.5
+MAX_RETRY_S = 8.0
 _log = logging.getLogger(__name__)
 
 
@@ -43,7 +44,7 @@ class Claims:
             try:
                 await self._store.abandon(facts)
             except StoreUnavailableError as e:
-                _log.warning("claim not undone yet", extra={"device": facts.device_id, "why": e.message})
+                _log.warning("claim undo failed", extra={"device": facts.device_id, "why": e.message})
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, MAX_RETRY_S)
             else:

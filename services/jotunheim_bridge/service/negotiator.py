@@ -37,8 +37,8 @@ from yggdrasil.device.v1 import link_pb2 as link
 
 NEGOTIATION_TIMEOUT_S = 15.0
 RETRY_AFTER_MS = 2000
-KNOWN_DOCUMENTS = 256
-_MAX_NOTED_REFUSALS = 4
+MAX_CACHED_DOCUMENTS = 256
+_MAX_LISTED_REFUSALS = 4
 
 Receive = Callable[[], Awaitable[link.Frame]]
 
@@ -54,7 +54,7 @@ class Mesh:
 
 
 class Negotiator:
-    """Stateless between devices but for the last KNOWN_DOCUMENTS documents, and what follows from them."""
+    """Stateless between devices but for the last MAX_CACHED_DOCUMENTS documents, and what follows from them."""
 
     def __init__(
         self, mesh: Mesh, policies: tuple[Policy, ...], limits: BridgeLimits, new_session_id: Callable[[], str]
@@ -88,7 +88,7 @@ class Negotiator:
         agreed_features = negotiation.agreed_features(features)
         boot_id = f"{hello.boot_id:016x}"
         chosen = await self._admit(device_id, wire)
-        document = await self._known(hello.capabilities_digest)
+        document = await self._document(hello.capabilities_digest)
         last = await self._mesh.events.last_sequence(device_id, boot_id)
         terms = negotiation.terms(hello, self._limits)
         welcome = link.Welcome(
@@ -116,7 +116,7 @@ class Negotiator:
         agreed = self._agree(device_id, hello.capabilities_digest, document, chosen, terms)
         build = Build(hello.hardware.model, hello.hardware.device_class, hello.firmware.version, hello.firmware.slot)
         contract, changes = await self._mesh.registry.record(agreed.contract, document if fresh else b"", build)
-        self._remember(hello.capabilities_digest, document)
+        self._cache(hello.capabilities_digest, document)
         agreed = replace(agreed, contract=contract)
         negotiation_ms = (self._mesh.clock.monotonic() - started) * 1000
         facts = SessionFacts(
@@ -153,7 +153,7 @@ class Negotiator:
             raise RuntimeError("no capability update is under way")
         negotiation.check_update(update)
         chosen = await self._admit(session.device_id, session.wire)
-        document, terms = await self._known(update.capabilities_digest), session.facts.link
+        document, terms = await self._document(update.capabilities_digest), session.facts.link
         page_bytes = negotiation.page_bytes(terms)
         answer = link.CapabilityAnswer(send_capabilities=document is None, page_bytes=page_bytes)
         session.wire.send(link.Frame(capability_answer=answer))
@@ -163,7 +163,7 @@ class Negotiator:
         agreed = self._agree(session.device_id, update.capabilities_digest, document, chosen, terms)
         new = document if fresh else b""
         contract, changes = await self._mesh.registry.record(agreed.contract, new, session.facts.build)
-        self._remember(update.capabilities_digest, document)
+        self._cache(update.capabilities_digest, document)
         agreed = replace(agreed, contract=contract)
         session.wire.send(link.Frame(contract=_notice(agreed, terms.device_rx_frame_bytes)))
         session.updated(agreed, changes)
@@ -178,18 +178,18 @@ class Negotiator:
             raise HelloRefusedError(link.REFUSED_CODE_NOT_ACTIVE, why, RETRY_AFTER_MS)
         return choose(self._policies, known.labels)
 
-    async def _known(self, digest: bytes) -> bytes | None:
+    async def _document(self, digest: bytes) -> bytes | None:
         if digest == negotiation.EMPTY_DIGEST:
             return b""
         document = self._documents.get(digest) or await self._mesh.registry.document(digest.hex())
         if document is not None:
-            self._remember(digest, document)
+            self._cache(digest, document)
         return document
 
-    def _remember(self, digest: bytes, document: bytes) -> None:
+    def _cache(self, digest: bytes, document: bytes) -> None:
         self._documents[digest] = document
         self._documents.move_to_end(digest)
-        while len(self._documents) > KNOWN_DOCUMENTS:
+        while len(self._documents) > MAX_CACHED_DOCUMENTS:
             self._documents.popitem(last=False)
 
     def _agree(self, device_id: str, digest: bytes, document: bytes, policy: Policy, terms: LinkTerms) -> Agreement:
@@ -198,7 +198,7 @@ class Negotiator:
         known = self._agreed.get(key)
         if known is None:
             known = self._agreed[key] = negotiation.agree(device_id, document, policy, terms)
-            while len(self._agreed) > KNOWN_DOCUMENTS:
+            while len(self._agreed) > MAX_CACHED_DOCUMENTS:
                 self._agreed.popitem(last=False)
         self._agreed.move_to_end(key)
         return replace(known, contract=replace(known.contract, device_id=device_id, link=terms))
@@ -242,7 +242,7 @@ def _answering(wire: Wire, receive: Receive) -> Receive:
 def _notice(agreed: Agreement, limit_bytes: int) -> link.ContractNotice:
     """With as many refusals as fit a frame of the device."""
     contract = agreed.contract
-    noted = list(zip(agreed.refused_positions, contract.refused, strict=True))[:_MAX_NOTED_REFUSALS]
+    listed = list(zip(agreed.refused_positions, contract.refused, strict=True))[:_MAX_LISTED_REFUSALS]
     notice = link.ContractNotice(
         revision=contract.revision,
         accepted=len(contract.capabilities),
@@ -253,7 +253,7 @@ def _notice(agreed: Agreement, limit_bytes: int) -> link.ContractNotice:
                 reason=list(type(refusal.reason)).index(refusal.reason) + 1,
                 message=cut(refusal.message, 63),
             )
-            for position, refusal in noted
+            for position, refusal in listed
         ],
     )
     while link.Frame(contract=notice).ByteSize() > limit_bytes:

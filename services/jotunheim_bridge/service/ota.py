@@ -1,8 +1,8 @@
 """The relay of updates: what a device says of them goes to ota, what ota answers goes to the device.
 
 A carrier and nothing more: envelopes and chunks pass as they are, and none of them is made or judged here. The device
-checks all of it against its own root. Memory: a session keeps a few numbers and at most QUEUE reports. How chunks get
-out by credit is in `chunks`. docs/OTA.md, "On the link".
+checks all of it against its own root. Memory: a session keeps a few numbers and at most MAX_QUEUED_REPORTS reports.
+The module `chunks` sends chunks by credit. docs/OTA.md, "On the link".
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.device.v1 import ota_pb2 as ota
 from yggdrasil.ota.v1 import relay_pb2 as pb
 
-QUEUE = 16
-OTA_LIMIT = 256
+MAX_QUEUED_REPORTS = 16
+MAX_OTA_FRAMES = 256
 """Ota frames in a heartbeat that bring no new chunk."""
 MAX_CREDIT_CHUNKS = 64
 MAX_CREDIT_BYTES = 96 * 1024
@@ -62,11 +62,11 @@ class DeviceOta:
     reports: deque[pb.ReportRequest] = field(default_factory=deque)
     status: ota.OtaStatus | None = None
     source: Source | None = None
-    in_line: bool = False
+    queued: bool = False
     written_bytes: int = 0
-    told_part: int = 0
+    reported_part: int = 0
 
-    def take(self, frame: link.Frame) -> None:
+    def on_frame(self, frame: link.Frame) -> None:
         """What a frame of the device means; raises LinkError for one that only a bridge sends, or for too many."""
         body = frame.WhichOneof("body")
         if body not in _FROM_DEVICE:
@@ -92,7 +92,7 @@ class DeviceOta:
             self.source = None
             self._queue(pb.ReportRequest(result=frame.ota_result))
 
-    def attend(self) -> None:
+    def wake(self) -> None:
         """Ota has something for the device: the last status is said again, or how far the update is."""
         if self.reports or self.status is None:
             return
@@ -102,25 +102,27 @@ class DeviceOta:
             now = ota.OtaProgress(update_id=self.source.update_id, written_bytes=self.written_bytes)
             self._queue(pb.ReportRequest(progress=now))
 
-    def offered(self, offer: pb.Offer) -> None:
+    def on_offer(self, offer: pb.Offer) -> None:
         """An offer goes out: no chunk before the device has taken it."""
-        self.source, self.written_bytes, self.told_part = Source(offer.offer.update_id, offer), 0, 0
+        self.source, self.written_bytes, self.reported_part = Source(offer.offer.update_id, offer), 0, 0
 
     def _progress(self, progress: ota.OtaProgress) -> None:
         self.written_bytes = progress.written_bytes
         if self.source is None:
             return  # of an update that is over
         part = self.written_bytes * PROGRESS_PARTS // max(1, self.source.offer.image_size_bytes)
-        if part != self.told_part:
-            self.told_part = part
+        if part != self.reported_part:
+            self.reported_part = part
             self._queue(pb.ReportRequest(progress=progress))
 
     def _queue(self, report: pb.ReportRequest) -> None:
         newest = self.reports[-1] if len(self.reports) > 1 else None  # the first one may be under way
         if newest is not None and newest.WhichOneof("said") == report.WhichOneof("said") != "result":
             self.reports.pop()
-        if len(self.reports) >= QUEUE:
-            raise LinkError(link.GOODBYE_CODE_FLOOD, f"more than {QUEUE} things said of updates while ota is away")
+        if len(self.reports) >= MAX_QUEUED_REPORTS:
+            raise LinkError(
+                link.GOODBYE_CODE_FLOOD, f"more than {MAX_QUEUED_REPORTS} things said of updates while ota is away"
+            )
         self.reports.append(report)
 
     def _accepted(self, accept: ota.OtaAccept) -> None:
@@ -159,20 +161,20 @@ class OtaRelay:
         self._working: dict[OtaSession, asyncio.Task[None]] = {}
         self._pump = None if ota is None else ChunkPump(ota)
 
-    def kick(self, session: OtaSession) -> None:
+    def flush(self, session: OtaSession) -> None:
         """Takes up what a session has come to have to do."""
-        mine = session.ota
-        if mine is None or session.ended or self._ota is None or self._pump is None:
+        update = session.ota
+        if update is None or session.ended or self._ota is None or self._pump is None:
             return
-        if mine.reports and session not in self._working:
-            self._working[session] = self._task(self._work(self._ota, session, mine), session)
+        if update.reports and session not in self._working:
+            self._working[session] = self._task(self._work(self._ota, session, update), session)
         self._pump.add(session)
 
-    def attend(self, session: OtaSession) -> None:
+    def wake(self, session: OtaSession) -> None:
         """Ota says that there is something for this device."""
         if session.ota is not None and not session.ended:
-            session.ota.attend()
-            self.kick(session)
+            session.ota.wake()
+            self.flush(session)
 
     async def stop(self) -> None:
         """Ends what is under way; devices go on elsewhere."""
@@ -188,16 +190,16 @@ class OtaRelay:
 
         def done(_: asyncio.Task[None]) -> None:
             self._working.pop(session, None)
-            self.kick(session)  # what came between its last look and its end
+            self.flush(session)  # what came between its last look and its end
 
         task.add_done_callback(done)
         return task
 
-    async def _work(self, service: Ota, session: OtaSession, mine: DeviceOta) -> None:
+    async def _work(self, service: Ota, session: OtaSession, update: DeviceOta) -> None:
         wait_s = RETRY_S
-        while mine.reports and not session.ended:
+        while update.reports and not session.ended:
             report = pb.ReportRequest()
-            report.CopyFrom(mine.reports[0])
+            report.CopyFrom(update.reports[0])
             report.device_id = session.device_id
             report.device_class = session.facts.build.device_class
             report.rx_frame_bytes = session.facts.link.device_rx_frame_bytes
@@ -205,22 +207,24 @@ class OtaRelay:
                 answer = await service.report(report)
             except YggError as e:
                 if wait_s == RETRY_S:
-                    _log.warning("ota not told", extra={"device": session.device_id, "why": e.message})
+                    _log.warning("ota report failed", extra={"device": session.device_id, "why": e.message})
                 await asyncio.sleep(random.uniform(0.1, wait_s))  # noqa: S311 - it spreads load, it guards nothing
                 wait_s = min(2 * wait_s, MAX_RETRY_S)
                 continue
             wait_s = RETRY_S
-            mine.reports.popleft()
-            self._tell(session, mine, report, answer)
+            update.reports.popleft()
+            self._deliver(session, update, report, answer)
 
-    def _tell(self, session: OtaSession, mine: DeviceOta, report: pb.ReportRequest, answer: pb.ReportResponse) -> None:
+    def _deliver(
+        self, session: OtaSession, update: DeviceOta, report: pb.ReportRequest, answer: pb.ReportResponse
+    ) -> None:
         if session.ended:
             return
         if answer.abort:
             session.wire.send(link.Frame(ota_abort=ota.OtaAbort(update_id=answer.abort)))
-        stale = mine.status is None or report.status.nonce != mine.status.nonce  # another nonce has come since
-        if answer.HasField("offer") and not stale and mine.source is None:
-            mine.offered(answer.offer)
+        stale = update.status is None or report.status.nonce != update.status.nonce  # another nonce has come since
+        if answer.HasField("offer") and not stale and update.source is None:
+            update.on_offer(answer.offer)
             for frame in frames(answer.offer, session.facts.link.device_rx_frame_bytes):
                 session.wire.send(frame)
 

@@ -6,9 +6,9 @@ from collections import OrderedDict
 
 from services.jotunheim_bridge.ports import Clock
 
-QUIET_S = 60.0
+REPEAT_INTERVAL_S = 60.0
 """How long the same refusal of the same device is not published again, in seconds."""
-MAX_REMEMBERED = 4096
+MAX_REMEMBERED_DEVICES = 4096
 """Devices whose last refusal is remembered; the one refused longest ago is forgotten first."""
 
 
@@ -19,14 +19,14 @@ class Refusals:
         self._clock = clock
         self._published: OrderedDict[str, tuple[str, float]] = OrderedDict()
 
-    def is_news(self, device_id: str, reason: str) -> bool:
+    def should_publish(self, device_id: str, reason: str) -> bool:
         """Whether to publish this refusal; remembers it if so."""
         now_s = self._clock.monotonic()
         before, at_s = self._published.get(device_id, ("", 0.0))
-        if before == reason and now_s - at_s < QUIET_S:
+        if before == reason and now_s - at_s < REPEAT_INTERVAL_S:
             return False
         self._published[device_id] = reason, now_s
         self._published.move_to_end(device_id)
-        if len(self._published) > MAX_REMEMBERED:
+        if len(self._published) > MAX_REMEMBERED_DEVICES:
             self._published.popitem(last=False)
         return True

@@ -4,7 +4,7 @@
                 CertificateWanted                                              CertificateIssued
 
 A device that does not answer, or a registry that is away, costs a logged line: the certificate in use goes on until it
-ends, and the next try is RETRY_S later or in the next session.
+ends, and the next try is RETRY_INTERVAL_S later or in the next session.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from services.jotunheim_bridge.service.certificate import DeviceRenewal
 from services.jotunheim_bridge.service.session import Session
 from yggdrasil.device.v1 import link_pb2 as link
 
-LOOK_S = 60.0
+CHECK_INTERVAL_S = 60.0
 """How often a session is looked at."""
-ANSWER_S = 60.0
+REQUEST_TIMEOUT_S = 60.0
 """How long a device has for its request before a line is logged."""
-RETRY_S = 3600.0
+RETRY_INTERVAL_S = 3600.0
 """From one try to the next in the same session."""
 MAX_CONCURRENT_REQUESTS = 8
 """Requests to the registry of all sessions together: a fleet that was issued in one hour ends in one hour."""
@@ -41,22 +41,22 @@ class Renewals:
         self._slots = asyncio.Semaphore(MAX_CONCURRENT_REQUESTS)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def look(self, session: Session) -> None:
+    def check(self, session: Session) -> None:
         """Ask for a request if the certificate ends soon; cheap, and called for each session once a second."""
         renewal = session.renewal
         now_s = self._clock.monotonic()
-        if renewal is None or now_s < renewal.look_s or session.ended:
+        if renewal is None or now_s < renewal.next_check_s or session.ended:
             return
-        if renewal.wanted:
-            _throttle.log(_log, logging.WARNING, "no certificate request", device=session.device_id)
-            renewal.look_s = now_s + RETRY_S
+        if renewal.awaiting_request:
+            _throttle.log(_log, logging.WARNING, "certificate request timed out", device=session.device_id)
+            renewal.next_check_s = now_s + RETRY_INTERVAL_S
         elif not renewal.busy and self._clock.now().timestamp() >= renewal.due_unix_s:
-            renewal.wanted, renewal.look_s = True, now_s + ANSWER_S
+            renewal.awaiting_request, renewal.next_check_s = True, now_s + REQUEST_TIMEOUT_S
             session.wire.send(link.Frame(certificate_wanted=link.CertificateWanted()))
         else:
-            renewal.look_s = now_s + LOOK_S
+            renewal.next_check_s = now_s + CHECK_INTERVAL_S
 
-    def kick(self, session: Session) -> None:
+    def flush(self, session: Session) -> None:
         """Process the request that a device has sent."""
         renewal = session.renewal
         if renewal is None or not renewal.request or renewal.busy or session.ended:
@@ -71,10 +71,10 @@ class Renewals:
         try:
             frames = await self._answer(session, renewal, request)
         except YggError as e:
-            _throttle.log(_log, logging.WARNING, "certificate not renewed", device=session.device_id, why=e.message)
+            _throttle.log(_log, logging.WARNING, "certificate renewal failed", device=session.device_id, why=e.message)
             frames = [link.Frame(certificate_issued=link.CertificateIssued(message=cut(e.message)))]
         finally:
-            renewal.busy, renewal.look_s = False, self._clock.monotonic() + RETRY_S
+            renewal.busy, renewal.next_check_s = False, self._clock.monotonic() + RETRY_INTERVAL_S
         if not session.ended:
             for frame in frames:
                 session.wire.send(frame)

@@ -22,11 +22,11 @@ from services.jotunheim_bridge.errors import LinkError, cut
 from services.jotunheim_bridge.model import translate
 from services.jotunheim_bridge.model.negotiation import Agreement
 from services.jotunheim_bridge.ports import Claim, Clock, SessionFacts, Wire
+from services.jotunheim_bridge.service.call_table import CallTable
 from services.jotunheim_bridge.service.certificate import DeviceRenewal
 from services.jotunheim_bridge.service.meter import Meter
-from services.jotunheim_bridge.service.ota import OTA_LIMIT, DeviceOta
+from services.jotunheim_bridge.service.ota import MAX_OTA_FRAMES, DeviceOta
 from services.jotunheim_bridge.service.twin import DeviceTwin
-from services.jotunheim_bridge.service.waiting import CallTable
 from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
@@ -35,10 +35,10 @@ TELEMETRY_CREDIT = 64
 MAX_SAMPLES = 8
 MAX_MESSAGE_BYTES = 63
 """Of Result.message."""
-PAGES_LIMIT = 128
-UNASKED_LIMIT = 256
+MAX_QUEUED_PAGES = 128
+MAX_UNSOLICITED_FRAMES = 256
 """Frames in one heartbeat that answer nothing and cost no credit: Ping, Pong, repeats, results of no call."""
-TWIN_LIMIT = 1024
+MAX_TWIN_REPORTS = 1024
 """TwinReports in one heartbeat."""
 
 
@@ -56,7 +56,16 @@ class Session:
     __slots__ = (
         *("agreed", "facts", "claim", "wire", "device_id", "session_id", "calls", "twin", "ota", "update", "pages"),
         *("renewal", "ended", "finished", "updating", "released", "end_reason", "denied", "draining"),
-        *("_clock", "_outbox", "_telemetry", "_unasked", "_last_sequence", "_unacknowledged", "_credit", "_granted"),
+        *(
+            "_clock",
+            "_outbox",
+            "_telemetry",
+            "_unsolicited",
+            "_last_sequence",
+            "_unacknowledged",
+            "_credit",
+            "_granted",
+        ),
     )
 
     def __init__(
@@ -74,13 +83,13 @@ class Session:
         self._outbox: list[Outgoing] = []
         self._telemetry: list[pb.DeviceEvent] = []
         heartbeat_s = facts.link.heartbeat_ms / 1000
-        self._unasked = Meter(UNASKED_LIMIT, "frames that were not asked for", heartbeat_s, clock)
+        self._unsolicited = Meter(MAX_UNSOLICITED_FRAMES, "frames that were not asked for", heartbeat_s, clock)
         self.twin: DeviceTwin | None = None
         if "twin" in facts.features:
-            self.twin = DeviceTwin(agreed, facts.link, Meter(TWIN_LIMIT, "reports of a twin", heartbeat_s, clock))
+            self.twin = DeviceTwin(agreed, facts.link, Meter(MAX_TWIN_REPORTS, "reports of a twin", heartbeat_s, clock))
         self.ota: DeviceOta | None = None
         if "ota" in facts.features:
-            self.ota = DeviceOta(Meter(OTA_LIMIT, "frames about updates", heartbeat_s, clock))
+            self.ota = DeviceOta(Meter(MAX_OTA_FRAMES, "frames about updates", heartbeat_s, clock))
         self.renewal = DeviceRenewal(wire) if "certificate" in facts.features else None
         self._last_sequence, self._unacknowledged = last_sequence, 0
         self._credit = self._granted = telemetry_credit(facts.features)
@@ -103,39 +112,39 @@ class Session:
         if body == "result":
             _check_message(frame.result.message, MAX_MESSAGE_BYTES)
             if not self.calls.answer(frame.result):
-                self._unasked.count()
+                self._unsolicited.count()
         elif body == "event":
-            self._take_event(frame.event)
+            self._on_event(frame.event)
         elif body == "telemetry":
-            self._take_telemetry(frame.telemetry)
+            self._on_telemetry(frame.telemetry)
         elif body == "twin_report":
-            self._take_twin(frame.twin_report)
+            self._on_twin(frame.twin_report)
         elif body in {"ping", "pong"}:
-            self._take_ping(frame)
+            self._on_ping(frame)
         elif body == "goodbye":
             self.wire.close()
             self.end("it said goodbye")
         elif body == "capability_update":
-            self._take_update(frame.capability_update)
-        elif body == "capability_page" and self.pages is not None and self.pages.qsize() < PAGES_LIMIT:
+            self._on_update(frame.capability_update)
+        elif body == "capability_page" and self.pages is not None and self.pages.qsize() < MAX_QUEUED_PAGES:
             self.pages.put_nowait(frame)
         elif body == "certificate_request":
-            self._take_certificate_request(frame.certificate_request)
+            self._on_certificate_request(frame.certificate_request)
         elif body is not None and body.startswith("ota_"):
-            self._take_ota(frame)
+            self._on_ota(frame)
         else:
             raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, f"{body} has no place in an active session")
 
-    def _take_ping(self, frame: link.Frame) -> None:
-        self._unasked.count()
+    def _on_ping(self, frame: link.Frame) -> None:
+        self._unsolicited.count()
         if frame.WhichOneof("body") == "ping":
             self.wire.send(link.Frame(pong=link.Pong(token=frame.ping.token)))
 
-    def _take_event(self, frame: link.Event) -> None:
+    def _on_event(self, frame: link.Event) -> None:
         if not frame.sequence:
             raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "an event without a sequence")
         if frame.sequence <= self._last_sequence:
-            self._unasked.count()
+            self._unsolicited.count()
             if not self._unacknowledged:
                 self.wire.send(_ack(self._last_sequence))  # it has not heard of the one that was stored
             return
@@ -149,7 +158,7 @@ class Session:
             event.boot_id, event.sequence, event.dropped = self.facts.boot_id, frame.sequence, frame.dropped
         self._push(event, ack=frame.sequence)
 
-    def _take_telemetry(self, frame: link.Telemetry) -> None:
+    def _on_telemetry(self, frame: link.Telemetry) -> None:
         self._credit -= 1
         if self._credit < 0:
             raise LinkError(link.GOODBYE_CODE_FLOOD, "telemetry without credit")
@@ -165,29 +174,29 @@ class Session:
                 event.dropped = frame.dropped
                 self._telemetry.append(event)
 
-    def _take_twin(self, report: link.TwinReport) -> None:
+    def _on_twin(self, report: link.TwinReport) -> None:
         if self.twin is None:
             raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "the feature twin was not agreed on")
         if self.update is None:  # else it is by indexes of the old document, and all of it follows by the new one
-            self.twin.take(report)
+            self.twin.on_report(report)
 
-    def _take_ota(self, frame: link.Frame) -> None:
+    def _on_ota(self, frame: link.Frame) -> None:
         if self.ota is None:
             raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "the feature ota was not agreed on")
-        self.ota.take(frame)
+        self.ota.on_frame(frame)
 
-    def _take_certificate_request(self, request: link.CertificateRequest) -> None:
+    def _on_certificate_request(self, request: link.CertificateRequest) -> None:
         if self.renewal is None:
             raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "the feature certificate was not agreed on")
-        self.renewal.take(request)
+        self.renewal.on_request(request)
 
-    def _take_update(self, update: link.CapabilityUpdate) -> None:
+    def _on_update(self, update: link.CapabilityUpdate) -> None:
         if "capability_update" not in self.facts.features:
             raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "the feature capability_update was not agreed on")
         if self.update is not None:
             raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "a capability update is under way")
         self.update, self.pages = update, asyncio.Queue()
-        self.calls.hold()
+        self.calls.pause()
         if self.twin is not None:
             self.twin.restart(self.agreed)
 
@@ -197,7 +206,7 @@ class Session:
         if self.twin is not None:
             self.twin.restart(agreed)
         self.announce_contract(changes)
-        self.calls.release()
+        self.calls.resume()
 
     def _named(self, kind: pb.EventKind.ValueType, named: translate.NamedEvent) -> pb.DeviceEvent:
         fields = codec.values_to_proto(named.fields)
@@ -210,9 +219,9 @@ class Session:
     def _push(self, event: pb.DeviceEvent | None, ack: int = 0) -> None:
         self._outbox.append(Outgoing(event, ack))
 
-    def peek(self, most: int) -> list[Outgoing]:
-        """What the stream is to be told next, at most so many; they stay until `stored`."""
-        return self._outbox[:most]
+    def peek(self, limit: int) -> list[Outgoing]:
+        """What the stream is to be told next, at most `limit`; they stay until `stored`."""
+        return self._outbox[:limit]
 
     def stored(self, count: int) -> None:
         """The stream has the first `count` that `peek` gave: the device hears of the last one's sequence."""

@@ -26,7 +26,7 @@ from yggdrasil.device.v1 import link_pb2 as link
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class PendingReport:
     """What the registry is to be told, and in which round of this session it was said."""
 
     round: int
@@ -40,104 +40,106 @@ class DeviceTwin:
     """The twin of a session whose device has the feature."""
 
     __slots__ = (
-        *("_agreed", "_terms", "_meter", "_round", "_said", "_answers", "_whole", "_settled", "_missed"),
-        *("_delivered", "_sent", "_again"),
+        *("_agreed", "_terms", "_meter", "_round", "_reports", "_answers", "_complete", "_settled", "_deferred"),
+        *("_delivered", "_sent", "_retry"),
     )
 
     def __init__(self, agreed: Agreement, terms: LinkTerms, meter: Meter) -> None:
         self._terms, self._meter = terms, meter
         self._round = self._delivered = 0
-        self._missed: Desired | None = None
+        self._deferred: Desired | None = None
         self._sent: dict[Path, tuple[Value, int]] = {}
-        self._again: dict[Path, None] = {}
+        self._retry: dict[Path, None] = {}
         self.restart(agreed)
 
     def restart(self, agreed: Agreement) -> None:
         """There is another contract, or will be: the device reports everything again."""
         self._agreed = agreed
         self._round += 1
-        self._said: dict[Path, Report] = {}
+        self._reports: dict[Path, Report] = {}
         self._answers = 0
-        self._whole = self._settled = False
+        self._complete = self._settled = False
         self._sent.clear()
-        self._again.clear()
+        self._retry.clear()
 
-    def take(self, report: link.TwinReport) -> None:
+    def on_report(self, report: link.TwinReport) -> None:
         """What the device says; raises LinkError where it is nonsense, or too much."""
         self._meter.count()
         if report.version > self._delivered:
             raise LinkError(
                 link.GOODBYE_CODE_PROTOCOL_ERROR, f"a report that answers {report.version}, which was not sent"
             )
-        if report.complete and self._whole:
+        if report.complete and self._complete:
             raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "a second complete report under one contract")
         for path, (said, busy) in twin.states(self._agreed, report).items():
-            self._said[path] = said
+            self._reports[path] = said
             _, version = self._sent.get(path, (None, 0))
             if busy and version == report.version:
-                self._again[path] = None
+                self._retry[path] = None
             elif report.version >= version:
                 self._sent.pop(path, None)
-                self._again.pop(path, None)
+                self._retry.pop(path, None)
         self._answers = max(self._answers, report.version)
-        self._whole = self._whole or report.complete
+        self._complete = self._complete or report.complete
 
-    def due(self) -> Due | None:
+    def take_report(self) -> PendingReport | None:
         """What the registry is to be told now, taken: it is `answered` or `failed` before the next is asked for."""
-        if not self._whole or (self._settled and not self._said):
+        if not self._complete or (self._settled and not self._reports):
             return None
         contract = self._agreed.contract.revision
-        found = Due(self._round, contract, self._said, self._answers if self._settled else 0, not self._settled)
-        self._said, self._answers = {}, 0
+        found = PendingReport(
+            self._round, contract, self._reports, self._answers if self._settled else 0, not self._settled
+        )
+        self._reports, self._answers = {}, 0
         return found
 
-    def failed(self, due: Due) -> None:
+    def on_report_failed(self, due: PendingReport) -> None:
         """The registry did not hear it: it is due again, with what was said since."""
         if due.round == self._round:
-            self._said = {**due.properties, **self._said}
+            self._reports = {**due.properties, **self._reports}
             self._answers = max(due.answers, self._answers)
 
-    def answered(self, due: Due, revision: int, delta: Mapping[Path, Value]) -> list[link.Frame]:
+    def on_reported(self, due: PendingReport, revision: int, delta: Mapping[Path, Value]) -> list[link.Frame]:
         """The registry has heard it; gives the frames that the device is to get."""
         if due.round != self._round or not due.complete:
             return []
         self._settled = True
         frames = self._deliver(revision, delta)
-        missed, self._missed = self._missed, None
-        return frames if missed is None else frames + self.desired(missed)
+        missed, self._deferred = self._deferred, None
+        return frames if missed is None else frames + self.on_desired(missed)
 
-    def desired(self, now: Desired) -> list[link.Frame]:
+    def on_desired(self, now: Desired) -> list[link.Frame]:
         """What is desired has changed; gives the frames that the device is to get now."""
         if not self._settled:
-            if self._missed is None or now.revision > self._missed.revision:
-                self._missed = now
+            if self._deferred is None or now.revision > self._deferred.revision:
+                self._deferred = now
             return []
         new = {path: value for path, (value, revision) in now.values.items() if revision > self._delivered}
         return self._deliver(now.revision, new)
 
     def _deliver(self, revision: int, desired: Mapping[Path, Value]) -> list[link.Frame]:
         self._delivered = max(self._delivered, revision)
-        wanted = twin.settable(self._agreed, desired)
-        self._sent.update((path, (value, revision)) for path, value in wanted.items())
-        for path in wanted:
-            self._again.pop(path, None)
-        return list(twin.deltas(self._agreed, revision, wanted, self._terms.device_rx_frame_bytes))
+        values = twin.settable(self._agreed, desired)
+        self._sent.update((path, (value, revision)) for path, value in values.items())
+        for path in values:
+            self._retry.pop(path, None)
+        return list(twin.deltas(self._agreed, revision, values, self._terms.device_rx_frame_bytes))
 
     @property
-    def was_busy(self) -> bool:
+    def has_retries(self) -> bool:
         """Whether the device had too much to do for something that it was told."""
-        return bool(self._again)
+        return bool(self._retry)
 
-    def again(self) -> list[link.Frame]:
+    def retries(self) -> list[link.Frame]:
         """The frames for what the device had too much to do for."""
         by_version: dict[int, dict[Path, Value]] = {}
-        for path in self._again:
+        for path in self._retry:
             value, version = self._sent[path]
             by_version.setdefault(version, {})[path] = value
-        self._again.clear()
+        self._retry.clear()
         limit = self._terms.device_rx_frame_bytes
         return [
             frame
-            for version, wanted in sorted(by_version.items())
-            for frame in twin.deltas(self._agreed, version, wanted, limit)
+            for version, values in sorted(by_version.items())
+            for frame in twin.deltas(self._agreed, version, values, limit)
         ]

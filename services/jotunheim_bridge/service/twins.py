@@ -13,17 +13,18 @@ import random
 from services.domain.errors import YggError
 from services.domain.twin import Path
 from services.domain.values import Value
-from services.jotunheim_bridge.ports import Desired, Twins, TwinSaid
+from services.jotunheim_bridge.ports import Desired, TwinReport, Twins
 from services.jotunheim_bridge.service.session import Session
-from services.jotunheim_bridge.service.twin import Due
+from services.jotunheim_bridge.service.twin import PendingReport
 from yggdrasil.device.v1 import link_pb2 as link
 
-RETRY_S, MAX_RETRY_S = 0.25, 15.0
-REPORT_GAP_S = 0.1
+RETRY_S = 0.25
+MAX_RETRY_S = 15.0
+REPORT_INTERVAL_S = 0.1
 """From the registry's answer to the next request of the same session."""
-BUSY_S = 1.0
+BUSY_RETRY_S = 1.0
 """How long a device that had too much to do is left alone."""
-AT_ONCE = 32
+MAX_CONCURRENT_REPORTS = 32
 """Requests of all sessions together."""
 _STALE = "STALE_SESSION"
 _log = logging.getLogger(__name__)
@@ -35,34 +36,34 @@ class TwinSync:
     def __init__(self, twins: Twins) -> None:
         self._twins = twins
         self._running: dict[Session, asyncio.Task[None]] = {}
-        self._resting: set[Session] = set()
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._retry_scheduled: set[Session] = set()
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT_REPORTS)
 
-    def kick(self, session: Session) -> None:
+    def flush(self, session: Session) -> None:
         """Takes up what the device has said of its twin."""
         twin = session.twin
         if twin is None or session.ended:
             return
-        if twin.was_busy and session not in self._resting:
-            self._resting.add(session)
-            asyncio.get_running_loop().call_later(BUSY_S, self._again, session)
+        if twin.has_retries and session not in self._retry_scheduled:
+            self._retry_scheduled.add(session)
+            asyncio.get_running_loop().call_later(BUSY_RETRY_S, self._retry, session)
         if session not in self._running:
-            due = twin.due()
+            due = twin.take_report()
             if due is not None:
                 self._running[session] = asyncio.get_running_loop().create_task(self._run(session, due))
 
-    def _again(self, session: Session) -> None:
-        self._resting.discard(session)
+    def _retry(self, session: Session) -> None:
+        self._retry_scheduled.discard(session)
         if session.twin is not None and not session.ended:
-            _send(session, session.twin.again())
+            _send(session, session.twin.retries())
 
-    def desired(self, session: Session, now: Desired) -> None:
+    def on_desired(self, session: Session, now: Desired) -> None:
         """What is desired of the device has changed."""
         if session.twin is not None and not session.ended:
-            _send(session, session.twin.desired(now))
+            _send(session, session.twin.on_desired(now))
 
-    async def _run(self, session: Session, first: Due) -> None:
-        due: Due | None = first
+    async def _run(self, session: Session, first: PendingReport) -> None:
+        due: PendingReport | None = first
         twin, wait_s = session.twin, RETRY_S
         try:
             while twin is not None and due is not None and not session.ended:
@@ -72,20 +73,20 @@ class TwinSync:
                     if e.reason == _STALE:
                         return  # a later session has taken over, and this one hears of it
                     if wait_s == RETRY_S:
-                        _log.warning("twin not told", extra={"device": session.device_id, "why": e.message})
-                    twin.failed(due)
+                        _log.warning("twin report failed", extra={"device": session.device_id, "why": e.message})
+                    twin.on_report_failed(due)
                     await asyncio.sleep(random.uniform(0, wait_s))  # noqa: S311 - it spreads load, it guards nothing
                     wait_s = min(2 * wait_s, MAX_RETRY_S)
                 else:
                     wait_s = RETRY_S
-                    _send(session, twin.answered(due, revision, delta))
-                    await asyncio.sleep(REPORT_GAP_S)
-                due = twin.due()
+                    _send(session, twin.on_reported(due, revision, delta))
+                    await asyncio.sleep(REPORT_INTERVAL_S)
+                due = twin.take_report()
         finally:
             del self._running[session]
 
-    async def _report(self, session: Session, due: Due) -> tuple[int, dict[Path, Value]]:
-        said = TwinSaid(
+    async def _report(self, session: Session, due: PendingReport) -> tuple[int, dict[Path, Value]]:
+        report = TwinReport(
             session.device_id,
             due.contract_revision,
             session.claim.session.epoch,
@@ -94,7 +95,7 @@ class TwinSync:
             due.complete,
         )
         async with self._slots:
-            return await self._twins.report(said)
+            return await self._twins.report(report)
 
     async def stop(self) -> None:
         """Gives up what is under way: whoever takes over the devices has everything reported anew."""

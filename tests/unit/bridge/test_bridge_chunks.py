@@ -14,7 +14,15 @@ from services.chassis.errors import RemoteError
 from services.domain.errors import Code
 from services.jotunheim_bridge.model import framing
 from services.jotunheim_bridge.service import chunks
-from services.jotunheim_bridge.service.chunks import SLICE, TURN_CHUNKS, ChunkCache, ChunkPump, Ready, Source, encode
+from services.jotunheim_bridge.service.chunks import (
+    SLICE_CHUNKS,
+    TURN_CHUNKS,
+    ChunkCache,
+    ChunkPump,
+    EncodedChunk,
+    Source,
+    encode,
+)
 from services.jotunheim_bridge.service.meter import Meter
 from services.jotunheim_bridge.service.ota import DeviceOta
 from yggdrasil.device.v1 import link_pb2 as link
@@ -125,12 +133,12 @@ async def test_no_chunk_beyond_the_credit_nor_beyond_the_image() -> None:
 
 async def test_devices_take_turns_by_slices() -> None:
     log: list[tuple[Device, int]] = []
-    devices = [Device(log).grant(0, 2 * SLICE) for _ in range(3)]
+    devices = [Device(log).grant(0, 2 * SLICE_CHUNKS) for _ in range(3)]
     pump = ChunkPump(Store())
     for device in devices:
         pump.add(device)
-    await turns(lambda: len(log) == 6 * SLICE)
-    order = [log[at][0] for at in range(0, len(log), SLICE)]
+    await turns(lambda: len(log) == 6 * SLICE_CHUNKS)
+    order = [log[at][0] for at in range(0, len(log), SLICE_CHUNKS)]
     assert order == [*devices, *devices]
 
 
@@ -148,13 +156,13 @@ async def test_a_call_waits_for_one_turn_of_chunks_and_not_for_all_devices() -> 
         before = len(log)
         await asyncio.sleep(0)  # whoever else is ready runs here
         most = max(most, len(log) - before)
-    assert most <= TURN_CHUNKS + SLICE
+    assert most <= TURN_CHUNKS + SLICE_CHUNKS
 
 
 async def test_a_device_that_does_not_read_gets_no_more_before_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "UNSENT_WAIT_S", 0)
     log: list[tuple[Device, int]] = []
-    deaf, other = Device(log, unsent=chunks.UNSENT_BYTES + 1).grant(0, 16), Device(log).grant(0, 16)
+    deaf, other = Device(log, unsent=chunks.MAX_UNSENT_BYTES + 1).grant(0, 16), Device(log).grant(0, 16)
     pump = ChunkPump(Store())
     pump.add(deaf)
     pump.add(other)
@@ -191,7 +199,7 @@ async def test_nothing_is_read_for_devices_that_are_gone(monkeypatch: pytest.Mon
     pump.add(device)
     await turns(lambda: len(store.reads) == 3)
     device.ended = True
-    await turns(lambda: device.ota is not None and not device.ota.in_line)
+    await turns(lambda: device.ota is not None and not device.ota.queued)
     assert len(store.reads) < 10
 
 
@@ -225,7 +233,7 @@ async def test_nothing_is_sent_after_a_stop() -> None:
 def test_the_cache_holds_no_more_than_its_bound() -> None:
     cache = ChunkCache(max_bytes=1000)
     for number in range(10):
-        cache.put((IMAGE, CHUNK, number), [Ready(b"", bytes(400), 400)])
+        cache.put((IMAGE, CHUNK, number), [EncodedChunk(b"", bytes(400), 400)])
         assert cache.held_bytes <= 1000
     assert cache.get((IMAGE, CHUNK, 0)) is None
     assert cache.get((IMAGE, CHUNK, 9)) is not None
@@ -234,16 +242,16 @@ def test_the_cache_holds_no_more_than_its_bound() -> None:
 def test_a_batch_put_twice_counts_once() -> None:
     cache = ChunkCache(max_bytes=1000)
     for _ in range(3):
-        cache.put((IMAGE, CHUNK, 0), [Ready(b"", bytes(400), 400)])
+        cache.put((IMAGE, CHUNK, 0), [EncodedChunk(b"", bytes(400), 400)])
     assert cache.held_bytes == 400
 
 
 def test_ota_hears_of_progress_by_quarters() -> None:
     device = DeviceOta(Meter(1000, "frames", 60, SystemClock()))
-    device.offered(pb.Offer(offer=ota.OtaOffer(update_id=9), image_size_bytes=1000))
+    device.on_offer(pb.Offer(offer=ota.OtaOffer(update_id=9), image_size_bytes=1000))
     heard = []
     for written in range(0, 1001, 50):
-        device.take(link.Frame(ota_progress=ota.OtaProgress(update_id=9, written_bytes=written)))
+        device.on_frame(link.Frame(ota_progress=ota.OtaProgress(update_id=9, written_bytes=written)))
         heard += [report.progress.written_bytes for report in device.reports]
         device.reports.clear()
     assert heard == [250, 500, 750, 1000]

@@ -18,7 +18,7 @@ from services.jotunheim_bridge.model.framing import encode
 from services.jotunheim_bridge.ports import Issued
 from services.jotunheim_bridge.service import renewal
 from services.jotunheim_bridge.service.certificate import DeviceRenewal
-from services.jotunheim_bridge.service.renewal import ANSWER_S, LOOK_S, RETRY_S, Renewals
+from services.jotunheim_bridge.service.renewal import CHECK_INTERVAL_S, REQUEST_TIMEOUT_S, RETRY_INTERVAL_S, Renewals
 from yggdrasil.device.v1 import link_pb2 as link
 
 DAY_S = 86_400.0
@@ -107,14 +107,14 @@ class World:
     def at(self, now_s: float) -> list[link.Frame]:
         """The time comes: what is sent."""
         self.clock.now_s = now_s
-        self.renewals.look(self.session)  # type: ignore[arg-type]
+        self.renewals.check(self.session)  # type: ignore[arg-type]
         return self.session.wire.take()
 
     async def request(self, data: bytes = b"request") -> list[link.Frame]:
         """The device answers: what it is sent."""
         assert self.session.renewal is not None
-        self.session.renewal.take(link.CertificateRequest(certificate_request=data))
-        self.renewals.kick(self.session)  # type: ignore[arg-type]
+        self.session.renewal.on_request(link.CertificateRequest(certificate_request=data))
+        self.renewals.flush(self.session)  # type: ignore[arg-type]
         await asyncio.gather(*self.renewals._tasks)
         return self.session.wire.take()
 
@@ -152,15 +152,15 @@ def test_slices_fit_a_frame_of_the_device_and_join_again(size: int, frame_bytes:
 def test_certificate_is_wanted_once_less_than_a_third_of_its_life_is_left(world: World) -> None:
     assert world.at(START_S) == []
     assert world.at(DUE_S - 1) == []
-    assert world.at(DUE_S + LOOK_S) == WANTED
-    assert world.at(DUE_S + LOOK_S + 1) == []
+    assert world.at(DUE_S + CHECK_INTERVAL_S) == WANTED
+    assert world.at(DUE_S + CHECK_INTERVAL_S + 1) == []
 
 
 async def test_renewed_certificate_is_sent_and_is_the_next_one_to_be_renewed(world: World) -> None:
     assert world.at(DUE_S) == WANTED
     assert joined(await world.request()) == b"c" * 600 + b"i" * 600
     assert world.certificates.asked == [("porch-1", b"in use", b"request")]
-    assert world.at(DUE_S + RETRY_S) == []
+    assert world.at(DUE_S + RETRY_INTERVAL_S) == []
     assert world.at(DUE_S + 201 * DAY_S) == WANTED
     await world.request()
     assert world.certificates.asked[-1][1] == b"c" * 600
@@ -174,9 +174,9 @@ async def test_registry_that_is_away_is_asked_again_after_a_while(
     with caplog.at_level(logging.WARNING):
         (answer,) = await world.request()
     assert answer.certificate_issued == link.CertificateIssued(message="the registry does not answer")
-    assert [record.message for record in caplog.records] == ["certificate not renewed"]
-    assert world.at(DUE_S + RETRY_S - 1) == []
-    assert world.at(DUE_S + RETRY_S) == WANTED
+    assert [record.message for record in caplog.records] == ["certificate renewal failed"]
+    assert world.at(DUE_S + RETRY_INTERVAL_S - 1) == []
+    assert world.at(DUE_S + RETRY_INTERVAL_S) == WANTED
 
 
 def test_device_that_does_not_answer_is_logged_and_not_asked_again(
@@ -184,9 +184,9 @@ def test_device_that_does_not_answer_is_logged_and_not_asked_again(
 ) -> None:
     assert world.at(DUE_S) == WANTED
     with caplog.at_level(logging.WARNING):
-        assert world.at(DUE_S + ANSWER_S) == []
-        assert world.at(DUE_S + ANSWER_S + 1) == []
-    assert [record.message for record in caplog.records] == ["no certificate request"]
+        assert world.at(DUE_S + REQUEST_TIMEOUT_S) == []
+        assert world.at(DUE_S + REQUEST_TIMEOUT_S + 1) == []
+    assert [record.message for record in caplog.records] == ["certificate request timed out"]
 
 
 def test_warnings_of_a_fleet_that_cannot_be_renewed_are_rate_limited(caplog: pytest.LogCaptureFixture) -> None:
@@ -194,10 +194,10 @@ def test_warnings_of_a_fleet_that_cannot_be_renewed_are_rate_limited(caplog: pyt
     renewals = Renewals(Certificates(clock), clock)
     sessions: list[Any] = [Session(Wire(), device_id=f"d-{number}") for number in range(100)]
     with caplog.at_level(logging.WARNING):
-        for now_s in (DUE_S, DUE_S + ANSWER_S):
+        for now_s in (DUE_S, DUE_S + REQUEST_TIMEOUT_S):
             clock.now_s = now_s
             for session in sessions:
-                renewals.look(session)
+                renewals.check(session)
     assert len(caplog.records) <= renewal._throttle.BURST
 
 
@@ -228,4 +228,4 @@ async def test_session_that_has_ended_gets_nothing(world: World) -> None:
     assert world.at(DUE_S) == WANTED
     world.session.ended = True
     assert await world.request() == []
-    assert world.at(DUE_S + RETRY_S) == []
+    assert world.at(DUE_S + RETRY_INTERVAL_S) == []

@@ -12,7 +12,7 @@ import pytest
 from services.chassis import status
 from services.chassis.errors import RemoteError
 from services.domain.errors import Code
-from services.jotunheim_bridge.adapters.ota import CALLS, REPORTS_A_CALL, GrpcOta
+from services.jotunheim_bridge.adapters.ota import MAX_CONCURRENT_CALLS, MAX_REPORTS_PER_CALL, GrpcOta
 from yggdrasil.ota.v1 import relay_pb2 as pb
 from yggdrasil.ota.v1 import relay_pb2_grpc
 
@@ -28,7 +28,7 @@ class Relay(relay_pb2_grpc.RelayServiceServicer):
 
     async def ReportMany(self, request: pb.ReportManyRequest, context: Any) -> pb.ReportManyResponse:  # noqa: N802
         self.sizes.append(len(request.reports))
-        if len(self.sizes) == CALLS:
+        if len(self.sizes) == MAX_CONCURRENT_CALLS:
             self.asked.set()
         await self.open.wait()
         return pb.ReportManyResponse(reported=[] if self.lost else [self._one(report) for report in request.reports])
@@ -72,8 +72,8 @@ async def test_what_comes_meanwhile_goes_together_and_each_gets_its_own_answer(s
         answers = await asyncio.gather(*tasks)
     assert [answer.abort for answer in answers] == list(range(1, 201))
     assert sum(relay.sizes) == 200
-    assert max(relay.sizes) == REPORTS_A_CALL
-    assert len(relay.sizes) <= CALLS + 4
+    assert max(relay.sizes) == MAX_REPORTS_PER_CALL
+    assert len(relay.sizes) <= MAX_CONCURRENT_CALLS + 4
 
 
 async def test_a_report_that_fails_fails_alone(served: tuple[Relay, GrpcOta]) -> None:
@@ -97,7 +97,7 @@ async def test_a_report_without_an_answer_is_not_waited_for(served: tuple[Relay,
 
 async def test_a_session_that_is_gone_takes_no_other_with_it(served: tuple[Relay, GrpcOta]) -> None:
     relay, ota = served
-    tasks = asked(ota, *range(1, 2 + CALLS * REPORTS_A_CALL))  # the last one waits
+    tasks = asked(ota, *range(1, 2 + MAX_CONCURRENT_CALLS * MAX_REPORTS_PER_CALL))  # the last one waits
     async with asyncio.timeout(10):
         await relay.asked.wait()
     gone = (0, 10, len(tasks) - 1)
@@ -107,7 +107,7 @@ async def test_a_session_that_is_gone_takes_no_other_with_it(served: tuple[Relay
     found = await asyncio.gather(*tasks, return_exceptions=True)
     assert tuple(index for index, one in enumerate(found) if isinstance(one, asyncio.CancelledError)) == gone
     assert sum(isinstance(one, pb.ReportResponse) for one in found) == len(tasks) - len(gone)
-    assert sum(relay.sizes) == CALLS * REPORTS_A_CALL  # the last one was not even asked
+    assert sum(relay.sizes) == MAX_CONCURRENT_CALLS * MAX_REPORTS_PER_CALL  # the last one was not even asked
 
 
 async def test_an_ota_that_is_away_is_told_to_each_and_asked_again_later() -> None:

@@ -22,7 +22,7 @@ from services.jotunheim_bridge.model.policy import Policy
 from services.jotunheim_bridge.ports import Desired
 from services.jotunheim_bridge.service.meter import Meter
 from services.jotunheim_bridge.service.twin import DeviceTwin
-from services.jotunheim_bridge.service.twins import BUSY_S, MAX_RETRY_S
+from services.jotunheim_bridge.service.twins import BUSY_RETRY_S, MAX_RETRY_S
 from tests.fakes.device import BOOL, document, led, number
 from tests.fuzz.world import DEVICE, Transport, World, greeting, offered, pages
 from yggdrasil.common.v1 import capability_pb2 as cp
@@ -81,19 +81,19 @@ def entries(frames: list[link.Frame]) -> list[tuple[int, int, int, object]]:
 def live(revision: int = 0) -> DeviceTwin:
     """All is reported and answered, as of that revision of what is desired."""
     one = device()
-    one.take(report((1, 0, False), complete=True))
-    due = one.due()
+    one.on_report(report((1, 0, False), complete=True))
+    due = one.take_report()
     assert due is not None
-    assert one.answered(due, revision, {}) == []
+    assert one.on_reported(due, revision, {}) == []
     return one
 
 
 def test_nothing_is_due_before_all_is_reported_and_then_all_at_once() -> None:
     one = device()
-    one.take(report((1, 0, True), (2, 0, 40.0)))
-    assert one.due() is None
-    one.take(report((1, 0, False), (2, 1, None), complete=True))
-    due = one.due()
+    one.on_report(report((1, 0, True), (2, 0, 40.0)))
+    assert one.take_report() is None
+    one.on_report(report((1, 0, False), (2, 1, None), complete=True))
+    due = one.take_report()
     assert due is not None
     assert (due.complete, due.answers) == (True, 0)
     assert due.properties == {ON: Report(False), LEVEL: Report(40.0), NAME: Report(None)}
@@ -101,81 +101,81 @@ def test_nothing_is_due_before_all_is_reported_and_then_all_at_once() -> None:
 
 def test_what_the_registry_answers_is_sent_and_what_was_desired_meanwhile_follows() -> None:
     one = device()
-    one.take(report((1, 0, False), (2, 0, 40.0), complete=True))
-    due = one.due()
+    one.on_report(report((1, 0, False), (2, 0, 40.0), complete=True))
+    due = one.take_report()
     assert due is not None
-    assert one.desired(desired(4, led0__on=(True, 3), lamp0__level=(50.0, 4))) == []
-    assert one.desired(desired(5, led0__on=(True, 3), lamp0__level=(60, 5))) == []
-    assert one.desired(desired(4, led0__on=(False, 4))) == []  # told late
-    frames = one.answered(due, 4, {ON: True})
+    assert one.on_desired(desired(4, led0__on=(True, 3), lamp0__level=(50.0, 4))) == []
+    assert one.on_desired(desired(5, led0__on=(True, 3), lamp0__level=(60, 5))) == []
+    assert one.on_desired(desired(4, led0__on=(False, 4))) == []  # told late
+    frames = one.on_reported(due, 4, {ON: True})
     assert entries(frames) == [(4, 1, 0, True), (5, 2, 0, 60.0)]
-    assert one.desired(desired(5, lamp0__level=(60, 5))) == []
+    assert one.on_desired(desired(5, lamp0__level=(60, 5))) == []
 
 
 def test_only_what_came_after_the_last_delivery_is_sent() -> None:
     one = live(revision=7)
-    assert one.desired(desired(7, led0__on=(True, 7))) == []
-    assert entries(one.desired(desired(9, led0__on=(True, 7), lamp0__level=(1.5, 9)))) == [(9, 2, 0, 1.5)]
+    assert one.on_desired(desired(7, led0__on=(True, 7))) == []
+    assert entries(one.on_desired(desired(9, led0__on=(True, 7), lamp0__level=(1.5, 9)))) == [(9, 2, 0, 1.5)]
 
 
 @pytest.mark.parametrize(
     "path", [("siren0", "on"), ("led0", "hours"), ("led0", "gone"), ("lamp0", "secret"), ("fan0", "on")]
 )
 def test_what_the_contract_does_not_have_or_allow_is_not_sent(path: Path) -> None:
-    assert live().desired(Desired(1, {path: (True, 1), LEVEL: (101.0, 1)})) == []
+    assert live().on_desired(Desired(1, {path: (True, 1), LEVEL: (101.0, 1)})) == []
 
 
 def test_reports_between_answers_go_together_with_the_newest_of_each_property() -> None:
     one = live(revision=9)
-    one.take(report((1, 0, True), version=8))
-    one.take(report((1, 0, False), version=9, status=link.RESULT_STATUS_HARDWARE))
-    one.take(report((2, 0, 3.0)))
-    due = one.due()
+    one.on_report(report((1, 0, True), version=8))
+    one.on_report(report((1, 0, False), version=9, status=link.RESULT_STATUS_HARDWARE))
+    one.on_report(report((2, 0, 3.0)))
+    due = one.take_report()
     assert due is not None
     assert (due.complete, due.answers) == (False, 9)
     assert due.properties == {ON: Report(False, "the hardware failed"), LEVEL: Report(3.0)}
-    assert one.due() is None
+    assert one.take_report() is None
 
 
 def test_what_the_registry_did_not_hear_is_due_again_under_what_was_said_since() -> None:
     one = live(revision=3)
-    one.take(report((1, 0, True), (2, 0, 1.0), version=3))
-    due = one.due()
+    one.on_report(report((1, 0, True), (2, 0, 1.0), version=3))
+    due = one.take_report()
     assert due is not None
-    one.take(report((1, 0, False)))
-    one.failed(due)
-    again = one.due()
+    one.on_report(report((1, 0, False)))
+    one.on_report_failed(due)
+    again = one.take_report()
     assert again is not None
     assert (again.properties, again.answers) == ({ON: Report(False), LEVEL: Report(1.0)}, 3)
 
 
 def test_another_contract_begins_anew_and_an_answer_for_the_old_one_means_nothing() -> None:
     one = device()
-    one.take(report((1, 0, False), complete=True))
-    old = one.due()
+    one.on_report(report((1, 0, False), complete=True))
+    old = one.take_report()
     assert old is not None
     one.restart(agreed(lamp(), led()))
-    assert one.answered(old, 1, {ON: True}) == []
-    one.failed(old)
-    assert one.desired(desired(2, led0__on=(True, 2))) == []
-    one.take(report((2, 0, False), complete=True))
-    due = one.due()
+    assert one.on_reported(old, 1, {ON: True}) == []
+    one.on_report_failed(old)
+    assert one.on_desired(desired(2, led0__on=(True, 2))) == []
+    one.on_report(report((2, 0, False), complete=True))
+    due = one.take_report()
     assert due is not None
     assert due.properties == {ON: Report(False)}
-    assert entries(one.answered(due, 2, {ON: True})) == [(2, 2, 0, True)]
+    assert entries(one.on_reported(due, 2, {ON: True})) == [(2, 2, 0, True)]
 
 
 def test_what_the_device_was_too_busy_for_is_sent_again_until_it_is_answered_or_replaced() -> None:
     one = live()
-    one.desired(desired(1, led0__on=(True, 1), lamp0__level=(5.0, 1)))
-    one.take(report((1, 0, False), (2, 0, 1.0), version=1, status=link.RESULT_STATUS_BUSY))
-    assert one.was_busy
-    one.desired(desired(2, led0__on=(True, 1), lamp0__level=(6.0, 2)))
-    assert entries(one.again()) == [(1, 1, 0, True)]
-    assert not one.was_busy
-    one.take(report((1, 0, True), version=1))
-    assert not one.was_busy
-    assert one.again() == []
+    one.on_desired(desired(1, led0__on=(True, 1), lamp0__level=(5.0, 1)))
+    one.on_report(report((1, 0, False), (2, 0, 1.0), version=1, status=link.RESULT_STATUS_BUSY))
+    assert one.has_retries
+    one.on_desired(desired(2, led0__on=(True, 1), lamp0__level=(6.0, 2)))
+    assert entries(one.retries()) == [(1, 1, 0, True)]
+    assert not one.has_retries
+    one.on_report(report((1, 0, True), version=1))
+    assert not one.has_retries
+    assert one.retries() == []
 
 
 @pytest.mark.parametrize(
@@ -194,24 +194,24 @@ def test_what_the_device_was_too_busy_for_is_sent_again_until_it_is_answered_or_
 )
 def test_nonsense_ends_the_session(bad: link.TwinReport) -> None:
     with pytest.raises(LinkError) as caught:
-        live().take(bad)
+        live().on_report(bad)
     assert caught.value.code == link.GOODBYE_CODE_PROTOCOL_ERROR
 
 
 def test_too_many_reports_are_a_flood() -> None:
     one = device(limit=3)
     for _ in range(3):
-        one.take(report((1, 0, True)))
+        one.on_report(report((1, 0, True)))
     with pytest.raises(LinkError) as caught:
-        one.take(report((1, 0, True)))
+        one.on_report(report((1, 0, True)))
     assert caught.value.code == link.GOODBYE_CODE_FLOOD
 
 
 @given(st.dictionaries(st.integers(0, 30), st.text(max_size=16), max_size=31), st.sampled_from([256, 300, 512, 4096]))
 def test_any_delta_fits_the_frames_of_the_device_and_holds_all(texts: dict[int, str], limit: int) -> None:
     under = agreed(*(lamp(f"lamp{n}") for n in range(31)))
-    wanted: dict[Path, Value] = {(f"lamp{n}", "name"): text for n, text in texts.items()}
-    frames = list(twin.deltas(under, 2**64 - 1, wanted, limit))
+    values: dict[Path, Value] = {(f"lamp{n}", "name"): text for n, text in texts.items()}
+    frames = list(twin.deltas(under, 2**64 - 1, values, limit))
     assert all(frame.ByteSize() <= limit and 1 <= len(frame.twin_delta.entries) <= 8 for frame in frames)
     assert {entry[1] - 1: entry[3] for entry in entries(frames)} == texts
 
@@ -252,11 +252,11 @@ def test_a_report_reaches_the_registry_under_its_session_and_the_delta_comes_bac
     world.twins.revision, world.twins.desired = 3, {("led0", "on"): True}
     one = Linked(world)
     one.reports(False, complete=True)
-    assert [(s.complete, s.contract_revision, s.session_epoch) for s in world.twins.said] == [(True, 1, 1)]
+    assert [(s.complete, s.contract_revision, s.session_epoch) for s in world.twins.reports] == [(True, 1, 1)]
     assert one.deltas() == [(3, 0, 0, True)]
     one.reports(True, version=3)
     world.settle(1)
-    assert (world.twins.said[1].answers, world.twins.said[1].complete) == (3, False)
+    assert (world.twins.reports[1].answers, world.twins.reports[1].complete) == (3, False)
 
 
 def test_a_registry_that_is_away_is_asked_again_and_the_session_goes_on(world: World) -> None:
@@ -268,12 +268,12 @@ def test_a_registry_that_is_away_is_asked_again_and_the_session_goes_on(world: W
         world.settle(1)
     one.say(link.Frame(ping=link.Ping(token=9)))
     assert one.transport.frames[-1].pong.token == 9
-    assert not world.twins.said
+    assert not world.twins.reports
     world.twins.away, world.twins.revision = False, 1
     for _ in range(40):  # it is heard all the while
         one.say(link.Frame(ping=link.Ping(token=9)))
         world.settle(MAX_RETRY_S / 20)
-    assert [(s.complete, dict(s.properties)) for s in world.twins.said] == [(True, {("led0", "on"): Report(True)})]
+    assert [(s.complete, dict(s.properties)) for s in world.twins.reports] == [(True, {("led0", "on"): Report(True)})]
 
 
 def test_many_reports_are_few_requests_and_one_at_a_time(world: World) -> None:
@@ -282,8 +282,8 @@ def test_many_reports_are_few_requests_and_one_at_a_time(world: World) -> None:
     for turn in range(300):
         one.reports(turn % 2 == 0)
     world.settle(1)
-    assert len(world.twins.said) < 300 * 0.05 / 0.1 + 5
-    assert world.twins.said[-1].properties == {("led0", "on"): Report(False)}
+    assert len(world.twins.reports) < 300 * 0.05 / 0.1 + 5
+    assert world.twins.reports[-1].properties == {("led0", "on"): Report(False)}
 
 
 def test_a_session_that_ends_leaves_nothing_behind(world: World) -> None:
@@ -303,5 +303,5 @@ def test_a_busy_device_is_told_again_after_a_while(world: World) -> None:
     one.reports(False, complete=True)
     one.reports(False, version=3, status=link.RESULT_STATUS_BUSY)
     assert len(one.deltas()) == 1
-    world.settle(BUSY_S)
+    world.settle(BUSY_RETRY_S)
     assert one.deltas() == [(3, 0, 0, True)] * 2

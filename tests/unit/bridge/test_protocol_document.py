@@ -17,7 +17,7 @@ from services.jotunheim_bridge import ports
 from services.jotunheim_bridge.adapters import connection, listener
 from services.jotunheim_bridge.config import BridgeSettings
 from services.jotunheim_bridge.model import certificate, framing, negotiation, twin
-from services.jotunheim_bridge.service import bridge, calls, negotiator, renewal, session, twins, waiting
+from services.jotunheim_bridge.service import bridge, call_table, calls, negotiator, renewal, session, twins
 from tests.integration.bridge.test_bridge_bad_input import ACTIVE, CALLED, NEW, PLAIN, ROWS, WELCOMED
 from yggdrasil.device.v1 import link_pb2 as link
 
@@ -118,20 +118,20 @@ CONSTANTS = {
     "telemetry_credit": session.TELEMETRY_CREDIT,
     "max_samples": session.MAX_SAMPLES,
     "frames_before_contract": connection.INBOX_LIMIT,
-    "unasked_frames": session.UNASKED_LIMIT,
-    "twin_frames": session.TWIN_LIMIT,
+    "unasked_frames": session.MAX_UNSOLICITED_FRAMES,
+    "twin_frames": session.MAX_TWIN_REPORTS,
     "twin_entries": twin.MAX_STATES,
-    "twin_report_gap_s": twins.REPORT_GAP_S,
-    "twin_busy_s": twins.BUSY_S,
+    "twin_report_gap_s": twins.REPORT_INTERVAL_S,
+    "twin_busy_s": twins.BUSY_RETRY_S,
     "twin_retry_max_s": twins.MAX_RETRY_S,
-    "certificate_life_left": certificate.LIFE_LEFT,
-    "certificate_look_s": renewal.LOOK_S,
-    "certificate_answer_s": renewal.ANSWER_S,
-    "certificate_retry_s": renewal.RETRY_S,
+    "certificate_life_left": certificate.LIFE_DIVISOR,
+    "certificate_look_s": renewal.CHECK_INTERVAL_S,
+    "certificate_answer_s": renewal.REQUEST_TIMEOUT_S,
+    "certificate_retry_s": renewal.RETRY_INTERVAL_S,
     "certificate_bytes": certificate.MAX_ISSUED_BYTES,
     "certificate_slice_bytes": certificate.MAX_SLICE_BYTES,
     "skipped_frames": framing.MAX_SKIPPED,
-    "partial_answers": waiting.MAX_PARTIAL_ANSWERS,
+    "partial_answers": call_table.MAX_PARTIAL_ANSWERS,
     "unread_pause_bytes": connection.UNREAD_PAUSE_BYTES,
     "unread_limit_bytes": ports.UNREAD_LIMIT_BYTES,
     "default_connections": BridgeSettings.model_fields["connections"].default,
@@ -144,7 +144,7 @@ CONSTANTS = {
     "retry_after_ms": negotiator.RETRY_AFTER_MS,
     "silent_heartbeats": connection.SILENT_HEARTBEATS,
     "close_grace_s": connection.CLOSE_GRACE_S,
-    "store_patience_s": bridge.STORE_PATIENCE_S,
+    "store_patience_s": bridge.STORE_TIMEOUT_S,
     "default_heartbeat_ms": BridgeSettings.model_fields["heartbeat_ms"].default,
     "call_timeout_s": calls.MAX_TIMEOUT_S,
 }

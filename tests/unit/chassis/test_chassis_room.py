@@ -25,4 +25,7 @@ def test_shares_of_all_streams_leave_a_part_of_the_store_to_the_rest() -> None:
     from services.ota.adapters import events as ota_events
     from services.ota.adapters import nats_objects, nats_parts
 
-    assert events.SHARE + ota_events.SHARE + nats_objects.SHARE + nats_parts.SHARE <= 0.86
+    assert (
+        events.STORE_FRACTION + ota_events.STORE_FRACTION + nats_objects.STORE_FRACTION + nats_parts.STORE_FRACTION
+        <= 0.86
+    )

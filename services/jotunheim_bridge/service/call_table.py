@@ -37,7 +37,7 @@ Prepare = Callable[[], tuple[LinkCall, LinkTerms]]
 
 
 @dataclass(slots=True)
-class _Waiting:
+class _PendingCall:
     last: asyncio.Future[link.Result] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     partial: asyncio.Queue[link.Result] | None = None
     callers: int = 0
@@ -56,15 +56,15 @@ class CallTable:
 
     def __init__(self, device_id: str, boot_id: str) -> None:
         self._device_id, self._boot_id = device_id, boot_id
-        self._waiting: dict[str, _Waiting] = {}
+        self._waiting: dict[str, _PendingCall] = {}
         self._ended = False
         self._free: asyncio.Event | None = None
 
-    def hold(self) -> None:
+    def pause(self) -> None:
         """New calls wait, until `release`: the contract is changing."""
         self._free = asyncio.Event()
 
-    def release(self) -> None:
+    def resume(self) -> None:
         """Calls that waited go on."""
         if self._free is not None:
             self._free.set()
@@ -78,9 +78,7 @@ class CallTable:
         if not result.more or result.status != link.RESULT_STATUS_OK:  # a failure ends the call whatever it says
             waiting.last.set_result(result)
         elif not waiting.streamed:
-            waiting.fail(
-                ResultError(f"{self._device_id} said that more answers follow, and the action is not streamed")
-            )
+            waiting.fail(ResultError(f"{self._device_id} announced more answers, but the action is not streamed"))
         elif waiting.partial is not None:
             if waiting.partial.full():
                 waiting.fail(SlowCallerError(self._device_id, MAX_PARTIAL_ANSWERS))
@@ -91,7 +89,7 @@ class CallTable:
     def end(self) -> None:
         """The link is gone."""
         self._ended = True
-        self.release()
+        self.resume()
         waiting, self._waiting = self._waiting, {}
         for call_id, one in waiting.items():
             one.fail(OutcomeUnknownError(self._device_id, call_id, self._boot_id))
@@ -129,7 +127,9 @@ class CallTable:
         except TimeoutError as e:
             raise CallDeadlineError(self._device_id, call_id, self._boot_id, timeout_s) from e
 
-    async def _begin(self, prepare: Prepare, send: Send, call_id: str, timeout_s: float) -> tuple[LinkCall, _Waiting]:
+    async def _begin(
+        self, prepare: Prepare, send: Send, call_id: str, timeout_s: float
+    ) -> tuple[LinkCall, _PendingCall]:
         until = asyncio.get_running_loop().time() + timeout_s
         while self._free is not None:
             await self._free.wait()
@@ -145,11 +145,11 @@ class CallTable:
             if frame.ByteSize() > terms.device_rx_frame_bytes:
                 raise CallTooLargeError(self._device_id, frame.ByteSize(), terms.device_rx_frame_bytes)
             send(frame)
-            waiting = self._waiting[call_id] = _Waiting(streamed=link_call.streamed)
+            waiting = self._waiting[call_id] = _PendingCall(streamed=link_call.streamed)
         waiting.callers += 1
         return link_call, waiting
 
-    def _leave(self, call_id: str, waiting: _Waiting) -> None:
+    def _leave(self, call_id: str, waiting: _PendingCall) -> None:
         waiting.callers -= 1
         if not waiting.callers and self._waiting.get(call_id) is waiting:
             del self._waiting[call_id]
@@ -159,9 +159,9 @@ class CallTable:
             return translate.results(link_call, answer)
         status = link.ResultStatus.Name(answer.status) if answer.status in link.ResultStatus.values() else "UNKNOWN"
         status = status.removeprefix("RESULT_STATUS_")
-        said = ids.printable(answer.message) or status.lower()
+        detail = ids.printable(answer.message) or status.lower()
         kind = _REFUSALS.get(answer.status, DeviceRefusedError)
-        raise kind(f"{self._device_id} refused {link_call.where}: {said}", device=self._device_id, status=status)
+        raise kind(f"{self._device_id} refused {link_call.where}: {detail}", device=self._device_id, status=status)
 
 
 async def _answers(
