@@ -38,7 +38,7 @@ static bool port_fits(const char *port)
     return number >= 1 && number <= PORT_MAX;
 }
 
-bool ygg_address_fits(const char *address)
+bool ygg_address_is_valid(const char *address)
 {
     const char *colon = strrchr(address, ':');
 

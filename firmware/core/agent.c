@@ -29,7 +29,7 @@
 #include "core/records.h"
 #include "ygg/document.h"
 
-enum { CLOSE_MS = 1000, TURNS_A_STEP = 64, ATTEMPTS_MAX = 32, FLOOR_MS_MAX = 3600000 };
+enum { CLOSE_MS = 1000, ROUNDS_PER_STEP_MAX = 64, ATTEMPTS_MAX = 32, FLOOR_MS_MAX = 3600000 };
 
 static const char *const state_names[] = {
     [YGG_STATE_BACKOFF] = "backoff",   [YGG_STATE_CONNECTING] = "connecting", [YGG_STATE_HELLO] = "hello",
@@ -42,7 +42,7 @@ const char *ygg_state_name(enum ygg_state state)
     return state_names[state];
 }
 
-void ygg_say(const struct ygg_agent *agent, enum ygg_log_level level, const char *event,
+void ygg_log(const struct ygg_agent *agent, enum ygg_log_level level, const char *event,
              const struct ygg_log_field *fields, size_t count)
 {
     agent->hal->platform->log(agent->hal->platform_ctx, level, event, fields, count);
@@ -60,9 +60,9 @@ static bool sizes_fit(const struct ygg_config *config)
             (config->samples_size >= YGG_RECORDS_BYTES_MIN && config->samples_size <= UINT16_MAX));
 }
 
-static bool text_fits(const char *text, size_t least, size_t most)
+static bool text_fits(const char *text, size_t min, size_t max)
 {
-    return text != NULL && strlen(text) >= least && strlen(text) <= most;
+    return text != NULL && strlen(text) >= min && strlen(text) <= max;
 }
 
 static bool names_fit(const struct ygg_config *config)
@@ -123,7 +123,7 @@ static void back_off(struct ygg_agent *agent, bool lasted, const char *why)
     uint64_t delay = (uint64_t)floor + draw_delay_ms(agent, bound);
     const struct ygg_log_field fields[] = {{.key = "reason", .text = why}, {.key = "retry_in_ms", .number = delay}};
 
-    ygg_say(agent, YGG_LOG_WARNING, "disconnected", fields, 2);
+    ygg_log(agent, YGG_LOG_WARNING, "disconnected", fields, 2);
     agent->attempt = agent->attempt < ATTEMPTS_MAX ? (uint8_t)(agent->attempt + 1) : ATTEMPTS_MAX;
     agent->floor_ms = 0;
     agent->slow = false;
@@ -131,22 +131,22 @@ static void back_off(struct ygg_agent *agent, bool lasted, const char *why)
     agent->deadline_ms = ygg_now(agent) + delay;
 }
 
-void ygg_lose(struct ygg_agent *agent, const char *why)
+void ygg_disconnect(struct ygg_agent *agent, const char *why)
 {
     bool was_active = agent->was_active;
     bool lasted = was_active && ygg_now(agent) - agent->active_ms > agent->config->backoff_max_ms;
 
     agent->hal->transport->close(agent->hal->transport_ctx);
-    ygg_calls_forget_unsent(agent);
+    ygg_calls_discard_unsent(agent);
     agent->was_active = false;
     ygg_update_apply(agent); /* The next Hello says it. */
-    ygg_ota_end(agent);
+    ygg_ota_on_disconnect(agent);
     if (!was_active) {
         agent->redirect[0] = '\0'; /* Where the bridge sent us nobody serves us: back to the configured address. */
     }
     if (agent->stopping) {
         agent->state = YGG_STATE_STOPPED;
-        ygg_say(agent, YGG_LOG_INFO, "stopped", NULL, 0);
+        ygg_log(agent, YGG_LOG_INFO, "stopped", NULL, 0);
         return;
     }
     back_off(agent, lasted, why);
@@ -168,7 +168,7 @@ void ygg_close(struct ygg_agent *agent, uint32_t code, const char *why)
         ygg_body_encode(&out, YGG_BODY_GOODBYE, body)) {
         (void)ygg_link_commit(agent, &out);
     }
-    ygg_say(agent, agent->stopping ? YGG_LOG_INFO : YGG_LOG_WARNING, "closing", fields, 2);
+    ygg_log(agent, agent->stopping ? YGG_LOG_INFO : YGG_LOG_WARNING, "closing", fields, 2);
     agent->state = YGG_STATE_CLOSING;
     agent->deadline_ms = ygg_now(agent) + CLOSE_MS;
 }
@@ -177,7 +177,7 @@ void ygg_agent_stop(struct ygg_agent *agent)
 {
     agent->stopping = true;
     if (agent->state == YGG_STATE_BACKOFF || agent->state == YGG_STATE_CONNECTING) {
-        ygg_lose(agent, "stopped");
+        ygg_disconnect(agent, "stopped");
     } else if (agent->state != YGG_STATE_CLOSING && agent->state != YGG_STATE_STOPPED) {
         ygg_close(agent, yggdrasil_device_v1_GoodbyeCode_GOODBYE_CODE_SHUTDOWN, "the device stops");
     }
@@ -188,12 +188,12 @@ static void start_connecting(struct ygg_agent *agent)
     const char *address = agent->redirect[0] != '\0' ? agent->redirect : agent->config->address;
     const struct ygg_log_field field = {.key = "address", .text = address};
 
-    ygg_say(agent, YGG_LOG_INFO, "connecting", &field, 1);
+    ygg_log(agent, YGG_LOG_INFO, "connecting", &field, 1);
     agent->state = YGG_STATE_CONNECTING;
     agent->deadline_ms = ygg_now(agent) + agent->config->handshake_timeout_ms;
 }
 
-static void go_on_connecting(struct ygg_agent *agent)
+static void continue_connecting(struct ygg_agent *agent)
 {
     const struct ygg_hal *hal = agent->hal;
     const char *address = agent->redirect[0] != '\0' ? agent->redirect : agent->config->address;
@@ -201,19 +201,19 @@ static void go_on_connecting(struct ygg_agent *agent)
 
     if (err == YGG_ERR_AGAIN) {
         if (ygg_now(agent) >= agent->deadline_ms) {
-            ygg_lose(agent, "connecting took too long");
+            ygg_disconnect(agent, "connecting took too long");
         }
         return;
     }
     if (err != YGG_OK) {
-        ygg_lose(agent, "cannot connect");
+        ygg_disconnect(agent, "cannot connect");
         return;
     }
     ygg_link_reset(agent);
     agent->state = YGG_STATE_HELLO;
     agent->deadline_ms = ygg_now(agent) + agent->config->handshake_timeout_ms;
     if (ygg_session_hello(agent) != YGG_OK) {
-        ygg_lose(agent, "Hello does not fit");
+        ygg_disconnect(agent, "Hello does not fit");
     }
 }
 
@@ -222,7 +222,7 @@ static bool has_link(const struct ygg_agent *agent)
     return agent->state == YGG_STATE_HELLO || agent->state == YGG_STATE_CLOSING || ygg_in_session(agent);
 }
 
-static void blame_peer(struct ygg_agent *agent, enum ygg_err err)
+static void close_on_error(struct ygg_agent *agent, enum ygg_err err)
 {
     switch (err) {
     case YGG_ERR_UNKNOWN:
@@ -247,9 +247,9 @@ static bool send_some(struct ygg_agent *agent)
     enum ygg_err err = ygg_link_flush(agent);
 
     if (err != YGG_OK && err != YGG_ERR_AGAIN) {
-        ygg_lose(agent, "the connection broke");
+        ygg_disconnect(agent, "the connection broke");
     } else if (agent->state == YGG_STATE_CLOSING && ygg_link_flushed(agent)) {
-        ygg_lose(agent, "closed by this device");
+        ygg_disconnect(agent, "closed by this device");
     }
     return produced || err == YGG_OK;
 }
@@ -259,9 +259,9 @@ static bool receive_some(struct ygg_agent *agent)
     enum ygg_err err = ygg_link_receive(agent);
 
     if (err == YGG_ERR_CLOSED) {
-        ygg_lose(agent, "closed by the bridge");
+        ygg_disconnect(agent, "closed by the bridge");
     } else if (err != YGG_OK && err != YGG_ERR_AGAIN) {
-        ygg_lose(agent, "the connection broke");
+        ygg_disconnect(agent, "the connection broke");
     }
     return err == YGG_OK;
 }
@@ -283,7 +283,7 @@ static bool handle_some(struct ygg_agent *agent)
         err = ygg_session_handle(agent, &envelope);
     }
     if (err != YGG_OK) {
-        blame_peer(agent, err);
+        close_on_error(agent, err);
     }
     return true;
 }
@@ -294,7 +294,7 @@ static void check_times(struct ygg_agent *agent)
 
     if (agent->state == YGG_STATE_CLOSING) {
         if (now >= agent->deadline_ms) {
-            ygg_lose(agent, "Goodbye was not taken");
+            ygg_disconnect(agent, "Goodbye was not taken");
         }
     } else if (agent->state != YGG_STATE_ACTIVE && now >= agent->deadline_ms) {
         ygg_close(agent, yggdrasil_device_v1_GoodbyeCode_GOODBYE_CODE_TIMEOUT, "negotiation took too long");
@@ -314,7 +314,7 @@ void ygg_agent_step(struct ygg_agent *agent)
         start_connecting(agent);
     }
     if (agent->state == YGG_STATE_CONNECTING) {
-        go_on_connecting(agent);
+        continue_connecting(agent);
     }
     for (int turn = 0; has_link(agent); turn++) {
         bool sent = send_some(agent);
@@ -324,14 +324,14 @@ void ygg_agent_step(struct ygg_agent *agent)
             check_times(agent);
             return;
         }
-        if (turn == TURNS_A_STEP) {
+        if (turn == ROUNDS_PER_STEP_MAX) {
             agent->busy = true; /* One busy peer does not starve the others of this thread. */
             return;
         }
     }
 }
 
-static uint64_t least(uint64_t a, uint64_t b)
+static uint64_t min(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;
 }
@@ -344,15 +344,15 @@ uint64_t ygg_agent_wake_ms(const struct ygg_agent *agent)
     if (agent->busy) {
         return ygg_now(agent);
     }
-    uint64_t wake = least(ygg_calls_wake_ms(agent), ygg_ota_wake_ms(agent));
+    uint64_t wake = min(ygg_calls_wake_ms(agent), ygg_ota_wake_ms(agent));
     if (agent->state != YGG_STATE_ACTIVE) {
-        wake = least(wake, agent->deadline_ms);
+        wake = min(wake, agent->deadline_ms);
     }
     if (ygg_in_session(agent)) {
-        wake = least(wake, least(ygg_session_ping_ms(agent), ygg_session_silence_ms(agent)));
+        wake = min(wake, min(ygg_session_ping_ms(agent), ygg_session_silence_ms(agent)));
     }
-    if (agent->state == YGG_STATE_ACTIVE && agent->wanted == NULL) {
-        wake = least(wake, least(ygg_events_wake_ms(agent), ygg_twin_wake_ms(agent)));
+    if (agent->state == YGG_STATE_ACTIVE && agent->next_document == NULL) {
+        wake = min(wake, min(ygg_events_wake_ms(agent), ygg_twin_wake_ms(agent)));
     }
     return wake;
 }

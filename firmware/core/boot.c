@@ -74,14 +74,14 @@ static void forget(struct ygg_boot *boot)
     boot->state = YGG_BOOT_CONFIRMED;
     boot->trial = YGG_SLOT_NONE;
     boot->boots = 0;
-    boot->outcome = YGG_BOOT_NEVER;
+    boot->outcome = YGG_OUTCOME_NONE;
     boot->counter_floor = boot->counter_floor_min;
     boot->update_id = 0;
     memset(boot->slots, 0, sizeof boot->slots);
 }
 
 /* Whether a record says something that this version can have written: another may be in the flash. */
-static bool makes_sense(const struct ygg_boot *boot)
+static bool is_plausible(const struct ygg_boot *boot)
 {
     bool trial = boot->state == YGG_BOOT_PENDING || boot->state == YGG_BOOT_TRIAL;
 
@@ -97,7 +97,7 @@ static enum ygg_err load(struct ygg_boot *boot)
     forget(boot);
     if (err == YGG_OK) {
         read_record(boot);
-        if (!makes_sense(boot)) {
+        if (!is_plausible(boot)) {
             forget(boot);
         }
     }
@@ -154,7 +154,7 @@ bool ygg_boot_holds(const struct ygg_boot *boot, enum ygg_slot slot, const struc
 }
 
 /* Whether a slot may run now. */
-static bool is_fit(const struct ygg_boot *boot, enum ygg_slot slot)
+static bool is_bootable(const struct ygg_boot *boot, enum ygg_slot slot)
 {
     const struct ygg_boot_slot *of = &boot->slots[slot];
 
@@ -216,11 +216,11 @@ static void begin_trial(struct ygg_boot *boot, enum ygg_slot slot)
 static enum ygg_slot choose_trial(struct ygg_boot *boot)
 {
     enum ygg_slot trial = boot->trial;
-    enum ygg_boot_outcome fault = boot->boots >= boot->boots_max ? YGG_BOOT_OUT_OF_BOOTS
-                                  : !is_fit(boot, trial)         ? YGG_BOOT_DAMAGED
-                                                                 : YGG_BOOT_NEVER;
+    enum ygg_boot_outcome fault = boot->boots >= boot->boots_max ? YGG_REVERT_OUT_OF_BOOTS
+                                  : !is_bootable(boot, trial)         ? YGG_REVERT_DAMAGED
+                                                                 : YGG_OUTCOME_NONE;
 
-    if (fault != YGG_BOOT_NEVER) {
+    if (fault != YGG_OUTCOME_NONE) {
         end_trial(boot, YGG_SLOT_BAD, fault);
         (void)save(boot); /* Where it fails the next boot finds the same fault. */
         return YGG_SLOT_NONE;
@@ -236,11 +236,11 @@ static enum ygg_slot choose_confirmed(struct ygg_boot *boot)
     if (boot->active == YGG_SLOT_NONE) {
         return YGG_SLOT_NONE;
     }
-    if (is_fit(boot, boot->active)) {
+    if (is_bootable(boot, boot->active)) {
         return boot->active;
     }
     enum ygg_slot other = other_slot(boot->active);
-    if (boot->slots[other].state != YGG_SLOT_GOOD || !is_fit(boot, other)) {
+    if (boot->slots[other].state != YGG_SLOT_GOOD || !is_bootable(boot, other)) {
         return YGG_SLOT_NONE;
     }
     boot->active = other;
@@ -286,11 +286,11 @@ enum ygg_err ygg_boot_claim(struct ygg_boot *boot, uint64_t update_id)
         if (boot->running != YGG_SLOT_NONE) {
             return YGG_ERR_STATE;
         }
-        end_trial(boot, YGG_SLOT_EMPTY, YGG_BOOT_OVERRULED);
+        end_trial(boot, YGG_SLOT_EMPTY, YGG_REVERT_SUPERSEDED);
     }
     if (boot->update_id != update_id || boot->slots[slot].state != YGG_SLOT_EMPTY) {
         boot->update_id = update_id;
-        boot->outcome = YGG_BOOT_NEVER;
+        boot->outcome = YGG_OUTCOME_NONE;
         boot->slots[slot] = (struct ygg_boot_slot){.state = YGG_SLOT_EMPTY};
         err = save(boot); /* Before the first byte goes: nobody falls back to it any more. */
     }
@@ -330,7 +330,7 @@ enum ygg_err ygg_boot_confirm(struct ygg_boot *boot)
     uint32_t counter = boot->slots[slot].image.counter;
     boot->counter_floor = counter > boot->counter_floor ? counter : boot->counter_floor;
     boot->active = slot;
-    end_trial(boot, YGG_SLOT_GOOD, YGG_BOOT_WAS_CONFIRMED);
+    end_trial(boot, YGG_SLOT_GOOD, YGG_OUTCOME_CONFIRMED);
     return save(boot);
 }
 
@@ -361,6 +361,6 @@ enum ygg_err ygg_boot_rollback(struct ygg_boot *boot, uint64_t update_id)
     }
     begin_trial(boot, other);
     boot->update_id = update_id;
-    boot->outcome = YGG_BOOT_NEVER;
+    boot->outcome = YGG_OUTCOME_NONE;
     return save(boot);
 }

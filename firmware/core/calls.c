@@ -127,7 +127,7 @@ static enum ygg_err remember(struct ygg_agent *agent, const char *call_id, const
 static struct ygg_pending *find_pending(struct ygg_agent *agent, const char *call_id)
 {
     for (size_t i = 0; i < YGG_CALLS_MAX; i++) {
-        if (agent->pending[i].handle != 0 && agent->pending[i].waiting == YGG_WAITING_CALL &&
+        if (agent->pending[i].handle != 0 && agent->pending[i].kind == YGG_PENDING_CALL &&
             strcmp(agent->pending[i].of.call_id, call_id) == 0) {
             return &agent->pending[i];
         }
@@ -158,7 +158,7 @@ static uint32_t take_handle(struct ygg_agent *agent)
 }
 
 /* The slot is found first, so that an answer can only come later if it can be kept. */
-enum ygg_err ygg_calls_ask(struct ygg_agent *agent, struct ygg_call *call, struct ygg_answer *answer,
+enum ygg_err ygg_calls_dispatch(struct ygg_agent *agent, struct ygg_call *call, struct ygg_answer *answer,
                            struct ygg_pending **slot)
 {
     *answer = (struct ygg_answer){.status = YGG_STATUS_OK};
@@ -188,7 +188,7 @@ static enum ygg_err run(struct ygg_agent *agent, const char *call_id, struct ygg
 {
     struct ygg_pending *slot = NULL;
     struct ygg_answer answer;
-    enum ygg_err err = ygg_calls_ask(agent, call, &answer, &slot);
+    enum ygg_err err = ygg_calls_dispatch(agent, call, &answer, &slot);
 
     if (err == YGG_ERR_FULL) {
         return send_refusal(agent, call_id, YGG_STATUS_BUSY, "too many calls under way");
@@ -246,7 +246,7 @@ enum ygg_err ygg_calls_handle(struct ygg_agent *agent, const yggdrasil_device_v1
 /* The bridge of a later session did not ask for the call: its answer is kept in case it does. */
 static enum ygg_err finish(struct ygg_agent *agent, struct ygg_pending *pending, const struct ygg_answer *answer)
 {
-    if (pending->waiting != YGG_WAITING_CALL) {
+    if (pending->kind != YGG_PENDING_CALL) {
         return ygg_twin_finish(agent, pending, answer);
     }
     bool wanted = pending->session == agent->sessions;
@@ -335,7 +335,7 @@ bool ygg_calls_produce(struct ygg_agent *agent)
     return produced;
 }
 
-void ygg_calls_forget_unsent(struct ygg_agent *agent)
+void ygg_calls_discard_unsent(struct ygg_agent *agent)
 {
     struct ygg_record record = {0};
 

@@ -10,7 +10,7 @@ static void say(const struct ygg_agent *agent, enum ygg_log_level level, const c
 {
     const struct ygg_log_field field = {.key = "message", .text = message};
 
-    ygg_say(agent, level, event, &field, message == NULL ? 0 : 1);
+    ygg_log(agent, level, event, &field, message == NULL ? 0 : 1);
 }
 
 static enum ygg_err on_wanted(struct ygg_certificate *certificate)

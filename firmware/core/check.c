@@ -14,18 +14,18 @@ static bool in_range(const struct ygg_schema *schema, double number)
 
 bool ygg_value_matches(const struct ygg_schema *schema, const struct ygg_value *value)
 {
-    size_t most = schema->max_length == 0 ? YGG_VALUE_BYTES_MAX : schema->max_length;
+    size_t max = schema->max_length == 0 ? YGG_VALUE_BYTES_MAX : schema->max_length;
     bool bytes = schema->type == YGG_TYPE_STRING || schema->type == YGG_TYPE_BYTES;
 
-    return value->type == schema->type && (!bytes || value->as.bytes.length <= most);
+    return value->type == schema->type && (!bytes || value->as.bytes.length <= max);
 }
 
 static enum ygg_status check_length(const struct ygg_schema *schema, size_t length, const char **why)
 {
-    size_t most = schema->max_length == 0 ? YGG_VALUE_BYTES_MAX : schema->max_length;
+    size_t max = schema->max_length == 0 ? YGG_VALUE_BYTES_MAX : schema->max_length;
 
     *why = "argument too long";
-    return length <= most ? YGG_STATUS_OK : YGG_STATUS_INVALID_ARGUMENT;
+    return length <= max ? YGG_STATUS_OK : YGG_STATUS_INVALID_ARGUMENT;
 }
 
 /* Bounds are exact for integers up to 2^53, as capability.proto says. */

@@ -117,7 +117,7 @@ static void resend_when_due(struct ygg_agent *agent)
     if (unacknowledged(agent) && ygg_now(agent) >= agent->resend_ms) {
         const struct ygg_log_field field = {.key = "after", .number = oldest_sequence(agent) - 1};
 
-        ygg_say(agent, YGG_LOG_WARNING, "events_resent", &field, 1);
+        ygg_log(agent, YGG_LOG_WARNING, "events_resent", &field, 1);
         agent->event_sent = oldest_sequence(agent) - 1;
     }
 }

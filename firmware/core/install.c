@@ -19,7 +19,7 @@ enum {
 
 _Static_assert(HEAD_MARKED < HEAD_CRC && YGG_JOURNAL_HEAD_BYTES % YGG_FLASH_UNIT_BYTES == 0, "the head has room");
 
-static uint32_t least(uint32_t a, uint32_t b)
+static uint32_t min(uint32_t a, uint32_t b)
 {
     return a < b ? a : b;
 }
@@ -101,7 +101,7 @@ static enum ygg_err put_mark(const struct ygg_install *install, uint32_t index)
 
 /* --- beginning ---------------------------------------------------------------------------------------------------- */
 
-uint32_t ygg_install_found(const struct ygg_boot *boot, const struct ygg_image *image, const uint8_t *chunks_root)
+uint32_t ygg_install_resume_offset(const struct ygg_boot *boot, const struct ygg_image *image, const uint8_t *chunks_root)
 {
     uint8_t expected[YGG_JOURNAL_HEAD_BYTES];
     uint8_t head[YGG_JOURNAL_HEAD_BYTES];
@@ -180,12 +180,12 @@ static size_t take(struct ygg_install *install, const uint8_t *data, size_t size
     uint32_t room = block - at % block;
 
     if (install->tail_used == 0 && size >= YGG_FLASH_UNIT_BYTES) {
-        uint32_t whole = least(room, (uint32_t)size) / YGG_FLASH_UNIT_BYTES * YGG_FLASH_UNIT_BYTES;
+        uint32_t whole = min(room, (uint32_t)size) / YGG_FLASH_UNIT_BYTES * YGG_FLASH_UNIT_BYTES;
 
         *err = program(install, at, data, whole);
         return *err == YGG_OK ? whole : 0;
     }
-    uint32_t part = least(YGG_FLASH_UNIT_BYTES - install->tail_used, (uint32_t)size);
+    uint32_t part = min(YGG_FLASH_UNIT_BYTES - install->tail_used, (uint32_t)size);
     memcpy(install->tail + install->tail_used, data, part);
     if (install->tail_used + part == YGG_FLASH_UNIT_BYTES) {
         *err = program(install, at, install->tail, YGG_FLASH_UNIT_BYTES);

@@ -26,11 +26,11 @@ static inline bool ygg_in_session(const struct ygg_agent *agent)
            agent->state == YGG_STATE_ACTIVE || agent->state == YGG_STATE_UPDATING;
 }
 
-void ygg_say(const struct ygg_agent *agent, enum ygg_log_level level, const char *event,
+void ygg_log(const struct ygg_agent *agent, enum ygg_log_level level, const char *event,
              const struct ygg_log_field *fields, size_t count);
 
 /* agent.c: drops the link and waits for the next try, or stops. `why` is a constant, for people. */
-void ygg_lose(struct ygg_agent *agent, const char *why);
+void ygg_disconnect(struct ygg_agent *agent, const char *why);
 
 /* agent.c: says Goodbye, then drops the link. `code` is a yggdrasil.device.v1.GoodbyeCode. */
 void ygg_close(struct ygg_agent *agent, uint32_t code, const char *why);
@@ -55,12 +55,12 @@ uint64_t ygg_session_silence_ms(const struct ygg_agent *agent);
 enum ygg_err ygg_calls_handle(struct ygg_agent *agent, const yggdrasil_device_v1_Invoke *invoke);
 bool ygg_calls_produce(struct ygg_agent *agent);
 void ygg_calls_expire(struct ygg_agent *agent);
-void ygg_calls_forget_unsent(struct ygg_agent *agent); /* The session that asked is over. */
+void ygg_calls_discard_unsent(struct ygg_agent *agent); /* The session that asked is over. */
 uint64_t ygg_calls_wake_ms(const struct ygg_agent *agent);
 
 /* calls.c: hands a call to the driver. YGG_OK: `answer` is filled in. YGG_ERR_AGAIN: it comes later, `slot` waits for
  * it as for a call and is the caller's to change. YGG_ERR_FULL: too much is under way, nothing was done. */
-enum ygg_err ygg_calls_ask(struct ygg_agent *agent, struct ygg_call *call, struct ygg_answer *answer,
+enum ygg_err ygg_calls_dispatch(struct ygg_agent *agent, struct ygg_call *call, struct ygg_answer *answer,
                            struct ygg_pending **slot);
 
 /* check.c: the same for one property, where `value` is NULL without one. */
@@ -78,17 +78,17 @@ enum ygg_err ygg_events_acknowledge(struct ygg_agent *agent, uint64_t sequence);
 uint64_t ygg_events_wake_ms(const struct ygg_agent *agent);
 
 /* address.c: whether a text is HOST:PORT or [HOST]:PORT, at most 63 bytes, PORT 1 to 65535. */
-bool ygg_address_fits(const char *address);
+bool ygg_address_is_valid(const char *address);
 
 /* update.c */
 bool ygg_update_produce(struct ygg_agent *agent);
 void ygg_update_apply(struct ygg_agent *agent);
-enum ygg_err ygg_update_answered(struct ygg_agent *agent, const yggdrasil_device_v1_CapabilityAnswer *answer);
+enum ygg_err ygg_update_on_answer(struct ygg_agent *agent, const yggdrasil_device_v1_CapabilityAnswer *answer);
 
 /* The document that events and samples are numbered by. */
 static inline const struct ygg_document *ygg_newest_document(const struct ygg_agent *agent)
 {
-    return agent->wanted != NULL ? agent->wanted : agent->document;
+    return agent->next_document != NULL ? agent->next_document : agent->document;
 }
 
 /* The first bytes of a kept event or sample: sequence or time, capability, member. Then the message. */
@@ -99,27 +99,27 @@ bool ygg_telemetry_produce(struct ygg_agent *agent);
 void ygg_telemetry_grant(struct ygg_agent *agent, uint32_t frames);
 
 /* twin.c */
-void ygg_twin_begin(struct ygg_agent *agent); /* After a ContractNotice: everything is reported. */
+void ygg_twin_on_contract(struct ygg_agent *agent); /* After a ContractNotice: everything is reported. */
 void ygg_twin_mark(struct ygg_agent *agent, uint8_t capability);
 bool ygg_twin_produce(struct ygg_agent *agent);
-void ygg_twin_forget(struct ygg_agent *agent); /* Other indexes from now on: nobody waits for what is under way. */
+void ygg_twin_detach(struct ygg_agent *agent); /* Other indexes from now on: nobody waits for what is under way. */
 uint64_t ygg_twin_wake_ms(const struct ygg_agent *agent);
-enum ygg_err ygg_twin_delta(struct ygg_agent *agent, const yggdrasil_device_v1_TwinDelta *delta);
+enum ygg_err ygg_twin_on_delta(struct ygg_agent *agent, const yggdrasil_device_v1_TwinDelta *delta);
 
 /* twin.c: the driver has answered, or is late. YGG_ERR_FULL: no room for the report, nothing has changed. */
 enum ygg_err ygg_twin_finish(struct ygg_agent *agent, struct ygg_pending *pending, const struct ygg_answer *answer);
 
 /* ota.c */
 enum ygg_err ygg_ota_open(struct ygg_agent *agent);
-void ygg_ota_begin(struct ygg_agent *agent); /* After a ContractNotice: a trial is judged, the status is told. */
-void ygg_ota_end(struct ygg_agent *agent);   /* The session is over. */
+void ygg_ota_on_contract(struct ygg_agent *agent); /* After a ContractNotice: a trial is judged, the status is told. */
+void ygg_ota_on_disconnect(struct ygg_agent *agent);   /* The session is over. */
 void ygg_ota_expire(struct ygg_agent *agent);
 uint64_t ygg_ota_wake_ms(const struct ygg_agent *agent);
 bool ygg_ota_produce(struct ygg_agent *agent);
-enum ygg_err ygg_ota_offer(struct ygg_agent *agent, const yggdrasil_device_v1_OtaOffer *offer);
-enum ygg_err ygg_ota_metadata(struct ygg_agent *agent, const yggdrasil_device_v1_OtaMetadata *slice);
-enum ygg_err ygg_ota_chunk(struct ygg_agent *agent, const struct ygg_envelope *envelope);
-enum ygg_err ygg_ota_abort(struct ygg_agent *agent, const yggdrasil_device_v1_OtaAbort *abort_frame);
+enum ygg_err ygg_ota_on_offer(struct ygg_agent *agent, const yggdrasil_device_v1_OtaOffer *offer);
+enum ygg_err ygg_ota_on_metadata(struct ygg_agent *agent, const yggdrasil_device_v1_OtaMetadata *slice);
+enum ygg_err ygg_ota_on_chunk(struct ygg_agent *agent, const struct ygg_envelope *envelope);
+enum ygg_err ygg_ota_on_abort(struct ygg_agent *agent, const yggdrasil_device_v1_OtaAbort *abort_frame);
 
 /* Whether anything that answers one frame could be queued now. */
 static inline bool ygg_has_room(const struct ygg_agent *agent)

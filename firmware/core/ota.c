@@ -29,31 +29,31 @@ enum ygg_err ygg_ota_roll_back(struct ygg_agent *agent)
     if (err == YGG_OK) {
         ota->phase = YGG_OTA_INSTALLED;
         ota->accept_due = ota->request_due = ota->progress_due = ota->result_due = false; /* None was asked for by a bridge. */
-        ygg_ota_say(agent, "ota_rolling_back", YGG_OTA_OK);
+        ygg_ota_log(agent, "ota_rolling_back", YGG_OTA_OK);
         ygg_ota_restart(agent);
     }
     return err;
 }
 
-static void give_up_trial(struct ygg_agent *agent, enum ygg_boot_outcome why)
+static void revert_trial(struct ygg_agent *agent, enum ygg_boot_outcome why)
 {
     /* Where the record cannot be written the boot counter ends the trial. */
     (void)ygg_boot_revert(ygg_ota_of(agent)->boot, why);
-    ygg_ota_say(agent, "ota_reverting", why == YGG_BOOT_SELF_TEST ? YGG_OTA_SELF_TEST : YGG_OTA_NOT_CONFIRMED);
+    ygg_ota_log(agent, "ota_reverting", why == YGG_REVERT_SELF_TEST ? YGG_OTA_SELF_TEST : YGG_OTA_NOT_CONFIRMED);
     ygg_ota_restart(agent);
 }
 
 /* The session has its contract: the bridge is authenticated and has taken what this image can do. */
-static void judge_trial(struct ygg_agent *agent)
+static void conclude_trial(struct ygg_agent *agent)
 {
     struct ygg_ota *ota = ygg_ota_of(agent);
 
     if (!ota->self_test(ota->self_test_ctx)) {
-        give_up_trial(agent, YGG_BOOT_SELF_TEST);
+        revert_trial(agent, YGG_REVERT_SELF_TEST);
     } else if (ygg_boot_confirm(ota->boot) == YGG_OK) {
-        ygg_ota_say(agent, "ota_confirmed", YGG_OTA_OK);
+        ygg_ota_log(agent, "ota_confirmed", YGG_OTA_OK);
     } else {
-        ygg_ota_say(agent, "ota_not_confirmed", YGG_OTA_FLASH); /* Again in the next session, or the time runs out. */
+        ygg_ota_log(agent, "ota_not_confirmed", YGG_OTA_FLASH); /* Again in the next session, or the time runs out. */
     }
 }
 
@@ -75,7 +75,7 @@ enum ygg_err ygg_ota_open(struct ygg_agent *agent)
     enum ygg_ota_code code = ygg_trust_open(&ota->trust, ota->first_root, ota->first_root_size);
     ota->usable = code == YGG_OTA_OK;
     if (!ota->usable) {
-        ygg_ota_say(agent, "ota_unusable", code); /* The device works all the same; it just takes no updates. */
+        ygg_ota_log(agent, "ota_unusable", code); /* The device works all the same; it just takes no updates. */
     }
     return YGG_OK;
 }
@@ -95,7 +95,7 @@ static void renew_status(struct ygg_agent *agent)
     ygg_ota_of(agent)->status_due = true;
 }
 
-void ygg_ota_begin(struct ygg_agent *agent)
+void ygg_ota_on_contract(struct ygg_agent *agent)
 {
     struct ygg_ota *ota = ygg_ota_of(agent);
 
@@ -103,14 +103,14 @@ void ygg_ota_begin(struct ygg_agent *agent)
         return;
     }
     if (ygg_ota_on_trial(ota)) {
-        judge_trial(agent);
+        conclude_trial(agent);
     }
     if (agent->ota && ota->usable) {
         renew_status(agent);
     }
 }
 
-void ygg_ota_end(struct ygg_agent *agent)
+void ygg_ota_on_disconnect(struct ygg_agent *agent)
 {
     struct ygg_ota *ota = ygg_ota_of(agent);
 
@@ -137,7 +137,7 @@ static void reject(struct ygg_agent *agent, uint64_t update_id, enum ygg_ota_cod
     if (ota->phase == YGG_OTA_METADATA) {
         ota->phase = YGG_OTA_IDLE;
     }
-    ygg_ota_say(agent, "ota_rejected", code);
+    ygg_ota_log(agent, "ota_rejected", code);
     renew_status(agent);
 }
 
@@ -153,7 +153,7 @@ void ygg_ota_fail(struct ygg_agent *agent, enum ygg_ota_code code)
     if (ota->uses_delta) {
         ota->install.open = false; /* What a patch has made so far is of no use to anybody else. */
     }
-    ygg_ota_say(agent, "ota_failed", code);
+    ygg_ota_log(agent, "ota_failed", code);
     renew_status(agent);
 }
 
@@ -179,13 +179,13 @@ void ygg_ota_installed(struct ygg_agent *agent, enum ygg_err err)
     ota->failed = YGG_OTA_OK;
     ota->result_due = true;
     ota->progress_due = ota->request_due = false;
-    ygg_ota_say(agent, "ota_installed", YGG_OTA_OK);
+    ygg_ota_log(agent, "ota_installed", YGG_OTA_OK);
 }
 
 /* --- the offer ------------------------------------------------------------------------------------------------------ */
 
 /* What was offered before is over without a word; what it has written stays. */
-enum ygg_err ygg_ota_offer(struct ygg_agent *agent, const yggdrasil_device_v1_OtaOffer *offer)
+enum ygg_err ygg_ota_on_offer(struct ygg_agent *agent, const yggdrasil_device_v1_OtaOffer *offer)
 {
     struct ygg_ota *ota = ygg_ota_of(agent);
 
@@ -216,7 +216,7 @@ enum ygg_err ygg_ota_offer(struct ygg_agent *agent, const yggdrasil_device_v1_Ot
 }
 
 /* Whether the spare slot has the image already, whole. */
-static bool is_there(const struct ygg_ota *ota, enum ygg_slot spare)
+static bool spare_holds_image(const struct ygg_ota *ota, enum ygg_slot spare)
 {
     const struct ygg_boot_slot *slot = &ota->boot->slots[spare];
 
@@ -258,14 +258,14 @@ static enum ygg_err begin_image(struct ygg_ota *ota, uint32_t found)
     return ygg_install_begin(&ota->install, &ota->image, ota->chunks_root, ota->update_id, found, true);
 }
 
-static void say_accepted(const struct ygg_agent *agent)
+static void log_accepted(const struct ygg_agent *agent)
 {
     const struct ygg_ota *ota = ygg_ota_of(agent);
     const struct ygg_log_field fields[] = {{.key = "kind", .text = ota->uses_delta ? "patch" : "image"},
                                            {.key = "bytes", .number = ota->total},
                                            {.key = "from", .number = ota->at}};
 
-    ygg_say(agent, YGG_LOG_INFO, "ota_accepted", fields, 3);
+    ygg_log(agent, YGG_LOG_INFO, "ota_accepted", fields, 3);
 }
 
 /* The release is good. From here on flash is written. */
@@ -273,7 +273,7 @@ static void accept(struct ygg_agent *agent, bool delta)
 {
     struct ygg_ota *ota = ygg_ota_of(agent);
     enum ygg_slot spare = ygg_boot_spare(ota->boot);
-    uint32_t found = ygg_install_found(ota->boot, &ota->image, ota->chunks_root);
+    uint32_t found = ygg_install_resume_offset(ota->boot, &ota->image, ota->chunks_root);
 
     renew_nonce(agent); /* The old one is used up. */
     ota->phase = YGG_OTA_LOADING;
@@ -284,19 +284,19 @@ static void accept(struct ygg_agent *agent, bool delta)
     ota->credit = 0;
     ota->window_bytes = 0;
     ota->window_ms = ota->chunk_ms = ygg_now(agent);
-    if (is_there(ota, spare)) {
+    if (spare_holds_image(ota, spare)) {
         ota->uses_delta = false;
         ota->at = ota->total = ota->image.length;
-        say_accepted(agent);
+        log_accepted(agent);
         ygg_ota_installed(agent, stage_spare(ota, spare));
         return;
     }
     found = found % ota->chunk_bytes == 0 || found == ota->image.length ? found : 0;
     bool shorter = delta && ota->delta.length < ota->image.length - found;
     enum ygg_err err = shorter ? begin_patch(ota) : begin_image(ota, found);
-    ota->told = ota->at;
-    ota->told_ms = ygg_now(agent);
-    say_accepted(agent);
+    ota->reported_bytes = ota->at;
+    ota->reported_ms = ygg_now(agent);
+    log_accepted(agent);
     if (err != YGG_OK) {
         ygg_ota_fail(agent, ygg_ota_code_of(err));
     } else if (ota->at == ota->total && !ota->uses_delta) {
@@ -307,14 +307,14 @@ static void accept(struct ygg_agent *agent, bool delta)
     }
 }
 
-static void on_release(struct ygg_agent *agent, const struct ygg_standing *standing)
+static void on_release(struct ygg_agent *agent, const struct ygg_trust_context *context)
 {
     struct ygg_ota *ota = ygg_ota_of(agent);
     const struct ygg_image *running = ygg_ota_running(ota);
     struct ygg_manifest manifest;
     const struct ygg_delta delta = {.precursor = ota->delta.precursor, .digest = ota->delta.digest,
                                     .chunks_root = ota->delta.chunks_root, .length = ota->delta.length};
-    enum ygg_ota_code code = ygg_trust_release(&ota->trust, ota->metadata, ota->metadata_size, &ota->timestamp, standing,
+    enum ygg_ota_code code = ygg_trust_release(&ota->trust, ota->metadata, ota->metadata_size, &ota->timestamp, context,
                                                &manifest);
 
     if (code == YGG_OTA_OK && running != NULL && memcmp(running->digest, manifest.digest, YGG_SHA256_BYTES) == 0) {
@@ -339,7 +339,7 @@ static void on_envelope(struct ygg_agent *agent)
 {
     struct ygg_ota *ota = ygg_ota_of(agent);
     const struct ygg_image *running = ygg_ota_running(ota);
-    const struct ygg_standing standing = {.device_id = agent->config->device_id,
+    const struct ygg_trust_context context = {.device_id = agent->config->device_id,
                                           .device_class = agent->config->device_class,
                                           .nonce = ota->nonce,
                                           .slot_bytes = ota->boot->layout->slot_bytes,
@@ -349,14 +349,14 @@ static void on_envelope(struct ygg_agent *agent)
 
     ota->metadata_have = 0;
     if (ota->metadata_role == YGG_ROLE_RELEASE) {
-        on_release(agent, &standing);
+        on_release(agent, &context);
         return;
     }
     if (ota->metadata_role == YGG_ROLE_ROOT) {
         code = ygg_trust_next_root(&ota->trust, ota->metadata, ota->metadata_size);
         ota->roots_due--;
     } else {
-        code = ota->has_nonce ? ygg_trust_timestamp(&ota->trust, ota->metadata, ota->metadata_size, &standing, &ota->timestamp)
+        code = ota->has_nonce ? ygg_trust_timestamp(&ota->trust, ota->metadata, ota->metadata_size, &context, &ota->timestamp)
                               : YGG_OTA_STALE;
         ota->timestamped = code == YGG_OTA_OK;
     }
@@ -373,16 +373,16 @@ static uint8_t expected_role(const struct ygg_ota *ota)
 /* Whether a slice is the next one. The length is looked at before anything else is. */
 static bool slice_fits(const struct ygg_ota *ota, const yggdrasil_device_v1_OtaMetadata *slice)
 {
-    uint32_t most = slice->role == yggdrasil_device_v1_OtaRole_OTA_ROLE_RELEASE ? YGG_RELEASE_BYTES_MAX : YGG_ENVELOPE_BYTES_MAX;
+    uint32_t max = slice->role == yggdrasil_device_v1_OtaRole_OTA_ROLE_RELEASE ? YGG_RELEASE_BYTES_MAX : YGG_ENVELOPE_BYTES_MAX;
     bool first = ota->metadata_have == 0;
 
-    return slice->size_bytes > 0 && slice->size_bytes <= most && slice->data.size > 0 &&
+    return slice->size_bytes > 0 && slice->size_bytes <= max && slice->data.size > 0 &&
            slice->offset_bytes == ota->metadata_have && (uint32_t)slice->role == expected_role(ota) &&
            (first || slice->size_bytes == ota->metadata_size) &&
            slice->data.size <= slice->size_bytes - slice->offset_bytes;
 }
 
-enum ygg_err ygg_ota_metadata(struct ygg_agent *agent, const yggdrasil_device_v1_OtaMetadata *slice)
+enum ygg_err ygg_ota_on_metadata(struct ygg_agent *agent, const yggdrasil_device_v1_OtaMetadata *slice)
 {
     struct ygg_ota *ota = ygg_ota_of(agent);
 
@@ -406,7 +406,7 @@ enum ygg_err ygg_ota_metadata(struct ygg_agent *agent, const yggdrasil_device_v1
     return YGG_OK;
 }
 
-enum ygg_err ygg_ota_abort(struct ygg_agent *agent, const yggdrasil_device_v1_OtaAbort *abort_frame)
+enum ygg_err ygg_ota_on_abort(struct ygg_agent *agent, const yggdrasil_device_v1_OtaAbort *abort_frame)
 {
     struct ygg_ota *ota = ygg_ota_of(agent);
 
@@ -420,7 +420,7 @@ enum ygg_err ygg_ota_abort(struct ygg_agent *agent, const yggdrasil_device_v1_Ot
         reject(agent, ota->update_id, YGG_OTA_ABORTED);
         return YGG_OK;
     }
-    if (ota->phase == YGG_OTA_INSTALLED && ygg_boot_revert(ota->boot, YGG_BOOT_TOLD) != YGG_OK) {
+    if (ota->phase == YGG_OTA_INSTALLED && ygg_boot_revert(ota->boot, YGG_REVERT_REQUESTED) != YGG_OK) {
         return YGG_OK; /* Flash failed: it will be tried, and the boot counter ends it. */
     }
     ygg_ota_fail(agent, YGG_OTA_ABORTED);
@@ -429,14 +429,14 @@ enum ygg_err ygg_ota_abort(struct ygg_agent *agent, const yggdrasil_device_v1_Ot
 
 /* --- time ----------------------------------------------------------------------------------------------------------- */
 
-static uint64_t trial_end_ms(const struct ygg_agent *agent)
+static uint64_t trial_deadline_ms(const struct ygg_agent *agent)
 {
     const struct ygg_ota *ota = ygg_ota_of(agent);
 
     return ota != NULL && ygg_ota_on_trial(ota) && !ota->restart ? agent->boot_ms + ota->trial_ms : UINT64_MAX;
 }
 
-static uint64_t slow_end_ms(const struct ygg_agent *agent)
+static uint64_t download_deadline_ms(const struct ygg_agent *agent)
 {
     const struct ygg_ota *ota = ygg_ota_of(agent);
     bool waits = ota != NULL && (ota->phase == YGG_OTA_METADATA || ota->phase == YGG_OTA_LOADING);
@@ -447,8 +447,8 @@ static uint64_t slow_end_ms(const struct ygg_agent *agent)
 
 uint64_t ygg_ota_wake_ms(const struct ygg_agent *agent)
 {
-    uint64_t trial = trial_end_ms(agent);
-    uint64_t slow = slow_end_ms(agent);
+    uint64_t trial = trial_deadline_ms(agent);
+    uint64_t slow = download_deadline_ms(agent);
 
     return trial < slow ? trial : slow;
 }
@@ -458,9 +458,9 @@ void ygg_ota_expire(struct ygg_agent *agent)
     struct ygg_ota *ota = ygg_ota_of(agent);
     uint64_t now = ygg_now(agent);
 
-    if (now >= trial_end_ms(agent)) {
-        give_up_trial(agent, YGG_BOOT_TIME_UP);
-    } else if (now >= slow_end_ms(agent)) {
+    if (now >= trial_deadline_ms(agent)) {
+        revert_trial(agent, YGG_REVERT_TIMEOUT);
+    } else if (now >= download_deadline_ms(agent)) {
         bool silent = now >= ota->chunk_ms + SILENT_MS;
 
         if (ota->phase == YGG_OTA_METADATA) {

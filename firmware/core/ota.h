@@ -38,7 +38,7 @@ void ygg_ota_restart(struct ygg_agent *agent);
 enum ygg_ota_code ygg_ota_code_of(enum ygg_err err);
 
 /* ota_report.c: for people; and a line in the log, a warning unless the code is YGG_OTA_OK. */
-const char *ygg_ota_words(enum ygg_ota_code code);
-void ygg_ota_say(const struct ygg_agent *agent, const char *event, enum ygg_ota_code code);
+const char *ygg_ota_message(enum ygg_ota_code code);
+void ygg_ota_log(const struct ygg_agent *agent, const char *event, enum ygg_ota_code code);
 
 #endif

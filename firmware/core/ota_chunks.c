@@ -89,12 +89,12 @@ static void write_chunk(struct ygg_agent *agent, const struct chunk *chunk)
         }
         return;
     }
-    bool far = ota->at - ota->told >= ota->total / PROGRESS_PARTS;
-    ota->progress_due = far && ygg_now(agent) - ota->told_ms >= PROGRESS_MS;
+    bool far = ota->at - ota->reported_bytes >= ota->total / PROGRESS_PARTS;
+    ota->progress_due = far && ygg_now(agent) - ota->reported_ms >= PROGRESS_MS;
     ota->request_due = ota->request_due || ota->credit <= YGG_OTA_CREDIT_CHUNKS / 2;
 }
 
-enum ygg_err ygg_ota_chunk(struct ygg_agent *agent, const struct ygg_envelope *envelope)
+enum ygg_err ygg_ota_on_chunk(struct ygg_agent *agent, const struct ygg_envelope *envelope)
 {
     struct ygg_ota *ota = ygg_ota_of(agent);
     struct chunk chunk;

@@ -31,22 +31,22 @@ static const char *const words[] = {
     [YGG_OTA_NOT_CONFIRMED] = "the image was not confirmed in time",
 };
 
-const char *ygg_ota_words(enum ygg_ota_code code)
+const char *ygg_ota_message(enum ygg_ota_code code)
 {
     return words[code];
 }
 
-void ygg_ota_say(const struct ygg_agent *agent, const char *event, enum ygg_ota_code code)
+void ygg_ota_log(const struct ygg_agent *agent, const char *event, enum ygg_ota_code code)
 {
-    const struct ygg_log_field fields[] = {{.key = "code", .number = code}, {.key = "message", .text = ygg_ota_words(code)}};
+    const struct ygg_log_field fields[] = {{.key = "code", .number = code}, {.key = "message", .text = ygg_ota_message(code)}};
 
-    ygg_say(agent, code == YGG_OTA_OK ? YGG_LOG_INFO : YGG_LOG_WARNING, event, fields, code == YGG_OTA_OK ? 0 : 2);
+    ygg_log(agent, code == YGG_OTA_OK ? YGG_LOG_INFO : YGG_LOG_WARNING, event, fields, code == YGG_OTA_OK ? 0 : 2);
 }
 
 static yggdrasil_device_v1_OtaState state_of(const struct ygg_ota *ota)
 {
     const struct ygg_boot *boot = ota->boot;
-    bool partial = boot->update_id != 0 && boot->outcome == YGG_BOOT_NEVER &&
+    bool partial = boot->update_id != 0 && boot->outcome == YGG_OUTCOME_NONE &&
                    boot->slots[ygg_boot_spare(boot)].state == YGG_SLOT_EMPTY;
 
     if (boot->running == YGG_SLOT_NONE) {
@@ -68,14 +68,14 @@ static void fill_outcome(const struct ygg_ota *ota, yggdrasil_device_v1_OtaStatu
         uint8_t outcome;
         uint8_t code;
     } table[] = {
-        [YGG_BOOT_NEVER] = {yggdrasil_device_v1_OtaOutcome_OTA_OUTCOME_PENDING, YGG_OTA_OK},
-        [YGG_BOOT_WAS_CONFIRMED] = {yggdrasil_device_v1_OtaOutcome_OTA_OUTCOME_CONFIRMED, YGG_OTA_OK},
-        [YGG_BOOT_TOLD] = {yggdrasil_device_v1_OtaOutcome_OTA_OUTCOME_FAILED, YGG_OTA_ABORTED},
-        [YGG_BOOT_OUT_OF_BOOTS] = {yggdrasil_device_v1_OtaOutcome_OTA_OUTCOME_REVERTED, YGG_OTA_NOT_CONFIRMED},
-        [YGG_BOOT_DAMAGED] = {yggdrasil_device_v1_OtaOutcome_OTA_OUTCOME_REVERTED, YGG_OTA_DIGEST},
-        [YGG_BOOT_TIME_UP] = {yggdrasil_device_v1_OtaOutcome_OTA_OUTCOME_REVERTED, YGG_OTA_NOT_CONFIRMED},
-        [YGG_BOOT_SELF_TEST] = {yggdrasil_device_v1_OtaOutcome_OTA_OUTCOME_REVERTED, YGG_OTA_SELF_TEST},
-        [YGG_BOOT_OVERRULED] = {yggdrasil_device_v1_OtaOutcome_OTA_OUTCOME_REVERTED, YGG_OTA_ABORTED},
+        [YGG_OUTCOME_NONE] = {yggdrasil_device_v1_OtaOutcome_OTA_OUTCOME_PENDING, YGG_OTA_OK},
+        [YGG_OUTCOME_CONFIRMED] = {yggdrasil_device_v1_OtaOutcome_OTA_OUTCOME_CONFIRMED, YGG_OTA_OK},
+        [YGG_REVERT_REQUESTED] = {yggdrasil_device_v1_OtaOutcome_OTA_OUTCOME_FAILED, YGG_OTA_ABORTED},
+        [YGG_REVERT_OUT_OF_BOOTS] = {yggdrasil_device_v1_OtaOutcome_OTA_OUTCOME_REVERTED, YGG_OTA_NOT_CONFIRMED},
+        [YGG_REVERT_DAMAGED] = {yggdrasil_device_v1_OtaOutcome_OTA_OUTCOME_REVERTED, YGG_OTA_DIGEST},
+        [YGG_REVERT_TIMEOUT] = {yggdrasil_device_v1_OtaOutcome_OTA_OUTCOME_REVERTED, YGG_OTA_NOT_CONFIRMED},
+        [YGG_REVERT_SELF_TEST] = {yggdrasil_device_v1_OtaOutcome_OTA_OUTCOME_REVERTED, YGG_OTA_SELF_TEST},
+        [YGG_REVERT_SUPERSEDED] = {yggdrasil_device_v1_OtaOutcome_OTA_OUTCOME_REVERTED, YGG_OTA_ABORTED},
     };
     const struct ygg_boot *boot = ota->boot;
 
@@ -83,7 +83,7 @@ static void fill_outcome(const struct ygg_ota *ota, yggdrasil_device_v1_OtaStatu
         return;
     }
     size_t row = (size_t)boot->outcome < sizeof table / sizeof table[0] ? (size_t)boot->outcome : 0;
-    bool failed = boot->outcome == YGG_BOOT_NEVER && ota->failed != YGG_OTA_OK && ota->phase == YGG_OTA_IDLE;
+    bool failed = boot->outcome == YGG_OUTCOME_NONE && ota->failed != YGG_OTA_OK && ota->phase == YGG_OTA_IDLE;
     status->update_id = boot->update_id;
     status->outcome = failed ? yggdrasil_device_v1_OtaOutcome_OTA_OUTCOME_FAILED
                              : (yggdrasil_device_v1_OtaOutcome)table[row].outcome;
@@ -120,12 +120,12 @@ static enum ygg_err send_status(struct ygg_agent *agent)
     return ygg_session_send(agent, YGG_BODY_OTA_STATUS, body);
 }
 
-static void copy_words(char *out, size_t size, enum ygg_ota_code code)
+static void copy_message(char *out, size_t size, enum ygg_ota_code code)
 {
-    size_t length = strlen(ygg_ota_words(code));
+    size_t length = strlen(ygg_ota_message(code));
 
     length = length < size ? length : size - 1;
-    memcpy(out, ygg_ota_words(code), length);
+    memcpy(out, ygg_ota_message(code), length);
     out[length] = '\0';
 }
 
@@ -137,7 +137,7 @@ static enum ygg_err send_reject(struct ygg_agent *agent)
     memset(&body->ota_reject, 0, sizeof body->ota_reject);
     body->ota_reject.update_id = ota->rejected_id;
     body->ota_reject.code = (yggdrasil_device_v1_OtaCode)ota->rejected;
-    copy_words(body->ota_reject.message, sizeof body->ota_reject.message, ota->rejected);
+    copy_message(body->ota_reject.message, sizeof body->ota_reject.message, ota->rejected);
     return ygg_session_send(agent, YGG_BODY_OTA_REJECT, body);
 }
 
@@ -175,8 +175,8 @@ static enum ygg_err send_progress(struct ygg_agent *agent)
                                                            .written_bytes = ota->install.written};
     enum ygg_err err = ygg_session_send(agent, YGG_BODY_OTA_PROGRESS, body);
     if (err == YGG_OK) {
-        ota->told = ota->at;
-        ota->told_ms = ygg_now(agent);
+        ota->reported_bytes = ota->at;
+        ota->reported_ms = ygg_now(agent);
     }
     return err;
 }
@@ -192,7 +192,7 @@ static enum ygg_err send_result(struct ygg_agent *agent)
     body->ota_result.outcome = good ? yggdrasil_device_v1_OtaOutcome_OTA_OUTCOME_PENDING
                                     : yggdrasil_device_v1_OtaOutcome_OTA_OUTCOME_FAILED;
     body->ota_result.code = (yggdrasil_device_v1_OtaCode)(good ? YGG_OTA_OK : ota->failed);
-    copy_words(body->ota_result.message, sizeof body->ota_result.message, good ? YGG_OTA_OK : ota->failed);
+    copy_message(body->ota_result.message, sizeof body->ota_result.message, good ? YGG_OTA_OK : ota->failed);
     return ygg_session_send(agent, YGG_BODY_OTA_RESULT, body);
 }
 

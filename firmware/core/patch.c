@@ -27,7 +27,7 @@ static void expect_size(struct ygg_patch *patch, enum after after)
 }
 
 /* Whether bytes [at, at + length) are inside the old image. */
-static bool has_old(const struct ygg_patch *patch, uint32_t length)
+static bool old_image_contains(const struct ygg_patch *patch, uint32_t length)
 {
     return patch->at >= 0 && patch->at + (int64_t)length <= (int64_t)patch->from_length;
 }
@@ -79,7 +79,7 @@ static enum ygg_err take_size(struct ygg_patch *patch)
         expect_size(patch, DIFF_SIZE);
         return value == 0 ? YGG_OK : YGG_ERR_MALFORMED;
     case DIFF_SIZE:
-        if (!fits || !has_old(patch, (uint32_t)value)) {
+        if (!fits || !old_image_contains(patch, (uint32_t)value)) {
             return value == 0 ? (expect_size(patch, EXTRA_SIZE), YGG_OK) : YGG_ERR_MALFORMED;
         }
         patch->left = (uint32_t)value;

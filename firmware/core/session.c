@@ -178,7 +178,7 @@ static enum ygg_err on_welcome(struct ygg_agent *agent, const yggdrasil_device_v
         {.key = "heartbeat_ms", .number = welcome->heartbeat_ms},
         {.key = "pages", .text = welcome->send_capabilities ? "wanted" : "known"},
     };
-    ygg_say(agent, YGG_LOG_INFO, "welcome", fields, 3);
+    ygg_log(agent, YGG_LOG_INFO, "welcome", fields, 3);
     if (welcome->send_capabilities) {
         agent->state = YGG_STATE_PAGES;
     } else {
@@ -203,16 +203,16 @@ static enum ygg_err on_refused(struct ygg_agent *agent, const yggdrasil_device_v
         {.key = "message", .text = refused->message},
         {.key = "retry_after_ms", .number = refused->retry_after_ms},
     };
-    ygg_say(agent, YGG_LOG_WARNING, "refused", fields, 3);
+    ygg_log(agent, YGG_LOG_WARNING, "refused", fields, 3);
     agent->floor_ms = refused->retry_after_ms;
     if (refused->code != yggdrasil_device_v1_RefusedCode_REFUSED_CODE_UNAVAILABLE) {
         agent->slow = true; /* Asking again soon would not change the answer. */
     }
-    ygg_lose(agent, "refused by the bridge");
+    ygg_disconnect(agent, "refused by the bridge");
     return YGG_OK;
 }
 
-static void say_refusal(const struct ygg_agent *agent, const yggdrasil_device_v1_CapabilityRefusal *refusal)
+static void log_refusal(const struct ygg_agent *agent, const yggdrasil_device_v1_CapabilityRefusal *refusal)
 {
     const struct ygg_document *document = agent->document;
     bool known = refusal->capability < document->count;
@@ -222,13 +222,13 @@ static void say_refusal(const struct ygg_agent *agent, const yggdrasil_device_v1
         {.key = "message", .text = refusal->message},
     };
 
-    ygg_say(agent, YGG_LOG_WARNING, "capability_refused", fields, 3);
+    ygg_log(agent, YGG_LOG_WARNING, "capability_refused", fields, 3);
 }
 
 static enum ygg_err on_contract(struct ygg_agent *agent, const yggdrasil_device_v1_ContractNotice *contract)
 {
     bool updated = agent->state == YGG_STATE_UPDATING && agent->update_answered &&
-                   agent->page_offset == agent->wanted_bytes;
+                   agent->page_offset == agent->next_document_bytes;
     if (agent->state != YGG_STATE_CONTRACT && agent->state != YGG_STATE_ACTIVE && !updated) {
         return YGG_ERR_STATE;
     }
@@ -237,22 +237,22 @@ static enum ygg_err on_contract(struct ygg_agent *agent, const yggdrasil_device_
         agent->state = YGG_STATE_ACTIVE;
     }
     for (size_t i = 0; i < contract->refusals_count; i++) {
-        say_refusal(agent, &contract->refusals[i]);
+        log_refusal(agent, &contract->refusals[i]);
     }
     const struct ygg_log_field fields[] = {
         {.key = "contract", .number = contract->revision},
         {.key = "accepted", .number = contract->accepted},
         {.key = "refused", .number = contract->refused},
     };
-    ygg_say(agent, YGG_LOG_INFO, "active", fields, 3);
+    ygg_log(agent, YGG_LOG_INFO, "active", fields, 3);
     if (agent->state == YGG_STATE_CONTRACT) {
         agent->state = YGG_STATE_ACTIVE;
         agent->active_ms = ygg_now(agent);
         agent->was_active = true;
         agent->sessions++;
     }
-    ygg_twin_begin(agent);
-    ygg_ota_begin(agent);
+    ygg_twin_on_contract(agent);
+    ygg_ota_on_contract(agent);
     return YGG_OK;
 }
 
@@ -281,7 +281,7 @@ static enum ygg_err on_credit(struct ygg_agent *agent, const yggdrasil_device_v1
 }
 
 /* Whether coming back soon would be wrong: another device has our id, or the bridge finds fault with us. */
-static bool is_our_fault(yggdrasil_device_v1_GoodbyeCode code)
+static bool is_device_fault(yggdrasil_device_v1_GoodbyeCode code)
 {
     return code == yggdrasil_device_v1_GoodbyeCode_GOODBYE_CODE_REPLACED ||
            code == yggdrasil_device_v1_GoodbyeCode_GOODBYE_CODE_PROTOCOL_ERROR ||
@@ -292,12 +292,12 @@ static bool is_our_fault(yggdrasil_device_v1_GoodbyeCode code)
 /* Where to connect next. The bridge there has to prove that it is one, as any other. */
 static void follow(struct ygg_agent *agent, const char *address)
 {
-    if (ygg_address_fits(address)) {
+    if (ygg_address_is_valid(address)) {
         memcpy(agent->redirect, address, strlen(address) + 1);
     } else if (address[0] != '\0') {
         const struct ygg_log_field field = {.key = "reconnect_to", .text = address};
 
-        ygg_say(agent, YGG_LOG_WARNING, "address_ignored", &field, 1);
+        ygg_log(agent, YGG_LOG_WARNING, "address_ignored", &field, 1);
     }
 }
 
@@ -310,12 +310,12 @@ static enum ygg_err on_goodbye(struct ygg_agent *agent, const yggdrasil_device_v
         {.key = "reconnect_to", .text = goodbye->reconnect_to},
     };
 
-    ygg_say(agent, YGG_LOG_WARNING, "goodbye", fields, 4);
+    ygg_log(agent, YGG_LOG_WARNING, "goodbye", fields, 4);
     agent->floor_ms = goodbye->reconnect_after_ms;
-    if (is_our_fault(goodbye->code)) {
+    if (is_device_fault(goodbye->code)) {
         agent->slow = true;
     }
-    ygg_lose(agent, "the bridge said Goodbye");
+    ygg_disconnect(agent, "the bridge said Goodbye");
     follow(agent, goodbye->reconnect_to);
     return YGG_OK;
 }
@@ -325,7 +325,7 @@ enum ygg_err ygg_session_handle(struct ygg_agent *agent, const struct ygg_envelo
     union ygg_body *body = ygg_scratch_body(agent);
 
     if (envelope->number == YGG_BODY_OTA_CHUNK) {
-        return is_active(agent) ? ygg_ota_chunk(agent, envelope) : YGG_ERR_STATE;
+        return is_active(agent) ? ygg_ota_on_chunk(agent, envelope) : YGG_ERR_STATE;
     }
     if (envelope->number == YGG_BODY_CERTIFICATE_WANTED || envelope->number == YGG_BODY_CERTIFICATE_ISSUED) {
         return is_active(agent) && agent->certificate ? agent->config->certificate->handle(agent, envelope)
@@ -346,19 +346,19 @@ enum ygg_err ygg_session_handle(struct ygg_agent *agent, const struct ygg_envelo
     case YGG_BODY_INVOKE:
         return on_invoke(agent, &body->invoke);
     case YGG_BODY_CAPABILITY_ANSWER:
-        return ygg_update_answered(agent, &body->capability_answer);
+        return ygg_update_on_answer(agent, &body->capability_answer);
     case YGG_BODY_EVENT_ACK:
         return is_active(agent) ? ygg_events_acknowledge(agent, body->event_ack.sequence) : YGG_ERR_STATE;
     case YGG_BODY_CREDIT:
         return on_credit(agent, &body->credit);
     case YGG_BODY_TWIN_DELTA:
-        return is_active(agent) ? ygg_twin_delta(agent, &body->twin_delta) : YGG_ERR_STATE;
+        return is_active(agent) ? ygg_twin_on_delta(agent, &body->twin_delta) : YGG_ERR_STATE;
     case YGG_BODY_OTA_OFFER:
-        return is_active(agent) ? ygg_ota_offer(agent, &body->ota_offer) : YGG_ERR_STATE;
+        return is_active(agent) ? ygg_ota_on_offer(agent, &body->ota_offer) : YGG_ERR_STATE;
     case YGG_BODY_OTA_METADATA:
-        return is_active(agent) ? ygg_ota_metadata(agent, &body->ota_metadata) : YGG_ERR_STATE;
+        return is_active(agent) ? ygg_ota_on_metadata(agent, &body->ota_metadata) : YGG_ERR_STATE;
     case YGG_BODY_OTA_ABORT:
-        return is_active(agent) ? ygg_ota_abort(agent, &body->ota_abort) : YGG_ERR_STATE;
+        return is_active(agent) ? ygg_ota_on_abort(agent, &body->ota_abort) : YGG_ERR_STATE;
     case YGG_BODY_PING:
         return on_ping(agent, body);
     case YGG_BODY_PONG:
@@ -375,8 +375,8 @@ static const struct ygg_document *paged(const struct ygg_agent *agent, uint32_t 
 {
     bool updating = agent->state == YGG_STATE_UPDATING;
 
-    *size_bytes = updating ? agent->wanted_bytes : agent->document_bytes;
-    return updating ? agent->wanted : agent->document;
+    *size_bytes = updating ? agent->next_document_bytes : agent->document_bytes;
+    return updating ? agent->next_document : agent->document;
 }
 
 static size_t page_length(const struct ygg_agent *agent)
@@ -384,10 +384,10 @@ static size_t page_length(const struct ygg_agent *agent)
     uint32_t size_bytes = 0;
     (void)paged(agent, &size_bytes);
     size_t length = size_bytes - agent->page_offset;
-    size_t most = agent->link.tx_limit - PAGE_OVERHEAD_BYTES;
+    size_t max = agent->link.tx_limit - PAGE_OVERHEAD_BYTES;
 
     length = length < agent->page_bytes ? length : agent->page_bytes;
-    return length < most ? length : most;
+    return length < max ? length : max;
 }
 
 /* The page goes from ROM into the send buffer. */
@@ -461,7 +461,7 @@ bool ygg_session_produce(struct ygg_agent *agent)
         bool answered = ygg_calls_produce(agent);
 
         produced = produce_pages(agent) || answered;
-    } else if (agent->state == YGG_STATE_ACTIVE && agent->wanted != NULL) {
+    } else if (agent->state == YGG_STATE_ACTIVE && agent->next_document != NULL) {
         bool answered = ygg_calls_produce(agent);
 
         produced = ygg_update_produce(agent) || answered;

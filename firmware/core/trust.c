@@ -140,9 +140,9 @@ static enum ygg_ota_code adopt(struct ygg_trust *trust, const struct ygg_root *r
     return save(trust);
 }
 
-static enum ygg_ota_code read_envelope(const uint8_t *envelope, size_t size, size_t most, struct ygg_signed *out)
+static enum ygg_ota_code read_envelope(const uint8_t *envelope, size_t size, size_t max, struct ygg_signed *out)
 {
-    return size <= most && ygg_signed_read(envelope, size, out) ? YGG_OTA_OK : YGG_OTA_MALFORMED;
+    return size <= max && ygg_signed_read(envelope, size, out) ? YGG_OTA_OK : YGG_OTA_MALFORMED;
 }
 
 enum ygg_ota_code ygg_trust_open(struct ygg_trust *trust, const uint8_t *first_root, size_t size)
@@ -199,7 +199,7 @@ static bool same_text(const uint8_t *data, size_t size, const char *expected)
 }
 
 enum ygg_ota_code ygg_trust_timestamp(struct ygg_trust *trust, const uint8_t *envelope, size_t size,
-                                      const struct ygg_standing *standing, struct ygg_timestamp *out)
+                                      const struct ygg_trust_context *context, struct ygg_timestamp *out)
 {
     struct ygg_signed of;
 
@@ -212,8 +212,8 @@ enum ygg_ota_code ygg_trust_timestamp(struct ygg_trust *trust, const uint8_t *en
     if (!ygg_timestamp_read(of.payload, of.size, out)) {
         return YGG_OTA_MALFORMED;
     }
-    if (memcmp(out->nonce, standing->nonce, YGG_NONCE_BYTES) != 0 ||
-        !same_text(out->device_id, out->device_id_size, standing->device_id) ||
+    if (memcmp(out->nonce, context->nonce, YGG_NONCE_BYTES) != 0 ||
+        !same_text(out->device_id, out->device_id_size, context->device_id) ||
         out->newest_sequence < trust->newest_sequence) {
         return YGG_OTA_STALE;
     }
@@ -230,25 +230,25 @@ enum ygg_ota_code ygg_trust_timestamp(struct ygg_trust *trust, const uint8_t *en
 }
 
 /* Class, slot, counter and order. */
-static enum ygg_ota_code check_suits(const struct ygg_manifest *manifest, const struct ygg_timestamp *timestamp,
-                                     const struct ygg_standing *standing)
+static enum ygg_ota_code check_applicable(const struct ygg_manifest *manifest, const struct ygg_timestamp *timestamp,
+                                     const struct ygg_trust_context *context)
 {
-    if (!same_text(manifest->device_class, manifest->device_class_size, standing->device_class)) {
+    if (!same_text(manifest->device_class, manifest->device_class_size, context->device_class)) {
         return YGG_OTA_DEVICE_CLASS;
     }
-    if (manifest->slot_bytes != standing->slot_bytes) {
+    if (manifest->slot_bytes != context->slot_bytes) {
         return YGG_OTA_SLOT_SIZE;
     }
-    if (manifest->counter < standing->counter_floor) {
+    if (manifest->counter < context->counter_floor) {
         return YGG_OTA_COUNTER;
     }
     bool newer = manifest->sequence > timestamp->newest_sequence;
-    bool older = manifest->sequence < standing->sequence && !timestamp->allow_older;
+    bool older = manifest->sequence < context->sequence && !timestamp->allow_older;
     return newer || older ? YGG_OTA_SEQUENCE : YGG_OTA_OK;
 }
 
 enum ygg_ota_code ygg_trust_release(const struct ygg_trust *trust, const uint8_t *envelope, size_t size,
-                                    const struct ygg_timestamp *timestamp, const struct ygg_standing *standing,
+                                    const struct ygg_timestamp *timestamp, const struct ygg_trust_context *context,
                                     struct ygg_manifest *out)
 {
     uint8_t digest[YGG_SHA256_BYTES];
@@ -270,7 +270,7 @@ enum ygg_ota_code ygg_trust_release(const struct ygg_trust *trust, const uint8_t
         memcmp(digest, timestamp->release, sizeof digest) != 0) {
         return YGG_OTA_MIX_AND_MATCH;
     }
-    return check_suits(out, timestamp, standing);
+    return check_applicable(out, timestamp, context);
 }
 
 enum ygg_ota_code ygg_trust_patch(const struct ygg_manifest *manifest, const struct ygg_delta *delta,

@@ -30,8 +30,8 @@ struct outcome {
 
 static pb_ostream_t open_report(const struct ygg_agent *agent, uint64_t version)
 {
-    size_t most = agent->link.tx_limit < YGG_REPLY_BYTES ? agent->link.tx_limit : YGG_REPLY_BYTES;
-    pb_ostream_t out = pb_ostream_from_buffer(agent->config->scratch->room.bytes, most - YGG_PREFIX_BYTES - HEAD_BYTES);
+    size_t max = agent->link.tx_limit < YGG_REPLY_BYTES ? agent->link.tx_limit : YGG_REPLY_BYTES;
+    pb_ostream_t out = pb_ostream_from_buffer(agent->config->scratch->room.bytes, max - YGG_PREFIX_BYTES - HEAD_BYTES);
 
     /* Twelve bytes at most have room in any frame. */
     (void)ygg_put_uint(&out, yggdrasil_device_v1_TwinReport_version_tag, version);
@@ -90,11 +90,11 @@ static enum ygg_err read_property(struct ygg_agent *agent, uint8_t capability, u
                             .member = property};
     struct ygg_pending *slot = NULL;
     struct ygg_answer answer;
-    enum ygg_err err = ygg_calls_ask(agent, &call, &answer, &slot);
+    enum ygg_err err = ygg_calls_dispatch(agent, &call, &answer, &slot);
 
     value->type = YGG_TYPE_NONE;
     if (err == YGG_ERR_AGAIN) {
-        slot->waiting = YGG_WAITING_TWIN_READ;
+        slot->kind = YGG_PENDING_TWIN_READ;
         slot->capability = capability;
         slot->property = property;
     } else if (err == YGG_OK) {
@@ -145,19 +145,19 @@ enum ygg_err ygg_agent_changed(struct ygg_agent *agent, uint8_t capability)
     if (capability >= ygg_newest_document(agent)->count) {
         return YGG_ERR_ARGUMENT;
     }
-    if (agent->wanted == NULL) { /* Else everything is reported once the new contract is there. */
+    if (agent->next_document == NULL) { /* Else everything is reported once the new contract is there. */
         ygg_twin_mark(agent, capability);
         agent->busy = true;
     }
     return YGG_OK;
 }
 
-void ygg_twin_begin(struct ygg_agent *agent)
+void ygg_twin_on_contract(struct ygg_agent *agent)
 {
     if (agent->twin) {
         agent->twin_due = UINT32_MAX >> (YGG_CAPABILITIES_MAX - agent->document->count);
         agent->twin_next = 0;
-        agent->twin_whole = true;
+        agent->twin_full = true;
     }
 }
 
@@ -182,16 +182,16 @@ static bool find_due(struct ygg_agent *agent, uint8_t *capability)
 
 static bool is_due(const struct ygg_agent *agent)
 {
-    return agent->twin_whole || (agent->twin_due != 0 && ygg_now(agent) >= agent->twin_ms);
+    return agent->twin_full || (agent->twin_due != 0 && ygg_now(agent) >= agent->twin_ms);
 }
 
 /* Whether a value of the report is still to come. */
-static bool awaits_value(const struct ygg_agent *agent)
+static bool awaits_read(const struct ygg_agent *agent)
 {
     for (size_t i = 0; i < YGG_CALLS_MAX; i++) {
         const struct ygg_pending *pending = &agent->pending[i];
 
-        if (pending->handle != 0 && pending->waiting == YGG_WAITING_TWIN_READ && pending->session == agent->sessions) {
+        if (pending->handle != 0 && pending->kind == YGG_PENDING_TWIN_READ && pending->session == agent->sessions) {
             return true;
         }
     }
@@ -222,12 +222,12 @@ static bool send_due(struct ygg_agent *agent)
         agent->twin_next++; /* Its value goes out by itself. */
     }
     bool all = err == YGG_OK && !find_due(agent, &capability);
-    bool complete = all && agent->twin_whole;
+    bool complete = all && agent->twin_full;
     if ((count == 0 && !complete) || !send_report(agent, &out, complete)) {
         return false;
     }
     if (all) {
-        agent->twin_whole = false;
+        agent->twin_full = false;
         agent->twin_ms = ygg_now(agent) + GAP_MS;
     }
     return true;
@@ -237,7 +237,7 @@ bool ygg_twin_produce(struct ygg_agent *agent)
 {
     bool produced = false;
 
-    while (agent->twin && is_due(agent) && !awaits_value(agent) && ygg_has_room(agent) && send_due(agent)) {
+    while (agent->twin && is_due(agent) && !awaits_read(agent) && ygg_has_room(agent) && send_due(agent)) {
         produced = true;
     }
     return produced;
@@ -264,9 +264,9 @@ static enum ygg_status write_entry(struct ygg_agent *agent, uint64_t version, co
         return status;
     }
     call.deadline_ms = PATIENCE_MS;
-    enum ygg_err err = ygg_calls_ask(agent, &call, &answer, &slot);
+    enum ygg_err err = ygg_calls_dispatch(agent, &call, &answer, &slot);
     if (err == YGG_ERR_AGAIN) {
-        slot->waiting = YGG_WAITING_TWIN_WRITE;
+        slot->kind = YGG_PENDING_TWIN_WRITE;
         slot->property = call.member;
         slot->of.version = version;
         return 0;
@@ -291,7 +291,7 @@ static void answer_entries(struct ygg_agent *agent, uint64_t version, const stru
     (void)send_report(agent, &out, false); /* A frame is only taken when its answer has room. */
 }
 
-enum ygg_err ygg_twin_delta(struct ygg_agent *agent, const yggdrasil_device_v1_TwinDelta *delta)
+enum ygg_err ygg_twin_on_delta(struct ygg_agent *agent, const yggdrasil_device_v1_TwinDelta *delta)
 {
     const uint64_t version = delta->version; /* The answer is made where the delta is. */
     struct outcome outcomes[YGG_TWIN_MAX];
@@ -318,10 +318,10 @@ enum ygg_err ygg_twin_delta(struct ygg_agent *agent, const yggdrasil_device_v1_T
 
 /* --- what the driver says later ----------------------------------------------------------------------------------- */
 
-void ygg_twin_forget(struct ygg_agent *agent)
+void ygg_twin_detach(struct ygg_agent *agent)
 {
     for (size_t i = 0; i < YGG_CALLS_MAX; i++) {
-        if (agent->pending[i].waiting != YGG_WAITING_CALL) {
+        if (agent->pending[i].kind != YGG_PENDING_CALL) {
             agent->pending[i].session = agent->sessions - 1U;
         }
     }
@@ -330,7 +330,7 @@ void ygg_twin_forget(struct ygg_agent *agent)
 enum ygg_err ygg_twin_finish(struct ygg_agent *agent, struct ygg_pending *pending, const struct ygg_answer *answer)
 {
     const struct ygg_pending done = *pending;
-    bool wrote = done.waiting == YGG_WAITING_TWIN_WRITE;
+    bool wrote = done.kind == YGG_PENDING_TWIN_WRITE;
     bool served = agent->state == YGG_STATE_ACTIVE || agent->state == YGG_STATE_UPDATING;
     struct outcome of = {.capability = done.capability, .property = done.property, .status = YGG_STATUS_OK};
 

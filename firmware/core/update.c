@@ -92,15 +92,15 @@ enum ygg_err ygg_agent_update(struct ygg_agent *agent, const struct ygg_document
     if (ygg_document_check(document) != YGG_OK) {
         return YGG_ERR_ARGUMENT;
     }
-    uint8_t digest[sizeof agent->wanted_digest];
+    uint8_t digest[sizeof agent->next_digest];
     if (ygg_document_digest(document, hal->hash, hal->hash_ctx, digest) != YGG_OK) {
         return YGG_ERR_IO;
     }
-    memcpy(agent->wanted_digest, digest, sizeof digest);
-    agent->wanted_bytes = ygg_document_size(document);
+    memcpy(agent->next_digest, digest, sizeof digest);
+    agent->next_document_bytes = ygg_document_size(document);
     agent->events_dropped += drop_events(agent, before, document);
     agent->samples_dropped += drop_samples(agent, before, document);
-    agent->wanted = document;
+    agent->next_document = document;
     agent->busy = agent->state != YGG_STATE_STOPPED;
     if (agent->state == YGG_STATE_BACKOFF || agent->state == YGG_STATE_CONNECTING) {
         ygg_update_apply(agent);
@@ -110,14 +110,14 @@ enum ygg_err ygg_agent_update(struct ygg_agent *agent, const struct ygg_document
 
 void ygg_update_apply(struct ygg_agent *agent)
 {
-    if (agent->wanted == NULL) {
+    if (agent->next_document == NULL) {
         return;
     }
-    ygg_twin_forget(agent);
-    agent->document = agent->wanted;
-    agent->document_bytes = agent->wanted_bytes;
-    memcpy(agent->digest, agent->wanted_digest, sizeof agent->digest);
-    agent->wanted = NULL;
+    ygg_twin_detach(agent);
+    agent->document = agent->next_document;
+    agent->document_bytes = agent->next_document_bytes;
+    memcpy(agent->digest, agent->next_digest, sizeof agent->digest);
+    agent->next_document = NULL;
 }
 
 bool ygg_update_produce(struct ygg_agent *agent)
@@ -129,20 +129,20 @@ bool ygg_update_produce(struct ygg_agent *agent)
         return true;
     }
     memset(&body->capability_update, 0, sizeof body->capability_update);
-    memcpy(body->capability_update.capabilities_digest, agent->wanted_digest, sizeof agent->wanted_digest);
-    body->capability_update.capabilities_size_bytes = agent->wanted_bytes;
+    memcpy(body->capability_update.capabilities_digest, agent->next_digest, sizeof agent->next_digest);
+    body->capability_update.capabilities_size_bytes = agent->next_document_bytes;
     if (ygg_session_send(agent, YGG_BODY_CAPABILITY_UPDATE, body) != YGG_OK) {
         return false; /* No room now. */
     }
-    ygg_say(agent, YGG_LOG_INFO, "updating", NULL, 0);
+    ygg_log(agent, YGG_LOG_INFO, "updating", NULL, 0);
     agent->state = YGG_STATE_UPDATING;
     agent->update_answered = false;
-    agent->page_offset = agent->wanted_bytes;
+    agent->page_offset = agent->next_document_bytes;
     agent->deadline_ms = ygg_now(agent) + agent->config->handshake_timeout_ms;
     return true;
 }
 
-enum ygg_err ygg_update_answered(struct ygg_agent *agent, const yggdrasil_device_v1_CapabilityAnswer *answer)
+enum ygg_err ygg_update_on_answer(struct ygg_agent *agent, const yggdrasil_device_v1_CapabilityAnswer *answer)
 {
     if (agent->state != YGG_STATE_UPDATING || agent->update_answered) {
         return YGG_ERR_STATE;
@@ -152,6 +152,6 @@ enum ygg_err ygg_update_answered(struct ygg_agent *agent, const yggdrasil_device
     }
     agent->update_answered = true;
     agent->page_bytes = answer->page_bytes;
-    agent->page_offset = answer->send_capabilities ? 0 : agent->wanted_bytes;
+    agent->page_offset = answer->send_capabilities ? 0 : agent->next_document_bytes;
     return YGG_OK;
 }

@@ -68,7 +68,7 @@ static int32_t fake_read(void *ctx, uint8_t *buffer, size_t size)
         stop("read without a connection");
     }
     given = given < size ? given : size;
-    given = fake->read_most != 0 && given > fake->read_most ? fake->read_most : given;
+    given = fake->read_max != 0 && given > fake->read_max ? fake->read_max : given;
     if (given == 0) {
         return fake->at_end;
     }
@@ -85,7 +85,7 @@ static int32_t fake_write(void *ctx, const uint8_t *data, size_t size)
     if (!fake->connected) {
         stop("write without a connection");
     }
-    taken = fake->write_most != 0 && taken > fake->write_most ? fake->write_most : taken;
+    taken = fake->write_max != 0 && taken > fake->write_max ? fake->write_max : taken;
     if (taken == 0) {
         return YGG_ERR_AGAIN;
     }

@@ -36,10 +36,10 @@ struct fake {
     bool connected;
     unsigned connects; /* Connections that were opened. */
     size_t in_read, in_end;   /* The bridge's bytes that the device has read, and all. */
-    size_t read_most;       /* Bytes a read gives at most; 0: any. */
+    size_t read_max;       /* Bytes a read gives at most; 0: any. */
     enum ygg_err at_end;    /* What a read answers when there is no more. */
     size_t out_taken, out_end; /* The device's bytes that the test has taken, and all. */
-    size_t write_most; /* Bytes a write takes at most; 0: any. */
+    size_t write_max; /* Bytes a write takes at most; 0: any. */
     size_t write_room; /* Bytes that are taken at all until the test adds more. */
     /* Driver: the simulated board unless `driver_result` is set. */
     enum ygg_err driver_result; /* YGG_OK: ask the board. */

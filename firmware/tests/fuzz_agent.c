@@ -177,7 +177,7 @@ static void act(struct play *play)
         break;
     case 6:
         fake.write_room = (length & 1U) != 0 ? SIZE_MAX : length;
-        fake.write_most = length & 7U;
+        fake.write_max = length & 7U;
         break;
     case 7:
         ygg_sim_set(&fake.board, YGG_SIM_TEMPERATURE, 0, &hot);
@@ -212,7 +212,7 @@ static void act(struct play *play)
         break;
     default:
         fake.connect_result = (length & 3U) == 1 ? YGG_ERR_AGAIN : (length & 3U) == 2 ? YGG_ERR_IO : YGG_OK;
-        fake.read_most = length & 4U;
+        fake.read_max = length & 4U;
         break;
     }
     step();

@@ -52,7 +52,7 @@ static void boot_of(struct ygg_layout *layout, EVP_MD_CTX *hash)
     enum ygg_slot slot = ygg_boot_choose(&boot, false);
     must(slot <= YGG_SLOT_NONE);
     must(slot == YGG_SLOT_NONE || ygg_boot_holds(&boot, slot, &boot.slots[slot].image));
-    must(ygg_install_found(&boot, &image, root) <= image.length);
+    must(ygg_install_resume_offset(&boot, &image, root) <= image.length);
     (void)ygg_boot_rollback(&boot, 1);
     (void)ygg_boot_claim(&boot, 2);
     (void)ygg_trust_open(&trust, ram.bytes, 200);

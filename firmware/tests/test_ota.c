@@ -372,7 +372,7 @@ static void proofs_of_trees_of_every_shape_hold(void)
         CHECK_EQ(fake.ota.at, before);
         ota_load_some(&fake, fake.image, fake.manifest.image_size_bytes, chunks);
         CHECK_EQ(fake.ota.phase, YGG_OTA_INSTALLED);
-        CHECK_EQ(ygg_boot_revert(&fake.boot, YGG_BOOT_TOLD), YGG_OK);
+        CHECK_EQ(ygg_boot_revert(&fake.boot, YGG_REVERT_REQUESTED), YGG_OK);
     }
     ota_free(&fake);
 }

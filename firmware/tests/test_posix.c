@@ -56,17 +56,17 @@ static void the_earliest_is_woken_first(void)
     for (int round = 0; round < 20000; round++) {
         seed = seed * 1103515245U + 12345U;
         uint32_t member = (seed >> 8U) % MEMBERS;
-        uint64_t least = UINT64_MAX;
+        uint64_t min = UINT64_MAX;
         uint64_t first = 0;
 
         wake[member] = seed % 5U == 0 ? UINT64_MAX : seed >> 4U;
         timers_set(&timers, member, wake[member]);
         for (int i = 0; i < MEMBERS; i++) {
-            least = wake[i] < least ? wake[i] : least;
+            min = wake[i] < min ? wake[i] : min;
         }
         uint32_t who = timers_first(&timers, &first);
-        if (first != least || wake[who] != least) {
-            CHECK_EQ(first, least);
+        if (first != min || wake[who] != min) {
+            CHECK_EQ(first, min);
             break;
         }
     }

@@ -175,8 +175,8 @@ static void the_bytes_may_come_and_go_one_by_one(void)
     yggdrasil_device_v1_Result result;
 
     begin();
-    fake.read_most = 1;
-    fake.write_most = 1;
+    fake.read_max = 1;
+    fake.write_max = 1;
     fake_step(&fake);
     send_welcome(&welcome);
     send_contract();

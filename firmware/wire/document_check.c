@@ -38,11 +38,11 @@ static bool name_fits(const char *name, size_t length)
 }
 
 /* At most so many, each name follows the grammar and is there once. Whatever has a name begins with it. */
-static bool names_fit(const void *members, size_t stride, size_t count, size_t most)
+static bool names_fit(const void *members, size_t stride, size_t count, size_t max)
 {
     const char *names[YGG_CAPABILITIES_MAX];
 
-    if (count > most) {
+    if (count > max) {
         return false;
     }
     for (size_t i = 0; i < count; i++) {

@@ -100,9 +100,9 @@ static const uint8_t *exactly(struct ygg_fields *fields, size_t size)
     return fields->data;
 }
 
-static const uint8_t *text(struct ygg_fields *fields, size_t most, size_t *size)
+static const uint8_t *text(struct ygg_fields *fields, size_t max, size_t *size)
 {
-    fields->broken |= fields->type != BYTES || fields->size > most;
+    fields->broken |= fields->type != BYTES || fields->size > max;
     for (size_t i = 0; !fields->broken && i < fields->size; i++) {
         fields->broken |= fields->data[i] < ' ' || fields->data[i] > '~';
     }

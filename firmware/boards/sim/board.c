@@ -137,7 +137,7 @@ static void set(struct ygg_sim_board *board, uint8_t capability, uint8_t propert
 }
 
 /* light0 is not there unless it is plugged in: the agent says so, and nothing is to be done about it. */
-static void tell_changed(const struct ygg_sim_board *board, uint8_t capability)
+static void notify_changed(const struct ygg_sim_board *board, uint8_t capability)
 {
     if (board->agent != NULL) {
         (void)ygg_agent_changed(board->agent, capability);
@@ -147,7 +147,7 @@ static void tell_changed(const struct ygg_sim_board *board, uint8_t capability)
 void ygg_sim_set(struct ygg_sim_board *board, uint8_t capability, uint8_t property, const struct ygg_value *value)
 {
     set(board, capability, property, value);
-    tell_changed(board, capability);
+    notify_changed(board, capability);
 }
 
 static struct ygg_value blink(struct ygg_sim_board *board, int64_t times, int64_t period_ms)
@@ -269,7 +269,7 @@ void ygg_sim_step(struct ygg_sim_board *board)
     }
     if (board->blinking && now >= board->blink_start_ms + board->blink_ms) {
         board->blinking = false;
-        tell_changed(board, YGG_SIM_LED);
+        notify_changed(board, YGG_SIM_LED);
     }
     if (board->observe_ms != 0 && board->agent != NULL && now >= board->sample_ms) {
         sample_next(board);

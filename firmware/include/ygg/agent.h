@@ -120,17 +120,17 @@ struct ygg_link {
 };
 
 /* Private: what somebody waits for. */
-enum ygg_waiting {
-    YGG_WAITING_CALL,       /* A call of the bridge's. */
-    YGG_WAITING_TWIN_WRITE, /* An entry of a TwinDelta. */
-    YGG_WAITING_TWIN_READ   /* A property that is to be reported. */
+enum ygg_pending_kind {
+    YGG_PENDING_CALL,       /* A call of the bridge's. */
+    YGG_PENDING_TWIN_WRITE, /* An entry of a TwinDelta. */
+    YGG_PENDING_TWIN_READ   /* A property that is to be reported. */
 };
 
 /* Private: what the driver has not answered yet. */
 struct ygg_pending {
     uint32_t handle;    /* 0: free. */
     uint32_t session;   /* agent->sessions when it was last asked for. */
-    uint8_t waiting;    /* An enum ygg_waiting. */
+    uint8_t kind;       /* An enum ygg_pending_kind. */
     bool streamed;      /* May have more answers than one. */
     uint8_t capability; /* What may be another afterwards; YGG_CAPABILITIES_MAX: nothing. */
     uint8_t property;   /* Of the twin's. */
@@ -169,11 +169,11 @@ struct ygg_agent {
     uint32_t credit;         /* Frames of telemetry that the session lets us send; 0 without the feature. */
     bool telemetry;          /* The session has the feature. */
     const struct ygg_document *document; /* What the session is about. */
-    const struct ygg_document *wanted;   /* What it shall be about; NULL: the same. */
-    uint32_t wanted_bytes;
-    uint8_t wanted_digest[32];
+    const struct ygg_document *next_document;   /* What it shall be about; NULL: the same. */
+    uint32_t next_document_bytes;
+    uint8_t next_digest[32];
     bool twin;            /* The session has the feature. */
-    bool twin_whole;      /* The report of everything is not complete yet. */
+    bool twin_full;      /* The report of everything is not complete yet. */
     uint8_t twin_next;    /* The property that comes next, of the first capability that is due. */
     uint32_t twin_due;    /* Capabilities to be reported, a bit each. */
     uint64_t twin_ms;     /* Not before this. */

@@ -75,14 +75,14 @@ enum ygg_boot_state { YGG_BOOT_CONFIRMED = 1, YGG_BOOT_PENDING = 2, YGG_BOOT_TRI
 
 /* How the last trial ended, or why this boot is as it is. Also on the wire; never renumbered. */
 enum ygg_boot_outcome {
-    YGG_BOOT_NEVER = 0,         /* There was no trial, or none yet of the last update. */
-    YGG_BOOT_WAS_CONFIRMED = 1,
-    YGG_BOOT_TOLD = 2,          /* Reverted: somebody asked for it. */
-    YGG_BOOT_OUT_OF_BOOTS = 3,  /* Reverted: started boots_max times and never confirmed. */
-    YGG_BOOT_DAMAGED = 4,       /* Reverted: the image is not what was verified, or is below the floor by now. */
-    YGG_BOOT_TIME_UP = 5,       /* Reverted: not confirmed in the trial's time. */
-    YGG_BOOT_SELF_TEST = 6,     /* Reverted: the self-test failed. */
-    YGG_BOOT_OVERRULED = 7      /* Ended by an update in safe mode. */
+    YGG_OUTCOME_NONE = 0,         /* There was no trial, or none yet of the last update. */
+    YGG_OUTCOME_CONFIRMED = 1,
+    YGG_REVERT_REQUESTED = 2,          /* Reverted: somebody asked for it. */
+    YGG_REVERT_OUT_OF_BOOTS = 3,  /* Reverted: started boots_max times and never confirmed. */
+    YGG_REVERT_DAMAGED = 4,       /* Reverted: the image is not what was verified, or is below the floor by now. */
+    YGG_REVERT_TIMEOUT = 5,       /* Reverted: not confirmed in the trial's time. */
+    YGG_REVERT_SELF_TEST = 6,     /* Reverted: the self-test failed. */
+    YGG_REVERT_SUPERSEDED = 7      /* Ended by an update in safe mode. */
 };
 
 struct ygg_boot_slot {

@@ -33,9 +33,9 @@ uint32_t ygg_journal_bytes(uint32_t slot_bytes, uint32_t block_bytes);
 
 /* How many bytes of an image are in the spare slot already, a multiple of the block or the whole length. Changes nothing.
  * `chunks_root` tells images of one digest that are cut otherwise. */
-uint32_t ygg_install_found(const struct ygg_boot *boot, const struct ygg_image *image, const uint8_t *chunks_root);
+uint32_t ygg_install_resume_offset(const struct ygg_boot *boot, const struct ygg_image *image, const uint8_t *chunks_root);
 
-/* Claims the spare slot and gets ready to write from byte `from` on: 0, or what ygg_install_found said. With `marked`
+/* Claims the spare slot and gets ready to write from byte `from` on: 0, or what ygg_install_resume_offset said. With `marked`
  * progress is recorded, else a cut means the beginning. YGG_ERR_STATE, YGG_ERR_TOO_LONG, YGG_ERR_IO: see ygg_boot_claim. */
 enum ygg_err ygg_install_begin(struct ygg_install *install, const struct ygg_image *image, const uint8_t *chunks_root,
                                uint64_t update_id, uint32_t from, bool marked);

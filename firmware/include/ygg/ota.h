@@ -66,8 +66,8 @@ struct ygg_ota {
     uint32_t chunk_bytes;
     uint32_t total; /* Bytes to load, of image or patch. */
     uint32_t at;    /* Bytes that have come. */
-    uint32_t told;  /* `at` at the last progress. */
-    uint64_t told_ms;
+    uint32_t reported_bytes; /* `at` at the last progress. */
+    uint64_t reported_ms;
     uint64_t chunk_ms;     /* When the last chunk came. */
     uint64_t window_ms;    /* When the present window of SLOW_MS began. */
     uint32_t window_bytes; /* That came in it. */

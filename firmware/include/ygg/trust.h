@@ -60,7 +60,7 @@ struct ygg_trust {
 };
 
 /* What decides about a release besides the release itself. */
-struct ygg_standing {
+struct ygg_trust_context {
     const char *device_id;
     const char *device_class;
     const uint8_t *nonce; /* YGG_NONCE_BYTES, of this session. */
@@ -78,11 +78,11 @@ enum ygg_ota_code ygg_trust_next_root(struct ygg_trust *trust, const uint8_t *en
 
 /* A timestamp; what it states as newest is remembered across power cuts. YGG_OTA_STALE, _EXPIRED, … */
 enum ygg_ota_code ygg_trust_timestamp(struct ygg_trust *trust, const uint8_t *envelope, size_t size,
-                                      const struct ygg_standing *standing, struct ygg_timestamp *out);
+                                      const struct ygg_trust_context *context, struct ygg_timestamp *out);
 
 /* A release under that timestamp; `out` points into the envelope. */
 enum ygg_ota_code ygg_trust_release(const struct ygg_trust *trust, const uint8_t *envelope, size_t size,
-                                    const struct ygg_timestamp *timestamp, const struct ygg_standing *standing,
+                                    const struct ygg_timestamp *timestamp, const struct ygg_trust_context *context,
                                     struct ygg_manifest *out);
 
 /* A patch to the release's image from the image that runs, whose digest is `running`. */

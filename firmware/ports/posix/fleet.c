@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HANDSHAKE_TIMEOUT_MS = 15000, PATH_BYTES = 4096, STEPS_A_TURN = 1024 };
+enum { HANDSHAKE_TIMEOUT_MS = 15000, PATH_BYTES = 4096, STEPS_PER_TURN_MAX = 1024 };
 
 /* The last only of a device with slots. */
 static const struct ygg_feature features[] = {YGG_FEATURE_TELEMETRY, YGG_FEATURE_CAPABILITY_UPDATE, YGG_FEATURE_TWIN,
@@ -34,7 +34,7 @@ static bool load_identity(struct device *device, const struct options *options, 
     return identity_load(&device->identity, cert, key, reason);
 }
 
-static void warn_of_identity(const struct device *device)
+static void log_identity_warning(const struct device *device)
 {
     char reason[IDENTITY_REASON_BYTES];
 
@@ -66,7 +66,7 @@ static bool self_test(void *ctx)
     struct ygg_answer answer = {.status = YGG_STATUS_OK};
     bool answers = ygg_sim_driver.call(&device->board, &call, &answer) == YGG_OK && answer.status == YGG_STATUS_OK;
 
-    slots_calm(); /* From here on either the image stays or it restarts itself. */
+    slots_disarm_watchdog(); /* From here on either the image stays or it restarts itself. */
     return answers && boot->running != YGG_SLOT_NONE && ygg_boot_holds(boot, boot->running, &boot->slots[boot->running].image);
 }
 
@@ -211,7 +211,7 @@ static bool add_device(struct fleet *fleet, const struct options *options, uint3
     bool loaded = open_slots(device, options, reason) && load_identity(device, options, reason);
     if (loaded) {
         configure(fleet, device, options, index);
-        warn_of_identity(device);
+        log_identity_warning(device);
     }
     if (!loaded || !start_agent(device, reason)) {
         close_slots(device);
@@ -285,7 +285,7 @@ static void count_storm(struct fleet *fleet, struct device *device, bool had_con
 }
 
 /* A restart within the process: the boot state machine chooses, and this program goes on as whatever it chose. */
-static void restart_within(struct fleet *fleet, struct device *device, uint32_t index)
+static void restart_in_process(struct fleet *fleet, struct device *device, uint32_t index)
 {
     char reason[IDENTITY_REASON_BYTES] = "";
     const struct ygg_log_field slot = {.key = "slot", .number = (uint64_t)device->slots->boot.running};
@@ -325,14 +325,14 @@ void fleet_step(struct fleet *fleet, uint32_t index)
         if (fleet->options->count == 0) {
             fleet->restart = true;
         } else {
-            restart_within(fleet, device, index);
+            restart_in_process(fleet, device, index);
         }
     }
     set_timer(fleet, index);
 }
 
 /* At most STEPS_A_TURN, so that sockets get their turn even when everybody is busy. */
-int fleet_step_due(struct fleet *fleet, int most_ms)
+int fleet_step_due(struct fleet *fleet, int max_ms)
 {
     for (int steps = 0;; steps++) {
         uint64_t now = posix_now_ms();
@@ -340,9 +340,9 @@ int fleet_step_due(struct fleet *fleet, int most_ms)
         uint32_t index = timers_first(&fleet->timers, &wake_ms);
 
         if (wake_ms > now) {
-            return wake_ms - now < (uint64_t)most_ms ? (int)(wake_ms - now) : most_ms;
+            return wake_ms - now < (uint64_t)max_ms ? (int)(wake_ms - now) : max_ms;
         }
-        if (steps == STEPS_A_TURN) {
+        if (steps == STEPS_PER_TURN_MAX) {
             return 0;
         }
         fleet_step(fleet, index);

@@ -57,7 +57,7 @@ void fleet_free(struct fleet *fleet);
 void fleet_step(struct fleet *fleet, uint32_t index);
 
 /* Steps the devices whose time has come. Milliseconds until the next one's, at most `most_ms`. */
-int fleet_step_due(struct fleet *fleet, int most_ms);
+int fleet_step_due(struct fleet *fleet, int max_ms);
 
 /* All devices say Goodbye; then whether all have gone. */
 void fleet_stop(struct fleet *fleet);

@@ -15,7 +15,7 @@
 #include "ygg/document.h"
 
 enum { EXIT_FILE = 1, EXIT_USAGE = 2 };
-enum { EVENTS_A_TURN = 256, WAIT_MS_MAX = 60000, STOP_MS = 2000 };
+enum { EVENTS_PER_WAIT = 256, WAIT_MS_MAX = 60000, STOP_MS = 2000 };
 
 /* Files besides the devices' sockets. */
 enum { SPARE_FILES = 64 };
@@ -78,8 +78,8 @@ static int watch_signals(int epoll_fd)
 /* Serves one turn of events. False once a signal came. */
 static bool serve(struct fleet *fleet, struct control *control, int signal_fd, int wait_ms)
 {
-    struct epoll_event events[EVENTS_A_TURN];
-    int count = epoll_wait(fleet->epoll_fd, events, EVENTS_A_TURN, wait_ms);
+    struct epoll_event events[EVENTS_PER_WAIT];
+    int count = epoll_wait(fleet->epoll_fd, events, EVENTS_PER_WAIT, wait_ms);
     bool going_on = true;
 
     for (int i = 0; i < count; i++) {

@@ -144,25 +144,25 @@ static bool complain(const char *what, const char *value, const char *rule)
     return false;
 }
 
-static bool read_number(const char *name, const char *text, uint64_t least, uint64_t most, uint64_t *out)
+static bool read_number(const char *name, const char *text, uint64_t min, uint64_t max, uint64_t *out)
 {
     char rule[64];
     char *end = NULL;
 
     errno = 0;
     unsigned long long number = strtoull(text, &end, 10);
-    if (errno == 0 && text[0] >= '0' && text[0] <= '9' && *end == '\0' && number >= least && number <= most) {
+    if (errno == 0 && text[0] >= '0' && text[0] <= '9' && *end == '\0' && number >= min && number <= max) {
         *out = number;
         return true;
     }
-    (void)snprintf(rule, sizeof rule, "must be %llu to %llu", (unsigned long long)least, (unsigned long long)most);
+    (void)snprintf(rule, sizeof rule, "must be %llu to %llu", (unsigned long long)min, (unsigned long long)max);
     return complain(name, text, rule);
 }
 
-static bool read_u32(const char *name, const char *text, uint32_t least, uint32_t most, uint32_t *out)
+static bool read_u32(const char *name, const char *text, uint32_t min, uint32_t max, uint32_t *out)
 {
     uint64_t number = 0;
-    bool right = read_number(name, text, least, most, &number);
+    bool right = read_number(name, text, min, max, &number);
 
     *out = right ? (uint32_t)number : *out;
     return right;

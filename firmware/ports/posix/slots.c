@@ -27,10 +27,10 @@ static bool complain(char reason[FLASH_FILE_REASON_BYTES], const char *what, con
 /* --- the flash ------------------------------------------------------------------------------------------------------ */
 
 /* Reads a whole file. The bytes read; SIZE_MAX: it cannot be read or has more than `most`. */
-static size_t read_file(const char *path, uint8_t *out, size_t most)
+static size_t read_file(const char *path, uint8_t *out, size_t max)
 {
     FILE *file = fopen(path, "rbe");
-    size_t size = file == NULL ? SIZE_MAX : fread(out, 1, most, file);
+    size_t size = file == NULL ? SIZE_MAX : fread(out, 1, max, file);
 
     if (file != NULL) {
         size = ferror(file) != 0 || fgetc(file) != EOF ? SIZE_MAX : size;
@@ -168,7 +168,7 @@ enum ygg_slot slots_running(void)
     return slot == NULL ? YGG_SLOT_NONE : strcmp(slot, "A") == 0 ? YGG_SLOT_A : strcmp(slot, "B") == 0 ? YGG_SLOT_B : YGG_SLOT_NONE;
 }
 
-void slots_calm(void)
+void slots_disarm_watchdog(void)
 {
     (void)alarm(0);
 }
@@ -225,7 +225,7 @@ static void execute(struct slots *slots, const struct options *options, char **a
     (void)fexecve(fd, argv, environ);
     (void)fprintf(stderr, "ygg-agent: cannot execute the slot: %s\n", strerror(errno));
     (void)unsetenv(slot_variable);
-    slots_calm();
+    slots_disarm_watchdog();
     (void)close(fd);
 }
 
@@ -263,7 +263,7 @@ void slots_restart(char **argv)
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)unsetenv(slot_variable);
-    slots_calm();
+    slots_disarm_watchdog();
     (void)execv(bootloader != NULL ? bootloader : self, argv);
     (void)fprintf(stderr, "ygg-agent: cannot restart %s: %s\n", bootloader != NULL ? bootloader : self, strerror(errno));
 }

@@ -44,7 +44,7 @@ bool slots_start(const struct options *options, char **argv, char reason[FLASH_F
 enum ygg_slot slots_running(void);
 
 /* The image that runs is confirmed, or gave up: the watchdog is for the next one. */
-void slots_calm(void);
+void slots_disarm_watchdog(void);
 
 /* Starts the bootloader again in place of this process. Returns where that failed. */
 void slots_restart(char **argv);

@@ -55,16 +55,16 @@ static void sift_up(struct timers *timers, size_t place)
 static void sift_down(struct timers *timers, size_t place)
 {
     for (;;) {
-        size_t least = place;
+        size_t min = place;
 
         for (size_t child = 2 * place + 1; child <= 2 * place + 2 && child < timers->count; child++) {
-            least = wake_at(timers, child) < wake_at(timers, least) ? child : least;
+            min = wake_at(timers, child) < wake_at(timers, min) ? child : min;
         }
-        if (least == place) {
+        if (min == place) {
             return;
         }
-        swap(timers, place, least);
-        place = least;
+        swap(timers, place, min);
+        place = min;
     }
 }
 

@@ -213,7 +213,7 @@ static void an_image_that_did_not_run_is_not_confirmed(struct world *world)
 static void there_is_nothing_to_revert_without_a_trial(struct world *world)
 {
     (void)boot(world);
-    require(world, ygg_boot_revert(&world->boot, YGG_BOOT_TOLD) == YGG_ERR_STATE, "a revert without a trial");
+    require(world, ygg_boot_revert(&world->boot, YGG_REVERT_REQUESTED) == YGG_ERR_STATE, "a revert without a trial");
 }
 
 static void a_rollback_goes_only_to_what_was_confirmed(struct world *world)
@@ -221,7 +221,7 @@ static void a_rollback_goes_only_to_what_was_confirmed(struct world *world)
     (void)boot(world);
     require(world, ygg_boot_rollback(&world->boot, 1) == YGG_ERR_STATE, "a rollback to nothing");
     require(world, world_install(world, 2) == YGG_OK, "a good update is refused");
-    require(world, ygg_boot_revert(&world->boot, YGG_BOOT_TOLD) == YGG_OK, "a revert is refused");
+    require(world, ygg_boot_revert(&world->boot, YGG_REVERT_REQUESTED) == YGG_OK, "a revert is refused");
     require(world, ygg_boot_rollback(&world->boot, 1) == YGG_ERR_STATE, "a rollback to an image that failed");
 }
 
@@ -261,7 +261,7 @@ static void an_install_goes_on_where_it_was(struct world *world)
 {
     (void)boot(world);
     write_some(world, 1100);
-    require(world, ygg_install_found(&world->boot, &world->images[1], root) == 1024, "what is written is not found again");
+    require(world, ygg_install_resume_offset(&world->boot, &world->images[1], root) == 1024, "what is written is not found again");
     require(world, ygg_install_begin(&world->install, &world->images[1], root, 1, 1024, true) == YGG_OK &&
                        ygg_install_write(&world->install, world->bytes[1] + 1024, 753) == YGG_OK &&
                        ygg_install_finish(&world->install) == YGG_OK,
@@ -274,11 +274,11 @@ static void another_image_begins_anew(struct world *world)
 
     (void)boot(world);
     write_some(world, 1100);
-    require(world, ygg_install_found(&world->boot, &world->images[2], root) == 0, "another image goes on where this one was");
-    require(world, ygg_install_found(&world->boot, &world->images[1], other_root) == 0, "other chunks go on where these were");
+    require(world, ygg_install_resume_offset(&world->boot, &world->images[2], root) == 0, "another image goes on where this one was");
+    require(world, ygg_install_resume_offset(&world->boot, &world->images[1], other_root) == 0, "other chunks go on where these were");
     struct ygg_image lower = world->images[1];
     lower.counter = 2;
-    require(world, ygg_install_found(&world->boot, &lower, root) == 0, "another counter goes on where this one was");
+    require(world, ygg_install_resume_offset(&world->boot, &lower, root) == 0, "another counter goes on where this one was");
 }
 
 static void a_damaged_mark_vouches_for_nothing(struct world *world)
@@ -289,7 +289,7 @@ static void a_damaged_mark_vouches_for_nothing(struct world *world)
         uint8_t *mark = world->ram.bytes + world->layout.journal + YGG_JOURNAL_HEAD_BYTES + YGG_JOURNAL_MARK_BYTES;
 
         mark[bit / 8U] ^= (uint8_t)(1U << bit % 8U);
-        require(world, ygg_install_found(&world->boot, &world->images[1], root) == 512, "a damaged mark vouches for a block");
+        require(world, ygg_install_resume_offset(&world->boot, &world->images[1], root) == 512, "a damaged mark vouches for a block");
         mark[bit / 8U] ^= (uint8_t)(1U << bit % 8U);
     }
 }
@@ -306,7 +306,7 @@ static void no_byte_more_than_announced_is_written(struct world *world)
     require(world, ygg_install_write(&world->install, more, 78) == YGG_ERR_TOO_LONG && world->ram.operations == 0,
             "more bytes are written than were announced");
     require(world, ygg_install_finish(&world->install) == YGG_ERR_MALFORMED && world->boot.state == YGG_BOOT_CONFIRMED &&
-                       ygg_install_found(&world->boot, &world->images[1], root) > 0,
+                       ygg_install_resume_offset(&world->boot, &world->images[1], root) > 0,
             "an incomplete image is finished");
     require(world, ygg_install_write(&world->install, world->bytes[1] + 1700, 77) == YGG_OK &&
                        ygg_install_finish(&world->install) == YGG_OK,
@@ -321,7 +321,7 @@ static void wrong_bytes_are_forgotten(struct world *world)
                        ygg_install_write(&world->install, world->bytes[2], world->images[1].length) == YGG_OK,
             "an install is refused");
     require(world, ygg_install_finish(&world->install) == YGG_ERR_MALFORMED, "wrong bytes are staged");
-    require(world, ygg_install_found(&world->boot, &world->images[1], root) == 0, "marks vouch for wrong bytes");
+    require(world, ygg_install_resume_offset(&world->boot, &world->images[1], root) == 0, "marks vouch for wrong bytes");
     require(world, world_install(world, 1) == YGG_OK, "after wrong bytes the right ones are refused");
 }
 

@@ -27,7 +27,7 @@ static enum verdict crash(struct world *world, int image)
         return RESTART;
     }
     if (boot->slots[YGG_SLOT_B].state == YGG_SLOT_BAD) {
-        if (boot->outcome != YGG_BOOT_OUT_OF_BOOTS) {
+        if (boot->outcome != YGG_REVERT_OUT_OF_BOOTS) {
             world_fault(world, "the wrong reason is given for a revert");
         }
         return REACHED;
@@ -43,7 +43,7 @@ static enum verdict crash(struct world *world, int image)
 static enum verdict give_up(struct world *world, int image)
 {
     if (image == 1) {
-        if (ygg_boot_revert(&world->boot, YGG_BOOT_SELF_TEST) != YGG_OK) {
+        if (ygg_boot_revert(&world->boot, YGG_REVERT_SELF_TEST) != YGG_OK) {
             world_fault(world, "an image on trial cannot give up");
         }
         return RESTART;
@@ -55,11 +55,11 @@ static enum verdict self_test(struct world *world, int image)
 {
     enum ygg_boot_outcome outcome = world->boot.outcome;
 
-    if (image == 0 && outcome == YGG_BOOT_SELF_TEST) {
+    if (image == 0 && outcome == YGG_REVERT_SELF_TEST) {
         return REACHED;
     }
     /* It may also be cut each time before it can say so. */
-    return image == 0 && outcome == YGG_BOOT_OUT_OF_BOOTS ? REACHED : give_up(world, image);
+    return image == 0 && outcome == YGG_REVERT_OUT_OF_BOOTS ? REACHED : give_up(world, image);
 }
 
 /* --- back to the image before, by hand ------------------------------------------------------------------------------ */
@@ -175,7 +175,7 @@ static enum verdict tampered(struct world *world, int image)
         return REACHED;
     }
     if (boot->slots[YGG_SLOT_B].state == YGG_SLOT_BAD) {
-        if (boot->outcome != YGG_BOOT_DAMAGED) {
+        if (boot->outcome != YGG_REVERT_DAMAGED) {
             world_fault(world, "the wrong reason is given for a revert");
         }
         return REACHED;
@@ -300,7 +300,7 @@ static enum verdict asked_for(struct world *world, int image)
         world->safe_mode_asked = true;
         return RESTART;
     }
-    if (world->boot.outcome == YGG_BOOT_OUT_OF_BOOTS) {
+    if (world->boot.outcome == YGG_REVERT_OUT_OF_BOOTS) {
         return update_to_2(world, image); /* It was cut so often that its boots are spent. */
     }
     return update(world, image);

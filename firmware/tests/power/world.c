@@ -203,7 +203,7 @@ enum verdict world_live(struct world *world, const struct scenario *scenario)
 enum ygg_err world_install(struct world *world, int image)
 {
     const struct ygg_image *of = &world->images[image];
-    uint32_t at = ygg_install_found(&world->boot, of, no_root);
+    uint32_t at = ygg_install_resume_offset(&world->boot, of, no_root);
 
     world->install.boot = &world->boot;
     enum ygg_err err = ygg_install_begin(&world->install, of, no_root, (uint64_t)image, at, true);
