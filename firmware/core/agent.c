@@ -112,7 +112,7 @@ static uint32_t draw_delay_ms(const struct ygg_agent *agent, uint32_t bound_ms)
     return ygg_backoff_ms(bound_ms, random);
 }
 
-static void back_off(struct ygg_agent *agent, bool lasted, const char *why)
+static void back_off(struct ygg_agent *agent, bool lasted, const char *reason)
 {
     const struct ygg_config *config = agent->config;
 
@@ -121,7 +121,7 @@ static void back_off(struct ygg_agent *agent, bool lasted, const char *why)
                                  : ygg_backoff_bound_ms(config->backoff_min_ms, config->backoff_max_ms, agent->attempt);
     uint32_t floor = agent->floor_ms < FLOOR_MS_MAX ? agent->floor_ms : FLOOR_MS_MAX;
     uint64_t delay = (uint64_t)floor + draw_delay_ms(agent, bound);
-    const struct ygg_log_field fields[] = {{.key = "reason", .text = why}, {.key = "retry_in_ms", .number = delay}};
+    const struct ygg_log_field fields[] = {{.key = "reason", .text = reason}, {.key = "retry_in_ms", .number = delay}};
 
     ygg_log(agent, YGG_LOG_WARNING, "disconnected", fields, 2);
     agent->attempt = agent->attempt < ATTEMPTS_MAX ? (uint8_t)(agent->attempt + 1) : ATTEMPTS_MAX;
@@ -131,7 +131,7 @@ static void back_off(struct ygg_agent *agent, bool lasted, const char *why)
     agent->deadline_ms = ygg_now(agent) + delay;
 }
 
-void ygg_disconnect(struct ygg_agent *agent, const char *why)
+void ygg_disconnect(struct ygg_agent *agent, const char *reason)
 {
     bool was_active = agent->was_active;
     bool lasted = was_active && ygg_now(agent) - agent->active_ms > agent->config->backoff_max_ms;
@@ -149,19 +149,19 @@ void ygg_disconnect(struct ygg_agent *agent, const char *why)
         ygg_log(agent, YGG_LOG_INFO, "stopped", NULL, 0);
         return;
     }
-    back_off(agent, lasted, why);
+    back_off(agent, lasted, reason);
 }
 
-void ygg_close(struct ygg_agent *agent, uint32_t code, const char *why)
+void ygg_close(struct ygg_agent *agent, uint32_t code, const char *reason)
 {
     union ygg_body *body = ygg_scratch_body(agent);
     pb_ostream_t size = PB_OSTREAM_SIZING;
     pb_ostream_t out;
-    const struct ygg_log_field fields[] = {{.key = "code", .number = code}, {.key = "message", .text = why}};
+    const struct ygg_log_field fields[] = {{.key = "code", .number = code}, {.key = "message", .text = reason}};
 
     memset(&body->goodbye, 0, sizeof body->goodbye);
     body->goodbye.code = (yggdrasil_device_v1_GoodbyeCode)code;
-    memcpy(body->goodbye.message, why, strlen(why) + 1);
+    memcpy(body->goodbye.message, reason, strlen(reason) + 1);
     /* Where it does not fit the connection just ends: Goodbye is a courtesy. */
     if (ygg_body_encode(&size, YGG_BODY_GOODBYE, body) &&
         ygg_link_open(agent, YGG_BODY_GOODBYE, size.bytes_written, &out) == YGG_OK &&

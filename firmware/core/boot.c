@@ -156,9 +156,9 @@ bool ygg_boot_holds(const struct ygg_boot *boot, enum ygg_slot slot, const struc
 /* Whether a slot may run now. */
 static bool is_bootable(const struct ygg_boot *boot, enum ygg_slot slot)
 {
-    const struct ygg_boot_slot *of = &boot->slots[slot];
+    const struct ygg_boot_slot *candidate = &boot->slots[slot];
 
-    return of->image.counter >= boot->counter_floor && ygg_boot_holds(boot, slot, &of->image);
+    return candidate->image.counter >= boot->counter_floor && ygg_boot_holds(boot, slot, &candidate->image);
 }
 
 static enum ygg_slot other_slot(enum ygg_slot slot)
@@ -334,12 +334,12 @@ enum ygg_err ygg_boot_confirm(struct ygg_boot *boot)
     return save(boot);
 }
 
-enum ygg_err ygg_boot_revert(struct ygg_boot *boot, enum ygg_boot_outcome why)
+enum ygg_err ygg_boot_revert(struct ygg_boot *boot, enum ygg_boot_outcome outcome)
 {
     if (!on_trial(boot)) {
         return YGG_ERR_STATE;
     }
-    end_trial(boot, YGG_SLOT_BAD, why);
+    end_trial(boot, YGG_SLOT_BAD, outcome);
     return save(boot);
 }
 
@@ -349,14 +349,14 @@ enum ygg_err ygg_boot_rollback(struct ygg_boot *boot, uint64_t update_id)
         return YGG_ERR_STATE;
     }
     enum ygg_slot other = other_slot(boot->active);
-    const struct ygg_boot_slot *of = &boot->slots[other];
-    if (of->state != YGG_SLOT_GOOD) {
+    const struct ygg_boot_slot *candidate = &boot->slots[other];
+    if (candidate->state != YGG_SLOT_GOOD) {
         return YGG_ERR_STATE;
     }
-    if (of->image.counter < boot->counter_floor) {
+    if (candidate->image.counter < boot->counter_floor) {
         return YGG_ERR_REFUSED;
     }
-    if (!ygg_boot_holds(boot, other, &of->image)) {
+    if (!ygg_boot_holds(boot, other, &candidate->image)) {
         return YGG_ERR_MALFORMED;
     }
     begin_trial(boot, other);

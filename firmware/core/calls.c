@@ -28,7 +28,7 @@ static bool record_is_for(const struct ygg_record *record, const char *call_id)
            memcmp(record->data + 1 + CALL_ID_HEADER_BYTES, call_id, length) == 0;
 }
 
-static bool recall(const struct ygg_agent *agent, const char *call_id, struct ygg_record *record)
+static bool find_answer(const struct ygg_agent *agent, const char *call_id, struct ygg_record *record)
 {
     *record = (struct ygg_record){0};
     while (ygg_records_next(&agent->answers, record)) {
@@ -68,9 +68,9 @@ static enum ygg_err send_answer(struct ygg_agent *agent, const char *call_id, co
     return ygg_result_encode(&out, call_id, answer) ? ygg_link_commit(agent, &out) : YGG_ERR_ARGUMENT;
 }
 
-static enum ygg_err send_refusal(struct ygg_agent *agent, const char *call_id, enum ygg_status status, const char *why)
+static enum ygg_err send_refusal(struct ygg_agent *agent, const char *call_id, enum ygg_status status, const char *reason)
 {
-    const struct ygg_answer answer = {.status = status, .message = why};
+    const struct ygg_answer answer = {.status = status, .message = reason};
 
     return send_answer(agent, call_id, &answer);
 }
@@ -128,7 +128,7 @@ static struct ygg_pending *find_pending(struct ygg_agent *agent, const char *cal
 {
     for (size_t i = 0; i < YGG_CALLS_MAX; i++) {
         if (agent->pending[i].handle != 0 && agent->pending[i].kind == YGG_PENDING_CALL &&
-            strcmp(agent->pending[i].of.call_id, call_id) == 0) {
+            strcmp(agent->pending[i].key.call_id, call_id) == 0) {
             return &agent->pending[i];
         }
     }
@@ -195,7 +195,7 @@ static enum ygg_err run(struct ygg_agent *agent, const char *call_id, struct ygg
     }
     agent->calls_done++;
     if (err == YGG_ERR_AGAIN) {
-        memcpy(slot->of.call_id, call_id, strlen(call_id) + 1);
+        memcpy(slot->key.call_id, call_id, strlen(call_id) + 1);
         return YGG_OK;
     }
     if (answer.status == YGG_STATUS_BUSY) {
@@ -211,7 +211,7 @@ static enum ygg_err run(struct ygg_agent *agent, const char *call_id, struct ygg
     return err;
 }
 
-static enum ygg_err repeat(struct ygg_agent *agent, struct ygg_record *record)
+static enum ygg_err resend_answer(struct ygg_agent *agent, struct ygg_record *record)
 {
     agent->calls_repeated++;
     record->data[0] |= FLAG_UNSENT;
@@ -223,22 +223,22 @@ enum ygg_err ygg_calls_handle(struct ygg_agent *agent, const yggdrasil_device_v1
 {
     struct ygg_record record;
     struct ygg_call call;
-    const char *why = NULL;
+    const char *reason = NULL;
 
     if (invoke->call_id[0] == '\0') {
         return YGG_ERR_MALFORMED;
     }
-    if (recall(agent, invoke->call_id, &record)) {
-        return repeat(agent, &record);
+    if (find_answer(agent, invoke->call_id, &record)) {
+        return resend_answer(agent, &record);
     }
     struct ygg_pending *pending = find_pending(agent, invoke->call_id);
     if (pending != NULL) {
         pending->session = agent->sessions;
         return YGG_OK;
     }
-    enum ygg_status status = ygg_call_check(agent->document, invoke, &call, &why);
+    enum ygg_status status = ygg_call_check(agent->document, invoke, &call, &reason);
     if (status != YGG_STATUS_OK) {
-        return send_refusal(agent, invoke->call_id, status, why);
+        return send_refusal(agent, invoke->call_id, status, reason);
     }
     return run(agent, invoke->call_id, &call);
 }
@@ -249,8 +249,8 @@ static enum ygg_err finish(struct ygg_agent *agent, struct ygg_pending *pending,
     if (pending->kind != YGG_PENDING_CALL) {
         return ygg_twin_finish(agent, pending, answer);
     }
-    bool wanted = pending->session == agent->sessions;
-    enum ygg_err err = remember(agent, pending->of.call_id, answer, wanted ? FLAG_UNSENT : 0);
+    bool requested = pending->session == agent->sessions;
+    enum ygg_err err = remember(agent, pending->key.call_id, answer, requested ? FLAG_UNSENT : 0);
 
     if (err == YGG_OK) {
         ygg_twin_mark(agent, pending->capability);
@@ -264,14 +264,14 @@ static enum ygg_err send_more(struct ygg_agent *agent, const struct ygg_pending 
                               const struct ygg_answer *answer)
 {
     if (!pending->streamed || answer->status != YGG_STATUS_OK ||
-        result_size(agent, pending->of.call_id, answer) == 0) {
+        result_size(agent, pending->key.call_id, answer) == 0) {
         return YGG_ERR_ARGUMENT;
     }
     bool served = agent->state == YGG_STATE_ACTIVE || agent->state == YGG_STATE_UPDATING;
     if (!served || pending->session != agent->sessions) {
         return YGG_OK;
     }
-    return send_answer(agent, pending->of.call_id, answer);
+    return send_answer(agent, pending->key.call_id, answer);
 }
 
 enum ygg_err ygg_agent_complete(struct ygg_agent *agent, uint32_t handle, const struct ygg_answer *answer)

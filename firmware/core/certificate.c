@@ -6,7 +6,7 @@
 #include "core/internal.h"
 #include "wire/encode.h"
 
-static void say(const struct ygg_agent *agent, enum ygg_log_level level, const char *event, const char *message)
+static void log_event(const struct ygg_agent *agent, enum ygg_log_level level, const char *event, const char *message)
 {
     const struct ygg_log_field field = {.key = "message", .text = message};
 
@@ -33,7 +33,7 @@ static enum ygg_err on_issued(struct ygg_agent *agent, const yggdrasil_device_v1
     }
     if (first && issued->size_bytes == 0 && issued->offset_bytes == 0 && issued->data.size == 0) {
         certificate->waiting = false;
-        say(agent, YGG_LOG_WARNING, "certificate_refused", issued->message);
+        log_event(agent, YGG_LOG_WARNING, "certificate_refused", issued->message);
         return YGG_OK;
     }
     certificate->size = first ? issued->size_bytes : certificate->size;
@@ -47,7 +47,7 @@ static enum ygg_err on_issued(struct ygg_agent *agent, const yggdrasil_device_v1
     if (certificate->got == certificate->size) {
         certificate->waiting = false;
         if (certificate->port->store(certificate->ctx, certificate->room, certificate->size)) {
-            say(agent, YGG_LOG_INFO, "certificate_renewed", NULL);
+            log_event(agent, YGG_LOG_INFO, "certificate_renewed", NULL);
         }
     }
     return YGG_OK;
@@ -97,7 +97,7 @@ bool ygg_certificate_produce(struct ygg_agent *agent)
     certificate->due = false;
     size_t length = certificate->port->request(certificate->ctx, certificate->room, YGG_CERTIFICATE_REQUEST_BYTES_MAX);
     if (length == 0 || !send_request(agent, certificate->room, length)) {
-        say(agent, YGG_LOG_WARNING, "certificate_not_requested", "the request could not be made, or fits no frame");
+        log_event(agent, YGG_LOG_WARNING, "certificate_not_requested", "the request could not be made, or fits no frame");
         return false;
     }
     certificate->waiting = true;

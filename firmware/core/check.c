@@ -20,28 +20,28 @@ bool ygg_value_matches(const struct ygg_schema *schema, const struct ygg_value *
     return value->type == schema->type && (!bytes || value->as.bytes.length <= max);
 }
 
-static enum ygg_status check_length(const struct ygg_schema *schema, size_t length, const char **why)
+static enum ygg_status check_length(const struct ygg_schema *schema, size_t length, const char **reason)
 {
     size_t max = schema->max_length == 0 ? YGG_VALUE_BYTES_MAX : schema->max_length;
 
-    *why = "argument too long";
+    *reason = "argument too long";
     return length <= max ? YGG_STATUS_OK : YGG_STATUS_INVALID_ARGUMENT;
 }
 
 /* Bounds are exact for integers up to 2^53, as capability.proto says. */
-enum ygg_status ygg_value_check(const struct ygg_schema *schema, struct ygg_value *value, const char **why)
+enum ygg_status ygg_value_check(const struct ygg_schema *schema, struct ygg_value *value, const char **reason)
 {
     if (schema->type == YGG_TYPE_DOUBLE && value->type == YGG_TYPE_INT) {
         *value = ygg_double((double)value->as.integer);
     }
-    *why = "argument of wrong type";
+    *reason = "argument of wrong type";
     if (schema->type != value->type) {
         return YGG_STATUS_INVALID_ARGUMENT;
     }
     if (value->type == YGG_TYPE_STRING || value->type == YGG_TYPE_BYTES) {
-        return check_length(schema, value->as.bytes.length, why);
+        return check_length(schema, value->as.bytes.length, reason);
     }
-    *why = "argument out of range";
+    *reason = "argument out of range";
     if ((value->type == YGG_TYPE_INT && !in_range(schema, (double)value->as.integer)) ||
         (value->type == YGG_TYPE_DOUBLE && !in_range(schema, value->as.number))) {
         return YGG_STATUS_INVALID_ARGUMENT;
@@ -67,9 +67,9 @@ static bool place_arguments(const yggdrasil_device_v1_Invoke *invoke, size_t cou
 }
 
 static enum ygg_status check_action(const struct ygg_action *action, const yggdrasil_device_v1_Invoke *invoke,
-                                    struct ygg_call *call, const char **why)
+                                    struct ygg_call *call, const char **reason)
 {
-    *why = "argument unknown or out of order";
+    *reason = "argument unknown or out of order";
     if (!place_arguments(invoke, action->arguments_count, call)) {
         return YGG_STATUS_INVALID_ARGUMENT;
     }
@@ -78,10 +78,10 @@ static enum ygg_status check_action(const struct ygg_action *action, const yggdr
 
         if (call->arguments[i].type == YGG_TYPE_NONE) {
             if (!parameter->optional) {
-                *why = "argument missing";
+                *reason = "argument missing";
                 return YGG_STATUS_INVALID_ARGUMENT;
             }
-        } else if (ygg_value_check(&parameter->schema, &call->arguments[i], why) != YGG_STATUS_OK) {
+        } else if (ygg_value_check(&parameter->schema, &call->arguments[i], reason) != YGG_STATUS_OK) {
             return YGG_STATUS_INVALID_ARGUMENT;
         }
     }
@@ -89,28 +89,28 @@ static enum ygg_status check_action(const struct ygg_action *action, const yggdr
 }
 
 static enum ygg_status check_read(const struct ygg_property *property, const yggdrasil_device_v1_Invoke *invoke,
-                                  const char **why)
+                                  const char **reason)
 {
-    *why = "property cannot be read";
+    *reason = "property cannot be read";
     if (!property->readable) {
         return YGG_STATUS_NOT_ALLOWED;
     }
-    *why = "a read takes no arguments";
+    *reason = "a read takes no arguments";
     return invoke->arguments_count == 0 ? YGG_STATUS_OK : YGG_STATUS_INVALID_ARGUMENT;
 }
 
 static enum ygg_status check_write(const struct ygg_property *property, const yggdrasil_device_v1_LinkValue *value,
-                                   struct ygg_value *out, const char **why)
+                                   struct ygg_value *out, const char **reason)
 {
-    *why = "property cannot be written";
+    *reason = "property cannot be written";
     if (!property->writable) {
         return YGG_STATUS_NOT_ALLOWED;
     }
-    *why = "a write takes argument 0 only";
+    *reason = "a write takes argument 0 only";
     if (value == NULL || !ygg_value_from_link(value, out)) {
         return YGG_STATUS_INVALID_ARGUMENT;
     }
-    return ygg_value_check(&property->schema, out, why);
+    return ygg_value_check(&property->schema, out, reason);
 }
 
 /* The one argument of a write; NULL where there is another number of them. */
@@ -122,38 +122,38 @@ static const yggdrasil_device_v1_LinkValue *only_value(const yggdrasil_device_v1
 }
 
 static enum ygg_status check_member(const struct ygg_capability *capability, const yggdrasil_device_v1_Invoke *invoke,
-                                    struct ygg_call *call, const char **why)
+                                    struct ygg_call *call, const char **reason)
 {
     switch (call->operation) {
     case YGG_OPERATION_READ:
     case YGG_OPERATION_WRITE:
-        *why = "no such property";
+        *reason = "no such property";
         if (invoke->member >= capability->properties_count) {
             return YGG_STATUS_NOT_FOUND;
         }
         return call->operation == YGG_OPERATION_READ
-                   ? check_read(&capability->properties[invoke->member], invoke, why)
+                   ? check_read(&capability->properties[invoke->member], invoke, reason)
                    : check_write(&capability->properties[invoke->member], only_value(invoke),
-                                 &call->arguments[0], why);
+                                 &call->arguments[0], reason);
     case YGG_OPERATION_ACTION:
-        *why = "no such action";
+        *reason = "no such action";
         if (invoke->member >= capability->actions_count) {
             return YGG_STATUS_NOT_FOUND;
         }
-        return check_action(&capability->actions[invoke->member], invoke, call, why);
+        return check_action(&capability->actions[invoke->member], invoke, call, reason);
     }
-    *why = "no such operation";
+    *reason = "no such operation";
     return YGG_STATUS_INVALID_ARGUMENT;
 }
 
 enum ygg_status ygg_call_check(const struct ygg_document *document, const yggdrasil_device_v1_Invoke *invoke,
-                               struct ygg_call *call, const char **why)
+                               struct ygg_call *call, const char **reason)
 {
-    *why = "no such capability";
+    *reason = "no such capability";
     if (invoke->capability >= document->count) {
         return YGG_STATUS_NOT_FOUND;
     }
-    *why = "deadline out of bounds";
+    *reason = "deadline out of bounds";
     if (invoke->deadline_ms == 0 || invoke->deadline_ms > DEADLINE_MS_MAX) {
         return YGG_STATUS_INVALID_ARGUMENT;
     }
@@ -162,7 +162,7 @@ enum ygg_status ygg_call_check(const struct ygg_document *document, const yggdra
         .operation = (enum ygg_operation)invoke->operation,
         .capability = (uint8_t)invoke->capability,
     };
-    enum ygg_status status = check_member(&document->capabilities[invoke->capability], invoke, call, why);
+    enum ygg_status status = check_member(&document->capabilities[invoke->capability], invoke, call, reason);
     if (status == YGG_STATUS_OK) {
         call->member = (uint8_t)invoke->member;
     }
@@ -172,7 +172,7 @@ enum ygg_status ygg_call_check(const struct ygg_document *document, const yggdra
 enum ygg_status ygg_write_check(const struct ygg_document *document, uint32_t capability, uint32_t property,
                                 const yggdrasil_device_v1_LinkValue *value, struct ygg_call *call)
 {
-    const char *why = NULL; /* The twin tells no reasons. */
+    const char *reason = NULL; /* The twin tells no reasons. */
 
     if (capability >= document->count || property >= document->capabilities[capability].properties_count) {
         return YGG_STATUS_NOT_FOUND;
@@ -182,5 +182,5 @@ enum ygg_status ygg_write_check(const struct ygg_document *document, uint32_t ca
         .capability = (uint8_t)capability,
         .member = (uint8_t)property,
     };
-    return check_write(&document->capabilities[capability].properties[property], value, &call->arguments[0], &why);
+    return check_write(&document->capabilities[capability].properties[property], value, &call->arguments[0], &reason);
 }

@@ -30,10 +30,10 @@ void ygg_log(const struct ygg_agent *agent, enum ygg_log_level level, const char
              const struct ygg_log_field *fields, size_t count);
 
 /* agent.c: drops the link and waits for the next try, or stops. `why` is a constant, for people. */
-void ygg_disconnect(struct ygg_agent *agent, const char *why);
+void ygg_disconnect(struct ygg_agent *agent, const char *reason);
 
 /* agent.c: says Goodbye, then drops the link. `code` is a yggdrasil.device.v1.GoodbyeCode. */
-void ygg_close(struct ygg_agent *agent, uint32_t code, const char *why);
+void ygg_close(struct ygg_agent *agent, uint32_t code, const char *reason);
 
 /* session.c: queues Hello. */
 enum ygg_err ygg_session_hello(struct ygg_agent *agent);
@@ -69,7 +69,7 @@ enum ygg_status ygg_write_check(const struct ygg_document *document, uint32_t ca
 
 /* check.c: turns an Invoke into a call, checked against the tables. `why` is for people, where not OK. */
 enum ygg_status ygg_call_check(const struct ygg_document *document, const yggdrasil_device_v1_Invoke *invoke,
-                               struct ygg_call *call, const char **why);
+                               struct ygg_call *call, const char **reason);
 
 /* events.c */
 bool ygg_events_produce(struct ygg_agent *agent);
@@ -129,7 +129,7 @@ static inline bool ygg_has_room(const struct ygg_agent *agent)
 
 /* check.c: whether a value has the schema's type, length and bounds; an integer becomes a double where one is due.
  * `why` is for people. */
-enum ygg_status ygg_value_check(const struct ygg_schema *schema, struct ygg_value *value, const char **why);
+enum ygg_status ygg_value_check(const struct ygg_schema *schema, struct ygg_value *value, const char **reason);
 
 /* check.c: whether a value of ours has the schema's type and length. */
 bool ygg_value_matches(const struct ygg_schema *schema, const struct ygg_value *value);

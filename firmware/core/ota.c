@@ -7,7 +7,7 @@
 #include "core/ota.h"
 
 /* Too slow: no chunk for SILENT_MS, or less than SLOW_BYTES in SLOW_MS. */
-enum { SILENT_MS = 60000, SLOW_MS = 300000, SLOW_BYTES = 4096 };
+enum { IDLE_TIMEOUT_MS = 60000, RATE_WINDOW_MS = 300000, RATE_WINDOW_BYTES_MIN = 4096 };
 
 _Static_assert((int)YGG_ROLE_RELEASE == (int)yggdrasil_device_v1_OtaRole_OTA_ROLE_RELEASE, "roles agree");
 _Static_assert(YGG_TRUST_RECORD_BYTES <= YGG_ENVELOPE_BYTES_MAX, "a trust record is made where envelopes are");
@@ -35,11 +35,11 @@ enum ygg_err ygg_ota_roll_back(struct ygg_agent *agent)
     return err;
 }
 
-static void revert_trial(struct ygg_agent *agent, enum ygg_boot_outcome why)
+static void revert_trial(struct ygg_agent *agent, enum ygg_boot_outcome outcome)
 {
     /* Where the record cannot be written the boot counter ends the trial. */
-    (void)ygg_boot_revert(ygg_ota_of(agent)->boot, why);
-    ygg_ota_log(agent, "ota_reverting", why == YGG_REVERT_SELF_TEST ? YGG_OTA_SELF_TEST : YGG_OTA_NOT_CONFIRMED);
+    (void)ygg_boot_revert(ygg_ota_of(agent)->boot, outcome);
+    ygg_ota_log(agent, "ota_reverting", outcome == YGG_REVERT_SELF_TEST ? YGG_OTA_SELF_TEST : YGG_OTA_NOT_CONFIRMED);
     ygg_ota_restart(agent);
 }
 
@@ -440,17 +440,17 @@ static uint64_t download_deadline_ms(const struct ygg_agent *agent)
 {
     const struct ygg_ota *ota = ygg_ota_of(agent);
     bool waits = ota != NULL && (ota->phase == YGG_OTA_METADATA || ota->phase == YGG_OTA_LOADING);
-    uint64_t silent = waits ? ota->chunk_ms + SILENT_MS : UINT64_MAX;
+    uint64_t idle = waits ? ota->chunk_ms + IDLE_TIMEOUT_MS : UINT64_MAX;
 
-    return waits && ota->window_ms + SLOW_MS < silent ? ota->window_ms + SLOW_MS : silent;
+    return waits && ota->window_ms + RATE_WINDOW_MS < idle ? ota->window_ms + RATE_WINDOW_MS : idle;
 }
 
 uint64_t ygg_ota_wake_ms(const struct ygg_agent *agent)
 {
     uint64_t trial = trial_deadline_ms(agent);
-    uint64_t slow = download_deadline_ms(agent);
+    uint64_t download = download_deadline_ms(agent);
 
-    return trial < slow ? trial : slow;
+    return trial < download ? trial : download;
 }
 
 void ygg_ota_expire(struct ygg_agent *agent)
@@ -461,11 +461,11 @@ void ygg_ota_expire(struct ygg_agent *agent)
     if (now >= trial_deadline_ms(agent)) {
         revert_trial(agent, YGG_REVERT_TIMEOUT);
     } else if (now >= download_deadline_ms(agent)) {
-        bool silent = now >= ota->chunk_ms + SILENT_MS;
+        bool idle = now >= ota->chunk_ms + IDLE_TIMEOUT_MS;
 
         if (ota->phase == YGG_OTA_METADATA) {
             reject(agent, ota->update_id, YGG_OTA_TIMEOUT);
-        } else if (silent || ota->window_bytes < SLOW_BYTES) {
+        } else if (idle || ota->window_bytes < RATE_WINDOW_BYTES_MIN) {
             ygg_ota_fail(agent, YGG_OTA_TIMEOUT);
         }
         ota->window_ms = now;

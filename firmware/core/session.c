@@ -290,7 +290,7 @@ static bool is_device_fault(yggdrasil_device_v1_GoodbyeCode code)
 }
 
 /* Where to connect next. The bridge there has to prove that it is one, as any other. */
-static void follow(struct ygg_agent *agent, const char *address)
+static void set_redirect(struct ygg_agent *agent, const char *address)
 {
     if (ygg_address_is_valid(address)) {
         memcpy(agent->redirect, address, strlen(address) + 1);
@@ -316,7 +316,7 @@ static enum ygg_err on_goodbye(struct ygg_agent *agent, const yggdrasil_device_v
         agent->slow = true;
     }
     ygg_disconnect(agent, "the bridge said Goodbye");
-    follow(agent, goodbye->reconnect_to);
+    set_redirect(agent, goodbye->reconnect_to);
     return YGG_OK;
 }
 
@@ -371,7 +371,7 @@ enum ygg_err ygg_session_handle(struct ygg_agent *agent, const struct ygg_envelo
 }
 
 /* What the pages are of. */
-static const struct ygg_document *paged(const struct ygg_agent *agent, uint32_t *size_bytes)
+static const struct ygg_document *outgoing_document(const struct ygg_agent *agent, uint32_t *size_bytes)
 {
     bool updating = agent->state == YGG_STATE_UPDATING;
 
@@ -382,7 +382,7 @@ static const struct ygg_document *paged(const struct ygg_agent *agent, uint32_t 
 static size_t page_length(const struct ygg_agent *agent)
 {
     uint32_t size_bytes = 0;
-    (void)paged(agent, &size_bytes);
+    (void)outgoing_document(agent, &size_bytes);
     size_t length = size_bytes - agent->page_offset;
     size_t max = agent->link.tx_limit - PAGE_OVERHEAD_BYTES;
 
@@ -395,7 +395,7 @@ static enum ygg_err send_page(struct ygg_agent *agent)
 {
     size_t length = page_length(agent);
     uint32_t size_bytes = 0;
-    const struct ygg_document *document = paged(agent, &size_bytes);
+    const struct ygg_document *document = outgoing_document(agent, &size_bytes);
     pb_ostream_t head_size = PB_OSTREAM_SIZING;
     pb_ostream_t out;
 
@@ -424,7 +424,7 @@ static bool produce_pages(struct ygg_agent *agent)
     uint32_t size_bytes = 0;
     bool produced = false;
 
-    (void)paged(agent, &size_bytes);
+    (void)outgoing_document(agent, &size_bytes);
     while (agent->page_offset < size_bytes && send_page(agent) == YGG_OK) {
         produced = true;
     }
@@ -469,11 +469,11 @@ bool ygg_session_produce(struct ygg_agent *agent)
         bool answered = ygg_calls_produce(agent);
         bool reported = ygg_events_produce(agent);
         bool sampled = ygg_telemetry_produce(agent);
-        bool told = ygg_twin_produce(agent);
+        bool twin_reported = ygg_twin_produce(agent);
         bool updated = ygg_ota_produce(agent);
         bool requested = agent->certificate && agent->config->certificate->produce(agent);
 
-        produced = answered || reported || sampled || told || updated || requested;
+        produced = answered || reported || sampled || twin_reported || updated || requested;
     }
     if (ygg_in_session(agent) && produce_ping(agent)) {
         produced = true;

@@ -95,7 +95,7 @@ static bool put_samples(const struct ygg_agent *agent, pb_ostream_t *out, size_t
     return ygg_telemetry_encode_dropped(out, agent->samples_dropped);
 }
 
-static size_t waiting(const struct ygg_agent *agent)
+static size_t count_waiting(const struct ygg_agent *agent)
 {
     struct ygg_record record = {0};
     size_t count = 0;
@@ -132,7 +132,7 @@ bool ygg_telemetry_produce(struct ygg_agent *agent)
     bool produced = false;
 
     for (;;) {
-        size_t count = waiting(agent);
+        size_t count = count_waiting(agent);
 
         if (count == 0 || agent->credit == 0 || send(agent, &count) != YGG_OK) {
             return produced;

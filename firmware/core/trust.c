@@ -61,13 +61,13 @@ static enum ygg_ota_code save(struct ygg_trust *trust)
 
 /* --- signatures --------------------------------------------------------------------------------------------------- */
 
-static bool hash_signed(const struct ygg_trust *trust, enum ygg_role role, const struct ygg_signed *of, uint8_t *digest)
+static bool hash_signed(const struct ygg_trust *trust, enum ygg_role role, const struct ygg_signed *message, uint8_t *digest)
 {
     const uint8_t *context = (const uint8_t *)contexts[role];
 
     return trust->hash->begin(trust->hash_ctx) == YGG_OK &&
            trust->hash->update(trust->hash_ctx, context, strlen(contexts[role]) + 1) == YGG_OK &&
-           trust->hash->update(trust->hash_ctx, of->payload, of->size) == YGG_OK &&
+           trust->hash->update(trust->hash_ctx, message->payload, message->size) == YGG_OK &&
            trust->hash->finish(trust->hash_ctx, digest) == YGG_OK;
 }
 
@@ -103,20 +103,20 @@ static unsigned key_index(uint8_t bit)
 
 /* Whether enough different keys of the role have signed. A key counts once, however often it signed. */
 static bool is_signed(const struct ygg_trust *trust, const struct ygg_root *root, enum ygg_role role,
-                      const struct ygg_signed *of)
+                      const struct ygg_signed *message)
 {
     uint8_t digest[YGG_SHA256_BYTES];
     uint8_t signers = 0;
     unsigned count = 0;
 
-    if (!hash_signed(trust, role, of, digest)) {
+    if (!hash_signed(trust, role, message, digest)) {
         return false;
     }
-    for (size_t i = 0; i < of->count; i++) {
-        uint8_t bit = find_key(trust, root, root->masks[role], of->signatures[i].key_id);
+    for (size_t i = 0; i < message->count; i++) {
+        uint8_t bit = find_key(trust, root, root->masks[role], message->signatures[i].key_id);
 
         if (bit != 0 && (signers & bit) == 0 &&
-            trust->verify->p256(trust->verify_ctx, root->keys[key_index(bit)], digest, of->signatures[i].value)) {
+            trust->verify->p256(trust->verify_ctx, root->keys[key_index(bit)], digest, message->signatures[i].value)) {
             signers |= bit;
             count++;
         }
@@ -147,7 +147,7 @@ static enum ygg_ota_code read_envelope(const uint8_t *envelope, size_t size, siz
 
 enum ygg_ota_code ygg_trust_open(struct ygg_trust *trust, const uint8_t *first_root, size_t size)
 {
-    struct ygg_signed of;
+    struct ygg_signed message;
     struct ygg_root root;
 
     trust->log = (struct ygg_flashlog){.flash = trust->layout->flash,
@@ -164,28 +164,28 @@ enum ygg_ota_code ygg_trust_open(struct ygg_trust *trust, const uint8_t *first_r
     if (err != YGG_ERR_NOT_FOUND) {
         return YGG_OTA_FLASH;
     }
-    if (read_envelope(first_root, size, YGG_ENVELOPE_BYTES_MAX, &of) != YGG_OTA_OK ||
-        !ygg_root_read(of.payload, of.size, &root)) {
+    if (read_envelope(first_root, size, YGG_ENVELOPE_BYTES_MAX, &message) != YGG_OTA_OK ||
+        !ygg_root_read(message.payload, message.size, &root)) {
         return YGG_OTA_MALFORMED;
     }
-    return is_signed(trust, &root, YGG_ROLE_ROOT, &of) ? adopt(trust, &root) : YGG_OTA_SIGNATURE;
+    return is_signed(trust, &root, YGG_ROLE_ROOT, &message) ? adopt(trust, &root) : YGG_OTA_SIGNATURE;
 }
 
 enum ygg_ota_code ygg_trust_next_root(struct ygg_trust *trust, const uint8_t *envelope, size_t size)
 {
-    struct ygg_signed of;
+    struct ygg_signed message;
     struct ygg_root root;
 
-    if (read_envelope(envelope, size, YGG_ENVELOPE_BYTES_MAX, &of) != YGG_OTA_OK) {
+    if (read_envelope(envelope, size, YGG_ENVELOPE_BYTES_MAX, &message) != YGG_OTA_OK) {
         return YGG_OTA_MALFORMED;
     }
-    if (!is_signed(trust, &trust->root, YGG_ROLE_ROOT, &of)) {
+    if (!is_signed(trust, &trust->root, YGG_ROLE_ROOT, &message)) {
         return YGG_OTA_ROOT;
     }
-    if (!ygg_root_read(of.payload, of.size, &root)) {
+    if (!ygg_root_read(message.payload, message.size, &root)) {
         return YGG_OTA_MALFORMED;
     }
-    if (root.version != trust->root.version + 1 || !is_signed(trust, &root, YGG_ROLE_ROOT, &of)) {
+    if (root.version != trust->root.version + 1 || !is_signed(trust, &root, YGG_ROLE_ROOT, &message)) {
         return YGG_OTA_ROOT;
     }
     return adopt(trust, &root);
@@ -201,15 +201,15 @@ static bool same_text(const uint8_t *data, size_t size, const char *expected)
 enum ygg_ota_code ygg_trust_timestamp(struct ygg_trust *trust, const uint8_t *envelope, size_t size,
                                       const struct ygg_trust_context *context, struct ygg_timestamp *out)
 {
-    struct ygg_signed of;
+    struct ygg_signed message;
 
-    if (read_envelope(envelope, size, YGG_ENVELOPE_BYTES_MAX, &of) != YGG_OTA_OK) {
+    if (read_envelope(envelope, size, YGG_ENVELOPE_BYTES_MAX, &message) != YGG_OTA_OK) {
         return YGG_OTA_MALFORMED;
     }
-    if (!is_signed(trust, &trust->root, YGG_ROLE_TIMESTAMP, &of)) {
+    if (!is_signed(trust, &trust->root, YGG_ROLE_TIMESTAMP, &message)) {
         return YGG_OTA_SIGNATURE;
     }
-    if (!ygg_timestamp_read(of.payload, of.size, out)) {
+    if (!ygg_timestamp_read(message.payload, message.size, out)) {
         return YGG_OTA_MALFORMED;
     }
     if (memcmp(out->nonce, context->nonce, YGG_NONCE_BYTES) != 0 ||
@@ -252,21 +252,21 @@ enum ygg_ota_code ygg_trust_release(const struct ygg_trust *trust, const uint8_t
                                     struct ygg_manifest *out)
 {
     uint8_t digest[YGG_SHA256_BYTES];
-    struct ygg_signed of;
+    struct ygg_signed message;
 
-    if (read_envelope(envelope, size, YGG_RELEASE_BYTES_MAX, &of) != YGG_OTA_OK) {
+    if (read_envelope(envelope, size, YGG_RELEASE_BYTES_MAX, &message) != YGG_OTA_OK) {
         return YGG_OTA_MALFORMED;
     }
-    if (!is_signed(trust, &trust->root, YGG_ROLE_RELEASE, &of)) {
+    if (!is_signed(trust, &trust->root, YGG_ROLE_RELEASE, &message)) {
         return YGG_OTA_SIGNATURE;
     }
-    if (!ygg_manifest_read(of.payload, of.size, out)) {
+    if (!ygg_manifest_read(message.payload, message.size, out)) {
         return YGG_OTA_MALFORMED;
     }
     if (timestamp->time_unix_s >= trust->root.expires_unix_s || timestamp->time_unix_s >= out->expires_unix_s) {
         return YGG_OTA_EXPIRED;
     }
-    if (!timestamp->names_release || !hash_bytes(trust, of.payload, of.size, digest) ||
+    if (!timestamp->names_release || !hash_bytes(trust, message.payload, message.size, digest) ||
         memcmp(digest, timestamp->release, sizeof digest) != 0) {
         return YGG_OTA_MIX_AND_MATCH;
     }

@@ -14,10 +14,10 @@
 #include "wire/encode.h"
 
 /* How long a driver has; and the least time between two reports that nobody waits for. */
-enum { PATIENCE_MS = 5000, GAP_MS = 100 };
+enum { DRIVER_TIMEOUT_MS = 5000, REPORT_INTERVAL_MS = 100 };
 
 /* At most: tag and length of a frame; a state without its value; `complete`. */
-enum { HEAD_BYTES = 4, BARE_BYTES = 16, COMPLETE_BYTES = 2 };
+enum { HEAD_BYTES = 4, STATE_HEAD_BYTES = 16, COMPLETE_BYTES = 2 };
 
 /* What became of an entry. The indexes are the peer's. */
 struct outcome {
@@ -39,14 +39,14 @@ static pb_ostream_t open_report(const struct ygg_agent *agent, uint64_t version)
 }
 
 /* Appends a state, `spare` bytes kept for what follows. False where it does not fit. */
-static bool put_state(pb_ostream_t *out, const struct outcome *of, const struct ygg_value *value, size_t spare)
+static bool put_state(pb_ostream_t *out, const struct outcome *outcome, const struct ygg_value *value, size_t spare)
 {
     pb_ostream_t size = PB_OSTREAM_SIZING;
     const struct ygg_value *known = value->type == YGG_TYPE_NONE ? NULL : value;
 
-    return ygg_twin_encode_state(&size, of->capability, of->property, known, of->status) &&
+    return ygg_twin_encode_state(&size, outcome->capability, outcome->property, known, outcome->status) &&
            out->bytes_written + size.bytes_written + spare <= out->max_size &&
-           ygg_twin_encode_state(out, of->capability, of->property, known, of->status);
+           ygg_twin_encode_state(out, outcome->capability, outcome->property, known, outcome->status);
 }
 
 static bool send_report(struct ygg_agent *agent, pb_ostream_t *made, bool complete)
@@ -70,13 +70,13 @@ static const struct ygg_property *property_at(const struct ygg_agent *agent, uin
 static struct ygg_value value_of(const struct ygg_property *property, const struct ygg_answer *answer)
 {
     struct ygg_value value = {.type = YGG_TYPE_NONE};
-    const char *why = NULL;
+    const char *reason = NULL;
 
     if (answer->status != YGG_STATUS_OK || answer->count != 1) {
         return value;
     }
     value = answer->values[0];
-    if (ygg_value_check(&property->schema, &value, &why) != YGG_STATUS_OK) {
+    if (ygg_value_check(&property->schema, &value, &reason) != YGG_STATUS_OK) {
         value.type = YGG_TYPE_NONE;
     }
     return value;
@@ -86,7 +86,7 @@ static struct ygg_value value_of(const struct ygg_property *property, const stru
 static enum ygg_err read_property(struct ygg_agent *agent, uint8_t capability, uint8_t property,
                                   struct ygg_value *value)
 {
-    struct ygg_call call = {.deadline_ms = PATIENCE_MS, .operation = YGG_OPERATION_READ, .capability = capability,
+    struct ygg_call call = {.deadline_ms = DRIVER_TIMEOUT_MS, .operation = YGG_OPERATION_READ, .capability = capability,
                             .member = property};
     struct ygg_pending *slot = NULL;
     struct ygg_answer answer;
@@ -104,14 +104,14 @@ static enum ygg_err read_property(struct ygg_agent *agent, uint8_t capability, u
 }
 
 /* Reads back what an entry was about, where that can be read. What cannot be told now is due. */
-static struct ygg_value read_back(struct ygg_agent *agent, const struct outcome *of)
+static struct ygg_value read_back(struct ygg_agent *agent, const struct outcome *outcome)
 {
     struct ygg_value value = {.type = YGG_TYPE_NONE};
 
-    if (of->status != YGG_STATUS_NOT_FOUND &&
-        property_at(agent, (uint8_t)of->capability, (uint8_t)of->property)->readable &&
-        read_property(agent, (uint8_t)of->capability, (uint8_t)of->property, &value) == YGG_ERR_FULL) {
-        ygg_twin_mark(agent, (uint8_t)of->capability);
+    if (outcome->status != YGG_STATUS_NOT_FOUND &&
+        property_at(agent, (uint8_t)outcome->capability, (uint8_t)outcome->property)->readable &&
+        read_property(agent, (uint8_t)outcome->capability, (uint8_t)outcome->property, &value) == YGG_ERR_FULL) {
+        ygg_twin_mark(agent, (uint8_t)outcome->capability);
     }
     return value;
 }
@@ -128,10 +128,10 @@ void ygg_twin_mark(struct ygg_agent *agent, uint8_t capability)
     if (!agent->twin || capability >= agent->document->count) {
         return;
     }
-    const struct ygg_capability *of = &agent->document->capabilities[capability];
+    const struct ygg_capability *declared = &agent->document->capabilities[capability];
     uint32_t bit = UINT32_C(1) << capability;
-    for (uint8_t i = 0; i < of->properties_count; i++) {
-        if (is_reported(&of->properties[i])) {
+    for (uint8_t i = 0; i < declared->properties_count; i++) {
+        if (is_reported(&declared->properties[i])) {
             /* Where it is first, perhaps half reported already, it begins anew. */
             agent->twin_next = (agent->twin_due & (bit - 1U)) == 0 ? 0 : agent->twin_next;
             agent->twin_due |= bit;
@@ -202,7 +202,7 @@ static bool awaits_read(const struct ygg_agent *agent)
 static bool send_due(struct ygg_agent *agent)
 {
     pb_ostream_t out = open_report(agent, 0);
-    struct outcome of = {.status = YGG_STATUS_OK};
+    struct outcome outcome = {.status = YGG_STATUS_OK};
     enum ygg_err err = YGG_OK;
     uint8_t capability = 0;
     size_t count = 0;
@@ -211,9 +211,9 @@ static bool send_due(struct ygg_agent *agent)
         struct ygg_value value;
 
         err = read_property(agent, capability, agent->twin_next, &value);
-        of.capability = capability;
-        of.property = agent->twin_next;
-        if (err != YGG_OK || !put_state(&out, &of, &value, COMPLETE_BYTES)) {
+        outcome.capability = capability;
+        outcome.property = agent->twin_next;
+        if (err != YGG_OK || !put_state(&out, &outcome, &value, COMPLETE_BYTES)) {
             break; /* What does not fit is read again for the next frame. */
         }
         agent->twin_next++;
@@ -228,7 +228,7 @@ static bool send_due(struct ygg_agent *agent)
     }
     if (all) {
         agent->twin_full = false;
-        agent->twin_ms = ygg_now(agent) + GAP_MS;
+        agent->twin_ms = ygg_now(agent) + REPORT_INTERVAL_MS;
     }
     return true;
 }
@@ -263,12 +263,12 @@ static enum ygg_status write_entry(struct ygg_agent *agent, uint64_t version, co
     if (status != YGG_STATUS_OK) {
         return status;
     }
-    call.deadline_ms = PATIENCE_MS;
+    call.deadline_ms = DRIVER_TIMEOUT_MS;
     enum ygg_err err = ygg_calls_dispatch(agent, &call, &answer, &slot);
     if (err == YGG_ERR_AGAIN) {
         slot->kind = YGG_PENDING_TWIN_WRITE;
         slot->property = call.member;
-        slot->of.version = version;
+        slot->key.version = version;
         return 0;
     }
     return err == YGG_OK ? answer.status : YGG_STATUS_BUSY;
@@ -282,7 +282,7 @@ static void answer_entries(struct ygg_agent *agent, uint64_t version, const stru
     for (size_t i = 0; i < count; i++) {
         struct ygg_value value = read_back(agent, &outcomes[i]);
 
-        if (!put_state(&out, &outcomes[i], &value, (count - i - 1) * BARE_BYTES)) {
+        if (!put_state(&out, &outcomes[i], &value, (count - i - 1) * STATE_HEAD_BYTES)) {
             value.type = YGG_TYPE_NONE;
             (void)put_state(&out, &outcomes[i], &value, 0);
             ygg_twin_mark(agent, (uint8_t)outcomes[i].capability);
@@ -332,7 +332,7 @@ enum ygg_err ygg_twin_finish(struct ygg_agent *agent, struct ygg_pending *pendin
     const struct ygg_pending done = *pending;
     bool wrote = done.kind == YGG_PENDING_TWIN_WRITE;
     bool served = agent->state == YGG_STATE_ACTIVE || agent->state == YGG_STATE_UPDATING;
-    struct outcome of = {.capability = done.capability, .property = done.property, .status = YGG_STATUS_OK};
+    struct outcome outcome = {.capability = done.capability, .property = done.property, .status = YGG_STATUS_OK};
 
     if (!served || done.session != agent->sessions) {
         *pending = (struct ygg_pending){0};
@@ -343,10 +343,10 @@ enum ygg_err ygg_twin_finish(struct ygg_agent *agent, struct ygg_pending *pendin
         return YGG_ERR_FULL;
     }
     *pending = (struct ygg_pending){0}; /* Reading back may need it. */
-    of.status = wrote ? answer->status : YGG_STATUS_OK;
-    struct ygg_value value = wrote ? read_back(agent, &of) : value_of(property_at(agent, done.capability, done.property), answer);
-    pb_ostream_t out = open_report(agent, wrote ? done.of.version : 0);
-    (void)put_state(&out, &of, &value, 0); /* One has room in any frame. */
+    outcome.status = wrote ? answer->status : YGG_STATUS_OK;
+    struct ygg_value value = wrote ? read_back(agent, &outcome) : value_of(property_at(agent, done.capability, done.property), answer);
+    pb_ostream_t out = open_report(agent, wrote ? done.key.version : 0);
+    (void)put_state(&out, &outcome, &value, 0); /* One has room in any frame. */
     (void)send_report(agent, &out, false);
     return YGG_OK;
 }

@@ -7,18 +7,18 @@
 static unsigned passed;
 static unsigned failed;
 static unsigned checks;
-static unsigned faults;
+static unsigned failures;
 
 void check_run(const char *name, void (*body)(void))
 {
     checks = 0;
-    faults = 0;
+    failures = 0;
     body();
     if (checks == 0) {
         printf("  %s checks nothing\n", name);
-        faults++;
+        failures++;
     }
-    if (faults > 0) {
+    if (failures > 0) {
         printf("FAILED %s\n", name);
         failed++;
     } else {
@@ -30,7 +30,7 @@ bool check_that(bool holds, const char *what, const char *file, int line)
 {
     checks++;
     if (!holds) {
-        faults++;
+        failures++;
         printf("  %s:%d: not so: %s\n", file, line, what);
     }
     return holds;

@@ -528,8 +528,8 @@ static void an_offer_while_one_is_pending(void)
     fake_step(&fake.device);
     fake.device.write_room = SIZE_MAX;
     fake_step(&fake.device);
-    bool told = ota_take(&fake, YGG_BODY_OTA_REJECT, yggdrasil_device_v1_OtaReject_fields, &rejected);
-    CHECK(!told || rejected.code == yggdrasil_device_v1_OtaCode_OTA_CODE_BUSY);
+    bool sent = ota_take(&fake, YGG_BODY_OTA_REJECT, yggdrasil_device_v1_OtaReject_fields, &rejected);
+    CHECK(!sent || rejected.code == yggdrasil_device_v1_OtaCode_OTA_CODE_BUSY);
     CHECK_EQ(fake.boot.state, YGG_BOOT_PENDING);
     ota_boot(&fake);
     CHECK_EQ(fake.boot.active, YGG_SLOT_B);

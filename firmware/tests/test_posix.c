@@ -64,8 +64,8 @@ static void the_earliest_is_woken_first(void)
         for (int i = 0; i < MEMBERS; i++) {
             min = wake[i] < min ? wake[i] : min;
         }
-        uint32_t who = timers_first(&timers, &first);
-        if (first != min || wake[who] != min) {
+        uint32_t timer = timers_first(&timers, &first);
+        if (first != min || wake[timer] != min) {
             CHECK_EQ(first, min);
             break;
         }

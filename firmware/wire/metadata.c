@@ -163,9 +163,9 @@ static bool read_role(const uint8_t *data, size_t size, uint8_t *threshold, uint
     *mask = 0;
     while (ygg_fields_next(&fields)) {
         if (fields.number == 1) {
-            uint32_t wanted = number32(&fields);
+            uint32_t required = number32(&fields);
 
-            *threshold = wanted <= YGG_KEYS_MAX ? (uint8_t)wanted : 0;
+            *threshold = required <= YGG_KEYS_MAX ? (uint8_t)required : 0;
         } else if (fields.number == 2 && fields.type == VARINT) {
             fields.broken |= !add_key(fields.value, mask);
         } else if (fields.number == 2) {

@@ -184,7 +184,7 @@ static enum ygg_err count_up(struct ygg_sim_board *board, const struct ygg_call 
 }
 
 /* The next answer of a count that is due. */
-static void count_on(struct ygg_sim_board *board, struct ygg_sim_count *count, uint64_t now)
+static void continue_count(struct ygg_sim_board *board, struct ygg_sim_count *count, uint64_t now)
 {
     struct ygg_answer answer = {.status = YGG_STATUS_OK, .more = count->n < count->to, .count = 1};
 
@@ -264,7 +264,7 @@ void ygg_sim_step(struct ygg_sim_board *board)
 
     for (size_t i = 0; board->agent != NULL && i < YGG_CALLS_MAX; i++) {
         if (board->counts[i].handle != 0 && now >= board->counts[i].due_ms) {
-            count_on(board, &board->counts[i], now);
+            continue_count(board, &board->counts[i], now);
         }
     }
     if (board->blinking && now >= board->blink_start_ms + board->blink_ms) {

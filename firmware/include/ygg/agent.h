@@ -138,7 +138,7 @@ struct ygg_pending {
     union {
         char call_id[YGG_CALL_ID_BYTES]; /* Of a call. */
         uint64_t version;                /* Of the TwinDelta. */
-    } of;
+    } key;
 };
 
 /* One agent. Caller-owned; read it through the functions below, but for the counters at the end. */

@@ -141,7 +141,7 @@ enum ygg_err ygg_boot_stage(struct ygg_boot *boot, const struct ygg_image *image
 enum ygg_err ygg_boot_confirm(struct ygg_boot *boot);
 
 /* Gives the image on trial up; the caller restarts. YGG_ERR_STATE: there is none. YGG_ERR_IO. */
-enum ygg_err ygg_boot_revert(struct ygg_boot *boot, enum ygg_boot_outcome why);
+enum ygg_err ygg_boot_revert(struct ygg_boot *boot, enum ygg_boot_outcome outcome);
 
 /* Tries the other slot's image again, which was confirmed once; the caller restarts. YGG_ERR_STATE: a trial is going
  * on, or there is no such image; YGG_ERR_REFUSED: its counter is below the floor; YGG_ERR_MALFORMED: it is damaged; YGG_ERR_IO. */

@@ -52,7 +52,6 @@ struct ygg_ota {
     uint8_t stray_chunks;
     uint8_t behind;     /* Chunks that may still come from before the last bad one. */
     uint8_t credit;     /* Chunks that may still come. */
-    enum ygg_ota_code code;
     enum ygg_ota_code rejected;
     uint64_t rejected_id;
     uint64_t update_id;

@@ -164,7 +164,7 @@ static bool answer(struct control *control, struct control_client *client)
 }
 
 /* Does the complete lines that have come. False as answer(). */
-static bool do_lines(struct control *control, struct control_client *client)
+static bool run_lines(struct control *control, struct control_client *client)
 {
     char *end = NULL;
 
@@ -190,7 +190,7 @@ static bool do_lines(struct control *control, struct control_client *client)
 
 static void serve_client(struct control *control, struct control_client *client)
 {
-    while (send_out(client) && do_lines(control, client)) {
+    while (send_out(client) && run_lines(control, client)) {
         size_t room = sizeof client->line - client->line_length;
 
         if (room == 0) {

@@ -16,7 +16,7 @@
 
 enum { CERTIFICATES_MAX = 8, ATTEMPTS_MAX = 32, RETRY_AFTER_MS_MAX = 3600000 };
 
-static void say(const struct posix_platform *platform, enum ygg_log_level level, const char *event,
+static void log_event(const struct posix_platform *platform, enum ygg_log_level level, const char *event,
                 const struct ygg_log_field *fields, size_t count)
 {
     posix_platform.log((void *)(uintptr_t)platform, level, event, fields, count);
@@ -58,7 +58,7 @@ static bool store(const char *directory, const char *name, BIO *text, char reaso
 }
 
 /* Whether the certificate is of this device and of this key. */
-static bool is_ours(const X509 *certificate, const struct token *token, const EVP_PKEY *key,
+static bool is_for_device(const X509 *certificate, const struct token *token, const EVP_PKEY *key,
                     char reason[IDENTITY_REASON_BYTES])
 {
     struct identity_name name;
@@ -77,7 +77,7 @@ static bool is_ours(const X509 *certificate, const struct token *token, const EV
 }
 
 /* cert.pem comes last: where it is, the device is enrolled. */
-static bool keep(const char *directory, const struct token *token, const EVP_PKEY *key,
+static bool store_identity(const char *directory, const struct token *token, const EVP_PKEY *key,
                  const yggdrasil_device_v1_EnrolGranted *granted, char reason[IDENTITY_REASON_BYTES])
 {
     BIO *chain = BIO_new(BIO_s_mem());
@@ -90,7 +90,7 @@ static bool keep(const char *directory, const struct token *token, const EVP_PKE
         copy_certificates(granted->certificate_chain.bytes, granted->certificate_chain.size, chain, &certificate) < 2 ||
         copy_certificates(granted->services.bytes, granted->services.size, services, &service_ca) < 1) {
         (void)snprintf(reason, IDENTITY_REASON_BYTES, "%s: the answer lacks certificates; nothing was kept", token->address);
-    } else if (is_ours(certificate, token, key, reason)) {
+    } else if (is_for_device(certificate, token, key, reason)) {
         kept = store(directory, "services.pem", services, reason) && store(directory, "cert.pem", chain, reason);
     }
     X509_free(certificate);
@@ -114,12 +114,12 @@ static void wait_for_next(const struct options *options, const struct posix_plat
     uint32_t delay_ms = floor + ygg_backoff_ms(bound, random);
     const struct ygg_log_field fields[] = {{.key = "reason", .text = why}, {.key = "retry_in_ms", .number = delay_ms}};
 
-    say(platform, YGG_LOG_WARNING, "not_enrolled", fields, 2);
+    log_event(platform, YGG_LOG_WARNING, "not_enrolled", fields, 2);
     (void)poll(NULL, 0, (int)delay_ms);
 }
 
 /* Without `patient`, a registry that cannot be reached is asked once. */
-static bool ask_until_answered(const struct options *options, const struct token *token, EVP_PKEY *key, bool patient,
+static bool request_certificate(const struct options *options, const struct token *token, EVP_PKEY *key, bool retry,
                                char reason[IDENTITY_REASON_BYTES])
 {
     static struct exchange_answer answer;
@@ -128,10 +128,10 @@ static bool ask_until_answered(const struct options *options, const struct token
     const struct ygg_log_field field = {.key = "address", .text = token->address};
 
     for (uint32_t attempt = 0;; attempt++) {
-        say(&platform, YGG_LOG_INFO, "enrolling", &field, 1);
+        log_event(&platform, YGG_LOG_INFO, "enrolling", &field, 1);
         switch (exchange(token, key, &answer, reason)) {
         case EXCHANGE_RETRY:
-            if (!patient) {
+            if (!retry) {
                 return false;
             }
             wait_for_next(options, &platform, reason, attempt, answer.retry_after_ms);
@@ -139,10 +139,10 @@ static bool ask_until_answered(const struct options *options, const struct token
         case EXCHANGE_REFUSED:
             return false;
         case EXCHANGE_GRANTED:
-            if (!keep(options->identity, token, key, &answer.message.answer.granted, reason)) {
+            if (!store_identity(options->identity, token, key, &answer.message.answer.granted, reason)) {
                 return false;
             }
-            say(&platform, YGG_LOG_INFO, "enrolled", &field, 1);
+            log_event(&platform, YGG_LOG_INFO, "enrolled", &field, 1);
             return true;
         }
     }
@@ -150,7 +150,7 @@ static bool ask_until_answered(const struct options *options, const struct token
 
 /* There is nobody to say Goodbye to, and what is written is whole at any moment. As the first process of a container it
  * would not be ended by a signal that it does not take. */
-static void leave(int number)
+static void exit_on_signal(int number)
 {
     (void)number;
     _exit(EXIT_SUCCESS);
@@ -175,27 +175,27 @@ static bool origin_of(const char *text, char out[ORIGIN_BYTES])
 }
 
 /* What the identity directory holds before the token is used. */
-enum held { HELD_NOTHING, HELD_VALID, HELD_EXPIRED, HELD_OF_ANOTHER };
+enum existing { EXISTING_NONE, EXISTING_VALID, EXISTING_EXPIRED, EXISTING_OF_OTHER_DEVICE };
 
-static enum held held_for(const char *directory, const struct token *token)
+static enum existing find_existing(const char *directory, const struct token *token)
 {
     X509 *certificate = enrol_certificate(directory);
     struct identity_name name;
-    enum held held = HELD_VALID;
+    enum existing existing = EXISTING_VALID;
 
     if (certificate == NULL) {
-        return HELD_NOTHING; /* None, or one that cannot be read: the new one takes its place. */
+        return EXISTING_NONE; /* None, or one that cannot be read: the new one takes its place. */
     }
     if (!identity_of(certificate, &name) || strcmp(name.id, token->device_id) != 0) {
-        held = HELD_OF_ANOTHER;
+        existing = EXISTING_OF_OTHER_DEVICE;
     } else if (X509_cmp_current_time(X509_get0_notAfter(certificate)) < 0) {
-        held = HELD_EXPIRED;
+        existing = EXISTING_EXPIRED;
     }
     X509_free(certificate);
-    return held;
+    return existing;
 }
 
-static bool enrol_with(const struct options *options, const struct token *token, bool patient,
+static bool enrol_with(const struct options *options, const struct token *token, bool retry,
                        char reason[IDENTITY_REASON_BYTES])
 {
     char origin[ORIGIN_BYTES];
@@ -203,10 +203,10 @@ static bool enrol_with(const struct options *options, const struct token *token,
     if (!enrol_directory(options->identity, reason)) {
         return false;
     }
-    (void)signal(SIGTERM, leave);
-    (void)signal(SIGINT, leave);
+    (void)signal(SIGTERM, exit_on_signal);
+    (void)signal(SIGINT, exit_on_signal);
     EVP_PKEY *key = enrol_key(options->identity, reason);
-    bool enrolled = key != NULL && ask_until_answered(options, token, key, patient, reason);
+    bool enrolled = key != NULL && request_certificate(options, token, key, retry, reason);
     EVP_PKEY_free(key);
     (void)signal(SIGTERM, SIG_DFL);
     (void)signal(SIGINT, SIG_DFL);
@@ -228,24 +228,24 @@ bool enrol(const struct options *options, char reason[IDENTITY_REASON_BYTES])
         (void)snprintf(reason, IDENTITY_REASON_BYTES, "the token cannot be used: %s", wrong);
         return false;
     }
-    enum held held = held_for(options->identity, &token);
-    if (held == HELD_OF_ANOTHER) {
+    enum existing existing = find_existing(options->identity, &token);
+    if (existing == EXISTING_OF_OTHER_DEVICE) {
         (void)snprintf(reason, IDENTITY_REASON_BYTES,
                        "%.300s holds the identity of another device than %s: use another --identity", options->identity,
                        token.device_id);
         return false;
     }
-    if (held == HELD_VALID && origin_of(options->token, origin) &&
+    if (existing == EXISTING_VALID && origin_of(options->token, origin) &&
         enrol_holds(options->identity, origin_name, origin)) {
         (void)fprintf(stderr, "ygg-agent: %s holds the certificate of this token already\n", options->identity);
         return true;
     }
     /* A fresh token beside a certificate: that one may have been revoked. */
-    if (enrol_with(options, &token, held != HELD_VALID, reason)) {
+    if (enrol_with(options, &token, existing != EXISTING_VALID, reason)) {
         return true;
     }
-    if (held == HELD_VALID) {
+    if (existing == EXISTING_VALID) {
         (void)fprintf(stderr, "ygg-agent: %s; going on with the certificate that is there\n", reason);
     }
-    return held == HELD_VALID;
+    return existing == EXISTING_VALID;
 }

@@ -14,7 +14,7 @@
 #include "ygg/agent.h"
 
 /* For one try. EnrolAnswer with both PEM texts as long as they may be, and the tags and lengths around them. */
-enum { PATIENCE_MS = 15000, REQUEST_BYTES = 1280, ANSWER_BYTES = 3072 + 1536 + 16 };
+enum { TIMEOUT_MS = 15000, REQUEST_BYTES = 1280, ANSWER_BYTES = 3072 + 1536 + 16 };
 
 /* RFC 7301 wire form: one length byte, then the name. */
 static const unsigned char alpn[] = "\x11" "einherjar-enrol/1";
@@ -23,7 +23,7 @@ enum { ALPN_BYTES = sizeof alpn - 1 };
 /* The one tenant there is; a device without a certificate has no other way to know its own. */
 static const char tenant[] = "main";
 
-struct try {
+struct attempt {
     const struct token *token;
     uint64_t until_ms;
     int fd;
@@ -33,9 +33,9 @@ struct try {
     char *reason;
 };
 
-static enum exchange_outcome tell(const struct try *this, enum exchange_outcome outcome, const char *why)
+static enum exchange_outcome fail(const struct attempt *attempt, enum exchange_outcome outcome, const char *why)
 {
-    (void)snprintf(this->reason, IDENTITY_REASON_BYTES, "%s: %s", this->token->address, why);
+    (void)snprintf(attempt->reason, IDENTITY_REASON_BYTES, "%s: %s", attempt->token->address, why);
     return outcome;
 }
 
@@ -56,7 +56,7 @@ static X509 *find_root(const struct token *token, STACK_OF(X509) * sent)
     return NULL;
 }
 
-static bool leads_to(X509_STORE_CTX *store, X509 *root)
+static bool verify_chain(X509_STORE_CTX *store, X509 *root)
 {
     STACK_OF(X509) *trusted = sk_X509_new_null();
     bool leads = false;
@@ -78,7 +78,7 @@ static const char *find_fault(const struct token *token, X509_STORE_CTX *store)
         return "the server does not have the root certificate that the token names: it is another mesh, or somebody in "
                "between. Make a new token with: ygg device token";
     }
-    if (!leads_to(store, root)) {
+    if (!verify_chain(store, root)) {
         switch (X509_STORE_CTX_get_error(store)) {
         case X509_V_ERR_CERT_NOT_YET_VALID:
             return "the server's certificate is not yet valid by this device's clock, which is behind: set the clock";
@@ -99,10 +99,10 @@ static const char *find_fault(const struct token *token, X509_STORE_CTX *store)
 
 static int verify_server(X509_STORE_CTX *store, void *arg)
 {
-    struct try *this = arg;
+    struct attempt *attempt = arg;
 
-    this->fault = find_fault(this->token, store);
-    if (this->fault == NULL) {
+    attempt->fault = find_fault(attempt->token, store);
+    if (attempt->fault == NULL) {
         return 1;
     }
     X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
@@ -111,60 +111,60 @@ static int verify_server(X509_STORE_CTX *store, void *arg)
 
 /* --- bytes, until the time is up ---------------------------------------------------------------------------------- */
 
-static bool await(const struct try *this, short events)
+static bool wait_for(const struct attempt *attempt, short events)
 {
-    struct pollfd poller = {.fd = this->fd, .events = events};
+    struct pollfd poller = {.fd = attempt->fd, .events = events};
     int ready = 0;
 
     do {
         uint64_t now = posix_now_ms();
 
-        ready = now >= this->until_ms ? 0 : poll(&poller, 1, (int)(this->until_ms - now));
+        ready = now >= attempt->until_ms ? 0 : poll(&poller, 1, (int)(attempt->until_ms - now));
     } while (ready < 0 && errno == EINTR);
     return ready > 0;
 }
 
 /* Whether a call of OpenSSL that returned `result` is worth another after this. */
-static bool await_tls(const struct try *this, int result)
+static bool wait_for_tls(const struct attempt *attempt, int result)
 {
-    switch (SSL_get_error(this->ssl, result)) {
+    switch (SSL_get_error(attempt->ssl, result)) {
     case SSL_ERROR_WANT_READ:
-        return await(this, POLLIN);
+        return wait_for(attempt, POLLIN);
     case SSL_ERROR_WANT_WRITE:
-        return await(this, POLLOUT);
+        return wait_for(attempt, POLLOUT);
     default:
         return false;
     }
 }
 
-static bool connect_to(struct try *this, const struct sockaddr *address, socklen_t length)
+static bool connect_to(struct attempt *attempt, const struct sockaddr *address, socklen_t length)
 {
     int failure = 0;
     socklen_t failure_length = sizeof failure;
 
-    this->fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (this->fd >= 0 && (connect(this->fd, address, length) == 0 || errno == EINPROGRESS) && await(this, POLLOUT) &&
-        getsockopt(this->fd, SOL_SOCKET, SO_ERROR, &failure, &failure_length) == 0 && failure == 0) {
+    attempt->fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (attempt->fd >= 0 && (connect(attempt->fd, address, length) == 0 || errno == EINPROGRESS) && wait_for(attempt, POLLOUT) &&
+        getsockopt(attempt->fd, SOL_SOCKET, SO_ERROR, &failure, &failure_length) == 0 && failure == 0) {
         return true;
     }
-    if (this->fd >= 0) {
-        (void)close(this->fd);
-        this->fd = -1;
+    if (attempt->fd >= 0) {
+        (void)close(attempt->fd);
+        attempt->fd = -1;
     }
     return false;
 }
 
-static enum exchange_outcome open_tcp(struct try *this)
+static enum exchange_outcome open_tcp(struct attempt *attempt)
 {
     struct resolved resolved = {0};
-    const char *failed = resolve(&resolved, this->token->address, posix_now_ms());
+    const char *failed = resolve(&resolved, attempt->token->address, posix_now_ms());
 
     for (size_t i = 0; failed == NULL && i < resolved.count; i++) {
-        if (connect_to(this, (const struct sockaddr *)&resolved.at[i].address, resolved.at[i].length)) {
+        if (connect_to(attempt, (const struct sockaddr *)&resolved.at[i].address, resolved.at[i].length)) {
             return EXCHANGE_GRANTED;
         }
     }
-    return tell(this, EXCHANGE_RETRY, failed != NULL ? failed : "nobody listens there, or the network is down");
+    return fail(attempt, EXCHANGE_RETRY, failed != NULL ? failed : "nobody listens there, or the network is down");
 }
 
 static bool speaks_enrolment(const SSL *ssl)
@@ -176,47 +176,47 @@ static bool speaks_enrolment(const SSL *ssl)
     return length == ALPN_BYTES - 1 && memcmp(chosen, alpn + 1, length) == 0;
 }
 
-static enum exchange_outcome open_tls(struct try *this)
+static enum exchange_outcome open_tls(struct attempt *attempt)
 {
     static const char other[] = "the peer does not speak einherjar-enrol/1: is this the registry's enrolment port?";
     int done = 0;
 
-    this->ctx = SSL_CTX_new(TLS_client_method());
-    if (this->ctx == NULL || SSL_CTX_set_min_proto_version(this->ctx, TLS1_3_VERSION) != 1 ||
-        SSL_CTX_set_alpn_protos(this->ctx, alpn, ALPN_BYTES) != 0 || (this->ssl = SSL_new(this->ctx)) == NULL ||
-        SSL_set_fd(this->ssl, this->fd) != 1) {
-        return tell(this, EXCHANGE_REFUSED, "cannot set up TLS");
+    attempt->ctx = SSL_CTX_new(TLS_client_method());
+    if (attempt->ctx == NULL || SSL_CTX_set_min_proto_version(attempt->ctx, TLS1_3_VERSION) != 1 ||
+        SSL_CTX_set_alpn_protos(attempt->ctx, alpn, ALPN_BYTES) != 0 || (attempt->ssl = SSL_new(attempt->ctx)) == NULL ||
+        SSL_set_fd(attempt->ssl, attempt->fd) != 1) {
+        return fail(attempt, EXCHANGE_REFUSED, "cannot set up TLS");
     }
-    SSL_CTX_set_cert_verify_callback(this->ctx, verify_server, this);
-    SSL_set_verify(this->ssl, SSL_VERIFY_PEER, NULL);
-    (void)SSL_set_options(this->ssl, SSL_OP_IGNORE_UNEXPECTED_EOF);
+    SSL_CTX_set_cert_verify_callback(attempt->ctx, verify_server, attempt);
+    SSL_set_verify(attempt->ssl, SSL_VERIFY_PEER, NULL);
+    (void)SSL_set_options(attempt->ssl, SSL_OP_IGNORE_UNEXPECTED_EOF);
     do {
         ERR_clear_error();
-        done = SSL_connect(this->ssl);
-    } while (done != 1 && await_tls(this, done));
-    if (this->fault != NULL) {
-        return tell(this, EXCHANGE_REFUSED, this->fault);
+        done = SSL_connect(attempt->ssl);
+    } while (done != 1 && wait_for_tls(attempt, done));
+    if (attempt->fault != NULL) {
+        return fail(attempt, EXCHANGE_REFUSED, attempt->fault);
     }
     if (done != 1) {
-        return SSL_get_error(this->ssl, done) == SSL_ERROR_SSL ? tell(this, EXCHANGE_REFUSED, other)
-                                                                : tell(this, EXCHANGE_RETRY, "the TLS handshake did not end");
+        return SSL_get_error(attempt->ssl, done) == SSL_ERROR_SSL ? fail(attempt, EXCHANGE_REFUSED, other)
+                                                                : fail(attempt, EXCHANGE_RETRY, "the TLS handshake did not end");
     }
-    return speaks_enrolment(this->ssl) ? EXCHANGE_GRANTED : tell(this, EXCHANGE_REFUSED, other);
+    return speaks_enrolment(attempt->ssl) ? EXCHANGE_GRANTED : fail(attempt, EXCHANGE_REFUSED, other);
 }
 
 /* --- the request -------------------------------------------------------------------------------------------------- */
 
-static size_t encode_request(const struct try *this, EVP_PKEY *key, uint8_t *out, size_t size)
+static size_t encode_request(const struct attempt *attempt, EVP_PKEY *key, uint8_t *out, size_t size)
 {
     static yggdrasil_device_v1_EnrolRequest request;
     pb_ostream_t counted = PB_OSTREAM_SIZING;
     pb_ostream_t stream = pb_ostream_from_buffer(out, size);
 
     memset(&request, 0, sizeof request);
-    memcpy(request.secret, this->token->secret, sizeof this->token->secret);
-    memcpy(request.device_id, this->token->device_id, sizeof this->token->device_id);
+    memcpy(request.secret, attempt->token->secret, sizeof attempt->token->secret);
+    memcpy(request.device_id, attempt->token->device_id, sizeof attempt->token->device_id);
     request.certificate_request.size =
-        (pb_size_t)identity_request(this->token->device_id, key, request.certificate_request.bytes,
+        (pb_size_t)identity_request(attempt->token->device_id, key, request.certificate_request.bytes,
                                     sizeof request.certificate_request.bytes);
     bool made = request.certificate_request.size > 0 &&
                 pb_encode(&counted, yggdrasil_device_v1_EnrolRequest_fields, &request) &&
@@ -226,26 +226,26 @@ static size_t encode_request(const struct try *this, EVP_PKEY *key, uint8_t *out
     return made ? stream.bytes_written : 0;
 }
 
-static enum exchange_outcome ask(const struct try *this, EVP_PKEY *key)
+static enum exchange_outcome send_request(const struct attempt *attempt, EVP_PKEY *key)
 {
     uint8_t request[REQUEST_BYTES];
-    size_t size = encode_request(this, key, request, sizeof request);
+    size_t size = encode_request(attempt, key, request, sizeof request);
     int taken = 0;
 
     if (size == 0) {
-        return tell(this, EXCHANGE_REFUSED, "cannot make a certificate request");
+        return fail(attempt, EXCHANGE_REFUSED, "cannot make a certificate request");
     }
     do {
         ERR_clear_error();
-        taken = SSL_write(this->ssl, request, (int)size);
-    } while (taken <= 0 && await_tls(this, taken));
+        taken = SSL_write(attempt->ssl, request, (int)size);
+    } while (taken <= 0 && wait_for_tls(attempt, taken));
     OPENSSL_cleanse(request, sizeof request);
-    return taken == (int)size ? EXCHANGE_GRANTED : tell(this, EXCHANGE_RETRY, "the connection broke");
+    return taken == (int)size ? EXCHANGE_GRANTED : fail(attempt, EXCHANGE_RETRY, "the connection broke");
 }
 
 /* --- the answer --------------------------------------------------------------------------------------------------- */
 
-static enum exchange_outcome read_answer(const struct try *this, yggdrasil_device_v1_EnrolAnswer *answer)
+static enum exchange_outcome read_answer(const struct attempt *attempt, yggdrasil_device_v1_EnrolAnswer *answer)
 {
     static uint8_t bytes[ANSWER_BYTES + YGG_PREFIX_BYTES];
     struct ygg_frame frame = {0};
@@ -254,17 +254,17 @@ static enum exchange_outcome read_answer(const struct try *this, yggdrasil_devic
 
     while ((err = ygg_frame_find(bytes, size, ANSWER_BYTES, &frame)) == YGG_ERR_AGAIN) {
         ERR_clear_error();
-        int got = SSL_read(this->ssl, bytes + size, (int)(sizeof bytes - size));
+        int got = SSL_read(attempt->ssl, bytes + size, (int)(sizeof bytes - size));
 
         if (got > 0) {
             size += (size_t)got;
-        } else if (!await_tls(this, got)) {
-            return tell(this, EXCHANGE_RETRY, "the registry did not answer");
+        } else if (!wait_for_tls(attempt, got)) {
+            return fail(attempt, EXCHANGE_RETRY, "the registry did not answer");
         }
     }
     pb_istream_t in = pb_istream_from_buffer(bytes + frame.offset, frame.length);
     if (err != YGG_OK || !pb_decode(&in, yggdrasil_device_v1_EnrolAnswer_fields, answer)) {
-        return tell(this, EXCHANGE_REFUSED, "the answer is too long or no EnrolAnswer; ask whoever runs the registry");
+        return fail(attempt, EXCHANGE_REFUSED, "the answer is too long or no EnrolAnswer; ask whoever runs the registry");
     }
     return EXCHANGE_GRANTED;
 }
@@ -287,7 +287,7 @@ static const char *advise(yggdrasil_device_v1_EnrolRefusedCode code)
     }
 }
 
-static enum exchange_outcome judge(const struct try *this, struct exchange_answer *answer)
+static enum exchange_outcome interpret_answer(const struct attempt *attempt, struct exchange_answer *answer)
 {
     const yggdrasil_device_v1_EnrolRefused *refused = &answer->message.answer.refused;
     char message[sizeof refused->message + 64]; /* Room for some that had to be escaped. */
@@ -296,10 +296,10 @@ static enum exchange_outcome judge(const struct try *this, struct exchange_answe
         return EXCHANGE_GRANTED;
     }
     if (answer->message.which_answer != yggdrasil_device_v1_EnrolAnswer_refused_tag) {
-        return tell(this, EXCHANGE_REFUSED, "the answer says nothing; ask whoever runs the registry");
+        return fail(attempt, EXCHANGE_REFUSED, "the answer says nothing; ask whoever runs the registry");
     }
     posix_printable(message, sizeof message, refused->message);
-    (void)snprintf(this->reason, IDENTITY_REASON_BYTES, "%s: refused, code %d: %s. %s", this->token->address,
+    (void)snprintf(attempt->reason, IDENTITY_REASON_BYTES, "%s: refused, code %d: %s. %s", attempt->token->address,
                    (int)refused->code, message, advise(refused->code));
     if (refused->code == yggdrasil_device_v1_EnrolRefusedCode_ENROL_REFUSED_CODE_UNAVAILABLE) {
         answer->retry_after_ms = refused->retry_after_ms;
@@ -311,18 +311,18 @@ static enum exchange_outcome judge(const struct try *this, struct exchange_answe
 enum exchange_outcome exchange(const struct token *token, EVP_PKEY *key, struct exchange_answer *answer,
                                char reason[IDENTITY_REASON_BYTES])
 {
-    struct try this = {.token = token, .until_ms = posix_now_ms() + PATIENCE_MS, .fd = -1, .reason = reason};
-    enum exchange_outcome outcome = open_tcp(&this);
+    struct attempt attempt = {.token = token, .until_ms = posix_now_ms() + TIMEOUT_MS, .fd = -1, .reason = reason};
+    enum exchange_outcome outcome = open_tcp(&attempt);
 
     answer->retry_after_ms = 0;
-    outcome = outcome == EXCHANGE_GRANTED ? open_tls(&this) : outcome;
-    outcome = outcome == EXCHANGE_GRANTED ? ask(&this, key) : outcome;
-    outcome = outcome == EXCHANGE_GRANTED ? read_answer(&this, &answer->message) : outcome;
-    outcome = outcome == EXCHANGE_GRANTED ? judge(&this, answer) : outcome;
-    SSL_free(this.ssl);
-    SSL_CTX_free(this.ctx);
-    if (this.fd >= 0) {
-        (void)close(this.fd);
+    outcome = outcome == EXCHANGE_GRANTED ? open_tls(&attempt) : outcome;
+    outcome = outcome == EXCHANGE_GRANTED ? send_request(&attempt, key) : outcome;
+    outcome = outcome == EXCHANGE_GRANTED ? read_answer(&attempt, &answer->message) : outcome;
+    outcome = outcome == EXCHANGE_GRANTED ? interpret_answer(&attempt, answer) : outcome;
+    SSL_free(attempt.ssl);
+    SSL_CTX_free(attempt.ctx);
+    if (attempt.fd >= 0) {
+        (void)close(attempt.fd);
     }
     ERR_clear_error();
     return outcome;

@@ -98,7 +98,7 @@ static enum ygg_err file_erase(void *ctx, uint32_t offset)
 
 static const struct ygg_flash_ops ops = {.read = file_read, .program = file_program, .erase = file_erase};
 
-static bool complain(char reason[FLASH_FILE_REASON_BYTES], const char *path, const char *what)
+static bool fail(char reason[FLASH_FILE_REASON_BYTES], const char *path, const char *what)
 {
     (void)snprintf(reason, FLASH_FILE_REASON_BYTES, "cannot use the flash %s: %s", path, what);
     return false;
@@ -112,7 +112,7 @@ bool flash_file_open(struct flash_file *file, const char *path, uint32_t blocks,
     file->flash = (struct ygg_flash){.ops = &ops, .ctx = file, .block_bytes = FLASH_FILE_BLOCK_BYTES, .blocks = blocks};
     off_t size = (off_t)size_of(file);
     if (file->fd < 0 || fstat(file->fd, &found) != 0) {
-        return complain(reason, path, strerror(errno));
+        return fail(reason, path, strerror(errno));
     }
     const char *wrong = NULL;
     if (flock(file->fd, LOCK_EX | LOCK_NB) != 0) {
@@ -132,7 +132,7 @@ bool flash_file_open(struct flash_file *file, const char *path, uint32_t blocks,
     }
     if (wrong != NULL) {
         flash_file_close(file);
-        return complain(reason, path, wrong);
+        return fail(reason, path, wrong);
     }
     return true;
 }

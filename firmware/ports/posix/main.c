@@ -22,7 +22,7 @@ enum { SPARE_FILES = 64 };
 
 #define SIGNAL_TAG (UINT64_C(2) << 32U)
 
-static int complain(const char *reason)
+static int print_error(const char *reason)
 {
     (void)fprintf(stderr, "ygg-agent: %s\n", reason);
     return EXIT_FILE;
@@ -36,7 +36,7 @@ static int print_capabilities(void)
     if (ygg_document_check(&ygg_sim_document) != YGG_OK ||
         ygg_document_read(&ygg_sim_document, 0, document, size) != YGG_OK ||
         fwrite(document, 1, size, stdout) != size) {
-        return complain("cannot write the capability document");
+        return print_error("cannot write the capability document");
     }
     return EXIT_SUCCESS;
 }
@@ -45,16 +45,16 @@ static int print_capabilities(void)
 static bool allow_files(uint32_t count, char reason[IDENTITY_REASON_BYTES])
 {
     struct rlimit limit = {0};
-    rlim_t wanted = (rlim_t)count + SPARE_FILES;
+    rlim_t needed = (rlim_t)count + SPARE_FILES;
 
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) {
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed) {
         return true;
     }
-    limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
-    if (limit.rlim_cur < wanted || setrlimit(RLIMIT_NOFILE, &limit) != 0) {
+    limit.rlim_cur = needed < limit.rlim_max ? needed : limit.rlim_max;
+    if (limit.rlim_cur < needed || setrlimit(RLIMIT_NOFILE, &limit) != 0) {
         (void)snprintf(reason, IDENTITY_REASON_BYTES,
                        "%u devices need %llu open files, the limit is %llu. Raise it (ulimit -n) or lower --count",
-                       count, (unsigned long long)wanted, (unsigned long long)limit.rlim_max);
+                       count, (unsigned long long)needed, (unsigned long long)limit.rlim_max);
         return false;
     }
     return true;
@@ -80,7 +80,7 @@ static bool serve(struct fleet *fleet, struct control *control, int signal_fd, i
 {
     struct epoll_event events[EVENTS_PER_WAIT];
     int count = epoll_wait(fleet->epoll_fd, events, EVENTS_PER_WAIT, wait_ms);
-    bool going_on = true;
+    bool running = true;
 
     for (int i = 0; i < count; i++) {
         uint64_t tag = events[i].data.u64;
@@ -88,34 +88,34 @@ static bool serve(struct fleet *fleet, struct control *control, int signal_fd, i
         if (tag == SIGNAL_TAG) {
             struct signalfd_siginfo info;
 
-            going_on = read(signal_fd, &info, sizeof info) != (ssize_t)sizeof info;
+            running = read(signal_fd, &info, sizeof info) != (ssize_t)sizeof info;
         } else if (tag >= CONTROL_TAG) {
             control_serve(control, tag);
         } else {
             fleet_step(fleet, (uint32_t)tag);
         }
     }
-    return going_on;
+    return running;
 }
 
 /* Until the first signal or a restart; then until all have said Goodbye, a second signal or STOP_MS. */
 static void run(struct fleet *fleet, struct control *control, int signal_fd)
 {
-    bool going_on = true;
+    bool running = true;
 
-    while (going_on && !fleet->restart) {
+    while (running && !fleet->restart) {
         int wait_ms = fleet_step_due(fleet, WAIT_MS_MAX);
 
         /* What was due may be the restart itself, and then nothing else would wake this up. */
-        going_on = serve(fleet, control, signal_fd, fleet->restart ? 0 : wait_ms);
+        running = serve(fleet, control, signal_fd, fleet->restart ? 0 : wait_ms);
     }
-    bool told = !going_on; /* To stop: that wins over a restart. */
+    bool signalled = !running; /* To stop: that wins over a restart. */
     uint64_t until = posix_now_ms() + STOP_MS;
     fleet_stop(fleet);
     while (!fleet_stopped(fleet) && posix_now_ms() < until &&
-           (going_on = serve(fleet, control, signal_fd, fleet_step_due(fleet, 100)))) {
+           (running = serve(fleet, control, signal_fd, fleet_step_due(fleet, 100)))) {
     }
-    fleet->restart = fleet->restart && !told && going_on;
+    fleet->restart = fleet->restart && !signalled && running;
 }
 
 static int run_fleet(const struct options *options, int epoll_fd, bool *restart)
@@ -127,12 +127,12 @@ static int run_fleet(const struct options *options, int epoll_fd, bool *restart)
 
     int signal_fd = watch_signals(epoll_fd);
     if (signal_fd < 0) {
-        return complain(strerror(errno));
+        return print_error(strerror(errno));
     }
     if (!allow_files(options->count * (options->slots == NULL ? 1U : 2U), reason) || !fleet_init(&fleet, options, epoll_fd, reason)) {
-        outcome = complain(reason);
+        outcome = print_error(reason);
     } else if (!control_init(&control, options->control, &fleet, epoll_fd, reason)) {
-        outcome = complain(reason);
+        outcome = print_error(reason);
     } else {
         run(&fleet, &control, signal_fd);
         control_free(&control);
@@ -150,7 +150,7 @@ int main(int argc, char **argv)
     switch (options_read(&options, argc, argv)) {
     case OPTIONS_DONE:
         return EXIT_SUCCESS;
-    case OPTIONS_WRONG:
+    case OPTIONS_INVALID:
         return EXIT_USAGE;
     case OPTIONS_PRINT_CAPABILITIES:
         return print_capabilities();
@@ -159,14 +159,14 @@ int main(int argc, char **argv)
     }
     char reason[IDENTITY_REASON_BYTES] = "";
     if (options.slots != NULL && options.count == 0 && !slots_start(&options, argv, reason)) {
-        return complain(reason);
+        return print_error(reason);
     }
     if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || !enrol(&options, reason)) {
-        return complain(reason);
+        return print_error(reason);
     }
     int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (epoll_fd < 0) {
-        return complain(strerror(errno));
+        return print_error(strerror(errno));
     }
     bool restart = false;
     int outcome = run_fleet(&options, epoll_fd, &restart);

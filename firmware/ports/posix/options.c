@@ -138,7 +138,7 @@ static const struct option flags[] = {
     {NULL, 0, NULL, 0},
 };
 
-static bool complain(const char *what, const char *value, const char *rule)
+static bool usage_error(const char *what, const char *value, const char *rule)
 {
     (void)fprintf(stderr, "ygg-agent: %s%s%s: %s\n", what, value == NULL ? "" : " ", value == NULL ? "" : value, rule);
     return false;
@@ -156,16 +156,16 @@ static bool read_number(const char *name, const char *text, uint64_t min, uint64
         return true;
     }
     (void)snprintf(rule, sizeof rule, "must be %llu to %llu", (unsigned long long)min, (unsigned long long)max);
-    return complain(name, text, rule);
+    return usage_error(name, text, rule);
 }
 
 static bool read_u32(const char *name, const char *text, uint32_t min, uint32_t max, uint32_t *out)
 {
     uint64_t number = 0;
-    bool right = read_number(name, text, min, max, &number);
+    bool valid = read_number(name, text, min, max, &number);
 
-    *out = right ? (uint32_t)number : *out;
-    return right;
+    *out = valid ? (uint32_t)number : *out;
+    return valid;
 }
 
 static bool read_level(const char *text, enum ygg_log_level *level)
@@ -175,7 +175,7 @@ static bool read_level(const char *text, enum ygg_log_level *level)
     } else if (strcmp(text, "warning") == 0) {
         *level = YGG_LOG_WARNING;
     } else {
-        return complain("--log-level", text, "must be info or warning");
+        return usage_error("--log-level", text, "must be info or warning");
     }
     return true;
 }
@@ -289,70 +289,70 @@ static bool is_version(const char *version)
 
 static bool require(const char *value, const char *what, const char *why)
 {
-    return value != NULL || complain("missing", what, why);
+    return value != NULL || usage_error("missing", what, why);
 }
 
 static bool check_fleet(const struct options *options)
 {
-    bool right = require(options->identities, "--identities DIR", "with --count, the directory of <id>/cert.pem");
+    bool valid = require(options->identities, "--identities DIR", "with --count, the directory of <id>/cert.pem");
 
-    right &= (options->cert == NULL && options->key == NULL) ||
-             complain("--cert and --key", NULL, "not with --count, each device has its own: --identities DIR");
-    return (options->identity == NULL || complain("--identity", NULL, "not with --count: --identities DIR")) && right;
+    valid &= (options->cert == NULL && options->key == NULL) ||
+             usage_error("--cert and --key", NULL, "not with --count, each device has its own: --identities DIR");
+    return (options->identity == NULL || usage_error("--identity", NULL, "not with --count: --identities DIR")) && valid;
 }
 
 static bool check_directory(const struct options *options)
 {
-    bool right = (options->cert == NULL && options->key == NULL && options->ca == NULL) ||
-                 complain("--cert, --key and --ca", NULL, "not with --identity, which has them all");
+    bool valid = (options->cert == NULL && options->key == NULL && options->ca == NULL) ||
+                 usage_error("--cert, --key and --ca", NULL, "not with --identity, which has them all");
 
-    return (strlen(options->identity) + NAME_BYTES < PATH_BYTES || complain("--identity", NULL, "the path is too long")) &&
-           right;
+    return (strlen(options->identity) + NAME_BYTES < PATH_BYTES || usage_error("--identity", NULL, "the path is too long")) &&
+           valid;
 }
 
 static bool check_identity(const struct options *options)
 {
-    bool right = options->token == NULL || options->identity != NULL ||
-                 complain("--enrol", NULL, "only with --identity DIR, which keeps the certificate");
+    bool valid = options->token == NULL || options->identity != NULL ||
+                 usage_error("--enrol", NULL, "only with --identity DIR, which keeps the certificate");
 
     if (options->count > 0) {
-        return check_fleet(options) && right;
+        return check_fleet(options) && valid;
     }
-    right &= options->identities == NULL || complain("--identities", NULL, "only with --count");
+    valid &= options->identities == NULL || usage_error("--identities", NULL, "only with --count");
     if (options->identity != NULL) {
-        return check_directory(options) && right;
+        return check_directory(options) && valid;
     }
-    right &= require(options->cert, "--cert FILE", "the device's certificate: ygg pki issue device ID");
-    right &= require(options->key, "--key FILE", "its private key, beside the certificate");
-    return right;
+    valid &= require(options->cert, "--cert FILE", "the device's certificate: ygg pki issue device ID");
+    valid &= require(options->key, "--key FILE", "its private key, beside the certificate");
+    return valid;
 }
 
 /* The token names the device. Said without the token's text, which is a secret. */
 static bool check_token(struct options *options, struct token *token)
 {
-    const char *wrong = options->token == NULL ? NULL : token_parse(token, options->token);
+    const char *fault = options->token == NULL ? NULL : token_parse(token, options->token);
 
-    if (wrong != NULL) {
-        return complain("--enrol", NULL, wrong);
+    if (fault != NULL) {
+        return usage_error("--enrol", NULL, fault);
     }
     if (options->token != NULL && options->id == NULL) {
         options->id = token->device_id;
     }
     return options->token == NULL || strcmp(options->id, token->device_id) == 0 ||
-           complain("--id", options->id, "the token is for another device");
+           usage_error("--id", options->id, "the token is for another device");
 }
 
 static bool check_slots(const struct options *options)
 {
-    bool right = options->slots == NULL || require(options->ota_root, "--ota-root FILE", "with --slots: whose updates it takes");
+    bool valid = options->slots == NULL || require(options->ota_root, "--ota-root FILE", "with --slots: whose updates it takes");
 
-    right &= options->slots != NULL || (options->ota_root == NULL && !options->safe_mode) ||
-             complain("--ota-root and --safe-mode", NULL, "only with --slots");
-    right &= options->factory_image == NULL || options->count != 0 || complain("--factory-image", NULL, "only with --count");
-    right &= options->slot_bytes % FLASH_FILE_BLOCK_BYTES == 0 || complain("--slot-bytes", NULL, "must be a multiple of 4096");
-    right &= options->slots == NULL || options->count != 0 || options->firmware_version == default_version ||
-             complain("--firmware-version", NULL, "not with --slots: it is built into the image (make image VERSION=...)");
-    return right;
+    valid &= options->slots != NULL || (options->ota_root == NULL && !options->safe_mode) ||
+             usage_error("--ota-root and --safe-mode", NULL, "only with --slots");
+    valid &= options->factory_image == NULL || options->count != 0 || usage_error("--factory-image", NULL, "only with --count");
+    valid &= options->slot_bytes % FLASH_FILE_BLOCK_BYTES == 0 || usage_error("--slot-bytes", NULL, "must be a multiple of 4096");
+    valid &= options->slots == NULL || options->count != 0 || options->firmware_version == default_version ||
+             usage_error("--firmware-version", NULL, "not with --slots: it is built into the image (make image VERSION=...)");
+    return valid;
 }
 
 /* Tells everything that is wrong, not just the first. */
@@ -360,31 +360,31 @@ static bool check(const struct options *options)
 {
     char host[RESOLVE_TEXT_BYTES];
     char port[8];
-    bool right = true;
+    bool valid = true;
 
-    right &= require(options->id, "--id ID", "the device's id, such as porch-1");
-    right &= options->id == NULL || token_is_device_id(options->id) ||
-             complain("--id", options->id, "must be [a-z0-9][a-z0-9-]{0,62}");
-    right &= options->count == 0 || options->id == NULL || strlen(options->id) <= 56 ||
-             complain("--id", options->id, "with --count, at most 56 bytes: a number is appended");
-    right &= require(options->connect, "--connect HOST:PORT", "the bridge's link, such as 127.0.0.1:7443");
-    right &= options->connect == NULL ||
+    valid &= require(options->id, "--id ID", "the device's id, such as porch-1");
+    valid &= options->id == NULL || token_is_device_id(options->id) ||
+             usage_error("--id", options->id, "must be [a-z0-9][a-z0-9-]{0,62}");
+    valid &= options->count == 0 || options->id == NULL || strlen(options->id) <= 56 ||
+             usage_error("--id", options->id, "with --count, at most 56 bytes: a number is appended");
+    valid &= require(options->connect, "--connect HOST:PORT", "the bridge's link, such as 127.0.0.1:7443");
+    valid &= options->connect == NULL ||
              (strlen(options->connect) < RESOLVE_TEXT_BYTES && resolve_split(options->connect, host, port)) ||
-             complain("--connect", options->connect, "must be HOST:PORT, at most 63 bytes");
-    right &= options->identity != NULL ||
+             usage_error("--connect", options->connect, "must be HOST:PORT, at most 63 bytes");
+    valid &= options->identity != NULL ||
              require(options->ca, "--ca FILE", "the CA that the bridge's certificate leads to");
-    right &= check_identity(options);
-    right &= is_version(options->device_class) ||
-             complain("--device-class", options->device_class, "must be 1 to 31 printable characters");
-    right &= check_slots(options);
-    right &= is_version(options->firmware_version) ||
-             complain("--firmware-version", options->firmware_version, "must be 1 to 31 printable characters");
-    right &= options->backoff_min_ms <= options->backoff_max_ms ||
-             complain("--backoff-min-ms", NULL, "must not be above --backoff-max-ms");
-    if (!right) {
+    valid &= check_identity(options);
+    valid &= is_version(options->device_class) ||
+             usage_error("--device-class", options->device_class, "must be 1 to 31 printable characters");
+    valid &= check_slots(options);
+    valid &= is_version(options->firmware_version) ||
+             usage_error("--firmware-version", options->firmware_version, "must be 1 to 31 printable characters");
+    valid &= options->backoff_min_ms <= options->backoff_max_ms ||
+             usage_error("--backoff-min-ms", NULL, "must not be above --backoff-max-ms");
+    if (!valid) {
         (void)fputs("Try: ygg-agent --help\n", stderr);
     }
-    return right;
+    return valid;
 }
 
 /* YGG_AGENT_FIRMWARE_VERSION for --firmware-version, and YGG_AGENT_TOKEN for --enrol. */
@@ -417,30 +417,30 @@ static bool check_variable(const char *entry)
         name_variable(flag, name);
         if (flag->has_arg != no_argument && strlen(name) == length && strncmp(name, entry, length) == 0) {
             return entry[length] == '\0' || entry[length + 1] != '\0' ||
-                   complain(name, NULL, "is empty: give it a value or unset it");
+                   usage_error(name, NULL, "is empty: give it a value or unset it");
         }
     }
     (void)snprintf(name, sizeof name, "%.*s", (int)(length < sizeof name ? length : sizeof name - 1), entry);
-    return complain(name, NULL, "there is no such option; ygg-agent --help lists them");
+    return usage_error(name, NULL, "there is no such option; ygg-agent --help lists them");
 }
 
 static bool read_environment(struct options *options)
 {
-    bool right = true;
+    bool valid = true;
 
     for (char **entry = environ; *entry != NULL; entry++) {
-        right &= check_variable(*entry);
+        valid &= check_variable(*entry);
     }
-    if (!right) {
+    if (!valid) {
         return false;
     }
 
     for (const struct option *flag = flags; flag->name != NULL; flag++) {
         const char *value = flag->has_arg == no_argument ? NULL : from_environment(flag);
 
-        right &= value == NULL || read_value(options, flag->val, value);
+        valid &= value == NULL || read_value(options, flag->val, value);
     }
-    return right;
+    return valid;
 }
 
 /* Where an identity directory has its files. */
@@ -474,23 +474,23 @@ enum options_outcome options_read(struct options *options, int argc, char **argv
         .security_counter = 1,
         .trial_ms = SLOTS_TRIAL_MS_DEFAULT,
     };
-    bool right = read_environment(options);
+    bool valid = read_environment(options);
     while ((flag = getopt_long(argc, argv, "", flags, NULL)) != -1) {
         switch (flag) {
         case FLAG_HELP:
-            return fputs(help, stdout) < 0 ? OPTIONS_WRONG : OPTIONS_DONE;
+            return fputs(help, stdout) < 0 ? OPTIONS_INVALID : OPTIONS_DONE;
         case FLAG_VERSION:
-            return printf("ygg-agent %s\n", default_version) < 0 ? OPTIONS_WRONG : OPTIONS_DONE;
+            return printf("ygg-agent %s\n", default_version) < 0 ? OPTIONS_INVALID : OPTIONS_DONE;
         case FLAG_PRINT_CAPABILITIES:
             return OPTIONS_PRINT_CAPABILITIES;
         default:
-            right &= read_value(options, flag, optarg);
+            valid &= read_value(options, flag, optarg);
         }
     }
-    right &= optind == argc || complain("unexpected argument", argv[optind], "options begin with --");
-    right &= check_token(options, &token);
-    if (!check(options) || !right) {
-        return OPTIONS_WRONG;
+    valid &= optind == argc || usage_error("unexpected argument", argv[optind], "options begin with --");
+    valid &= check_token(options, &token);
+    if (!check(options) || !valid) {
+        return OPTIONS_INVALID;
     }
     find_files(options);
     return OPTIONS_RUN;

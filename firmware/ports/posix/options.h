@@ -39,7 +39,7 @@ struct options {
     enum ygg_log_level log_level;
 };
 
-enum options_outcome { OPTIONS_RUN, OPTIONS_PRINT_CAPABILITIES, OPTIONS_DONE, OPTIONS_WRONG };
+enum options_outcome { OPTIONS_RUN, OPTIONS_PRINT_CAPABILITIES, OPTIONS_DONE, OPTIONS_INVALID };
 
 /* Reads the environment, then argv. OPTIONS_DONE: --help or --version was printed. OPTIONS_WRONG: all that is wrong was told on stderr. */
 enum options_outcome options_read(struct options *options, int argc, char **argv);

@@ -10,7 +10,7 @@
 
 enum { PATH_BYTES = 4096 };
 
-static bool refuse(const struct renewal *renewal, const char *reason)
+static bool reject(const struct renewal *renewal, const char *reason)
 {
     const struct ygg_log_field field = {.key = "reason", .text = reason};
 
@@ -88,7 +88,7 @@ static bool replace(struct renewal *renewal, X509 *certificate, X509 *issuer)
     if (fault != NULL || chain == NULL || !write_pem(renewal, certificate, issuer, reason) ||
         sk_X509_push(chain, issuer) <= 0) {
         sk_X509_free(chain);
-        return refuse(renewal, fault != NULL ? fault : chain == NULL ? "out of memory" : reason);
+        return reject(renewal, fault != NULL ? fault : chain == NULL ? "out of memory" : reason);
     }
     X509_free(renewal->identity->certificate);
     sk_X509_pop_free(renewal->identity->chain, X509_free);
@@ -111,7 +111,7 @@ static bool store(void *ctx, const uint8_t *certificates, size_t size)
     }
     X509_free(certificate);
     X509_free(issuer);
-    return read ? false : refuse(ctx, "what came are not two certificates");
+    return read ? false : reject(ctx, "what came are not two certificates");
 }
 
 const struct ygg_certificate_port renew_port = {.request = make_request, .store = store};

@@ -18,7 +18,7 @@ static const char slot_variable[] = "YGG_SLOT";
 static const char bootloader_variable[] = "YGG_BOOTLOADER";
 static const char self[] = "/proc/self/exe";
 
-static bool complain(char reason[FLASH_FILE_REASON_BYTES], const char *what, const char *why)
+static bool fail(char reason[FLASH_FILE_REASON_BYTES], const char *what, const char *why)
 {
     (void)snprintf(reason, FLASH_FILE_REASON_BYTES, "%s: %s", what, why);
     return false;
@@ -39,7 +39,7 @@ static size_t read_file(const char *path, uint8_t *out, size_t max)
     return size;
 }
 
-static struct ygg_layout lay_out(const struct ygg_flash *flash, uint32_t slot_bytes)
+static struct ygg_layout make_layout(const struct ygg_flash *flash, uint32_t slot_bytes)
 {
     const uint32_t block = flash->block_bytes;
     const uint32_t journal = ygg_journal_bytes(slot_bytes, block);
@@ -60,21 +60,21 @@ static bool open_boot(struct slots *slots, const struct options *options, enum y
 bool slots_open(struct slots *slots, const char *path, const struct options *options, char reason[FLASH_FILE_REASON_BYTES])
 {
     const struct ygg_flash shape = {.block_bytes = FLASH_FILE_BLOCK_BYTES};
-    const struct ygg_layout layout = lay_out(&shape, options->slot_bytes);
+    const struct ygg_layout layout = make_layout(&shape, options->slot_bytes);
     uint32_t blocks = (layout.slots[YGG_SLOT_B] + options->slot_bytes) / FLASH_FILE_BLOCK_BYTES;
 
     *slots = (struct slots){.file = {.fd = -1}, .hash = EVP_MD_CTX_new()};
     size_t root_size = read_file(options->ota_root, slots->root, sizeof slots->root);
     if (root_size == SIZE_MAX || slots->hash == NULL) {
-        return complain(reason, options->ota_root, "is not a root of at most 1536 bytes that can be read");
+        return fail(reason, options->ota_root, "is not a root of at most 1536 bytes that can be read");
     }
     if (!flash_file_open(&slots->file, path, blocks, reason)) {
         return false;
     }
-    slots->layout = lay_out(&slots->file.flash, options->slot_bytes);
+    slots->layout = make_layout(&slots->file.flash, options->slot_bytes);
     slots->ota = (struct ygg_ota){.boot = &slots->boot, .verify = &posix_verify, .first_root = slots->root,
                                   .first_root_size = root_size, .trial_ms = options->trial_ms};
-    return open_boot(slots, options, YGG_SLOT_NONE) || complain(reason, path, "its boot state cannot be read");
+    return open_boot(slots, options, YGG_SLOT_NONE) || fail(reason, path, "its boot state cannot be read");
 }
 
 void slots_close(struct slots *slots)
@@ -127,36 +127,36 @@ static bool hash_slot(struct slots *slots, uint32_t length, uint8_t digest[YGG_D
 }
 
 /* What the device is made with: this executable, or a file. */
-static bool make_device(struct slots *slots, const struct options *options, char reason[FLASH_FILE_REASON_BYTES])
+static bool provision(struct slots *slots, const struct options *options, char reason[FLASH_FILE_REASON_BYTES])
 {
     const char *path = options->factory_image != NULL ? options->factory_image : self;
     struct ygg_image image = {.counter = options->security_counter};
     FILE *file = fopen(path, "rbe");
 
     if (file == NULL) {
-        return complain(reason, path, strerror(errno));
+        return fail(reason, path, strerror(errno));
     }
     image.length = program_file(slots, file);
     (void)fclose(file);
     if (image.length == 0) {
-        return complain(reason, path, "does not fit the slot: choose a larger --slot-bytes");
+        return fail(reason, path, "does not fit the slot: choose a larger --slot-bytes");
     }
     return (hash_slot(slots, image.length, image.digest) &&
             ygg_boot_provision(&slots->boot, YGG_SLOT_A, &image) == YGG_OK) ||
-           complain(reason, path, "cannot be put into slot A");
+           fail(reason, path, "cannot be put into slot A");
 }
 
 bool slots_boot(struct slots *slots, const struct options *options, char reason[FLASH_FILE_REASON_BYTES])
 {
     if (!open_boot(slots, options, YGG_SLOT_NONE)) {
-        return complain(reason, options->slots, "its boot state cannot be read");
+        return fail(reason, options->slots, "its boot state cannot be read");
     }
-    if (slots->boot.log.sequence == 0 && !options->safe_mode && !make_device(slots, options, reason)) {
+    if (slots->boot.log.sequence == 0 && !options->safe_mode && !provision(slots, options, reason)) {
         return false;
     }
     slots->boots++;
     return open_boot(slots, options, ygg_boot_choose(&slots->boot, options->safe_mode)) ||
-           complain(reason, options->slots, "its boot state cannot be read");
+           fail(reason, options->slots, "its boot state cannot be read");
 }
 
 /* --- the bootloader -------------------------------------------------------------------------------------------------- */
@@ -238,7 +238,7 @@ bool slots_start(const struct options *options, char **argv, char reason[FLASH_F
     }
     slots = calloc(1, sizeof *slots);
     if (slots == NULL) {
-        return complain(reason, options->slots, "no memory");
+        return fail(reason, options->slots, "no memory");
     }
     bool good = slots_open(slots, options->slots, options, reason) && slots_boot(slots, options, reason);
     if (good && slots->boot.running != YGG_SLOT_NONE) {

@@ -22,7 +22,7 @@ enum { RECORD_OVERHEAD_BYTES = 17 };
 
 static const char bridge_service[] = "jotunheim_bridge";
 
-static void say(const struct tls_connection *connection, const char *reason, const char *detail)
+static void log_failure(const struct tls_connection *connection, const char *reason, const char *detail)
 {
     const struct ygg_log_field fields[] = {{.key = "reason", .text = reason}, {.key = "detail", .text = detail}};
 
@@ -197,7 +197,7 @@ static enum ygg_err start_tcp(struct tls_connection *connection)
     connection->address_index++;
     connection->fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (connection->fd < 0 || !watch(connection)) {
-        say(connection, "cannot make a socket", strerror(errno));
+        log_failure(connection, "cannot make a socket", strerror(errno));
         return YGG_ERR_IO;
     }
     (void)setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* Slower without, still right. */
@@ -218,7 +218,7 @@ static enum ygg_err start(struct tls_connection *connection, const char *address
     connection->record_too_long = false;
     connection->wrong_peer = NULL;
     if (failed != NULL) {
-        say(connection, "cannot resolve the bridge's address", failed);
+        log_failure(connection, "cannot resolve the bridge's address", failed);
         return YGG_ERR_IO;
     }
     return YGG_OK;
@@ -237,7 +237,7 @@ static enum ygg_err next_address(struct tls_connection *connection, int failure)
     }
     if (err == YGG_ERR_IO) {
         connection->client->resolved.until_ms = 0;
-        say(connection, "nobody listens at the bridge's address, or the network is down", strerror(failure));
+        log_failure(connection, "nobody listens at the bridge's address, or the network is down", strerror(failure));
     }
     return err;
 }
@@ -272,7 +272,7 @@ static enum ygg_err check_tcp(struct tls_connection *connection)
         return YGG_ERR_AGAIN; /* Still connecting. */
     }
     if (!make_ssl(connection)) {
-        say(connection, "cannot set up TLS", ERR_reason_error_string(ERR_peek_last_error()));
+        log_failure(connection, "cannot set up TLS", ERR_reason_error_string(ERR_peek_last_error()));
         return YGG_ERR_IO;
     }
     connection->phase = TLS_HANDSHAKE;
@@ -338,7 +338,7 @@ static bool speaks_einherjar(const SSL *ssl)
 
 /* A resumed session brings no certificates, so nothing has looked at them: the ones it began with must still hold.
  * False, and told, where they do not. */
-static bool still_the_bridge(struct tls_connection *connection)
+static bool verify_resumed_peer(struct tls_connection *connection)
 {
     const X509 *certificate = SSL_get0_peer_certificate(connection->ssl);
     const char *fault = find_fault(connection, certificate);
@@ -348,7 +348,7 @@ static bool still_the_bridge(struct tls_connection *connection)
     }
     if (fault != NULL) {
         forget_ticket(connection);
-        say(connection, fault, NULL);
+        log_failure(connection, fault, NULL);
         return false;
     }
     return true;
@@ -365,17 +365,17 @@ static enum ygg_err handshake(struct tls_connection *connection)
         const char *detail = detail_of(connection);
 
         forget_ticket(connection); /* Whatever was wrong, the next try begins from nothing. */
-        say(connection, explain(connection), detail != NULL ? detail : "the peer closed the connection");
+        log_failure(connection, explain(connection), detail != NULL ? detail : "the peer closed the connection");
         return YGG_ERR_IO;
     }
     if (waiting) {
         return YGG_ERR_AGAIN;
     }
     if (!speaks_einherjar(connection->ssl)) {
-        say(connection, "the peer does not speak einherjar/1: is this the bridge's link port (7443)?", NULL);
+        log_failure(connection, "the peer does not speak einherjar/1: is this the bridge's link port (7443)?", NULL);
         return YGG_ERR_IO;
     }
-    if (!still_the_bridge(connection)) {
+    if (!verify_resumed_peer(connection)) {
         return YGG_ERR_IO;
     }
     connection->resumed += SSL_session_reused(connection->ssl) == 1 ? 1U : 0U;
@@ -412,7 +412,7 @@ static int32_t classify(const struct tls_connection *connection, int result)
     case SSL_ERROR_ZERO_RETURN:
         return YGG_ERR_CLOSED;
     case SSL_ERROR_SSL:
-        say(connection, explain(connection), ERR_reason_error_string(ERR_peek_error()));
+        log_failure(connection, explain(connection), ERR_reason_error_string(ERR_peek_error()));
         return YGG_ERR_IO;
     default:
         return YGG_ERR_IO;
@@ -426,7 +426,7 @@ static int32_t tls_read(void *ctx, uint8_t *buffer, size_t size)
     ERR_clear_error();
     int got = SSL_read(connection->ssl, buffer, size < INT32_MAX ? (int)size : INT32_MAX);
     if (connection->record_too_long) {
-        say(connection, explain(connection), NULL);
+        log_failure(connection, explain(connection), NULL);
         return YGG_ERR_IO;
     }
     return got > 0 ? got : classify(connection, got);

@@ -19,7 +19,7 @@ static bool decode(const char *text, size_t chars, uint8_t *out, size_t size)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     uint32_t bits = 0;
-    unsigned held = 0;
+    unsigned bit_count = 0;
     size_t length = 0;
 
     for (size_t i = 0; i < chars; i++) {
@@ -29,21 +29,21 @@ static bool decode(const char *text, size_t chars, uint8_t *out, size_t size)
             return false;
         }
         bits = bits << 6U | (uint32_t)(digit - digits);
-        held += 6;
-        if (held >= 8) {
-            held -= 8;
+        bit_count += 6;
+        if (bit_count >= 8) {
+            bit_count -= 8;
             if (length == size) {
                 return false;
             }
-            out[length++] = (uint8_t)(bits >> held);
-            bits &= (1U << held) - 1U;
+            out[length++] = (uint8_t)(bits >> bit_count);
+            bits &= (1U << bit_count) - 1U;
         }
     }
     return length == size && bits == 0;
 }
 
 /* Copies up to a delimiter, which is passed over. False where there is none, or the part is empty or too long. */
-static bool take(const char **text, char delimiter, char *out, size_t size)
+static bool take_part(const char **text, char delimiter, char *out, size_t size)
 {
     const char *end = strchr(*text, delimiter);
     size_t length = end == NULL ? 0 : (size_t)(end - *text);
@@ -69,14 +69,14 @@ const char *token_parse(struct token *token, const char *text)
         return "it must begin with \"ygg1.\": copy the whole text that ygg device token printed";
     }
     text += sizeof version - 1;
-    if (!take(&text, '.', token->device_id, sizeof token->device_id) || !token_is_device_id(token->device_id)) {
+    if (!take_part(&text, '.', token->device_id, sizeof token->device_id) || !token_is_device_id(token->device_id)) {
         return "its second part is no device id";
     }
-    if (!take(&text, '.', token->secret, sizeof token->secret) ||
+    if (!take_part(&text, '.', token->secret, sizeof token->secret) ||
         !decode(token->secret, strlen(token->secret), secret, sizeof secret)) {
         return "its third part is no secret of 22 characters";
     }
-    if (!take(&text, '@', fingerprint, sizeof fingerprint) ||
+    if (!take_part(&text, '@', fingerprint, sizeof fingerprint) ||
         !decode(fingerprint, strlen(fingerprint), token->fingerprint, sizeof token->fingerprint)) {
         return "its fourth part is no fingerprint of 43 characters";
     }

@@ -44,22 +44,22 @@ static unsigned play(const struct scenario *scenario, const struct cut cuts[CUTS
     world.ram.on_cut_ctx = &world;
     world.layout.flash = &world.ram.flash;
     arm(&cuts[0]);
-    for (unsigned lives = 0; verdict == RESTART && world.fault == NULL; lives++) {
+    for (unsigned runs = 0; verdict == RESTART && world.fault == NULL; runs++) {
         unsigned before = world.cuts;
 
-        verdict = world_live(&world, scenario);
+        verdict = world_run(&world, scenario);
         if (world.cuts != before) {
             arm(world.cuts < CUTS ? &cuts[world.cuts] : &none);
         }
-        if (lives == WORLD_LIVES_MAX) {
+        if (runs == WORLD_RUNS_MAX) {
             world_fault(&world, "it goes on for ever");
         }
     }
     if (world.fault == NULL && world.confirmed != scenario->end) {
         world_fault(&world, "the wrong image is confirmed in the end");
     }
-    if (world.fault == NULL && world.cuts == 0 && scenario->jumps_of_1 != 0 &&
-        world.jumps[1] + (scenario->end == 1 ? 1U : 0U) != scenario->jumps_of_1) {
+    if (world.fault == NULL && world.cuts == 0 && scenario->starts_of_1 != 0 &&
+        world.starts[1] + (scenario->end == 1 ? 1U : 0U) != scenario->starts_of_1) {
         world_fault(&world, "a trial has more or fewer boots than it should");
     }
     plays++;

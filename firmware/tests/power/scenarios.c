@@ -92,7 +92,7 @@ static const struct scenario second = {.program = update_to_2};
 
 static void prepare_second(struct world *world)
 {
-    while (world_live(world, &second) == RESTART) {
+    while (world_run(world, &second) == RESTART) {
     }
 }
 
@@ -207,7 +207,7 @@ static void prepare_damaged(struct world *world)
 {
     prepare_second(world);
     world_damage(world, YGG_SLOT_B);
-    world->changing = true;
+    world->confirm_pending = true;
 }
 
 static enum verdict fall_back(struct world *world, int image)
@@ -224,13 +224,13 @@ static void prepare_below_floor(struct world *world)
 {
     static const struct scenario first = {.program = update};
 
-    while (world_live(world, &first) == RESTART) {
+    while (world_run(world, &first) == RESTART) {
     }
     world_damage(world, YGG_SLOT_B);
     world->safe_mode_expected = true;
-    world->changing = true;
+    world->confirm_pending = true;
     world->images[2].counter = 6;
-    world->jumps[0] = 0;
+    world->starts[0] = 0;
 }
 
 static enum verdict below_floor(struct world *world, int image)
@@ -246,11 +246,11 @@ static void prepare_bad_spare(struct world *world)
 {
     static const struct scenario first = {.program = crash};
 
-    while (world_live(world, &first) == RESTART) {
+    while (world_run(world, &first) == RESTART) {
     }
     world_damage(world, YGG_SLOT_A);
     world->safe_mode_expected = true;
-    world->changing = true;
+    world->confirm_pending = true;
 }
 
 static enum verdict bad_spare(struct world *world, int image)
@@ -307,10 +307,10 @@ static enum verdict asked_for(struct world *world, int image)
 }
 
 const struct scenario world_scenarios[] = {
-    {.name = "install, swap, confirm", .program = update, .end = 1, .jumps_of_1 = 1},
-    {.name = "install, swap, revert after the last boot", .program = crash, .end = 0, .jumps_of_1 = WORLD_BOOTS_MAX},
-    {.name = "install, swap, revert by self-test", .program = self_test, .end = 0, .jumps_of_1 = 1},
-    {.name = "a second update over the first", .prepare = prepare_second, .program = update, .end = 1, .jumps_of_1 = 1},
+    {.name = "install, swap, confirm", .program = update, .end = 1, .starts_of_1 = 1},
+    {.name = "install, swap, revert after the last boot", .program = crash, .end = 0, .starts_of_1 = WORLD_BOOTS_MAX},
+    {.name = "install, swap, revert by self-test", .program = self_test, .end = 0, .starts_of_1 = 1},
+    {.name = "a second update over the first", .prepare = prepare_second, .program = update, .end = 1, .starts_of_1 = 1},
     {.name = "rollback by hand", .prepare = prepare_second, .program = roll_back, .end = 0},
     {.name = "counter update", .program = raise_counter, .end = 1},
     {.name = "counter kept until confirm", .program = keep_counter, .end = 0},

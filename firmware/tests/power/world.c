@@ -83,7 +83,7 @@ void world_make(struct world *world)
         ygg_boot_provision(&world->boot, YGG_SLOT_A, &world->images[0]) != YGG_OK) {
         world_fault(world, "the factory cannot make a device");
     }
-    world->asked[0] = true;
+    world->confirm_requested[0] = true;
     world->confirmed = 0;
     world->floor_seen = world->boot.counter_floor;
 }
@@ -129,10 +129,10 @@ static void check_state(struct world *world)
         world_fault(world, "the confirmed slot is forgotten");
         return;
     }
-    if (!world->asked[active]) {
+    if (!world->confirm_requested[active]) {
         world_fault(world, "an image is permanent that nobody confirmed");
     }
-    if (!world->changing && !world->damage_done && active != world->confirmed) {
+    if (!world->confirm_pending && !world->damage_done && active != world->confirmed) {
         world_fault(world, "another image is permanent than the one that was confirmed");
     }
     if (boot->counter_floor < world->floor_seen) {
@@ -164,8 +164,8 @@ static int check_choice(struct world *world, enum ygg_slot slot)
     if (slot != world->boot.active && slot != world->boot.trial) {
         world_fault(world, "a slot boots that is neither confirmed nor on trial");
     }
-    world->jumps[image]++;
-    if (!world->asked[image] && world->jumps[image] > WORLD_BOOTS_MAX) {
+    world->starts[image]++;
+    if (!world->confirm_requested[image] && world->starts[image] > WORLD_BOOTS_MAX) {
         world_fault(world, "an image that nobody confirms is started again and again");
     }
     return image;
@@ -188,7 +188,7 @@ static enum verdict power_on(struct world *world, const struct scenario *scenari
     return world->fault == NULL ? scenario->program(world, image) : REACHED;
 }
 
-enum verdict world_live(struct world *world, const struct scenario *scenario)
+enum verdict world_run(struct world *world, const struct scenario *scenario)
 {
     if (setjmp(world->cpu) != 0) {
         return RESTART; /* Power came back. */
@@ -202,13 +202,13 @@ enum verdict world_live(struct world *world, const struct scenario *scenario)
 
 enum ygg_err world_install(struct world *world, int image)
 {
-    const struct ygg_image *of = &world->images[image];
-    uint32_t at = ygg_install_resume_offset(&world->boot, of, no_root);
+    const struct ygg_image *source = &world->images[image];
+    uint32_t at = ygg_install_resume_offset(&world->boot, source, no_root);
 
     world->install.boot = &world->boot;
-    enum ygg_err err = ygg_install_begin(&world->install, of, no_root, (uint64_t)image, at, true);
-    while (err == YGG_OK && at < of->length) {
-        uint32_t size = of->length - at < WORLD_CHUNK_BYTES ? of->length - at : WORLD_CHUNK_BYTES;
+    enum ygg_err err = ygg_install_begin(&world->install, source, no_root, (uint64_t)image, at, true);
+    while (err == YGG_OK && at < source->length) {
+        uint32_t size = source->length - at < WORLD_CHUNK_BYTES ? source->length - at : WORLD_CHUNK_BYTES;
 
         err = ygg_install_write(&world->install, world->bytes[image] + at, size);
         at += size;
@@ -218,8 +218,8 @@ enum ygg_err world_install(struct world *world, int image)
 
 void world_confirm(struct world *world, int image)
 {
-    world->asked[image] = true;
-    world->changing = true;
+    world->confirm_requested[image] = true;
+    world->confirm_pending = true;
     if (ygg_boot_confirm(&world->boot) != YGG_OK) {
         /* A cut may have come just after the record: then it is confirmed already. */
         if (world->boot.state != YGG_BOOT_CONFIRMED || image_of(world, &world->boot.slots[world->boot.active].image) != image) {
@@ -228,6 +228,6 @@ void world_confirm(struct world *world, int image)
         }
     }
     world->confirmed = image;
-    world->changing = false;
-    world->jumps[image] = 0;
+    world->confirm_pending = false;
+    world->starts[image] = 0;
 }

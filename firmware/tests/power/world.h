@@ -12,7 +12,7 @@
 #include "tests/ram_flash.h"
 #include "ygg/install.h"
 
-enum { WORLD_IMAGES = 4, WORLD_IMAGE_BYTES = 2048, WORLD_BLOCK_BYTES = 512, WORLD_CHUNK_BYTES = 256, WORLD_LIVES_MAX = 40,
+enum { WORLD_IMAGES = 4, WORLD_IMAGE_BYTES = 2048, WORLD_BLOCK_BYTES = 512, WORLD_CHUNK_BYTES = 256, WORLD_RUNS_MAX = 40,
        WORLD_BOOTS_MAX = 3, WORLD_NO_IMAGE = -1 };
 
 /* What a program that was booted does next. */
@@ -26,10 +26,10 @@ struct world {
     struct ygg_image images[WORLD_IMAGES];
     uint8_t bytes[WORLD_IMAGES][WORLD_IMAGE_BYTES];
     /* What the outside knows. */
-    bool asked[WORLD_IMAGES];      /* Confirmation was asked for: it may be permanent. */
+    bool confirm_requested[WORLD_IMAGES];      /* Confirmation was asked for: it may be permanent. */
     int confirmed;                 /* The image whose confirmation was answered with YGG_OK last, or the factory's. */
-    bool changing;                 /* Another confirmation was asked for since. */
-    unsigned jumps[WORLD_IMAGES];  /* How often each was started since it was confirmed or offered. */
+    bool confirm_pending;                 /* Another confirmation was asked for since. */
+    unsigned starts[WORLD_IMAGES];  /* How often each was started since it was confirmed or offered. */
     uint32_t floor_seen;           /* Greatest security counter that the device has held. */
     bool damage_done;              /* The scenario has damaged what it wanted to damage. */
     bool safe_mode_expected;       /* This scenario may end up in safe mode. */
@@ -45,7 +45,7 @@ struct scenario {
     void (*prepare)(struct world *world); /* After the factory: image 0 in slot A, confirmed. No power cuts. */
     enum verdict (*program)(struct world *world, int image); /* WORLD_NO_IMAGE: safe mode. */
     int end;                              /* The image that is confirmed in the end. */
-    unsigned jumps_of_1;                  /* How often image 1 is started without a cut; 0: not looked at. */
+    unsigned starts_of_1;                  /* How often image 1 is started without a cut; 0: not looked at. */
 };
 
 /* A flash with nothing in it, images of random bytes. `hash` is the caller's. */
@@ -55,7 +55,7 @@ void world_init(struct world *world, EVP_MD_CTX *hash);
 void world_make(struct world *world);
 
 /* Boots once and runs the program; cut or not. */
-enum verdict world_live(struct world *world, const struct scenario *scenario);
+enum verdict world_run(struct world *world, const struct scenario *scenario);
 
 /* Notes the first fault. */
 void world_fault(struct world *world, const char *what);
