@@ -164,9 +164,11 @@ def event_line(event: bridge_pb2.DeviceEvent) -> str:
         lost = f"  ({event.dropped} lost since boot)" if event.dropped else ""
         return f"{who}  {safe(event.capability, 32)}.{safe(event.name, 32)}  {fields}{lost}"
     if event.kind in (bridge_pb2.EVENT_KIND_OFFLINE, bridge_pb2.EVENT_KIND_REFUSED):
-        return f"{who}  {safe(event.denied, 32) or event_kind(event)}  {safe(event.reason, 100)}"
-    if event.contest_peer:
-        return f"{who}  {event_kind(event)}  (another device uses this identity: {safe(event.contest_peer, 64)})"
+        return f"{who}  {safe(event.denied_state, 32) or event_kind(event)}  {safe(event.reason, 100)}"
+    if event.identity_conflict_peer:
+        return (
+            f"{who}  {event_kind(event)}  (another device uses this identity: {safe(event.identity_conflict_peer, 64)})"
+        )
     if event.kind == bridge_pb2.EVENT_KIND_CONTRACT:
         return f"{who}  contract {event.contract_revision}"
     return f"{who}  {event_kind(event)}"
@@ -187,8 +189,8 @@ def event_json(event: bridge_pb2.DeviceEvent) -> dict[str, Any]:
         "reason": event.reason,
         "contract_revision": event.contract_revision,
         "session_id": event.session_id,
-        "contest_peer": event.contest_peer,
-        "denied": event.denied,
+        "identity_conflict_peer": event.identity_conflict_peer,
+        "denied_state": event.denied_state,
     }
 
 

@@ -112,9 +112,9 @@ def _pools(mesh: Mesh, found: list[ServiceHealth]) -> list[ServiceHealth]:
 
 
 def _pool(engine: loki_pb2.Engine) -> ServiceHealth:
-    note = f"{engine.workers} of {counted(max(engine.workers_wanted, engine.workers), 'worker')}"
+    note = f"{engine.workers} of {counted(max(engine.desired_workers, engine.workers), 'worker')}"
     note += f", {engine.workers_busy} busy, {counted(engine.worker_restarts, 'restart')}"
-    ready = engine.available and engine.workers >= engine.workers_wanted
+    ready = engine.available and engine.workers >= engine.desired_workers
     starting = not ready and not engine.reason
     why = "" if engine.available else safe(engine.reason) or "starting"
     return ServiceHealth(
@@ -129,7 +129,7 @@ def _pool(engine: loki_pb2.Engine) -> ServiceHealth:
 
 def _of_programs(engine: loki_pb2.Engine) -> ServiceHealth:
     """The workers that deployed programs live in; none is right where no program needs one."""
-    up, wanted = engine.program_workers, max(engine.program_workers_wanted, engine.program_workers)
+    up, wanted = engine.program_workers, max(engine.desired_program_workers, engine.program_workers)
     note = f"{up} of {counted(wanted, 'worker')}, {counted(engine.program_worker_restarts, 'restart')}"
     ready = up == wanted
     why = "" if ready else safe(engine.reason) or "starting"
@@ -216,9 +216,9 @@ def _bridge_note(mesh: Mesh) -> str:
 
 def _contested(session: bridge_pb2.Session, now: datetime) -> bool:
     """Whether another device took turns with this one under its identity within the last CONTEST_S seconds."""
-    if not session.HasField("contest_time"):
+    if not session.HasField("identity_conflict_time"):
         return False
-    return (now - moment(session.contest_time)).total_seconds() < CONTEST_S
+    return (now - moment(session.identity_conflict_time)).total_seconds() < CONTEST_S
 
 
 def _ota_note(mesh: Mesh) -> str:

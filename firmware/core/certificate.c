@@ -57,7 +57,7 @@ enum ygg_err ygg_certificate_handle(struct ygg_agent *agent, const struct ygg_en
 {
     struct ygg_certificate *certificate = agent->config->certificate;
     yggdrasil_device_v1_CertificateIssued *issued = (void *)ygg_scratch_body(agent);
-    bool wanted = envelope->number == YGG_BODY_CERTIFICATE_WANTED;
+    bool wanted = envelope->number == YGG_BODY_CERTIFICATE_EXPIRING;
 
     _Static_assert(sizeof *issued <= YGG_SCRATCH_BYTES, "struct ygg_scratch holds a slice");
     if (certificate->session != agent->sessions) {
@@ -66,7 +66,7 @@ enum ygg_err ygg_certificate_handle(struct ygg_agent *agent, const struct ygg_en
         certificate->waiting = false;
     }
     enum ygg_err err = ygg_body_decode_as(envelope,
-                                          wanted ? yggdrasil_device_v1_CertificateWanted_fields
+                                          wanted ? yggdrasil_device_v1_CertificateExpiring_fields
                                                  : yggdrasil_device_v1_CertificateIssued_fields,
                                           issued);
     if (err != YGG_OK) {

@@ -83,7 +83,7 @@ bool ygg_address_is_valid(const char *address);
 /* update.c */
 bool ygg_update_produce(struct ygg_agent *agent);
 void ygg_update_apply(struct ygg_agent *agent);
-enum ygg_err ygg_update_on_answer(struct ygg_agent *agent, const yggdrasil_device_v1_CapabilityAnswer *answer);
+enum ygg_err ygg_update_on_answer(struct ygg_agent *agent, const yggdrasil_device_v1_CapabilityUpdateAck *answer);
 
 /* The document that events and samples are numbered by. */
 static inline const struct ygg_document *ygg_newest_document(const struct ygg_agent *agent)

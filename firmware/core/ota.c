@@ -159,7 +159,7 @@ void ygg_ota_fail(struct ygg_agent *agent, enum ygg_ota_code code)
 
 enum ygg_ota_code ygg_ota_code_of(enum ygg_err err)
 {
-    return err == YGG_ERR_REFUSED     ? YGG_OTA_COUNTER
+    return err == YGG_ERR_REFUSED     ? YGG_OTA_SECURITY_COUNTER
            : err == YGG_ERR_MALFORMED ? YGG_OTA_DIGEST
            : err == YGG_ERR_TOO_LONG  ? YGG_OTA_LENGTH
            : err == YGG_ERR_STATE     ? YGG_OTA_BUSY
@@ -318,7 +318,7 @@ static void on_release(struct ygg_agent *agent, const struct ygg_trust_context *
                                                &manifest);
 
     if (code == YGG_OTA_OK && running != NULL && memcmp(running->digest, manifest.digest, YGG_SHA256_BYTES) == 0) {
-        code = YGG_OTA_ALREADY;
+        code = YGG_OTA_ALREADY_RUNNING;
     }
     if (code == YGG_OTA_OK && ota->offers_delta) {
         code = running == NULL ? YGG_OTA_PRECURSOR : ygg_trust_patch(&manifest, &delta, running->digest);

@@ -15,7 +15,7 @@ static const char *const words[] = {
     [YGG_OTA_MIX_AND_MATCH] = "the timestamp names another release",
     [YGG_OTA_DEVICE_CLASS] = "the release is for another device class",
     [YGG_OTA_SLOT_SIZE] = "the release is for another slot size",
-    [YGG_OTA_COUNTER] = "the security counter is below the device's",
+    [YGG_OTA_SECURITY_COUNTER] = "the security counter is below the device's",
     [YGG_OTA_SEQUENCE] = "the release is not the newest, nor allowed to be older",
     [YGG_OTA_PRECURSOR] = "the patch starts from another image, or is another one",
     [YGG_OTA_PATCH] = "the patch cannot be applied",
@@ -26,7 +26,7 @@ static const char *const words[] = {
     [YGG_OTA_FLASH] = "flash failed",
     [YGG_OTA_ABORTED] = "told to stop",
     [YGG_OTA_TIMEOUT] = "too little came in too long a time",
-    [YGG_OTA_ALREADY] = "the image runs already",
+    [YGG_OTA_ALREADY_RUNNING] = "the image runs already",
     [YGG_OTA_SELF_TEST] = "the self-test failed",
     [YGG_OTA_NOT_CONFIRMED] = "the image was not confirmed in time",
 };
@@ -111,8 +111,8 @@ static enum ygg_err send_status(struct ygg_agent *agent)
     status->root_version = ota->trust.root.version;
     status->slot_size_bytes = boot->layout->slot_bytes;
     if (spare->state != YGG_SLOT_EMPTY && spare->image.counter >= boot->counter_floor && !ygg_ota_on_trial(ota)) {
-        status->other_sha256.size = YGG_SHA256_BYTES;
-        memcpy(status->other_sha256.bytes, spare->image.digest, YGG_SHA256_BYTES);
+        status->other_slot_sha256.size = YGG_SHA256_BYTES;
+        memcpy(status->other_slot_sha256.bytes, spare->image.digest, YGG_SHA256_BYTES);
     }
     fill_outcome(ota, status);
     status->patch_formats = YGG_PATCH_FORMATS;
@@ -157,7 +157,7 @@ static enum ygg_err send_request(struct ygg_agent *agent)
     union ygg_body *body = ygg_scratch_body(agent);
 
     body->ota_chunk_request = (yggdrasil_device_v1_OtaChunkRequest){
-        .update_id = ota->update_id, .offset_bytes = ota->at, .chunks = YGG_OTA_CREDIT_CHUNKS, .again = ota->request_again};
+        .update_id = ota->update_id, .offset_bytes = ota->at, .chunks = YGG_OTA_CREDIT_CHUNKS, .resend = ota->request_again};
     enum ygg_err err = ygg_session_send(agent, YGG_BODY_OTA_CHUNK_REQUEST, body);
     if (err == YGG_OK) {
         ota->credit = YGG_OTA_CREDIT_CHUNKS;

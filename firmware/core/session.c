@@ -4,7 +4,7 @@
  *     Welcome          HELLO                       PAGES, or CONTRACT where no pages are wanted
  *     Refused          HELLO, PAGES, CONTRACT      drop the link, come back after retry_after_ms
  *     ContractNotice   CONTRACT, ACTIVE, UPDATING  ACTIVE
- *     CapabilityAnswer UPDATING, once              pages where wanted; no Invoke any more
+ *     CapabilityUpdateAck UPDATING, once              pages where wanted; no Invoke any more
  *     Invoke           ACTIVE, UPDATING            by the document of the contract in force
  *     EventAck         ACTIVE, UPDATING
  *     Credit           ACTIVE, UPDATING            more telemetry, where the session has it
@@ -327,7 +327,7 @@ enum ygg_err ygg_session_handle(struct ygg_agent *agent, const struct ygg_envelo
     if (envelope->number == YGG_BODY_OTA_CHUNK) {
         return is_active(agent) ? ygg_ota_on_chunk(agent, envelope) : YGG_ERR_STATE;
     }
-    if (envelope->number == YGG_BODY_CERTIFICATE_WANTED || envelope->number == YGG_BODY_CERTIFICATE_ISSUED) {
+    if (envelope->number == YGG_BODY_CERTIFICATE_EXPIRING || envelope->number == YGG_BODY_CERTIFICATE_ISSUED) {
         return is_active(agent) && agent->certificate ? agent->config->certificate->handle(agent, envelope)
                                                       : YGG_ERR_STATE;
     }
@@ -345,8 +345,8 @@ enum ygg_err ygg_session_handle(struct ygg_agent *agent, const struct ygg_envelo
         return on_contract(agent, &body->contract);
     case YGG_BODY_INVOKE:
         return on_invoke(agent, &body->invoke);
-    case YGG_BODY_CAPABILITY_ANSWER:
-        return ygg_update_on_answer(agent, &body->capability_answer);
+    case YGG_BODY_CAPABILITY_UPDATE_ACK:
+        return ygg_update_on_answer(agent, &body->capability_update_ack);
     case YGG_BODY_EVENT_ACK:
         return is_active(agent) ? ygg_events_acknowledge(agent, body->event_ack.sequence) : YGG_ERR_STATE;
     case YGG_BODY_CREDIT:

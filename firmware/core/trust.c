@@ -240,7 +240,7 @@ static enum ygg_ota_code check_applicable(const struct ygg_manifest *manifest, c
         return YGG_OTA_SLOT_SIZE;
     }
     if (manifest->counter < context->counter_floor) {
-        return YGG_OTA_COUNTER;
+        return YGG_OTA_SECURITY_COUNTER;
     }
     bool newer = manifest->sequence > timestamp->newest_sequence;
     bool older = manifest->sequence < context->sequence && !timestamp->allow_older;

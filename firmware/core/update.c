@@ -142,7 +142,7 @@ bool ygg_update_produce(struct ygg_agent *agent)
     return true;
 }
 
-enum ygg_err ygg_update_on_answer(struct ygg_agent *agent, const yggdrasil_device_v1_CapabilityAnswer *answer)
+enum ygg_err ygg_update_on_answer(struct ygg_agent *agent, const yggdrasil_device_v1_CapabilityUpdateAck *answer)
 {
     if (agent->state != YGG_STATE_UPDATING || agent->update_answered) {
         return YGG_ERR_STATE;

@@ -49,7 +49,7 @@ static void connect_with(bool refused)
 
 static void send_wanted(void)
 {
-    fake_send_raw(&fake, YGG_BODY_CERTIFICATE_WANTED, "", 0);
+    fake_send_raw(&fake, YGG_BODY_CERTIFICATE_EXPIRING, "", 0);
     fake_step(&fake);
 }
 

@@ -67,7 +67,7 @@ static void frames_out_of_turn_end_the_session(void)
         {YGG_STATE_ACTIVE, YGG_BODY_CAPABILITY_PAGE, false},
         {YGG_STATE_ACTIVE, YGG_BODY_CONTRACT, true},      {YGG_STATE_ACTIVE, YGG_BODY_EVENT_ACK, true},
         {YGG_STATE_ACTIVE, YGG_BODY_CREDIT, true},        {YGG_STATE_CONTRACT, YGG_BODY_CREDIT, false},
-        {YGG_STATE_ACTIVE, YGG_BODY_CAPABILITY_ANSWER, false},
+        {YGG_STATE_ACTIVE, YGG_BODY_CAPABILITY_UPDATE_ACK, false},
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -30,7 +30,7 @@ static void the_status_says_what_runs(void)
     CHECK_EQ(fake.status.patch_formats, 3);
     CHECK_EQ(fake.status.update_id, 0);
     CHECK_EQ(fake.status.outcome, yggdrasil_device_v1_OtaOutcome_OTA_OUTCOME_UNSPECIFIED);
-    CHECK_EQ(fake.status.other_sha256.size, 0);
+    CHECK_EQ(fake.status.other_slot_sha256.size, 0);
     ota_free(&fake);
 }
 
@@ -56,7 +56,7 @@ static void an_image_that_runs_already_is_not_taken_again(void)
     ota_init(&fake);
     offer_and_load();
     ota_boot(&fake);
-    CHECK_EQ(ota_offer(&fake, false), YGG_OTA_ALREADY);
+    CHECK_EQ(ota_offer(&fake, false), YGG_OTA_ALREADY_RUNNING);
     ota_free(&fake);
 }
 
@@ -127,7 +127,7 @@ static void back_to_the_image_before_without_a_chunk(void)
     fake.manifest.security_counter = 3;
     offer_and_load();
     ota_boot(&fake);
-    CHECK_EQ(fake.status.other_sha256.size, 32);
+    CHECK_EQ(fake.status.other_slot_sha256.size, 32);
     memcpy(fake.image, fake.factory, fake.factory_size);
     fake.manifest.image_size_bytes = fake.factory_size;
     fake.manifest.sequence = 7;
@@ -191,7 +191,7 @@ static void a_bad_chunk_is_asked_for_again(void)
     (void)ota_take(&fake, 0, NULL, NULL);
     ota_send_chunk(&fake, fake.image, 5500, 3, 0x40);
     CHECK(ota_take(&fake, YGG_BODY_OTA_CHUNK_REQUEST, yggdrasil_device_v1_OtaChunkRequest_fields, &request));
-    CHECK(request.again);
+    CHECK(request.resend);
     CHECK_EQ(request.offset_bytes, 3 * OTA_CHUNK_BYTES);
     ota_send_chunk(&fake, fake.image, 5500, 4, 0); /* Was on its way. */
     CHECK_EQ(fake.ota.at, 3 * OTA_CHUNK_BYTES);

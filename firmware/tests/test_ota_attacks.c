@@ -96,11 +96,11 @@ static void downgrade_of_the_counter(void)
 {
     ota_init(&fake);
     fake.manifest.security_counter = 2; /* The floor is 3. */
-    refused(YGG_OTA_COUNTER);
+    refused(YGG_OTA_SECURITY_COUNTER);
     ota_init(&fake);
     fake.manifest.security_counter = 2;
     fake.timestamp.allow_older = true; /* Which is about sequences, not about counters. */
-    refused(YGG_OTA_COUNTER);
+    refused(YGG_OTA_SECURITY_COUNTER);
 }
 
 /* A release from the future, so that no later one is ever taken. */

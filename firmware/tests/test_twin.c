@@ -437,7 +437,7 @@ static void a_delta_out_of_turn_ends_the_session(void)
 
 static void a_delta_that_crosses_an_update_is_of_the_old_document_and_then_all_is_reported(void)
 {
-    const yggdrasil_device_v1_CapabilityAnswer known = {.send_capabilities = false};
+    const yggdrasil_device_v1_CapabilityUpdateAck known = {.send_capabilities = false};
     const yggdrasil_device_v1_ContractNotice contract = {.revision = 2};
 
     begin();
@@ -454,7 +454,7 @@ static void a_delta_that_crosses_an_update_is_of_the_old_document_and_then_all_i
     CHECK_EQ(report.states[1].status, YGG_STATUS_NOT_FOUND); /* Not in the old one. */
     CHECK_EQ(ygg_agent_changed(&fake.agent, YGG_SIM_LIGHT), YGG_OK); /* By the new one. */
     CHECK(no_report());
-    fake_send(&fake, YGG_BODY_CAPABILITY_ANSWER, yggdrasil_device_v1_CapabilityAnswer_fields, &known);
+    fake_send(&fake, YGG_BODY_CAPABILITY_UPDATE_ACK, yggdrasil_device_v1_CapabilityUpdateAck_fields, &known);
     fake_send(&fake, YGG_BODY_CONTRACT, yggdrasil_device_v1_ContractNotice_fields, &contract);
     report = next_report();
     CHECK_EQ(report.states_count, 7);
@@ -465,7 +465,7 @@ static void a_delta_that_crosses_an_update_is_of_the_old_document_and_then_all_i
 static void a_write_that_ends_after_an_update_is_not_told_by_the_old_index(void)
 {
     const struct ygg_document other = {.capabilities = &ygg_sim_document.capabilities[YGG_SIM_SIREN], .count = 1};
-    const yggdrasil_device_v1_CapabilityAnswer known = {.send_capabilities = false};
+    const yggdrasil_device_v1_CapabilityUpdateAck known = {.send_capabilities = false};
     const yggdrasil_device_v1_ContractNotice contract = {.revision = 2};
     const struct ygg_answer done = {.status = YGG_STATUS_OK};
 
@@ -477,7 +477,7 @@ static void a_write_that_ends_after_an_update_is_not_told_by_the_old_index(void)
     fake.driver_result = YGG_OK;
     CHECK_EQ(ygg_agent_update(&fake.agent, &other), YGG_OK);
     fake_step(&fake);
-    fake_send(&fake, YGG_BODY_CAPABILITY_ANSWER, yggdrasil_device_v1_CapabilityAnswer_fields, &known);
+    fake_send(&fake, YGG_BODY_CAPABILITY_UPDATE_ACK, yggdrasil_device_v1_CapabilityUpdateAck_fields, &known);
     fake_send(&fake, YGG_BODY_CONTRACT, yggdrasil_device_v1_ContractNotice_fields, &contract);
     CHECK_EQ(next_report().states_count, 1);
     CHECK_EQ(ygg_agent_complete(&fake.agent, handle, &done), YGG_OK);

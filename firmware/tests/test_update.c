@@ -29,9 +29,9 @@ static void update(void)
 
 static void answer(bool pages)
 {
-    const yggdrasil_device_v1_CapabilityAnswer body = {.send_capabilities = pages, .page_bytes = pages ? 300 : 0};
+    const yggdrasil_device_v1_CapabilityUpdateAck body = {.send_capabilities = pages, .page_bytes = pages ? 300 : 0};
 
-    fake_send(&fake, YGG_BODY_CAPABILITY_ANSWER, yggdrasil_device_v1_CapabilityAnswer_fields, &body);
+    fake_send(&fake, YGG_BODY_CAPABILITY_UPDATE_ACK, yggdrasil_device_v1_CapabilityUpdateAck_fields, &body);
     fake_step(&fake);
 }
 

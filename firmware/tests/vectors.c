@@ -106,8 +106,8 @@ static const pb_msgdesc_t *bridge_fields(uint32_t number)
         return yggdrasil_device_v1_TwinDelta_fields;
     case YGG_BODY_CREDIT:
         return yggdrasil_device_v1_Credit_fields;
-    case YGG_BODY_CAPABILITY_ANSWER:
-        return yggdrasil_device_v1_CapabilityAnswer_fields;
+    case YGG_BODY_CAPABILITY_UPDATE_ACK:
+        return yggdrasil_device_v1_CapabilityUpdateAck_fields;
     default:
         return NULL;
     }
@@ -237,12 +237,12 @@ static bool again_update(pb_ostream_t *out, const struct ygg_envelope *envelope)
 static bool again_certificate(pb_ostream_t *out, const struct ygg_envelope *envelope)
 {
     static union {
-        yggdrasil_device_v1_CertificateWanted wanted;
+        yggdrasil_device_v1_CertificateExpiring wanted;
         yggdrasil_device_v1_CertificateRequest request;
         yggdrasil_device_v1_CertificateIssued issued;
     } body;
-    const pb_msgdesc_t *fields = envelope->number == YGG_BODY_CERTIFICATE_WANTED
-                                     ? yggdrasil_device_v1_CertificateWanted_fields
+    const pb_msgdesc_t *fields = envelope->number == YGG_BODY_CERTIFICATE_EXPIRING
+                                     ? yggdrasil_device_v1_CertificateExpiring_fields
                                  : envelope->number == YGG_BODY_CERTIFICATE_REQUEST
                                      ? yggdrasil_device_v1_CertificateRequest_fields
                                      : yggdrasil_device_v1_CertificateIssued_fields;
@@ -276,7 +276,7 @@ static bool again_body(pb_ostream_t *out, const struct ygg_envelope *envelope)
         return again_result(out, envelope);
     case YGG_BODY_EVENT:
         return again_event(out, envelope);
-    case YGG_BODY_CERTIFICATE_WANTED:
+    case YGG_BODY_CERTIFICATE_EXPIRING:
     case YGG_BODY_CERTIFICATE_REQUEST:
     case YGG_BODY_CERTIFICATE_ISSUED:
         return again_certificate(out, envelope);

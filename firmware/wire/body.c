@@ -38,8 +38,8 @@ static const pb_msgdesc_t *incoming_fields(uint32_t number)
         return yggdrasil_device_v1_Goodbye_fields;
     case YGG_BODY_CREDIT:
         return yggdrasil_device_v1_Credit_fields;
-    case YGG_BODY_CAPABILITY_ANSWER:
-        return yggdrasil_device_v1_CapabilityAnswer_fields;
+    case YGG_BODY_CAPABILITY_UPDATE_ACK:
+        return yggdrasil_device_v1_CapabilityUpdateAck_fields;
     case YGG_BODY_OTA_OFFER:
         return yggdrasil_device_v1_OtaOffer_fields;
     case YGG_BODY_OTA_METADATA:

@@ -28,8 +28,8 @@ enum ygg_body_number {
     YGG_BODY_PONG = 15,
     YGG_BODY_GOODBYE = 16,
     YGG_BODY_CREDIT = 17,
-    YGG_BODY_CAPABILITY_ANSWER = 18,
-    YGG_BODY_CERTIFICATE_WANTED = 19,
+    YGG_BODY_CAPABILITY_UPDATE_ACK = 18,
+    YGG_BODY_CERTIFICATE_EXPIRING = 19,
     YGG_BODY_CERTIFICATE_REQUEST = 20,
     YGG_BODY_CERTIFICATE_ISSUED = 21,
     YGG_BODY_OTA_STATUS = 32,
@@ -57,7 +57,7 @@ union ygg_body {
     yggdrasil_device_v1_Goodbye goodbye;
     yggdrasil_device_v1_Credit credit;
     yggdrasil_device_v1_CapabilityUpdate capability_update;
-    yggdrasil_device_v1_CapabilityAnswer capability_answer;
+    yggdrasil_device_v1_CapabilityUpdateAck capability_update_ack;
     yggdrasil_device_v1_TwinDelta twin_delta;
     yggdrasil_device_v1_OtaStatus ota_status;
     yggdrasil_device_v1_OtaOffer ota_offer;

@@ -51,7 +51,7 @@ class BridgeApi(bridge_pb2_grpc.BridgeServiceServicer):
         """See bridge.proto."""
         async for results, call_id in self._calls.stream(messages.invoke_call(request.call), _timeout_s(context)):
             answer = pb.InvokeResponse(results=codec.values_to_proto(results), call_id=call_id)
-            yield pb.InvokeStreamResponse(answer=answer)
+            yield pb.InvokeStreamResponse(response=answer)
 
     async def InvokeMany(self, request: pb.InvokeManyRequest, context: Any) -> AsyncIterator[pb.InvokeManyResponse]:
         """See bridge.proto."""
@@ -159,4 +159,4 @@ def _many(outcome: Outcome) -> pb.InvokeManyResponse:
     if outcome.error is not None:
         return pb.InvokeManyResponse(device_id=outcome.device_id, failure=status.to_failure(outcome.error))
     answer = pb.InvokeResponse(results=codec.values_to_proto(outcome.results), call_id=outcome.call_id)
-    return pb.InvokeManyResponse(device_id=outcome.device_id, answer=answer)
+    return pb.InvokeManyResponse(device_id=outcome.device_id, response=answer)

@@ -112,14 +112,14 @@ class LokiApi(loki_pb2_grpc.LokiServiceServicer):
             max_limits=limits_to_proto(model.MAX_LIMITS),
         )
 
-    async def GetChildrenStatus(
-        self, request: pb.GetChildrenStatusRequest, context: Any
-    ) -> pb.GetChildrenStatusResponse:
+    async def GetComponentStatus(
+        self, request: pb.GetComponentStatusRequest, context: Any
+    ) -> pb.GetComponentStatusResponse:
         """What Loki relies on and how it is."""
         limit = min(request.device_limit or CHILDREN, MAX_CHILDREN)
         found = await self._family.look(request.selector, limit)
         children = [
-            pb.ChildStatus(kind=child.kind, id=child.id, health=_HEALTH[child.health], note=child.note)
+            pb.ComponentStatus(kind=child.kind, id=child.id, health=_HEALTH[child.health], note=child.note)
             for child in found.children
         ]
-        return pb.GetChildrenStatusResponse(children=children, devices=found.devices, devices_online=found.online)
+        return pb.GetComponentStatusResponse(components=children, devices=found.devices, devices_online=found.online)

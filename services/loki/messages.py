@@ -104,10 +104,10 @@ def engine_to_proto(engine: EngineStatus, programs: ProgramWorkersStatus) -> pb.
         reason=engine.problem,
         workers=engine.workers,
         sandbox=engine.sandbox,
-        workers_wanted=engine.wanted,
+        desired_workers=engine.wanted,
         workers_busy=engine.busy,
         worker_restarts=engine.restarts,
         program_workers=programs.workers,
-        program_workers_wanted=programs.wanted,
+        desired_program_workers=programs.wanted,
         program_worker_restarts=programs.restarts,
     )

@@ -211,7 +211,7 @@ class ProgramState(enum.Enum):
     WAITING = 1
     STARTING = 2
     RUNNING = 3
-    HELD = 4
+    SUSPENDED = 4
     STOPPED = 5
     FAILED = 6
     REFUSED = 7
@@ -219,7 +219,7 @@ class ProgramState(enum.Enum):
     @property
     def lives(self) -> bool:
         """Something of it is in a worker."""
-        return self in (ProgramState.STARTING, ProgramState.RUNNING, ProgramState.HELD)
+        return self in (ProgramState.STARTING, ProgramState.RUNNING, ProgramState.SUSPENDED)
 
 
 @dataclass(frozen=True, slots=True)

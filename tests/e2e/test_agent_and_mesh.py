@@ -137,7 +137,7 @@ async def test_a_streamed_action_of_the_board_answers_as_it_counts(mesh: Mesh, s
     call = pb.InvokeRequest(device_id=mesh.one, capability="cnt0", action="count_up", arguments=arguments, call_id="up")
     for seen in ([1, 2, 3, 4, 5], [5]):  # a repeat gets the last answer
         stream = mesh.bridge.InvokeStream(pb.InvokeStreamRequest(call=call), timeout=5)
-        assert [answer.answer.results["n"].int async for answer in stream] == seen
+        assert [answer.response.results["n"].int async for answer in stream] == seen
     assert f"{mesh.one} cnt0.count_up 1" in agent.lines("stats")
 
 

@@ -115,4 +115,4 @@ async def test_a_streamed_call_at_the_other_bridge_is_routed_answer_by_answer(ow
 
 
 async def _numbers(stream: object) -> list[int]:
-    return [item.answer.results["n"].int async for item in stream]  # type: ignore[attr-defined]
+    return [item.response.results["n"].int async for item in stream]  # type: ignore[attr-defined]

@@ -24,7 +24,7 @@ SECRET = base64.urlsafe_b64encode(bytes(range(16))).rstrip(b"=").decode()
 Answer = Callable[[pb.EnrolRequest], bytes]
 
 
-def framed(answer: pb.EnrolAnswer) -> bytes:
+def framed(answer: pb.EnrolResponse) -> bytes:
     """An answer as it crosses the wire."""
     body = answer.SerializeToString()
     return length(len(body)) + body

@@ -30,7 +30,7 @@ CODES: dict[str, ota.OtaCode.ValueType] = {
     "MIX_AND_MATCH": ota.OTA_CODE_MIX_AND_MATCH,
     "WRONG_DEVICE_CLASS": ota.OTA_CODE_DEVICE_CLASS,
     "WRONG_SLOT_SIZE": ota.OTA_CODE_SLOT_SIZE,
-    "SECURITY_COUNTER": ota.OTA_CODE_COUNTER,
+    "SECURITY_COUNTER": ota.OTA_CODE_SECURITY_COUNTER,
     "RELEASE_SEQUENCE": ota.OTA_CODE_SEQUENCE,
     "WRONG_PRECURSOR": ota.OTA_CODE_PRECURSOR,
     "ROOT_VERSION": ota.OTA_CODE_ROOT,
@@ -236,7 +236,7 @@ class OtaDevice:
                 self.spoil = False
                 while chunk.offset_bytes + size < min(total, len(data) + self.window * size):
                     chunk = await self.expect("ota_chunk", within_s)
-                self._ask(offer, len(data), again=True)
+                self._ask(offer, len(data), resend=True)
                 continue
             data += chunk.data
             self.chunks += 1
@@ -249,10 +249,10 @@ class OtaDevice:
                 self._ask(offer, len(data))
         return data
 
-    def _ask(self, offer: ota.OtaOffer, offset: int, *, again: bool = False) -> None:
+    def _ask(self, offer: ota.OtaOffer, offset: int, *, resend: bool = False) -> None:
         self.wire.send(
             ota_chunk_request=ota.OtaChunkRequest(
-                update_id=offer.update_id, offset_bytes=offset, chunks=self.window, again=again
+                update_id=offer.update_id, offset_bytes=offset, chunks=self.window, resend=resend
             )
         )
 

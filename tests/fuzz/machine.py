@@ -195,8 +195,8 @@ class SessionMachine(RuleBasedStateMachine):
         update = link.CapabilityUpdate(capabilities_digest=hello.capabilities_digest, capabilities_size_bytes=len(data))
         self.send(link.Frame(capability_update=update))
         last = self.transport.frames[-1] if self.transport is not None else link.Frame()
-        if self.up and last.capability_answer.send_capabilities:
-            self.send(*pages(data, last.capability_answer.page_bytes))
+        if self.up and last.capability_update_ack.send_capabilities:
+            self.send(*pages(data, last.capability_update_ack.page_bytes))
 
     @rule(sink=st.booleans(), registry=st.booleans(), state=st.sampled_from(["active", "active", "suspended"]))
     def change_the_weather(self, sink: bool, registry: bool, state: str) -> None:

@@ -107,7 +107,7 @@ def _call_one(st: State, mesh: Mesh, wanted: Wanted, timeout_s: float, call_id: 
         return
     stream = stub.InvokeStream(bridge_pb2.InvokeStreamRequest(call=request), timeout=timeout_s)
     for one in mesh.stream("jotunheim_bridge", stream, device=True):
-        many.show_answer(st, wanted, device, one.answer, units, record=True)
+        many.show_answer(st, wanted, device, one.response, units, record=True)
 
 
 def read(

@@ -78,8 +78,8 @@ def call(st: State, mesh: Mesh, wanted: Wanted, which: Which) -> int:
     done = failed = 0
     for one in mesh.stream("jotunheim_bridge", stub.InvokeMany(request, timeout=_MAX_S), device=True):
         done += 1
-        if one.HasField("answer"):
-            show_answer(st, wanted, one.device_id, one.answer, units, record=True, name=True)
+        if one.HasField("response"):
+            show_answer(st, wanted, one.device_id, one.response, units, record=True, name=True)
         else:
             failed += 1
             _show_failure(st, one)

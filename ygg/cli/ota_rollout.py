@@ -90,7 +90,7 @@ def start(
             halt_percent=percent,
             rate_per_minute=rate,
             approval=approve,
-            retry_fallen_back=retry,
+            retry_failed=retry,
             late_joiners=late,
             roll_back_on_halt=roll_back,
             device_timeout_s=timeout,
@@ -102,7 +102,7 @@ def start(
 def _started(out: Output, answer: Any, *, dry_run: bool) -> None:
     found = answer.rollout
     if out.as_json:
-        unfit = {each.device_id: each.why for each in answer.unfit}
+        unfit = {each.device_id: each.reason for each in answer.unfit}
         out.json({**as_data(found), "dry_run": dry_run, "unfit_devices": unfit})
         return
     counts, number = found.counts, len(found.spec.waves)
@@ -113,7 +113,7 @@ def _started(out: Output, answer: Any, *, dry_run: bool) -> None:
         f"first {found.wave_target}; halts at {found.halt_at} failed there"
     )
     for each in answer.unfit[:10]:
-        out.prose(f"  not {each.device_id}: {safe(each.why)}")
+        out.prose(f"  not {each.device_id}: {safe(each.reason)}")
     if not dry_run:
         out.remark(f"watch it:  ygg ota rollout watch {found.id}", "dim")
 
@@ -208,7 +208,7 @@ def show(ctx: typer.Context, rollout: Newest = "") -> None:
                 "stage": u.stage,
                 "written_bytes": u.written_bytes,
                 "size_bytes": u.size_bytes,
-                "why": u.why,
+                "reason": u.reason,
                 "delta": u.delta,
             }
             for u in updates
@@ -216,7 +216,7 @@ def show(ctx: typer.Context, rollout: Newest = "") -> None:
         st.out.json({**as_data(found), "devices": devices})
         return
     st.out.prose(*parts(found))
-    rows = [(u.device_id, words(u.stage), _bytes(u), "patch" if u.delta else "image", safe(u.why)) for u in updates]
+    rows = [(u.device_id, words(u.stage), _bytes(u), "patch" if u.delta else "image", safe(u.reason)) for u in updates]
     st.out.table(("DEVICE", "STAGE", "BYTES", "BY", "WHY"), rows, optional=("BY", "BYTES"))
 
 

@@ -86,9 +86,9 @@ class _Upload:
         while True:
             try:
                 found = self._stub.GetUpload(self._pb.GetUploadRequest(header=self._header), timeout=10)
-                if self._missing is not None and len(found.missing) < len(self._missing):
+                if self._missing is not None and len(found.missing_parts) < len(self._missing):
                     tries = 0
-                self._missing = list(found.missing)
+                self._missing = list(found.missing_parts)
                 if not found.HasField("image"):
                     self._transfer()
                 return Sent(self._header.sha256, self._header.size_bytes, self._sent_bytes, self._resumed)
@@ -121,7 +121,7 @@ class _Upload:
             for index in self._missing or []:
                 stream.seek(index * PART_BYTES)
                 data = stream.read(PART_BYTES)
-                yield self._pb.UploadImageRequest(piece=self._pb.ImagePart(index=index, data=data))
+                yield self._pb.UploadImageRequest(part=self._pb.ImagePart(index=index, data=data))
                 self._sent_bytes += len(data)
                 advance(len(data))
 

@@ -39,7 +39,7 @@ def value(message: Any) -> object:
 
 
 def state_of(instance: pb.ProgramInstance) -> str:
-    """`running`, `held`, …"""
+    """`running`, `suspended`, …"""
     return pb.InstanceState.Name(instance.state).removeprefix("INSTANCE_STATE_").lower()
 
 

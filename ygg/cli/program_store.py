@@ -155,7 +155,7 @@ def _statistics(st: State, instance: pb.ProgramInstance) -> pb.ProgramStatistics
     from services.domain.errors import Code, YggError
     from yggdrasil.loki.v1 import program_pb2 as pb
 
-    if instance.state not in (pb.INSTANCE_STATE_RUNNING, pb.INSTANCE_STATE_HELD):
+    if instance.state not in (pb.INSTANCE_STATE_RUNNING, pb.INSTANCE_STATE_SUSPENDED):
         return None
     ref = pb.InstanceRef(deployment_id=instance.deployment_id, device_id=instance.device_id)
     try:

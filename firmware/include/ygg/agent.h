@@ -178,7 +178,7 @@ struct ygg_agent {
     uint32_t twin_due;    /* Capabilities to be reported, a bit each. */
     uint64_t twin_ms;     /* Not before this. */
     bool updates;         /* The session has the feature. */
-    bool update_answered; /* In UPDATING: CapabilityAnswer came. */
+    bool update_answered; /* In UPDATING: CapabilityUpdateAck came. */
     bool ota;             /* The session has the feature, and this device takes updates. */
     bool certificate;     /* The session has the feature, and this device renews its certificate. */
     uint8_t digest[32];

@@ -1,6 +1,6 @@
 /* Renewal of the device's certificate over its link: the feature `certificate`. Source: docs/PROTOCOL.md, "Certificates".
  *
- *     IDLE --CertificateWanted--> DUE --CertificateRequest--> WAITING --CertificateIssued, all slices--> IDLE
+ *     IDLE --CertificateExpiring--> DUE --CertificateRequest--> WAITING --CertificateIssued, all slices--> IDLE
  *
  * A port that uses it offers YGG_FEATURE_CERTIFICATE and sets ygg_config.certificate; one that does not links nothing of
  * it. Does not own what is in a certificate: making requests, checking and storing are the port's. */

@@ -88,7 +88,7 @@ static bool store_identity(const char *directory, const struct token *token, con
 
     if (chain == NULL || services == NULL ||
         copy_certificates(granted->certificate_chain.bytes, granted->certificate_chain.size, chain, &certificate) < 2 ||
-        copy_certificates(granted->services.bytes, granted->services.size, services, &service_ca) < 1) {
+        copy_certificates(granted->service_ca.bytes, granted->service_ca.size, services, &service_ca) < 1) {
         (void)snprintf(reason, IDENTITY_REASON_BYTES, "%s: the answer lacks certificates; nothing was kept", token->address);
     } else if (is_for_device(certificate, token, key, reason)) {
         kept = store(directory, "services.pem", services, reason) && store(directory, "cert.pem", chain, reason);

@@ -13,7 +13,7 @@
 #include "wire/frame.h"
 #include "ygg/agent.h"
 
-/* For one try. EnrolAnswer with both PEM texts as long as they may be, and the tags and lengths around them. */
+/* For one try. EnrolResponse with both PEM texts as long as they may be, and the tags and lengths around them. */
 enum { TIMEOUT_MS = 15000, REQUEST_BYTES = 1280, ANSWER_BYTES = 3072 + 1536 + 16 };
 
 /* RFC 7301 wire form: one length byte, then the name. */
@@ -245,7 +245,7 @@ static enum exchange_outcome send_request(const struct attempt *attempt, EVP_PKE
 
 /* --- the answer --------------------------------------------------------------------------------------------------- */
 
-static enum exchange_outcome read_answer(const struct attempt *attempt, yggdrasil_device_v1_EnrolAnswer *answer)
+static enum exchange_outcome read_answer(const struct attempt *attempt, yggdrasil_device_v1_EnrolResponse *answer)
 {
     static uint8_t bytes[ANSWER_BYTES + YGG_PREFIX_BYTES];
     struct ygg_frame frame = {0};
@@ -263,8 +263,8 @@ static enum exchange_outcome read_answer(const struct attempt *attempt, yggdrasi
         }
     }
     pb_istream_t in = pb_istream_from_buffer(bytes + frame.offset, frame.length);
-    if (err != YGG_OK || !pb_decode(&in, yggdrasil_device_v1_EnrolAnswer_fields, answer)) {
-        return fail(attempt, EXCHANGE_REFUSED, "the answer is too long or no EnrolAnswer; ask whoever runs the registry");
+    if (err != YGG_OK || !pb_decode(&in, yggdrasil_device_v1_EnrolResponse_fields, answer)) {
+        return fail(attempt, EXCHANGE_REFUSED, "the answer is too long or no EnrolResponse; ask whoever runs the registry");
     }
     return EXCHANGE_GRANTED;
 }
@@ -289,13 +289,13 @@ static const char *advise(yggdrasil_device_v1_EnrolRefusedCode code)
 
 static enum exchange_outcome interpret_answer(const struct attempt *attempt, struct exchange_answer *answer)
 {
-    const yggdrasil_device_v1_EnrolRefused *refused = &answer->message.answer.refused;
+    const yggdrasil_device_v1_EnrolRefused *refused = &answer->message.outcome.refused;
     char message[sizeof refused->message + 64]; /* Room for some that had to be escaped. */
 
-    if (answer->message.which_answer == yggdrasil_device_v1_EnrolAnswer_granted_tag) {
+    if (answer->message.which_outcome == yggdrasil_device_v1_EnrolResponse_granted_tag) {
         return EXCHANGE_GRANTED;
     }
-    if (answer->message.which_answer != yggdrasil_device_v1_EnrolAnswer_refused_tag) {
+    if (answer->message.which_outcome != yggdrasil_device_v1_EnrolResponse_refused_tag) {
         return fail(attempt, EXCHANGE_REFUSED, "the answer says nothing; ask whoever runs the registry");
     }
     posix_printable(message, sizeof message, refused->message);

@@ -14,7 +14,7 @@
 enum exchange_outcome { EXCHANGE_GRANTED, EXCHANGE_RETRY, EXCHANGE_REFUSED };
 
 struct exchange_answer {
-    yggdrasil_device_v1_EnrolAnswer message;
+    yggdrasil_device_v1_EnrolResponse message;
     uint32_t retry_after_ms; /* Of EXCHANGE_RETRY: what the registry asks for at least. */
 };
 

@@ -67,7 +67,7 @@ class GrpcOta:
         found: list[pb.ReportResponse | YggError] = []
         try:
             response = await self._stub.ReportMany(request, timeout=REPORT_TIMEOUT_S)
-            found = [_outcome(one) for one in response.reported]
+            found = [_outcome(one) for one in response.results]
         except grpc.aio.AioRpcError as e:
             found = [status.from_rpc(e, "ota") for _ in batch]
         finally:
@@ -94,8 +94,8 @@ def _settle(answer: PendingResponse, outcome: pb.ReportResponse | YggError | Non
         answer.set_exception(RemoteError(Code.INTERNAL, "NO_ANSWER", "ota left a report without an answer"))
 
 
-def _outcome(one: pb.Reported) -> pb.ReportResponse | YggError:
-    return status.from_failure(one.failure) if one.WhichOneof("outcome") == "failure" else one.answer
+def _outcome(one: pb.ReportResult) -> pb.ReportResponse | YggError:
+    return status.from_failure(one.failure) if one.WhichOneof("outcome") == "failure" else one.response
 
 
 async def listen(client: Client, bridge: Bridge) -> None:

@@ -54,7 +54,7 @@ class NatsRouter:
             raise CallDeadlineError(call.device_id, call.call_id, call.boot_id, timeout_s) from e
         except nats.errors.Error as e:
             raise RemoteError(Code.UNAVAILABLE, "STORE_UNAVAILABLE", "NATS does not answer; nothing was sent") from e
-        answer = pb.RoutedResponse.FromString(message.data).answer
+        answer = pb.RoutedResponse.FromString(message.data).response
         if answer.WhichOneof("outcome") == "failure":
             raise status.from_failure(answer.failure)
         return messages.results_of(answer, call)
@@ -71,11 +71,11 @@ class NatsRouter:
                 if message.headers and message.headers.get("Status") == _NO_RESPONDERS:
                     raise DeviceOfflineError(call.device_id)
                 response = pb.RoutedResponse.FromString(message.data)
-                if response.answer.WhichOneof("outcome") == "failure":
-                    raise status.from_failure(response.answer.failure)
+                if response.response.WhichOneof("outcome") == "failure":
+                    raise status.from_failure(response.response.failure)
                 if not response.more:
                     return
-                yield messages.results_of(response.answer, call)
+                yield messages.results_of(response.response, call)
         except nats.errors.TimeoutError as e:
             raise CallDeadlineError(call.device_id, call.call_id, call.boot_id, timeout_s) from e
         finally:
@@ -100,7 +100,7 @@ class NatsRouter:
                 response = messages.response_of(request.id, call, await call_here(call, timeout_s))
             except YggError as e:
                 response = pb.PipelineResponse(id=request.id, failure=status.to_failure(e))
-            await message.respond(pb.RoutedResponse(answer=response).SerializeToString())
+            await message.respond(pb.RoutedResponse(response=response).SerializeToString())
 
         async def answer_stream(message: Msg) -> None:
             request = pb.RoutedRequest.FromString(message.data).call
@@ -109,10 +109,10 @@ class NatsRouter:
             try:
                 async for results in stream_here(call, timeout_s):
                     response = messages.response_of(request.id, call, results)
-                    await message.respond(pb.RoutedResponse(answer=response, more=True).SerializeToString())
+                    await message.respond(pb.RoutedResponse(response=response, more=True).SerializeToString())
             except YggError as e:
                 last.failure.CopyFrom(status.to_failure(e))
-            await message.respond(pb.RoutedResponse(answer=last).SerializeToString())
+            await message.respond(pb.RoutedResponse(response=last).SerializeToString())
 
         async def answer_disconnect(message: Msg) -> None:
             try:

@@ -69,8 +69,8 @@ class KvSessionStore:
         session.previous_boot_ids.extend([boot for boot in boots if boot != facts.boot_id][:MAX_PREVIOUS_BOOTS])
         if facts.boot_id in before.previous_boot_ids and facts.boot_id != before.boot_id:
             # Boot ids are random and a device never has an earlier one again: two of them take turns.
-            session.contest_time.CopyFrom(session.connect_time)
-            session.contest_peer = before.peer
+            session.identity_conflict_time.CopyFrom(session.connect_time)
+            session.identity_conflict_peer = before.peer
             _log.warning(
                 "identity contested",
                 extra={"device": facts.device_id, "peer": facts.peer, "other": before.peer},

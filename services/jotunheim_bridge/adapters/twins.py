@@ -32,7 +32,7 @@ class GrpcTwins:
         request = pb.ReportTwinRequest(
             device_id=report.device_id,
             contract_revision=report.contract_revision,
-            answers_revision=report.answers,
+            delta_revision=report.answers,
             properties=[
                 pb.ReportedProperty(
                     capability_id=path[0], property=path[1], value=codec.value_to_proto(one.value), problem=one.problem

@@ -105,7 +105,7 @@ class Negotiator:
             calls_in_flight=terms.calls_in_flight,
             event_window=EVENT_WINDOW,
             telemetry_credit=telemetry_credit(agreed_features),
-            listener_connections=self._limits.connections,
+            listener_max_connections=self._limits.connections,
             unread_limit_bytes=UNREAD_LIMIT_BYTES,
         )
         wire.set_limits(terms.device_tx_frame_bytes, hello.limits.rx_record_bytes)
@@ -155,8 +155,8 @@ class Negotiator:
         chosen = await self._admit(session.device_id, session.wire)
         document, terms = await self._document(update.capabilities_digest), session.facts.link
         page_bytes = negotiation.page_bytes(terms)
-        answer = link.CapabilityAnswer(send_capabilities=document is None, page_bytes=page_bytes)
-        session.wire.send(link.Frame(capability_answer=answer))
+        answer = link.CapabilityUpdateAck(send_capabilities=document is None, page_bytes=page_bytes)
+        session.wire.send(link.Frame(capability_update_ack=answer))
         fresh = document is None
         if document is None:
             document = await self._pages(update, page_bytes, pages.get)

@@ -117,7 +117,7 @@ class DeviceOta:
 
     def _queue(self, report: pb.ReportRequest) -> None:
         newest = self.reports[-1] if len(self.reports) > 1 else None  # the first one may be under way
-        if newest is not None and newest.WhichOneof("said") == report.WhichOneof("said") != "result":
+        if newest is not None and newest.WhichOneof("report") == report.WhichOneof("report") != "result":
             self.reports.pop()
         if len(self.reports) >= MAX_QUEUED_REPORTS:
             raise LinkError(
@@ -143,7 +143,7 @@ class DeviceOta:
             return
         if request.offset_bytes % source.chunk_size or not 1 <= request.chunks <= MAX_CREDIT_CHUNKS:
             raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "credit for chunks that cannot be")
-        if request.again or request.offset_bytes > source.position:
+        if request.resend or request.offset_bytes > source.position:
             self.meter.count()
             source.position = request.offset_bytes
         chunks = min(request.chunks, MAX_CREDIT_BYTES // source.chunk_size)

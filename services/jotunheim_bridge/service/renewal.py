@@ -1,7 +1,7 @@
 """Renews the certificates of devices before they end, over their sessions.
 
         IDLE ──little life left──► WANTED ──CertificateRequest──► REQUESTED ──the registry has answered──► IDLE
-                CertificateWanted                                              CertificateIssued
+                CertificateExpiring                                            CertificateIssued
 
 A device that does not answer, or a registry that is away, costs a logged line: the certificate in use goes on until it
 ends, and the next try is RETRY_INTERVAL_S later or in the next session.
@@ -52,7 +52,7 @@ class Renewals:
             renewal.next_check_s = now_s + RETRY_INTERVAL_S
         elif not renewal.busy and self._clock.now().timestamp() >= renewal.due_unix_s:
             renewal.awaiting_request, renewal.next_check_s = True, now_s + REQUEST_TIMEOUT_S
-            session.wire.send(link.Frame(certificate_wanted=link.CertificateWanted()))
+            session.wire.send(link.Frame(certificate_expiring=link.CertificateExpiring()))
         else:
             renewal.next_check_s = now_s + CHECK_INTERVAL_S
 

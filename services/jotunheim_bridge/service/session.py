@@ -96,8 +96,10 @@ class Session:
 
     def announce(self, changes: Changes | None) -> None:
         """Puts `online`, and `contract` where it is new, into the outbox."""
-        contest_peer = self.claim.session.contest_peer
-        self._push(self._event(pb.EVENT_KIND_ONLINE, session_id=self.session_id, contest_peer=contest_peer))
+        identity_conflict_peer = self.claim.session.identity_conflict_peer
+        self._push(
+            self._event(pb.EVENT_KIND_ONLINE, session_id=self.session_id, identity_conflict_peer=identity_conflict_peer)
+        )
         self.announce_contract(changes)
 
     def announce_contract(self, changes: Changes | None) -> None:
@@ -271,7 +273,7 @@ class Session:
             kind=pb.EVENT_KIND_OFFLINE,
             time=codec.timestamp(now),
             reason=self.end_reason,
-            denied=self.denied,
+            denied_state=self.denied,
             session_id=self.session_id,
         )
 

@@ -93,7 +93,7 @@ class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
 
     async def UnloadProgram(self, request: pb.UnloadProgramRequest, context: Any) -> pb.UnloadProgramResponse:
         """Ends a deployment or forgets a program."""
-        what = request.WhichOneof("what")
+        what = request.WhichOneof("target")
         if what == "deployment_id":
             await self._programs.end(request.deployment_id)
             return pb.UnloadProgramResponse(deployment_ids=[request.deployment_id])

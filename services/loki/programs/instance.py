@@ -287,7 +287,9 @@ class Instance:
         return True
 
     def _pump(self) -> None:
-        while self._queue and len(self._turns) < TURNS and self.worker is not None and self.state is not State.HELD:
+        while (
+            self._queue and len(self._turns) < TURNS and self.worker is not None and self.state is not State.SUSPENDED
+        ):
             try:
                 self.around.fence()
             except FencedError:
@@ -417,7 +419,7 @@ class Instance:
         self._queue.clear()
         if anew:
             self._drop()
-        self._to(State.HELD)
+        self._to(State.SUSPENDED)
         self._later = asyncio.get_running_loop().call_later(HOLD_S, self._release, anew)
 
     def _release(self, anew: bool) -> None:
@@ -457,7 +459,7 @@ class Instance:
         if self.worker is None or culprit:
             return
         self.worker = None
-        held = self.state is State.HELD
+        held = self.state is State.SUSPENDED
         if held:
             return  # it begins anew when the hold is over
         if not self.package.manifest.auto_restart:
@@ -470,7 +472,7 @@ class Instance:
     async def ask(self, request: dict[str, Any], cause: str) -> Value:
         """`eval`, `globals` or `set`; raises NotRunningError, ScriptError or FencedError."""
         self.around.fence()
-        if self.worker is None or self.state not in (State.RUNNING, State.HELD, State.STARTING):
+        if self.worker is None or self.state not in (State.RUNNING, State.SUSPENDED, State.STARTING):
             raise NotRunningError(
                 f"{self.ref.key} does not run now: it is {self.state.name.lower()}",
                 hint=self.problem or "See: ygg program show",
@@ -583,7 +585,7 @@ class Instance:
     def _due(self) -> None:
         for name in self.timers.take_due(self.around.clock.monotonic() + 0.0005, self.around.clock.now()):
             key = f"timer:{name}"
-            if key in self._busy_keys or self.state is State.HELD:
+            if key in self._busy_keys or self.state is State.SUSPENDED:
                 self.statistics.dropped += 1
             else:
                 self.post(key, f"timer {name}")

@@ -1,6 +1,6 @@
 """Where an instance is in its life, and how many errors it is allowed. Pure; the clock is the caller's.
 
-    LOADED --claimed--> STARTING --suspended or done--> RUNNING --three errors in a row--> HELD
+    LOADED --claimed--> STARTING --suspended or done--> RUNNING --three errors in a row--> SUSPENDED
       |                     ^                            ^  |                               |
       |                     | restart                    |  | asked                         | HOLD_S
       | contract lacks      +----------------------------|--|---- where it never started ---+
@@ -26,7 +26,7 @@ class State(enum.Enum):
     LOADED = 1
     STARTING = 2
     RUNNING = 3
-    HELD = 4
+    SUSPENDED = 4
     STOPPED = 5
     FAILED = 6
     REFUSED = 7
@@ -34,7 +34,7 @@ class State(enum.Enum):
     @property
     def lives(self) -> bool:
         """Its globals are in a worker, or about to be."""
-        return self in (State.STARTING, State.RUNNING, State.HELD)
+        return self in (State.STARTING, State.RUNNING, State.SUSPENDED)
 
 
 class Verdict(enum.Enum):

@@ -53,7 +53,7 @@ def spec(message: pb.RolloutSpec) -> Spec:
         halt_percent=message.halt_percent or rules.DEFAULT_HALT_PERCENT,
         rate_per_minute=message.rate_per_minute,
         approval=message.approval,
-        retry_fallen_back=message.retry_fallen_back,
+        retry_failed=message.retry_failed,
         late_joiners=message.late_joiners,
         roll_back_on_halt=message.roll_back_on_halt,
         device_timeout_s=message.device_timeout_s or rules.DEFAULT_TIMEOUT_S,
@@ -72,7 +72,7 @@ def spec_to_proto(found: Spec) -> pb.RolloutSpec:
         halt_percent=found.halt_percent,
         rate_per_minute=found.rate_per_minute,
         approval=found.approval,
-        retry_fallen_back=found.retry_fallen_back,
+        retry_failed=found.retry_failed,
         late_joiners=found.late_joiners,
         roll_back_on_halt=found.roll_back_on_halt,
         device_timeout_s=found.device_timeout_s,
@@ -130,7 +130,7 @@ def update(found: MemberUpdate) -> pb.DeviceUpdate:
         stage=found.stage.value,
         written_bytes=found.written_bytes,
         size_bytes=found.size_bytes,
-        why=found.why,
+        reason=found.why,
         delta=found.delta,
         start_time=moment(found.started_unix_s),
     )
@@ -177,7 +177,7 @@ def response(found: Response) -> relay_pb2.ReportResponse:
     """The message."""
     offer = found.offer
     if offer is None:
-        return relay_pb2.ReportResponse(abort=found.abort)
+        return relay_pb2.ReportResponse(abort_update_id=found.abort)
     manifest = offer.release.manifest
     delta = trust_codec.delta_to_proto(offer.delta) if offer.delta else None
     return relay_pb2.ReportResponse(

@@ -42,14 +42,14 @@ class Upload:
     async def header(self) -> pb.ImageHeader:
         """The first message; raises InvalidUploadError where it is no header, UploadStalledError."""
         message = await self._next()
-        if message is None or message.WhichOneof("part") != "header":
+        if message is None or message.WhichOneof("payload") != "header":
             raise InvalidUploadError("an upload begins with its header", hint="Send size_bytes and sha256 first.")
         return message.header
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The bytes of the others; raises InvalidUploadError, UploadStalledError."""
         while (message := await self._next()) is not None:
-            if message.WhichOneof("part") != "chunk":
+            if message.WhichOneof("payload") != "chunk":
                 raise InvalidUploadError(
                     "after a header that names no parts an upload has chunks only",
                     hint="Name the digest of each part in the header to send parts.",
@@ -59,9 +59,9 @@ class Upload:
     async def parts(self) -> AsyncGenerator[tuple[int, bytes], None]:
         """Place and bytes of the others; raises InvalidUploadError, UploadStalledError."""
         while (message := await self._next()) is not None:
-            if message.WhichOneof("part") != "piece":
+            if message.WhichOneof("payload") != "part":
                 raise InvalidUploadError("after a header that names its parts an upload has parts only")
-            yield message.piece.index, message.piece.data
+            yield message.part.index, message.part.data
 
     async def drain(self, within_s: float = DRAIN_TIMEOUT_S) -> None:
         """Reads on and drops what still comes, for so many seconds at most.
@@ -110,7 +110,7 @@ class OtaApi(ota_pb2_grpc.OtaServiceServicer):
     async def GetUpload(self, request: pb.GetUploadRequest, context: Any) -> pb.GetUploadResponse:
         """What is missing of an image."""
         image, missing = await self._uploads.look(_plan(request.header))
-        return pb.GetUploadResponse(image=image_to_proto(image) if image else None, missing=missing)
+        return pb.GetUploadResponse(image=image_to_proto(image) if image else None, missing_parts=missing)
 
     async def DownloadImage(
         self, request: pb.DownloadImageRequest, context: Any

@@ -37,16 +37,16 @@ class RelayApi(relay_pb2_grpc.RelayServiceServicer):
         require_service("jotunheim_bridge")
         if not 1 <= len(request.reports) <= MAX_REPORTS:
             raise InvalidRequestError(f"1 to {MAX_REPORTS} reports at once")
-        return pb.ReportManyResponse(reported=await asyncio.gather(*map(self._reported, request.reports)))
+        return pb.ReportManyResponse(results=await asyncio.gather(*map(self._reported, request.reports)))
 
-    async def _reported(self, report: pb.ReportRequest) -> pb.Reported:
+    async def _reported(self, report: pb.ReportRequest) -> pb.ReportResult:
         try:
-            return pb.Reported(answer=await self._report(report))
+            return pb.ReportResult(response=await self._report(report))
         except YggError as e:
-            return pb.Reported(failure=status.to_failure(e))
+            return pb.ReportResult(failure=status.to_failure(e))
 
     async def _report(self, request: pb.ReportRequest) -> pb.ReportResponse:
-        device, said = request.device_id, request.WhichOneof("said")
+        device, said = request.device_id, request.WhichOneof("report")
         if said == "status":
             if len(request.status.nonce) != NONCE_BYTES:
                 raise InvalidRequestError(f"a nonce has {NONCE_BYTES} bytes")

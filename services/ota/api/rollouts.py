@@ -28,7 +28,7 @@ class RolloutApi(rollout_pb2_grpc.RolloutServiceServicer):
     async def StartRollout(self, request: pb.StartRolloutRequest, context: Any) -> pb.StartRolloutResponse:
         """Starts one, or says what it would do."""
         view, unfit = await self._rollouts.start(codec.spec(request.spec), dry_run=request.dry_run)
-        listed = [pb.Unfit(device_id=c.device_id, why=c.unfit) for c in unfit[:MAX_UNFIT]]
+        listed = [pb.UnfitDevice(device_id=c.device_id, reason=c.unfit) for c in unfit[:MAX_UNFIT]]
         return pb.StartRolloutResponse(rollout=codec.rollout(view), unfit=listed)
 
     async def GetRollout(self, request: pb.GetRolloutRequest, context: Any) -> pb.GetRolloutResponse:

@@ -75,7 +75,7 @@ class Spec:
     halt_percent: int = DEFAULT_HALT_PERCENT
     rate_per_minute: int = 0
     approval: bool = False
-    retry_fallen_back: bool = False
+    retry_failed: bool = False
     late_joiners: bool = False
     roll_back_on_halt: bool = False
     device_timeout_s: int = DEFAULT_TIMEOUT_S

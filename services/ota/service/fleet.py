@@ -186,6 +186,6 @@ def _started(rollout: Rollout, candidates: Sequence[Candidate]) -> list[MemberUp
 
 def _unfit_reason(rollout: Rollout, release: Release, floor: int, device: Device) -> str:
     why = fitness.unfit(release, device.status, floor)
-    if not why and release.id in device.fallen_back and not (rollout.spec.retry_fallen_back or rollout.rolls_back):
+    if not why and release.id in device.fallen_back and not (rollout.spec.retry_failed or rollout.rolls_back):
         why = "it reverted from this release or refused it before"
     return why

@@ -104,7 +104,7 @@ class EnrolListener:
                 async with asyncio.timeout(1.0):
                     await writer.wait_closed()
 
-    async def _answer(self, reader: asyncio.StreamReader, peer: str) -> pb.EnrolAnswer:
+    async def _answer(self, reader: asyncio.StreamReader, peer: str) -> pb.EnrolResponse:
         device = "?"
         try:
             request = await _request(reader)
@@ -114,10 +114,10 @@ class EnrolListener:
             source = _source(peer)
             extra = {"device": device, "peer": peer, "why": e.message}
             _throttle.log(_log, logging.WARNING, "enrolment refused", about=source, **extra)
-            return pb.EnrolAnswer(refused=_refused(e))
+            return pb.EnrolResponse(refused=_refused(e))
         _log.info("device enrolled", extra={"device": device, "peer": peer, "serial": granted.serial})
-        return pb.EnrolAnswer(
-            granted=pb.EnrolGranted(certificate_chain=granted.certificate_chain, services=granted.services)
+        return pb.EnrolResponse(
+            granted=pb.EnrolGranted(certificate_chain=granted.certificate_chain, service_ca=granted.services)
         )
 
 

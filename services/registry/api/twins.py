@@ -89,7 +89,7 @@ def _reported(request: pb.ReportTwinRequest) -> Reported:
         request.contract_revision,
         request.session_epoch,
         properties,
-        request.answers_revision,
+        request.delta_revision,
         request.complete,
     )
 

@@ -91,8 +91,8 @@ def grant(pki: Pki, device_id: str = DEVICE, key: ec.EllipticCurvePrivateKey | N
             public = PublicKey(key.public_key().public_bytes(encoding, form), b"")
         granted = ca.sign(public, device_id, now, None)
         return framed(
-            pb.EnrolAnswer(
-                granted=pb.EnrolGranted(certificate_chain=granted.certificate_chain, services=granted.services)
+            pb.EnrolResponse(
+                granted=pb.EnrolGranted(certificate_chain=granted.certificate_chain, service_ca=granted.services)
             )
         )
 
@@ -100,7 +100,7 @@ def grant(pki: Pki, device_id: str = DEVICE, key: ec.EllipticCurvePrivateKey | N
 
 
 def refuse(code: pb.EnrolRefusedCode.ValueType, message: str = "no", retry_after_ms: int = 0) -> bytes:
-    return framed(pb.EnrolAnswer(refused=pb.EnrolRefused(code=code, message=message, retry_after_ms=retry_after_ms)))
+    return framed(pb.EnrolResponse(refused=pb.EnrolRefused(code=code, message=message, retry_after_ms=retry_after_ms)))
 
 
 def shown(pki: Pki, name: str, directory: Path) -> tuple[bytes, Path]:
@@ -217,7 +217,7 @@ async def test_a_port_that_speaks_something_else_hears_no_secret(pki: Pki, tmp_p
         pytest.param(b"\x00", id="empty"),
         pytest.param(b"\x05hello", id="no-protobuf"),
         pytest.param(
-            framed(pb.EnrolAnswer(granted=pb.EnrolGranted(certificate_chain=bytes(3073)))), id="chain-too-long"
+            framed(pb.EnrolResponse(granted=pb.EnrolGranted(certificate_chain=bytes(3073)))), id="chain-too-long"
         ),
     ],
 )
@@ -226,7 +226,7 @@ async def test_an_answer_that_is_none_is_not_kept(pki: Pki, tmp_path: Path, answ
         registry(pki, tmp_path, lambda _: answer) as server,
         agent(server.token(pki, DEVICE), tmp_path) as device,
     ):
-        assert "too long or no EnrolAnswer" in await device.refused()
+        assert "too long or no EnrolResponse" in await device.refused()
 
 
 async def test_an_answer_that_says_nothing_is_not_kept(pki: Pki, tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ async def test_an_answer_that_says_nothing_is_not_kept(pki: Pki, tmp_path: Path)
 
 @pytest.mark.parametrize("chain", [b"", b"no certificate", b"-----BEGIN CERTIFICATE-----\nAAAA\n"])
 async def test_an_answer_without_certificates_is_not_kept(pki: Pki, tmp_path: Path, chain: bytes) -> None:
-    answer = framed(pb.EnrolAnswer(granted=pb.EnrolGranted(certificate_chain=chain, services=chain)))
+    answer = framed(pb.EnrolResponse(granted=pb.EnrolGranted(certificate_chain=chain, service_ca=chain)))
     async with (
         registry(pki, tmp_path, lambda _: answer) as server,
         agent(server.token(pki, DEVICE), tmp_path) as device,

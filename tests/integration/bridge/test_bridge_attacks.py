@@ -129,7 +129,7 @@ async def test_a_connection_above_the_limit_is_turned_away_and_told(mesh: Mesh) 
         first = await LinkDevice.connect(endpoint, mesh.pki.files("device", mesh.one), mesh.one)
         first.send(hello=hello(mesh.one, document()))
         welcome = await first.expect("welcome")
-        assert (welcome.listener_connections, welcome.unread_limit_bytes) == (3, 262144)
+        assert (welcome.listener_max_connections, welcome.unread_limit_bytes) == (3, 262144)
         held = await _dialled(endpoint, 2)  # those that have not begun count, too
         for _ in range(5):
             ((reader, _),) = await _dialled(endpoint, 1)

@@ -322,7 +322,16 @@ NOTE = cp.Action(name="note", arguments=TEXTS)
 PAD = document(cp.Capability(id="pad0", type="note.pad", version=1, actions=[NOTE]))
 PAD_ARGUMENTS = {f"t{n}": value_pb2.Value(string="x" * 64) for n in range(8)}
 """Together about 600 bytes on the link."""
-BRIDGE_BODIES = ("welcome", "refused", "contract", "invoke", "event_ack", "credit", "capability_answer", "twin_delta")
+BRIDGE_BODIES = (
+    "welcome",
+    "refused",
+    "contract",
+    "invoke",
+    "event_ack",
+    "credit",
+    "capability_update_ack",
+    "twin_delta",
+)
 BLINK = pb.InvokeRequest(capability="led0", action="blink", call_id="c1", arguments={"times": value_pb2.Value(int=1)})
 
 

@@ -50,7 +50,7 @@ async def test_a_streamed_action_sends_each_answer_and_ends_with_the_last(mesh: 
     invoke = await device.expect("invoke")
     for number in (1, 2, 3):
         device.send(result=result(invoke, number, more=number < 3))
-    assert [a.answer.results["n"].int for a in await answers] == [1, 2, 3]
+    assert [a.response.results["n"].int for a in await answers] == [1, 2, 3]
 
 
 async def _all(stream: object) -> list[pb.InvokeStreamResponse]:
@@ -107,7 +107,7 @@ async def test_one_call_of_many_devices_brings_each_devices_outcome(mesh: Mesh) 
     outcomes = asyncio.ensure_future(_outcomes(mesh.bridge.InvokeMany(request, timeout=10)))
     await device.answer(lambda invoke: result(invoke, 2))
     found = await outcomes
-    assert found[mesh.one].answer.results["count"].int == 2
+    assert found[mesh.one].response.results["count"].int == 2
     assert found[mesh.two].failure.reason == "DEVICE_OFFLINE"
     assert found["nobody"].failure.reason == "DEVICE_NOT_FOUND"
     assert len(found) == 3
@@ -218,7 +218,7 @@ async def test_a_capability_update_makes_the_next_contract_and_says_what_changed
         capabilities_digest=hashlib.sha256(offered).digest(), capabilities_size_bytes=len(offered)
     )
     device.send(capability_update=update)
-    answer = await device.expect("capability_answer")
+    answer = await device.expect("capability_update_ack")
     assert answer.send_capabilities
     held = asyncio.ensure_future(
         mesh.bridge.Invoke(
@@ -254,6 +254,6 @@ async def test_a_capability_update_that_lies_about_its_pages_ends_the_session(me
     device.send(
         capability_update=link.CapabilityUpdate(capabilities_digest=digest, capabilities_size_bytes=len(offered))
     )
-    await device.expect("capability_answer")
+    await device.expect("capability_update_ack")
     device.send(capability_page=link.CapabilityPage(offset=0, data=offered))
     assert (await device.ended())[-1].goodbye.code == link.GOODBYE_CODE_PROTOCOL_ERROR

@@ -337,7 +337,7 @@ async def test_a_device_that_may_be_here_no_more_is_disconnected_at_once(
     assert "not active" in last.message
     name = rp.DeviceState.Name(state).removeprefix("DEVICE_STATE_").lower()
     ended = (await watch.read()).event
-    assert (ended.kind, ended.denied) == (pb.EVENT_KIND_OFFLINE, name)
+    assert (ended.kind, ended.denied_state) == (pb.EVENT_KIND_OFFLINE, name)
     again = await mesh.device()
     again.send(hello=hello(mesh.one, document()))
     await again.expect("refused")
@@ -375,7 +375,7 @@ async def test_revoking_its_certificates_ends_a_session_and_keeps_the_device_out
         last = (await device.ended(within_s=2))[-1].goodbye
         assert last.code == link.GOODBYE_CODE_DISCONNECTED
         assert "revoked" in last.message
-    assert (await ends.read()).event.denied == "revoked"
+    assert (await ends.read()).event.denied_state == "revoked"
     ends.cancel()
     watching = mesh.bridge.WatchEvents(
         pb.WatchEventsRequest(device_ids=[mesh.one], kinds=[pb.EVENT_KIND_REFUSED]), timeout=30

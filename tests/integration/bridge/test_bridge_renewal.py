@@ -62,7 +62,7 @@ async def test_device_whose_certificate_ends_soon_gets_another_for_its_key(mesh:
     files = mesh.pki.ending("device", mesh.one, 99)
     limits = link.Limits(rx_frame_bytes=256, tx_frame_bytes=1024, calls_in_flight=2, rx_record_bytes=1024)
     device = await connected(mesh, files, limits=limits)
-    await device.expect("certificate_wanted")
+    await device.expect("certificate_expiring")
     device.send(certificate_request=link.CertificateRequest(certificate_request=own_request(files, mesh.one)))
     both = await issued(device)
     issuer = x509.load_pem_x509_certificates(files.read("cert.pem"))[1].public_bytes(DER)
@@ -72,7 +72,7 @@ async def test_device_whose_certificate_ends_soon_gets_another_for_its_key(mesh:
     assert new.not_valid_after_utc > leaf(files).not_valid_after_utc
     await still_served(device)
     again = await connected(mesh, files)  # the old one stays valid until it ends
-    await again.expect("certificate_wanted")
+    await again.expect("certificate_expiring")
 
 
 async def test_device_whose_certificate_lasts_is_not_asked(mesh: Mesh) -> None:
@@ -99,7 +99,7 @@ async def test_request_that_is_not_of_this_device_is_refused_and_the_link_goes_o
 ) -> None:
     files = mesh.pki.ending("device", mesh.one, 10)
     device = await connected(mesh, files)
-    await device.expect("certificate_wanted")
+    await device.expect("certificate_expiring")
     device.send(certificate_request=link.CertificateRequest(certificate_request=asked(files, mesh)))
     answer = await device.expect("certificate_issued")
     assert not answer.size_bytes and not answer.data
@@ -110,7 +110,7 @@ async def test_request_that_is_not_of_this_device_is_refused_and_the_link_goes_o
 async def test_revoked_certificate_is_not_renewed(mesh: Mesh) -> None:
     files = mesh.pki.ending("device", mesh.one, 10)
     device = await connected(mesh, files)
-    await device.expect("certificate_wanted")
+    await device.expect("certificate_expiring")
     async with client(mesh.processes.endpoint("registry"), mesh.pki) as channel:
         stub = enrolment_pb2_grpc.EnrolmentServiceStub(channel)
         await stub.RevokeCertificates(ep.RevokeCertificatesRequest(device_id=mesh.one), timeout=20)
@@ -121,7 +121,7 @@ async def test_revoked_certificate_is_not_renewed(mesh: Mesh) -> None:
 async def test_suspended_device_is_not_renewed(mesh: Mesh) -> None:
     files = mesh.pki.ending("device", mesh.one, 10)
     device = await connected(mesh, files)
-    await device.expect("certificate_wanted")
+    await device.expect("certificate_expiring")
     change = rp.UpdateDeviceRequest(device_id=mesh.one, state=rp.DEVICE_STATE_SUSPENDED)
     await mesh.registry.UpdateDevice(change, timeout=20)
     device.send(certificate_request=link.CertificateRequest(certificate_request=own_request(files, mesh.one)))
@@ -135,7 +135,7 @@ def _issued(frames: list[link.Frame]) -> bool:
 async def test_request_that_nobody_wanted_ends_the_link(mesh: Mesh) -> None:
     files = mesh.pki.ending("device", mesh.one, 10)
     device = await connected(mesh, files)
-    await device.expect("certificate_wanted")
+    await device.expect("certificate_expiring")
     asked = link.CertificateRequest(certificate_request=own_request(files, mesh.one))
     device.send(certificate_request=asked)
     await issued(device)
@@ -147,7 +147,7 @@ async def test_request_that_nobody_wanted_ends_the_link(mesh: Mesh) -> None:
 async def test_registry_that_is_away_costs_a_refusal_and_the_link_goes_on(own_mesh: Mesh) -> None:
     files = own_mesh.pki.ending("device", own_mesh.one, 10)
     device = await connected(own_mesh, files)
-    await device.expect("certificate_wanted")
+    await device.expect("certificate_expiring")
     own_mesh.processes.running["registry"].kill()
     device.send(certificate_request=link.CertificateRequest(certificate_request=own_request(files, own_mesh.one)))
     answer = await device.expect("certificate_issued")

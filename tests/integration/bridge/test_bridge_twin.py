@@ -221,7 +221,7 @@ async def test_after_an_update_everything_is_reported_by_the_new_document(mesh: 
     digest = hashlib.sha256(other).digest()
     device.send(capability_update=link.CapabilityUpdate(capabilities_digest=digest, capabilities_size_bytes=len(other)))
     device.send(twin_report=link.TwinReport(states=board.states((0, 0))))  # crossed: by the old document
-    assert (await device.expect("capability_answer")).send_capabilities
+    assert (await device.expect("capability_update_ack")).send_capabilities
     device.send(capability_page=link.CapabilityPage(data=other))
     assert (await device.expect("contract")).revision == 2
     await twins.wish(lamp0={"level": 9})

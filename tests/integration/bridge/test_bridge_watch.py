@@ -168,9 +168,9 @@ async def test_two_devices_of_one_identity_are_named(mesh: Mesh) -> None:
     watch = mesh.bridge.WatchEvents(pb.WatchEventsRequest(device_ids=[mesh.one], kinds=[pb.EVENT_KIND_ONLINE]))
     await watch.initial_metadata()
     sessions = [await connects(mesh, boot_id) for boot_id in (71, 72, 71, 72)]
-    assert [one.HasField("contest_time") for one in sessions] == [False, False, True, True]
-    assert sessions[2].contest_peer == sessions[1].peer
-    seen = [(await watch.read()).event.contest_peer for _ in sessions]
+    assert [one.HasField("identity_conflict_time") for one in sessions] == [False, False, True, True]
+    assert sessions[2].identity_conflict_peer == sessions[1].peer
+    seen = [(await watch.read()).event.identity_conflict_peer for _ in sessions]
     assert seen == ["", "", sessions[1].peer, sessions[2].peer]
     watch.cancel()
     with operator(mesh) as client:
@@ -180,5 +180,5 @@ async def test_two_devices_of_one_identity_are_named(mesh: Mesh) -> None:
 
 async def test_a_device_that_restarts_or_reconnects_is_one_device(mesh: Mesh) -> None:
     sessions = [await connects(mesh, boot_id) for boot_id in (71, 72, 72, 73, 74, 75, 76)]
-    assert not any(one.HasField("contest_time") for one in sessions)
+    assert not any(one.HasField("identity_conflict_time") for one in sessions)
     assert len(sessions[-1].previous_boot_ids) == 4

@@ -159,7 +159,7 @@ async def test_what_is_not_declared_cannot_be_named(programs: Programs, language
         return
     await programs.load("app", source)
     await programs.deploy("app")
-    found = await programs.state("app", pb.INSTANCE_STATE_HELD)
+    found = await programs.state("app", pb.INSTANCE_STATE_SUSPENDED)
     assert "NOT_DECLARED: no package units is declared" in found[0].last_error
 
 
@@ -272,7 +272,7 @@ async def test_a_newer_package_that_lacks_what_is_used_is_refused_when_it_is_dep
         assert "exports no f" in text
         return
     await programs.deploy("app")
-    found = await programs.state("app", pb.INSTANCE_STATE_HELD)
+    found = await programs.state("app", pb.INSTANCE_STATE_SUSPENDED)
     assert "units.lua:1: no" in found[0].last_error
 
 

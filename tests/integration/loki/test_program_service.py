@@ -83,7 +83,7 @@ async def test_a_first_turn_that_fails_is_told_at_once_and_not_when_it_is_held(p
     await programs.deploy("fails")
     await programs.until_error("fails", "boom")
     assert (await programs.instances("fails"))[0].state == pb.INSTANCE_STATE_STARTING
-    await programs.state("fails", pb.INSTANCE_STATE_HELD)
+    await programs.state("fails", pb.INSTANCE_STATE_SUSPENDED)
 
 
 @BOTH

@@ -315,8 +315,8 @@ async def test_a_requirement_that_the_contract_does_not_meet_is_told_before_anyt
 
 async def test_the_parts_that_loki_relies_on_are_told(both: Both, mesh: Mesh) -> None:
     await (await mesh.device()).negotiate()
-    answer = await both.loki.GetChildrenStatus(loki_pb2.GetChildrenStatusRequest(), timeout=10)
-    known = {(child.kind, child.id): child for child in answer.children}
+    answer = await both.loki.GetComponentStatus(loki_pb2.GetComponentStatusRequest(), timeout=10)
+    known = {(child.kind, child.id): child for child in answer.components}
     ok = loki_pb2.HEALTH_OK
     assert known["registry", "registry"].health == known["bridge", "jotunheim_bridge"].health == ok
     assert known["worker", "lua"].health == known["worker", "scheme"].health == ok

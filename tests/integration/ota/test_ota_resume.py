@@ -54,14 +54,14 @@ class Upload:
     def messages(self, indexes: Iterable[int]) -> Iterable[pb.UploadImageRequest]:
         yield pb.UploadImageRequest(header=self.header)
         for index in indexes:
-            yield pb.UploadImageRequest(piece=pb.ImagePart(index=index, data=self.part(index)))
+            yield pb.UploadImageRequest(part=pb.ImagePart(index=index, data=self.part(index)))
 
     async def look(self, ota: Any) -> pb.GetUploadResponse:
         found: pb.GetUploadResponse = await ota.GetUpload(pb.GetUploadRequest(header=self.header), timeout=10)
         return found
 
     async def missing(self, ota: Any) -> list[int]:
-        return list((await self.look(ota)).missing)
+        return list((await self.look(ota)).missing_parts)
 
     async def begin(self, ota: Any, count: int) -> Any:
         """An upload that has sent so many parts, which are kept, and now says nothing more."""
@@ -112,7 +112,7 @@ async def test_after_a_kill_of_ota_at_any_part(start_ota: StartOta, pki: Pki, im
     async with stub(process.listen, pki) as ota:
         await image.finish(ota)
         found = await image.look(ota)
-        assert (found.image.sha256, list(found.missing)) == (image.sha256, [])
+        assert (found.image.sha256, list(found.missing_parts)) == (image.sha256, [])
 
 
 async def test_a_kill_while_the_parts_are_joined_leaves_no_half_image(
@@ -189,8 +189,8 @@ async def test_many_at_once_of_one_image(start_ota: StartOta, pki: Pki, image: U
 
 async def test_what_is_no_part_is_refused(start_ota: StartOta, pki: Pki, image: Upload) -> None:
     async with stub(start_ota().listen, pki) as ota:
-        other = pb.UploadImageRequest(piece=pb.ImagePart(index=0, data=image.part(1)))
-        beyond = pb.UploadImageRequest(piece=pb.ImagePart(index=2**32 - 1, data=b"x"))
+        other = pb.UploadImageRequest(part=pb.ImagePart(index=0, data=image.part(1)))
+        beyond = pb.UploadImageRequest(part=pb.ImagePart(index=2**32 - 1, data=b"x"))
         short = pb.ImageHeader(size_bytes=SIZE, sha256=image.sha256, part_sha256=image.header.part_sha256[:-1])
         head, chunk = pb.UploadImageRequest(header=image.header), pb.UploadImageRequest(chunk=b"x")
         refused = {

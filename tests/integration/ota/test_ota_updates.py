@@ -150,7 +150,7 @@ async def test_devices_that_fell_back_are_told_again_only_by_policy(updates: Upd
         rollout = await updates.start(release)
         await updates.wait(rollout.id, HALTED)
         await refused(updates.start(release), "NOTHING_TO_UPDATE")
-        again = await updates.start(release, retry_fallen_back=True)
+        again = await updates.start(release, retry_failed=True)
         await updates.wait(again.id, HALTED)
 
 
@@ -452,8 +452,8 @@ async def test_what_is_wrong_with_one_report_is_told_of_that_one(updates: Update
     wrong = relay_pb2.ReportRequest(device_id="x", status=ota.OtaStatus(nonce=b"short"))
     right = relay_pb2.ReportRequest(device_id="y", progress=ota.OtaProgress(update_id=1))
     answer = await updates.relay.ReportMany(relay_pb2.ReportManyRequest(reports=[wrong, right]), timeout=10)
-    assert [one.WhichOneof("outcome") for one in answer.reported] == ["failure", "answer"]
-    assert answer.reported[0].failure.reason == "INVALID_REQUEST"
+    assert [one.WhichOneof("outcome") for one in answer.results] == ["failure", "response"]
+    assert answer.results[0].failure.reason == "INVALID_REQUEST"
     for count in (0, 65):
         many = relay_pb2.ReportManyRequest(reports=[right] * count)
         await refused(updates.relay.ReportMany(many, timeout=10), "INVALID_REQUEST")

@@ -107,7 +107,7 @@ def framed(body: bytes) -> bytes:
     return head + body
 
 
-async def enrol(text: Text, key: Any, device_id: str = "", name: str = "", secret: str = "") -> ep.EnrolAnswer:
+async def enrol(text: Text, key: Any, device_id: str = "", name: str = "", secret: str = "") -> ep.EnrolResponse:
     asked = ep.EnrolRequest(
         secret=secret or text.secret,
         device_id=device_id or text.device_id,
@@ -115,7 +115,7 @@ async def enrol(text: Text, key: Any, device_id: str = "", name: str = "", secre
     )
     data = await talk(text, framed(asked.SerializeToString()))
     start = 1 if data[0] < 0x80 else 2
-    return ep.EnrolAnswer.FromString(data[start:])
+    return ep.EnrolResponse.FromString(data[start:])
 
 
 async def test_a_token_brings_one_key_a_certificate_of_the_device(enrolment: Any, pki: Pki) -> None:
@@ -124,7 +124,7 @@ async def test_a_token_brings_one_key_a_certificate_of_the_device(enrolment: Any
     leaf, ca = x509.load_pem_x509_certificates(granted.certificate_chain)
     leaf.verify_directly_issued_by(ca)
     assert ca == pki.store.ca(Kind.DEVICE)
-    assert granted.services == (pki.directory("service", "registry") / "services.pem").read_bytes()
+    assert granted.service_ca == (pki.directory("service", "registry") / "services.pem").read_bytes()
     assert leaf.public_key() == key.public_key()
     san = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert san.get_values_for_type(x509.UniformResourceIdentifier) == ["ygg://main/device/en-1"]
@@ -190,7 +190,7 @@ async def test_somebody_elses_key_is_not_signed(enrolment: Any) -> None:
     text, asked = await token(enrolment, "en-9"), bytearray(request(new_key(), "en-9"))
     asked[-1] ^= 1
     body = ep.EnrolRequest(secret=text.secret, device_id="en-9", certificate_request=bytes(asked)).SerializeToString()
-    answer = ep.EnrolAnswer.FromString((await talk(text, framed(body)))[1:])
+    answer = ep.EnrolResponse.FromString((await talk(text, framed(body)))[1:])
     assert answer.refused.code == ep.ENROL_REFUSED_CODE_MALFORMED
 
 
@@ -209,7 +209,7 @@ async def test_somebody_elses_key_is_not_signed(enrolment: Any) -> None:
 )
 async def test_bytes_that_are_no_request_are_refused(enrolment: Any, data: bytes) -> None:
     answer = await talk(await token(enrolment, "en-10"), data)
-    refused_ = ep.EnrolAnswer.FromString(answer[1 if answer[0] < 0x80 else 2 :]).refused
+    refused_ = ep.EnrolResponse.FromString(answer[1 if answer[0] < 0x80 else 2 :]).refused
     assert refused_.code == ep.ENROL_REFUSED_CODE_MALFORMED
     assert refused_.message
 

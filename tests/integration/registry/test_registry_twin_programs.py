@@ -133,11 +133,11 @@ async def test_a_watch_tells_changes_of_programs_and_goes_on_after_its_token(
     first = await watch.read()
     assert [one.deployment_id for one in first.twin.programs] == ["blink"]
     watch.cancel()
-    await loki_twins.ReportTwinPrograms(told("tp-8", 2, program(state=pb.TWIN_PROGRAM_STATE_HELD)))
+    await loki_twins.ReportTwinPrograms(told("tp-8", 2, program(state=pb.TWIN_PROGRAM_STATE_SUSPENDED)))
     watch = twins.WatchTwins(pb.WatchTwinsRequest(device_ids=["tp-8"], resume_token=first.resume_token))
     assert (await watch.read()).caught_up
     second = await watch.read()
-    assert second.twin.programs[0].state == pb.TWIN_PROGRAM_STATE_HELD
+    assert second.twin.programs[0].state == pb.TWIN_PROGRAM_STATE_SUSPENDED
     watch.cancel()
     old = first.resume_token.partition("p")[0]  # of a registry that knew no programs
     watch = twins.WatchTwins(pb.WatchTwinsRequest(device_ids=["tp-8"], resume_token=old))

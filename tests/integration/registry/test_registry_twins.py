@@ -52,7 +52,7 @@ def report(device_id: str, epoch: int = 1, *, complete: bool = False, answers: i
         contract_revision=1,
         session_epoch=epoch,
         complete=complete,
-        answers_revision=answers,
+        delta_revision=answers,
         properties=[
             pb.ReportedProperty(capability_id="led0", property=name, value=value_to_proto(value))
             for name, value in led0.items()

@@ -127,7 +127,7 @@ def world() -> World:
 
 
 DUE_S = START_S + 200 * DAY_S
-WANTED = [link.Frame(certificate_wanted=link.CertificateWanted())]
+WANTED = [link.Frame(certificate_expiring=link.CertificateExpiring())]
 
 
 def joined(frames: list[link.Frame]) -> bytes:

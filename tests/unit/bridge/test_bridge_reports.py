@@ -31,12 +31,12 @@ class Relay(relay_pb2_grpc.RelayServiceServicer):
         if len(self.sizes) == MAX_CONCURRENT_CALLS:
             self.asked.set()
         await self.open.wait()
-        return pb.ReportManyResponse(reported=[] if self.lost else [self._one(report) for report in request.reports])
+        return pb.ReportManyResponse(results=[] if self.lost else [self._one(report) for report in request.reports])
 
-    def _one(self, report: pb.ReportRequest) -> pb.Reported:
+    def _one(self, report: pb.ReportRequest) -> pb.ReportResult:
         if report.device_id == self.bad:
-            return pb.Reported(failure=status.to_failure(BAD))
-        return pb.Reported(answer=pb.ReportResponse(abort=int(report.device_id)))
+            return pb.ReportResult(failure=status.to_failure(BAD))
+        return pb.ReportResult(response=pb.ReportResponse(abort_update_id=int(report.device_id)))
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ async def test_a_lone_report_goes_out_at_once(served: tuple[Relay, GrpcOta]) -> 
     relay.open.set()
     for device in (7, 8, 9):
         (answer,) = await asyncio.gather(*asked(ota, device))
-        assert answer.abort == device
+        assert answer.abort_update_id == device
     assert relay.sizes == [1, 1, 1]
 
 
@@ -70,7 +70,7 @@ async def test_what_comes_meanwhile_goes_together_and_each_gets_its_own_answer(s
         await relay.asked.wait()
         relay.open.set()
         answers = await asyncio.gather(*tasks)
-    assert [answer.abort for answer in answers] == list(range(1, 201))
+    assert [answer.abort_update_id for answer in answers] == list(range(1, 201))
     assert sum(relay.sizes) == 200
     assert max(relay.sizes) == MAX_REPORTS_PER_CALL
     assert len(relay.sizes) <= MAX_CONCURRENT_CALLS + 4

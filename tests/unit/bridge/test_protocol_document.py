@@ -294,8 +294,8 @@ BODIES = {
             values=[link.Argument(index=0, value=link.LinkValue(integer=-1))],
         )
     ),
-    "`capability_answer {send_capabilities: true, page_bytes: 992}`": link.Frame(
-        capability_answer=link.CapabilityAnswer(send_capabilities=True, page_bytes=992)
+    "`capability_update_ack {send_capabilities: true, page_bytes: 992}`": link.Frame(
+        capability_update_ack=link.CapabilityUpdateAck(send_capabilities=True, page_bytes=992)
     ),
 }
 

@@ -124,7 +124,7 @@ async def test_one_replica_tells_for_a_device_and_takes_over_what_another_leaves
     ("state", "reported", "problem"),
     [
         (State.RUNNING, "1.0.0", ""),
-        (State.HELD, "1.0.0", "three errors"),
+        (State.SUSPENDED, "1.0.0", "three errors"),
         (State.REFUSED, "", "it has no sensor.radar"),
         (State.STOPPED, "", ""),
     ],

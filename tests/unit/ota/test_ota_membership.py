@@ -147,7 +147,7 @@ async def test_a_device_that_reverted_is_not_in_the_next_rollout_of_the_release(
     await world.relay.result("d-1", update.id, Outcome.REVERTED, Reason.SELF_TEST, "")
     _, unfit = await world.rollouts.start(rules.Spec(release), dry_run=True)
     assert [c.unfit for c in unfit] == ["it reverted from this release or refused it before"]
-    _, unfit = await world.rollouts.start(rules.Spec(release, retry_fallen_back=True), dry_run=True)
+    _, unfit = await world.rollouts.start(rules.Spec(release, retry_failed=True), dry_run=True)
     assert unfit == []
 
 

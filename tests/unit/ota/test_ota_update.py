@@ -144,7 +144,9 @@ def test_what_passes_is_tried_again_but_not_for_ever() -> None:
     assert (stage(found), found.fallen_back) == (Stage.TIMED_OUT, ())
 
 
-@pytest.mark.parametrize("reason", [Reason.SIGNATURE, Reason.ROOT, Reason.COUNTER, Reason.DEVICE_CLASS, Reason.EXPIRED])
+@pytest.mark.parametrize(
+    "reason", [Reason.SIGNATURE, Reason.ROOT, Reason.SECURITY_COUNTER, Reason.DEVICE_CLASS, Reason.EXPIRED]
+)
 def test_what_the_device_does_not_trust_has_failed_at_once(reason: Reason) -> None:
     found = rules.after_reject(device(Stage.OFFERED), 7, reason, "no")
     assert (stage(found), found.fallen_back) == (Stage.FAILED, ("rel",))

@@ -32,7 +32,7 @@ def test_the_time_of_a_state_is_when_it_began() -> None:
     side = told_programs(ProgramsSide(), [BLINK], 5, NOW, LOKI)
     newer = told_programs(side, [replace(BLINK, desired_version="1.1.0")], 6, LATER, LOKI)
     assert newer.programs[0].report_time == NOW
-    held = told_programs(newer, [replace(BLINK, state=ProgramState.HELD)], 7, LATER, LOKI)
+    held = told_programs(newer, [replace(BLINK, state=ProgramState.SUSPENDED)], 7, LATER, LOKI)
     assert (held.revision, held.programs[0].report_time) == (3, LATER)
     said = told_programs(newer, [replace(newer.programs[0], reported={"n": 1})], 7, LATER, LOKI)
     assert (said.revision, said.programs[0].report_time) == (3, LATER)
@@ -44,7 +44,7 @@ def test_the_time_of_a_state_is_when_it_began() -> None:
         (True, ProgramState.RUNNING, "1.0.0", False),
         (True, ProgramState.RUNNING, "0.9.0", True),
         (True, ProgramState.REFUSED, "", True),
-        (True, ProgramState.HELD, "1.0.0", True),
+        (True, ProgramState.SUSPENDED, "1.0.0", True),
         (False, ProgramState.RUNNING, "1.0.0", True),
         (False, ProgramState.STOPPED, "", False),
     ],

@@ -118,11 +118,11 @@ def test_events_in_one_line() -> None:
     assert describe.event_json(event)["fields"] == {"celsius": 80.5}
     gone = bp.DeviceEvent(device_id="porch-1", kind=bp.EVENT_KIND_OFFLINE, reason="timeout")
     assert describe.event_line(gone) == "porch-1  offline  timeout"
-    gone.denied, gone.reason = "suspended", "porch-1 is suspended, not active"
+    gone.denied_state, gone.reason = "suspended", "porch-1 is suspended, not active"
     assert describe.event_line(gone) == "porch-1  suspended  porch-1 is suspended, not active"
     refused = bp.DeviceEvent(device_id="porch-1", kind=bp.EVENT_KIND_REFUSED, reason="porch-1 is retired, not active")
     assert describe.event_line(refused) == "porch-1  refused  porch-1 is retired, not active"
-    back = bp.DeviceEvent(device_id="porch-1", kind=bp.EVENT_KIND_ONLINE, contest_peer="10.0.0.7:5123")
+    back = bp.DeviceEvent(device_id="porch-1", kind=bp.EVENT_KIND_ONLINE, identity_conflict_peer="10.0.0.7:5123")
     assert describe.event_line(back) == "porch-1  online  (another device uses this identity: 10.0.0.7:5123)"
     later = bp.DeviceEvent(device_id="porch-1", kind=99)  # type: ignore[arg-type]
     assert describe.event_json(later)["kind"] == "unknown"
