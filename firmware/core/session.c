@@ -4,7 +4,7 @@
  *     Welcome          HELLO                       PAGES, or CONTRACT where no pages are wanted
  *     Refused          HELLO, PAGES, CONTRACT      drop the link, come back after retry_after_ms
  *     ContractNotice   CONTRACT, ACTIVE, UPDATING  ACTIVE
- *     CapabilityUpdateAck UPDATING, once              pages where wanted; no Invoke any more
+ *     CapabilityUpdateAck UPDATING, once          pages where wanted; no Invoke any more
  *     Invoke           ACTIVE, UPDATING            by the document of the contract in force
  *     EventAck         ACTIVE, UPDATING
  *     Credit           ACTIVE, UPDATING            more telemetry, where the session has it

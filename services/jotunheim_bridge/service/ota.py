@@ -220,8 +220,8 @@ class OtaRelay:
     ) -> None:
         if session.ended:
             return
-        if answer.abort:
-            session.wire.send(link.Frame(ota_abort=ota.OtaAbort(update_id=answer.abort)))
+        if answer.abort_update_id:
+            session.wire.send(link.Frame(ota_abort=ota.OtaAbort(update_id=answer.abort_update_id)))
         stale = update.status is None or report.status.nonce != update.status.nonce  # another nonce has come since
         if answer.HasField("offer") and not stale and update.source is None:
             update.on_offer(answer.offer)
