@@ -139,7 +139,7 @@ static bool request_certificate(const struct options *options, const struct toke
         case EXCHANGE_REFUSED:
             return false;
         case EXCHANGE_GRANTED:
-            if (!store_identity(options->identity, token, key, &answer.message.answer.granted, reason)) {
+            if (!store_identity(options->identity, token, key, &answer.message.outcome.granted, reason)) {
                 return false;
             }
             log_event(&platform, YGG_LOG_INFO, "enrolled", &field, 1);
