@@ -1,1 +1,1 @@
-"""The bridge: holds the device sessions, negotiates capabilities, routes calls and events."""
+"""The bridge: owns the device sessions, negotiates capabilities, routes calls and events."""

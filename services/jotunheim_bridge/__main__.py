@@ -1,4 +1,4 @@
-"""`python -m services.jotunheim_bridge`: builds the bridge and runs it."""
+"""`python -m services.jotunheim_bridge`: build the bridge and run it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def _policies(path: Path | None) -> tuple[policy.Policy, ...]:
 def _affordable(connections: int) -> int:
     found = affordable(connections)
     if found < connections:
-        _log.warning("connection limit reduced", extra={"connections": found, "why": "limit of open files"})
+        _log.warning(
+            "connection limit reduced", extra={"connections": found, "why": "limit of open files (RLIMIT_NOFILE)"}
+        )
     return found
 
 
@@ -70,7 +72,7 @@ def _ota(runtime: Runtime[BridgeSettings]) -> GrpcOta | None:
 
 
 async def compose(runtime: Runtime[BridgeSettings]) -> dict[str, str]:
-    """Stores, lease, negotiator, listener, servicer. Devices are let in last."""
+    """Build stores, lease, negotiator, servicer and listener. Devices are accepted last."""
     settings, js, clock = runtime.settings, runtime.js, SystemClock()
     rules = _policies(settings.policy)
     registry_channel = channel.connect(settings.registry_endpoint, runtime.files, "registry")

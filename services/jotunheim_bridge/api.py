@@ -1,4 +1,4 @@
-"""BridgeService: requests to use cases, and back."""
+"""BridgeService: converts requests to use cases and results to responses."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def _timeout_s(context: Any) -> float:
     remaining: float | None = context.time_remaining()
     if remaining is None:
         return messages.DEFAULT_TIMEOUT_S
-    return max(0.001, remaining - min(_RESPONSE_MARGIN_S, remaining / 2))  # leaves time to say what happened
+    return max(0.001, remaining - min(_RESPONSE_MARGIN_S, remaining / 2))  # leaves time for the error response
 
 
 class BridgeApi(bridge_pb2_grpc.BridgeServiceServicer):
-    """The servicer. What each RPC does and how it fails stands in bridge.proto."""
+    """The servicer. bridge.proto documents each RPC and its errors."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
@@ -85,7 +85,7 @@ class BridgeApi(bridge_pb2_grpc.BridgeServiceServicer):
                     async for request in request_iterator:
                         await slots.acquire()
                         tasks.create_task(one(request))
-                except YggError as e:  # no message, or one out of bounds; the calls before it are answered
+                except YggError as e:  # malformed or too large; earlier calls are still answered
                     refused.append(e)
             await answers.put(None)
 
@@ -131,10 +131,10 @@ class BridgeApi(bridge_pb2_grpc.BridgeServiceServicer):
     async def WatchEvents(self, request: pb.WatchEventsRequest, context: Any) -> AsyncIterator[pb.WatchEventsResponse]:
         """See bridge.proto."""
         if len(request.device_ids) > MAX_NAMED:
-            raise InvalidRequestError(f"{len(request.device_ids)} devices, at most {MAX_NAMED} can be named")
+            raise InvalidRequestError(f"{len(request.device_ids)} device ids given, at most {MAX_NAMED} are allowed")
         after = request.after_sequence if request.HasField("after_sequence") else None
         watch = await self._calls.watch(request.device_ids, request.kinds, after)
-        # Tells the caller that the watch stands, and from where another one could go on before the first event.
+        # Confirms the watch, and gives the sequence to resume from before the first event.
         await context.send_initial_metadata(((WATCH_SEQUENCE, str(watch.after)),))
         async for sequence, event in watch.events:
             yield pb.WatchEventsResponse(event=event, sequence=sequence)
@@ -146,9 +146,9 @@ class BridgeApi(bridge_pb2_grpc.BridgeServiceServicer):
 
 def _targets(request: pb.InvokeManyRequest) -> Targets:
     if len(request.device_ids) > MAX_NAMED:
-        raise InvalidRequestError(f"{len(request.device_ids)} devices, at most {MAX_NAMED} can be named")
+        raise InvalidRequestError(f"{len(request.device_ids)} device ids given, at most {MAX_NAMED} are allowed")
     if not request.device_ids and not request.selector:
-        raise InvalidRequestError("no devices", hint='Name some, or give a selector; "*" means all.')
+        raise InvalidRequestError("no devices given", hint='Name devices, or pass a selector; "*" selects all.')
     parse_selector(request.selector)
     for text in request.has:
         parse_requirement(text)

@@ -1,4 +1,4 @@
-"""Settings of the bridge, `YGG_BRIDGE_*`."""
+"""Settings of the bridge (YGG_BRIDGE_*), each with its unit, range and default."""
 
 from __future__ import annotations
 
@@ -12,31 +12,59 @@ from services.chassis.settings import Endpoint, ServiceSettings
 
 
 class BridgeSettings(ServiceSettings):
-    """What the bridge is told at start."""
+    """Settings of the bridge (YGG_BRIDGE_*)."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_prefix="YGG_BRIDGE_")
 
-    listen: Endpoint = "127.0.0.1:50052"
-    link_listen: Endpoint = Field("0.0.0.0:7443", description="Where devices connect.")
+    listen: Endpoint = Field(
+        "127.0.0.1:50052",
+        description="HOST:PORT of the gRPC server, port 0 for a free one; default 127.0.0.1:50052.",
+    )
+    link_listen: Endpoint = Field(
+        "0.0.0.0:7443", description="HOST:PORT of the device link, port 0 for a free one; default 0.0.0.0:7443."
+    )
     link_advertise: str = Field(
         "",
         pattern=r"^$|^\S{1,58}:\d{1,5}$",
         max_length=63,
-        description="HOST:PORT where devices of a bridge that restarts may come instead. Empty: nobody is sent here.",
+        description="HOST:PORT of the device link for devices of a restarting bridge, at most 63 characters; "
+        "default empty: this bridge takes over no devices.",
     )
-    registry_endpoint: Endpoint = "127.0.0.1:50051"
-    ota_endpoint: Endpoint | None = Field(None, description="HOST:PORT of ota. None: devices are not updated.")
-    policy: Path | None = Field(None, description="JSON file: what devices may offer. None allows everything.")
+    registry_endpoint: Endpoint = Field(
+        "127.0.0.1:50051", description="HOST:PORT of the registry; default 127.0.0.1:50051."
+    )
+    ota_endpoint: Endpoint | None = Field(
+        None, description="HOST:PORT of the OTA service; default unset: devices are not updated."
+    )
+    policy: Path | None = Field(
+        None, description="JSON file with the policies for capabilities; default unset: every capability is allowed."
+    )
     events_bytes: int | None = Field(
         None,
         ge=MIN_STREAM_BYTES,
-        description="Size of the event stream. None: 40% of NATS's store, at most 8 GiB.",
+        description="Size of the event stream in bytes, at least 4 MiB; "
+        "default unset: 40 % of the NATS store, at most 8 GiB.",
     )
-    heartbeat_ms: int = Field(10_000, ge=100, le=600_000, description="Longest silence of a device, in ms.")
-    calls_in_flight: int = Field(16, ge=1, le=64, description="Most calls waiting for one device at once.")
+    heartbeat_ms: int = Field(
+        10_000,
+        ge=100,
+        le=600_000,
+        description="Heartbeat interval of the device link in milliseconds, 100 to 600,000; a session ends after three "
+        "silent ones; default 10,000.",
+    )
+    calls_in_flight: int = Field(
+        16, ge=1, le=64, description="Maximum concurrent calls to one device, 1 to 64; default 16."
+    )
     connections: int = Field(
-        20_000, ge=1, le=1_000_000, description="Most device connections at once; one more is turned away."
+        20_000,
+        ge=1,
+        le=1_000_000,
+        description="Maximum device connections, 1 to 1,000,000, above which new ones are refused; default 20,000.",
     )
     arrivals: int = Field(
-        64, ge=2, le=4096, description="Most connections between ClientHello and contract; more of them wait."
+        64,
+        ge=2,
+        le=4096,
+        description="Maximum concurrent TLS handshakes and negotiations, 2 to 4,096, above which new ones queue; "
+        "default 64.",
     )

@@ -1,4 +1,4 @@
-"""Between DeviceCall and the messages that carry calls: gRPC requests, pipelines and routed requests alike."""
+"""Converts between DeviceCall and the messages that carry calls: gRPC requests, pipelines, routed requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEFAULT_TIMEOUT_S = 10.0
 
 
 def invoke_call(request: pb.InvokeRequest) -> DeviceCall:
-    """The call of an action."""
+    """Return the call of an action."""
     arguments = codec.values_from_proto(request.arguments)
     return DeviceCall(
         request.device_id,
@@ -28,12 +28,12 @@ def invoke_call(request: pb.InvokeRequest) -> DeviceCall:
 
 
 def read_call(request: pb.ReadPropertyRequest) -> DeviceCall:
-    """The read of a property."""
+    """Return the read of a property."""
     return DeviceCall(request.device_id, Operation.READ, request.capability, request.property)
 
 
 def write_call(request: pb.WritePropertyRequest) -> DeviceCall:
-    """The write of a property."""
+    """Return the write of a property."""
     value = codec.value_from_proto(request.value)
     return DeviceCall(
         request.device_id,
@@ -47,10 +47,10 @@ def write_call(request: pb.WritePropertyRequest) -> DeviceCall:
 
 
 def call_of(request: pb.PipelineRequest) -> tuple[DeviceCall, float]:
-    """The call and its timeout in seconds; raises InvalidRequestError."""
+    """Return the call and its timeout in seconds; raises InvalidRequestError."""
     kind = request.WhichOneof("call")
     if kind is None:
-        raise InvalidRequestError("the request holds no call", hint="Set one of invoke, read and write.")
+        raise InvalidRequestError("the request has no call", hint="Set one of invoke, read and write.")
     timeout_s = seconds(request.timeout) if request.HasField("timeout") else DEFAULT_TIMEOUT_S
     if kind == "invoke":
         return invoke_call(request.invoke), timeout_s
@@ -58,12 +58,12 @@ def call_of(request: pb.PipelineRequest) -> tuple[DeviceCall, float]:
 
 
 def seconds(duration: Duration) -> float:
-    """A duration in seconds."""
+    """Return a duration in seconds."""
     return duration.seconds + duration.nanos / 1e9
 
 
 def request_of(call: DeviceCall, timeout_s: float) -> pb.PipelineRequest:
-    """The message of a call."""
+    """Return the message of a call."""
     request = pb.PipelineRequest()
     request.timeout.FromMicroseconds(int(timeout_s * 1e6))
     common = {"device_id": call.device_id, "capability": call.capability}
@@ -80,7 +80,7 @@ def request_of(call: DeviceCall, timeout_s: float) -> pb.PipelineRequest:
 
 
 def response_of(number: int, call: DeviceCall, results: dict[str, Value]) -> pb.PipelineResponse:
-    """The answer to a call."""
+    """Return the response to a call."""
     if call.operation is Operation.ACTION:
         answer = pb.InvokeResponse(results=codec.values_to_proto(results), call_id=call.call_id)
         return pb.PipelineResponse(id=number, invoke=answer)
@@ -91,7 +91,7 @@ def response_of(number: int, call: DeviceCall, results: dict[str, Value]) -> pb.
 
 
 def results_of(answer: pb.PipelineResponse, call: DeviceCall) -> dict[str, Value]:
-    """The results by name that `response_of` was given."""
+    """Return the results by name; the inverse of `response_of`."""
     kind = answer.WhichOneof("outcome")
     if kind == "invoke":
         return codec.values_from_proto(answer.invoke.results)

@@ -1,4 +1,4 @@
-"""What the bridge needs from outside."""
+"""Ports of the bridge: clock, registry, twins, sessions, events, router, certificates, device link."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
 UNREAD_LIMIT_BYTES = 256 * 1024
-"""With so much unread by its device a Wire ends the link."""
+"""A Wire ends its link when the device leaves more than this unread."""
 
 
 class Clock(Protocol):
-    """Time, injected."""
+    """Injected time."""
 
     def now(self) -> datetime:
-        """UTC."""
+        """Return the time in UTC."""
 
     def monotonic(self) -> float:
-        """Seconds, never going back."""
+        """Return monotonic seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """What a device says of itself."""
+    """Hardware and firmware of a device, from its Hello."""
 
     model: str
     device_class: str
@@ -40,7 +40,7 @@ class Build:
 
 @dataclass(frozen=True, slots=True)
 class DeviceFacts:
-    """A device's state, such as `active`, and its labels. Certificates that began before `revoked_unix_s` are void."""
+    """A device's state, such as `active`, and its labels. Certificates from before `revoked_unix_s` are revoked."""
 
     state: str
     labels: Mapping[str, str]
@@ -49,7 +49,7 @@ class DeviceFacts:
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """Those named, and those that the selector finds (empty: none; `*`: all) and that have all of `has`."""
+    """The named devices, plus those that match the selector (empty: none; `*`: all) and every requirement in `has`."""
 
     device_ids: tuple[str, ...] = ()
     selector: str = ""
@@ -60,26 +60,26 @@ class Registry(Protocol):
     """Devices and contracts. Raises errors with the registry's own code and reason."""
 
     async def device(self, device_id: str) -> DeviceFacts | None:
-        """What matters here of a device; None where it is unknown."""
+        """Return the facts of a device, or None if it is unknown."""
 
     def matching(self, targets: Targets) -> AsyncIterator[str]:
-        """Devices that the targets' selector and requirements find, ordered by id."""
+        """Yield ids of devices that match the targets' selector and requirements, ordered by id."""
 
     async def document(self, digest: str) -> bytes | None:
-        """A capability document, or None."""
+        """Return a capability document, or None."""
 
     async def record(self, contract: Contract, document: bytes, build: Build) -> tuple[Contract, Changes | None]:
-        """Stores what was agreed; returns it as stored and, where it is a new revision, how it differs."""
+        """Store an agreed contract; return it as stored and, for a new revision, its changes."""
 
     async def online(self, after: str, limit: int) -> tuple[list[str], str]:
-        """Devices that are online, ordered by id, and the token of the next page."""
+        """Return ids of online devices, ordered by id, and the token of the next page."""
 
 
 @dataclass(frozen=True, slots=True)
 class TwinReport:
-    """What a device said of its properties in a session. `answers`: the desired revision it answers, 0 for none.
+    """Properties reported by a device in a session.
 
-    `complete`: these are all that it has.
+    `answers` is the desired revision that the report answers, 0 for none; `complete`: these are all properties.
     """
 
     device_id: str
@@ -92,7 +92,7 @@ class TwinReport:
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """What is desired of a device as of `revision`; each value with the revision that brought it."""
+    """The desired state of a device as of `revision`; each value with the revision that set it."""
 
     revision: int
     values: Mapping[Path, tuple[Value, int]]
@@ -102,15 +102,15 @@ class Twins(Protocol):
     """The registry's twins. Raises errors with the registry's own code and reason."""
 
     async def report(self, report: TwinReport) -> tuple[int, dict[Path, Value]]:
-        """Tells it; returns the revision of what is desired and, for a complete report, what the device must be told.
+        """Report properties; return the desired revision and, for a complete report, the delta for the device.
 
-        Raises an error of reason STALE_SESSION where a later session has reported.
+        Raises an error of reason STALE_SESSION if a later session has reported.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A session as this bridge wrote it, and the revision of its key: what a later write must stand on."""
+    """A session as written by this bridge, and the revision of its key for the next compare-and-set."""
 
     session: pb.Session
     revision: int
@@ -118,7 +118,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class SessionFacts:
-    """What is known of a session when it is claimed. `features` are the names of those agreed on."""
+    """Properties of a session at its claim. `features` are the names of the agreed features."""
 
     device_id: str
     session_id: str
@@ -132,26 +132,26 @@ class SessionFacts:
 
 
 class SessionStore(Protocol):
-    """Who is connected where. Raises StoreUnavailableError."""
+    """Which bridge owns which session. Raises StoreUnavailableError."""
 
     bridge_id: str
 
     async def claim(self, facts: SessionFacts) -> Claim:
-        """Makes this bridge the owner under a new epoch, which fences whoever was."""
+        """Make this bridge the owner under a new epoch, which fences the previous owner."""
 
     async def release(self, claim: Claim) -> bool:
-        """Ends the session; False where a newer one took over."""
+        """End the session; return False if a newer one has replaced it."""
 
     async def abandon(self, facts: SessionFacts) -> None:
-        """Ends the session if it is there: for a claim that was not waited for, or whose outcome nobody knows."""
+        """End the session if it exists: for a claim that was cancelled, or whose outcome is unknown."""
 
     async def get(self, device_id: str) -> pb.Session | None:
-        """The live session, or None."""
+        """Return the live session, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Events, each with its sequence in the stream, after sequence `after`."""
+    """Events after sequence `after`, each with its sequence in the stream."""
 
     after: int
     events: AsyncIterator[tuple[int, pb.DeviceEvent]]
@@ -161,34 +161,34 @@ class EventSink(Protocol):
     """The event stream."""
 
     async def publish(self, events: Sequence[pb.DeviceEvent]) -> None:
-        """Returns once the stream has all, in order; what is repeated is stored once. Raises StoreUnavailableError."""
+        """Publish events in order and return once all are stored, repeats once. Raises StoreUnavailableError."""
 
     async def publish_unacknowledged(self, events: Sequence[pb.DeviceEvent]) -> None:
-        """Sends and forgets."""
+        """Publish without acknowledgement."""
 
     async def last_sequence(self, device_id: str, boot_id: str) -> int:
-        """Sequence of the last event of that boot in the stream; 0 where there is none."""
+        """Return the sequence of the last stored event of that boot, or 0 if the stream has none."""
 
     async def watch(self, device_ids: Collection[str], kinds: Collection[int], after: int | None) -> Watch:
-        """Events after that sequence of the stream, None for now; empty collections mean all."""
+        """Return events after that sequence of the stream (None: now); empty collections select all."""
 
 
 class Router(Protocol):
-    """Calls to the bridge that holds a session. Raises the errors of that bridge."""
+    """Calls to the bridge that owns a session. Raises the errors of that bridge."""
 
     async def call(self, bridge_id: str, call: DeviceCall, timeout_s: float) -> dict[str, Value]:
-        """The results by name."""
+        """Return the results by name."""
 
     def stream(self, bridge_id: str, call: DeviceCall, timeout_s: float) -> AsyncIterator[dict[str, Value]]:
-        """Each answer's results of a streamed action."""
+        """Yield the results of each response of a streamed action."""
 
     async def disconnect(self, bridge_id: str, device_id: str) -> None:
-        """Ends a session there."""
+        """End a session there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A new certificate of a device and that of the CA that issued it, both in DER."""
+    """A device's new certificate and its issuer, both in DER."""
 
     certificate: bytes
     issuer: bytes
@@ -199,7 +199,7 @@ class Certificates(Protocol):
     """The registry's device CA. Raises errors with the registry's own code and reason."""
 
     async def renew(self, device_id: str, certificate: bytes, request: bytes) -> Issued:
-        """A certificate in place of `certificate` (DER), for the same key, which `request` (PKCS#10) is signed by."""
+        """Return a certificate that replaces `certificate` (DER) for the same key, which signed `request` (PKCS#10)."""
 
 
 class Wire(Protocol):
@@ -213,19 +213,19 @@ class Wire(Protocol):
     expires_unix_s: float
 
     def certificate(self) -> bytes:
-        """The device's certificate in DER; empty once the link is down."""
+        """Return the device's certificate in DER, or b"" if the link is down."""
 
     def send(self, frame: link.Frame) -> None:
-        """Sends a frame."""
+        """Send a frame."""
 
     def send_encoded(self, data: bytes) -> None:
-        """Sends whole frames that are encoded already, at once."""
+        """Send encoded frames in one write."""
 
     def unsent_bytes(self) -> int:
-        """What waits here because the device does not read on."""
+        """Return the number of bytes buffered because the device does not read."""
 
     def close(self, frame: link.Frame | None = None) -> None:
-        """Sends a last frame and ends the link."""
+        """Send a last frame and close the link."""
 
     def set_limits(self, rx_frame_bytes: int, rx_record_bytes: int) -> None:
-        """What the bridge accepts in a frame from now on, and the largest TLS record it may write, in bytes."""
+        """Set the largest frame to accept and the largest TLS record to write, both in bytes."""

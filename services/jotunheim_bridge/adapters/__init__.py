@@ -1,1 +1,1 @@
-"""The bridge's ports on real things: the TLS listener, the registry, key-value buckets and the event stream."""
+"""Adapters of the bridge: TLS listener, registry client, key-value buckets, event stream, router over NATS."""

@@ -1,7 +1,7 @@
-"""One device's connection once its TLS is done: bytes to frames and back.
+"""One device connection after its TLS handshake: bytes to frames and back.
 
-A Protocol and no streams or tasks per device once it is active, so that an idle device costs little memory. A peer
-that breaks a rule loses its own link and nothing else.
+An asyncio Protocol, without streams or tasks once the session is active, so that an idle device costs little memory. A
+peer that violates the protocol loses its own link and nothing else.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ SILENT_HEARTBEATS = 3
 INBOX_LIMIT = 128
 CLOSE_GRACE_S = 2.0
 UNREAD_PAUSE_BYTES = 64 * 1024
-"""A device that has left so much unread is not read from either."""
+"""Above this amount of unread output the bridge also stops reading from the device."""
 _log = logging.getLogger(__name__)
 _throttle = Throttle()
 _negotiations: set[asyncio.Task[None]] = set()
-"""Held, because the loop holds tasks by weak references only."""
+"""Strong references: the event loop keeps only weak ones to its tasks."""
 
 
 class DeviceConnection(asyncio.Protocol):
-    """One device's socket. Implements the port Wire. Calls `on_settled` once, with its contract or at its end."""
+    """The socket of one device. Implements the port Wire. Calls `on_settled` once, after the contract or at the end."""
 
     __slots__ = (
         *("_bridge", "_clock", "_open", "_on_settled", "_decoder", "_record_bytes", "_inbox", "_session"),
@@ -65,7 +65,7 @@ class DeviceConnection(asyncio.Protocol):
         self.certified_unix_s = self.expires_unix_s = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """TLS is done: the certificate says who it is."""
+        """Check the peer's certificate after the TLS handshake and start the negotiation."""
         self._open.add(self)
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(UNREAD_PAUSE_BYTES)
@@ -116,7 +116,7 @@ class DeviceConnection(asyncio.Protocol):
         return frame
 
     def data_received(self, data: bytes) -> None:
-        """Frames to the negotiation or the session."""
+        """Pass frames to the negotiation or to the session."""
         self._heard_s = self._clock.monotonic()
         self._process(self._decoder.feed(data))
 
@@ -128,7 +128,7 @@ class DeviceConnection(asyncio.Protocol):
                 if self._session is not None:
                     self._session.handle(frame)
                 elif self._inbox is None:
-                    return  # it was refused
+                    return  # refused, the link is closing
                 elif self._inbox.qsize() >= INBOX_LIMIT:
                     raise LinkError(link.GOODBYE_CODE_FLOOD, "too many frames before the contract")
                 else:
@@ -147,30 +147,30 @@ class DeviceConnection(asyncio.Protocol):
             self._session.end(error.message)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The socket is gone."""
+        """Detach the session from the closed socket."""
         self._open.discard(self)
         self._transport = None
-        if self._inbox is not None:  # the negotiation is not cancelled: what it has claimed it must release
+        if self._inbox is not None:  # not cancelled: the negotiation must release its claim
             self._inbox.put_nowait(None)
         if self._session is not None:
             self._bridge.detach(self._session, "connection lost")
 
     def eof_received(self) -> bool:
-        """The peer has closed its half; so do we."""
+        """Close our half as well when the peer closes its half."""
         return False
 
     def pause_writing(self) -> None:
-        """The device does not take what it is sent: nothing more is read from it, so it is answered nothing more."""
+        """Stop reading from a device that does not read, so that nothing more is sent in reply."""
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """The device reads again."""
+        """Resume reading when the device reads again."""
         if self._transport is not None:
             self._transport.resume_reading()
 
     def sweep(self, heartbeat_s: float) -> None:
-        """Ends the link of a device that was silent for SILENT_HEARTBEATS heartbeats; else looks at its certificate."""
+        """End the link after SILENT_HEARTBEATS heartbeats of silence; else check the certificate's expiry."""
         if self._session is None:
             return
         if self._clock.monotonic() - self._heard_s <= SILENT_HEARTBEATS * heartbeat_s:
@@ -181,15 +181,17 @@ class DeviceConnection(asyncio.Protocol):
         self._bridge.detach(session, "silent for too long")
 
     def send(self, frame: link.Frame) -> None:
-        """Sends a frame."""
+        """Send a frame."""
         self.send_encoded(framing.encode(frame))
 
     def send_encoded(self, data: bytes) -> None:
-        """Sends frames in TLS records no larger than the device can receive, all in one write to the socket."""
+        """Send encoded frames in one socket write, in TLS records no larger than the device can receive."""
         if self._transport is None or self._transport.is_closing():
             return
         if self._transport.get_write_buffer_size() > UNREAD_LIMIT_BYTES:
-            _log.warning("link closed", extra={"device": self.device_id, "peer": self.peer, "why": "it does not read"})
+            _log.warning(
+                "link closed", extra={"device": self.device_id, "peer": self.peer, "why": "too much unread output"}
+            )
             self._transport.abort()
             return
         size = self._record_bytes
@@ -199,16 +201,16 @@ class DeviceConnection(asyncio.Protocol):
             self._transport.writelines([data[start : start + size] for start in range(0, len(data), size)])
 
     def certificate(self) -> bytes:
-        """The device's certificate in DER; empty once the link is down. Not held here: few sessions ever need it."""
+        """Return the device's certificate in DER, or b"" if the link is down. Read on demand: few sessions need it."""
         tls = None if self._transport is None else self._transport.get_extra_info("ssl_object")
         return b"" if tls is None else tls.getpeercert(binary_form=True) or b""
 
     def unsent_bytes(self) -> int:
-        """What the socket has not taken."""
+        """Return the number of bytes that the socket has not accepted yet."""
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def close(self, frame: link.Frame | None = None) -> None:
-        """Sends a last frame and ends the link, by force after CLOSE_GRACE_S seconds."""
+        """Send a last frame and close the link, by force after CLOSE_GRACE_S seconds."""
         if frame is not None:
             self.send(frame)
         if self._transport is not None:
@@ -216,14 +218,14 @@ class DeviceConnection(asyncio.Protocol):
             asyncio.get_running_loop().call_later(CLOSE_GRACE_S, self._transport.abort)
 
     def set_limits(self, rx_frame_bytes: int, rx_record_bytes: int) -> None:
-        """What is accepted in a frame from now on, and the largest TLS record to write, in bytes."""
+        """Set the largest frame to accept and the largest TLS record to write, both in bytes."""
         self._decoder.limit_bytes, self._record_bytes = rx_frame_bytes, rx_record_bytes
 
 
 def device_of(certificate: Mapping[str, Any], now_unix_s: float) -> str:
-    """The device that a certificate is of; raises IdentityError.
+    """Return the device id of a certificate; raises IdentityError.
 
-    Called on every connection: a resumed one has no handshake that would look at the dates again (RFC 8446, 2.2).
+    Called for every connection: a resumed one has no handshake that would check the dates again (RFC 8446, 2.2).
     """
     if ssl.cert_time_to_seconds(certificate.get("notAfter", "Jan  1 00:00:00 1970 GMT")) <= now_unix_s:
         raise IdentityError("the certificate has expired")

@@ -1,6 +1,6 @@
-"""The registry's records of devices, followed as they change: who may be here no more.
+"""Follows the registry's device records, so that a device whose access is denied loses its session.
 
-The bucket holds every device of the mesh, a bridge a few of them: a record is parsed only where it concerns one.
+The bucket holds every device of the mesh, a bridge serves a few of them: only records of tracked devices are parsed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from yggdrasil.registry.v1 import registry_pb2 as pb
 
 
 async def position(js: JetStreamContext, bucket: BucketSpec) -> int:
-    """Where a bucket of another service ends now; its beginning where it is not there yet."""
+    """Return the last sequence of another service's bucket, or 0 if the bucket does not exist yet."""
     try:
         return await last_sequence(js, bucket.stream)
     except StoreUnavailableError:
@@ -27,7 +27,7 @@ async def position(js: JetStreamContext, bucket: BucketSpec) -> int:
 
 
 async def follow_devices(js: JetStreamContext, bridge: Bridge, after: int) -> None:
-    """Tells the bridge of every change to a device that concerns it, until cancelled."""
+    """Pass every change of a tracked device to the bridge, until cancelled."""
     start = len(DEVICES.subject(""))
     async for batch in follow(js, DEVICES.stream, after=after):
         for record in batch:

@@ -23,7 +23,7 @@ from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 MAX_AGE_S = 7 * 24 * 3600
 STORE_FRACTION = 0.4
 MAX_BYTES = 8 * GIB
-"""Default size of the stream: STORE_FRACTION of the NATS store, at most MAX_BYTES (YGG_BRIDGE_EVENTS_BYTES sets it)."""
+"""Default size of the stream: STORE_FRACTION of the NATS store, at most this; YGG_BRIDGE_EVENTS_BYTES overrides it."""
 DUPLICATE_WINDOW_S = 120
 _KINDS = {
     pb.EVENT_KIND_ONLINE: Kind.ONLINE,
@@ -36,7 +36,7 @@ _KINDS = {
 
 
 class JetStreamEvents:
-    """Events of devices, kept for MAX_AGE_S seconds and in `max_bytes`; None: a share of the store."""
+    """Device events, kept for MAX_AGE_S seconds in at most `max_bytes` (None: a fraction of the NATS store)."""
 
     def __init__(self, client: Client, js: JetStreamContext, bridge_id: str, max_bytes: int | None = None) -> None:
         self._client, self._js, self._source = client, js, f"jotunheim_bridge/{bridge_id}"
@@ -44,7 +44,7 @@ class JetStreamEvents:
         self._room = Room(STORE_FRACTION, MAX_BYTES, max_bytes)
 
     async def open(self) -> None:
-        """Make the stream, or bring it up to date."""
+        """Create the stream, or update its configuration."""
         await streams.ensure_stream(
             self._js,
             StreamConfig(
@@ -62,14 +62,14 @@ class JetStreamEvents:
             await self._publisher.open()
 
     async def publish(self, events: Sequence[pb.DeviceEvent]) -> None:
-        """Returns once the stream has all, sent without waiting for each; a repeat within the window is stored once."""
+        """Publish events and return once all are stored; a repeat within DUPLICATE_WINDOW_S is stored once."""
         with converted("the event stream"):
             await self._publisher.publish(
                 (self._subject(event), event.SerializeToString(), self._headers(event)) for event in events
             )
 
     async def publish_unacknowledged(self, events: Sequence[pb.DeviceEvent]) -> None:
-        """Sends and forgets: telemetry is at most once."""
+        """Publish without acknowledgement: telemetry is delivered at most once."""
         for event in events:
             with contextlib.suppress(nats.errors.Error):
                 await self._client.publish(self._subject(event), event.SerializeToString())
@@ -85,7 +85,7 @@ class JetStreamEvents:
         )
 
     async def last_sequence(self, device_id: str, boot_id: str) -> int:
-        """Sequence of the last event of that boot in the stream; 0 where there is none."""
+        """Return the sequence of the last stored event of that boot, or 0 if the stream has none."""
         subject = subjects.device_filter(device_id, Kind.EVENT)
         with converted("the event stream"):
             try:
@@ -96,9 +96,9 @@ class JetStreamEvents:
         return event.sequence if event is not None and event.boot_id == boot_id else 0
 
     async def watch(self, device_ids: Collection[str], kinds: Collection[int], after: int | None) -> Watch:
-        """Events after that sequence of the stream, None for the last one now: each once, in the order of the stream.
+        """Return events after that sequence (None: the last one now), each once, in stream order.
 
-        A slow reader, or NATS being away for a while, delays it and loses nothing that the stream still has.
+        A slow reader or a NATS outage delays it, but loses nothing that the stream still has.
         """
         if after is None:
             after = await streams.last_sequence(self._js, subjects.EVENT_STREAM)

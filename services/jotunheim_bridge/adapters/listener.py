@@ -1,6 +1,6 @@
-"""The TLS listener of the device link: its sockets, its TLS context, its sweep, its end.
+"""The TLS listener of the device link: sockets, TLS context, sweep, drain.
 
-Who is let in when is `arrivals`; a connection is `connection`.
+`arrivals` decides which connection is accepted when; `connection` owns an accepted one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from services.jotunheim_bridge.service.bridge import Bridge
 
 HANDSHAKE_TIMEOUT_S = 10.0
 KERNEL_BUFFER_BYTES = 64 * 1024
-"""What the kernel holds for a device that does not read; by itself it would go to megabytes for each."""
+"""Socket send buffer of a device that does not read; the kernel's default grows to megabytes each."""
 _POLL_INTERVAL_S = 0.02
 
 
@@ -33,7 +33,7 @@ class Link:
 
 
 class DeviceListener:
-    """Listens for devices."""
+    """Accepts device connections."""
 
     def __init__(self, bridge: Bridge, clock: Clock, link: Link) -> None:
         map_large_blocks()
@@ -41,12 +41,12 @@ class DeviceListener:
         self._open: set[DeviceConnection] = set()
         self._arrivals = Arrivals(link.bounds, clock, self._handshake, lambda: len(self._open))
         link.context.set_alpn_protocols([ALPN])
-        link.context.num_tickets = 1  # a device keeps one
+        link.context.num_tickets = 1  # a device keeps only one
 
     async def start(self, listen: str) -> str:
-        """Binds HOST:PORT; returns it as bound."""
+        """Bind HOST:PORT and return the bound address."""
         listening = await bound(listen)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER_BYTES)  # what is accepted inherits it
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER_BYTES)  # accepted sockets inherit it
         self._arrivals.listen(listening)
         return endpoints.join(endpoints.split(listen)[0], listening.getsockname()[1])
 
@@ -63,7 +63,7 @@ class DeviceListener:
         )
 
     async def sweep(self) -> None:
-        """Looks once a second for silent devices and for arrivals that take too long, until cancelled."""
+        """End silent devices and stalled handshakes, once a second, until cancelled."""
         while True:
             await asyncio.sleep(1)
             self._arrivals.sweep()
@@ -71,7 +71,7 @@ class DeviceListener:
                 connection.sweep(self._link.heartbeat_s)
 
     async def stop(self, others: list[str]) -> None:
-        """Takes no new devices and says goodbye to those there are; `others` (HOST:PORT) is where they may go."""
+        """Stop accepting and drain all sessions; `others` (HOST:PORT) are bridges that devices may reconnect to."""
         self._arrivals.stop()
         await self._bridge.drain(others)
         for connection in tuple(self._open):

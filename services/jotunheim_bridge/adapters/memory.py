@@ -1,8 +1,8 @@
-"""How the C library lays out what a TLS connection costs.
+"""Memory layout of TLS connections in the C library.
 
-uvloop gives each one a buffer of 256 KiB, of which a page or two are ever touched. Left to itself glibc soon takes such
-blocks from the heap (mallopt(3), M_MMAP_THRESHOLD is dynamic), where pages that others have touched lie under them.
-Mapped by themselves they cost what is touched: 6 of 58 KiB a device, measured with 500.
+uvloop allocates a buffer of 256 KiB for each connection, of which a page or two are touched. glibc's dynamic
+M_MMAP_THRESHOLD (mallopt(3)) soon moves such blocks to the heap, onto pages that other blocks have touched. As separate
+mappings they cost only the touched pages: 6 instead of 58 KiB a device, measured with 500.
 """
 
 from __future__ import annotations
@@ -14,6 +14,6 @@ _LARGE_BYTES = 128 * 1024
 
 
 def map_large_blocks() -> bool:
-    """Has blocks from 128 KiB on mapped by themselves for the life of the process; False where the C library cannot."""
+    """Map blocks of 128 KiB and more separately for the life of the process; return False if the C library cannot."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and bool(mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES))

@@ -52,7 +52,7 @@ class GrpcOta:
         return await answer
 
     async def _call(self) -> None:
-        """One call after another until nothing waits."""
+        """Send batches until the queue is empty."""
         try:
             while self._waiting:
                 batch = [self._waiting.popleft() for _ in range(min(MAX_REPORTS_PER_CALL, len(self._waiting)))]
@@ -85,13 +85,13 @@ class GrpcOta:
 
 def _settle(answer: PendingResponse, outcome: pb.ReportResponse | YggError | None) -> None:
     if answer.done():
-        return  # its session is gone
+        return  # the session has ended
     if isinstance(outcome, YggError):
         answer.set_exception(outcome)
     elif outcome is not None:
         answer.set_result(outcome)
     else:
-        answer.set_exception(RemoteError(Code.INTERNAL, "NO_ANSWER", "ota left a report without an answer"))
+        answer.set_exception(RemoteError(Code.INTERNAL, "NO_ANSWER", "ota returned no response to a report"))
 
 
 def _outcome(one: pb.ReportResult) -> pb.ReportResponse | YggError:
@@ -99,7 +99,7 @@ def _outcome(one: pb.ReportResult) -> pb.ReportResponse | YggError:
 
 
 async def listen(client: Client, bridge: Bridge) -> None:
-    """Heeds ota's calls to attend to a device, from now on; one that is lost is said again."""
+    """Subscribe to ota's wake-up messages; ota repeats a lost one."""
 
     async def wake(message: Msg) -> None:
         try:

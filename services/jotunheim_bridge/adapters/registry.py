@@ -23,7 +23,7 @@ _PAGE = 500
 
 @contextmanager
 def converted() -> Iterator[None]:
-    """What the registry answers as errors of ours."""
+    """Convert gRPC errors of the registry."""
     try:
         yield
     except grpc.aio.AioRpcError as e:
@@ -31,7 +31,7 @@ def converted() -> Iterator[None]:
 
 
 def facts_of(device: pb.Device | pb.StoredDevice) -> DeviceFacts:
-    """What matters here of a device, as the registry tells it or stores it."""
+    """Return the facts of a device that the bridge needs, from an RPC response or a stored record."""
     access = access_of(device)
     return DeviceFacts(access.state, dict(device.labels), access.revoked_unix_s)
 
@@ -43,7 +43,7 @@ class GrpcRegistry:
         self._stub: registry_pb2_grpc.RegistryServiceAsyncStub = registry_pb2_grpc.RegistryServiceStub(channel)
 
     async def device(self, device_id: str) -> DeviceFacts | None:
-        """What matters here of a device; None where it is unknown."""
+        """Return the facts of a device, or None if it is unknown."""
         try:
             with converted():
                 found = (await self._stub.GetDevice(pb.GetDeviceRequest(device_id=device_id), timeout=TIMEOUT_S)).device
@@ -54,7 +54,7 @@ class GrpcRegistry:
         return facts_of(found)
 
     async def matching(self, targets: Targets) -> AsyncIterator[str]:
-        """Devices that the targets' selector and requirements find, ordered by id."""
+        """Yield ids of devices that match the targets' selector and requirements, ordered by id."""
         selector, token = targets.selector, ""
         while True:
             request = pb.ListDevicesRequest(page_size=_PAGE, page_token=token, selector=selector, has=targets.has)
@@ -67,7 +67,7 @@ class GrpcRegistry:
                 return
 
     async def document(self, digest: str) -> bytes | None:
-        """A capability document, or None."""
+        """Return a capability document, or None."""
         try:
             with converted():
                 request = pb.GetCapabilityDocumentRequest(digest=digest)
@@ -78,7 +78,7 @@ class GrpcRegistry:
             raise
 
     async def record(self, contract: Contract, document: bytes, build: Build) -> tuple[Contract, Changes | None]:
-        """Stores what was agreed; returns it as stored and, where it is a new revision, how it differs."""
+        """Store an agreed contract; return it as stored and, for a new revision, its changes."""
         request = pb.RecordContractRequest(
             contract=codec.contract_to_proto(contract),
             document=document,
@@ -90,12 +90,12 @@ class GrpcRegistry:
         with converted():
             answer = await self._stub.RecordContract(request, timeout=TIMEOUT_S)
         changes = codec.changes_from_proto(answer.changes) if answer.changed else None
-        stored = answer.contract  # as it was sent, but for what the registry adds
+        stored = answer.contract  # as sent, plus revision, digest and time
         made = codec.moment(stored.negotiate_time)
         return replace(contract, revision=stored.revision, digest=stored.digest, negotiate_time=made), changes
 
     async def online(self, after: str, limit: int) -> tuple[list[str], str]:
-        """Devices that are online, ordered by id, and the token of the next page."""
+        """Return ids of online devices, ordered by id, and the token of the next page."""
         request = pb.ListDevicesRequest(page_size=limit, page_token=after, online=True)
         with converted():
             answer = await self._stub.ListDevices(request, timeout=TIMEOUT_S)

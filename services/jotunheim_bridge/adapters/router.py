@@ -1,7 +1,7 @@
-"""The port Router over NATS: requests on `ygg.v1.bridge.<bridge_id>.{call,stream,disconnect}`, and their answers.
+"""The port Router over NATS: requests on `ygg.v1.bridge.<bridge_id>.{call,stream,disconnect}`, and their responses.
 
-Both ends are bridges; NATS permissions leave these subjects to them. A bridge that is gone has no subscription, so the
-request fails at once. A request that arrives is answered here and never routed on.
+Both ends are bridges; NATS permissions restrict these subjects to them. A stopped bridge has no subscription, so a
+request to it fails immediately. An incoming request is processed here and never routed on.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class NatsRouter:
         self._tasks: set[asyncio.Future[None]] = set()
 
     async def call(self, bridge_id: str, call: DeviceCall, timeout_s: float) -> dict[str, Value]:
-        """The results by name; raises the errors of that bridge, DeviceOfflineError where it is gone."""
+        """Return the results by name; raises the errors of that bridge, DeviceOfflineError if the bridge is gone."""
         request = pb.RoutedRequest(call=messages.request_of(call, timeout_s))
         try:
             message = await self._client.request(
@@ -60,7 +60,7 @@ class NatsRouter:
         return messages.results_of(answer, call)
 
     async def stream(self, bridge_id: str, call: DeviceCall, timeout_s: float) -> AsyncIterator[dict[str, Value]]:
-        """Each answer's results of a streamed action; raises as `call` does."""
+        """Yield the results of each response of a streamed action; raises as `call` does."""
         request = pb.RoutedRequest(call=messages.request_of(call, timeout_s))
         inbox, until = self._client.new_inbox(), asyncio.get_running_loop().time() + timeout_s + _ROUTE_MARGIN_S
         answers = await self._client.subscribe(inbox, pending_msgs_limit=MAX_ROUTED)
@@ -83,14 +83,14 @@ class NatsRouter:
                 await answers.unsubscribe()
 
     async def disconnect(self, bridge_id: str, device_id: str) -> None:
-        """Ends a session there; harmless where that bridge is gone, since its sessions end with it."""
+        """End a session there; raises DeviceOfflineError if that bridge is gone, since its sessions end with it."""
         try:
             await self._client.request(subjects.bridge(bridge_id, "disconnect"), device_id.encode(), timeout=5)
         except (nats.errors.Error, TimeoutError) as e:
             raise DeviceOfflineError(device_id) from e
 
     async def serve(self, call_here: CallHere, stream_here: StreamHere, disconnect_here: DisconnectHere) -> None:
-        """Subscribes; answers until the connection closes, at most MAX_ROUTED calls at once."""
+        """Serve requests of other bridges until the connection closes, at most MAX_ROUTED concurrently."""
         slots = asyncio.Semaphore(MAX_ROUTED)
 
         async def answer_call(message: Msg) -> None:

@@ -1,4 +1,4 @@
-"""The port SessionStore on the bucket `sessions`, and this bridge's lease in the bucket `bridges`.
+"""The port SessionStore on the bucket `sessions`, and the lease of this bridge in the bucket `bridges`.
 
 The epoch of a device's session only grows, by compare-and-set; heartbeats never write here. Only the lease is
 renewed, one key a bridge.
@@ -36,7 +36,7 @@ class KvSessionStore:
         self._bucket, self._clock = bucket, clock
 
     async def claim(self, facts: SessionFacts) -> Claim:
-        """Makes this bridge the owner under the next epoch."""
+        """Make this bridge the owner of the session under the next epoch."""
         while True:
             entry = await self._bucket.get(facts.device_id)
             before = _previous_session(entry) if entry else pb.Session()
@@ -47,7 +47,7 @@ class KvSessionStore:
                     return Claim(session, await self._bucket.create_key(facts.device_id, value))
                 return Claim(session, await self._bucket.update(facts.device_id, value, entry.revision))
             except RevisionConflictError:
-                continue  # another session of the device was faster; the later one wins
+                continue  # a concurrent session of the device won; the later claim takes over
 
     def _session(self, facts: SessionFacts, before: pb.Session) -> pb.Session:
         terms: contract_pb2.LinkTerms = codec.terms_to_proto(facts.link)
@@ -68,17 +68,17 @@ class KvSessionStore:
         boots = [before.boot_id, *before.previous_boot_ids] if before.boot_id else []
         session.previous_boot_ids.extend([boot for boot in boots if boot != facts.boot_id][:MAX_PREVIOUS_BOOTS])
         if facts.boot_id in before.previous_boot_ids and facts.boot_id != before.boot_id:
-            # Boot ids are random and a device never has an earlier one again: two of them take turns.
+            # Boot ids are random and never come back: two devices alternate under one identity.
             session.identity_conflict_time.CopyFrom(session.connect_time)
             session.identity_conflict_peer = before.peer
             _log.warning(
-                "identity contested",
+                "identity conflict detected",
                 extra={"device": facts.device_id, "peer": facts.peer, "other": before.peer},
             )
         return session
 
     async def release(self, claim: Claim) -> bool:
-        """Ends the session; False where a newer one, or whoever ended it before, has written the key since."""
+        """End the session; return False if a newer session or another writer has changed the key since."""
         session = pb.Session()
         session.CopyFrom(claim.session)
         session.online = False
@@ -91,14 +91,14 @@ class KvSessionStore:
         return True
 
     async def abandon(self, facts: SessionFacts) -> None:
-        """Ends the session if it is there."""
+        """End the session if it exists."""
         entry = await self._bucket.get(facts.device_id)
         session = _session_of(facts.device_id, entry.value) if entry else None
         if entry and session and session.online and session.session_id == facts.session_id:
             await self.release(Claim(session, entry.revision))
 
     async def get(self, device_id: str) -> pb.Session | None:
-        """The live session, or None."""
+        """Return the live session, or None."""
         entry = await self._bucket.get(device_id)
         session = _session_of(device_id, entry.value) if entry else None
         return session if session is not None and session.online else None
@@ -110,13 +110,13 @@ def _session_of(device_id: str, data: bytes) -> pb.Session | None:
 
 
 def _previous_session(entry: Entry) -> pb.Session:
-    """The session of a record; of one that cannot be read, its revision as the epoch, which no epoch exceeds."""
+    """Return the session of a record; for an unreadable one, its revision as the epoch, which no epoch exceeds."""
     session = _session_of(entry.key, entry.value)
     return session if session is not None else pb.Session(epoch=entry.revision)
 
 
 async def fence(js: JetStreamContext, bridge: Bridge) -> None:
-    """Ends sessions here whose device another bridge has claimed since; until cancelled."""
+    """End sessions of this bridge whose device another bridge has claimed since, until cancelled."""
     start = len(SESSIONS.subject(""))
     async for batch in follow(js, SESSIONS.stream, after=await last_sequence(js, SESSIONS.stream)):
         for record in batch:
@@ -126,7 +126,7 @@ async def fence(js: JetStreamContext, bridge: Bridge) -> None:
 
 
 async def other_links(bridges: Bucket, bridge_id: str) -> list[str]:
-    """HOST:PORT of the other live bridges that tell one; none where NATS does not answer."""
+    """Return HOST:PORT of the other live bridges that advertise one; empty if NATS does not answer."""
     try:
         entries = [await bridges.get(key) for key in await bridges.keys() if key != bridge_id]
     except StoreUnavailableError:
@@ -137,7 +137,7 @@ async def other_links(bridges: Bucket, bridge_id: str) -> list[str]:
 
 
 class Lease:
-    """Keeps this bridge's lease. When it had run out, `on_expired` puts right what others did meanwhile."""
+    """Keeps the lease of this bridge; calls `on_expired` after a renewal that came too late."""
 
     def __init__(
         self, bucket: Bucket, record: pb.StoredBridge, clock: Clock, on_expired: Callable[[], Awaitable[None]]
@@ -146,12 +146,12 @@ class Lease:
         self._renewed_s = 0.0
 
     async def acquire(self) -> None:
-        """Takes the lease for the first time; raises StoreUnavailableError."""
+        """Write the lease; raises StoreUnavailableError."""
         await self._bucket.put(self._record.bridge_id, self._record.SerializeToString())
         self._renewed_s = self._clock.monotonic()
 
     async def run(self) -> None:
-        """Renews until cancelled."""
+        """Renew until cancelled."""
         while True:
             await asyncio.sleep(RENEW_INTERVAL_S)
             try:
@@ -164,7 +164,7 @@ class Lease:
                 _log.warning("lease renewal failed", extra={"why": e.message})
 
     async def release(self) -> None:
-        """Gives the lease up, for a graceful stop."""
+        """Delete the lease, for a graceful stop."""
         try:
             await self._bucket.delete(self._record.bridge_id)
         except StoreUnavailableError as e:

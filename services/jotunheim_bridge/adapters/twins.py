@@ -1,7 +1,7 @@
-"""The port Twins over gRPC, and what is desired, followed in the bucket `twin_desired`.
+"""The port Twins over gRPC, and the desired state, followed in the bucket `twin_desired`.
 
-The bucket holds a record for each device of the mesh that something is desired of, a bridge has a few of them: a record
-is parsed only where it concerns a session here.
+The bucket holds a record for each device of the mesh with a desired state, a bridge serves a few of them: only records
+of devices with a session here are parsed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class GrpcTwins:
         self._stub: twin_pb2_grpc.TwinServiceAsyncStub = twin_pb2_grpc.TwinServiceStub(channel)
 
     async def report(self, report: TwinReport) -> tuple[int, dict[Path, Value]]:
-        """Tells what a device said; returns the revision of what is desired, and what the device must be told."""
+        """Report properties to the registry; return the desired revision and the delta for the device."""
         request = pb.ReportTwinRequest(
             device_id=report.device_id,
             contract_revision=report.contract_revision,
@@ -54,7 +54,7 @@ class GrpcTwins:
 
 
 async def follow_desired(js: JetStreamContext, bridge: Bridge, after: int) -> None:
-    """Tells the bridge of every change to what is desired of a device here, until cancelled."""
+    """Pass every change of the desired state of a connected device to the bridge, until cancelled."""
     start = len(TWIN_DESIRED.subject(""))
     async for batch in follow(js, TWIN_DESIRED.stream, after=after):
         for record in batch:

@@ -1,1 +1,1 @@
-"""The bridge's pure rules: framing, negotiation, policy, and the translation between contract and link."""
+"""Pure rules of the bridge: framing, negotiation, policy, and translation between contract and link."""

@@ -1,4 +1,4 @@
-"""A call of a device in the names of the contract: what every way of calling comes down to."""
+"""A call to a device in the names of the contract, common to all RPCs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.domain.values import Value
 
 
 class Operation(enum.Enum):
-    """What a call does."""
+    """The kind of a call."""
 
     READ = "read"
     WRITE = "write"
@@ -21,9 +21,9 @@ class Operation(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class DeviceCall:
-    """One call. A write carries its one argument under the property's own name.
+    """One call. A write carries its argument under the property's own name.
 
-    `call_id` is the caller's, empty until one is made; `boot_id` is the boot it was first sent under, empty for any.
+    `call_id` is the caller's, empty until assigned; `boot_id` is the boot that the call was first sent to, or empty.
     """
 
     device_id: str
@@ -35,7 +35,7 @@ class DeviceCall:
     boot_id: str = ""
 
     def checked(self, new_call_id: str) -> DeviceCall:
-        """With a call id, and its ids checked; raises InvalidIdError."""
+        """Return the call with an id, its ids validated; raises InvalidIdError."""
         ids.device_id(self.device_id)
         if self.boot_id and not _is_boot_id(self.boot_id):
             raise InvalidIdError(f"{ids.printable(self.boot_id)!r} is not a boot id", hint="It is 16 hex digits.")

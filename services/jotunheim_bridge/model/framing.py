@@ -1,6 +1,6 @@
-"""Framing of the device link: a varint length of at most 3 bytes, then that many bytes of `Frame`.
+"""Framing of the device link: a varint length of at most 3 bytes, followed by a `Frame` of that length.
 
-Pure. A decoder holds at most one frame beyond what it was fed, and never more than its limit.
+Pure. A decoder buffers at most one frame beyond its input, and never more than its limit.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from yggdrasil.device.v1 import link_pb2 as link
 
 MAX_FRAME_BYTES = 16 * 1024
 HELLO_FRAME_BYTES = 1024
-"""Largest frame before Welcome has said otherwise."""
+"""Largest frame before Welcome sets the negotiated limit."""
 FIRST_OPTIONAL_BODY = 64
 MAX_SKIPPED = 256
-"""Unknown optional frames in bytes that arrive together."""
+"""Maximum unknown optional frames in one read."""
 _MAX_PREFIX_BYTES = 3
 _MAX_VARINT_BYTES = 5  # of a 32-bit number
 _LENGTH_DELIMITED = 2
 
 
 def encode(frame: link.Frame) -> bytes:
-    """The frame with its length before it."""
+    """Return the frame with its length prefix."""
     body = frame.SerializeToString()
     return varint(len(body)) + body
 
 
 def head(number: int, size: int) -> bytes:
-    """What goes before an encoded body of `size` bytes, so that both are a frame of that body's number."""
+    """Return the prefix that makes an encoded body of `size` bytes a frame with that body number."""
     key = varint(number << 3 | _LENGTH_DELIMITED) + varint(size)
     return varint(len(key) + size) + key
 
 
 class FrameDecoder:
-    """Cuts a stream of bytes into frames. `limit_bytes` may grow once, at Welcome."""
+    """Splits a byte stream into frames. `limit_bytes` may grow once, at Welcome."""
 
     __slots__ = ("_buffer", "limit_bytes")
 
@@ -46,9 +46,9 @@ class FrameDecoder:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[link.Frame]:
-        """Yields each whole frame; unknown optional ones are skipped. Raises LinkError.
+        """Yield each complete frame; skip unknown optional ones. Raises LinkError.
 
-        Lazy: a frame is decoded when it is asked for, so the limit that its predecessor changed already holds.
+        Lazy: a frame is decoded on demand, under the limit that the frame before it may have changed.
         """
         self._buffer += data
         skipped = 0
@@ -100,7 +100,7 @@ def _parse(body: bytes) -> link.Frame | None:
 
 
 def holds_zero_text(message: Message) -> bool:
-    """Whether any text in the message holds a zero byte, which a device in C would see as its end."""
+    """Return whether any text in the message has a zero byte, which ends a string in C."""
     for field, value in message.ListFields():
         if field.type == FieldDescriptor.TYPE_STRING:
             if "\0" in value:
@@ -113,7 +113,7 @@ def holds_zero_text(message: Message) -> bool:
 
 
 def _body_number(frame: bytes) -> int:
-    """The number of the one body. A frame is one length-delimited field and nothing else: no second body, no rest."""
+    """Return the number of the only body: a frame is exactly one length-delimited field, without trailing bytes."""
     key, start = _read_varint(frame, 0)
     length, start = _read_varint(frame, start)
     if key & 7 != _LENGTH_DELIMITED or not key >> 3 or start + length != len(frame):
@@ -132,7 +132,7 @@ def _read_varint(data: bytes, start: int) -> tuple[int, int]:
 
 
 def varint(value: int) -> bytes:
-    """A base-128 varint, least significant group first."""
+    """Return a base-128 varint, least significant group first."""
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)

@@ -1,6 +1,6 @@
-"""The rules of negotiation: a Hello in, a Welcome or a refusal out; a capability document in, a contract out.
+"""Rules of negotiation: from a Hello to Welcome or Refused, from a capability document to a contract.
 
-Pure. docs/PROTOCOL.md, "Negotiation". Every parameter becomes the smaller of what both sides can do.
+Pure. docs/PROTOCOL.md, "Negotiation". Every parameter becomes the minimum of both sides' limits.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from yggdrasil.device.v1 import link_pb2 as link
 
 MAX_DOCUMENT_BYTES = 16 * 1024
 EMPTY_DIGEST = hashlib.sha256(b"").digest()
-"""Of the document of a device that can do nothing but connect."""
+"""Digest of the empty document of a device without capabilities."""
 MIN_FRAME_BYTES, MAX_FRAME_BYTES = 256, 16 * 1024
 MIN_RECORD_BYTES = 512
 MAX_CALLS = 64
@@ -33,7 +33,7 @@ MAX_FEATURES = 8
 SLOTS = ("", "A", "B")
 _PAGE_OVERHEAD_BYTES = 32
 WELCOME_BYTES, CHOICE_BYTES = 125, 10
-"""The frame of a Welcome whose every number takes the most bytes, without features; each adds so much and its name."""
+"""Largest Welcome frame without features; each feature adds CHOICE_BYTES and its name."""
 FEATURES: Mapping[str, tuple[int, int]] = {
     "telemetry": (1, 1),
     "capability_update": (1, 1),
@@ -41,12 +41,12 @@ FEATURES: Mapping[str, tuple[int, int]] = {
     "ota": (1, 1),
     "certificate": (1, 1),
 }
-"""Optional parts of the protocol that this bridge speaks, with the least and the greatest version."""
+"""Optional protocol features of this bridge, with minimum and maximum version."""
 
 
 @dataclass(frozen=True, slots=True)
 class BridgeLimits:
-    """What this bridge offers; sizes in bytes, times in milliseconds."""
+    """Limits of this bridge; sizes in bytes, times in milliseconds."""
 
     frame_bytes: int = MAX_FRAME_BYTES
     calls_in_flight: int = 16
@@ -55,7 +55,7 @@ class BridgeLimits:
 
 
 def check_hello(hello: link.Hello, device_id: str) -> None:
-    """Raises HelloRefusedError where the Hello is out of bounds or is not of the certificate's device."""
+    """Raise HelloRefusedError if the Hello is out of bounds or of another device than the certificate."""
     if hello.device_id != device_id:
         raise HelloRefusedError(
             link.REFUSED_CODE_IDENTITY,
@@ -107,7 +107,7 @@ def _bounds(hello: link.Hello) -> tuple[tuple[str, int, int, int], ...]:
 
 
 def _least_size(stated: link.Hello | link.CapabilityUpdate) -> int:
-    """A document without capabilities has no bytes."""
+    """Return the minimum document size: 0 without capabilities, else 1."""
     return 0 if stated.capabilities_digest == EMPTY_DIGEST else 1
 
 
@@ -120,7 +120,7 @@ def _texts(hello: link.Hello) -> tuple[tuple[str, str], ...]:
 
 
 def choose_features(hello: link.Hello, features: Mapping[str, tuple[int, int]] = FEATURES) -> list[link.FeatureChoice]:
-    """The greatest version of each that both speak, 0 for refused; raises HelloRefusedError for a required one."""
+    """Return the greatest common version of each offer, 0 if refused; HelloRefusedError for a required one."""
     choices = []
     for offer in hello.features:
         low, high = features.get(offer.name, (1, 0))
@@ -138,12 +138,12 @@ def choose_features(hello: link.Hello, features: Mapping[str, tuple[int, int]] =
 
 
 def agreed_features(choices: Sequence[link.FeatureChoice]) -> frozenset[str]:
-    """The names of those that are to be used."""
+    """Return the names of the accepted features."""
     return frozenset(choice.name for choice in choices if choice.version)
 
 
 def terms(hello: link.Hello, ours: BridgeLimits) -> LinkTerms:
-    """The terms of the link; devices of one kind share them."""
+    """Return the link terms; equal devices share the object."""
     return _terms(
         min(hello.limits.rx_frame_bytes, ours.frame_bytes),
         min(hello.limits.tx_frame_bytes, ours.frame_bytes),
@@ -158,7 +158,7 @@ def _terms(rx_frame_bytes: int, tx_frame_bytes: int, calls_in_flight: int, heart
 
 
 def _check_welcome(hello: link.Hello) -> None:
-    """By the largest Welcome, so that what is welcome once is always, whatever sequence or time the answer holds."""
+    """Check against the largest Welcome, so that admission does not depend on the sequence or time in it."""
     size = WELCOME_BYTES + sum(CHOICE_BYTES + len(offer.name) for offer in hello.features)
     limit = hello.limits.rx_frame_bytes
     if size > limit:
@@ -168,12 +168,12 @@ def _check_welcome(hello: link.Hello) -> None:
 
 
 def page_bytes(agreed: LinkTerms) -> int:
-    """The largest CapabilityPage.data that fits a frame of the device with its envelope."""
+    """Return the largest CapabilityPage.data that fits a frame of the device."""
     return agreed.device_tx_frame_bytes - _PAGE_OVERHEAD_BYTES
 
 
 def check_update(update: link.CapabilityUpdate) -> None:
-    """Raises LinkError where a CapabilityUpdate is out of bounds."""
+    """Raise LinkError if a CapabilityUpdate is out of bounds."""
     size, least = update.capabilities_size_bytes, _least_size(update)
     if len(update.capabilities_digest) != 32 or not least <= size <= MAX_DOCUMENT_BYTES:
         raise LinkError(
@@ -184,14 +184,14 @@ def check_update(update: link.CapabilityUpdate) -> None:
 
 
 def check_document(document: bytes, digest: bytes) -> None:
-    """Raises HelloRefusedError where the bytes are not those of the digest."""
+    """Raise HelloRefusedError if the document does not match its digest."""
     if hashlib.sha256(document).digest() != digest:
         raise HelloRefusedError(link.REFUSED_CODE_CAPABILITIES, "the capability pages do not match their digest")
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """A contract, the position in the document of each capability in it, and the positions of those refused."""
+    """A contract, the document position of each accepted capability, and the positions of the refused ones."""
 
     contract: Contract
     positions: dict[str, int]
@@ -199,9 +199,9 @@ class Agreement:
 
 
 def agree(device_id: str, document: bytes, policy: Policy, link_terms: LinkTerms) -> Agreement:
-    """The contract that follows from a document and a policy; revision and digest are the registry's to add.
+    """Return the contract for a document and a policy; the registry adds revision and digest.
 
-    Raises HelloRefusedError where the document cannot be read at all.
+    Raises HelloRefusedError if the document cannot be parsed.
     """
     try:
         offered = capability_pb2.CapabilityDocument.FromString(document).capabilities

@@ -1,6 +1,6 @@
-"""What devices may offer: semantic types allowed and denied, for the devices that a selector matches.
+"""Policies: the semantic types that devices may offer, allowed and denied for the devices that match a selector.
 
-Pure. A policy file holds one policy, or a list of them of which the first that matches a device's labels counts:
+Pure. A policy file has one policy, or a list of policies; the first that matches a device's labels applies:
 
     [{"name": "hall", "selector": "zone=hall", "deny": ["actuator.*"]}, {"name": "others", "allow": ["sensor.*"]}]
 """
@@ -19,7 +19,7 @@ _KEYS = {"name", "selector", "allow", "deny"}
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Denied beats allowed; a pattern is a type, a prefix such as `actuator.*`, or `*`. By default all is allowed."""
+    """`deny` overrides `allow`; a pattern is a type, a prefix such as `actuator.*`, or `*`. The default allows all."""
 
     name: str = "open"
     allow: tuple[str, ...] = ("*",)
@@ -27,7 +27,7 @@ class Policy:
     selector: Selector = field(default_factory=Selector)
 
     def refusal(self, semantic_type: str) -> str:
-        """Why a type is refused, in at most 63 bytes; empty where it is allowed."""
+        """Return why a type is refused, in at most 63 bytes, or "" if it is allowed."""
         denied = next((pattern for pattern in self.deny if _covers(pattern, semantic_type)), None)
         if denied is not None:
             return _cut(f'policy "{self.name}" denies {denied}')
@@ -37,12 +37,12 @@ class Policy:
 
 
 def choose(policies: tuple[Policy, ...], labels: Mapping[str, str]) -> Policy:
-    """The first policy whose selector matches; the open one where none does."""
+    """Return the first policy whose selector matches, or the open policy."""
     return next((policy for policy in policies if policy.selector.matches(labels)), Policy())
 
 
 def parse(document: object) -> tuple[Policy, ...]:
-    """Policies from JSON. Raises InvalidRequestError or InvalidIdError."""
+    """Return the policies of a JSON document. Raises InvalidRequestError or InvalidIdError."""
     return tuple(_policy(item) for item in (document if isinstance(document, list) else [document]))
 
 

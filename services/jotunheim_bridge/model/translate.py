@@ -1,6 +1,6 @@
-"""Between names and indexes: calls of the contract become frames of the link, results and events become names again.
+"""Translates between names and indexes: calls of the contract to link frames, results and events back to names.
 
-Pure. On the link a capability is its position in the device's document, a member its position in the capability.
+Pure. On the link, a capability is its position in the device's document, a member its position in the capability.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from yggdrasil.device.v1 import link_pb2 as link
 
 @dataclass(frozen=True, slots=True)
 class LinkCall:
-    """A call, ready for the link but for its id and deadline, and what its results are called."""
+    """A call with link indexes, lacking only its id and deadline, and the parameters of its results."""
 
     capability: int
     operation: link.Operation.ValueType
@@ -32,7 +32,7 @@ class LinkCall:
     streamed: bool = False
 
     def frame(self, call_id: str, deadline_ms: int) -> link.Frame:
-        """The Invoke frame."""
+        """Return the Invoke frame."""
         return link.Frame(
             invoke=link.Invoke(
                 call_id=call_id,
@@ -46,7 +46,7 @@ class LinkCall:
 
 
 def link_call(agreed: Agreement, call: DeviceCall) -> LinkCall:
-    """The call for the link; raises ContractError or ArgumentError where the contract does not allow it."""
+    """Return the call for the link; raises ContractError or ArgumentError if the contract does not allow it."""
     make = {Operation.ACTION: _action, Operation.READ: _read, Operation.WRITE: _write}[call.operation]
     return make(agreed, call, f"{call.capability}.{call.member}")
 
@@ -84,13 +84,13 @@ def _position(members: Iterable[object], name: str) -> int:
 
 
 def results(call: LinkCall, answer: link.Result) -> dict[str, Value]:
-    """The results by name; raises ResultError where they are not what the contract says."""
+    """Return the results by name; raises ResultError if they violate the contract."""
     return _named(call.where, call.results, answer.values)
 
 
 @dataclass(frozen=True, slots=True)
 class NamedEvent:
-    """An event or a sample of the link in the names of the contract."""
+    """An event or a sample in the names of the contract."""
 
     capability: str
     name: str
@@ -98,7 +98,7 @@ class NamedEvent:
 
 
 def event(agreed: Agreement, frame: link.Event) -> NamedEvent | None:
-    """The event by name; None where its capability is not in the contract. Raises LinkError where it is nonsense."""
+    """Return the event by name, or None if its capability was refused. Raises LinkError if it is invalid."""
     if frame.capability in agreed.refused_positions:
         return None
     capability = capability_at(agreed, frame.capability)
@@ -115,7 +115,7 @@ def event(agreed: Agreement, frame: link.Event) -> NamedEvent | None:
 
 
 def sample(agreed: Agreement, frame: link.Sample) -> NamedEvent | None:
-    """The sample by name; None where its capability is not in the contract. Raises LinkError where it is nonsense."""
+    """Return the sample by name, or None if its capability was refused. Raises LinkError if it is invalid."""
     if frame.capability in agreed.refused_positions:
         return None
     capability = capability_at(agreed, frame.capability)
@@ -133,7 +133,7 @@ def sample(agreed: Agreement, frame: link.Sample) -> NamedEvent | None:
 
 
 def capability_at(agreed: Agreement, position: int) -> Capability | None:
-    """The capability at a position of the document; None where the contract has none there."""
+    """Return the capability at a position of the document, or None if the contract has none there."""
     contract: Contract = agreed.contract
     for capability_id, found in agreed.positions.items():
         if found == position:
@@ -146,15 +146,15 @@ def _named(where: str, parameters: Sequence[Parameter], values: Iterable[link.Ar
     following = 0
     for argument in values:
         if argument.index < following:
-            raise ResultError(f"{where} came with value {argument.index} twice or out of order")
+            raise ResultError(f"{where} has value {argument.index} twice or out of order")
         if argument.index >= len(parameters):
-            raise ResultError(f"{where} came with value {argument.index}, which the contract does not have")
+            raise ResultError(f"{where} has value {argument.index}, which is not in the contract")
         following = argument.index + 1
         parameter = parameters[argument.index]
         named[parameter.name] = _checked(where, parameter.name, parameter.schema, argument.value)
     missing = [p.name for p in parameters if p.name not in named]  # `optional` is for arguments only
     if missing:
-        raise ResultError(f"{where} came without {', '.join(missing)}")
+        raise ResultError(f"{where} lacks {', '.join(missing)}")
     return named
 
 
@@ -162,11 +162,11 @@ def _checked(where: str, name: str, schema: Schema, value: link.LinkValue) -> Va
     try:
         return check_value(f"{where}: {name}", schema, from_link(value), exact=True)
     except ArgumentError as e:
-        raise ResultError(f"the device answered against its contract: {e.message}") from e
+        raise ResultError(f"the response violates the contract: {e.message}") from e
 
 
 def to_link(value: Value) -> link.LinkValue:
-    """A checked value as it travels."""
+    """Return a checked value as a link value."""
     if isinstance(value, bool):
         return link.LinkValue(boolean=value)
     if isinstance(value, int):
@@ -181,7 +181,7 @@ def to_link(value: Value) -> link.LinkValue:
 
 
 def from_link(value: link.LinkValue) -> Value:
-    """What travelled, as a plain value; None where nothing was set."""
+    """Return a link value as a plain value; None if unset."""
     kind = value.WhichOneof("kind")
     plain: Value = getattr(value, kind) if kind else None
     return plain

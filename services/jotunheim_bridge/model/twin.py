@@ -1,6 +1,6 @@
-"""Twins between the link and the mesh: states and entries by index there, properties by name here.
+"""Twins between link and mesh: states and entries by index on the link, properties by name in the mesh.
 
-Pure. Only properties that can be read and written have a twin (services.domain.twin says why).
+Pure. Only properties that are readable and writable have a twin; services.domain.twin gives the reason.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from services.jotunheim_bridge.model.negotiation import Agreement
 from yggdrasil.device.v1 import link_pb2 as link
 
 MAX_STATES = 8
-"""States in a TwinReport, and entries in a TwinDelta."""
+"""Maximum states in a TwinReport, and entries in a TwinDelta."""
 _ENVELOPE_BYTES = 16
-"""At most: tag and length of the body, tag and value of the version."""
+"""Maximum of tag and length of the body plus tag and value of the version."""
 _PROBLEMS: Mapping[int, str] = {
     link.RESULT_STATUS_OK: "",
-    link.RESULT_STATUS_INVALID_ARGUMENT: "the device does not take this value",
-    link.RESULT_STATUS_NOT_FOUND: "the device does not have it",
-    link.RESULT_STATUS_NOT_ALLOWED: "the device does not let it be written",
-    link.RESULT_STATUS_BUSY: "the device has too much to do",
+    link.RESULT_STATUS_INVALID_ARGUMENT: "the device rejects this value",
+    link.RESULT_STATUS_NOT_FOUND: "the device does not have this property",
+    link.RESULT_STATUS_NOT_ALLOWED: "the device does not allow the write",
+    link.RESULT_STATUS_BUSY: "the device is busy",
     link.RESULT_STATUS_HARDWARE: "the hardware failed",
     link.RESULT_STATUS_DEADLINE: "the hardware took too long",
 }
 
 
 def states(agreed: Agreement, report: link.TwinReport) -> dict[Path, tuple[Report, bool]]:
-    """What was reported by name, and whether the device was too busy; what is not in the contract is left out.
+    """Return the reported properties by name, and whether the device was too busy; omits refused capabilities.
 
-    Raises LinkError where it is nonsense.
+    Raises LinkError if the report violates the protocol.
     """
     if len(report.states) > MAX_STATES or not (report.states or report.complete):
         raise _protocol_error(f"{len(report.states)} states of a twin, 1 to {MAX_STATES} are allowed")
@@ -49,31 +49,31 @@ def states(agreed: Agreement, report: link.TwinReport) -> dict[Path, tuple[Repor
         prop = capability.properties[state.property]
         path = (capability.id, prop.name)
         if not (prop.readable and prop.writable):
-            raise _protocol_error(f"{twin.dotted(path)} cannot be read and written, so it has no twin")
+            raise _protocol_error(f"{twin.dotted(path)} is not readable and writable, so it has no twin")
         value = translate.from_link(state.value)
         if value is not None:
             try:
                 value = check_value(prop.name, prop.schema, value, exact=True)
             except ArgumentError as e:
                 raise _protocol_error(f"{twin.dotted(path)}: {e.message}") from e
-        problem = _PROBLEMS.get(state.status, "the device did not say why")
+        problem = _PROBLEMS.get(state.status, "the device gave no reason")
         found[path] = Report(value, problem), state.status == link.RESULT_STATUS_BUSY
     return found
 
 
 def settable(agreed: Agreement, desired: Mapping[Path, Value]) -> dict[Path, Value]:
-    """Those that the contract has and allows as they are."""
+    """Return the values that the contract allows."""
     found: dict[Path, Value] = {}
     for path, value in desired.items():
         try:
             found[path] = twin.checked(path, value, agreed.contract)
         except YggError:
-            continue  # the registry tells whoever desired it
+            continue  # the registry reports it
     return found
 
 
 def deltas(agreed: Agreement, version: int, values: Mapping[Path, Value], limit_bytes: int) -> Iterator[link.Frame]:
-    """TwinDeltas that hold what is values, each at most MAX_STATES entries and `limit_bytes` long."""
+    """Yield TwinDeltas with the values, each of at most MAX_STATES entries and `limit_bytes` bytes."""
     frame, size = link.Frame(), 0
     for entry in _entries(agreed, values):
         more = entry.ByteSize() + 3

@@ -1,1 +1,1 @@
-"""What the bridge does with sessions, apart from sockets and stores."""
+"""Sessions, calls, twins, updates and renewals, without sockets and stores."""

@@ -1,7 +1,7 @@
-"""The sessions of this bridge: from a new link to its end, and their events on the way to the stream.
+"""The sessions of this bridge, from a new link to its end, and their events on the way to the stream.
 
-Owns the table of live sessions and the tasks that drain their outboxes. A device has at most one session here: the
-newer one replaces the older, wherever it is. Calls are in `calls`.
+Owns the table of live sessions and the tasks that drain their outboxes. A device has at most one session in the mesh: a
+newer one replaces the older, on any bridge. Calls are in `calls`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
 STORE_RETRY_S = 0.5
 STORE_TIMEOUT_S = 30.0
+"""How long writes to the store are retried, in seconds."""
 UNDO_TIMEOUT_S = 3.0
-"""How long a stop waits for claims to be undone; after it they end with this bridge's lease."""
+"""How long a stop waits for pending undo of claims, in seconds; later ones expire with the lease."""
 _log = logging.getLogger(__name__)
 
 
@@ -55,11 +56,11 @@ class Bridge:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def session(self, device_id: str) -> Session | None:
-        """The live session of a device here, or None."""
+        """Return the live session of a device on this bridge, or None."""
         return self._sessions.get(device_id)
 
     async def attach(self, device_id: str, wire: Wire, receive: Receive) -> Session | None:
-        """Negotiates a new link; None where it was refused, and then the link is closed already."""
+        """Negotiate a new link; return None if it was refused, with the link closed."""
         with self._access.negotiating(device_id):
             session = await self._negotiated(device_id, wire, receive)
             if session is not None:
@@ -81,7 +82,7 @@ class Bridge:
             return None
 
     async def _publish_refusal(self, device_id: str, reason: str) -> None:
-        """Publish why a device was refused; lost if NATS is away, as the device comes again."""
+        """Publish why a device was refused; not retried, since the device reconnects."""
         event = pb.DeviceEvent(
             device_id=device_id,
             kind=pb.EVENT_KIND_REFUSED,
@@ -127,7 +128,7 @@ class Bridge:
             self._close(session, link.GOODBYE_CODE_DISCONNECTED, why)
 
     def flush(self, session: Session) -> None:
-        """Takes up what a session has come to have to do: its outbox, its twin, a capability update."""
+        """Process pending work of a session: its outbox, twin, update, certificate request, capability update."""
         self.twins.flush(session)
         self.updates.flush(session)
         self.renewals.flush(session)
@@ -138,12 +139,12 @@ class Bridge:
             self._spawn(self._renegotiate(session))
 
     def replace(self, older: Session) -> None:
-        """A newer session of the device took over, here or at another bridge."""
+        """End a session because a newer one of the device exists, here or on another bridge."""
         older.close(link.GOODBYE_CODE_REPLACED, "a newer session of this device took over")
         self._finish(older)
 
     def detach(self, session: Session, reason: str) -> None:
-        """The link is gone."""
+        """End a session whose link is closed."""
         session.end(reason)
         self._finish(session)
 
@@ -166,7 +167,7 @@ class Bridge:
             code = link.GOODBYE_CODE_DISCONNECTED if inactive else link.GOODBYE_CODE_PROTOCOL_ERROR
             self._close(session, code, e.message)
             return
-        except YggError as e:  # the registry's fault, not the device's: it may come back
+        except YggError as e:  # the registry failed, not the device: it may reconnect
             self._close(session, link.GOODBYE_CODE_SHUTDOWN, e.message, _spread_ms(2000))
             return
         finally:
@@ -191,7 +192,7 @@ class Bridge:
                 events = [one.event for one in outgoing if one.event is not None]
                 await self._with_retries(lambda events=events: self._events.publish(events))  # type: ignore[misc]
                 session.stored(len(outgoing))
-        except StoreUnavailableError:  # unacknowledged, so the device sends them again when it is back
+        except StoreUnavailableError:  # unacknowledged events are sent again after the reconnect
             self._close(session, link.GOODBYE_CODE_SHUTDOWN, "events cannot be stored now", _spread_ms(2000))
         finally:
             session.draining = None
@@ -199,10 +200,10 @@ class Bridge:
     async def _end(self, session: Session) -> None:
         self.flush(session)
         if session.draining is not None:
-            await asyncio.wait([session.draining])  # `offline` comes after all else of the session
+            await asyncio.wait([session.draining])  # `offline` is the last event of a session
         try:
             await self._with_retries(lambda: self._release(session))
-        except StoreUnavailableError as e:  # the lease of this bridge will run out with it
+        except StoreUnavailableError as e:  # the session ends when the lease of this bridge expires
             _log.warning("session release failed", extra={"device": session.device_id, "why": e.message})
 
     async def _release(self, session: Session) -> None:
@@ -223,7 +224,7 @@ class Bridge:
                 await asyncio.sleep(STORE_RETRY_S)
 
     async def reclaim_all(self) -> None:
-        """Claims every session again, after this bridge's lease had run out and others may have ended them."""
+        """Claim every session again: the lease of this bridge had expired, and other bridges may have ended them."""
         for session in list(self._sessions.values()):
             current = await self._store.get(session.device_id)
             if current is not None and current.session_id != session.session_id:
@@ -234,7 +235,7 @@ class Bridge:
                 self.flush(session)
 
     def on_claimed_elsewhere(self, current: pb.Session) -> None:
-        """Somebody wrote a device's session: if it is a live one and not ours, ours is over."""
+        """End our session of a device if another bridge has claimed a newer one."""
         session = self._sessions.get(current.device_id)
         if session is None or not current.online or current.session_id == session.session_id:
             return
@@ -248,9 +249,9 @@ class Bridge:
         return task
 
     async def drain(self, others: list[str], reconnect_within_ms: int = 1000) -> None:
-        """Says goodbye to every device, to go to one of `others` (HOST:PORT) where there are any; waits for the end."""
+        """Say goodbye to every device, redirect it to one of `others` (HOST:PORT) if any, and wait for the end."""
         for session in list(self._sessions.values()):
-            where = random.choice(others) if others else ""  # noqa: S311 - it spreads load, it guards nothing
+            where = random.choice(others) if others else ""  # noqa: S311 - load spreading, not security
             after_ms = _spread_ms(reconnect_within_ms)
             session.close(link.GOODBYE_CODE_SHUTDOWN, "the bridge restarts", after_ms, where)
             self._finish(session)
@@ -263,4 +264,4 @@ class Bridge:
 
 
 def _spread_ms(within_ms: int) -> int:
-    return random.randint(within_ms // 4, within_ms)  # noqa: S311 - it spreads load, it guards nothing
+    return random.randint(within_ms // 4, within_ms)  # noqa: S311 - load spreading, not security

@@ -1,4 +1,4 @@
-"""The calls in flight of one session: sent, answered once or more, timed out, or lost with the link."""
+"""Calls in flight of one session: sent, answered once or more, timed out, or lost with the link."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _REFUSALS: dict[int, type[YggError]] = {
 }
 Send = Callable[[link.Frame], None]
 Prepare = Callable[[], tuple[LinkCall, LinkTerms]]
-"""Checks a call against the contract in force; gives it with the terms of that contract."""
+"""Checks a call against the current contract; returns it with the terms of that contract."""
 
 
 @dataclass(slots=True)
@@ -46,11 +46,11 @@ class _PendingCall:
     def fail(self, error: Exception) -> None:
         if not self.last.done():
             self.last.set_exception(error)
-            self.last.exception()  # marked as seen, even if its caller has left
+            self.last.exception()  # mark as retrieved, even if the caller is gone
 
 
 class CallTable:
-    """By call id. A call whose id is in flight already is waited for together with the first."""
+    """Calls by id. A call whose id is already in flight shares the response of the first."""
 
     __slots__ = ("_boot_id", "_device_id", "_ended", "_free", "_waiting")
 
@@ -61,21 +61,21 @@ class CallTable:
         self._free: asyncio.Event | None = None
 
     def pause(self) -> None:
-        """New calls wait, until `release`: the contract is changing."""
+        """Delay new calls until `resume`, while the contract changes."""
         self._free = asyncio.Event()
 
     def resume(self) -> None:
-        """Calls that waited go on."""
+        """Continue delayed calls."""
         if self._free is not None:
             self._free.set()
             self._free = None
 
     def answer(self, result: link.Result) -> bool:
-        """An answer of the device; False for one that nobody waits for any more: it came too late and is dropped."""
+        """Process a result of the device; return False, and drop it, if no call waits for it any more."""
         waiting = self._waiting.get(result.call_id)
         if waiting is None or waiting.last.done():
             return False
-        if not result.more or result.status != link.RESULT_STATUS_OK:  # a failure ends the call whatever it says
+        if not result.more or result.status != link.RESULT_STATUS_OK:  # a failure always ends the call
             waiting.last.set_result(result)
         elif not waiting.streamed:
             waiting.fail(ResultError(f"{self._device_id} announced more answers, but the action is not streamed"))
@@ -87,7 +87,7 @@ class CallTable:
         return True
 
     def end(self) -> None:
-        """The link is gone."""
+        """Fail all calls because the link is closed."""
         self._ended = True
         self.resume()
         waiting, self._waiting = self._waiting, {}
@@ -95,10 +95,10 @@ class CallTable:
             one.fail(OutcomeUnknownError(self._device_id, call_id, self._boot_id))
 
     async def call(self, prepare: Prepare, send: Send, call_id: str, timeout_s: float) -> dict[str, Value]:
-        """Sends a call and waits for its last results by name.
+        """Send a call and return its final results by name.
 
-        Raises what `prepare` raises, TooManyCallsError and CallTooLargeError (nothing was sent), CallDeadlineError,
-        OutcomeUnknownError, DeviceRefusedError and its kin, ResultError.
+        Raises whatever `prepare` raises, TooManyCallsError and CallTooLargeError (nothing was sent), CallDeadlineError,
+        OutcomeUnknownError, DeviceRefusedError and its subclasses, ResultError.
         """
         try:
             async with asyncio.timeout(timeout_s):
@@ -114,7 +114,7 @@ class CallTable:
     async def stream(
         self, prepare: Prepare, send: Send, call_id: str, timeout_s: float
     ) -> AsyncIterator[dict[str, Value]]:
-        """The same for a streamed action: each answer's results, the last one's at the end."""
+        """Send a call of a streamed action and yield the results of each response, the final one last."""
         try:
             async with asyncio.timeout(timeout_s):
                 link_call, waiting = await self._begin(prepare, send, call_id, timeout_s)

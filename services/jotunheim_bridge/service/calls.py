@@ -1,7 +1,7 @@
-"""What callers can do: call one device or many, look at sessions, watch events.
+"""Use cases of callers: call one device or many, get and list sessions, watch events.
 
-Every call is checked against the contract by the bridge that holds the session; one that arrives at another bridge is
-routed there. A call whose id was first sent under another boot of the device is never sent again.
+Every call is checked against the contract by the bridge that owns the session; other bridges route it there. A call
+that was first sent to another boot of the device is never sent again.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ Results = dict[str, Value]
 
 
 class BootMemory:
-    """Under which boot a caller's call id was first sent, the last MAX_REMEMBERED_CALLS of them."""
+    """The boot to which each of the last MAX_REMEMBERED_CALLS call ids was first sent."""
 
     def __init__(self) -> None:
         self._boots: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     def first(self, device_id: str, call_id: str, boot_id: str) -> str:
-        """The boot of the first time; `boot_id` becomes it where there was none."""
+        """Return the boot that the call was first sent to; `boot_id` if this is the first time."""
         found = self._boots.setdefault((device_id, call_id), boot_id)
         if len(self._boots) > MAX_REMEMBERED_CALLS:
             self._boots.popitem(last=False)
@@ -55,7 +55,7 @@ class BootMemory:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one of many calls."""
+    """The outcome of one of many calls."""
 
     device_id: str
     call_id: str
@@ -65,7 +65,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """What calls need beside the bridge itself."""
+    """Dependencies of calls besides the bridge."""
 
     registry: Registry
     sessions: SessionStore
@@ -81,7 +81,7 @@ class Calls:
         self._boots = BootMemory()
 
     async def call(self, call: DeviceCall, timeout_s: float) -> tuple[Results, str]:
-        """Calls a device, wherever its session is; returns the results by name and the call's id."""
+        """Call a device on whichever bridge owns its session; return the results by name and the call id."""
         given, call = bool(call.call_id), self._checked(call)
         timeout_s = _bounded(timeout_s)
         session = self._bridge.session(call.device_id)
@@ -91,14 +91,14 @@ class Calls:
         return await self._local(session, call, given, timeout_s), call.call_id
 
     async def call_here(self, call: DeviceCall, timeout_s: float) -> Results:
-        """A call that another bridge routed here; it is not routed on."""
+        """Process a call that another bridge routed here; it is not routed on."""
         session = self._bridge.session(call.device_id)
         if session is None:
             raise DeviceOfflineError(call.device_id)
         return await self._local(session, call, True, _bounded(timeout_s))
 
     async def stream(self, call: DeviceCall, timeout_s: float) -> AsyncIterator[tuple[Results, str]]:
-        """Calls a streamed action, wherever the session is; yields each answer's results and the call's id."""
+        """Call a streamed action on whichever bridge owns the session; yield each response's results and call id."""
         call, timeout_s = self._checked(call), _bounded(timeout_s)
         if self._bridge.session(call.device_id) is not None:
             answers = self.stream_here(call, timeout_s)
@@ -108,7 +108,7 @@ class Calls:
             yield results, call.call_id
 
     async def stream_here(self, call: DeviceCall, timeout_s: float) -> AsyncIterator[Results]:
-        """A streamed call of a session here; one that another bridge routed here is not routed on."""
+        """Call a streamed action of a session on this bridge; it is not routed on."""
         session = self._bridge.session(call.device_id)
         if session is None:
             raise DeviceOfflineError(call.device_id)
@@ -119,7 +119,7 @@ class Calls:
     async def call_many(
         self, targets: Targets, template: DeviceCall, concurrency: int, timeout_s: float
     ) -> AsyncIterator[Outcome]:
-        """Calls every target, at most `concurrency` at once; yields outcomes as they come."""
+        """Call every target, at most `concurrency` at a time; yield outcomes as they arrive."""
         finished: asyncio.Queue[Outcome | None] = asyncio.Queue(concurrency)
         slots = asyncio.Semaphore(concurrency)
 
@@ -194,24 +194,24 @@ class Calls:
         raise DeviceOfflineError(device_id)
 
     async def get_session(self, device_id: str) -> pb.Session:
-        """The live session of a device, whichever bridge holds it. Raises NoSessionError."""
+        """Return the live session of a device, from whichever bridge owns it. Raises NoSessionError."""
         session = await self._mesh.sessions.get(ids.device_id(device_id))
         if session is None:
             raise NoSessionError(device_id)
         return session
 
     async def list_sessions(self, after: str, limit: int) -> tuple[Sequence[pb.Session], str]:
-        """Live sessions of all bridges, ordered by device id, and the next page's token."""
+        """Return live sessions of all bridges, ordered by device id, and the token of the next page."""
         devices, token = await self._mesh.registry.online(after, limit)
         found = await asyncio.gather(*(self._mesh.sessions.get(device_id) for device_id in devices))
         return [session for session in found if session is not None], token
 
     async def watch(self, device_ids: Collection[str], kinds: Collection[int], after: int | None) -> Watch:
-        """Events after that sequence of the stream, None for now; empty collections mean all."""
+        """Return events after that sequence of the stream (None: now); empty collections select all."""
         return await self._mesh.events.watch([ids.device_id(device_id) for device_id in device_ids], kinds, after)
 
     async def disconnect(self, device_id: str) -> str:
-        """Ends a device's session, whichever bridge holds it; returns its id."""
+        """End a device's session on whichever bridge owns it; return its id."""
         session = self._bridge.session(ids.device_id(device_id))
         if session is None:
             current = await self.get_session(device_id)
@@ -233,7 +233,7 @@ async def _next(finished: asyncio.Queue[Outcome | None], running: asyncio.Task[N
     try:
         await asyncio.wait([waiting, running], return_when=asyncio.FIRST_COMPLETED)
         if not waiting.done() and running.done():
-            running.result()  # raises what went wrong
+            running.result()  # raises its exception
         return await waiting
     finally:
         waiting.cancel()

@@ -1,4 +1,4 @@
-"""What a session knows of its device's certificate and of its renewal. Who carries it on is `renewal`."""
+"""State of a device's certificate and its renewal in one session. `renewal` does the work."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from yggdrasil.device.v1 import link_pb2 as link
 
 
 class DeviceRenewal:
-    """The states are drawn in `renewal`: `wanted`, then a `request` or `busy` with it; neither is IDLE.
+    """State as drawn in `renewal`: `awaiting_request`, then `request` or `busy`; otherwise IDLE.
 
     `next_check_s` is on the monotonic clock.
     """
@@ -25,11 +25,11 @@ class DeviceRenewal:
 
     @property
     def certificate(self) -> bytes:
-        """DER of the certificate to be renewed: the last one issued here, or the one that the link was opened with."""
+        """DER of the certificate to renew: the last one issued in this session, or the one that opened the link."""
         return self._issued or self._wire.certificate()
 
     def on_request(self, frame: link.CertificateRequest) -> None:
-        """Keep the device's request; raises LinkError where none was asked for or it is out of bounds."""
+        """Store the device's request; raises LinkError if it is unsolicited or out of bounds."""
         size = len(frame.certificate_request)
         if not 1 <= size <= rules.MAX_REQUEST_BYTES:
             raise LinkError(
@@ -37,9 +37,9 @@ class DeviceRenewal:
                 f"a certificate request of {size} bytes, 1 to {rules.MAX_REQUEST_BYTES} are allowed",
             )
         if not self.awaiting_request:
-            raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "no certificate request was asked for")
+            raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "an unsolicited certificate request")
         self.awaiting_request, self.request = False, frame.certificate_request
 
     def replace(self, certificate: bytes, start_unix_s: float, end_unix_s: float) -> None:
-        """Another certificate was issued: it is the next one to be renewed."""
+        """Make a newly issued certificate the next one to renew."""
         self._issued, self.due_unix_s = certificate, rules.due_unix_s(start_unix_s, end_unix_s)

@@ -1,13 +1,13 @@
-"""The chunks of updates on their way to devices: from one bounded cache, all sessions in turns.
+"""Sends chunks of updates to devices: from one bounded cache, sessions in round-robin order.
 
-        flush ──► line ──► a slice of at most SLICE_CHUNKS chunks ──► still due: end of the line
-                  ▲ │        in one write, out of the cache
-                  │ └─ batch not here: read from ota ─┐
-                  └───────────────────────────────────┘
+        flush ──► queue ──► a slice of at most SLICE_CHUNKS chunks ──► more due: end of the queue
+                   ▲ │        in one write, from the cache
+                   │ └─ batch not cached: read from ota ─┐
+                   └─────────────────────────────────────┘
 
-A turn of the event loop writes about TURN_CHUNKS, so whatever else came (a call above all) waits for no more than
-those. What a device has credit for and is not written yet stays here, so a call to it overtakes that. Chunks are
-encoded once for all devices: only the update's id differs. Owns no connection and judges nothing.
+One iteration of the event loop writes about TURN_CHUNKS, so that other work, calls above all, waits for no more than
+that. Chunks with credit that are not written yet stay here, so a call to the same device overtakes them. Chunks are
+encoded once for all devices: only the update id differs. Owns no connection and validates nothing.
 """
 
 from __future__ import annotations
@@ -28,14 +28,16 @@ from yggdrasil.device.v1 import ota_pb2 as ota
 from yggdrasil.ota.v1 import relay_pb2 as pb
 
 SLICE_CHUNKS = 8
-"""Chunks of one device written at once: what its agent asks for at a time."""
+"""Chunks of one device in one write: the credit that its agent grants at a time."""
 TURN_CHUNKS = 16
+"""Chunks of all devices in one iteration of the event loop."""
 BATCH_CHUNKS = 64
-"""Chunks asked of ota at once."""
+"""Chunks per read from ota, and per cache entry."""
 MAX_CACHE_BYTES = 16 * 1024 * 1024
 MAX_UNSENT_BYTES = 32 * 1024
-"""A device that leaves so much unread gets no chunk before it has read on: a call would wait behind it."""
+"""A device with more unread output gets no chunk until it has read on, since a call would wait behind it."""
 UNSENT_WAIT_S = 0.02
+"""Delay before such a device is tried again, in seconds."""
 RETRY_S = 0.25
 MAX_RETRY_S = 5.0
 _CHUNK = link.Frame.OTA_CHUNK_FIELD_NUMBER
@@ -44,15 +46,15 @@ _log = logging.getLogger(__name__)
 
 
 class ChunkSource(Protocol):
-    """The service ota, as far as chunks go."""
+    """The chunks of the service ota."""
 
     async def chunks(self, sha256: bytes, chunk_size: int, first: int, count: int) -> Sequence[tuple[bytes, bytes]]:
-        """At most `count` chunks from index `first` on, with their audit paths. Raises RemoteError."""
+        """Return at most `count` chunks from index `first` on, with their audit paths. Raises RemoteError."""
 
 
 @dataclass(slots=True)
 class Source:
-    """What chunks come from, and how far they may be sent: bytes from `position` to `limit` have credit."""
+    """The image or patch of an update, and the credit: bytes from `position` to `limit` may be sent."""
 
     update_id: int
     offer: pb.Offer
@@ -63,24 +65,24 @@ class Source:
 
     @property
     def chunk_size(self) -> int:
-        """Length of a chunk."""
+        """Chunk size in bytes."""
         return self.offer.chunk_size_bytes
 
     @property
     def due(self) -> bool:
-        """There is a chunk to send."""
+        """Whether there is a chunk to send."""
         return self.position < min(self.limit, self.size)
 
 
 class ActiveUpdate(Protocol):
-    """The part of a session's update that matters here. `queued`: it waits for its turn or for a batch."""
+    """The download state of a session. `queued`: it waits for its turn or for a batch."""
 
     source: Source | None
     queued: bool
 
 
 class ChunkReceiver(Protocol):
-    """A session that takes chunks."""
+    """A session that receives chunks."""
 
     ended: bool
 
@@ -90,11 +92,11 @@ class ChunkReceiver(Protocol):
 
     @property
     def ota(self) -> ActiveUpdate | None:
-        """None where the device takes no updates."""
+        """Its update state, or None if the device has not agreed on the feature."""
 
 
 class EncodedChunk(NamedTuple):
-    """An encoded chunk but for the update's id, which goes between `head` and `tail`; `size` in bytes of the image."""
+    """An encoded chunk without the update id, which goes between `head` and `tail`; `size` in bytes of the image."""
 
     head: bytes
     tail: bytes
@@ -102,25 +104,25 @@ class EncodedChunk(NamedTuple):
 
 
 Key = tuple[bytes, int, int]
-"""Digest, length of a chunk, number of the batch."""
+"""Digest, chunk size, batch number."""
 
 
 class ChunkCache:
-    """Batches of encoded chunks, the least recently used dropped beyond `max_bytes`."""
+    """LRU cache of batches of encoded chunks, bounded by `max_bytes`."""
 
     def __init__(self, max_bytes: int = MAX_CACHE_BYTES) -> None:
         self._max_bytes, self.held_bytes = max_bytes, 0
         self._batches: OrderedDict[Key, list[EncodedChunk]] = OrderedDict()
 
     def get(self, key: Key) -> list[EncodedChunk] | None:
-        """The batch, where it is here."""
+        """Return the batch, or None."""
         found = self._batches.get(key)
         if found is not None:
             self._batches.move_to_end(key)
         return found
 
     def put(self, key: Key, batch: list[EncodedChunk]) -> None:
-        """Keeps a batch; the newest one stays whatever its size."""
+        """Store a batch; the newest one stays, whatever its size."""
         self._drop(key)
         self._batches[key] = batch
         self.held_bytes += _bytes(batch)
@@ -132,7 +134,7 @@ class ChunkCache:
 
 
 class ChunkPump:
-    """The line of sessions that have chunks due."""
+    """The queue of sessions with chunks due."""
 
     def __init__(self, ota: ChunkSource, cache: ChunkCache | None = None) -> None:
         self._ota, self._cache = ota, cache or ChunkCache()
@@ -142,14 +144,14 @@ class ChunkPump:
         self._turn_due = self._stopped = False
 
     def add(self, session: ChunkReceiver) -> None:
-        """Puts a session at the end of the line, unless it stands there or has nothing due."""
+        """Queue a session, unless it is queued already or has nothing due."""
         update = session.ota
         if update is not None and not update.queued and update.source is not None and update.source.due:
             update.queued = True
             self._enqueue(session)
 
     async def stop(self) -> None:
-        """Ends what is under way; nothing is sent any more."""
+        """Cancel pending reads; nothing is sent any more."""
         self._stopped = True
         self._queue.clear()
         reads = list(self._reads.values())
@@ -176,7 +178,7 @@ class ChunkPump:
             self._schedule()
 
     def _serve(self, session: ChunkReceiver) -> int:
-        """Sends one slice; returns what of the turn that took, in chunks."""
+        """Send one slice; return the number of chunks sent."""
         update = session.ota
         if update is None:
             return 0
@@ -195,7 +197,7 @@ class ChunkPump:
         sent = _send_slice(session.wire, source, batch)
         if sent and source.due:
             self._enqueue(session)
-        else:  # a batch that ends before the image does: ota and the offer disagree, and the device will say so
+        else:  # if the batch ends before the image, ota and the offer disagree: the device will report it
             update.queued = False
         return sent
 
@@ -205,7 +207,7 @@ class ChunkPump:
             self._reads[key] = asyncio.get_running_loop().create_task(self._fill(key))
 
     async def _fill(self, key: Key) -> None:
-        """Reads a batch until it is here or nobody wants it any more."""
+        """Read a batch, with retries, until it is cached or no session needs it."""
         wait_s, (sha256, chunk_size, number) = RETRY_S, key
         try:
             while any(_needs(session, key) for session in self._waiting[key]):
@@ -213,7 +215,7 @@ class ChunkPump:
                     found = await self._ota.chunks(sha256, chunk_size, number * BATCH_CHUNKS, BATCH_CHUNKS)
                 except YggError as e:
                     _log.warning("chunk read failed", extra={"batch": number, "why": e.message})
-                    await asyncio.sleep(random.uniform(0.1, wait_s))  # noqa: S311 - it spreads load, it guards nothing
+                    await asyncio.sleep(random.uniform(0.1, wait_s))  # noqa: S311 - load spreading, not security
                     wait_s = min(2 * wait_s, MAX_RETRY_S)
                     continue
                 self._cache.put(key, encode(found, number * BATCH_CHUNKS * chunk_size))
@@ -234,7 +236,7 @@ def _needs(session: ChunkReceiver, key: Key) -> bool:
 
 
 def encode(chunks: Sequence[tuple[bytes, bytes]], offset: int) -> list[EncodedChunk]:
-    """Chunks with their audit paths, the first one at `offset`, ready to be sent."""
+    """Encode consecutive chunks with their audit paths, the first one at `offset`."""
     found = []
     for data, proof in chunks:
         tail = ota.OtaChunk(offset_bytes=offset, data=data, proof=proof).SerializeToString()

@@ -1,7 +1,7 @@
-"""Claims that nobody is left behind by.
+"""Claims that are undone if their negotiation fails.
 
-A negotiation may end while its claim is being written, and a store may take a claim and lose the answer: either way a
-session would be online that no link stands behind, until the bridge itself ends. What was begun is undone here.
+A negotiation may end while its claim is being written, and a store may accept a claim and lose the response: the
+session would stay online without a link until the bridge itself ends. Such claims are undone here.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from services.chassis.errors import StoreUnavailableError
 from services.jotunheim_bridge.ports import Claim, SessionFacts, SessionStore
 
 RETRY_S = 0.5
+"""Initial and maximum backoff of undoing a claim, in seconds."""
 MAX_RETRY_S = 8.0
 _log = logging.getLogger(__name__)
 
 
 class Claims:
-    """Claims by way of a SessionStore."""
+    """Claims of a SessionStore."""
 
     def __init__(self, store: SessionStore) -> None:
         self._store = store
         self._undoing: set[asyncio.Task[None]] = set()
 
     async def claim(self, facts: SessionFacts) -> Claim:
-        """As SessionStore.claim; one that fails or is cancelled leaves no session, however late it was written."""
+        """Like SessionStore.claim; a claim that fails or is cancelled leaves no session, however late it is written."""
         claiming = asyncio.ensure_future(self._store.claim(facts))
         try:
             return await asyncio.shield(claiming)
@@ -38,7 +39,7 @@ class Claims:
     async def _undo(self, claiming: asyncio.Future[Claim], facts: SessionFacts) -> None:
         await asyncio.wait([claiming])
         if not claiming.cancelled():
-            claiming.exception()  # seen: what became of it, the store itself says
+            claiming.exception()  # mark as retrieved: the store has the outcome
         wait_s = RETRY_S
         while True:
             try:
@@ -51,6 +52,6 @@ class Claims:
                 return
 
     async def settled(self, within_s: float) -> None:
-        """Returns once all is undone, or after so many seconds."""
+        """Wait until all claims are undone, for at most `within_s` seconds."""
         if self._undoing:
             await asyncio.wait(self._undoing, timeout=within_s)

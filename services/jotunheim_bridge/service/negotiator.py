@@ -3,8 +3,7 @@
     Hello ─► check ─► Welcome ─► (CapabilityPage …) ─► agree ─► record ─► claim ─► ContractNotice
                  └──────────────── Refused, at any point ────────────────┘
 
-Owns the order of it and what is remembered between devices: the capability documents, by digest. The rules are in
-`model.negotiation`.
+Owns the order of the steps and the cache of capability documents by digest. The rules are in `model.negotiation`.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ Receive = Callable[[], Awaitable[link.Frame]]
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """What the negotiator needs from outside."""
+    """Dependencies of the negotiator."""
 
     registry: Registry
     sessions: SessionStore
@@ -54,7 +53,7 @@ class Mesh:
 
 
 class Negotiator:
-    """Stateless between devices but for the last MAX_CACHED_DOCUMENTS documents, and what follows from them."""
+    """Stateless except for the cache of the last MAX_CACHED_DOCUMENTS documents and agreements."""
 
     def __init__(
         self, mesh: Mesh, policies: tuple[Policy, ...], limits: BridgeLimits, new_session_id: Callable[[], str]
@@ -65,7 +64,7 @@ class Negotiator:
         self._agreed: OrderedDict[tuple[bytes, str, tuple[str, ...], tuple[str, ...]], Agreement] = OrderedDict()
 
     async def negotiate(self, device_id: str, wire: Wire, receive: Receive) -> Session:
-        """The session, claimed and noticed to the device. Raises HelloRefusedError or LinkError."""
+        """Return the claimed session, its contract announced to the device. Raises HelloRefusedError or LinkError."""
         started = self._mesh.clock.monotonic()
         try:
             async with asyncio.timeout(NEGOTIATION_TIMEOUT_S):
@@ -137,9 +136,9 @@ class Negotiator:
         return session
 
     async def renegotiate(self, session: Session) -> Changes | None:
-        """Follows a CapabilityUpdate to the next contract; returns how it differs, None where it does not.
+        """Process a CapabilityUpdate; return the changes of the contract, or None if unchanged.
 
-        Raises LinkError, HelloRefusedError, or what the registry raises; then the session has to end.
+        Raises LinkError, HelloRefusedError, or errors of the registry; the caller then ends the session.
         """
         try:
             async with asyncio.timeout(NEGOTIATION_TIMEOUT_S):
@@ -171,7 +170,7 @@ class Negotiator:
 
     async def _admit(self, device_id: str, wire: Wire) -> Policy:
         known = await self._mesh.registry.device(device_id)
-        if known is None:  # the device CA vouches for it; it becomes known with its first contract
+        if known is None:  # certified by the device CA; its first contract registers it
             return choose(self._policies, {})
         why = denied_reason(device_id, known.state, known.revoked_unix_s, wire.certified_unix_s)
         if why:
@@ -193,7 +192,7 @@ class Negotiator:
             self._documents.popitem(last=False)
 
     def _agree(self, device_id: str, digest: bytes, document: bytes, policy: Policy, terms: LinkTerms) -> Agreement:
-        """What follows from the document and the policy is worked out, and held, once for all devices."""
+        """Return the agreement, computed and stored once for all devices with this document and policy."""
         key = (digest, policy.name, policy.allow, policy.deny)
         known = self._agreed.get(key)
         if known is None:
@@ -208,29 +207,29 @@ class Negotiator:
         while len(document) < stated.capabilities_size_bytes:
             frame = await receive()
             if frame.WhichOneof("body") != "capability_page":
-                raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "a CapabilityPage was due")
+                raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "expected a CapabilityPage")
             page = frame.capability_page
             if page.offset != len(document) or not 0 < len(page.data) <= page_bytes:
                 raise LinkError(
                     link.GOODBYE_CODE_PROTOCOL_ERROR,
-                    f"a page of {len(page.data)} bytes at {page.offset}; 1 to {page_bytes} at {len(document)} were due",
+                    f"a page of {len(page.data)} bytes at {page.offset}; expected 1 to {page_bytes} at {len(document)}",
                 )
             document += page.data
         if len(document) > stated.capabilities_size_bytes:
-            raise HelloRefusedError(link.REFUSED_CODE_CAPABILITIES, "more capability bytes came than were stated")
+            raise HelloRefusedError(link.REFUSED_CODE_CAPABILITIES, "more capability bytes than announced")
         negotiation.check_document(bytes(document), stated.capabilities_digest)
         return bytes(document)
 
 
 def _answering(wire: Wire, receive: Receive) -> Receive:
-    """Frames but for Ping, which is answered, and Pong; raises LinkError at Goodbye."""
+    """Return a Receive that answers Ping, drops Pong and raises LinkError at Goodbye."""
 
     async def receive_one() -> link.Frame:
         while True:
             frame = await receive()
             body = frame.WhichOneof("body")
             if body == "goodbye":
-                raise LinkError(link.GOODBYE_CODE_SHUTDOWN, "it said goodbye")
+                raise LinkError(link.GOODBYE_CODE_SHUTDOWN, "the device said goodbye")
             if body == "ping":
                 wire.send(link.Frame(pong=link.Pong(token=frame.ping.token)))
             elif body != "pong":
@@ -240,7 +239,7 @@ def _answering(wire: Wire, receive: Receive) -> Receive:
 
 
 def _notice(agreed: Agreement, limit_bytes: int) -> link.ContractNotice:
-    """With as many refusals as fit a frame of the device."""
+    """Return the notice with as many refusals as fit a frame of the device."""
     contract = agreed.contract
     listed = list(zip(agreed.refused_positions, contract.refused, strict=True))[:_MAX_LISTED_REFUSALS]
     notice = link.ContractNotice(

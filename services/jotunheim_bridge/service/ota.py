@@ -1,8 +1,8 @@
-"""The relay of updates: what a device says of them goes to ota, what ota answers goes to the device.
+"""Relays updates: reports of a device to ota, offers of ota to the device.
 
-A carrier and nothing more: envelopes and chunks pass as they are, and none of them is made or judged here. The device
-checks all of it against its own root. Memory: a session keeps a few numbers and at most MAX_QUEUED_REPORTS reports.
-The module `chunks` sends chunks by credit. docs/OTA.md, "On the link".
+Only a carrier: envelopes and chunks pass unchanged and unchecked, the device verifies all of it against its own root.
+Memory: a session keeps a few numbers and at most MAX_QUEUED_REPORTS reports. The module `chunks` sends chunks by
+credit. docs/OTA.md, "On the link".
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from yggdrasil.ota.v1 import relay_pb2 as pb
 
 MAX_QUEUED_REPORTS = 16
 MAX_OTA_FRAMES = 256
-"""Ota frames in a heartbeat that bring no new chunk."""
+"""Maximum ota frames in a heartbeat that advance no download."""
 MAX_CREDIT_CHUNKS = 64
 MAX_CREDIT_BYTES = 96 * 1024
-"""Of chunks that are under way to one device: what it has not read is held here."""
+"""Maximum chunk bytes in flight to one device: unread ones are buffered here."""
 SLICE_BYTES, SLICE_OVERHEAD_BYTES = 512, 32
 PROGRESS_PARTS = 4
-"""Ota hears of progress when it enters another quarter: it keeps no more, and a call costs as much as thirty chunks."""
+"""Progress is reported once per quarter: ota stores no more, and a call costs as much as thirty chunks."""
 _FROM_DEVICE = ("ota_status", "ota_accept", "ota_reject", "ota_chunk_request", "ota_progress", "ota_result")
 _log = logging.getLogger(__name__)
 
@@ -41,11 +41,11 @@ class Ota(ChunkSource, Protocol):
     """The service ota; every method raises RemoteError."""
 
     async def report(self, request: pb.ReportRequest) -> pb.ReportResponse:
-        """Says what a device said; returns what it is to be told."""
+        """Forward a report of a device; return the response for it."""
 
 
 class OtaSession(Protocol):
-    """What of a session matters here."""
+    """The part of a session that the relay uses."""
 
     device_id: str
     facts: SessionFacts
@@ -56,7 +56,7 @@ class OtaSession(Protocol):
 
 @dataclass(slots=True)
 class DeviceOta:
-    """One session's part: what is to be reported, and the update under way. No tasks and no I/O."""
+    """Update state of one session: queued reports and the active download. No tasks and no I/O."""
 
     meter: Meter
     reports: deque[pb.ReportRequest] = field(default_factory=deque)
@@ -67,7 +67,7 @@ class DeviceOta:
     reported_part: int = 0
 
     def on_frame(self, frame: link.Frame) -> None:
-        """What a frame of the device means; raises LinkError for one that only a bridge sends, or for too many."""
+        """Process a frame of the device; raises LinkError for a frame that only a bridge sends, or for too many."""
         body = frame.WhichOneof("body")
         if body not in _FROM_DEVICE:
             raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, f"only a bridge sends {body}")
@@ -93,7 +93,7 @@ class DeviceOta:
             self._queue(pb.ReportRequest(result=frame.ota_result))
 
     def wake(self) -> None:
-        """Ota has something for the device: the last status is said again, or how far the update is."""
+        """Queue the last status again, or the current progress: ota responds with what it has for the device."""
         if self.reports or self.status is None:
             return
         if self.source is None:
@@ -103,25 +103,25 @@ class DeviceOta:
             self._queue(pb.ReportRequest(progress=now))
 
     def on_offer(self, offer: pb.Offer) -> None:
-        """An offer goes out: no chunk before the device has taken it."""
+        """Start an update; no chunk is sent before the device accepts it."""
         self.source, self.written_bytes, self.reported_part = Source(offer.offer.update_id, offer), 0, 0
 
     def _progress(self, progress: ota.OtaProgress) -> None:
         self.written_bytes = progress.written_bytes
         if self.source is None:
-            return  # of an update that is over
+            return  # of an ended update
         part = self.written_bytes * PROGRESS_PARTS // max(1, self.source.offer.image_size_bytes)
         if part != self.reported_part:
             self.reported_part = part
             self._queue(pb.ReportRequest(progress=progress))
 
     def _queue(self, report: pb.ReportRequest) -> None:
-        newest = self.reports[-1] if len(self.reports) > 1 else None  # the first one may be under way
+        newest = self.reports[-1] if len(self.reports) > 1 else None  # the first one may be in flight
         if newest is not None and newest.WhichOneof("report") == report.WhichOneof("report") != "result":
             self.reports.pop()
         if len(self.reports) >= MAX_QUEUED_REPORTS:
             raise LinkError(
-                link.GOODBYE_CODE_FLOOD, f"more than {MAX_QUEUED_REPORTS} things said of updates while ota is away"
+                link.GOODBYE_CODE_FLOOD, f"more than {MAX_QUEUED_REPORTS} reports of updates while ota is unavailable"
             )
         self.reports.append(report)
 
@@ -139,10 +139,10 @@ class DeviceOta:
     def _credit(self, request: ota.OtaChunkRequest) -> None:
         source = self.source
         if source is None or source.update_id != request.update_id or not source.sha256:
-            self.meter.count()  # of an update that is over: on its way while that was told
+            self.meter.count()  # of an ended update: sent before the device knew
             return
         if request.offset_bytes % source.chunk_size or not 1 <= request.chunks <= MAX_CREDIT_CHUNKS:
-            raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "credit for chunks that cannot be")
+            raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "invalid credit for chunks")
         if request.resend or request.offset_bytes > source.position:
             self.meter.count()
             source.position = request.offset_bytes
@@ -154,7 +154,7 @@ class DeviceOta:
 
 
 class OtaRelay:
-    """The sessions' way to ota. Without one (`ota` None) devices are not updated, and nothing else changes."""
+    """Connects sessions to ota. Without ota (None), devices are not updated; nothing else changes."""
 
     def __init__(self, ota: Ota | None) -> None:
         self._ota = ota
@@ -162,7 +162,7 @@ class OtaRelay:
         self._pump = None if ota is None else ChunkPump(ota)
 
     def flush(self, session: OtaSession) -> None:
-        """Takes up what a session has come to have to do."""
+        """Send queued reports and due chunks of a session."""
         update = session.ota
         if update is None or session.ended or self._ota is None or self._pump is None:
             return
@@ -171,13 +171,13 @@ class OtaRelay:
         self._pump.add(session)
 
     def wake(self, session: OtaSession) -> None:
-        """Ota says that there is something for this device."""
+        """Process a wake-up message of ota for this device."""
         if session.ota is not None and not session.ended:
             session.ota.wake()
             self.flush(session)
 
     async def stop(self) -> None:
-        """Ends what is under way; devices go on elsewhere."""
+        """Cancel pending work; devices continue on another bridge."""
         tasks = list(self._working.values())
         for task in tasks:
             task.cancel()
@@ -190,7 +190,7 @@ class OtaRelay:
 
         def done(_: asyncio.Task[None]) -> None:
             self._working.pop(session, None)
-            self.flush(session)  # what came between its last look and its end
+            self.flush(session)  # reports that arrived after its last check
 
         task.add_done_callback(done)
         return task
@@ -208,7 +208,7 @@ class OtaRelay:
             except YggError as e:
                 if wait_s == RETRY_S:
                     _log.warning("ota report failed", extra={"device": session.device_id, "why": e.message})
-                await asyncio.sleep(random.uniform(0.1, wait_s))  # noqa: S311 - it spreads load, it guards nothing
+                await asyncio.sleep(random.uniform(0.1, wait_s))  # noqa: S311 - load spreading, not security
                 wait_s = min(2 * wait_s, MAX_RETRY_S)
                 continue
             wait_s = RETRY_S
@@ -222,7 +222,8 @@ class OtaRelay:
             return
         if answer.abort_update_id:
             session.wire.send(link.Frame(ota_abort=ota.OtaAbort(update_id=answer.abort_update_id)))
-        stale = update.status is None or report.status.nonce != update.status.nonce  # another nonce has come since
+        # A device that has sent another nonce since would refuse the offer.
+        stale = update.status is None or report.status.nonce != update.status.nonce
         if answer.HasField("offer") and not stale and update.source is None:
             update.on_offer(answer.offer)
             for frame in frames(answer.offer, session.facts.link.device_rx_frame_bytes):
@@ -230,7 +231,7 @@ class OtaRelay:
 
 
 def frames(offer: pb.Offer, frame_bytes: int) -> list[link.Frame]:
-    """OtaOffer and the slices of its metadata, none larger than the device takes."""
+    """Return OtaOffer and the slices of its metadata, none larger than the device can receive."""
     update_id, size = offer.offer.update_id, min(SLICE_BYTES, frame_bytes - SLICE_OVERHEAD_BYTES)
     parts = [(ota.OTA_ROLE_ROOT, root) for root in offer.roots]
     parts += [(ota.OTA_ROLE_TIMESTAMP, offer.timestamp), (ota.OTA_ROLE_RELEASE, offer.release)]

@@ -1,4 +1,4 @@
-"""Which refusals of devices are published: a device that comes back every few seconds is not news each time."""
+"""Limits how often refusals of devices are published: a refused device reconnects every few seconds."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections import OrderedDict
 from services.jotunheim_bridge.ports import Clock
 
 REPEAT_INTERVAL_S = 60.0
-"""How long the same refusal of the same device is not published again, in seconds."""
+"""Interval before the same refusal of the same device is published again, in seconds."""
 MAX_REMEMBERED_DEVICES = 4096
-"""Devices whose last refusal is remembered; the one refused longest ago is forgotten first."""
+"""Devices whose last refusal is remembered; the oldest is evicted."""
 
 
 class Refusals:
-    """The last refusal of each device, and when it was published."""
+    """The last published refusal of each device."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._published: OrderedDict[str, tuple[str, float]] = OrderedDict()
 
     def should_publish(self, device_id: str, reason: str) -> bool:
-        """Whether to publish this refusal; remembers it if so."""
+        """Return whether to publish this refusal, and record it if so."""
         now_s = self._clock.monotonic()
         before, at_s = self._published.get(device_id, ("", 0.0))
         if before == reason and now_s - at_s < REPEAT_INTERVAL_S:

@@ -1,10 +1,10 @@
-"""Renews the certificates of devices before they end, over their sessions.
+"""Renews device certificates before they expire, over their sessions.
 
-        IDLE ──little life left──► WANTED ──CertificateRequest──► REQUESTED ──the registry has answered──► IDLE
-                CertificateExpiring                                            CertificateIssued
+        IDLE ──close to expiry──► WANTED ──CertificateRequest──► REQUESTED ──response of the registry──► IDLE
+              CertificateExpiring                                           CertificateIssued
 
-A device that does not answer, or a registry that is away, costs a logged line: the certificate in use goes on until it
-ends, and the next try is RETRY_INTERVAL_S later or in the next session.
+If a device does not answer or the registry is unavailable, a line is logged: the current certificate stays in use until
+it expires, and the next attempt is RETRY_INTERVAL_S later or in the next session.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from services.jotunheim_bridge.service.session import Session
 from yggdrasil.device.v1 import link_pb2 as link
 
 CHECK_INTERVAL_S = 60.0
-"""How often a session is looked at."""
+"""Interval between checks of a session, in seconds."""
 REQUEST_TIMEOUT_S = 60.0
-"""How long a device has for its request before a line is logged."""
+"""Time that a device has for its certificate request, in seconds."""
 RETRY_INTERVAL_S = 3600.0
-"""From one try to the next in the same session."""
+"""Interval between attempts in the same session, in seconds."""
 MAX_CONCURRENT_REQUESTS = 8
-"""Requests to the registry of all sessions together: a fleet that was issued in one hour ends in one hour."""
+"""Requests to the registry from all sessions: certificates that were issued in one hour expire in one hour."""
 _log = logging.getLogger(__name__)
 _throttle = Throttle()
 
 
 class Renewals:
-    """The sessions' way to the device CA."""
+    """Connects sessions to the device CA."""
 
     def __init__(self, certificates: Certificates, clock: Clock) -> None:
         self._certificates, self._clock = certificates, clock
@@ -42,7 +42,7 @@ class Renewals:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def check(self, session: Session) -> None:
-        """Ask for a request if the certificate ends soon; cheap, and called for each session once a second."""
+        """Ask the device for a certificate request if a renewal is due. Cheap: called once a second per session."""
         renewal = session.renewal
         now_s = self._clock.monotonic()
         if renewal is None or now_s < renewal.next_check_s or session.ended:
@@ -90,7 +90,7 @@ class Renewals:
         return rules.slices(both, session.facts.link.device_rx_frame_bytes)
 
     async def stop(self) -> None:
-        """Cancel what is under way: the device is asked again by whoever it connects to next."""
+        """Cancel pending renewals: the next bridge asks the device again."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -1,12 +1,12 @@
-"""One active device session: what its frames mean, its events on their way to the stream, its end.
+"""One active device session: its frames, its events on the way to the stream, its end.
 
-        ACTIVE ──Goodbye, silence, rule broken, replaced, drained──► ENDED
+        ACTIVE ──Goodbye, silence, protocol error, replaced, drained──► ENDED
           │ ▲        Result → the waiting call     Event → outbox → stream → EventAck     Ping → Pong
    Update ▼ │ ContractNotice
-        UPDATING     calls are held back
+        UPDATING     new calls wait
 
-The outbox holds what must reach the stream in order: online, contract, events, offline. A device may have
-`EVENT_WINDOW` events unacknowledged and as many telemetry frames under way as it has credit for; more ends its session.
+The outbox has the entries for the stream in order: online, contract, events, offline. A device may have `EVENT_WINDOW`
+events unacknowledged and as many telemetry frames in flight as it has credit for; more end its session.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ EVENT_WINDOW = 32
 TELEMETRY_CREDIT = 64
 MAX_SAMPLES = 8
 MAX_MESSAGE_BYTES = 63
-"""Of Result.message."""
+"""Of Result.message, in bytes of UTF-8."""
 MAX_QUEUED_PAGES = 128
 MAX_UNSOLICITED_FRAMES = 256
-"""Frames in one heartbeat that answer nothing and cost no credit: Ping, Pong, repeats, results of no call."""
+"""Frames in one heartbeat that answer nothing and cost no credit: Ping, Pong, repeats, results of unknown calls."""
 MAX_TWIN_REPORTS = 1024
 """TwinReports in one heartbeat."""
 
 
 @dataclass(slots=True)
 class Outgoing:
-    """What the outbox holds: an event for the stream, or None for one outside the contract; then the ack it earns."""
+    """An outbox entry: an event for the stream (None: outside the contract), and the sequence to acknowledge."""
 
     event: pb.DeviceEvent | None
     ack: int = 0
 
 
 class Session:
-    """A session after its contract. All methods run on the event loop's thread and none blocks."""
+    """A session with a contract. All methods run on the event loop's thread, and none blocks."""
 
     __slots__ = (
         *("agreed", "facts", "claim", "wire", "device_id", "session_id", "calls", "twin", "ota", "update", "pages"),
@@ -83,19 +83,19 @@ class Session:
         self._outbox: list[Outgoing] = []
         self._telemetry: list[pb.DeviceEvent] = []
         heartbeat_s = facts.link.heartbeat_ms / 1000
-        self._unsolicited = Meter(MAX_UNSOLICITED_FRAMES, "frames that were not asked for", heartbeat_s, clock)
+        self._unsolicited = Meter(MAX_UNSOLICITED_FRAMES, "unsolicited frames", heartbeat_s, clock)
         self.twin: DeviceTwin | None = None
         if "twin" in facts.features:
-            self.twin = DeviceTwin(agreed, facts.link, Meter(MAX_TWIN_REPORTS, "reports of a twin", heartbeat_s, clock))
+            self.twin = DeviceTwin(agreed, facts.link, Meter(MAX_TWIN_REPORTS, "twin reports", heartbeat_s, clock))
         self.ota: DeviceOta | None = None
         if "ota" in facts.features:
-            self.ota = DeviceOta(Meter(MAX_OTA_FRAMES, "frames about updates", heartbeat_s, clock))
+            self.ota = DeviceOta(Meter(MAX_OTA_FRAMES, "ota frames", heartbeat_s, clock))
         self.renewal = DeviceRenewal(wire) if "certificate" in facts.features else None
         self._last_sequence, self._unacknowledged = last_sequence, 0
         self._credit = self._granted = telemetry_credit(facts.features)
 
     def announce(self, changes: Changes | None) -> None:
-        """Puts `online`, and `contract` where it is new, into the outbox."""
+        """Queue `online`, and `contract` if it is new."""
         identity_conflict_peer = self.claim.session.identity_conflict_peer
         self._push(
             self._event(pb.EVENT_KIND_ONLINE, session_id=self.session_id, identity_conflict_peer=identity_conflict_peer)
@@ -103,13 +103,13 @@ class Session:
         self.announce_contract(changes)
 
     def announce_contract(self, changes: Changes | None) -> None:
-        """Puts `contract` into the outbox, unless it did not change."""
+        """Queue `contract`, unless it is unchanged."""
         if changes is not None:
             revision, message = self.agreed.contract.revision, codec.changes_to_proto(changes)
             self._push(self._event(pb.EVENT_KIND_CONTRACT, contract_revision=revision, changes=message))
 
     def handle(self, frame: link.Frame) -> None:
-        """What a frame of the device means in this state; raises LinkError where it has no business here."""
+        """Process a frame of the device; raises LinkError if it is invalid in this state."""
         body = frame.WhichOneof("body")
         if body == "result":
             _check_message(frame.result.message, MAX_MESSAGE_BYTES)
@@ -125,7 +125,7 @@ class Session:
             self._on_ping(frame)
         elif body == "goodbye":
             self.wire.close()
-            self.end("it said goodbye")
+            self.end("the device said goodbye")
         elif body == "capability_update":
             self._on_update(frame.capability_update)
         elif body == "capability_page" and self.pages is not None and self.pages.qsize() < MAX_QUEUED_PAGES:
@@ -135,7 +135,7 @@ class Session:
         elif body is not None and body.startswith("ota_"):
             self._on_ota(frame)
         else:
-            raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, f"{body} has no place in an active session")
+            raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, f"{body} is not allowed in an active session")
 
     def _on_ping(self, frame: link.Frame) -> None:
         self._unsolicited.count()
@@ -144,11 +144,11 @@ class Session:
 
     def _on_event(self, frame: link.Event) -> None:
         if not frame.sequence:
-            raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "an event without a sequence")
+            raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "an event without sequence")
         if frame.sequence <= self._last_sequence:
             self._unsolicited.count()
             if not self._unacknowledged:
-                self.wire.send(_ack(self._last_sequence))  # it has not heard of the one that was stored
+                self.wire.send(_ack(self._last_sequence))  # the device missed the acknowledgement
             return
         self._unacknowledged += 1
         if self._unacknowledged > EVENT_WINDOW:
@@ -179,7 +179,7 @@ class Session:
     def _on_twin(self, report: link.TwinReport) -> None:
         if self.twin is None:
             raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "the feature twin was not agreed on")
-        if self.update is None:  # else it is by indexes of the old document, and all of it follows by the new one
+        if self.update is None:  # else it has indexes of the old document; a complete report by the new one follows
             self.twin.on_report(report)
 
     def _on_ota(self, frame: link.Frame) -> None:
@@ -196,14 +196,14 @@ class Session:
         if "capability_update" not in self.facts.features:
             raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "the feature capability_update was not agreed on")
         if self.update is not None:
-            raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "a capability update is under way")
+            raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "a capability update is already in progress")
         self.update, self.pages = update, asyncio.Queue()
         self.calls.pause()
         if self.twin is not None:
             self.twin.restart(self.agreed)
 
     def updated(self, agreed: Agreement, changes: Changes | None) -> None:
-        """The update has led to a contract: calls go on under it."""
+        """Activate the contract after a capability update, and resume calls."""
         self.agreed, self.update, self.pages = agreed, None, None
         if self.twin is not None:
             self.twin.restart(agreed)
@@ -222,11 +222,11 @@ class Session:
         self._outbox.append(Outgoing(event, ack))
 
     def peek(self, limit: int) -> list[Outgoing]:
-        """What the stream is to be told next, at most `limit`; they stay until `stored`."""
+        """Return at most `limit` entries for the stream; they stay in the outbox until `stored`."""
         return self._outbox[:limit]
 
     def stored(self, count: int) -> None:
-        """The stream has the first `count` that `peek` gave: the device hears of the last one's sequence."""
+        """Remove the first `count` entries, now stored, and acknowledge their events to the device."""
         earned = [outgoing.ack for outgoing in self._outbox[:count] if outgoing.ack]
         del self._outbox[:count]
         self._unacknowledged -= len(earned)
@@ -234,12 +234,12 @@ class Session:
             self.wire.send(_ack(earned[-1]))
 
     def take_telemetry(self) -> list[pb.DeviceEvent]:
-        """The samples to publish; whoever takes them calls `telemetry_done` when they are on their way."""
+        """Return and remove the samples to publish; the caller calls `telemetry_done` once they are sent."""
         taken, self._telemetry = self._telemetry, []
         return taken
 
     def telemetry_done(self) -> None:
-        """Grants new credit once half of it is used."""
+        """Grant new credit once half of it is used."""
         used = self._granted - self._credit
         if used >= TELEMETRY_CREDIT // 2 and not self.ended:
             self._credit += used
@@ -253,7 +253,7 @@ class Session:
     def close(
         self, code: link.GoodbyeCode.ValueType, message: str, reconnect_after_ms: int = 0, reconnect_to: str = ""
     ) -> None:
-        """Says goodbye and ends."""
+        """Say goodbye and end the session."""
         goodbye = link.Goodbye(
             code=code, message=cut(message), reconnect_after_ms=reconnect_after_ms, reconnect_to=reconnect_to[:63]
         )
@@ -261,13 +261,13 @@ class Session:
         self.end(message)
 
     def end(self, reason: str) -> None:
-        """The link is gone: calls in flight end with outcome unknown. Harmless when repeated."""
+        """End the session: calls in flight fail with outcome unknown. Idempotent."""
         if not self.ended:
             self.ended, self.end_reason = True, reason
             self.calls.end()
 
     def offline_event(self, now: datetime) -> pb.DeviceEvent:
-        """What the stream is told at the end."""
+        """Return the last event of the session."""
         return pb.DeviceEvent(
             device_id=self.device_id,
             kind=pb.EVENT_KIND_OFFLINE,
@@ -279,7 +279,7 @@ class Session:
 
 
 def telemetry_credit(features: Collection[str]) -> int:
-    """The first grant under these features, in frames."""
+    """Return the initial telemetry credit for these features, in frames."""
     return TELEMETRY_CREDIT if "telemetry" in features else 0
 
 

@@ -1,12 +1,12 @@
-"""One session's part in its device's twin: what the device said and the registry has not heard, and what it was told.
+"""Twin state of one session: reports of the device not yet in the registry, and the deltas sent to the device.
 
-      ContractNotice ─► GATHERING ──last report──► SETTLING ──the registry has answered: TwinDelta──► LIVE
-                            ▲     what is desired meanwhile is kept until then, its newest state only   │
-                            └───────────────── CapabilityUpdate, then its ContractNotice ◄──────────────┘
-      LIVE:  TwinReport ─► waits, the newest of each property ─► the registry, one request at a time
-             desired    ─► TwinDelta of what came after the revision that was delivered last
+      ContractNotice ─► GATHERING ──last report──► SETTLING ──registry response: TwinDelta──► LIVE
+                            ▲     newer desired state is deferred until then, only the newest    │
+                            └───────────── CapabilityUpdate, then its ContractNotice ◄───────────┘
+      LIVE:  TwinReport ─► pending, the newest of each property ─► the registry, one request at a time
+             desired    ─► TwinDelta with the changes since the last delivered revision
 
-Nothing here awaits; `TwinSync` carries it to and fro. Bounded by the properties of the contract.
+Nothing here awaits; `TwinSync` does the I/O. Bounded by the properties of the contract.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from yggdrasil.device.v1 import link_pb2 as link
 
 @dataclass(frozen=True, slots=True)
 class PendingReport:
-    """What the registry is to be told, and in which round of this session it was said."""
+    """A report for the registry, and the round of this session that it belongs to."""
 
     round: int
     contract_revision: int
@@ -53,7 +53,7 @@ class DeviceTwin:
         self.restart(agreed)
 
     def restart(self, agreed: Agreement) -> None:
-        """There is another contract, or will be: the device reports everything again."""
+        """Start a new round for another contract: the device reports everything again."""
         self._agreed = agreed
         self._round += 1
         self._reports: dict[Path, Report] = {}
@@ -63,7 +63,7 @@ class DeviceTwin:
         self._retry.clear()
 
     def on_report(self, report: link.TwinReport) -> None:
-        """What the device says; raises LinkError where it is nonsense, or too much."""
+        """Merge a report of the device; raises LinkError if it violates the protocol or exceeds the rate."""
         self._meter.count()
         if report.version > self._delivered:
             raise LinkError(
@@ -83,7 +83,7 @@ class DeviceTwin:
         self._complete = self._complete or report.complete
 
     def take_report(self) -> PendingReport | None:
-        """What the registry is to be told now, taken: it is `answered` or `failed` before the next is asked for."""
+        """Return and remove the pending report, or None; call `on_reported` or `on_report_failed` before the next."""
         if not self._complete or (self._settled and not self._reports):
             return None
         contract = self._agreed.contract.revision
@@ -94,13 +94,13 @@ class DeviceTwin:
         return found
 
     def on_report_failed(self, due: PendingReport) -> None:
-        """The registry did not hear it: it is due again, with what was said since."""
+        """Merge a report that failed back into the pending one."""
         if due.round == self._round:
             self._reports = {**due.properties, **self._reports}
             self._answers = max(due.answers, self._answers)
 
     def on_reported(self, due: PendingReport, revision: int, delta: Mapping[Path, Value]) -> list[link.Frame]:
-        """The registry has heard it; gives the frames that the device is to get."""
+        """Process the registry's response; return the frames for the device."""
         if due.round != self._round or not due.complete:
             return []
         self._settled = True
@@ -109,7 +109,7 @@ class DeviceTwin:
         return frames if missed is None else frames + self.on_desired(missed)
 
     def on_desired(self, now: Desired) -> list[link.Frame]:
-        """What is desired has changed; gives the frames that the device is to get now."""
+        """Process a change of the desired state; return the frames for the device."""
         if not self._settled:
             if self._deferred is None or now.revision > self._deferred.revision:
                 self._deferred = now
@@ -127,11 +127,11 @@ class DeviceTwin:
 
     @property
     def has_retries(self) -> bool:
-        """Whether the device had too much to do for something that it was told."""
+        """Whether the device was too busy for a delta that is to be sent again."""
         return bool(self._retry)
 
     def retries(self) -> list[link.Frame]:
-        """The frames for what the device had too much to do for."""
+        """Return the frames for values that the device was too busy for."""
         by_version: dict[int, dict[Path, Value]] = {}
         for path in self._retry:
             value, version = self._sent[path]

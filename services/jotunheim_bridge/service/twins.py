@@ -1,7 +1,7 @@
-"""Carries twins between the sessions here and the registry.
+"""Synchronizes twins between sessions and the registry.
 
-One request a session is under way at a time; what is said meanwhile goes together with the next. A registry that is
-away is asked again for as long as the session lives, and neither ends it nor holds anything else of it up.
+A session has one request in flight; later reports are merged into the next. If the registry is unavailable, requests
+are retried for the life of the session and delay nothing else of it.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from yggdrasil.device.v1 import link_pb2 as link
 RETRY_S = 0.25
 MAX_RETRY_S = 15.0
 REPORT_INTERVAL_S = 0.1
-"""From the registry's answer to the next request of the same session."""
+"""Delay between a response of the registry and the next request of the same session, in seconds."""
 BUSY_RETRY_S = 1.0
-"""How long a device that had too much to do is left alone."""
+"""Delay before a busy device gets its delta again, in seconds."""
 MAX_CONCURRENT_REPORTS = 32
-"""Requests of all sessions together."""
+"""Requests in flight of all sessions."""
 _STALE = "STALE_SESSION"
 _log = logging.getLogger(__name__)
 
 
 class TwinSync:
-    """The sessions' way to the registry's twins."""
+    """Connects sessions to the registry's twins."""
 
     def __init__(self, twins: Twins) -> None:
         self._twins = twins
@@ -40,7 +40,7 @@ class TwinSync:
         self._slots = asyncio.Semaphore(MAX_CONCURRENT_REPORTS)
 
     def flush(self, session: Session) -> None:
-        """Takes up what the device has said of its twin."""
+        """Send the pending report of a session, and schedule retries for a busy device."""
         twin = session.twin
         if twin is None or session.ended:
             return
@@ -58,7 +58,7 @@ class TwinSync:
             _send(session, session.twin.retries())
 
     def on_desired(self, session: Session, now: Desired) -> None:
-        """What is desired of the device has changed."""
+        """Send a changed desired state to the device."""
         if session.twin is not None and not session.ended:
             _send(session, session.twin.on_desired(now))
 
@@ -71,11 +71,11 @@ class TwinSync:
                     revision, delta = await self._report(session, due)
                 except YggError as e:
                     if e.reason == _STALE:
-                        return  # a later session has taken over, and this one hears of it
+                        return  # a later session has taken over; this one is about to end
                     if wait_s == RETRY_S:
                         _log.warning("twin report failed", extra={"device": session.device_id, "why": e.message})
                     twin.on_report_failed(due)
-                    await asyncio.sleep(random.uniform(0, wait_s))  # noqa: S311 - it spreads load, it guards nothing
+                    await asyncio.sleep(random.uniform(0, wait_s))  # noqa: S311 - load spreading, not security
                     wait_s = min(2 * wait_s, MAX_RETRY_S)
                 else:
                     wait_s = RETRY_S
@@ -98,7 +98,7 @@ class TwinSync:
             return await self._twins.report(report)
 
     async def stop(self) -> None:
-        """Gives up what is under way: whoever takes over the devices has everything reported anew."""
+        """Cancel pending requests: the device reports everything again to the next bridge."""
         tasks = list(self._running.values())
         for task in tasks:
             task.cancel()

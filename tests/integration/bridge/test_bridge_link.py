@@ -283,7 +283,7 @@ async def test_online_and_offline_are_told(mesh: Mesh) -> None:
     assert kinds == [pb.EVENT_KIND_ONLINE, pb.EVENT_KIND_CONTRACT]
     device.send(goodbye=link.Goodbye(code=link.GOODBYE_CODE_SHUTDOWN))
     last = (await watch.read()).event
-    assert (last.kind, last.reason) == (pb.EVENT_KIND_OFFLINE, "it said goodbye")
+    assert (last.kind, last.reason) == (pb.EVENT_KIND_OFFLINE, "the device said goodbye")
     watch.cancel()
 
 

@@ -120,7 +120,7 @@ def test_read_and_write_need_a_property_that_allows_it() -> None:
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ([], "without count"),
+        ([], "lacks count"),
         ([link.Argument(index=1, value=link.LinkValue(integer=1))], "value 1"),
         ([link.Argument(index=0, value=link.LinkValue(text="x"))], "wants int"),
         ([link.Argument(index=0)], "wants int"),
