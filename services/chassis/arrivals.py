@@ -1,16 +1,17 @@
-"""From accept to a peer that is known: how many connections are let in, and how many are worked at.
+"""Admission of connections, from accept to the end of TLS: bounds on how many are open and how many are processed.
 
-    accept ──► UNHEARD ──whole ClientHello──► WAITING ──a slot is free──► SLOT: TLS, then e.g. negotiation ──► done
-       │          │ 10 s                         │ 10 s                      │ TLS: 10 s, less where others wait
-       ▼          ▼                              ▼                           ▼
-    turned away   closed                         closed                      closed
+    accept ──► HELLO ──whole ClientHello──► WAITING ──a slot is free──► SLOT: TLS, then e.g. negotiation ──► done
+       │         │ 10 s                        │ 10 s                      │ TLS: 10 s, less under contention
+       ▼         ▼                             ▼                           ▼
+    rejected   closed                        closed                      closed
 
-Every port that anybody can reach uses it: the device link, images, enrolment. A storm of devices must not have all its
-handshakes begun and none of them finished in time: TLS costs nothing here until its turn comes. A peer that sends its
-ClientHello byte by byte is looked at twice, by the kernel's low-water mark (socket(7), SO_RCVLOWAT), and holds no slot.
-Turns go round by address, and one address never holds more than half of the slots, so a crowd of half-done handshakes
-from one place leaves the other half to the rest; nor may it hold more than half of the free room with connections that
-say nothing.
+Every public port uses it: device link, images, enrolment. When a whole fleet reconnects, starting all handshakes at
+once would finish none of them in time, so TLS starts only when a connection gets a slot. A peer that sends its
+ClientHello byte by byte wakes the event loop only twice, thanks to the kernel's low-water mark (socket(7),
+SO_RCVLOWAT), and holds no slot.
+
+Slots are granted round-robin by address. One address holds at most half of the slots, so unfinished handshakes from one
+place leave the other half free, and at most half of the free connections with peers that have sent nothing.
 """
 
 from __future__ import annotations
@@ -30,164 +31,166 @@ from typing import Protocol
 from services.chassis.logs import Throttle
 from services.domain import endpoints
 
-WAITING_S = 10.0
-"""From accept to a slot."""
-PRESSED_S = 3.0
-"""How long a slot is held at least while others wait. Then TLS that is not done is given up; a negotiation goes on."""
-PRESSED_TIMES = 4.0
-"""Or so many times as long as TLS took lately: a machine that is slow itself gives up nobody for it."""
-_LATELY = 0.1
-_ACCEPTED_AT_ONCE = 64
-_NO_ROOM_PAUSE_S = 1.0
+MAX_WAIT_S = 10.0
+"""Maximum time from accept to a slot, in seconds."""
+CONTENDED_SLOT_S = 3.0
+"""Minimum time before a slot is reclaimed under contention, in seconds. Unfinished TLS is then aborted; a negotiation
+continues without its slot.
+"""
+CONTENDED_SLOT_FACTOR = 4.0
+"""Multiple of the recent average TLS time that a slot is kept at least, so that a slow machine aborts no handshakes."""
+_EWMA_WEIGHT = 0.1
+_ACCEPT_BATCH = 64
+_ACCEPT_RETRY_S = 1.0
 _HEADER_BYTES, _HANDSHAKE_RECORD, _MAX_RECORD_BYTES = 5, 22, 2**14
 BACKLOG = 4096
 MAX_DESCRIPTORS = 1_000_000
 _OTHER_DESCRIPTORS = 256
-"""Kept for all that is no arrival: NATS, other services, callers, logs."""
+"""Descriptors reserved for everything else: NATS, other services, callers, logs."""
 _log = logging.getLogger(__name__)
 _throttle = Throttle()
 
 
 class Clock(Protocol):
-    """Time, injected."""
+    """Source of time, injected."""
 
     def monotonic(self) -> float:
-        """Seconds, never going back."""
+        """Return seconds of a clock that never goes back."""
 
 
 @dataclass(eq=False, slots=True)
 class Arrival:
-    """A connection on its way in. `source` is who it counts for."""
+    """A connection before the end of TLS. `source` is the address or site that it is counted under."""
 
     plain: socket.socket
     source: str
     since_s: float
-    wanted_bytes: int = _HEADER_BYTES
+    needed_bytes: int = _HEADER_BYTES
     gone: bool = False
     holds_slot: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Connections held at most, and how many of them are worked at before they are done."""
+    """Maximum number of connections, and of those that are processed at the same time before they are established."""
 
     connections: int
     slots: int
 
 
 Handshake = Callable[[Arrival], Awaitable[None]]
-"""TLS of an arrival; raises OSError where it fails. Whoever has the connection then calls `done`."""
+"""Performs TLS on an arrival; raises OSError if it fails. The owner of the connection then calls `done`."""
 
 
 @dataclass
 class Arrivals:
-    """Accepts on `listening`; `held` says how many connections are past their handshake."""
+    """Accepts connections on `listening`; `established` returns the number of connections past their handshake."""
 
     bounds: Bounds
     clock: Clock
     handshake: Handshake
-    held: Callable[[], int]
-    turned_away: int = 0
+    established: Callable[[], int]
+    rejected: int = 0
     count: int = 0
-    """Connections on their way in, up to the end of TLS."""
+    """Connections before the end of TLS."""
     _listening: list[socket.socket] = field(default_factory=list)
-    _unheard: dict[Arrival, None] = field(default_factory=dict)
+    _hello_pending: dict[Arrival, None] = field(default_factory=dict)
     _waiting: OrderedDict[str, deque[Arrival]] = field(default_factory=OrderedDict)
     _slots: dict[Arrival, float] = field(default_factory=dict)
-    _shaking: dict[Arrival, asyncio.Task[None]] = field(default_factory=dict)
-    _of_source: Counter[str] = field(default_factory=Counter)
-    _unheard_of: Counter[str] = field(default_factory=Counter)
-    _turned_away_told: int = 0
-    _usual_s: float = 0.0
+    _handshakes: dict[Arrival, asyncio.Task[None]] = field(default_factory=dict)
+    _slots_by_source: Counter[str] = field(default_factory=Counter)
+    _hello_pending_by_source: Counter[str] = field(default_factory=Counter)
+    _rejected_logged: int = 0
+    _average_s: float = 0.0
 
     def listen(self, listening: socket.socket) -> None:
-        """Takes connections of a socket that listens and does not block."""
+        """Accept connections of a listening, non-blocking socket."""
         self._listening.append(listening)
         asyncio.get_running_loop().add_reader(listening, self._accept, listening)
 
     def stop(self) -> None:
-        """Takes no more, and drops those that have not begun."""
+        """Stop accepting, and drop arrivals whose handshake has not started."""
         loop = asyncio.get_running_loop()
         for listening in self._listening:
             loop.remove_reader(listening)
             listening.close()
         self._listening.clear()
-        for arrival in (*self._unheard, *(one for line in self._waiting.values() for one in line)):
+        for arrival in (*self._hello_pending, *(one for line in self._waiting.values() for one in line)):
             self._drop(arrival)
         self._waiting.clear()
-        for task in self._shaking.values():
+        for task in self._handshakes.values():
             task.cancel()
 
     def _accept(self, listening: socket.socket) -> None:
-        for _ in range(_ACCEPTED_AT_ONCE):
+        for _ in range(_ACCEPT_BATCH):
             try:
                 plain, address = listening.accept()
             except (BlockingIOError, ConnectionError):
                 return
-            except OSError as e:  # no descriptors or memory: the backlog holds them for a while
-                _throttle.log(_log, logging.WARNING, "cannot accept", why=e.strerror)
+            except OSError as e:  # no descriptors or memory: connections stay in the backlog for a while
+                _throttle.log(_log, logging.WARNING, "accept failed", why=e.strerror)
                 loop = asyncio.get_running_loop()
                 loop.remove_reader(listening)
-                loop.call_later(_NO_ROOM_PAUSE_S, self._accept_again, listening)
+                loop.call_later(_ACCEPT_RETRY_S, self._accept_again, listening)
                 return
-            source, room = source_of(str(address[0])), self.bounds.connections - self.count - self.held()
-            silent = self._unheard_of[source]
+            source, room = source_of(str(address[0])), self.bounds.connections - self.count - self.established()
+            silent = self._hello_pending_by_source[source]
             if room <= 0 or silent > (room + silent) // 2:
-                self.turned_away += 1
+                self.rejected += 1
                 plain.close()
                 continue
             plain.setblocking(False)
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, _HEADER_BYTES)
             arrival = Arrival(plain, source, self.clock.monotonic())
-            self._unheard[arrival] = None
-            self._unheard_of[source] += 1
+            self._hello_pending[arrival] = None
+            self._hello_pending_by_source[source] += 1
             self.count += 1
-            asyncio.get_running_loop().add_reader(plain, self._look, arrival)
+            asyncio.get_running_loop().add_reader(plain, self._on_readable, arrival)
 
     def _accept_again(self, listening: socket.socket) -> None:
         if listening in self._listening:
             asyncio.get_running_loop().add_reader(listening, self._accept, listening)
 
-    def _look(self, arrival: Arrival) -> None:
-        """There are as many bytes as were wanted, or the peer has closed."""
+    def _on_readable(self, arrival: Arrival) -> None:
+        """Handle a readable socket: enough bytes for the next step, or closed by the peer."""
         if not self._is_whole(arrival):
             if arrival.gone:
                 self._drop(arrival)
             return
-        self._heard(arrival)
+        self._hello_received(arrival)
         arrival.plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
         self._waiting.setdefault(arrival.source, deque()).append(arrival)
         self._admit()
 
     def _is_whole(self, arrival: Arrival) -> bool:
-        """Whether the first TLS record is there (RFC 8446, section 5.1); `gone` where it never will be."""
+        """Return whether the first TLS record is complete (RFC 8446, section 5.1); set `gone` if it never will be."""
         try:
-            seen = arrival.plain.recv(arrival.wanted_bytes, socket.MSG_PEEK)
+            seen = arrival.plain.recv(arrival.needed_bytes, socket.MSG_PEEK)
         except BlockingIOError:
             return False
         except OSError:
             seen = b""
         length = int.from_bytes(seen[3:_HEADER_BYTES], "big")
-        if len(seen) < arrival.wanted_bytes or seen[0] != _HANDSHAKE_RECORD or not 0 < length <= _MAX_RECORD_BYTES:
+        if len(seen) < arrival.needed_bytes or seen[0] != _HANDSHAKE_RECORD or not 0 < length <= _MAX_RECORD_BYTES:
             arrival.gone = True
             return False
-        if arrival.wanted_bytes > _HEADER_BYTES:
+        if arrival.needed_bytes > _HEADER_BYTES:
             return True
-        arrival.wanted_bytes += length
-        arrival.plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, arrival.wanted_bytes)
-        return False  # the loop looks again at once where the rest has come already
+        arrival.needed_bytes += length
+        arrival.plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, arrival.needed_bytes)
+        return False  # the loop calls again immediately if the rest has already arrived
 
-    def _heard(self, arrival: Arrival) -> None:
-        del self._unheard[arrival]
-        self._unheard_of[arrival.source] -= 1
-        if not self._unheard_of[arrival.source]:
-            del self._unheard_of[arrival.source]
+    def _hello_received(self, arrival: Arrival) -> None:
+        del self._hello_pending[arrival]
+        self._hello_pending_by_source[arrival.source] -= 1
+        if not self._hello_pending_by_source[arrival.source]:
+            del self._hello_pending_by_source[arrival.source]
         asyncio.get_running_loop().remove_reader(arrival.plain)
 
     def _drop(self, arrival: Arrival) -> None:
         arrival.gone = True
-        if arrival in self._unheard:
-            self._heard(arrival)
+        if arrival in self._hello_pending:
+            self._hello_received(arrival)
         self.count -= 1
         arrival.plain.close()
 
@@ -197,18 +200,18 @@ class Arrivals:
             if arrival is None:
                 return
             self._slots[arrival] = self.clock.monotonic()
-            self._of_source[arrival.source] += 1
+            self._slots_by_source[arrival.source] += 1
             arrival.holds_slot = True
-            self._shaking[arrival] = asyncio.get_running_loop().create_task(self._shake(arrival))
+            self._handshakes[arrival] = asyncio.get_running_loop().create_task(self._run_handshake(arrival))
 
     def _next(self) -> Arrival | None:
-        """The one whose turn it is: the oldest of the next address that does not hold its share."""
+        """Return the next arrival: the oldest of the next address that has not used up its share of slots."""
         share = max(1, self.bounds.slots // 2)
         for source in list(self._waiting):
             line = self._waiting[source]
-            while line and self._of_source[source] < share:
+            while line and self._slots_by_source[source] < share:
                 arrival = line.popleft()
-                if _has_left(arrival):
+                if _is_closed(arrival):
                     self._drop(arrival)
                     continue
                 self._waiting.move_to_end(source)
@@ -219,64 +222,64 @@ class Arrivals:
                 del self._waiting[source]
         return None
 
-    async def _shake(self, arrival: Arrival) -> None:
+    async def _run_handshake(self, arrival: Arrival) -> None:
         secure = False
         try:
             await self.handshake(arrival)
             secure = True
             if arrival in self._slots:
                 took_s = self.clock.monotonic() - self._slots[arrival]
-                self._usual_s += _LATELY * (took_s - self._usual_s)
-        except (OSError, asyncio.CancelledError) as e:  # TLS that fails raises an OSError; so does one that is late
+                self._average_s += _EWMA_WEIGHT * (took_s - self._average_s)
+        except (OSError, asyncio.CancelledError) as e:  # failed TLS raises an OSError, and so does a timeout
             why = str(e) or type(e).__name__
-            if isinstance(e, ssl.SSLCertVerificationError):  # a device of ours it may be, whose certificate has ended
+            if isinstance(e, ssl.SSLCertVerificationError):  # possibly one of our devices, with an expired certificate
                 _throttle.log(
-                    _log, logging.WARNING, "certificate refused", about=arrival.source, why=e.verify_message or why
+                    _log, logging.WARNING, "certificate rejected", about=arrival.source, why=e.verify_message or why
                 )
             else:
-                _log.debug("no TLS", extra={"peer": arrival.source, "why": why})
+                _log.debug("handshake failed", extra={"peer": arrival.source, "why": why})
         finally:
             self.count -= 1
-            del self._shaking[arrival]
+            del self._handshakes[arrival]
             if not secure:
                 self.done(arrival)
 
     def done(self, arrival: Arrival) -> None:
-        """It has its contract, or is over: the next one's turn. Harmless when repeated."""
+        """Release the arrival's slot, once it is established or has ended, and admit the next one. Idempotent."""
         if not arrival.holds_slot:
             return
         arrival.holds_slot = False
         del self._slots[arrival]
-        self._of_source[arrival.source] -= 1
-        if not self._of_source[arrival.source]:
-            del self._of_source[arrival.source]
+        self._slots_by_source[arrival.source] -= 1
+        if not self._slots_by_source[arrival.source]:
+            del self._slots_by_source[arrival.source]
         if self._listening:
             self._admit()
 
     def sweep(self) -> None:
-        """Once a second: drops who has waited too long, and takes slots from who holds them while others wait."""
+        """Drop arrivals that have waited too long and reclaim slots under contention. Called once a second."""
         now_s = self.clock.monotonic()
-        for arrival in [one for one in self._unheard if now_s - one.since_s > WAITING_S]:
+        for arrival in [one for one in self._hello_pending if now_s - one.since_s > MAX_WAIT_S]:
             self._drop(arrival)
         for source, line in list(self._waiting.items()):
-            while line and now_s - line[0].since_s > WAITING_S:
+            while line and now_s - line[0].since_s > MAX_WAIT_S:
                 self._drop(line.popleft())
             if not line:
                 del self._waiting[source]
         if self._waiting:
-            long_s = max(PRESSED_S, PRESSED_TIMES * self._usual_s)
-            for arrival in [one for one, since_s in self._slots.items() if now_s - since_s > long_s]:
-                if arrival in self._shaking:
-                    self._shaking[arrival].cancel()
+            limit_s = max(CONTENDED_SLOT_S, CONTENDED_SLOT_FACTOR * self._average_s)
+            for arrival in [one for one, since_s in self._slots.items() if now_s - since_s > limit_s]:
+                if arrival in self._handshakes:
+                    self._handshakes[arrival].cancel()
                 else:
                     self.done(arrival)
-        if self.turned_away > self._turned_away_told:
-            more, self._turned_away_told = self.turned_away - self._turned_away_told, self.turned_away
-            _throttle.log(_log, logging.WARNING, "connections turned away", count=more, limit=self.bounds.connections)
+        if self.rejected > self._rejected_logged:
+            more, self._rejected_logged = self.rejected - self._rejected_logged, self.rejected
+            _throttle.log(_log, logging.WARNING, "connections rejected", count=more, limit=self.bounds.connections)
 
 
 def source_of(host: str) -> str:
-    """Who an address counts for: itself, and in IPv6 its /64, which is one site's (RFC 6177)."""
+    """Return the key that an address is counted under: the address itself, or its /64 in IPv6, one site (RFC 6177)."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -286,15 +289,15 @@ def source_of(host: str) -> str:
     return str(address)
 
 
-def _has_left(arrival: Arrival) -> bool:
-    """Whether the peer has closed meanwhile: its handshake would be work for nobody."""
+def _is_closed(arrival: Arrival) -> bool:
+    """Return whether the peer has already closed the connection, so that no handshake is started for it."""
     poll = select.poll()
     poll.register(arrival.plain, select.POLLRDHUP)
     return bool(poll.poll(0))
 
 
-async def bound(listen: str) -> socket.socket:
-    """A socket that listens on HOST:PORT and does not block; raises OSError."""
+async def open_listener(listen: str) -> socket.socket:
+    """Return a non-blocking socket that listens on HOST:PORT; raises OSError."""
     host, port = endpoints.split(listen)
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -305,7 +308,7 @@ async def bound(listen: str) -> socket.socket:
 
 
 def raise_descriptor_limit() -> int:
-    """Raise the soft limit of descriptors to the hard one, at most MAX_DESCRIPTORS; returns what holds then."""
+    """Raise the soft limit of descriptors to the hard limit, at most MAX_DESCRIPTORS; return the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(MAX_DESCRIPTORS, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -314,6 +317,6 @@ def raise_descriptor_limit() -> int:
     return MAX_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
 
 
-def affordable(connections: int) -> int:
-    """As many connections as were asked for, or as the process may have descriptors for."""
+def cap_connections(connections: int) -> int:
+    """Return `connections`, or as many as the process has descriptors for if that is fewer."""
     return max(1, min(connections, raise_descriptor_limit() - _OTHER_DESCRIPTORS))

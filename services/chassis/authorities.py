@@ -1,7 +1,8 @@
-"""Who a verified certificate speaks for: its URI, its tenant and the CA that issued it must agree.
+"""Identity of a verified certificate: its URI, its tenant and its issuing CA must agree.
 
-A gRPC port trusts two CAs, of services and of users. TLS proves that one of them signed; which one is checked here, so
-that the CA of one kind cannot speak for the other (RFC 5280, section 6.1, leaves names to the application).
+A gRPC port trusts two CAs, one for services and one for users. TLS proves that one of them signed the certificate; this
+module checks which, so that the CA of one kind cannot issue the other (RFC 5280, section 6.1, leaves names to the
+application).
 """
 
 from __future__ import annotations
@@ -16,47 +17,49 @@ from services.chassis.errors import IdentityError
 from services.chassis.identity import Identity, IdentityFiles, of_sans
 from services.domain.subjects import TENANT
 
-_REMEMBERED = 4096
-"""Certificates whose answer is kept: a signature is checked once for each, not at each call."""
+_MAX_CACHED_CERTIFICATES = 4096
+"""Certificates whose result is cached, so that a signature is verified once per certificate, not once per call."""
 
 
 class Authorities:
-    """The CAs that a port trusts, by the kind of identity each may issue."""
+    """The CAs that a port trusts, by the kind of identity that each may issue."""
 
     def __init__(self, issuers: Mapping[str, Iterable[x509.Certificate]]) -> None:
         self._issuers = {kind: tuple(certs) for kind, certs in issuers.items()}
-        self.identify = lru_cache(maxsize=_REMEMBERED)(self._identify)
+        self.identify = lru_cache(maxsize=_MAX_CACHED_CERTIFICATES)(self._identify)
 
     @classmethod
     def of(cls, files: IdentityFiles) -> Authorities:
-        """Those of an identity directory: services.pem, and what clients.pem has besides. Raises IdentityError.
+        """Return the CAs of an identity directory: services.pem, and what clients.pem adds. Raises IdentityError.
 
-        A CA of devices is not taken for one of users, even if somebody has put it into clients.pem.
+        A device CA is never accepted as a user CA, even if clients.pem contains it.
         """
         services, clients = (_certificates(files, name) for name in ("services.pem", "clients.pem"))
         others = services + (_certificates(files, "devices.pem") if (files.directory / "devices.pem").exists() else [])
         return cls({"service": services, "user": [cert for cert in clients if cert not in others]})
 
     def _identify(self, leaf_pem: bytes) -> Identity:
-        """The identity of a certificate that TLS has verified. Raises IdentityError if its issuer may not name it."""
+        """Return the identity of a certificate that TLS has verified. Raises IdentityError if its issuer may not name
+        it.
+        """
         leaf = x509.load_pem_x509_certificate(leaf_pem)
-        who = of_sans(_uris(leaf))
-        if who.tenant != TENANT:
-            raise IdentityError(f"{who.uri} is of another tenant than {TENANT}")
-        if who.kind not in self._issuers:
+        identity = of_sans(_uris(leaf))
+        if identity.tenant != TENANT:
+            raise IdentityError(f"{identity.uri} belongs to another tenant than {TENANT}")
+        if identity.kind not in self._issuers:
             raise IdentityError(
-                f"a {who.kind} may not use this port", hint="Use a user certificate: ygg pki issue user NAME."
+                f"a {identity.kind} may not use this port", hint="Use a user certificate: ygg pki issue user NAME."
             )
-        if not any(_issued(leaf, ca) for ca in self._issuers[who.kind]):
-            raise IdentityError(f"{who.uri} was not issued by the {who.kind} CA")
-        return who
+        if not any(_issued(leaf, ca) for ca in self._issuers[identity.kind]):
+            raise IdentityError(f"{identity.uri} was not issued by the {identity.kind} CA")
+        return identity
 
 
 def _certificates(files: IdentityFiles, name: str) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(files.read(name))
     except ValueError as e:
-        raise IdentityError(f"{files.directory / name} holds no certificates") from e
+        raise IdentityError(f"{files.directory / name} contains no certificates") from e
 
 
 def _uris(leaf: x509.Certificate) -> list[str]:

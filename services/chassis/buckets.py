@@ -1,6 +1,6 @@
-"""The key-value buckets of devices, and who writes which; docs/DESIGN.md has the table of what each holds.
+"""The key-value buckets of devices and their writers; docs/DESIGN.md has the table of their contents.
 
-Whoever starts first makes a bucket, so the specifications stand here, where the services that share one meet.
+The service that starts first creates a bucket, so the specifications are shared by all services that use one.
 """
 
 from services.chassis.kv import BucketSpec
@@ -16,7 +16,7 @@ TWIN_PROGRAMS = BucketSpec("twin_programs")
 ENROLMENT_TOKENS = BucketSpec("enrolment_tokens", ttl_s=90 * 86_400)
 
 BRIDGE_LEASE_S = 5.0
-"""A bridge whose lease is not renewed for this long is dead, and its devices are offline."""
+"""Lifetime of a bridge's lease, in seconds. If it is not renewed, the bridge is dead and its devices are offline."""
 
 SESSIONS = BucketSpec("sessions")
 BRIDGES = BucketSpec("bridges", ttl_s=BRIDGE_LEASE_S)

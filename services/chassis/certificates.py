@@ -1,7 +1,7 @@
 """Leaf certificates of the mesh: profile, extensions, validity. RFC 5280.
 
-Owns what is *in* a leaf, for those who sign one: `ygg pki` on the operator's machine, the registry for devices that
-enrol. No files and no clock; CAs are made by `ygg.pki`.
+Owns the contents of a leaf for both issuers: `ygg pki` on the operator's machine, and the registry for devices that
+enrol. No files and no clock; `ygg.pki` makes the CAs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 LEAF_DAYS = 365
 CLOCK_SKEW = dt.timedelta(minutes=5)
-"""A certificate is valid from this long ago, so that a peer whose clock is late accepts it at once."""
+"""A certificate is valid from this long ago, so that a peer whose clock is slow accepts it immediately."""
 
 PURPOSES: Mapping[str, tuple[ObjectIdentifier, ...]] = {
     "device": (ExtendedKeyUsageOID.CLIENT_AUTH,),
@@ -41,7 +41,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Further names of a server certificate."""
+    """Additional names of a server certificate."""
 
     dns: Sequence[str] = ()
     ips: Sequence[IpAddress] = ()
@@ -52,14 +52,14 @@ NO_NAMES = Names()
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """From when to when, UTC, in whole seconds."""
+    """Start and end of validity, UTC, in whole seconds."""
 
     start: dt.datetime
     end: dt.datetime
 
 
 def validity(now: dt.datetime, days: int, ca: x509.Certificate) -> Validity:
-    """For so many days from now, a little before it, and no longer than the CA."""
+    """Return a validity of `days` from now, starting slightly earlier and ending no later than the CA."""
     end = min(now + dt.timedelta(days=days), ca.not_valid_after_utc)
     return Validity(min(now - CLOCK_SKEW, end), end)
 
@@ -67,7 +67,7 @@ def validity(now: dt.datetime, days: int, ca: x509.Certificate) -> Validity:
 def sign_leaf(
     ca: Pair, key: ec.EllipticCurvePublicKey, who: Identity, when: Validity, names: Names = NO_NAMES
 ) -> x509.Certificate:
-    """The certificate of `who` for a public key. Nothing in it comes from whoever asked but the key."""
+    """Return a certificate of `who` for a public key, which is the only part that the requester supplies."""
     purposes = x509.ExtendedKeyUsage(PURPOSES[who.kind])
     issuer_ski = ca.cert.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     alternatives = x509.SubjectAlternativeName(
@@ -96,7 +96,7 @@ def sign_leaf(
 
 
 def key_usage(*, sign: bool) -> x509.KeyUsage:
-    """Leaves sign handshakes (digitalSignature), CAs sign certificates and revocation lists."""
+    """Return the key usage: leaves sign handshakes (digitalSignature), CAs sign certificates and revocation lists."""
     return x509.KeyUsage(
         digital_signature=sign,
         key_cert_sign=not sign,
@@ -111,12 +111,12 @@ def key_usage(*, sign: bool) -> x509.KeyUsage:
 
 
 def common_name(text: str) -> x509.Name:
-    """A name of nothing but a common name, cut to the 64 characters it may have."""
+    """Return a name that consists of a common name, truncated to the maximum of 64 characters."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:64])])
 
 
 def load_key(data: bytes, passphrase: bytes | None = None) -> ec.EllipticCurvePrivateKey:
-    """The elliptic-curve key in a PEM file. Raises ValueError for anything else, and for a wrong passphrase."""
+    """Return the elliptic-curve key in a PEM file. Raises ValueError for any other content or a wrong passphrase."""
     key = serialization.load_pem_private_key(data, password=passphrase)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise ValueError("not an elliptic-curve key")  # noqa: TRY004 (what the file holds is a value)
@@ -124,5 +124,5 @@ def load_key(data: bytes, passphrase: bytes | None = None) -> ec.EllipticCurvePr
 
 
 def cert_pem(*certs: x509.Certificate) -> bytes:
-    """The certificates, one PEM block after another."""
+    """Return the certificates as concatenated PEM blocks."""
     return b"".join(cert.public_bytes(serialization.Encoding.PEM) for cert in certs)

@@ -14,15 +14,15 @@ from services.chassis.identity import IdentityFiles
 
 
 def connect(endpoint: str, files: IdentityFiles, service: str) -> grpc.aio.Channel:
-    """A channel to HOST:PORT, where only `service` is accepted, by its certificate.
+    """Return a channel to HOST:PORT that accepts only the certificate of `service`.
 
-    It connects when first used and again by itself whenever the peer comes back.
+    It connects on first use, and reconnects by itself whenever the peer is available again.
     """
     return grpc.aio.secure_channel(endpoint, credentials(files), options=options(service), interceptors=_interceptors())
 
 
 async def watch(channel: grpc.aio.Channel, report: Callable[[bool], Awaitable[None]]) -> None:
-    """Keep the channel connected and report whether it is, at first and on changes. Ends when the channel is closed."""
+    """Keep the channel connected; report the initial state and every change. Ends when the channel is closed."""
     await report(False)
     while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.SHUTDOWN:
         if state in (grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.TRANSIENT_FAILURE):

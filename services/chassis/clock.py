@@ -1,4 +1,4 @@
-"""The machine's clocks, injected wherever time matters, so that tests have their own."""
+"""The machine's clocks, injected wherever time matters, so that tests can replace them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from datetime import UTC, datetime
 
 
 class SteadyTime:
-    """Seconds since 1970 that go on with the monotonic clock: for what is measured, not for what is shown or expires.
+    """Unix time in seconds that advances with the monotonic clock: for measuring, not for display or expiry.
 
-    A step of the wall clock changes nothing; the next process begins with the wall clock as it is then.
+    A step of the wall clock has no effect; the next process starts from the wall clock at that time.
     """
 
     def __init__(self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic, self._offset_s = monotonic, wall() - monotonic()
 
     def __call__(self) -> float:
-        """The time."""
+        """Return the time in seconds since 1970."""
         return self._offset_s + self._monotonic()
 
 
@@ -25,9 +25,9 @@ class SystemClock:
     """Wall clock and monotonic clock."""
 
     def now(self) -> datetime:
-        """UTC."""
+        """Return the current time in UTC."""
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Seconds, never going back; the event loop's own clock."""
+        """Return seconds of a clock that never goes back, the event loop's own."""
         return time.monotonic()

@@ -15,7 +15,7 @@ CONTENT_TYPE = "application/protobuf"
 
 
 def headers(*, event_id: str, source: str, subject: str, body: Message, time: datetime) -> dict[str, str]:
-    """The headers of an event. `event_id` is also its Nats-Msg-Id, so a repeat within the window is stored once."""
+    """Return the headers of an event. `event_id` is also its Nats-Msg-Id, to discard repeats within the window."""
     return {
         "ce-specversion": "1.0",
         "ce-id": event_id,

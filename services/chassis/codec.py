@@ -1,4 +1,4 @@
-"""Between the protos and the domain: values, capabilities, contracts. Every service's `api` uses it."""
+"""Conversion between the protos and the domain: values, capabilities, contracts. Used by every service's `api`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _REASONS = {
     dk.RefusalReason.MALFORMED: kp.REFUSAL_REASON_MALFORMED,
     dk.RefusalReason.DUPLICATE: kp.REFUSAL_REASON_DUPLICATE,
 }
-_REASONS_BACK = {number: reason for reason, number in _REASONS.items()}
+_REASONS_BY_NUMBER = {number: reason for reason, number in _REASONS.items()}
 _TYPES = {
     cp.VALUE_TYPE_BOOL: dc.ValueType.BOOL,
     cp.VALUE_TYPE_INT: dc.ValueType.INT,
@@ -28,14 +28,14 @@ _TYPES = {
     cp.VALUE_TYPE_STRING: dc.ValueType.STRING,
     cp.VALUE_TYPE_BYTES: dc.ValueType.BYTES,
 }
-_TYPES_BACK = {kind: number for number, kind in _TYPES.items()}
+_TYPE_NUMBERS = {kind: number for number, kind in _TYPES.items()}
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def timestamp(when: datetime | None) -> Timestamp | None:
-    """A Timestamp, None for None."""
+    """Return a Timestamp, or None for None."""
     if when is None:
         return None
     since = when - _EPOCH  # several times faster than FromDatetime, and every event has one
@@ -43,12 +43,12 @@ def timestamp(when: datetime | None) -> Timestamp | None:
 
 
 def moment(stamp: Timestamp) -> datetime:
-    """The UTC datetime of a Timestamp."""
+    """Return the UTC datetime of a Timestamp."""
     return _EPOCH + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1000)
 
 
 def value_to_proto(value: Value) -> vp.Value:  # noqa: PLR0911 - one return a kind
-    """A Value message; None leaves the kind unset."""
+    """Return a Value message; None leaves the kind unset."""
     if isinstance(value, bool):
         return vp.Value(bool=value)
     if isinstance(value, int):
@@ -67,7 +67,7 @@ def value_to_proto(value: Value) -> vp.Value:  # noqa: PLR0911 - one return a ki
 
 
 def value_from_proto(message: vp.Value, depth: int = 0) -> Value:
-    """The plain value; raises InvalidRequestError where it is nested deeper than MAX_DEPTH."""
+    """Return the plain value; raises InvalidRequestError if it is nested deeper than MAX_DEPTH."""
     if depth > MAX_DEPTH:
         raise InvalidRequestError(f"a value is nested deeper than {MAX_DEPTH}")
     kind = message.WhichOneof("kind")
@@ -82,27 +82,27 @@ def value_from_proto(message: vp.Value, depth: int = 0) -> Value:
 
 
 def values_to_proto(values: Mapping[str, Value]) -> dict[str, vp.Value]:
-    """The fields of a map<string, Value>."""
+    """Return the fields of a map<string, Value>."""
     return {name: value_to_proto(value) for name, value in values.items()}
 
 
 def values_from_proto(values: Mapping[str, vp.Value]) -> dict[str, Value]:
-    """A map<string, Value> as plain values."""
+    """Return a map<string, Value> as plain values."""
     return {name: value_from_proto(value) for name, value in values.items()}
 
 
 def value_type_from_proto(number: cp.ValueType.ValueType) -> dc.ValueType:
-    """Raises InvalidRequestError where the type is none of ours."""
+    """Return the value type; raises InvalidRequestError if it is unknown."""
     kind = _TYPES.get(number)
     if kind is None:
-        raise InvalidRequestError("a value has no type, or one that this version does not know")
+        raise InvalidRequestError("a value's type is missing or unknown to this version")
     return kind
 
 
 def schema_from_proto(message: cp.DataSchema) -> dc.Schema:
-    """Raises InvalidRequestError where the type is none of ours, or has a length that it cannot have."""
+    """Return the schema; raises InvalidRequestError if its type is unknown or cannot have a length."""
     if message.max_length and message.type not in (cp.VALUE_TYPE_STRING, cp.VALUE_TYPE_BYTES):
-        raise InvalidRequestError("max_length is for string and bytes")
+        raise InvalidRequestError("max_length applies only to string and bytes")
     return dc.Schema(
         type=value_type_from_proto(message.type),
         unit=message.unit,
@@ -115,7 +115,7 @@ def schema_from_proto(message: cp.DataSchema) -> dc.Schema:
 def _schema_to_proto(schema: dc.Schema) -> cp.DataSchema:
     length = schema.max_length if schema.type in (dc.ValueType.STRING, dc.ValueType.BYTES) else 0
     return cp.DataSchema(
-        type=_TYPES_BACK[schema.type],
+        type=_TYPE_NUMBERS[schema.type],
         unit=schema.unit,
         minimum=schema.minimum,
         maximum=schema.maximum,
@@ -127,13 +127,13 @@ def _arguments(messages: Iterable[cp.Parameter]) -> tuple[dc.Parameter, ...]:
     return tuple(dc.Parameter(p.name, schema_from_proto(p.schema), p.optional) for p in messages)
 
 
-def _sent(messages: Iterable[cp.Parameter]) -> tuple[dc.Parameter, ...]:
-    """Results and fields, which a device always sends: `optional` means nothing there."""
+def _parameters(messages: Iterable[cp.Parameter]) -> tuple[dc.Parameter, ...]:
+    """Return results or fields, which a device always sends: `optional` has no meaning there."""
     return tuple(dc.Parameter(p.name, schema_from_proto(p.schema)) for p in messages)
 
 
 def capability_from_proto(message: cp.Capability) -> dc.Capability:
-    """The shape, not yet checked; raises InvalidRequestError where a type is none of ours."""
+    """Return the capability, not yet checked; raises InvalidRequestError if a type is unknown."""
     return dc.Capability(
         id=message.id,
         type=message.type,
@@ -143,14 +143,14 @@ def capability_from_proto(message: cp.Capability) -> dc.Capability:
             for p in message.properties
         ),
         actions=tuple(
-            dc.Action(a.name, _arguments(a.arguments), _sent(a.results), a.streamed) for a in message.actions
+            dc.Action(a.name, _arguments(a.arguments), _parameters(a.results), a.streamed) for a in message.actions
         ),
-        events=tuple(dc.Event(e.name, _sent(e.fields)) for e in message.events),
+        events=tuple(dc.Event(e.name, _parameters(e.fields)) for e in message.events),
     )
 
 
 def capability_to_proto(capability: dc.Capability) -> cp.Capability:
-    """The message."""
+    """Return the message of a capability."""
 
     def parameters(found: tuple[dc.Parameter, ...]) -> list[cp.Parameter]:
         return [cp.Parameter(name=p.name, schema=_schema_to_proto(p.schema), optional=p.optional) for p in found]
@@ -180,7 +180,7 @@ def capability_to_proto(capability: dc.Capability) -> cp.Capability:
 
 
 def refusal_to_proto(refusal: dk.Refusal) -> kp.Refusal:
-    """The message."""
+    """Return the message of a refusal."""
     return kp.Refusal(
         capability_id=refusal.capability_id,
         type=refusal.type,
@@ -191,7 +191,7 @@ def refusal_to_proto(refusal: dk.Refusal) -> kp.Refusal:
 
 
 def terms_to_proto(link: dk.LinkTerms) -> kp.LinkTerms:
-    """The message."""
+    """Return the message of link terms."""
     return kp.LinkTerms(
         protocol=link.protocol,
         device_rx_frame_bytes=link.device_rx_frame_bytes,
@@ -202,7 +202,7 @@ def terms_to_proto(link: dk.LinkTerms) -> kp.LinkTerms:
 
 
 def terms_from_proto(message: kp.LinkTerms) -> dk.LinkTerms:
-    """The terms."""
+    """Return the link terms of a message."""
     return dk.LinkTerms(
         message.protocol,
         message.device_rx_frame_bytes,
@@ -213,17 +213,17 @@ def terms_from_proto(message: kp.LinkTerms) -> dk.LinkTerms:
 
 
 def changes_to_proto(changes: dk.Changes) -> kp.ContractChanges:
-    """The message."""
+    """Return the message of contract changes."""
     return kp.ContractChanges(added=changes.added, removed=changes.removed, changed=changes.changed)
 
 
 def changes_from_proto(message: kp.ContractChanges) -> dk.Changes:
-    """The changes."""
+    """Return the contract changes of a message."""
     return dk.Changes(tuple(message.added), tuple(message.removed), tuple(message.changed))
 
 
 def contract_to_proto(contract: dk.Contract) -> kp.Contract:
-    """The message."""
+    """Return the message of a contract."""
     return kp.Contract(
         device_id=contract.device_id,
         revision=contract.revision,
@@ -238,13 +238,14 @@ def contract_to_proto(contract: dk.Contract) -> kp.Contract:
 
 
 def contract_from_proto(message: kp.Contract) -> dk.Contract:
-    """The contract; raises InvalidRequestError where a reason or type is none of ours."""
+    """Return the contract; raises InvalidRequestError if a reason or type is unknown."""
     try:
         refused = tuple(
-            dk.Refusal(r.capability_id, r.type, r.version, _REASONS_BACK[r.reason], r.message) for r in message.refused
+            dk.Refusal(r.capability_id, r.type, r.version, _REASONS_BY_NUMBER[r.reason], r.message)
+            for r in message.refused
         )
     except KeyError as e:
-        raise InvalidRequestError("a refusal has no reason, or one that this version does not know") from e
+        raise InvalidRequestError("a refusal's reason is missing or unknown to this version") from e
     return dk.Contract(
         device_id=message.device_id,
         document_digest=message.document_digest,

@@ -1,8 +1,8 @@
-"""Who is who: identities as URI SAN `ygg://<tenant>/<kind>/<id>`, and the files of one process's identity.
+"""Identities as URI SAN `ygg://<tenant>/<kind>/<id>`, and the identity files of a process.
 
-Owns the grammar and TLS contexts. Does not issue certificates; `ygg pki` does. The trust anchors are the intermediate
-CAs themselves, so a gRPC port that trusts services and users does not trust devices of the same root
-(RFC 5280, section 6.1.1 (d): a trust anchor need not be self-signed).
+Owns the grammar and the TLS contexts; `ygg pki` issues certificates. The trust anchors are the intermediate CAs
+themselves, so a gRPC port that trusts services and users does not trust devices of the same root (RFC 5280, section
+6.1.1 (d): a trust anchor need not be self-signed).
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class Identity:
 
     @property
     def uri(self) -> str:
-        """As it stands in the certificate."""
+        """The URI as in the certificate."""
         return f"ygg://{self.tenant}/{self.kind}/{self.id}"
 
 
 def parse_uri(uri: str) -> Identity:
-    """The identity of a URI SAN; raises IdentityError."""
+    """Return the identity of a URI SAN; raises IdentityError."""
     match = _URI.match(uri)
     if not match:
         raise IdentityError(
@@ -45,26 +45,27 @@ def parse_uri(uri: str) -> Identity:
 
 
 def of_sans(uris: list[str]) -> Identity:
-    """The one identity among a certificate's URI SANs; raises IdentityError where there is none or more than one."""
+    """Return the single identity among a certificate's URI SANs; raises IdentityError for none or more than one."""
     ours = [uri for uri in uris if uri.startswith("ygg://")]
     if len(ours) != 1:
-        raise IdentityError(f"the certificate names {len(ours)} identities of the mesh, it must name one")
+        raise IdentityError(f"the certificate names {len(ours)} identities of the mesh, exactly one is required")
     return parse_uri(ours[0])
 
 
 @dataclass(frozen=True, slots=True)
 class IdentityFiles:
-    """The identity directory of a process. `cert.pem` holds the leaf and then its issuing CA."""
+    """The identity directory of a process. `cert.pem` contains the leaf, followed by its issuing CA."""
 
     directory: Path
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file in it; raises IdentityError that says how to make it."""
+        """Return the contents of a file in the directory; raises IdentityError with the commands that create it."""
         try:
             return (self.directory / name).read_bytes()
         except OSError as e:
             raise IdentityError(
-                f"cannot read {self.directory / name}: {e.strerror}", hint="Make it with: ygg pki init; ygg pki issue …"
+                f"cannot read {self.directory / name}: {e.strerror}",
+                hint="Create it with: ygg pki init; ygg pki issue …",
             ) from e
 
     def _context(self, protocol: int, trust: str) -> ssl.SSLContext:
@@ -78,9 +79,9 @@ class IdentityFiles:
         return context
 
     def client_context(self) -> ssl.SSLContext:
-        """For dialling a service of the mesh by TLS 1.3."""
+        """Return a context to connect to a service of the mesh with TLS 1.3."""
         return self._context(ssl.PROTOCOL_TLS_CLIENT, "services.pem")
 
     def server_context(self, trust: str) -> ssl.SSLContext:
-        """For a TLS 1.3 server whose clients must chain to a CA in the file `trust`."""
+        """Return a context for a TLS 1.3 server whose clients must chain to a CA in the file `trust`."""
         return self._context(ssl.PROTOCOL_TLS_SERVER, trust)

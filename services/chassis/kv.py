@@ -1,4 +1,4 @@
-"""A JetStream key-value bucket, with our errors and optimistic concurrency.
+"""A JetStream key-value bucket, with errors of this package and optimistic concurrency.
 
 Source: NATS ADR-8 (JetStream based key-value stores).
 """
@@ -31,7 +31,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class BucketSpec:
-    """How a bucket is made: revisions kept for a key (1 to 64), and seconds that an entry lives (0: for ever)."""
+    """Configuration of a bucket: revisions kept per key (1 to 64), lifetime of an entry in seconds (0: unlimited)."""
 
     name: str
     history: int = 1
@@ -40,18 +40,18 @@ class BucketSpec:
 
     @property
     def stream(self) -> str:
-        """The stream under the bucket."""
+        """The name of the underlying stream."""
         return f"KV_{self.name}"
 
     def subject(self, key: str = ">") -> str:
-        """The subject of a key in that stream, of all keys, or their prefix (""); raises InvalidIdError for others."""
+        """Return the subject of a key in that stream, all keys (">"), or their prefix (""); raises InvalidIdError."""
         return f"$KV.{self.name}.{key if key in ('>', '') else subjects.key(key)}"
 
 
 class Bucket:
-    """One bucket. Every method raises StoreUnavailableError where NATS does not answer.
+    """One bucket. Every method raises StoreUnavailableError if NATS does not respond.
 
-    Those that take a key raise InvalidIdError where it is none, those that take a value TooLargeError.
+    Methods with a key raise InvalidIdError if it is invalid, methods with a value TooLargeError.
     """
 
     def __init__(self, spec: BucketSpec, store: KeyValue) -> None:
@@ -60,7 +60,7 @@ class Bucket:
 
     @classmethod
     async def create(cls, js: JetStreamContext, spec: BucketSpec) -> Bucket:
-        """Bind the bucket, after it was made or brought up to date. For the service that owns it."""
+        """Create or update the bucket and bind it. For the service that owns it."""
         config = StreamConfig(
             name=spec.stream,
             subjects=[spec.subject()],
@@ -80,35 +80,35 @@ class Bucket:
 
     @classmethod
     def bind(cls, js: JetStreamContext, spec: BucketSpec) -> Bucket:
-        """The bucket of another service, to read. Where it is not there yet, every method raises."""
+        """Bind the bucket of another service for reading. While it does not exist, every method raises."""
         return cls(spec, KeyValue(spec.name, spec.stream, f"$KV.{spec.name}.", js, direct=True))
 
     async def get(self, key: str) -> Entry | None:
-        """The entry, or None where there is none."""
+        """Return the entry, or None if it does not exist."""
         with converted(f"{self.spec.name}/{key}"):
             try:
                 entry = await self._store.get(subjects.key(key))
-            except nats.js.errors.KeyNotFoundError:  # deleted keys raise a subclass of it
+            except nats.js.errors.KeyNotFoundError:  # the error for a deleted key is a subclass
                 return None
         return Entry(key, entry.value or b"", entry.revision or 0)
 
     async def create_key(self, key: str, value: bytes) -> int:
-        """Writes a key that must not be there; returns its revision. Raises RevisionConflictError."""
+        """Create a key and return its revision. Raises RevisionConflictError if it exists."""
         with converted(f"{self.spec.name}/{key}"):
-            return await self._store.create(subjects.key(key), self._fitting(key, value))
+            return await self._store.create(subjects.key(key), self._checked(key, value))
 
     async def update(self, key: str, value: bytes, revision: int) -> int:
-        """Writes a key whose revision must be `revision`; returns the new one. Raises RevisionConflictError."""
+        """Write a key whose current revision must be `revision`; return the new one. Raises RevisionConflictError."""
         with converted(f"{self.spec.name}/{key}"):
-            return await self._store.update(subjects.key(key), self._fitting(key, value), revision)
+            return await self._store.update(subjects.key(key), self._checked(key, value), revision)
 
     async def put(self, key: str, value: bytes) -> int:
-        """Writes a key whatever was there; returns its revision."""
+        """Write a key unconditionally; return its revision."""
         with converted(f"{self.spec.name}/{key}"):
-            return await self._store.put(subjects.key(key), self._fitting(key, value))
+            return await self._store.put(subjects.key(key), self._checked(key, value))
 
     async def keys(self) -> list[str]:
-        """All keys; for small buckets."""
+        """Return all keys; for small buckets."""
         with converted(self.spec.name):
             try:
                 return await self._store.keys()
@@ -116,14 +116,14 @@ class Bucket:
                 return []
 
     async def delete(self, key: str, revision: int = 0) -> None:
-        """Leaves a delete marker; on top of `revision` only where it is not 0. Raises RevisionConflictError."""
+        """Write a delete marker; unless `revision` is 0, it must be the current one. Raises RevisionConflictError."""
         with converted(f"{self.spec.name}/{key}"):
             await self._store.delete(subjects.key(key), last=revision or None)
 
-    def _fitting(self, key: str, value: bytes) -> bytes:
+    def _checked(self, key: str, value: bytes) -> bytes:
         size, limit = len(value), self.spec.max_value_bytes
         if size > limit:
             raise TooLargeError(
-                f"{self.spec.name}/{key}: a record of {size} bytes; at most {limit} are stored", size=size, limit=limit
+                f"{self.spec.name}/{key}: a record of {size} bytes; the maximum is {limit}", size=size, limit=limit
             )
         return value

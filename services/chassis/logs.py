@@ -1,7 +1,7 @@
-"""Structured logs: one JSON object a line on standard error, with the trace it belongs to.
+"""Structured logs: one JSON object a line on standard error, with its trace.
 
-`log.info("ready", extra={"listen": "127.0.0.1:50051"})` becomes
-`{"time": …, "level": "info", "service": …, "msg": "ready", "listen": …}`.
+`log.info("ready", extra={"listen": "127.0.0.1:50051"})` becomes `{"time": …, "level": "info", "service": …, "msg":
+"ready", "listen": …}`.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ import grpc.aio
 from opentelemetry import trace
 
 GRPC = "grpc._cython.cygrpc"
-"""The logger of the C core's Python layer."""
+"""The logger of gRPC's Cython layer."""
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one line of JSON; text from outside cannot break the line."""
+    """Formats a record as one line of JSON; untrusted text cannot break the line."""
 
     def __init__(self, service: str, instance_id: str) -> None:
         super().__init__()
         self._fixed = {"service": service, "instance": instance_id}
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Return the line."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         entry: dict[str, object] = {
             "time": f"{stamp}.{int(record.msecs):03d}Z",
@@ -50,7 +50,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def _plain(value: object) -> object:
-    """What JSON has no way to say, said as text: keys that are no strings, and numbers that are none."""
+    """Return the value with text for what JSON cannot express: keys that are not strings, NaN and infinities."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -59,7 +59,7 @@ def _plain(value: object) -> object:
 
 
 def configure(service: str, instance_id: str, level: str) -> None:
-    """Sends the logs of this process to standard error as JSON. Called once, by `__main__`."""
+    """Send the logs of this process to standard error as JSON. Called once, by `__main__`."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(service, instance_id))
     root = logging.getLogger()
@@ -70,18 +70,18 @@ def configure(service: str, instance_id: str, level: str) -> None:
 
 
 def _is_fault(record: logging.LogRecord) -> bool:
-    """False for an answer that cannot be written because its caller has left.
+    """Return False for a response that cannot be written because the caller has left.
 
-    grpc.aio ignores that too, except where the write fails before it learns that the call is cancelled.
+    grpc.aio ignores that too, unless the write fails before it learns that the call was cancelled.
     """
     error = record.exc_info[1] if record.exc_info else None
     return not isinstance(error, grpc.aio.InternalError)
 
 
 class Throttle:
-    """Log lines that others can cause: at most BURST a period for each message and subject, and how many were left out.
+    """Rate limit for log lines that peers can cause: at most BURST per PERIOD_S for each message and subject.
 
-    Nothing is kept of those left out but their number, which the next line that is written says.
+    Suppressed lines are only counted; the next line that is written carries the count.
     """
 
     BURST = 10
@@ -94,20 +94,20 @@ class Throttle:
         self._windows: OrderedDict[tuple[str, str], _Window] = OrderedDict()
 
     def log(self, log: logging.Logger, level: int, message: str, *, about: str = "", **extra: object) -> None:
-        """Log with `about` and `extra` as fields, unless there were too many of the kind in this period."""
+        """Log with `about` and `extra` as fields, unless the limit of this period is reached."""
         now_s, key = self._now(), (message, about)
         window = self._windows.get(key)
         if window is None or now_s - window.since_s >= self.PERIOD_S:
-            left_out = window.left_out if window else 0
+            suppressed = window.suppressed if window else 0
             window = self._windows[key] = _Window(now_s)
             self._windows.move_to_end(key)
             if len(self._windows) > self.MAX_SUBJECTS:
                 self._windows.popitem(last=False)
-            if left_out:
-                extra["left_out"] = left_out
+            if suppressed:
+                extra["suppressed"] = suppressed
         window.count += 1
         if window.count > self.BURST:
-            window.left_out += 1
+            window.suppressed += 1
             return
         log.log(level, message, extra={"about": about, **extra} if about else extra)
 
@@ -116,4 +116,4 @@ class Throttle:
 class _Window:
     since_s: float
     count: int = 0
-    left_out: int = 0
+    suppressed: int = 0

@@ -1,7 +1,7 @@
-"""The connection to NATS: TLS, the service's own certificate as its credential, reconnecting for ever.
+"""The connection to NATS: TLS, the service's own certificate as its credential, unlimited reconnects.
 
-Owns connecting, what may be sent at all, and turning what nats-py raises into errors of ours. Buckets are in `kv`,
-streams in `streams`.
+Owns connecting, checks before sending, and conversion of nats-py's exceptions. Buckets are in `kv`, streams in
+`streams`.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ SERVER = "nats"
 """The name in the server's certificate: no other service is accepted in its place."""
 REQUEST_TIMEOUT_S = 5.0
 RECONNECT_WAIT_S = 0.25
-REPEAT_S = 10.0
-MAX_TOLD = 32
-NO_ROOM = frozenset({10002, 10023, 10028, 10047})
-"""JetStream's errors for a limit of account, server, memory or storage that is reached."""
+ERROR_REPEAT_S = 10.0
+MAX_LOGGED_ERRORS = 32
+STORAGE_FULL = frozenset({10002, 10023, 10028, 10047})
+"""JetStream's error codes when a limit of account, server, memory or storage is reached."""
 _STREAM_FULL = frozenset({10077})
-"""Maximum bytes or messages of one stream that drops nothing by itself; it is any failure to store."""
+"""Error codes when a stream that drops nothing by itself has reached its bytes or messages; also any store failure."""
 _HEADER_LINE_BYTES, _HEADERS_BYTES = 4, 12
-"""What a header takes beside its name and value, and all headers beside their lines (ADR-4)."""
+"""Overhead of each header in addition to its name and value, and of all headers together (ADR-4)."""
 _MESSAGE_TOO_LARGE = 10054
 _log = logging.getLogger(__name__)
-_DOWN = (
+_UNAVAILABLE = (
     nats.errors.TimeoutError,
     nats.errors.NoRespondersError,
     nats.errors.NoServersError,
@@ -55,71 +55,75 @@ _DOWN = (
 
 @contextlib.contextmanager
 def converted(what: str) -> Iterator[None]:
-    """What nats-py raises inside it becomes RevisionConflictError or StoreUnavailableError; `what` names the thing."""
+    """Convert nats-py's exceptions to RevisionConflictError or StoreUnavailableError; `what` is the subject of the
+    message.
+    """
     try:
         yield
     except nats.js.errors.KeyWrongLastSequenceError as e:
-        raise RevisionConflictError(f"{what}: somebody else wrote it first", hint="Read it again and repeat.") from e
+        raise RevisionConflictError(f"{what}: modified by another writer", hint="Read it again and retry.") from e
     except nats.js.errors.APIError as e:
-        if isinstance(e, _DOWN) and e.err_code not in NO_ROOM | _STREAM_FULL:
-            raise _silent(what) from e
-        raise refused(what, e.err_code or 0, e.description or str(e)) from e
-    except _DOWN as e:
-        raise _silent(what) from e
+        if isinstance(e, _UNAVAILABLE) and e.err_code not in STORAGE_FULL | _STREAM_FULL:
+            raise _unresponsive(what) from e
+        raise write_error(what, e.err_code or 0, e.description or str(e)) from e
+    except _UNAVAILABLE as e:
+        raise _unresponsive(what) from e
 
 
-def _silent(what: str) -> StoreUnavailableError:
+def _unresponsive(what: str) -> StoreUnavailableError:
     return StoreUnavailableError(f"{what}: NATS does not answer", hint="Nothing was acknowledged; try again.")
 
 
-def refused(what: str, err_code: int, description: str) -> YggError:
-    """The error for a write that JetStream has answered with that error; `what` names what was to be written."""
+def write_error(what: str, err_code: int, description: str) -> YggError:
+    """Return the error for JetStream's response to a write; `what` names the record or message."""
     if err_code == _MESSAGE_TOO_LARGE:
-        return TooLargeError(f"{what}: the record is larger than its stream takes ({description})")
-    if err_code in NO_ROOM:
+        return TooLargeError(f"{what}: the record exceeds the maximum of its stream ({description})")
+    if err_code in STORAGE_FULL:
         return StoreFullError(
-            f"{what}: not stored, because the disk of NATS is full, or what the mesh may use of it ({description})",
-            hint="Free space on that disk, or raise YGG_NATS_STORE_BYTES. Nothing needs to be restarted.",
+            f"{what}: not stored, because the disk of NATS or the mesh's share of it is full ({description})",
+            hint="Free space on that disk, or raise YGG_NATS_STORE_BYTES. No restart is needed.",
             err_code=err_code,
         )
     if err_code in _STREAM_FULL:
         return StoreFullError(
             f"{what}: not stored, because its stream is full ({description})",
-            hint="Delete what is no longer needed, or give the stream more room: docs/OPERATIONS.md, Disk.",
+            hint="Delete unused records, or raise the limit of the stream: docs/OPERATIONS.md, Disk.",
             err_code=err_code,
         )
     return StoreUnavailableError(f"{what}: {description}", err_code=err_code)
 
 
 class CheckedClient(Client):
-    """Refuses what the server would answer by closing the connection: malformed or long subjects, large messages."""
+    """Rejects messages for which the server would close the connection: invalid or long subjects, large payloads."""
 
     async def publish(
         self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
     ) -> None:
-        """Publish; raise InvalidIdError or TooLargeError before anything is sent."""
+        """Publish; raises InvalidIdError or TooLargeError before anything is sent."""
         size, limit = len(payload) + _headers_bytes(headers), self.max_payload
         if size > limit:
-            raise TooLargeError(f"a message of {size} bytes; NATS carries at most {limit}", size=size, limit=limit)
+            raise TooLargeError(f"a message of {size} bytes; the maximum of NATS is {limit}", size=size, limit=limit)
         await super().publish(subjects.checked(subject), payload, reply, headers)
 
     async def request(self, subject: str, *args: Any, **kwargs: Any) -> Msg:
-        """Request; raise InvalidIdError or TooLargeError before anything is sent."""
+        """Send a request and return the response; raises InvalidIdError or TooLargeError before anything is sent."""
         return await super().request(subjects.checked(subject), *args, **kwargs)
 
     async def flush(self, timeout: int = 10) -> None:  # noqa: ASYNC109 - as nats-py has it
-        """Flush. Cancelling it leaves the PING be answered: nats-py breaks the connection for a PONG to nobody."""
+        """Flush. Cancellation does not abandon the PING: nats-py breaks the connection on a PONG that it does not
+        expect.
+        """
         flushing = asyncio.ensure_future(super().flush(timeout))
         flushing.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.shield(flushing)
 
     async def subscribe(self, subject: str, *args: Any, **kwargs: Any) -> Any:
-        """Subscribe; raise InvalidIdError before anything is sent."""
+        """Subscribe; raises InvalidIdError before anything is sent."""
         return await super().subscribe(subjects.checked(subject), *args, **kwargs)
 
 
 def _headers_bytes(headers: dict[str, str] | None) -> int:
-    """What the server counts as payload beside the payload."""
+    """Return the bytes of the headers that the server counts as payload."""
     if not headers:
         return 0
     lines = (len(name) + len(value.encode(errors="replace")) + _HEADER_LINE_BYTES for name, value in headers.items())
@@ -128,38 +132,41 @@ def _headers_bytes(headers: dict[str, str] | None) -> int:
 
 @dataclass(slots=True)
 class Connection:
-    """The connection, and since when it has been up without a break (seconds of the monotonic clock).
+    """The connection, and when it was last established (seconds of the monotonic clock).
 
-    `on_change` is called with whether it is up. `closed` is set when the server or an error has closed it for good.
+    `on_change` is called with True when it is established and False when it is lost. `closed` is set when the server or
+    an error has closed it for good.
     """
 
     client: Client
     since_s: float
     on_change: Callable[[bool], None] = lambda _: None
     closed: asyncio.Event = field(default_factory=asyncio.Event)
-    why_closed: str = ""
+    close_reason: str = ""
 
     def connected_s(self) -> float:
-        """For how long it has been connected, in seconds; 0 while it is not."""
+        """Return how long it has been connected, in seconds; 0 if it is not."""
         return time.monotonic() - self.since_s if self.client.is_connected else 0.0
 
 
 @contextlib.asynccontextmanager
 async def connect(url: str, files: IdentityFiles, service: str) -> AsyncIterator[Connection]:
-    """A connection that outlives restarts of the server. Waits until the server is there for the first time.
+    """Connect, and reconnect after every restart of the server. Waits until the server is available for the first time.
 
-    Inboxes begin with `_INBOX_<service>`, so that permissions can keep services from reading each other's answers.
+    Inboxes begin with `_INBOX_<service>`, so that permissions can keep services from reading each other's responses.
     """
 
-    told: dict[str, float] = {}
+    logged_s: dict[str, float] = {}
 
     async def on_error(error: Exception) -> None:
         text, now = str(error) or type(error).__name__, time.monotonic()
-        if now - told.get(text, -REPEAT_S) >= REPEAT_S:  # else an outage writes a line for every attempt
-            if len(told) >= MAX_TOLD:
-                told.clear()
-            told[text] = now
-            _log.warning("nats", extra={"error": text})
+        if (
+            now - logged_s.get(text, -ERROR_REPEAT_S) >= ERROR_REPEAT_S
+        ):  # otherwise an outage logs a line for every attempt
+            if len(logged_s) >= MAX_LOGGED_ERRORS:
+                logged_s.clear()
+            logged_s[text] = now
+            _log.warning("nats error", extra={"error": text})
 
     async def on_disconnect() -> None:
         _log.warning("nats disconnected")
@@ -171,7 +178,7 @@ async def connect(url: str, files: IdentityFiles, service: str) -> AsyncIterator
         connection.on_change(True)
 
     async def on_closed() -> None:
-        connection.why_closed = str(connection.client.last_error or "no reason given")
+        connection.close_reason = str(connection.client.last_error or "no reason given")
         connection.on_change(False)
         connection.closed.set()
 
@@ -196,20 +203,20 @@ async def connect(url: str, files: IdentityFiles, service: str) -> AsyncIterator
         connection.since_s = time.monotonic()
         yield connection
     finally:
-        with contextlib.suppress(*_DOWN, nats.errors.Error, asyncio.InvalidStateError):
+        with contextlib.suppress(*_UNAVAILABLE, nats.errors.Error, asyncio.InvalidStateError):
             await connection.client.close()
 
 
 async def flushed(client: Client) -> None:
-    """Returns once the server has all that was sent before, subscriptions above all. Raises what `flush` raises.
+    """Return once the server has processed everything sent before, in particular subscriptions. Raises as `flush` does.
 
-    nats-py writes the PING of a flush ahead of commands that still wait for its flusher task, so one alone may be
-    answered before they are there. By then they are written, and the second one's PING is behind them.
+    nats-py writes the PING of a flush ahead of commands that still wait for its flusher task, so one flush may return
+    before they are sent. By then they are written, and the PING of the second flush follows them.
     """
     await client.flush()
     await client.flush()
 
 
 def jetstream(client: Client) -> JetStreamContext:
-    """JetStream over the connection, with the mesh's timeout."""
+    """Return the JetStream context of the connection, with the mesh's timeout."""
     return client.jetstream(timeout=REQUEST_TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""`python -m services.chassis.probe HOST:PORT IDENTITY_DIR`: exit status 0 where grpc.health.v1 says SERVING.
+"""`python -m services.chassis.probe HOST:PORT IDENTITY_DIR`: exit status 0 if grpc.health.v1 reports SERVING.
 
 For container health checks and supervisors; it uses the service's own certificate.
 """
@@ -17,7 +17,7 @@ from services.domain.errors import YggError
 
 
 def serving(endpoint: str, files: IdentityFiles, timeout_s: float = 3.0) -> bool:
-    """Whether the server at `endpoint` says SERVING within `timeout_s` seconds."""
+    """Return whether the server at `endpoint` reports SERVING within `timeout_s` seconds."""
     with grpc.secure_channel(endpoint, credentials(files), options=OPTIONS) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         try:
@@ -29,7 +29,7 @@ def serving(endpoint: str, files: IdentityFiles, timeout_s: float = 3.0) -> bool
 
 
 def main(argv: list[str]) -> int:
-    """The command."""
+    """Run the command; return its exit status."""
     if len(argv) != 2:
         sys.stderr.write(f"{__doc__}\n")
         return 2

@@ -1,7 +1,7 @@
-"""Stored records that cannot be decoded: quarantined, logged and counted, so that none of them ends a service.
+"""Stored records that cannot be decoded: quarantined, logged and counted, so that none of them stops a service.
 
-A record in quarantine stays in its bucket as it is and counts as not there; a later write of its key replaces it. What
-follows a bucket calls `readable`, what answers for one key calls `decode`.
+A quarantined record stays in its bucket unchanged and is treated as missing; a later write of its key replaces it.
+Followers of a bucket call `readable`, lookups of one key call `decode`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _quarantine: OrderedDict[tuple[str, str], str] = OrderedDict()
 
 
 def decode(bucket: str, key: str, data: bytes, parse: Callable[[bytes], T]) -> T:
-    """Return the parsed record; raise UnreadableRecordError (DATA_LOSS) if parsing fails or a time is out of range."""
+    """Return the parsed record; raises UnreadableRecordError (DATA_LOSS) if parsing fails or a time is out of range."""
     try:
         record = parse(data)
         if isinstance(record, Message):
@@ -37,17 +37,17 @@ def decode(bucket: str, key: str, data: bytes, parse: Callable[[bytes], T]) -> T
         return record
     except Exception as e:
         why = f"{type(e).__name__}: {e}"
-        _note(bucket, key, why)
+        _quarantine_record(bucket, key, why)
         raise UnreadableRecordError(
-            f"the record {bucket}/{key} cannot be read",
-            hint="Write or restore it again; the service's log says what is wrong with it.",
+            f"the record {bucket}/{key} cannot be decoded",
+            hint="Write or restore it again; the service's log has the reason.",
             bucket=bucket,
             key=key,
         ) from e
 
 
 def readable(bucket: str, key: str, data: bytes, parse: Callable[[bytes], T]) -> T | None:
-    """Return what `parse` makes of the data, None for a record that cannot be read."""
+    """Return the parsed data, or None if the record cannot be decoded."""
     try:
         return decode(bucket, key, data, parse)
     except UnreadableRecordError:
@@ -55,11 +55,11 @@ def readable(bucket: str, key: str, data: bytes, parse: Callable[[bytes], T]) ->
 
 
 def quarantined() -> dict[str, str]:
-    """The last MAX_KNOWN records that could not be read since the start, `bucket/key`, with the reason."""
+    """Return the last MAX_KNOWN undecodable records since the start, `bucket/key`, with the reason."""
     return {f"{bucket}/{key}": why for (bucket, key), why in _quarantine.items()}
 
 
-def _note(bucket: str, key: str, why: str) -> None:
+def _quarantine_record(bucket: str, key: str, why: str) -> None:
     _counter.add(1, {"bucket": bucket})
     _quarantine[bucket, key] = why
     _quarantine.move_to_end((bucket, key))

@@ -1,8 +1,8 @@
-"""Server reflection (grpc.reflection.v1alpha) of the generated services and of services that come and go.
+"""Server reflection (grpc.reflection.v1alpha) of generated services and of services that are added at run time.
 
 Every symbol of a file is found: services, methods, messages, fields, oneofs, extensions, enums and their values, nested
-or not. The pool of protobuf finds neither methods nor fields, so an index of names does. What a FileSource has is
-described with its comments, as of the moment of each request.
+or not. Protobuf's descriptor pool finds neither methods nor fields, so this module keeps an index of names. The files
+of a FileSource are described with their comments, as of the moment of each request.
 """
 
 from __future__ import annotations
@@ -18,41 +18,41 @@ from services.domain.errors import YggError
 
 
 class FileSource(Protocol):
-    """Services that come and go."""
+    """Services that are added and removed at run time."""
 
     async def files(self) -> Mapping[str, FileDescriptorProto]:
-        """All files by name; what they import beyond each other is generated code."""
+        """Return all files by name; any other file that they import is generated code."""
 
     async def services(self) -> tuple[str, ...]:
-        """Full names of the services in them."""
+        """Return the full names of the services in them."""
 
 
 class Reflection(reflection.aio.ReflectionServicer):  # type: ignore[misc]
     """The servicer."""
 
     def __init__(self, names: Iterable[str], source: FileSource | None = None) -> None:
-        """`names` are those of the services that are always there."""
+        """`names`: the full names of the static services."""
         super().__init__(names)
         self._always, self._source = tuple(names), source
         self._generated = _index(self._always)
 
     async def ServerReflectionInfo(self, request_iterator: Any, unused_context: Any) -> AsyncIterator[Any]:  # noqa: N802
-        """Answers each request of the stream, in order."""
+        """Respond to each request of the stream, in order."""
 
         async def once(request: Any) -> AsyncIterator[Any]:
             yield request
 
         async for request in request_iterator:
-            answer = await self._own(request)
-            if answer is not None:
-                yield answer
+            response = await self._dynamic(request)
+            if response is not None:
+                yield response
                 continue
-            async for answer in super().ServerReflectionInfo(once(request), unused_context):
-                yield answer
+            async for response in super().ServerReflectionInfo(once(request), unused_context):
+                yield response
 
-    async def _own(self, request: Any) -> Any:
-        """The answer where it is ours to give."""
-        files, more = await self._changing()
+    async def _dynamic(self, request: Any) -> Any:
+        """Return the response, or None if the base class has it."""
+        files, more = await self._source_files()
         if request.HasField("list_services"):
             self._service_names = tuple(sorted({*self._always, *more}))
             return None
@@ -64,8 +64,8 @@ class Reflection(reflection.aio.ReflectionServicer):  # type: ignore[misc]
             return None
         return None if found is None else _response(request, found, files)
 
-    async def _changing(self) -> tuple[Mapping[str, FileDescriptorProto], tuple[str, ...]]:
-        """Files and services that come and go; none while the store is away: the others are described without it."""
+    async def _source_files(self) -> tuple[Mapping[str, FileDescriptorProto], tuple[str, ...]]:
+        """Return the files and services of the source, none while the store is unavailable."""
         if self._source is None:
             return {}, ()
         try:
@@ -81,7 +81,7 @@ class Reflection(reflection.aio.ReflectionServicer):  # type: ignore[misc]
 
 
 def symbols(file: FileDescriptorProto) -> Iterator[str]:
-    """Full names of all that the file defines."""
+    """Yield the full names of all symbols in the file."""
     scope = f"{file.package}." if file.package else ""
     for service in file.service:
         yield f"{scope}{service.name}"
@@ -96,8 +96,8 @@ def _symbols(
     for enum in enums:
         yield f"{scope}{enum.name}"
         for value in enum.value:
-            yield f"{scope}{value.name}"  # the scope of a value is that of its enum, as in C++
-            yield f"{scope}{enum.name}.{value.name}"  # what people write, and grpcurl
+            yield f"{scope}{value.name}"  # an enum value is in the scope of its enum's parent, as in C++
+            yield f"{scope}{enum.name}.{value.name}"  # the form that people and grpcurl use
     for message in messages:
         inner = f"{scope}{message.name}."
         yield f"{scope}{message.name}"
@@ -107,7 +107,7 @@ def _symbols(
 
 
 def _index(services: Iterable[str]) -> dict[str, str]:
-    """Every symbol of the files of these services and of all that they import, with its file."""
+    """Return every symbol of the files of these services and of all their imports, with its file."""
     pool = descriptor_pool.Default()
     queue, seen, found = [], set(), {}
     for service in services:
@@ -133,7 +133,7 @@ def _generated_file(name: str) -> FileDescriptorProto:
 
 
 def _response(request: Any, file: FileDescriptorProto, files: Mapping[str, FileDescriptorProto]) -> Any:
-    """The file and all that it imports, each once."""
+    """Return the file and all its imports, each once."""
     found: dict[str, bytes] = {}
     queue: list[FileDescriptorProto] = [file]
     while queue:

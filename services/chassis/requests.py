@@ -1,6 +1,6 @@
-"""Requests from bytes: what is no message, has too many items, or a time out of range is refused before any servicer.
+"""Parsing of requests: invalid messages, too many items and times out of range are rejected before any servicer.
 
-Owns what holds for every RPC alike. Bounds of single fields are their service's own.
+Owns the checks that apply to every RPC. Each service checks the bounds of its own fields.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from services.domain.errors import InvalidRequestError
 MAX_ITEMS = 40_000
 """Elements of all repeated fields and maps together; a batch of 1,000 devices with 32 labels each has 33,000."""
 _COUNTED_BYTES = 32 * 1024
-"""A smaller message cannot hold enough items to matter: counting would cost more than it saves."""
+"""A smaller message cannot contain enough items to matter, and counting would cost more than it saves."""
 _NANOS = 10**9
 _TYPES = 4096
-"""Fields and messages whose kind is remembered; those of registered scripts come and go."""
+"""Cached fields and message types; those of registered scripts come and go."""
 _TIMES = {
     "google.protobuf.Timestamp": (-62_135_596_800, 253_402_300_799, 0, "from 0001-01-01 to 9999-12-31"),
     "google.protobuf.Duration": (-315_576_000_000, 315_576_000_000, 1 - _NANOS, "at most 10,000 years"),
@@ -33,12 +33,12 @@ Parse = Callable[[bytes], Any]
 
 
 def parse(parse: Parse, data: bytes) -> Any:
-    """Return the message; raise InvalidRequestError where there is none, or one out of bounds."""
+    """Return the message; raises InvalidRequestError if it is invalid or out of bounds."""
     try:
         message = parse(data)
     except DecodeError as e:
         raise InvalidRequestError(
-            "the request is not a message of its type", hint="Client and service may be of different versions."
+            "the request is not a valid message of its type", hint="The versions of client and service may differ."
         ) from e
     if isinstance(message, Message) and (len(data) <= _COUNTED_BYTES or not _is_whole(message)):
         check_times(message)
@@ -46,13 +46,13 @@ def parse(parse: Parse, data: bytes) -> Any:
 
 
 async def parse_each(parse_one: Parse, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-    """`parse` for each request of a stream."""
+    """Apply `parse` to each request of a stream."""
     async for data in requests:
         yield parse(parse_one, data)
 
 
 def check_times(message: Message, where: str = "") -> None:
-    """Raise InvalidRequestError for a Timestamp or Duration anywhere in it that is out of its type's range."""
+    """Raise InvalidRequestError if any Timestamp or Duration in the message is out of its type's range."""
     for field, repeated, bounds in _time_fields(message.DESCRIPTOR):
         if not repeated and not message.HasField(field.name):
             continue
@@ -61,7 +61,7 @@ def check_times(message: Message, where: str = "") -> None:
             if bounds is None:
                 check_times(one, f"{path}.")
             elif not _in_range(one, bounds):
-                raise InvalidRequestError(f"{path} is out of range", hint=f"A time here is {bounds[3]}.", field=path)
+                raise InvalidRequestError(f"{path} is out of range", hint=f"Allowed: {bounds[3]}.", field=path)
 
 
 def _elements(field: FieldDescriptor, value: Any) -> Any:
@@ -78,7 +78,7 @@ _TimeField = tuple[FieldDescriptor, bool, Bounds | None]
 
 @functools.lru_cache(_TYPES)
 def _time_fields(kind: Descriptor) -> tuple[_TimeField, ...]:
-    """The fields of a type that are times (with their bounds) or hold some (None), and whether they are repeated."""
+    """Return the fields of a type that are times (with their bounds) or contain times (None), and if they repeat."""
     found: list[_TimeField] = []
     for field in kind.fields:
         inner = _value_type(field)
@@ -104,7 +104,7 @@ def _has_times(kind: Descriptor, seen: frozenset[str]) -> bool:
 
 
 def _is_whole(message: Message) -> bool:
-    """Counts the items, and whether all times are in range, in one walk; which time is not is for `check_times`."""
+    """Count the items and return whether all times are in range, in one walk; `check_times` finds which is not."""
     left, stack, whole = MAX_ITEMS, [message], True
     while stack:
         for field, value in stack.pop().ListFields():
@@ -128,7 +128,7 @@ def _is_whole(message: Message) -> bool:
 
 
 def is_time(stamp: Timestamp) -> bool:
-    """Whether a Timestamp is within the range of its type."""
+    """Return whether a Timestamp is within the range of its type."""
     return _in_range(stamp, _TIMES[Timestamp.DESCRIPTOR.full_name])
 
 

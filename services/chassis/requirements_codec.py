@@ -1,4 +1,4 @@
-"""Between the protos and the domain: requirements, and the clauses of them that fail."""
+"""Conversion between the protos and the domain: requirements and their failed clauses."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _KINDS = {
 
 
 def requirements(structured: Iterable[rp.Requirement], texts: Iterable[str]) -> tuple[Requirement, ...]:
-    """Both forms together, the structured first; a fault names which. At most MAX_REQUIREMENTS.
+    """Return both forms together, the structured ones first, at most MAX_REQUIREMENTS.
 
-    Raises InvalidRequestError, InvalidIdError.
+    Raises InvalidRequestError or InvalidIdError, which names the requirement.
     """
     messages, texts = tuple(structured), tuple(texts)
     count = len(messages) + len(texts)
@@ -38,7 +38,7 @@ def requirements(structured: Iterable[rp.Requirement], texts: Iterable[str]) -> 
 
 
 def requirement_from_proto(message: rp.Requirement) -> Requirement:
-    """The requirement, checked; raises InvalidRequestError or InvalidIdError."""
+    """Return the checked requirement; raises InvalidRequestError or InvalidIdError."""
     return check(
         Requirement(
             type=message.type,
@@ -52,7 +52,7 @@ def requirement_from_proto(message: rp.Requirement) -> Requirement:
 
 def _member(message: rp.AffordanceRequirement) -> Member:
     if message.kind not in _KINDS:
-        raise InvalidRequestError("an affordance has no kind, or one that this version does not know")
+        raise InvalidRequestError("an affordance's kind is missing or unknown to this version")
     stated = message.type != cp.VALUE_TYPE_UNSPECIFIED
     return Member(
         kind=_KINDS[message.kind],
@@ -68,7 +68,7 @@ def _member(message: rp.AffordanceRequirement) -> Member:
 
 
 def clause_to_proto(clause: FailedClause) -> rp.FailedClause:
-    """The message."""
+    """Return the message of a failed clause."""
     return rp.FailedClause(
         kind=rp.ClauseKind.Value(f"CLAUSE_KIND_{clause.kind.name}"),
         requirement=clause.requirement,

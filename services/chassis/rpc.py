@@ -1,6 +1,6 @@
-"""What surrounds every RPC of every service: the caller's identity, a trace, a deadline, errors to status.
+"""Interceptor of every RPC: the caller's identity, a trace, a deadline, conversion of errors to a status.
 
-An interceptor, so that no servicer repeats it. The caller of the RPC at hand is `caller()`.
+Servicers need none of that themselves; `caller()` returns the caller of the current RPC.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ from services.chassis.identity import Identity
 from services.domain.errors import YggError
 
 UNARY_DEADLINE_S = 330.0
-"""For a caller who states none; the longest that a use case allows itself (a script's 300 s), and then some."""
+"""Deadline of a caller that sets none, in seconds; longer than the longest use case (a script's 300 s)."""
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _log = logging.getLogger(__name__)
 _caller: ContextVar[Identity] = ContextVar("caller")
-_OPEN = ("/grpc.health.v1.Health/", "/grpc.reflection.")
+_PUBLIC = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 
 
 def caller() -> Identity:
-    """Who called the RPC that is being served."""
+    """Return the caller of the current RPC."""
     return _caller.get()
 
 
 def require_service(*names: str) -> None:
-    """Raises CallerError unless the caller is one of these services."""
-    who = caller()
-    if who.kind != "service" or who.id not in names:
-        raise CallerError(f"{who.uri} may not call this; it is for {', '.join(names)}", caller=who.uri)
+    """Raise CallerError unless the caller is one of these services."""
+    identity = caller()
+    if identity.kind != "service" or identity.id not in names:
+        raise CallerError(f"{identity.uri} may not call this; allowed: {', '.join(names)}", caller=identity.uri)
 
 
 def require_user() -> None:
-    """Raises CallerError unless the caller is a person's own identity, which no service has."""
-    who = caller()
-    if who.kind != "user":
-        raise CallerError(f"{who.uri} may not call this; it is for users", caller=who.uri)
+    """Raise CallerError unless the caller is a user; no service has a user's identity."""
+    identity = caller()
+    if identity.kind != "user":
+        raise CallerError(f"{identity.uri} may not call this; allowed: users", caller=identity.uri)
 
 
 @dataclass(frozen=True, slots=True)
 class _Method:
-    """One method of the server: its full name, and who says whom a caller's certificate is of."""
+    """A method of the server: its full name and the CAs that callers must have certificates of."""
 
     name: str
     authorities: Authorities
@@ -71,13 +71,13 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """The handler, wrapped; None where there is none."""
+        """Return the wrapped handler, or None if there is no handler."""
         handler = await continuation(handler_call_details)
         return None if handler is None else _wrap(handler, _Method(handler_call_details.method, self._authorities))
 
 
 def _wrap(handler: Any, method: _Method) -> Any:
-    """Requests come as bytes and are parsed inside: what grpc.aio makes of a deserializer's error is UNKNOWN."""
+    """Wrap a handler. Requests are parsed inside, because grpc.aio reports any error of a deserializer as UNKNOWN."""
     parse, serialize = handler.request_deserializer, handler.response_serializer
     if handler.response_streaming:
         if handler.request_streaming:
@@ -107,47 +107,47 @@ def _of_stream(
 
 
 @contextlib.asynccontextmanager
-async def _around(method: _Method, context: Context) -> AsyncIterator[None]:
-    if method.name.startswith(_OPEN):
-        async with _reported(method.name, context):
+async def _rpc_context(method: _Method, context: Context) -> AsyncIterator[None]:
+    if method.name.startswith(_PUBLIC):
+        async with _errors_to_status(method.name, context):
             yield
         return
     parent = telemetry.extract(tuple(context.invocation_metadata() or ()))
     with telemetry.tracer().start_as_current_span(method.name.lstrip("/"), parent, SpanKind.SERVER):
-        async with _reported(method.name, context):
-            _caller.set(_identify(method.authorities, context))  # each RPC has a task, and so a context, of its own
+        async with _errors_to_status(method.name, context):
+            _caller.set(_identify(method.authorities, context))  # each RPC has its own task, and so its own context
             yield
 
 
 @contextlib.asynccontextmanager
-async def _reported(method: str, context: Context) -> AsyncIterator[None]:
-    """Errors become statuses."""
+async def _errors_to_status(method: str, context: Context) -> AsyncIterator[None]:
+    """Convert errors to statuses."""
     try:
         yield
     except YggError as e:
         await _refuse(context, e)
     except TimeoutError:
-        await _abort(context, grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed")
-    except NotImplementedError:  # what a generated servicer does for a method that nobody wrote
-        await _abort(context, grpc.StatusCode.UNIMPLEMENTED, "this version of the service does not have it")
+        await _abort(context, grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline has expired")
+    except NotImplementedError:  # raised by a generated servicer for a method that is not implemented
+        await _abort(context, grpc.StatusCode.UNIMPLEMENTED, "not implemented by this version of the service")
     except (grpc.aio.AbortError, asyncio.CancelledError, grpc.aio.UsageError):
         raise
-    except grpc.aio.InternalError as e:  # an answer that cannot be written: the call has ended meanwhile
+    except grpc.aio.InternalError as e:  # the response cannot be written: the call has ended
         raise asyncio.CancelledError from e
-    except Exception as e:  # noqa: BLE001 - the last resort: logged with its trace, told as INTERNAL
+    except Exception as e:  # noqa: BLE001 - the last resort: logged with its trace, reported as INTERNAL
         error = _refusal_of(e)
         if error is not None:
             await _refuse(context, error)
             return
         trace_id = f"{trace.get_current_span().get_span_context().trace_id:032x}"
-        _log.exception("unexpected error", extra={"method": method})
+        _log.exception("request failed", extra={"method": method})
         await _abort(
-            context, grpc.StatusCode.INTERNAL, f"an error of the service itself; its log has it under trace {trace_id}"
+            context, grpc.StatusCode.INTERNAL, f"internal error of the service; search its log for trace {trace_id}"
         )
 
 
 def _refusal_of(error: Exception) -> YggError | None:
-    """The first error of ours in a group of nothing else, as a TaskGroup raises it."""
+    """Return the first YggError of an exception group, as a TaskGroup raises it, that contains nothing else."""
     while isinstance(error, ExceptionGroup) and error.subgroup(YggError) is not None and not error.split(YggError)[1]:
         error = error.exceptions[0]
     return error if isinstance(error, YggError) else None
@@ -160,14 +160,14 @@ async def _refuse(context: Context, error: YggError) -> None:
 
 def _identify(authorities: Authorities, context: Context) -> Identity:
     leaf = next(iter(context.auth_context().get("x509_pem_cert") or ()), b"")
-    who: Identity = authorities.identify(leaf)
-    return who
+    identity: Identity = authorities.identify(leaf)
+    return identity
 
 
 async def _abort(
     context: Context, code: grpc.StatusCode, text: str, metadata: tuple[tuple[str, bytes], ...] = ()
 ) -> None:
-    """End the call with a status. One that has ended meanwhile counts as cancelled, or grpc.aio logs a traceback."""
+    """End the call with a status. A call that has already ended is cancelled, or grpc.aio would log a traceback."""
     if context.done():
         raise asyncio.CancelledError
     try:
@@ -180,7 +180,7 @@ def _unary(
     behaviour: Callable[..., Awaitable[Any]], method: _Method, deadline_s: float | None
 ) -> Callable[..., Awaitable[Any]]:
     async def call(request: Any, context: Context) -> Any:
-        async with _around(method, context):
+        async with _rpc_context(method, context):
             limit = deadline_s if context.time_remaining() is None else None
             async with asyncio.timeout(limit):
                 return await behaviour(request, context)
@@ -189,10 +189,10 @@ def _unary(
 
 
 def _streaming(behaviour: Callable[..., Any], method: _Method) -> Callable[..., Awaitable[None]]:
-    """It writes its answers itself: a generator would be closed in another task than the one that began its trace."""
+    """Write the responses here: a generator would be closed in another task than the one that started its trace."""
 
     async def call(request: Any, context: Context) -> None:
-        async with _around(method, context):
+        async with _rpc_context(method, context):
             responses = behaviour(request, context)
             if inspect.isawaitable(responses):
                 await responses

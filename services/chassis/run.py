@@ -1,6 +1,6 @@
-"""What every service's `__main__` does, once: settings, logs, telemetry, NATS, the gRPC server, a graceful stop.
+"""Main function of every service: settings, logs, telemetry, NATS, the gRPC server, a graceful stop.
 
-A service gives `run` its name, its settings and a `compose` function that builds its objects from the Runtime.
+A service passes its name, its settings class and a `compose` function that builds its objects from the Runtime.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from services.chassis.channel import watch
 from services.chassis.errors import StoreUnavailableError
 from services.chassis.identity import IdentityFiles
 from services.chassis.nats import Connection
-from services.chassis.room import store_use
+from services.chassis.quota import store_use
 from services.chassis.server import RpcServer, ServerInfo
 from services.chassis.settings import ServiceSettings
 from services.chassis.version import package_version
@@ -36,13 +36,13 @@ from services.domain.errors import YggError
 
 _log = logging.getLogger(__name__)
 FORCED_STOP_S = 10.0
-"""How long a stop may take beyond the draining of calls, in seconds."""
+"""Maximum duration of a stop after the calls are drained, in seconds."""
 S = TypeVar("S", bound=ServiceSettings)
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime(Generic[S]):
-    """What a service is built from. Things put on `stack` are closed, last first, after the server has stopped."""
+    """The resources that a service is built from. `stack` is closed in reverse order after the server has stopped."""
 
     settings: S
     files: IdentityFiles
@@ -54,15 +54,15 @@ class Runtime(Generic[S]):
     stopping: asyncio.Event
 
     def spawn(self, task: Coroutine[Any, Any, None], name: str) -> None:
-        """Runs a background task until the service stops; if it fails, the service fails."""
+        """Run a background task until the service stops; if it fails, the service fails."""
         running = self.tasks.create_task(task, name=name)
         self.stack.callback(running.cancel)
 
     def needs(self, service: str, by: grpc.aio.Channel) -> None:
-        """Health says from now on whether that service can be reached."""
+        """Report the availability of that service in health from now on."""
 
         async def report(up: bool) -> None:
-            await self.server.report_need(service, up=up)
+            await self.server.report_dependency(service, up=up)
 
         self.spawn(watch(by, report), f"watch {service}")
 
@@ -71,34 +71,34 @@ Compose = Callable[[Runtime[S]], Awaitable[dict[str, str]]]
 
 
 def run(name: str, kind: type[S], compose: Compose[S]) -> None:
-    """Runs the service until SIGTERM or SIGINT. Exit status 2 for faults of the settings, 1 for any other failure.
+    """Run the service until SIGTERM or SIGINT. Exit status 2 for invalid settings, 1 for any other failure.
 
-    `compose` adds the service's servicers to `Runtime.server`, starts its tasks, and returns whatever addresses it
-    listens on beside gRPC, for the log.
+    `compose` adds the service's servicers to `Runtime.server`, starts its tasks, and returns the addresses that it
+    listens on besides gRPC, for the log.
     """
     try:
         found = settings.load(kind)
     except YggError as e:
         sys.stderr.write(f"{name}: {e.message}. {e.hint}\n")
         raise SystemExit(2) from None
-    faulthandler.enable()  # where a crash of native code happened goes to the log, as plain lines
+    faulthandler.enable()  # on a crash of native code, writes its stack to the log as plain lines
     logs.configure(name, found.instance_id, found.log_level)
     raise_descriptor_limit()
     try:
         uvloop.run(_serve(name, found, compose))
     except YggError as e:
-        _tell(e)
+        _log_error(e)
         raise SystemExit(1) from None
     except BaseExceptionGroup as group:
         known, others = group.split(YggError)
         for error in _leaves(known):
-            _tell(error)
+            _log_error(error)
         if others:
-            _log.critical("stopped by a failure of its own", exc_info=others)
+            _log.critical("service failed", exc_info=others)
         raise SystemExit(1) from None
 
 
-def _tell(error: BaseException) -> None:
+def _log_error(error: BaseException) -> None:
     extra = {"hint": error.hint, "reason": error.reason} if isinstance(error, YggError) else {}
     _log.critical(str(error), extra=extra)
 
@@ -113,7 +113,7 @@ def _leaves(group: BaseException | None) -> Iterator[BaseException]:
 
 async def _serve(name: str, found: S, compose: Compose[S]) -> None:
     stopping, started = asyncio.Event(), asyncio.Event()
-    _heed_signals(stopping, started)
+    _handle_signals(stopping, started)
     provider = telemetry.configure(name, found.instance_id, package_version())
     files = IdentityFiles(found.identity)
     try:
@@ -125,18 +125,18 @@ async def _serve(name: str, found: S, compose: Compose[S]) -> None:
             about = ServerInfo(package_version(), found.instance_id, time.time())
             server = RpcServer(found.listen, files, about)
             js = nats.jetstream(connection.client)
-            server.tell_store(lambda: store_use(js))
+            server.set_store_usage(lambda: store_use(js))
             runtime = Runtime(found, files, connection, js, server, tasks, stack, stopping)
-            runtime.spawn(_end_with(connection, name), "nats closed")
+            runtime.spawn(_fail_when_closed(connection, name), "nats closed")
             others = await compose(runtime)
             listen = await server.start()
-            connection.on_change = server.report_dependency
-            server.report_dependency(connection.client.is_connected)
+            connection.on_change = server.report_nats
+            server.report_nats(connection.client.is_connected)
             started.set()
             _log.info("ready", extra={"listen": listen, **others})
             await stopping.wait()
             _log.info("stopping", extra={"drain_s": found.drain_s})
-            asyncio.get_running_loop().call_later(found.drain_s + FORCED_STOP_S, _force, name)
+            asyncio.get_running_loop().call_later(found.drain_s + FORCED_STOP_S, _exit_forced, name)
             await server.stop(found.drain_s)
     except asyncio.CancelledError:
         if started.is_set() or not stopping.is_set():
@@ -146,23 +146,23 @@ async def _serve(name: str, found: S, compose: Compose[S]) -> None:
     _log.info("stopped")
 
 
-async def _end_with(connection: Connection, name: str) -> None:
-    """Raise StoreUnavailableError once the connection is closed for good: the supervisor starts the service again."""
+async def _fail_when_closed(connection: Connection, name: str) -> None:
+    """Raise StoreUnavailableError once the connection is closed for good, for the supervisor to restart the service."""
     await connection.closed.wait()
-    asyncio.get_running_loop().call_later(FORCED_STOP_S, _force, name)
+    asyncio.get_running_loop().call_later(FORCED_STOP_S, _exit_forced, name)
     raise StoreUnavailableError(
-        f"the connection to NATS was closed: {connection.why_closed}", hint="The service ends and starts again."
+        f"the connection to NATS was closed: {connection.close_reason}", hint="The service exits and is restarted."
     )
 
 
-def _force(name: str) -> None:
-    """The last resort of a stop: what waits for something that is gone, such as NATS, does not keep the process."""
-    _log.critical("stopping took too long: ended by force", extra={"what": name})
+def _exit_forced(name: str) -> None:
+    """Exit at once. The last resort of a stop that waits for something unavailable, such as NATS."""
+    _log.critical("stop timed out", extra={"what": name})
     os._exit(1)
 
 
-def _heed_signals(stopping: asyncio.Event, started: asyncio.Event) -> None:
-    """SIGTERM and SIGINT set `stopping`; before `started`, when nobody waits for that, they cancel the current task."""
+def _handle_signals(stopping: asyncio.Event, started: asyncio.Event) -> None:
+    """Set `stopping` on SIGTERM and SIGINT; before `started`, when nothing waits for it, cancel the current task."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
     def stop() -> None:

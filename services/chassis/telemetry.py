@@ -1,7 +1,7 @@
-"""OpenTelemetry: the SDK wired, trace context through gRPC and NATS.
+"""OpenTelemetry: SDK setup, and trace context through gRPC and NATS.
 
-No exporter by default. OTLP over gRPC when the standard variables name an endpoint (OTEL_EXPORTER_OTLP_ENDPOINT or
-OTEL_EXPORTER_OTLP_TRACES_ENDPOINT); all else of the SDK's own variables applies as well.
+No exporter by default. Traces are exported by OTLP over gRPC if a standard variable sets an endpoint
+(OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT); the SDK's other variables apply as well.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
 
 
 def configure(service: str, instance_id: str, version: str) -> TracerProvider:
-    """Installs the tracer provider of this process. The caller shuts it down at the end."""
+    """Install the tracer provider of this process. The caller shuts it down at the end."""
     resource = Resource.create(
         {
             "service.namespace": "yggdrasil",
@@ -39,24 +39,24 @@ def configure(service: str, instance_id: str, version: str) -> TracerProvider:
 
 
 def tracer() -> trace.Tracer:
-    """The tracer of the mesh."""
+    """Return the tracer of the mesh."""
     return _tracer_of(trace.get_tracer_provider())
 
 
 @functools.cache
 def _tracer_of(provider: trace.TracerProvider) -> trace.Tracer:
-    """Kept: the SDK makes a new one each time, which costs a quarter of what a span does."""
+    """Return a cached tracer: creating one, as the SDK does on each call, costs a quarter of a span."""
     return provider.get_tracer("yggdrasil")
 
 
 def inject() -> dict[str, str]:
-    """The current trace context as headers (`traceparent`, …), for gRPC metadata and NATS headers alike."""
+    """Return the current trace context as headers (`traceparent`, …), for gRPC metadata and NATS headers alike."""
     carrier: dict[str, str] = {}
     propagate.inject(carrier)
     return carrier
 
 
 def extract(headers: Mapping[str, str] | Sequence[tuple[str, str | bytes]] | None) -> otel_context.Context:
-    """The trace context that a peer sent."""
+    """Return the trace context in a peer's headers or metadata."""
     pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
     return propagate.extract({key: value for key, value in pairs if isinstance(value, str)})

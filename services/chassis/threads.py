@@ -1,4 +1,4 @@
-"""Blocking functions in threads, ended before their caller goes on: what they use can be closed then."""
+"""Blocking functions in threads that end before their caller continues, so that it can close what they use."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ T = TypeVar("T")
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What the function returns or raises. A cancelled caller is told once the thread has ended, never before.
+    """Return the result of the function, or raise its exception. A cancellation is raised only after the thread has
+    ended.
 
-    With asyncio.to_thread it would go on at once, and close a file or a database that the thread still uses: a crash
-    of the process, or bytes written to whatever has the number of the file by then.
+    With asyncio.to_thread a cancelled caller would continue at once, and close a file or a database that the thread
+    still uses: the process would crash, or bytes would be written to another file that has reused the descriptor.
     """
-    running = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))  # noqa: TID251 - this is what to use
+    running = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))  # noqa: TID251 - the only permitted use
     cancelled: asyncio.CancelledError | None = None
     while not running.done():
         try:
@@ -24,6 +25,6 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
         except asyncio.CancelledError as e:
             cancelled = e
     if cancelled is not None:
-        running.exception()  # looked at, so that nothing is logged about it
+        running.exception()  # retrieved, so that asyncio does not log it
         raise cancelled
     return running.result()

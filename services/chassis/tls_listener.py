@@ -1,4 +1,4 @@
-"""A TLS listener whose connections come through `arrivals`: for ports that anybody can reach."""
+"""A TLS listener whose connections are admitted by `arrivals`, for public ports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Callable
 
-from services.chassis.arrivals import Arrival, Arrivals, Bounds, Clock, bound
+from services.chassis.arrivals import Arrival, Arrivals, Bounds, Clock, open_listener
 from services.chassis.errors import ListenError
 from services.domain import endpoints
 
@@ -15,7 +15,9 @@ SHUTDOWN_TIMEOUT_S = 1.0
 
 
 class TlsListener:
-    """Each connection gets what `make` returns. `held` says how many connections are past their handshake."""
+    """Serves each connection with a protocol from `make`. `established` returns the number of connections past their
+    handshake.
+    """
 
     def __init__(
         self,
@@ -23,17 +25,19 @@ class TlsListener:
         bounds: Bounds,
         clock: Clock,
         make: Callable[[], asyncio.BaseProtocol],
-        held: Callable[[], int],
+        established: Callable[[], int],
     ) -> None:
         self._context, self._make = context, make
-        self._arrivals = Arrivals(bounds, clock, self._handshake, held)
+        self._arrivals = Arrivals(bounds, clock, self._handshake, established)
 
     async def start(self, listen: str) -> str:
-        """Bind HOST:PORT; return it as bound. Raises ListenError. `sweep` must run."""
+        """Bind HOST:PORT; return it as bound. Raises ListenError. `sweep` must run concurrently."""
         try:
-            listening = await bound(listen)
+            listening = await open_listener(listen)
         except OSError as e:
-            raise ListenError(f"cannot listen on {listen}", hint="The port is taken, or not of this machine.") from e
+            raise ListenError(
+                f"cannot listen on {listen}", hint="The port is in use, or the address is not of this machine."
+            ) from e
         self._arrivals.listen(listening)
         return endpoints.join(endpoints.split(listen)[0], listening.getsockname()[1])
 
@@ -46,14 +50,14 @@ class TlsListener:
             ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
             ssl_shutdown_timeout=SHUTDOWN_TIMEOUT_S,
         )
-        loop.call_soon(self._arrivals.done, arrival)  # when its time in the slot has been noted
+        loop.call_soon(self._arrivals.done, arrival)  # after the handshake's duration has been recorded
 
     async def sweep(self) -> None:
-        """Look once a second for arrivals that take too long, until cancelled."""
+        """Sweep the arrivals once a second, until cancelled."""
         while True:
             await asyncio.sleep(1)
             self._arrivals.sweep()
 
     def stop(self) -> None:
-        """Take no more connections; those that there are go on."""
+        """Accept no more connections; open ones continue."""
         self._arrivals.stop()

@@ -1,7 +1,7 @@
-"""Signed metadata of updates: bytes ↔ services.domain.trust, and ECDSA P-256 by the cryptography library.
+"""Signed metadata of updates: conversion between bytes and services.domain.trust, and ECDSA P-256 signatures.
 
-Shared by ota, which verifies and holds the timestamp key, and by the offline tools, which hold the others. Reads bytes
-in the order that docs/OTA.md asks: length, envelope, signatures, and only then what was signed.
+Shared by ota, which verifies and holds the timestamp key, and by the offline tools, which hold the other keys. Parses
+in the order that docs/OTA.md requires: length, envelope, signatures, and only then the payload.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _HALF = 32
 
 
 def public_bytes(key: ec.EllipticCurvePublicKey) -> bytes:
-    """X and Y, 64 bytes."""
+    """Return X and Y of the public key, 64 bytes."""
     point = key.public_numbers()
     return point.x.to_bytes(_HALF, "big") + point.y.to_bytes(_HALF, "big")
 
 
 def sign(key: ec.EllipticCurvePrivateKey, role: Role, payload: bytes) -> trust.Signature:
-    """The signature of `key` over the role's context and the payload."""
+    """Return the signature of `key` over the role's context and the payload."""
     r, s = decode_dss_signature(key.sign(role.value + payload, ec.ECDSA(hashes.SHA256())))
     return trust.Signature(
         trust.key_id(public_bytes(key.public_key())), r.to_bytes(_HALF, "big") + s.to_bytes(_HALF, "big")
@@ -34,7 +34,7 @@ def sign(key: ec.EllipticCurvePrivateKey, role: Role, payload: bytes) -> trust.S
 
 
 def verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
-    """trust.Verify."""
+    """Implements trust.Verify."""
     if len(public_key) != 2 * _HALF or len(signature) != 2 * _HALF:
         return False
     try:
@@ -47,20 +47,20 @@ def verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
 
 
 def envelope(role: Role, data: bytes) -> trust.Envelope:
-    """The envelope in `data`; what was signed is not looked at. Raises MalformedMetadataError."""
+    """Return the envelope in `data` without parsing its payload. Raises MalformedMetadataError."""
     message = pb.Envelope()
     _parse(message, trust.check_length(role, data))
     return trust.Envelope(message.payload, [trust.Signature(s.key_id, s.signature) for s in message.signatures])
 
 
 def envelope_bytes(found: trust.Envelope) -> bytes:
-    """The envelope as it is stored and sent."""
+    """Return the envelope as it is stored and sent."""
     signatures = [pb.Signature(key_id=s.key_id, signature=s.value) for s in found.signatures]
     return pb.Envelope(payload=found.payload, signatures=signatures).SerializeToString(deterministic=True)
 
 
 def root(payload: bytes) -> trust.Root:
-    """The root in signed bytes. Raises MalformedMetadataError."""
+    """Return the root in a signed payload. Raises MalformedMetadataError."""
     message = pb.Root()
     _parse(message, payload)
     roles = [trust.RoleKeys(r.threshold, tuple(r.keys)) for r in (message.root, message.release, message.timestamp)]
@@ -68,7 +68,7 @@ def root(payload: bytes) -> trust.Root:
 
 
 def root_bytes(found: trust.Root) -> bytes:
-    """The bytes to sign."""
+    """Return the payload to sign."""
     message = pb.Root(version=found.version, expires_unix_s=found.expires_unix_s, keys=found.keys)
     for role in Role:
         keys = found.role(role)
@@ -77,7 +77,7 @@ def root_bytes(found: trust.Root) -> bytes:
 
 
 def manifest(payload: bytes) -> trust.Manifest:
-    """The manifest in signed bytes. Raises MalformedMetadataError."""
+    """Return the manifest in a signed payload. Raises MalformedMetadataError."""
     message = pb.ReleaseManifest()
     _parse(message, payload)
     return trust.check_manifest(
@@ -98,7 +98,7 @@ def manifest(payload: bytes) -> trust.Manifest:
 
 
 def manifest_bytes(found: trust.Manifest) -> bytes:
-    """The bytes to sign."""
+    """Return the payload to sign."""
     message = pb.ReleaseManifest(
         device_class=found.device_class,
         version=found.version,
@@ -116,14 +116,14 @@ def manifest_bytes(found: trust.Manifest) -> bytes:
 
 
 def delta(message: pb.Delta) -> trust.Delta:
-    """The patch of a message."""
+    """Return the patch of a message."""
     return trust.Delta(
         message.precursor_sha256, message.patch_size_bytes, message.patch_sha256, message.patch_chunks_root
     )
 
 
 def delta_to_proto(found: trust.Delta) -> pb.Delta:
-    """The message."""
+    """Return the message of a patch."""
     return pb.Delta(
         precursor_sha256=found.precursor_sha256,
         patch_size_bytes=found.patch_size_bytes,
@@ -133,7 +133,7 @@ def delta_to_proto(found: trust.Delta) -> pb.Delta:
 
 
 def timestamp(payload: bytes) -> trust.Timestamp:
-    """The timestamp in signed bytes. Raises MalformedMetadataError."""
+    """Return the timestamp in a signed payload. Raises MalformedMetadataError."""
     message = pb.Timestamp()
     _parse(message, payload)
     return trust.Timestamp(
@@ -147,7 +147,7 @@ def timestamp(payload: bytes) -> trust.Timestamp:
 
 
 def timestamp_bytes(found: trust.Timestamp) -> bytes:
-    """The bytes to sign."""
+    """Return the payload to sign."""
     message = pb.Timestamp(
         time_unix_s=found.time_unix_s,
         newest_sequence=found.newest_sequence,
@@ -163,4 +163,4 @@ def _parse(message: Message, data: bytes) -> None:
     try:
         message.ParseFromString(data)
     except DecodeError as e:
-        raise trust.MalformedMetadataError(f"the bytes are no {message.DESCRIPTOR.name}") from e
+        raise trust.MalformedMetadataError(f"the bytes are not a valid {message.DESCRIPTOR.name}") from e

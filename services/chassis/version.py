@@ -1,4 +1,4 @@
-"""The version of this distribution. Apart from `run`, so that asking for it imports nothing else."""
+"""The version of this distribution. Separate from `run`, so that it can be read without further imports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def package_version() -> str:
-    """The version of this distribution, `0+checkout` where it is not installed."""
+    """Return the version of this distribution, `0+checkout` if it is not installed."""
     try:
         return version("yggdrasil-mesh")
     except PackageNotFoundError:

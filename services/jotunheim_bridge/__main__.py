@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 
 from services.chassis import buckets, channel
-from services.chassis.arrivals import Bounds, affordable
+from services.chassis.arrivals import Bounds, cap_connections
 from services.chassis.clock import SystemClock
 from services.chassis.errors import SettingsError
 from services.chassis.kv import Bucket
@@ -49,8 +49,8 @@ def _policies(path: Path | None) -> tuple[policy.Policy, ...]:
         raise SettingsError(f"YGG_BRIDGE_POLICY: {path}: {e}", hint="See docs/OPERATIONS.md, Policies.") from e
 
 
-def _affordable(connections: int) -> int:
-    found = affordable(connections)
+def _cap_connections(connections: int) -> int:
+    found = cap_connections(connections)
     if found < connections:
         _log.warning(
             "connection limit reduced", extra={"connections": found, "why": "limit of open files (RLIMIT_NOFILE)"}
@@ -82,7 +82,7 @@ async def compose(runtime: Runtime[BridgeSettings]) -> dict[str, str]:
     events = JetStreamEvents(runtime.nats.client, js, settings.instance_id, settings.events_bytes)
     await events.open()
     sessions = KvSessionStore(await Bucket.create(js, buckets.SESSIONS), settings.instance_id, clock)
-    connections = _affordable(settings.connections)
+    connections = _cap_connections(settings.connections)
     limits = BridgeLimits(
         calls_in_flight=settings.calls_in_flight, heartbeat_ms=settings.heartbeat_ms, connections=connections
     )

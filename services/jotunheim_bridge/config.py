@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from services.chassis.room import MIN_STREAM_BYTES
+from services.chassis.quota import MIN_STREAM_BYTES
 from services.chassis.settings import Endpoint, ServiceSettings
 
 

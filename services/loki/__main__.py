@@ -69,7 +69,7 @@ async def serve_scripts(
     repl = Repl(start, mesh, NatsPublisher(runtime.nats.client, clock), clock)
     api = ScriptApi(scripts, Checker(loki, mesh, programs.compiles), ScriptTester({**pools}, mesh, clock), repl, logs)
     runtime.server.add(SCRIPTS, lambda server: script_pb2_grpc.add_ScriptServiceServicer_to_server(api, server))
-    runtime.server.add_changing(ScriptMethods(scripts), ScriptReflection(scripts))
+    runtime.server.add_dynamic(ScriptMethods(scripts), ScriptReflection(scripts))
 
 
 async def serve_programs(

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from services.chassis.room import MIN_STREAM_BYTES
+from services.chassis.quota import MIN_STREAM_BYTES
 from services.chassis.settings import Endpoint, ServiceSettings
 from services.ota.model import MAX_IMAGE_BYTES
 

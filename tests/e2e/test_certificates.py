@@ -70,7 +70,7 @@ async def test_a_service_is_not_accepted_in_place_of_another(mesh: Mesh) -> None
     [
         (Identity("main", "service", "registry"), Kind.USER, "was not issued by the service CA"),
         (Identity("main", "user", "operator"), Kind.SERVICE, "was not issued by the user CA"),
-        (Identity("other", "user", "operator"), Kind.USER, "is of another tenant"),
+        (Identity("other", "user", "operator"), Kind.USER, "belongs to another tenant"),
         (Identity("main", "device", "porch-1"), Kind.USER, "a device may not use this port"),
     ],
 )

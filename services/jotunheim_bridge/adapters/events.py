@@ -14,7 +14,7 @@ from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 from services.chassis import cloudevents, codec, records, streams
 from services.chassis.nats import converted
 from services.chassis.publisher import Publisher
-from services.chassis.room import GIB, Room
+from services.chassis.quota import GIB, StreamQuota
 from services.domain import subjects
 from services.domain.subjects import Kind
 from services.jotunheim_bridge.ports import Watch
@@ -41,7 +41,7 @@ class JetStreamEvents:
     def __init__(self, client: Client, js: JetStreamContext, bridge_id: str, max_bytes: int | None = None) -> None:
         self._client, self._js, self._source = client, js, f"jotunheim_bridge/{bridge_id}"
         self._publisher = Publisher(client)
-        self._room = Room(STORE_FRACTION, MAX_BYTES, max_bytes)
+        self._quota = StreamQuota(STORE_FRACTION, MAX_BYTES, max_bytes)
 
     async def open(self) -> None:
         """Create the stream, or update its configuration."""
@@ -56,7 +56,7 @@ class JetStreamEvents:
                 duplicate_window=DUPLICATE_WINDOW_S,
                 allow_direct=True,
             ),
-            self._room,
+            self._quota,
         )
         with converted("the event stream"):
             await self._publisher.open()

@@ -10,7 +10,7 @@ import socket
 import ssl
 from dataclasses import dataclass
 
-from services.chassis.arrivals import Arrival, Arrivals, Bounds, bound
+from services.chassis.arrivals import Arrival, Arrivals, Bounds, open_listener
 from services.domain import endpoints
 from services.jotunheim_bridge.adapters.connection import ALPN, CLOSE_GRACE_S, DeviceConnection
 from services.jotunheim_bridge.adapters.memory import map_large_blocks
@@ -45,7 +45,7 @@ class DeviceListener:
 
     async def start(self, listen: str) -> str:
         """Bind HOST:PORT and return the bound address."""
-        listening = await bound(listen)
+        listening = await open_listener(listen)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER_BYTES)  # accepted sockets inherit it
         self._arrivals.listen(listening)
         return endpoints.join(endpoints.split(listen)[0], listening.getsockname()[1])

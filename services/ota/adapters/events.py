@@ -15,7 +15,7 @@ from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 
 from services.chassis import cloudevents, streams
 from services.chassis.clock import SystemClock
-from services.chassis.room import GIB, Room
+from services.chassis.quota import GIB, StreamQuota
 from services.domain import subjects
 from yggdrasil.ota.v1 import rollout_pb2 as pb
 
@@ -30,7 +30,7 @@ class NatsEvents:
 
     def __init__(self, client: Client, js: JetStreamContext, instance_id: str, max_bytes: int | None = None) -> None:
         """`max_bytes` is the size of the stream; None: STORE_FRACTION of the store, at most MAX_BYTES."""
-        self._room = Room(STORE_FRACTION, MAX_BYTES, max_bytes)
+        self._quota = StreamQuota(STORE_FRACTION, MAX_BYTES, max_bytes)
         self._client, self._js, self._source, self._clock = client, js, f"ota/{instance_id}", SystemClock()
 
     async def open(self) -> None:
@@ -43,7 +43,7 @@ class NatsEvents:
             max_age=MAX_AGE_S,
             allow_direct=True,
         )
-        await streams.ensure_stream(self._js, config, self._room)
+        await streams.ensure_stream(self._js, config, self._quota)
 
     async def publish(self, rollout_id: str, kind: str, device_id: str = "", text: str = "") -> None:
         """See the port."""

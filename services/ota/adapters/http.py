@@ -16,7 +16,7 @@ from typing import Any
 
 from aiohttp import web
 
-from services.chassis.arrivals import Bounds, Clock, affordable
+from services.chassis.arrivals import Bounds, Clock, cap_connections
 from services.chassis.errors import IdentityError
 from services.chassis.identity import of_sans
 from services.chassis.tls_listener import TlsListener
@@ -42,7 +42,7 @@ class ImageServer:
         self._runner = web.AppRunner(
             app, access_log=None, keepalive_timeout=KEEP_ALIVE_S, handle_signals=False, shutdown_timeout=2.0
         )
-        bounds = Bounds(affordable(MAX_CONNECTIONS), MAX_HANDSHAKES)
+        bounds = Bounds(cap_connections(MAX_CONNECTIONS), MAX_HANDSHAKES)
         self._listener = TlsListener(tls, bounds, clock, self._protocol, lambda: len(self._server.connections))
 
     async def start(self, listen: str) -> str:

@@ -25,7 +25,7 @@ from nats.nuid import NUID
 
 from services.chassis.errors import StoreFullError, StoreUnavailableError
 from services.chassis.nats import converted
-from services.chassis.room import Room
+from services.chassis.quota import StreamQuota
 from services.chassis.streams import ensure_stream
 from services.domain.errors import YggError
 from services.ota.adapters.nats_read import messages
@@ -83,7 +83,7 @@ class NatsObjects:
             allow_rollup_hdrs=True,
             allow_direct=True,
         )
-        await ensure_stream(js, config, Room(STORE_FRACTION, fixed_bytes=max_bytes))
+        await ensure_stream(js, config, StreamQuota(STORE_FRACTION, fixed_bytes=max_bytes))
         return store
 
     async def put_stream(self, header: Header, chunks: AsyncIterator[bytes]) -> Image:

@@ -13,7 +13,7 @@ from nats.js import JetStreamContext, api
 
 from services.chassis.kv import BucketSpec
 from services.chassis.nats import converted
-from services.chassis.room import Room
+from services.chassis.quota import StreamQuota
 from services.chassis.streams import ensure_stream
 from services.ota.errors import PartsFullError
 from services.ota.model.parts import PART_BYTES
@@ -47,7 +47,9 @@ class NatsParts:
             allow_rollup_hdrs=True,
             allow_direct=True,
         )
-        await ensure_stream(js, config, Room(STORE_FRACTION, max_parts * (PARTS.max_value_bytes + _HEADERS_BYTES)))
+        await ensure_stream(
+            js, config, StreamQuota(STORE_FRACTION, max_parts * (PARTS.max_value_bytes + _HEADERS_BYTES))
+        )
         return cls(js)
 
     async def put(self, part: str, data: bytes) -> None:

@@ -13,7 +13,7 @@ import ssl
 
 from google.protobuf.message import DecodeError
 
-from services.chassis.arrivals import Bounds, Clock, affordable, source_of
+from services.chassis.arrivals import Bounds, Clock, cap_connections, source_of
 from services.chassis.identity import IdentityFiles
 from services.chassis.logs import Throttle
 from services.chassis.tls_listener import TlsListener
@@ -57,7 +57,7 @@ class EnrolListener:
         self._enrolment = enrolment
         self._open = 0
         self._listener = TlsListener(
-            _context(files), Bounds(affordable(CONNECTIONS), SLOTS), clock, self._protocol, lambda: self._open
+            _context(files), Bounds(cap_connections(CONNECTIONS), SLOTS), clock, self._protocol, lambda: self._open
         )
 
     async def start(self, listen: str) -> str:

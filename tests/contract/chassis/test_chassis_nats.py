@@ -287,7 +287,7 @@ async def test_a_connection_that_the_server_closed_is_reported(fresh_nats: NatsS
         connection.on_change = seen.append
         await Client.publish(connection.client, "x" * 5000)  # past the check
         await asyncio.wait_for(connection.closed.wait(), 10)
-        assert "control line" in connection.why_closed.lower()
+        assert "control line" in connection.close_reason.lower()
         assert seen[-1] is False
 
 

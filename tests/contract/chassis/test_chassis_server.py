@@ -21,7 +21,7 @@ from opentelemetry import trace
 from services.chassis import probe, rpc, status, telemetry
 from services.chassis.errors import CallerError, ListenError, StoreUnavailableError
 from services.chassis.identity import IdentityFiles
-from services.chassis.room import StoreUse
+from services.chassis.quota import StoreUse
 from services.chassis.server import MAX_MESSAGE_BYTES, MAX_STREAMS
 from services.domain.errors import Code, InvalidRequestError
 from tests.contract.chassis.conftest import NAME, Calls, Serve, collected, failure
@@ -329,7 +329,7 @@ async def test_health_says_how_full_the_store_is_where_nats_says_so(
     serve: Serve, call: Call, use: Callable[[], Awaitable[StoreUse]], told: dict[str, str]
 ) -> None:
     serving = await serve(unary=whoami)
-    serving.server.tell_store(use)
+    serving.server.set_store_usage(use)
     health = health_pb2_grpc.HealthStub(call(serving).channel)
     answer = health.Check(health_pb2.HealthCheckRequest())
     assert {key: value for key, value in await answer.trailing_metadata() if key.startswith("ygg-store")} == told

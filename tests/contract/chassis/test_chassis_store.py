@@ -16,7 +16,7 @@ from services.chassis import nats as chassis_nats
 from services.chassis.errors import StoreFullError, StoreUnavailableError
 from services.chassis.kv import Bucket
 from services.chassis.kv_writer import KvWriter
-from services.chassis.room import MIB, MIN_STREAM_BYTES, Room, store_bytes
+from services.chassis.quota import MIB, MIN_STREAM_BYTES, StreamQuota, store_bytes
 from services.chassis.streams import ensure_stream
 from services.domain.errors import Code
 from services.jotunheim_bridge.adapters.events import JetStreamEvents
@@ -75,10 +75,10 @@ async def test_store_bytes_is_the_limit_of_the_server(js: JetStreamContext, serv
 
 
 async def test_stream_takes_its_share_and_follows_the_store(js: JetStreamContext, server: NatsServer) -> None:
-    await ensure_stream(js, STREAM, Room(0.4))
+    await ensure_stream(js, STREAM, StreamQuota(0.4))
     assert await max_bytes(js) == int(0.4 * LIMIT)
     await restart(js, server, LIMIT * 2)
-    await ensure_stream(js, STREAM, Room(0.4))
+    await ensure_stream(js, STREAM, StreamQuota(0.4))
     assert await max_bytes(js) == int(0.8 * LIMIT)
 
 
@@ -86,26 +86,26 @@ async def test_stream_that_is_too_large_already_is_made_smaller_and_keeps_its_me
     js: JetStreamContext, server: NatsServer
 ) -> None:
     await restart(js, server, 16 * LIMIT)
-    await ensure_stream(js, STREAM, Room(0.5))
+    await ensure_stream(js, STREAM, StreamQuota(0.5))
     for number in range(12):
         await js.publish(f"$KV.devices.{number}", b"x" * 500_000)
     await restart(js, server, 20 * MIB)
-    await ensure_stream(js, STREAM, Room(0.2))
+    await ensure_stream(js, STREAM, StreamQuota(0.2))
     state = (await js.stream_info("KV_devices")).state
     assert state.messages == 12
     assert await max_bytes(js) == state.bytes > MIN_STREAM_BYTES
 
 
 async def test_stream_stays_as_it_is_when_its_new_size_has_no_room(js: JetStreamContext, server: NatsServer) -> None:
-    await ensure_stream(js, STREAM, Room(0.4))
+    await ensure_stream(js, STREAM, StreamQuota(0.4))
     await restart(js, server, LIMIT // 10)
-    await ensure_stream(js, STREAM, Room(0, fixed_bytes=LIMIT))
+    await ensure_stream(js, STREAM, StreamQuota(0, fixed_bytes=LIMIT))
     assert await max_bytes(js) == int(0.4 * LIMIT)
 
 
 async def test_new_stream_takes_less_than_its_share_when_others_have_more(connect: Connect) -> None:
     js = chassis_nats.jetstream(await connect("registry"))
-    await ensure_stream(js, STREAM, Room(0, fixed_bytes=80 * MIB))
+    await ensure_stream(js, STREAM, StreamQuota(0, fixed_bytes=80 * MIB))
     bridge = await connect("jotunheim_bridge")
     events = JetStreamEvents(bridge, chassis_nats.jetstream(bridge), "b1")
     await events.open()
@@ -114,8 +114,11 @@ async def test_new_stream_takes_less_than_its_share_when_others_have_more(connec
 
 
 async def test_new_stream_of_a_set_size_is_refused_when_it_has_no_room(js: JetStreamContext) -> None:
-    with pytest.raises(StoreFullError, match="stream KV_devices: not stored, because the disk of NATS is full") as e:
-        await ensure_stream(js, STREAM, Room(0.4, fixed_bytes=2 * LIMIT))
+    with pytest.raises(
+        StoreFullError,
+        match="stream KV_devices: not stored, because the disk of NATS or the mesh's share of it is full",
+    ) as e:
+        await ensure_stream(js, STREAM, StreamQuota(0.4, fixed_bytes=2 * LIMIT))
     assert e.value.code is Code.RESOURCE_EXHAUSTED
 
 
@@ -126,7 +129,9 @@ async def test_writes_to_a_full_store_say_so_and_reads_go_on(
     revision = await bucket.put("a", b"1")
     await restart(js, server, 0)
     again = await Bucket.create(js, buckets.DEVICES)
-    with pytest.raises(StoreFullError, match="devices/a: not stored, because the disk of NATS is full"):
+    with pytest.raises(
+        StoreFullError, match="devices/a: not stored, because the disk of NATS or the mesh's share of it is full"
+    ):
         await again.put("a", b"2")
     writer = KvWriter(await connect("registry"), buckets.DEVICES)
     await writer.open()

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from services.chassis.arrivals import WAITING_S
+from services.chassis.arrivals import MAX_WAIT_S
 from tests.fakes.device import LinkDevice, LinkEndedError, document, hello
 from tests.fixtures.mesh import Mesh
 from tests.fixtures.process import ServiceProcess
@@ -76,7 +76,7 @@ async def test_slow_loris_a_client_hello_in_dribs_costs_only_its_own_connections
         closing = [asyncio.create_task(_closed(reader)) for reader, _ in connections]
         device = await _served(mesh, endpoint, mesh.one)
         assert not any(task.done() for task in closing), "they still dribble, and the device is served"
-        async with asyncio.timeout(WAITING_S + 30):
+        async with asyncio.timeout(MAX_WAIT_S + 30):
             assert all(await asyncio.gather(*closing))
         device.vanish()
         await asyncio.gather(*dribbling)
@@ -96,7 +96,7 @@ async def test_half_done_handshakes_hold_half_of_the_slots_and_give_them_up_wher
         assert any(task.done() for task in closing), "one was given up for who waited behind"
         for device in (elsewhere, behind):
             device.vanish()
-        async with asyncio.timeout(WAITING_S + 30):
+        async with asyncio.timeout(MAX_WAIT_S + 30):
             assert all(await asyncio.gather(*closing))
 
 
@@ -137,7 +137,7 @@ async def test_a_connection_above_the_limit_is_turned_away_and_told(mesh: Mesh) 
                 assert await _closed(reader)
 
         def told() -> bool:
-            lines = [line for line in process.log() if line["msg"] == "connections turned away"]
+            lines = [line for line in process.log() if line["msg"] == "connections rejected"]
             return sum(line["count"] for line in lines) == 5 and len(lines) <= 2
 
         await eventually(told)

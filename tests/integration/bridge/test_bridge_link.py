@@ -448,7 +448,7 @@ async def test_a_certificate_that_has_ended_is_logged_with_the_reason(mesh: Mesh
     bridge = mesh.processes.running["jotunheim_bridge"]
 
     def logged() -> bool:
-        lines = [line for line in bridge.log() if line["msg"] == "certificate refused"]
+        lines = [line for line in bridge.log() if line["msg"] == "certificate rejected"]
         return any("expired" in line["why"] for line in lines)
 
     await eventually(logged)

@@ -87,4 +87,4 @@ async def test_silence_is_no_reason_to_begin_anew(
         await js.publish("$KV.devices.d1", b"x")
         async with asyncio.timeout(SOON_S):
             assert [record.sequence for record in await nothing] == [1]
-    assert "following again" not in caplog.text
+    assert "follow resumed" not in caplog.text

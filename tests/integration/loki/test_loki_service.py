@@ -196,7 +196,7 @@ async def test_a_source_that_is_not_utf8_does_not_reach_loki(loki_process: Servi
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call(raw, timeout=10)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert "not a message of its type" in (caught.value.details() or "")
+    assert "not a valid message of its type" in (caught.value.details() or "")
 
 
 async def test_the_largest_source_runs(loki: Any) -> None:

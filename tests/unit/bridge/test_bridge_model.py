@@ -215,7 +215,7 @@ def test_an_id_is_free_again_where_the_earlier_capability_was_not_taken() -> Non
 def test_a_length_on_a_number_is_malformed() -> None:
     offered = led()
     offered.properties[1].schema.max_length = 64
-    assert agreed(offered).contract.refused[0].message == "max_length is for string and bytes"
+    assert agreed(offered).contract.refused[0].message == "max_length applies only to string and bytes"
 
 
 def test_a_document_without_capabilities_is_a_contract() -> None:

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 import pytest
 
 from services.chassis.arrivals import (
-    PRESSED_S,
-    PRESSED_TIMES,
-    WAITING_S,
+    CONTENDED_SLOT_FACTOR,
+    CONTENDED_SLOT_S,
+    MAX_WAIT_S,
     Arrival,
     Arrivals,
     Bounds,
@@ -146,9 +146,9 @@ async def test_who_waits_too_long_is_closed(door: Door, says: bytes) -> None:
     for _ in range(2):
         await door.dial()
     peer = await door.dial(says=says)
-    door.clock.now_s += WAITING_S / 2
+    door.clock.now_s += MAX_WAIT_S / 2
     later = await door.dial()
-    door.clock.now_s += WAITING_S / 2 + 0.1
+    door.clock.now_s += MAX_WAIT_S / 2 + 0.1
     door.arrivals.sweep()
     assert await closed(peer)
     await turns()
@@ -168,7 +168,7 @@ async def test_while_others_wait_a_handshake_that_hangs_is_given_up_and_a_negoti
     hanging = await door.dial()
     await door.dial()
     await door.finish(door.begun[1])  # this one negotiates
-    door.clock.now_s += PRESSED_S + 0.1
+    door.clock.now_s += CONTENDED_SLOT_S + 0.1
     door.arrivals.sweep()
     assert len(door.begun) == 2  # nobody waits: nothing is taken from anybody
     for _ in range(2):
@@ -183,18 +183,18 @@ async def test_while_others_wait_a_handshake_that_hangs_is_given_up_and_a_negoti
 async def test_a_machine_that_is_slow_itself_gives_up_nobody_for_it(door: Door) -> None:
     for _ in range(60):
         await door.dial()
-        door.clock.now_s += PRESSED_S
+        door.clock.now_s += CONTENDED_SLOT_S
         await door.finish(door.begun[-1])
         door.arrivals.done(door.begun[-1])
     for _ in range(3):
         await door.dial()
     begun = len(door.begun)
-    door.clock.now_s += 2 * PRESSED_S
+    door.clock.now_s += 2 * CONTENDED_SLOT_S
     door.arrivals.sweep()
     await turns()
     assert len(door.begun) == begun
     await door.dial()
-    door.clock.now_s += PRESSED_TIMES * PRESSED_S
+    door.clock.now_s += CONTENDED_SLOT_FACTOR * CONTENDED_SLOT_S
     await door.dial()
     door.arrivals.sweep()
     await turns()
@@ -206,7 +206,7 @@ async def test_one_above_the_limit_is_turned_away() -> None:
     for _ in range(2):
         await door.dial(says=b"")
     assert await closed(await door.dial(says=b""))
-    assert door.arrivals.turned_away == 1
+    assert door.arrivals.rejected == 1
     door.close()
 
 
@@ -230,11 +230,11 @@ async def test_one_address_holds_half_of_the_room_with_silence() -> None:
         await door.dial(says=b"")
     await turns()
     assert 10 <= door.arrivals.count <= 11
-    assert door.arrivals.turned_away == 30 - door.arrivals.count
+    assert door.arrivals.rejected == 30 - door.arrivals.count
     await door.dial("127.0.0.2")
     await turns()
     assert [arrival.source for arrival in door.begun] == ["127.0.0.2"]
-    door.clock.now_s += WAITING_S + 1
+    door.clock.now_s += MAX_WAIT_S + 1
     door.arrivals.sweep()
     assert door.arrivals.count == 1
     door.close()

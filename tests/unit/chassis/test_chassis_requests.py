@@ -29,7 +29,7 @@ def device() -> backup_pb2.BackupRecord:
 
 
 def test_bytes_that_are_no_message_are_refused() -> None:
-    assert "not a message" in refused(registry_pb2.GetDeviceRequest, b"\xff\xff\xff").message
+    assert "not a valid message" in refused(registry_pb2.GetDeviceRequest, b"\xff\xff\xff").message
 
 
 @pytest.mark.parametrize(

@@ -104,10 +104,10 @@ def test_an_endpoint_is_a_host_and_a_port(text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "fault"),
     [
-        ("SIZ", "3", "YGG_THING_SIZ: there is no such setting, YGG_THING_SIZE is meant perhaps"),
-        ("QQQQ", "3", "YGG_THING_QQQQ: there is no such setting"),
-        ("SIZE", "", "YGG_THING_SIZE: is empty; give it a value or unset it"),
-        ("DATA_DIR", "", "YGG_THING_DATA_DIR: is empty; give it a value or unset it"),
+        ("SIZ", "3", "YGG_THING_SIZ: unknown setting; did you mean YGG_THING_SIZE?"),
+        ("QQQQ", "3", "YGG_THING_QQQQ: unknown setting"),
+        ("SIZE", "", "YGG_THING_SIZE: empty; set a value or unset it"),
+        ("DATA_DIR", "", "YGG_THING_DATA_DIR: empty; set a value or unset it"),
     ],
 )
 def test_settings_name_a_variable_that_is_empty_or_misspelt(
