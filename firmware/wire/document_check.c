@@ -1,4 +1,4 @@
-/* The rules of a capability document, as the bridge checks them (docs/PROTOCOL.md, "CapabilityDocument"), so that a mistake in a
+/* The rules of a capability document, as the bridge checks them (docs/reference/protocol.md, "CapabilityDocument"), so that a mistake in a
  * board's tables is found when the agent is made and not when a capability is missing from the contract. Of a unit only the
  * letters and the length are checked here: the table of UCUM is the bridge's. Source: protos/yggdrasil/common/v1/capability.proto. */
 #include <stddef.h>

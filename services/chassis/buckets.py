@@ -1,4 +1,4 @@
-"""The key-value buckets of devices and their writers; docs/DESIGN.md has the table of their contents.
+"""The key-value buckets of devices and their writers; docs/explanation/design.md has the table of their contents.
 
 The service that starts first creates a bucket, so the specifications are shared by all services that use one.
 """

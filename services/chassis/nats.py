@@ -87,7 +87,7 @@ def write_error(what: str, err_code: int, description: str) -> YggError:
     if err_code in _STREAM_FULL:
         return StoreFullError(
             f"{what}: not stored, because its stream is full ({description})",
-            hint="Delete unused records, or raise the limit of the stream: docs/OPERATIONS.md, Disk.",
+            hint="Delete unused records, or raise the limit of the stream: docs/guides/operations.md, Disk.",
             err_code=err_code,
         )
     return StoreUnavailableError(f"{what}: {description}", err_code=err_code)

@@ -1,7 +1,7 @@
 """Signed metadata of updates: conversion between bytes and services.domain.trust, and ECDSA P-256 signatures.
 
 Shared by ota, which verifies and holds the timestamp key, and by the offline tools, which hold the other keys. Parses
-in the order that docs/OTA.md requires: length, envelope, signatures, and only then the payload.
+in the order that docs/reference/updates.md requires: length, envelope, signatures, and only then the payload.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Who may say what about updates: roots, release manifests, timestamps, and how each is checked.
 
-Owns the rules, in the order that docs/OTA.md gives, for the service, the offline tools and the model of a device in
+Owns the rules, in the order of docs/reference/updates.md, for the service, the offline tools and the device model in
 the tests. Has no cryptography, no clock and no parser: whoever uses it hands in `Verify` and parsed messages together
 with the bytes that were signed. After The Update Framework (TUF 1.0.33, sections 5.3 to 5.6).
 """

@@ -46,7 +46,7 @@ def _policies(path: Path | None) -> tuple[policy.Policy, ...]:
     try:
         return policy.parse(json.loads(text.decode(path.read_bytes(), path)))
     except (OSError, ValueError, YggError) as e:
-        raise SettingsError(f"YGG_BRIDGE_POLICY: {path}: {e}", hint="See docs/OPERATIONS.md, Policies.") from e
+        raise SettingsError(f"YGG_BRIDGE_POLICY: {path}: {e}", hint="See docs/guides/operations.md, Policies.") from e
 
 
 def _cap_connections(connections: int) -> int:

@@ -1,7 +1,7 @@
 """The host API: what a script may ask of its surroundings, the same for every language.
 
 Owns the operations, their arguments and the run's budget of output. How Lua and Scheme spell them is in
-engines/lua/prelude.lua and engines/scheme/ygg/host.scm; docs/SCRIPTING.md has the table.
+engines/lua/prelude.lua and engines/scheme/ygg/host.scm; docs/reference/scripting.md has the table.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ class Host(Protocol):
     """What one run may ask of its surroundings."""
 
     async def ask(self, operation: str, arguments: Sequence[Value]) -> Value:
-        """An operation of docs/SCRIPTING.md; raises the YggError that the script shall see."""
+        """An operation of docs/reference/scripting.md; raises the YggError that the script shall see."""
 
     def log(self, level: Level, text: str) -> None:
         """A line of the log; raises ScriptError (OUTPUT) past the limit."""

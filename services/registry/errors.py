@@ -283,7 +283,7 @@ class DeviceCaEndsError(YggError):
     def __init__(self, end: datetime) -> None:
         super().__init__(
             f"the device CA ends at {end:%Y-%m-%dT%H:%M:%SZ}, no certificate can last longer",
-            hint="Make a new device CA; docs/OPERATIONS.md, Certificates.",
+            hint="Make a new device CA; docs/guides/operations.md, Certificates.",
         )
 
 
@@ -295,5 +295,5 @@ class EnrolmentOffError(YggError):
     def __init__(self) -> None:
         super().__init__(
             "this registry does not enrol devices",
-            hint="Set YGG_REGISTRY_ENROL_LISTEN, and give it the device CA's key; docs/OPERATIONS.md, Enrolment.",
+            hint="Set YGG_REGISTRY_ENROL_LISTEN, and its device CA key; docs/guides/operations.md, Enrolment.",
         )

@@ -53,21 +53,21 @@ def firmware(folder: Path) -> None:
 
 
 def registered_script(folder: Path) -> None:
-    (folder / "blink.lua").write_text(block("docs/SCRIPTING.md", "lua register"))
+    (folder / "blink.lua").write_text(block("docs/reference/scripting.md", "lua register"))
 
 
 FOLLOWED = (
     "README.md",
-    "docs/OPERATIONS.md",
-    "docs/OTA.md",
-    "docs/PROGRAMS.md",
-    "docs/SCRIPTING.md",
+    "docs/guides/operations.md",
+    "docs/reference/updates.md",
+    "docs/guides/programs.md",
+    "docs/reference/scripting.md",
     "firmware/README.md",
 )
 PRESUPPOSED: dict[str, Callable[[Path], None]] = {
-    "docs/OPERATIONS.md": devices_file,
-    "docs/OTA.md": firmware,
-    "docs/SCRIPTING.md": registered_script,
+    "docs/guides/operations.md": devices_file,
+    "docs/reference/updates.md": firmware,
+    "docs/reference/scripting.md": registered_script,
 }
 """The files that a document speaks of as the reader's own."""
 

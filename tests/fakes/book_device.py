@@ -1,4 +1,4 @@
-"""A device written from docs/PROTOCOL.md alone: its frames are made by hand, byte by byte, without any codec of ours.
+"""A device written from docs/reference/protocol.md alone: it encodes frames by hand, without a codec of ours.
 
 It knows section 2 (framing), the numbers of section 12 and the wire format of protobuf. A message is a list of fields;
 what comes is decoded to a dict of field number to values, integers or bytes.

@@ -1,4 +1,4 @@
-"""A device in Python that takes updates over the link, by the same rules as docs/OTA.md; not the agent.
+"""A device in Python that takes updates over the link, by the same rules as docs/reference/updates.md; not the agent.
 
 Checks all that a device checks, with the same trust rules and real signatures; keeps its "flash" in memory. What it
 does with an image once it is whole is for the test to say.

@@ -1,4 +1,4 @@
-"""docs/OPERATIONS.md names every setting there is, and none that there is not."""
+"""docs/guides/operations.md names every setting there is, and none that there is not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from services.ota.config import OtaSettings
 from services.registry.config import RegistrySettings
 
 SETTINGS = (RegistrySettings, BridgeSettings, LokiSettings, OtaSettings)
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "OPERATIONS.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "guides" / "operations.md"
 
 
 def test_the_document_names_exactly_the_settings_there_are() -> None:

@@ -1,4 +1,4 @@
-/* Renewal of the device's certificate over its link: the feature `certificate`. Source: docs/PROTOCOL.md, "Certificates".
+/* Renewal of the device's certificate over its link: the feature `certificate`. Source: docs/reference/protocol.md, "Certificates".
  *
  *     IDLE --CertificateExpiring--> DUE --CertificateRequest--> WAITING --CertificateIssued, all slices--> IDLE
  *

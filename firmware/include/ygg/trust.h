@@ -2,7 +2,7 @@
  *
  * Owns the rules of signatures, thresholds, expiry and order, and the record of the root in flash. Does not own
  * cryptography (struct ygg_verify, struct ygg_hash) nor the form of messages (wire/metadata.h). After The Update Framework,
- * sections 5.3 to 5.6; docs/OTA.md. Length first, then signatures, then the content. */
+ * sections 5.3 to 5.6; docs/reference/updates.md. Length first, then signatures, then the content. */
 #ifndef YGG_TRUST_H
 #define YGG_TRUST_H
 

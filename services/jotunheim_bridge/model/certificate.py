@@ -1,4 +1,4 @@
-"""Rules for renewing a device's certificate over its link. Pure. docs/PROTOCOL.md, "Certificates"."""
+"""Rules for renewing a device's certificate over its link. Pure. docs/reference/protocol.md, "Certificates"."""
 
 from __future__ import annotations
 

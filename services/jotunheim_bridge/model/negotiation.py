@@ -1,6 +1,6 @@
 """Rules of negotiation: from a Hello to Welcome or Refused, from a capability document to a contract.
 
-Pure. docs/PROTOCOL.md, "Negotiation". Every parameter becomes the minimum of both sides' limits.
+Pure. docs/reference/protocol.md, "Negotiation". Every parameter becomes the minimum of both sides' limits.
 """
 
 from __future__ import annotations

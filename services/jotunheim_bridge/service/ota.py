@@ -2,7 +2,7 @@
 
 Only a carrier: envelopes and chunks pass unchanged and unchecked, the device verifies all of it against its own root.
 Memory: a session keeps a few numbers and at most MAX_QUEUED_REPORTS reports. The module `chunks` sends chunks by
-credit. docs/OTA.md, "On the link".
+credit. docs/reference/updates.md, "On the link".
 """
 
 from __future__ import annotations

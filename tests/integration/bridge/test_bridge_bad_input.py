@@ -1,4 +1,4 @@
-"""Every row of the table "Bad input" in docs/PROTOCOL.md, against the real bridge.
+"""Every row of the table "Bad input" in docs/reference/protocol.md, against the real bridge.
 
 A row here has the id and, in the same words, the answer of its row there; tests/unit/bridge/test_protocol_document.py
 holds the two together. Each peer loses its own link at most: after every row another device is served.

@@ -1,4 +1,4 @@
-"""The real bridge and a device that somebody wrote from docs/PROTOCOL.md alone, without a codec of ours."""
+"""The real bridge and a device that somebody wrote from docs/reference/protocol.md alone, without a codec of ours."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.fixtures.mesh import Mesh
 from yggdrasil.common.v1 import value_pb2
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
-PAGE = (Path(__file__).resolve().parents[3] / "docs/PROTOCOL.md").read_text()
+PAGE = (Path(__file__).resolve().parents[3] / "docs/reference/protocol.md").read_text()
 PERCENT = schema(book.INT, "%", 0, 100)
 BLINK = message(f1="blink", f2=[parameter("times", PERCENT)], f3=[parameter("count", schema(book.INT), optional=True)])
 LAMP = capability(

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - scripts in tables, one a line
-"""Hostile scripts, each with what it ends in. `test_hostile.py` runs them, docs/HOSTILE.md shows them.
+"""Hostile scripts, each with what it ends in. `test_hostile.py` runs them, docs/reference/hostile.md shows them.
 
 Owns the table; `hostile_programs.py` writes the page. `answer` is the reason of the failure, or `fine` where the attack comes to nothing and the script
 returns true; two reasons where the machine decides which comes first. `worker` says whether the process survives it.
@@ -275,14 +275,14 @@ HOSTILE = [
     _scheme("nothing", " \n\t", "INVALID_SCRIPT"),
 ]
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "HOSTILE.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "hostile.md"
 _HEAD = """# Hostile scripts
 
 Each of these is run by a test with 0.4 s and 4 MiB. It gets its answer within 1.9 s, and the next script of the same language
 answers as ever. `fine`: the attack comes to nothing, and the script goes on. The worker process is kept, or replaced by a
 fresh one, which nobody notices; where the engine's own C code decides how far it gets, either happens.
 
-What workers cannot do whatever is run in them is in SCRIPTING.md; `tests/integration/loki/test_walls.py` tries it.
+What workers cannot do whatever is run in them is in [scripting.md](scripting.md#what-a-script-cannot-do); `tests/integration/loki/test_walls.py` tries it.
 """
 
 
@@ -313,14 +313,14 @@ def code(source: str) -> str:
 
 
 def row(hostile: Shown) -> str:
-    """The row of docs/HOSTILE.md."""
+    """The row of docs/reference/hostile.md."""
     return (
         f"| {hostile.name} | `{code(hostile.source)}` | {' or '.join(hostile.answer.split('|'))} | {hostile.worker} |"
     )
 
 
 def page() -> str:
-    """The scripts' part of docs/HOSTILE.md."""
+    """The scripts' part of docs/reference/hostile.md."""
     parts = [_HEAD]
     for language in Language:
         rows = [row(hostile) for hostile in HOSTILE if hostile.language is language]

@@ -1,7 +1,7 @@
 # ruff: noqa: E501 - programs in tables, one a line
 """Hostile programs: packages that must not be taken, and programs that mean harm while they live.
 
-Owns the tables, and writes docs/HOSTILE.md with those of `hostile.py`: `python -m tests.integration.loki.hostile_programs`.
+Owns the tables, and writes docs/reference/hostile.md with those of `hostile.py`: `python -m tests.integration.loki.hostile_programs`.
 `test_program_hostile.py` runs them. `answer` is the reason of the failure, `fine` where the
 attack comes to nothing and the program goes on; two reasons where the machine decides which comes first. `worker`
 says whether the process survives it. Rows of BOTH hold for either language.
@@ -317,7 +317,7 @@ def _plain(value: Any) -> str:
 
 
 def programs_page() -> str:
-    """The text of docs/HOSTILE.md: scripts, then programs."""
+    """The text of docs/reference/hostile.md: scripts, then programs."""
     parts = [page(), _HEAD]
     for language in Language:
         title = language.value.capitalize()

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - programs in a table, one a line
-"""The table of the dialect steel in docs/SCRIPTING.md as programs: one row for each of its rows, run as script and as program.
+"""The table of the dialect steel in docs/reference/scripting.md: each row, run as script and as program.
 
 A row: what the page calls it; a text; its value in a script; its value in a program, or `HEARD` where a handler notes it
 later. `BEFORE` stands before all of them.
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from services.domain.values import Value
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "SCRIPTING.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "scripting.md"
 BEFORE = "(define heard '()) (define (note . items) (set! heard (append heard (list items))))"
 SAME = object()
 """In a program it is as in a script."""

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - scripts in tables, one a line
-"""Every operation of the host API, from both languages: the table of docs/SCRIPTING.md, held to."""
+"""Every operation of the host API, from both languages: the table of docs/reference/scripting.md, held to."""
 
 from __future__ import annotations
 

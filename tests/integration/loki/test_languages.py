@@ -247,7 +247,7 @@ async def test_what_of_r7rs_is_left_out_is_exactly_what_the_page_lists(scheme_ca
     done = subprocess.run([*start, MISSING, *LEFT_OUT], check=True, capture_output=True, text=True)  # noqa: ASYNC221
     missing = {words[0]: sorted(words[1:]) for line in done.stdout.splitlines() if (words := line.split())}
     assert missing == {library: names.split() for library, names in LEFT_OUT.items()}
-    page = (Path(__file__).resolve().parents[3] / "docs" / "SCRIPTING.md").read_text()  # noqa: ASYNC240
+    page = (Path(__file__).resolve().parents[3] / "docs" / "reference" / "scripting.md").read_text()  # noqa: ASYNC240
     listed = page[page.index("Left out of R7RS") :].split("\n\n", 2)[1]
     assert all(row.count("|") == 4 and row.split("|")[3].strip() for row in listed.splitlines()), "a reason each"
     assert [name for names in LEFT_OUT.values() for name in names.split() if f"`{name}`" not in listed] == []

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - programs in tables, one a line
-"""Every operation of docs/SCRIPTING.md's table within a program that lives, from both languages, on the real service.
+"""Every operation of docs/reference/scripting.md's table within a program that lives, from both languages, on the real service.
 
 `SPELLINGS` has one row for each; `test_every_operation_of_the_page_has_a_row` holds the two tables together.
 """
@@ -24,7 +24,7 @@ from yggdrasil.common.v1 import value_pb2
 from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.loki.v1 import program_pb2 as pb
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "SCRIPTING.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "scripting.md"
 BEFORE = {
     LUA: "heard = {} function note(v) heard[#heard + 1] = v end",
     SCHEME: "(define heard '()) (define (note v) (set! heard (append heard (list v))))",

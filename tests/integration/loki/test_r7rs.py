@@ -1,6 +1,6 @@
 """The Scheme of scripts is the host's own R7RS: each line of `r7rs.scm` has the same result in `guile --r7rs`.
 
-What differs is in DIFFERENT, with the words that docs/SCRIPTING.md has for it. Quick by default: every third line;
+What differs is in DIFFERENT, with the words of docs/reference/scripting.md. Quick by default: every third line;
 YGG_LONG_TESTS=1 compares all of them.
 """
 
@@ -20,7 +20,7 @@ from tests.integration.loki.conftest import Lab
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 HERE = Path(__file__).parent
 CORPUS = [line for line in (HERE / "r7rs.scm").read_text().splitlines() if not line.startswith(";;;")]
-PAGE = (HERE.parents[2] / "docs/SCRIPTING.md").read_text()
+PAGE = (HERE.parents[2] / "docs/reference/scripting.md").read_text()
 DRIVER = """
 (import (scheme base) (scheme eval) (scheme read) (scheme write) (system base compile))
 (define names

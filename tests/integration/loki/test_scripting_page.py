@@ -1,4 +1,4 @@
-"""docs/SCRIPTING.md: every snippet runs and returns what it says, and every name in the table exists."""
+"""docs/reference/scripting.md: every snippet runs and returns what it says, and every name in the table exists."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.integration.loki.conftest import Lab
 from ygg.script_files import header
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-PAGE = (Path(__file__).resolve().parents[3] / "docs" / "SCRIPTING.md").read_text()
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "reference" / "scripting.md").read_text()
 SNIPPETS = re.findall(r"^```(lua|scheme)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 RESULT = {"lua": re.compile(r"--> (.*)$", re.MULTILINE), "scheme": re.compile(r";=> (.*)$", re.MULTILINE)}
 

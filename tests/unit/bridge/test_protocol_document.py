@@ -1,4 +1,4 @@
-"""docs/PROTOCOL.md against link.proto, link.options, the constants of the code and the tests of its bad input.
+"""docs/reference/protocol.md against link.proto, link.options, the constants of the code and the bad-input tests.
 
 The page is written by people; these tests say when it no longer tells the truth.
 """
@@ -22,7 +22,7 @@ from tests.integration.bridge.test_bridge_bad_input import ACTIVE, CALLED, NEW, 
 from yggdrasil.device.v1 import link_pb2 as link
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGE = (ROOT / "docs/PROTOCOL.md").read_text()
+PAGE = (ROOT / "docs/reference/protocol.md").read_text()
 OPTIONS = (ROOT / "protos/yggdrasil/device/v1/link.options").read_text()
 MESSAGES: dict[str, Descriptor] = dict(link.DESCRIPTOR.message_types_by_name)
 ENUMS: dict[str, tuple[EnumDescriptor, str]] = {
@@ -158,7 +158,7 @@ C_CONSTANTS = {
 def section(title: str) -> str:
     """The text under a heading, up to the next one of any level."""
     found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#+ |\Z)", PAGE, re.M | re.S)
-    assert found, f"PROTOCOL.md has no section {title}"
+    assert found, f"protocol.md has no section {title}"
     return found[1]
 
 

@@ -106,7 +106,7 @@ def test_a_password_is_asked_for_at_a_terminal_only(key_files: Path, capsys: Cap
 
 
 def test_a_password_typed_at_a_terminal_locks_a_key_and_signs_with_it(capsys: Captured) -> None:
-    """As docs/OTA.md has it: `keygen --password`, then `sign --key`."""
+    """As docs/reference/updates.md has it: `keygen --password`, then `sign --key`."""
     first_root(capsys)
     at_a_terminal(["keygen", "--password", "locked.key"], ["secret", "secret"])
     at_a_terminal(["sign", "1.root", "--key", "locked.key"], ["secret"])

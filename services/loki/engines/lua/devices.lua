@@ -1,5 +1,5 @@
 -- Devices as Lua sees them: `device:read("temp0.celsius")`, `device.led0.blink{times = 3}`, `ygg.devices{...}`.
--- Builds on the host's operations only; docs/SCRIPTING.md has the table. Loaded when the first is looked at.
+-- Builds on the host's operations only; docs/reference/scripting.md has the table. Loaded when the first is looked at.
 local inside = ...
 local host, device_of = inside.host, inside.device_of
 local function refuse(...) inside.part("failures").refuse(...) end

@@ -1,6 +1,6 @@
 -- What programs have beside scripts: timers, schedules, handlers, own events, messages. Loaded when the first is needed.
 -- Handlers are kept here by key ("timer:tick", "event:porch-1/temp0.over", "message:alarm", "own:cooled"); the host is told
--- what to send. In a script that is only executed the host refuses. docs/SCRIPTING.md has the table.
+-- what to send. In a script that is only executed the host refuses. docs/reference/scripting.md has the table.
 local inside = ...
 local host, handlers, once = inside.host, inside.handlers, inside.once
 local function misuse(...) inside.part("failures").misuse(...) end

@@ -1,4 +1,4 @@
--- What a script sees: the safe libraries of Lua 5.4 and the host API of docs/SCRIPTING.md.
+-- What a script sees: the safe libraries of Lua 5.4 and the host API of docs/reference/scripting.md.
 -- Runs once in a fresh runtime, before any script. Gets five functions of the worker, which take and return strings and
 -- numbers only; they stay in upvalues that no script can reach (debug is gone by then).
 -- Thousands of programs share a worker, so what not every program uses all the time is in parts of its own, which are

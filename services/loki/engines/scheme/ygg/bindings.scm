@@ -2,7 +2,7 @@
 ;;; A script's module uses the interface made here and nothing else; what is not listed is unbound.
 ;;;
 ;;; Safe means: it returns (so that limits can strike between two calls), it reaches no file, process, network, module
-;;; or other program, and it changes no object that another program can see. docs/SCRIPTING.md lists what of R7RS is
+;;; or other program, and it changes no object that another program can see. docs/reference/scripting.md lists what of R7RS is
 ;;; left out.
 
 (define-module (ygg bindings)
@@ -39,7 +39,7 @@
 ;;; (import (scheme base)): everything there is, is there already. A library that is not here is refused.
 
 (define libraries
-  '(("R7RS without what reaches outside: see the groups below, and docs/SCRIPTING.md for what is left out."
+  '(("R7RS without what reaches outside: see the groups below, and docs/reference/scripting.md for what is left out."
      (scheme base) (scheme case-lambda) (scheme char) (scheme complex) (scheme cxr) (scheme inexact) (scheme lazy)
      (scheme r5rs) (scheme write))
     ("Clocks that tell." (scheme time))
@@ -74,7 +74,7 @@
           ((missing-names set library)
            => (lambda (names)
                 (string-append (object->string library) " has no "
-                               (string-join (map symbol->string names) ", ") " here (docs/SCRIPTING.md lists what is left out)")))
+                               (string-join (map symbol->string names) ", ") " here (docs/reference/scripting.md lists what is left out)")))
           (else #f))))
 
 (define (missing-names set library)
@@ -241,7 +241,7 @@ gets a syntax object that nothing listed here can take apart."
      (ygg conveniences) (the-convenience . #{a name of the contract}#))
     ("Unspecified." (guile) *unspecified* unspecified?)
     ("Clocks: they tell, they do not set." (scheme time) current-jiffy jiffies-per-second)
-    ("Ours: the host API and what prints into the log (docs/SCRIPTING.md)."
+    ("Ours: the host API and what prints into the log (docs/reference/scripting.md)."
      (ygg host)
      devices find-devices with-device device-id device-info capabilities call property-read property-write!
      led-on led-off led-state read-sensors (script-log . log) log-debug log-info log-warning log-error
@@ -249,7 +249,7 @@ gets a syntax object that nothing listed here can take apart."
      (script-display . display) (script-write . write) (script-write . write-simple) (script-write-shared . write-shared)
      (script-newline . newline) (script-write-string . write-string) (script-write-char . write-char)
      (script-format . format))
-    ("Ours: what programs that live have beside scripts (docs/SCRIPTING.md)."
+    ("Ours: what programs that live have beside scripts (docs/reference/scripting.md)."
      (ygg live)
      every after cron cancel on-event on-any-event on emit subscribe store load store-delete store-keys
      twin twin-update! uptime memory-info)
@@ -259,7 +259,7 @@ gets a syntax object that nothing listed here can take apart."
 ;;; What the dialect steel has beside all of these, or in their place. Scheme code over the host API.
 
 (define steel-groups
-  '(("Ours: the names of embedded Schemes (docs/SCRIPTING.md)."
+  '(("Ours: the names of embedded Schemes (docs/reference/scripting.md)."
      (ygg steel)
      (steel-log . log) log-warn (steel-read-sensors . read-sensors) (steel-device-info . device-info)
      (steel-memory-info . memory-info) (steel-hash-ref . hash-ref) (steel-hash-get . hash-get)

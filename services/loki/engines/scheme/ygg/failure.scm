@@ -16,7 +16,7 @@
 (define max-message 600)
 (define max-frames 40)
 
-;;; Errors of operations of the host: error objects with status, reason and hint (docs/SCRIPTING.md).
+;;; Errors of operations of the host: error objects with status, reason and hint (docs/reference/scripting.md).
 
 (define-exception-type &host-error &error make-host-error host-error?
   (status host-error-status)

@@ -1,4 +1,4 @@
-;;; The host API as scripts see it, and what they print. docs/SCRIPTING.md has the table; services/loki/host.py does
+;;; The host API as scripts see it, and what they print. docs/reference/scripting.md has the table; services/loki/host.py does
 ;;; the operations. Nothing here returns or takes an object of the worker's own.
 
 (define-module (ygg host)

@@ -1,5 +1,5 @@
 ;;; The dialect `steel`: the names that programs of embedded Schemes use, over the host API and nothing else.
-;;; docs/SCRIPTING.md has the table, docs/adr the reasons. A text is in this dialect unless it says otherwise
+;;; docs/reference/scripting.md has the table, docs/adr the reasons. A text is in this dialect unless it says otherwise
 ;;; ((ygg selection)).
 ;;;
 ;;; Owns how a name is spelled and what its handler is called with. Topics, timers and events go through one mapping,
