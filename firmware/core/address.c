@@ -1,4 +1,4 @@
-/* Addresses that a bridge names. Pure. */
+/* Validation of addresses that a bridge redirects to. Pure. */
 #include <string.h>
 
 #include "core/internal.h"

@@ -2,25 +2,25 @@
  *
  *              init
  *               |
- *               v          time is up           connected: Hello
+ *               v          delay over           connected: Hello
  *      .--> BACKOFF ---------------> CONNECTING ---------------> HELLO
- *      |        ^                        | failed, late            | Welcome
+ *      |        ^                        | failed, timeout         | Welcome
  *      |        |<-----------------------'                         v
- *      |        |                              .-- wants pages -- (?) -- knows them --.
- *      |        |                              v                                      v
- *      |        |                            PAGES ------- all are queued -------> CONTRACT
+ *      |        |                          .-- pages requested -- (?) -- digest known --.
+ *      |        |                          v                                            v
+ *      |        |                        PAGES ------ all are queued ------------->  CONTRACT
  *      |        |                                                                     | ContractNotice
  *      |        |   lost, Refused, Goodbye received                                   v
  *      |        '------------------------------- from any state with a link ------- ACTIVE <--- ContractNotice ---.
  *      |                                                                              '--- CapabilityUpdate --> UPDATING
  *      |
  *      '---- CLOSING <--- peer broke the protocol, was silent or late; or stop() --- any state with a link
- *               | Goodbye is sent, or did not go out in CLOSE_MS
+ *               | Goodbye is sent, or was not within CLOSE_MS
  *               '---> STOPPED after stop()
  *
- * The delay in BACKOFF is drawn from 0 … min × 2^attempt (at most max), plus what the peer asked for (an hour at
- * most). Where the bridge found fault with this device it is drawn from 0 … max at once. `attempt`
- * starts again at 0 after a session that was active for longer than the longest delay. */
+ * The delay in BACKOFF is random in 0 … min × 2^attempt (at most max), plus the delay that the peer asked for (at most
+ * an hour). If the bridge blames this device, the range is 0 … max immediately. `attempt` is reset to 0 after a session
+ * that was active for longer than the longest delay. */
 #include <string.h>
 
 #include "core/backoff.h"
@@ -139,10 +139,10 @@ void ygg_disconnect(struct ygg_agent *agent, const char *reason)
     agent->hal->transport->close(agent->hal->transport_ctx);
     ygg_calls_discard_unsent(agent);
     agent->was_active = false;
-    ygg_update_apply(agent); /* The next Hello says it. */
+    ygg_update_apply(agent); /* Announced by the next Hello. */
     ygg_ota_on_disconnect(agent);
     if (!was_active) {
-        agent->redirect[0] = '\0'; /* Where the bridge sent us nobody serves us: back to the configured address. */
+        agent->redirect[0] = '\0'; /* The redirect did not work: return to the configured address. */
     }
     if (agent->stopping) {
         agent->state = YGG_STATE_STOPPED;
@@ -162,7 +162,7 @@ void ygg_close(struct ygg_agent *agent, uint32_t code, const char *reason)
     memset(&body->goodbye, 0, sizeof body->goodbye);
     body->goodbye.code = (yggdrasil_device_v1_GoodbyeCode)code;
     memcpy(body->goodbye.message, reason, strlen(reason) + 1);
-    /* Where it does not fit the connection just ends: Goodbye is a courtesy. */
+    /* Goodbye is best effort: if it does not fit, the connection just ends. */
     if (ygg_body_encode(&size, YGG_BODY_GOODBYE, body) &&
         ygg_link_open(agent, YGG_BODY_GOODBYE, size.bytes_written, &out) == YGG_OK &&
         ygg_body_encode(&out, YGG_BODY_GOODBYE, body)) {
@@ -240,7 +240,7 @@ static void close_on_error(struct ygg_agent *agent, enum ygg_err err)
     }
 }
 
-/* Sends what can be sent. True where something moved. */
+/* Sends queued and due frames. Returns whether there was progress. */
 static bool send_some(struct ygg_agent *agent)
 {
     bool produced = ygg_session_produce(agent);
@@ -266,8 +266,8 @@ static bool receive_some(struct ygg_agent *agent)
     return err == YGG_OK;
 }
 
-/* Handles a frame, or takes in bytes where there is none. A frame is handled only when its reply has room: a peer
- * that does not read is not read from. True where something moved. */
+/* Handles a frame, or receives bytes if none is complete. Returns whether there was progress. A frame is handled only
+ * if its reply has room, so a peer that does not read is not read from. */
 static bool handle_some(struct ygg_agent *agent)
 {
     struct ygg_envelope envelope;
@@ -325,7 +325,7 @@ void ygg_agent_step(struct ygg_agent *agent)
             return;
         }
         if (turn == ROUNDS_PER_STEP_MAX) {
-            agent->busy = true; /* One busy peer does not starve the others of this thread. */
+            agent->busy = true; /* A busy peer must not starve the other agents of this thread. */
             return;
         }
     }

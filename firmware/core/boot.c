@@ -67,7 +67,7 @@ static void read_record(struct ygg_boot *boot)
     }
 }
 
-/* What a device is that has no record: no slot is trusted. */
+/* Resets the state to that of a device without records: no slot is trusted. */
 static void forget(struct ygg_boot *boot)
 {
     boot->active = YGG_SLOT_NONE;
@@ -80,7 +80,7 @@ static void forget(struct ygg_boot *boot)
     memset(boot->slots, 0, sizeof boot->slots);
 }
 
-/* Whether a record says something that this version can have written: another may be in the flash. */
+/* Whether this version can have written the record; another version may have left one. */
 static bool is_plausible(const struct ygg_boot *boot)
 {
     bool trial = boot->state == YGG_BOOT_PENDING || boot->state == YGG_BOOT_TRIAL;
@@ -104,7 +104,7 @@ static enum ygg_err load(struct ygg_boot *boot)
     return err == YGG_ERR_NOT_FOUND ? YGG_OK : err;
 }
 
-/* Makes the state in RAM the state in flash. Where that fails RAM goes back to what flash says. */
+/* Writes the state in RAM to flash. On failure RAM is reloaded from flash. */
 static enum ygg_err save(struct ygg_boot *boot)
 {
     uint8_t *out = boot->record;
@@ -123,7 +123,7 @@ static enum ygg_err save(struct ygg_boot *boot)
     if (ygg_flashlog_append(&boot->log, boot->record) == YGG_OK) {
         return YGG_OK;
     }
-    (void)load(boot); /* Where even that fails no slot is trusted. */
+    (void)load(boot); /* If that fails as well, no slot is trusted. */
     return YGG_ERR_IO;
 }
 
@@ -153,7 +153,7 @@ bool ygg_boot_holds(const struct ygg_boot *boot, enum ygg_slot slot, const struc
            memcmp(digest, image->digest, sizeof digest) == 0;
 }
 
-/* Whether a slot may run now. */
+/* Whether a slot may be booted now. */
 static bool is_bootable(const struct ygg_boot *boot, enum ygg_slot slot)
 {
     const struct ygg_boot_slot *candidate = &boot->slots[slot];
@@ -195,7 +195,7 @@ static bool on_trial(const struct ygg_boot *boot)
     return boot->state != YGG_BOOT_CONFIRMED;
 }
 
-/* The trial is over. Only RAM changes. */
+/* Ends the trial, in RAM only. */
 static void end_trial(struct ygg_boot *boot, enum ygg_slot_state as, enum ygg_boot_outcome outcome)
 {
     boot->slots[boot->trial].state = as;
@@ -212,7 +212,7 @@ static void begin_trial(struct ygg_boot *boot, enum ygg_slot slot)
     boot->boots = 0;
 }
 
-/* The slot on trial, its boot counted; NONE where it does not run (any more). */
+/* Returns the slot on trial after counting its boot; NONE if it may not run (any more). */
 static enum ygg_slot choose_trial(struct ygg_boot *boot)
 {
     enum ygg_slot trial = boot->trial;
@@ -222,15 +222,15 @@ static enum ygg_slot choose_trial(struct ygg_boot *boot)
 
     if (fault != YGG_OUTCOME_NONE) {
         end_trial(boot, YGG_SLOT_BAD, fault);
-        (void)save(boot); /* Where it fails the next boot finds the same fault. */
+        (void)save(boot); /* On failure the next boot finds the same fault. */
         return YGG_SLOT_NONE;
     }
     boot->state = YGG_BOOT_TRIAL;
     boot->boots++;
-    return save(boot) == YGG_OK ? trial : YGG_SLOT_NONE; /* A boot that cannot be counted might be without end. */
+    return save(boot) == YGG_OK ? trial : YGG_SLOT_NONE; /* A boot that is not counted could repeat forever. */
 }
 
-/* The confirmed slot; where it is damaged, what was confirmed before it. */
+/* Returns the confirmed slot or, if it is damaged, the slot confirmed before it. */
 static enum ygg_slot choose_confirmed(struct ygg_boot *boot)
 {
     if (boot->active == YGG_SLOT_NONE) {
@@ -244,7 +244,7 @@ static enum ygg_slot choose_confirmed(struct ygg_boot *boot)
         return YGG_SLOT_NONE;
     }
     boot->active = other;
-    (void)save(boot); /* Where it fails the next boot finds the same. */
+    (void)save(boot); /* On failure the next boot finds the same. */
     return other;
 }
 
@@ -292,7 +292,7 @@ enum ygg_err ygg_boot_claim(struct ygg_boot *boot, uint64_t update_id)
         boot->update_id = update_id;
         boot->outcome = YGG_OUTCOME_NONE;
         boot->slots[slot] = (struct ygg_boot_slot){.state = YGG_SLOT_EMPTY};
-        err = save(boot); /* Before the first byte goes: nobody falls back to it any more. */
+        err = save(boot); /* Before the first byte changes: the slot is no fallback from now on. */
     }
     boot->claimed = err == YGG_OK ? slot : YGG_SLOT_NONE;
     return err;

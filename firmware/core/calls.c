@@ -1,14 +1,14 @@
-/* Calls: to the driver once, answered as often as they are asked.
+/* Calls: executed once by the driver, answered on every request.
  *
- *     Invoke --- known answer ------------------------------------> Result again
- *       |------- being done --------------------------------------> (the Result is on its way)
- *       |------- refused by the tables, or no room ---------------> Result, not remembered: nothing was done
+ *     Invoke --- answer remembered -------------------------------> Result again
+ *       |------- in progress -------------------------------------> (its Result will follow)
+ *       |------- rejected by the tables, or no room --------------> Result, not remembered: nothing was done
  *       `------- driver --- answers -------------> memory --------> Result
  *                  `------- answers later -> pending --- complete -> memory -> Result
  *                                              |------- complete, more -> Result{more}, not remembered
  *                                              `------- deadline --> memory -> Result{DEADLINE}
  *
- * A remembered answer is one byte of flags and the bytes of the Result, which begin with the call id. */
+ * A remembered answer consists of one byte of flags and the bytes of Result, which begin with the call id. */
 #include <string.h>
 
 #include "core/internal.h"
@@ -75,7 +75,7 @@ static enum ygg_err send_refusal(struct ygg_agent *agent, const char *call_id, e
     return send_answer(agent, call_id, &answer);
 }
 
-/* Makes room for a record without losing an answer that has not been sent. */
+/* Makes room for a record by removing the oldest answers. Returns false if the oldest one has not been sent. */
 static bool make_room(struct ygg_agent *agent, size_t length)
 {
     while (!ygg_records_fit(&agent->answers, length)) {
@@ -89,7 +89,7 @@ static bool make_room(struct ygg_agent *agent, size_t length)
     return true;
 }
 
-/* Size of the Result; 0 where it could be neither kept nor sent. */
+/* Size of the Result; 0 if it is too large to keep or to send. */
 static size_t result_size(const struct ygg_agent *agent, const char *call_id, const struct ygg_answer *answer)
 {
     pb_ostream_t size = PB_OSTREAM_SIZING;
@@ -157,7 +157,7 @@ static uint32_t take_handle(struct ygg_agent *agent)
     return agent->next_handle;
 }
 
-/* The slot is found first, so that an answer can only come later if it can be kept. */
+/* Reserves the slot first, so that a later answer always has one. */
 enum ygg_err ygg_calls_dispatch(struct ygg_agent *agent, struct ygg_call *call, struct ygg_answer *answer,
                            struct ygg_pending **slot)
 {
@@ -243,7 +243,7 @@ enum ygg_err ygg_calls_handle(struct ygg_agent *agent, const yggdrasil_device_v1
     return run(agent, invoke->call_id, &call);
 }
 
-/* The bridge of a later session did not ask for the call: its answer is kept in case it does. */
+/* Remembers the final answer. It is sent only if the current session requested it. */
 static enum ygg_err finish(struct ygg_agent *agent, struct ygg_pending *pending, const struct ygg_answer *answer)
 {
     if (pending->kind != YGG_PENDING_CALL) {
@@ -259,7 +259,7 @@ static enum ygg_err finish(struct ygg_agent *agent, struct ygg_pending *pending,
     return err;
 }
 
-/* An answer that is not the last goes out now or never: who asks again gets the last one. */
+/* Sends an intermediate answer. It is never repeated; a repeated request gets the final one. */
 static enum ygg_err send_more(struct ygg_agent *agent, const struct ygg_pending *pending,
                               const struct ygg_answer *answer)
 {
@@ -294,12 +294,12 @@ void ygg_calls_expire(struct ygg_agent *agent)
         struct ygg_pending *pending = &agent->pending[i];
 
         if (pending->handle != 0 && pending->deadline_ms <= now) {
-            (void)finish(agent, pending, &late); /* Where there is no room the next step tries again. */
+            (void)finish(agent, pending, &late); /* Without room, the next step retries. */
         }
     }
 }
 
-/* Deadlines that have passed wait for room, not for time. */
+/* Ignores deadlines that have passed: those wait for room, not for time. */
 uint64_t ygg_calls_wake_ms(const struct ygg_agent *agent)
 {
     uint64_t now = ygg_now(agent);
@@ -328,7 +328,7 @@ bool ygg_calls_produce(struct ygg_agent *agent)
         if (err == YGG_ERR_FULL) {
             break;
         }
-        /* A session with a smaller limit than the one that made the record: never sent, still remembered. */
+        /* On YGG_ERR_TOO_LONG, from a session with a smaller limit: not sent, still remembered. */
         record.data[0] &= (uint8_t)~FLAG_UNSENT;
         produced = produced || err == YGG_OK;
     }

@@ -22,7 +22,7 @@ static enum ygg_err on_wanted(struct ygg_certificate *certificate)
     return YGG_OK;
 }
 
-/* A slice, or the refusal. */
+/* Handles a slice, or a refusal. */
 static enum ygg_err on_issued(struct ygg_agent *agent, const yggdrasil_device_v1_CertificateIssued *issued)
 {
     struct ygg_certificate *certificate = agent->config->certificate;
@@ -80,7 +80,7 @@ static bool send_request(struct ygg_agent *agent, const uint8_t *request, size_t
     pb_ostream_t head = PB_OSTREAM_SIZING;
     pb_ostream_t out;
 
-    /* A stream that only counts refuses nothing. */
+    /* A counting stream cannot fail. */
     (void)ygg_put_header(&head, yggdrasil_device_v1_CertificateRequest_certificate_request_tag, length);
     return ygg_link_open(agent, YGG_BODY_CERTIFICATE_REQUEST, head.bytes_written + length, &out) == YGG_OK &&
            ygg_put_header(&out, yggdrasil_device_v1_CertificateRequest_certificate_request_tag, length) &&

@@ -1,5 +1,5 @@
-/* A call against the capability tables. The bridge has checked it against the contract already; the device does not
- * rely on that. Pure: no state, no I/O. */
+/* Checks calls against the capability tables. The bridge checks them against the contract too; the device does not rely
+ * on that. Pure: no state, no I/O. */
 #include <math.h>
 
 #include "core/internal.h"
@@ -28,7 +28,7 @@ static enum ygg_status check_length(const struct ygg_schema *schema, size_t leng
     return length <= max ? YGG_STATUS_OK : YGG_STATUS_INVALID_ARGUMENT;
 }
 
-/* Bounds are exact for integers up to 2^53, as capability.proto says. */
+/* Bounds are exact for integers up to 2^53, as capability.proto states. */
 enum ygg_status ygg_value_check(const struct ygg_schema *schema, struct ygg_value *value, const char **reason)
 {
     if (schema->type == YGG_TYPE_DOUBLE && value->type == YGG_TYPE_INT) {
@@ -49,7 +49,7 @@ enum ygg_status ygg_value_check(const struct ygg_schema *schema, struct ygg_valu
     return YGG_STATUS_OK;
 }
 
-/* Puts the arguments in their places. They come in ascending index, which also rules out doubles. */
+/* Stores the arguments by index. Their indexes ascend, which rules out duplicates. */
 static bool place_arguments(const yggdrasil_device_v1_Invoke *invoke, size_t count, struct ygg_call *call)
 {
     size_t next = 0;
@@ -113,7 +113,7 @@ static enum ygg_status check_write(const struct ygg_property *property, const yg
     return ygg_value_check(&property->schema, out, reason);
 }
 
-/* The one argument of a write; NULL where there is another number of them. */
+/* Returns the value of a write; NULL unless it has exactly argument 0. */
 static const yggdrasil_device_v1_LinkValue *only_value(const yggdrasil_device_v1_Invoke *invoke)
 {
     const yggdrasil_device_v1_Argument *argument = &invoke->arguments[0];
@@ -172,7 +172,7 @@ enum ygg_status ygg_call_check(const struct ygg_document *document, const yggdra
 enum ygg_status ygg_write_check(const struct ygg_document *document, uint32_t capability, uint32_t property,
                                 const yggdrasil_device_v1_LinkValue *value, struct ygg_call *call)
 {
-    const char *reason = NULL; /* The twin tells no reasons. */
+    const char *reason = NULL; /* A TwinReport carries no reason. */
 
     if (capability >= document->count || property >= document->capabilities[capability].properties_count) {
         return YGG_STATUS_NOT_FOUND;

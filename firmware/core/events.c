@@ -3,10 +3,11 @@
  *     memory:  | 5 | 6 | 7 | 8 |        5..7 sent, waiting for EventAck; 8 is next
  *                        ^ event_sent
  *
- * EventAck{6} forgets 5 and 6. A new session goes on after Welcome.last_event_sequence. At most Welcome.event_window
- * new events are sent ahead of EventAck. Without an EventAck for RESEND_HEARTBEATS heartbeats all that were sent are
- * sent again: the bridge tells repeats by their sequence. When the memory is full the oldest are dropped and counted. A record is the sequence (8
- * bytes), capability, event and the bytes of Event without `dropped`, which is appended when it is sent. */
+ * EventAck{6} removes 5 and 6. A new session continues after Welcome.last_event_sequence. At most Welcome.event_window
+ * new events are sent ahead of EventAck. Without an EventAck for RESEND_HEARTBEATS heartbeats all unacknowledged events
+ * are sent again; the bridge recognises repeats by their sequence. If the memory is full, the oldest are dropped and
+ * counted. A record consists of the sequence (8 bytes), capability, event and the bytes of Event without `dropped`,
+ * which is appended on sending. */
 #include <string.h>
 
 #include "core/internal.h"
@@ -30,7 +31,7 @@ static uint64_t oldest_sequence(const struct ygg_agent *agent)
     return ygg_records_next(&agent->events, &oldest) ? sequence_of(&oldest) : UINT64_MAX;
 }
 
-/* Whether something was sent that the bridge has not acknowledged. */
+/* Whether a sent event is not acknowledged. */
 static bool unacknowledged(const struct ygg_agent *agent)
 {
     return oldest_sequence(agent) <= agent->event_sent;
@@ -131,7 +132,7 @@ static void note_sent(struct ygg_agent *agent, uint64_t sequence)
     agent->event_sent = sequence;
 }
 
-/* A repeat costs nothing: the bridge has counted it already. */
+/* A repeat does not count: the bridge has counted it already. */
 static bool window_allows(const struct ygg_agent *agent, uint64_t sequence)
 {
     return sequence <= agent->event_newest || agent->events_ahead < agent->event_window;
@@ -164,7 +165,7 @@ bool ygg_events_produce(struct ygg_agent *agent)
         if (err == YGG_OK) {
             note_sent(agent, sequence);
         } else {
-            agent->event_sent = sequence; /* Too long for this session's limit: passed over. */
+            agent->event_sent = sequence; /* Too long for this session: skipped. */
         }
         produced = produced || err == YGG_OK;
     }

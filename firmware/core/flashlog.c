@@ -1,4 +1,4 @@
-/* Records that survive power cuts. Drawn in ygg/flashlog.h. */
+/* A log of records that survives power cuts. Drawn in ygg/flashlog.h. */
 #include "ygg/flashlog.h"
 
 #include <stdbool.h>
@@ -37,7 +37,7 @@ static uint32_t crc_of(const struct ygg_flashlog *log, const uint8_t *record)
     return ygg_crc32(log->kind, record, log->record_bytes - YGG_FLASHLOG_TAIL_BYTES);
 }
 
-/* Whether the record in the buffer was written to its end. */
+/* Whether the record in the buffer is complete. */
 static bool is_whole(const struct ygg_flashlog *log, const uint8_t *record)
 {
     return ygg_get32(record + log->record_bytes - YGG_FLASHLOG_TAIL_BYTES) == crc_of(log, record);
@@ -53,7 +53,8 @@ static bool is_erased(const uint8_t *bytes, size_t size)
     return true;
 }
 
-/* The newest record of one block, where it is newer than what was found before; and where it could go on. */
+/* Finds the newest record of a block, if it is newer than the one found so far, and the place after the last one
+ * used. */
 static enum ygg_err scan_block(struct ygg_flashlog *log, uint32_t block, uint8_t *record, uint32_t *found)
 {
     uint32_t offset = block_offset(log, block);
@@ -86,7 +87,7 @@ enum ygg_err ygg_flashlog_open(struct ygg_flashlog *log, uint8_t *record)
     uint32_t found = 0;
 
     log->sequence = 0;
-    log->block = 1; /* Where there is no record, the first goes to block 0. */
+    log->block = 1; /* Without records, the first one goes to block 0. */
     for (uint32_t block = 0; block < YGG_FLASHLOG_BLOCKS; block++) {
         if (scan_block(log, block, record, &found) != YGG_OK) {
             return YGG_ERR_IO;
@@ -98,7 +99,7 @@ enum ygg_err ygg_flashlog_open(struct ygg_flashlog *log, uint8_t *record)
     return ygg_flash_read(log->flash, found, record, log->record_bytes);
 }
 
-/* Where the next record goes: the newest record's block, or where that has no room the other one, erased. */
+/* Finds the place of the next record: in the newest record's block or, if that is full, in the other one, erased. */
 static enum ygg_err find_place(struct ygg_flashlog *log)
 {
     uint32_t home = block_offset(log, log->block);
@@ -110,7 +111,7 @@ static enum ygg_err find_place(struct ygg_flashlog *log)
     return ygg_flash_erase(log->flash, log->next);
 }
 
-/* What the flash took, compared with what it was given. */
+/* Compares the programmed record with the intended one. */
 static enum ygg_err read_back(const struct ygg_flashlog *log, const uint8_t *record)
 {
     uint8_t piece[PIECE_BYTES];
@@ -142,6 +143,6 @@ enum ygg_err ygg_flashlog_append(struct ygg_flashlog *log, uint8_t *record)
         log->sequence++;
         log->block = log->next < block_offset(log, 1) ? 0 : 1;
     }
-    log->next += log->record_bytes; /* Whatever it holds now, nothing is written there again. */
+    log->next += log->record_bytes; /* Never written again, whatever it holds now. */
     return err;
 }

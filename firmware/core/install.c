@@ -1,4 +1,4 @@
-/* Images into the spare slot. Drawn in ygg/install.h. */
+/* Writes images to the spare slot. Drawn in ygg/install.h. */
 #include "ygg/install.h"
 
 #include <string.h>
@@ -64,7 +64,7 @@ static void make_mark(uint32_t head_crc, uint32_t index, uint8_t *mark)
     ygg_put32(mark + YGG_JOURNAL_MARK_BYTES - 4, ygg_crc32(head_crc, mark, YGG_JOURNAL_MARK_BYTES - 4));
 }
 
-/* Blocks that the marks vouch for. */
+/* Number of blocks that are written according to the marks. */
 static uint32_t count_marked(const struct ygg_boot *boot, uint32_t head_crc)
 {
     uint8_t mark[YGG_JOURNAL_MARK_BYTES];
@@ -82,7 +82,7 @@ static uint32_t count_marked(const struct ygg_boot *boot, uint32_t head_crc)
     return marked;
 }
 
-/* Where a torn mark is already there is no room for another; a later one will do. */
+/* Writes a mark, unless a torn one occupies its place; a later mark covers it. */
 static enum ygg_err put_mark(const struct ygg_install *install, uint32_t index)
 {
     const struct ygg_flash *flash = install->boot->layout->flash;
@@ -172,7 +172,8 @@ static enum ygg_err program(const struct ygg_install *install, uint32_t at, cons
     return err == YGG_OK && full && install->marked ? put_mark(install, at / block) : err;
 }
 
-/* Takes some of the data: whole units straight to flash, odd bytes into the tail. 0: an error, in `err`. */
+/* Writes some of the data: whole units straight to flash, remaining bytes to the tail. Returns the bytes written; 0 on
+ * error, in `err`. */
 static size_t take(struct ygg_install *install, const uint8_t *data, size_t size, enum ygg_err *err)
 {
     uint32_t block = block_bytes(install->boot);
@@ -220,7 +221,7 @@ enum ygg_err ygg_install_write(struct ygg_install *install, const uint8_t *data,
     return YGG_OK;
 }
 
-/* The last odd bytes, and erased ones after them. */
+/* Programs the tail, padded with erased bytes. */
 static enum ygg_err flush(struct ygg_install *install)
 {
     uint32_t at = install->written - install->tail_used;
@@ -233,7 +234,7 @@ static enum ygg_err flush(struct ygg_install *install)
     return program(install, at, install->tail, YGG_FLASH_UNIT_BYTES);
 }
 
-/* The last block has no mark unless it is full: it is written again after a cut, which is soon done. */
+/* A last block that is not full has no mark: after a power cut it is written again. */
 enum ygg_err ygg_install_finish(struct ygg_install *install)
 {
     if (!install->open) {
@@ -248,7 +249,8 @@ enum ygg_err ygg_install_finish(struct ygg_install *install)
         err = ygg_boot_stage(install->boot, &install->image);
     }
     if (err == YGG_ERR_MALFORMED) {
-        (void)ygg_install_discard(install); /* Marks that vouch for wrong bytes; where it fails the next try finds out. */
+        /* The marks cover wrong bytes. If this fails, the next attempt detects them. */
+        (void)ygg_install_discard(install);
     }
     return err;
 }

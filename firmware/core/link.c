@@ -105,7 +105,7 @@ enum ygg_err ygg_link_open(struct ygg_agent *agent, uint32_t number, size_t leng
     if (ygg_envelope_size(number, length) > link->tx_limit) {
         return YGG_ERR_TOO_LONG;
     }
-    /* A stream that only counts refuses nothing. */
+    /* A counting stream cannot fail. */
     (void)ygg_envelope_put(&size, number, length);
     size_t total = size.bytes_written + length;
     if (total > ygg_link_room(agent)) {

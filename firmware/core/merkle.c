@@ -9,7 +9,7 @@ struct piece {
     size_t size;
 };
 
-/* SHA-256 of a byte that tells leaves from nodes, and two pieces. */
+/* SHA-256 of a byte that distinguishes leaves from nodes, and two pieces. */
 static bool hash_two(const struct ygg_hash *hash, void *ctx, uint8_t kind, const struct piece pieces[2], uint8_t *digest)
 {
     return hash->begin(ctx) == YGG_OK && hash->update(ctx, &kind, 1) == YGG_OK &&

@@ -1,4 +1,4 @@
-/* Whether a chunk belongs to a tree: RFC 9162, section 2.1, with SHA-256. Keeps one digest and nothing else. */
+/* Inclusion proofs of chunks in a Merkle tree: RFC 9162, section 2.1, with SHA-256. Constant memory: one digest. */
 #ifndef YGG_CORE_MERKLE_H
 #define YGG_CORE_MERKLE_H
 
@@ -8,7 +8,7 @@
 
 enum { YGG_PROOF_DIGESTS_MAX = 16 };
 
-/* What is to be shown: chunk `index` of `count` under `root`, by an audit path of `digests`. */
+/* An inclusion proof: chunk `index` of `count` under `root`, by an audit path. */
 struct ygg_proof {
     const uint8_t *root; /* 32 bytes. */
     const uint8_t *path; /* 32 bytes each, from the leaf's sibling upwards. */

@@ -1,12 +1,13 @@
-/* Updates over the link: the trial, the offer, the times. Drawn in ygg/ota.h. Chunks are in ota_chunks.c, what is told in
- * ota_report.c. */
+/* Updates over the link: trial, offer, metadata and timeouts. Drawn in ygg/ota.h. Chunks are in ota_chunks.c, outgoing
+ * frames in ota_report.c. */
 #include "ygg/ota.h"
 
 #include <string.h>
 
 #include "core/ota.h"
 
-/* Too slow: no chunk for SILENT_MS, or less than SLOW_BYTES in SLOW_MS. */
+/* A download times out after IDLE_TIMEOUT_MS without a chunk, or below RATE_WINDOW_BYTES_MIN bytes in
+ * RATE_WINDOW_MS. */
 enum { IDLE_TIMEOUT_MS = 60000, RATE_WINDOW_MS = 300000, RATE_WINDOW_BYTES_MIN = 4096 };
 
 _Static_assert((int)YGG_ROLE_RELEASE == (int)yggdrasil_device_v1_OtaRole_OTA_ROLE_RELEASE, "roles agree");
@@ -14,7 +15,6 @@ _Static_assert(YGG_TRUST_RECORD_BYTES <= YGG_ENVELOPE_BYTES_MAX, "a trust record
 
 /* --- the trial ------------------------------------------------------------------------------------------------------ */
 
-/* Stops the agent, for a restart through the bootloader. */
 void ygg_ota_restart(struct ygg_agent *agent)
 {
     ygg_ota_of(agent)->restart = true;
@@ -28,7 +28,8 @@ enum ygg_err ygg_ota_roll_back(struct ygg_agent *agent)
 
     if (err == YGG_OK) {
         ota->phase = YGG_OTA_INSTALLED;
-        ota->accept_due = ota->request_due = ota->progress_due = ota->result_due = false; /* None was asked for by a bridge. */
+        /* No bridge requested this. */
+        ota->accept_due = ota->request_due = ota->progress_due = ota->result_due = false;
         ygg_ota_log(agent, "ota_rolling_back", YGG_OTA_OK);
         ygg_ota_restart(agent);
     }
@@ -37,13 +38,13 @@ enum ygg_err ygg_ota_roll_back(struct ygg_agent *agent)
 
 static void revert_trial(struct ygg_agent *agent, enum ygg_boot_outcome outcome)
 {
-    /* Where the record cannot be written the boot counter ends the trial. */
+    /* If the record cannot be written, the boot counter ends the trial. */
     (void)ygg_boot_revert(ygg_ota_of(agent)->boot, outcome);
     ygg_ota_log(agent, "ota_reverting", outcome == YGG_REVERT_SELF_TEST ? YGG_OTA_SELF_TEST : YGG_OTA_NOT_CONFIRMED);
     ygg_ota_restart(agent);
 }
 
-/* The session has its contract: the bridge is authenticated and has taken what this image can do. */
+/* The session has its contract: the bridge is authenticated and has accepted the capabilities of this image. */
 static void conclude_trial(struct ygg_agent *agent)
 {
     struct ygg_ota *ota = ygg_ota_of(agent);
@@ -53,7 +54,8 @@ static void conclude_trial(struct ygg_agent *agent)
     } else if (ygg_boot_confirm(ota->boot) == YGG_OK) {
         ygg_ota_log(agent, "ota_confirmed", YGG_OTA_OK);
     } else {
-        ygg_ota_log(agent, "ota_not_confirmed", YGG_OTA_FLASH); /* Again in the next session, or the time runs out. */
+        /* Retried in the next session, until the trial times out. */
+        ygg_ota_log(agent, "ota_not_confirmed", YGG_OTA_FLASH);
     }
 }
 
@@ -75,12 +77,12 @@ enum ygg_err ygg_ota_open(struct ygg_agent *agent)
     enum ygg_ota_code code = ygg_trust_open(&ota->trust, ota->first_root, ota->first_root_size);
     ota->usable = code == YGG_OTA_OK;
     if (!ota->usable) {
-        ygg_ota_log(agent, "ota_unusable", code); /* The device works all the same; it just takes no updates. */
+        ygg_ota_log(agent, "ota_unusable", code); /* The device works, but accepts no updates. */
     }
     return YGG_OK;
 }
 
-/* A timestamp answers one offer of one session only. Without randomness none is believed. */
+/* A timestamp is valid for one offer of one session. Without randomness none is accepted. */
 static void renew_nonce(struct ygg_agent *agent)
 {
     struct ygg_ota *ota = ygg_ota_of(agent);
@@ -118,15 +120,14 @@ void ygg_ota_on_disconnect(struct ygg_agent *agent)
         return;
     }
     if (ota->phase == YGG_OTA_INSTALLED) {
-        ota->restart = true; /* Whoever was to be told is gone; the status after the restart says it. */
+        ota->restart = true; /* The result cannot be sent; the status after the restart reports it. */
         agent->stopping = true;
         return;
     }
-    ota->phase = YGG_OTA_IDLE; /* What is written stays, and the patch's state: an offer goes on with it. */
+    ota->phase = YGG_OTA_IDLE; /* Written blocks and the patch's state stay: an offer resumes them. */
     ota->status_due = ota->accept_due = ota->reject_due = ota->request_due = ota->result_due = ota->progress_due = false;
 }
 
-/* Ends the attempt before anything was erased. */
 static void reject(struct ygg_agent *agent, uint64_t update_id, enum ygg_ota_code code)
 {
     struct ygg_ota *ota = ygg_ota_of(agent);
@@ -141,7 +142,6 @@ static void reject(struct ygg_agent *agent, uint64_t update_id, enum ygg_ota_cod
     renew_status(agent);
 }
 
-/* Ends the attempt after it was accepted. */
 void ygg_ota_fail(struct ygg_agent *agent, enum ygg_ota_code code)
 {
     struct ygg_ota *ota = ygg_ota_of(agent);
@@ -151,7 +151,7 @@ void ygg_ota_fail(struct ygg_agent *agent, enum ygg_ota_code code)
     ota->result_due = true;
     ota->accept_due = ota->request_due = ota->progress_due = false;
     if (ota->uses_delta) {
-        ota->install.open = false; /* What a patch has made so far is of no use to anybody else. */
+        ota->install.open = false; /* The partial output of a patch cannot be resumed. */
     }
     ygg_ota_log(agent, "ota_failed", code);
     renew_status(agent);
@@ -166,7 +166,6 @@ enum ygg_ota_code ygg_ota_code_of(enum ygg_err err)
                                       : YGG_OTA_FLASH;
 }
 
-/* The image is staged, or not: the bridge is told, then the device restarts. */
 void ygg_ota_installed(struct ygg_agent *agent, enum ygg_err err)
 {
     struct ygg_ota *ota = ygg_ota_of(agent);
@@ -184,7 +183,7 @@ void ygg_ota_installed(struct ygg_agent *agent, enum ygg_err err)
 
 /* --- the offer ------------------------------------------------------------------------------------------------------ */
 
-/* What was offered before is over without a word; what it has written stays. */
+/* Replaces an earlier offer without a result; its written blocks stay. */
 enum ygg_err ygg_ota_on_offer(struct ygg_agent *agent, const yggdrasil_device_v1_OtaOffer *offer)
 {
     struct ygg_ota *ota = ygg_ota_of(agent);
@@ -215,7 +214,7 @@ enum ygg_err ygg_ota_on_offer(struct ygg_agent *agent, const yggdrasil_device_v1
     return YGG_OK;
 }
 
-/* Whether the spare slot has the image already, whole. */
+/* Whether the spare slot already holds the complete image. */
 static bool spare_holds_image(const struct ygg_ota *ota, enum ygg_slot spare)
 {
     const struct ygg_boot_slot *slot = &ota->boot->slots[spare];
@@ -225,7 +224,7 @@ static bool spare_holds_image(const struct ygg_ota *ota, enum ygg_slot spare)
            ygg_boot_holds(ota->boot, spare, &ota->image);
 }
 
-/* Tries what is in the spare slot: back to an image that was good, or once more one that was not. */
+/* Makes the image in the spare slot pending: a rollback to a confirmed image, or another trial. */
 static enum ygg_err stage_spare(struct ygg_ota *ota, enum ygg_slot spare)
 {
     const struct ygg_boot_slot *slot = &ota->boot->slots[spare];
@@ -268,14 +267,14 @@ static void log_accepted(const struct ygg_agent *agent)
     ygg_log(agent, YGG_LOG_INFO, "ota_accepted", fields, 3);
 }
 
-/* The release is good. From here on flash is written. */
+/* Accepts the verified release. Flash is written from here on. */
 static void accept(struct ygg_agent *agent, bool delta)
 {
     struct ygg_ota *ota = ygg_ota_of(agent);
     enum ygg_slot spare = ygg_boot_spare(ota->boot);
     uint32_t found = ygg_install_resume_offset(ota->boot, &ota->image, ota->chunks_root);
 
-    renew_nonce(agent); /* The old one is used up. */
+    renew_nonce(agent); /* A nonce is used once. */
     ota->phase = YGG_OTA_LOADING;
     ota->accept_due = true;
     ota->bad_chunks = 0;
@@ -334,7 +333,7 @@ static void on_release(struct ygg_agent *agent, const struct ygg_trust_context *
     accept(agent, ota->offers_delta);
 }
 
-/* An envelope is complete. */
+/* Verifies a complete envelope. */
 static void on_envelope(struct ygg_agent *agent)
 {
     struct ygg_ota *ota = ygg_ota_of(agent);
@@ -370,7 +369,7 @@ static uint8_t expected_role(const struct ygg_ota *ota)
     return ota->roots_due > 0 ? YGG_ROLE_ROOT : ota->timestamped ? YGG_ROLE_RELEASE : YGG_ROLE_TIMESTAMP;
 }
 
-/* Whether a slice is the next one. The length is looked at before anything else is. */
+/* Whether a slice is the next one. Checks the length first. */
 static bool slice_fits(const struct ygg_ota *ota, const yggdrasil_device_v1_OtaMetadata *slice)
 {
     uint32_t max = slice->role == yggdrasil_device_v1_OtaRole_OTA_ROLE_RELEASE ? YGG_RELEASE_BYTES_MAX : YGG_ENVELOPE_BYTES_MAX;
@@ -390,7 +389,7 @@ enum ygg_err ygg_ota_on_metadata(struct ygg_agent *agent, const yggdrasil_device
         return YGG_ERR_STATE;
     }
     if (ota->phase != YGG_OTA_METADATA || slice->update_id != ota->update_id) {
-        return YGG_OK; /* Of an offer that was refused meanwhile. */
+        return YGG_OK; /* Of an offer that was rejected meanwhile. */
     }
     if (!slice_fits(ota, slice)) {
         reject(agent, ota->update_id, YGG_OTA_MALFORMED);
@@ -421,7 +420,7 @@ enum ygg_err ygg_ota_on_abort(struct ygg_agent *agent, const yggdrasil_device_v1
         return YGG_OK;
     }
     if (ota->phase == YGG_OTA_INSTALLED && ygg_boot_revert(ota->boot, YGG_REVERT_REQUESTED) != YGG_OK) {
-        return YGG_OK; /* Flash failed: it will be tried, and the boot counter ends it. */
+        return YGG_OK; /* Flash failed: the image boots on trial, and the boot counter ends it. */
     }
     ygg_ota_fail(agent, YGG_OTA_ABORTED);
     return YGG_OK;

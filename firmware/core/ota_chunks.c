@@ -1,4 +1,4 @@
-/* The chunks of an update: each is checked against the tree before it is written. */
+/* The chunks of an update. Each is verified against the tree before it is written. */
 #include <string.h>
 
 #include "core/merkle.h"
@@ -15,7 +15,7 @@ struct chunk {
     size_t path_bytes;
 };
 
-/* In place: a chunk is larger than the room that other frames are decoded in. */
+/* Decodes in place: a chunk is larger than the scratch for other frames. */
 static bool read_chunk(const struct ygg_envelope *envelope, struct chunk *out)
 {
     struct ygg_fields fields = ygg_fields_of(envelope->body, envelope->length);
@@ -47,7 +47,7 @@ static bool chunk_holds(const struct ygg_agent *agent, const struct chunk *chunk
     return ygg_proof_holds(&proof, chunk->data, chunk->size, agent->hal->hash, agent->hal->hash_ctx);
 }
 
-/* Asks for it again a few times; then somebody on the way does not want this to succeed. */
+/* Requests the chunk again, a few times; then it assumes an attacker on the path and fails. */
 static void bad_chunk(struct ygg_agent *agent)
 {
     struct ygg_ota *ota = ygg_ota_of(agent);
@@ -106,11 +106,11 @@ enum ygg_err ygg_ota_on_chunk(struct ygg_agent *agent, const struct ygg_envelope
         return YGG_ERR_MALFORMED;
     }
     if (ota->phase != YGG_OTA_LOADING || chunk.update_id != ota->update_id) {
-        return YGG_OK; /* Sent before it could know. */
+        return YGG_OK; /* In flight when the attempt ended. */
     }
     if (ota->credit == 0 || chunk.offset != ota->at) {
         if (ota->behind > 0) {
-            ota->behind--; /* Was on the way behind a bad one. */
+            ota->behind--; /* In flight behind a bad one. */
         } else if (++ota->stray_chunks == STRAY_CHUNKS_MAX) {
             ygg_ota_fail(agent, YGG_OTA_LENGTH);
         }

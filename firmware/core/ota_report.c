@@ -1,4 +1,4 @@
-/* What a device tells of updates: its status, how an attempt goes, and to people why it ended. */
+/* Outgoing frames of updates: status, replies, progress and results, with human-readable messages. */
 #include <string.h>
 
 #include "core/ota.h"
@@ -61,7 +61,7 @@ static yggdrasil_device_v1_OtaState state_of(const struct ygg_ota *ota)
     return partial ? yggdrasil_device_v1_OtaState_OTA_STATE_PARTIAL : yggdrasil_device_v1_OtaState_OTA_STATE_IDLE;
 }
 
-/* How the last update ended, by the boot state; of one that never came to boot, by this boot's memory. */
+/* Reports the outcome of the last update from the boot state or, if it never booted, from the memory of this boot. */
 static void fill_outcome(const struct ygg_ota *ota, yggdrasil_device_v1_OtaStatus *status)
 {
     static const struct {
@@ -196,7 +196,7 @@ static enum ygg_err send_result(struct ygg_agent *agent)
     return ygg_session_send(agent, YGG_BODY_OTA_RESULT, body);
 }
 
-/* Sends what is due and fits. True where something was sent. */
+/* Sends a frame if it is due and fits. Returns whether it was sent. */
 static bool send_one(struct ygg_agent *agent, bool *due, enum ygg_err (*send)(struct ygg_agent *agent))
 {
     if (!*due || !ygg_has_room(agent) || send(agent) != YGG_OK) {

@@ -8,7 +8,7 @@ enum { SIZE_BITS_FIRST = 6, SIZE_BITS_MORE = 7, SIZE_BITS_MAX = 62 };
 
 enum part { HEADER = 0, SIZE, DIFF, EXTRA, DONE, BROKEN };
 
-/* What a size is of. */
+/* The meaning of a size. */
 enum after { NEW_IMAGE = 0, DATA_FORMAT, DIFF_SIZE, EXTRA_SIZE, ADJUSTMENT };
 
 enum { CRLE_KIND = 0, CRLE_COUNT, CRLE_BYTES, CRLE_REPEATED_COUNT, CRLE_REPEATED_BYTE };
@@ -65,7 +65,7 @@ static void end_of_extra(struct ygg_patch *patch)
     expect_size(patch, ADJUSTMENT);
 }
 
-/* A size is complete: what follows. */
+/* Handles a complete size. */
 static enum ygg_err take_size(struct ygg_patch *patch)
 {
     int64_t value = patch->negative ? -(int64_t)patch->size : (int64_t)patch->size;
@@ -123,7 +123,7 @@ static enum ygg_err take_size_byte(struct ygg_patch *patch, uint8_t byte)
     return (byte & 0x80U) != 0 ? YGG_OK : take_size(patch);
 }
 
-/* A decompressed byte. */
+/* Handles a decompressed byte. */
 static enum ygg_err interpret(struct ygg_patch *patch, uint8_t byte)
 {
     if (patch->part == SIZE) {
@@ -199,7 +199,7 @@ static enum ygg_err emit(struct ygg_patch *patch, uint8_t byte)
     return interpret(patch, byte);
 }
 
-/* Copies from the window; before the first byte it holds zeros, as the encoder's. */
+/* Copies from the window, which is initially zero, as the encoder's is. */
 static enum ygg_err copy_back(struct ygg_patch *patch, uint16_t count)
 {
     enum ygg_err err = YGG_OK;
@@ -226,7 +226,7 @@ static uint8_t field_bits(const struct ygg_patch *patch)
     }
 }
 
-/* A field of the bit stream is complete. */
+/* Handles a complete field of the bit stream. */
 static enum ygg_err take_field(struct ygg_patch *patch, uint16_t value)
 {
     switch (patch->heatshrink.part) {
@@ -264,7 +264,7 @@ static enum ygg_err heatshrink_byte(struct ygg_patch *patch, uint8_t byte)
     }
     for (uint8_t mask = 0x80; mask != 0 && err == YGG_OK; mask >>= 1U) {
         if (patch->part == DONE) {
-            return ((unsigned)byte & (mask * 2U - 1U)) == 0 ? YGG_OK : YGG_ERR_TOO_LONG; /* The last byte is filled up. */
+            return ((unsigned)byte & (mask * 2U - 1U)) == 0 ? YGG_OK : YGG_ERR_TOO_LONG; /* Padding of the last byte. */
         }
         patch->heatshrink.field = (uint16_t)((unsigned)patch->heatshrink.field << 1U | ((byte & mask) != 0 ? 1U : 0U));
         patch->heatshrink.have++;

@@ -3,18 +3,18 @@
  *     data: | length | record | length | record | ... free ... |
  *             2 bytes                           ^ used
  *
- * Owns the layout only. Taking the oldest out moves the rest down: buffers are a few kilobytes and this keeps every
- * record contiguous. */
+ * Owns the layout only. Removing a record moves the later ones down, which keeps every record contiguous; buffers are a
+ * few kilobytes. */
 #ifndef YGG_CORE_RECORDS_H
 #define YGG_CORE_RECORDS_H
 
 #include "ygg/agent.h"
 
-/* A record in the buffer; all zero before the first. Invalid after append and pop. */
+/* An iterator over the records; zero it before the first call. Invalidated by append and pop. */
 struct ygg_record {
     uint8_t *data;
     size_t length;
-    size_t next; /* Where the following one begins. */
+    size_t next; /* Offset of the next record. */
 };
 
 void ygg_records_init(struct ygg_records *records, uint8_t *data, size_t size);
@@ -23,16 +23,16 @@ void ygg_records_init(struct ygg_records *records, uint8_t *data, size_t size);
 bool ygg_records_fit(const struct ygg_records *records, size_t length);
 bool ygg_records_could_fit(const struct ygg_records *records, size_t length);
 
-/* Room for a new record of `length` bytes, to be filled in; NULL where there is none. */
+/* Appends a record of `length` bytes and returns it, to be filled in; NULL if it does not fit. */
 uint8_t *ygg_records_append(struct ygg_records *records, size_t length);
 
-/* Moves to the first or next record. False where there is none. */
+/* Advances to the first or next record. Returns false at the end. */
 bool ygg_records_next(const struct ygg_records *records, struct ygg_record *record);
 
-/* Forgets a record; ygg_records_next goes on after it. */
+/* Removes a record; ygg_records_next continues after it. */
 void ygg_records_remove(struct ygg_records *records, struct ygg_record *record);
 
-/* Forgets the oldest record. Nothing happens where there is none. */
+/* Removes the oldest record, if any. */
 void ygg_records_pop(struct ygg_records *records);
 
 #endif

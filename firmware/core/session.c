@@ -1,20 +1,20 @@
-/* What frames mean, and which are due. The states are drawn in agent.c.
+/* Handles frames and queues due ones. The states are drawn in agent.c.
  *
- *     frame            allowed in                  then
- *     Welcome          HELLO                       PAGES, or CONTRACT where no pages are wanted
- *     Refused          HELLO, PAGES, CONTRACT      drop the link, come back after retry_after_ms
+ *     frame            allowed in                  effect
+ *     Welcome          HELLO                       PAGES, or CONTRACT if no pages are requested
+ *     Refused          HELLO, PAGES, CONTRACT      closes the link, reconnects after retry_after_ms
  *     ContractNotice   CONTRACT, ACTIVE, UPDATING  ACTIVE
- *     CapabilityUpdateAck UPDATING, once          pages where wanted; no Invoke any more
- *     Invoke           ACTIVE, UPDATING            by the document of the contract in force
+ *     CapabilityUpdateAck UPDATING, once           sends pages if requested; no Invoke from now on
+ *     Invoke           ACTIVE, UPDATING            uses the document of the contract in force
  *     EventAck         ACTIVE, UPDATING
- *     Credit           ACTIVE, UPDATING            more telemetry, where the session has it
- *     TwinDelta        ACTIVE, UPDATING            by the document of the contract in force, where the session has it
- *     Certificate…     ACTIVE, UPDATING            where the session has it; through ygg_config.certificate, which links it
- *     Ota…             ACTIVE, UPDATING            where the session has it
+ *     Credit           ACTIVE, UPDATING            more telemetry, with the feature
+ *     TwinDelta        ACTIVE, UPDATING            uses the document of the contract in force, with the feature
+ *     Certificate…     ACTIVE, UPDATING            with the feature; through ygg_config.certificate, which links it
+ *     Ota…             ACTIVE, UPDATING            with the feature
  *     Ping, Pong       PAGES, CONTRACT, ACTIVE, UPDATING
- *     Goodbye          any                         drop the link
+ *     Goodbye          any                         closes the link
  *
- * Anything else at another time is out of turn and ends the session. */
+ * Any other frame is out of order and ends the session. */
 #include <string.h>
 
 #include "core/internal.h"
@@ -24,7 +24,7 @@
 
 enum { HEARTBEAT_MS_MIN = 10, HEARTBEAT_MS_MAX = 3600000, SILENT_HEARTBEATS = 3 };
 
-/* Tag, offset and length of a CapabilityPage, and the frame around it, at most. */
+/* Upper bound of the bytes around the data of a CapabilityPage: tag, offset, length, and the frame. */
 enum { PAGE_OVERHEAD_BYTES = 24 };
 
 enum ygg_err ygg_session_send(struct ygg_agent *agent, uint32_t number, const union ygg_body *body)
@@ -122,7 +122,8 @@ static bool features_agree(const struct ygg_config *config, const yggdrasil_devi
     return true;
 }
 
-/* Whether the session has a feature: this device offers it and the bridge took it. `welcome` agrees with the offers. */
+/* Whether a feature is negotiated: this device offers it and the bridge accepted it. `welcome` agrees with the
+ * offers. */
 static bool has_feature(const struct ygg_config *config, const yggdrasil_device_v1_Welcome *welcome, const char *name)
 {
     for (size_t i = 0; i < config->features_count; i++) {
@@ -206,7 +207,7 @@ static enum ygg_err on_refused(struct ygg_agent *agent, const yggdrasil_device_v
     ygg_log(agent, YGG_LOG_WARNING, "refused", fields, 3);
     agent->floor_ms = refused->retry_after_ms;
     if (refused->code != yggdrasil_device_v1_RefusedCode_REFUSED_CODE_UNAVAILABLE) {
-        agent->slow = true; /* Asking again soon would not change the answer. */
+        agent->slow = true; /* An early retry would not change the answer. */
     }
     ygg_disconnect(agent, "refused by the bridge");
     return YGG_OK;
@@ -258,12 +259,12 @@ static enum ygg_err on_contract(struct ygg_agent *agent, const yggdrasil_device_
 
 static enum ygg_err on_ping(struct ygg_agent *agent, union ygg_body *body)
 {
-    /* Ping and Pong have the same shape, so the token is in place already. */
+    /* Ping and Pong have the same shape, so the token is already in place. */
     _Static_assert(sizeof(yggdrasil_device_v1_Ping) == sizeof(yggdrasil_device_v1_Pong), "same shape");
     return ygg_in_session(agent) ? ygg_session_send(agent, YGG_BODY_PONG, body) : YGG_ERR_STATE;
 }
 
-/* A call may cross our CapabilityUpdate; after the answer to that the bridge holds calls back. */
+/* A call may cross the CapabilityUpdate; after CapabilityAnswer the bridge holds calls back. */
 static enum ygg_err on_invoke(struct ygg_agent *agent, const yggdrasil_device_v1_Invoke *invoke)
 {
     bool crossed = agent->state == YGG_STATE_UPDATING && !agent->update_answered;
@@ -280,7 +281,7 @@ static enum ygg_err on_credit(struct ygg_agent *agent, const yggdrasil_device_v1
     return YGG_OK;
 }
 
-/* Whether coming back soon would be wrong: another device has our id, or the bridge finds fault with us. */
+/* Whether to reconnect slowly: another device uses this id, or the bridge blames this device. */
 static bool is_device_fault(yggdrasil_device_v1_GoodbyeCode code)
 {
     return code == yggdrasil_device_v1_GoodbyeCode_GOODBYE_CODE_REPLACED ||
@@ -289,7 +290,7 @@ static bool is_device_fault(yggdrasil_device_v1_GoodbyeCode code)
            code == yggdrasil_device_v1_GoodbyeCode_GOODBYE_CODE_FLOOD;
 }
 
-/* Where to connect next. The bridge there has to prove that it is one, as any other. */
+/* Sets the address of the next connection. The bridge there is authenticated as any other. */
 static void set_redirect(struct ygg_agent *agent, const char *address)
 {
     if (ygg_address_is_valid(address)) {
@@ -370,7 +371,7 @@ enum ygg_err ygg_session_handle(struct ygg_agent *agent, const struct ygg_envelo
     }
 }
 
-/* What the pages are of. */
+/* The document that pages are sent of. */
 static const struct ygg_document *outgoing_document(const struct ygg_agent *agent, uint32_t *size_bytes)
 {
     bool updating = agent->state == YGG_STATE_UPDATING;
@@ -390,7 +391,7 @@ static size_t page_length(const struct ygg_agent *agent)
     return length < max ? length : max;
 }
 
-/* The page goes from ROM into the send buffer. */
+/* Copies the page from ROM into the send buffer. */
 static enum ygg_err send_page(struct ygg_agent *agent)
 {
     size_t length = page_length(agent);
@@ -444,7 +445,7 @@ static bool produce_ping(struct ygg_agent *agent)
         return false;
     }
     agent->link.last_ping_ms = ygg_now(agent);
-    /* Without randomness the token is 0: it only tells people which Pong answers which Ping. */
+    /* Without randomness the token is 0: it only matches Pong to Ping in logs. */
     (void)platform->random(agent->hal->platform_ctx, token, sizeof token);
     memcpy(&body->ping.token, token, sizeof token);
     return ygg_session_send(agent, YGG_BODY_PING, body) == YGG_OK;
@@ -481,8 +482,8 @@ bool ygg_session_produce(struct ygg_agent *agent)
     return produced;
 }
 
-/* Due when either direction has been quiet: our own quiet would make the bridge give us up, the bridge's quiet is
- * to be found out. */
+/* A Ping is due when either direction is idle: an idle device would time out at the bridge, an idle bridge may be
+ * dead. */
 uint64_t ygg_session_ping_ms(const struct ygg_agent *agent)
 {
     const struct ygg_link *link = &agent->link;

@@ -1,16 +1,16 @@
 /* Telemetry: values of observable properties, sent at most once.
  *
- * Samples wait in a small memory until the session has room and credit, then as many as fit go out in one frame of at
- * most YGG_SAMPLES_MAX, which costs one credit. When the memory is full the oldest are dropped and counted: the newest
- * value is worth more. A record is the time (8 bytes), capability, property and the bytes of Sample without `age_ms`, which is appended when
- * it is sent. */
+ * Samples wait in a small memory until the session has room and credit. Then as many as fit are sent in one frame of at
+ * most YGG_SAMPLES_MAX, which costs one credit. If the memory is full, the oldest are dropped and counted: the newest
+ * value is worth more. A record consists of the time (8 bytes), capability, property and the bytes of Sample without
+ * `age_ms`, which is appended on sending. */
 #include <string.h>
 
 #include "core/internal.h"
 #include "core/link.h"
 #include "core/records.h"
 
-/* Frames of telemetry that are remembered as granted: more than any bridge lets out at once. */
+/* Upper bound of the credit that is kept: more than any bridge grants at a time. */
 enum { CREDIT_MAX = 1 << 20 };
 
 static bool room_exists(const struct ygg_agent *agent, size_t length)
@@ -81,7 +81,7 @@ static uint32_t age_ms(const struct ygg_agent *agent, const struct ygg_record *r
     return age < UINT32_MAX ? (uint32_t)age : UINT32_MAX;
 }
 
-/* Writes the first `count` samples, or fewer where there are fewer. */
+/* Writes the first `count` samples, or all if there are fewer. */
 static bool put_samples(const struct ygg_agent *agent, pb_ostream_t *out, size_t count)
 {
     struct ygg_record record = {0};
@@ -106,7 +106,7 @@ static size_t count_waiting(const struct ygg_agent *agent)
     return count;
 }
 
-/* Sends the first `count` samples, fewer where the session allows no frame as long. */
+/* Sends the first `count` samples, or fewer if the session's frames are too short. */
 static enum ygg_err send(struct ygg_agent *agent, size_t *count)
 {
     enum ygg_err err = YGG_ERR_TOO_LONG;

@@ -1,6 +1,7 @@
-/* Whom a device believes about updates. ygg/trust.h.
+/* Verification of update metadata. ygg/trust.h.
  *
- *     record's payload   | version | newest sequence | expires: u64 | count | thresholds x3 | masks x3 | 0 | keys x8 | */
+ *     record's payload   | version | newest sequence | expires: u64 | count | thresholds x3 | masks x3 | 0 | keys x8
+ * | */
 #include "ygg/trust.h"
 
 #include <string.h>
@@ -20,7 +21,7 @@ enum {
 _Static_assert(AT_KEYS + YGG_KEYS_MAX * YGG_KEY_BYTES + YGG_FLASHLOG_TAIL_BYTES <= YGG_TRUST_RECORD_BYTES, "a record has room");
 _Static_assert(YGG_TRUST_RECORD_BYTES % YGG_FLASH_UNIT_BYTES == 0, "a record is programmed in whole units");
 
-/* What is signed begins with its role, its zero byte included: nothing signed for one role serves for another. */
+/* The signed bytes begin with the role, its zero byte included: a signature for one role is invalid for another. */
 static const char *const contexts[YGG_ROLES] = {
     [YGG_ROLE_ROOT] = "ygg-ota-root-1",
     [YGG_ROLE_TIMESTAMP] = "ygg-ota-timestamp-1",
@@ -77,7 +78,7 @@ static bool hash_bytes(const struct ygg_trust *trust, const uint8_t *data, size_
            trust->hash->finish(trust->hash_ctx, digest) == YGG_OK;
 }
 
-/* The key of a role with this id, as a bit; 0: none. */
+/* Returns the key of a role with this id, as a bit; 0: none. */
 static uint8_t find_key(const struct ygg_trust *trust, const struct ygg_root *root, uint8_t mask, const uint8_t *key_id)
 {
     uint8_t digest[YGG_SHA256_BYTES];
@@ -101,7 +102,7 @@ static unsigned key_index(uint8_t bit)
     return index;
 }
 
-/* Whether enough different keys of the role have signed. A key counts once, however often it signed. */
+/* Whether enough different keys of the role have signed. Each key counts once. */
 static bool is_signed(const struct ygg_trust *trust, const struct ygg_root *root, enum ygg_role role,
                       const struct ygg_signed *message)
 {
@@ -126,7 +127,7 @@ static bool is_signed(const struct ygg_trust *trust, const struct ygg_root *root
 
 /* --- roots -------------------------------------------------------------------------------------------------------- */
 
-/* After a change of the timestamp keys what the old ones stated is worth nothing: whoever stole one may have run ahead. */
+/* If the timestamp keys change, the newest sequence is reset: the holder of a stolen key may have raised it. */
 static bool same_timestamp_keys(const struct ygg_root *a, const struct ygg_root *b)
 {
     return a->count == b->count && a->masks[YGG_ROLE_TIMESTAMP] == b->masks[YGG_ROLE_TIMESTAMP] &&
@@ -220,7 +221,7 @@ enum ygg_ota_code ygg_trust_timestamp(struct ygg_trust *trust, const uint8_t *en
     if (out->time_unix_s >= trust->root.expires_unix_s) {
         return YGG_OTA_EXPIRED;
     }
-    out->nonce = NULL; /* They lead into the envelope, which may go. */
+    out->nonce = NULL; /* They point into the envelope, which may go. */
     out->device_id = NULL;
     if (out->newest_sequence == trust->newest_sequence) {
         return YGG_OTA_OK;
@@ -229,7 +230,7 @@ enum ygg_ota_code ygg_trust_timestamp(struct ygg_trust *trust, const uint8_t *en
     return save(trust);
 }
 
-/* Class, slot, counter and order. */
+/* Checks device class, slot size, security counter and sequence. */
 static enum ygg_ota_code check_applicable(const struct ygg_manifest *manifest, const struct ygg_timestamp *timestamp,
                                      const struct ygg_trust_context *context)
 {

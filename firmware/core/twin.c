@@ -1,25 +1,26 @@
-/* The twin: what properties are, told to the bridge, and what they shall be, done.
+/* The twin: reports properties to the bridge, and writes desired values.
  *
  *     ContractNotice -------------------> all capabilities are due -> TwinReport …, the last one complete
- *     a call that wrote or acted, changed() -> that capability is due --> TwinReport, at most one every GAP_MS
- *     TwinDelta -> each entry: checked, written -- done -----> one TwinReport{version} for all that are
- *                                               `- later --> TwinReport{version} when the driver has answered or is late
+ *     a call that wrote or acted, changed() -> that capability is due --> TwinReport, at most one per REPORT_INTERVAL_MS
+ *     TwinDelta -> each entry: checked, written -- done -----> one TwinReport{version} for all of those
+ *                                               `- later --> TwinReport{version} after the driver's answer or timeout
  *
- * Reported are the properties that can be both read and written. No value is kept: the driver is asked when a report is
- * made, and only what is due and how far the report has got is remembered. A value that the driver gives later goes out
- * by itself, and the report goes on after it. Frames are made in the scratch, because their length comes first. */
+ * Only properties that are both readable and writable are reported. Values are not cached: a report reads them from the
+ * driver, and only the due capabilities and the position of the report are kept. A value that the driver returns later
+ * is sent in a report of its own, and the report continues after it. Frames are encoded in the scratch, because their
+ * length comes first. */
 #include <string.h>
 
 #include "core/internal.h"
 #include "wire/encode.h"
 
-/* How long a driver has; and the least time between two reports that nobody waits for. */
+/* Timeout of the driver, and the minimum interval of unsolicited reports. */
 enum { DRIVER_TIMEOUT_MS = 5000, REPORT_INTERVAL_MS = 100 };
 
-/* At most: tag and length of a frame; a state without its value; `complete`. */
+/* Upper bounds: tag and length of a frame; a state without its value; `complete`. */
 enum { HEAD_BYTES = 4, STATE_HEAD_BYTES = 16, COMPLETE_BYTES = 2 };
 
-/* What became of an entry. The indexes are the peer's. */
+/* Outcome of an entry. The indexes are the peer's. */
 struct outcome {
     uint32_t capability;
     uint32_t property;
@@ -33,12 +34,12 @@ static pb_ostream_t open_report(const struct ygg_agent *agent, uint64_t version)
     size_t max = agent->link.tx_limit < YGG_REPLY_BYTES ? agent->link.tx_limit : YGG_REPLY_BYTES;
     pb_ostream_t out = pb_ostream_from_buffer(agent->config->scratch->room.bytes, max - YGG_PREFIX_BYTES - HEAD_BYTES);
 
-    /* Twelve bytes at most have room in any frame. */
+    /* At most twelve bytes, which fit any frame. */
     (void)ygg_put_uint(&out, yggdrasil_device_v1_TwinReport_version_tag, version);
     return out;
 }
 
-/* Appends a state, `spare` bytes kept for what follows. False where it does not fit. */
+/* Appends a state and leaves `spare` bytes free. Returns false if it does not fit. */
 static bool put_state(pb_ostream_t *out, const struct outcome *outcome, const struct ygg_value *value, size_t spare)
 {
     pb_ostream_t size = PB_OSTREAM_SIZING;
@@ -66,7 +67,7 @@ static const struct ygg_property *property_at(const struct ygg_agent *agent, uin
     return &agent->document->capabilities[capability].properties[property];
 }
 
-/* What the driver says a property is; no value where it failed, or says what the tables do not allow. */
+/* Returns the value that the driver read; none if it failed or if the value violates the tables. */
 static struct ygg_value value_of(const struct ygg_property *property, const struct ygg_answer *answer)
 {
     struct ygg_value value = {.type = YGG_TYPE_NONE};
@@ -82,7 +83,7 @@ static struct ygg_value value_of(const struct ygg_property *property, const stru
     return value;
 }
 
-/* YGG_ERR_AGAIN: the value goes out by itself, later. YGG_ERR_FULL: not now. */
+/* Reads a property. YGG_ERR_AGAIN: the value is sent later. YGG_ERR_FULL: not now. */
 static enum ygg_err read_property(struct ygg_agent *agent, uint8_t capability, uint8_t property,
                                   struct ygg_value *value)
 {
@@ -103,7 +104,7 @@ static enum ygg_err read_property(struct ygg_agent *agent, uint8_t capability, u
     return err;
 }
 
-/* Reads back what an entry was about, where that can be read. What cannot be told now is due. */
+/* Reads the property of an entry back, if readable. If that is not possible now, its capability becomes due. */
 static struct ygg_value read_back(struct ygg_agent *agent, const struct outcome *outcome)
 {
     struct ygg_value value = {.type = YGG_TYPE_NONE};
@@ -116,7 +117,7 @@ static struct ygg_value read_back(struct ygg_agent *agent, const struct outcome 
     return value;
 }
 
-/* --- what is due -------------------------------------------------------------------------------------------------- */
+/* --- due reports -------------------------------------------------------------------------------------------------- */
 
 static bool is_reported(const struct ygg_property *property)
 {
@@ -132,7 +133,7 @@ void ygg_twin_mark(struct ygg_agent *agent, uint8_t capability)
     uint32_t bit = UINT32_C(1) << capability;
     for (uint8_t i = 0; i < declared->properties_count; i++) {
         if (is_reported(&declared->properties[i])) {
-            /* Where it is first, perhaps half reported already, it begins anew. */
+            /* If it is the first one, its report may be half done: restart it. */
             agent->twin_next = (agent->twin_due & (bit - 1U)) == 0 ? 0 : agent->twin_next;
             agent->twin_due |= bit;
             return;
@@ -145,7 +146,7 @@ enum ygg_err ygg_agent_changed(struct ygg_agent *agent, uint8_t capability)
     if (capability >= ygg_newest_document(agent)->count) {
         return YGG_ERR_ARGUMENT;
     }
-    if (agent->next_document == NULL) { /* Else everything is reported once the new contract is there. */
+    if (agent->next_document == NULL) { /* Otherwise the new contract reports everything. */
         ygg_twin_mark(agent, capability);
         agent->busy = true;
     }
@@ -161,7 +162,7 @@ void ygg_twin_on_contract(struct ygg_agent *agent)
     }
 }
 
-/* Finds the property that comes next: twin_next of `capability`. Passes over what is not reported. */
+/* Finds the next property to report: twin_next of `capability`. */
 static bool find_due(struct ygg_agent *agent, uint8_t *capability)
 {
     *capability = 0;
@@ -185,7 +186,7 @@ static bool is_due(const struct ygg_agent *agent)
     return agent->twin_full || (agent->twin_due != 0 && ygg_now(agent) >= agent->twin_ms);
 }
 
-/* Whether a value of the report is still to come. */
+/* Whether a value of the report is pending. */
 static bool awaits_read(const struct ygg_agent *agent)
 {
     for (size_t i = 0; i < YGG_CALLS_MAX; i++) {
@@ -198,7 +199,7 @@ static bool awaits_read(const struct ygg_agent *agent)
     return false;
 }
 
-/* Sends one frame of what is due. False where there is nothing to send now. */
+/* Sends one frame of due properties. Returns false if there is nothing to send now. */
 static bool send_due(struct ygg_agent *agent)
 {
     pb_ostream_t out = open_report(agent, 0);
@@ -214,12 +215,12 @@ static bool send_due(struct ygg_agent *agent)
         outcome.capability = capability;
         outcome.property = agent->twin_next;
         if (err != YGG_OK || !put_state(&out, &outcome, &value, COMPLETE_BYTES)) {
-            break; /* What does not fit is read again for the next frame. */
+            break; /* If it does not fit, the next frame reads it again. */
         }
         agent->twin_next++;
     }
     if (err == YGG_ERR_AGAIN) {
-        agent->twin_next++; /* Its value goes out by itself. */
+        agent->twin_next++; /* Its value is sent separately. */
     }
     bool all = err == YGG_OK && !find_due(agent, &capability);
     bool complete = all && agent->twin_full;
@@ -243,15 +244,15 @@ bool ygg_twin_produce(struct ygg_agent *agent)
     return produced;
 }
 
-/* What is due already waits for room or for the driver, not for time. */
+/* Due capabilities wait for room or for the driver, not for time. */
 uint64_t ygg_twin_wake_ms(const struct ygg_agent *agent)
 {
     return agent->twin && agent->twin_due != 0 && agent->twin_ms > ygg_now(agent) ? agent->twin_ms : UINT64_MAX;
 }
 
-/* --- what shall be ------------------------------------------------------------------------------------------------ */
+/* --- desired values ----------------------------------------------------------------------------------------------- */
 
-/* 0: the driver answers later. */
+/* Writes an entry. Returns its status; 0: the driver answers later. */
 static enum ygg_status write_entry(struct ygg_agent *agent, uint64_t version, const yggdrasil_device_v1_TwinEntry *entry)
 {
     struct ygg_pending *slot = NULL;
@@ -274,7 +275,7 @@ static enum ygg_status write_entry(struct ygg_agent *agent, uint64_t version, co
     return err == YGG_OK ? answer.status : YGG_STATUS_BUSY;
 }
 
-/* All in one frame, which has room: a value that does not fit is left out and due. */
+/* Reports all entries in one frame, which has room. A value that does not fit is omitted and becomes due. */
 static void answer_entries(struct ygg_agent *agent, uint64_t version, const struct outcome *outcomes, size_t count)
 {
     pb_ostream_t out = open_report(agent, version);
@@ -288,12 +289,12 @@ static void answer_entries(struct ygg_agent *agent, uint64_t version, const stru
             ygg_twin_mark(agent, (uint8_t)outcomes[i].capability);
         }
     }
-    (void)send_report(agent, &out, false); /* A frame is only taken when its answer has room. */
+    (void)send_report(agent, &out, false); /* A frame is handled only if its answer has room. */
 }
 
 enum ygg_err ygg_twin_on_delta(struct ygg_agent *agent, const yggdrasil_device_v1_TwinDelta *delta)
 {
-    const uint64_t version = delta->version; /* The answer is made where the delta is. */
+    const uint64_t version = delta->version; /* The answer overwrites the delta. */
     struct outcome outcomes[YGG_TWIN_MAX];
     size_t count = 0;
 
@@ -316,7 +317,7 @@ enum ygg_err ygg_twin_on_delta(struct ygg_agent *agent, const yggdrasil_device_v
     return YGG_OK;
 }
 
-/* --- what the driver says later ----------------------------------------------------------------------------------- */
+/* --- late answers of the driver ----------------------------------------------------------------------------------- */
 
 void ygg_twin_detach(struct ygg_agent *agent)
 {
@@ -336,17 +337,17 @@ enum ygg_err ygg_twin_finish(struct ygg_agent *agent, struct ygg_pending *pendin
 
     if (!served || done.session != agent->sessions) {
         *pending = (struct ygg_pending){0};
-        ygg_twin_mark(agent, done.capability); /* The report of this session may have been earlier. */
+        ygg_twin_mark(agent, done.capability); /* This session's report may have preceded it. */
         return YGG_OK;
     }
     if (!ygg_has_room(agent)) {
         return YGG_ERR_FULL;
     }
-    *pending = (struct ygg_pending){0}; /* Reading back may need it. */
+    *pending = (struct ygg_pending){0}; /* Reading back may need the slot. */
     outcome.status = wrote ? answer->status : YGG_STATUS_OK;
     struct ygg_value value = wrote ? read_back(agent, &outcome) : value_of(property_at(agent, done.capability, done.property), answer);
     pb_ostream_t out = open_report(agent, wrote ? done.key.version : 0);
-    (void)put_state(&out, &outcome, &value, 0); /* One has room in any frame. */
+    (void)put_state(&out, &outcome, &value, 0); /* A single state fits any frame. */
     (void)send_report(agent, &out, false);
     return YGG_OK;
 }

@@ -1,11 +1,11 @@
-/* Other capabilities at run time.
+/* Changes of the capability document at run time.
  *
- *     update() --- no session yet, or none ---> the next Hello says it
- *        |-------- session with the feature --> CapabilityUpdate, UPDATING; pages where wanted; ContractNotice: ACTIVE
- *        `-------- session without -----------> Goodbye; the next Hello says it
+ *     update() --- no session yet, or none ---> announced by the next Hello
+ *        |-------- session with the feature --> CapabilityUpdate, UPDATING; pages if requested; ContractNotice: ACTIVE
+ *        `-------- session without -----------> Goodbye; announced by the next Hello
  *
- * The old document holds for calls until the ContractNotice. What waits to be sent is by the new one at once: an event
- * or a sample that is not the same thing at the same index in both documents is dropped and counted. */
+ * Until the ContractNotice, calls use the old document. Queued events and samples use the new one immediately: those
+ * whose index does not mean the same in both documents are dropped and counted. */
 #include <string.h>
 
 #include "core/internal.h"
@@ -32,7 +32,7 @@ static bool same_event(const struct ygg_event *a, const struct ygg_event *b)
     return true;
 }
 
-/* The capability at an index where it is the same one in both; NULL where it is not. */
+/* The capability at an index if both documents have the same one there; NULL otherwise. */
 static const struct ygg_capability *common(const struct ygg_document *a, const struct ygg_document *b, uint8_t index)
 {
     if (index >= a->count || index >= b->count || strcmp(a->capabilities[index].id, b->capabilities[index].id) != 0 ||

@@ -1,5 +1,5 @@
 /* A HAL that does nothing, to link and measure the library without a port. Its functions are only called through the
- * tables, so the compiler cannot see that nothing happens. */
+ * tables, so the compiler cannot optimise the calls away. */
 #include "hal/noop.h"
 
 static enum ygg_err noop_connect(void *ctx, const char *address)

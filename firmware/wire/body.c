@@ -12,7 +12,7 @@ _Static_assert(sizeof(((yggdrasil_device_v1_Welcome *)0)->session_id) == YGG_SES
 _Static_assert(sizeof(((yggdrasil_device_v1_Goodbye *)0)->reconnect_to) == YGG_ADDRESS_BYTES, "addresses agree");
 _Static_assert(YGG_BODY_GOODBYE == yggdrasil_device_v1_Frame_goodbye_tag, "bodies agree with link.proto");
 
-/* Invoke holds Argument holds LinkValue; nothing that comes in nests deeper. */
+/* Invoke holds Argument holds LinkValue; no incoming body nests deeper. */
 enum { NESTING_MAX = 3 };
 
 static const pb_msgdesc_t *incoming_fields(uint32_t number)
@@ -104,14 +104,14 @@ static enum ygg_err refuse(uint32_t number)
     }
 }
 
-/* One message inside another; `end` are the bytes left of the body when it is over. */
+/* A nested message; `end` is the number of bytes of the body left after it. */
 struct level {
     const pb_msgdesc_t *fields;
     size_t end;
 };
 
-/* A decoded text ends at its first zero byte, so what comes after one would be lost unseen: no text may hold one.
- * The body has been decoded by these fields, so it is whole. */
+/* A decoded text ends at its first zero byte, so bytes after one would be lost: no text may contain one. The body has
+ * been decoded with these fields, so it is well-formed. */
 static bool texts_hold_no_zero(const struct ygg_envelope *envelope, const pb_msgdesc_t *fields)
 {
     pb_istream_t in = pb_istream_from_buffer(envelope->body, envelope->length);

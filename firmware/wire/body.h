@@ -1,7 +1,7 @@
-/* The bodies of a frame: which there are, and nanopb for those that are small structs.
+/* The bodies of a frame, encoded and decoded by nanopb if they are small structs.
  *
- * Result, Event, Telemetry, TwinReport and CapabilityPage are written field by field (from the driver's answer, the event memory and ROM),
- * so no struct of theirs takes RAM. Source: protos/yggdrasil/device/v1/link.proto. */
+ * Result, Event, Telemetry, TwinReport and CapabilityPage are written field by field (from the driver's answer, the
+ * event memory and ROM), so their structs take no RAM. Source: protos/yggdrasil/device/v1/link.proto. */
 #ifndef YGG_WIRE_BODY_H
 #define YGG_WIRE_BODY_H
 
@@ -44,7 +44,7 @@ enum ygg_body_number {
     YGG_BODY_OTA_ABORT = 41
 };
 
-/* One decoded body, or one to be encoded. Lives in struct ygg_scratch. */
+/* One body, decoded or to be encoded. Lives in struct ygg_scratch. */
 union ygg_body {
     yggdrasil_device_v1_Hello hello;
     yggdrasil_device_v1_Welcome welcome;
@@ -70,21 +70,22 @@ union ygg_body {
     yggdrasil_device_v1_OtaAbort ota_abort;
 };
 
-/* Decodes a body that the bridge may send, but for OtaChunk, which is larger than the room: core/ota.c reads it in place. YGG_ERR_SKIP: optional and unknown; YGG_ERR_UNKNOWN: critical and
- * unknown; YGG_ERR_STATE: only a device sends it; YGG_ERR_MALFORMED: not a message, a field is too long, or
- * a text holds a zero byte. */
+/* Decodes a body that the bridge may send, except OtaChunk, which is larger than the scratch: core/ota_chunks.c reads
+ * it in place. YGG_ERR_SKIP: unknown and optional. YGG_ERR_UNKNOWN: unknown and critical. YGG_ERR_STATE: only a device
+ * sends it. YGG_ERR_MALFORMED: not a message, a field is too long, or a text contains a zero byte. */
 enum ygg_err ygg_body_decode(const struct ygg_envelope *envelope, union ygg_body *body);
 
-/* The same for a body that is not in union ygg_body: `message` is the struct of `fields`. core/certificate.c. */
+/* Decodes a body that is not in union ygg_body; `message` is the struct of `fields`. For core/certificate.c. */
 enum ygg_err ygg_body_decode_as(const struct ygg_envelope *envelope, const pb_msgdesc_t *fields, void *message);
 
-/* Encodes a body of struct form: Hello, CapabilityUpdate, Ping, Pong, Goodbye and those of updates. False where the stream refused it. */
+/* Encodes a body of struct form: Hello, CapabilityUpdate, Ping, Pong, Goodbye and those of updates. Returns false if
+ * the stream failed. */
 bool ygg_body_encode(pb_ostream_t *out, uint32_t number, const union ygg_body *body);
 
-/* Result without its prefix and envelope. `call_id` is 1 to 36 bytes. */
+/* Encodes Result, without prefix and envelope. `call_id` is 1 to 36 bytes. */
 bool ygg_result_encode(pb_ostream_t *out, const char *call_id, const struct ygg_answer *answer);
 
-/* Event but for its last field `dropped`, which ygg_event_encode_dropped writes when it is sent. */
+/* Encodes Event without its last field `dropped`, which ygg_event_encode_dropped appends on sending. */
 struct ygg_event_head {
     uint64_t sequence;
     uint64_t uptime_ms;
@@ -95,20 +96,19 @@ bool ygg_event_encode(pb_ostream_t *out, const struct ygg_event_head *head, cons
                       uint8_t count);
 bool ygg_event_encode_dropped(pb_ostream_t *out, uint32_t dropped);
 
-/* Sample but for its last field `age_ms`; then a sample with its age as an element of Telemetry. `sample` are the
- * bytes of the former. */
+/* Encodes Sample without its last field `age_ms`; then such a sample with its age as an element of Telemetry. */
 bool ygg_sample_encode(pb_ostream_t *out, uint8_t capability, uint8_t property, const struct ygg_value *value);
 bool ygg_sample_encode_aged(pb_ostream_t *out, const uint8_t *sample, size_t length, uint32_t age_ms);
 bool ygg_telemetry_encode_dropped(pb_ostream_t *out, uint32_t dropped);
 
-/* One of TwinReport.states; `value` is NULL where it is not known. */
+/* Encodes one of TwinReport.states; `value` is NULL if unknown. */
 bool ygg_twin_encode_state(pb_ostream_t *out, uint32_t capability, uint32_t property, const struct ygg_value *value,
                            enum ygg_status status);
 
-/* Everything of CapabilityPage that precedes its `length` bytes of data. */
+/* Encodes the part of CapabilityPage that precedes its `length` bytes of data. */
 bool ygg_page_encode_head(pb_ostream_t *out, uint32_t offset, size_t length);
 
-/* The value of a decoded argument, pointing into it. False where it has none. */
+/* Returns the value of a decoded argument, pointing into it. False if it has none. */
 bool ygg_value_from_link(const yggdrasil_device_v1_LinkValue *link, struct ygg_value *value);
 
 #endif

@@ -1,7 +1,7 @@
 /* The streaming encoder of the capability document. Source: protos/yggdrasil/common/v1/capability.proto.
  *
- * A submessage is preceded by its size, so each level is run once into a stream that only counts, then into the
- * real one. The nesting is fixed (document, capability, member, parameter, schema): no recursion. */
+ * A submessage is preceded by its size, so each level is encoded twice: into a counting stream, then into the real one.
+ * The nesting is fixed (document, capability, member, parameter, schema): no recursion. */
 #include "ygg/document.h"
 
 #include <string.h>
@@ -16,7 +16,7 @@ static bool put_schema(pb_ostream_t *out, const struct ygg_schema *schema)
            ygg_put_uint(out, 5, schema->max_length);
 }
 
-/* `name` = 1 and `schema` = 2 begin both Parameter and Property. */
+/* Parameter and Property both begin with `name` = 1 and `schema` = 2. */
 static bool put_name_and_schema(pb_ostream_t *out, const char *name, const struct ygg_schema *schema)
 {
     pb_ostream_t size = PB_OSTREAM_SIZING;
@@ -129,7 +129,7 @@ uint32_t ygg_document_size(const struct ygg_document *document)
     return put_document(&size, document) ? (uint32_t)size.bytes_written : 0;
 }
 
-/* A stream that skips `skip` bytes, keeps `room` bytes and counts the rest. */
+/* State of a stream that skips `skip` bytes, keeps `room` bytes and counts the rest. */
 struct window {
     uint8_t *out;
     size_t skip;

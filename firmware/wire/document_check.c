@@ -1,6 +1,7 @@
-/* The rules of a capability document, as the bridge checks them (docs/reference/protocol.md, "CapabilityDocument"), so that a mistake in a
- * board's tables is found when the agent is made and not when a capability is missing from the contract. Of a unit only the
- * letters and the length are checked here: the table of UCUM is the bridge's. Source: protos/yggdrasil/common/v1/capability.proto. */
+/* The rules of a capability document, as the bridge checks them (docs/reference/protocol.md, "CapabilityDocument"), so that a
+ * mistake in a board's tables is found at init and not by a capability missing from the contract. Of a unit only the
+ * characters and the length are checked: the table of UCUM units belongs to the bridge. Source:
+ * protos/yggdrasil/common/v1/capability.proto. */
 #include <stddef.h>
 #include <string.h>
 
@@ -37,7 +38,7 @@ static bool name_fits(const char *name, size_t length)
     return true;
 }
 
-/* At most so many, each name follows the grammar and is there once. Whatever has a name begins with it. */
+/* Whether there are at most `max` members, with valid and unique names. The name is the first field of each member. */
 static bool names_fit(const void *members, size_t stride, size_t count, size_t max)
 {
     const char *names[YGG_CAPABILITIES_MAX];
@@ -93,7 +94,8 @@ static bool unit_fits(const char *unit)
     return length <= UNIT_MAX && unit[length] == '\0';
 }
 
-/* By its bits, for a board without an FPU: a bound is finite, and of an INT a whole number that an int64 can be. */
+/* Whether a bound is finite and, for INT, a whole number in the range of int64. Works on bits, for boards without an
+ * FPU. */
 static bool bound_fits(enum ygg_type type, double bound)
 {
     uint64_t bits = 0;

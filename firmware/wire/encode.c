@@ -38,7 +38,7 @@ static bool put_bytes(pb_ostream_t *out, uint32_t field, const uint8_t *data, si
     return ygg_put_header(out, field, length) && (length == 0 || pb_write(out, data, length));
 }
 
-/* A text ends at its first zero byte, as everywhere in C: on the link it may hold none. */
+/* A text ends at its first zero byte, as in C: on the link it may contain none. */
 static size_t text_length(const struct ygg_slice *text)
 {
     const uint8_t *zero = text->length == 0 ? NULL : memchr(text->data, '\0', text->length);

@@ -48,7 +48,7 @@ size_t ygg_envelope_size(uint32_t number, size_t length)
 {
     pb_ostream_t size = PB_OSTREAM_SIZING;
 
-    /* A stream that only counts refuses nothing. */
+    /* A counting stream cannot fail. */
     (void)ygg_put_header(&size, number, length);
     return size.bytes_written + length;
 }

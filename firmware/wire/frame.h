@@ -5,7 +5,7 @@
  *     |  right                 |                     |                        |          |
  *     +------------------------+---------------------+------------------------+----------+
  *
- * The envelope is read and written by hand so that RAM is bounded by the largest body and not by Frame. */
+ * The envelope is read and written by hand, so that RAM is bounded by the largest body and not by Frame. */
 #ifndef YGG_WIRE_FRAME_H
 #define YGG_WIRE_FRAME_H
 
@@ -13,7 +13,7 @@
 
 #include "ygg/err.h"
 
-/* Bodies from here up are optional: who does not know one skips it. */
+/* Bodies from this number up are optional: skipped if unknown. */
 enum { YGG_BODY_OPTIONAL = 64 };
 
 /* A frame in a buffer: bytes [offset, offset + length), without its prefix. */
@@ -29,14 +29,14 @@ struct ygg_envelope {
     size_t length;
 };
 
-/* Finds the frame at the start of data[0, size). YGG_ERR_AGAIN: more bytes are needed; YGG_ERR_TOO_LONG: longer
- * than `limit` bytes; YGG_ERR_MALFORMED: the prefix is longer than 3 bytes, or the frame is empty. */
+/* Finds the frame at the start of data[0, size). YGG_ERR_AGAIN: incomplete. YGG_ERR_TOO_LONG: longer than `limit`
+ * bytes. YGG_ERR_MALFORMED: the prefix is longer than 3 bytes, or the frame is empty. */
 enum ygg_err ygg_frame_find(const uint8_t *data, size_t size, size_t limit, struct ygg_frame *frame);
 
-/* Opens a whole frame. YGG_ERR_MALFORMED unless it is exactly one body. */
+/* Opens a complete frame. YGG_ERR_MALFORMED: not exactly one body. */
 enum ygg_err ygg_envelope_open(const uint8_t *frame, size_t length, struct ygg_envelope *envelope);
 
-/* Size in bytes of the frame around a body of `length` bytes, without the prefix. */
+/* Returns the size of the frame around a body of `length` bytes, without prefix, in bytes. */
 size_t ygg_envelope_size(uint32_t number, size_t length);
 
 /* Writes everything that precedes the body: prefix, tag, length. */

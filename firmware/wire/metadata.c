@@ -81,7 +81,7 @@ bool ygg_fields_next(struct ygg_fields *fields)
     return !fields->broken;
 }
 
-/* The field's content, where it has the right type; else the message is broken. */
+/* Content of a field; marks the message as broken if the type is wrong. */
 static uint32_t number32(struct ygg_fields *fields)
 {
     fields->broken |= fields->type != VARINT || fields->value > UINT32_MAX;
@@ -146,7 +146,7 @@ bool ygg_signed_read(const uint8_t *data, size_t size, struct ygg_signed *out)
     return !fields.broken && out->payload != NULL && out->size >= 1 && out->size <= YGG_SIGNED_BYTES_MAX;
 }
 
-/* Indexes ascend; packed as proto3 does, or one a field. */
+/* Adds a key to a mask; indexes ascend. The field may be packed, as proto3 does, or not. */
 static bool add_key(uint64_t index, uint8_t *mask)
 {
     bool ascends = index < YGG_KEYS_MAX && (*mask >> index) == 0;
@@ -280,7 +280,7 @@ static bool manifest_fits(const struct ygg_manifest *manifest)
            (manifest->delta.precursor == NULL || manifest->delta.length <= manifest->length);
 }
 
-/* One field; the version's text is looked at and not kept. */
+/* Reads one field. The version is validated but not kept. */
 static void manifest_field(struct ygg_fields *fields, struct ygg_manifest *out, size_t *version_size)
 {
     switch (fields->number) {

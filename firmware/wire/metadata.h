@@ -1,6 +1,6 @@
-/* Signed metadata of updates, read in place: nothing is copied, pointers lead into the caller's bytes.
+/* Signed metadata of updates, parsed in place: nothing is copied, pointers lead into the caller's bytes.
  *
- * Owns the form: lengths, counts, texts. Does not own what is believed (core/trust.c). Source:
+ * Owns the format: lengths, counts, texts. Does not own trust decisions (core/trust.c). Source:
  * protos/yggdrasil/device/v1/ota.proto. Unknown fields are skipped. */
 #ifndef YGG_WIRE_METADATA_H
 #define YGG_WIRE_METADATA_H
@@ -12,7 +12,7 @@
 enum { YGG_KEYS_MAX = 8, YGG_KEY_BYTES = 64, YGG_KEY_ID_BYTES = 8, YGG_SIGNATURE_BYTES = 64, YGG_SHA256_BYTES = 32,
        YGG_NONCE_BYTES = 16, YGG_SIGNED_BYTES_MAX = 1024 };
 
-/* The fields of one message, one after the other. */
+/* An iterator over the fields of a message. */
 struct ygg_fields {
     const uint8_t *at;
     const uint8_t *end;
@@ -26,7 +26,7 @@ struct ygg_fields {
 
 struct ygg_fields ygg_fields_of(const uint8_t *data, size_t size);
 
-/* Moves to the first or next field. False at the end and where it is broken. */
+/* Advances to the first or next field. Returns false at the end, or if the message is broken. */
 bool ygg_fields_next(struct ygg_fields *fields);
 
 struct ygg_signature {
@@ -45,7 +45,7 @@ bool ygg_signed_read(const uint8_t *data, size_t size, struct ygg_signed *out);
 
 enum ygg_role { YGG_ROLE_ROOT = 1, YGG_ROLE_TIMESTAMP = 2, YGG_ROLE_RELEASE = 3, YGG_ROLES = 4 };
 
-/* message Root, with copies of its keys: it is kept. */
+/* message Root, with copies of its keys, since it is stored. */
 struct ygg_root {
     uint64_t expires_unix_s;
     uint32_t version;
@@ -58,7 +58,7 @@ bool ygg_root_read(const uint8_t *data, size_t size, struct ygg_root *out);
 
 /* message Delta. */
 struct ygg_delta {
-    const uint8_t *precursor; /* SHA-256; NULL: there is no delta. */
+    const uint8_t *precursor; /* SHA-256; NULL: no delta. */
     const uint8_t *digest;
     const uint8_t *chunks_root;
     uint32_t length;
@@ -86,11 +86,11 @@ struct ygg_timestamp {
     uint64_t time_unix_s;
     uint32_t newest_sequence;
     bool allow_older;
-    const uint8_t *nonce; /* NULL where it has not YGG_NONCE_BYTES. */
+    const uint8_t *nonce; /* YGG_NONCE_BYTES; NULL if missing. */
     const uint8_t *device_id;
     size_t device_id_size;
     bool names_release;
-    uint8_t release[YGG_SHA256_BYTES]; /* A copy: it is looked at when the release is there. */
+    uint8_t release[YGG_SHA256_BYTES]; /* A copy, compared when the release arrives. */
 };
 bool ygg_timestamp_read(const uint8_t *data, size_t size, struct ygg_timestamp *out);
 

@@ -2,7 +2,7 @@
 
 enum { OVER_EVENT = 0, CHANGED_EVENT = 0, COUNT_UP_ACTION = 1 };
 
-/* How long a count waits where there is no room for its answer. */
+/* Delay before a count retries an answer that had no room. */
 enum { RETRY_MS = 10 };
 
 static uint64_t now_ms(const struct ygg_sim_board *board)
@@ -60,7 +60,7 @@ struct ygg_value ygg_sim_get(const struct ygg_sim_board *board, uint8_t capabili
     return (struct ygg_value){.type = YGG_TYPE_NONE};
 }
 
-/* The event memory counts what it has to drop; there is nobody else to tell. */
+/* The event memory counts dropped events. */
 static void emit(struct ygg_sim_board *board, enum ygg_sim_capability capability, uint8_t event,
                  const struct ygg_value *fields, uint8_t count)
 {
@@ -93,7 +93,7 @@ static void set_led(struct ygg_sim_board *board, uint8_t property, const struct 
 {
     if (property == 0) {
         board->led_on = value->as.boolean;
-        board->blink_ms = 0; /* Whoever switches the LED ends the blinking. */
+        board->blink_ms = 0; /* Writing `on` ends the blinking. */
         board->blinking = false;
     } else {
         board->led_percent = value->as.integer;
@@ -136,7 +136,7 @@ static void set(struct ygg_sim_board *board, uint8_t capability, uint8_t propert
     }
 }
 
-/* light0 is not there unless it is plugged in: the agent says so, and nothing is to be done about it. */
+/* Fails for light0 if it is not plugged in, which needs no handling. */
 static void notify_changed(const struct ygg_sim_board *board, uint8_t capability)
 {
     if (board->agent != NULL) {
@@ -160,7 +160,7 @@ static struct ygg_value blink(struct ygg_sim_board *board, int64_t times, int64_
     return ygg_int(board->blinks);
 }
 
-/* Begins to count; the answers come from ygg_sim_step. */
+/* Starts a count; ygg_sim_step sends the answers. */
 static enum ygg_err count_up(struct ygg_sim_board *board, const struct ygg_call *call, struct ygg_answer *answer)
 {
     for (size_t i = 0; i < YGG_CALLS_MAX; i++) {
@@ -183,7 +183,7 @@ static enum ygg_err count_up(struct ygg_sim_board *board, const struct ygg_call 
     return YGG_OK;
 }
 
-/* The next answer of a count that is due. */
+/* Sends the next answer of a due count. */
 static void continue_count(struct ygg_sim_board *board, struct ygg_sim_count *count, uint64_t now)
 {
     struct ygg_answer answer = {.status = YGG_STATUS_OK, .more = count->n < count->to, .count = 1};
@@ -193,7 +193,7 @@ static void continue_count(struct ygg_sim_board *board, struct ygg_sim_count *co
     if (err == YGG_ERR_FULL) {
         count->due_ms = now + RETRY_MS;
     } else if (err != YGG_OK || !answer.more) {
-        *count = (struct ygg_sim_count){0}; /* The last answer, or nobody waits any more. */
+        *count = (struct ygg_sim_count){0}; /* The last answer, or the call has ended. */
     } else {
         count->n++;
         count->due_ms = now + count->period_ms;
@@ -228,7 +228,7 @@ void ygg_sim_observe(struct ygg_sim_board *board, uint32_t period_ms)
     board->sample_ms = now_ms(board) + period_ms;
 }
 
-/* The observable property number `number`; false where there are fewer. */
+/* Finds the observable property number `number`. Returns false if there are fewer. */
 static bool find_observable(const struct ygg_document *document, uint8_t number, uint8_t *capability,
                             uint8_t *property)
 {
@@ -251,11 +251,11 @@ static void sample_next(struct ygg_sim_board *board)
 
     if (!find_observable(&ygg_sim_document, board->sampled, &capability, &property)) {
         board->sampled = 0;
-        (void)find_observable(&ygg_sim_document, 0, &capability, &property); /* There is one. */
+        (void)find_observable(&ygg_sim_document, 0, &capability, &property); /* There is at least one. */
     }
     board->sampled++;
     const struct ygg_value value = ygg_sim_get(board, capability, property);
-    (void)ygg_agent_sample(board->agent, capability, property, &value); /* It counts what it has to drop. */
+    (void)ygg_agent_sample(board->agent, capability, property, &value); /* It counts dropped samples. */
 }
 
 void ygg_sim_step(struct ygg_sim_board *board)
@@ -275,7 +275,7 @@ void ygg_sim_step(struct ygg_sim_board *board)
         sample_next(board);
         board->sample_ms += board->observe_ms;
         if (board->sample_ms <= now) {
-            board->sample_ms = now + board->observe_ms; /* The process was held up: what was missed stays missed. */
+            board->sample_ms = now + board->observe_ms; /* The process was delayed: skip the missed samples. */
         }
     }
 }

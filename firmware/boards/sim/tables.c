@@ -1,4 +1,4 @@
-/* What the simulated board offers. Golden vector: protos/vectors/sim_board.txtpb. */
+/* The capability tables of the simulated board. Golden vector: protos/vectors/sim_board.txtpb. */
 #include "boards/sim/board.h"
 
 static const struct ygg_property led_properties[] = {

@@ -1,7 +1,7 @@
-/* What a device can do, as constant tables that stay in ROM.
+/* The device's capabilities, as constant tables that stay in ROM.
  *
- * Owns the tables' shape only. Source: protos/yggdrasil/common/v1/capability.proto; each member means what the
- * field of the same name means there. All names are NUL-terminated and outlive the agent. */
+ * Owns the shape of the tables only. Source: protos/yggdrasil/common/v1/capability.proto; each member means the same as
+ * the field of that name there. All names are NUL-terminated and must outlive the agent. */
 #ifndef YGG_CAPABILITY_H
 #define YGG_CAPABILITY_H
 
@@ -11,7 +11,7 @@ enum { YGG_CAPABILITIES_MAX = 32, YGG_MEMBERS_MAX = 16, YGG_DOCUMENT_BYTES_MAX =
 
 struct ygg_schema {
     enum ygg_type type;
-    const char *unit; /* UCUM; NULL where there is none. */
+    const char *unit; /* UCUM code; NULL: no unit. */
     bool has_minimum;
     bool has_maximum;
     double minimum;      /* In `unit`. */
@@ -22,7 +22,7 @@ struct ygg_schema {
 struct ygg_parameter {
     const char *name;
     struct ygg_schema schema;
-    bool optional; /* The argument may be left out; results and fields are always sent. */
+    bool optional; /* The argument may be omitted; results and fields are always sent. */
 };
 
 struct ygg_property {

@@ -1,9 +1,10 @@
-/* Renewal of the device's certificate over its link: the feature `certificate`. Source: docs/reference/protocol.md, "Certificates".
+/* Renewal of the device's certificate over its link: the feature `certificate`. Source: docs/reference/protocol.md,
+ * "Certificates".
  *
  *     IDLE --CertificateExpiring--> DUE --CertificateRequest--> WAITING --CertificateIssued, all slices--> IDLE
  *
- * A port that uses it offers YGG_FEATURE_CERTIFICATE and sets ygg_config.certificate; one that does not links nothing of
- * it. Does not own what is in a certificate: making requests, checking and storing are the port's. */
+ * A port that uses it offers YGG_FEATURE_CERTIFICATE and sets ygg_config.certificate; a port that does not links none
+ * of its code. Making requests, and checking and storing certificates, belongs to the port. */
 #ifndef YGG_CERTIFICATE_H
 #define YGG_CERTIFICATE_H
 
@@ -18,32 +19,32 @@ enum { YGG_CERTIFICATE_REQUEST_BYTES_MAX = 1024, YGG_CERTIFICATES_BYTES_MAX = 20
 struct ygg_agent;
 struct ygg_envelope;
 
-/* Both may take as long as a signature does. */
+/* Implemented by the port. Each function may take as long as one signature. */
 struct ygg_certificate_port {
-    /* Writes a PKCS#10 request in DER for the key of the certificate in use; its length, 0 where that failed. */
+    /* Writes a PKCS#10 request in DER for the key of the certificate in use. Returns its length, 0 on failure. */
     size_t (*request)(void *ctx, uint8_t *out, size_t size);
-    /* Checks two certificates in DER, the device's and that of the CA that issued it, and keeps them for the next
-     * connection; after a power cut at any time there is the old one or the new one. False, and logged, where the old
-     * one stays. */
+    /* Checks two certificates in DER, the device's and that of its issuing CA, and stores them for the next connection.
+     * Atomic: after a power cut either the old or the new one is there. Returns false, and logs, if the old one
+     * stays. */
     bool (*store)(void *ctx, const uint8_t *certificates, size_t size);
 };
 
-/* Caller-owned; all zero but the first five. Outlives the agent. */
+/* Caller-owned; must outlive the agent. Set the first five members, zero the others. */
 struct ygg_certificate {
     enum ygg_err (*handle)(struct ygg_agent *agent, const struct ygg_envelope *envelope); /* ygg_certificate_handle */
     bool (*produce)(struct ygg_agent *agent);                                             /* ygg_certificate_produce */
     const struct ygg_certificate_port *port;
     void *ctx;
-    uint8_t *room; /* YGG_CERTIFICATES_BYTES_MAX bytes: the request, then what is issued. */
+    uint8_t *room; /* YGG_CERTIFICATES_BYTES_MAX bytes, for the request and then the issued certificates. */
     /* Private. */
-    uint32_t session; /* agent->sessions that the rest is of. */
-    uint32_t size;    /* Of all slices. */
+    uint32_t session; /* agent->sessions that the members below belong to. */
+    uint32_t size;    /* Total size of all slices, in bytes. */
     uint32_t got;
     bool due;
     bool waiting;
 };
 
-/* core/certificate.c: a frame of the feature; queues what is due. For struct ygg_certificate. */
+/* Implementations of `handle` and `produce` in core/certificate.c. */
 enum ygg_err ygg_certificate_handle(struct ygg_agent *agent, const struct ygg_envelope *envelope);
 bool ygg_certificate_produce(struct ygg_agent *agent);
 

@@ -1,9 +1,10 @@
-/* Flash memory as the core needs it: a table of three functions and two sizes.
+/* Flash memory: a table of three functions and two sizes, filled in by the port.
  *
- * NOR rules hold. Erasing a block sets all of its bits; programming only clears bits. A unit is programmed once between
- * two erases of its block, so that memory with an error-correcting code or encryption serves as well. Power may fail in
- * the middle of either: what was being written holds anything then, and a block whose erase was cut is erased again
- * before anything is programmed there. The core keeps to all of this; ports and tests may enforce it. */
+ * NOR rules apply. Erasing a block sets all of its bits; programming only clears bits. A unit is programmed once
+ * between two erases of its block, so that memory with an error-correcting code or encryption works as well. Power may
+ * fail during either operation: the affected bytes are then undefined, and a block whose erase was interrupted is
+ * erased again before anything is programmed there. The core obeys all of these rules; ports and tests may enforce
+ * them. */
 #ifndef YGG_FLASH_H
 #define YGG_FLASH_H
 
@@ -14,21 +15,22 @@
 
 enum { YGG_FLASH_UNIT_BYTES = 16, YGG_FLASH_ERASED = 0xFF };
 
-/* Each function answers YGG_ERR_IO where the hardware failed, and YGG_ERR_ARGUMENT where the range is not inside the
- * flash or not aligned. None returns before its work is done. */
+/* Each function is synchronous and returns YGG_ERR_IO if the hardware failed, and YGG_ERR_ARGUMENT if the range is
+ * outside the flash or not aligned. */
 struct ygg_flash_ops {
-    /* Any range. */
+    /* Reads any range. */
     enum ygg_err (*read)(void *ctx, uint32_t offset, void *out, size_t size);
-    /* `offset` and `size` are multiples of YGG_FLASH_UNIT_BYTES. YGG_ERR_STATE: not erased (where the port can tell). */
+    /* Programs erased units; `offset` and `size` are multiples of YGG_FLASH_UNIT_BYTES. YGG_ERR_STATE: not erased (if
+     * the port can detect it). */
     enum ygg_err (*program)(void *ctx, uint32_t offset, const void *data, size_t size);
-    /* The block that begins at `offset`. */
+    /* Erases the block at `offset`. */
     enum ygg_err (*erase)(void *ctx, uint32_t offset);
 };
 
 struct ygg_flash {
     const struct ygg_flash_ops *ops;
     void *ctx;
-    uint32_t block_bytes; /* Of one erase block; a multiple of YGG_FLASH_UNIT_BYTES. */
+    uint32_t block_bytes; /* Size of an erase block; a multiple of YGG_FLASH_UNIT_BYTES. */
     uint32_t blocks;
 };
 

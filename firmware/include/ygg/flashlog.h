@@ -1,4 +1,5 @@
-/* A state that survives power cuts: whole records, appended in turn to two erase blocks; the newest whole one holds.
+/* A log of records that survives power cuts. Records are appended in turn to two erase blocks; the newest valid record
+ * is the state.
  *
  *          block 0                              block 1
  *        +------+------+------+- - -+------+  +------+------+------+- - -+------+
@@ -9,8 +10,8 @@
  *        record   | sequence: u32 | payload ...                        | CRC-32: u32 |      little-endian
  *                 '------------- covered by the CRC, seeded with the log's kind -----'
  *
- * Owns the storage, not the meaning. A record whose CRC does not fit, erased or torn, does not exist; its place is
- * not written again before an erase. The block that is erased never holds the newest record. */
+ * Owns storage, not meaning. A record with an invalid CRC, erased or torn, is ignored; its place is not written again
+ * before an erase. The block that is erased never holds the newest record. */
 #ifndef YGG_FLASHLOG_H
 #define YGG_FLASHLOG_H
 
@@ -20,26 +21,26 @@ enum { YGG_FLASHLOG_BLOCKS = 2, YGG_FLASHLOG_HEAD_BYTES = 4, YGG_FLASHLOG_TAIL_B
 
 struct ygg_flashlog {
     const struct ygg_flash *flash;
-    uint32_t offset;       /* Of the first of the two blocks. */
-    uint32_t kind;         /* Tells the logs of one device from each other. */
+    uint32_t offset;       /* Offset of the first of the two blocks. */
+    uint32_t kind;         /* Distinguishes the logs of one device from each other. */
     uint32_t record_bytes; /* A multiple of YGG_FLASH_UNIT_BYTES, at most a block. */
-    uint32_t sequence;     /* Of the newest record; 0: there is none. */
-    uint32_t block;        /* Which of the two holds it. */
-    uint32_t next;         /* Offset of the place after the last one used. */
+    uint32_t sequence;     /* Of the newest record; 0: no record. */
+    uint32_t block;        /* Block that holds it: 0 or 1. */
+    uint32_t next;         /* Offset after the last place used. */
 };
 
-/* Finds the newest record and leaves it in `record` (record_bytes; the payload begins at YGG_FLASHLOG_HEAD_BYTES).
- * flash, offset, kind and record_bytes are set by the caller. YGG_ERR_NOT_FOUND: there is none. YGG_ERR_IO: cannot read. */
+/* Finds the newest record and reads it into `record` (record_bytes; the payload begins at YGG_FLASHLOG_HEAD_BYTES). The
+ * caller sets flash, offset, kind and record_bytes before. YGG_ERR_NOT_FOUND: no record. YGG_ERR_IO: read failed. */
 enum ygg_err ygg_flashlog_open(struct ygg_flashlog *log, uint8_t *record);
 
-/* Appends what the caller has put into `record`'s payload; when it returns YGG_OK the record is the newest, for good. After
- * anything else either the one before or this one may be found. YGG_ERR_IO. */
+/* Appends `record`, whose payload the caller has filled in. On YGG_OK it is the newest record, durably. On YGG_ERR_IO
+ * either the previous record or this one may be found later. */
 enum ygg_err ygg_flashlog_append(struct ygg_flashlog *log, uint8_t *record);
 
-/* CRC-32 (IEEE 802.3) of more bytes; the first call gives 0 or a seed. */
+/* Continues a CRC-32 (IEEE 802.3) over more bytes; start with 0 or a seed. */
 uint32_t ygg_crc32(uint32_t crc, const uint8_t *data, size_t size);
 
-/* Little-endian numbers in records. */
+/* Little-endian integers in records. */
 static inline void ygg_put32(uint8_t *out, uint32_t value)
 {
     for (unsigned i = 0; i < 4; i++) {

@@ -1,28 +1,29 @@
-/* What the core needs from a machine: four tables of functions that a port fills in.
+/* The hardware abstraction layer: four tables of functions that a port fills in.
  *
- * Every function is called from within ygg_agent_*(), on the caller's thread, and must not block nor call back
- * into the agent (a driver may call ygg_agent_emit, ygg_agent_sample and ygg_agent_changed). docs: firmware/README.md, "Porting". */
+ * Every function is called from within ygg_agent_*(), on the caller's thread, and must neither block nor call back into
+ * the agent (a driver may call ygg_agent_emit, ygg_agent_sample and ygg_agent_changed). See firmware/README.md,
+ * "Porting". */
 #ifndef YGG_HAL_H
 #define YGG_HAL_H
 
 #include "ygg/err.h"
 #include "ygg/value.h"
 
-/* One connection to the bridge: TLS 1.3, both sides authenticated. */
+/* One connection to the bridge: TLS 1.3 with mutual authentication. */
 struct ygg_transport {
-    /* Begins to connect to `address` ("HOST:PORT"), or goes on with it. YGG_OK: connected, the handshake is done and
-     * the peer is the bridge. YGG_ERR_AGAIN: under way, call again. Anything else: failed; close() follows. */
+    /* Starts or continues to connect to `address` ("HOST:PORT"). YGG_OK: connected, the handshake is done and the peer
+     * is the bridge. YGG_ERR_AGAIN: in progress, call again. Any other error: failed; close() follows. */
     enum ygg_err (*connect)(void *ctx, const char *address);
-    /* Reads up to `size` bytes. The number read, 1 and up; YGG_ERR_AGAIN, YGG_ERR_CLOSED or YGG_ERR_IO. */
+    /* Reads up to `size` bytes. Returns the number read, 1 and up, or YGG_ERR_AGAIN, YGG_ERR_CLOSED or YGG_ERR_IO. */
     int32_t (*read)(void *ctx, uint8_t *buffer, size_t size);
-    /* Writes up to `size` bytes. The number taken, 1 and up; YGG_ERR_AGAIN, YGG_ERR_CLOSED or YGG_ERR_IO. After
-     * YGG_ERR_AGAIN the next write begins with the same bytes and is not shorter. */
+    /* Writes up to `size` bytes. Returns the number accepted, 1 and up, or YGG_ERR_AGAIN, YGG_ERR_CLOSED or YGG_ERR_IO.
+     * After YGG_ERR_AGAIN the next write begins with the same bytes and is not shorter. */
     int32_t (*write)(void *ctx, const uint8_t *data, size_t size);
-    /* Drops the connection or the attempt. May be called when there is neither. */
+    /* Closes the connection or the attempt. Does nothing without one. */
     void (*close)(void *ctx);
 };
 
-/* SHA-256 of bytes that come in pieces. One at a time. */
+/* Incremental SHA-256. One computation at a time. */
 struct ygg_hash {
     enum ygg_err (*begin)(void *ctx);
     enum ygg_err (*update)(void *ctx, const uint8_t *data, size_t size);
@@ -31,8 +32,8 @@ struct ygg_hash {
 
 enum ygg_log_level { YGG_LOG_INFO, YGG_LOG_WARNING };
 
-/* One field of a log line: text, or where that is NULL, a number. Text may come from the peer: a port makes it
- * printable before it shows it to anybody. */
+/* One field of a log line: text, or a number if `text` is NULL. Text may come from the peer: the port must escape it
+ * before it prints it. */
 struct ygg_log_field {
     const char *key;
     const char *text;
@@ -40,11 +41,11 @@ struct ygg_log_field {
 };
 
 struct ygg_platform {
-    /* Milliseconds since some moment before the agent's start; never goes back. */
+    /* Returns milliseconds of a monotonic clock that started before the agent. */
     uint64_t (*now_ms)(void *ctx);
-    /* Fills `out` with unpredictable bytes. On failure the agent goes on without jitter. */
+    /* Fills `out` with unpredictable bytes. On failure the agent continues without jitter. */
     enum ygg_err (*random)(void *ctx, uint8_t *out, size_t size);
-    /* Tells a person. `event` and keys are constants; `fields` and their texts are gone after the call. */
+    /* Writes a log line. `event` and keys are constants; `fields` and their texts are valid only during the call. */
     void (*log)(void *ctx, enum ygg_log_level level, const char *event, const struct ygg_log_field *fields,
                 size_t count);
 };
@@ -63,34 +64,35 @@ enum ygg_status {
     YGG_STATUS_DEADLINE = 7
 };
 
-/* A call that the core has checked against the capability tables: indices exist, arguments have the declared type
- * (an integer given for a DOUBLE is a DOUBLE by now) and are in range. Gone after the driver returns. */
+/* A request that the core has checked against the capability tables: indexes exist, arguments have the declared type
+ * (an integer for a DOUBLE has been converted) and are in range. Valid only during the driver's call. */
 struct ygg_call {
-    uint32_t handle; /* For ygg_agent_complete, where the driver answers later. */
+    uint32_t handle; /* For ygg_agent_complete, if the driver answers later. */
     uint32_t deadline_ms; /* Time left, 1 and up. */
     enum ygg_operation operation;
     uint8_t capability; /* Index in the document. */
     uint8_t member;     /* Index of the property or action. */
-    struct ygg_value arguments[YGG_ARGUMENTS_MAX]; /* By index; YGG_TYPE_NONE where left out. A write has [0]. */
+    struct ygg_value arguments[YGG_ARGUMENTS_MAX]; /* By index; YGG_TYPE_NONE if omitted. A write has [0]. */
 };
 
-/* The driver's answer. All zero but `status` = YGG_STATUS_OK when the driver gets it. */
+/* The driver's answer. Passed to the driver as all zero except `status` = YGG_STATUS_OK. */
 struct ygg_answer {
     enum ygg_status status;
-    bool more;           /* Other answers to this call follow. Only of a streamed action, only with OK. */
-    const char *message; /* For people, at most 63 bytes; NULL when OK. */
-    uint8_t count;       /* Results; a read has one. */
-    struct ygg_value values[YGG_ARGUMENTS_MAX]; /* Texts must live until the function that takes the answer returns. */
+    bool more;           /* More answers follow. Only for a streamed action with status OK. */
+    const char *message; /* Human-readable, at most 63 bytes; NULL when OK. */
+    uint8_t count;       /* Number of results; a read has one. */
+    /* Texts must stay valid until the function that receives the answer returns. */
+    struct ygg_value values[YGG_ARGUMENTS_MAX];
 };
 
-/* The board: whatever really does what the capability tables promise. */
+/* The board: the implementation of the capability tables. */
 struct ygg_driver {
-    /* Does the call. YGG_OK: `answer` is filled in, and is the last. YGG_ERR_AGAIN: the answers come later by
-     * ygg_agent_complete. BUSY says that nothing was done: the call may be repeated. */
+    /* Executes the call. YGG_OK: `answer` is filled in and final. YGG_ERR_AGAIN: answers follow through
+     * ygg_agent_complete. Status BUSY means that nothing was done, so the call may be repeated. */
     enum ygg_err (*call)(void *ctx, const struct ygg_call *call, struct ygg_answer *answer);
 };
 
-/* Everything together. The tables and contexts outlive the agent. */
+/* All tables and their contexts, which must outlive the agent. */
 struct ygg_hal {
     const struct ygg_transport *transport;
     const struct ygg_hash *hash;

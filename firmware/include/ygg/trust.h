@@ -1,8 +1,8 @@
-/* Whom a device believes about updates: the root that it keeps, and what it checks of timestamps and releases.
+/* The device's trust in updates: the stored root, and the verification of timestamps and releases.
  *
- * Owns the rules of signatures, thresholds, expiry and order, and the record of the root in flash. Does not own
- * cryptography (struct ygg_verify, struct ygg_hash) nor the form of messages (wire/metadata.h). After The Update Framework,
- * sections 5.3 to 5.6; docs/reference/updates.md. Length first, then signatures, then the content. */
+ * Owns the rules of signatures, thresholds, expiry and order, and the root record in flash. Does not own cryptography
+ * (struct ygg_verify, struct ygg_hash) nor the wire format (wire/metadata.h). After The Update Framework, sections 5.3
+ * to 5.6; docs/reference/updates.md. Bytes are checked in this order: length, signatures, content. */
 #ifndef YGG_TRUST_H
 #define YGG_TRUST_H
 
@@ -40,7 +40,7 @@ enum ygg_ota_code {
 
 /* ECDSA on P-256. */
 struct ygg_verify {
-    /* Whether `signature` (r, s) of `digest` is by `key` (X, Y); all big-endian. */
+    /* Returns whether `signature` (r, s) of `digest` was made with `key` (X, Y); all big-endian. */
     bool (*p256)(void *ctx, const uint8_t key[YGG_KEY_BYTES], const uint8_t digest[YGG_SHA256_BYTES],
                  const uint8_t signature[YGG_SIGNATURE_BYTES]);
 };
@@ -52,40 +52,42 @@ struct ygg_trust {
     const struct ygg_verify *verify;
     void *hash_ctx;
     void *verify_ctx;
-    uint8_t *room; /* YGG_TRUST_RECORD_BYTES to make a record in; may be where the envelopes are: those are gone then. */
+    /* Scratch of YGG_TRUST_RECORD_BYTES for a record. May overlap the buffer of the envelopes, which it then
+     * overwrites. */
+    uint8_t *room;
     /* Free to read. */
     struct ygg_root root;
-    uint32_t newest_sequence; /* Greatest that a timestamp has stated. */
+    uint32_t newest_sequence; /* Highest sequence that a timestamp has stated. */
     struct ygg_flashlog log;  /* Private. */
 };
 
-/* What decides about a release besides the release itself. */
+/* The facts about the device that a release is checked against. */
 struct ygg_trust_context {
     const char *device_id;
     const char *device_class;
-    const uint8_t *nonce; /* YGG_NONCE_BYTES, of this session. */
+    const uint8_t *nonce; /* Nonce of this session, YGG_NONCE_BYTES. */
     uint32_t slot_bytes;
-    uint32_t sequence; /* Of the image that runs. */
+    uint32_t sequence; /* Sequence of the running image. */
     uint32_t counter_floor;
 };
 
-/* Reads the root that the device keeps; where there is none yet, takes over the one that it was made with, an
- * envelope signed by its own root role. Else: why that one cannot be used, or YGG_OTA_FLASH. */
+/* Loads the stored root. If none is stored, verifies and stores `first_root`, an envelope signed by its own root role.
+ * Returns why that root cannot be used, or YGG_OTA_FLASH. */
 enum ygg_ota_code ygg_trust_open(struct ygg_trust *trust, const uint8_t *first_root, size_t size);
 
-/* The next root; it holds from now on, and across power cuts. YGG_OTA_ROOT, _SIGNATURE, _MALFORMED, _FLASH. */
+/* Verifies the next root and stores it durably. YGG_OTA_ROOT, _SIGNATURE, _MALFORMED, _FLASH. */
 enum ygg_ota_code ygg_trust_next_root(struct ygg_trust *trust, const uint8_t *envelope, size_t size);
 
-/* A timestamp; what it states as newest is remembered across power cuts. YGG_OTA_STALE, _EXPIRED, … */
+/* Verifies a timestamp and stores its newest sequence durably. YGG_OTA_STALE, _EXPIRED, … */
 enum ygg_ota_code ygg_trust_timestamp(struct ygg_trust *trust, const uint8_t *envelope, size_t size,
                                       const struct ygg_trust_context *context, struct ygg_timestamp *out);
 
-/* A release under that timestamp; `out` points into the envelope. */
+/* Verifies a release under that timestamp; `out` points into the envelope. */
 enum ygg_ota_code ygg_trust_release(const struct ygg_trust *trust, const uint8_t *envelope, size_t size,
                                     const struct ygg_timestamp *timestamp, const struct ygg_trust_context *context,
                                     struct ygg_manifest *out);
 
-/* A patch to the release's image from the image that runs, whose digest is `running`. */
+/* Verifies a patch from the running image, whose digest is `running`, to the image of the release. */
 enum ygg_ota_code ygg_trust_patch(const struct ygg_manifest *manifest, const struct ygg_delta *delta,
                                   const uint8_t *running);
 

@@ -1,4 +1,4 @@
-/* Values as drivers see them. Source: protos/yggdrasil/device/v1/link.proto, message LinkValue. */
+/* Values in the form that drivers use. Source: protos/yggdrasil/device/v1/link.proto, message LinkValue. */
 #ifndef YGG_VALUE_H
 #define YGG_VALUE_H
 
@@ -18,13 +18,13 @@ enum ygg_type {
     YGG_TYPE_BYTES = 5
 };
 
-/* Bytes that somebody else owns. */
+/* Bytes owned by the caller. */
 struct ygg_slice {
     const uint8_t *data;
     size_t length; /* In bytes, at most YGG_VALUE_BYTES_MAX. A text is sent up to its first zero byte. */
 };
 
-/* One value. STRING and BYTES point to memory of whoever made the value. */
+/* One value. STRING and BYTES point to memory of the producer. */
 struct ygg_value {
     enum ygg_type type;
     union {

@@ -16,7 +16,7 @@ static bool watch(const struct control *control, int fd, uint64_t tag)
     return epoll_ctl(control->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-/* Whether a process is behind the socket file. */
+/* Whether a process serves the socket file. */
 static bool is_served(const struct sockaddr_un *address)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -37,7 +37,7 @@ static int listen_at(const struct sockaddr_un *address)
             errno = EADDRINUSE;
             return -1;
         }
-        (void)unlink(address->sun_path); /* bind() tells where it could not. */
+        (void)unlink(address->sun_path); /* If this fails, bind() reports it. */
     }
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     mode_t before = umask(0177);
@@ -99,7 +99,7 @@ void control_free(struct control *control)
         (void)close(control->fd);
     }
     if (control->path != NULL) {
-        (void)unlink(control->path); /* Where it stays, the next start replaces it. */
+        (void)unlink(control->path); /* If this fails, the next start replaces it. */
     }
 }
 
@@ -123,7 +123,7 @@ static void accept_clients(struct control *control)
     }
 }
 
-/* True where all is sent. */
+/* Sends the pending output. Returns whether it is complete. */
 static bool send_out(struct control_client *client)
 {
     while (client->out_sent < client->out_length) {
@@ -146,7 +146,7 @@ static bool send_out(struct control_client *client)
     return true;
 }
 
-/* False where the client is gone or has not taken the answer yet. */
+/* Executes the client's line. Returns false if the client is gone or has not read the whole answer. */
 static bool answer(struct control *control, struct control_client *client)
 {
     FILE *out = open_memstream(&client->out, &client->out_length);
@@ -163,7 +163,7 @@ static bool answer(struct control *control, struct control_client *client)
     return send_out(client);
 }
 
-/* Does the complete lines that have come. False as answer(). */
+/* Executes the complete lines received so far. Returns false as answer(). */
 static bool run_lines(struct control *control, struct control_client *client)
 {
     char *end = NULL;
@@ -194,7 +194,7 @@ static void serve_client(struct control *control, struct control_client *client)
         size_t room = sizeof client->line - client->line_length;
 
         if (room == 0) {
-            drop(client); /* No command is as long as that. */
+            drop(client); /* No command is that long. */
             return;
         }
         ssize_t got = recv(client->fd, client->line + client->line_length, room, 0);

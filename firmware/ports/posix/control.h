@@ -1,17 +1,17 @@
-/* A Unix socket to look at the simulated boards themselves and to change them, past the link and every cache.
+/* A Unix socket to inspect and change the simulated boards directly, bypassing the link and every cache.
  *
- * Lines in, lines out; only the owner of the process may connect (mode 0600):
+ * Line based; only the owner of the process may connect (mode 0600):
  *
  *     get ID CAPABILITY.PROPERTY          on | off | a number
  *     set ID CAPABILITY.PROPERTY VALUE    ok
- *     hang ID on|off                      ok: the board takes calls and never answers them
- *     swap ID extra|normal                ok: the board has light0 from now on, or has it no more
- *     rollback ID                         ok: the image before is booted on trial
+ *     hang ID on|off                      ok: the board accepts calls but never answers them
+ *     swap ID extra|normal                ok: light0 is plugged in or out
+ *     rollback ID                         ok: the previous image is booted on trial
  *     list                                ID STATE and counters, a line for each device, then "."
  *     spread                              MS attempts=N contracts=N, each 100 ms of the last storm, then "."
- *     stats [ID]                          ID CAPABILITY.MEMBER COUNT, how often it really ran, then "."
+ *     stats [ID]                          ID CAPABILITY.MEMBER COUNT, number of executions, then "."
  *
- * What goes wrong is answered with one line that begins with "error: ". */
+ * Errors are answered with one line that begins with "error: ". */
 #ifndef YGG_PORTS_POSIX_CONTROL_H
 #define YGG_PORTS_POSIX_CONTROL_H
 
@@ -28,7 +28,7 @@ struct control_client {
     int fd; /* -1: free. */
     size_t line_length;
     char line[CONTROL_LINE_BYTES];
-    char *out; /* What the socket has not taken yet; NULL: nothing. */
+    char *out; /* Output not sent yet; NULL: none. */
     size_t out_length;
     size_t out_sent;
 };
@@ -41,15 +41,15 @@ struct control {
     struct control_client clients[CONTROL_CLIENTS_MAX];
 };
 
-/* Listens at `path`; a socket file that nobody listens at is replaced. False and a `reason` where that fails. */
+/* Listens at `path` and replaces a stale socket file. Returns false and a `reason` on failure. */
 bool control_init(struct control *control, const char *path, struct fleet *fleet, int epoll_fd,
                   char reason[IDENTITY_REASON_BYTES]);
 void control_free(struct control *control);
 
-/* Serves what epoll reported for `tag`. */
+/* Handles an epoll event for `tag`. */
 void control_serve(struct control *control, uint64_t tag);
 
-/* Does one command and writes the answer. control_commands.c. */
+/* Executes one command and writes the answer. control_commands.c. */
 void control_command(struct fleet *fleet, char *line, FILE *out);
 
 #endif

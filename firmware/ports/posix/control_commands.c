@@ -149,7 +149,7 @@ static void do_hang(const struct fleet *fleet, char **rest, FILE *out)
     (void)fputs("ok\n", out);
 }
 
-/* Plugs the light sensor in, or out again. */
+/* Plugs the light sensor in or out. */
 static void do_swap(struct fleet *fleet, char **rest, FILE *out)
 {
     struct device *device = find_device(fleet, strtok_r(NULL, " ", rest), out);
@@ -201,7 +201,7 @@ static void do_list(const struct fleet *fleet, FILE *out)
     (void)fputs(".\n", out);
 }
 
-/* Steps in which nothing happened are left out. */
+/* Steps without attempts or contracts are omitted. */
 static void do_spread(const struct fleet *fleet, FILE *out)
 {
     const struct spread *spread = &fleet->spread;

@@ -22,10 +22,10 @@ static void log_event(const struct posix_platform *platform, enum ygg_log_level 
     posix_platform.log((void *)(uintptr_t)platform, level, event, fields, count);
 }
 
-/* --- what was granted --------------------------------------------------------------------------------------------- */
+/* --- the granted certificates ------------------------------------------------------------------------------------- */
 
-/* Copies the certificates of a PEM text, and nothing else that may stand in it. The first one is left in `first`, which is
- * yours to free. How many there were; 0 where the text is of another kind. */
+/* Copies the certificates of a PEM text, and nothing else. Returns their number, 0 if the text is invalid, and the
+ * first one in `first`, which the caller frees. */
 static int copy_certificates(const uint8_t *pem, size_t size, BIO *out, X509 **first)
 {
     BIO *in = BIO_new_mem_buf(pem, (int)size);
@@ -57,7 +57,7 @@ static bool store(const char *directory, const char *name, BIO *text, char reaso
     return enrol_write(directory, name, data, (size_t)size, S_IRUSR | S_IWUSR | S_IRGRP | S_IROTH, reason);
 }
 
-/* Whether the certificate is of this device and of this key. */
+/* Whether the certificate is for this device and this key. */
 static bool is_for_device(const X509 *certificate, const struct token *token, const EVP_PKEY *key,
                     char reason[IDENTITY_REASON_BYTES])
 {
@@ -76,7 +76,7 @@ static bool is_for_device(const X509 *certificate, const struct token *token, co
     return true;
 }
 
-/* cert.pem comes last: where it is, the device is enrolled. */
+/* Stores the certificates. cert.pem comes last: it marks the device as enrolled. */
 static bool store_identity(const char *directory, const struct token *token, const EVP_PKEY *key,
                  const yggdrasil_device_v1_EnrolGranted *granted, char reason[IDENTITY_REASON_BYTES])
 {
@@ -100,7 +100,7 @@ static bool store_identity(const char *directory, const struct token *token, con
     return kept;
 }
 
-/* --- tries -------------------------------------------------------------------------------------------------------- */
+/* --- attempts ----------------------------------------------------------------------------------------------------- */
 
 static void wait_for_next(const struct options *options, const struct posix_platform *platform, const char *why,
                           uint32_t attempt, uint32_t floor_ms)
@@ -118,7 +118,7 @@ static void wait_for_next(const struct options *options, const struct posix_plat
     (void)poll(NULL, 0, (int)delay_ms);
 }
 
-/* Without `patient`, a registry that cannot be reached is asked once. */
+/* Requests a certificate. If the registry cannot be reached: retries with `retry`, else fails. */
 static bool request_certificate(const struct options *options, const struct token *token, EVP_PKEY *key, bool retry,
                                char reason[IDENTITY_REASON_BYTES])
 {
@@ -148,15 +148,15 @@ static bool request_certificate(const struct options *options, const struct toke
     }
 }
 
-/* There is nobody to say Goodbye to, and what is written is whole at any moment. As the first process of a container it
- * would not be ended by a signal that it does not take. */
+/* Exits on a signal: there is no session to close, and all files are complete at any time. The handler is needed
+ * because the first process of a container ignores signals by default. */
 static void exit_on_signal(int number)
 {
     (void)number;
     _exit(EXIT_SUCCESS);
 }
 
-/* Which token the certificate came from, without its secret. */
+/* The digest of the token that the certificate was issued for, without its secret. */
 static const char origin_name[] = "token.sha256";
 enum { ORIGIN_BYTES = 2 * TOKEN_FINGERPRINT_BYTES + 1 };
 
@@ -174,7 +174,7 @@ static bool origin_of(const char *text, char out[ORIGIN_BYTES])
     return true;
 }
 
-/* What the identity directory holds before the token is used. */
+/* The certificate in the identity directory before enrolment. */
 enum existing { EXISTING_NONE, EXISTING_VALID, EXISTING_EXPIRED, EXISTING_OF_OTHER_DEVICE };
 
 static enum existing find_existing(const char *directory, const struct token *token)
@@ -184,7 +184,7 @@ static enum existing find_existing(const char *directory, const struct token *to
     enum existing existing = EXISTING_VALID;
 
     if (certificate == NULL) {
-        return EXISTING_NONE; /* None, or one that cannot be read: the new one takes its place. */
+        return EXISTING_NONE; /* Missing or unreadable: the new one replaces it. */
     }
     if (!identity_of(certificate, &name) || strcmp(name.id, token->device_id) != 0) {
         existing = EXISTING_OF_OTHER_DEVICE;
@@ -240,7 +240,7 @@ bool enrol(const struct options *options, char reason[IDENTITY_REASON_BYTES])
         (void)fprintf(stderr, "ygg-agent: %s holds the certificate of this token already\n", options->identity);
         return true;
     }
-    /* A fresh token beside a certificate: that one may have been revoked. */
+    /* A new token beside a certificate: that one may have been revoked. */
     if (enrol_with(options, &token, existing != EXISTING_VALID, reason)) {
         return true;
     }

@@ -13,14 +13,14 @@
 #include "wire/frame.h"
 #include "ygg/agent.h"
 
-/* For one try. EnrolResponse with both PEM texts as long as they may be, and the tags and lengths around them. */
+/* Timeout of one attempt. EnrolResponse with both PEM texts at their maximum, and the tags and lengths around them. */
 enum { TIMEOUT_MS = 15000, REQUEST_BYTES = 1280, ANSWER_BYTES = 3072 + 1536 + 16 };
 
 /* RFC 7301 wire form: one length byte, then the name. */
 static const unsigned char alpn[] = "\x11" "einherjar-enrol/1";
 enum { ALPN_BYTES = sizeof alpn - 1 };
 
-/* The one tenant there is; a device without a certificate has no other way to know its own. */
+/* The only tenant; a device without a certificate has no other way to know its own. */
 static const char tenant[] = "main";
 
 struct attempt {
@@ -29,7 +29,7 @@ struct attempt {
     int fd;
     SSL_CTX *ctx;
     SSL *ssl;
-    const char *fault; /* Why the server is not whom the token means. */
+    const char *fault; /* Why the server is not the registry of the token. */
     char *reason;
 };
 
@@ -39,7 +39,7 @@ static enum exchange_outcome fail(const struct attempt *attempt, enum exchange_o
     return outcome;
 }
 
-/* --- whom we talk to ---------------------------------------------------------------------------------------------- */
+/* --- authentication of the server --------------------------------------------------------------------------------- */
 
 static X509 *find_root(const struct token *token, STACK_OF(X509) * sent)
 {
@@ -109,7 +109,7 @@ static int verify_server(X509_STORE_CTX *store, void *arg)
     return 0;
 }
 
-/* --- bytes, until the time is up ---------------------------------------------------------------------------------- */
+/* --- I/O with a deadline ------------------------------------------------------------------------------------------ */
 
 static bool wait_for(const struct attempt *attempt, short events)
 {
@@ -124,7 +124,7 @@ static bool wait_for(const struct attempt *attempt, short events)
     return ready > 0;
 }
 
-/* Whether a call of OpenSSL that returned `result` is worth another after this. */
+/* Waits for the socket as OpenSSL requires after `result`. Returns whether to call it again. */
 static bool wait_for_tls(const struct attempt *attempt, int result)
 {
     switch (SSL_get_error(attempt->ssl, result)) {
@@ -269,7 +269,7 @@ static enum exchange_outcome read_answer(const struct attempt *attempt, yggdrasi
     return EXCHANGE_GRANTED;
 }
 
-/* What to do about a refusal. */
+/* Returns advice for a rejection. */
 static const char *advise(yggdrasil_device_v1_EnrolRefusedCode code)
 {
     switch (code) {
@@ -290,7 +290,7 @@ static const char *advise(yggdrasil_device_v1_EnrolRefusedCode code)
 static enum exchange_outcome interpret_answer(const struct attempt *attempt, struct exchange_answer *answer)
 {
     const yggdrasil_device_v1_EnrolRefused *refused = &answer->message.outcome.refused;
-    char message[sizeof refused->message + 64]; /* Room for some that had to be escaped. */
+    char message[sizeof refused->message + 64]; /* Some room for escapes. */
 
     if (answer->message.which_outcome == yggdrasil_device_v1_EnrolResponse_granted_tag) {
         return EXCHANGE_GRANTED;

@@ -1,7 +1,7 @@
-/* One try to enrol: connect, look who it is, ask, check the answer. Blocks, for PATIENCE at most.
+/* One attempt to enrol: connect, authenticate the server, send the request, check the answer. Blocks, up to TIMEOUT_MS.
  *
- * The server is the registry of the mesh that made the token: its chain, as it is sent, holds the root whose fingerprint
- * is in the token and leads to it, and its URI SAN is ygg://main/service/registry. Source:
+ * The server must be the registry of the mesh that issued the token: the chain that it sends contains the root with the
+ * fingerprint of the token and leads to it, and its URI SAN is ygg://main/service/registry. Source:
  * protos/yggdrasil/device/v1/enrol.proto. */
 #ifndef YGG_PORTS_POSIX_ENROL_EXCHANGE_H
 #define YGG_PORTS_POSIX_ENROL_EXCHANGE_H
@@ -10,12 +10,12 @@
 #include "ports/posix/token.h"
 #include "yggdrasil/device/v1/enrol.pb.h"
 
-/* RETRY: not now; REFUSED: trying again would not help. Both have a `reason` for people. */
+/* RETRY: temporary; REFUSED: a retry would not help. Both set a human-readable `reason`. */
 enum exchange_outcome { EXCHANGE_GRANTED, EXCHANGE_RETRY, EXCHANGE_REFUSED };
 
 struct exchange_answer {
     yggdrasil_device_v1_EnrolResponse message;
-    uint32_t retry_after_ms; /* Of EXCHANGE_RETRY: what the registry asks for at least. */
+    uint32_t retry_after_ms; /* Of EXCHANGE_RETRY: minimum delay that the registry asks for. */
 };
 
 enum exchange_outcome exchange(const struct token *token, EVP_PKEY *key, struct exchange_answer *answer,

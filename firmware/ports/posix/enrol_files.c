@@ -88,7 +88,7 @@ static bool write_all(int fd, const char *data, size_t size)
     return fsync(fd) == 0;
 }
 
-/* A new name is only safe once its directory is. */
+/* A new directory entry is durable only after the directory is synced. */
 static bool sync_directory(const char *directory)
 {
     int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -108,7 +108,7 @@ bool enrol_write(const char *directory, const char *name, const void *data, size
 
     join(path, directory, name, "");
     join(made, directory, name, ".new");
-    (void)unlink(made); /* Of a start that was cut off. */
+    (void)unlink(made); /* Left by an interrupted start. */
     int fd = open(made, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
     if (fd < 0) {
         return fail(reason, "cannot write", made, strerror(errno));

@@ -1,6 +1,6 @@
-/* The identity directory as an enrolment fills it: key.pem first, cert.pem last, each whole or not there.
+/* The identity directory during enrolment: key.pem is written first, cert.pem last, each atomically.
  *
- * Does not own what certificates mean. */
+ * Does not own the meaning of certificates. */
 #ifndef YGG_PORTS_POSIX_ENROL_FILES_H
 #define YGG_PORTS_POSIX_ENROL_FILES_H
 
@@ -8,24 +8,23 @@
 
 #include "ports/posix/identity.h"
 
-/* Makes the directory where it is not there, for its owner alone. False and a `reason` where that fails. */
+/* Creates the directory if missing, with mode 0700. Returns false and a `reason` on failure. */
 bool enrol_directory(const char *directory, char reason[IDENTITY_REASON_BYTES]);
 
-/* The key of DIR/key.pem, P-256; made and written where there is none. NULL and a `reason` where that fails. Yours to
- * free. */
+/* Returns the P-256 key of DIR/key.pem, creating it if missing; NULL and a `reason` on failure. The caller frees it. */
 EVP_PKEY *enrol_key(const char *directory, char reason[IDENTITY_REASON_BYTES]);
 
-/* Writes DIR/NAME at once and for good: a crash leaves the old file or the new one. */
+/* Writes DIR/NAME atomically and durably: a crash leaves the old file or the new one. */
 bool enrol_write(const char *directory, const char *name, const void *data, size_t size, mode_t mode,
                  char reason[IDENTITY_REASON_BYTES]);
 
-/* Whether DIR/NAME is there. */
+/* Whether DIR/NAME exists. */
 bool enrol_has(const char *directory, const char *name);
 
-/* The first certificate of DIR/cert.pem; NULL where there is none that can be read. Yours to free. */
+/* Returns the first certificate of DIR/cert.pem; NULL if missing or unreadable. The caller frees it. */
 X509 *enrol_certificate(const char *directory);
 
-/* Whether DIR/NAME holds exactly this text. */
+/* Whether the content of DIR/NAME is this text. */
 bool enrol_holds(const char *directory, const char *name, const char *text);
 
 #endif

@@ -20,14 +20,14 @@ static bool inside(const struct flash_file *file, uint32_t offset, size_t size)
     return (uint64_t)offset + size <= size_of(file);
 }
 
-/* A program that breaks the rules of flash would destroy data on a real one: better none than that. */
+/* Aborts: a program that breaks the rules of flash would destroy data on real hardware. */
 static void panic(const char *what, uint32_t offset)
 {
     (void)fprintf(stderr, "ygg-agent: flash: %s at offset %u\n", what, offset);
     abort();
 }
 
-/* The file holds the complement of every byte, so that a hole reads as erased flash. A word at a time where there is one. */
+/* The file stores the complement of every byte, so that a hole reads as erased flash. Copies words where possible. */
 static void copy_inverted(uint8_t *to, const uint8_t *from, size_t size)
 {
     uint64_t word = 0;
@@ -42,7 +42,7 @@ static void copy_inverted(uint8_t *to, const uint8_t *from, size_t size)
     }
 }
 
-/* The first byte that is not erased; `size` where all are. */
+/* Returns the offset of the first byte that is not erased; `size` if all are. */
 static size_t first_used(const uint8_t *from, size_t size)
 {
     uint64_t word = 0;
@@ -91,7 +91,7 @@ static enum ygg_err file_erase(void *ctx, uint32_t offset)
         panic("erase out of bounds", offset);
     }
     if (fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)block) != 0) {
-        memset(file->mapped + offset, 0, block); /* A file system without holes. */
+        memset(file->mapped + offset, 0, block); /* The file system has no holes. */
     }
     return YGG_OK;
 }
@@ -127,7 +127,7 @@ bool flash_file_open(struct flash_file *file, const char *path, uint32_t blocks,
         file->mapped = mapped == MAP_FAILED ? NULL : mapped;
         wrong = file->mapped == NULL ? strerror(errno) : NULL;
         if (wrong == NULL) {
-            (void)madvise(mapped, (size_t)size, MADV_RANDOM); /* Read ahead of a hole is work for nothing; slower without. */
+            (void)madvise(mapped, (size_t)size, MADV_RANDOM); /* Best effort: reading ahead into holes is wasteful. */
         }
     }
     if (wrong != NULL) {

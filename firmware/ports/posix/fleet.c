@@ -6,7 +6,7 @@
 
 enum { HANDSHAKE_TIMEOUT_MS = 15000, PATH_BYTES = 4096, STEPS_PER_TURN_MAX = 1024 };
 
-/* The last only of a device with slots. */
+/* The last one only for devices with slots. */
 static const struct ygg_feature features[] = {YGG_FEATURE_TELEMETRY, YGG_FEATURE_CAPABILITY_UPDATE, YGG_FEATURE_TWIN,
                                               YGG_FEATURE_CERTIFICATE, YGG_FEATURE_OTA};
 
@@ -57,7 +57,7 @@ static const char *slot_name(const struct device *device)
     return slot == YGG_SLOT_A ? "A" : slot == YGG_SLOT_B ? "B" : "";
 }
 
-/* Whether this image works: the board answers, and what runs is still what was checked. */
+/* Tests whether this image works: the board answers, and the running image still has its digest. */
 static bool self_test(void *ctx)
 {
     struct device *device = ctx;
@@ -66,11 +66,11 @@ static bool self_test(void *ctx)
     struct ygg_answer answer = {.status = YGG_STATUS_OK};
     bool answers = ygg_sim_driver.call(&device->board, &call, &answer) == YGG_OK && answer.status == YGG_STATUS_OK;
 
-    slots_disarm_watchdog(); /* From here on either the image stays or it restarts itself. */
+    slots_disarm_watchdog(); /* From here on the image is either kept or restarts itself. */
     return answers && boot->running != YGG_SLOT_NONE && ygg_boot_holds(boot, boot->running, &boot->slots[boot->running].image);
 }
 
-/* The flash of a device. One device was booted by slots_start; of many, each is booted here. */
+/* Opens the flash of a device. A single device was booted by slots_start; with --count, each is booted here. */
 static bool open_slots(struct device *device, const struct options *options, char reason[IDENTITY_REASON_BYTES])
 {
     char path[PATH_BYTES];
@@ -219,7 +219,7 @@ static bool add_device(struct fleet *fleet, const struct options *options, uint3
         free(device->renewal.cert_path);
         return false;
     }
-    /* Spread over the period: a thousand boards do not speak at the same moment. */
+    /* Spread over the period, so that a thousand boards do not sample at the same time. */
     ygg_sim_observe(&device->board, options->telemetry_ms);
     device->board.sample_ms += options->telemetry_ms == 0 ? 0 : index % options->telemetry_ms;
     set_timer(fleet, index);
@@ -268,7 +268,7 @@ static bool has_contract(const struct ygg_agent *agent)
     return agent->state == YGG_STATE_ACTIVE || agent->state == YGG_STATE_UPDATING;
 }
 
-/* What a step has changed, by what was before. */
+/* Counts the changes of a step, given the state before it. */
 static void count_storm(struct fleet *fleet, struct device *device, bool had_contract, uint32_t sessions, uint32_t begun)
 {
     uint64_t now = posix_now_ms();
@@ -284,7 +284,8 @@ static void count_storm(struct fleet *fleet, struct device *device, bool had_con
     }
 }
 
-/* A restart within the process: the boot state machine chooses, and this program goes on as whatever it chose. */
+/* Restarts a device within the process: the boot state machine chooses a slot, and this program continues as its
+ * image. */
 static void restart_in_process(struct fleet *fleet, struct device *device, uint32_t index)
 {
     char reason[IDENTITY_REASON_BYTES] = "";
@@ -331,7 +332,7 @@ void fleet_step(struct fleet *fleet, uint32_t index)
     set_timer(fleet, index);
 }
 
-/* At most STEPS_A_TURN, so that sockets get their turn even when everybody is busy. */
+/* Limited to STEPS_PER_TURN_MAX, so that sockets are served even when all devices are busy. */
 int fleet_step_due(struct fleet *fleet, int max_ms)
 {
     for (int steps = 0;; steps++) {

@@ -1,4 +1,4 @@
-/* The devices that this process hosts, each with its own identity, board, buffers and agent; one epoll for all. */
+/* The devices that this process hosts, each with its own identity, board, buffers and agent, on one epoll instance. */
 #ifndef YGG_PORTS_POSIX_FLEET_H
 #define YGG_PORTS_POSIX_FLEET_H
 
@@ -27,8 +27,8 @@ struct device {
     struct renewal renewal;
     struct ygg_certificate certificate;
     uint8_t certificates[YGG_CERTIFICATES_BYTES_MAX];
-    struct slots *slots; /* NULL: it takes no updates. */
-    uint32_t first_ms; /* From the beginning of the attempt to the first contract; 0 before. */
+    struct slots *slots; /* NULL: no updates. */
+    uint32_t first_ms; /* Time from the start of the attempt to the first contract, in ms; 0 before. */
     uint8_t events[FLEET_EVENTS_BYTES];
     uint8_t answers[FLEET_ANSWERS_BYTES];
     uint8_t samples[FLEET_SAMPLES_BYTES];
@@ -40,8 +40,8 @@ struct fleet {
     struct device *devices;
     uint32_t count;
     const struct options *options;
-    bool restart; /* The one device wants to be restarted. */
-    int epoll_fd; /* A device's events carry its index. */
+    bool restart; /* The single device must be restarted. */
+    int epoll_fd; /* Events of a device carry its index. */
     struct tls_client client;
     struct ygg_scratch scratch;
     EVP_MD_CTX *hash;
@@ -49,21 +49,21 @@ struct fleet {
     struct spread spread;
 };
 
-/* Loads all identities and makes the agents. False and a `reason` where one cannot be used. */
+/* Loads all identities and initialises the agents. Returns false and a `reason` if one fails. */
 bool fleet_init(struct fleet *fleet, const struct options *options, int epoll_fd, char reason[IDENTITY_REASON_BYTES]);
 void fleet_free(struct fleet *fleet);
 
-/* Lets a device do what it can do now. */
+/* Steps a device. */
 void fleet_step(struct fleet *fleet, uint32_t index);
 
-/* Steps the devices whose time has come. Milliseconds until the next one's, at most `most_ms`. */
+/* Steps the due devices. Returns the milliseconds until the next one is due, at most `max_ms`. */
 int fleet_step_due(struct fleet *fleet, int max_ms);
 
-/* All devices say Goodbye; then whether all have gone. */
+/* Stops all devices; then returns whether all have stopped. */
 void fleet_stop(struct fleet *fleet);
 bool fleet_stopped(const struct fleet *fleet);
 
-/* NULL where there is no such device. */
+/* Returns NULL for an unknown id. */
 struct device *fleet_find(const struct fleet *fleet, const char *id);
 
 #endif

@@ -18,7 +18,7 @@ static bool fail(char reason[IDENTITY_REASON_BYTES], const char *format, ...)
     return false;
 }
 
-/* There is nobody to type a passphrase. */
+/* Never prompts for a passphrase. */
 static int no_passphrase(char *buffer, int size, int writing, void *ctx)
 {
     (void)buffer;

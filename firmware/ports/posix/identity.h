@@ -24,24 +24,24 @@ struct identity {
     struct identity_name name;
 };
 
-/* Reads both files. False and a `reason` that says what to do where they cannot be used: unreadable, not a pair, no
- * identity, or the key may be read by everybody. */
+/* Loads both files. Returns false and a `reason` with advice if a file is unreadable, the key does not match, the
+ * certificate has no identity, or others may read the key. */
 bool identity_load(struct identity *identity, const char *cert_path, const char *key_path,
                    char reason[IDENTITY_REASON_BYTES]);
 
-/* Only the key: unreadable, not a key, or it may be read by everybody. */
+/* Loads only the key. Fails if it is unreadable, not a key, or others may read it. */
 bool identity_load_key(struct identity *identity, const char *path, char reason[IDENTITY_REASON_BYTES]);
 
 void identity_free(struct identity *identity);
 
-/* The identity that a certificate states. False where it states none. */
+/* Reads the identity of a certificate. Returns false if it has none. */
 bool identity_of(const X509 *certificate, struct identity_name *name);
 
-/* Writes a PKCS#10 request (RFC 2986) in DER that names the device and is signed by its key; its length, 0 where that
- * failed or `size` bytes do not hold it. */
+/* Writes a PKCS#10 request (RFC 2986) in DER that names the device and is signed by its key. Returns its length; 0 on
+ * failure or if it exceeds `size` bytes. */
 size_t identity_request(const char *device_id, EVP_PKEY *key, uint8_t *der, size_t size);
 
-/* What the bridge will hold against this identity, such as another id or an expired certificate. False where nothing. */
+/* Returns true and a `reason` if the bridge will reject this identity, such as another id or an expired certificate. */
 bool identity_warning(const struct identity *identity, const char *device_id, char reason[IDENTITY_REASON_BYTES]);
 
 #endif

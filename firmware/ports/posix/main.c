@@ -1,4 +1,4 @@
-/* ygg-agent: reads the options, builds the fleet and runs one epoll loop until a signal ends it. */
+/* ygg-agent: reads the options, builds the fleet and runs one epoll loop until a signal arrives. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,7 +17,7 @@
 enum { EXIT_FILE = 1, EXIT_USAGE = 2 };
 enum { EVENTS_PER_WAIT = 256, WAIT_MS_MAX = 60000, STOP_MS = 2000 };
 
-/* Files besides the devices' sockets. */
+/* Open files besides the devices' sockets. */
 enum { SPARE_FILES = 64 };
 
 #define SIGNAL_TAG (UINT64_C(2) << 32U)
@@ -75,7 +75,7 @@ static int watch_signals(int epoll_fd)
     return fd >= 0 && epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0 ? fd : -1;
 }
 
-/* Serves one turn of events. False once a signal came. */
+/* Handles one batch of events. Returns false once a signal arrived. */
 static bool serve(struct fleet *fleet, struct control *control, int signal_fd, int wait_ms)
 {
     struct epoll_event events[EVENTS_PER_WAIT];
@@ -98,7 +98,7 @@ static bool serve(struct fleet *fleet, struct control *control, int signal_fd, i
     return running;
 }
 
-/* Until the first signal or a restart; then until all have said Goodbye, a second signal or STOP_MS. */
+/* Runs until the first signal or a restart; then until all devices have sent Goodbye, a second signal, or STOP_MS. */
 static void run(struct fleet *fleet, struct control *control, int signal_fd)
 {
     bool running = true;
@@ -106,10 +106,10 @@ static void run(struct fleet *fleet, struct control *control, int signal_fd)
     while (running && !fleet->restart) {
         int wait_ms = fleet_step_due(fleet, WAIT_MS_MAX);
 
-        /* What was due may be the restart itself, and then nothing else would wake this up. */
+        /* A due step may have requested the restart, and then nothing would wake this up. */
         running = serve(fleet, control, signal_fd, fleet->restart ? 0 : wait_ms);
     }
-    bool signalled = !running; /* To stop: that wins over a restart. */
+    bool signalled = !running; /* A signal wins over a restart. */
     uint64_t until = posix_now_ms() + STOP_MS;
     fleet_stop(fleet);
     while (!fleet_stopped(fleet) && posix_now_ms() < until &&

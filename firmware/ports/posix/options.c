@@ -15,7 +15,7 @@
 enum { BACKOFF_MIN_MS = 250, BACKOFF_MAX_MS = 8000, BACKOFF_LIMIT_MS = 3600000, TELEMETRY_LIMIT_MS = 3600000 };
 enum { PATH_BYTES = 4096, NAME_BYTES = 64 };
 
-/* An image is built with its version; what an option says would outlive an update. */
+/* The version is built into an image; an option would outlive an update. */
 #ifndef YGG_FIRMWARE_VERSION
 #define YGG_FIRMWARE_VERSION "1.0.0"
 #endif
@@ -180,7 +180,7 @@ static bool read_level(const char *text, enum ygg_log_level *level)
     return true;
 }
 
-/* The token as printed, without what a file that held it may have around it: a byte order mark, blanks, CRLF. */
+/* Strips from a token what a file may have around it: a byte order mark, blanks, CRLF. */
 static const char *trimmed(const char *value)
 {
     static char text[TOKEN_TEXT_BYTES];
@@ -193,7 +193,7 @@ static const char *trimmed(const char *value)
         length--;
     }
     if (length >= sizeof text) {
-        return value; /* It is refused for its length, later and in words. */
+        return value; /* Rejected later because of its length. */
     }
     memcpy(text, from, length);
     text[length] = '\0';
@@ -273,7 +273,7 @@ static bool read_value(struct options *options, int flag, const char *value)
         options->safe_mode = true;
         return true;
     default:
-        return false; /* getopt has told. */
+        return false; /* getopt has printed the error. */
     }
 }
 
@@ -327,7 +327,7 @@ static bool check_identity(const struct options *options)
     return valid;
 }
 
-/* The token names the device. Said without the token's text, which is a secret. */
+/* Takes the device id from the token. Errors never contain the token's text, which is a secret. */
 static bool check_token(struct options *options, struct token *token)
 {
     const char *fault = options->token == NULL ? NULL : token_parse(token, options->token);
@@ -355,7 +355,7 @@ static bool check_slots(const struct options *options)
     return valid;
 }
 
-/* Tells everything that is wrong, not just the first. */
+/* Reports all faults, not just the first. */
 static bool check(const struct options *options)
 {
     char host[RESOLVE_TEXT_BYTES];
@@ -404,7 +404,7 @@ static const char *from_environment(const struct option *flag)
     return getenv(name);
 }
 
-/* One NAME=VALUE of the environment: nothing of ours, or an option, and not empty. */
+/* Checks one NAME=VALUE of the environment: either not ours, or a known option with a value. */
 static bool check_variable(const char *entry)
 {
     size_t length = strcspn(entry, "=");
@@ -443,7 +443,7 @@ static bool read_environment(struct options *options)
     return valid;
 }
 
-/* Where an identity directory has its files. */
+/* Sets the paths of the files in an identity directory. */
 static void find_files(struct options *options)
 {
     static char cert[PATH_BYTES];

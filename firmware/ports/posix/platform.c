@@ -112,7 +112,7 @@ static size_t format_field(char *out, size_t size, const struct ygg_log_field *f
     return length < 0 ? 0 : (size_t)length < size ? (size_t)length : size - 1;
 }
 
-/* One line, one write: lines of many processes do not mix. */
+/* One write per line: lines of concurrent processes do not mix. */
 static void platform_log(void *ctx, enum ygg_log_level level, const char *event, const struct ygg_log_field *fields,
                          size_t count)
 {
@@ -131,7 +131,7 @@ static void platform_log(void *ctx, enum ygg_log_level level, const char *event,
         at += format_field(line + at, sizeof line - 1 - at, &fields[i]);
     }
     line[at] = '\n';
-    (void)fwrite(line, 1, at + 1, stderr); /* Where stderr is gone there is nobody to tell. */
+    (void)fwrite(line, 1, at + 1, stderr); /* A failure of stderr cannot be reported. */
 }
 
 const struct ygg_platform posix_platform = {

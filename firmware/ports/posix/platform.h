@@ -4,25 +4,25 @@
 
 #include "ygg/hal.h"
 
-/* One device's view of the machine. */
+/* Platform context of one device. */
 struct posix_platform {
-    const char *device_id; /* Named in every log line. */
+    const char *device_id; /* Printed in every log line. */
     enum ygg_log_level log_level;
-    bool seeded;   /* Jitter and tokens come from `prng`, so that a run can be repeated. */
+    bool seeded;   /* Jitter and tokens come from `prng`, so that a run is repeatable. */
     uint64_t prng; /* State of SplitMix64. */
 };
 
 extern const struct ygg_platform posix_platform; /* Context: struct posix_platform. */
 extern const struct ygg_hash posix_hash;         /* Context: an EVP_MD_CTX. */
 
-/* Unpredictable bytes of the kernel. False where there are none. */
+/* Fills `out` with random bytes of the kernel. Returns false on failure. */
 bool posix_entropy(void *out, size_t size);
 
-/* Milliseconds of CLOCK_MONOTONIC. */
+/* Returns milliseconds of CLOCK_MONOTONIC. */
 uint64_t posix_now_ms(void);
 
-/* Copies `text` so that a terminal and a log parser can stand it: controls and bytes above ASCII become \xNN, quotes and
- * backslashes get a backslash. What does not fit is cut. `size` is at least 1. */
+/* Copies `text`, escaped for terminals and log parsers: controls and bytes above ASCII become \xNN, quotes and
+ * backslashes get a backslash. Truncates to `size` bytes, which is at least 1. */
 void posix_printable(char *out, size_t size, const char *text);
 
 #endif

@@ -32,7 +32,8 @@ static bool same_name(const struct identity_name *left, const struct identity_na
            strcmp(left->id, right->id) == 0;
 }
 
-/* Why the certificate is not to be used; NULL where it is. A clock that is behind does not matter: the bridge's counts. */
+/* Returns why the certificate is rejected; NULL if it is valid. A clock that is behind is no obstacle: the bridge's
+ * counts. */
 static const char *find_fault(const struct identity *identity, X509 *certificate, X509 *issuer)
 {
     EVP_PKEY *issuer_key = X509_get0_pubkey(issuer);
@@ -78,7 +79,7 @@ static bool write_pem(const struct renewal *renewal, X509 *certificate, X509 *is
     return written;
 }
 
-/* The connection that is open keeps what it began with. Takes both certificates over where it returns true. */
+/* Replaces the certificate for later connections. On success takes ownership of both certificates. */
 static bool replace(struct renewal *renewal, X509 *certificate, X509 *issuer)
 {
     char reason[IDENTITY_REASON_BYTES];

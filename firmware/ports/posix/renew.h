@@ -1,7 +1,7 @@
-/* Renewal of a device's certificate: the request, what is accepted in its answer, and where it is kept.
+/* Renewal of a device's certificate: the request, the checks of the answer, and the storage.
  *
- * What is accepted: a certificate for this device and this key, valid now and ending later than the one in use, of the
- * CA that issued that one. So a hostile bridge cannot make the device forget the identity that it has. */
+ * Accepts only a certificate for this device and this key, currently valid, expiring later than the one in use, and
+ * issued by the same CA. So a hostile bridge cannot make the device lose its identity. */
 #ifndef YGG_PORTS_POSIX_RENEW_H
 #define YGG_PORTS_POSIX_RENEW_H
 
@@ -9,10 +9,10 @@
 #include "ygg/certificate.h"
 
 struct renewal {
-    struct identity *identity;         /* Changes when a certificate was stored. */
-    struct tls_connection *connection; /* Uses it from its next connection on. */
+    struct identity *identity;         /* Updated when a certificate is stored. */
+    struct tls_connection *connection; /* Uses it from the next connection on. */
     struct posix_platform *platform;   /* For log lines. */
-    char *cert_path;                   /* Replaced at once and for good. */
+    char *cert_path;                   /* Replaced atomically and durably. */
 };
 
 extern const struct ygg_certificate_port renew_port; /* Context: struct renewal. */

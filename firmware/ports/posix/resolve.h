@@ -1,4 +1,4 @@
-/* "HOST:PORT" to socket addresses, remembered for a while so that a fleet does not ask once a device. */
+/* Resolution of "HOST:PORT" to socket addresses, cached briefly so that a fleet does not query once per device. */
 #ifndef YGG_PORTS_POSIX_RESOLVE_H
 #define YGG_PORTS_POSIX_RESOLVE_H
 
@@ -10,7 +10,7 @@
 enum { RESOLVE_ADDRESSES_MAX = 4, RESOLVE_TEXT_BYTES = 64 };
 
 struct resolved {
-    char text[RESOLVE_TEXT_BYTES]; /* "HOST:PORT" as it was asked for. */
+    char text[RESOLVE_TEXT_BYTES]; /* The resolved "HOST:PORT". */
     char host[RESOLVE_TEXT_BYTES];
     uint64_t until_ms;
     size_t count;
@@ -20,11 +20,11 @@ struct resolved {
     } at[RESOLVE_ADDRESSES_MAX];
 };
 
-/* Splits "HOST:PORT" or "[HOST]:PORT". False unless both are there and PORT is 1 to 65535. */
+/* Splits "HOST:PORT" or "[HOST]:PORT". Returns false unless both are present and PORT is 1 to 65535. */
 bool resolve_split(const char *text, char host[RESOLVE_TEXT_BYTES], char port[8]);
 
-/* Fills `cache` unless it answers for `text` already. Asks the system resolver, which may take its time: a name, not
- * a numeric address, can hold up all devices of the process for that long. NULL, or why it failed, for people. */
+/* Fills `cache`, unless it holds a fresh answer for `text`. Blocks on the system resolver: a name, unlike a numeric
+ * address, may delay all devices of the process. Returns NULL, or a human-readable error. */
 const char *resolve(struct resolved *cache, const char *text, uint64_t now_ms);
 
 #endif

@@ -26,7 +26,7 @@ static bool fail(char reason[FLASH_FILE_REASON_BYTES], const char *what, const c
 
 /* --- the flash ------------------------------------------------------------------------------------------------------ */
 
-/* Reads a whole file. The bytes read; SIZE_MAX: it cannot be read or has more than `most`. */
+/* Reads a whole file. Returns the bytes read; SIZE_MAX if it is unreadable or larger than `max`. */
 static size_t read_file(const char *path, uint8_t *out, size_t max)
 {
     FILE *file = fopen(path, "rbe");
@@ -86,7 +86,8 @@ void slots_close(struct slots *slots)
 
 /* --- the factory ---------------------------------------------------------------------------------------------------- */
 
-/* Programs a file into slot A, the last unit filled up with erased bytes. Its length; 0: it does not fit, or is empty. */
+/* Programs a file into slot A, padded to whole units with erased bytes. Returns its length; 0 if it is empty, too large
+ * or unreadable. */
 static uint32_t program_file(const struct slots *slots, FILE *file)
 {
     const struct ygg_flash *flash = &slots->file.flash;
@@ -126,7 +127,7 @@ static bool hash_slot(struct slots *slots, uint32_t length, uint8_t digest[YGG_D
     return good && posix_hash.finish(slots->hash, digest) == YGG_OK;
 }
 
-/* What the device is made with: this executable, or a file. */
+/* Provisions the device with the factory image: this executable, or a file. */
 static bool provision(struct slots *slots, const struct options *options, char reason[FLASH_FILE_REASON_BYTES])
 {
     const char *path = options->factory_image != NULL ? options->factory_image : self;
@@ -173,7 +174,8 @@ void slots_disarm_watchdog(void)
     (void)alarm(0);
 }
 
-/* The slot's image as a file that can be executed, hashed on the way: what was checked is what runs. -1: it is not that. */
+/* Returns the slot's image as an executable memfd, hashed while copied, so that the verified bytes run; -1 on
+ * failure. */
 static int extract(const struct slots *slots)
 {
     const struct ygg_boot *boot = &slots->boot;
@@ -208,7 +210,7 @@ static bool remember_bootloader(void)
     return setenv(bootloader_variable, path, 1) == 0;
 }
 
-/* Executes the chosen slot. Returns where that failed. */
+/* Executes the chosen slot. Returns on failure. */
 static void execute(struct slots *slots, const struct options *options, char **argv)
 {
     extern char **environ;
@@ -234,7 +236,7 @@ bool slots_start(const struct options *options, char **argv, char reason[FLASH_F
     struct slots *slots = NULL;
 
     if (getenv(slot_variable) != NULL) {
-        return true; /* The bootloader was here. */
+        return true; /* Started by the bootloader. */
     }
     slots = calloc(1, sizeof *slots);
     if (slots == NULL) {
@@ -242,7 +244,8 @@ bool slots_start(const struct options *options, char **argv, char reason[FLASH_F
     }
     bool good = slots_open(slots, options->slots, options, reason) && slots_boot(slots, options, reason);
     if (good && slots->boot.running != YGG_SLOT_NONE) {
-        /* A slot that cannot be executed at all is as one that crashes: on trial its boots run out; a confirmed one is safe mode. */
+        /* A slot that cannot be executed counts as one that crashes: on trial it uses up its boots; if confirmed, safe
+         * mode runs. */
         bool again = slots->boot.state == YGG_BOOT_TRIAL;
 
         execute(slots, options, argv);

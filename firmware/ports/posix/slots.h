@@ -1,14 +1,15 @@
 /* Slots of a posix device: a flash file whose slots hold the agent's own executable, and the bootloader that starts it.
  *
- *     ygg-agent --slots FILE         the file as it was started is the bootloader, and safe mode
- *        |  no boot record yet: puts itself into slot A, as a factory would
+ *     ygg-agent --slots FILE         the file as started is the bootloader, and safe mode
+ *        |  no boot record yet: writes itself to slot A, as a factory would
  *        |  ygg_boot_choose
- *        +-- a slot --> copies its bytes to memory, hashes them once more, execve with YGG_SLOT=A|B
- *        |                 `--> runs; wants a restart: execve of the bootloader
- *        `-- none ----> goes on as it is: safe mode, which takes updates
+ *        +-- a slot --> copies its bytes to memory while hashing them, execve with YGG_SLOT=A|B
+ *        |                 `--> runs; to restart: execve of the bootloader
+ *        `-- none ----> continues in safe mode, which accepts updates
  *
- * While an image is on trial a watchdog (SIGALRM, set before execve) ends a process that hangs; whoever supervises the
- * process starts it again. With --count a restart happens within the process, and is logged as such: nothing is executed. */
+ * While an image is on trial a watchdog (SIGALRM, set before execve) ends a process that hangs, and the supervisor of
+ * the process starts it again. With --count a restart happens within the process, without execve, and is logged as
+ * such. */
 #ifndef YGG_PORTS_POSIX_SLOTS_H
 #define YGG_PORTS_POSIX_SLOTS_H
 
@@ -26,27 +27,28 @@ struct slots {
     struct ygg_boot boot;
     struct ygg_ota ota;
     EVP_MD_CTX *hash;
-    uint32_t boots; /* Of this process; more than 1 only with --count. */
+    uint32_t boots; /* Boots within this process; more than 1 only with --count. */
     uint8_t root[YGG_ENVELOPE_BYTES_MAX];
 };
 
-/* Opens the flash, which is made where it is not there. Nothing is chosen yet. False and a `reason` where that fails. */
+/* Opens or creates the flash, without choosing a slot. Returns false and a `reason` on failure. */
 bool slots_open(struct slots *slots, const char *path, const struct options *options, char reason[FLASH_FILE_REASON_BYTES]);
 void slots_close(struct slots *slots);
 
-/* Boots within the process: makes the device where it was not, chooses, and opens the boot state as what was chosen. */
+/* Boots within the process: provisions the device if necessary, chooses a slot, and opens the boot state as its
+ * image. */
 bool slots_boot(struct slots *slots, const struct options *options, char reason[FLASH_FILE_REASON_BYTES]);
 
-/* For one device: the bootloader. Returns only in the image (true), in safe mode (true), or where it failed. */
+/* The bootloader of a single device. Returns true in the image or in safe mode, false on failure. */
 bool slots_start(const struct options *options, char **argv, char reason[FLASH_FILE_REASON_BYTES]);
 
-/* The slot that this process runs from, by slots_start; NONE: safe mode. */
+/* Returns the slot that slots_start booted; NONE: safe mode. */
 enum ygg_slot slots_running(void);
 
-/* The image that runs is confirmed, or gave up: the watchdog is for the next one. */
+/* Stops the watchdog: the running image is confirmed or reverted. */
 void slots_disarm_watchdog(void);
 
-/* Starts the bootloader again in place of this process. Returns where that failed. */
+/* Replaces this process with the bootloader. Returns on failure. */
 void slots_restart(char **argv);
 
 #endif

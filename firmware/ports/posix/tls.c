@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 /* RFC 7301 wire form: one length byte, then the name. */
-#ifndef YGG_LINK_ALPN /* An image that is built to be of no use has another one; of the same length. */
+#ifndef YGG_LINK_ALPN /* Overridden, at the same length, for images that no bridge accepts. */
 #define YGG_LINK_ALPN "einherjar/1"
 #endif
 static const unsigned char alpn[] = "\x0b" YGG_LINK_ALPN;
@@ -29,7 +29,7 @@ static void log_failure(const struct tls_connection *connection, const char *rea
     posix_platform.log(connection->platform, YGG_LOG_WARNING, "connection_failed", fields, detail == NULL ? 1 : 2);
 }
 
-/* Why a certificate is not that of our bridge; NULL where it is. */
+/* Returns why a certificate is not that of our bridge; NULL if it is. */
 static const char *find_fault(const struct tls_connection *connection, const X509 *certificate)
 {
     struct identity_name name;
@@ -46,7 +46,7 @@ static const char *find_fault(const struct tls_connection *connection, const X50
     return NULL;
 }
 
-/* Runs for each certificate of the peer's chain, the peer's own last (depth 0). */
+/* Called for each certificate of the peer's chain, the peer's own last (depth 0). */
 static int verify_peer(int ok, X509_STORE_CTX *store)
 {
     SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
@@ -63,7 +63,7 @@ static int verify_peer(int ok, X509_STORE_CTX *store)
     return 0;
 }
 
-/* OpenSSL would take records of 16 KB; the device that we stand for would not. */
+/* OpenSSL accepts records of 16 KB; the simulated device does not. */
 static void watch_records(int sent, int version, int type, const void *data, size_t length, SSL *ssl, void *arg)
 {
     const unsigned char *header = data;
@@ -92,7 +92,7 @@ void tls_identity_changed(struct tls_connection *connection)
     connection->identity_changed = true;
 }
 
-/* The bridge gave a ticket. 1: it is ours to free now. */
+/* Keeps a ticket of the bridge. Returns 1 if it takes ownership. */
 static int keep_ticket(SSL *ssl, SSL_SESSION *ticket)
 {
     struct tls_connection *connection = SSL_get_app_data(ssl);
@@ -154,15 +154,15 @@ static void tls_close(void *ctx)
 
     if (connection->ssl != NULL) {
         if (connection->phase == TLS_READY) {
-            (void)SSL_shutdown(connection->ssl); /* close_notify, if the socket takes it. */
-            /* A link that just breaks is no reason to distrust its ticket; OpenSSL would void it. */
+            (void)SSL_shutdown(connection->ssl); /* close_notify, if the socket accepts it. */
+            /* A broken link does not invalidate its ticket; by default OpenSSL would. */
             SSL_set_shutdown(connection->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
         }
         SSL_free(connection->ssl);
         connection->ssl = NULL;
     }
     if (connection->fd >= 0) {
-        (void)close(connection->fd); /* Which also takes it out of epoll. */
+        (void)close(connection->fd); /* Also removes it from epoll. */
         connection->fd = -1;
     }
     connection->phase = TLS_IDLE;
@@ -183,7 +183,7 @@ static bool watch(const struct tls_connection *connection)
     return epoll_ctl(connection->client->epoll_fd, EPOLL_CTL_ADD, connection->fd, &event) == 0;
 }
 
-/* Begins to connect to the next resolved address. */
+/* Starts to connect to the next resolved address. */
 static enum ygg_err start_tcp(struct tls_connection *connection)
 {
     const struct resolved *resolved = &connection->client->resolved;
@@ -200,7 +200,7 @@ static enum ygg_err start_tcp(struct tls_connection *connection)
         log_failure(connection, "cannot make a socket", strerror(errno));
         return YGG_ERR_IO;
     }
-    (void)setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* Slower without, still right. */
+    (void)setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* Best effort. */
     if (connect(connection->fd, address, length) == 0 || errno == EINPROGRESS) {
         connection->phase = TLS_CONNECTING;
         return YGG_ERR_AGAIN;
@@ -224,7 +224,7 @@ static enum ygg_err start(struct tls_connection *connection, const char *address
     return YGG_OK;
 }
 
-/* A host with several addresses is tried at each: "localhost" may be ::1 first. */
+/* Tries each address of a host: "localhost" may be ::1 first. */
 static enum ygg_err next_address(struct tls_connection *connection, int failure)
 {
     enum ygg_err err = YGG_ERR_IO;
@@ -279,7 +279,7 @@ static enum ygg_err check_tcp(struct tls_connection *connection)
     return YGG_OK;
 }
 
-/* What a failure of TLS means and what to do, for the cases that people meet. */
+/* Explains common TLS failures and their remedy. */
 static const char *explain(const struct tls_connection *connection)
 {
     if (connection->wrong_peer != NULL) {
@@ -336,8 +336,8 @@ static bool speaks_einherjar(const SSL *ssl)
     return length == ALPN_BYTES - 1 && memcmp(chosen, alpn + 1, length) == 0;
 }
 
-/* A resumed session brings no certificates, so nothing has looked at them: the ones it began with must still hold.
- * False, and told, where they do not. */
+/* A resumed session sends no certificates, so the ones of the original handshake are verified again. Returns false, and
+ * logs, if they are no longer valid. */
 static bool verify_resumed_peer(struct tls_connection *connection)
 {
     const X509 *certificate = SSL_get0_peer_certificate(connection->ssl);
@@ -364,7 +364,7 @@ static enum ygg_err handshake(struct tls_connection *connection)
     if (connection->record_too_long || (done != 1 && !waiting)) {
         const char *detail = detail_of(connection);
 
-        forget_ticket(connection); /* Whatever was wrong, the next try begins from nothing. */
+        forget_ticket(connection); /* The next attempt starts without a ticket. */
         log_failure(connection, explain(connection), detail != NULL ? detail : "the peer closed the connection");
         return YGG_ERR_IO;
     }
@@ -393,7 +393,7 @@ static enum ygg_err tls_connect(void *ctx, const char *address)
         return err == YGG_OK ? next_address(connection, 0) : err;
     }
     if (connection->phase == TLS_CONNECTING) {
-        /* Another device may have asked for another address meanwhile: the cache holds one. */
+        /* Another device may have replaced the single cache entry. */
         if (resolve(&connection->client->resolved, address, 0) != NULL) {
             return YGG_ERR_IO;
         }
@@ -402,7 +402,7 @@ static enum ygg_err tls_connect(void *ctx, const char *address)
     return err == YGG_OK ? handshake(connection) : err;
 }
 
-/* After a failed read or write. */
+/* Returns the error of a failed read or write. */
 static int32_t classify(const struct tls_connection *connection, int result)
 {
     switch (SSL_get_error(connection->ssl, result)) {

@@ -14,7 +14,7 @@ bool token_is_device_id(const char *id)
     return id[0] != '\0' && id[0] != '-' && strlen(id) < TOKEN_DEVICE_BYTES && strspn(id, letters) == strlen(id);
 }
 
-/* RFC 4648, section 5, without padding; the bits that are left over are 0, so that one value has one text. */
+/* RFC 4648, section 5, without padding; unused bits must be 0, so that each value has exactly one text. */
 static bool decode(const char *text, size_t chars, uint8_t *out, size_t size)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -42,7 +42,8 @@ static bool decode(const char *text, size_t chars, uint8_t *out, size_t size)
     return length == size && bits == 0;
 }
 
-/* Copies up to a delimiter, which is passed over. False where there is none, or the part is empty or too long. */
+/* Copies the part up to a delimiter and skips both. Returns false if there is no delimiter, or the part is empty or too
+ * long. */
 static bool take_part(const char **text, char delimiter, char *out, size_t size)
 {
     const char *end = strchr(*text, delimiter);

@@ -10,17 +10,17 @@
 #include "ports/posix/resolve.h"
 
 enum { TOKEN_DEVICE_BYTES = 64, TOKEN_SECRET_BYTES = 23, TOKEN_FINGERPRINT_BYTES = 32 };
-/* The whole text with its end: version, device id, secret, fingerprint, address, and the marks between them. */
+/* The whole text with its terminator: version, device id, secret, fingerprint, address, and the delimiters. */
 enum { TOKEN_TEXT_BYTES = 256 };
 
 struct token {
     char device_id[TOKEN_DEVICE_BYTES];
-    char secret[TOKEN_SECRET_BYTES];                /* As it stands in the text: 16 bytes in base64url. */
+    char secret[TOKEN_SECRET_BYTES];                /* As in the text: 16 bytes in base64url. */
     uint8_t fingerprint[TOKEN_FINGERPRINT_BYTES];   /* SHA-256 of the root certificate's DER. */
     char address[RESOLVE_TEXT_BYTES];               /* HOST:PORT, where to enrol. */
 };
 
-/* NULL, or what is wrong with the text, for people; the secret is not in it. */
+/* Parses a token. Returns NULL, or a human-readable error that does not contain the secret. */
 const char *token_parse(struct token *token, const char *text);
 
 /* `[a-z0-9][a-z0-9-]{0,62}` */

@@ -10,7 +10,7 @@
 
 enum { NUMBER_BYTES = 32, DER_BYTES_MAX = 80 };
 
-/* The key from X and Y; NULL where that is no point of the curve. */
+/* Builds a key from X and Y; NULL if they are not a point on the curve. */
 static EVP_PKEY *make_key(const uint8_t key[YGG_KEY_BYTES])
 {
     uint8_t point[1 + YGG_KEY_BYTES] = {POINT_CONVERSION_UNCOMPRESSED};
@@ -29,7 +29,7 @@ static EVP_PKEY *make_key(const uint8_t key[YGG_KEY_BYTES])
     return made;
 }
 
-/* r and s as OpenSSL wants them; 0: that failed. */
+/* Encodes r and s in DER for OpenSSL. Returns the size; 0 on failure. */
 static size_t make_der(const uint8_t signature[YGG_SIGNATURE_BYTES], uint8_t der[DER_BYTES_MAX])
 {
     ECDSA_SIG *numbers = ECDSA_SIG_new();
