@@ -1,18 +1,18 @@
 /* Handles frames and queues due ones. The states are drawn in agent.c.
  *
- *     frame            allowed in                  effect
- *     Welcome          HELLO                       PAGES, or CONTRACT if no pages are requested
- *     Refused          HELLO, PAGES, CONTRACT      closes the link, reconnects after retry_after_ms
- *     ContractNotice   CONTRACT, ACTIVE, UPDATING  ACTIVE
- *     CapabilityUpdateAck UPDATING, once           sends pages if requested; no Invoke from now on
- *     Invoke           ACTIVE, UPDATING            uses the document of the contract in force
- *     EventAck         ACTIVE, UPDATING
- *     Credit           ACTIVE, UPDATING            more telemetry, with the feature
- *     TwinDelta        ACTIVE, UPDATING            uses the document of the contract in force, with the feature
- *     Certificate…     ACTIVE, UPDATING            with the feature; through ygg_config.certificate, which links it
- *     Ota…             ACTIVE, UPDATING            with the feature
- *     Ping, Pong       PAGES, CONTRACT, ACTIVE, UPDATING
- *     Goodbye          any                         closes the link
+ *     frame                allowed in                  effect
+ *     Welcome              HELLO                       PAGES, or CONTRACT if no pages are requested
+ *     Refused              HELLO, PAGES, CONTRACT      closes the link, reconnects after retry_after_ms
+ *     ContractNotice       CONTRACT, ACTIVE, UPDATING  ACTIVE
+ *     CapabilityUpdateAck  UPDATING, once           sends pages if requested; no Invoke from now on
+ *     Invoke               ACTIVE, UPDATING            uses the document of the contract in force
+ *     EventAck             ACTIVE, UPDATING
+ *     Credit               ACTIVE, UPDATING            more telemetry, with the feature
+ *     TwinDelta            ACTIVE, UPDATING            uses the document of the contract in force, with the feature
+ *     Certificate…         ACTIVE, UPDATING            with the feature; through ygg_config.certificate, which links it
+ *     Ota…                 ACTIVE, UPDATING            with the feature
+ *     Ping, Pong           PAGES, CONTRACT, ACTIVE, UPDATING
+ *     Goodbye              any                         closes the link
  *
  * Any other frame is out of order and ends the session. */
 #include <string.h>
@@ -264,7 +264,7 @@ static enum ygg_err on_ping(struct ygg_agent *agent, union ygg_body *body)
     return ygg_in_session(agent) ? ygg_session_send(agent, YGG_BODY_PONG, body) : YGG_ERR_STATE;
 }
 
-/* A call may cross the CapabilityUpdate; after CapabilityAnswer the bridge holds calls back. */
+/* A call may cross the CapabilityUpdate; after CapabilityUpdateAck the bridge holds calls back. */
 static enum ygg_err on_invoke(struct ygg_agent *agent, const yggdrasil_device_v1_Invoke *invoke)
 {
     bool crossed = agent->state == YGG_STATE_UPDATING && !agent->update_answered;
