@@ -4,7 +4,7 @@
  *     Welcome              HELLO                       PAGES, or CONTRACT if no pages are requested
  *     Refused              HELLO, PAGES, CONTRACT      closes the link, reconnects after retry_after_ms
  *     ContractNotice       CONTRACT, ACTIVE, UPDATING  ACTIVE
- *     CapabilityUpdateAck  UPDATING, once           sends pages if requested; no Invoke from now on
+ *     CapabilityUpdateAck  UPDATING, once              sends pages if requested; no Invoke from now on
  *     Invoke               ACTIVE, UPDATING            uses the document of the contract in force
  *     EventAck             ACTIVE, UPDATING
  *     Credit               ACTIVE, UPDATING            more telemetry, with the feature
