@@ -1,1 +1,1 @@
-"""The pure heart: ids, values, capabilities, contracts and the rules on them. No I/O; imports nothing else of ours."""
+"""The pure core: ids, values, capabilities, contracts and their rules. No I/O; imports no other package."""

@@ -1,6 +1,6 @@
-"""Checks values against the schemas of a contract, and says exactly what would be accepted.
+"""Checks values against the schemas of a contract and states exactly which values are accepted.
 
-Pure. The errors are what a person reads when a call is refused, so they name the argument, the value and the bounds.
+Pure. People read these errors when a call is rejected, so they name the argument, the value and the bounds.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from services.domain.values import INT_MAX, INT_MIN, Value, is_text, text, type_
 
 
 def check_arguments(where: str, parameters: Sequence[Parameter], given: Mapping[str, Value]) -> dict[str, Value]:
-    """Returns the arguments without units, integers widened to doubles, and whole doubles made integers, where wanted.
+    """Return the arguments without units, with integers and whole doubles converted to the type of the schema.
 
-    `where` is `capability.action`, for messages. Raises ArgumentError for one that is unknown, missing, of the
+    `where` is `capability.action`, for messages. Raises ArgumentError for an argument that is unknown, missing, of the
     wrong type or out of bounds.
     """
     names = [p.name for p in parameters]
@@ -27,15 +27,15 @@ def check_arguments(where: str, parameters: Sequence[Parameter], given: Mapping[
     for parameter in parameters:
         if parameter.name not in given and not parameter.optional:
             raise ArgumentError(
-                f"{where} needs {parameter.name}", hint=_takes(where, parameters), argument=parameter.name
+                f"{where} requires {parameter.name}", hint=_takes(where, parameters), argument=parameter.name
             )
     return {p.name: check_given(p.name, p.schema, given[p.name]) for p in parameters if p.name in given}
 
 
 def check_given(name: str, schema: Schema, value: Value) -> Value:
-    """As `check_value`, for what a caller gives: a number may carry its unit, `40%` or `{"value": 40, "unit": "%"}`.
+    """Check a caller's value as `check_value` does; a number may have its unit, `40%` or `{"value": 40, "unit": "%"}`.
 
-    The unit must be the contract's; it is not kept.
+    The unit must be the contract's; the returned value has none.
     """
     found = units.split(value) if schema.type in (ValueType.INT, ValueType.DOUBLE) or isinstance(value, dict) else None
     if found is None:
@@ -52,9 +52,10 @@ def check_given(name: str, schema: Schema, value: Value) -> Value:
 
 
 def check_value(name: str, schema: Schema, value: Value, *, exact: bool = False) -> Value:
-    """Returns the value, an integer widened where a double is wanted, a whole double as an integer where one is wanted.
+    """Return the value, with an integer or a whole double converted to the type of the schema.
 
-    `exact`: a double is never an integer, as for what a device sends. Raises ArgumentError if it does not fit.
+    With `exact`, as for values from a device, a double is never converted to an integer. Raises ArgumentError if the
+    value does not match the schema.
     """
     if isinstance(value, int) and not INT_MIN <= value <= INT_MAX:
         raise ArgumentError(f"{name} does not fit a signed 64-bit integer", argument=name)
@@ -62,19 +63,19 @@ def check_value(name: str, schema: Schema, value: Value, *, exact: bool = False)
         value = float(value)
     elif schema.type is ValueType.INT and isinstance(value, float) and not exact:
         value = whole(value)
-    wanted = schema.type.value
-    if type_name(value) != wanted:
+    expected = schema.type.value
+    if type_name(value) != expected:
         got = type_name(value)
         raise ArgumentError(
-            f"{name} is {text(value)!s:.64} ({got}), the contract wants {describe(schema)}",
-            hint="Round it to a whole number." if wanted == "int" and got == "double" else "",
+            f"{name} is {text(value)!s:.64} ({got}), the contract requires {describe(schema)}",
+            hint="Round it to a whole number." if expected == "int" and got == "double" else "",
             argument=name,
-            wanted=wanted,
+            wanted=expected,
         )
     if isinstance(value, str) and not is_text(value):
         raise ArgumentError(f"{name} is not valid UTF-8 text", argument=name)
-    if isinstance(value, str) and "\0" in value:  # a device in C would see the text cut short
-        raise ArgumentError(f"{name} holds a zero byte, which no text on the link may", argument=name)
+    if isinstance(value, str) and "\0" in value:  # firmware in C would truncate the text
+        raise ArgumentError(f"{name} contains a zero byte, which is not allowed in text", argument=name)
     if isinstance(value, str | bytes):
         _check_length(name, schema, len(value.encode() if isinstance(value, str) else value))
     elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -89,7 +90,7 @@ def _check_length(name: str, schema: Schema, length: int) -> None:
 
 def _check_bounds(name: str, schema: Schema, value: float) -> None:
     if isinstance(value, float) and not math.isfinite(value):
-        raise ArgumentError(f"{name} is {value}, the contract wants a finite number", argument=name)
+        raise ArgumentError(f"{name} is {value}, the contract requires a finite number", argument=name)
     low, high = schema.minimum, schema.maximum
     if (low is not None and value < low) or (high is not None and value > high):
         raise ArgumentError(
@@ -101,7 +102,7 @@ def _check_bounds(name: str, schema: Schema, value: float) -> None:
 
 
 def bounds(schema: Schema) -> str:
-    """The bounds as people write them: `50 to 5000 ms`, `at least 0`, or empty."""
+    """Return the bounds for people: `50 to 5000 ms`, `at least 0`, or "" if there are none."""
     low, high = schema.minimum, schema.maximum
     unit = f" {schema.unit}" if schema.unit else ""
     if low is not None and high is not None:
@@ -112,12 +113,12 @@ def bounds(schema: Schema) -> str:
 
 
 def _number(bound: float) -> str:
-    """Exactly, and without a fraction where there is none."""
+    """Return the exact number, without a decimal point if it is whole."""
     return str(int(bound)) if float(bound).is_integer() and abs(bound) <= 2**53 else repr(bound)
 
 
 def describe(schema: Schema) -> str:
-    """The schema in a few words: `int, 50 to 5000 ms`."""
+    """Return a short description of the schema: `int, 50 to 5000 ms`."""
     limits = bounds(schema)
     if not limits and schema.unit:
         limits = schema.unit

@@ -1,7 +1,7 @@
-"""What a device can do, after the interaction affordances of W3C WoT Thing Description 1.1, section 5.3.
+"""Capabilities of a device, after the interaction affordances of W3C WoT Thing Description 1.1, section 5.3.
 
-Owns the shapes and `check`, the rules of protos/yggdrasil/common/v1/capability.proto. Does not decide what is
-allowed (policy) nor what is agreed (contract).
+Owns the types and `check`, the rules of protos/yggdrasil/common/v1/capability.proto. What is allowed is in the policy,
+what was agreed in the contract.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Property:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Something the device can be asked to do; a streamed one answers more than once."""
+    """An operation of the device; a streamed action returns more than one result."""
 
     name: str
     arguments: tuple[Parameter, ...] = ()
@@ -74,7 +74,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something the device reports by itself."""
+    """A notification that the device sends by itself."""
 
     name: str
     fields: tuple[Parameter, ...] = ()
@@ -82,7 +82,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Capability:
-    """One thing a device can do, under an id of its own."""
+    """A unit of functionality with its own id: properties, actions and events."""
 
     id: str
     type: str
@@ -93,12 +93,12 @@ class Capability:
 
 
 def check(capability: Capability) -> None:
-    """Raises MalformedCapabilityError, naming the member, where a rule is broken."""
+    """Raise MalformedCapabilityError, naming the member, if the capability breaks a rule."""
     try:
         ids.member_id(capability.id)
         ids.semantic_type(capability.type)
         if capability.version < 1:
-            raise MalformedCapabilityError(f"{capability.id}: version is {capability.version}, it must be 1 or more")
+            raise MalformedCapabilityError(f"{capability.id}: version is {capability.version}, at least 1 is required")
         _check_members(capability.id, (*capability.properties,), "properties")
         _check_members(capability.id, (*capability.actions,), "actions")
         _check_members(capability.id, (*capability.events,), "events")
@@ -143,7 +143,7 @@ def _check_schema(where: str, schema: Schema) -> None:
     if schema.unit and not ucum.is_unit(schema.unit):
         unit = ids.printable(schema.unit, 20)
         raise MalformedCapabilityError(
-            f"{where}: {unit!r} is no UCUM unit", hint=f"Such as Cel, %, ms, m/s2; at most {ucum.MAX_BYTES} bytes."
+            f"{where}: {unit!r} is not a UCUM unit", hint=f"Examples: Cel, %, ms, m/s2; at most {ucum.MAX_BYTES} bytes."
         )
     if not 1 <= schema.max_length <= MAX_DATA_BYTES:
         raise MalformedCapabilityError(f"{where}: max_length is {schema.max_length}, 1 to {MAX_DATA_BYTES} are allowed")
@@ -153,4 +153,4 @@ def _check_schema(where: str, schema: Schema) -> None:
     if any(not math.isfinite(b) for b in bounds) or (len(bounds) == 2 and bounds[0] > bounds[1]):
         raise MalformedCapabilityError(f"{where}: the bounds are {schema.minimum} and {schema.maximum}")
     if schema.type is ValueType.INT and any(b != int(b) or not INT_MIN <= int(b) <= INT_MAX for b in bounds):
-        raise MalformedCapabilityError(f"{where}: the bounds of an int are whole and fit 64 bits")
+        raise MalformedCapabilityError(f"{where}: the bounds of an int must be whole and fit 64 bits")

@@ -1,6 +1,6 @@
-"""The contract: what a device and the mesh have agreed on, and look-ups in it that say what there is instead.
+"""The contract that a device and the mesh have agreed on, and look-ups whose errors list the alternatives.
 
-Owns the look-ups. Arguments are checked by `arguments`; how a contract comes about is `negotiation`.
+Owns the look-ups. `arguments` checks arguments, `negotiation` creates contracts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from services.domain.errors import ContractError
 
 
 class RefusalReason(enum.Enum):
-    """Why a capability was left out."""
+    """Reason why an offered capability is not in the contract."""
 
     POLICY = "policy"
     MALFORMED = "malformed"
@@ -25,7 +25,7 @@ class RefusalReason(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A capability that was offered and is not in the contract; the texts are printable and bounded."""
+    """An offered capability that is not in the contract; its texts are printable and bounded."""
 
     capability_id: str
     type: str
@@ -47,7 +47,7 @@ class LinkTerms:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """One revision of what was agreed; `revision` is 0 and `negotiate_time` None until the registry has stored it."""
+    """One revision of a contract; `revision` is 0 and `negotiate_time` None until the registry has stored it."""
 
     device_id: str
     document_digest: str
@@ -60,7 +60,9 @@ class Contract:
     negotiate_time: datetime | None = None
 
     def capability(self, capability_id: str) -> Capability:
-        """The capability of that id; raises ContractError that names the ones there are, or why it was refused."""
+        """Return the capability of that id; raises ContractError that lists the existing ones or the reason of the
+        refusal.
+        """
         for capability in self.capabilities:
             if capability.id == capability_id:
                 return capability
@@ -77,24 +79,24 @@ class Contract:
         )
 
     def action(self, capability_id: str, name: str) -> Action:
-        """The action; raises ContractError that names the ones there are."""
+        """Return the action; raises ContractError that lists the existing ones."""
         capability = self.capability(capability_id)
         return _named(capability.actions, name, f"{capability_id} of {self.device_id}", "action", "actions")
 
     def event(self, capability_id: str, name: str) -> Event:
-        """The event; raises ContractError that names the ones there are."""
+        """Return the event; raises ContractError that lists the existing ones."""
         capability = self.capability(capability_id)
         return _named(capability.events, name, f"{capability_id} of {self.device_id}", "event", "events")
 
     def readable(self, capability_id: str, name: str) -> Property:
-        """The property, which can be read; raises ContractError."""
+        """Return the property if it is readable; raises ContractError."""
         prop = self._property(capability_id, name)
         if not prop.readable:
             raise ContractError(f"{capability_id}.{name} of {self.device_id} cannot be read, only written")
         return prop
 
     def writable(self, capability_id: str, name: str) -> Property:
-        """The property, which can be written; raises ContractError."""
+        """Return the property if it is writable; raises ContractError."""
         prop = self._property(capability_id, name)
         if not prop.writable:
             raise ContractError(f"{capability_id}.{name} of {self.device_id} cannot be written, only read")
@@ -107,7 +109,7 @@ class Contract:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """How one contract differs from another, by capability id in the order of the documents."""
+    """Differences between two contracts, by capability id in the order of the documents."""
 
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
@@ -115,7 +117,7 @@ class Changes:
 
 
 def compare(old: Contract | None, new: Contract) -> Changes:
-    """What came, went and changed from `old` (None: there was no contract) to `new`."""
+    """Return the capabilities that were added, removed and changed from `old` (None: no contract) to `new`."""
     before = {c.id: c for c in old.capabilities} if old else {}
     after = {c.id: c for c in new.capabilities}
     return Changes(

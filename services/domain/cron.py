@@ -1,13 +1,13 @@
-"""Schedules: cron expressions of five fields in UTC, when they are due next, and what they say in words.
+"""Cron expressions of five fields in UTC: parsing, the next due time, and a description in words.
 
     minute hour day-of-month month day-of-week          0-59 0-23 1-31 1-12 0-7 (0 and 7 are Sunday)
     field   = part *( "," part )
     part    = ( "*" | value [ "-" value ] ) [ "/" step ]
     month and day-of-week may be named: jan..dec, sun..sat
-    @hourly @daily @midnight @weekly @monthly @yearly @annually stand for the expression one expects
+    @hourly @daily @midnight @weekly @monthly @yearly @annually are the usual shorthands
 
-As in cron(8): where both day fields are restricted, a day that meets one of them will do. Pure; no clock is read here.
-Source: crontab(5) of ISC cron.
+As in cron(8), if both day fields are restricted, a day has to match only one of them. Pure; reads no clock. Source:
+crontab(5) of ISC cron.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from services.domain.errors import InvalidRequestError
 
 MAX_TEXT = 200
 _YEARS_AHEAD = 9
-"""29 February can be eight years away (1896, 1904), so an expression without a day within nine years has none."""
+"""29 February can be eight years away (1896, 1904), so an expression that is not due within nine years never is."""
 HINT = "Five fields: minute hour day-of-month month day-of-week, such as 0 */5 * * * (every five hours)."
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
@@ -58,17 +58,17 @@ _KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """The values of one field; `any` where it begins with `*`, which the rule of the two day fields looks at."""
+    """The values of one field; `any` if it begins with `*`, which the rule of the two day fields depends on."""
 
     values: frozenset[int]
     any: bool
     step: int = 1
-    """The step of a lone `*/n`, else 1."""
+    """Return the step of a single `*/n`, else 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """A parsed expression. `text` is what was parsed."""
+    """A parsed expression. `text` is its source."""
 
     text: str
     minute: Field
@@ -78,7 +78,7 @@ class Cron:
     weekday: Field
 
     def next_after(self, moment: datetime) -> datetime | None:
-        """The first minute strictly after `moment` (aware) that is due, in UTC; None where there is none for years."""
+        """Return the first due minute strictly after `moment` (aware), in UTC; None if there is none for years."""
         at = moment.astimezone(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
         last = at.year + _YEARS_AHEAD
         while at.year <= last:
@@ -102,19 +102,19 @@ class Cron:
 
 
 def parse(text: str) -> Cron:
-    """The expression; raises InvalidRequestError that names the field, for an expression that is never due, too."""
+    """Return the expression; raises InvalidRequestError that names the field, also if the expression is never due."""
     shown = ids.printable(text, 60)
     if len(text) > MAX_TEXT:
-        raise InvalidRequestError(f"a cron expression of {len(text)} characters; at most {MAX_TEXT}", hint=HINT)
+        raise InvalidRequestError(f"a cron expression of {len(text)} characters; the maximum is {MAX_TEXT}", hint=HINT)
     words = _NICKNAMES.get(text.strip().lower(), text).lower().split()
     if len(words) != len(_KINDS):
         raise InvalidRequestError(
-            f"{shown!r} is no cron expression: it has {len(words)} field{'s' * (len(words) != 1)}, not 5", hint=HINT
+            f"{shown!r} is not a cron expression: it has {len(words)} field{'s' * (len(words) != 1)}, not 5", hint=HINT
         )
     fields = [_field(word, kind, shown) for word, kind in zip(words, _KINDS, strict=True)]
     cron = Cron(text, *fields)
     if cron.next_after(datetime(2000, 1, 1, tzinfo=UTC)) is None:
-        raise InvalidRequestError(f"{shown!r} is never due: no such day is in any of its months", hint=HINT)
+        raise InvalidRequestError(f"{shown!r} is never due: none of its months has such a day", hint=HINT)
     return cron
 
 
@@ -142,17 +142,17 @@ def _part(text: str, kind: _Kind, shown: str) -> set[int]:
 
     found = _PART.match(text)
     if not found or (found["low"] == "*" and found["high"]):
-        raise fault("is none")
+        raise fault("is invalid")
     step = int(found["step"] or 1)
     if step == 0:
-        raise fault("has a step of nothing")
+        raise fault("has a step of 0")
     if found["low"] == "*":
         low, high = kind.low, min(kind.high, 6) if kind.names == _DAYS else kind.high
     else:
         low = value(found["low"])
         high = value(found["high"]) if found["high"] else kind.high if found["step"] else low
     if low > high:
-        raise fault("runs backwards")
+        raise fault("is reversed")
     return set(range(low, high + 1, step))
 
 
@@ -160,8 +160,6 @@ def _next_month(at: datetime) -> datetime:
     year, month = (at.year + 1, 1) if at.month == 12 else (at.year, at.month + 1)
     return at.replace(year=year, month=month, day=1, hour=0, minute=0)
 
-
-# In words.
 
 _NUMBERS = ("", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _MONTH_WORDS = (
@@ -172,7 +170,7 @@ _DAY_WORDS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", 
 
 
 def in_words(expression: str | Cron) -> str:
-    """What it says: `0 */5 * * *` is "every five hours". Raises InvalidRequestError as `parse` does."""
+    """Return the expression in words, such as "every five hours" for `0 */5 * * *`. Raises as `parse` does."""
     cron = parse(expression) if isinstance(expression, str) else expression
     return " ".join(part for part in (_time_words(cron), _day_words(cron), _month_words(cron)) if part)
 
@@ -226,7 +224,7 @@ def _ordinal(number: int) -> str:
 
 
 def _spans(values: Sequence[int], names: Sequence[str] = ()) -> str:
-    """`1 to 5 and 7` of [1, 2, 3, 4, 5, 7]; runs of three and more are joined."""
+    """Return [1, 2, 3, 4, 5, 7] as `1 to 5 and 7`; runs of three and more are joined."""
     runs: list[list[int]] = []
     for value in values:
         if runs and value == runs[-1][-1] + 1:

@@ -1,6 +1,6 @@
-"""How two contracts differ, in words: "temp0.value: maximum was 50, is 125".
+"""Differences between two contracts in words: "temp0.value: maximum was 50, is 125".
 
-Owns the lines that people read. What came, went and changed by capability, for programs, is `contract.compare`. Pure.
+Owns the lines for people; `contract.compare` lists the changes by capability for programs. Pure.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _ACCESS = ("readable", "writable", "observable")
 
 
 def differences(old: Contract, new: Contract) -> list[str]:
-    """One line a difference, in the order of the contracts; empty where they agree on everything."""
+    """Return one line per difference, in the order of the contracts; empty if they are equal."""
     lines = [*_capabilities(old, new), *_refusals(old, new), *_link(old.link, new.link)]
     if old.policy != new.policy:
         lines.append(f"policy {_was(old.policy or 'none', new.policy or 'none')}")
     if not lines and old.document_digest != new.document_digest:
-        lines.append("the device's capability document has other bytes, which say the same")
+        lines.append("the device's capability document has different bytes with the same meaning")
     return lines
 
 
@@ -127,10 +127,10 @@ def _link(old: LinkTerms, new: LinkTerms) -> Iterator[str]:
 
 
 def _order(what: str, old: Iterable[str], new: Iterable[str]) -> Iterator[str]:
-    """Members travel by their index, so that another order is another contract."""
+    """Members are addressed by index, so another order is another contract."""
     before, after = list(old), list(new)
     if [name for name in before if name in after] != [name for name in after if name in before]:
-        yield f"{what} stand in another order"
+        yield f"{what} are in another order"
 
 
 def _was(old: str, new: str) -> str:

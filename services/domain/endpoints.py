@@ -1,4 +1,4 @@
-"""HOST:PORT as text, IPv6 addresses in brackets (RFC 3986, 3.2.2): the one place that parses or makes it. Pure."""
+"""HOST:PORT as text, with IPv6 addresses in brackets (RFC 3986, 3.2.2): parsing and formatting. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PARTS = re.compile(r"(?:\[([^\[\]]+)\]|([A-Za-z0-9._-]+)):([0-9]{1,5})\Z")
 
 
 def split(text: str) -> tuple[str, int]:
-    """Host, without brackets, and port (0 to 65535). Raises InvalidRequestError."""
+    """Return host, without brackets, and port (0 to 65535). Raises InvalidRequestError."""
     match = _PARTS.match(text)
     if match and int(match[3]) <= MAX_PORT and (match[1] is None or _is_ipv6(match[1])):
         return match[1] or match[2], int(match[3])
@@ -22,7 +22,7 @@ def split(text: str) -> tuple[str, int]:
 
 
 def join(host: str, port: int) -> str:
-    """HOST:PORT; an IPv6 address gets its brackets, unless it has them."""
+    """Return HOST:PORT, with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
 
 

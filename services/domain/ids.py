@@ -1,7 +1,7 @@
 """The grammars of ids, names and labels.
 
-One grammar for members is safe at once as NATS token, Lua name, Scheme symbol and proto name; device ids are also
-safe as DNS labels.
+The grammar of members is valid as NATS token, Lua name, Scheme symbol and proto name; device ids are also valid as DNS
+labels.
 """
 
 from __future__ import annotations
@@ -30,42 +30,42 @@ def _check(pattern: re.Pattern[str], value: str, what: str, grammar: str) -> str
 
 
 def device_id(value: str) -> str:
-    """Returns `value` if it is a device id, else raises InvalidIdError."""
+    """Return `value` if it is a device id; raises InvalidIdError."""
     return _check(_DEVICE, value, "device id", "1 to 63 of a-z, 0-9 and -, and does not begin with -")
 
 
 def group_name(value: str) -> str:
-    """Returns `value` if it is the name of a group of devices, else raises InvalidIdError."""
+    """Return `value` if it is the name of a group of devices; raises InvalidIdError."""
     return _check(_DEVICE, value, "group name", "1 to 63 of a-z, 0-9 and -, and does not begin with -")
 
 
 def member_id(value: str, what: str = "name") -> str:
-    """Returns `value` if it is an id of a capability, member, program or script, else raises InvalidIdError.
+    """Return `value` if it is an id of a capability, member, program or script; raises InvalidIdError.
 
-    `what` is what the message calls it.
+    `what` is the kind of id in the message.
     """
     return _check(_MEMBER, value, what, "1 to 32 of a-z, 0-9 and _, and begins with a letter")
 
 
 def call_id(value: str) -> str:
-    """Returns `value` if it is a call id, else raises InvalidIdError."""
+    """Return `value` if it is a call id; raises InvalidIdError."""
     return _check(_CALL, value, "call id", "1 to 36 of A-Z, a-z, 0-9, _ and -")
 
 
 def semantic_type(value: str) -> str:
-    """Returns `value` if it is a semantic type such as `actuator.led`, else raises InvalidIdError."""
+    """Return `value` if it is a semantic type such as `actuator.led`; raises InvalidIdError."""
     if len(value) > 63:
         raise InvalidIdError("a semantic type is at most 63 bytes", value=printable(value))
     return _check(_TYPE, value, "semantic type", "two or more names joined by dots, such as actuator.led")
 
 
 def digest(value: str) -> str:
-    """Returns `value` if it is a SHA-256 in lower-case hex, else raises InvalidIdError."""
+    """Return `value` if it is a SHA-256 in lower-case hex; raises InvalidIdError."""
     return _check(_DIGEST, value, "SHA-256 digest", "64 lower-case hex digits")
 
 
 def labels(value: Mapping[str, str]) -> dict[str, str]:
-    """Returns a copy of `value` if these are labels, and at most MAX_LABELS, else raises InvalidIdError."""
+    """Return a copy of `value` if it has only valid labels, at most MAX_LABELS; raises InvalidIdError."""
     if len(value) > MAX_LABELS:
         raise InvalidIdError(f"{len(value)} labels; a device has at most {MAX_LABELS}")
     for key, text in value.items():
@@ -75,16 +75,16 @@ def labels(value: Mapping[str, str]) -> dict[str, str]:
 
 
 def label_key(value: str) -> str:
-    """Returns `value` if it is the key of a label, else raises InvalidIdError."""
+    """Return `value` if it is the key of a label; raises InvalidIdError."""
     return _check(_LABEL_KEY, value, "label key", "1 to 63 of a-z, 0-9, _ . / and -, and begins with a letter")
 
 
 def label_value(value: str) -> str:
-    """Returns `value` if it is the value of a label, else raises InvalidIdError."""
+    """Return `value` if it is the value of a label; raises InvalidIdError."""
     return _check(_LABEL_VALUE, value, "label value", "at most 63 of A-Z, a-z, 0-9, _ . and -")
 
 
 def printable(text: str, limit: int = 64) -> str:
-    """Text from outside made safe to log and show: not printable becomes `?`, and at most `limit` characters."""
+    """Return untrusted text made safe to log and show: `?` for unprintable characters, at most `limit` characters."""
     safe = "".join(c if c.isprintable() else "?" for c in text[: limit + 1])
     return safe if len(safe) <= limit else safe[: limit - 1] + "…"

@@ -1,7 +1,7 @@
-"""Which capability of a contract meets a requirement and, where none does, what exactly is missing.
+"""Matches requirements against the capabilities of a contract, and explains what is missing.
 
-The one matcher of registry, loki and ota. Pure. Where no capability meets all of it, the one that comes nearest is
-explained: same type first, then same id, then a version that fits, then the fewest failing members.
+The one matcher of registry, loki and ota. Pure. If no capability meets a requirement, the closest one is explained: the
+same type first, then the same id, then a matching version, then the fewest failing members.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from services.domain.requirements import AffordanceKind, Member, Requirement
 
 
 class ClauseKind(enum.Enum):
-    """The clause that fails."""
+    """The kind of clause that fails."""
 
     TYPE = "type"
     VERSION = "version"
@@ -36,7 +36,7 @@ class ClauseKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class FailedClause:
-    """What is missing; `requirement` is its position in the request, -1 where it is about none."""
+    """A failed clause; `requirement` is its position in the request, -1 if it concerns none."""
 
     kind: ClauseKind
     message: str
@@ -47,7 +47,7 @@ class FailedClause:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The id of the capability that meets the requirement, or what fails; exactly one of them is not empty."""
+    """The id of the capability that meets the requirement, or the failed clauses; exactly one of them is not empty."""
 
     capability_id: str = ""
     failed: tuple[FailedClause, ...] = ()
@@ -56,7 +56,9 @@ class Match:
 def match(
     requirement: Requirement, capabilities: Sequence[Capability], refused: Sequence[Refusal] = (), *, position: int = 0
 ) -> Match:
-    """The first capability that meets it, or what fails; `position` is that of the requirement in the request."""
+    """Return the first capability that meets the requirement, or the failed clauses; `position` is its index in the
+    request.
+    """
     nearest: tuple[FailedClause, ...] = ()
     least: tuple[int, int, int] | None = None
     for capability in capabilities:
@@ -69,7 +71,7 @@ def match(
         distance = (ClauseKind.ID in kinds, ClauseKind.VERSION in kinds, len(failed))
         if least is None or distance < least:
             nearest, least = failed, distance
-    if least is None or least[0]:  # no capability of that type, or none of that id
+    if least is None or least[0]:  # no capability of that type or id
         nearest = _refusal(requirement, refused, position) or nearest
     return Match(failed=nearest or (_no_type(requirement, capabilities, position),))
 
@@ -77,41 +79,43 @@ def match(
 def match_all(
     requirements: Sequence[Requirement], capabilities: Sequence[Capability], refused: Sequence[Refusal] = ()
 ) -> tuple[Match, ...]:
-    """One match for each requirement, in their order; two requirements may be met by one capability."""
-    return tuple(match(wanted, capabilities, refused, position=n) for n, wanted in enumerate(requirements))
+    """Return one match per requirement, in order; one capability may meet several requirements."""
+    return tuple(match(requirement, capabilities, refused, position=n) for n, requirement in enumerate(requirements))
 
 
 def _refusal(requirement: Requirement, refused: Sequence[Refusal], position: int) -> tuple[FailedClause, ...]:
     for refusal in refused:
         if refusal.type == requirement.type and requirement.id in ("", refusal.capability_id):
-            told = f"{refusal.capability_id} ({refusal.type}@{refusal.version}) was refused: {refusal.message}"
-            return (FailedClause(ClauseKind.REFUSED, told, refusal.capability_id, requirement=position),)
+            message = f"{refusal.capability_id} ({refusal.type}@{refusal.version}) was refused: {refusal.message}"
+            return (FailedClause(ClauseKind.REFUSED, message, refusal.capability_id, requirement=position),)
     return ()
 
 
 def _no_type(requirement: Requirement, capabilities: Sequence[Capability], position: int) -> FailedClause:
     named = next((c for c in capabilities if requirement.id and c.id == requirement.id), None)
     if named is not None:
-        told = f"{named.id} is {named.type}@{named.version}, {requirement.type} is required"
-        return FailedClause(ClauseKind.TYPE, told, named.id, requirement=position)
+        message = f"{named.id} is {named.type}@{named.version}, {requirement.type} is required"
+        return FailedClause(ClauseKind.TYPE, message, named.id, requirement=position)
     have = ", ".join(f"{c.id} ({c.type}@{c.version})" for c in capabilities) or "nothing"
     return FailedClause(ClauseKind.TYPE, f"no {requirement.type}; there is {have}", requirement=position)
 
 
 def _failures(requirement: Requirement, capability: Capability, position: int) -> Iterator[FailedClause]:
-    def failed(kind: ClauseKind, told: str, member: str = "") -> FailedClause:
+    def failed(kind: ClauseKind, message: str, member: str = "") -> FailedClause:
         where = f"{capability.id}.{member}" if member else capability.id
-        return FailedClause(kind, f"{where}{told}", capability.id, member, position)
+        return FailedClause(kind, f"{where}{message}", capability.id, member, position)
 
     if requirement.id not in ("", capability.id):
         yield failed(ClauseKind.ID, f": the id is required to be {requirement.id}")
     low, high = requirement.min_version, requirement.max_version
     if capability.version < low or (high is not None and capability.version > high):
-        wanted = f"{low} or later" if high is None else f"{low}" if low == high else f"{low} to {high}"
-        yield failed(ClauseKind.VERSION, f": {capability.type} has version {capability.version}, {wanted} is required")
+        required = f"{low} or later" if high is None else f"{low}" if low == high else f"{low} to {high}"
+        yield failed(
+            ClauseKind.VERSION, f": {capability.type} has version {capability.version}, {required} is required"
+        )
     for member in requirement.members:
-        for kind, told in _member_failures(member, capability):
-            yield failed(kind, told, member.name)
+        for kind, message in _member_failures(member, capability):
+            yield failed(kind, message, member.name)
 
 
 def _member_failures(member: Member, capability: Capability) -> Iterator[tuple[ClauseKind, str]]:
@@ -138,7 +142,7 @@ def _missing(member: Member, capability: Capability) -> str:
             return f" is {_a(kind)}, {_a(member.kind)} is required"
     have = ", ".join(one.name for one in kinds[member.kind]) or "none"
     plural = "properties" if member.kind is AffordanceKind.PROPERTY else f"{member.kind.value}s"
-    return f": there is no such {member.kind.value}; the {plural} are {have}"
+    return f": {member.kind.value} does not exist; the {plural} are {have}"
 
 
 def _property_failures(member: Member, found: Property) -> Iterator[tuple[ClauseKind, str]]:
@@ -154,12 +158,12 @@ def _property_failures(member: Member, found: Property) -> Iterator[tuple[Clause
         yield ClauseKind.RANGE, f": {have}, {_range(member.minimum, member.maximum)} is required"
     missing = [
         what
-        for wanted, there, what in (
+        for required, present, what in (
             (member.readable, found.readable, "read"),
             (member.writable, found.writable, "written"),
             (member.observable, found.observable, "observed"),
         )
-        if wanted and not there
+        if required and not present
     ]
     if missing:
         yield ClauseKind.ACCESS, f" cannot be {' or '.join(missing)}"

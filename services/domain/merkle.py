@@ -1,6 +1,6 @@
-"""The tree over the chunks of an image: root, audit paths, and how a device checks one chunk.
+"""Merkle tree over the chunks of an image: root, audit paths, and the check of one chunk as on the device.
 
-RFC 9162, section 2.1, with SHA-256. Pure. The tree keeps the digests of all nodes, about 64 bytes a chunk.
+RFC 9162, section 2.1, with SHA-256. Pure. The tree keeps the digests of all nodes, about 64 bytes per chunk.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 DIGEST_BYTES = 32
 MAX_PATH = 16
-"""Most digests of an audit path: 65536 chunks."""
+"""Maximum number of digests in an audit path, for 65536 chunks."""
 
 
 def leaf(chunk: bytes) -> bytes:
-    """The digest of a chunk."""
+    """Return the digest of a chunk."""
     return hashlib.sha256(b"\x00" + chunk).digest()
 
 
@@ -23,12 +23,12 @@ def _node(left: bytes, right: bytes) -> bytes:
 
 
 def chunks(data: bytes, size: int) -> list[bytes]:
-    """`data` cut into chunks of `size` bytes, the last one what is left."""
+    """Yield `data` in chunks of `size` bytes; the last one may be shorter."""
     return [data[start : start + size] for start in range(0, len(data), size)]
 
 
 class Tree:
-    """The tree over the digests of chunks, at least one."""
+    """Build the tree over the digests of chunks, at least one."""
 
     def __init__(self, leaves: Sequence[bytes]) -> None:
         if not leaves:
@@ -36,21 +36,21 @@ class Tree:
         self._levels = [list(leaves)]
         while len(below := self._levels[-1]) > 1:
             level = [_node(*below[i : i + 2]) for i in range(0, len(below) - 1, 2)]
-            # RFC 9162 splits at the largest power of two: a node without a sibling moves up as it is.
+            # RFC 9162 splits at the largest power of two: a node without a sibling moves up unchanged.
             self._levels.append([*level, below[-1]] if len(below) % 2 else level)
 
     @classmethod
     def of(cls, data: bytes, chunk_size: int) -> Tree:
-        """The tree over `data`, at least one byte."""
+        """Build the tree over `data`, at least one byte."""
         return cls([leaf(chunk) for chunk in chunks(data, chunk_size)])
 
     @property
     def root(self) -> bytes:
-        """The digest of all."""
+        """Return the root digest."""
         return self._levels[-1][0]
 
     def path(self, index: int) -> list[bytes]:
-        """The audit path of chunk `index`: siblings from the leaf upwards."""
+        """Return the audit path of chunk `index`: siblings from the leaf upwards."""
         found = []
         for level in self._levels[:-1]:
             if (sibling := index ^ 1) < len(level):
@@ -60,7 +60,9 @@ class Tree:
 
 
 def fits(root: bytes, chunk: bytes, index: int, count: int, path: Sequence[bytes]) -> bool:
-    """Whether the chunk is number `index` of `count` under `root`; RFC 9162, section 2.1.3.2. One digest of state."""
+    """Return whether the chunk is number `index` of `count` under `root` (RFC 9162, section 2.1.3.2), in one digest of
+    state.
+    """
     if not 0 <= index < count or len(path) > MAX_PATH:
         return False
     node, position, last = leaf(chunk), index, count - 1

@@ -1,4 +1,4 @@
-"""Requirements: what somebody needs a device to be able to do, structured and as text; `matcher` says who meets them.
+"""Requirements on a device's capabilities, structured and as text; `matcher` evaluates them.
 
 The text form:
 
@@ -9,12 +9,12 @@ The text form:
     member      = name "()"  an action
                 | name "!"   an event
                 | name [ ":" ( value-type [ unit ] | unit ) ] [ range ] [ access ]      a property
-    range       = low ".." high | low ".." | ".." high      what its own range must cover
+    range       = low ".." high | low ".." | ".." high      must be within the property's range
     access      = one to three of r (readable), w (writable), o (observable)
 
 The parts of a property are separated by spaces: `led0=actuator.led@1+{blink(), on:bool rw, brightness:% 0..100}`,
 `sensor.temperature@2..3{value:double Cel -10..40 ro, overheated!}`. `value-type` is bool, int, double, string or bytes
-(double is met by int too); a unit is UCUM, without space, comma and braces. What is not stated is not asked for. Pure.
+(double is also met by int); a unit is UCUM, without space, comma and braces. Omitted parts are not required. Pure.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from services.domain.errors import InvalidIdError, InvalidRequestError
 MAX_TEXT = 2048
 MAX_MEMBERS = 16
 MAX_VERSION = 2**32 - 1
-_HINT = "Write sensor.temperature, sensor.temperature@2+ or actuator.led@1..3{blink(), brightness:% 0..100 rw}."
+_HINT = "Examples: sensor.temperature, sensor.temperature@2+, actuator.led@1..3{blink(), brightness:% 0..100 rw}."
 _HEAD = re.compile(r"(?:(?P<id>[^@\s={}]*)=)?(?P<type>[^@\s={}]*)(?:@(?P<version>[^\s{}]*))?")
 _VERSION = re.compile(r"(?P<low>[1-9][0-9]{0,8})(?:(?P<later>\+)|\.\.(?P<high>[1-9][0-9]{0,8}))?\Z", re.ASCII)
 _NUMBER = r"-?(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?"
@@ -42,7 +42,7 @@ _ACCESS = re.compile(r"(?!.*(.).*\1)[rwo]{1,3}\Z")
 
 
 class AffordanceKind(enum.Enum):
-    """Which kind of member."""
+    """The kind of a member."""
 
     PROPERTY = "property"
     ACTION = "action"
@@ -53,7 +53,7 @@ class AffordanceKind(enum.Enum):
 class Member:
     """A member that the capability must have; all but kind and name are for properties only.
 
-    `minimum` and `maximum` are what the property's own range must cover.
+    The property's own range must include `minimum` and `maximum`.
     """
 
     kind: AffordanceKind
@@ -67,7 +67,7 @@ class Member:
     observable: bool = False
 
     def __str__(self) -> str:
-        """The text form."""
+        """Return the text form."""
         if self.kind is not AffordanceKind.PROPERTY:
             return self.name + ("()" if self.kind is AffordanceKind.ACTION else "!")
         value = " ".join(filter(None, [self.type.value if self.type else "", self.unit]))
@@ -80,7 +80,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """A semantic type, the least and the greatest version (None: any later one), an id (empty: any), and members."""
+    """A semantic type, the minimum and maximum version (None: any later one), an id (empty: any), and members."""
 
     type: str
     min_version: int = 1
@@ -89,25 +89,25 @@ class Requirement:
     members: tuple[Member, ...] = ()
 
     def __str__(self) -> str:
-        """The text form."""
+        """Return the text form."""
         text = (f"{self.id}=" if self.id else "") + self.type + self.versions()
         return text + ("{" + ", ".join(map(str, self.members)) + "}" if self.members else "")
 
     def versions(self) -> str:
-        """The part after the type; empty where any version will do."""
+        """Return the part after the type; "" if any version is accepted."""
         if self.max_version is None:
             return f"@{self.min_version}+" if self.min_version > 1 else ""
         return f"@{self.min_version}" + ("" if self.max_version == self.min_version else f"..{self.max_version}")
 
 
 def check(requirement: Requirement) -> Requirement:
-    """Returns it if every part keeps to its grammar and bounds, else raises InvalidRequestError or InvalidIdError."""
+    """Return the requirement if every part is valid; raises InvalidRequestError or InvalidIdError."""
     ids.semantic_type(requirement.type)
     if requirement.id:
         ids.member_id(requirement.id)
     low, high = requirement.min_version, requirement.max_version
     if not 1 <= low <= (MAX_VERSION if high is None else high) <= MAX_VERSION:
-        raise InvalidRequestError(f"{requirement.type}: versions {low} to {high} are none")
+        raise InvalidRequestError(f"{requirement.type}: the version range {low} to {high} is invalid")
     if len(requirement.members) > MAX_MEMBERS:
         raise InvalidRequestError(f"{requirement.type}: {len(requirement.members)} members, at most {MAX_MEMBERS}")
     for member in requirement.members:
@@ -122,20 +122,22 @@ def _check_member(member: Member) -> None:
     if member.unit and not ucum.is_unit(member.unit):
         unit = ids.printable(member.unit, 20)
         raise InvalidRequestError(
-            f"{member.name}: {unit!r} is no UCUM unit, so no device has it", hint="Such as Cel, %, ms, m/s2."
+            f"{member.name}: {unit!r} is not a UCUM unit, so no device has it", hint="Examples: Cel, %, ms, m/s2."
         )
     bounds = [bound for bound in (member.minimum, member.maximum) if bound is not None]
     if any(not math.isfinite(bound) for bound in bounds) or bounds != sorted(bounds):
-        raise InvalidRequestError(f"{member.name}: {_number(member.minimum)}..{_number(member.maximum)} is no range")
+        raise InvalidRequestError(
+            f"{member.name}: the range {_number(member.minimum)}..{_number(member.maximum)} is invalid"
+        )
     if bounds and member.type not in (None, ValueType.INT, ValueType.DOUBLE):
         raise InvalidRequestError(f"{member.name}: only int and double have a range")
 
 
 def parse_requirement(text: str) -> Requirement:
-    """The requirement; raises InvalidRequestError or InvalidIdError with the position, in characters from 0."""
+    """Return the requirement; raises InvalidRequestError or InvalidIdError with the position, in characters from 0."""
     if len(text) > MAX_TEXT:
         raise _fault(MAX_TEXT, f"it is {len(text)} characters long, at most {MAX_TEXT} are allowed")
-    head = next(_HEAD.finditer(text))  # it matches the empty text, too
+    head = next(_HEAD.finditer(text))  # also matches the empty text
     low, high = _versions(head)
     with _at(head.start("type")):
         ids.semantic_type(head["type"])
@@ -151,22 +153,22 @@ def _versions(head: re.Match[str]) -> tuple[int, int | None]:
         return 1, None
     found = _VERSION.match(head["version"])
     if not found:
-        raise _fault(head.start("version"), f"{ids.printable(head['version'])!r} is no version")
+        raise _fault(head.start("version"), f"{ids.printable(head['version'])!r} is not a version")
     low = int(found["low"])
     high = int(found["high"]) if found["high"] else None if found["later"] else low
     if high is not None and high < low:
-        raise _fault(head.start("version"), f"versions {low} to {high} are none")
+        raise _fault(head.start("version"), f"the version range {low} to {high} is invalid")
     return low, high
 
 
 def _members(text: str, start: int) -> tuple[Member, ...]:
     if text[start] != "{":
-        raise _fault(start, f"{{ or the end is expected, not {ids.printable(text[start:])!r}")
+        raise _fault(start, f"expected {{ or the end, not {ids.printable(text[start:])!r}")
     end = text.find("}", start)
     if end < 0:
         raise _fault(len(text), "} is missing")
     if end + 1 < len(text):
-        raise _fault(end + 1, f"the end is expected, not {ids.printable(text[end + 1 :])!r}")
+        raise _fault(end + 1, f"expected the end, not {ids.printable(text[end + 1 :])!r}")
     found, at = list[Member](), start + 1
     for part in text[start + 1 : end].split(","):
         at_part = at + len(part) - len(part.lstrip())
@@ -189,7 +191,7 @@ def _member(text: str, at: int) -> Member:
     words = [(found[0], at + found.start()) for found in re.finditer(r"[^\s:{]+", text) if found.start() >= len(name)]
     colon = text[len(name) :].lstrip().startswith(":")
     if text.count(":") > colon or "{" in text or (colon and not words):
-        raise _fault(at + len(name), f"{ids.printable(text)!r} is no property")
+        raise _fault(at + len(name), f"{ids.printable(text)!r} is not a property")
     return _property(name, words, colon, at)
 
 
@@ -208,7 +210,7 @@ def _property(name: str, words: list[tuple[str, int]], colon: bool, at: int) -> 
         letters = words.pop(0)[0]
         parts |= {"readable": "r" in letters, "writable": "w" in letters, "observable": "o" in letters}
     if words:
-        raise _fault(words[0][1], f"{ids.printable(words[0][0])!r} is no part of a property here")
+        raise _fault(words[0][1], f"{ids.printable(words[0][0])!r} is not valid here in a property")
     member = Member(AffordanceKind.PROPERTY, name, **parts)  # type: ignore[arg-type]
     with _at(at):
         _check_member(member)
@@ -217,7 +219,7 @@ def _property(name: str, words: list[tuple[str, int]], colon: bool, at: int) -> 
 
 @contextlib.contextmanager
 def _at(position: int) -> Iterator[None]:
-    """Adds the position to what is raised inside it."""
+    """Add the position to errors raised inside."""
     try:
         yield
     except (InvalidIdError, InvalidRequestError) as e:
@@ -230,7 +232,7 @@ def _fault(position: int, message: str) -> InvalidRequestError:
 
 
 def _number(value: float | None) -> str:
-    """As short as it can be written; empty for None."""
+    """Return the shortest text of a number; "" for None."""
     if value is None:
         return ""
     return str(int(value)) if abs(value) < 1e15 and value == int(value) else repr(value)

@@ -4,9 +4,8 @@
     term     = key | "!" key | key ( "=" | "==" | "!=" ) [ value ] | key ( "in" | "notin" ) "(" values ")"
     values   = [ value ] *( "," [ value ] )
 
-All terms must hold; `*` and nothing at all select everything. `!=` and `notin` hold too where the key is missing.
-Spaces between the parts mean nothing. Pure.
-Source: kubernetes.io, "Labels and Selectors".
+All terms must match; `*` and the empty selector match everything. `!=` and `notin` also match if the key is missing.
+Spaces between the parts are ignored. Pure. Source: kubernetes.io, "Labels and Selectors".
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from services.domain.errors import InvalidIdError, InvalidRequestError
 ALL = "*"
 MAX_TEXT = 4096
 MAX_TERMS, MAX_VALUES = 32, 64
-_HINT = "Write zone=hall,floor!=2,tier in (a,b),stage notin (test),canary,!old."
+_HINT = "Example: zone=hall,floor!=2,tier in (a,b),stage notin (test),canary,!old."
 _TOKEN = re.compile(r"\s*(?:(?P<word>[^\s,()=!]+)|(?P<sign>==|=|!=|!|\(|\)|,))")
 
 
 class Operator(enum.Enum):
-    """What a term asks of its key."""
+    """The operator of a term."""
 
     IN = "in"
     NOT_IN = "notin"
@@ -37,14 +36,14 @@ class Operator(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One condition; `=` and `!=` are IN and NOT_IN of one value. Values are sorted and each is there once."""
+    """One condition; `=` and `!=` are IN and NOT_IN of one value. Values are sorted and unique."""
 
     key: str
     operator: Operator
     values: tuple[str, ...] = ()
 
     def holds(self, labels: Mapping[str, str]) -> bool:
-        """Whether labels meet it."""
+        """Return whether the labels match the term."""
         match self.operator:
             case Operator.EXISTS:
                 return self.key in labels
@@ -56,7 +55,7 @@ class Term:
                 return labels.get(self.key) not in self.values
 
     def __str__(self) -> str:
-        """As it is written."""
+        """Return the term as text."""
         if self.operator in (Operator.EXISTS, Operator.ABSENT):
             return self.key if self.operator is Operator.EXISTS else f"!{self.key}"
         if len(self.values) == 1:
@@ -66,25 +65,25 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Terms that must all hold; none selects everything."""
+    """Terms that must all match; without terms, everything matches."""
 
     terms: tuple[Term, ...] = ()
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether the labels meet every term."""
+        """Return whether the labels match every term."""
         return all(term.holds(labels) for term in self.terms)
 
     def failing(self, labels: Mapping[str, str]) -> tuple[Term, ...]:
-        """The terms that the labels do not meet."""
+        """Return the terms that the labels do not match."""
         return tuple(term for term in self.terms if not term.holds(labels))
 
     def __str__(self) -> str:
-        """As it is written."""
+        """Return the selector as text."""
         return ",".join(map(str, self.terms)) or ALL
 
 
 def parse_selector(text: str) -> Selector:
-    """The selector; raises InvalidRequestError with the position of the fault, counted in characters from 0."""
+    """Return the selector; raises InvalidRequestError with the position of the fault, in characters from 0."""
     if len(text) > MAX_TEXT:
         raise _fault(MAX_TEXT, f"it is {len(text)} characters long, at most {MAX_TEXT} are allowed")
     return Selector() if text.strip() in ("", ALL) else _Parser(text).selector()
@@ -98,7 +97,7 @@ class _Token:
 
 
 class _Parser:
-    """One token ahead; the last token is empty and stands at the end of the text."""
+    """A tokenizer with one token of look-ahead; the last token is empty, at the end of the text."""
 
     def __init__(self, text: str) -> None:
         self._tokens = _tokens(text)
@@ -115,7 +114,7 @@ class _Parser:
         while self._next.text:
             comma = self._take()
             if comma.text != ",":
-                raise _fault(comma.at, f"a comma or the end is expected, not {ids.printable(comma.text)!r}")
+                raise _fault(comma.at, f"expected a comma or the end, not {ids.printable(comma.text)!r}")
             if len(terms) == MAX_TERMS:
                 raise _fault(comma.at, f"more than {MAX_TERMS} terms")
             terms.append(self._term())
@@ -138,7 +137,7 @@ class _Parser:
     def _key(self) -> str:
         token = self._take()
         if not token.word:
-            raise _fault(token.at, f"a label key is expected, not {_told(token)}")
+            raise _fault(token.at, f"expected a label key, not {_quoted(token)}")
         try:
             return ids.label_key(token.text)
         except InvalidIdError as e:
@@ -146,7 +145,7 @@ class _Parser:
 
     def _value(self) -> str:
         if not self._next.word:
-            return ""  # `zone=` asks for the empty value
+            return ""  # `zone=` matches the empty value
         token = self._take()
         try:
             return ids.label_value(token.text)
@@ -156,14 +155,14 @@ class _Parser:
     def _values(self) -> tuple[str, ...]:
         opening = self._take()
         if opening.text != "(":
-            raise _fault(opening.at, f"( is expected, not {_told(opening)}")
+            raise _fault(opening.at, f"expected (, not {_quoted(opening)}")
         values = [self._value()]
         while (token := self._take()).text == ",":
             if len(values) == MAX_VALUES:
                 raise _fault(token.at, f"more than {MAX_VALUES} values")
             values.append(self._value())
         if token.text != ")":
-            raise _fault(token.at, f") is expected, not {_told(token)}")
+            raise _fault(token.at, f"expected ), not {_quoted(token)}")
         return tuple(sorted(set(values)))
 
 
@@ -173,7 +172,7 @@ def _tokens(text: str) -> Iterator[_Token]:
     yield _Token("", len(text))
 
 
-def _told(token: _Token) -> str:
+def _quoted(token: _Token) -> str:
     return repr(ids.printable(token.text)) if token.text else "the end"
 
 

@@ -1,6 +1,6 @@
-"""Text as files have it: a byte order mark, CRLF, or another encoding. One place reads all of them alike. Pure.
+"""Text of files, read the same way everywhere: byte order marks, CRLF and other encodings. Pure.
 
-What comes out is what a person sees in an editor: without the mark, with LF at the end of lines.
+The result is the text that an editor shows: without the mark, and with LF as line ending.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 class TextError(InvalidRequestError):
-    """Bytes that are no UTF-8 text."""
+    """The bytes are not UTF-8 text."""
 
     reason = "NOT_TEXT"
 
 
 def decode(data: bytes, what: object) -> str:
-    """The text of a file; `what` names it in errors. Raises TextError."""
+    """Return the text of a file; `what` names it in errors. Raises TextError."""
     if data.startswith(_UTF_16):
         raise TextError(f"{what} is UTF-16 text", hint="Save it as UTF-8.")
     try:
@@ -29,5 +29,5 @@ def decode(data: bytes, what: object) -> str:
 
 
 def normalized(text: str) -> str:
-    """Without a byte order mark at its beginning, and with LF for CRLF and CR. Idempotent."""
+    """Return the text without a leading byte order mark, and with LF for CRLF and CR. Idempotent."""
     return text.removeprefix(_BOM).replace("\r\n", "\n").replace("\r", "\n")

@@ -1,12 +1,13 @@
 """A device as a Thing of the Web of Things, rendered from its contract.
 
-Owns the mapping: capability `led0` with property `on` is the Thing's property `led0.on`, and so for actions and events.
+Owns the mapping: property `on` of capability `led0` is the Thing's property `led0.on`; actions and events likewise.
 Source: W3C Web of Things Thing Description 1.1, sections 5.3 (affordances, data schemas, security) and 5.4 (defaults).
 Pure.
 
-What the standard has no term for stands under the prefix `ygg`: mutual TLS as security scheme, semantic types and their
-versions, streamed actions. A form names the RPC that reaches the affordance, with the fields of its request as query;
-`jotunheim_bridge` is the bridge's name in the mesh, its address is the context's to know. Units are UCUM codes.
+Terms that the standard lacks have the prefix `ygg`: mutual TLS as security scheme, semantic types and their versions,
+streamed actions. A form names the RPC that reaches the affordance, with the fields of its request as query;
+`jotunheim_bridge` is the bridge's name in the mesh, and its address comes from the client's context. Units are UCUM
+codes.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a device beside its contract; texts may be empty."""
+    """Facts about a device that are not in its contract; texts may be empty."""
 
     create_time: datetime
     model: str = ""
@@ -49,7 +50,7 @@ class Facts:
 
 
 def describe(contract: Contract, facts: Facts) -> dict[str, Json]:
-    """The Thing Description, ready for JSON."""
+    """Return the Thing Description, ready for JSON."""
     thing: dict[str, Json] = {
         "@context": [CONTEXT, {"ygg": VOCABULARY}],
         "@type": "ygg:Device",
@@ -78,7 +79,7 @@ def describe(contract: Contract, facts: Facts) -> dict[str, Json]:
         kind: dict[str, Json] = {"@type": f"ygg:{found.type}", "ygg:version": found.version}
         at = {"device_id": contract.device_id, "capability": found.id}
         for prop in found.properties:
-            if prop.readable or prop.writable or prop.observable:  # a Thing has none that cannot be reached
+            if prop.readable or prop.writable or prop.observable:  # a Thing has no affordances that cannot be reached
                 properties[f"{found.id}.{prop.name}"] = {**kind, **_property(prop, at)}
         actions |= {f"{found.id}.{action.name}": {**kind, **_action(action, at)} for action in found.actions}
         events |= {f"{found.id}.{event.name}": {**kind, **_event(event, at)} for event in found.events}
@@ -86,7 +87,7 @@ def describe(contract: Contract, facts: Facts) -> dict[str, Json]:
 
 
 def urn(device_id: str, create_time: datetime) -> str:
-    """The device's URN: the same for ever, and another one in another mesh, where `porch-1` may be somebody else."""
+    """Return the device's URN: stable, and different in another mesh, where `porch-1` may be another device."""
     name = f"ygg://{TENANT}/device/{device_id}#{_time(create_time)}"
     return uuid.uuid5(uuid.NAMESPACE_URL, name).urn
 
@@ -140,7 +141,9 @@ def _object(parameters: Iterable[Parameter]) -> dict[str, Json]:
 
 
 def _schema(schema: Schema) -> dict[str, Json]:
-    """Bytes are base64, as in the JSON form of protobuf; a string has at most as many characters as bytes."""
+    """Return the JSON schema. Bytes are base64, as in the JSON form of protobuf; a string has at most as many
+    characters as bytes.
+    """
     found: dict[str, Json] = {"type": _TYPES[schema.type]}
     if schema.unit:
         found["unit"] = schema.unit
@@ -156,12 +159,12 @@ def _schema(schema: Schema) -> dict[str, Json]:
 
 
 def _number(bound: float) -> float:
-    """Without a fraction where there is none."""
+    """Return the number without a fraction if it is whole."""
     return int(bound) if float(bound).is_integer() and abs(bound) <= 2**53 else bound
 
 
 def _time(when: datetime) -> str:
-    """RFC 3339, to the second."""
+    """Return the time in RFC 3339, to the second."""
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -1,8 +1,8 @@
-"""Who may say what about updates: roots, release manifests, timestamps, and how each is checked.
+"""Trust in updates: roots, release manifests and timestamps, and the checks of each.
 
-Owns the rules, in the order of docs/reference/updates.md, for the service, the offline tools and the device model in
-the tests. Has no cryptography, no clock and no parser: whoever uses it hands in `Verify` and parsed messages together
-with the bytes that were signed. After The Update Framework (TUF 1.0.33, sections 5.3 to 5.6).
+Owns the rules, in the order of docs/reference/updates.md, for the service, the offline tools and the device model of
+the tests. Has no cryptography, no clock and no parser: callers pass `Verify` and parsed messages with the signed bytes.
+After The Update Framework (TUF 1.0.33, sections 5.3 to 5.6).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DIGEST_BYTES = 32
 
 
 class Role(enum.Enum):
-    """What is signed; the value is the context that goes before the signed bytes."""
+    """The signed kinds of metadata; the value is the context that precedes the signed bytes."""
 
     ROOT = b"ygg-ota-root-1\x00"
     RELEASE = b"ygg-ota-release-1\x00"
@@ -33,43 +33,43 @@ class Role(enum.Enum):
 
 
 class TrustError(YggError):
-    """Signed metadata that must not be believed; nothing was changed."""
+    """Signed metadata is not trusted; nothing was changed."""
 
     code, reason = Code.FAILED_PRECONDITION, "NOT_TRUSTED"
 
 
 class MalformedMetadataError(TrustError):
-    """It breaks a rule of its own form."""
+    """The metadata is malformed."""
 
     code, reason = Code.INVALID_ARGUMENT, "METADATA_MALFORMED"
 
 
 class TooLongError(MalformedMetadataError):
-    """It is longer than such metadata may be."""
+    """The metadata exceeds its maximum length."""
 
     reason = "METADATA_TOO_LONG"
 
 
 class ThresholdError(TrustError):
-    """Too few keys of the role have signed it."""
+    """Too few keys of the role have signed the metadata."""
 
     reason = "TOO_FEW_SIGNATURES"
 
 
 class RootVersionError(TrustError):
-    """The root does not follow the one that is trusted."""
+    """The root is not the successor of the trusted one."""
 
     reason = "ROOT_VERSION"
 
 
 class ExpiredError(TrustError):
-    """Its time is over."""
+    """The metadata has expired."""
 
     reason = "METADATA_EXPIRED"
 
 
 class StaleError(TrustError):
-    """A timestamp of another session, of another device, or older than one that was seen."""
+    """A timestamp of another session or device, or older than one seen before."""
 
     reason = "TIMESTAMP_STALE"
 
@@ -81,7 +81,7 @@ class MixAndMatchError(TrustError):
 
 
 class DeviceClassError(TrustError):
-    """The image is for other devices."""
+    """The image is for another device class."""
 
     reason = "WRONG_DEVICE_CLASS"
 
@@ -99,20 +99,20 @@ class CounterError(TrustError):
 
 
 class SequenceError(TrustError):
-    """The release is older than what runs, or newer than the newest."""
+    """The release is older than the running one, or newer than the newest."""
 
     reason = "RELEASE_SEQUENCE"
 
 
 class PrecursorError(TrustError):
-    """The patch starts from another image, or is not the signed one."""
+    """The patch is for another precursor image, or is not the signed one."""
 
     reason = "WRONG_PRECURSOR"
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """r and s, 32 bytes each, of the key with this id."""
+    """A signature by the key with this id: r and s, 32 bytes each."""
 
     key_id: bytes
     value: bytes
@@ -120,7 +120,7 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """The exact bytes that were signed, and who signed them."""
+    """The exact signed bytes and their signatures."""
 
     payload: bytes
     signatures: Sequence[Signature] = ()
@@ -128,7 +128,7 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class RoleKeys:
-    """How many of which keys; `keys` are indexes into Root.keys."""
+    """The keys of a role, as indexes into Root.keys, and how many of them must sign."""
 
     threshold: int
     keys: Sequence[int]
@@ -146,7 +146,7 @@ class Root:
     timestamp: RoleKeys
 
     def role(self, role: Role) -> RoleKeys:
-        """The keys of a role."""
+        """Return the keys of a role."""
         return {Role.ROOT: self.root, Role.RELEASE: self.release, Role.TIMESTAMP: self.timestamp}[role]
 
 
@@ -178,13 +178,13 @@ class Manifest:
 
     @property
     def chunk_count(self) -> int:
-        """Number of chunks of the image."""
+        """Return the number of chunks of the image."""
         return -(-self.image_size_bytes // self.chunk_size_bytes)
 
 
 @dataclass(frozen=True, slots=True)
 class Timestamp:
-    """What the service says just now to one device; fields as in the message."""
+    """The service's current statement to one device; fields as in the message."""
 
     time_unix_s: int
     newest_sequence: int
@@ -209,21 +209,21 @@ class TrustContext:
 
 
 Verify = Callable[[bytes, bytes, bytes], bool]
-"""(public key of 64 bytes, message, signature of 64 bytes) → whether it is good; never raises."""
+"""(public key of 64 bytes, message, signature of 64 bytes) → whether the signature is valid; never raises."""
 
 
 def key_id(public_key: bytes) -> bytes:
-    """The id of a public key of 64 bytes."""
+    """Return the id of a public key of 64 bytes."""
     return hashlib.sha256(public_key).digest()[:KEY_ID_BYTES]
 
 
 def digest(payload: bytes) -> bytes:
-    """What a timestamp calls a manifest by: the SHA-256 of the bytes that were signed."""
+    """Return the SHA-256 of a manifest's signed bytes, by which a timestamp names it."""
     return hashlib.sha256(payload).digest()
 
 
 def check_length(role: Role, data: bytes) -> bytes:
-    """Returns the serialised envelope where it is not too long; before anything else is done with it."""
+    """Return the serialised envelope if its length is allowed; call before parsing. Raises TooLongError."""
     limit = MAX_RELEASE_BYTES if role is Role.RELEASE else MAX_ENVELOPE_BYTES
     if not 1 <= len(data) <= limit:
         raise TooLongError(f"a {role.name.lower()} has {len(data)} bytes, 1 to {limit} are allowed", size=len(data))
@@ -231,22 +231,22 @@ def check_length(role: Role, data: bytes) -> bytes:
 
 
 def check_signatures(root: Root, role: Role, envelope: Envelope, verify: Verify) -> None:
-    """Raises ThresholdError unless enough different keys of the role have signed exactly these bytes."""
+    """Raise ThresholdError unless enough different keys of the role have signed exactly these bytes."""
     if not 1 <= len(envelope.payload) <= MAX_PAYLOAD_BYTES:
         raise TooLongError(f"{len(envelope.payload)} signed bytes, 1 to {MAX_PAYLOAD_BYTES} are allowed")
-    wanted = root.role(role)
-    good = _signers(root, wanted, role, envelope, verify)
-    if len(good) < wanted.threshold:
+    keys = root.role(role)
+    signers = _signers(root, keys, role, envelope, verify)
+    if len(signers) < keys.threshold:
         raise ThresholdError(
-            f"{len(good)} of {wanted.threshold} signatures that a {role.name.lower()} needs are good",
+            f"{len(signers)} of {keys.threshold} signatures that a {role.name.lower()} needs are valid",
             hint="Have more holders of the role's keys sign it: ygg ota sign",
-            good=len(good),
-            threshold=wanted.threshold,
+            good=len(signers),
+            threshold=keys.threshold,
         )
 
 
-def _signers(root: Root, wanted: RoleKeys, role: Role, envelope: Envelope, verify: Verify) -> set[int]:
-    by_id = {key_id(root.keys[index]): index for index in wanted.keys}
+def _signers(root: Root, keys: RoleKeys, role: Role, envelope: Envelope, verify: Verify) -> set[int]:
+    by_id = {key_id(root.keys[index]): index for index in keys.keys}
     good: set[int] = set()
     for signature in envelope.signatures[:MAX_KEYS]:
         index = by_id.get(signature.key_id)
@@ -256,29 +256,31 @@ def _signers(root: Root, wanted: RoleKeys, role: Role, envelope: Envelope, verif
 
 
 def check_root(root: Root) -> Root:
-    """Returns `root` if its form is right, else raises MalformedMetadataError."""
-    _need(root.version >= 1, "a root's version is 1 and up")
-    _need(root.expires_unix_s > 0, "a root expires")
-    _need(1 <= len(root.keys) <= MAX_KEYS, f"a root has 1 to {MAX_KEYS} keys")
-    _need(all(len(key) == 64 for key in root.keys), "a public key has 64 bytes")
-    _need(len({key_id(key) for key in root.keys}) == len(root.keys), "a root names each key once")
+    """Return `root` if it is well-formed; raises MalformedMetadataError."""
+    _require(root.version >= 1, "a root's version is at least 1")
+    _require(root.expires_unix_s > 0, "a root has an expiry")
+    _require(1 <= len(root.keys) <= MAX_KEYS, f"a root has 1 to {MAX_KEYS} keys")
+    _require(all(len(key) == 64 for key in root.keys), "a public key has 64 bytes")
+    _require(len({key_id(key) for key in root.keys}) == len(root.keys), "a root names each key once")
     for role in Role:
         keys = root.role(role)
-        _need(list(keys.keys) == sorted(set(keys.keys)), f"the keys of {role.name.lower()} ascend")
-        _need(all(index < len(root.keys) for index in keys.keys), f"a key of {role.name.lower()} is not there")
-        _need(1 <= keys.threshold <= len(keys.keys), f"the threshold of {role.name.lower()} is 1 to its keys")
+        _require(list(keys.keys) == sorted(set(keys.keys)), f"the keys of {role.name.lower()} are ascending")
+        _require(all(index < len(root.keys) for index in keys.keys), f"a key of {role.name.lower()} does not exist")
+        _require(
+            1 <= keys.threshold <= len(keys.keys), f"the threshold of {role.name.lower()} is 1 to its number of keys"
+        )
     offline = {*root.root.keys, *root.release.keys}
-    _need(not offline & set(root.timestamp.keys), "a key of the timestamp role holds another role")
+    _require(not offline & set(root.timestamp.keys), "a key of the timestamp role has another role")
     return root
 
 
 def check_next_root(trusted: Root, found: Root, envelope: Envelope, verify: Verify) -> Root:
-    """Returns the root to trust from now on. Expiry is not looked at: an expired root can still be replaced."""
+    """Return the root to trust from now on. Expiry is not checked: an expired root can still be replaced."""
     check_signatures(trusted, Role.ROOT, envelope, verify)
     check_root(found)
     if found.version != trusted.version + 1:
         raise RootVersionError(
-            f"the root has version {found.version}, after {trusted.version} comes {trusted.version + 1}",
+            f"the root has version {found.version}, expected {trusted.version + 1}",
             found=found.version,
             trusted=trusted.version,
         )
@@ -287,41 +289,43 @@ def check_next_root(trusted: Root, found: Root, envelope: Envelope, verify: Veri
 
 
 def check_first_root(found: Root, envelope: Envelope, verify: Verify) -> Root:
-    """Returns a root that nothing vouches for but itself: for the first one, and for tools that look at a file."""
+    """Return a root that only its own keys have signed: the first one, or one that a tool inspects."""
     check_root(found)
     check_signatures(found, Role.ROOT, envelope, verify)
     return found
 
 
 def check_manifest(manifest: Manifest) -> Manifest:
-    """Returns `manifest` if its form is right, else raises MalformedMetadataError."""
+    """Return `manifest` if it is well-formed; raises MalformedMetadataError."""
     for name, text in (("device_class", manifest.device_class), ("version", manifest.version)):
-        _need(1 <= len(text) <= MAX_TEXT and text.isascii() and text.isprintable(), f"{name} is 1 to 31 ASCII")
-    _need(manifest.sequence >= 1, "sequence is 1 and up")
-    _need(0 <= manifest.security_counter < 2**32, "security_counter is a number of 32 bits")
-    _need(manifest.image_size_bytes >= 1, "an image is not empty")
+        _require(1 <= len(text) <= MAX_TEXT and text.isascii() and text.isprintable(), f"{name} is 1 to 31 ASCII")
+    _require(manifest.sequence >= 1, "sequence is at least 1")
+    _require(0 <= manifest.security_counter < 2**32, "security_counter is a number of 32 bits")
+    _require(manifest.image_size_bytes >= 1, "an image is not empty")
     sizes = f"the image has {manifest.image_size_bytes} bytes, its slot {manifest.slot_size_bytes}"
-    _need(manifest.image_size_bytes <= manifest.slot_size_bytes, f"{sizes}: it does not fit")
+    _require(manifest.image_size_bytes <= manifest.slot_size_bytes, f"{sizes}: it does not fit")
     size = manifest.chunk_size_bytes
-    _need(MIN_CHUNK_BYTES <= size <= MAX_CHUNK_BYTES and size & (size - 1) == 0, "chunk_size is 256 to 2048, 2^n")
-    _need(manifest.chunk_count <= MAX_CHUNKS, f"an image has at most {MAX_CHUNKS} chunks")
-    _need(len(manifest.image_sha256) == len(manifest.chunks_root) == DIGEST_BYTES, "a digest has 32 bytes")
-    _need(manifest.expires_unix_s > 0, "a manifest expires")
+    _require(MIN_CHUNK_BYTES <= size <= MAX_CHUNK_BYTES and size & (size - 1) == 0, "chunk_size is 256 to 2048, 2^n")
+    _require(manifest.chunk_count <= MAX_CHUNKS, f"an image has at most {MAX_CHUNKS} chunks")
+    _require(len(manifest.image_sha256) == len(manifest.chunks_root) == DIGEST_BYTES, "a digest has 32 bytes")
+    _require(manifest.expires_unix_s > 0, "a manifest has an expiry")
     if manifest.delta:
         check_delta(manifest, manifest.delta)
     return manifest
 
 
 def check_delta(manifest: Manifest, delta: Delta) -> Delta:
-    """Returns `delta` if its form is right for the manifest, else raises MalformedMetadataError."""
+    """Return `delta` if it is well-formed for the manifest; raises MalformedMetadataError."""
     digests = (delta.precursor_sha256, delta.patch_sha256, delta.patch_chunks_root)
-    _need(all(len(each) == DIGEST_BYTES for each in digests), "a digest has 32 bytes")
-    _need(1 <= delta.patch_size_bytes <= manifest.image_size_bytes, "a patch is no longer than the image")
+    _require(all(len(each) == DIGEST_BYTES for each in digests), "a digest has 32 bytes")
+    _require(1 <= delta.patch_size_bytes <= manifest.image_size_bytes, "a patch is no longer than the image")
     return delta
 
 
 def check_release(root: Root, manifest: Manifest, envelope: Envelope, verify: Verify, now_unix_s: int) -> Manifest:
-    """What the service checks on upload: signatures, form, expiry of root and manifest."""
+    """Check a release as the service does on upload: signatures, form, expiry of root and manifest. Return its
+    manifest.
+    """
     check_signatures(root, Role.RELEASE, envelope, verify)
     check_manifest(manifest)
     check_expiry("root", root.expires_unix_s, now_unix_s)
@@ -330,7 +334,7 @@ def check_release(root: Root, manifest: Manifest, envelope: Envelope, verify: Ve
 
 
 def check_expiry(what: str, expires_unix_s: int, now_unix_s: int) -> None:
-    """Raises ExpiredError from that second on."""
+    """Raise ExpiredError from that second on."""
     if now_unix_s >= expires_unix_s:
         raise ExpiredError(
             f"the {what} expired {now_unix_s - expires_unix_s} s ago",
@@ -342,15 +346,15 @@ def check_expiry(what: str, expires_unix_s: int, now_unix_s: int) -> None:
 def check_timestamp(
     root: Root, stamp: Timestamp, envelope: Envelope, verify: Verify, device: TrustContext
 ) -> Timestamp:
-    """What a device checks of a timestamp."""
+    """Check a timestamp as a device does; return it."""
     check_signatures(root, Role.TIMESTAMP, envelope, verify)
     if stamp.nonce != device.nonce or not device.nonce:
-        raise StaleError("the timestamp answers another nonce")
+        raise StaleError("the timestamp is for another nonce")
     if stamp.device_id != device.device_id:
         raise StaleError(f"the timestamp is for {stamp.device_id[:63]!r}")
     if stamp.newest_sequence < device.newest_sequence:
         raise StaleError(
-            f"the timestamp knows release {stamp.newest_sequence}, {device.newest_sequence} was seen before"
+            f"the timestamp has release {stamp.newest_sequence} as the newest, {device.newest_sequence} was seen before"
         )
     check_expiry("root", root.expires_unix_s, stamp.time_unix_s)
     return stamp
@@ -359,7 +363,7 @@ def check_timestamp(
 def check_offer(
     root: Root, stamp: Timestamp, manifest: Manifest, envelope: Envelope, verify: Verify, device: TrustContext
 ) -> Manifest:
-    """What a device checks of an offer, after check_timestamp: all that decides before anything is erased."""
+    """Check an offer as a device does, after check_timestamp and before anything is erased; return its manifest."""
     check_release(root, manifest, envelope, verify, stamp.time_unix_s)
     if stamp.release_sha256 != digest(envelope.payload):
         raise MixAndMatchError("the timestamp names another release")
@@ -367,12 +371,12 @@ def check_offer(
     if manifest.sequence > stamp.newest_sequence:
         raise SequenceError(f"release {manifest.sequence} is newer than the newest, {stamp.newest_sequence}")
     if manifest.sequence < device.sequence and not stamp.allow_older:
-        raise SequenceError(f"release {manifest.sequence} is older than {device.sequence}, which runs")
+        raise SequenceError(f"release {manifest.sequence} is older than the running one, {device.sequence}")
     return manifest
 
 
 def check_applicable(manifest: Manifest, device: TrustContext) -> None:
-    """Class, slot and counter; the service refuses to offer what the device would refuse to take."""
+    """Check class, slot and counter, for the service too: it never offers a release that the device would reject."""
     if manifest.device_class != device.device_class:
         raise DeviceClassError(
             f"the release is for {manifest.device_class!r}, the device is a {device.device_class!r}",
@@ -387,21 +391,21 @@ def check_applicable(manifest: Manifest, device: TrustContext) -> None:
 
 
 def check_counter(manifest: Manifest, floor: int) -> None:
-    """Raises CounterError where the manifest is below the floor."""
+    """Raise CounterError if the manifest is below the floor."""
     if manifest.security_counter < floor:
         raise CounterError(
             f"the release has security counter {manifest.security_counter}, the floor is {floor}",
-            hint="What is below the floor has known holes. Release it again with a counter at the floor.",
+            hint="Releases below the floor have known vulnerabilities. Release it again with a counter at the floor.",
             counter=manifest.security_counter,
             floor=floor,
         )
 
 
 def check_patch(manifest: Manifest, delta: Delta, device: TrustContext) -> Delta:
-    """What a device checks of a patch before it takes one."""
+    """Check a patch as a device does before it is applied; return it."""
     check_delta(manifest, delta)
     if delta.precursor_sha256 != device.image_sha256:
-        raise PrecursorError("the patch starts from another image than the one that runs")
+        raise PrecursorError("the patch is for another image than the running one")
     signed = manifest.delta
     if signed and signed.precursor_sha256 == delta.precursor_sha256 and signed != delta:
         raise PrecursorError("the patch is not the one that was signed")
@@ -409,10 +413,10 @@ def check_patch(manifest: Manifest, delta: Delta, device: TrustContext) -> Delta
 
 
 def newest(sequences: Iterable[int]) -> int:
-    """The greatest sequence, 0 where there is none."""
+    """Return the highest sequence, 0 if there is none."""
     return max(sequences, default=0)
 
 
-def _need(good: bool, rule: str) -> None:
+def _require(good: bool, rule: str) -> None:
     if not good:
         raise MalformedMetadataError(rule)

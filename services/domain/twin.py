@@ -1,7 +1,7 @@
-"""A twin's two sides, what is desired of a device's properties and what they are, and the rules on them.
+"""The two sides of a twin, desired and reported, and their rules.
 
-Pure. A document is nested, capability id → property → value; inside it is kept flat, by path. Only what the contract
-lets be read and written can be desired: what cannot be read back could never be seen to have arrived.
+Pure. A document is nested, capability id → property → value; inside it is kept flat, by path. Only properties that are
+readable and writable can be desired: without reading a value, nobody can verify that it has arrived.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Path = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One property of one side: its value, and the revision and time that brought it.
+    """One property of one side: its value, and the revision and time of the last change.
 
-    Reported side only: `problem` says why the device could not be set to what was desired at `problem_revision`, and
-    `settled_revision` is the desired revision that the device last had or answered, 0 where it will be sent again.
+    Reported side only: `problem` is why the device could not apply the value desired at `problem_revision`, and
+    `settled_revision` is the last desired revision that the device had or responded to, 0 if it is to be sent again.
     """
 
     value: Value
@@ -48,13 +48,13 @@ class Side:
     session_epoch: int = 0
 
     def values(self) -> dict[Path, Value]:
-        """What has a value, ordered by path."""
+        """Return the values, ordered by path."""
         return {path: entry.value for path, entry in sorted(self.entries.items()) if entry.value is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """What to set, and what to remove: single properties, or all of a capability's."""
+    """The values to set and those to remove: single properties, or all of a capability's."""
 
     sets: Mapping[Path, Value]
     removes: frozenset[Path] = frozenset()
@@ -63,19 +63,19 @@ class Patch:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a device said of one property; None where it could not be read. `problem`: why it could not be set."""
+    """A device's report of one property; None if it could not be read. `problem`: why it could not be set."""
 
     value: Value
     problem: str = ""
 
 
 def dotted(path: Path) -> str:
-    """As people write it: `led0.brightness`."""
+    """Return the path as text: `led0.brightness`."""
     return ".".join(path)
 
 
 def nested(values: Mapping[Path, Value]) -> dict[str, Value]:
-    """The document of flat values."""
+    """Return the document of flat values."""
     document: dict[str, Value] = {}
     for (capability_id, prop), value in values.items():
         inner = document.setdefault(capability_id, {})
@@ -85,10 +85,10 @@ def nested(values: Mapping[Path, Value]) -> dict[str, Value]:
 
 
 def parse(document: Mapping[str, Value], contract: Contract) -> Patch:
-    """The patch that a document stands for (RFC 7396), checked against the contract.
+    """Return the merge patch (RFC 7396) in a document, checked against the contract.
 
-    Raises ContractError or ArgumentError, with the path in message and data, for what the contract does not have or
-    allow, and InvalidRequestError for what is no such document.
+    Raises ContractError or ArgumentError, with the path in message and data, for values that the contract does not have
+    or allow, and InvalidRequestError for a malformed document.
     """
     sets: dict[Path, Value] = {}
     removes, whole = set[Path](), set[str]()
@@ -111,14 +111,14 @@ def parse(document: Mapping[str, Value], contract: Contract) -> Patch:
 
 
 def checked(path: Path, value: Value, contract: Contract) -> Value:
-    """The value as it is kept: without its unit, as an int or a double as the contract wants. Raises as `parse`."""
+    """Return the value as stored: without unit, as int or double by the contract. Raises as `parse` does."""
     at = ids.printable(dotted(path))
     try:
         prop = contract.writable(*path)
         contract.readable(*path)
         if isinstance(value, dict) and units.split(value) is None:
             raise ArgumentError(
-                "it is nested too deep", hint='A value is 40 or {"value": 40, "unit": "%"}, nothing deeper.'
+                "it is nested too deeply", hint='A value is 40 or {"value": 40, "unit": "%"}, without further nesting.'
             )
         return check_given(path[1], prop.schema, value)
     except ContractError as e:
@@ -128,9 +128,9 @@ def checked(path: Path, value: Value, contract: Contract) -> Value:
 def desire(
     old: Side, patch: Patch, *, replacing: bool, now: datetime, author: str, drifting: Collection[Path] = ()
 ) -> Side:
-    """The desired side after a patch; `old` itself where nothing changes.
+    """Return the desired side after a patch; `old` itself if nothing changes.
 
-    Of `drifting` paths the same value is desired again: with a new revision it is sent to the device again.
+    A value of a `drifting` path gets a new revision even if it is unchanged, so that it is sent to the device again.
     """
     kept = {} if replacing else dict(old.entries)
     for path in [path for path in kept if path in patch.removes or path[0] in patch.removes_capabilities]:
@@ -147,7 +147,7 @@ def desire(
 
 def report(
     old: Side,
-    said: Mapping[Path, Report],
+    reports: Mapping[Path, Report],
     desired: Side,
     *,
     complete: bool,
@@ -157,44 +157,44 @@ def report(
     now: datetime,
     author: str,
 ) -> Side:
-    """The reported side after a device's report; `old` itself where it says nothing new.
+    """Return the reported side after a device's report; `old` itself if nothing changes.
 
-    `answers` is the desired revision that it answers, 0 for none. A complete one forgets what is not in it, and what it
-    has otherwise than desired is sent to the device again.
+    `answers` is the desired revision that the report responds to, 0 for none. A complete report removes properties that
+    it does not contain, and its differences from the desired side are sent to the device again.
     """
     kept = {} if complete else dict(old.entries)
     revision = old.revision + 1
-    for path, one in said.items():
+    for path, one in reports.items():
         before = old.entries.get(path)
-        problem = (one.problem, answers) if one.problem else _standing(before, answers)
+        problem = (one.problem, answers) if one.problem else _open_problem(before, answers)
         settled = 0 if complete else max(before.settled_revision if before else 0, answers)
-        wanted = desired.entries.get(path)
-        if wanted is not None and same(wanted.value, one.value):
-            settled = wanted.revision
+        target = desired.entries.get(path)
+        if target is not None and same(target.value, one.value):
+            settled = target.revision
         if before is not None and same(before.value, one.value):
             kept[path] = replace(before, problem=problem[0], problem_revision=problem[1], settled_revision=settled)
         else:
             kept[path] = Entry(one.value, revision, now, *problem, settled)
-    if kept == old.entries and old.revision:  # another contract is noted, another session alone is not worth a write
+    if kept == old.entries and old.revision:  # a new contract is recorded; a new session alone is not worth a write
         same_contract = contract_revision == old.contract_revision
         return old if same_contract else replace(old, contract_revision=contract_revision)
     return Side(revision, kept, now, author, contract_revision, session_epoch)
 
 
-def _standing(before: Entry | None, answers: int) -> tuple[str, int]:
-    """A problem stands until the device answers the same or a later revision without one."""
+def _open_problem(before: Entry | None, answers: int) -> tuple[str, int]:
+    """Return the previous problem unless the device has responded to the same or a later revision without one."""
     if before is None or not before.problem or answers >= before.problem_revision:
         return "", 0
     return before.problem, before.problem_revision
 
 
 def same(left: Value, right: Value) -> bool:
-    """Whether two values are one: `true` is not 1."""
+    """Return whether two values are equal and of one kind: `true` is not 1."""
     return left == right and isinstance(left, bool) == isinstance(right, bool)
 
 
 def delta(desired: Side, reported: Side) -> dict[Path, Value]:
-    """What is desired and not reported so, ordered by path."""
+    """Return the desired values that are not reported as such, ordered by path."""
     have = reported.entries
     return {
         path: value for path, value in desired.values().items() if path not in have or not same(have[path].value, value)
@@ -202,9 +202,10 @@ def delta(desired: Side, reported: Side) -> dict[Path, Value]:
 
 
 def drifted(desired: Side, reported: Side) -> set[Path]:
-    """What the device has otherwise than desired although it had it so, or answered: it is not sent again by itself.
+    """Return the paths whose value differs from the desired one although the device had it or has responded to it.
 
-    Written past the twin, changed by the device, or set to the nearest value that it has.
+    They were written past the twin, changed by the device, or set to the nearest possible value, and are not resent
+    automatically.
     """
     found = set[Path]()
     for path in delta(desired, reported):
@@ -215,12 +216,12 @@ def drifted(desired: Side, reported: Side) -> set[Path]:
 
 
 def settable(values: Mapping[Path, Value], contract: Contract) -> dict[Path, Value]:
-    """Those that the contract still allows as they are."""
-    return {path: value for path, value in values.items() if not obstacle(path, value, contract)}
+    """Return the values that the contract still allows."""
+    return {path: value for path, value in values.items() if not violation(path, value, contract)}
 
 
-def obstacle(path: Path, value: Value, contract: Contract | None) -> str:
-    """Why the contract does not allow a desired value; empty where it does, or where there is no contract yet."""
+def violation(path: Path, value: Value, contract: Contract | None) -> str:
+    """Return why the contract does not allow a desired value; "" if it does, or if there is no contract yet."""
     if contract is None:
         return ""
     try:
@@ -231,7 +232,7 @@ def obstacle(path: Path, value: Value, contract: Contract | None) -> str:
 
 
 def changed(old: Side, new: Side) -> Sequence[Path]:
-    """The paths whose value differs, ordered."""
+    """Return the paths whose value differs, ordered."""
     before, after = old.values(), new.values()
     return sorted(
         path

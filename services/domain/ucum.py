@@ -1,7 +1,7 @@
-"""Whether a unit is one of UCUM, the Unified Code for Units of Measure, in its case-sensitive form.
+"""Recognises units of UCUM, the Unified Code for Units of Measure, in its case-sensitive form.
 
-Pure. Owns the grammar (UCUM 2.1, sections 2.1 to 2.5) and the table of unit atoms. Does not convert.
-Source: https://ucum.org/ucum, table of all units.
+Pure. Owns the grammar (UCUM 2.1, sections 2.1 to 2.5) and the table of unit atoms. Does not convert. Source:
+https://ucum.org/ucum, table of all units.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _OTHER = """
 [mclg'U] [tb'U] [CCID_50] [TCID_50] [EID_50] [PFU] [FFU] [CFU] [IR] [BAU] [AU] [Amb'a'1'U] [PNU] [Lf] [D'ag'U] [FEU]
 [ELU] [EU]
 """
-"""Those that take none."""
+"""Atoms that take no prefix."""
 
 
 def _atoms() -> frozenset[str]:
@@ -53,7 +53,9 @@ _SPLIT = re.compile(r"\[[^\[\]]*\]|[./()]|[^./()\[\]]+")
 
 @lru_cache(maxsize=1024)
 def is_unit(text: str) -> bool:
-    """Whether `text` is a unit of at most MAX_BYTES bytes, such as `Cel`, `m/s2`, `%` or `{turns}/min`; `` is none."""
+    """Return whether `text` is a unit of at most MAX_BYTES bytes, such as `Cel`, `m/s2`, `%` or `{turns}/min`; "" is
+    not.
+    """
     if not 0 < len(text) <= MAX_BYTES or not text.isascii():
         return False
     plain = _ANNOTATION.sub("\0", text)
@@ -63,7 +65,7 @@ def is_unit(text: str) -> bool:
 
 
 def _is_term(text: str) -> bool:
-    """Components joined by `.` and `/`; in brackets they may be again."""
+    """Return whether the text is components joined by `.` and `/`, possibly nested in parentheses."""
     depth, component, components = 0, "", []
     for part in _SPLIT.findall(text):
         depth += {"(": 1, ")": -1}.get(part, 0)

@@ -1,6 +1,6 @@
 """Numbers with their unit, as people and scripts write them: `40%`, `23.5 °C`, `{"value": 40, "unit": "%"}`.
 
-Pure. Owns how such a number is read; which unit is right is the contract's to say (`services.domain.arguments`).
+Pure. Owns the parsing of such numbers; `services.domain.arguments` checks the unit against the contract.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ import re
 from services.domain.values import Value
 
 SHOWN = {"Cel": "°C", "[degF]": "°F", "deg": "°", "Ohm": "Ω", "m/s2": "m/s²"}
-"""UCUM codes that people write otherwise."""
+"""UCUM codes of other common spellings."""
 _CODES = {shown: code for code, shown in SHOWN.items()}
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _WITH_UNIT = re.compile(rf"({_NUMBER.pattern})\s*([^\s0-9.+-].*)")
 
 
 def code(text: str) -> str:
-    """What people write as a UCUM code: `°C` is `Cel`."""
+    """Return the UCUM code of a common spelling: `°C` is `Cel`."""
     return _CODES.get(text, text)
 
 
 def split(value: Value) -> tuple[Value, str] | None:
-    """A number and its UCUM code where `value` is a number with a unit (an empty code where none is given), else None.
+    """Return a number and its UCUM code ("" without a unit), or None if `value` is not a number with an optional unit.
 
-    A map that has more than `value` and `unit`, or no text as its unit, is none.
+    A map must have `value`, may have `unit` as text, and has nothing else.
     """
     if isinstance(value, dict):
         unit = value.get("unit", "")

@@ -1,6 +1,6 @@
-"""Values as the mesh passes them around: plain Python, checked.
+"""Values as the mesh passes them: plain Python, checked.
 
-The shapes are those of yggdrasil.common.v1.Value: None, bool, int (signed 64 bits), float, str, bytes, list, dict.
+The types are those of yggdrasil.common.v1.Value: None, bool, int (signed 64 bits), float, str, bytes, list, dict.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ MAX_DEPTH = 16
 
 
 def type_name(value: Value) -> str:
-    """The name people read: `bool`, `int`, `double`, `string`, `bytes`, `list`, `map` or `nothing`."""
+    """Return the name for people: `bool`, `int`, `double`, `string`, `bytes`, `list`, `map` or `nothing`."""
     names = {bool: "bool", int: "int", float: "double", str: "string", bytes: "bytes", list: "list", dict: "map"}
     return names.get(type(value), "nothing")
 
 
 def a_type(value: Value) -> str:
-    """The name with its article: `an int`, `a string`, `nothing`."""
+    """Return the name with its article: `an int`, `a string`, `nothing`."""
     name = type_name(value)
     return name if name == "nothing" else f"an {name}" if name == "int" else f"a {name}"
 
 
 def check(value: Value, depth: int = 0) -> Value:
-    """Returns `value` if it fits yggdrasil.common.v1.Value, at most MAX_DEPTH deep, else raises InvalidRequestError."""
+    """Return `value` if it fits yggdrasil.common.v1.Value, at most MAX_DEPTH deep; raises InvalidRequestError."""
     if depth > MAX_DEPTH:
         raise InvalidRequestError(f"a value is nested deeper than {MAX_DEPTH}")
     if isinstance(value, int) and not isinstance(value, bool) and not INT_MIN <= value <= INT_MAX:
@@ -46,12 +46,12 @@ def check(value: Value, depth: int = 0) -> Value:
 
 
 def whole(value: float) -> float:
-    """The integer that a double is, the double itself where it has a fraction or does not fit 64 bits."""
+    """Return a whole double as an integer; the double itself if it has a fraction or does not fit 64 bits."""
     return int(value) if value.is_integer() and INT_MIN <= value <= INT_MAX else value
 
 
 def is_text(value: str) -> bool:
-    """Whether it can be written as UTF-8: lone surrogates, which JSON lets through, cannot."""
+    """Return whether the text can be encoded as UTF-8; lone surrogates, which JSON accepts, cannot."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -60,7 +60,7 @@ def is_text(value: str) -> bool:
 
 
 def text(value: Value) -> str:
-    """The value in one line, for messages and tables."""
+    """Return the value in one line, for messages and tables."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, bytes):

@@ -157,8 +157,12 @@ def test_a_call_repeated_under_its_id_acts_once(kept: Person) -> None:
     ("arguments", "code", "says"),
     [
         (["led0.blink", "times=3", "period_ms=9000"], 5, "period_ms is 9000, the contract allows 50 to 5000 ms"),
-        (["led0.blink", "times=three", "period_ms=90"], 5, "times is three (string), the contract wants int, 1 to 20"),
-        (["led0.blink", "times=3"], 5, "led0.blink needs period_ms"),
+        (
+            ["led0.blink", "times=three", "period_ms=90"],
+            5,
+            "times is three (string), the contract requires int, 1 to 20",
+        ),
+        (["led0.blink", "times=3"], 5, "led0.blink requires period_ms"),
         (["led0.blink", "times=3", "period_ms=90", "x=1"], 5, "led0.blink has no argument x"),
         (["led0.sing"], 5, "led0 of porch-1 has no action sing"),
         (["led7.on"], 5, "porch-1 has no capability led7"),

@@ -60,7 +60,7 @@ def problems(found: Found, judge: Root | None, now_unix_s: int) -> list[str]:
     if judge:
         good, wanted = len(metadata.good_signers(judge, found.role, found.envelope)), judge.role(found.role).threshold
         if good < wanted:
-            said.append(f"{good} of {wanted} signatures that a {what} needs are good")
+            said.append(f"{good} of {wanted} signatures that a {what} needs are valid")
     return said
 
 

@@ -65,7 +65,7 @@ class TwinView:
         wanted = self.desired.entries.get(path)
         if wanted is None or path not in twin.delta(self.desired, self.reported):
             return ""
-        why = twin.obstacle(path, wanted.value, self.contract)
+        why = twin.violation(path, wanted.value, self.contract)
         told = self.reported.entries.get(path)
         if not why and told is not None and told.problem_revision >= wanted.revision:
             return told.problem

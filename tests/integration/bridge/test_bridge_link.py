@@ -148,12 +148,12 @@ async def test_properties_are_read_from_the_device_and_written_to_it(mesh: Mesh)
             "NOT_IN_CONTRACT",
             "led0 (actuator.led@1)",
         ),
-        (invoke("", {}), grpc.StatusCode.FAILED_PRECONDITION, "ARGUMENT_NOT_IN_CONTRACT", "needs times"),
+        (invoke("", {}), grpc.StatusCode.FAILED_PRECONDITION, "ARGUMENT_NOT_IN_CONTRACT", "requires times"),
         (
             invoke("", {"times": INT(string="3")}),
             grpc.StatusCode.FAILED_PRECONDITION,
             "ARGUMENT_NOT_IN_CONTRACT",
-            "times is 3 (string), the contract wants int, 1 to 20",
+            "times is 3 (string), the contract requires int, 1 to 20",
         ),
         (
             invoke("", {"times": INT(int=3), "period_ms": INT(int=9000)}),

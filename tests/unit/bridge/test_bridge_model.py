@@ -122,8 +122,8 @@ def test_read_and_write_need_a_property_that_allows_it() -> None:
     [
         ([], "lacks count"),
         ([link.Argument(index=1, value=link.LinkValue(integer=1))], "value 1"),
-        ([link.Argument(index=0, value=link.LinkValue(text="x"))], "wants int"),
-        ([link.Argument(index=0)], "wants int"),
+        ([link.Argument(index=0, value=link.LinkValue(text="x"))], "requires int"),
+        ([link.Argument(index=0)], "requires int"),
     ],
 )
 def test_results_against_the_contract_are_an_error(values: list[link.Argument], says: str) -> None:

@@ -71,7 +71,7 @@ def blink(*arguments: Parameter, **changes: object) -> Capability:
             replace(OLD, capabilities=(TEMP,), refused=(replace(SIREN, capability_id="led0"),)),
             ["led0: removed, was actuator.led@1", "led0: refused now (actuator.siren@1): the policy allows none"],
         ),
-        (replace(OLD, capabilities=(LED, TEMP)), ["the capabilities stand in another order"]),
+        (replace(OLD, capabilities=(LED, TEMP)), ["the capabilities are in another order"]),
         (
             replace(
                 OLD, capabilities=(TEMP, blink(replace(TIMES, optional=True, schema=Schema(ValueType.INT, "", 1))))
@@ -88,7 +88,7 @@ def blink(*arguments: Parameter, **changes: object) -> Capability:
         ),
         (
             replace(OLD, capabilities=(TEMP, replace(LED, actions=LED.actions[::-1]))),
-            ["led0: the actions stand in another order"],
+            ["led0: the actions are in another order"],
         ),
         (replace(OLD, refused=(SIREN,)), ["siren0: refused now (actuator.siren@1): the policy allows none"]),
         (
@@ -101,7 +101,7 @@ def blink(*arguments: Parameter, **changes: object) -> Capability:
         ),
         (
             replace(OLD, document_digest="1" * 64),
-            ["the device's capability document has other bytes, which say the same"],
+            ["the device's capability document has different bytes with the same meaning"],
         ),
     ],
 )

@@ -102,17 +102,17 @@ def test_a_value_may_carry_its_unit_and_is_widened() -> None:
     ("document", "path", "message"),
     [
         ({"led0": {"brightness": 101}}, "led0.brightness", "0 to 100 %"),
-        ({"led0": {"brightness": "40"}}, "led0.brightness", "wants int"),
-        ({"led0": {"brightness": True}}, "led0.brightness", "wants int"),
-        ({"led0": {"on": 1}}, "led0.on", "wants bool"),
+        ({"led0": {"brightness": "40"}}, "led0.brightness", "requires int"),
+        ({"led0": {"brightness": True}}, "led0.brightness", "requires int"),
+        ({"led0": {"on": 1}}, "led0.on", "requires bool"),
         ({"led0": {"hours": 1}}, "led0.hours", "cannot be written"),
         ({"led0": {"secret": True}}, "led0.secret", "cannot be read"),
         ({"led0": {"colour": "red"}}, "led0.colour", "no property colour"),
         ({"led9": {"on": True}}, "led9.on", "no capability led9"),
         ({"heat0": {"target": {"value": 20, "unit": "K"}}}, "heat0.target", "unit 'K'"),
         ({"heat0": {"target": {"degrees": 20}}}, "heat0.target", "nested too deep"),
-        ({"heat0": {"target": {"value": {"value": 20}}}}, "heat0.target", "wants double"),
-        ({"heat0": {"target": [20]}}, "heat0.target", "wants double"),
+        ({"heat0": {"target": {"value": {"value": 20}}}}, "heat0.target", "requires double"),
+        ({"heat0": {"target": [20]}}, "heat0.target", "requires double"),
         ({"heat0": {"target": float("nan")}}, "heat0.target", "finite"),
         ({"heat0": {"target": 2**63}}, "heat0.target", "64-bit"),
     ],
@@ -164,8 +164,8 @@ def test_what_the_contract_no_longer_allows_is_not_sent() -> None:
     narrowed = Contract("porch-1", "0" * 64, (LED,), (), CONTRACT.link, "")
     wanted = desire(Side(), {"led0": {"on": True}, "heat0": {"target": 20}}).values()
     assert twin.settable(wanted, narrowed) == {ON: True}
-    assert "no capability heat0" in twin.obstacle(TARGET, 20.0, narrowed)
-    assert twin.obstacle(TARGET, 20.0, None) == ""
+    assert "no capability heat0" in twin.violation(TARGET, 20.0, narrowed)
+    assert twin.violation(TARGET, 20.0, None) == ""
 
 
 documents = st.dictionaries(

@@ -235,7 +235,7 @@ def test_a_manifest_signed_by_strangers_is_not_enough(capsys: Captured) -> None:
     first_root(capsys)
     manifest(capsys, "--key", "root-a.key", "--key", "spare.key")
     assert inspected(capsys, "2.release", "--root", "1.root", status=1)["good_signatures"] == []
-    assert "0 of 2 signatures that a release needs are good" in refused(
+    assert "0 of 2 signatures that a release needs are valid" in refused(
         capsys, "inspect", "2.release", "--root", "1.root"
     )
 
