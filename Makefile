@@ -13,7 +13,7 @@ PYTEST ?= -n 3 --dist loadfile
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock gen fmt lint types imports protos-check protos-release test test-inside test-python test-docker test-c agent demo up down size power-proof mutants fuzz hostile bench creds clean
+.PHONY: help setup lock gen fmt lint types imports protos-check protos-release test test-inside test-python test-docker test-c agent demo docs up down size power-proof mutants fuzz hostile bench creds clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z][a-z %-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -47,7 +47,7 @@ lint: $(STAMP) protos-check imports ## every static check but types
 	ruff check .
 
 types: $(STAMP) ## mypy, strict
-	mypy services ygg hatch_build.py tests bench
+	mypy services ygg hatch_build.py tests bench docs
 
 imports: $(STAMP)
 	lint-imports
@@ -68,6 +68,10 @@ FORCE:
 
 demo: setup agent ## the main job on real parts, no containers; KEEP=1 keeps it running
 	@$(PY) -m ygg demo $(if $(KEEP),--keep)
+
+docs: $(STAMP) ## the documents as a searchable site, build/docs
+	@$(PY) -m sphinx -q -W --keep-going -d build/docs-cache -b html docs build/docs
+	@echo "  build/docs/index.html"
 
 test: ## the whole suite, in containers
 	@deploy/run-tests.sh

@@ -17,9 +17,9 @@ main() {
     python3 -m venv "$tools/uv"
     "$tools/uv/bin/pip" install -q --disable-pip-version-check "uv==$UV"
     # Beside dev.txt, so that what bench adds meets the same versions.
-    lock bench build runtime servers dev bench -- "$@"
-    sed -E -n 's/^([A-Za-z0-9._-]+==[^ ]+).*/\1/p' "$LOCKS/bench.txt" >"$tools/constraints.txt"
-    lock dev build runtime servers dev -- --constraint "$tools/constraints.txt"
+    lock bench build runtime servers dev docs bench -- "$@"
+    sed -E -n 's/^([A-Za-z0-9._-]+==[^\\]+).*/\1/p' "$LOCKS/bench.txt" >"$tools/constraints.txt"
+    lock dev build runtime servers dev docs -- --constraint "$tools/constraints.txt"
     lock runtime runtime -- --constraint "$tools/constraints.txt"
     lock build build -- --constraint "$tools/constraints.txt"
     lock servers servers -- --constraint "$tools/constraints.txt"
