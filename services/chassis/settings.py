@@ -47,7 +47,9 @@ class ServiceSettings(BaseSettings):
     nats_url: str = Field(
         "tls://127.0.0.1:4222", pattern=r"^tls://", description="URL of the NATS server; tls:// only."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Lowest level that is logged: debug, info, warning or error."
+    )
     instance_id: InstanceId = Field(
         default_factory=new_instance_id,
         description="Id of this replica, 1 to 63 of a-z, 0-9 and -, the first not a -; random by default.",
