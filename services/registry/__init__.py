@@ -1,1 +1,1 @@
-"""The registry: which devices there are, what was agreed with each, and who is connected."""
+"""The registry: known devices, their contracts and twins, and their presence."""

@@ -45,7 +45,7 @@ from yggdrasil.registry.v1 import backup_pb2_grpc, enrolment_pb2_grpc, registry_
 
 
 async def compose(runtime: Runtime[RegistrySettings]) -> dict[str, str]:
-    """Stores, the index and its follower, the reaper, the servicer; ready once the index has caught up."""
+    """Build stores, the index with its follower, the reaper and the servicers; return once the index has caught up."""
     js, clock = runtime.js, SystemClock()
     devices, contracts = await KvDeviceStore.open(js), await KvContractStore.open(js)
     sessions, bridges = await Bucket.create(js, buckets.SESSIONS), Bucket.bind(js, buckets.BRIDGES)
@@ -88,8 +88,8 @@ async def _enrolment(runtime: Runtime[RegistrySettings], devices: DeviceStore, i
     ca = DeviceCa.load(runtime.files) if settings.enrol_listen else None
     if settings.enrol_listen and ca is None:
         raise SettingsError(
-            f"YGG_REGISTRY_ENROL_LISTEN is set and {runtime.files.directory / KEY_FILE} is not there",
-            hint="Unset it, or make the registry's identity where the device CA's key is: ygg pki bootstrap.",
+            f"YGG_REGISTRY_ENROL_LISTEN is set, but {runtime.files.directory / KEY_FILE} does not exist",
+            hint="Unset it, or create the registry's identity where the device CA's key is: ygg pki bootstrap.",
         )
     tokens = await KvTokenStore.open(runtime.js)
     enrolment = Enrolment(tokens, devices, index, ca, SystemClock(), secrets.token_bytes)
@@ -98,8 +98,8 @@ async def _enrolment(runtime: Runtime[RegistrySettings], devices: DeviceStore, i
         listener = EnrolListener(enrolment, runtime.files, SystemClock())
         runtime.stack.push_async_callback(listener.stop)
         listening["enrol"] = await listener.start(settings.enrol_listen)
-        runtime.spawn(listener.sweep(), "arrivals at enrolment")
-        enrolment = replace(enrolment, place=settings.enrol_advertise or listening["enrol"])
+        runtime.spawn(listener.sweep(), "enrolment arrivals")
+        enrolment = replace(enrolment, address=settings.enrol_advertise or listening["enrol"])
     api = EnrolmentApi(enrolment, Renewal(devices, ca, SystemClock()))
     add = enrolment_pb2_grpc.add_EnrolmentServiceServicer_to_server
     runtime.server.add(ENROLMENT, lambda server: add(api, server))

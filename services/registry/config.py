@@ -11,15 +11,16 @@ from services.chassis.settings import Endpoint, ServiceSettings
 
 
 class RegistrySettings(ServiceSettings):
-    """What the registry is told at start."""
+    """Settings of the registry (YGG_REGISTRY_*)."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_prefix="YGG_REGISTRY_")
 
     listen: Endpoint = "127.0.0.1:50051"
-    data_dir: Path = Field(description="Folder of the index; it can be deleted at any time.")
+    data_dir: Path = Field(description="Directory of the index; it can be deleted at any time and is rebuilt at start.")
     enrol_listen: Endpoint | None = Field(
-        None, description="Where devices without a certificate enrol. None: they cannot."
+        None, description="HOST:PORT for the enrolment of devices without a certificate. Unset: enrolment is off."
     )
     enrol_advertise: Endpoint | None = Field(
-        None, description="HOST:PORT that enrolment tokens tell devices. None: enrol_listen as bound."
+        None,
+        description="HOST:PORT in enrolment tokens, as devices reach it. Unset: the bound address of enrol_listen.",
     )

@@ -1,4 +1,4 @@
-"""Messages that both the API and the stores make of the model."""
+"""Messages that both the API and the stores build from the model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from yggdrasil.registry.v1 import enrolment_pb2 as pb
 
 
 def token_to_proto(token: Token) -> pb.Token:
-    """The message Token; it has no secret to tell."""
+    """Return the message Token, which never contains the secret."""
     return pb.Token(
         id=token.id,
         device_id=token.device_id,

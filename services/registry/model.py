@@ -1,4 +1,4 @@
-"""The registry's pure rules: a device's life, its record and its view, and when a contract is a new revision."""
+"""The registry's pure rules: a device's lifecycle, record and view, and the revisions of contracts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.registry.errors import TransitionError
 
 
 class DeviceState(enum.Enum):
-    """Where a device is in its life.
+    """State in the lifecycle of a device.
 
     pending ──► active ◄──► suspended
        │          │             │
@@ -45,9 +45,9 @@ class TwinSide(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class DeviceRecord:
-    """The truth about a device; `revision` is that of its key, 0 until it is stored.
+    """The stored record of a device; `revision` is that of its key, 0 until it is stored.
 
-    Certificates issued before `revoke_time` are not accepted.
+    Certificates issued before `revoke_time` are rejected.
     """
 
     id: str
@@ -60,7 +60,7 @@ class DeviceRecord:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A one-time token without its secret; `id` is half of that one's SHA-256. `revision` is that of its key."""
+    """A one-time token without its secret; `id` is half of the secret's SHA-256. `revision` is that of its key."""
 
     id: str
     device_id: str
@@ -75,15 +75,15 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """A device's public key, checked to be held by who asked: DER and its SHA-256."""
+    """A device's public key in DER and its SHA-256. The requester has proved that it has the private key."""
 
     der: bytes
     digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Granted:
-    """What a device is given: PEM of its certificate and the device CA's, and of the service CA's."""
+class EnrolmentResult:
+    """The result of an enrolment in PEM: the certificate with the device CA's, and the service CA's."""
 
     serial: str
     certificate_chain: bytes
@@ -92,7 +92,7 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class DeviceCertificate:
-    """A certificate that the device CA issued: its key, and from when to when it is valid."""
+    """A certificate that the device CA issued: its key and validity."""
 
     key: PublicKey
     start: datetime
@@ -100,8 +100,8 @@ class DeviceCertificate:
 
 
 @dataclass(frozen=True, slots=True)
-class Renewed:
-    """What a device is given in place of its certificate: DER of the new one and of the device CA's."""
+class RenewalResult:
+    """The result of a renewal in DER: the new certificate and that of the device CA."""
 
     certificate: bytes
     issuer: bytes
@@ -120,7 +120,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """What a device said of itself in its Hello."""
+    """A device's own description in its Hello."""
 
     model: str = ""
     device_class: str = ""
@@ -130,7 +130,7 @@ class Build:
 
 @dataclass(frozen=True, slots=True)
 class ContractRecord:
-    """A contract as stored, with what the device said of itself, and the revision of its key."""
+    """A contract as stored, with the device's own description, and the revision of its key."""
 
     contract: Contract
     build: Build
@@ -150,7 +150,7 @@ class Presence:
 
 @dataclass(frozen=True, slots=True)
 class CapabilityRef:
-    """Which capability, in one line."""
+    """Identification of a capability, in one line."""
 
     id: str
     type: str
@@ -159,7 +159,7 @@ class CapabilityRef:
 
 @dataclass(frozen=True, slots=True)
 class DeviceView:
-    """A device as callers see it: record, build, presence, and its contract in short."""
+    """A device as callers see it: record, build, presence, and a summary of its contract."""
 
     record: DeviceRecord
     build: Build = Build()
@@ -170,9 +170,9 @@ class DeviceView:
 
 
 def changed(record: DeviceRecord, state: DeviceState | None, labels: Mapping[str, str]) -> DeviceRecord:
-    """The record after a change; an empty label value removes the label.
+    """Return the record after a change; an empty label value removes the label.
 
-    Raises TransitionError, or InvalidIdError where a label is none.
+    Raises TransitionError, or InvalidIdError if a label is invalid.
     """
     if state is not None and state is not record.state and state not in _NEXT[record.state]:
         raise TransitionError(record.id, record.state.value, state.value)
@@ -182,7 +182,9 @@ def changed(record: DeviceRecord, state: DeviceState | None, labels: Mapping[str
 
 
 def agreed(old: ContractRecord | None, new: Contract, build: Build, now: datetime) -> ContractRecord:
-    """The record to store: the old one where nothing differs, else the next revision (build alone makes none)."""
+    """Return the record to store: the old one if nothing differs, else the next revision (a new build alone creates
+    none).
+    """
     if old is None:
         return ContractRecord(replace(new, revision=1, negotiate_time=now), build)
     same = replace(new, revision=old.contract.revision, negotiate_time=old.contract.negotiate_time)
@@ -192,10 +194,10 @@ def agreed(old: ContractRecord | None, new: Contract, build: Build, now: datetim
 
 
 def revisions(writes: Iterable[ContractRecord]) -> list[ContractRecord]:
-    """The revisions that writes, oldest first, amount to, ascending.
+    """Return the current revisions, ascending, from the writes, oldest first.
 
-    A revision is written again where only the build differs, and then the last write counts. One that is written again
-    after later ones, by a restore that overwrites, stands in their stead.
+    A revision is written again if only the build differs; the last write counts. A revision that is written again after
+    later ones, by a restore that overwrites, replaces them.
     """
     found: list[ContractRecord] = []
     for record in writes:
@@ -206,7 +208,7 @@ def revisions(writes: Iterable[ContractRecord]) -> list[ContractRecord]:
 
 
 class ProgramState(enum.Enum):
-    """Where a program's instance is in its life; the numbers are those of TwinProgramState."""
+    """State of a program's instance; the numbers are those of TwinProgramState."""
 
     WAITING = 1
     STARTING = 2
@@ -217,14 +219,14 @@ class ProgramState(enum.Enum):
     REFUSED = 7
 
     @property
-    def lives(self) -> bool:
-        """Something of it is in a worker."""
+    def active(self) -> bool:
+        """Whether a worker runs or starts it."""
         return self in (ProgramState.STARTING, ProgramState.RUNNING, ProgramState.SUSPENDED)
 
 
 @dataclass(frozen=True, slots=True)
 class TwinProgram:
-    """A program that a device shall have, and what became of it; `reported_version` is empty where none runs."""
+    """A program desired on a device, and its state; `reported_version` is empty if none runs."""
 
     deployment_id: str
     program_id: str
@@ -239,15 +241,17 @@ class TwinProgram:
 
     @property
     def pending(self) -> bool:
-        """Not yet as desired."""
+        """Whether it is not yet as desired."""
         if not self.desired_running:
-            return self.state.lives
+            return self.state.active
         return self.state is not ProgramState.RUNNING or self.reported_version != self.desired_version
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramsSide:
-    """The programs of a twin as of `revision` (0: never told), ordered by deployment; `as_of` is the teller's clock."""
+    """The programs of a twin as of `revision` (0: never reported), ordered by deployment; `as_of` is the reporter's
+    clock.
+    """
 
     revision: int = 0
     programs: tuple[TwinProgram, ...] = ()
@@ -256,12 +260,12 @@ class ProgramsSide:
     as_of: int = 0
 
 
-def told_programs(
+def merge_programs(
     old: ProgramsSide, programs: Iterable[TwinProgram], as_of: int, now: datetime, author: str
 ) -> ProgramsSide:
-    """The side after a report: the old one where it is of an earlier state than that, or tells nothing new.
+    """Return the side after a report: the old one if the report is of an earlier state or changes nothing.
 
-    A program keeps the time of what is reported of it for as long as that stays the same.
+    A program's report time changes only with its reported state.
     """
     if as_of < old.as_of:
         return old

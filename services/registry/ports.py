@@ -1,4 +1,4 @@
-"""What the registry needs from outside. Every method raises StoreUnavailableError where the store does not answer."""
+"""Ports of the registry. Every method raises StoreUnavailableError if the store does not respond."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from services.registry.model import (
     DeviceRecord,
     DeviceState,
     DeviceView,
-    Granted,
+    EnrolmentResult,
     Group,
     ProgramsSide,
     PublicKey,
-    Renewed,
+    RenewalResult,
     Token,
     TwinSide,
 )
@@ -33,65 +33,65 @@ DeviceMessage: TypeAlias = registry_pb2.Device
 
 
 class Clock(Protocol):
-    """Time, injected."""
+    """Source of time, injected."""
 
     def now(self) -> datetime:
-        """UTC."""
+        """Return the current time in UTC."""
 
     def monotonic(self) -> float:
-        """Seconds, never going back."""
+        """Return seconds of a clock that never goes back."""
 
 
 class DeviceStore(Protocol):
-    """The truth about devices."""
+    """The authoritative records of devices."""
 
     async def get(self, device_id: str) -> DeviceRecord | None:
-        """The record, or None."""
+        """Return the record, or None."""
 
     async def create(self, record: DeviceRecord) -> DeviceRecord:
-        """Stores a new record; raises RevisionConflictError where there is one."""
+        """Store a new record; raises RevisionConflictError if it exists."""
 
     async def update(self, record: DeviceRecord) -> DeviceRecord:
-        """Stores a change of `record.revision`; raises RevisionConflictError where that is not the current one."""
+        """Store a change on top of `record.revision`; raises RevisionConflictError if that is not the current one."""
 
 
 class RemovableDevices(DeviceStore, Protocol):
-    """A store of devices that forgets, too."""
+    """A store of devices that also deletes."""
 
     async def remove(self, record: DeviceRecord) -> int:
-        """Deletes it; returns a revision that is not before that.
+        """Delete the record; return a revision that is not before the deletion.
 
-        Raises RevisionConflictError where `record.revision` is not the current one.
+        Raises RevisionConflictError if `record.revision` is not the current one.
         """
 
 
 class ContractStore(Protocol):
-    """The truth about contracts, and the documents that devices sent."""
+    """The authoritative contracts, and the documents that devices sent."""
 
     async def get(self, device_id: str) -> ContractRecord | None:
-        """The current contract, or None."""
+        """Return the current contract, or None."""
 
     async def history(self, device_id: str) -> Sequence[ContractRecord]:
-        """Every write of the device's contract that is kept, oldest first."""
+        """Return every retained write of the device's contract, oldest first."""
 
     async def put(self, record: ContractRecord) -> ContractRecord:
-        """Stores the record on top of `record.key_revision` (0: new); raises RevisionConflictError."""
+        """Store the record on top of `record.key_revision` (0: new); raises RevisionConflictError."""
 
     def digest(self, contract: Contract) -> str:
-        """SHA-256 of what the contract holds, lower-case hex."""
+        """Return the SHA-256 of the contract's content, lower-case hex."""
 
     async def document(self, digest: str) -> bytes | None:
-        """The document of that digest, or None."""
+        """Return the document with that digest, or None."""
 
     async def put_document(self, digest: str, document: bytes) -> None:
-        """Stores a document under its digest."""
+        """Store a document under its digest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which devices: after an id, at most so many, all conditions met; None and no states mean any.
+    """A query for devices after an id, at most `limit`, that meet all conditions; None and no states mean any.
 
-    `expires_before_unix_s`: the certificate that it last connected with ends before that.
+    `expires_before_unix_s`: the certificate of the last connection expires before that time.
     """
 
     after: str = ""
@@ -105,7 +105,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a requirement is held against: labels, presence, and what the contract holds (None where there is none).
+    """The facts that queries are matched against: labels, presence, and the contract's content (None without one).
 
     `state` is the device's, such as `active`.
     """
@@ -118,23 +118,25 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a watch has come: a sequence of each stream that a device is made of; `epoch` tells the streams apart."""
+    """Progress of a watch: a sequence of each stream that devices consist of; `epoch` identifies the streams."""
 
     epoch: str
     sequences: tuple[int, ...]
 
     def at(self, number: int, sequence: int) -> Position:
-        """The same with another sequence of one stream."""
+        """Return the position with another sequence of one stream."""
         return Position(self.epoch, (*self.sequences[:number], sequence, *self.sequences[number + 1 :]))
 
     def reaches(self, other: Position) -> bool:
-        """Whether nothing up to `other` is missing."""
+        """Return whether the position includes everything up to `other`."""
         return all(mine >= theirs for mine, theirs in zip(self.sequences, other.sequences, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceChange:
-    """A device as it is now, and the position after it; where it was deleted, its id and the revision of that only."""
+    """A device's current message, and the position after it; if it was deleted, only its id and the deletion's
+    revision.
+    """
 
     device: DeviceMessage
     deleted: bool
@@ -142,41 +144,42 @@ class DeviceChange:
 
 
 class Index(Protocol):
-    """The read side, kept from the store's streams.
+    """The read side, derived from the store's streams.
 
-    Pages and watches come as the messages that are sent: to turn every record into objects and back costs more than
-    to find it.
+    Pages and watches return messages ready to send: converting every record to objects and back costs more than finding
+    it.
     """
 
     async def get(self, device_id: str) -> DeviceView | None:
-        """The device, or None."""
+        """Return the device, or None."""
 
     async def find(self, query: Query) -> Sequence[DeviceMessage]:
-        """Devices ordered by id."""
+        """Return devices ordered by id."""
 
     async def facts(self, device_ids: Collection[str]) -> Mapping[str, Facts]:
-        """Of those devices that there are."""
+        """Return the facts of those devices that exist."""
 
     async def reached(self, bucket: str, revision: int) -> bool:
-        """Waits until the index has applied a revision of a bucket, so that a writer reads its own write.
+        """Wait until the index has applied a revision of a bucket, so that a writer reads its own write.
 
-        At most REACH_TIMEOUT_S seconds; False where it has not come that far.
+        Returns False after REACH_TIMEOUT_S seconds if the index is still behind.
         """
 
     def position(self) -> Position:
-        """How far the index has come."""
+        """Return the current position of the index."""
 
     async def reached_position(self, position: Position) -> bool:
-        """As `reached`."""
+        """Wait until the index has applied a position, as `reached` does."""
 
     def changes(self, position: Position, among: Collection[str]) -> tuple[Sequence[DeviceChange], Position]:
-        """The next changes after a position the index has reached, bounded, and the position after them.
+        """Return the next changes after a position that the index has reached, bounded, and the position after them.
 
-        Of the devices `among` only, of all where it is empty. Where nothing changed, the index's own position.
+        Only changes of the devices in `among`, or of all if it is empty. Without changes, returns the index's own
+        position.
         """
 
     async def moved(self, position: Position) -> None:
-        """Returns once the index is further than a position."""
+        """Return once the index is past a position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +192,7 @@ class StoredSide:
 
 @dataclass(frozen=True, slots=True)
 class TwinPosition:
-    """How far the sides were read: the last sequence of each."""
+    """Read positions of the sides: the last sequence of each."""
 
     desired: int = 0
     reported: int = 0
@@ -198,7 +201,7 @@ class TwinPosition:
 
 @dataclass(frozen=True, slots=True)
 class TwinChange:
-    """A side that was written, and by which sequence."""
+    """A write of a side, and its sequence."""
 
     which: TwinSide
     device_id: str
@@ -216,7 +219,7 @@ class StoredPrograms:
 
 @dataclass(frozen=True, slots=True)
 class ProgramsChange:
-    """Programs that were written, and by which sequence."""
+    """A write of the programs, and its sequence."""
 
     device_id: str
     side: ProgramsSide
@@ -224,79 +227,79 @@ class ProgramsChange:
 
 
 class TwinStore(Protocol):
-    """The truth about twins."""
+    """The authoritative twins."""
 
     async def get(self, which: TwinSide, device_id: str) -> StoredSide:
-        """The side, empty where nothing was written."""
+        """Return the side, empty if nothing was written."""
 
     async def put(self, which: TwinSide, device_id: str, side: Side, key_revision: int) -> StoredSide:
-        """Writes a side on top of `key_revision` (0: new); raises RevisionConflictError or InvalidRequestError."""
+        """Write a side on top of `key_revision` (0: new); raises RevisionConflictError or InvalidRequestError."""
 
     async def history(self, which: TwinSide, device_id: str) -> Sequence[Side]:
-        """The versions that are kept, oldest first."""
+        """Return the retained versions, oldest first."""
 
     async def position(self) -> TwinPosition:
-        """Where the sides end now."""
+        """Return the current end of the sides."""
 
     def device_ids(self) -> AsyncIterator[str]:
-        """Every device that has a twin, once."""
+        """Yield every device that has a twin, once."""
 
     def follow(self, which: TwinSide, device_ids: Collection[str], after: int) -> AsyncIterator[TwinChange]:
-        """The changes of one side after a sequence, of these devices (none: all), for ever."""
+        """Yield the changes of one side after a sequence, of these devices (none: all), forever."""
 
     async def programs(self, device_id: str) -> StoredPrograms:
-        """The programs, none where nothing was written."""
+        """Return the programs, none if nothing was written."""
 
     async def put_programs(self, device_id: str, side: ProgramsSide, key_revision: int) -> StoredPrograms:
-        """Writes them on top of `key_revision` (0: new); raises RevisionConflictError."""
+        """Write the programs on top of `key_revision` (0: new); raises RevisionConflictError."""
 
     def follow_programs(self, device_ids: Collection[str], after: int) -> AsyncIterator[ProgramsChange]:
-        """As `follow`."""
+        """Yield the changes of programs, as `follow` does."""
 
     def with_programs(self) -> AsyncIterator[str]:
-        """Every device that has programs, once."""
+        """Yield every device that has programs, once."""
 
 
 class GroupStore(Protocol):
-    """The truth about groups."""
+    """The authoritative groups."""
 
     async def get(self, name: str) -> Group | None:
-        """The group, or None."""
+        """Return the group, or None."""
 
     async def put(self, group: Group) -> Group:
-        """Stores it on top of `group.revision` (0: new); raises RevisionConflictError."""
+        """Store the group on top of `group.revision` (0: new); raises RevisionConflictError."""
 
     async def delete(self, group: Group) -> None:
-        """Forgets it; raises RevisionConflictError where `group.revision` is not the current one."""
+        """Delete the group; raises RevisionConflictError if `group.revision` is not the current one."""
 
     async def all(self) -> Sequence[Group]:
-        """Every group, ordered by name."""
+        """Return every group, ordered by name."""
 
 
 class DeviceWriter(Protocol):
-    """Makes many devices known at once."""
+    """Registers many devices in one pipelined batch."""
 
     async def create_all(self, found: Sequence[DeviceRecord]) -> Sequence[int | YggError]:
-        """For each the revision that it was stored with, or why it was not; all sent before the first is answered."""
+        """Return for each device its revision or the error; all are sent before the first is acknowledged."""
 
 
 class TokenStore(Protocol):
-    """The truth about enrolment tokens."""
+    """The authoritative enrolment tokens."""
 
     async def get(self, token_id: str) -> Token | None:
-        """The token, or None."""
+        """Return the token, or None."""
 
     async def create(self, token: Token) -> None:
-        """Stores a new token."""
+        """Store a new token."""
 
     async def update(self, token: Token) -> None:
-        """Stores a change of `token.revision`; raises RevisionConflictError where that is not the current one."""
+        """Store a change on top of `token.revision`; raises RevisionConflictError if that is not the current one."""
 
     async def delete(self, token_id: str) -> None:
-        """Forgets a token."""
+        """Delete a token."""
 
     async def all(self) -> Sequence[Token]:
-        """Every token that is kept."""
+        """Return every stored token."""
 
 
 class Signer(Protocol):
@@ -308,19 +311,21 @@ class Signer(Protocol):
 
     @property
     def end(self) -> datetime:
-        """When the device CA ends, and with it every certificate of its."""
+        """Expiry of the device CA, and so of all its certificates."""
 
     def key_of(self, request: bytes, device_id: str) -> PublicKey:
-        """The key of a PKCS#10 request in DER; raises InvalidRequestError where it is none, or names another device."""
-
-    def sign(self, key: PublicKey, device_id: str, now: datetime, not_before: datetime | None) -> Granted:
-        """A certificate for the key, that begins at `not_before` at the earliest."""
-
-    def certificate_of(self, certificate: bytes, device_id: str) -> DeviceCertificate:
-        """A certificate in DER; raises CertificateForeignError where this CA did not issue it for that device.
-
-        Raises InvalidRequestError where it is no certificate. Whether it is valid now is not looked at.
+        """Return the key of a PKCS#10 request in DER; raises InvalidRequestError if it is invalid or for another
+        device.
         """
 
-    def renew(self, key: PublicKey, device_id: str, now: datetime, not_before: datetime | None) -> Renewed:
-        """A further certificate for the key, that begins at `not_before` at the earliest."""
+    def sign(self, key: PublicKey, device_id: str, now: datetime, not_before: datetime | None) -> EnrolmentResult:
+        """Return a certificate for the key that begins no earlier than `not_before`."""
+
+    def certificate_of(self, certificate: bytes, device_id: str) -> DeviceCertificate:
+        """Return a certificate in DER; raises CertificateForeignError unless this CA issued it for that device.
+
+        Raises InvalidRequestError if it is not a certificate. Its validity is not checked.
+        """
+
+    def renew(self, key: PublicKey, device_id: str, now: datetime, not_before: datetime | None) -> RenewalResult:
+        """Return a further certificate for the key that begins no earlier than `not_before`."""

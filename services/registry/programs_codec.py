@@ -1,4 +1,4 @@
-"""The programs of a twin between model, messages and the records of the bucket `twin_programs`. Pure."""
+"""Conversion of a twin's programs between model, messages and records of the bucket `twin_programs`. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SCHEMA = 1
 
 
 def program_to_proto(program: TwinProgram) -> pb.TwinProgram:
-    """The message, `pending` included."""
+    """Return the message, `pending` included."""
     return pb.TwinProgram(
         deployment_id=program.deployment_id,
         program_id=program.program_id,
@@ -27,7 +27,7 @@ def program_to_proto(program: TwinProgram) -> pb.TwinProgram:
 
 
 def program_from_proto(message: pb.TwinProgram) -> TwinProgram:
-    """The program; a state that is not known here is WAITING."""
+    """Return the program; an unknown state becomes WAITING."""
     known = message.state in (state.value for state in ProgramState)
     return TwinProgram(
         message.deployment_id,
@@ -44,7 +44,7 @@ def program_from_proto(message: pb.TwinProgram) -> TwinProgram:
 
 
 def programs_to_bytes(device_id: str, side: ProgramsSide) -> bytes:
-    """The record."""
+    """Return the record."""
     return pb.StoredTwinPrograms(
         schema=SCHEMA,
         device_id=device_id,
@@ -57,7 +57,7 @@ def programs_to_bytes(device_id: str, side: ProgramsSide) -> bytes:
 
 
 def programs_from_bytes(data: bytes) -> ProgramsSide:
-    """The programs of a record."""
+    """Return the programs of a record."""
     stored = pb.StoredTwinPrograms.FromString(data)
     return ProgramsSide(
         stored.revision,

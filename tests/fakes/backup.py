@@ -6,27 +6,29 @@ from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 from services.chassis.errors import RevisionConflictError
-from services.registry.service.backup import Kept, RecordKind
+from services.registry.service.backup import RecordKind, StoredRecord
 
 
 class MemoryBackup:
     """Sequences count all writes, as a stream's do."""
 
     def __init__(self) -> None:
-        self._writes: dict[tuple[RecordKind, str], list[tuple[int, Kept]]] = {}
+        self._writes: dict[tuple[RecordKind, str], list[tuple[int, StoredRecord]]] = {}
         self._sequence = 0
 
-    async def read(self) -> AsyncGenerator[tuple[Kept, int], None]:
+    async def read(self) -> AsyncGenerator[tuple[StoredRecord, int], None]:
         """Every record once, in the order of RecordKind."""
         found = []
         for kind in RecordKind:
             for (its_kind, _), writes in sorted(self._writes.items(), key=lambda item: item[0][1]):
                 if its_kind is kind:
-                    found += _standing([kept for _, kept in writes]) if kind is RecordKind.CONTRACT else [writes[-1][1]]
+                    found += (
+                        _effective([kept for _, kept in writes]) if kind is RecordKind.CONTRACT else [writes[-1][1]]
+                    )
         for kept in found:
             yield kept, len(found)
 
-    async def get(self, kind: RecordKind, key: str) -> tuple[Kept, int] | None:
+    async def get(self, kind: RecordKind, key: str) -> tuple[StoredRecord, int] | None:
         """The last write."""
         writes = self._writes.get((kind, key))
         return None if not writes else (writes[-1][1], writes[-1][0])
@@ -34,37 +36,37 @@ class MemoryBackup:
     async def revisions(self, device_id: str) -> dict[int, bytes]:
         """The contract's revisions."""
         writes = self._writes.get((RecordKind.CONTRACT, device_id), [])
-        return {kept.revision: kept.data for kept in _standing([kept for _, kept in writes])}
+        return {kept.revision: kept.data for kept in _effective([kept for _, kept in writes])}
 
-    async def create(self, kept: Kept) -> int:
+    async def create(self, record: StoredRecord) -> int:
         """Raises RevisionConflictError where it is there."""
-        if (kept.kind, kept.key) in self._writes:
-            raise RevisionConflictError(f"{kept} is there")
-        return self._write(kept)
+        if (record.kind, record.key) in self._writes:
+            raise RevisionConflictError(f"{record} is there")
+        return self._write(record)
 
-    async def replace(self, kept: Kept, sequence: int) -> int:
+    async def replace(self, record: StoredRecord, sequence: int) -> int:
         """Raises RevisionConflictError where another write came between."""
-        writes = self._writes.get((kept.kind, kept.key))
+        writes = self._writes.get((record.kind, record.key))
         if not writes or writes[-1][0] != sequence:
-            raise RevisionConflictError(f"{kept} was written meanwhile")
-        return self._write(kept)
+            raise RevisionConflictError(f"{record} was written meanwhile")
+        return self._write(record)
 
-    def merged(self, kept: Kept, there: Kept) -> Kept:
+    def merged(self, record: StoredRecord, there: StoredRecord) -> StoredRecord:
         """Contracts get the next revision; everything else is replaced."""
-        if there.from_device or there.data == kept.data:
+        if there.from_device or there.data == record.data:
             return there
-        if kept.kind is not RecordKind.CONTRACT:
-            return kept
-        return replace(kept, revision=max(there.revision + 1, kept.revision))
+        if record.kind is not RecordKind.CONTRACT:
+            return record
+        return replace(record, revision=max(there.revision + 1, record.revision))
 
-    def _write(self, kept: Kept) -> int:
+    def _write(self, record: StoredRecord) -> int:
         self._sequence += 1
-        self._writes.setdefault((kept.kind, kept.key), []).append((self._sequence, kept))
+        self._writes.setdefault((record.kind, record.key), []).append((self._sequence, record))
         return self._sequence
 
 
-def _standing(writes: list[Kept]) -> list[Kept]:
-    found: list[Kept] = []
+def _effective(writes: list[StoredRecord]) -> list[StoredRecord]:
+    found: list[StoredRecord] = []
     for kept in writes:
         found = [one for one in found if one.revision < kept.revision] + [kept]
     return found

@@ -1,1 +1,1 @@
-"""The registry's ports on real things: JetStream key-value buckets, an SQLite index, NATS events."""
+"""Adapters of the registry's ports: JetStream key-value buckets, an SQLite index, NATS events."""

@@ -1,7 +1,7 @@
 """The port BackupStore on the registry's key-value buckets.
 
-A backup reads each bucket's stream to where it ended when the reading had caught up; writers go on meanwhile. Contracts
-are read first and told after the bodies and documents they name, which are written before any contract names them.
+A backup reads each bucket's stream up to its end at the moment when reading has caught up; writers continue meanwhile.
+Contracts are read first and sent after the bodies and documents that they refer to, which are always written earlier.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from services.chassis.kv import Bucket, BucketSpec
 from services.chassis.nats import converted
 from services.chassis.streams import Record, last_sequence, read
 from services.registry.adapters.spool import Spool
-from services.registry.service.backup import Kept, RecordKind
+from services.registry.service.backup import RecordKind, StoredRecord
 from yggdrasil.registry.v1 import registry_pb2, twin_pb2
 
 _SPECS = {
@@ -55,11 +55,11 @@ class KvBackup:
 
     @classmethod
     async def open(cls, js: JetStreamContext, client: Client, folder: Path) -> KvBackup:
-        """Makes the buckets where they are not there yet."""
+        """Open the buckets; create missing ones."""
         return cls(js, client, folder, {kind: await Bucket.create(js, spec) for kind, spec in _SPECS.items()})
 
-    async def read(self) -> AsyncGenerator[tuple[Kept, int], None]:
-        """Every record once, in the order of RecordKind, and how many there were when it began."""
+    async def read(self) -> AsyncGenerator[tuple[StoredRecord, int], None]:
+        """Yield every record once, in the order of RecordKind, with the number of records when it began."""
         with closing(Spool(self.folder)) as contracts:
             await self._spool(RecordKind.CONTRACT, contracts)
             total = await contracts.count()
@@ -67,15 +67,15 @@ class KvBackup:
             for kind in RecordKind:
                 if kind is RecordKind.CONTRACT:
                     async for row in contracts.rows():
-                        yield _kept(kind, *row), total
+                        yield _stored(kind, *row), total
                     continue
                 with closing(Spool(self.folder)) as spool:
                     await self._spool(kind, spool)
                     async for row in spool.rows():
-                        yield _kept(kind, *row), total
+                        yield _stored(kind, *row), total
 
     async def _spool(self, kind: RecordKind, spool: Spool) -> None:
-        """Reads until it has caught up once, and on to where the stream then ended: writers may never pause."""
+        """Read until it has caught up once, then to the end of the stream at that moment: writers may never pause."""
         spec = _SPECS[kind]
         seen = await last_sequence(self.js, spec.stream)
         caught_up = False
@@ -93,18 +93,20 @@ class KvBackup:
             answer = await self.client.request(f"$JS.API.STREAM.INFO.{stream}", timeout=_REQUEST_S)
         return int(json.loads(answer.data).get("state", {}).get("num_subjects", 0))
 
-    async def get(self, kind: RecordKind, key: str) -> tuple[Kept, int] | None:
-        """The record, of a contract the current revision, and the sequence that wrote it; or None."""
+    async def get(self, kind: RecordKind, key: str) -> tuple[StoredRecord, int] | None:
+        """Return the record, of a contract the current revision, and its sequence; or None."""
         entry = await self.buckets[kind].get(key)
         if entry is None:
             return None
         if message := _MESSAGES.get(kind):
             records.decode(_SPECS[kind].name, key, entry.value, message.FromString)
-        found = _kept(kind, key, _revision(kind, entry.value), _portable(kind, entry.value))
+        found = _stored(kind, key, _revision(kind, entry.value), _portable(kind, entry.value))
         return replace(found, from_device=_from_device(kind, entry.value)), entry.revision
 
     async def revisions(self, device_id: str) -> dict[int, bytes]:
-        """The records of a contract by revision; what stands in a later one's stead is as `model.revisions` has it."""
+        """Return the records of a contract by revision, without those that later writes have replaced
+        (`model.revisions`).
+        """
         spec, found = buckets.CONTRACTS, dict[int, bytes]()
         async for batch in read(self.js, spec.stream, [spec.subject(device_id)]):
             for record in batch:
@@ -113,20 +115,20 @@ class KvBackup:
                     found = {known: data for known, data in found.items() if known < revision} | {revision: record.data}
         return found
 
-    async def create(self, kept: Kept) -> int:
-        """Writes what must not be there; returns its sequence. Raises RevisionConflictError."""
-        return await self.buckets[kept.kind].create_key(kept.key, kept.data)
+    async def create(self, record: StoredRecord) -> int:
+        """Write a new record; return its sequence. Raises RevisionConflictError if it exists."""
+        return await self.buckets[record.kind].create_key(record.key, record.data)
 
-    async def replace(self, kept: Kept, sequence: int) -> int:
-        """Writes on top of what `get` returned."""
-        return await self.buckets[kept.kind].update(kept.key, kept.data, sequence)
+    async def replace(self, record: StoredRecord, sequence: int) -> int:
+        """Write on top of the sequence that `get` returned; return the new one. Raises RevisionConflictError."""
+        return await self.buckets[record.kind].update(record.key, record.data, sequence)
 
-    def merged(self, kept: Kept, there: Kept) -> Kept:
-        """What overwriting `there` by `kept` writes; `there` itself if that changes nothing."""
-        if there.from_device:
-            return there
-        data = _MERGES.get(kept.kind, _backup_counts)(there.data, kept.data)
-        return there if data == there.data else replace(kept, data=data, revision=_revision(kept.kind, data))
+    def merged(self, record: StoredRecord, existing: StoredRecord) -> StoredRecord:
+        """Return the result of overwriting `existing` with `record`; `existing` itself if that changes nothing."""
+        if existing.from_device:
+            return existing
+        data = _MERGES.get(record.kind, _backup_counts)(existing.data, record.data)
+        return existing if data == existing.data else replace(record, data=data, revision=_revision(record.kind, data))
 
 
 def _row(kind: RecordKind, spec: BucketSpec, record: Record) -> tuple[str, int, bytes | None]:
@@ -146,7 +148,7 @@ def _from_device(kind: RecordKind, data: bytes) -> bool:
 
 
 def _portable(kind: RecordKind, data: bytes) -> bytes:
-    """Without what means something in this mesh only: its session epochs, and which revisions it has sent."""
+    """Remove fields that have a meaning only in this mesh: session epochs, and the revisions that were sent."""
     if kind is not RecordKind.TWIN_REPORTED:
         return data
     twin = twin_pb2.StoredTwin.FromString(data)
@@ -161,7 +163,7 @@ def _backup_counts(here: bytes, data: bytes) -> bytes:
 
 
 def _merged_twin(here: bytes, data: bytes) -> bytes:
-    """What differs is written under a revision of its own: a bridge sends what came after the one it has sent."""
+    """Write differences under a new revision: a bridge sends everything after the last one that it has sent."""
     known, twin = twin_pb2.StoredTwin.FromString(here), twin_pb2.StoredTwin.FromString(data)
     kept = {(one.capability_id, one.property): one for one in known.properties}
     twin.revision = max(known.revision + 1, twin.revision)
@@ -186,7 +188,7 @@ def _merged_contract(here: bytes, data: bytes) -> bytes:
 
 
 def _merged_device(here: bytes, data: bytes) -> bytes:
-    """What was revoked or retired stays so, whatever a backup says."""
+    """Keep revocation and retirement, whatever the backup has."""
     known, device = registry_pb2.StoredDevice.FromString(here), registry_pb2.StoredDevice.FromString(data)
     if known.state == registry_pb2.DEVICE_STATE_RETIRED:
         device.state = known.state
@@ -203,5 +205,5 @@ _MERGES: Mapping[RecordKind, Callable[[bytes, bytes], bytes]] = {
 }
 
 
-def _kept(kind: RecordKind, key: str, revision: int, data: bytes) -> Kept:
-    return Kept(kind, key, data, revision)
+def _stored(kind: RecordKind, key: str, revision: int, data: bytes) -> StoredRecord:
+    return StoredRecord(kind, key, data, revision)

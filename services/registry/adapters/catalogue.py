@@ -1,7 +1,7 @@
-"""What many devices share, by number: labels, builds, and contract bodies with what they can do.
+"""Values that many devices share, by number: labels, builds, and contract bodies with their capabilities.
 
-A requirement is matched once against each distinct body, however many devices have it. Kept in memory within bounds;
-the tables of the index are the whole of it.
+A requirement is matched once against each distinct body, however many devices have it. The cache in memory is bounded;
+the tables of the index are complete.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _V = TypeVar("_V")
 
 
 class _Kept(dict[_K, _V]):
-    """What `make` gives for a key, kept; all of it is forgotten when there are too many."""
+    """Cache of the results of `make`; cleared completely when it is full."""
 
     def __init__(self, most: int, make: Callable[[_K], _V]) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class _Matches:
 
 
 class Catalogue:
-    """Numbers of shared things, and matches of requirements. For the thread of the connection `db`."""
+    """Numbers of shared values, and matches of requirements. Use only in the thread of the connection `db`."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
@@ -69,15 +69,15 @@ class Catalogue:
 
     def _number(self, table: str, columns: Sequence[str], values: Sequence[str]) -> int:
         matches = " AND ".join(f"{column} = ?" for column in columns)
-        row = self._db.execute(f"SELECT no FROM {table} WHERE {matches}", values).fetchone()  # noqa: S608 - ours
+        row = self._db.execute(f"SELECT no FROM {table} WHERE {matches}", values).fetchone()  # noqa: S608 - text of this module
         if row is None:
             names, marks = ", ".join(columns), ", ".join("?" * len(columns))
-            sql = f"INSERT INTO {table} ({names}) VALUES ({marks}) RETURNING no"  # noqa: S608 - ours
+            sql = f"INSERT INTO {table} ({names}) VALUES ({marks}) RETURNING no"  # noqa: S608 - text of this module
             row = self._db.execute(sql, values).fetchone()
         return int(row[0])
 
     def add_body(self, digest: str, body: bytes) -> None:
-        """Keeps a body; the same one again changes nothing. Raises whatever a body that cannot be read raises."""
+        """Store a body; idempotent. Raises the decoding error of an unreadable body."""
         read = _read(body)
         number = self.bodies[digest]
         known = self._db.execute("UPDATE bodies SET body = ? WHERE no = ? AND body IS NULL", (body, number)).rowcount
@@ -91,7 +91,7 @@ class Catalogue:
             self._of_type[one].append(number)
 
     def has_body(self, digest: str) -> bool:
-        """Whether the body of a digest is known."""
+        """Return whether the body of a digest is known."""
         return self.bodies[digest] in self._complete
 
     def _decode(self, number: int) -> tuple[tuple[Capability, ...], tuple[Refusal, ...]]:
@@ -100,11 +100,11 @@ class Catalogue:
         return contract.capabilities, contract.refused
 
     def contract(self, number: int) -> tuple[tuple[Capability, ...], tuple[Refusal, ...]]:
-        """The capabilities and the refused ones of a body."""
+        """Return the accepted and the refused capabilities of a body."""
         return self._decoded[number]
 
     def matching(self, requirement: Requirement) -> set[int]:
-        """The bodies that meet it."""
+        """Return the bodies that meet the requirement."""
         found, candidates = self._matches[requirement], self._of_type.get(requirement.type, [])
         for number in candidates[found.seen :]:
             if matcher.match(requirement, *self._decoded[number]).capability_id:
@@ -113,12 +113,12 @@ class Catalogue:
         return found.numbers
 
     def fragment(self, body: int, build: int) -> bytes:
-        """The fields of the message Device that a body and a build make up, serialised."""
+        """Return the fields of the message Device that come from a body and a build, serialised."""
         return self._fragments[body, build] if body in self._complete else self._make_fragment((body, build))
 
     def _make_fragment(self, key: tuple[int, int]) -> bytes:
         columns = "model, device_class, firmware_version, slot"
-        row = self._db.execute(f"SELECT {columns} FROM builds WHERE no = ?", (key[1],)).fetchone()  # noqa: S608 - ours
+        row = self._db.execute(f"SELECT {columns} FROM builds WHERE no = ?", (key[1],)).fetchone()  # noqa: S608 - text of this module
         references = [pb.CapabilityRef(id=c.id, type=c.type, version=c.version) for c in self._decoded[key[0]][0]]
         model, device_class, firmware_version, slot = row
         return pb.Device(

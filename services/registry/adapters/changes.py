@@ -1,8 +1,8 @@
-"""What changed since a position: the sequences of the streams that a watch has told everything up to.
+"""Changes since a position, which holds a sequence of each stream: a watch has sent everything up to them.
 
-A device is told when the last of its changes comes up, and then as it is now; a position therefore stands for a set of
-devices told, and going on from it, at any replica, leaves out none and repeats none. One stream after the other, a
-bounded part of each, so that a flood in one does not keep back the others.
+A device is sent in its current state when the last of its changes is reached. A position therefore stands for a set of
+devices that were sent; a watch that resumes from it, on any replica, omits none and repeats none. A bounded part of
+each stream is read in turn, so that a burst in one does not delay the others.
 """
 
 from __future__ import annotations
@@ -12,35 +12,35 @@ import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from services.registry.adapters.rows import SHOWN
+from services.registry.adapters.rows import DEVICE_BUCKETS
 from services.registry.ports import Position
 
 _PART = 200
-_TABLES = [bucket.table for bucket in SHOWN]
-_STREAMS = [bucket.spec.stream for bucket in SHOWN]
+_TABLES = [bucket.table for bucket in DEVICE_BUCKETS]
+_STREAMS = [bucket.spec.stream for bucket in DEVICE_BUCKETS]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Devices to tell, each with the sequence of its end (0: it is there) and the position that stands after it."""
+    """Devices to send, each with the sequence of its deletion (0: it exists) and the position after it."""
 
-    told: Sequence[tuple[str, int, Position]]
+    devices: Sequence[tuple[str, int, Position]]
     position: Position
 
 
 def step(db: sqlite3.Connection, applied: Mapping[str, int], position: Position, among: Collection[str]) -> Step:
-    """The next changes after `position`, of those devices only where `among` names some."""
-    told: list[tuple[str, int, Position]] = []
+    """Return the next changes after `position`, only of the devices in `among` unless it is empty."""
+    devices: list[tuple[str, int, Position]] = []
     for number, table in enumerate(_TABLES):
         rows = db.execute(_sql(table, bool(among)), _values(position, number, among)).fetchall()
         for device_id, state, *revisions in rows:
             position = position.at(number, revisions[number])
             if all((revision or 0) <= position.sequences[n] for n, revision in enumerate(revisions)):
                 deleted = revisions[0] if revisions[0] and state is None else 0
-                told.append((device_id, deleted, position))
+                devices.append((device_id, deleted, position))
         if len(rows) < _PART:
             position = position.at(number, max(position.sequences[number], applied[_STREAMS[number]]))
-    return Step(told, replace(position))
+    return Step(devices, replace(position))
 
 
 def _sql(table: str, some: bool) -> str:

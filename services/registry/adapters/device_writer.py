@@ -16,20 +16,20 @@ from services.registry.ports import DeviceStore
 
 
 class KvDeviceWriter:
-    """Sends all at once; a key that was deleted is written again by way of the store, one at a time."""
+    """Pipelines new keys; a key that was deleted before is written through the store, one at a time."""
 
     def __init__(self, writer: KvWriter, store: DeviceStore) -> None:
         self._writer, self._store = writer, store
 
     @classmethod
     async def open(cls, client: Client, store: DeviceStore) -> KvDeviceWriter:
-        """Makes it ready to write."""
+        """Open the writer."""
         writer = KvWriter(client, buckets.DEVICES)
         await writer.open()
         return cls(writer, store)
 
     async def create_all(self, found: Sequence[DeviceRecord]) -> Sequence[int | YggError]:
-        """For each the revision that it was stored with, or why it was not."""
+        """Return for each device its revision or the error."""
         answers = await self._writer.create([(record.id, records.device_to_bytes(record)) for record in found])
         for position, answer in enumerate(answers):
             if isinstance(answer, RevisionConflictError):
@@ -39,7 +39,7 @@ class KvDeviceWriter:
     async def _again(self, record: DeviceRecord) -> int | YggError:
         try:
             if await self._store.get(record.id) is not None:
-                return RevisionConflictError(f"{record.id} is there")
+                return RevisionConflictError(f"{record.id} exists")
             return (await self._store.create(record)).revision
         except YggError as e:
             return e

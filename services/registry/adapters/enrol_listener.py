@@ -1,7 +1,7 @@
-"""Where devices without a certificate come: one request and one answer over TLS, and nothing else.
+"""Enrolment of devices without a certificate: one request and one response over TLS.
 
-The port asks for no certificate, so everybody can reach it: `arrivals` bounds what comes before and with TLS, after it
-a connection may take TIMEOUT_S and REQUEST_BYTES. protos/yggdrasil/device/v1/enrol.proto is the protocol.
+The port requires no certificate, so it is public: `arrivals` limits connections up to the end of TLS; after that a
+connection has TIMEOUT_S and REQUEST_BYTES. protos/yggdrasil/device/v1/enrol.proto is the protocol.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from yggdrasil.device.v1 import enrol_pb2 as pb
 ALPN = "einherjar-enrol/1"
 REQUEST_BYTES = 4096
 TIMEOUT_S = 10.0
-CONNECTIONS, SLOTS = 256, 32
-"""Held at most, and how many of them are in their TLS handshake."""
+MAX_CONNECTIONS, MAX_HANDSHAKES = 256, 32
+"""Maximum connections, and how many of them may be in their TLS handshake."""
 RETRY_AFTER_MS = 2000
 _log = logging.getLogger(__name__)
 _throttle = Throttle()
@@ -41,7 +41,7 @@ _CODES: tuple[tuple[type[YggError], pb.EnrolRefusedCode.ValueType], ...] = (
 
 
 def _context(files: IdentityFiles) -> ssl.SSLContext:
-    """TLS 1.3 with the chain up to the root, whose fingerprint is all that a device knows."""
+    """Return a TLS 1.3 context with the chain up to the root, because a device knows only the root's fingerprint."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_cert_chain(files.directory / CHAIN_FILE, files.directory / "key.pem")
@@ -57,19 +57,23 @@ class EnrolListener:
         self._enrolment = enrolment
         self._open = 0
         self._listener = TlsListener(
-            _context(files), Bounds(cap_connections(CONNECTIONS), SLOTS), clock, self._protocol, lambda: self._open
+            _context(files),
+            Bounds(cap_connections(MAX_CONNECTIONS), MAX_HANDSHAKES),
+            clock,
+            self._protocol,
+            lambda: self._open,
         )
 
     async def start(self, listen: str) -> str:
-        """Binds HOST:PORT; returns it as bound."""
+        """Bind HOST:PORT; return it as bound."""
         return await self._listener.start(listen)
 
     async def sweep(self) -> None:
-        """Must run: ends arrivals that take too long, until cancelled."""
+        """End arrivals that take too long, until cancelled. Must run concurrently."""
         await self._listener.sweep()
 
     async def stop(self) -> None:
-        """Takes no more devices."""
+        """Accept no more devices."""
         self._listener.stop()
 
     def _protocol(self) -> asyncio.BaseProtocol:
@@ -83,8 +87,8 @@ class EnrolListener:
             async with asyncio.timeout(TIMEOUT_S):
                 if tls.selected_alpn_protocol() != ALPN:
                     return
-                answer = await self._answer(reader, peer)
-                body = answer.SerializeToString()
+                response = await self._respond(reader, peer)
+                body = response.SerializeToString()
                 writer.write(_length(len(body)) + body)
                 await writer.drain()
         except (TimeoutError, OSError, asyncio.IncompleteReadError) as e:
@@ -92,7 +96,7 @@ class EnrolListener:
             _throttle.log(
                 _log,
                 logging.INFO,
-                "enrolment ended",
+                "enrolment connection failed",
                 about=source_of(peer.rpartition(":")[0].strip("[]")),
                 peer=peer,
                 why=why,
@@ -104,7 +108,7 @@ class EnrolListener:
                 async with asyncio.timeout(1.0):
                     await writer.wait_closed()
 
-    async def _answer(self, reader: asyncio.StreamReader, peer: str) -> pb.EnrolResponse:
+    async def _respond(self, reader: asyncio.StreamReader, peer: str) -> pb.EnrolResponse:
         device = "?"
         try:
             request = await _request(reader)
@@ -113,7 +117,7 @@ class EnrolListener:
         except YggError as e:
             source = _source(peer)
             extra = {"device": device, "peer": peer, "why": e.message}
-            _throttle.log(_log, logging.WARNING, "enrolment refused", about=source, **extra)
+            _throttle.log(_log, logging.WARNING, "enrolment rejected", about=source, **extra)
             return pb.EnrolResponse(refused=_refused(e))
         _log.info("device enrolled", extra={"device": device, "peer": peer, "serial": granted.serial})
         return pb.EnrolResponse(
@@ -134,7 +138,7 @@ def _refused(error: YggError) -> pb.EnrolRefused:
 
 async def _request(reader: asyncio.StreamReader) -> pb.EnrolRequest:
     length = shift = 0
-    for _ in range(2):  # 14 bits are more than REQUEST_BYTES
+    for _ in range(2):  # 14 bits exceed REQUEST_BYTES
         byte = (await reader.readexactly(1))[0]
         length |= (byte & 0x7F) << shift
         shift += 7
@@ -147,7 +151,7 @@ async def _request(reader: asyncio.StreamReader) -> pb.EnrolRequest:
     try:
         return pb.EnrolRequest.FromString(await reader.readexactly(length))
     except DecodeError as e:
-        raise InvalidRequestError("the request is not an EnrolRequest") from e
+        raise InvalidRequestError("the request is not a valid EnrolRequest") from e
 
 
 def _length(length: int) -> bytes:

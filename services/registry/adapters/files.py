@@ -1,4 +1,4 @@
-"""The index's file: opened where it is whole and of these streams, else made anew. It can be deleted at any time."""
+"""The index's file: opened if it is complete and of these streams, else created. It can be deleted at any time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DISK = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CAN
 
 @contextlib.contextmanager
 def disk_named(path: Path) -> Iterator[None]:
-    """Make what SQLite raises when it cannot write the file an IndexDiskError."""
+    """Convert SQLite's errors on writing the file to IndexDiskError."""
     try:
         yield
     except sqlite3.OperationalError as e:
@@ -30,8 +30,8 @@ def disk_named(path: Path) -> Iterator[None]:
         raise IndexDiskError(path, e.strerror) from e
 
 
-def open_whole(path: Path, created: Mapping[str, str]) -> sqlite3.Connection | None:
-    """The file, where it was filled to its end from these streams (name and when it was made); else None."""
+def open_complete(path: Path, created: Mapping[str, str]) -> sqlite3.Connection | None:
+    """Return the file if it was filled completely from these streams (name and creation time), else None."""
     if not path.exists():
         return None
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -46,7 +46,7 @@ def open_whole(path: Path, created: Mapping[str, str]) -> sqlite3.Connection | N
 
 
 def make(path: Path, created: Mapping[str, str]) -> sqlite3.Connection:
-    """A new file with empty tables, to be filled in bulk: no journal, for one that ends early is thrown away."""
+    """Create a file with empty tables for bulk filling, without a journal: an incomplete file is discarded."""
     for name in (path.name, f"{path.name}-wal", f"{path.name}-shm", f"{path.name}-journal"):
         path.with_name(name).unlink(missing_ok=True)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -57,9 +57,9 @@ def make(path: Path, created: Mapping[str, str]) -> sqlite3.Connection:
 
 
 def finish(db: sqlite3.Connection) -> None:
-    """Builds what queries need, and only then says that the file is whole.
+    """Build the indexes, and only then mark the file as complete.
 
-    A million labels are sorted in memory, in half the time that temporary files take; most of it is given back.
+    A million labels are sorted in memory, in half the time of temporary files; most of the memory is freed afterwards.
     """
     db.execute(f"PRAGMA cache_size = -{_SORTING_KB}")
     db.executescript(f"BEGIN; {schema.INDEXES} COMMIT;")
@@ -71,7 +71,7 @@ def finish(db: sqlite3.Connection) -> None:
 
 @contextlib.contextmanager
 def checkpointed(db: sqlite3.Connection) -> Iterator[None]:
-    """Inside it the write-ahead log is emptied as it grows, by the writer itself: for when nothing else is done."""
+    """Checkpoint the write-ahead log in the writer as it grows, while nothing else runs."""
     db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
     try:
         yield
@@ -80,14 +80,14 @@ def checkpointed(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection without transactions of its own; callers keep to one thread at a time."""
+    """Return a connection without implicit transactions, for one thread at a time."""
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     _set_up(db)
     return db
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:
-    """A connection that cannot write; it never waits for the one that does."""
+    """Return a read-only connection, which never waits for the writer."""
     db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
     _set_up(db)
     return db

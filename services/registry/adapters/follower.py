@@ -1,6 +1,6 @@
-"""Keeps the index from the buckets' streams, one task a stream, each going on after the last sequence applied.
+"""Updates the index from the buckets' streams, one task per stream, each from the last applied sequence.
 
-A new index, or one that is far behind, is first brought up by the fast reader, before anything is served.
+The fast reader first fills a new index or one that is far behind, before anything is served.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from services.registry.adapters.index import DISK_RETRY_S, SqliteIndex
 from services.registry.errors import IndexDiskError
 from yggdrasil.registry.v1.registry_pb2 import StoredContract
 
-FAR_BEHIND = 2000
+BULK_THRESHOLD = 2000
 _BODY_WAIT_S, _BODY_STEP_S = 30.0, 0.01
 _log = logging.getLogger(__name__)
 
@@ -36,29 +36,29 @@ class Follower:
         self._caught_up = asyncio.Event()
 
     async def run(self) -> None:
-        """Follows; fails only by a fault of its own, never because NATS is away."""
+        """Follow the streams; NATS outages are retried, any other error is raised."""
         await self._begin()
         async with asyncio.TaskGroup() as tasks:
             for stream in rows.STREAMS:
                 tasks.create_task(self._follow(stream), name=f"follow-{stream}")
 
     async def caught_up(self) -> None:
-        """Returns once the index has all that was in the streams when following began."""
+        """Return once the index has everything that was in the streams when following began."""
         await self._caught_up.wait()
 
     async def _begin(self) -> None:
         created, last = await self._streams()
         whole = await self._opened(created, last)
-        while not whole or any(last[stream] - self._index.applied(stream) > FAR_BEHIND for stream in rows.STREAMS):
+        while not whole or any(last[stream] - self._index.applied(stream) > BULK_THRESHOLD for stream in rows.STREAMS):
             try:
                 await in_thread(self._read, whole, last)
                 return
             except IndexDiskError as e:
-                _log.warning("index not written", extra={"why": e.message})
+                _log.warning("index write failed", extra={"why": e.message})
                 await asyncio.sleep(DISK_RETRY_S)
-                whole = await self._opened(created, last)  # what was filled in bulk has no journal
+                whole = await self._opened(created, last)  # a bulk fill has no journal, so the file is unusable
             except StoreUnavailableError as e:
-                _log.info("reading again", extra={"why": e.message})
+                _log.info("stream read failed", extra={"why": e.message})
                 await asyncio.sleep(RETRY_S)
 
     async def _opened(self, created: dict[str, str], last: dict[str, int]) -> bool:
@@ -66,7 +66,7 @@ class Follower:
             try:
                 return self._index.open(created, last)
             except IndexDiskError as e:
-                _log.warning("waiting for room on the disk", extra={"why": e.message})
+                _log.warning("index open failed", extra={"why": e.message})
             await asyncio.sleep(DISK_RETRY_S)
 
     def _read(self, whole: bool, last: dict[str, int]) -> None:
@@ -77,7 +77,9 @@ class Follower:
         (self._index.catch_up if whole else self._index.load)(self._reader, last)
 
     async def _streams(self) -> tuple[dict[str, str], dict[str, int]]:
-        """When each stream was made, and its last sequence; bodies last, so that none of a contract is missing."""
+        """Return the creation time and last sequence of each stream; bodies last, so that every contract's body is
+        included.
+        """
         created, last = {}, {}
         for stream in reversed(rows.STREAMS):
             with converted(f"stream {stream}"):
@@ -101,11 +103,11 @@ class Follower:
                 self._caught_up.set()
 
     async def _await_bodies(self, batch: Sequence[Record]) -> None:
-        """A body is written before any contract names it, but comes by another stream."""
+        """Wait for the bodies of contracts: they are written first, but arrive by another stream."""
         name, parse = rows.CONTRACTS.spec.name, StoredContract.FromString
         found = [records.readable(name, record.subject, record.data, parse) for record in batch if not record.deleted]
-        wanted = {stored.digest for stored in found if stored is not None}
+        digests = {stored.digest for stored in found if stored is not None}
         waited = 0.0
-        while any(not self._index.has_body(digest) for digest in wanted) and waited < _BODY_WAIT_S:
+        while any(not self._index.has_body(digest) for digest in digests) and waited < _BODY_WAIT_S:
             await asyncio.sleep(_BODY_STEP_S)
             waited += _BODY_STEP_S

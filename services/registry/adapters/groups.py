@@ -1,4 +1,4 @@
-"""The port GroupStore: the bucket `groups`, a key for each group."""
+"""The port GroupStore: the bucket `groups`, one key per group."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ SCHEMA = 1
 
 
 def group_to_bytes(group: Group) -> bytes:
-    """A StoredGroup."""
+    """Return the group of a StoredGroup."""
     stored = pb.StoredGroup(schema=SCHEMA, name=group.name, selector=str(group.selector), description=group.description)
     return stored.SerializeToString(deterministic=True)
 
 
 class KvGroupStore:
-    """Groups are few: all of them are read where all are asked for."""
+    """The port GroupStore. Groups are few, so listing reads each of them."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
 
     @classmethod
     async def open(cls, js: JetStreamContext) -> KvGroupStore:
-        """Makes the bucket where it is not there yet."""
+        """Open the bucket; create it if it is missing."""
         return cls(await Bucket.create(js, buckets.GROUPS))
 
     async def get(self, name: str) -> Group | None:
-        """The group, or None."""
+        """Return the group, or None."""
         entry = await self._bucket.get(name)
         return (
             None
@@ -45,18 +45,18 @@ class KvGroupStore:
         )
 
     async def put(self, group: Group) -> Group:
-        """Stores it on top of `group.revision` (0: new); raises RevisionConflictError."""
+        """Store the group on top of `group.revision` (0: new); raises RevisionConflictError."""
         value = group_to_bytes(group)
         if group.revision:
             return replace(group, revision=await self._bucket.update(group.name, value, group.revision))
         return replace(group, revision=await self._bucket.create_key(group.name, value))
 
     async def delete(self, group: Group) -> None:
-        """Forgets it; raises RevisionConflictError where `group.revision` is not the current one."""
+        """Delete the group; raises RevisionConflictError if `group.revision` is not the current one."""
         await self._bucket.delete(group.name, group.revision)
 
     async def all(self) -> Sequence[Group]:
-        """Every group, ordered by name."""
+        """Return every group, ordered by name."""
         entries = await asyncio.gather(*(self._bucket.get(name) for name in sorted(await self._bucket.keys())))
         found = [
             records.readable(buckets.GROUPS.name, entry.key, entry.value, partial(_read, entry.revision))

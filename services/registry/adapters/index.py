@@ -1,9 +1,9 @@
-"""The read side: an SQLite file beside the replica, kept from the buckets' streams, deletable at any time.
+"""The read side: an SQLite file of the replica, derived from the buckets' streams, deletable at any time.
 
-Owns the connections and who uses which. The event loop's thread writes what the streams bring, in short pieces, and
-reads single rows: a turn at the interpreter's lock costs more than such a statement. Searches run on a thread and a
-read-only connection of their own, and so do checkpoints of the write-ahead log: the loop never waits for the disk. What
-is written comes from `follower`; a new file is filled in bulk before anything is asked.
+Owns the connections and their threads. The event loop's thread writes changes of the streams in short transactions, and
+reads single rows: switching threads costs more than such a statement. Searches have a thread and a read-only connection
+of their own, and so have checkpoints of the write-ahead log: the loop never waits for the disk. `follower` supplies the
+changes; a new file is filled in bulk before it is queried.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from services.registry.ports import DeviceChange, Facts, Position, Query
 from yggdrasil.registry.v1 import registry_pb2 as pb
 
 REACH_TIMEOUT_S = 5.0
-PIECE = 64
+TRANSACTION_RECORDS = 64
 CHECKPOINT_RECORDS = 8192
 CLOSE_STEP_S = 0.05
 DISK_RETRY_S = 2.0
-MOST_BEHIND, LITTLE = 0.5, 10_000
+MAX_BEHIND_RATIO, BASE_RECORDS = 0.5, 10_000
 _log = logging.getLogger(__name__)
 _BRIDGES = """
 WITH RECURSIVE found(bridge) AS (
@@ -41,11 +41,11 @@ WITH RECURSIVE found(bridge) AS (
   WHERE found.bridge IS NOT NULL
 ) SELECT bridge FROM found WHERE bridge IS NOT NULL
 """
-"""A step for each bridge, not for each of its sessions."""
+"""One step per bridge, not per session."""
 
 
 class SqliteIndex:
-    """The port Index, and what keeps it. `open` comes first; until then every question is refused."""
+    """The port Index, and its updates. Call `open` first; until then every query raises StoreUnavailableError."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -54,7 +54,7 @@ class SqliteIndex:
         self._open_db: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._catalogue_of: Catalogue | None = None
-        self._whole = False
+        self._complete = False
         self._epoch = ""
         self._applied: dict[str, int] = {}
         self._unsaved = 0
@@ -63,7 +63,7 @@ class SqliteIndex:
 
     @property
     def _db(self) -> sqlite3.Connection:
-        if self._open_db is None or not self._whole:
+        if self._open_db is None or not self._complete:
             raise StoreUnavailableError("the index is being built", hint="Try again in a moment.")
         return self._open_db
 
@@ -77,7 +77,7 @@ class SqliteIndex:
         return Views(self._db, self._catalogue)
 
     async def close(self) -> None:
-        """Closes the file; ends `load` and `catch_up` where one of them runs."""
+        """Close the file; interrupts a running `load` or `catch_up`."""
         self._closing = True
         while not self._filling.acquire(blocking=False):
             assert self._open_db is not None  # noqa: S101 - it is being filled
@@ -90,10 +90,10 @@ class SqliteIndex:
                 db.close()
 
     def open(self, created: Mapping[str, str], last: Mapping[str, int]) -> bool:
-        """Open the file or make a new one, for streams made at those times; whether it is whole already.
+        """Open the file or create a new one, for streams with these creation times; return whether it is complete.
 
-        A file that is so far behind the sequences `last` that filling a new one takes less time is replaced, too.
-        Raises IndexDiskError, after which it can be called again.
+        A file is replaced, too, if it is so far behind the sequences `last` that filling a new one is faster. Raises
+        IndexDiskError, after which it can be called again.
         """
         with files.disk_named(self.path):
             return self._open(created, last)
@@ -101,19 +101,19 @@ class SqliteIndex:
     def _open(self, created: Mapping[str, str], last: Mapping[str, int]) -> bool:
         if self._open_db is not None:
             self._open_db.close()
-        db = files.open_whole(self.path, created)
-        if db is not None and _behind(db, last) > MOST_BEHIND:
+        db = files.open_complete(self.path, created)
+        if db is not None and _behind(db, last) > MAX_BEHIND_RATIO:
             db.close()
             db = None
-        self._whole = db is not None
+        self._complete = db is not None
         self._open_db = db or files.make(self.path, created)
         self._catalogue_of = Catalogue(self._open_db)
         self._applied = dict(self._open_db.execute("SELECT stream, applied FROM streams"))
-        shown = "".join(created[bucket.spec.stream] for bucket in rows.SHOWN)
+        shown = "".join(created[bucket.spec.stream] for bucket in rows.DEVICE_BUCKETS)
         self._epoch = hashlib.sha256(shown.encode()).hexdigest()[:8]
-        if self._whole:
+        if self._complete:
             self._reader = files.connect_to_read(self.path)
-        return self._whole
+        return self._complete
 
     def _batches(self, reader: StreamReader, stream: str, last: Mapping[str, int]) -> Iterator[Sequence[Change]]:
         prefix = f"$KV.{stream.removeprefix('KV_')}."
@@ -123,9 +123,9 @@ class SqliteIndex:
             yield batch
 
     def load(self, reader: StreamReader, last: Mapping[str, int]) -> None:
-        """Fills a new file up to the sequences `last`, bodies first. Blocks; for a thread while nothing else runs.
+        """Fill a new file up to the sequences `last`, bodies first. Blocks; call in a thread while nothing else runs.
 
-        Called again after StoreUnavailableError it goes on where it was.
+        After StoreUnavailableError the next call continues.
         """
         with self._filling:
             self._load(reader, last)
@@ -140,35 +140,35 @@ class SqliteIndex:
             for batch in self._batches(reader, stream, last):
                 db.execute("BEGIN")
                 bulk.add(batch)
-                self._note(db, stream, batch[-1].sequence)
+                self._store_applied(db, stream, batch[-1].sequence)
                 db.execute("COMMIT")
                 self._applied[stream] = batch[-1].sequence
         files.finish(db)
         self._reader = files.connect_to_read(self.path)
-        self._whole = True
+        self._complete = True
 
     def catch_up(self, reader: StreamReader, last: Mapping[str, int]) -> None:
-        """Brings a whole file up to the sequences `last`; as `load`."""
+        """Update a complete file up to the sequences `last`; blocks as `load` does."""
         with self._filling, files.checkpointed(self._db):
             for stream in rows.STREAMS:
                 for batch in self._batches(reader, stream, last):
                     self._apply(stream, batch)
 
     def applied(self, stream: str) -> int:
-        """The last sequence applied of a stream."""
+        """Return the last applied sequence of a stream."""
         return self._applied[stream]
 
     def has_body(self, digest: str) -> bool:
-        """Whether the body of a contract is known."""
+        """Return whether the body of a contract is known."""
         return self._catalogue.has_body(digest)
 
     async def apply(self, stream: str, batch: Sequence[Change]) -> None:
-        """Apply a batch of a stream, in transactions that are short, and wake who waits.
+        """Apply a batch of a stream in short transactions, and wake waiters.
 
-        While the file cannot be written it waits, and what is in the index can be read.
+        It waits while the file cannot be written; queries still work.
         """
-        for begin in range(0, len(batch), PIECE):
-            await self._apply_when_writable(stream, batch[begin : begin + PIECE])
+        for begin in range(0, len(batch), TRANSACTION_RECORDS):
+            await self._apply_when_writable(stream, batch[begin : begin + TRANSACTION_RECORDS])
             async with self._moved:
                 self._moved.notify_all()
             await asyncio.sleep(0)
@@ -182,7 +182,7 @@ class SqliteIndex:
             try:
                 return self._apply(stream, piece)
             except IndexDiskError as e:
-                _log.warning("index not written", extra={"stream": stream, "why": e.message})
+                _log.warning("index write failed", extra={"stream": stream, "why": e.message})
             await asyncio.sleep(DISK_RETRY_S)
 
     def _apply(self, stream: str, piece: Sequence[Change]) -> None:
@@ -191,62 +191,62 @@ class SqliteIndex:
             try:
                 db.execute("BEGIN IMMEDIATE")
                 rows.apply(db, self._catalogue, stream, piece)
-                self._note(db, stream, piece[-1].sequence)
+                self._store_applied(db, stream, piece[-1].sequence)
                 db.execute("COMMIT")
             except BaseException:
-                if db.in_transaction:  # SQLite ends it by itself after some errors
+                if db.in_transaction:  # SQLite itself ends it after some errors
                     db.execute("ROLLBACK")
-                self._catalogue_of = Catalogue(db)  # it may have numbers that are gone
+                self._catalogue_of = Catalogue(db)  # its numbers may have been rolled back
                 raise
         self._applied[stream] = piece[-1].sequence
 
     @staticmethod
-    def _note(db: sqlite3.Connection, stream: str, sequence: int) -> None:
+    def _store_applied(db: sqlite3.Connection, stream: str, sequence: int) -> None:
         db.execute("UPDATE streams SET applied = ? WHERE stream = ?", (sequence, stream))
 
     async def reached(self, bucket: str, revision: int) -> bool:
-        """Waits at most REACH_TIMEOUT_S seconds; False where the write stands and only its reading back lags."""
+        """Wait at most REACH_TIMEOUT_S seconds; return False if the index is still behind."""
         return await self._until(lambda: self._applied.get(f"KV_{bucket}", 0) >= revision)
 
     async def reached_position(self, position: Position) -> bool:
-        """As `reached`."""
+        """Wait until the index has applied a position, as `reached` does."""
         return await self._until(lambda: self.position().reaches(position))
 
-    async def _until(self, there: Callable[[], bool]) -> bool:
-        if there():
+    async def _until(self, is_reached: Callable[[], bool]) -> bool:
+        if is_reached():
             return True
         try:
             async with asyncio.timeout(REACH_TIMEOUT_S), self._moved:
-                return await self._moved.wait_for(there)
+                return await self._moved.wait_for(is_reached)
         except TimeoutError:
             return False
 
     def position(self) -> Position:
-        """How far the index has come."""
-        return Position(self._epoch, tuple(self._applied.get(bucket.spec.stream, 0) for bucket in rows.SHOWN))
+        """Return the current position of the index."""
+        return Position(self._epoch, tuple(self._applied.get(bucket.spec.stream, 0) for bucket in rows.DEVICE_BUCKETS))
 
     async def moved(self, position: Position) -> None:
-        """Returns once the index is further than a position."""
+        """Return once the index is past a position."""
         async with self._moved:
             await self._moved.wait_for(lambda: not position.reaches(self.position()))
 
     def changes(self, position: Position, among: Collection[str]) -> tuple[Sequence[DeviceChange], Position]:
-        """See the port. Positions and devices are of one moment: nothing is applied in between."""
+        """See the port. Positions and devices are consistent: nothing is applied in between."""
         step = changes.step(self._db, self._applied, position, among)
-        found = {message.id: message for message in self._views.messages([told[0] for told in step.told])}
+        found = {message.id: message for message in self._views.messages([device[0] for device in step.devices])}
         return [
             DeviceChange(found.get(device_id) or pb.Device(id=device_id, revision=deleted), bool(deleted), after)
-            for device_id, deleted, after in step.told
+            for device_id, deleted, after in step.devices
             if deleted or device_id in found
         ], step.position
 
     async def get(self, device_id: str) -> DeviceView | None:
-        """The device, or None."""
+        """Return the device, or None."""
         found = self._views.messages([device_id])
         return records.view_of(found[0]) if found else None
 
     async def find(self, query: Query) -> Sequence[pb.Device]:
-        """Devices ordered by id, as they are when the page is made."""
+        """Return devices ordered by id, in their current state."""
         bodies: set[int] | None = None
         for requirement in query.has:
             found = self._catalogue.matching(requirement)
@@ -255,9 +255,9 @@ class SqliteIndex:
         return messages if messages is not None else await self._search(query, bodies, known=True) or []
 
     async def _search(self, query: Query, bodies: set[int] | None, *, known: bool) -> Sequence[pb.Device] | None:
-        """None where something was found that is no device. `known` rules that out; it is rare, and its check costs."""
+        """Return None if an id without a device was found; `known` prevents that rare case at a cost."""
         db, reader = self._db, self._reader
-        assert reader is not None  # noqa: S101 - there with the file
+        assert reader is not None  # noqa: S101 - opened with the file
         states = [pb.DeviceState.Value(f"DEVICE_STATE_{state.name}") for state in query.states]
         if search.is_short(query, bodies):
             ids = search.find(db, query, bodies, states, known=known)
@@ -269,23 +269,23 @@ class SqliteIndex:
         return messages if known or len(messages) == len(ids) else None
 
     async def facts(self, device_ids: Collection[str]) -> Mapping[str, Facts]:
-        """Of those devices that there are."""
+        """Return the facts of those devices that exist."""
         return self._views.facts(device_ids)
 
     async def online_bridges(self) -> Sequence[str]:
-        """The bridges that hold sessions, as far as the index knows."""
-        return [row[0] for row in self._db.execute(_BRIDGES)] if self._whole else []
+        """Return the bridges with sessions, as far as the index knows."""
+        return [row[0] for row in self._db.execute(_BRIDGES)] if self._complete else []
 
     async def sessions_of(self, bridge_id: str, limit: int) -> Sequence[str]:
-        """Devices whose session a bridge holds, at most `limit`."""
+        """Return devices that have a session on the bridge, at most `limit`."""
         sql = "SELECT id FROM sessions WHERE bridge = ? LIMIT ?"
         return [row[0] for row in self._db.execute(sql, (bridge_id, limit))]
 
 
 def _behind(db: sqlite3.Connection, last: Mapping[str, int]) -> float:
-    """How many times what it has applied already."""
+    """Return the number of missing records, as a multiple of those already applied."""
     applied = int(db.execute("SELECT sum(applied) FROM streams").fetchone()[0])
-    return sum(last.values()) / (applied + LITTLE) - 1
+    return sum(last.values()) / (applied + BASE_RECORDS) - 1
 
 
 def _checkpoint(path: Path) -> None:

@@ -1,6 +1,6 @@
-"""Ends the sessions of bridges that died: a session lives only while its bridge's lease does.
+"""Ends the sessions of dead bridges: a session lives only as long as its bridge's lease.
 
-Every replica looks; compare-and-set on the session's key lets exactly one end it and publish `offline`.
+Every replica checks; compare-and-set on the session's key ensures that only one ends it and publishes `offline`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 class Reaper:
-    """Looks once a second until cancelled. `connected_s` tells for how long NATS has been connected, in seconds."""
+    """Sweeps once a second until cancelled. `connected_s` returns how long NATS has been connected, in seconds."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Reaper:
         self._renewed: dict[str, tuple[int, float]] = {}
 
     async def run(self) -> None:
-        """While NATS is away no bridge can renew, so nobody is declared dead until it has been back for a lease."""
+        """Sweep periodically. No bridge can renew during a NATS outage, so none is dead until two leases after it."""
         while True:
             await asyncio.sleep(PERIOD_S)
             if self._connected_s() < 2 * BRIDGE_LEASE_S:
@@ -52,24 +52,24 @@ class Reaper:
             try:
                 await self.sweep()
             except StoreUnavailableError as e:
-                self._renewed.clear()  # nobody could renew, either: each gets a whole lease again
+                self._renewed.clear()  # no bridge could renew: each gets a full lease again
                 _log.info("sweep postponed", extra={"why": e.message})
 
     async def sweep(self) -> int:
-        """Ends the sessions of every bridge without a lease; returns how many."""
+        """End the sessions of every bridge without a lease; return their number."""
         ended = 0
         for bridge_id in await self._index.online_bridges():
-            if await self._lives(bridge_id):
+            if await self._is_alive(bridge_id):
                 continue
             for device_id in await self._index.sessions_of(bridge_id, _PAGE):
                 ended += await self._end(device_id, bridge_id)
         return ended
 
-    async def _lives(self, bridge_id: str) -> bool:
-        """Whether it has renewed its lease within BRIDGE_LEASE_S by the monotonic clock of this process.
+    async def _is_alive(self, bridge_id: str) -> bool:
+        """Return whether the bridge has renewed its lease within BRIDGE_LEASE_S of this process's monotonic clock.
 
-        NATS expires the key by its wall clock: a step forward takes the leases of bridges that live, a step back leaves
-        those of dead ones. So what counts is when a new revision was last seen here.
+        NATS expires the key by its wall clock: a step forward drops the leases of live bridges, a step back keeps those
+        of dead ones. Therefore the time of the last new revision counts, as seen here.
         """
         entry, now_s = await self._bridges.get(bridge_id), self._clock.monotonic()
         revision, since_s = self._renewed.get(bridge_id, (-1, 0.0))
@@ -90,9 +90,9 @@ class Reaper:
         try:
             await self._sessions.update(device_id, stored.SerializeToString(), entry.revision)
         except RevisionConflictError:
-            return 0  # the device came back, or another replica was first
+            return 0  # the device has reconnected, or another replica was first
         await self._publish_offline(session, now)
-        _log.info("session ended with its bridge", extra={"device": device_id, "bridge": bridge_id})
+        _log.info("session expired", extra={"device": device_id, "bridge": bridge_id})
         return 1
 
     async def _publish_offline(self, session: bridge_pb2.Session, now: datetime) -> None:

@@ -1,4 +1,4 @@
-"""Between the registry's model and the records in the buckets. Each record carries a schema version."""
+"""Conversion between the registry's model and the records in the buckets, which carry a schema version."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCHEMA = 1
 
 
 def device_to_bytes(record: DeviceRecord) -> bytes:
-    """A StoredDevice."""
+    """Return the StoredDevice."""
     return pb.StoredDevice(
         schema=SCHEMA,
         id=record.id,
@@ -35,7 +35,7 @@ def device_to_bytes(record: DeviceRecord) -> bytes:
 
 
 def device_from_bytes(data: bytes, revision: int) -> DeviceRecord:
-    """The record of a StoredDevice."""
+    """Return the record of a StoredDevice."""
     stored = pb.StoredDevice.FromString(data)
     made = codec.moment(stored.create_time)
     revoked = codec.moment(stored.revoke_time) if stored.HasField("revoke_time") else None
@@ -43,7 +43,7 @@ def device_from_bytes(data: bytes, revision: int) -> DeviceRecord:
 
 
 def body_to_bytes(contract: Contract) -> bytes:
-    """A StoredContractBody: what many devices share."""
+    """Return the StoredContractBody, the part that many devices share."""
     return pb.StoredContractBody(
         schema=SCHEMA,
         capabilities=[codec.capability_to_proto(c) for c in contract.capabilities],
@@ -52,12 +52,12 @@ def body_to_bytes(contract: Contract) -> bytes:
 
 
 def body_digest(body: bytes) -> str:
-    """The key of a body: SHA-256, lower-case hex."""
+    """Return the key of a body: SHA-256, lower-case hex."""
     return hashlib.sha256(body).hexdigest()
 
 
 def contract_to_bytes(record: ContractRecord) -> bytes:
-    """A StoredContract: what is the device's own."""
+    """Return the StoredContract, the part of one device."""
     contract, build = record.contract, record.build
     return pb.StoredContract(
         schema=SCHEMA,
@@ -76,7 +76,7 @@ def contract_to_bytes(record: ContractRecord) -> bytes:
 
 
 def contract_from_bytes(data: bytes, body: bytes, key_revision: int) -> ContractRecord:
-    """The record of a StoredContract and its StoredContractBody."""
+    """Return the record of a StoredContract and its StoredContractBody."""
     stored, shared = pb.StoredContract.FromString(data), pb.StoredContractBody.FromString(body)
     message = contract_pb2.Contract(
         device_id=stored.device_id,
@@ -93,12 +93,12 @@ def contract_from_bytes(data: bytes, body: bytes, key_revision: int) -> Contract
 
 
 def build_of(stored: pb.StoredContract) -> Build:
-    """What the device said of itself."""
+    """Return the device's own description."""
     return Build(stored.model, stored.device_class, stored.firmware_version, stored.slot)
 
 
 def presence_to_proto(session: bridge_pb2.Session) -> pb.Presence:
-    """The message Presence that a session stands for."""
+    """Return the message Presence of a session."""
     return pb.Presence(
         online=session.online,
         since=session.connect_time if session.online else session.disconnect_time,
@@ -109,7 +109,7 @@ def presence_to_proto(session: bridge_pb2.Session) -> pb.Presence:
 
 
 def view_of(message: pb.Device) -> DeviceView:
-    """The view that a message Device stands for."""
+    """Return the view of a message Device."""
     presence = message.presence
     return DeviceView(
         record=DeviceRecord(

@@ -1,6 +1,6 @@
-"""How records of the buckets' streams become rows of the index, one by one or, where the index begins, in bulk.
+"""Conversion of records in the buckets' streams to rows of the index, one by one or in bulk for a new index.
 
-Applying a record twice changes nothing more. Both ways leave the same rows; in bulk there are no secondary indexes yet.
+Applying a record is idempotent. Both ways produce the same rows; during a bulk fill there are no secondary indexes.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _GONE = (None, None, None)
 
 @dataclass(frozen=True, slots=True)
 class IndexedBucket:
-    """A bucket that the index is kept from: its table, and the row of a record (revision and id come first)."""
+    """An indexed bucket: its table, and the row of a record (revision and id come first)."""
 
     spec: BucketSpec
     table: str
     make: Callable[[Catalogue, Change], Row]
 
     def row(self, catalogue: Catalogue, change: Change) -> Row:
-        """The row; that of a deleted record for one that cannot be read."""
+        """Return the row; an unreadable record gets that of a deleted one."""
         if not change.deleted:
             made = quarantine.readable(self.spec.name, change.key, change.data, lambda _: self.make(catalogue, change))
             if made is not None:
@@ -43,8 +43,8 @@ class IndexedBucket:
 
     @property
     def insert(self) -> str:
-        """The statement that a row is given to."""
-        return f"INSERT OR REPLACE INTO {self.table} VALUES (?, ?, ?, ?, ?)"  # noqa: S608 - ours
+        """Return the statement that inserts a row."""
+        return f"INSERT OR REPLACE INTO {self.table} VALUES (?, ?, ?, ?, ?)"  # noqa: S608 - text of this module
 
 
 def _device(catalogue: Catalogue, change: Change) -> Row:
@@ -73,15 +73,17 @@ def _session(catalogue: Catalogue, change: Change) -> Row:
 DEVICES = IndexedBucket(buckets.DEVICES, "devices", _device)
 CONTRACTS = IndexedBucket(buckets.CONTRACTS, "contracts", _contract)
 SESSIONS = IndexedBucket(buckets.SESSIONS, "sessions", _session)
-SHOWN = (DEVICES, CONTRACTS, SESSIONS)
-"""What a device is made of. Bodies come apart: they never change, and are there before a contract names them."""
+DEVICE_BUCKETS = (DEVICES, CONTRACTS, SESSIONS)
+"""The buckets that a device consists of. Bodies are separate: they never change, and exist before a contract refers to
+them.
+"""
 BODIES = buckets.CONTRACT_BODIES
-STREAMS = (BODIES.stream, *(bucket.spec.stream for bucket in SHOWN))
-_BY_STREAM = {bucket.spec.stream: bucket for bucket in SHOWN}
+STREAMS = (BODIES.stream, *(bucket.spec.stream for bucket in DEVICE_BUCKETS))
+_BY_STREAM = {bucket.spec.stream: bucket for bucket in DEVICE_BUCKETS}
 
 
 def apply(db: sqlite3.Connection, catalogue: Catalogue, stream: str, changes: Sequence[Change]) -> None:
-    """Applies records inside the caller's transaction."""
+    """Apply records inside the caller's transaction."""
     if stream == BODIES.stream:
         _apply_bodies(catalogue, changes)
         return
@@ -90,7 +92,7 @@ def apply(db: sqlite3.Connection, catalogue: Catalogue, stream: str, changes: Se
         row = bucket.row(catalogue, change)
         if bucket is DEVICES:
             _relabel(db, row)
-        db.execute(bucket.insert, row)  # the unique id takes the row before away
+        db.execute(bucket.insert, row)  # replaces the previous row by its unique id
 
 
 def _relabel(db: sqlite3.Connection, row: Row) -> None:
@@ -107,19 +109,19 @@ def _relabel(db: sqlite3.Connection, row: Row) -> None:
 
 
 class Bulk:
-    """Fills a table that has no secondary index yet; `finish` leaves one row a key."""
+    """Fills a table that has no secondary index; `finish` leaves one row per key."""
 
     def __init__(self, db: sqlite3.Connection, catalogue: Catalogue, stream: str) -> None:
         self._db, self._catalogue, self._bucket = db, catalogue, _BY_STREAM.get(stream)
         self._newest: dict[str, int] = {}
 
     def resume(self) -> None:
-        """Goes on with a table that has rows already."""
+        """Continue with a table that already has rows."""
         if self._bucket is not None:
-            self._newest = dict(self._db.execute(f"SELECT id, revision FROM {self._bucket.table}"))  # noqa: S608 - ours
+            self._newest = dict(self._db.execute(f"SELECT id, revision FROM {self._bucket.table}"))  # noqa: S608 - text of this module
 
     def add(self, changes: Sequence[Change]) -> None:
-        """Adds records, in the order of their sequences."""
+        """Add records, in the order of their sequences."""
         if self._bucket is None:
             _apply_bodies(self._catalogue, changes)
             return
@@ -131,10 +133,10 @@ class Bulk:
         again = latest.keys() & newest.keys()
         old = [(newest[key],) for key in again]
         newest |= latest
-        if len(newest) - before + len(again) < len(rows):  # a key twice in this batch
+        if len(newest) - before + len(again) < len(rows):  # a repeated key in this batch
             old += [(row[0],) for row in rows if latest[row[1]] != row[0]]
         if old:
-            self._db.executemany(f"DELETE FROM {self._bucket.table} WHERE revision = ?", old)  # noqa: S608 - ours
+            self._db.executemany(f"DELETE FROM {self._bucket.table} WHERE revision = ?", old)  # noqa: S608 - text of this module
 
 
 def _apply_bodies(catalogue: Catalogue, changes: Sequence[Change]) -> None:

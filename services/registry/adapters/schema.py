@@ -1,8 +1,8 @@
-"""The tables of the index. A view that can be deleted at any time; `VERSION` goes up when the tables change.
+"""The tables of the index. The file can be deleted at any time; `VERSION` is increased when the tables change.
 
-The row of a device, a contract and a session is numbered by the sequence of the record that it shows: what changed
-since a sequence is a range of the table. A deleted key leaves a row without content, so that its end can be told, too.
-What many devices share (labels, contract bodies, builds) stands once and is referred to by number.
+The row of a device, a contract and a session is numbered by the sequence of its record, so the changes since a sequence
+are a range of the table. A deleted key leaves a row without content, so that its deletion can be sent to watches.
+Values that many devices share (labels, contract bodies, builds) are stored once and referred to by number.
 """
 
 VERSION = 4

@@ -1,8 +1,8 @@
-"""Which devices meet a query: the one statement that finds their ids, in order.
+"""Search: the one statement that finds the ids of the devices that meet a query, in order.
 
-SQLite is told where to begin: with the condition that the fewest entries meet, as far as a bounded look at each shows.
-Every one of them is an index in the order of ids, so that a page costs its own length where one condition is all, and
-where there are more the entries of the rarest.
+It makes SQLite scan one condition: that with the fewest entries, as far as a bounded count of each shows. Each is an
+index in the order of ids, so the cost is the page's length with one condition, and the number of entries of the rarest
+one with several.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from services.domain.selectors import Operator, Term
 from services.registry.ports import Query
 
-_LOOK = 4096
-_MOST_VALUES, _FEW, _FEW_BODIES = 256, 4, 64
-_EVERY = "devices p INDEXED BY devices_by_id WHERE p.state IS NOT NULL"
+_COUNT_LIMIT = 4096
+_MAX_VALUES, _MAX_LABEL_LOOKUPS, _MAX_SHORT_BODIES = 256, 4, 64
+_ALL = "devices p INDEXED BY devices_by_id WHERE p.state IS NOT NULL"
 _KNOWN = "EXISTS (SELECT 1 FROM devices d WHERE d.id = p.id AND d.state IS NOT NULL)"
 _ONLINE = "EXISTS (SELECT 1 FROM sessions s WHERE s.id = p.id AND s.bridge IS NOT NULL)"
 _HAS_KEY = (
@@ -28,33 +28,36 @@ _HAS_KEY = (
 
 @dataclass(frozen=True, slots=True)
 class _Condition:
-    """As a check of one device, and as a place to begin (empty where it is none)."""
+    """A condition as a check of one device, and as an index to scan ("" if there is none)."""
 
     check: str
-    begin: str = ""
+    scan: str = ""
     values: tuple[str | float, ...] = ()
 
 
 @dataclass(slots=True)
 class Plan:
-    """The conditions of a query; `impossible` where one cannot be met."""
+    """The conditions of a query; `impossible` if one cannot be met."""
 
     conditions: list[_Condition] = field(default_factory=list)
     impossible: bool = False
 
 
 def is_short(query: Query, bodies: Collection[int] | None) -> bool:
-    """Whether the search is over in a millisecond, whatever there is: a few ranges of one index and nothing beside."""
+    """Return whether the search takes at most a millisecond for any data: a few ranges of one index and no other
+    condition.
+    """
     others = query.selector.terms or query.states or query.online is not None or query.expires_before_unix_s is not None
-    return bodies is not None and len(bodies) <= _FEW_BODIES and not others
+    return bodies is not None and len(bodies) <= _MAX_SHORT_BODIES and not others
 
 
 def find(
     db: sqlite3.Connection, query: Query, bodies: Collection[int] | None, states: Sequence[int], *, known: bool
 ) -> list[str]:
-    """At most `query.limit` ids after `query.after`; `bodies` are those that meet the requirements, None for any.
+    """Return at most `query.limit` ids after `query.after`; `bodies` are those that meet the requirements, None for
+    any.
 
-    Without `known` a device may be among them whose record is not there, or not any more.
+    Without `known` the result may include devices whose record is missing or deleted.
     """
     plan = _plan(db, query, bodies, states)
     if plan.impossible:
@@ -65,9 +68,9 @@ def find(
     if known and first is not None:
         checks.append(_KNOWN)
     where = "".join(f" AND {check}" for check in checks)
-    begin = first.begin if first else _EVERY
-    ids = f"SELECT p.id FROM {begin} AND p.id > ?{where} ORDER BY p.id LIMIT ?"  # noqa: S608 - text of this module
-    # One row: each row that a statement gives is a turn at the interpreter's lock, which the event loop holds.
+    scan = first.scan if first else _ALL
+    ids = f"SELECT p.id FROM {scan} AND p.id > ?{where} ORDER BY p.id LIMIT ?"  # noqa: S608 - text of this module
+    # One row: each row of a statement takes the interpreter's lock, which the event loop needs.
     row = db.execute(f"SELECT json_group_array(id) FROM ({ids})", (query.after, *values, query.limit)).fetchone()  # noqa: S608
     return sorted(json.loads(row[0]))
 
@@ -82,8 +85,8 @@ def _plan(db: sqlite3.Connection, query: Query, bodies: Collection[int] | None, 
     for term in query.selector.terms:
         _add_term(db, plan, term)
     if query.online is not None:
-        begin = "sessions p INDEXED BY sessions_online WHERE p.bridge IS NOT NULL" if query.online else ""
-        plan.conditions.append(_Condition(_ONLINE if query.online else f"NOT {_ONLINE}", begin))
+        scan = "sessions p INDEXED BY sessions_online WHERE p.bridge IS NOT NULL" if query.online else ""
+        plan.conditions.append(_Condition(_ONLINE if query.online else f"NOT {_ONLINE}", scan))
     if query.expires_before_unix_s is not None:
         check = "(SELECT s.certificate FROM sessions s WHERE s.id = p.id) < ?"
         plan.conditions.append(_Condition(check, values=(query.expires_before_unix_s,)))
@@ -94,38 +97,38 @@ def _plan(db: sqlite3.Connection, query: Query, bodies: Collection[int] | None, 
 
 
 def _add_term(db: sqlite3.Connection, plan: Plan, term: Term) -> None:
-    wanted = term.operator in (Operator.IN, Operator.EXISTS)
+    must_match = term.operator in (Operator.IN, Operator.EXISTS)
     of = f" AND value IN ({', '.join('?' * len(term.values))})" if term.values else ""
-    sql = f"SELECT no FROM label_names WHERE key = ?{of} LIMIT {_MOST_VALUES + 1}"  # noqa: S608 - marks and a number
+    sql = f"SELECT no FROM label_names WHERE key = ?{of} LIMIT {_MAX_VALUES + 1}"  # noqa: S608 - marks and a number
     found = [row[0] for row in db.execute(sql, (term.key, *term.values))]
     if not found:
-        plan.impossible |= wanted
+        plan.impossible |= must_match
         return
-    if len(found) > _MOST_VALUES:  # only EXISTS and ABSENT have so many
-        plan.conditions.append(_Condition(_HAS_KEY if wanted else f"NOT {_HAS_KEY}", values=(term.key,)))
+    if len(found) > _MAX_VALUES:  # only EXISTS and ABSENT have so many
+        plan.conditions.append(_Condition(_HAS_KEY if must_match else f"NOT {_HAS_KEY}", values=(term.key,)))
         return
     numbers = _list(found)
     check = f"EXISTS (SELECT 1 FROM labels l WHERE l.label IN {numbers} AND l.id = p.id)"  # noqa: S608 - numbers
-    if len(found) > _FEW:
+    if len(found) > _MAX_LABEL_LOOKUPS:
         of_device = "devices d CROSS JOIN json_each(d.labels) l"
         check = f"EXISTS (SELECT 1 FROM {of_device} WHERE d.id = p.id AND l.value IN {numbers})"  # noqa: S608 - numbers
-    if wanted:
+    if must_match:
         plan.conditions.append(_Condition(check, f"labels p WHERE p.label IN {numbers}"))
     else:
         plan.conditions.append(_Condition(f"NOT {check}"))
 
 
 def _first(db: sqlite3.Connection, conditions: Sequence[_Condition]) -> _Condition | None:
-    """Where to begin: the condition with the fewest entries, None for all devices."""
-    places = [condition for condition in conditions if condition.begin]
-    if len(places) < 2:
-        return places[0] if places else None
-    counts = [_count(db, condition) for condition in places]
-    return places[counts.index(min(counts))]
+    """Return the condition to scan, the one with the fewest entries; None for all devices."""
+    scannable = [condition for condition in conditions if condition.scan]
+    if len(scannable) < 2:
+        return scannable[0] if scannable else None
+    counts = [_count(db, condition) for condition in scannable]
+    return scannable[counts.index(min(counts))]
 
 
 def _count(db: sqlite3.Connection, condition: _Condition) -> int:
-    sql = f"SELECT count(*) FROM (SELECT 1 FROM {condition.begin} LIMIT {_LOOK})"  # noqa: S608 - text of this module
+    sql = f"SELECT count(*) FROM (SELECT 1 FROM {condition.scan} LIMIT {_COUNT_LIMIT})"  # noqa: S608 - text of this module
     return int(db.execute(sql).fetchone()[0])
 
 

@@ -1,4 +1,4 @@
-"""The port Signer: the device CA, whose private key the registry alone of all services holds."""
+"""The port Signer: the device CA, whose private key only the registry has among the services."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from services.domain import ids
 from services.domain.errors import InvalidRequestError
 from services.domain.subjects import TENANT
 from services.registry.errors import CertificateForeignError
-from services.registry.model import DeviceCertificate, Granted, PublicKey, Renewed
+from services.registry.model import DeviceCertificate, EnrolmentResult, PublicKey, RenewalResult
 
 KEY_FILE, CHAIN_FILE = "devices-ca-key.pem", "enrol-chain.pem"
 
@@ -34,16 +34,16 @@ class DeviceCa:
 
     @classmethod
     def load(cls, files: IdentityFiles) -> DeviceCa | None:
-        """The device CA of an identity directory; None where it holds no key of it. Raises SettingsError."""
+        """Return the device CA of an identity directory, None if its key is not there. Raises SettingsError."""
         path = files.directory / KEY_FILE
         if not path.exists():
             return None
         if path.stat().st_mode & 0o077:
-            raise SettingsError(f"{path} can be read by others", hint=f"chmod 600 {path}")
+            raise SettingsError(f"{path} is readable by others", hint=f"chmod 600 {path}")
         cert = x509.load_pem_x509_certificate(files.read("devices.pem"))
         key = load_key(files.read(KEY_FILE))
         if key.public_key() != cert.public_key():
-            raise SettingsError(f"{path} is not the key of devices.pem", hint="Make both anew: ygg pki issue service …")
+            raise SettingsError(f"{path} is not the key of devices.pem", hint="Recreate both: ygg pki issue service …")
         root = x509.load_pem_x509_certificates(files.read(CHAIN_FILE))[-1]
         return cls(Pair(cert, key), root, files.read("services.pem"))
 
@@ -54,11 +54,11 @@ class DeviceCa:
 
     @property
     def end(self) -> datetime:
-        """When the CA ends."""
+        """Expiry of the CA."""
         return self.ca.cert.not_valid_after_utc
 
     def key_of(self, request: bytes, device_id: str) -> PublicKey:
-        """The key of a PKCS#10 request in DER, P-256 and held by who asks; raises InvalidRequestError."""
+        """Return the P-256 key of a PKCS#10 request in DER, signed by itself; raises InvalidRequestError."""
         try:
             asked = x509.load_der_x509_csr(request)
             key, signed = asked.public_key(), asked.is_signature_valid
@@ -73,13 +73,13 @@ class DeviceCa:
             raise InvalidRequestError(f"the certificate request is for {ids.printable(names[0])}, not for {device_id}")
         return _public(key)
 
-    def sign(self, key: PublicKey, device_id: str, now: datetime, not_before: datetime | None) -> Granted:
-        """A certificate for the key, that begins at `not_before` at the earliest."""
+    def sign(self, key: PublicKey, device_id: str, now: datetime, not_before: datetime | None) -> EnrolmentResult:
+        """Return a certificate for the key that begins no earlier than `not_before`."""
         cert = self._signed(key, device_id, now, not_before)
-        return Granted(f"{cert.serial_number:x}", cert_pem(cert, self.ca.cert), self.services)
+        return EnrolmentResult(f"{cert.serial_number:x}", cert_pem(cert, self.ca.cert), self.services)
 
     def certificate_of(self, certificate: bytes, device_id: str) -> DeviceCertificate:
-        """A certificate in DER; raises InvalidRequestError, CertificateForeignError."""
+        """Return a certificate in DER; raises InvalidRequestError, CertificateForeignError."""
         try:
             held = x509.load_der_x509_certificate(certificate)
             key, named = held.public_key(), _uris_of(held)
@@ -90,21 +90,21 @@ class DeviceCa:
         except (ValueError, TypeError, InvalidSignature) as e:
             raise CertificateForeignError(device_id, "another CA issued it") from e
         if named != [Identity(TENANT, "device", device_id).uri]:
-            raise CertificateForeignError(device_id, "it is for somebody else")
+            raise CertificateForeignError(device_id, "it is for another device")
         if not isinstance(key, ec.EllipticCurvePublicKey):
             raise CertificateForeignError(device_id, "its key is not an elliptic-curve key")
         return DeviceCertificate(_public(key), held.not_valid_before_utc, held.not_valid_after_utc)
 
-    def renew(self, key: PublicKey, device_id: str, now: datetime, not_before: datetime | None) -> Renewed:
-        """A further certificate for the key, that begins at `not_before` at the earliest."""
+    def renew(self, key: PublicKey, device_id: str, now: datetime, not_before: datetime | None) -> RenewalResult:
+        """Return a further certificate for the key that begins no earlier than `not_before`."""
         cert = self._signed(key, device_id, now, not_before)
         der = serialization.Encoding.DER
-        return Renewed(cert.public_bytes(der), self.ca.cert.public_bytes(der), cert.not_valid_after_utc)
+        return RenewalResult(cert.public_bytes(der), self.ca.cert.public_bytes(der), cert.not_valid_after_utc)
 
     def _signed(self, key: PublicKey, device_id: str, now: datetime, not_before: datetime | None) -> x509.Certificate:
         public = serialization.load_der_public_key(key.der)
         if not isinstance(public, ec.EllipticCurvePublicKey):
-            raise TypeError("key_of lets P-256 keys through only")
+            raise TypeError("key_of accepts only P-256 keys")
         when = validity(now.replace(microsecond=0), LEAF_DAYS, self.ca.cert)
         start = when.start if not_before is None else max(when.start, not_before)
         return sign_leaf(self.ca, public, Identity(TENANT, "device", device_id), Validity(start, when.end))

@@ -1,6 +1,6 @@
-"""A temporary file that puts a bucket's records in order, each key once: bounded memory, however many there are.
+"""A temporary file that orders a bucket's records, each key once, in bounded memory.
 
-Owns the file, which has no name once it is open, so that nothing is left of it whatever happens.
+Owns the file, which is unlinked as soon as it is open, so that nothing remains of it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _TABLE = "CREATE TABLE kept (key TEXT, revision INT, data BLOB, PRIMARY KEY (key
 
 
 class Spool:
-    """Records by key and revision. A record takes the place of those of its key with the same or a later revision."""
+    """Records by key and revision. A record replaces those of its key with the same or a later revision."""
 
     def __init__(self, folder: Path) -> None:
         path = folder / f"spool-{secrets.token_hex(8)}.sqlite"
@@ -28,19 +28,19 @@ class Spool:
         path.unlink()
 
     def close(self) -> None:
-        """Forgets everything."""
+        """Close the file, which deletes it."""
         self._db.close()
 
     async def put(self, records: Iterable[tuple[str, int, bytes | None]]) -> None:
-        """Adds records (key, revision, data) in their order; None forgets the key."""
+        """Add records (key, revision, data) in order; None removes the key."""
         await in_thread(self._put, list(records))
 
     async def count(self) -> int:
-        """How many there are."""
+        """Return the number of records."""
         return int(await in_thread(lambda: self._db.execute("SELECT count(*) FROM kept").fetchone()[0]))
 
     async def rows(self) -> AsyncGenerator[tuple[str, int, bytes], None]:
-        """Every record, ordered by key and revision."""
+        """Yield every record, ordered by key and revision."""
         after: tuple[str, int] = ("", -1)
         while page := await in_thread(self._page, *after):
             for row in page:

@@ -1,4 +1,4 @@
-"""Devices and contracts in JetStream key-value buckets: the truth, with compare-and-set on each key."""
+"""Authoritative devices and contracts in JetStream key-value buckets, with compare-and-set on each key."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class KvDeviceStore:
 
     @classmethod
     async def open(cls, js: JetStreamContext) -> KvDeviceStore:
-        """Makes the bucket where it is not there yet."""
+        """Open the bucket; create it if it is missing."""
         return cls(await Bucket.create(js, buckets.DEVICES), js)
 
     async def get(self, device_id: str) -> DeviceRecord | None:
-        """The record, or None."""
+        """Return the record, or None."""
         entry = await self._bucket.get(device_id)
         if entry is None:
             return None
@@ -41,23 +41,23 @@ class KvDeviceStore:
         return quarantine.decode(buckets.DEVICES.name, device_id, entry.value, lambda data: read(data, entry.revision))
 
     async def create(self, record: DeviceRecord) -> DeviceRecord:
-        """Raises RevisionConflictError where there is one."""
+        """Store a new record; raises RevisionConflictError if it exists."""
         revision = await self._bucket.create_key(record.id, records.device_to_bytes(record))
         return replace(record, revision=revision)
 
     async def update(self, record: DeviceRecord) -> DeviceRecord:
-        """Raises RevisionConflictError where `record.revision` is not the current one."""
+        """Store a change; raises RevisionConflictError if `record.revision` is not the current one."""
         revision = await self._bucket.update(record.id, records.device_to_bytes(record), record.revision)
         return replace(record, revision=revision)
 
     async def remove(self, record: DeviceRecord) -> int:
-        """Raises RevisionConflictError where `record.revision` is not the current one."""
+        """Delete the record; raises RevisionConflictError if `record.revision` is not the current one."""
         await self._bucket.delete(record.id, record.revision)
         return await last_sequence(self._js, buckets.DEVICES.stream)
 
 
 class KvContractStore:
-    """The port ContractStore. Bodies and documents are content-addressed, so writing one twice is harmless."""
+    """The port ContractStore. Bodies and documents are content-addressed, so writing them is idempotent."""
 
     def __init__(self, js: JetStreamContext, contracts: Bucket, bodies: Bucket, documents: Bucket) -> None:
         self._js, self._contracts, self._bodies, self._documents = js, contracts, bodies, documents
@@ -65,7 +65,7 @@ class KvContractStore:
 
     @classmethod
     async def open(cls, js: JetStreamContext) -> KvContractStore:
-        """Makes the buckets where they are not there yet."""
+        """Open the buckets; create missing ones."""
         return cls(
             js,
             await Bucket.create(js, buckets.CONTRACTS),
@@ -74,14 +74,14 @@ class KvContractStore:
         )
 
     async def get(self, device_id: str) -> ContractRecord | None:
-        """The current contract, or None."""
+        """Return the current contract, or None."""
         entry = await self._contracts.get(device_id)
         if entry is None:
             return None
         return await self._record(device_id, entry.value, entry.revision)
 
     async def history(self, device_id: str) -> Sequence[ContractRecord]:
-        """Every write of the device's contract that is kept, oldest first."""
+        """Return every retained write of the device's contract, oldest first."""
         spec = buckets.CONTRACTS
         batches = read(self._js, spec.stream, [spec.subject(device_id)])
         writes = [record async for batch in batches for record in batch if not record.deleted]
@@ -94,7 +94,7 @@ class KvContractStore:
         return quarantine.decode(name, key, data, lambda found: records.contract_from_bytes(found, body, revision))
 
     async def _body(self, digest: str) -> bytes:
-        """By its digest, so it never changes; the last KNOWN_BODIES are kept."""
+        """Return a body by its digest; as it never changes, the last KNOWN_BODIES are cached."""
         known = self._known.get(digest)
         if known is None:
             entry = await self._bodies.get(digest)
@@ -107,7 +107,7 @@ class KvContractStore:
         return known
 
     async def put(self, record: ContractRecord) -> ContractRecord:
-        """The body first, so that no contract ever names one that is not there."""
+        """Write the body, then the contract, so that no contract ever refers to a missing body."""
         await self._put_once(self._bodies, record.contract.digest, records.body_to_bytes(record.contract))
         key, value = record.contract.device_id, records.contract_to_bytes(record)
         if record.key_revision:
@@ -117,16 +117,16 @@ class KvContractStore:
         return replace(record, key_revision=revision)
 
     def digest(self, contract: Contract) -> str:
-        """SHA-256 of the body, lower-case hex."""
+        """Return the SHA-256 of the body, lower-case hex."""
         return records.body_digest(records.body_to_bytes(contract))
 
     async def document(self, digest: str) -> bytes | None:
-        """The document of that digest, or None."""
+        """Return the document with that digest, or None."""
         entry = await self._documents.get(digest)
         return None if entry is None else entry.value
 
     async def put_document(self, digest: str, document: bytes) -> None:
-        """Stores a document under its digest."""
+        """Store a document under its digest."""
         await self._put_once(self._documents, digest, document)
 
     async def _put_once(self, bucket: Bucket, key: str, value: bytes) -> None:
@@ -134,4 +134,4 @@ class KvContractStore:
             try:
                 await bucket.create_key(key, value)
             except RevisionConflictError:
-                return  # somebody else stored the same bytes
+                return  # another writer stored the same bytes

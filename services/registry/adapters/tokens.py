@@ -49,30 +49,30 @@ class KvTokenStore:
 
     @classmethod
     async def open(cls, js: JetStreamContext) -> KvTokenStore:
-        """Makes the bucket where it is not there yet."""
+        """Open the bucket; create it if it is missing."""
         return cls(js, await Bucket.create(js, ENROLMENT_TOKENS))
 
     async def get(self, token_id: str) -> Token | None:
-        """The token, or None."""
+        """Return the token, or None."""
         entry = await self.bucket.get(token_id)
         if entry is None:
             return None
         return records.decode(ENROLMENT_TOKENS.name, token_id, entry.value, partial(_from_bytes, entry.revision))
 
     async def create(self, token: Token) -> None:
-        """Stores a new token."""
+        """Store a new token."""
         await self.bucket.create_key(token.id, _to_bytes(token))
 
     async def update(self, token: Token) -> None:
-        """Raises RevisionConflictError where `token.revision` is not the current one."""
+        """Store a change; raises RevisionConflictError if `token.revision` is not the current one."""
         await self.bucket.update(token.id, _to_bytes(token), token.revision)
 
     async def delete(self, token_id: str) -> None:
-        """Leaves a delete marker, which ends with the bucket's time to live."""
+        """Write a delete marker, which expires with the bucket's time to live."""
         await self.bucket.delete(token_id)
 
     async def all(self) -> Sequence[Token]:
-        """Every token that is kept."""
+        """Return every stored token."""
         batches = read(self.js, ENROLMENT_TOKENS.stream, latest=True)
         kept = [record async for batch in batches for record in batch if not record.deleted]
         name = ENROLMENT_TOKENS.name

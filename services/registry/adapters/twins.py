@@ -26,7 +26,7 @@ _SPECS = {TwinSide.DESIRED: TWIN_DESIRED, TwinSide.REPORTED: TWIN_REPORTED}
 
 
 def side_to_proto(device_id: str, side: Side) -> pb.StoredTwin:
-    """The record of a side, its properties ordered by path."""
+    """Return the record of a side, its properties ordered by path."""
     return pb.StoredTwin(
         schema=SCHEMA,
         device_id=device_id,
@@ -52,7 +52,7 @@ def side_to_proto(device_id: str, side: Side) -> pb.StoredTwin:
 
 
 def side_from_bytes(data: bytes) -> Side:
-    """The side of a record."""
+    """Return the side of a record."""
     stored = pb.StoredTwin.FromString(data)
     entries: dict[Path, Entry] = {
         (one.capability_id, one.property): Entry(
@@ -76,7 +76,7 @@ def side_from_bytes(data: bytes) -> Side:
 
 
 def side_to_bytes(device_id: str, side: Side) -> bytes:
-    """Raises InvalidRequestError where it is larger than MAX_BYTES."""
+    """Return the serialised record; raises InvalidRequestError if it exceeds MAX_BYTES."""
     data = side_to_proto(device_id, side).SerializeToString(deterministic=True)
     if len(data) > MAX_BYTES:
         raise InvalidRequestError(f"the document is {len(data)} bytes with this, at most {MAX_BYTES} are allowed")
@@ -89,30 +89,30 @@ class KvTwinStore:
 
     js: JetStreamContext
     buckets: dict[TwinSide, Bucket]
-    told: Bucket
+    program_reports: Bucket
 
     @classmethod
     async def open(cls, js: JetStreamContext) -> KvTwinStore:
-        """Makes the buckets where they are not there yet."""
+        """Open the buckets; create missing ones."""
         sides = {side: await Bucket.create(js, spec) for side, spec in _SPECS.items()}
         return cls(js, sides, await Bucket.create(js, TWIN_PROGRAMS))
 
     async def get(self, which: TwinSide, device_id: str) -> StoredSide:
-        """The side, empty where nothing was written."""
+        """Return the side, empty if nothing was written."""
         entry = await self.buckets[which].get(device_id)
         if entry is None:
             return StoredSide(Side())
         return StoredSide(records.decode(_SPECS[which].name, device_id, entry.value, side_from_bytes), entry.revision)
 
     async def put(self, which: TwinSide, device_id: str, side: Side, key_revision: int) -> StoredSide:
-        """Writes a side on top of `key_revision` (0: new); raises RevisionConflictError or InvalidRequestError."""
+        """Write a side on top of `key_revision` (0: new); raises RevisionConflictError or InvalidRequestError."""
         data, bucket = side_to_bytes(device_id, side), self.buckets[which]
         if key_revision:
             return StoredSide(side, await bucket.update(device_id, data, key_revision))
         return StoredSide(side, await bucket.create_key(device_id, data))
 
     async def history(self, which: TwinSide, device_id: str) -> Sequence[Side]:
-        """The versions that are kept, oldest first."""
+        """Return the retained versions, oldest first."""
         spec = _SPECS[which]
         batches = read(self.js, spec.stream, [spec.subject(device_id)])
         kept = [record.data async for batch in batches for record in batch if not record.deleted]
@@ -120,12 +120,12 @@ class KvTwinStore:
         return [side for side in found if side is not None]
 
     async def position(self) -> TwinPosition:
-        """Where the sides end now."""
+        """Return the current end of the sides."""
         specs = (*_SPECS.values(), TWIN_PROGRAMS)
         return TwinPosition(*[await last_sequence(self.js, spec.stream) for spec in specs])
 
     async def device_ids(self) -> AsyncIterator[str]:
-        """Every device that has a twin, once."""
+        """Yield every device that has a twin, once."""
         seen = set[str]()
         for spec in (*_SPECS.values(), TWIN_PROGRAMS):
             async for batch in read(self.js, spec.stream, latest=True):
@@ -135,7 +135,7 @@ class KvTwinStore:
                         yield device_id
 
     async def follow(self, which: TwinSide, device_ids: Collection[str], after: int) -> AsyncIterator[TwinChange]:
-        """The changes of one side after a sequence, for ever."""
+        """Yield the changes of one side after a sequence, forever."""
         spec = _SPECS[which]
         async for batch in follow(self.js, spec.stream, [spec.subject(one) for one in device_ids], after=after):
             for record in batch:
@@ -144,22 +144,22 @@ class KvTwinStore:
                     yield TwinChange(which, _key(spec, record), side, record.sequence)
 
     async def programs(self, device_id: str) -> StoredPrograms:
-        """The programs, none where nothing was written."""
-        entry = await self.told.get(device_id)
+        """Return the programs, none if nothing was written."""
+        entry = await self.program_reports.get(device_id)
         if entry is None:
             return StoredPrograms(ProgramsSide())
         programs = records.decode(TWIN_PROGRAMS.name, device_id, entry.value, programs_from_bytes)
         return StoredPrograms(programs, entry.revision)
 
     async def put_programs(self, device_id: str, side: ProgramsSide, key_revision: int) -> StoredPrograms:
-        """Writes them on top of `key_revision` (0: new); raises RevisionConflictError."""
+        """Write the programs on top of `key_revision` (0: new); raises RevisionConflictError."""
         data = programs_to_bytes(device_id, side)
         if key_revision:
-            return StoredPrograms(side, await self.told.update(device_id, data, key_revision))
-        return StoredPrograms(side, await self.told.create_key(device_id, data))
+            return StoredPrograms(side, await self.program_reports.update(device_id, data, key_revision))
+        return StoredPrograms(side, await self.program_reports.create_key(device_id, data))
 
     async def follow_programs(self, device_ids: Collection[str], after: int) -> AsyncIterator[ProgramsChange]:
-        """The changes of programs after a sequence, for ever."""
+        """Yield the changes of programs after a sequence, forever."""
         spec = TWIN_PROGRAMS
         async for batch in follow(self.js, spec.stream, [spec.subject(one) for one in device_ids], after=after):
             for record in batch:
@@ -168,7 +168,7 @@ class KvTwinStore:
                     yield ProgramsChange(_key(spec, record), side, record.sequence)
 
     async def with_programs(self) -> AsyncIterator[str]:
-        """Every device that has programs, once."""
+        """Yield every device that has programs, once."""
         async for batch in read(self.js, TWIN_PROGRAMS.stream, latest=True):
             for record in batch:
                 side = _readable(TWIN_PROGRAMS, record, programs_from_bytes)
@@ -181,5 +181,5 @@ def _key(spec: BucketSpec, record: Record) -> str:
 
 
 def _readable(spec: BucketSpec, record: Record, parse: Callable[[bytes], _T]) -> _T | None:
-    """None for a delete marker, too."""
+    """Return None also for a delete marker."""
     return None if record.deleted else records.readable(spec.name, _key(spec, record), record.data, parse)

@@ -1,7 +1,7 @@
-"""Rows of the index as the messages that are sent, and as what requirements are held against.
+"""Rows of the index as messages to send, and as facts to match queries against.
 
-A message is put together from the bytes of its parts, which protobuf takes for one: the device's own fields, what it
-shares with others, its presence.
+A message is concatenated from the bytes of its parts, which protobuf parses as one: the device's own fields, those that
+it shares with others, and its presence.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _NO_PRESENCE = pb.Device(presence=pb.Presence()).SerializeToString()
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """For the thread of the connection."""
+    """Messages and facts. Use only in the thread of the connection."""
 
     db: sqlite3.Connection
     catalogue: Catalogue
 
     def messages(self, device_ids: Collection[str]) -> list[pb.Device]:
-        """Of those devices that there are, in the order of the ids."""
+        """Return the messages of those devices that exist, in the order of the ids."""
         messages = []
         for device_id, revision, device, body, build, contract_revision, presence in self._rows(device_ids):
             shared = self.catalogue.fragment(body, build) if body is not None else b""
@@ -48,7 +48,7 @@ class Views:
         return messages
 
     def facts(self, device_ids: Collection[str]) -> Mapping[str, Facts]:
-        """Of those devices that there are."""
+        """Return the facts of those devices that exist."""
         found: dict[str, Facts] = {}
         for device_id, _, device, body, _, _, presence in self._rows(device_ids):
             contract = self.catalogue.contract(body) if body is not None else None

@@ -1,8 +1,8 @@
-"""A StoredDevice as the index shows it, read off its bytes: the state, the labels, and the same as fields of a Device.
+"""A StoredDevice as the index needs it, read from its bytes: state, labels, and the fields of a Device.
 
-Both messages have the same fields under other numbers, below 16 and so with a tag of one byte each: changing the tags
-turns one into the other. A million records are rebuilt in half the time that decoding and encoding them takes. Whatever
-does not look as `records` writes it goes through protobuf. Source: protobuf encoding, "Message Structure".
+Both messages have the same fields under different numbers below 16, so with tags of one byte: changing the tags
+converts one into the other. That rebuilds a million records in half the time of decoding and encoding them. Records
+that are not laid out as `records` writes them go through protobuf. Source: protobuf encoding, "Message Structure".
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _SCHEMA, _ID, _STATE, _LABEL, _CREATED, _REVOKED = 0x08, 0x12, 0x18, 0x22, 0x2A,
 _DEVICE_ID, _DEVICE_STATE, _DEVICE_LABEL, _DEVICE_CREATED, _DEVICE_REVOKED = 0x0A, 0x10, 0x1A, 0x62, 0x6A
 _TIMES = {_CREATED: _DEVICE_CREATED, _REVOKED: _DEVICE_REVOKED}
 _SHORT = 0x80
-"""Lengths below it take one byte."""
+"""Shorter lengths take one byte."""
 
 
 def shown(data: bytes) -> Shown:
-    """Of a StoredDevice's bytes."""
+    """Return the row of a StoredDevice's bytes."""
     try:
         return _read(data) or _decoded(data)
     except IndexError:
@@ -31,7 +31,7 @@ def shown(data: bytes) -> Shown:
 
 
 def _read(data: bytes) -> Shown | None:
-    """None where the bytes are not in the order and of the sizes that `records` writes."""
+    """Return None unless the bytes have the order and sizes that `records` writes."""
     out, labels = bytearray(data), list[bytes]()
     if out[0] != _SCHEMA or out[1] >= _SHORT or out[2] != _ID or out[3] >= _SHORT:
         return None
@@ -67,11 +67,11 @@ def _decoded(data: bytes) -> Shown:
 
 
 def label_bytes(key: str, value: str) -> bytes:
-    """The map entry of a label; both are at most 63 bytes."""
+    """Return the map entry of a label; key and value are at most 63 bytes each."""
     return b"\x0a%c%b\x12%c%b" % (len(key), key.encode(), len(value), value.encode())
 
 
 def label_of(entry: bytes) -> tuple[str, str]:
-    """The key and the value of a map entry."""
+    """Return the key and the value of a map entry."""
     ((key, value),) = pb.Device.FromString(b"\x1a%c%b" % (len(entry), entry)).labels.items()
     return key, value

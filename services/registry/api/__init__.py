@@ -1,4 +1,4 @@
-"""The registry's gRPC services: requests to use cases, and back. One module a kind of thing."""
+"""The registry's gRPC services: conversion of requests to use cases. One module per kind of object."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAME = pb.DESCRIPTOR.services_by_name["RegistryService"].full_name
 
 @dataclass(frozen=True, slots=True)
 class UseCases:
-    """What RegistryService answers from."""
+    """Use cases of RegistryService."""
 
     devices: Devices
     registration: Registration

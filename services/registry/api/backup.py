@@ -1,4 +1,4 @@
-"""BackupService: records to messages, and back, checked: what a backup brings is as much outside as any request."""
+"""BackupService: conversion between records and messages, with checks, because a backup is untrusted input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from services.chassis.rpc import require_user
 from services.domain import capability, ids
 from services.domain.errors import InvalidRequestError, YggError
 from services.domain.selectors import parse_selector
-from services.registry.service.backup import Backups, Kept, RecordKind
+from services.registry.service.backup import Backups, RecordKind, StoredRecord
 from yggdrasil.common.v1 import contract_pb2
 from yggdrasil.registry.v1 import backup_pb2 as pb
 from yggdrasil.registry.v1 import backup_pb2_grpc, registry_pb2, twin_pb2
@@ -31,8 +31,8 @@ _FIELDS = {
 }
 
 
-def record_to_proto(kept: Kept) -> pb.BackupRecord:
-    """The message of a record."""
+def record_to_proto(kept: StoredRecord) -> pb.BackupRecord:
+    """Return the message of a record."""
     record = pb.BackupRecord()
     if kept.kind is RecordKind.DOCUMENT:
         record.document.digest, record.document.document = kept.key, kept.data
@@ -41,43 +41,43 @@ def record_to_proto(kept: Kept) -> pb.BackupRecord:
     return record
 
 
-def record_from_proto(record: pb.BackupRecord) -> Kept:
-    """The record; raises InvalidRequestError or InvalidIdError where it is none that the registry could have made."""
+def record_from_proto(record: pb.BackupRecord) -> StoredRecord:
+    """Return the record; raises InvalidRequestError or InvalidIdError unless the registry could have created it."""
     name = record.WhichOneof("record")
     if name is None:
-        raise InvalidRequestError("it is a record of nothing, or of a kind that this version does not know")
+        raise InvalidRequestError("it is empty, or of a kind unknown to this version")
     message = getattr(record, name)
     if getattr(message, "schema", SCHEMA) != SCHEMA:
         raise InvalidRequestError(
-            f"it has schema {message.schema}, this version knows {SCHEMA}", hint="Restore with a later version."
+            f"it has schema {message.schema}, this version requires {SCHEMA}", hint="Restore with a later version."
         )
     return _READERS[name](message)
 
 
-def _document(message: pb.StoredDocument) -> Kept:
+def _document(message: pb.StoredDocument) -> StoredRecord:
     if hashlib.sha256(message.document).hexdigest() != message.digest or len(message.document) > MAX_BYTES:
         raise InvalidRequestError("the document is larger than 16 KiB, or its SHA-256 is not its digest")
-    return Kept(RecordKind.DOCUMENT, message.digest, message.document)
+    return StoredRecord(RecordKind.DOCUMENT, message.digest, message.document)
 
 
-def _body(message: registry_pb2.StoredContractBody) -> Kept:
+def _body(message: registry_pb2.StoredContractBody) -> StoredRecord:
     found = codec.contract_from_proto(contract_pb2.Contract(capabilities=message.capabilities, refused=message.refused))
     for one in found.capabilities:
         capability.check(one)
     data = message.SerializeToString(deterministic=True)
-    return Kept(RecordKind.CONTRACT_BODY, hashlib.sha256(data).hexdigest(), data)
+    return StoredRecord(RecordKind.CONTRACT_BODY, hashlib.sha256(data).hexdigest(), data)
 
 
-def _device(message: registry_pb2.StoredDevice) -> Kept:
+def _device(message: registry_pb2.StoredDevice) -> StoredRecord:
     ids.labels(message.labels)
     if message.state not in registry_pb2.DeviceState.values() or not message.state:
-        raise InvalidRequestError(f"state {message.state} is none that this version knows")
+        raise InvalidRequestError(f"state {message.state} is unknown to this version")
     if not message.HasField("create_time"):
         raise InvalidRequestError("it has no create_time")
-    return Kept(RecordKind.DEVICE, ids.device_id(message.id), message.SerializeToString(deterministic=True))
+    return StoredRecord(RecordKind.DEVICE, ids.device_id(message.id), message.SerializeToString(deterministic=True))
 
 
-def _contract(message: registry_pb2.StoredContract) -> Kept:
+def _contract(message: registry_pb2.StoredContract) -> StoredRecord:
     if not message.revision:
         raise InvalidRequestError("it has no revision")
     needs = (
@@ -85,18 +85,18 @@ def _contract(message: registry_pb2.StoredContract) -> Kept:
         (RecordKind.DOCUMENT, ids.digest(message.document_digest)),
     )
     key, data = ids.device_id(message.device_id), message.SerializeToString(deterministic=True)
-    return Kept(RecordKind.CONTRACT, key, data, message.revision, needs)
+    return StoredRecord(RecordKind.CONTRACT, key, data, message.revision, needs)
 
 
-def _group(message: registry_pb2.StoredGroup) -> Kept:
+def _group(message: registry_pb2.StoredGroup) -> StoredRecord:
     parse_selector(message.selector)
     if not message.selector.strip() or len(message.description) > MAX_DESCRIPTION:
         raise InvalidRequestError(f"it has no selector, or a description of more than {MAX_DESCRIPTION} characters")
-    return Kept(RecordKind.GROUP, ids.device_id(message.name), message.SerializeToString(deterministic=True))
+    return StoredRecord(RecordKind.GROUP, ids.device_id(message.name), message.SerializeToString(deterministic=True))
 
 
-def _twin(kind: RecordKind) -> Callable[[twin_pb2.StoredTwin], Kept]:
-    def reader(message: twin_pb2.StoredTwin) -> Kept:
+def _twin(kind: RecordKind) -> Callable[[twin_pb2.StoredTwin], StoredRecord]:
+    def reader(message: twin_pb2.StoredTwin) -> StoredRecord:
         for one in message.properties:
             ids.member_id(one.capability_id)
             ids.member_id(one.property)
@@ -108,12 +108,12 @@ def _twin(kind: RecordKind) -> Callable[[twin_pb2.StoredTwin], Kept]:
         data = message.SerializeToString(deterministic=True)
         if len(data) > MAX_BYTES:
             raise InvalidRequestError(f"the twin is {len(data)} bytes, at most {MAX_BYTES} are allowed")
-        return Kept(kind, ids.device_id(message.device_id), data)
+        return StoredRecord(kind, ids.device_id(message.device_id), data)
 
     return reader
 
 
-_READERS: dict[str, Callable[[Any], Kept]] = {
+_READERS: dict[str, Callable[[Any], StoredRecord]] = {
     "document": _document,
     "contract_body": _body,
     "device": _device,
@@ -124,8 +124,8 @@ _READERS: dict[str, Callable[[Any], Kept]] = {
 }
 
 
-def _records(request: pb.RestoreRequest, before: int) -> list[Kept]:
-    """The records of a request; errors say where in the whole stream, from 0."""
+def _records(request: pb.RestoreRequest, before: int) -> list[StoredRecord]:
+    """Return the records of a request; errors name the position in the whole stream, from 0."""
     if len(request.records) > MAX_RECORDS:
         raise InvalidRequestError(f"{len(request.records)} records in one message, at most {MAX_RECORDS} are allowed")
     found = []
@@ -138,7 +138,7 @@ def _records(request: pb.RestoreRequest, before: int) -> list[Kept]:
 
 
 class BackupApi(backup_pb2_grpc.BackupServiceServicer):
-    """The servicer. What each RPC does and how it fails stands in backup.proto."""
+    """The servicer. See backup.proto for each RPC and its errors."""
 
     def __init__(self, backups: Backups) -> None:
         self._backups = backups

@@ -25,7 +25,7 @@ def _revision(record: ContractRecord) -> pb.ContractRevision:
 
 
 class ContractRpcs(registry_pb2_grpc.RegistryServiceServicer):
-    """What each RPC does and how it fails stands in registry.proto."""
+    """See registry.proto for each RPC and its errors."""
 
     _contracts: Contracts
 

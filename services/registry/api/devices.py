@@ -19,7 +19,7 @@ from yggdrasil.registry.v1 import registry_pb2_grpc
 
 
 def view_to_proto(view: DeviceView) -> pb.Device:
-    """The message Device."""
+    """Return the message Device."""
     record, presence, build = view.record, view.presence, view.build
     return pb.Device(
         id=record.id,
@@ -46,16 +46,16 @@ def view_to_proto(view: DeviceView) -> pb.Device:
 
 
 def state_of(number: int) -> DeviceState | None:
-    """The state, None for unspecified; raises InvalidRequestError."""
+    """Return the state, None for unspecified; raises InvalidRequestError."""
     if number == pb.DEVICE_STATE_UNSPECIFIED:
         return None
     if number not in pb.DeviceState.values():
-        raise InvalidRequestError(f"state {number} is none that this version knows")
+        raise InvalidRequestError(f"state {number} is unknown to this version")
     return DeviceState[pb.DeviceState.Name(pb.DeviceState.ValueType(number)).removeprefix("DEVICE_STATE_")]
 
 
 class DeviceRpcs(registry_pb2_grpc.RegistryServiceServicer):
-    """What each RPC does and how it fails stands in registry.proto."""
+    """See registry.proto for each RPC and its errors."""
 
     _devices: Devices
     _registration: Registration
@@ -104,9 +104,9 @@ class DeviceRpcs(registry_pb2_grpc.RegistryServiceServicer):
     ) -> AsyncIterator[pb.WatchDevicesResponse]:
         """See registry.proto."""
         watch = self._watching.watch(request.device_ids, request.changes_only, request.resume_token)
-        async for told, position in watch:
-            device = told.device if told is not None else None
-            yield pb.WatchDevicesResponse(device=device, caught_up=told is None, resume_token=to_token(position))
+        async for change, position in watch:
+            device = change.device if change is not None else None
+            yield pb.WatchDevicesResponse(device=device, caught_up=change is None, resume_token=to_token(position))
 
 
 async def _batches(requests: AsyncIterator[pb.RegisterDevicesRequest]) -> AsyncIterator[Sequence[NewDevice]]:

@@ -1,4 +1,4 @@
-"""EnrolmentService: requests to use cases, and back."""
+"""EnrolmentService: conversion of requests to use cases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAME = pb.DESCRIPTOR.services_by_name["EnrolmentService"].full_name
 
 
 class EnrolmentApi(enrolment_pb2_grpc.EnrolmentServiceServicer):
-    """The servicer. What each RPC does and how it fails stands in enrolment.proto."""
+    """The servicer. See enrolment.proto for each RPC and its errors."""
 
     def __init__(self, enrolment: Enrolment, renewal: Renewal) -> None:
         self._enrolment, self._renewal = enrolment, renewal

@@ -20,7 +20,7 @@ MAX_EXPLAINED = 100
 
 
 def scoped_query(request: pb.ListDevicesRequest | pb.FindDevicesRequest) -> ScopedQuery:
-    """What a request asks for; raises InvalidRequestError, InvalidIdError or PageTokenError."""
+    """Return the query of a request; raises InvalidRequestError, InvalidIdError or PageTokenError."""
     if not 0 <= request.page_size <= MAX_PAGE:
         raise InvalidRequestError(f"page_size is {request.page_size}, 0 to {MAX_PAGE} are allowed")
     structured = request.requirements if isinstance(request, pb.FindDevicesRequest) else ()
@@ -59,7 +59,7 @@ def _explanation(found: Explanation) -> pb.Explanation:
 
 
 class FindingRpcs(registry_pb2_grpc.RegistryServiceServicer):
-    """What each RPC does and how it fails stands in registry.proto."""
+    """See registry.proto for each RPC and its errors."""
 
     _finding: Finding
 
@@ -74,7 +74,7 @@ class FindingRpcs(registry_pb2_grpc.RegistryServiceServicer):
             raise InvalidRequestError(f"{len(request.explain)} devices to explain, at most {MAX_EXPLAINED} are allowed")
         query = await self._finding.resolve(scoped_query(request))
         page, token = await self._finding.page(query)
-        told = await self._finding.explain(query, request.explain)
+        explained = await self._finding.explain(query, request.explain)
         return pb.FindDevicesResponse(
-            devices=page, next_page_token=token, explanations=[_explanation(found) for found in told]
+            devices=page, next_page_token=token, explanations=[_explanation(found) for found in explained]
         )

@@ -16,14 +16,14 @@ def _to_proto(group: Group) -> pb.Group:
 
 
 class GroupRpcs(registry_pb2_grpc.RegistryServiceServicer):
-    """What each RPC does and how it fails stands in registry.proto."""
+    """See registry.proto for each RPC and its errors."""
 
     _groups: Groups
 
     async def SetGroup(self, request: pb.SetGroupRequest, context: Any) -> pb.SetGroupResponse:
         """See registry.proto."""
-        wanted = request.group
-        group = await self._groups.put(wanted.name, wanted.selector, wanted.description, wanted.revision)
+        requested = request.group
+        group = await self._groups.put(requested.name, requested.selector, requested.description, requested.revision)
         return pb.SetGroupResponse(group=_to_proto(group))
 
     async def ListGroups(self, request: pb.ListGroupsRequest, context: Any) -> pb.ListGroupsResponse:

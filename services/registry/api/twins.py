@@ -1,4 +1,4 @@
-"""TwinService: requests to use cases, and back."""
+"""TwinService: conversion of requests to use cases."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.domain.twin import Path, Report
 from services.domain.values import Value
 from services.registry.model import TwinProgram, TwinSide
 from services.registry.programs_codec import program_from_proto, program_to_proto
-from services.registry.service.twins import HISTORY, Reported, Twins, TwinView, Version
+from services.registry.service.twins import HISTORY, TwinReport, Twins, TwinView, Version
 from yggdrasil.common.v1 import value_pb2
 from yggdrasil.registry.v1 import twin_pb2 as pb
 from yggdrasil.registry.v1 import twin_pb2_grpc
@@ -46,7 +46,7 @@ def _property(view: TwinView, path: Path) -> pb.TwinProperty:
 
 
 def view_to_proto(view: TwinView) -> pb.Twin:
-    """The message Twin."""
+    """Return the message Twin."""
     return pb.Twin(
         device_id=view.device_id,
         revision=view.desired.revision,
@@ -76,7 +76,7 @@ def _version(version: Version) -> pb.TwinVersion:
     return message
 
 
-def _reported(request: pb.ReportTwinRequest) -> Reported:
+def _reported(request: pb.ReportTwinRequest) -> TwinReport:
     properties: dict[Path, Report] = {}
     for one in request.properties:
         path = ids.member_id(one.capability_id), ids.member_id(one.property)
@@ -84,7 +84,7 @@ def _reported(request: pb.ReportTwinRequest) -> Reported:
         if isinstance(value, list | dict):
             raise InvalidRequestError(f"{twin.dotted(path)} is a {type(value).__name__}, not a single value")
         properties[path] = Report(value, ids.printable(one.problem, 200))
-    return Reported(
+    return TwinReport(
         request.device_id,
         request.contract_revision,
         request.session_epoch,
@@ -95,7 +95,7 @@ def _reported(request: pb.ReportTwinRequest) -> Reported:
 
 
 class TwinApi(twin_pb2_grpc.TwinServiceServicer):
-    """The servicer. What each RPC does and how it fails stands in twin.proto."""
+    """The servicer. See twin.proto for each RPC and its errors."""
 
     def __init__(self, twins: Twins) -> None:
         self._twins = twins

@@ -1,1 +1,1 @@
-"""What the registry does, apart from how it is asked and where it is kept; one module a kind of thing."""
+"""The registry's use cases, independent of API and storage; one module per kind of object."""

@@ -1,8 +1,7 @@
-"""Backup and restore: all that the registry holds, record by record, while it runs.
+"""Backup and restore of everything in the registry, record by record, while it runs.
 
-Owns what a restore does where something is there already. Records pass through as the bytes they are stored in; what is
-in them is checked where they come in (`api.backup`). Enrolment tokens and sessions are not kept: neither means anything
-in another mesh.
+Owns how a restore handles existing records. Records pass through as their stored bytes; `api.backup` checks their
+content on entry. Enrolment tokens and sessions are not included: neither has a meaning in another mesh.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ from services.chassis.errors import RevisionConflictError
 from services.domain.errors import InvalidRequestError, YggError
 from services.registry.ports import Index
 
-MAX_TOLD = 100
-_AT_ONCE = 64
+MAX_DIFFERING_NAMES = 100
+_MAX_CONCURRENT_KEYS = 64
 _TRIES = 8
 _MAX_KNOWN = 100_000
 
 
 class RecordKind(enum.Enum):
-    """What a record is of, in the order of a backup.
+    """The kind of a record, in the order of a backup.
 
-    What is named comes before what names it. Devices come last and so are read last: whose twin, or whose contract, is
-    in the backup is in it, too.
+    A record comes after those that it refers to. Devices come last and so are read last: if a twin's or contract's
+    device is read, it is in the backup, too.
     """
 
     DOCUMENT = "document"
@@ -42,12 +41,12 @@ class RecordKind(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """A record in the deterministic bytes that it is stored in.
+class StoredRecord:
+    """A record in its deterministic stored bytes.
 
-    `needs`, the records it names, is for contracts only, and `revision` for contracts and twins. A reported twin is
-    kept without its session epoch: in another mesh epochs begin again, and its devices' reports would be refused as
-    stale. What the store returns has `from_device` instead: a device has reported it to this mesh.
+    `needs`, the records that it refers to, is for contracts only, and `revision` for contracts and twins. A reported
+    twin is backed up without its session epoch: in another mesh epochs start again, and its devices' reports would be
+    rejected as stale. `from_device`, set only by the store, means that a device has reported the record to this mesh.
     """
 
     kind: RecordKind
@@ -58,44 +57,44 @@ class Kept:
     from_device: bool = False
 
     def __str__(self) -> str:
-        """As it is told to people: `device porch-1`."""
+        """Return the name for people: `device porch-1`."""
         of_contract = self.kind is RecordKind.CONTRACT
         return f"{self.kind.value} {self.revision} of {self.key}" if of_contract else f"{self.kind.value} {self.key}"
 
 
 class BackupStore(Protocol):
-    """All that is kept. Every method raises StoreUnavailableError where the store does not answer."""
+    """The records of the registry. Every method raises StoreUnavailableError if the store does not respond."""
 
-    def read(self) -> AsyncGenerator[tuple[Kept, int], None]:
-        """Every record once, in the order of RecordKind, and how many there were when it began.
+    def read(self) -> AsyncGenerator[tuple[StoredRecord, int], None]:
+        """Yield every record once, in the order of RecordKind, with the number of records when it began.
 
-        A contract's revisions ascend. What was acknowledged before the beginning is among them.
+        A contract's revisions ascend. Everything acknowledged before the start is included.
         """
 
-    async def get(self, kind: RecordKind, key: str) -> tuple[Kept, int] | None:
-        """The record, of a contract the current revision, and the sequence that wrote it; or None."""
+    async def get(self, kind: RecordKind, key: str) -> tuple[StoredRecord, int] | None:
+        """Return the record, of a contract the current revision, and its sequence; or None."""
 
     async def revisions(self, device_id: str) -> dict[int, bytes]:
-        """The records of a contract by revision."""
+        """Return the records of a contract by revision."""
 
-    async def create(self, kept: Kept) -> int:
-        """Writes what must not be there; returns its sequence. Raises RevisionConflictError."""
+    async def create(self, record: StoredRecord) -> int:
+        """Write a new record; return its sequence. Raises RevisionConflictError if it exists."""
 
-    async def replace(self, kept: Kept, sequence: int) -> int:
-        """Writes on top of what `get` returned; the same."""
+    async def replace(self, record: StoredRecord, sequence: int) -> int:
+        """Write on top of the sequence that `get` returned; return the new one. Raises RevisionConflictError."""
 
-    def merged(self, kept: Kept, there: Kept) -> Kept:
-        """What overwriting `there` by `kept` writes; `there` itself if that changes nothing.
+    def merged(self, record: StoredRecord, existing: StoredRecord) -> StoredRecord:
+        """Return the result of overwriting `existing` with `record`; `existing` itself if that changes nothing.
 
-        What is retired or revoked stays so. The revision of a twin or contract is greater than what is there.
+        Retirement and revocation persist. The revision of a twin or contract is greater than the existing one.
         """
 
 
 _TWINS = (RecordKind.TWIN_DESIRED, RecordKind.TWIN_REPORTED)
 
 
-class Left(enum.Enum):
-    """Why a record was not written."""
+class SkipReason(enum.Enum):
+    """The reason why a record was not written."""
 
     DIFFERENT = enum.auto()
     NEWER = enum.auto()
@@ -104,10 +103,10 @@ class Left(enum.Enum):
 
 @dataclass(slots=True)
 class Progress:
-    """What a restore has done; `differing` names the first MAX_TOLD of `different`.
+    """Progress of a restore; `differing` names the first MAX_DIFFERING_NAMES of `different`.
 
-    `newer` counts what is newer here and never goes back: what devices have reported to this mesh, and, if overwriting,
-    the revisions of a contract before the last one of the backup where it went another way here.
+    `newer` counts existing records that are newer and kept: those that devices have reported to this mesh, and, with
+    `overwrite`, the revisions of a diverged contract before the last one of the backup.
     """
 
     written: int = 0
@@ -124,52 +123,52 @@ class Backups:
     store: BackupStore
     index: Index
 
-    async def backup(self) -> AsyncIterator[tuple[Kept, int, int]]:
-        """Every record, how many were sent, it included, and how many there were at the beginning."""
+    async def backup(self) -> AsyncIterator[tuple[StoredRecord, int, int]]:
+        """Yield every record, with the number sent so far, itself included, and the number of records at the start."""
         done = 0
         async with aclosing(self.store.read()) as records:
-            async for kept, total in records:
+            async for record, total in records:
                 done += 1
-                yield kept, done, total
+                yield record, done, total
 
     def restore(self, *, overwrite: bool) -> Restore:
-        """A restore, to be given records in the order of their backup."""
+        """Return a restore, which takes records in the order of their backup."""
         return Restore(self.store, self.index, overwrite)
 
 
 @dataclass(slots=True)
 class Restore:
-    """One restore. Repeating it, as a whole or in part, is harmless."""
+    """One restore. Idempotent, as a whole and in part."""
 
     store: BackupStore
     index: Index
     overwrite: bool
     progress: Progress = field(default_factory=Progress)
     _known: set[tuple[RecordKind, str]] = field(default_factory=set)
-    _diverged: dict[str, Kept] = field(default_factory=dict)
+    _diverged: dict[str, StoredRecord] = field(default_factory=dict)
     _last: dict[RecordKind, int] = field(default_factory=dict)
 
-    async def write(self, records: Sequence[Kept]) -> None:
-        """Writes records; those of one key one after the other, others side by side.
+    async def write(self, records: Sequence[StoredRecord]) -> None:
+        """Write records: those of one key in order, different keys concurrently.
 
-        Raises InvalidRequestError where a contract names what neither is stored nor came before it.
+        Raises InvalidRequestError if a contract refers to a record that is neither stored nor came before it.
         """
         for kind in RecordKind:
-            chains: dict[str, list[Kept]] = {}
-            for kept in records:
-                if kept.kind is kind:
-                    chains.setdefault(kept.key, []).append(kept)
-            await self._side_by_side(self._write, chains.values())
+            chains: dict[str, list[StoredRecord]] = {}
+            for record in records:
+                if record.kind is kind:
+                    chains.setdefault(record.key, []).append(record)
+            await self._write_concurrently(self._write, chains.values())
 
-    async def _side_by_side(
-        self, write: Callable[[Kept], Coroutine[None, None, None]], chains: Iterable[Sequence[Kept]]
+    async def _write_concurrently(
+        self, write: Callable[[StoredRecord], Coroutine[None, None, None]], chains: Iterable[Sequence[StoredRecord]]
     ) -> None:
-        room = asyncio.Semaphore(_AT_ONCE)
+        slots = asyncio.Semaphore(_MAX_CONCURRENT_KEYS)
 
-        async def one_key(chain: Sequence[Kept]) -> None:
-            async with room:
-                for kept in chain:
-                    await write(kept)
+        async def one_key(chain: Sequence[StoredRecord]) -> None:
+            async with slots:
+                for record in chain:
+                    await write(record)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -179,114 +178,116 @@ class Restore:
             raise _first(failures) from None
 
     async def finish(self) -> Progress:
-        """Writes the contracts that overwrite one that went another way, then waits until all can be read."""
+        """Overwrite diverged contracts, if requested, then wait until everything can be read."""
         if self.overwrite:
-            await self._side_by_side(self._supersede, [[kept] for kept in self._diverged.values()])
+            await self._write_concurrently(self._supersede, [[record] for record in self._diverged.values()])
         for kind, bucket in ((RecordKind.DEVICE, buckets.DEVICES), (RecordKind.CONTRACT, buckets.CONTRACTS)):
             if kind in self._last:
                 await self.index.reached(bucket.name, self._last[kind])
         return self.progress
 
-    async def _write(self, kept: Kept) -> None:
-        for need in kept.needs:
-            await self._require(kept, need)
-        self._count(kept, await (self._contract(kept) if kept.kind is RecordKind.CONTRACT else self._plain(kept)))
+    async def _write(self, record: StoredRecord) -> None:
+        for need in record.needs:
+            await self._require(record, need)
+        self._count(
+            record, await (self._contract(record) if record.kind is RecordKind.CONTRACT else self._plain(record))
+        )
 
-    async def _supersede(self, kept: Kept) -> None:
-        self._count(kept, await self._overwrite(kept))
+    async def _supersede(self, record: StoredRecord) -> None:
+        self._count(record, await self._overwrite(record))
 
-    def _count(self, kept: Kept, outcome: int | Left) -> None:
-        if outcome is Left.PENDING:
+    def _count(self, record: StoredRecord, outcome: int | SkipReason) -> None:
+        if outcome is SkipReason.PENDING:
             return
-        if outcome is Left.NEWER:
+        if outcome is SkipReason.NEWER:
             self.progress.newer += 1
-        elif outcome is Left.DIFFERENT:
+        elif outcome is SkipReason.DIFFERENT:
             self.progress.different += 1
-            if len(self.progress.differing) < MAX_TOLD:
-                self.progress.differing.append(str(kept))
+            if len(self.progress.differing) < MAX_DIFFERING_NAMES:
+                self.progress.differing.append(str(record))
         elif outcome:
             self.progress.written += 1
-            self._last[kept.kind] = max(outcome, self._last.get(kept.kind, 0))
+            self._last[record.kind] = max(outcome, self._last.get(record.kind, 0))
         else:
             self.progress.equal += 1
 
-    async def _require(self, kept: Kept, need: tuple[RecordKind, str]) -> None:
+    async def _require(self, record: StoredRecord, need: tuple[RecordKind, str]) -> None:
         if need in self._known:
             return
         if await self.store.get(*need) is None:
             raise InvalidRequestError(
-                f"{kept} names {need[0].value} {need[1]}, which is not there and did not come before it",
+                f"{record} refers to {need[0].value} {need[1]}, which neither exists nor came before it",
                 hint="Restore the whole backup, in its order.",
             )
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
         self._known.add(need)
 
-    async def _plain(self, kept: Kept) -> int | Left:
-        """The sequence that wrote it, 0 where it is there and equal, else why it is left alone."""
+    async def _plain(self, record: StoredRecord) -> int | SkipReason:
+        """Create the record; return its sequence, 0 if an equal one exists, or why the existing one stays."""
         for _ in range(_TRIES):
             try:
-                return await self.store.create(kept)
+                return await self.store.create(record)
             except RevisionConflictError:
-                there = await self.store.get(kept.kind, kept.key)
-            if there is None:
+                existing = await self.store.get(record.kind, record.key)
+            if existing is None:
                 continue  # deleted just now
-            if there[0].data == kept.data:
+            if existing[0].data == record.data:
                 return 0
-            if there[0].from_device:
-                return Left.NEWER
-            if kept.kind in _TWINS and self.store.merged(kept, there[0]) == there[0]:
-                return 0  # the same under another revision
+            if existing[0].from_device:
+                return SkipReason.NEWER
+            if record.kind in _TWINS and self.store.merged(record, existing[0]) == existing[0]:
+                return 0  # equal except for the revision
             if not self.overwrite:
-                return Left.DIFFERENT
-            return await self._overwrite(kept)
-        raise RevisionConflictError(f"{kept} is being written too often", hint="Try again.")
+                return SkipReason.DIFFERENT
+            return await self._overwrite(record)
+        raise RevisionConflictError(f"{record} has too many concurrent writes", hint="Try again.")
 
-    async def _overwrite(self, kept: Kept) -> int | Left:
+    async def _overwrite(self, record: StoredRecord) -> int | SkipReason:
         for _ in range(_TRIES):
-            there = await self.store.get(kept.kind, kept.key)
+            existing = await self.store.get(record.kind, record.key)
             try:
-                if there is None:
-                    return await self.store.create(kept)
-                new = self.store.merged(kept, there[0])
-                return 0 if new == there[0] else await self.store.replace(new, there[1])
+                if existing is None:
+                    return await self.store.create(record)
+                new = self.store.merged(record, existing[0])
+                return 0 if new == existing[0] else await self.store.replace(new, existing[1])
             except RevisionConflictError:
                 continue
-        raise RevisionConflictError(f"{kept} is being written too often", hint="Try again.")
+        raise RevisionConflictError(f"{record} has too many concurrent writes", hint="Try again.")
 
-    def _another_way(self, kept: Kept) -> Left:
-        """Of a contract that differs here the last revision of the backup counts, if any: `finish` writes it."""
-        before = self._diverged.get(kept.key)
-        self._diverged[kept.key] = kept
+    def _diverge(self, record: StoredRecord) -> SkipReason:
+        """Keep the last revision of a diverged contract in the backup, for `finish` to write if `overwrite` is set."""
+        before = self._diverged.get(record.key)
+        self._diverged[record.key] = record
         if not self.overwrite:
-            return Left.DIFFERENT
-        return Left.PENDING if before is None else Left.NEWER  # `before` is the one that is not restored
+            return SkipReason.DIFFERENT
+        return SkipReason.PENDING if before is None else SkipReason.NEWER  # `before` is the one that is not restored
 
-    async def _contract(self, kept: Kept) -> int | Left:
-        """The same. A contract only grows: where one revision differs, those after it are left alone as well, or, with
-        `overwrite`, the last one becomes the next revision here.
+    async def _contract(self, record: StoredRecord) -> int | SkipReason:
+        """Create or extend the contract, as `_plain` does for other records. A contract only grows: if one revision
+        differs, the later ones are not written either, or, with `overwrite`, the last one becomes the next revision.
         """
-        if kept.key in self._diverged:
-            return self._another_way(kept)
+        if record.key in self._diverged:
+            return self._diverge(record)
         for _ in range(_TRIES):
-            there = await self.store.get(kept.kind, kept.key)
+            existing = await self.store.get(record.kind, record.key)
             try:
-                if there is None:
-                    return await self.store.create(kept)
-                if kept.revision > there[0].revision:
-                    return await self.store.replace(kept, there[1])
-                if kept.revision == there[0].revision:
-                    revisions = {kept.revision: there[0].data}
+                if existing is None:
+                    return await self.store.create(record)
+                if record.revision > existing[0].revision:
+                    return await self.store.replace(record, existing[1])
+                if record.revision == existing[0].revision:
+                    revisions = {record.revision: existing[0].data}
                 else:
-                    revisions = await self.store.revisions(kept.key)
-                if revisions.get(kept.revision) == kept.data:
+                    revisions = await self.store.revisions(record.key)
+                if revisions.get(record.revision) == record.data:
                     return 0
-                if kept.revision < min(revisions, default=0):
-                    return Left.DIFFERENT  # no longer kept here; those after it may well be the same
+                if record.revision < min(revisions, default=0):
+                    return SkipReason.DIFFERENT  # no longer retained here; later ones may be equal
             except RevisionConflictError:
                 continue
-            return self._another_way(kept)
-        raise RevisionConflictError(f"{kept} is being written too often", hint="Try again.")
+            return self._diverge(record)
+        raise RevisionConflictError(f"{record} has too many concurrent writes", hint="Try again.")
 
 
 def _first(failures: BaseExceptionGroup[YggError]) -> BaseException:

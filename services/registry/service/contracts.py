@@ -1,4 +1,4 @@
-"""Contracts: what was agreed with each device, and the capability documents behind it."""
+"""Contracts of devices, and their capability documents."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ from services.registry.ports import Clock, ContractStore, DeviceStore, Index
 
 MAX_DOCUMENT_BYTES = 16 * 1024
 _EMPTY_DIGEST = hashlib.sha256(b"").hexdigest()
-"""Of a document without capabilities, which has no bytes."""
+"""Digest of a document without capabilities, which has no bytes."""
 _TRIES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two revisions of a contract and how they differ: by capability, and in words."""
+    """Two revisions of a contract and their differences: by capability, and in words."""
 
     old: Contract
     new: Contract
 
     @property
     def changes(self) -> Changes:
-        """By capability."""
+        """Return the differences by capability."""
         return compare(self.old, self.new)
 
     @property
     def differences(self) -> list[str]:
-        """In words."""
+        """Return the differences in words."""
         return differences(self.old, self.new)
 
 
 @dataclass(frozen=True, slots=True)
 class Contracts:
-    """Use cases. Every write waits until the index has it."""
+    """Use cases. Every write waits until the index has applied it."""
 
     devices: DeviceStore
     store: ContractStore
@@ -56,7 +56,7 @@ class Contracts:
     clock: Clock
 
     async def contract(self, device_id: str, revision: int = 0) -> Contract:
-        """The current contract, or an earlier revision.
+        """Return the current contract, or an earlier revision.
 
         Raises NoContractError, DeviceNotFoundError, RevisionUnknownError.
         """
@@ -68,14 +68,14 @@ class Contracts:
         return _at(await self.revisions(device_id), revision).contract
 
     async def revisions(self, device_id: str) -> list[ContractRecord]:
-        """Every revision that is kept, ascending. Raises NoContractError, DeviceNotFoundError."""
+        """Return every retained revision, ascending. Raises NoContractError, DeviceNotFoundError."""
         found = model.revisions(await self.store.history(ids.device_id(device_id)))
         if not found or await self.devices.get(device_id) is None:
             raise await self._without(device_id)
         return found
 
     async def compared(self, device_id: str, old: int, new: int) -> Comparison:
-        """Two revisions; `new` 0 is the current one, `old` 0 the one before `new`.
+        """Return two revisions; `new` 0 is the current one, `old` 0 the one before `new`.
 
         Raises NoContractError, DeviceNotFoundError, RevisionUnknownError, InvalidRequestError.
         """
@@ -83,12 +83,12 @@ class Contracts:
         after = _at(kept, new or kept[-1].contract.revision).contract
         if old > after.revision:
             raise InvalidRequestError(
-                f"from is revision {old}, which is later than {after.revision}", hint="Name the older one first."
+                f"from is revision {old}, which is later than {after.revision}", hint="Give the older one first."
             )
         return Comparison(_at(kept, old or after.revision - 1).contract, after)
 
     async def thing(self, device_id: str) -> dict[str, thing.Json]:
-        """The W3C Thing Description of a device. Raises NoContractError, DeviceNotFoundError."""
+        """Return the W3C Thing Description of a device. Raises NoContractError, DeviceNotFoundError."""
         record, device = await self.store.get(ids.device_id(device_id)), await self.devices.get(device_id)
         if record is None or device is None:
             raise await self._without(device_id)
@@ -101,14 +101,14 @@ class Contracts:
         return NoContractError(device_id) if known else DeviceNotFoundError(device_id)
 
     async def document(self, digest: str) -> bytes:
-        """A capability document. Raises DocumentUnknownError."""
+        """Return a capability document. Raises DocumentUnknownError."""
         document = await self.store.document(ids.digest(digest))
         if document is None:
             raise DocumentUnknownError(digest)
         return document
 
     async def record(self, contract: Contract, document: bytes, build: Build) -> tuple[Contract, Changes | None]:
-        """Stores what was negotiated; returns the contract as stored and, for a new revision, how it differs.
+        """Store a negotiated contract; return it as stored and, for a new revision, its changes.
 
         Raises DeviceNotActiveError, DocumentUnknownError, InvalidRequestError.
         """
@@ -132,7 +132,7 @@ class Contracts:
             same = before is not None and before.revision == stored.contract.revision
             return stored.contract, None if same else compare(before, stored.contract)
         raise RevisionConflictError(
-            f"the contract of {contract.device_id} is being written too often", hint="Try again."
+            f"the contract of {contract.device_id} has too many concurrent writes", hint="Try again."
         )
 
     async def _keep_document(self, digest: str, document: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Devices one by one: making them known, reading and changing them."""
+"""Single devices: registering, reading and changing them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _TRIES = 8
 
 @dataclass(frozen=True, slots=True)
 class Devices:
-    """Use cases. Reads come from the index; every write waits until the index has it."""
+    """Use cases. Reads come from the index; every write waits until the index has applied it."""
 
     store: DeviceStore
     index: Index
     clock: Clock
 
     async def register(self, device_id: str, labels: Mapping[str, str], state: DeviceState) -> DeviceView:
-        """Makes a device known. Raises DeviceExistsError."""
+        """Register a device. Raises DeviceExistsError."""
         record = DeviceRecord(ids.device_id(device_id), state, self.clock.now(), ids.labels(labels))
         try:
             record = await self.store.create(record)
@@ -34,7 +34,7 @@ class Devices:
         return await self._shown(record)
 
     async def get(self, device_id: str) -> DeviceView:
-        """One device. Raises DeviceNotFoundError."""
+        """Return a device. Raises DeviceNotFoundError."""
         view = await self.index.get(ids.device_id(device_id))
         if view is None:
             raise DeviceNotFoundError(device_id)
@@ -43,7 +43,7 @@ class Devices:
     async def update(
         self, device_id: str, revision: int, state: DeviceState | None, labels: Mapping[str, str]
     ) -> DeviceView:
-        """Changes state or labels; `revision` 0 means any. Raises StaleRevisionError, TransitionError."""
+        """Change state or labels; `revision` 0 means any. Raises StaleRevisionError, TransitionError."""
         ids.device_id(device_id)
         for _ in range(_TRIES):
             record = await self.store.get(device_id)
@@ -54,12 +54,12 @@ class Devices:
             try:
                 stored = await self.store.update(model.changed(record, state, labels))
             except RevisionConflictError:
-                continue  # read again; a caller who named a revision is told above
+                continue  # retried; a caller that passed a revision gets the error above
             return await self._shown(stored)
-        raise RevisionConflictError(f"{device_id} is being written too often", hint="Try again.")
+        raise RevisionConflictError(f"{device_id} has too many concurrent writes", hint="Try again.")
 
     async def _shown(self, record: DeviceRecord) -> DeviceView:
-        """The device with the record that was written, even where the index has not come to it in time."""
+        """Return the device with the written record, even if the index has not applied it in time."""
         await self.index.reached(buckets.DEVICES.name, record.revision)
         view = await self.index.get(record.id)
         return DeviceView(record) if view is None else replace(view, record=record)

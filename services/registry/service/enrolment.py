@@ -1,8 +1,8 @@
-"""Enrolment: one-time tokens, the certificates they bring, and revocation.
+"""Enrolment: one-time tokens, certificates issued for them, and revocation.
 
-A token's secret is shown once and kept as its SHA-256 only. It is used up by compare-and-set before anything is
-signed for it, so that of two keys only one ever gets a certificate; the key that used it may ask again while the
-token lasts, for an answer can be lost on the way.
+A token's secret is shown once, and only its SHA-256 is stored. It is used up by compare-and-set before the certificate
+is returned, so only one of two competing keys ever gets one; the key that used it may repeat the request until the
+token expires, because a response can be lost.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from services.registry.errors import (
     TokenUnknownError,
     TokenUsedError,
 )
-from services.registry.model import DeviceRecord, DeviceState, DeviceView, Granted, Token
+from services.registry.model import DeviceRecord, DeviceState, DeviceView, EnrolmentResult, Token
 from services.registry.ports import Clock, DeviceStore, Index, Signer, TokenStore
 
 SECRET_BYTES = 16
@@ -40,7 +40,7 @@ _CLOSED = (DeviceState.SUSPENDED, DeviceState.RETIRED)
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """Use cases. `place` is the HOST:PORT that tokens tell; `random_bytes` gives that many unpredictable ones.
+    """Use cases. `address` is the HOST:PORT in tokens; `random_bytes` returns that many unpredictable bytes.
 
     Without a signer devices cannot enrol here, and only revocation works.
     """
@@ -51,10 +51,12 @@ class Enrolment:
     signer: Signer | None
     clock: Clock
     random_bytes: Callable[[int], bytes]
-    place: str = ""
+    address: str = ""
 
     async def create(self, device_id: str, ttl_s: int, labels: Mapping[str, str], author: str) -> tuple[str, Token]:
-        """A new token's text and the token. Raises InvalidRequestError, DeviceNotActiveError, EnrolmentOffError."""
+        """Create a token; return its text and record. Raises InvalidRequestError, DeviceNotActiveError,
+        EnrolmentOffError.
+        """
         signer = self._signer()
         labels = ids.labels(labels)
         if ttl_s and not MIN_TTL_S <= ttl_s <= MAX_TTL_S:
@@ -64,7 +66,7 @@ class Enrolment:
         now = self.clock.now()
         token = Token(_id(secret), device_id, now, now + timedelta(seconds=ttl_s or DEFAULT_TTL_S), author)
         await self.tokens.create(token)
-        return f"ygg1.{device_id}.{secret}.{_text(signer.root_fingerprint)}@{self.place}", token
+        return f"ygg1.{device_id}.{secret}.{_text(signer.root_fingerprint)}@{self.address}", token
 
     async def _known(self, device_id: str, labels: Mapping[str, str]) -> None:
         record = await self.devices.get(device_id)
@@ -81,25 +83,25 @@ class Enrolment:
         return None
 
     async def tokens_of(self, device_id: str) -> Sequence[Token]:
-        """The tokens of a device, or all where it is empty, newest first."""
-        wanted = ids.device_id(device_id) if device_id else ""
-        found = [token for token in await self.tokens.all() if token.device_id == wanted or not wanted]
+        """Return the tokens of a device, or all if `device_id` is empty, newest first."""
+        device_id = device_id and ids.device_id(device_id)
+        found = [token for token in await self.tokens.all() if device_id in ("", token.device_id)]
         return sorted(found, key=lambda token: (token.create_time, token.id), reverse=True)
 
     async def delete(self, token_id: str) -> None:
-        """Makes a token worthless. Raises TokenNotFoundError."""
+        """Delete a token, so that it is no longer accepted. Raises TokenNotFoundError."""
         if await self.tokens.get(token_id) is None:
             raise TokenNotFoundError(token_id)
         await self.tokens.delete(token_id)
 
-    async def enrol(self, secret: str, device_id: str, request: bytes) -> Granted:
-        """A device's certificate for the key in a PKCS#10 request.
+    async def enrol(self, secret: str, device_id: str, request: bytes) -> EnrolmentResult:
+        """Return a device's certificate for the key in a PKCS#10 request.
 
         Raises TokenUnknownError, TokenUsedError, TokenExpiredError, DeviceNotActiveError, InvalidRequestError.
         """
         ids.device_id(device_id)
         if not 0 < len(secret) <= MAX_SECRET_CHARS or not 0 < len(request) <= MAX_REQUEST_BYTES:
-            raise InvalidRequestError("the secret or the certificate request is out of its bounds")
+            raise InvalidRequestError("the secret or the certificate request is out of bounds")
         signer = self._signer()
         key = signer.key_of(request, device_id)
         for _ in range(_TRIES):
@@ -109,9 +111,9 @@ class Enrolment:
             try:
                 await self.tokens.update(used)
             except RevisionConflictError:
-                continue  # somebody used it in between: look again
+                continue  # used in between: check again
             return granted
-        raise RevisionConflictError("the token is being used by many at once", hint="Try again.")
+        raise RevisionConflictError("the token has too many concurrent requests", hint="Try again.")
 
     async def _admitted(self, secret: str, device_id: str, key_digest: bytes) -> tuple[Token, DeviceRecord]:
         token, record = await self.tokens.get(_id(secret)), await self.devices.get(device_id)
@@ -131,7 +133,7 @@ class Enrolment:
         return self.signer
 
     async def revoke(self, device_id: str, revision: int) -> DeviceView:
-        """Every certificate issued until now is no longer accepted. Raises DeviceNotFoundError, StaleRevisionError."""
+        """Revoke every certificate issued until now. Raises DeviceNotFoundError, StaleRevisionError."""
         ids.device_id(device_id)
         for _ in range(_TRIES):
             record = await self.devices.get(device_id)
@@ -146,10 +148,10 @@ class Enrolment:
             await self.index.reached(buckets.DEVICES.name, stored.revision)
             view = await self.index.get(device_id)
             return DeviceView(stored) if view is None else replace(view, record=stored)
-        raise RevisionConflictError(f"{device_id} is being written too often", hint="Try again.")
+        raise RevisionConflictError(f"{device_id} has too many concurrent writes", hint="Try again.")
 
     def _after(self, before: datetime | None) -> datetime:
-        """In whole seconds, as certificates have them; later than the last, so that what it let in is out."""
+        """Return the revocation time in whole seconds, as certificates have them, and later than the previous one."""
         now = self.clock.now().replace(microsecond=0)
         return now if before is None else max(now, before + timedelta(seconds=1))
 

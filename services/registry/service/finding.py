@@ -1,4 +1,4 @@
-"""Finding devices by what they can do and how they are labelled, and saying why one does not match."""
+"""Queries for devices by capabilities and labels, and explanations of mismatches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.registry.ports import DeviceMessage, Facts, GroupStore, Index, Que
 
 @dataclass(frozen=True, slots=True)
 class ScopedQuery:
-    """A query, with the name of a group that the devices must be in, and a revision that the answer must hold."""
+    """A query limited to the members of a group, if set, and to an index of at least a revision."""
 
     query: Query
     group: str = ""
@@ -25,7 +25,7 @@ class ScopedQuery:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a device does or does not match: what fails, and the capability that meets each requirement."""
+    """Explanation of a match or mismatch: the failed clauses, and the capability that meets each requirement."""
 
     device_id: str
     failed: tuple[FailedClause, ...]
@@ -34,37 +34,37 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Use cases, all from the index."""
+    """Use cases, all served from the index."""
 
     index: Index
     groups: GroupStore
 
-    async def resolve(self, wanted: ScopedQuery) -> Query:
-        """The query with the group's selector in it. Raises GroupNotFoundError, IndexBehindError."""
-        revision = wanted.at_least_revision
+    async def resolve(self, scoped: ScopedQuery) -> Query:
+        """Return the query with the group's selector. Raises GroupNotFoundError, IndexBehindError."""
+        revision = scoped.at_least_revision
         if revision and not await self.index.reached(buckets.DEVICES.name, revision):
             raise IndexBehindError(f"revision {revision}")
-        if not wanted.group:
-            return wanted.query
-        group = await self.groups.get(ids.group_name(wanted.group))
+        if not scoped.group:
+            return scoped.query
+        group = await self.groups.get(ids.group_name(scoped.group))
         if group is None:
-            raise GroupNotFoundError(wanted.group)
-        return replace(wanted.query, selector=Selector(wanted.query.selector.terms + group.selector.terms))
+            raise GroupNotFoundError(scoped.group)
+        return replace(scoped.query, selector=Selector(scoped.query.selector.terms + group.selector.terms))
 
     async def page(self, query: Query) -> tuple[Sequence[DeviceMessage], str]:
-        """A page of devices and the token of the next one, empty where there is none."""
+        """Return a page of devices and the token of the next one, "" if there is none."""
         found = await self.index.find(replace(query, limit=query.limit + 1))
         page = found[: query.limit]
         return page, page[-1].id if len(found) > query.limit else ""
 
     async def explain(self, query: Query, device_ids: Sequence[str]) -> Sequence[Explanation]:
-        """One explanation for each device, in their order."""
+        """Return one explanation per device, in order."""
         facts = await self.index.facts([ids.device_id(device_id) for device_id in device_ids])
         return [explain(device_id, facts.get(device_id), query) for device_id in device_ids]
 
 
 def explain(device_id: str, facts: Facts | None, query: Query) -> Explanation:
-    """Why a device of which this is known (None: there is none) does or does not meet a query."""
+    """Explain whether a device with these facts (None: it does not exist) meets a query."""
     if facts is None:
         missing = FailedClause(ClauseKind.NO_DEVICE, f"there is no device {device_id}")
         return Explanation(device_id, (missing,), ("",) * len(query.has))
@@ -84,14 +84,14 @@ def _outside(facts: Facts, query: Query) -> Iterator[FailedClause]:
     for term in query.selector.failing(facts.labels):
         yield FailedClause(ClauseKind.LABEL, _label(term, facts.labels.get(term.key)))
     if query.online is not None and query.online is not facts.online:
-        is_, wanted = ("online", "offline") if facts.online else ("offline", "online")
+        is_, required = ("online", "offline") if facts.online else ("offline", "online")
         if not facts.online and facts.state != ACTIVE:
             is_ = facts.state
-        yield FailedClause(ClauseKind.PRESENCE, f"the device is {is_}, {wanted} is required")
+        yield FailedClause(ClauseKind.PRESENCE, f"the device is {is_}, {required} is required")
 
 
 def _label(term: Term, value: str | None) -> str:
     if value is None:
         return f"label {term.key} is missing, {term} is required"
-    wanted = f"no {term.key}" if term.operator is Operator.ABSENT else str(term)
-    return f"label {term.key} is {value or 'empty'}, {wanted} is required"
+    required = f"no {term.key}" if term.operator is Operator.ABSENT else str(term)
+    return f"label {term.key} is {value or 'empty'}, {required} is required"

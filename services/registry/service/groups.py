@@ -1,4 +1,4 @@
-"""Groups: named selectors. Who is in one follows from the labels alone, so the devices know nothing of it."""
+"""Groups: named selectors. Labels alone determine the members, so device records do not mention groups."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ class Groups:
     store: GroupStore
 
     async def put(self, name: str, selector: str, description: str, revision: int) -> Group:
-        """Makes a group or changes it; `revision` 0 means whatever it is now. Raises StaleRevisionError."""
-        wanted = Group(ids.group_name(name), parse_selector(selector), description)
+        """Create or change a group; `revision` 0 means any. Raises StaleRevisionError."""
+        group = Group(ids.group_name(name), parse_selector(selector), description)
         if not selector.strip():
-            raise InvalidRequestError("a group needs a selector", hint='Write zone=hall, for example; "*" is all.')
+            raise InvalidRequestError("a group needs a selector", hint='Example: zone=hall; "*" is all.')
         if len(description) > MAX_DESCRIPTION or not all(c.isprintable() for c in description):
             raise InvalidRequestError(f"a description is at most {MAX_DESCRIPTION} printable characters")
         for _ in range(_TRIES):
             current = await self._current(name, revision)
             try:
-                return await self.store.put(replace(wanted, revision=current))
+                return await self.store.put(replace(group, revision=current))
             except RevisionConflictError:
-                continue  # a caller who named a revision is told above
-        raise RevisionConflictError(f"group {name} is being written too often", hint="Try again.")
+                continue  # a caller that passed a revision gets the error above
+        raise RevisionConflictError(f"group {name} has too many concurrent writes", hint="Try again.")
 
     async def all(self) -> Sequence[Group]:
-        """Every group, ordered by name."""
+        """Return every group, ordered by name."""
         return await self.store.all()
 
     async def delete(self, name: str, revision: int) -> None:
-        """Forgets a group; `revision` 0 means whatever it is now. Raises GroupNotFoundError, StaleRevisionError."""
+        """Delete a group; `revision` 0 means any. Raises GroupNotFoundError, StaleRevisionError."""
         for _ in range(_TRIES):
             group = await self.store.get(ids.group_name(name))
             if group is None:
@@ -53,7 +53,7 @@ class Groups:
                 return await self.store.delete(group)
             except RevisionConflictError:
                 continue
-        raise RevisionConflictError(f"group {name} is being written too often", hint="Try again.")
+        raise RevisionConflictError(f"group {name} has too many concurrent writes", hint="Try again.")
 
     async def _current(self, name: str, revision: int) -> int:
         group = await self.store.get(name)

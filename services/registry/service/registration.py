@@ -1,4 +1,4 @@
-"""Making many devices known at once: what fails does not stop the rest."""
+"""Bulk registration of devices; a failure does not stop the rest."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from services.registry.errors import DeviceExistsError
 from services.registry.model import DeviceRecord, DeviceState
 from services.registry.ports import Clock, DeviceWriter, Index
 
-MAX_AT_ONCE = 1000
+MAX_DEVICES_PER_MESSAGE = 1000
 MAX_FAILURES = 1000
 MAX_SHOWN_BYTES = 63
 _IN_FLIGHT = 4
 
 
 def check_batch(count: int) -> None:
-    """Raise InvalidRequestError for more devices than one message may hold."""
-    if count > MAX_AT_ONCE:
-        raise InvalidRequestError(f"{count} devices in one message, at most {MAX_AT_ONCE} are allowed")
+    """Raise InvalidRequestError if a message has too many devices."""
+    if count > MAX_DEVICES_PER_MESSAGE:
+        raise InvalidRequestError(f"{count} devices in one message, at most {MAX_DEVICES_PER_MESSAGE} are allowed")
 
 
 @dataclass(frozen=True, slots=True)
 class NewDevice:
-    """A device to make known; `state` None where it is none that this version knows."""
+    """A device to register; `state` is None if it is unknown to this version."""
 
     id: str
     labels: Mapping[str, str]
@@ -37,8 +37,8 @@ class NewDevice:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
-    """A device that was not registered, its position in the whole stream, and why."""
+class Failure:
+    """A device that was not registered, its position in the whole stream, and the reason."""
 
     device_id: str
     position: int
@@ -47,11 +47,11 @@ class Failed:
 
 @dataclass(slots=True)
 class Registered:
-    """What came of it: how many, how many not, the first of those, and the greatest revision written."""
+    """Result of a registration: number of successes and failures, the first failures, and the highest revision."""
 
     registered: int = 0
     failed: int = 0
-    failures: list[Failed] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
     revision: int = 0
 
 
@@ -60,15 +60,15 @@ _Written = tuple[int, Sequence[NewDevice], asyncio.Task[Sequence[int | YggError]
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """Use cases. The answer comes when the index has all that was written."""
+    """Use cases. They return once the index has applied all writes."""
 
     writer: DeviceWriter
     index: Index
     clock: Clock
 
     async def register_all(self, batches: AsyncIterator[Sequence[NewDevice]]) -> Registered:
-        """Registers every device of every batch. Raises InvalidRequestError for a batch that is too large."""
-        told, position = Registered(), 0
+        """Register every device of every batch. Raises InvalidRequestError if a batch is too large."""
+        result, position = Registered(), 0
         writing: deque[_Written] = deque()
         try:
             async for batch in batches:
@@ -76,55 +76,55 @@ class Registration:
                 writing.append((position, batch, asyncio.create_task(self._write(batch))))
                 position += len(batch)
                 if len(writing) > _IN_FLIGHT:
-                    _tell(told, *(await _first(writing)))
+                    _count(result, *(await _first(writing)))
             while writing:
-                _tell(told, *(await _first(writing)))
+                _count(result, *(await _first(writing)))
         finally:
             for _, _, task in writing:
                 task.cancel()
-        await self._settled(told.revision)
-        return told
+        await self._settled(result.revision)
+        return result
 
     async def _settled(self, revision: int) -> None:
-        """Waits for the index for as long as it comes nearer: a million devices may take it a minute longer."""
+        """Wait for the index as long as it makes progress: a million devices may take it a minute more."""
         before = None
         while not await self.index.reached(buckets.DEVICES.name, revision) and before != self.index.position():
             before = self.index.position()
 
     async def _write(self, batch: Sequence[NewDevice]) -> Sequence[int | YggError]:
         now = self.clock.now()
-        answers: list[int | YggError] = []
+        results: list[int | YggError] = []
         good: list[tuple[int, DeviceRecord]] = []
         for number, new in enumerate(batch):
             try:
                 if new.state is None:
-                    raise InvalidRequestError("the state is none that this version knows")
+                    raise InvalidRequestError("the state is unknown to this version")
                 good.append((number, DeviceRecord(ids.device_id(new.id), new.state, now, ids.labels(new.labels))))
-                answers.append(0)
+                results.append(0)
             except YggError as e:
-                answers.append(e)
-        for (number, record), answer in zip(good, await self.writer.create_all([r for _, r in good]), strict=True):
-            conflict = isinstance(answer, RevisionConflictError)
-            answers[number] = DeviceExistsError(record.id) if conflict else answer
-        return answers
+                results.append(e)
+        for (number, record), outcome in zip(good, await self.writer.create_all([r for _, r in good]), strict=True):
+            conflict = isinstance(outcome, RevisionConflictError)
+            results[number] = DeviceExistsError(record.id) if conflict else outcome
+        return results
 
 
 async def _first(
     writing: deque[_Written],
 ) -> tuple[int, Sequence[NewDevice], Sequence[int | YggError]]:
     position, batch, task = writing[0]
-    answers = await task
+    results = await task
     writing.popleft()
-    return position, batch, answers
+    return position, batch, results
 
 
-def _tell(told: Registered, position: int, batch: Sequence[NewDevice], answers: Sequence[int | YggError]) -> None:
-    for number, answer in enumerate(answers):
-        if isinstance(answer, int):
-            told.registered += 1
-            told.revision = max(told.revision, answer)
+def _count(result: Registered, position: int, batch: Sequence[NewDevice], results: Sequence[int | YggError]) -> None:
+    for number, outcome in enumerate(results):
+        if isinstance(outcome, int):
+            result.registered += 1
+            result.revision = max(result.revision, outcome)
             continue
-        told.failed += 1
-        if len(told.failures) < MAX_FAILURES:
+        result.failed += 1
+        if len(result.failures) < MAX_FAILURES:
             shown = ids.printable(batch[number].id).encode()[:MAX_SHOWN_BYTES].decode(errors="ignore")
-            told.failures.append(Failed(shown, position + number, answer))
+            result.failures.append(Failure(shown, position + number, outcome))

@@ -1,4 +1,4 @@
-"""Forgetting a device. What only grows (revisions of its contract and twin) stays under its id, out of sight."""
+"""Removal of a device. The revisions of its contract and twin, which only grow, stay stored under its id."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KEPT_OUT = (DeviceState.SUSPENDED, DeviceState.RETIRED)
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """Use case. Repeating it after a failure is harmless."""
+    """Use case. Idempotent after a failure."""
 
     devices: RemovableDevices
     twins: TwinStore
@@ -25,7 +25,7 @@ class Removal:
     clock: Clock
 
     async def remove(self, device_id: str, revision: int, author: str, *, readmit: bool) -> None:
-        """Forgets a device; `revision` 0 means whatever it is now.
+        """Delete a device; `revision` 0 means any.
 
         Raises DeviceNotFoundError, DeviceOnlineError, DeviceKeptOutError, StaleRevisionError.
         """
@@ -41,10 +41,10 @@ class Removal:
                 await self._clear(device_id, author)
                 gone = await self.devices.remove(record)
             except RevisionConflictError:
-                continue  # read again; a caller who named a revision is told above
+                continue  # retried; a caller that passed a revision gets the error above
             await self.index.reached(buckets.DEVICES.name, gone)
             return
-        raise RevisionConflictError(f"{device_id} is being written too often", hint="Try again.")
+        raise RevisionConflictError(f"{device_id} has too many concurrent writes", hint="Try again.")
 
     async def _check(self, record: DeviceRecord, *, readmit: bool) -> None:
         view = await self.index.get(record.id)
@@ -58,7 +58,7 @@ class Removal:
             raise DeviceKeptOutError(record.id, "has revoked certificates")
 
     async def _clear(self, device_id: str, author: str) -> None:
-        """Nothing is desired any more: whoever comes under this id next starts with an empty twin."""
+        """Clear the desired side, so that the next device with this id starts with an empty twin."""
         old = await self.twins.get(TwinSide.DESIRED, device_id)
         new = twin.desire(old.side, twin.Patch({}), replacing=True, now=self.clock.now(), author=author)
         if new is not old.side:

@@ -1,7 +1,7 @@
-"""Renewal: a certificate that takes the place of one that is still valid, asked for by a bridge on the device's behalf.
+"""Renewal of a certificate that is still valid, requested by a bridge on the device's behalf.
 
-The bridge is not trusted with more than it has: the new certificate is for the same device and the same key as one that
-the device CA issued and that still admits the device, so a hostile bridge gets nothing for a key of its own.
+The bridge gains no further trust: the new certificate is for the same device and key as a certificate that the device
+CA issued and that still admits the device, so a hostile bridge gets none for a key of its own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from services.registry.errors import (
     DeviceNotFoundError,
     EnrolmentOffError,
 )
-from services.registry.model import DeviceCertificate, DeviceRecord, Renewed
+from services.registry.model import DeviceCertificate, DeviceRecord, RenewalResult
 from services.registry.ports import Clock, DeviceStore, Signer
 from services.registry.service.enrolment import MAX_REQUEST_BYTES
 
@@ -35,12 +35,11 @@ class Renewal:
     signer: Signer | None
     clock: Clock
 
-    async def renew(self, device_id: str, certificate: bytes, request: bytes) -> Renewed:
-        """Return a certificate for the key of `certificate` (DER), which `request` (PKCS#10 in DER) is signed by.
+    async def renew(self, device_id: str, certificate: bytes, request: bytes) -> RenewalResult:
+        """Return a certificate for the key of `certificate` (DER), which has also signed `request` (PKCS#10 in DER).
 
         Raises InvalidRequestError, CertificateForeignError, CertificateKeyError, CertificateEndedError,
-        CertificateRevokedError, DeviceNotFoundError, DeviceNotActiveError, DeviceCaEndsError,
-        EnrolmentOffError.
+        CertificateRevokedError, DeviceNotFoundError, DeviceNotActiveError, DeviceCaEndsError, EnrolmentOffError.
         """
         ids.device_id(device_id)
         if not 0 < len(certificate) <= MAX_CERTIFICATE_BYTES or not 0 < len(request) <= MAX_REQUEST_BYTES:

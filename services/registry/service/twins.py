@@ -1,4 +1,4 @@
-"""Twins: what is desired and reported of a device's properties."""
+"""Twins: the desired and reported properties of devices."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from services.registry.errors import (
     StaleRevisionError,
     StaleSessionError,
 )
-from services.registry.model import ProgramsSide, TwinProgram, TwinSide, told_programs
+from services.registry.model import ProgramsSide, TwinProgram, TwinSide, merge_programs
 from services.registry.ports import (
     Clock,
     ContractStore,
@@ -42,13 +42,13 @@ HISTORY = 32
 _TRIES = 8
 MAX_PROGRAMS = 1000
 PROGRAMS_HINT = "Use ygg program deploy FILE -d DEVICE, ygg program stop, ygg program unload."
-# A token of a registry that knew no programs has no `p`: its watch begins with the next change of them.
+# Older tokens lack `p`: their watch begins with the next change of programs.
 _TOKEN = re.compile(r"d(?P<desired>[0-9]{1,18})r(?P<reported>[0-9]{1,18})(?:p(?P<programs>[0-9]{1,18}))?\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class TwinView:
-    """A twin as callers see it; the contract is the device's current one, None where it has none."""
+    """A twin as callers see it; `contract` is the device's current one, or None."""
 
     device_id: str
     desired: Side
@@ -57,24 +57,24 @@ class TwinView:
     programs: ProgramsSide = field(default_factory=ProgramsSide)
 
     def drifted(self, path: Path) -> bool:
-        """Whether the device has it otherwise than desired, and is not being sent it: see `twin.drifted`."""
+        """Return whether the value differs from the desired one and is not being sent: see `twin.drifted`."""
         return not self.problem(path) and path in twin.drifted(self.desired, self.reported)
 
     def problem(self, path: Path) -> str:
-        """Why what is desired is not there; empty where it is, or is only not there yet."""
-        wanted = self.desired.entries.get(path)
-        if wanted is None or path not in twin.delta(self.desired, self.reported):
+        """Return why the device does not have the desired value; "" if it has it, or may still get it."""
+        desired = self.desired.entries.get(path)
+        if desired is None or path not in twin.delta(self.desired, self.reported):
             return ""
-        why = twin.violation(path, wanted.value, self.contract)
-        told = self.reported.entries.get(path)
-        if not why and told is not None and told.problem_revision >= wanted.revision:
-            return told.problem
+        why = twin.violation(path, desired.value, self.contract)
+        reported = self.reported.entries.get(path)
+        if not why and reported is not None and reported.problem_revision >= desired.revision:
+            return reported.problem
         return why
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One kept version of one side, and what differs from the one before (nothing for the oldest)."""
+    """A retained version of one side, and the paths that differ from the previous one (none for the oldest)."""
 
     which: TwinSide
     side: Side
@@ -82,8 +82,8 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
-class Reported:
-    """What a bridge tells of a device; `properties` by path."""
+class TwinReport:
+    """A bridge's report about a device; `properties` by path."""
 
     device_id: str
     contract_revision: int
@@ -95,7 +95,7 @@ class Reported:
 
 @dataclass(frozen=True, slots=True)
 class Twins:
-    """Use cases, on the store itself: there is no index of twins."""
+    """Use cases, directly on the store: there is no index of twins."""
 
     store: TwinStore
     devices: DeviceStore
@@ -103,7 +103,7 @@ class Twins:
     clock: Clock
 
     async def get(self, device_id: str) -> TwinView:
-        """The twin of a device. Raises DeviceNotFoundError."""
+        """Return the twin of a device. Raises DeviceNotFoundError."""
         if await self.devices.get(ids.device_id(device_id)) is None:
             raise DeviceNotFoundError(device_id)
         return await self._view(device_id)
@@ -120,9 +120,9 @@ class Twins:
     async def update(
         self, device_id: str, revision: int, document: Mapping[str, Value], *, replacing: bool, author: str
     ) -> TwinView:
-        """Changes what is desired. `revision` 0: whatever it is now.
+        """Change the desired side. `revision` 0 means any.
 
-        Raises StaleRevisionError, NoContractError, DeviceNotFoundError, and what `twin.parse` raises.
+        Raises StaleRevisionError, NoContractError, DeviceNotFoundError, and the errors of `twin.parse`.
         """
         record, device = await asyncio.gather(
             self.contracts.get(ids.device_id(device_id)), self.devices.get(ids.device_id(device_id))
@@ -152,35 +152,35 @@ class Twins:
                 try:
                     await self.store.put(TwinSide.DESIRED, device_id, new, old.key_revision)
                 except RevisionConflictError:
-                    continue  # read again; a caller who named a revision is told above
+                    continue  # retried; a caller that passed a revision gets the error above
             reported, programs = await asyncio.gather(
                 self.store.get(TwinSide.REPORTED, device_id), self.store.programs(device_id)
             )
             return TwinView(device_id, new, reported.side, record.contract, programs.side)
-        raise RevisionConflictError(f"the twin of {device_id} is being written too often", hint="Try again.")
+        raise RevisionConflictError(f"the twin of {device_id} has too many concurrent writes", hint="Try again.")
 
-    async def report(self, said: Reported) -> tuple[int, dict[Path, Value]]:
-        """Keeps what a device said; returns the desired revision and, for a complete report, what it is to be told.
+    async def report(self, report: TwinReport) -> tuple[int, dict[Path, Value]]:
+        """Store a device's report; return the desired revision and, for a complete report, the values to send.
 
         Raises StaleSessionError, InvalidRequestError.
         """
-        device_id = ids.device_id(said.device_id)
-        if len(said.properties) > MAX_REPORTED:
-            raise InvalidRequestError(f"{len(said.properties)} properties, at most {MAX_REPORTED} are allowed")
+        device_id = ids.device_id(report.device_id)
+        if len(report.properties) > MAX_REPORTED:
+            raise InvalidRequestError(f"{len(report.properties)} properties, at most {MAX_REPORTED} are allowed")
         for _ in range(_TRIES):
             old, desired = await asyncio.gather(
                 self.store.get(TwinSide.REPORTED, device_id), self.store.get(TwinSide.DESIRED, device_id)
             )
-            if said.session_epoch < old.side.session_epoch:
-                raise StaleSessionError(device_id, said.session_epoch, old.side.session_epoch)
+            if report.session_epoch < old.side.session_epoch:
+                raise StaleSessionError(device_id, report.session_epoch, old.side.session_epoch)
             new = twin.report(
                 old.side,
-                said.properties,
+                report.properties,
                 desired.side,
-                complete=said.complete,
-                answers=said.answers,
-                contract_revision=said.contract_revision,
-                session_epoch=said.session_epoch,
+                complete=report.complete,
+                answers=report.answers,
+                contract_revision=report.contract_revision,
+                session_epoch=report.session_epoch,
                 now=self.clock.now(),
                 author=f"ygg://main/device/{device_id}",
             )
@@ -189,10 +189,10 @@ class Twins:
                     await self.store.put(TwinSide.REPORTED, device_id, new, old.key_revision)
                 except RevisionConflictError:
                     continue
-            return await self._to_tell(device_id, new, complete=said.complete)
-        raise RevisionConflictError(f"the twin of {device_id} is being written too often", hint="Try again.")
+            return await self._response(device_id, new, complete=report.complete)
+        raise RevisionConflictError(f"the twin of {device_id} has too many concurrent writes", hint="Try again.")
 
-    async def _to_tell(self, device_id: str, reported: Side, *, complete: bool) -> tuple[int, dict[Path, Value]]:
+    async def _response(self, device_id: str, reported: Side, *, complete: bool) -> tuple[int, dict[Path, Value]]:
         if not complete:
             return 0, {}
         desired = (await self.store.get(TwinSide.DESIRED, device_id)).side
@@ -205,7 +205,7 @@ class Twins:
     async def report_programs(
         self, device_id: str, programs: Sequence[TwinProgram], as_of: int, author: str
     ) -> tuple[ProgramsSide, bool]:
-        """Keeps what is told of a device's programs; the side as it is now, and whether the report came too late.
+        """Store a report of a device's programs; return the current side, and whether the report was outdated.
 
         Raises DeviceNotFoundError, InvalidRequestError.
         """
@@ -213,10 +213,10 @@ class Twins:
         if len(programs) > MAX_PROGRAMS:
             raise InvalidRequestError(f"{len(programs)} programs, at most {MAX_PROGRAMS} are allowed")
         if len({program.deployment_id for program in programs}) < len(programs):
-            raise InvalidRequestError("two programs are of one deployment")
+            raise InvalidRequestError("two programs have the same deployment")
         for _ in range(_TRIES):
             old = await self.store.programs(device_id)
-            new = told_programs(old.side, programs, as_of, self.clock.now(), author)
+            new = merge_programs(old.side, programs, as_of, self.clock.now(), author)
             if new is old.side:
                 return new, as_of < new.as_of
             if not old.key_revision and await self.devices.get(device_id) is None:
@@ -226,14 +226,14 @@ class Twins:
             except RevisionConflictError:
                 continue
             return new, False
-        raise RevisionConflictError(f"the twin of {device_id} is being written too often", hint="Try again.")
+        raise RevisionConflictError(f"the twin of {device_id} has too many concurrent writes", hint="Try again.")
 
     def with_programs(self) -> AsyncIterator[str]:
-        """The devices whose twins have programs."""
+        """Yield the devices whose twins have programs."""
         return self.store.with_programs()
 
     async def history(self, device_id: str, limit: int) -> Sequence[Version]:
-        """Both sides' versions that are kept, newest first. Raises DeviceNotFoundError."""
+        """Return the retained versions of both sides, newest first. Raises DeviceNotFoundError."""
         if await self.devices.get(ids.device_id(device_id)) is None:
             raise DeviceNotFoundError(device_id)
         found: list[Version] = []
@@ -241,7 +241,7 @@ class Twins:
             sides = [Side(), *await self.store.history(which, device_id)]
             for before, side in pairwise(sides):
                 if side.revision == before.revision:
-                    continue  # written for another contract's sake
+                    continue  # written because of a new contract
                 known = side.revision == before.revision + 1
                 found.append(Version(which, side, twin.changed(before, side) if known else ()))
         return sorted(found, key=_when, reverse=True)[: limit or HISTORY]
@@ -249,20 +249,20 @@ class Twins:
     async def watch(
         self, device_ids: Collection[str], token: str, *, changes_only: bool
     ) -> AsyncIterator[tuple[TwinView | None, str]]:
-        """Twins with the token to go on after each; None once all that was known has been told.
+        """Yield twins, each with the resume token after it, and None once all initial ones have been sent.
 
-        With a token, or `changes_only`, changes only. Raises ResumeTokenError, InvalidRequestError.
+        With a token, or `changes_only`, only changes. Raises ResumeTokenError, InvalidRequestError.
         """
-        wanted = sorted({ids.device_id(one) for one in device_ids})
-        if len(wanted) > MAX_WATCHED:
-            raise InvalidRequestError(f"{len(wanted)} devices, at most {MAX_WATCHED} can be watched by name")
+        names = sorted({ids.device_id(one) for one in device_ids})
+        if len(names) > MAX_WATCHED:
+            raise InvalidRequestError(f"{len(names)} devices, at most {MAX_WATCHED} can be watched by name")
         end = await self.store.position()
         at = _position(token, end) if token else end
         if not token and not changes_only:
-            async for device_id in _each(wanted) if wanted else self.store.device_ids():
+            async for device_id in _each(names) if names else self.store.device_ids():
                 yield await self._view(device_id), ""
         yield None, _token(at)
-        async with aclosing(self._changes(wanted, at)) as changes:
+        async with aclosing(self._changes(names, at)) as changes:
             async for change in changes:
                 view = await self._view(change.device_id)
                 if isinstance(change, ProgramsChange):
@@ -273,20 +273,20 @@ class Twins:
                     view, at = replace(view, reported=change.side), replace(at, reported=change.sequence)
                 yield view, _token(at)
 
-    async def _changes(self, wanted: Collection[str], after: TwinPosition) -> AsyncGenerator[_Change, None]:
+    async def _changes(self, device_ids: Collection[str], after: TwinPosition) -> AsyncGenerator[_Change, None]:
         waiting: asyncio.Queue[_Change | Exception] = asyncio.Queue(1)
 
         async def feed(changes: AsyncIterator[_Change]) -> None:
             try:
                 async for change in changes:
                     await waiting.put(change)
-            except Exception as e:  # noqa: BLE001 - whatever it is, it is raised to the watcher
+            except Exception as e:  # noqa: BLE001 - any error is raised to the watcher
                 await waiting.put(e)
 
         sources: list[AsyncIterator[_Change]] = [
-            self.store.follow(TwinSide.DESIRED, wanted, after.desired),
-            self.store.follow(TwinSide.REPORTED, wanted, after.reported),
-            self.store.follow_programs(wanted, after.programs),
+            self.store.follow(TwinSide.DESIRED, device_ids, after.desired),
+            self.store.follow(TwinSide.REPORTED, device_ids, after.reported),
+            self.store.follow_programs(device_ids, after.programs),
         ]
         feeds = [asyncio.create_task(feed(source)) for source in sources]
         try:

@@ -1,4 +1,4 @@
-"""Watching devices: all there are, then each change; a watch goes on where another ended, at any replica."""
+"""Watches of devices: all existing ones, then each change; a watch can resume on any replica."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _TOKEN = re.compile(r"(?P<epoch>[0-9a-f]{8})((?:-[0-9]{1,18}){3})\Z", re.ASCII)
 
 
 def to_token(position: Position) -> str:
-    """The resume token of a position."""
+    """Return the resume token of a position."""
     return "-".join([position.epoch, *map(str, position.sequences)])
 
 
 def from_token(token: str, epoch: str) -> Position:
-    """The position of a token; raises ResumeTokenError where it is none, or of other streams than these."""
+    """Return the position of a token; raises ResumeTokenError if it is invalid or of other streams."""
     found = _TOKEN.match(token)
     if not found or found["epoch"] != epoch:
         raise ResumeTokenError
@@ -30,30 +30,32 @@ def from_token(token: str, epoch: str) -> Position:
 
 @dataclass(frozen=True, slots=True)
 class Watching:
-    """Use cases, all from the index."""
+    """Use cases, all served from the index."""
 
     index: Index
 
     async def watch(
         self, device_ids: Collection[str], changes_only: bool, token: str
     ) -> AsyncIterator[tuple[DeviceChange | None, Position]]:
-        """Devices to tell with the position after each, and once None: all that was known at the beginning is told.
+        """Yield changes with the position after each, and once None, after all that were known at the start.
 
         Raises ResumeTokenError, IndexBehindError, InvalidRequestError.
         """
         if len(device_ids) > MAX_NAMED:
-            raise InvalidRequestError(f"{len(device_ids)} devices, at most {MAX_NAMED} can be named")
+            raise InvalidRequestError(f"{len(device_ids)} devices, at most {MAX_NAMED} are allowed")
         if token and changes_only:
-            raise InvalidRequestError("changes_only goes without resume_token", hint="A resumed watch sends changes.")
+            raise InvalidRequestError(
+                "changes_only and resume_token exclude each other", hint="A resumed watch sends only changes."
+            )
         among = {ids.device_id(device_id) for device_id in device_ids}
         position = await self._begin(changes_only, token)
         known, caught_up = self.index.position(), False
         while True:
-            told, after = self.index.changes(position, among)
-            for one in told:
-                # Who begins with nothing has not seen what was deleted before.
-                if not one.deleted or token or changes_only or one.device.revision > known.sequences[0]:
-                    yield one, one.position
+            changes, after = self.index.changes(position, among)
+            for change in changes:
+                # A watch that starts from nothing has not sent devices that were deleted before.
+                if not change.deleted or token or changes_only or change.device.revision > known.sequences[0]:
+                    yield change, change.position
             position = after
             if not caught_up and position.reaches(known):
                 caught_up = True

@@ -35,7 +35,7 @@ async def test_index_waits_for_room_and_is_read_meanwhile(
     small.fill()
     streams.write(40)
     bringing = asyncio.create_task(streams.bring(index))
-    await eventually(lambda: "index not written" in caplog.text)
+    await eventually(lambda: "index write failed" in caplog.text)
     assert not bringing.done()
     assert await ids(index) == before
 

@@ -19,7 +19,7 @@ from yggdrasil.jotunheim.v1 import bridge_pb2
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 LINK = LinkTerms(1, 1024, 1024, 2, 1000)
 CREATED = {stream: f"made with {stream}" for stream in rows.STREAMS}
-DEVICES, CONTRACTS, SESSIONS = (bucket.spec.stream for bucket in rows.SHOWN)
+DEVICES, CONTRACTS, SESSIONS = (bucket.spec.stream for bucket in rows.DEVICE_BUCKETS)
 BODIES = rows.BODIES.stream
 
 

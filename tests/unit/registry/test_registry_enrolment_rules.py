@@ -20,7 +20,15 @@ from services.registry.errors import (
     TokenExpiredError,
     TokenUsedError,
 )
-from services.registry.model import DeviceCertificate, DeviceRecord, DeviceState, Granted, PublicKey, Renewed, Token
+from services.registry.model import (
+    DeviceCertificate,
+    DeviceRecord,
+    DeviceState,
+    EnrolmentResult,
+    PublicKey,
+    RenewalResult,
+    Token,
+)
 from services.registry.service.enrolment import Enrolment
 from services.registry.service.renewal import Renewal
 from tests.fixtures.pki import Pki
@@ -91,11 +99,11 @@ class Signer:
     def certificate_of(self, certificate: bytes, device_id: str) -> DeviceCertificate:
         return DeviceCertificate(PublicKey(certificate, certificate), NOW, NOW + timedelta(days=300))
 
-    def renew(self, key: PublicKey, device_id: str, now: datetime, not_before: datetime | None) -> Renewed:
-        return Renewed(key.der, b"issuer", now + timedelta(days=365))
+    def renew(self, key: PublicKey, device_id: str, now: datetime, not_before: datetime | None) -> RenewalResult:
+        return RenewalResult(key.der, b"issuer", now + timedelta(days=365))
 
-    def sign(self, key: PublicKey, device_id: str, now: datetime, not_before: datetime | None) -> Granted:
-        return Granted("1", key.der, b"")
+    def sign(self, key: PublicKey, device_id: str, now: datetime, not_before: datetime | None) -> EnrolmentResult:
+        return EnrolmentResult("1", key.der, b"")
 
 
 @pytest.fixture
@@ -176,7 +184,7 @@ def test_a_ca_key_that_others_can_read_is_not_used(pki: Pki, tmp_path: Path) -> 
         copy.chmod(0o600)
     assert DeviceCa.load(IdentityFiles(tmp_path)) is not None
     (tmp_path / KEY_FILE).chmod(0o640)
-    with pytest.raises(SettingsError, match="can be read by others"):
+    with pytest.raises(SettingsError, match="is readable by others"):
         DeviceCa.load(IdentityFiles(tmp_path))
     (tmp_path / KEY_FILE).unlink()
     assert DeviceCa.load(IdentityFiles(tmp_path)) is None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.registry.service.backup import Backups, Kept, Progress, RecordKind
+from services.registry.service.backup import Backups, Progress, RecordKind, StoredRecord
 from tests.fakes.backup import MemoryBackup
 
 
@@ -21,7 +21,7 @@ class NoIndex:
 
 
 PLAIN = [kind for kind in RecordKind if kind is not RecordKind.CONTRACT]
-plain = st.builds(Kept, st.sampled_from(PLAIN), st.sampled_from("abc"), st.binary(min_size=1, max_size=1))
+plain = st.builds(StoredRecord, st.sampled_from(PLAIN), st.sampled_from("abc"), st.binary(min_size=1, max_size=1))
 # A mesh's contracts: for each device a first kept revision and what each revision says.
 histories = st.dictionaries(
     st.sampled_from("abc"),
@@ -30,15 +30,17 @@ histories = st.dictionaries(
 
 
 @st.composite
-def meshes(draw: st.DrawFn) -> list[Kept]:
+def meshes(draw: st.DrawFn) -> list[StoredRecord]:
     records = {(kept.kind, kept.key): kept for kept in draw(st.lists(plain, max_size=6))}
     found = list(records.values())
     for device_id, (first, bodies) in draw(histories).items():
-        found += [Kept(RecordKind.CONTRACT, device_id, body, first + n) for n, body in enumerate(bodies)]
+        found += [StoredRecord(RecordKind.CONTRACT, device_id, body, first + n) for n, body in enumerate(bodies)]
     return found
 
 
-def restored(store: MemoryBackup, records: Sequence[Kept], *, overwrite: bool = False, batch: int = 1000) -> Progress:
+def restored(
+    store: MemoryBackup, records: Sequence[StoredRecord], *, overwrite: bool = False, batch: int = 1000
+) -> Progress:
     async def run() -> Progress:
         restore = Backups(store, NoIndex()).restore(overwrite=overwrite)  # type: ignore[arg-type]
         for start in range(0, len(records), batch):
@@ -48,26 +50,26 @@ def restored(store: MemoryBackup, records: Sequence[Kept], *, overwrite: bool = 
     return asyncio.run(run())
 
 
-def everything(store: MemoryBackup) -> list[Kept]:
-    async def run() -> list[Kept]:
+def everything(store: MemoryBackup) -> list[StoredRecord]:
+    async def run() -> list[StoredRecord]:
         return [kept async for kept, _, _ in Backups(store, NoIndex()).backup()]  # type: ignore[arg-type]
 
     return asyncio.run(run())
 
 
-def newest(records: Sequence[Kept]) -> dict[tuple[RecordKind, str], Kept]:
+def newest(records: Sequence[StoredRecord]) -> dict[tuple[RecordKind, str], StoredRecord]:
     """The last record of each key."""
     return {(kept.kind, kept.key): kept for kept in records}
 
 
-def filled(records: Sequence[Kept]) -> MemoryBackup:
+def filled(records: Sequence[StoredRecord]) -> MemoryBackup:
     store = MemoryBackup()
     restored(store, records)
     return store
 
 
 @given(meshes(), st.integers(1, 4))
-def test_into_an_empty_mesh_everything_is_written_and_then_equal(records: list[Kept], batch: int) -> None:
+def test_into_an_empty_mesh_everything_is_written_and_then_equal(records: list[StoredRecord], batch: int) -> None:
     store = MemoryBackup()
     first = restored(store, records, batch=batch)
     assert (first.written, first.equal, first.different) == (len(records), 0, 0)
@@ -79,7 +81,9 @@ def test_into_an_empty_mesh_everything_is_written_and_then_equal(records: list[K
 
 
 @given(meshes(), meshes())
-def test_without_overwriting_nothing_that_was_there_is_lost_or_changed(there: list[Kept], records: list[Kept]) -> None:
+def test_without_overwriting_nothing_that_was_there_is_lost_or_changed(
+    there: list[StoredRecord], records: list[StoredRecord]
+) -> None:
     store = filled(there)
     before = everything(store)
     done = restored(store, records)
@@ -90,7 +94,9 @@ def test_without_overwriting_nothing_that_was_there_is_lost_or_changed(there: li
 
 
 @given(meshes(), meshes())
-def test_a_contract_is_never_a_mixture_of_two_that_differ(there: list[Kept], records: list[Kept]) -> None:
+def test_a_contract_is_never_a_mixture_of_two_that_differ(
+    there: list[StoredRecord], records: list[StoredRecord]
+) -> None:
     store = filled(there)
     restored(store, records)
     for device_id in "abc":
@@ -104,7 +110,9 @@ def test_a_contract_is_never_a_mixture_of_two_that_differ(there: list[Kept], rec
 
 
 @given(meshes(), meshes())
-def test_overwriting_lets_the_backup_count_wherever_it_can_be_written(there: list[Kept], records: list[Kept]) -> None:
+def test_overwriting_lets_the_backup_count_wherever_it_can_be_written(
+    there: list[StoredRecord], records: list[StoredRecord]
+) -> None:
     store = filled(there)
     before = newest(everything(store))
     done = restored(store, records, overwrite=True)
@@ -117,7 +125,9 @@ def test_overwriting_lets_the_backup_count_wherever_it_can_be_written(there: lis
 
 
 @given(meshes(), meshes(), st.booleans())
-def test_restore_never_lowers_a_revision(there: list[Kept], records: list[Kept], overwrite: bool) -> None:
+def test_restore_never_lowers_a_revision(
+    there: list[StoredRecord], records: list[StoredRecord], overwrite: bool
+) -> None:
     store = filled(there)
     before = newest(everything(store))
     restored(store, records, overwrite=overwrite)
@@ -129,15 +139,15 @@ def test_restore_never_lowers_a_revision(there: list[Kept], records: list[Kept],
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_restore_leaves_what_a_device_has_reported_here(overwrite: bool) -> None:
-    reported = Kept(RecordKind.TWIN_REPORTED, "a", b"here", from_device=True)
+    reported = StoredRecord(RecordKind.TWIN_REPORTED, "a", b"here", from_device=True)
     store = filled([reported])
-    done = restored(store, [Kept(RecordKind.TWIN_REPORTED, "a", b"backup")], overwrite=overwrite)
+    done = restored(store, [StoredRecord(RecordKind.TWIN_REPORTED, "a", b"backup")], overwrite=overwrite)
     assert (done.written, done.newer) == (0, 1)
     assert everything(store) == [reported]
 
 
 def test_revisions_that_are_no_longer_kept_are_told_and_left() -> None:
-    kept = [Kept(RecordKind.CONTRACT, "a", b"x", revision) for revision in (1, 2, 3, 4)]
+    kept = [StoredRecord(RecordKind.CONTRACT, "a", b"x", revision) for revision in (1, 2, 3, 4)]
     store = filled(kept[2:])
     done = restored(store, kept, overwrite=True)
     assert (done.written, done.equal, done.differing) == (0, 2, ["contract 1 of a", "contract 2 of a"])

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.registry.model import ProgramsSide, ProgramState, TwinProgram, told_programs
+from services.registry.model import ProgramsSide, ProgramState, TwinProgram, merge_programs
 from services.registry.programs_codec import programs_from_bytes, programs_to_bytes
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -17,24 +17,24 @@ LOKI = "ygg://main/service/loki"
 
 
 def test_a_report_that_tells_nothing_new_writes_nothing() -> None:
-    side = told_programs(ProgramsSide(), [BLINK], 5, NOW, LOKI)
+    side = merge_programs(ProgramsSide(), [BLINK], 5, NOW, LOKI)
     assert (side.revision, side.programs[0].report_time) == (1, NOW)
-    assert told_programs(side, [BLINK], 6, LATER, LOKI) is side
+    assert merge_programs(side, [BLINK], 6, LATER, LOKI) is side
 
 
 def test_a_report_of_an_older_state_changes_nothing() -> None:
-    side = told_programs(ProgramsSide(), [BLINK], 5, NOW, LOKI)
-    assert told_programs(side, [], 4, LATER, LOKI) is side
-    assert told_programs(side, [], 5, LATER, LOKI).programs == ()
+    side = merge_programs(ProgramsSide(), [BLINK], 5, NOW, LOKI)
+    assert merge_programs(side, [], 4, LATER, LOKI) is side
+    assert merge_programs(side, [], 5, LATER, LOKI).programs == ()
 
 
 def test_the_time_of_a_state_is_when_it_began() -> None:
-    side = told_programs(ProgramsSide(), [BLINK], 5, NOW, LOKI)
-    newer = told_programs(side, [replace(BLINK, desired_version="1.1.0")], 6, LATER, LOKI)
+    side = merge_programs(ProgramsSide(), [BLINK], 5, NOW, LOKI)
+    newer = merge_programs(side, [replace(BLINK, desired_version="1.1.0")], 6, LATER, LOKI)
     assert newer.programs[0].report_time == NOW
-    held = told_programs(newer, [replace(BLINK, state=ProgramState.SUSPENDED)], 7, LATER, LOKI)
+    held = merge_programs(newer, [replace(BLINK, state=ProgramState.SUSPENDED)], 7, LATER, LOKI)
     assert (held.revision, held.programs[0].report_time) == (3, LATER)
-    said = told_programs(newer, [replace(newer.programs[0], reported={"n": 1})], 7, LATER, LOKI)
+    said = merge_programs(newer, [replace(newer.programs[0], reported={"n": 1})], 7, LATER, LOKI)
     assert (said.revision, said.programs[0].report_time) == (3, LATER)
 
 
@@ -54,7 +54,7 @@ def test_pending_is_what_is_not_as_desired(running: bool, state: ProgramState, v
 
 
 def test_a_record_is_read_as_it_was_written() -> None:
-    side = told_programs(
+    side = merge_programs(
         ProgramsSide(),
         [replace(BLINK, problem="why", reported={"n": 1, "s": "x"}), replace(BLINK, deployment_id="a")],
         5,
