@@ -13,7 +13,7 @@ PYTEST ?= -n 3 --dist loadfile
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock gen fmt lint types imports protos-check protos-release test test-inside test-python test-docker test-c agent demo docs up down size power-proof mutants fuzz hostile bench creds clean
+.PHONY: help setup lock gen fmt lint types imports protos-check protos-release prose hooks release test test-inside test-python test-docker test-c agent demo docs up down size power-proof mutants fuzz hostile bench creds clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z][a-z %-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -21,6 +21,10 @@ help: ## what there is to make
 setup: ## Debian packages and the virtual environment; says what it installs
 	@deploy/setup.sh
 	@$(MAKE) --no-print-directory $(STAMP)
+	@! test -d .git || git config --get core.hooksPath >/dev/null || echo "  to check the messages of your commits:  make hooks"
+
+hooks: ## check the message of each commit in this checkout
+	git config core.hooksPath tools/hooks
 
 $(STAMP): pyproject.toml deploy/locks/dev.txt hatch_build.py $(shell find protos -name '*.proto' 2>/dev/null)
 	@test -x $(PY) || { echo "  making $(VENV)"; $(PYTHON) -m venv $(VENV); }
@@ -45,9 +49,13 @@ fmt: $(STAMP) ## format Python and protos
 lint: $(STAMP) protos-check imports ## every static check but types
 	ruff format --check .
 	ruff check .
+	$(PY) -m tools.prose --check
+
+prose: $(STAMP) ## how often the habits in tools/prose.toml occur, and where
+	@$(PY) -m tools.prose
 
 types: $(STAMP) ## mypy, strict
-	mypy services ygg hatch_build.py tests bench docs
+	mypy services ygg hatch_build.py tools tests bench docs
 
 imports: $(STAMP)
 	lint-imports
@@ -58,6 +66,9 @@ protos-check: $(STAMP)
 
 protos-release: $(STAMP) ## at a release: today's protos become what later ones must not break
 	cd protos && buf build --exclude-source-info -o released.binpb
+
+release: $(STAMP) ## VERSION=0.2.0: changelog, wheel, firmware sizes, checksums in dist/, commit and tag; DRY_RUN=1 only builds
+	@$(PY) -m tools.release $(VERSION) $(if $(DRY_RUN),--dry-run)
 
 agent: $(AGENT) ## the posix agent, as ygg-agent in $(VENV)/bin
 

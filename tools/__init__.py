@@ -1,0 +1,1 @@
+"""Commands for the people who build the project; nothing of it is installed or shipped."""
