@@ -201,7 +201,7 @@ static void continue_connecting(struct ygg_agent *agent)
 
     if (err == YGG_ERR_AGAIN) {
         if (ygg_now(agent) >= agent->deadline_ms) {
-            ygg_disconnect(agent, "connecting took too long");
+            ygg_disconnect(agent, "connecting timed out");
         }
         return;
     }
@@ -213,7 +213,7 @@ static void continue_connecting(struct ygg_agent *agent)
     agent->state = YGG_STATE_HELLO;
     agent->deadline_ms = ygg_now(agent) + agent->config->handshake_timeout_ms;
     if (ygg_session_hello(agent) != YGG_OK) {
-        ygg_disconnect(agent, "Hello does not fit");
+        ygg_disconnect(agent, "Hello is too large");
     }
 }
 
@@ -229,7 +229,7 @@ static void close_on_error(struct ygg_agent *agent, enum ygg_err err)
         ygg_close(agent, yggdrasil_device_v1_GoodbyeCode_GOODBYE_CODE_UNKNOWN_FRAME, "unknown critical frame");
         break;
     case YGG_ERR_STATE:
-        ygg_close(agent, yggdrasil_device_v1_GoodbyeCode_GOODBYE_CODE_PROTOCOL_ERROR, "frame out of turn");
+        ygg_close(agent, yggdrasil_device_v1_GoodbyeCode_GOODBYE_CODE_PROTOCOL_ERROR, "frame out of order");
         break;
     case YGG_ERR_TOO_LONG:
         ygg_close(agent, yggdrasil_device_v1_GoodbyeCode_GOODBYE_CODE_PROTOCOL_ERROR, "frame too long");
@@ -247,7 +247,7 @@ static bool send_some(struct ygg_agent *agent)
     enum ygg_err err = ygg_link_flush(agent);
 
     if (err != YGG_OK && err != YGG_ERR_AGAIN) {
-        ygg_disconnect(agent, "the connection broke");
+        ygg_disconnect(agent, "connection lost");
     } else if (agent->state == YGG_STATE_CLOSING && ygg_link_flushed(agent)) {
         ygg_disconnect(agent, "closed by this device");
     }
@@ -261,7 +261,7 @@ static bool receive_some(struct ygg_agent *agent)
     if (err == YGG_ERR_CLOSED) {
         ygg_disconnect(agent, "closed by the bridge");
     } else if (err != YGG_OK && err != YGG_ERR_AGAIN) {
-        ygg_disconnect(agent, "the connection broke");
+        ygg_disconnect(agent, "connection lost");
     }
     return err == YGG_OK;
 }
@@ -294,10 +294,10 @@ static void check_times(struct ygg_agent *agent)
 
     if (agent->state == YGG_STATE_CLOSING) {
         if (now >= agent->deadline_ms) {
-            ygg_disconnect(agent, "Goodbye was not taken");
+            ygg_disconnect(agent, "Goodbye timed out");
         }
     } else if (agent->state != YGG_STATE_ACTIVE && now >= agent->deadline_ms) {
-        ygg_close(agent, yggdrasil_device_v1_GoodbyeCode_GOODBYE_CODE_TIMEOUT, "negotiation took too long");
+        ygg_close(agent, yggdrasil_device_v1_GoodbyeCode_GOODBYE_CODE_TIMEOUT, "negotiation timed out");
         agent->busy = true;
     } else if (ygg_in_session(agent) && now >= ygg_session_silence_ms(agent)) {
         ygg_close(agent, yggdrasil_device_v1_GoodbyeCode_GOODBYE_CODE_TIMEOUT, "no frame for three heartbeats");

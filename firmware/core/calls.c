@@ -191,7 +191,7 @@ static enum ygg_err run(struct ygg_agent *agent, const char *call_id, struct ygg
     enum ygg_err err = ygg_calls_dispatch(agent, call, &answer, &slot);
 
     if (err == YGG_ERR_FULL) {
-        return send_refusal(agent, call_id, YGG_STATUS_BUSY, "too many calls under way");
+        return send_refusal(agent, call_id, YGG_STATUS_BUSY, "too many calls in flight");
     }
     agent->calls_done++;
     if (err == YGG_ERR_AGAIN) {

@@ -97,7 +97,7 @@ bool ygg_certificate_produce(struct ygg_agent *agent)
     certificate->due = false;
     size_t length = certificate->port->request(certificate->ctx, certificate->room, YGG_CERTIFICATE_REQUEST_BYTES_MAX);
     if (length == 0 || !send_request(agent, certificate->room, length)) {
-        log_event(agent, YGG_LOG_WARNING, "certificate_not_requested", "the request could not be made, or fits no frame");
+        log_event(agent, YGG_LOG_WARNING, "certificate_request_failed", "the request could not be made, or does not fit a frame");
         return false;
     }
     certificate->waiting = true;

@@ -55,7 +55,7 @@ static void conclude_trial(struct ygg_agent *agent)
         ygg_ota_log(agent, "ota_confirmed", YGG_OTA_OK);
     } else {
         /* Retried in the next session, until the trial times out. */
-        ygg_ota_log(agent, "ota_not_confirmed", YGG_OTA_FLASH);
+        ygg_ota_log(agent, "ota_confirm_failed", YGG_OTA_FLASH);
     }
 }
 

@@ -177,7 +177,7 @@ static enum ygg_err on_welcome(struct ygg_agent *agent, const yggdrasil_device_v
     const struct ygg_log_field fields[] = {
         {.key = "session", .text = agent->session_id},
         {.key = "heartbeat_ms", .number = welcome->heartbeat_ms},
-        {.key = "pages", .text = welcome->send_capabilities ? "wanted" : "known"},
+        {.key = "pages", .text = welcome->send_capabilities ? "requested" : "known"},
     };
     ygg_log(agent, YGG_LOG_INFO, "welcome", fields, 3);
     if (welcome->send_capabilities) {
@@ -298,7 +298,7 @@ static void set_redirect(struct ygg_agent *agent, const char *address)
     } else if (address[0] != '\0') {
         const struct ygg_log_field field = {.key = "reconnect_to", .text = address};
 
-        ygg_log(agent, YGG_LOG_WARNING, "address_ignored", &field, 1);
+        ygg_log(agent, YGG_LOG_WARNING, "redirect_ignored", &field, 1);
     }
 }
 
@@ -316,7 +316,7 @@ static enum ygg_err on_goodbye(struct ygg_agent *agent, const yggdrasil_device_v
     if (is_device_fault(goodbye->code)) {
         agent->slow = true;
     }
-    ygg_disconnect(agent, "the bridge said Goodbye");
+    ygg_disconnect(agent, "the bridge sent Goodbye");
     set_redirect(agent, goodbye->reconnect_to);
     return YGG_OK;
 }

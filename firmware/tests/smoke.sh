@@ -1,7 +1,7 @@
 #!/bin/sh
-# The posix agent as a process against openssl's own TLS server: who it talks to, whom it refuses, and what it says.
+# The posix agent as a process against openssl's own TLS server: accepted and rejected peers, and its messages.
 #
-#   smoke.sh AGENT DIR      AGENT is the program, DIR is made anew for keys and logs
+#   smoke.sh AGENT DIR      AGENT is the program, DIR is recreated for keys and logs
 set -eu
 
 agent=$1
@@ -72,7 +72,7 @@ serve() {
     cert=$1
     shift
     : >"$dir/server.log"
-    # Its input stays open: at its end s_server would leave.
+    # Its input stays open: at its end s_server would exit.
     [ -p "$dir/input" ] || mkfifo "$dir/input"
     openssl s_server -accept 127.0.0.1:0 -cert "$dir/$cert.pem" -key "$dir/$cert.key" -CAfile "$dir/device-ca.pem" \
         "$@" <"$dir/input" >"$dir/server.log" 2>&1 &
@@ -84,7 +84,7 @@ serve() {
 
 start_agent() {
     identity=${1:-porch-1}
-    : >"$dir/agent.log" # Before anybody looks for words of this one.
+    : >"$dir/agent.log" # Before any search in the log of this agent.
     "$agent" --id porch-1 --connect "127.0.0.1:$port" --ca "$dir/service-ca.pem" --cert "$dir/$identity.pem" \
         --key "$dir/$identity.key" --backoff-max-ms 300 2>"$dir/agent.log" &
     agent_pid=$!
@@ -107,7 +107,7 @@ verdict() {
     fi
 }
 
-# refuses NAME TEXT CERT OPTIONS…: against that server the agent says TEXT and does not say Hello; SIGTERM ends it with 0.
+# refuses NAME TEXT CERT OPTIONS…: against that server the agent logs TEXT and sends no Hello; SIGTERM ends it with 0.
 refuses() {
     name=$1
     text=$2
@@ -122,7 +122,7 @@ refuses() {
     verdict "$name" "$wrong"
 }
 
-# exits NAME STATUS TEXT OPTIONS…: the agent ends at once with that status and says TEXT.
+# exits NAME STATUS TEXT OPTIONS…: the agent exits immediately with that status and prints TEXT.
 exits() {
     name=$1
     expected=$2
@@ -137,7 +137,7 @@ exits() {
 
 einherjar="-tls1_3 -alpn einherjar/1 -Verify 3 -verify_return_error"
 
-# --- whom it talks to ---------------------------------------------------------------------------------------------
+# --- accepted and rejected peers ---------------------------------------------------------------------------------------------
 
 # shellcheck disable=SC2086 # the options are words
 serve bridge $einherjar
@@ -146,21 +146,21 @@ wrong=0
 await "$dir/server.log" sim-board || wrong=1
 stop_agent
 [ "$status" -eq 0 ] && grep -q 'event=stopped' "$dir/agent.log" || wrong=1
-verdict "says Hello to the bridge, and stops on SIGTERM with 0" "$wrong"
+verdict "sends Hello to the bridge, and exits 0 on SIGTERM" "$wrong"
 
 # shellcheck disable=SC2086
 {
     refuses "a bridge of another CA" 'does not lead to --ca' impostor $einherjar
     refuses "another service of the mesh" 'is not a bridge' loki $einherjar
     refuses "a bridge of another tenant" 'another tenant' elsewhere $einherjar
-    refuses "a server with no identity" 'names no ygg:// identity' nameless $einherjar
+    refuses "a server without an identity" 'has no ygg:// identity' nameless $einherjar
     refuses "a device that poses as a bridge" 'is not a bridge' posing $einherjar
     refuses "a server that speaks another protocol" 'einherjar/1' bridge -tls1_3 -alpn http/1.1 -Verify 3
     refuses "a server without ALPN" 'einherjar/1' bridge -tls1_3 -Verify 3
     refuses "a server with TLS 1.2 only" 'event=connection_failed' bridge -tls1_2 -alpn einherjar/1 -Verify 3
 }
 
-# handshakes OPTION COUNT NAME: of two connections, the first of which is cut, the server has resumed COUNT.
+# handshakes OPTION COUNT NAME: of two connections, the first of which is interrupted, the server resumed COUNT.
 handshakes() {
     : >"$dir/agent.log"
     # shellcheck disable=SC2086
@@ -183,7 +183,7 @@ handshakes() {
     stop_agent
     verdict "$3" "$wrong"
 }
-handshakes "" 1 "resumes its TLS session after a cut"
+handshakes "" 1 "resumes its TLS session after an interruption"
 handshakes --no-resume 0 "makes a full handshake each time with --no-resume"
 
 # shellcheck disable=SC2086
@@ -207,27 +207,27 @@ verdict "drops a bridge whose TLS record is too long for the device" "$wrong"
 stop_server
 start_agent
 wrong=0
-await "$dir/agent.log" 'nobody listens' || wrong=1
+await "$dir/agent.log" 'connection refused or network down' || wrong=1
 stop_agent
 [ "$status" -eq 0 ] || wrong=1
-verdict "keeps trying where nobody listens, and stops on SIGTERM with 0" "$wrong"
+verdict "retries if the connection is refused, and exits 0 on SIGTERM" "$wrong"
 
-# --- what it says about its files and options ---------------------------------------------------------------------
+# --- errors of files and options ---------------------------------------------------------------------
 
 set -- --id porch-1 --connect 127.0.0.1:1 --ca "$dir/service-ca.pem"
-exits "no options: all that is missing" 2 'missing --key FILE'
-exits "an id out of its grammar" 2 'must be \[a-z0-9\]' --id Porch_1
+exits "no options: all missing ones" 2 'missing --key FILE'
+exits "an invalid id" 2 'must be \[a-z0-9\]' --id Porch_1
 exits "an address without a port" 2 'must be HOST:PORT' --connect localhost
 exits "--help" 0 'Stop it with SIGTERM' --help
-exits "a certificate that is not there" 1 'No such file' "$@" --cert "$dir/none.pem" --key "$dir/porch-1.key"
+exits "a missing certificate" 1 'No such file' "$@" --cert "$dir/none.pem" --key "$dir/porch-1.key"
 exits "the key of another certificate" 1 'is not the key of' "$@" --cert "$dir/porch-1.pem" --key "$dir/stranger.key"
-exits "a CA file that is none" 1 'cannot use --ca' --id porch-1 --connect 127.0.0.1:1 --ca "$dir/porch-1.key" \
+exits "an invalid CA file" 1 'cannot use --ca' --id porch-1 --connect 127.0.0.1:1 --ca "$dir/porch-1.key" \
     --cert "$dir/porch-1.pem" --key "$dir/porch-1.key"
 cp "$dir/porch-1.key" "$dir/open.key"
 chmod 644 "$dir/open.key"
-exits "a key that everybody can read" 1 'chmod 600' "$@" --cert "$dir/porch-1.pem" --key "$dir/open.key"
+exits "a key that other users can read" 1 'chmod 600' "$@" --cert "$dir/porch-1.pem" --key "$dir/open.key"
 
-# Its identity is another's: it says so and leaves the verdict to the bridge.
+# It has the identity of another device: it warns and leaves the decision to the bridge.
 "$agent" --id porch-2 --connect 127.0.0.1:1 --ca "$dir/service-ca.pem" --cert "$dir/porch-1.pem" \
     --key "$dir/porch-1.key" 2>"$dir/agent.log" &
 agent_pid=$!
@@ -244,7 +244,7 @@ for id in fleet-1 fleet-2 fleet-3; do
     cp "$dir/$id.pem" "$dir/fleet/$id/cert.pem"
     cp "$dir/$id.key" "$dir/fleet/$id/key.pem"
 done
-# s_server serves one connection at a time: each that ends lets the next one in.
+# s_server serves one connection at a time; the next one starts when it ends.
 # shellcheck disable=SC2086
 serve bridge $einherjar
 "$agent" --id fleet --count 3 --identities "$dir/fleet" --connect "127.0.0.1:$port" --ca "$dir/service-ca.pem" \

@@ -350,7 +350,7 @@ static void a_place_that_is_no_address_is_ignored(void)
         fake_activate(&fake);
         send_goodbye(0, wrong[i]);
         CHECK_EQ(fake.agent.state, YGG_STATE_BACKOFF);
-        CHECK_TEXT(fake.last_event, "address_ignored");
+        CHECK_TEXT(fake.last_event, "redirect_ignored");
         fake_run_until(&fake, ygg_agent_wake_ms(&fake.agent));
         CHECK_TEXT(fake.address, "bridge:7443");
         fake_free(&fake);

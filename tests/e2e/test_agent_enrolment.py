@@ -115,7 +115,7 @@ async def test_a_token_that_brings_nothing_leaves_a_valid_certificate_in_use(
     agent = start(mesh, text, tmp_path)
     try:
         await eventually(agent.active, 30, agent.log())
-        assert "going on with the certificate that is there" in agent.log()
+        assert "continuing with the existing certificate" in agent.log()
     finally:
         agent.stop()
     assert (identity / "cert.pem").read_bytes() == before

@@ -78,7 +78,7 @@ async def test_agent_that_cannot_store_its_certificate_goes_on_with_the_old_one(
     (identity / "cert.pem.new").mkdir()  # nothing can be written there
     agent = start(mesh, identity, tmp_path)
     try:
-        await eventually(lambda: "event=certificate_not_kept" in agent.log(), 30, agent.log())
+        await eventually(lambda: "event=certificate_rejected" in agent.log(), 30, agent.log())
         assert agent.active() and serial(identity) == before
     finally:
         agent.stop()

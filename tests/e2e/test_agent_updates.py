@@ -205,7 +205,7 @@ async def test_what_was_confirmed_survives_a_cut_and_goes_back_when_told(device:
 
 
 async def test_who_stands_before_the_device_takes_it_back(device: Device) -> None:
-    assert device.agent.ask(f"rollback {device.id}").startswith("error: there is no image to go back to")
+    assert device.agent.ask(f"rollback {device.id}").startswith("error: no image to roll back to")
     rollout = await roll_out(device, "2.0.0", 2)
     await device.updates.wait(rollout.id, pb.ROLLOUT_STATE_DONE)
     await device.runs("2.0.0", "B")

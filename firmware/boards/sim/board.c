@@ -179,7 +179,7 @@ static enum ygg_err count_up(struct ygg_sim_board *board, const struct ygg_call 
         }
     }
     answer->status = YGG_STATUS_BUSY;
-    answer->message = "counting too much at once";
+    answer->message = "too many counts in progress";
     return YGG_OK;
 }
 

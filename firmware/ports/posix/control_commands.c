@@ -30,7 +30,7 @@ static struct device *find_device(const struct fleet *fleet, const char *id, FIL
     struct device *device = id == NULL ? NULL : fleet_find(fleet, id);
 
     if (device == NULL) {
-        (void)fprintf(out, "error: no device %s here; list shows them\n", id == NULL ? "named" : id);
+        (void)fprintf(out, "error: unknown device %s; see list\n", id == NULL ? "\"\"" : id);
     }
     return device;
 }
@@ -68,7 +68,7 @@ static bool find_target(const struct fleet *fleet, char **rest, struct target *t
         return false;
     }
     if (name == NULL || !find_property(name, target)) {
-        (void)fputs("error: no such property; write it as led0.on\n", out);
+        (void)fputs("error: unknown property; expected CAPABILITY.PROPERTY, such as led0.on\n", out);
         return false;
     }
     return true;
@@ -143,7 +143,7 @@ static void do_hang(const struct fleet *fleet, char **rest, FILE *out)
         return;
     }
     if (text == NULL || !parse_flag(text, &device->board.hanging)) {
-        (void)fputs("error: hang ID on, or hang ID off\n", out);
+        (void)fputs("error: usage: hang ID on|off\n", out);
         return;
     }
     (void)fputs("ok\n", out);
@@ -160,12 +160,12 @@ static void do_swap(struct fleet *fleet, char **rest, FILE *out)
         return;
     }
     if (!extra && (text == NULL || strcmp(text, "normal") != 0)) {
-        (void)fputs("error: swap ID extra, or swap ID normal\n", out);
+        (void)fputs("error: usage: swap ID extra|normal\n", out);
         return;
     }
     enum ygg_err err = ygg_agent_update(&device->agent, extra ? &ygg_sim_extra_document : &ygg_sim_document);
     fleet_step(fleet, (uint32_t)(device - fleet->devices));
-    (void)fputs(err == YGG_OK ? "ok\n" : "error: an update is under way\n", out);
+    (void)fputs(err == YGG_OK ? "ok\n" : "error: an update is in progress\n", out);
 }
 
 static void do_roll_back(struct fleet *fleet, char **rest, FILE *out)
@@ -178,9 +178,9 @@ static void do_roll_back(struct fleet *fleet, char **rest, FILE *out)
     enum ygg_err err = ygg_ota_roll_back(&device->agent);
     fleet_step(fleet, (uint32_t)(device - fleet->devices));
     (void)fputs(err == YGG_OK             ? "ok\n"
-                : err == YGG_ERR_REFUSED  ? "error: the image before has a security counter below the device's\n"
-                : err == YGG_ERR_MALFORMED ? "error: the image before is damaged\n"
-                                           : "error: there is no image to go back to, or an update is pending\n",
+                : err == YGG_ERR_REFUSED  ? "error: the previous image has a security counter below the device's\n"
+                : err == YGG_ERR_MALFORMED ? "error: the previous image is damaged\n"
+                                           : "error: no image to roll back to, or an update is pending\n",
                 out);
 }
 

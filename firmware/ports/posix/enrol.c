@@ -64,12 +64,12 @@ static bool is_for_device(const X509 *certificate, const struct token *token, co
     struct identity_name name;
 
     if (!identity_of(certificate, &name) || strcmp(name.kind, "device") != 0 || strcmp(name.id, token->device_id) != 0) {
-        (void)snprintf(reason, IDENTITY_REASON_BYTES, "%s: the certificate that came is not for device %s; nothing was kept",
+        (void)snprintf(reason, IDENTITY_REASON_BYTES, "%s: the issued certificate is not for device %s; nothing was stored",
                        token->address, token->device_id);
         return false;
     }
     if (X509_check_private_key(certificate, key) != 1) {
-        (void)snprintf(reason, IDENTITY_REASON_BYTES, "%s: the certificate that came is for another key; nothing was kept",
+        (void)snprintf(reason, IDENTITY_REASON_BYTES, "%s: the issued certificate is for another key; nothing was stored",
                        token->address);
         return false;
     }
@@ -89,7 +89,7 @@ static bool store_identity(const char *directory, const struct token *token, con
     if (chain == NULL || services == NULL ||
         copy_certificates(granted->certificate_chain.bytes, granted->certificate_chain.size, chain, &certificate) < 2 ||
         copy_certificates(granted->service_ca.bytes, granted->service_ca.size, services, &service_ca) < 1) {
-        (void)snprintf(reason, IDENTITY_REASON_BYTES, "%s: the answer lacks certificates; nothing was kept", token->address);
+        (void)snprintf(reason, IDENTITY_REASON_BYTES, "%s: the response lacks certificates; nothing was stored", token->address);
     } else if (is_for_device(certificate, token, key, reason)) {
         kept = store(directory, "services.pem", services, reason) && store(directory, "cert.pem", chain, reason);
     }
@@ -114,7 +114,7 @@ static void wait_for_next(const struct options *options, const struct posix_plat
     uint32_t delay_ms = floor + ygg_backoff_ms(bound, random);
     const struct ygg_log_field fields[] = {{.key = "reason", .text = why}, {.key = "retry_in_ms", .number = delay_ms}};
 
-    log_event(platform, YGG_LOG_WARNING, "not_enrolled", fields, 2);
+    log_event(platform, YGG_LOG_WARNING, "enrolment_failed", fields, 2);
     (void)poll(NULL, 0, (int)delay_ms);
 }
 
@@ -225,7 +225,7 @@ bool enrol(const struct options *options, char reason[IDENTITY_REASON_BYTES])
     }
     const char *wrong = token_parse(&token, options->token);
     if (wrong != NULL) {
-        (void)snprintf(reason, IDENTITY_REASON_BYTES, "the token cannot be used: %s", wrong);
+        (void)snprintf(reason, IDENTITY_REASON_BYTES, "invalid token: %s", wrong);
         return false;
     }
     enum existing existing = find_existing(options->identity, &token);
@@ -237,7 +237,7 @@ bool enrol(const struct options *options, char reason[IDENTITY_REASON_BYTES])
     }
     if (existing == EXISTING_VALID && origin_of(options->token, origin) &&
         enrol_holds(options->identity, origin_name, origin)) {
-        (void)fprintf(stderr, "ygg-agent: %s holds the certificate of this token already\n", options->identity);
+        (void)fprintf(stderr, "ygg-agent: %s already holds the certificate of this token\n", options->identity);
         return true;
     }
     /* A new token beside a certificate: that one may have been revoked. */
@@ -245,7 +245,7 @@ bool enrol(const struct options *options, char reason[IDENTITY_REASON_BYTES])
         return true;
     }
     if (existing == EXISTING_VALID) {
-        (void)fprintf(stderr, "ygg-agent: %s; going on with the certificate that is there\n", reason);
+        (void)fprintf(stderr, "ygg-agent: %s; continuing with the existing certificate\n", reason);
     }
     return existing == EXISTING_VALID;
 }

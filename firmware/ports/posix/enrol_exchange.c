@@ -75,8 +75,8 @@ static const char *find_fault(const struct token *token, X509_STORE_CTX *store)
     struct identity_name name;
 
     if (root == NULL || X509_self_signed(root, 1) != 1) {
-        return "the server does not have the root certificate that the token names: it is another mesh, or somebody in "
-               "between. Make a new token with: ygg device token";
+        return "the server does not have the root certificate of the token: it belongs to another mesh, or the connection "
+               "is intercepted. Make a new token with: ygg device token";
     }
     if (!verify_chain(store, root)) {
         switch (X509_STORE_CTX_get_error(store)) {
@@ -88,7 +88,7 @@ static const char *find_fault(const struct token *token, X509_STORE_CTX *store)
         default:
             break;
         }
-        return "the server's certificate does not lead to the root that the token names";
+        return "the server's certificate does not lead to the root of the token";
     }
     if (!identity_of(X509_STORE_CTX_get0_cert(store), &name) || strcmp(name.tenant, tenant) != 0 ||
         strcmp(name.kind, "service") != 0 || strcmp(name.id, "registry") != 0) {
@@ -164,7 +164,7 @@ static enum exchange_outcome open_tcp(struct attempt *attempt)
             return EXCHANGE_GRANTED;
         }
     }
-    return fail(attempt, EXCHANGE_RETRY, failed != NULL ? failed : "nobody listens there, or the network is down");
+    return fail(attempt, EXCHANGE_RETRY, failed != NULL ? failed : "connection refused or network down");
 }
 
 static bool speaks_enrolment(const SSL *ssl)
@@ -199,7 +199,7 @@ static enum exchange_outcome open_tls(struct attempt *attempt)
     }
     if (done != 1) {
         return SSL_get_error(attempt->ssl, done) == SSL_ERROR_SSL ? fail(attempt, EXCHANGE_REFUSED, other)
-                                                                : fail(attempt, EXCHANGE_RETRY, "the TLS handshake did not end");
+                                                                : fail(attempt, EXCHANGE_RETRY, "the TLS handshake timed out");
     }
     return speaks_enrolment(attempt->ssl) ? EXCHANGE_GRANTED : fail(attempt, EXCHANGE_REFUSED, other);
 }
@@ -240,7 +240,7 @@ static enum exchange_outcome send_request(const struct attempt *attempt, EVP_PKE
         taken = SSL_write(attempt->ssl, request, (int)size);
     } while (taken <= 0 && wait_for_tls(attempt, taken));
     OPENSSL_cleanse(request, sizeof request);
-    return taken == (int)size ? EXCHANGE_GRANTED : fail(attempt, EXCHANGE_RETRY, "the connection broke");
+    return taken == (int)size ? EXCHANGE_GRANTED : fail(attempt, EXCHANGE_RETRY, "connection lost");
 }
 
 /* --- the answer --------------------------------------------------------------------------------------------------- */
@@ -264,7 +264,7 @@ static enum exchange_outcome read_answer(const struct attempt *attempt, yggdrasi
     }
     pb_istream_t in = pb_istream_from_buffer(bytes + frame.offset, frame.length);
     if (err != YGG_OK || !pb_decode(&in, yggdrasil_device_v1_EnrolResponse_fields, answer)) {
-        return fail(attempt, EXCHANGE_REFUSED, "the answer is too long or no EnrolResponse; ask whoever runs the registry");
+        return fail(attempt, EXCHANGE_REFUSED, "the response is too long or not an EnrolResponse; ask the operator of the registry");
     }
     return EXCHANGE_GRANTED;
 }
@@ -277,11 +277,11 @@ static const char *advise(yggdrasil_device_v1_EnrolRefusedCode code)
     case yggdrasil_device_v1_EnrolRefusedCode_ENROL_REFUSED_CODE_TOKEN_EXPIRED:
         return "Make a new token: ygg device token";
     case yggdrasil_device_v1_EnrolRefusedCode_ENROL_REFUSED_CODE_TOKEN_USED:
-        return "Another key has used this token. Where that was not this device: ygg device revoke, then ygg device token";
+        return "Another key has used this token. If that was not this device: ygg device revoke, then ygg device token";
     case yggdrasil_device_v1_EnrolRefusedCode_ENROL_REFUSED_CODE_NOT_ACTIVE:
-        return "The device is suspended or retired: look with ygg device show";
+        return "The device is suspended or retired: see ygg device show";
     case yggdrasil_device_v1_EnrolRefusedCode_ENROL_REFUSED_CODE_MALFORMED:
-        return "The registry cannot read this request: bring ygg-agent and the mesh to the same version";
+        return "The registry cannot parse this request: update ygg-agent and the mesh to the same version";
     default:
         return "Try again later";
     }
@@ -296,7 +296,7 @@ static enum exchange_outcome interpret_answer(const struct attempt *attempt, str
         return EXCHANGE_GRANTED;
     }
     if (answer->message.which_outcome != yggdrasil_device_v1_EnrolResponse_refused_tag) {
-        return fail(attempt, EXCHANGE_REFUSED, "the answer says nothing; ask whoever runs the registry");
+        return fail(attempt, EXCHANGE_REFUSED, "the response is empty; ask the operator of the registry");
     }
     posix_printable(message, sizeof message, refused->message);
     (void)snprintf(attempt->reason, IDENTITY_REASON_BYTES, "%s: refused, code %d: %s. %s", attempt->token->address,

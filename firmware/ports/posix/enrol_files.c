@@ -35,7 +35,7 @@ bool enrol_directory(const char *directory, char reason[IDENTITY_REASON_BYTES])
         return fail(reason, "cannot make the identity directory", directory, strerror(errno));
     }
     return (stat(directory, &status) == 0 && S_ISDIR(status.st_mode)) ||
-           fail(reason, "cannot use --identity", directory, "it is no directory");
+           fail(reason, "cannot use --identity", directory, "it is not a directory");
 }
 
 bool enrol_has(const char *directory, const char *name)
@@ -168,7 +168,7 @@ EVP_PKEY *enrol_key(const char *directory, char reason[IDENTITY_REASON_BYTES])
         return NULL;
     }
     if (!is_p256(identity.key)) {
-        (void)fail(reason, "cannot enrol with", path, "it is no P-256 key. Move it away: another is made");
+        (void)fail(reason, "cannot enrol with", path, "it is not a P-256 key. Move it away; a new one is made then");
         EVP_PKEY_free(identity.key);
         return NULL;
     }

@@ -76,7 +76,7 @@ static enum ygg_err file_program(void *ctx, uint32_t offset, const void *data, s
     }
     size_t used = first_used(file->mapped + offset, size);
     if (used < size) {
-        panic("program of what is not erased", offset + (uint32_t)used);
+        panic("program of a byte that is not erased", offset + (uint32_t)used);
     }
     copy_inverted(file->mapped + offset, data, size);
     return YGG_OK;
@@ -120,7 +120,7 @@ bool flash_file_open(struct flash_file *file, const char *path, uint32_t blocks,
     } else if (found.st_size == 0 && ftruncate(file->fd, size) != 0) {
         wrong = strerror(errno);
     } else if (found.st_size != 0 && found.st_size != size) {
-        wrong = "it was made with another --slot-bytes";
+        wrong = "it was created with another --slot-bytes";
     } else {
         void *mapped = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, file->fd, 0);
 

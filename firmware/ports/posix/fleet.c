@@ -80,7 +80,7 @@ static bool open_slots(struct device *device, const struct options *options, cha
     }
     device->slots = calloc(1, sizeof *device->slots);
     if (device->slots == NULL) {
-        (void)snprintf(reason, IDENTITY_REASON_BYTES, "no memory for the slots of %s", device->id);
+        (void)snprintf(reason, IDENTITY_REASON_BYTES, "out of memory for the slots of %s", device->id);
         return false;
     }
     (void)snprintf(path, sizeof path, options->count == 0 ? "%s" : "%s/%s.flash", options->slots, device->id);
@@ -181,13 +181,13 @@ static bool start_agent(struct device *device, char reason[IDENTITY_REASON_BYTES
 {
     while (device->config.boot_id == 0) {
         if (!posix_entropy(&device->config.boot_id, sizeof device->config.boot_id)) {
-            (void)snprintf(reason, IDENTITY_REASON_BYTES, "the kernel gives no random bytes");
+            (void)snprintf(reason, IDENTITY_REASON_BYTES, "cannot read random bytes of the kernel");
             return false;
         }
     }
     enum ygg_err err = ygg_agent_init(&device->agent, &device->config, &device->hal);
     if (err != YGG_OK) {
-        (void)snprintf(reason, IDENTITY_REASON_BYTES, "%s: the agent refuses its configuration (%d)", device->id, err);
+        (void)snprintf(reason, IDENTITY_REASON_BYTES, "%s: invalid configuration of the agent (%d)", device->id, err);
     }
     return err == YGG_OK;
 }
@@ -234,7 +234,7 @@ bool fleet_init(struct fleet *fleet, const struct options *options, int epoll_fd
     fleet->hash = EVP_MD_CTX_new();
     spread_begin(&fleet->spread, posix_now_ms());
     if (fleet->devices == NULL || fleet->hash == NULL || !timers_init(&fleet->timers, count)) {
-        (void)snprintf(reason, IDENTITY_REASON_BYTES, "no memory for %u devices", count);
+        (void)snprintf(reason, IDENTITY_REASON_BYTES, "out of memory for %u devices", count);
         return false;
     }
     if (!tls_client_init(&fleet->client, options->ca, FLEET_RECORD_BYTES, epoll_fd, !options->no_resume, reason)) {

@@ -43,7 +43,7 @@ static bool load_certificates(struct identity *identity, const char *path, char 
         }
     }
     (void)fclose(file);
-    return identity->certificate != NULL || fail(reason, "%s holds no PEM certificate", path);
+    return identity->certificate != NULL || fail(reason, "%s contains no PEM certificate", path);
 }
 
 static bool key_is_private(int fd, const char *path, char reason[IDENTITY_REASON_BYTES])
@@ -54,7 +54,7 @@ static bool key_is_private(int fd, const char *path, char reason[IDENTITY_REASON
         return fail(reason, "cannot read the key %s: %s", path, strerror(errno));
     }
     return (status.st_mode & (S_IROTH | S_IWOTH)) == 0 ||
-           fail(reason, "everybody can read the key %s. Close it: chmod 600 %s", path, path);
+           fail(reason, "other users can access the key %s. Fix it: chmod 600 %s", path, path);
 }
 
 bool identity_load_key(struct identity *identity, const char *path, char reason[IDENTITY_REASON_BYTES])
@@ -70,7 +70,7 @@ bool identity_load_key(struct identity *identity, const char *path, char reason[
     }
     (void)fclose(file);
     if (closed && identity->key == NULL) {
-        return fail(reason, "%s holds no PEM private key without a passphrase", path);
+        return fail(reason, "%s contains no PEM private key without a passphrase", path);
     }
     return closed;
 }
@@ -89,7 +89,7 @@ bool identity_load(struct identity *identity, const char *cert_path, const char 
         return fail(reason, "%s is not the key of %s", key_path, cert_path);
     }
     return identity_of(identity->certificate, &identity->name) ||
-           fail(reason, "%s names no ygg://<tenant>/<kind>/<id>. Make one: ygg pki issue device ID", cert_path);
+           fail(reason, "%s has no identity ygg://<tenant>/<kind>/<id>. Make one: ygg pki issue device ID", cert_path);
 }
 
 void identity_free(struct identity *identity)

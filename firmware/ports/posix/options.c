@@ -27,51 +27,51 @@ static const char help[] =
     "\n"
     "One device:\n"
     "  ygg-agent --id porch-1 --connect 127.0.0.1:7443 --ca ca.pem --cert cert.pem --key key.pem\n"
-    "A device that has no certificate yet, with the token that `ygg device token` printed; DIR keeps what it gets:\n"
+    "A device without a certificate, with the token printed by `ygg device token`; DIR keeps its identity:\n"
     "  ygg-agent --enrol TOKEN --identity DIR --connect 127.0.0.1:7443\n"
     "Many, load-1 to load-500, each with DIR/<id>/cert.pem and DIR/<id>/key.pem:\n"
     "  ygg-agent --id load --count 500 --identities DIR --connect 127.0.0.1:7443 --ca ca.pem\n"
     "\n"
-    "Who and where:\n"
+    "Identity and address:\n"
     "  --id ID             device id, [a-z0-9][a-z0-9-]{0,62}; the certificate must be for it\n"
     "  --connect ADDRESS   HOST:PORT of the bridge's link; [HOST]:PORT for IPv6\n"
     "  --ca FILE           PEM file with the CA that the bridge's certificate leads to\n"
     "  --cert FILE         PEM file with the device's certificate and the CAs below the root\n"
     "  --key FILE          PEM file with its private key, closed to others (chmod 600)\n"
-    "  --identity DIR      where cert.pem, key.pem and services.pem are, instead of --cert, --key and --ca\n"
-    "  --enrol TOKEN       where DIR has no certificate: get one. The token names the device, --id may be left out\n"
+    "  --identity DIR      directory of cert.pem, key.pem and services.pem, instead of --cert, --key and --ca\n"
+    "  --enrol TOKEN       obtain the certificate if DIR has none. The token contains the device id, --id is optional\n"
     "  --count N           host N devices, ID-1 to ID-N\n"
-    "  --identities DIR    where their certificates are; with --count instead of --cert and --key\n"
-    "How:\n"
-    "  --control PATH      Unix socket to look at the board itself and to change it: list, stats,\n"
-    "                      get ID led0.on, set ID temp0.celsius 80, hang ID on; and spread: in which\n"
-    "                      100 ms of the last storm how many devices came back\n"
-    "  --telemetry-ms N    each board samples one observable property every N ms, in turn (0: none)\n"
-    "  --firmware-version V  what to report, at most 31 bytes (1.0.0)\n"
-    "  --device-class CLASS  which images it takes, at most 31 bytes (sim)\n"
-    "  --ramp RATE         with --count, first connections a second (0: all at once)\n"
-    "  --backoff-min-ms N  bound of the first delay before a reconnect (250)\n"
-    "  --backoff-max-ms N  bound of the longest (8000)\n"
-    "  --no-resume         make a full TLS handshake each time, keep no session ticket\n"
+    "  --identities DIR    directory of their certificates; with --count instead of --cert and --key\n"
+    "Behaviour:\n"
+    "  --control PATH      Unix socket to inspect and change the board directly: list, stats,\n"
+    "                      get ID led0.on, set ID temp0.celsius 80, hang ID on; and spread: reconnects\n"
+    "                      per 100 ms of the last storm\n"
+    "  --telemetry-ms N    each board samples one observable property every N ms, round robin (0: off)\n"
+    "  --firmware-version V  reported version, at most 31 bytes (1.0.0)\n"
+    "  --device-class CLASS  class of images that it accepts, at most 31 bytes (sim)\n"
+    "  --ramp RATE         with --count, first connections per second (0: unlimited)\n"
+    "  --backoff-min-ms N  upper bound of the first delay before a reconnect (250)\n"
+    "  --backoff-max-ms N  upper bound of any delay (8000)\n"
+    "  --no-resume         make a full TLS handshake each time, without session tickets\n"
     "  --seed N            make delays repeatable; boot ids stay random\n"
-    "  --log-level LEVEL   info: each change of state; warning: only what went wrong (info)\n"
+    "  --log-level LEVEL   info: each change of state; warning: only failures (info)\n"
     "Updates:\n"
-    "  --slots FILE        flash with two slots; made where it is not there, with this executable in slot A. What\n"
-    "                      then runs is the slot's copy; with --count a directory, and restarts within the process\n"
-    "  --ota-root FILE     the signed root that the device is made with: whose updates it takes\n"
+    "  --slots FILE        flash with two slots, created with this executable in slot A if missing. The slot's\n"
+    "                      copy then runs; with --count a directory, and restarts happen within the process\n"
+    "  --ota-root FILE     signed factory root: the root of trust for updates\n"
     "  --slot-bytes N      size of a slot, a multiple of 4096 (4194304)\n"
-    "  --security-counter N  of the image that the device is made with (1)\n"
-    "  --trial-ms N        time that a new image has to be confirmed in (120000)\n"
-    "  --factory-image FILE  with --count: what is in slot A at first instead of this executable\n"
-    "  --safe-mode         run what only takes updates, whatever the slots hold\n"
+    "  --security-counter N  security counter of the factory image (1)\n"
+    "  --trial-ms N        time within which a new image must be confirmed (120000)\n"
+    "  --factory-image FILE  with --count: initial image of slot A instead of this executable\n"
+    "  --safe-mode         run in safe mode, which only accepts updates, regardless of the slots\n"
     "Other:\n"
     "  --print-capabilities  write the board's CapabilityDocument to stdout and exit\n"
     "  --version, --help\n"
     "\n"
-    "Each option that takes a value may come from the environment, as YGG_AGENT_ID for --id, and the token as\n"
-    "YGG_AGENT_TOKEN, where ps does not show it. The command line wins.\n"
-    "Stop it with SIGTERM: it says Goodbye and exits 0. Exit codes: 1 a file cannot be used or the\n"
-    "enrolment was refused, 2 wrong options.\n";
+    "Each option that takes a value can be set in the environment, such as YGG_AGENT_ID for --id, and the token as\n"
+    "YGG_AGENT_TOKEN, which ps does not show. The command line takes precedence.\n"
+    "Stop it with SIGTERM: it sends Goodbye and exits 0. Exit codes: 1 a file is unusable or the\n"
+    "enrolment was rejected, 2 invalid options.\n";
 
 enum flag {
     FLAG_ID = 256,
@@ -344,7 +344,7 @@ static bool check_token(struct options *options, struct token *token)
 
 static bool check_slots(const struct options *options)
 {
-    bool valid = options->slots == NULL || require(options->ota_root, "--ota-root FILE", "with --slots: whose updates it takes");
+    bool valid = options->slots == NULL || require(options->ota_root, "--ota-root FILE", "required with --slots: the root of trust for updates");
 
     valid &= options->slots != NULL || (options->ota_root == NULL && !options->safe_mode) ||
              usage_error("--ota-root and --safe-mode", NULL, "only with --slots");
@@ -417,11 +417,11 @@ static bool check_variable(const char *entry)
         name_variable(flag, name);
         if (flag->has_arg != no_argument && strlen(name) == length && strncmp(name, entry, length) == 0) {
             return entry[length] == '\0' || entry[length + 1] != '\0' ||
-                   usage_error(name, NULL, "is empty: give it a value or unset it");
+                   usage_error(name, NULL, "is empty: set a value or unset it");
         }
     }
     (void)snprintf(name, sizeof name, "%.*s", (int)(length < sizeof name ? length : sizeof name - 1), entry);
-    return usage_error(name, NULL, "there is no such option; ygg-agent --help lists them");
+    return usage_error(name, NULL, "unknown option; see ygg-agent --help");
 }
 
 static bool read_environment(struct options *options)

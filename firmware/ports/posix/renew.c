@@ -14,7 +14,7 @@ static bool reject(const struct renewal *renewal, const char *reason)
 {
     const struct ygg_log_field field = {.key = "reason", .text = reason};
 
-    posix_platform.log(renewal->platform, YGG_LOG_WARNING, "certificate_not_kept", &field, 1);
+    posix_platform.log(renewal->platform, YGG_LOG_WARNING, "certificate_rejected", &field, 1);
     ERR_clear_error();
     return false;
 }
@@ -40,18 +40,18 @@ static const char *find_fault(const struct identity *identity, X509 *certificate
     struct identity_name name;
 
     if (!identity_of(certificate, &name) || !same_name(&name, &identity->name)) {
-        return "the certificate that came is not for this device";
+        return "the issued certificate is not for this device";
     }
     if (X509_check_private_key(certificate, identity->key) != 1) {
-        return "the certificate that came is for another key";
+        return "the issued certificate is for another key";
     }
     if (issuer_key == NULL || X509_verify(identity->certificate, issuer_key) != 1 ||
         X509_verify(certificate, issuer_key) != 1) {
-        return "the certificate that came is not of the CA that issued the one in use";
+        return "the issued certificate is not from the CA of the one in use";
     }
     if (X509_cmp_current_time(X509_get0_notAfter(certificate)) <= 0 ||
         ASN1_TIME_compare(X509_get0_notAfter(certificate), X509_get0_notAfter(identity->certificate)) <= 0) {
-        return "the certificate that came has ended, or ends no later than the one in use";
+        return "the issued certificate has expired, or expires no later than the one in use";
     }
     return NULL;
 }
@@ -112,7 +112,7 @@ static bool store(void *ctx, const uint8_t *certificates, size_t size)
     }
     X509_free(certificate);
     X509_free(issuer);
-    return read ? false : reject(ctx, "what came are not two certificates");
+    return read ? false : reject(ctx, "the response does not consist of two certificates");
 }
 
 const struct ygg_certificate_port renew_port = {.request = make_request, .store = store};

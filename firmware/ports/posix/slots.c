@@ -66,7 +66,7 @@ bool slots_open(struct slots *slots, const char *path, const struct options *opt
     *slots = (struct slots){.file = {.fd = -1}, .hash = EVP_MD_CTX_new()};
     size_t root_size = read_file(options->ota_root, slots->root, sizeof slots->root);
     if (root_size == SIZE_MAX || slots->hash == NULL) {
-        return fail(reason, options->ota_root, "is not a root of at most 1536 bytes that can be read");
+        return fail(reason, options->ota_root, "cannot be read as a root of at most 1536 bytes");
     }
     if (!flash_file_open(&slots->file, path, blocks, reason)) {
         return false;
@@ -144,7 +144,7 @@ static bool provision(struct slots *slots, const struct options *options, char r
     }
     return (hash_slot(slots, image.length, image.digest) &&
             ygg_boot_provision(&slots->boot, YGG_SLOT_A, &image) == YGG_OK) ||
-           fail(reason, path, "cannot be put into slot A");
+           fail(reason, path, "cannot be written to slot A");
 }
 
 bool slots_boot(struct slots *slots, const struct options *options, char reason[FLASH_FILE_REASON_BYTES])

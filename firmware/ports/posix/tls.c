@@ -35,7 +35,7 @@ static const char *find_fault(const struct tls_connection *connection, const X50
     struct identity_name name;
 
     if (certificate == NULL || !identity_of(certificate, &name)) {
-        return "the peer's certificate names no ygg:// identity";
+        return "the peer's certificate has no ygg:// identity";
     }
     if (strcmp(name.kind, "service") != 0 || strcmp(name.id, bridge_service) != 0) {
         return "the peer is not a bridge: its certificate is for something else";
@@ -237,7 +237,7 @@ static enum ygg_err next_address(struct tls_connection *connection, int failure)
     }
     if (err == YGG_ERR_IO) {
         connection->client->resolved.until_ms = 0;
-        log_failure(connection, "nobody listens at the bridge's address, or the network is down", strerror(failure));
+        log_failure(connection, "cannot connect to the bridge's address: connection refused or network down", strerror(failure));
     }
     return err;
 }

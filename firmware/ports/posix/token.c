@@ -71,15 +71,15 @@ const char *token_parse(struct token *token, const char *text)
     }
     text += sizeof version - 1;
     if (!take_part(&text, '.', token->device_id, sizeof token->device_id) || !token_is_device_id(token->device_id)) {
-        return "its second part is no device id";
+        return "its second part is not a device id";
     }
     if (!take_part(&text, '.', token->secret, sizeof token->secret) ||
         !decode(token->secret, strlen(token->secret), secret, sizeof secret)) {
-        return "its third part is no secret of 22 characters";
+        return "its third part is not a secret of 22 characters";
     }
     if (!take_part(&text, '@', fingerprint, sizeof fingerprint) ||
         !decode(fingerprint, strlen(fingerprint), token->fingerprint, sizeof token->fingerprint)) {
-        return "its fourth part is no fingerprint of 43 characters";
+        return "its fourth part is not a fingerprint of 43 characters";
     }
     if (strlen(text) >= sizeof token->address || !resolve_split(text, host, port)) {
         return "it does not end with @HOST:PORT, at most 63 bytes";

@@ -146,7 +146,7 @@ async def test_a_token_is_not_used_twice(pki: Pki, tmp_path: Path) -> None:
         async with agent(server.token(pki, DEVICE), tmp_path) as device:
             await device.enrolled()
         async with agent(server.token(pki, DEVICE), tmp_path) as device:
-            await eventually(lambda: "holds the certificate of this token already" in device.said(), 20)
+            await eventually(lambda: "already holds the certificate of this token" in device.said(), 20)
             await eventually(lambda: device.said().count(f"event=connecting address={NOWHERE}") > 1, 20)
         assert server.connections == 1
 
@@ -156,7 +156,7 @@ async def test_somebody_with_another_root_hears_no_secret(pki: Pki, other_pki: P
         registry(other_pki, tmp_path, grant(other_pki)) as server,
         agent(server.token(pki, DEVICE), tmp_path) as device,
     ):
-        assert "does not have the root certificate that the token names" in await device.refused()
+        assert "does not have the root certificate of the token" in await device.refused()
         assert server.received == 0
 
 
@@ -245,7 +245,7 @@ async def test_an_answer_without_certificates_is_not_kept(pki: Pki, tmp_path: Pa
         registry(pki, tmp_path, lambda _: answer) as server,
         agent(server.token(pki, DEVICE), tmp_path) as device,
     ):
-        assert "lacks certificates; nothing was kept" in await device.refused()
+        assert "lacks certificates; nothing was stored" in await device.refused()
 
 
 async def test_a_certificate_for_another_key_is_not_kept(pki: Pki, tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ async def test_what_is_only_not_now_is_tried_again_with_the_same_key(pki: Pki, t
 
     async with registry(pki, tmp_path, answer) as server, agent(server.token(pki, DEVICE), tmp_path) as device:
         await device.enrolled()
-        assert device.said().count("event=not_enrolled") == 3
+        assert device.said().count("event=enrolment_failed") == 3
         assert len(server.requests) == 4 and len(set(server.keys())) == 1
 
 
@@ -325,7 +325,7 @@ async def test_an_agent_killed_before_the_answer_asks_again_with_the_same_key(pk
 async def test_an_agent_that_waits_for_its_registry_stops_on_sigterm(tmp_path: Path) -> None:
     token = f"ygg1.{DEVICE}.{SECRET}.{'A' * 43}@{NOWHERE}"
     async with agent(token, tmp_path) as device:
-        await eventually(lambda: "event=not_enrolled" in device.said(), 10)
+        await eventually(lambda: "event=enrolment_failed" in device.said(), 10)
         device.process.terminate()
         async with asyncio.timeout(5):
             assert await device.process.wait() == 0
