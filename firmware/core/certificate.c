@@ -13,7 +13,7 @@ static void log_event(const struct ygg_agent *agent, enum ygg_log_level level, c
     ygg_log(agent, level, event, &field, message == NULL ? 0 : 1);
 }
 
-static enum ygg_err on_wanted(struct ygg_certificate *certificate)
+static enum ygg_err on_expiring(struct ygg_certificate *certificate)
 {
     if (certificate->due || certificate->waiting) {
         return YGG_ERR_STATE;
@@ -57,7 +57,7 @@ enum ygg_err ygg_certificate_handle(struct ygg_agent *agent, const struct ygg_en
 {
     struct ygg_certificate *certificate = agent->config->certificate;
     yggdrasil_device_v1_CertificateIssued *issued = (void *)ygg_scratch_body(agent);
-    bool wanted = envelope->number == YGG_BODY_CERTIFICATE_EXPIRING;
+    bool expiring = envelope->number == YGG_BODY_CERTIFICATE_EXPIRING;
 
     _Static_assert(sizeof *issued <= YGG_SCRATCH_BYTES, "struct ygg_scratch holds a slice");
     if (certificate->session != agent->sessions) {
@@ -66,13 +66,13 @@ enum ygg_err ygg_certificate_handle(struct ygg_agent *agent, const struct ygg_en
         certificate->waiting = false;
     }
     enum ygg_err err = ygg_body_decode_as(envelope,
-                                          wanted ? yggdrasil_device_v1_CertificateExpiring_fields
+                                          expiring ? yggdrasil_device_v1_CertificateExpiring_fields
                                                  : yggdrasil_device_v1_CertificateIssued_fields,
                                           issued);
     if (err != YGG_OK) {
         return err;
     }
-    return wanted ? on_wanted(certificate) : on_issued(agent, issued);
+    return expiring ? on_expiring(certificate) : on_issued(agent, issued);
 }
 
 static bool send_request(struct ygg_agent *agent, const uint8_t *request, size_t length)

@@ -31,7 +31,7 @@ bool check_that(bool holds, const char *what, const char *file, int line)
     checks++;
     if (!holds) {
         failures++;
-        printf("  %s:%d: not so: %s\n", file, line, what);
+        printf("  %s:%d: failed: %s\n", file, line, what);
     }
     return holds;
 }

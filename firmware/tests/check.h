@@ -1,4 +1,4 @@
-/* A test harness of one page. A case that checks nothing fails; the last line is "N passed, N failed". */
+/* A minimal test harness. A case without checks fails; the last line is "N passed, N failed". */
 #ifndef YGG_TESTS_CHECK_H
 #define YGG_TESTS_CHECK_H
 
@@ -9,18 +9,18 @@
 void check_run(const char *name, void (*body)(void));
 #define RUN(body) check_run(#body, body)
 
-/* Notes a check of the running case; tells where it failed. Returns `holds`. */
+/* Records a check of the running case and prints its location on failure. Returns `holds`. */
 bool check_that(bool holds, const char *what, const char *file, int line);
 #define CHECK(condition) check_that((condition), #condition, __FILE__, __LINE__)
 
-/* Two integers; shows both where they differ. */
+/* Compares two integers and prints both if they differ. */
 bool check_equal(long long left, long long right, const char *what, const char *file, int line);
 #define CHECK_EQ(left, right) check_equal((long long)(left), (long long)(right), #left " == " #right, __FILE__, __LINE__)
 
 bool check_text(const char *left, const char *right, const char *what, const char *file, int line);
 #define CHECK_TEXT(left, right) check_text((left), (right), #left, __FILE__, __LINE__)
 
-/* Prints the totals; the exit status of the program. */
+/* Prints the totals. Returns the exit status of the program. */
 int check_report(void);
 
 #endif

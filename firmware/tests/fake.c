@@ -11,7 +11,7 @@ enum { HEARTBEAT_MS = 1000 };
 
 static void stop(const char *why)
 {
-    (void)fprintf(stderr, "the test itself is wrong: %s\n", why);
+    (void)fprintf(stderr, "the test itself is broken: %s\n", why);
     abort();
 }
 

@@ -1,8 +1,8 @@
-/* libFuzzer on the whole agent: the input is a play of bridge, clock, network and board, an act a byte.
+/* libFuzzer on the whole agent: each byte of the input selects an action of the bridge, clock, network or board.
  *
- * The sanitizers judge memory; abort() judges the rest: the agent neither spins nor sleeps past a deadline, keeps to
- * the event window, has credit only where telemetry was agreed, and an Invoke acts once at most. A twin's entries never
- * end a session. */
+ * The sanitizers check memory; abort() checks the rest: the agent neither spins nor sleeps past a deadline, keeps to
+ * the event window, has credit only if telemetry was negotiated, and an Invoke executes at most once. Entries of a twin
+ * never end a session. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -116,7 +116,7 @@ static void add_once_more(uint8_t which)
     must(fake.board.tally - before <= 1);
 }
 
-/* Entries with any indexes and values; those that are wrong have a status, and no entry of them ends the session. */
+/* Sends entries with any indexes and values. Invalid ones get a status; none ends the session. */
 static void desire(struct play *play, size_t count)
 {
     yggdrasil_device_v1_TwinDelta delta = {.version = 1U + take(play), .entries_count = (pb_size_t)(1U + count % YGG_TWIN_MAX)};
@@ -191,11 +191,11 @@ static void act(struct play *play)
     case 10:
         add_once_more((uint8_t)length);
         break;
-    case 12: /* A streamed call, of which the board gives an answer when its time comes. */
+    case 12: /* A streamed call; the board answers when its time comes. */
         fake_invoke(&fake, (length & 1U) != 0 ? "x" : "y", YGG_SIM_COUNTER, YGG_OPERATION_ACTION, 1, 2,
                     (const int64_t[]){1 + length % 100U, 10});
         break;
-    case 14: /* Other capabilities; the bridge takes them up or says nothing. */
+    case 14: /* Other capabilities; the bridge may answer or not. */
         (void)ygg_agent_update(&fake.agent, (length & 1U) != 0 ? &ygg_sim_extra_document : &ygg_sim_document);
         break;
     case 13:
@@ -218,7 +218,7 @@ static void act(struct play *play)
     step();
 }
 
-/* Buffers of their own, so that a byte too many is seen. */
+/* Separate allocations, so that the sanitizers detect overruns. */
 static void give_buffers(void)
 {
     fake.config.rx_size = FRAME_BYTES + YGG_PREFIX_BYTES;

@@ -1,5 +1,5 @@
-/* libFuzzer on what a device finds in its flash when it boots: records, journal and roots of any bytes, with and without
- * a CRC that fits; and signed metadata of any bytes. */
+/* libFuzzer on the content of flash at boot: records, journal and roots of any bytes, with and without a valid CRC; and
+ * signed metadata of any bytes. */
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +32,7 @@ static void must(bool holds)
     }
 }
 
-/* Puts a CRC that fits to the first records of a log. */
+/* Writes a valid CRC to the first records of a log. */
 static void seal(uint32_t offset, uint32_t kind, uint32_t record_bytes)
 {
     uint8_t *record = ram.bytes + offset;

@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         }
         if (ygg_body_decode(&envelope, &body) == YGG_OK && envelope.number == YGG_BODY_INVOKE &&
             memchr(body.invoke.call_id, '\0', sizeof body.invoke.call_id) == NULL) {
-            abort(); /* A text without its end. */
+            abort(); /* An unterminated text. */
         }
         data += frame.offset + frame.length;
         size -= frame.offset + frame.length;

@@ -1,7 +1,7 @@
-/* libFuzzer on updates over the link: any frames 32 to 41 in any order, with signatures that are good by chance.
+/* libFuzzer on updates over the link: any frames 32 to 41 in any order, with signatures that are randomly valid.
  *
- * abort() judges: flash is written by its rules, nothing boots that is not confirmed or on trial, and what was confirmed at
- * first stays as long as nothing else is. */
+ * abort() checks: flash is written by its rules, only slots that are confirmed or on trial boot, and the confirmed
+ * image stays until another one is confirmed. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,11 +84,11 @@ static void make_device(const struct ygg_layout *layout)
     fake.config.features = features;
     fake.config.features_count = 1;
     must(fake_start(&fake) == YGG_OK);
-    ota.usable = true; /* Without a root: any key of any root that comes is as good. */
+    ota.usable = true; /* Without a root: any key of any root is valid. */
     negotiate();
 }
 
-/* In the frame the nonce of this session, where the fuzzer left room for it: it cannot guess that. */
+/* Replaces the nonce in the frame, if the input has room for it: the fuzzer cannot guess that of this session. */
 static void act(const uint8_t **data, size_t *size)
 {
     uint8_t what = *(*data)++;

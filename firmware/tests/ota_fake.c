@@ -29,7 +29,8 @@ static void sha256(const void *data, size_t size, uint8_t digest[DIGEST])
     }
 }
 
-/* --- the tree: recursively, as RFC 9162, section 2.1.1 and 2.1.3.1 define it ------------------------------------------ */
+/* --- the tree: recursively, as RFC 9162, section 2.1.1 and 2.1.3.1 define it
+ * ------------------------------------------ */
 
 struct tree {
     uint8_t leaves[LEAVES_MAX][DIGEST];
@@ -181,7 +182,7 @@ static void make_flash(struct ota_fake *fake)
                                        .slots = {before, before + OTA_SLOT_BYTES}, .slot_bytes = OTA_SLOT_BYTES};
 }
 
-/* The update is the factory's image with some bytes changed and some more in the middle. */
+/* The update is the factory image with some bytes changed and some inserted in the middle. */
 static void make_images(struct ota_fake *fake)
 {
     fake->factory_size = 5000;
@@ -263,7 +264,7 @@ void ota_free(struct ota_fake *fake)
     fake_free(&fake->device);
 }
 
-/* As fake_negotiate, but the device may go away as soon as it has its contract. */
+/* As fake_negotiate, but the device may disconnect as soon as it has its contract. */
 static void negotiate(struct ota_fake *fake)
 {
     yggdrasil_device_v1_Welcome welcome = fake_welcome(false);
@@ -288,7 +289,7 @@ void ota_boot(struct ota_fake *fake)
     fake_free(&fake->device);
     fake_init(&fake->device);
     fake->boot.hash_ctx = fake->device.hash;
-    fake->device.random += ++boots; /* Other nonces than before. */
+    fake->device.random += ++boots; /* New nonces. */
     fake->ota = (struct ygg_ota){.boot = &fake->boot, .verify = &posix_verify, .first_root = fake->first_root.bytes,
                                  .first_root_size = fake->first_root.size, .self_test = self_test, .self_test_ctx = fake,
                                  .trial_ms = TRIAL_MS};

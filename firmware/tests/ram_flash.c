@@ -28,7 +28,7 @@ static enum ygg_err ram_read(void *ctx, uint32_t offset, void *out, size_t size)
     return YGG_OK;
 }
 
-/* Whether power fails now, before or in the middle. */
+/* Whether power fails now, before or during the operation. */
 static bool is_cut(struct ram_flash *ram)
 {
     ram->operations++;
@@ -38,7 +38,7 @@ static bool is_cut(struct ram_flash *ram)
 static void cut(struct ram_flash *ram)
 {
     ram->on_cut(ram->on_cut_ctx);
-    abort(); /* It came back. */
+    abort(); /* on_cut returned. */
 }
 
 static void tear_program(struct ram_flash *ram, uint32_t offset, const uint8_t *data, size_t size)
@@ -48,7 +48,7 @@ static void tear_program(struct ram_flash *ram, uint32_t offset, const uint8_t *
 
     for (size_t i = 0; i < size; i++) {
         if ((how & 1U) != 0 && i >= whole) {
-            return; /* The first bytes are there, and no others. */
+            return; /* Only the first bytes are written. */
         }
         ram->bytes[offset + i] &= (how & 1U) != 0 ? data[i] : (uint8_t)(data[i] | (uint8_t)ram_flash_random(ram));
     }
@@ -62,7 +62,7 @@ static void tear_erase(struct ram_flash *ram, uint32_t offset)
     for (uint32_t i = 0; i < ram->flash.block_bytes; i++) {
         uint8_t bits = how == 0 ? (uint8_t)ram_flash_random(ram) : how == 1 ? 0 : i < whole ? 0xFF : 0;
 
-        /* All read as erased and are not: the worst. */
+        /* Reads as erased but is not: the worst case. */
         ram->bytes[offset + i] |= how == 3 ? 0xFF : bits;
     }
     ram->torn_erase[offset / ram->flash.block_bytes] = true;

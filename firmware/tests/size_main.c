@@ -1,5 +1,5 @@
-/* What `make size` measures: one agent with the profile of an ESP32-C3 and the simulated board, on the HAL that does
- * nothing. Each buffer is an object of its own, so that the report can name it. */
+/* The program that `make size` measures: one agent with the profile of an ESP32-C3 and the simulated board, on the
+ * no-op HAL. Each buffer is an object of its own, so that the report can name it. */
 #include "boards/sim/board.h"
 #include "hal/noop.h"
 #include "ygg/agent.h"
@@ -22,7 +22,7 @@ struct ygg_ota size_ota;
 static const struct ygg_feature features[] = {YGG_FEATURE_TELEMETRY, YGG_FEATURE_CAPABILITY_UPDATE, YGG_FEATURE_TWIN,
                                               YGG_FEATURE_OTA};
 
-/* 4 MB of flash as an ESP32-C3 has it, two slots of 1.5 MB. */
+/* 4 MB of flash as on an ESP32-C3, two slots of 1.5 MB. */
 enum { BLOCK_BYTES = 4096, SLOT_BYTES = 1536 * 1024, JOURNAL_BYTES = 4 * BLOCK_BYTES, SLOTS_AT = 64 * 1024 };
 static const struct ygg_flash flash = {.ops = &ygg_noop_flash, .block_bytes = BLOCK_BYTES, .blocks = 1024};
 static const struct ygg_layout layout = {.flash = &flash, .trust = 2 * BLOCK_BYTES, .journal = 4 * BLOCK_BYTES,

@@ -1,5 +1,5 @@
-/* One more function: what it costs as a patch when an image has it in the middle of everything (bench/ota). Linked first, so
- * all that was there moves, and called where ygg_agent_step was (the linker's --wrap). */
+/* One more function, to measure its size as a patch (bench/ota). Linked first, so that all other code moves, and called
+ * in place of ygg_agent_step (the linker's --wrap). */
 #include "ygg/agent.h"
 
 void __real_ygg_agent_step(struct ygg_agent *agent);
@@ -9,7 +9,7 @@ enum { PAST = 8 };
 static uint32_t sessions_past[PAST];
 static uint32_t steps;
 
-/* Steps, but not on in a loop of reconnecting: after PAST sessions within as many steps it lets a turn go by. */
+/* Steps, except in a reconnect loop: after PAST sessions within as many steps it skips a step. */
 void __wrap_ygg_agent_step(struct ygg_agent *agent)
 {
     uint32_t begun = 0;

@@ -1,4 +1,4 @@
-/* The suites of the unit tests, one a file. */
+/* The suites of the unit tests, one per file. */
 #ifndef YGG_TESTS_SUITES_H
 #define YGG_TESTS_SUITES_H
 

@@ -1,4 +1,4 @@
-/* Reconnect delays: they grow, and they spread. */
+/* Reconnect delays grow and are spread. */
 #include "core/backoff.h"
 #include "tests/check.h"
 #include "tests/fake.h"
@@ -6,7 +6,7 @@
 
 static struct fake fake;
 
-static void the_bound_doubles_up_to_the_most(void)
+static void the_bound_doubles_up_to_the_maximum(void)
 {
     CHECK_EQ(ygg_backoff_bound_ms(100, 8000, 0), 100);
     CHECK_EQ(ygg_backoff_bound_ms(100, 8000, 1), 200);
@@ -39,7 +39,7 @@ static uint64_t delay_after_failure(unsigned failures, uint64_t seed)
     return ygg_agent_wake_ms(&fake.agent) - fake.now_ms;
 }
 
-/* A thousand devices lose the bridge at the same moment and fail to come back four times. */
+/* A thousand devices lose the bridge at the same time and fail to reconnect four times. */
 static void a_storm_is_spread_over_the_whole_bound(void)
 {
     unsigned tenths[10] = {0};
@@ -72,7 +72,7 @@ static void each_failure_doubles_the_mean(void)
     }
 }
 
-static void without_randomness_the_whole_bound_is_waited(void)
+static void without_randomness_the_delay_is_the_bound(void)
 {
     fake_init(&fake);
     fake.random_fails = true;
@@ -83,7 +83,8 @@ static void without_randomness_the_whole_bound_is_waited(void)
     fake_free(&fake);
 }
 
-/* Breaks an active session that lasted `lasted_ms` after `failures` failed tries; the next delay's bound. */
+/* Ends an active session of `lasted_ms` after `failures` failed attempts. Returns the attempts that set the next
+ * bound. */
 static uint8_t attempts_after_session(unsigned failures, uint64_t lasted_ms)
 {
     fake_init(&fake);
@@ -103,7 +104,7 @@ static uint8_t attempts_after_session(unsigned failures, uint64_t lasted_ms)
     return fake.agent.attempt;
 }
 
-static void only_a_session_that_lasted_starts_the_delays_again(void)
+static void only_a_long_session_resets_the_delays(void)
 {
     CHECK_EQ(attempts_after_session(3, 100), 4);
     CHECK_EQ(attempts_after_session(3, 8001), 1);
@@ -111,10 +112,10 @@ static void only_a_session_that_lasted_starts_the_delays_again(void)
 
 void suite_backoff(void)
 {
-    RUN(the_bound_doubles_up_to_the_most);
+    RUN(the_bound_doubles_up_to_the_maximum);
     RUN(the_delay_covers_the_whole_range);
     RUN(a_storm_is_spread_over_the_whole_bound);
     RUN(each_failure_doubles_the_mean);
-    RUN(without_randomness_the_whole_bound_is_waited);
-    RUN(only_a_session_that_lasted_starts_the_delays_again);
+    RUN(without_randomness_the_delay_is_the_bound);
+    RUN(only_a_long_session_resets_the_delays);
 }

@@ -1,4 +1,4 @@
-/* The simulated board keeps its own promises. */
+/* The simulated board implements its own tables. */
 #include "boards/sim/board.h"
 #include "tests/check.h"
 #include "tests/fake.h"
@@ -23,7 +23,7 @@ static struct ygg_answer act(uint8_t capability, int64_t first, int64_t second)
     return answer;
 }
 
-static void blinking_inverts_the_led_and_gives_it_back(void)
+static void blinking_inverts_and_restores_the_led(void)
 {
     for (int resting = 0; resting < 2; resting++) {
         fake_init(&fake);
@@ -102,7 +102,7 @@ static void only_a_pin_that_changes_is_an_event(void)
 
 void suite_board(void)
 {
-    RUN(blinking_inverts_the_led_and_gives_it_back);
+    RUN(blinking_inverts_and_restores_the_led);
     RUN(blinks_are_counted_since_boot);
     RUN(switching_the_led_ends_the_blinking);
     RUN(the_counter_counts);

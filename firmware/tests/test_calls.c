@@ -1,4 +1,4 @@
-/* Calls are done once, whatever is repeated, and always answered. */
+/* Calls are executed once, however often they are repeated, and always answered. */
 #include <stdio.h>
 #include <string.h>
 
@@ -58,7 +58,7 @@ static void a_refused_call_reaches_no_hardware(void)
     fake_free(&fake);
 }
 
-static void a_repeated_call_is_answered_again_and_not_done_again(void)
+static void a_repeated_call_is_answered_and_not_executed_again(void)
 {
     begin();
     for (int i = 0; i < 5; i++) {
@@ -72,22 +72,22 @@ static void a_repeated_call_is_answered_again_and_not_done_again(void)
     fake_free(&fake);
 }
 
-static void a_call_repeated_in_the_next_session_is_not_done_again(void)
+static void a_call_repeated_in_the_next_session_is_not_executed_again(void)
 {
     begin();
     add("same");
-    fake_step(&fake); /* Done; the answer is lost with the connection. */
+    fake_step(&fake); /* Executed; the answer is lost with the connection. */
     break_and_return();
     struct ygg_envelope envelope;
-    CHECK(!fake_take(&fake, &envelope)); /* Nobody asked in this session yet. */
+    CHECK(!fake_take(&fake, &envelope)); /* Not requested in this session yet. */
     add("same");
     CHECK_EQ(fake_result(&fake).values[0].value.kind.integer, 1);
     CHECK_EQ(fake.board.tally, 1);
     fake_free(&fake);
 }
 
-/* The answer was made and had no room; the session that asked for it is gone. */
-static void an_answer_that_was_not_sent_is_not_sent_to_a_session_that_did_not_ask(void)
+/* The answer had no room, and the session that requested it is gone. */
+static void an_unsent_answer_is_not_sent_to_another_session(void)
 {
     const struct ygg_answer answer = {.status = YGG_STATUS_HARDWARE, .message = "more bytes than the events leave over"};
     const struct ygg_value hot = ygg_double(80.0);
@@ -98,7 +98,7 @@ static void an_answer_that_was_not_sent_is_not_sent_to_a_session_that_did_not_as
     add("slow");
     fake_step(&fake);
     fake.write_room = 0;
-    for (int i = 0; i < 400; i++) { /* Pongs fill the send buffer but for the room of a reply, events fill that. */
+    for (int i = 0; i < 400; i++) { /* Pongs fill the send buffer up to the room of a reply, events fill the rest. */
         fake_send_raw(&fake, YGG_BODY_PING, "\x09\x01\x02\x03\x04\x05\x06\x07\x08", 9);
     }
     fake_step(&fake);
@@ -108,7 +108,7 @@ static void an_answer_that_was_not_sent_is_not_sent_to_a_session_that_did_not_as
     fake_step(&fake);
     CHECK_EQ(ygg_agent_complete(&fake.agent, fake.last_call.handle, &answer), YGG_OK);
     fake_step(&fake);
-    fake_run_until(&fake, fake.now_ms + 8000); /* The peer takes nothing: it is given up. */
+    fake_run_until(&fake, fake.now_ms + 8000); /* The peer reads nothing: the connection is closed. */
     CHECK(fake.agent.state != YGG_STATE_ACTIVE);
     fake.write_room = SIZE_MAX;
     fake_run_until(&fake, ygg_agent_wake_ms(&fake.agent));
@@ -137,7 +137,7 @@ static void an_id_that_begins_like_another_is_another_call(void)
     fake_free(&fake);
 }
 
-/* The memory holds the newest answers, at least thirty of this size in 2 KB. */
+/* The memory keeps the newest answers, at least thirty of this size in 2 KB. */
 static void the_newest_answers_are_remembered(void)
 {
     char call_id[64];
@@ -167,7 +167,7 @@ static void a_driver_may_answer_later(void)
     add("slow");
     fake_step(&fake);
     CHECK(!fake_take(&fake, &envelope));
-    add("slow"); /* Asked again meanwhile: still one call. */
+    add("slow"); /* Repeated meanwhile: still one call. */
     fake_step(&fake);
     CHECK_EQ(fake.agent.calls_done, 1);
     answer.values[0] = ygg_int(77);
@@ -182,7 +182,7 @@ static void a_driver_may_answer_later(void)
     fake_free(&fake);
 }
 
-static void a_driver_that_is_late_is_answered_for(void)
+static void a_late_driver_yields_a_deadline_result(void)
 {
     const struct ygg_answer answer = {.status = YGG_STATUS_OK};
 
@@ -199,7 +199,7 @@ static void a_driver_that_is_late_is_answered_for(void)
     fake_free(&fake);
 }
 
-static void an_answer_that_comes_between_sessions_waits_to_be_asked_for(void)
+static void an_answer_between_sessions_waits_for_a_repeat(void)
 {
     const struct ygg_answer answer = {.status = YGG_STATUS_OK};
     struct ygg_envelope envelope;
@@ -218,7 +218,7 @@ static void an_answer_that_comes_between_sessions_waits_to_be_asked_for(void)
     fake_free(&fake);
 }
 
-static void a_call_taken_up_by_the_next_session_is_answered_there(void)
+static void a_pending_call_repeated_in_the_next_session_is_answered_there(void)
 {
     const struct ygg_answer answer = {.status = YGG_STATUS_OK};
 
@@ -235,7 +235,7 @@ static void a_call_taken_up_by_the_next_session_is_answered_there(void)
     fake_free(&fake);
 }
 
-static void too_many_calls_under_way_are_refused_and_may_be_repeated(void)
+static void too_many_calls_in_flight_are_busy_and_repeatable(void)
 {
     char call_id[64];
     const struct ygg_answer answer = {.status = YGG_STATUS_OK};
@@ -253,7 +253,7 @@ static void too_many_calls_under_way_are_refused_and_may_be_repeated(void)
     CHECK_EQ(ygg_agent_complete(&fake.agent, fake.last_call.handle, &answer), YGG_OK);
     CHECK_EQ(fake_result(&fake).status, YGG_STATUS_OK);
     fake.driver_result = YGG_OK;
-    add("more"); /* BUSY was not remembered: nothing had been done. */
+    add("more"); /* BUSY was not remembered: nothing was done. */
     CHECK_EQ(fake_result(&fake).status, YGG_STATUS_OK);
     CHECK_EQ(fake.board.tally, 1);
     fake_free(&fake);
@@ -269,7 +269,7 @@ static void a_failing_driver_is_a_hardware_error(void)
 }
 
 /* Eight texts of 64 bytes do not fit a frame of 256. */
-static void a_result_that_does_not_fit_is_an_error_and_not_a_hang(void)
+static void an_oversized_result_is_an_error(void)
 {
     static const uint8_t text[64] = "0123456789012345678901234567890123456789012345678901234567890123";
     yggdrasil_device_v1_Welcome welcome = fake_welcome(false);
@@ -329,7 +329,7 @@ static void the_largest_result_is_sent_whole(void)
     fake_free(&fake);
 }
 
-/* Many calls while the peer reads nothing: when it reads again, each is answered exactly once and in order. */
+/* Many calls while the peer reads nothing: afterwards each is answered exactly once and in order. */
 static void answers_wait_for_a_slow_reader(void)
 {
     char call_id[64];
@@ -358,8 +358,8 @@ static void answers_wait_for_a_slow_reader(void)
     fake_free(&fake);
 }
 
-/* Eight late answers of full size do not fit the memory at once; none may be lost. */
-static void an_answer_without_room_is_taken_later(void)
+/* Eight late answers of full size exceed the memory; none may be lost. */
+static void an_answer_without_room_is_retried(void)
 {
     static const uint8_t text[64] = {'x'};
     struct ygg_answer answer = {.status = YGG_STATUS_OK, .count = 8};
@@ -400,20 +400,20 @@ void suite_calls(void)
 {
     RUN(a_call_acts_and_answers);
     RUN(a_refused_call_reaches_no_hardware);
-    RUN(a_repeated_call_is_answered_again_and_not_done_again);
-    RUN(a_call_repeated_in_the_next_session_is_not_done_again);
-    RUN(an_answer_that_was_not_sent_is_not_sent_to_a_session_that_did_not_ask);
+    RUN(a_repeated_call_is_answered_and_not_executed_again);
+    RUN(a_call_repeated_in_the_next_session_is_not_executed_again);
+    RUN(an_unsent_answer_is_not_sent_to_another_session);
     RUN(an_id_that_begins_like_another_is_another_call);
     RUN(the_newest_answers_are_remembered);
     RUN(a_driver_may_answer_later);
-    RUN(a_driver_that_is_late_is_answered_for);
-    RUN(an_answer_that_comes_between_sessions_waits_to_be_asked_for);
-    RUN(a_call_taken_up_by_the_next_session_is_answered_there);
-    RUN(too_many_calls_under_way_are_refused_and_may_be_repeated);
+    RUN(a_late_driver_yields_a_deadline_result);
+    RUN(an_answer_between_sessions_waits_for_a_repeat);
+    RUN(a_pending_call_repeated_in_the_next_session_is_answered_there);
+    RUN(too_many_calls_in_flight_are_busy_and_repeatable);
     RUN(a_failing_driver_is_a_hardware_error);
-    RUN(a_result_that_does_not_fit_is_an_error_and_not_a_hang);
+    RUN(an_oversized_result_is_an_error);
     RUN(a_text_is_sent_up_to_its_first_zero_byte);
     RUN(the_largest_result_is_sent_whole);
     RUN(answers_wait_for_a_slow_reader);
-    RUN(an_answer_without_room_is_taken_later);
+    RUN(an_answer_without_room_is_retried);
 }

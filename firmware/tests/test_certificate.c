@@ -1,4 +1,4 @@
-/* The device's end of the feature `certificate`, with a port that the test holds in its hands. */
+/* The device's end of the feature `certificate`, with a fake port. */
 #include <string.h>
 
 #include "tests/check.h"
@@ -47,7 +47,7 @@ static void connect_with(bool refused)
     fake_activate(&fake);
 }
 
-static void send_wanted(void)
+static void send_expiring(void)
 {
     fake_send_raw(&fake, YGG_BODY_CERTIFICATE_EXPIRING, "", 0);
     fake_step(&fake);
@@ -84,10 +84,10 @@ static void ends_with_protocol_error(void)
     fake_free(&fake);
 }
 
-static void a_wanted_certificate_is_requested_and_what_is_issued_is_stored_whole(void)
+static void an_expiring_certificate_is_requested_and_the_issued_one_stored(void)
 {
     connect_with(false);
-    send_wanted();
+    send_expiring();
     CHECK(takes_request(300));
     send_issued(1100, 0, 512, "");
     send_issued(1100, 512, 512, "");
@@ -98,16 +98,16 @@ static void a_wanted_certificate_is_requested_and_what_is_issued_is_stored_whole
         CHECK_EQ(stored[i], (uint8_t)i);
     }
     CHECK_TEXT(fake.last_event, "certificate_renewed");
-    send_wanted();
-    CHECK(takes_request(300)); /* And again, when the time has come. */
+    send_expiring();
+    CHECK(takes_request(300)); /* The next renewal. */
     CHECK_EQ(fake.agent.state, YGG_STATE_ACTIVE);
     fake_free(&fake);
 }
 
-static void a_refused_request_is_logged_and_the_session_goes_on(void)
+static void a_refused_request_is_logged_and_the_session_continues(void)
 {
     connect_with(false);
-    send_wanted();
+    send_expiring();
     CHECK(takes_request(300));
     send_issued(0, 0, 0, "the device is suspended");
     CHECK_TEXT(fake.last_event, "certificate_refused");
@@ -116,7 +116,7 @@ static void a_refused_request_is_logged_and_the_session_goes_on(void)
     fake_free(&fake);
 }
 
-static void a_request_that_cannot_be_made_or_sent_is_logged_and_the_session_goes_on(void)
+static void a_failed_request_is_logged_and_the_session_continues(void)
 {
     static const size_t sizes[] = {0, YGG_CERTIFICATE_REQUEST_BYTES_MAX};
 
@@ -124,24 +124,24 @@ static void a_request_that_cannot_be_made_or_sent_is_logged_and_the_session_goes
         connect_with(false);
         request_size = sizes[i];
         fake.agent.link.tx_limit = YGG_FRAME_BYTES_MIN;
-        send_wanted();
-        CHECK_TEXT(fake.last_event, "certificate_not_requested");
+        send_expiring();
+        CHECK_TEXT(fake.last_event, "certificate_request_failed");
         CHECK_EQ(fake.agent.state, YGG_STATE_ACTIVE);
         fake_free(&fake);
     }
 }
 
-static void certificate_frames_out_of_turn_end_the_session(void)
+static void certificate_frames_out_of_order_end_the_session(void)
 {
-    connect_with(true); /* Not agreed on. */
-    send_wanted();
+    connect_with(true); /* Not negotiated. */
+    send_expiring();
     ends_with_protocol_error();
     connect_with(false); /* Nothing was requested. */
     send_issued(100, 0, 100, "");
     ends_with_protocol_error();
-    connect_with(false); /* Wanted twice before the answer. */
-    send_wanted();
-    send_wanted();
+    connect_with(false); /* Announced twice before the answer. */
+    send_expiring();
+    send_expiring();
     ends_with_protocol_error();
 }
 
@@ -152,9 +152,9 @@ static void slices_out_of_bounds_end_the_session(void)
         uint32_t offset;
         size_t length;
     } cases[] = {
-        {YGG_CERTIFICATES_BYTES_MAX + 1, 0, 512}, /* Larger than the room. */
+        {YGG_CERTIFICATES_BYTES_MAX + 1, 0, 512}, /* Larger than the buffer. */
         {1000, 1, 100},                           /* A gap. */
-        {1000, 0, 0},                             /* Nothing. */
+        {1000, 0, 0},                             /* Empty. */
         {100, 0, 101},                            /* Beyond the size. */
         {0, 0, 1},
         {0, 5, 0},
@@ -162,28 +162,28 @@ static void slices_out_of_bounds_end_the_session(void)
 
     for (size_t i = 0; i < YGG_COUNT(cases); i++) {
         connect_with(false);
-        send_wanted();
+        send_expiring();
         send_issued(cases[i].size, cases[i].offset, cases[i].length, "");
         ends_with_protocol_error();
     }
-    connect_with(false); /* Another size than the first slice's. */
-    send_wanted();
+    connect_with(false); /* A size other than the first slice's. */
+    send_expiring();
     send_issued(1000, 0, 100, "");
     send_issued(1001, 100, 100, "");
     ends_with_protocol_error();
 }
 
-static void a_renewal_that_was_cut_off_begins_again_in_the_next_session(void)
+static void an_interrupted_renewal_restarts_in_the_next_session(void)
 {
     connect_with(false);
-    send_wanted();
+    send_expiring();
     send_issued(1000, 0, 100, "");
     fake.at_end = YGG_ERR_CLOSED;
     fake_step(&fake);
     fake.at_end = YGG_ERR_AGAIN;
     fake_activate(&fake);
     CHECK_EQ(fake.agent.state, YGG_STATE_ACTIVE);
-    send_wanted();
+    send_expiring();
     CHECK(takes_request(300));
     send_issued(100, 0, 100, "");
     CHECK_EQ(stored_size, 100);
@@ -192,10 +192,10 @@ static void a_renewal_that_was_cut_off_begins_again_in_the_next_session(void)
 
 void suite_certificate(void)
 {
-    RUN(a_wanted_certificate_is_requested_and_what_is_issued_is_stored_whole);
-    RUN(a_refused_request_is_logged_and_the_session_goes_on);
-    RUN(a_request_that_cannot_be_made_or_sent_is_logged_and_the_session_goes_on);
-    RUN(certificate_frames_out_of_turn_end_the_session);
+    RUN(an_expiring_certificate_is_requested_and_the_issued_one_stored);
+    RUN(a_refused_request_is_logged_and_the_session_continues);
+    RUN(a_failed_request_is_logged_and_the_session_continues);
+    RUN(certificate_frames_out_of_order_end_the_session);
     RUN(slices_out_of_bounds_end_the_session);
-    RUN(a_renewal_that_was_cut_off_begins_again_in_the_next_session);
+    RUN(an_interrupted_renewal_restarts_in_the_next_session);
 }

@@ -99,7 +99,7 @@ static void arguments_take_their_places(void)
     CHECK_EQ(call.arguments[4].type, YGG_TYPE_NONE);
 }
 
-static void an_integer_becomes_a_double_where_one_is_declared(void)
+static void an_integer_argument_of_a_double_is_converted(void)
 {
     yggdrasil_device_v1_Invoke asked = run_with(1);
 
@@ -206,7 +206,7 @@ static void properties_obey_their_flags(void)
     CHECK_EQ(check(&write), YGG_STATUS_NOT_ALLOWED);
 }
 
-static void what_is_not_there_is_not_found(void)
+static void unknown_indexes_are_not_found(void)
 {
     yggdrasil_device_v1_Invoke asked = invoke(YGG_OPERATION_READ, 2);
 
@@ -241,7 +241,7 @@ static void operations_and_deadlines_must_be_stated(void)
 void suite_check(void)
 {
     RUN(arguments_take_their_places);
-    RUN(an_integer_becomes_a_double_where_one_is_declared);
+    RUN(an_integer_argument_of_a_double_is_converted);
     RUN(a_double_is_no_integer);
     RUN(integers_out_of_range_are_refused);
     RUN(doubles_out_of_range_and_not_finite_are_refused);
@@ -249,6 +249,6 @@ void suite_check(void)
     RUN(missing_arguments_are_refused_unless_optional);
     RUN(unknown_repeated_and_unordered_arguments_are_refused);
     RUN(properties_obey_their_flags);
-    RUN(what_is_not_there_is_not_found);
+    RUN(unknown_indexes_are_not_found);
     RUN(operations_and_deadlines_must_be_stated);
 }

@@ -1,4 +1,4 @@
-/* The capability document: any page of it equals that part of the whole. */
+/* The capability document: any page equals that part of the whole. */
 #include <math.h>
 #include <openssl/sha.h>
 #include <string.h>
@@ -61,7 +61,7 @@ static void a_page_beyond_the_end_is_refused(void)
     CHECK_EQ(ygg_document_read(&ygg_sim_document, size - 1, page, 2), YGG_ERR_ARGUMENT);
 }
 
-static void the_digest_is_that_of_the_whole(void)
+static void the_digest_covers_the_whole_document(void)
 {
     uint32_t size = read_whole();
     uint8_t digest[32];
@@ -142,7 +142,7 @@ static void names_follow_their_grammar_and_are_unique(void)
     CHECK_EQ(check_one((struct ygg_capability){.events = &doubled, .events_count = 1}), YGG_ERR_ARGUMENT);
 }
 
-static void a_capability_has_a_semantic_type_a_version_and_an_id_of_its_own(void)
+static void a_capability_has_a_type_a_version_and_a_unique_id(void)
 {
     static const char *const bad[] = {"", "led", "actuator.", ".led", "a..b", "Actuator.led"};
     struct ygg_capability pair[] = {{.id = "x", .type = "a.b", .version = 1}, {.id = "y", .type = "a.b.c", .version = 1}};
@@ -161,7 +161,7 @@ static void a_capability_has_a_semantic_type_a_version_and_an_id_of_its_own(void
     }
 }
 
-static void a_schema_states_what_its_type_can_be(void)
+static void a_schema_allows_only_bounds_of_its_type(void)
 {
     CHECK_EQ(check_schema((struct ygg_schema){.type = YGG_TYPE_NONE}), YGG_ERR_ARGUMENT);
     CHECK_EQ(check_schema((struct ygg_schema)YGG_SCHEMA_DOUBLE_RANGE("Cel", 0.5, 1.5)), YGG_OK);
@@ -181,10 +181,10 @@ static void a_schema_states_what_its_type_can_be(void)
 
 static void a_property_can_be_read_written_or_observed(void)
 {
-    const struct ygg_property nobody = {.name = "p", .schema = YGG_SCHEMA_BOOL};
-    struct ygg_property observed = nobody;
+    const struct ygg_property inaccessible = {.name = "p", .schema = YGG_SCHEMA_BOOL};
+    struct ygg_property observed = inaccessible;
 
-    CHECK_EQ(check_property(nobody), YGG_ERR_ARGUMENT);
+    CHECK_EQ(check_property(inaccessible), YGG_ERR_ARGUMENT);
     observed.observable = true;
     CHECK_EQ(check_property(observed), YGG_OK);
 }
@@ -203,11 +203,11 @@ void suite_document(void)
     RUN(pages_of_every_size_make_up_the_whole);
     RUN(a_page_writes_nothing_beyond_its_length);
     RUN(a_page_beyond_the_end_is_refused);
-    RUN(the_digest_is_that_of_the_whole);
+    RUN(the_digest_covers_the_whole_document);
     RUN(tables_out_of_bounds_are_refused);
     RUN(names_follow_their_grammar_and_are_unique);
-    RUN(a_capability_has_a_semantic_type_a_version_and_an_id_of_its_own);
-    RUN(a_schema_states_what_its_type_can_be);
+    RUN(a_capability_has_a_type_a_version_and_a_unique_id);
+    RUN(a_schema_allows_only_bounds_of_its_type);
     RUN(a_property_can_be_read_written_or_observed);
     RUN(a_document_may_have_no_capabilities_and_a_capability_no_members);
 }

@@ -26,7 +26,7 @@ static void acknowledge(uint64_t sequence)
     fake_step(&fake);
 }
 
-/* The next event that was sent; sequence 0 where there is none. Other frames are passed over. */
+/* Takes the next sent event, skipping other frames; sequence 0 if there is none. */
 static yggdrasil_device_v1_Event take(void)
 {
     yggdrasil_device_v1_Event event = yggdrasil_device_v1_Event_init_zero;
@@ -37,7 +37,7 @@ static yggdrasil_device_v1_Event take(void)
     return event;
 }
 
-static void an_event_says_what_happened_and_when(void)
+static void an_event_carries_its_fields_and_time(void)
 {
     begin();
     fake_activate(&fake);
@@ -69,7 +69,7 @@ static void events_from_before_the_connection_are_sent_after_it(void)
     fake_free(&fake);
 }
 
-static void what_is_not_acknowledged_is_sent_again_in_the_next_session(void)
+static void unacknowledged_events_are_resent_in_the_next_session(void)
 {
     begin();
     fake_activate(&fake);
@@ -87,7 +87,7 @@ static void what_is_not_acknowledged_is_sent_again_in_the_next_session(void)
     fake_free(&fake);
 }
 
-static void what_is_acknowledged_is_never_sent_again(void)
+static void acknowledged_events_are_never_resent(void)
 {
     begin();
     fake_activate(&fake);
@@ -98,21 +98,21 @@ static void what_is_acknowledged_is_never_sent_again(void)
     fake.at_end = YGG_ERR_CLOSED;
     fake_step(&fake);
     fake_drain(&fake);
-    fake_negotiate(&fake, 0); /* The bridge may have forgotten; the device has too. */
+    fake_negotiate(&fake, 0); /* The bridge may have lost the events; so has the device. */
     CHECK_EQ(fake.agent.state, YGG_STATE_ACTIVE);
     CHECK_EQ(take().sequence, 0);
     CHECK_EQ(fake.agent.events.used, 0);
     fake_free(&fake);
 }
 
-/* Three heartbeats without an ack: all that is open comes once more, then waits again. */
-static void events_are_repeated_until_acknowledged(void)
+/* Three heartbeats without an ack: all open events are sent once more, then wait again. */
+static void events_are_resent_until_acknowledged(void)
 {
     unsigned seen[3] = {0};
 
     begin();
     fake_activate(&fake);
-    fake.agent.event_window = 2; /* A repeat costs none of it. */
+    fake.agent.event_window = 2; /* Repeats do not count. */
     emit(1);
     emit(2);
     for (int i = 0; i < 65; i++) { /* 6.5 s with a heartbeat of 1 s. */
@@ -134,7 +134,7 @@ static void events_are_repeated_until_acknowledged(void)
     fake_free(&fake);
 }
 
-/* The bridge's count of new events that it has not acknowledged never exceeds its window. */
+/* The new events that are not acknowledged never exceed the window. */
 static void no_more_events_than_the_window_are_sent_ahead(void)
 {
     uint64_t last = 0;
@@ -143,12 +143,12 @@ static void no_more_events_than_the_window_are_sent_ahead(void)
     begin();
     fake_activate(&fake);
     fake.agent.event_window = 5;
-    for (int i = 0; i < 200; i++) { /* Many more than the memory holds: gaps in the sequence. */
+    for (int i = 0; i < 200; i++) { /* More than the memory holds: gaps in the sequence. */
         emit(i);
     }
     for (int round = 0; round < 100; round++) {
         fake_send_raw(&fake, YGG_BODY_PING, "", 0);
-        fake_run_until(&fake, fake.now_ms + 700); /* Long enough for repeats now and then. */
+        fake_run_until(&fake, fake.now_ms + 700); /* Long enough for occasional resends. */
         emit(round);
         for (yggdrasil_device_v1_Event event = take(); event.sequence != 0; event = take()) {
             ahead += event.sequence > last;
@@ -164,7 +164,7 @@ static void no_more_events_than_the_window_are_sent_ahead(void)
     fake_free(&fake);
 }
 
-static void an_ack_of_some_makes_room_for_as_many(void)
+static void a_partial_ack_opens_the_window(void)
 {
     begin();
     fake_activate(&fake);
@@ -185,8 +185,8 @@ static void an_ack_of_some_makes_room_for_as_many(void)
     fake_free(&fake);
 }
 
-/* A bridge that acknowledges slowly but steadily is sent nothing twice. */
-static void an_ack_puts_the_repeat_off(void)
+/* A bridge that acknowledges slowly but steadily receives no event twice. */
+static void an_ack_postpones_the_resend(void)
 {
     begin();
     fake_activate(&fake);
@@ -203,7 +203,7 @@ static void an_ack_puts_the_repeat_off(void)
     fake_free(&fake);
 }
 
-static void what_the_stream_has_takes_no_memory_in_the_next_session(void)
+static void stored_events_are_removed_in_the_next_session(void)
 {
     begin();
     emit(1);
@@ -233,7 +233,7 @@ static void a_full_memory_drops_the_oldest_and_counts_them(void)
     fake_free(&fake);
 }
 
-static void an_ack_for_an_event_that_never_was_ends_the_session(void)
+static void an_ack_beyond_the_newest_event_ends_the_session(void)
 {
     begin();
     fake_activate(&fake);
@@ -244,7 +244,7 @@ static void an_ack_for_an_event_that_never_was_ends_the_session(void)
     fake_free(&fake);
 }
 
-static void events_that_were_not_declared_are_refused(void)
+static void undeclared_events_are_refused(void)
 {
     const struct ygg_value number = ygg_double(1);
     const struct ygg_value flag = ygg_bool(true);
@@ -258,14 +258,14 @@ static void events_that_were_not_declared_are_refused(void)
     fake_free(&fake);
 }
 
-/* Events are emitted faster than the peer reads; all that were not dropped arrive, in order, whole. */
-static void a_slow_reader_gets_them_all_in_order(void)
+/* Events are emitted faster than the peer reads; all that were not dropped arrive completely and in order. */
+static void a_slow_reader_gets_all_events_in_order(void)
 {
     uint64_t last = 0;
     unsigned received = 0;
 
     begin();
-    /* Room for what the send buffer holds back: an event that is dropped when it is on its way counts as lost. */
+    /* Room for events held back by the send buffer: a dropped event in flight counts as lost. */
     static uint8_t memory[FAKE_MEMORY_BYTES + 110];
     fake.config.events = memory;
     fake.config.events_size = sizeof memory;
@@ -298,17 +298,17 @@ static void a_slow_reader_gets_them_all_in_order(void)
 
 void suite_events(void)
 {
-    RUN(an_event_says_what_happened_and_when);
+    RUN(an_event_carries_its_fields_and_time);
     RUN(events_from_before_the_connection_are_sent_after_it);
-    RUN(what_is_not_acknowledged_is_sent_again_in_the_next_session);
-    RUN(what_is_acknowledged_is_never_sent_again);
-    RUN(events_are_repeated_until_acknowledged);
+    RUN(unacknowledged_events_are_resent_in_the_next_session);
+    RUN(acknowledged_events_are_never_resent);
+    RUN(events_are_resent_until_acknowledged);
     RUN(no_more_events_than_the_window_are_sent_ahead);
-    RUN(an_ack_of_some_makes_room_for_as_many);
-    RUN(an_ack_puts_the_repeat_off);
-    RUN(what_the_stream_has_takes_no_memory_in_the_next_session);
+    RUN(a_partial_ack_opens_the_window);
+    RUN(an_ack_postpones_the_resend);
+    RUN(stored_events_are_removed_in_the_next_session);
     RUN(a_full_memory_drops_the_oldest_and_counts_them);
-    RUN(an_ack_for_an_event_that_never_was_ends_the_session);
-    RUN(events_that_were_not_declared_are_refused);
-    RUN(a_slow_reader_gets_them_all_in_order);
+    RUN(an_ack_beyond_the_newest_event_ends_the_session);
+    RUN(undeclared_events_are_refused);
+    RUN(a_slow_reader_gets_all_events_in_order);
 }

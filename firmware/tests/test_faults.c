@@ -1,4 +1,4 @@
-/* A bridge that breaks the protocol, and connections that break: the device says why and comes back. */
+/* Protocol violations of the bridge and broken connections: the device reports the reason and reconnects. */
 #include <string.h>
 
 #include "tests/check.h"
@@ -26,7 +26,7 @@ static void begin_in(enum ygg_state state)
     fake_drain(&fake);
 }
 
-/* Steps; the code of the Goodbye that the device says then, or -1 where it says none. Ends the fake. */
+/* Steps and returns the code of the Goodbye that the device sends, or -1. Ends the fake. */
 static int goodbye(void)
 {
     yggdrasil_device_v1_Goodbye said = yggdrasil_device_v1_Goodbye_init_zero;
@@ -49,7 +49,7 @@ enum {
     TIMEOUT = yggdrasil_device_v1_GoodbyeCode_GOODBYE_CODE_TIMEOUT
 };
 
-static void frames_out_of_turn_end_the_session(void)
+static void frames_out_of_order_end_the_session(void)
 {
     static const struct {
         enum ygg_state state;
@@ -74,7 +74,7 @@ static void frames_out_of_turn_end_the_session(void)
         begin_in(cases[i].state);
         fake_send_raw(&fake, cases[i].number, "", 0);
         if (!CHECK_EQ(goodbye(), cases[i].allowed ? -1 : PROTOCOL_ERROR)) {
-            CHECK_EQ(i, -1); /* Shows which. */
+            CHECK_EQ(i, -1); /* Shows the index. */
         }
     }
 }
@@ -105,7 +105,7 @@ static void a_frame_that_is_too_long_ends_the_session(void)
     CHECK_EQ(goodbye(), PROTOCOL_ERROR);
 }
 
-static void the_longest_frame_is_taken(void)
+static void the_longest_frame_is_accepted(void)
 {
     static uint8_t filler[4096 - 4]; /* With tag 64 and length: 4096. */
 
@@ -125,10 +125,10 @@ static void garbage_ends_the_session(void)
     CHECK_EQ(goodbye(), PROTOCOL_ERROR);
 }
 
-static void a_body_that_is_no_message_ends_the_session(void)
+static void a_malformed_body_ends_the_session(void)
 {
     begin_in(YGG_STATE_ACTIVE);
-    fake_send_raw(&fake, YGG_BODY_INVOKE, "\x0A\x7F", 2); /* call_id of 127 bytes that are not there. */
+    fake_send_raw(&fake, YGG_BODY_INVOKE, "\x0A\x7F", 2); /* call_id of 127 missing bytes. */
     CHECK_EQ(goodbye(), PROTOCOL_ERROR);
 }
 
@@ -139,7 +139,7 @@ static void a_call_without_an_id_ends_the_session(void)
     CHECK_EQ(goodbye(), PROTOCOL_ERROR);
 }
 
-static void terms_that_the_device_cannot_keep_are_refused(void)
+static void unacceptable_terms_are_refused(void)
 {
     for (int fault = 0; fault < 11; fault++) {
         yggdrasil_device_v1_Welcome welcome = fake_welcome(true);
@@ -154,7 +154,7 @@ static void terms_that_the_device_cannot_keep_are_refused(void)
         case 6: welcome.device_tx_frame_bytes = 255; break;
         case 7: welcome.page_bytes = 0; break;
         case 9: welcome.event_window = 0; break;
-        case 8: welcome.last_event_sequence = 1; break; /* No event has happened. */
+        case 8: welcome.last_event_sequence = 1; break; /* No event was emitted. */
         default: welcome.features_count = 1; break;
         }
         begin_in(YGG_STATE_HELLO);
@@ -165,13 +165,13 @@ static void terms_that_the_device_cannot_keep_are_refused(void)
     }
 }
 
-static void each_step_of_negotiation_has_its_time(void)
+static void each_step_of_negotiation_has_a_timeout(void)
 {
     static const enum ygg_state states[] = {YGG_STATE_HELLO, YGG_STATE_CONTRACT};
 
     for (size_t i = 0; i < 2; i++) {
         begin_in(states[i]);
-        /* Whole optional frames keep the heartbeat alive and do not help. */
+        /* Complete optional frames satisfy the heartbeat but not the timeout. */
         for (int part = 0; part < 49; part++) {
             fake.now_ms += 100;
             fake_send_raw(&fake, 64, "", 0);
@@ -183,7 +183,7 @@ static void each_step_of_negotiation_has_its_time(void)
     }
 }
 
-static void a_connection_that_takes_too_long_is_given_up(void)
+static void connecting_times_out(void)
 {
     fake_init(&fake);
     fake.connect_result = YGG_ERR_AGAIN;
@@ -196,7 +196,7 @@ static void a_connection_that_takes_too_long_is_given_up(void)
     fake_free(&fake);
 }
 
-static void a_broken_connection_is_made_again_from_every_state(void)
+static void a_broken_connection_reconnects_from_every_state(void)
 {
     static const enum ygg_state states[] = {YGG_STATE_HELLO, YGG_STATE_CONTRACT, YGG_STATE_ACTIVE};
     static const enum ygg_err errors[] = {YGG_ERR_CLOSED, YGG_ERR_IO};
@@ -212,7 +212,7 @@ static void a_broken_connection_is_made_again_from_every_state(void)
     }
 }
 
-/* Frames of a half-received session must not leak into the next. */
+/* Partial frames of an old session must not leak into the next. */
 static void a_new_connection_starts_with_no_old_bytes(void)
 {
     begin_in(YGG_STATE_ACTIVE);
@@ -226,7 +226,7 @@ static void a_new_connection_starts_with_no_old_bytes(void)
     fake_free(&fake);
 }
 
-/* A peer that floods and does not read is not read from, and times out. */
+/* A peer that floods but does not read is not read from, and times out. */
 static void a_flood_without_reading_costs_bounded_memory(void)
 {
     begin_in(YGG_STATE_ACTIVE);
@@ -266,18 +266,18 @@ static void one_step_serves_a_bounded_number_of_frames(void)
 
 void suite_faults(void)
 {
-    RUN(frames_out_of_turn_end_the_session);
+    RUN(frames_out_of_order_end_the_session);
     RUN(an_unknown_critical_frame_ends_the_session);
     RUN(an_unknown_optional_frame_is_skipped);
     RUN(a_frame_that_is_too_long_ends_the_session);
-    RUN(the_longest_frame_is_taken);
+    RUN(the_longest_frame_is_accepted);
     RUN(garbage_ends_the_session);
-    RUN(a_body_that_is_no_message_ends_the_session);
+    RUN(a_malformed_body_ends_the_session);
     RUN(a_call_without_an_id_ends_the_session);
-    RUN(terms_that_the_device_cannot_keep_are_refused);
-    RUN(each_step_of_negotiation_has_its_time);
-    RUN(a_connection_that_takes_too_long_is_given_up);
-    RUN(a_broken_connection_is_made_again_from_every_state);
+    RUN(unacceptable_terms_are_refused);
+    RUN(each_step_of_negotiation_has_a_timeout);
+    RUN(connecting_times_out);
+    RUN(a_broken_connection_reconnects_from_every_state);
     RUN(a_new_connection_starts_with_no_old_bytes);
     RUN(a_flood_without_reading_costs_bounded_memory);
     RUN(one_step_serves_a_bounded_number_of_frames);

@@ -1,4 +1,4 @@
-/* Frames and envelopes from bytes that nobody vouches for. */
+/* Frames and envelopes from untrusted bytes. */
 #include <string.h>
 
 #include "tests/check.h"
@@ -102,7 +102,7 @@ static void unknown_bodies_are_critical_below_64_and_optional_from_there(void)
     CHECK_EQ(decode(536870911, "garbage", 7), YGG_ERR_SKIP);
 }
 
-static void bodies_that_only_a_device_sends_are_out_of_turn(void)
+static void bodies_that_only_a_device_sends_are_out_of_order(void)
 {
     CHECK_EQ(decode(YGG_BODY_HELLO, "", 0), YGG_ERR_STATE);
     CHECK_EQ(decode(YGG_BODY_CAPABILITY_PAGE, "", 0), YGG_ERR_STATE);
@@ -161,7 +161,7 @@ static void a_text_with_a_zero_byte_is_malformed(void)
     CHECK_EQ(decode_argument(TEXT, "a\0c"), YGG_ERR_MALFORMED);
     CHECK_EQ(decode_argument(TEXT, "ab\0"), YGG_ERR_MALFORMED);
     CHECK_EQ(decode_argument(DATA, "\0\0\0"), YGG_OK);
-    /* Invoke.call_id before and after an argument whose last bytes end it and its value at once. */
+    /* Invoke.call_id before and after an argument whose last bytes end both it and its value. */
     CHECK_EQ(decode(YGG_BODY_INVOKE, "\x2A\x02\x12\x00\x0A\x01x", 7), YGG_OK);
     CHECK_EQ(decode(YGG_BODY_INVOKE, "\x2A\x02\x12\x00\x0A\x01\x00", 7), YGG_ERR_MALFORMED);
 }
@@ -174,8 +174,8 @@ static uint64_t next_random(uint64_t *state)
     return *state;
 }
 
-/* The sanitizers judge: whatever comes, nothing is read or written out of bounds. */
-static void garbage_is_survived(void)
+/* The sanitizers check: no input is read or written out of bounds. */
+static void random_bytes_are_survived(void)
 {
     uint64_t random = 42;
     unsigned opened = 0;
@@ -190,7 +190,7 @@ static void garbage_is_survived(void)
             data[i] = (uint8_t)next_random(&random);
         }
         if (size > 2 && next_random(&random) % 2 == 0) {
-            data[0] = (uint8_t)(size - 1); /* Half of them get as far as the body. */
+            data[0] = (uint8_t)(size - 1); /* Half of them reach the body. */
             data[1] = (uint8_t)(next_random(&random) % 20 << 3U | 2U);
             data[2] = (uint8_t)(size - 3);
         }
@@ -211,9 +211,9 @@ void suite_frame(void)
     RUN(an_empty_frame_is_refused);
     RUN(an_envelope_is_exactly_one_body);
     RUN(unknown_bodies_are_critical_below_64_and_optional_from_there);
-    RUN(bodies_that_only_a_device_sends_are_out_of_turn);
+    RUN(bodies_that_only_a_device_sends_are_out_of_order);
     RUN(fields_beyond_their_bounds_are_malformed);
     RUN(nine_arguments_are_malformed);
     RUN(a_text_with_a_zero_byte_is_malformed);
-    RUN(garbage_is_survived);
+    RUN(random_bytes_are_survived);
 }

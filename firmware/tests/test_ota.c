@@ -1,4 +1,4 @@
-/* Updates over the link: that a good one gets in, whatever breaks on the way. The attacks are in test_ota_attacks.c. */
+/* Updates over the link: a valid one succeeds despite interruptions. Attacks are in test_ota_attacks.c. */
 #include <setjmp.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,7 +18,7 @@ static void offer_and_load(void)
     CHECK_EQ(result.outcome, yggdrasil_device_v1_OtaOutcome_OTA_OUTCOME_PENDING);
 }
 
-static void the_status_says_what_runs(void)
+static void the_status_reports_the_running_image(void)
 {
     ota_init(&fake);
     CHECK_EQ(fake.status.state, yggdrasil_device_v1_OtaState_OTA_STATE_IDLE);
@@ -51,7 +51,7 @@ static void a_good_update_is_installed_tried_and_confirmed(void)
     ota_free(&fake);
 }
 
-static void an_image_that_runs_already_is_not_taken_again(void)
+static void a_running_image_is_rejected(void)
 {
     ota_init(&fake);
     offer_and_load();
@@ -76,8 +76,8 @@ static void an_image_that_fails_its_self_test_reverts(void)
     ota_free(&fake);
 }
 
-/* An image that boots and never finds a bridge. */
-static void an_image_without_a_session_reverts_when_its_time_is_up(void)
+/* An image that boots but never reaches a bridge. */
+static void an_image_without_a_session_reverts_after_the_trial(void)
 {
     ota_init(&fake);
     offer_and_load();
@@ -103,12 +103,12 @@ static void an_image_without_a_session_reverts_when_its_time_is_up(void)
     ota_free(&fake);
 }
 
-static void a_download_goes_on_after_a_break(void)
+static void an_interrupted_download_resumes(void)
 {
     ota_init(&fake);
     CHECK_EQ(ota_offer(&fake, false), YGG_OTA_OK);
     ota_load_some(&fake, fake.image, 5500, 10);
-    ota_boot(&fake); /* Power went and came back. */
+    ota_boot(&fake); /* A power cycle. */
     CHECK_EQ(fake.status.state, yggdrasil_device_v1_OtaState_OTA_STATE_PARTIAL);
     CHECK_EQ(fake.status.outcome, yggdrasil_device_v1_OtaOutcome_OTA_OUTCOME_PENDING);
     CHECK_EQ(ota_offer(&fake, false), YGG_OTA_OK);
@@ -121,7 +121,7 @@ static void a_download_goes_on_after_a_break(void)
     ota_free(&fake);
 }
 
-static void back_to_the_image_before_without_a_chunk(void)
+static void an_offer_of_the_previous_image_needs_no_chunk(void)
 {
     ota_init(&fake);
     fake.manifest.security_counter = 3;
@@ -143,12 +143,12 @@ static void back_to_the_image_before_without_a_chunk(void)
     ota_free(&fake);
 }
 
-static void back_to_the_image_before_by_hand(void)
+static void a_local_rollback_boots_the_previous_image(void)
 {
     ota_init(&fake);
     fake.manifest.security_counter = 3;
     ota_seal(&fake);
-    CHECK_EQ(ygg_ota_roll_back(&fake.device.agent), YGG_ERR_STATE); /* There was none before. */
+    CHECK_EQ(ygg_ota_roll_back(&fake.device.agent), YGG_ERR_STATE); /* No previous image. */
     offer_and_load();
     CHECK_EQ(ygg_ota_roll_back(&fake.device.agent), YGG_ERR_STATE); /* The new one is pending. */
     ota_boot(&fake);
@@ -159,16 +159,16 @@ static void back_to_the_image_before_by_hand(void)
     ota_boot(&fake);
     CHECK_EQ(fake.boot.running, YGG_SLOT_A);
     CHECK_EQ(fake.boot.state, YGG_BOOT_CONFIRMED); /* In a session, after its self-test. */
-    CHECK_EQ(fake.status.update_id, 0); /* No update of anybody's. */
-    CHECK_EQ(ygg_ota_roll_back(&fake.device.agent), YGG_OK); /* And forward again. */
+    CHECK_EQ(fake.status.update_id, 0); /* No update id. */
+    CHECK_EQ(ygg_ota_roll_back(&fake.device.agent), YGG_OK); /* Forward again. */
     fake.healthy = false;
     ota_boot(&fake);
     ota_boot(&fake);
-    CHECK_EQ(fake.boot.running, YGG_SLOT_A); /* An image that fails its self-test now is not kept. */
+    CHECK_EQ(fake.boot.running, YGG_SLOT_A); /* An image that fails its self-test now is reverted. */
     ota_free(&fake);
 }
 
-static void not_by_hand_below_the_counter(void)
+static void a_local_rollback_below_the_counter_is_refused(void)
 {
     ota_init(&fake);
     fake.manifest.security_counter = 4;
@@ -181,7 +181,7 @@ static void not_by_hand_below_the_counter(void)
     ota_free(&fake);
 }
 
-static void a_bad_chunk_is_asked_for_again(void)
+static void a_bad_chunk_is_requested_again(void)
 {
     yggdrasil_device_v1_OtaChunkRequest request = yggdrasil_device_v1_OtaChunkRequest_init_zero;
 
@@ -193,7 +193,7 @@ static void a_bad_chunk_is_asked_for_again(void)
     CHECK(ota_take(&fake, YGG_BODY_OTA_CHUNK_REQUEST, yggdrasil_device_v1_OtaChunkRequest_fields, &request));
     CHECK(request.resend);
     CHECK_EQ(request.offset_bytes, 3 * OTA_CHUNK_BYTES);
-    ota_send_chunk(&fake, fake.image, 5500, 4, 0); /* Was on its way. */
+    ota_send_chunk(&fake, fake.image, 5500, 4, 0); /* In flight. */
     CHECK_EQ(fake.ota.at, 3 * OTA_CHUNK_BYTES);
     CHECK_EQ(ota_load(&fake, fake.image, 5500).outcome, yggdrasil_device_v1_OtaOutcome_OTA_OUTCOME_PENDING);
     ota_free(&fake);
@@ -213,7 +213,7 @@ static size_t load_file(const char *name, uint8_t *out)
     return size;
 }
 
-/* A device that was made with the old image of the golden patches. */
+/* A device with the old image of the golden patches. */
 static void init_for_patches(void)
 {
     static uint8_t old[OTA_SLOT_BYTES];
@@ -233,7 +233,7 @@ static void init_for_patches(void)
     ota_boot(&fake);
 }
 
-static void a_patch_is_taken_and_the_images_digest_decides(void)
+static void a_patch_is_applied_and_the_image_verified(void)
 {
     init_for_patches();
     CHECK_EQ(ota_offer(&fake, true), YGG_OTA_OK);
@@ -244,7 +244,7 @@ static void a_patch_is_taken_and_the_images_digest_decides(void)
     CHECK_EQ(fake.ram.broken, 0);
     ota_free(&fake);
     init_for_patches();
-    fake.patch[fake.patch_size / 2] ^= 1; /* The tree is over these bytes, the image is not. */
+    fake.patch[fake.patch_size / 2] ^= 1; /* The tree covers these bytes, the image differs. */
     CHECK_EQ(ota_offer(&fake, true), YGG_OTA_OK);
     yggdrasil_device_v1_OtaResult result = ota_load(&fake, fake.patch, fake.patch_size);
     CHECK_EQ(result.outcome, yggdrasil_device_v1_OtaOutcome_OTA_OUTCOME_FAILED);
@@ -255,7 +255,7 @@ static void a_patch_is_taken_and_the_images_digest_decides(void)
     ota_free(&fake);
 }
 
-static void a_device_in_safe_mode_takes_an_update(void)
+static void safe_mode_accepts_an_update(void)
 {
     ota_init(&fake);
     memset(fake.ram.bytes + fake.layout.slots[YGG_SLOT_A] + 50, 0, 8);
@@ -269,7 +269,7 @@ static void a_device_in_safe_mode_takes_an_update(void)
     ota_free(&fake);
 }
 
-static void an_update_can_be_stopped_until_it_is_booted(void)
+static void an_update_can_be_aborted_until_it_is_booted(void)
 {
     ota_init(&fake);
     CHECK_EQ(ota_offer(&fake, false), YGG_OTA_OK);
@@ -297,7 +297,8 @@ static void roots_are_rotated_by_both_thresholds(void)
     memcpy(fake.timestamp.nonce, fake.status.nonce, sizeof fake.timestamp.nonce);
     ota_sign(&fake, "ygg-ota-timestamp-1", yggdrasil_device_v1_Timestamp_fields, &fake.timestamp, 1U << 4U, &timestamp);
     ota_sign(&fake, "ygg-ota-release-1", yggdrasil_device_v1_ReleaseManifest_fields, &fake.manifest, 6, &release);
-    CHECK_EQ(ota_offer_these(&fake, &offer, roots, &timestamp, &release), YGG_OTA_MIX_AND_MATCH); /* It names none. */
+    /* It names no release. */
+    CHECK_EQ(ota_offer_these(&fake, &offer, roots, &timestamp, &release), YGG_OTA_MIX_AND_MATCH);
     CHECK_EQ(fake.status.root_version, 3);
     ota_boot(&fake);
     CHECK_EQ(fake.status.root_version, 3);
@@ -313,7 +314,7 @@ static void stop_cpu(void *ctx)
     longjmp(cpu, 1);
 }
 
-/* A root is rotated and a timestamp remembered through a cut before, and tears in, every flash operation of it. */
+/* Rotates a root and stores a timestamp with a power cut before, and tears in, every flash operation. */
 static void a_root_survives_power_cuts(void)
 {
     static struct ota_envelope root;
@@ -343,7 +344,7 @@ static void a_root_survives_power_cuts(void)
                 cuts++;
             }
             fake.ram.cut_at = 0;
-            CHECK_EQ(ygg_trust_open(&fake.ota.trust, (const uint8_t *)"", 0), YGG_OTA_OK); /* Never none. */
+            CHECK_EQ(ygg_trust_open(&fake.ota.trust, (const uint8_t *)"", 0), YGG_OTA_OK); /* Never without a root. */
             CHECK(fake.ota.trust.root.version == 1 || fake.ota.trust.root.version == 2);
             CHECK(!rotated || fake.ota.trust.root.version == 2);
             enum ygg_ota_code again = ygg_trust_next_root(&fake.ota.trust, root.bytes, root.size);
@@ -355,7 +356,7 @@ static void a_root_survives_power_cuts(void)
     ota_free(&fake);
 }
 
-/* Every chunk of trees of every shape fits at its place and nowhere else. */
+/* Every chunk of trees of every shape is valid only at its own index. */
 static void proofs_of_trees_of_every_shape_hold(void)
 {
     ota_init(&fake);
@@ -379,19 +380,19 @@ static void proofs_of_trees_of_every_shape_hold(void)
 
 void suite_ota(void)
 {
-    RUN(the_status_says_what_runs);
+    RUN(the_status_reports_the_running_image);
     RUN(a_good_update_is_installed_tried_and_confirmed);
-    RUN(an_image_that_runs_already_is_not_taken_again);
+    RUN(a_running_image_is_rejected);
     RUN(an_image_that_fails_its_self_test_reverts);
-    RUN(an_image_without_a_session_reverts_when_its_time_is_up);
-    RUN(a_download_goes_on_after_a_break);
-    RUN(back_to_the_image_before_without_a_chunk);
-    RUN(back_to_the_image_before_by_hand);
-    RUN(not_by_hand_below_the_counter);
-    RUN(a_bad_chunk_is_asked_for_again);
-    RUN(a_patch_is_taken_and_the_images_digest_decides);
-    RUN(a_device_in_safe_mode_takes_an_update);
-    RUN(an_update_can_be_stopped_until_it_is_booted);
+    RUN(an_image_without_a_session_reverts_after_the_trial);
+    RUN(an_interrupted_download_resumes);
+    RUN(an_offer_of_the_previous_image_needs_no_chunk);
+    RUN(a_local_rollback_boots_the_previous_image);
+    RUN(a_local_rollback_below_the_counter_is_refused);
+    RUN(a_bad_chunk_is_requested_again);
+    RUN(a_patch_is_applied_and_the_image_verified);
+    RUN(safe_mode_accepts_an_update);
+    RUN(an_update_can_be_aborted_until_it_is_booted);
     RUN(roots_are_rotated_by_both_thresholds);
     RUN(a_root_survives_power_cuts);
     RUN(proofs_of_trees_of_every_shape_hold);

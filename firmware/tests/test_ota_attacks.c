@@ -1,5 +1,5 @@
-/* Attacks on updates, at the device; each is named after The Update Framework where that has a name for it. A refused
- * offer leaves the flash as it was, and the next good one is taken. */
+/* Attacks on updates, at the device; named after The Update Framework where possible. A refused offer leaves the flash
+ * unchanged, and the next valid one is accepted. */
 #include <pb_decode.h>
 #include <string.h>
 
@@ -9,7 +9,7 @@
 
 static struct ota_fake fake;
 
-/* The offer as it was changed is refused for that reason, before anything is written; without the change it is taken. */
+/* The modified offer is refused with this code, before anything is written; the original is accepted. */
 static void refused(enum ygg_ota_code code)
 {
     CHECK_EQ(ota_offer(&fake, false), code);
@@ -30,13 +30,13 @@ static void load_until_result(yggdrasil_device_v1_OtaResult *result)
 static void arbitrary_software(void)
 {
     ota_init(&fake);
-    fake.release_signers = 1U << 5U; /* A stranger. */
+    fake.release_signers = 1U << 5U; /* A key in no role. */
     refused(YGG_OTA_SIGNATURE);
     ota_init(&fake);
     fake.release_signers = 0;
     refused(YGG_OTA_SIGNATURE);
     ota_init(&fake);
-    fake.release_signers = 1U << 0U | 1U << 4U; /* Keys of the mesh, but of other roles. */
+    fake.release_signers = 1U << 0U | 1U << 4U; /* Keys of the root, but in other roles. */
     refused(YGG_OTA_SIGNATURE);
 }
 
@@ -47,7 +47,7 @@ static void a_single_stolen_key_below_the_threshold(void)
     refused(YGG_OTA_SIGNATURE);
 }
 
-/* The same signature twice is one. */
+/* Two signatures of one key count once. */
 static void a_stolen_key_that_signs_twice(void)
 {
     static yggdrasil_device_v1_Envelope envelope;
@@ -70,7 +70,7 @@ static void a_stolen_key_that_signs_twice(void)
     ota_free(&fake);
 }
 
-/* What was signed for one role does not serve for another. */
+/* A signature for one role is invalid for another. */
 static void a_signature_of_another_role(void)
 {
     static struct ota_envelope release, timestamp;
@@ -88,7 +88,7 @@ static void a_signature_of_another_role(void)
 static void rollback(void)
 {
     ota_init(&fake);
-    fake.manifest.sequence = 6; /* 7 runs. */
+    fake.manifest.sequence = 6; /* 7 is running. */
     refused(YGG_OTA_SEQUENCE);
 }
 
@@ -99,11 +99,11 @@ static void downgrade_of_the_counter(void)
     refused(YGG_OTA_SECURITY_COUNTER);
     ota_init(&fake);
     fake.manifest.security_counter = 2;
-    fake.timestamp.allow_older = true; /* Which is about sequences, not about counters. */
+    fake.timestamp.allow_older = true; /* It affects sequences, not counters. */
     refused(YGG_OTA_SECURITY_COUNTER);
 }
 
-/* A release from the future, so that no later one is ever taken. */
+/* A release with a high sequence would block all later ones. */
 static void fast_forward(void)
 {
     ota_init(&fake);
@@ -111,8 +111,8 @@ static void fast_forward(void)
     refused(YGG_OTA_SEQUENCE);
 }
 
-/* A stolen timestamp key ran ahead; a new root with another key ends that. */
-static void fast_forward_of_the_timestamp_is_recovered_from(void)
+/* A stolen timestamp key raised the sequence; a new root with another key recovers. */
+static void recovery_from_a_fast_forwarded_timestamp(void)
 {
     static struct ota_envelope root, timestamp, release;
     yggdrasil_device_v1_OtaOffer offer = {.update_id = 6, .roots = 1};
@@ -126,7 +126,7 @@ static void fast_forward_of_the_timestamp_is_recovered_from(void)
     fake.timestamp.newest_sequence = 8;
     CHECK_EQ(ota_offer(&fake, false), YGG_OTA_STALE);
     CHECK(ota_untouched(&fake));
-    fake.root.version = 2; /* Keys 3 and 4 change places: a release key of before holds timestamps now. */
+    fake.root.version = 2; /* Keys 3 and 4 swap: a former release key now signs timestamps. */
     memcpy(key, fake.root.keys[3], sizeof key);
     memcpy(fake.root.keys[3], fake.root.keys[4], sizeof key);
     memcpy(fake.root.keys[4], key, sizeof key);
@@ -139,11 +139,11 @@ static void fast_forward_of_the_timestamp_is_recovered_from(void)
     CHECK_EQ(fake.ota.trust.newest_sequence, 8);
     ota_boot(&fake);
     CHECK_EQ(fake.status.newest_sequence, 8);
-    CHECK_EQ(ota_offer(&fake, false), YGG_OTA_SIGNATURE); /* By the key that was stolen. */
+    CHECK_EQ(ota_offer(&fake, false), YGG_OTA_SIGNATURE); /* Signed by the stolen key. */
     ota_free(&fake);
 }
 
-/* Metadata of long ago, that were good then. */
+/* Old metadata that was valid in its time. */
 static void indefinite_freeze(void)
 {
     ota_init(&fake);
@@ -151,7 +151,7 @@ static void indefinite_freeze(void)
     fake.manifest.sequence = 20;
     CHECK_EQ(ota_offer(&fake, false), YGG_OTA_OK);
     ota_boot(&fake);
-    CHECK_EQ(fake.status.newest_sequence, 20); /* Remembered across a restart. */
+    CHECK_EQ(fake.status.newest_sequence, 20); /* Stored across a restart. */
     fake.timestamp.newest_sequence = 19;
     fake.manifest.sequence = 19;
     CHECK_EQ(ota_offer(&fake, false), YGG_OTA_STALE);
@@ -175,7 +175,7 @@ static void a_replayed_timestamp(void)
     ota_free(&fake);
 }
 
-/* A manifest that was really signed and really offered, with the timestamp that it had then. */
+/* A manifest that was signed and offered before, with its timestamp. */
 static void a_replayed_manifest(void)
 {
     static struct ota_envelope timestamp, release;
@@ -205,7 +205,7 @@ static void a_timestamp_by_another_key(void)
     refused(YGG_OTA_SIGNATURE);
 }
 
-/* Two releases that were both good, one's manifest with the other's timestamp. */
+/* Two valid releases: the manifest of one with the timestamp of the other. */
 static void mix_and_match(void)
 {
     static struct ota_envelope timestamp, release;
@@ -250,8 +250,8 @@ static void an_expired_release(void)
     refused(YGG_OTA_EXPIRED);
 }
 
-/* A root that only its own keys have signed, one that skips a version, one with too few of the old ones. */
-static void a_root_that_nobody_trusts(void)
+/* A root signed only by its own keys, one that skips a version, one with too few of the old keys. */
+static void an_untrusted_root(void)
 {
     static struct ota_envelope root, timestamp, release;
     static const struct {
@@ -273,7 +273,7 @@ static void a_root_that_nobody_trusts(void)
     }
 }
 
-/* The old keys sign a root whose own threshold they do not meet. */
+/* The old keys sign a root that does not meet its own threshold. */
 static void a_root_without_its_own_threshold(void)
 {
     static struct ota_envelope root, timestamp, release;
@@ -290,20 +290,21 @@ static void a_root_without_its_own_threshold(void)
     ota_free(&fake);
 }
 
-/* --- while it is loading --------------------------------------------------------------------------------------------- */
+/* --- during the download
+ * ---------------------------------------------------------------------------------------------- */
 
 static void the_wrong_precursor(void)
 {
     ota_init(&fake);
     fake.patch_size = 300;
-    fake.factory[9] ^= 1; /* The patch is from another image than the one that runs. */
+    fake.factory[9] ^= 1; /* The patch is for an image other than the running one. */
     CHECK_EQ(ota_offer(&fake, true), YGG_OTA_PRECURSOR);
     CHECK(ota_untouched(&fake));
     ota_free(&fake);
 }
 
-/* The manifest has a patch from this image; another one is offered. */
-static void a_patch_that_is_not_the_signed_one(void)
+/* The manifest signs a patch from this image; another one is offered. */
+static void a_patch_other_than_the_signed_one(void)
 {
     ota_init(&fake);
     fake.patch_size = 300;
@@ -315,7 +316,7 @@ static void a_patch_that_is_not_the_signed_one(void)
     ota_free(&fake);
 }
 
-/* More chunks than were asked for, for ever. */
+/* More chunks than requested, endlessly. */
 static void endless_data(void)
 {
     yggdrasil_device_v1_OtaResult result;
@@ -331,7 +332,7 @@ static void endless_data(void)
     ota_free(&fake);
 }
 
-/* Metadata longer than they may be: refused by their announced length, before the bytes are there. */
+/* Oversized metadata is refused by its announced length, before its bytes arrive. */
 static void endless_metadata(void)
 {
     static const struct {
@@ -385,8 +386,8 @@ static void trailing_data(void)
     ota_free(&fake);
 }
 
-/* A chunk from elsewhere in the image, or with bytes of somebody else's: never written. */
-static void tampering_on_the_way(void)
+/* A chunk from elsewhere in the image, or with foreign bytes, is never written. */
+static void tampering_in_transit(void)
 {
     yggdrasil_device_v1_OtaResult result;
 
@@ -402,7 +403,7 @@ static void tampering_on_the_way(void)
     ota_free(&fake);
 }
 
-/* Between the chunk's check and the hash somebody changes what is in flash. */
+/* An attacker changes the flash between the chunk's check and the hash. */
 static void tampering_between_check_and_use(void)
 {
     yggdrasil_device_v1_OtaResult result;
@@ -417,11 +418,11 @@ static void tampering_between_check_and_use(void)
     CHECK_EQ(fake.boot.state, YGG_BOOT_CONFIRMED);
     (void)ota_take(&fake, 0, NULL, NULL);
     CHECK_EQ(ota_offer(&fake, false), YGG_OTA_OK);
-    CHECK_EQ(fake.ota.at, 0); /* Nothing of it is believed any more. */
+    CHECK_EQ(fake.ota.at, 0); /* Nothing of it is trusted any more. */
     ota_free(&fake);
 }
 
-/* After the hash and before the boot: the bootloader looks again. */
+/* After the hash and before the boot: the bootloader verifies again. */
 static void tampering_between_staging_and_boot(void)
 {
     ota_init(&fake);
@@ -435,7 +436,7 @@ static void tampering_between_staging_and_boot(void)
     ota_free(&fake);
 }
 
-/* Nothing for a minute; or so little that it would never end. */
+/* Nothing for a minute, or too little to ever finish. */
 static void slow_retrieval(void)
 {
     yggdrasil_device_v1_OtaResult result;
@@ -479,7 +480,8 @@ static void a_trickle_is_slow_retrieval_too(void)
     ota_free(&fake);
 }
 
-/* A bridge with a stolen service key: it relays, it cannot authorise. All that it can send is refused or ends its session. */
+/* A bridge with a stolen service key relays but cannot authorise: everything it sends is refused or ends its
+ * session. */
 static void a_compromised_bridge(void)
 {
     static struct ota_envelope timestamp, release;
@@ -490,7 +492,7 @@ static void a_compromised_bridge(void)
     ota_sign(&fake, "ygg-ota-timestamp-1", yggdrasil_device_v1_Timestamp_fields, &fake.timestamp, 1U << 5U, &timestamp);
     ota_sign(&fake, "ygg-ota-release-1", yggdrasil_device_v1_ReleaseManifest_fields, &fake.manifest, 1U << 5U, &release);
     CHECK_EQ(ota_offer_these(&fake, &offer, NULL, &timestamp, &release), YGG_OTA_SIGNATURE);
-    ota_send_chunk(&fake, fake.image, 5500, 0, 0); /* Nobody asked. */
+    ota_send_chunk(&fake, fake.image, 5500, 0, 0); /* Not requested. */
     ota_send_envelope(&fake, 6, yggdrasil_device_v1_OtaRole_OTA_ROLE_RELEASE, &release);
     fake_step(&fake.device);
     CHECK(ota_untouched(&fake));
@@ -498,7 +500,7 @@ static void a_compromised_bridge(void)
     ota_free(&fake);
 }
 
-/* Without the feature in the session each of these frames is a broken protocol. */
+/* Without the feature each of these frames violates the protocol. */
 static void frames_without_the_feature(void)
 {
     const yggdrasil_device_v1_OtaOffer offer = {.update_id = 6};
@@ -518,7 +520,7 @@ static void an_offer_while_one_is_pending(void)
     ota_init(&fake);
     CHECK_EQ(ota_offer(&fake, false), YGG_OTA_OK);
     ota_load_some(&fake, fake.image, 5500, 21);
-    fake.device.write_room = 0; /* The result cannot go out: the restart waits. */
+    fake.device.write_room = 0; /* The result cannot be sent: the restart waits. */
     ota_send_chunk(&fake, fake.image, 5500, 21, 0);
     CHECK_EQ(fake.ota.phase, YGG_OTA_INSTALLED);
     CHECK_EQ(fake.boot.state, YGG_BOOT_PENDING);
@@ -545,7 +547,7 @@ void suite_ota_attacks(void)
     RUN(rollback);
     RUN(downgrade_of_the_counter);
     RUN(fast_forward);
-    RUN(fast_forward_of_the_timestamp_is_recovered_from);
+    RUN(recovery_from_a_fast_forwarded_timestamp);
     RUN(indefinite_freeze);
     RUN(a_replayed_timestamp);
     RUN(a_replayed_manifest);
@@ -556,15 +558,15 @@ void suite_ota_attacks(void)
     RUN(the_wrong_slot_size);
     RUN(an_expired_root);
     RUN(an_expired_release);
-    RUN(a_root_that_nobody_trusts);
+    RUN(an_untrusted_root);
     RUN(a_root_without_its_own_threshold);
     RUN(the_wrong_precursor);
-    RUN(a_patch_that_is_not_the_signed_one);
+    RUN(a_patch_other_than_the_signed_one);
     RUN(endless_data);
     RUN(endless_metadata);
     RUN(truncated_data);
     RUN(trailing_data);
-    RUN(tampering_on_the_way);
+    RUN(tampering_in_transit);
     RUN(tampering_between_check_and_use);
     RUN(tampering_between_staging_and_boot);
     RUN(slow_retrieval);

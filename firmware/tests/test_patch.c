@@ -1,4 +1,4 @@
-/* Patches made by detools itself (tools/make_patches.py), and what is no patch. */
+/* Patches made by detools itself (tools/make_patches.py), and invalid ones. */
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
@@ -95,7 +95,7 @@ static void another_compression_is_refused(void)
     CHECK_EQ(ygg_patch_write(&patch, bytes, 1), YGG_ERR_TOO_LONG);
 }
 
-static void truncated_and_trailing_data_are_seen(const char *name)
+static void truncated_and_trailing_data_are_detected(const char *name)
 {
     size = load(name, bytes);
     begin();
@@ -108,14 +108,14 @@ static void truncated_and_trailing_data_are_seen(const char *name)
 
 static void a_patch_has_an_end(void)
 {
-    truncated_and_trailing_data_are_seen("crle.patch");
-    truncated_and_trailing_data_are_seen("heatshrink.patch");
+    truncated_and_trailing_data_are_detected("crle.patch");
+    truncated_and_trailing_data_are_detected("heatshrink.patch");
 }
 
-/* Endless data: a few bytes that stand for gigabytes stop at the announced length. */
+/* Endless data: a few bytes that expand to gigabytes stop at the announced length. */
 static void a_patch_writes_no_more_than_the_image(void)
 {
-    /* CRLE; size of the image; then REPEATED 2^28 times a byte that says: 63 bytes of extra, again and again. */
+    /* CRLE; size of the image; then REPEATED 2^28 times a byte that means: 63 bytes of extra. */
     static const uint8_t bomb[] = {1, 0x80, 0x80, 0x80, 0x80, 0x01, 0x3F};
     uint8_t head[3] = {2, (uint8_t)(0x80U | (5800U & 0x3FU)), (uint8_t)(5800U >> 6U)};
 
@@ -126,8 +126,8 @@ static void a_patch_writes_no_more_than_the_image(void)
     CHECK(install.written <= new_size);
 }
 
-/* Any single changed byte either fails at once or makes an image that its digest refuses; flash rules hold throughout. */
-static void a_damaged_patch_is_never_taken(void)
+/* Any single changed byte either fails immediately or makes an image with a wrong digest, within the flash rules. */
+static void a_damaged_patch_is_never_accepted(void)
 {
     static const char *const names[] = {"crle.patch", "heatshrink.patch"};
 
@@ -153,7 +153,7 @@ void suite_patch(void)
     RUN(another_compression_is_refused);
     RUN(a_patch_has_an_end);
     RUN(a_patch_writes_no_more_than_the_image);
-    RUN(a_damaged_patch_is_never_taken);
+    RUN(a_damaged_patch_is_never_accepted);
     EVP_MD_CTX_free(hash);
     hash = NULL;
 }

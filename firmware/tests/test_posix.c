@@ -42,7 +42,7 @@ static void addresses_are_split_or_refused(void)
     }
 }
 
-static void the_earliest_is_woken_first(void)
+static void the_earliest_timer_is_first(void)
 {
     enum { MEMBERS = 257 };
     struct timers timers;
@@ -102,12 +102,12 @@ static void a_storm_is_counted_from_its_first_loss(void)
     spread_attempt(&spread, 5099);
     spread_attempt(&spread, 5250);
     spread_contract(&spread, 5000 + SPREAD_MS - 1);
-    spread_contract(&spread, 5000 + SPREAD_MS); /* Too late to belong to it. */
+    spread_contract(&spread, 5000 + SPREAD_MS); /* Too late for this storm. */
     CHECK_EQ(spread.lost, 2);
     CHECK_EQ(spread.attempts[0], 1);
     CHECK_EQ(spread.attempts[2], 1);
     CHECK_EQ(spread.contracts[SPREAD_STEPS - 1], 1);
-    spread_lost(&spread, 5050 + SPREAD_MS + 1); /* Another. */
+    spread_lost(&spread, 5050 + SPREAD_MS + 1); /* A new storm. */
     CHECK_EQ(spread.lost, 1);
     CHECK_EQ(spread.begin_ms, 5050 + SPREAD_MS + 1);
 }
@@ -116,7 +116,7 @@ void suite_posix(void)
 {
     RUN(foreign_text_is_made_printable);
     RUN(addresses_are_split_or_refused);
-    RUN(the_earliest_is_woken_first);
+    RUN(the_earliest_timer_is_first);
     RUN(a_seed_repeats_the_jitter);
     RUN(a_storm_is_counted_from_its_first_loss);
 }

@@ -5,7 +5,7 @@
 #include "tests/check.h"
 #include "tests/suites.h"
 
-static void records_come_back_oldest_first(void)
+static void records_are_returned_oldest_first(void)
 {
     uint8_t data[64];
     struct ygg_records records;
@@ -22,7 +22,7 @@ static void records_come_back_oldest_first(void)
     CHECK(!ygg_records_next(&records, &record));
 }
 
-static void a_full_memory_takes_nothing_and_keeps_everything(void)
+static void a_full_memory_rejects_records_and_keeps_the_old(void)
 {
     uint8_t data[16];
     struct ygg_records records;
@@ -41,8 +41,8 @@ static void a_full_memory_takes_nothing_and_keeps_everything(void)
     CHECK_EQ(records.used, 0);
 }
 
-/* Appends and pops at random; each record holds its number as often as it is long. */
-static void a_long_life_loses_and_mixes_nothing(void)
+/* Random appends and pops; each record contains its number as often as it is long. */
+static void random_appends_and_pops_keep_all_records(void)
 {
     uint8_t data[300];
     struct ygg_records records;
@@ -84,7 +84,7 @@ static void a_long_life_loses_and_mixes_nothing(void)
 
 void suite_records(void)
 {
-    RUN(records_come_back_oldest_first);
-    RUN(a_full_memory_takes_nothing_and_keeps_everything);
-    RUN(a_long_life_loses_and_mixes_nothing);
+    RUN(records_are_returned_oldest_first);
+    RUN(a_full_memory_rejects_records_and_keeps_the_old);
+    RUN(random_appends_and_pops_keep_all_records);
 }

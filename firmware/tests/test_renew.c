@@ -1,4 +1,4 @@
-/* What the posix port accepts in place of its certificate, and that a refusal leaves the old one where it is. */
+/* Certificates that the posix port accepts as replacement; a rejected one leaves the old one in place. */
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
@@ -108,7 +108,7 @@ static void a_request_is_for_the_device_and_its_key(void)
     tear_down();
 }
 
-static void a_certificate_of_the_same_ca_and_key_takes_the_place_of_the_old(void)
+static void a_certificate_of_the_same_ca_and_key_replaces_the_old_one(void)
 {
     set_up();
     X509 *fresh = issue("ygg://main/device/porch-1", identity.key, ca_key, 365L * DAY_S);
@@ -116,7 +116,8 @@ static void a_certificate_of_the_same_ca_and_key_takes_the_place_of_the_old(void
     char reason[IDENTITY_REASON_BYTES];
     char key_path[160];
 
-    CHECK(enrol_write(directory, "cert.pem.new", "cut", 3, S_IRUSR, reason)); /* Of a write that a power cut ended. */
+    /* Left by a write that a power cut interrupted. */
+    CHECK(enrol_write(directory, "cert.pem.new", "cut", 3, S_IRUSR, reason));
     CHECK(offer(fresh, ca));
     CHECK(X509_cmp(identity.certificate, fresh) == 0 && sk_X509_num(identity.chain) == 1);
     CHECK(connection.identity_changed && holds(fresh));
@@ -131,7 +132,7 @@ static void a_certificate_of_the_same_ca_and_key_takes_the_place_of_the_old(void
     tear_down();
 }
 
-static void what_is_not_this_devices_certificate_leaves_the_old_one(void)
+static void a_foreign_certificate_leaves_the_old_one(void)
 {
     set_up();
     X509 *other_ca = issue("ygg://main/ca/devices", other_key, other_key, 1000L * DAY_S);
@@ -141,13 +142,15 @@ static void what_is_not_this_devices_certificate_leaves_the_old_one(void)
     } cases[] = {
         {issue("ygg://main/device/porch-2", identity.key, ca_key, 365L * DAY_S), ca},      /* Another device. */
         {issue("ygg://other/device/porch-1", identity.key, ca_key, 365L * DAY_S), ca},     /* Another tenant. */
-        {issue("ygg://main/user/porch-1", identity.key, ca_key, 365L * DAY_S), ca},        /* No device. */
-        {issue("https://example.org/", identity.key, ca_key, 365L * DAY_S), ca},           /* Nobody. */
+        {issue("ygg://main/user/porch-1", identity.key, ca_key, 365L * DAY_S), ca},        /* Not a device. */
+        {issue("https://example.org/", identity.key, ca_key, 365L * DAY_S), ca},           /* No identity. */
         {issue("ygg://main/device/porch-1", other_key, ca_key, 365L * DAY_S), ca},         /* Another key. */
         {issue("ygg://main/device/porch-1", identity.key, other_key, 365L * DAY_S), other_ca}, /* Another CA. */
-        {issue("ygg://main/device/porch-1", identity.key, other_key, 365L * DAY_S), ca},   /* Not of the CA beside it. */
-        {issue("ygg://main/device/porch-1", identity.key, ca_key, -60), ca},               /* Ended. */
-        {issue("ygg://main/device/porch-1", identity.key, ca_key, 5L * DAY_S), ca},        /* Ends before the old. */
+        /* Not issued by the CA beside it. */
+        {issue("ygg://main/device/porch-1", identity.key, other_key, 365L * DAY_S), ca},
+        {issue("ygg://main/device/porch-1", identity.key, ca_key, -60), ca},               /* Expired. */
+        /* Expires before the old one. */
+        {issue("ygg://main/device/porch-1", identity.key, ca_key, 5L * DAY_S), ca},
     };
     X509 *old = identity.certificate;
 
@@ -179,7 +182,7 @@ static void a_certificate_that_cannot_be_written_leaves_the_old_one(void)
 void suite_renew(void)
 {
     RUN(a_request_is_for_the_device_and_its_key);
-    RUN(a_certificate_of_the_same_ca_and_key_takes_the_place_of_the_old);
-    RUN(what_is_not_this_devices_certificate_leaves_the_old_one);
+    RUN(a_certificate_of_the_same_ca_and_key_replaces_the_old_one);
+    RUN(a_foreign_certificate_leaves_the_old_one);
     RUN(a_certificate_that_cannot_be_written_leaves_the_old_one);
 }

@@ -1,4 +1,4 @@
-/* The life of a session: each state and the way into the next. */
+/* The life cycle of a session: each state and its transitions. */
 #include <string.h>
 
 #include "tests/check.h"
@@ -28,7 +28,7 @@ static void send_contract(void)
     fake_step(&fake);
 }
 
-static void hello_says_who_the_device_is(void)
+static void hello_identifies_the_device(void)
 {
     yggdrasil_device_v1_Hello hello = yggdrasil_device_v1_Hello_init_zero;
     uint32_t size = 0;
@@ -69,7 +69,7 @@ static void a_known_digest_needs_no_pages(void)
     fake_free(&fake);
 }
 
-/* A page, decoded by hand: nanopb has no struct for it. */
+/* Decodes a page by hand: nanopb has no struct for it. */
 static size_t take_page(uint8_t *whole)
 {
     struct ygg_envelope envelope;
@@ -146,7 +146,7 @@ static void an_unknown_digest_is_answered_with_pages(void)
     pages_arrive_in_order_and_make_up_the_document(7, 256);
 }
 
-static void each_session_that_wants_pages_gets_all_of_them(void)
+static void each_session_that_requests_pages_gets_all(void)
 {
     static uint8_t whole[YGG_DOCUMENT_BYTES_MAX];
     yggdrasil_device_v1_Welcome welcome = fake_welcome(true);
@@ -169,7 +169,7 @@ static void each_session_that_wants_pages_gets_all_of_them(void)
     fake_free(&fake);
 }
 
-static void the_bytes_may_come_and_go_one_by_one(void)
+static void bytes_may_arrive_and_leave_one_by_one(void)
 {
     yggdrasil_device_v1_Welcome welcome = fake_welcome(true);
     yggdrasil_device_v1_Result result;
@@ -190,7 +190,7 @@ static void the_bytes_may_come_and_go_one_by_one(void)
     fake_free(&fake);
 }
 
-static void a_refused_device_comes_back_when_it_is_told(void)
+static void a_refused_device_reconnects_after_the_requested_delay(void)
 {
     const yggdrasil_device_v1_Refused refused = {
         .code = yggdrasil_device_v1_RefusedCode_REFUSED_CODE_UNAVAILABLE, .message = "later", .retry_after_ms = 5000};
@@ -202,13 +202,13 @@ static void a_refused_device_comes_back_when_it_is_told(void)
     CHECK_EQ(fake.agent.state, YGG_STATE_BACKOFF);
     CHECK(!fake.connected);
     uint64_t wait = ygg_agent_wake_ms(&fake.agent) - fake.now_ms;
-    CHECK(wait >= 5000 && wait <= 5100); /* What it was told, and jitter of the first bound. */
+    CHECK(wait >= 5000 && wait <= 5100); /* The requested delay, and jitter of the first bound. */
     fake_run_until(&fake, fake.now_ms + 5100);
     CHECK_EQ(fake.connects, 2);
     fake_free(&fake);
 }
 
-/* Draws 50 delays after a refusal; the longest. */
+/* Draws 50 delays after a refusal and returns the longest. */
 static uint64_t longest_wait_after_refusal(yggdrasil_device_v1_RefusedCode code)
 {
     const yggdrasil_device_v1_Refused refused = {.code = code};
@@ -227,14 +227,14 @@ static uint64_t longest_wait_after_refusal(yggdrasil_device_v1_RefusedCode code)
     return longest;
 }
 
-static void a_device_that_is_at_fault_does_not_hammer(void)
+static void a_device_at_fault_reconnects_slowly(void)
 {
     CHECK(longest_wait_after_refusal(yggdrasil_device_v1_RefusedCode_REFUSED_CODE_UNAVAILABLE) <= 100);
     CHECK(longest_wait_after_refusal(yggdrasil_device_v1_RefusedCode_REFUSED_CODE_IDENTITY) > 4000);
     CHECK(longest_wait_after_refusal(yggdrasil_device_v1_RefusedCode_REFUSED_CODE_NOT_ACTIVE) > 4000);
 }
 
-static void an_absurd_delay_is_cut_to_an_hour(void)
+static void a_requested_delay_is_capped_at_an_hour(void)
 {
     const yggdrasil_device_v1_Refused refused = {
         .code = yggdrasil_device_v1_RefusedCode_REFUSED_CODE_UNAVAILABLE, .retry_after_ms = UINT32_MAX};
@@ -257,7 +257,7 @@ static void send_goodbye(uint32_t after_ms, const char *to)
     fake_step(&fake);
 }
 
-static void goodbye_says_when_to_come_back(void)
+static void goodbye_delays_the_reconnect(void)
 {
     begin();
     fake_activate(&fake);
@@ -268,8 +268,8 @@ static void goodbye_says_when_to_come_back(void)
     fake_free(&fake);
 }
 
-/* What the bridge asked for counts once. */
-static void the_delay_after_the_next_failure_is_the_devices_own_again(void)
+/* A requested delay applies once. */
+static void a_requested_delay_applies_once(void)
 {
     begin();
     fake_activate(&fake);
@@ -282,7 +282,7 @@ static void the_delay_after_the_next_failure_is_the_devices_own_again(void)
     fake_free(&fake);
 }
 
-static void after_a_fault_the_delays_grow_from_where_they_were(void)
+static void delays_continue_to_grow_after_a_fault(void)
 {
     const yggdrasil_device_v1_Refused refused = {.code = yggdrasil_device_v1_RefusedCode_REFUSED_CODE_IDENTITY};
     uint64_t longest = 0;
@@ -303,7 +303,7 @@ static void after_a_fault_the_delays_grow_from_where_they_were(void)
     CHECK(longest > 100 && longest <= 200); /* The second bound. */
 }
 
-static void goodbye_says_where_and_home_is_tried_again_when_nobody_is_there(void)
+static void a_failed_redirect_returns_to_the_configured_address(void)
 {
     begin();
     fake_activate(&fake);
@@ -317,12 +317,12 @@ static void goodbye_says_where_and_home_is_tried_again_when_nobody_is_there(void
     fake_free(&fake);
 }
 
-static void where_the_bridge_sends_us_is_kept_to_while_it_serves(void)
+static void a_redirect_is_kept_while_it_works(void)
 {
     begin();
     fake_activate(&fake);
     send_goodbye(0, "[fe80::1%eth0]:443");
-    for (int i = 0; i < 3; i++) { /* Sessions there that break do not send us home. */
+    for (int i = 0; i < 3; i++) { /* Broken sessions there keep the redirect. */
         fake_negotiate(&fake, 0);
         CHECK_TEXT(fake.address, "[fe80::1%eth0]:443");
         fake.at_end = YGG_ERR_CLOSED;
@@ -337,7 +337,7 @@ static void where_the_bridge_sends_us_is_kept_to_while_it_serves(void)
     fake_free(&fake);
 }
 
-static void a_place_that_is_no_address_is_ignored(void)
+static void an_invalid_redirect_is_ignored(void)
 {
     static const char *const wrong[] = {
         "other",      "other:",      ":7443",      "other:0",         "other:65536", "other:99999999999", "other:7443 ",
@@ -390,9 +390,9 @@ static void a_busy_device_sends_no_ping(void)
     fake_free(&fake);
 }
 
-/* The bridge stores no events just then: the device talks all the time and hears nothing. Its Pings find out that the
- * bridge is there. */
-static void a_device_that_hears_nothing_asks_before_it_gives_up(void)
+/* The bridge stores no events: the device sends all the time and receives nothing. Its Pings find out that the bridge
+ * is alive. */
+static void a_device_pings_a_silent_bridge_before_closing(void)
 {
     unsigned pings = 0;
 
@@ -431,7 +431,7 @@ static void a_ping_is_answered_with_its_token(void)
     fake_free(&fake);
 }
 
-static void a_bridge_silent_for_three_heartbeats_is_given_up(void)
+static void a_bridge_silent_for_three_heartbeats_is_closed(void)
 {
     yggdrasil_device_v1_Goodbye goodbye = yggdrasil_device_v1_Goodbye_init_zero;
     struct ygg_envelope envelope;
@@ -453,7 +453,7 @@ static void a_bridge_silent_for_three_heartbeats_is_given_up(void)
     fake_free(&fake);
 }
 
-static void stopping_says_goodbye_and_stays_stopped(void)
+static void stopping_sends_goodbye_and_is_final(void)
 {
     yggdrasil_device_v1_Goodbye goodbye = yggdrasil_device_v1_Goodbye_init_zero;
 
@@ -483,7 +483,7 @@ static void stopping_before_the_connection_is_immediate(void)
     fake_free(&fake);
 }
 
-static void stopping_does_not_wait_for_a_peer_that_takes_nothing(void)
+static void stopping_does_not_wait_for_a_stalled_peer(void)
 {
     begin();
     fake_activate(&fake);
@@ -557,29 +557,29 @@ static void configurations_out_of_bounds_are_refused(void)
 
 void suite_session(void)
 {
-    RUN(hello_says_who_the_device_is);
+    RUN(hello_identifies_the_device);
     RUN(a_known_digest_needs_no_pages);
     RUN(an_unknown_digest_is_answered_with_pages);
     RUN(a_device_without_capabilities_has_a_contract_without_pages);
-    RUN(each_session_that_wants_pages_gets_all_of_them);
-    RUN(the_bytes_may_come_and_go_one_by_one);
-    RUN(a_refused_device_comes_back_when_it_is_told);
-    RUN(a_device_that_is_at_fault_does_not_hammer);
-    RUN(an_absurd_delay_is_cut_to_an_hour);
-    RUN(goodbye_says_when_to_come_back);
-    RUN(the_delay_after_the_next_failure_is_the_devices_own_again);
-    RUN(after_a_fault_the_delays_grow_from_where_they_were);
-    RUN(goodbye_says_where_and_home_is_tried_again_when_nobody_is_there);
-    RUN(where_the_bridge_sends_us_is_kept_to_while_it_serves);
-    RUN(a_place_that_is_no_address_is_ignored);
+    RUN(each_session_that_requests_pages_gets_all);
+    RUN(bytes_may_arrive_and_leave_one_by_one);
+    RUN(a_refused_device_reconnects_after_the_requested_delay);
+    RUN(a_device_at_fault_reconnects_slowly);
+    RUN(a_requested_delay_is_capped_at_an_hour);
+    RUN(goodbye_delays_the_reconnect);
+    RUN(a_requested_delay_applies_once);
+    RUN(delays_continue_to_grow_after_a_fault);
+    RUN(a_failed_redirect_returns_to_the_configured_address);
+    RUN(a_redirect_is_kept_while_it_works);
+    RUN(an_invalid_redirect_is_ignored);
     RUN(a_silent_device_sends_a_ping_each_heartbeat);
     RUN(a_busy_device_sends_no_ping);
-    RUN(a_device_that_hears_nothing_asks_before_it_gives_up);
+    RUN(a_device_pings_a_silent_bridge_before_closing);
     RUN(a_ping_is_answered_with_its_token);
-    RUN(a_bridge_silent_for_three_heartbeats_is_given_up);
-    RUN(stopping_says_goodbye_and_stays_stopped);
+    RUN(a_bridge_silent_for_three_heartbeats_is_closed);
+    RUN(stopping_sends_goodbye_and_is_final);
     RUN(stopping_before_the_connection_is_immediate);
-    RUN(stopping_does_not_wait_for_a_peer_that_takes_nothing);
+    RUN(stopping_does_not_wait_for_a_stalled_peer);
     RUN(features_are_offered_and_the_choice_is_checked);
     RUN(configurations_out_of_bounds_are_refused);
 }

@@ -54,7 +54,7 @@ static void each_answer_comes_in_order_and_the_last_ends_the_call(void)
     fake_free(&fake);
 }
 
-static void a_repeat_gets_the_last_answer_and_counts_no_more(void)
+static void a_repeat_gets_the_last_answer_without_a_new_run(void)
 {
     begin();
     ask("up", 2);
@@ -70,8 +70,8 @@ static void a_repeat_gets_the_last_answer_and_counts_no_more(void)
     fake_free(&fake);
 }
 
-/* What nobody asked for in this session is not sent to it; who asks again gets what follows. */
-static void a_new_session_gets_answers_once_it_asks(void)
+/* Answers go only to the session that requested them; a repeat receives the following ones. */
+static void a_new_session_gets_answers_after_a_repeat(void)
 {
     struct ygg_envelope envelope;
 
@@ -87,7 +87,7 @@ static void a_new_session_gets_answers_once_it_asks(void)
     fake_negotiate(&fake, 0);
     fake_drain(&fake);
     fake.now_ms = due > fake.now_ms ? due : fake.now_ms;
-    ygg_sim_step(&fake.board); /* 3, in a session that has not asked. */
+    ygg_sim_step(&fake.board); /* 3, in a session without a request. */
     fake_step(&fake);
     CHECK(!fake_take(&fake, &envelope) || envelope.number != YGG_BODY_RESULT);
     ask("up", 4);
@@ -103,19 +103,19 @@ static void a_new_session_gets_answers_once_it_asks(void)
 static void a_stream_that_is_late_ends_with_the_deadline(void)
 {
     begin();
-    ask("up", 100); /* 2 s, and the call has one. */
+    ask("up", 100); /* 2 s, but the call has 1 s. */
     fake_run_until(&fake, fake.now_ms + 999);
     fake_drain(&fake);
     fake.now_ms += 1;
     yggdrasil_device_v1_Result result = fake_result(&fake);
     CHECK_EQ(result.status, YGG_STATUS_DEADLINE);
     CHECK(!result.more);
-    ygg_sim_step(&fake.board); /* The board hears that nobody waits and stops. */
+    ygg_sim_step(&fake.board); /* The board learns that the call has ended and stops. */
     CHECK_EQ(ygg_sim_wake_ms(&fake.board), UINT64_MAX);
     fake_free(&fake);
 }
 
-static void more_is_for_streamed_actions_that_go_well(void)
+static void more_requires_a_streamed_action_and_ok(void)
 {
     struct ygg_answer more = {.status = YGG_STATUS_OK, .more = true};
 
@@ -130,7 +130,7 @@ static void more_is_for_streamed_actions_that_go_well(void)
     more.status = YGG_STATUS_OK;
     CHECK_EQ(ygg_agent_complete(&fake.agent, fake.last_call.handle, &more), YGG_OK);
     fake.driver_result = YGG_OK;
-    fake.canned = more; /* At once, an answer can only be the last. */
+    fake.canned = more; /* A synchronous answer must be the last. */
     fake_step(&fake);
     fake_drain(&fake);
     ask("now", 3);
@@ -138,7 +138,7 @@ static void more_is_for_streamed_actions_that_go_well(void)
     fake_free(&fake);
 }
 
-static void an_answer_without_room_is_given_again(void)
+static void a_streamed_answer_without_room_is_retried(void)
 {
     uint64_t last = 0;
 
@@ -168,7 +168,7 @@ static void an_answer_without_room_is_given_again(void)
     fake_free(&fake);
 }
 
-static void a_busy_driver_has_done_nothing_and_may_be_asked_again(void)
+static void a_busy_driver_may_be_called_again(void)
 {
     begin();
     fake.canned = (struct ygg_answer){.status = YGG_STATUS_BUSY, .message = "not now"};
@@ -184,10 +184,10 @@ static void a_busy_driver_has_done_nothing_and_may_be_asked_again(void)
 void suite_streamed(void)
 {
     RUN(each_answer_comes_in_order_and_the_last_ends_the_call);
-    RUN(a_repeat_gets_the_last_answer_and_counts_no_more);
-    RUN(a_new_session_gets_answers_once_it_asks);
+    RUN(a_repeat_gets_the_last_answer_without_a_new_run);
+    RUN(a_new_session_gets_answers_after_a_repeat);
     RUN(a_stream_that_is_late_ends_with_the_deadline);
-    RUN(more_is_for_streamed_actions_that_go_well);
-    RUN(an_answer_without_room_is_given_again);
-    RUN(a_busy_driver_has_done_nothing_and_may_be_asked_again);
+    RUN(more_requires_a_streamed_action_and_ok);
+    RUN(a_streamed_answer_without_room_is_retried);
+    RUN(a_busy_driver_may_be_called_again);
 }

@@ -1,4 +1,4 @@
-/* Telemetry goes out at most once, within the credit, and what is lost is counted. */
+/* Telemetry is sent at most once, within the credit, and losses are counted. */
 #include "tests/check.h"
 #include "tests/fake.h"
 #include "tests/suites.h"
@@ -23,7 +23,7 @@ static void sample(double celsius)
     CHECK_EQ(ygg_agent_sample(&fake.agent, YGG_SIM_TEMPERATURE, 0, &value), YGG_OK);
 }
 
-/* The next telemetry that was sent; no samples where there is none. */
+/* Takes the next sent telemetry; no samples if there is none. */
 static yggdrasil_device_v1_Telemetry take(void)
 {
     static yggdrasil_device_v1_Telemetry telemetry;
@@ -43,7 +43,7 @@ static void grant(uint32_t frames)
     fake_step(&fake);
 }
 
-static void a_sample_says_what_it_is_and_how_old(void)
+static void a_sample_carries_its_property_and_age(void)
 {
     begin(4);
     fake_activate(&fake);
@@ -62,10 +62,10 @@ static void a_sample_says_what_it_is_and_how_old(void)
     fake_free(&fake);
 }
 
-static void samples_that_wait_go_out_together_eight_in_a_frame(void)
+static void queued_samples_are_batched_by_eight(void)
 {
     begin(4);
-    for (int i = 0; i < 9; i++) { /* Before there is a session. */
+    for (int i = 0; i < 9; i++) { /* Before the session. */
         sample(i);
     }
     fake_activate(&fake);
@@ -104,7 +104,7 @@ static void without_credit_the_oldest_are_dropped_and_counted(void)
     CHECK(telemetry.samples[0].value.kind.number == (double)dropped);
     CHECK_EQ(take().samples_count, 0); /* One credit, one frame. */
     grant(UINT32_MAX);
-    grant(UINT32_MAX); /* Adds up without going around. */
+    grant(UINT32_MAX); /* Saturates. */
     CHECK(fake.agent.credit > 0);
     size_t rest = take().samples_count;
     CHECK_EQ(1 + 8 + rest + dropped, 101);
@@ -122,7 +122,7 @@ static void a_session_without_the_feature_carries_no_telemetry(void)
     CHECK_EQ(take().samples_count, 0);
     CHECK_EQ(fake.agent.state, YGG_STATE_ACTIVE);
     fake_free(&fake);
-    fake_init(&fake); /* Not even offered. */
+    fake_init(&fake); /* Not offered. */
     fake.credit = 64;
     CHECK_EQ(fake_start(&fake), YGG_OK);
     fake_activate(&fake);
@@ -137,17 +137,17 @@ static void a_lost_sample_is_never_sent_again(void)
     begin(1);
     fake_activate(&fake);
     sample(1);
-    fake_step(&fake); /* Out, and lost with the connection. */
+    fake_step(&fake); /* Sent, and lost with the connection. */
     fake.at_end = YGG_ERR_CLOSED;
     fake_step(&fake);
     fake_drain(&fake);
     fake_negotiate(&fake, 0);
-    CHECK_EQ(fake.agent.credit, 1); /* The new session's, not what was left. */
+    CHECK_EQ(fake.agent.credit, 1); /* The new session's, not the rest of the old one. */
     CHECK_EQ(take().samples_count, 0);
     fake_free(&fake);
 }
 
-static void only_observable_properties_of_their_type_are_taken(void)
+static void only_observable_properties_of_their_type_are_accepted(void)
 {
     const struct ygg_value number = ygg_double(1.0);
     const struct ygg_value integer = ygg_int(1);
@@ -161,7 +161,7 @@ static void only_observable_properties_of_their_type_are_taken(void)
     fake_free(&fake);
 }
 
-static void samples_that_no_frame_of_the_session_holds_together_go_one_after_another(void)
+static void samples_too_large_for_one_frame_are_split(void)
 {
     begin(64);
     fake.config.tx_size = YGG_FRAME_BYTES_MIN + YGG_PREFIX_BYTES;
@@ -169,7 +169,7 @@ static void samples_that_no_frame_of_the_session_holds_together_go_one_after_ano
     yggdrasil_device_v1_Welcome welcome = fake_welcome(false);
     CHECK_EQ(welcome.features_count, 0);
     fake_step(&fake);
-    fake.agent.state = YGG_STATE_ACTIVE; /* Only the frame's limit matters here. */
+    fake.agent.state = YGG_STATE_ACTIVE; /* Only the frame limit matters here. */
     fake.agent.heartbeat_ms = 1000;
     fake.agent.event_window = 1;
     fake.agent.telemetry = true;
@@ -207,7 +207,7 @@ static void the_board_samples_its_observable_properties_in_turn(void)
         CHECK_EQ(telemetry.samples_count, 1);
         CHECK_EQ(telemetry.samples[0].capability, turns[i]);
     }
-    fake.now_ms += 10000; /* Held up: one sample, not a hundred. */
+    fake.now_ms += 10000; /* Delayed: one sample, not a hundred. */
     ygg_sim_step(&fake.board);
     CHECK(ygg_sim_wake_ms(&fake.board) > fake.now_ms);
     fake_free(&fake);
@@ -215,12 +215,12 @@ static void the_board_samples_its_observable_properties_in_turn(void)
 
 void suite_telemetry(void)
 {
-    RUN(a_sample_says_what_it_is_and_how_old);
-    RUN(samples_that_wait_go_out_together_eight_in_a_frame);
+    RUN(a_sample_carries_its_property_and_age);
+    RUN(queued_samples_are_batched_by_eight);
     RUN(without_credit_the_oldest_are_dropped_and_counted);
     RUN(a_session_without_the_feature_carries_no_telemetry);
     RUN(a_lost_sample_is_never_sent_again);
-    RUN(only_observable_properties_of_their_type_are_taken);
-    RUN(samples_that_no_frame_of_the_session_holds_together_go_one_after_another);
+    RUN(only_observable_properties_of_their_type_are_accepted);
+    RUN(samples_too_large_for_one_frame_are_split);
     RUN(the_board_samples_its_observable_properties_in_turn);
 }

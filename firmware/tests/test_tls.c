@@ -1,5 +1,5 @@
-/* The transport when a session is resumed: no certificate crosses the wire then, so the agent has to look again at the
- * one that the session began with. Certificates are made here, the server is OpenSSL on loopback. */
+/* TLS resumption: no certificate crosses the wire, so the agent verifies the certificate of the original session again.
+ * Certificates are generated here, the server is OpenSSL on loopback. */
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <openssl/err.h>
@@ -54,7 +54,7 @@ static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_l
     (void)ssl;
     (void)in_length;
     (void)arg;
-    *out = in + 1; /* The first that is offered. */
+    *out = in + 1; /* The first one offered. */
     *out_length = in[0];
     return SSL_TLSEXT_ERR_OK;
 }
@@ -68,7 +68,7 @@ static SSL_CTX *make_server(X509 *certificate)
     return ctx;
 }
 
-/* The server's side of the connection, one small step; it says a byte once it can, so that tickets are read. */
+/* Steps the server's side of the connection; it sends a byte once it can, so that tickets are read. */
 static void serve(SSL_CTX *server, SSL **ssl)
 {
     if (*ssl == NULL) {
@@ -107,7 +107,7 @@ static int take_ticket(SSL *ssl, SSL_SESSION *ticket)
     return 1;
 }
 
-/* A ticket of that server, got by a client that does not look whom it talks to. */
+/* Returns a ticket of that server, obtained by a client that does not authenticate it. */
 static SSL_SESSION *get_ticket(SSL_CTX *server)
 {
     static const unsigned char alpn[] = "\x0b" "einherjar/1";
@@ -132,14 +132,15 @@ static SSL_SESSION *get_ticket(SSL_CTX *server)
     }
     CHECK_EQ(byte, '!');
     hang_up(&theirs);
-    SSL_set_shutdown(ours, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN); /* Else the ticket would be void. */
+    SSL_set_shutdown(ours, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN); /* Otherwise the ticket would be invalid. */
     SSL_free(ours);
     (void)close(fd);
     SSL_CTX_free(ctx);
     return given;
 }
 
-/* What the transport says of a session that is resumed with a bridge whose certificate is `certificate`. */
+/* Returns the result of the transport for a session that is resumed with a bridge whose certificate is
+ * `certificate`. */
 static enum ygg_err resume(X509 *certificate, const struct identity *identity, uint32_t *resumed)
 {
     struct posix_platform platform = {.device_id = "porch-1", .log_level = (enum ygg_log_level)(YGG_LOG_WARNING + 1)};
@@ -161,8 +162,8 @@ static enum ygg_err resume(X509 *certificate, const struct identity *identity, u
     for (uint64_t end = posix_now_ms() + PATIENCE_MS; posix_now_ms() < end && theirs != NULL && !SSL_is_init_finished(theirs);) {
         serve(server, &theirs);
     }
-    CHECK(theirs != NULL && SSL_session_reused(theirs) == 1); /* Else the test would prove nothing. */
-    CHECK(err == YGG_OK || connection.ticket == NULL);        /* The next try begins from nothing. */
+    CHECK(theirs != NULL && SSL_session_reused(theirs) == 1); /* Precondition of the test. */
+    CHECK(err == YGG_OK || connection.ticket == NULL);        /* The next attempt has no ticket. */
     *resumed = connection.resumed;
     tls_connection_free(&connection);
     hang_up(&theirs);
@@ -172,7 +173,7 @@ static enum ygg_err resume(X509 *certificate, const struct identity *identity, u
     return err;
 }
 
-static void a_resumed_session_is_held_to_the_certificate_that_it_began_with(void)
+static void a_resumed_session_verifies_its_original_certificate(void)
 {
     static const struct {
         const char *uri;
@@ -181,8 +182,8 @@ static void a_resumed_session_is_held_to_the_certificate_that_it_began_with(void
     } cases[] = {
         {"ygg://main/service/jotunheim_bridge", 3600, YGG_OK},
         {"ygg://main/service/jotunheim_bridge", -10, YGG_ERR_IO},  /* Expired since. */
-        {"ygg://main/service/loki", 3600, YGG_ERR_IO},             /* No bridge. */
-        {"ygg://other/service/jotunheim_bridge", 3600, YGG_ERR_IO}, /* Somebody else's. */
+        {"ygg://main/service/loki", 3600, YGG_ERR_IO},             /* Not a bridge. */
+        {"ygg://other/service/jotunheim_bridge", 3600, YGG_ERR_IO}, /* Another tenant. */
         {"https://example.org/", 3600, YGG_ERR_IO},
     };
     key = EVP_EC_gen("P-256");
@@ -205,5 +206,5 @@ static void a_resumed_session_is_held_to_the_certificate_that_it_began_with(void
 
 void suite_tls(void)
 {
-    RUN(a_resumed_session_is_held_to_the_certificate_that_it_began_with);
+    RUN(a_resumed_session_verifies_its_original_certificate);
 }

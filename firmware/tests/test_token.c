@@ -1,4 +1,4 @@
-/* Enrolment, as far as it needs no server: the token's text, and the files of the identity directory. */
+/* Enrolment without a server: the token's text, and the files of the identity directory. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +13,7 @@
 #define SECRET "AAECAwQFBgcICQoLDA0ODw"
 #define FINGERPRINT "__79_Pv6-fj39vX08_Lx8O_u7ezr6uno5-bl5OPi4eA"
 
-static void a_token_has_its_parts(void)
+static void a_token_is_parsed_into_its_parts(void)
 {
     struct token token;
 
@@ -29,7 +29,7 @@ static void a_token_has_its_parts(void)
     CHECK(token_parse(&token, "ygg1.a." SECRET "." FINGERPRINT "@[::1]:1") == NULL);
 }
 
-static void a_token_that_is_not_whole_is_refused_and_its_secret_is_not_told(void)
+static void an_invalid_token_is_refused_without_its_secret(void)
 {
     static const char *const wrong[] = {
         "",
@@ -44,11 +44,11 @@ static void a_token_that_is_not_whole_is_refused_and_its_secret_is_not_told(void
         "ygg1.a_b." SECRET "." FINGERPRINT "@h:1",
         "ygg1.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa." SECRET "." FINGERPRINT "@h:1",
         "ygg1.a.." FINGERPRINT "@h:1",
-        "ygg1.a.AAECAwQFBgcICQoLDA0OD." FINGERPRINT "@h:1",    /* A character less. */
-        "ygg1.a.AAECAwQFBgcICQoLDA0ODwA." FINGERPRINT "@h:1",  /* One more. */
-        "ygg1.a.AAECAwQFBgcICQoLDA0ODx." FINGERPRINT "@h:1",   /* Bits left over. */
+        "ygg1.a.AAECAwQFBgcICQoLDA0OD." FINGERPRINT "@h:1",    /* One character less. */
+        "ygg1.a.AAECAwQFBgcICQoLDA0ODwA." FINGERPRINT "@h:1",  /* One character more. */
+        "ygg1.a.AAECAwQFBgcICQoLDA0ODx." FINGERPRINT "@h:1",   /* Unused bits set. */
         "ygg1.a.AAECAwQFBgcICQoLDA0OD=." FINGERPRINT "@h:1",   /* Padding. */
-        "ygg1.a.AAECAwQFBgcICQoLDA0OD+." FINGERPRINT "@h:1",   /* The other alphabet. */
+        "ygg1.a.AAECAwQFBgcICQoLDA0OD+." FINGERPRINT "@h:1",   /* Base64 instead of base64url. */
         "ygg1.a." SECRET "@h:1",
         "ygg1.a." SECRET ".@h:1",
         "ygg1.a." SECRET ".__79_Pv6-fj39vX08_Lx8O_u7ezr6uno5-bl5OPi4e@h:1",
@@ -87,7 +87,7 @@ static mode_t mode_of(const char *directory, const char *name)
     return status.st_mode & 0777U;
 }
 
-static void a_key_is_made_once_and_closed_to_others(void)
+static void a_key_is_created_once_and_private(void)
 {
     char reason[IDENTITY_REASON_BYTES] = "";
     char base[] = "/tmp/ygg-test-XXXXXX";
@@ -123,7 +123,7 @@ static void a_key_is_made_once_and_closed_to_others(void)
 
 void suite_token(void)
 {
-    RUN(a_token_has_its_parts);
-    RUN(a_token_that_is_not_whole_is_refused_and_its_secret_is_not_told);
-    RUN(a_key_is_made_once_and_closed_to_others);
+    RUN(a_token_is_parsed_into_its_parts);
+    RUN(an_invalid_token_is_refused_without_its_secret);
+    RUN(a_key_is_created_once_and_private);
 }

@@ -1,4 +1,4 @@
-/* The twin: everything is reported after each contract, what changed afterwards, and what is desired is done and told. */
+/* The twin: a full report after each contract, changes afterwards, and desired values are written and reported. */
 #include <math.h>
 #include <pb_decode.h>
 #include <stdio.h>
@@ -34,7 +34,7 @@ static void begin(void)
     fake_drain(&fake);
 }
 
-/* The next report; all zero where there is none. */
+/* Takes the next report; all zero if there is none. */
 static report_t next_report(void)
 {
     static report_t report;
@@ -68,12 +68,12 @@ static yggdrasil_device_v1_LinkValue *want(delta_t *delta, uint32_t capability, 
     return &entry->value;
 }
 
-static void want_bool(delta_t *delta, uint32_t capability, uint32_t property, bool value)
+static void desire_bool(delta_t *delta, uint32_t capability, uint32_t property, bool value)
 {
     want(delta, capability, property, yggdrasil_device_v1_LinkValue_boolean_tag)->kind.boolean = value;
 }
 
-static void want_int(delta_t *delta, uint32_t capability, uint32_t property, int64_t value)
+static void desire_int(delta_t *delta, uint32_t capability, uint32_t property, int64_t value)
 {
     want(delta, capability, property, yggdrasil_device_v1_LinkValue_integer_tag)->kind.integer = value;
 }
@@ -87,13 +87,14 @@ static void send_brightness(uint64_t version, int64_t percent)
 {
     delta_t delta = {.version = version};
 
-    want_int(&delta, YGG_SIM_LED, 1, percent);
+    desire_int(&delta, YGG_SIM_LED, 1, percent);
     send_delta(&delta);
 }
 
-/* --- what is --------------------------------------------------------------------------------------------------- */
+/* --- reports
+ * --------------------------------------------------------------------------------------------------------- */
 
-static void after_a_contract_all_that_can_be_read_and_written_is_reported(void)
+static void a_contract_triggers_a_full_report(void)
 {
     static const uint8_t expected[][2] = {{YGG_SIM_LED, 0},  {YGG_SIM_LED, 1},  {YGG_SIM_GPIO, 0}, {YGG_SIM_GPIO, 1},
                                           {YGG_SIM_GPIO, 2}, {YGG_SIM_GPIO, 3}, {YGG_SIM_SIREN, 0}};
@@ -121,7 +122,7 @@ static void after_a_contract_all_that_can_be_read_and_written_is_reported(void)
     fake_free(&fake);
 }
 
-static void a_device_with_nothing_to_set_says_that_it_is_complete(void)
+static void a_device_without_settable_properties_reports_complete(void)
 {
     const struct ygg_document bare = {.capabilities = &ygg_sim_document.capabilities[YGG_SIM_TEMPERATURE], .count = 1};
 
@@ -150,7 +151,7 @@ static const struct ygg_capability wordy = {.id = "w", .type = "w.w", .version =
                                             .properties_count = YGG_COUNT(labels)};
 static const struct ygg_document wordy_document = {.capabilities = &wordy, .count = 1};
 
-/* A session of the least frames, with a board that answers everything with a long text. */
+/* A session with minimal frames, and a board that answers everything with a long text. */
 static void begin_wordy(size_t frame_bytes)
 {
     prepare();
@@ -162,7 +163,7 @@ static void begin_wordy(size_t frame_bytes)
     fake_negotiate(&fake, 0);
 }
 
-static void a_report_is_cut_to_the_sessions_frames_and_only_the_last_is_complete(void)
+static void a_report_is_split_to_the_sessions_frames(void)
 {
     static const size_t frames[] = {256, 300, 700, 4096};
 
@@ -211,7 +212,7 @@ static void a_report_waits_for_room(void)
     fake_free(&fake);
 }
 
-static void a_value_that_breaks_the_devices_own_tables_is_left_out(void)
+static void a_value_that_violates_the_tables_is_omitted(void)
 {
     static const uint8_t text[] = "x";
     const struct ygg_value wrong[] = {
@@ -230,13 +231,13 @@ static void a_value_that_breaks_the_devices_own_tables_is_left_out(void)
     }
 }
 
-static void what_a_call_may_have_changed_is_reported_and_nothing_else(void)
+static void only_capabilities_that_a_call_may_change_are_reported(void)
 {
     begin();
     fake_invoke(&fake, "r", YGG_SIM_LED, YGG_OPERATION_READ, 0, 0, NULL);
     fake_invoke(&fake, "c", YGG_SIM_COUNTER, YGG_OPERATION_ACTION, 0, 1, (const int64_t[]){1});
     fake_invoke(&fake, "bad", YGG_SIM_LED, YGG_OPERATION_WRITE, 1, 1, (const int64_t[]){101});
-    CHECK(no_report()); /* Nothing of these can have changed what is reported. */
+    CHECK(no_report()); /* None of these can change a reported property. */
     fake_invoke(&fake, "w", YGG_SIM_LED, YGG_OPERATION_WRITE, 1, 1, (const int64_t[]){40});
     const report_t report = next_report();
     CHECK_EQ(report.states_count, 2);
@@ -246,7 +247,7 @@ static void what_a_call_may_have_changed_is_reported_and_nothing_else(void)
     fake_free(&fake);
 }
 
-static void many_changes_are_few_reports(void)
+static void changes_are_batched_into_few_reports(void)
 {
     unsigned reports = 0;
 
@@ -271,7 +272,7 @@ static void many_changes_are_few_reports(void)
     fake_free(&fake);
 }
 
-static void the_end_of_a_blinking_is_told(void)
+static void the_end_of_blinking_is_reported(void)
 {
     begin();
     fake_invoke(&fake, "b", YGG_SIM_LED, YGG_OPERATION_ACTION, 0, 2, (const int64_t[]){2, 1000});
@@ -294,20 +295,21 @@ static void without_the_feature_nothing_is_reported(void)
     fake_negotiate(&fake, 0);
     CHECK_EQ(ygg_agent_changed(&fake.agent, YGG_SIM_LED), YGG_OK);
     CHECK(no_report());
-    CHECK_EQ(ygg_agent_changed(&fake.agent, YGG_SIM_LIGHT), YGG_ERR_ARGUMENT); /* It is not plugged in. */
+    CHECK_EQ(ygg_agent_changed(&fake.agent, YGG_SIM_LIGHT), YGG_ERR_ARGUMENT); /* Not plugged in. */
     fake_free(&fake);
 }
 
-/* --- what shall be ----------------------------------------------------------------------------------------------- */
+/* --- desired values
+ * --------------------------------------------------------------------------------------------------- */
 
 static void a_delta_is_written_and_read_back(void)
 {
     delta_t delta = {.version = 7};
 
     begin();
-    want_bool(&delta, YGG_SIM_LED, 0, true);
-    want_int(&delta, YGG_SIM_LED, 1, 10);
-    want_int(&delta, YGG_SIM_LED, 1, 20); /* The later one wins. */
+    desire_bool(&delta, YGG_SIM_LED, 0, true);
+    desire_int(&delta, YGG_SIM_LED, 1, 10);
+    desire_int(&delta, YGG_SIM_LED, 1, 20); /* The later one wins. */
     send_delta(&delta);
     const report_t report = next_report();
     CHECK_EQ(report.version, 7);
@@ -324,7 +326,7 @@ static void a_delta_is_written_and_read_back(void)
     fake_free(&fake);
 }
 
-static void what_cannot_be_done_has_a_status_and_the_rest_is_done(void)
+static void failed_entries_have_a_status_and_the_rest_is_written(void)
 {
     static const enum ygg_status expected[] = {
         YGG_STATUS_NOT_FOUND, YGG_STATUS_NOT_FOUND,        YGG_STATUS_NOT_FOUND,        YGG_STATUS_NOT_ALLOWED,
@@ -332,14 +334,14 @@ static void what_cannot_be_done_has_a_status_and_the_rest_is_done(void)
     delta_t delta = {.version = 3};
 
     begin();
-    want_int(&delta, YGG_SIM_LIGHT, 0, 1);
-    want_int(&delta, 256 + YGG_SIM_LED, 1, 1); /* Would be the LED in a byte. */
-    want_int(&delta, YGG_SIM_LED, UINT32_MAX, 1);
-    want_int(&delta, YGG_SIM_TEMPERATURE, 0, 1);
-    want_int(&delta, YGG_SIM_LED, 1, 55);
-    want_int(&delta, YGG_SIM_LED, 1, 101);
-    want_bool(&delta, YGG_SIM_LED, 1, true);
-    want_int(&delta, YGG_SIM_LED, 1, 0);
+    desire_int(&delta, YGG_SIM_LIGHT, 0, 1);
+    desire_int(&delta, 256 + YGG_SIM_LED, 1, 1); /* Equals the LED if truncated to a byte. */
+    desire_int(&delta, YGG_SIM_LED, UINT32_MAX, 1);
+    desire_int(&delta, YGG_SIM_TEMPERATURE, 0, 1);
+    desire_int(&delta, YGG_SIM_LED, 1, 55);
+    desire_int(&delta, YGG_SIM_LED, 1, 101);
+    desire_bool(&delta, YGG_SIM_LED, 1, true);
+    desire_int(&delta, YGG_SIM_LED, 1, 0);
     delta.entries[7].has_value = false;
     send_delta(&delta);
     const report_t report = next_report();
@@ -356,7 +358,7 @@ static void what_cannot_be_done_has_a_status_and_the_rest_is_done(void)
     fake_free(&fake);
 }
 
-static void a_text_that_is_desired_reaches_the_driver_whole(void)
+static void a_desired_text_reaches_the_driver_whole(void)
 {
     delta_t delta = {.version = 1};
 
@@ -372,8 +374,8 @@ static void a_text_that_is_desired_reaches_the_driver_whole(void)
     fake_free(&fake);
 }
 
-/* Eight long values do not fit 256 bytes: the answer is whole all the same, and the values follow. */
-static void an_answer_leaves_out_values_that_do_not_fit_and_sends_them_afterwards(void)
+/* Eight long values exceed 256 bytes: the answer is complete without them, and the values follow. */
+static void values_that_do_not_fit_an_answer_follow(void)
 {
     delta_t delta = {.version = UINT64_MAX};
     unsigned with = 0;
@@ -403,7 +405,7 @@ static void an_answer_leaves_out_values_that_do_not_fit_and_sends_them_afterward
     fake_free(&fake);
 }
 
-static void a_delta_out_of_turn_ends_the_session(void)
+static void a_delta_out_of_order_ends_the_session(void)
 {
     for (int round = 0; round < 5; round++) {
         delta_t delta = {.version = round == 3 ? 0 : 1};
@@ -416,7 +418,7 @@ static void a_delta_out_of_turn_ends_the_session(void)
         } else {
             fake_step(&fake); /* Before the Welcome. */
         }
-        want_bool(&delta, YGG_SIM_LED, 0, true);
+        desire_bool(&delta, YGG_SIM_LED, 0, true);
         delta.entries_count = round == 2 ? 0 : 1;
         if (round == 4) { /* Nine entries; the struct holds eight. */
             static const uint8_t nine[] = {8, 1, 18, 0, 18, 0, 18, 0, 18, 0, 18, 0, 18, 0, 18, 0, 18, 0, 18, 0};
@@ -435,7 +437,7 @@ static void a_delta_out_of_turn_ends_the_session(void)
 
 /* --- other capabilities ------------------------------------------------------------------------------------------- */
 
-static void a_delta_that_crosses_an_update_is_of_the_old_document_and_then_all_is_reported(void)
+static void a_delta_that_crosses_an_update_uses_the_old_document(void)
 {
     const yggdrasil_device_v1_CapabilityUpdateAck known = {.send_capabilities = false};
     const yggdrasil_device_v1_ContractNotice contract = {.revision = 2};
@@ -445,14 +447,14 @@ static void a_delta_that_crosses_an_update_is_of_the_old_document_and_then_all_i
     fake_step(&fake);
     CHECK_EQ(fake.agent.state, YGG_STATE_UPDATING);
     delta_t delta = {.version = 4};
-    want_int(&delta, YGG_SIM_LED, 1, 12);
-    want_int(&delta, YGG_SIM_LIGHT, 0, 12);
+    desire_int(&delta, YGG_SIM_LED, 1, 12);
+    desire_int(&delta, YGG_SIM_LIGHT, 0, 12);
     send_delta(&delta);
     report_t report = next_report();
     CHECK_EQ(report.version, 4);
     CHECK_EQ(report.states[0].value.kind.integer, 12);
-    CHECK_EQ(report.states[1].status, YGG_STATUS_NOT_FOUND); /* Not in the old one. */
-    CHECK_EQ(ygg_agent_changed(&fake.agent, YGG_SIM_LIGHT), YGG_OK); /* By the new one. */
+    CHECK_EQ(report.states[1].status, YGG_STATUS_NOT_FOUND); /* Not in the old document. */
+    CHECK_EQ(ygg_agent_changed(&fake.agent, YGG_SIM_LIGHT), YGG_OK); /* By the new document. */
     CHECK(no_report());
     fake_send(&fake, YGG_BODY_CAPABILITY_UPDATE_ACK, yggdrasil_device_v1_CapabilityUpdateAck_fields, &known);
     fake_send(&fake, YGG_BODY_CONTRACT, yggdrasil_device_v1_ContractNotice_fields, &contract);
@@ -462,7 +464,7 @@ static void a_delta_that_crosses_an_update_is_of_the_old_document_and_then_all_i
     fake_free(&fake);
 }
 
-static void a_write_that_ends_after_an_update_is_not_told_by_the_old_index(void)
+static void a_write_that_ends_after_an_update_does_not_use_its_old_index(void)
 {
     const struct ygg_document other = {.capabilities = &ygg_sim_document.capabilities[YGG_SIM_SIREN], .count = 1};
     const yggdrasil_device_v1_CapabilityUpdateAck known = {.send_capabilities = false};
@@ -487,25 +489,26 @@ static void a_write_that_ends_after_an_update_is_not_told_by_the_old_index(void)
     fake_free(&fake);
 }
 
-/* --- a driver that takes its time ----------------------------------------------------------------------------------- */
+/* --- a slow driver
+ * ---------------------------------------------------------------------------------------------------- */
 
-static void a_write_that_takes_time_is_answered_when_it_is_done(void)
+static void a_slow_write_is_answered_when_it_ends(void)
 {
     const struct ygg_answer failed = {.status = YGG_STATUS_HARDWARE};
     delta_t delta = {.version = 8};
 
     begin();
     fake.driver_result = YGG_ERR_AGAIN;
-    want_int(&delta, YGG_SIM_LED, 1, 60);
-    want_int(&delta, YGG_SIM_LED, 1, 101); /* Refused at once, told at once. */
+    desire_int(&delta, YGG_SIM_LED, 1, 60);
+    desire_int(&delta, YGG_SIM_LED, 1, 101); /* Refused and reported immediately. */
     send_delta(&delta);
     report_t report = next_report();
     CHECK_EQ(report.states_count, 1);
     CHECK_EQ(report.states[0].status, YGG_STATUS_INVALID_ARGUMENT);
     uint32_t handle = fake.agent.next_handle - 1;
-    fake.driver_result = YGG_OK; /* Reading takes no time from here on. */
+    fake.driver_result = YGG_OK; /* Reads are immediate from here on. */
     CHECK_EQ(ygg_agent_complete(&fake.agent, handle + 1, &(struct ygg_answer){.status = YGG_STATUS_OK, .count = 1, .values = {ygg_int(100)}}), YGG_OK);
-    CHECK_EQ(next_report().states[0].value.kind.integer, 100); /* The read back of the refused one. */
+    CHECK_EQ(next_report().states[0].value.kind.integer, 100); /* The current value of the refused entry. */
     CHECK_EQ(ygg_agent_complete(&fake.agent, handle, &failed), YGG_OK);
     report = next_report();
     CHECK_EQ(report.version, 8);
@@ -516,7 +519,7 @@ static void a_write_that_takes_time_is_answered_when_it_is_done(void)
     fake_free(&fake);
 }
 
-static void a_write_that_is_late_is_answered_for(void)
+static void a_late_write_is_reported_as_deadline(void)
 {
     begin();
     fake.driver_result = YGG_ERR_AGAIN;
@@ -524,7 +527,7 @@ static void a_write_that_is_late_is_answered_for(void)
     CHECK(no_report());
     fake.driver_result = YGG_OK;
     uint64_t asked_ms = fake.now_ms;
-    for (int i = 0; i < 499; i++) { /* The bridge stays there meanwhile. */
+    for (int i = 0; i < 499; i++) { /* The bridge stays connected meanwhile. */
         fake_send_raw(&fake, YGG_BODY_PONG, "", 0);
         fake_run_until(&fake, fake.now_ms + 10);
     }
@@ -533,11 +536,11 @@ static void a_write_that_is_late_is_answered_for(void)
     const report_t report = next_report();
     CHECK_EQ(report.version, 8);
     CHECK_EQ(report.states[0].status, YGG_STATUS_DEADLINE);
-    CHECK_EQ(report.states[0].value.kind.integer, 100); /* As it is. */
+    CHECK_EQ(report.states[0].value.kind.integer, 100); /* The current value. */
     fake_free(&fake);
 }
 
-static void values_that_take_time_come_one_by_one_and_complete_comes_last(void)
+static void slow_values_are_reported_one_by_one_and_complete_last(void)
 {
     unsigned states = 0;
     bool complete = false;
@@ -565,7 +568,7 @@ static void values_that_take_time_come_one_by_one_and_complete_comes_last(void)
     fake_free(&fake);
 }
 
-static void a_value_that_is_late_is_left_out(void)
+static void a_late_value_is_omitted(void)
 {
     begin();
     fake.driver_result = YGG_ERR_AGAIN;
@@ -582,7 +585,7 @@ static void a_value_that_is_late_is_left_out(void)
     fake_free(&fake);
 }
 
-static void a_board_that_has_too_much_under_way_is_busy_and_tells_later(void)
+static void a_board_with_too_many_calls_is_busy_and_reports_later(void)
 {
     const struct ygg_answer done = {.status = YGG_STATUS_OK};
     char call_id[16];
@@ -606,7 +609,7 @@ static void a_board_that_has_too_much_under_way_is_busy_and_tells_later(void)
     fake_free(&fake);
 }
 
-static void what_a_lost_session_wanted_is_reported_to_the_next(void)
+static void writes_of_a_lost_session_are_reported_in_the_next(void)
 {
     const struct ygg_answer done = {.status = YGG_STATUS_OK};
 
@@ -624,33 +627,33 @@ static void what_a_lost_session_wanted_is_reported_to_the_next(void)
     CHECK_EQ(ygg_agent_complete(&fake.agent, handle, &done), YGG_OK);
     fake.now_ms += 1000;
     const report_t report = next_report();
-    CHECK_EQ(report.version, 0); /* This session has asked for nothing. */
+    CHECK_EQ(report.version, 0); /* This session has sent no delta. */
     CHECK_EQ(report.states_count, 2);
     fake_free(&fake);
 }
 
 void suite_twin(void)
 {
-    RUN(after_a_contract_all_that_can_be_read_and_written_is_reported);
-    RUN(a_device_with_nothing_to_set_says_that_it_is_complete);
-    RUN(a_report_is_cut_to_the_sessions_frames_and_only_the_last_is_complete);
+    RUN(a_contract_triggers_a_full_report);
+    RUN(a_device_without_settable_properties_reports_complete);
+    RUN(a_report_is_split_to_the_sessions_frames);
     RUN(a_report_waits_for_room);
-    RUN(a_value_that_breaks_the_devices_own_tables_is_left_out);
-    RUN(what_a_call_may_have_changed_is_reported_and_nothing_else);
-    RUN(many_changes_are_few_reports);
-    RUN(the_end_of_a_blinking_is_told);
+    RUN(a_value_that_violates_the_tables_is_omitted);
+    RUN(only_capabilities_that_a_call_may_change_are_reported);
+    RUN(changes_are_batched_into_few_reports);
+    RUN(the_end_of_blinking_is_reported);
     RUN(without_the_feature_nothing_is_reported);
     RUN(a_delta_is_written_and_read_back);
-    RUN(what_cannot_be_done_has_a_status_and_the_rest_is_done);
-    RUN(a_text_that_is_desired_reaches_the_driver_whole);
-    RUN(an_answer_leaves_out_values_that_do_not_fit_and_sends_them_afterwards);
-    RUN(a_delta_out_of_turn_ends_the_session);
-    RUN(a_delta_that_crosses_an_update_is_of_the_old_document_and_then_all_is_reported);
-    RUN(a_write_that_ends_after_an_update_is_not_told_by_the_old_index);
-    RUN(a_write_that_takes_time_is_answered_when_it_is_done);
-    RUN(a_write_that_is_late_is_answered_for);
-    RUN(values_that_take_time_come_one_by_one_and_complete_comes_last);
-    RUN(a_value_that_is_late_is_left_out);
-    RUN(a_board_that_has_too_much_under_way_is_busy_and_tells_later);
-    RUN(what_a_lost_session_wanted_is_reported_to_the_next);
+    RUN(failed_entries_have_a_status_and_the_rest_is_written);
+    RUN(a_desired_text_reaches_the_driver_whole);
+    RUN(values_that_do_not_fit_an_answer_follow);
+    RUN(a_delta_out_of_order_ends_the_session);
+    RUN(a_delta_that_crosses_an_update_uses_the_old_document);
+    RUN(a_write_that_ends_after_an_update_does_not_use_its_old_index);
+    RUN(a_slow_write_is_answered_when_it_ends);
+    RUN(a_late_write_is_reported_as_deadline);
+    RUN(slow_values_are_reported_one_by_one_and_complete_last);
+    RUN(a_late_value_is_omitted);
+    RUN(a_board_with_too_many_calls_is_busy_and_reports_later);
+    RUN(writes_of_a_lost_session_are_reported_in_the_next);
 }

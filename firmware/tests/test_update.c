@@ -1,4 +1,4 @@
-/* Other capabilities at run time: the bridge is told, and every index means what its contract says. */
+/* Changes of the capability document: the bridge is notified, and every index refers to its contract. */
 #include "tests/check.h"
 #include "tests/fake.h"
 #include "tests/suites.h"
@@ -64,7 +64,7 @@ static unsigned count_frames(uint32_t number)
     return count;
 }
 
-static void pages_of_the_new_document_follow_where_they_are_wanted(void)
+static void pages_of_the_new_document_are_sent_if_requested(void)
 {
     uint32_t size = ygg_document_size(&ygg_sim_extra_document);
 
@@ -114,7 +114,7 @@ static void events_and_samples_wait_for_the_new_contract(void)
     fake_free(&fake);
 }
 
-static void what_means_something_else_is_dropped_and_counted(void)
+static void items_whose_meaning_changed_are_dropped_and_counted(void)
 {
     const struct ygg_value hot = ygg_double(80.0);
     const struct ygg_document other = {.capabilities = ygg_sim_document.capabilities + 1, .count = 2};
@@ -123,7 +123,7 @@ static void what_means_something_else_is_dropped_and_counted(void)
     CHECK_EQ(ygg_agent_emit(&fake.agent, YGG_SIM_TEMPERATURE, 0, &hot, 1), YGG_OK);
     CHECK_EQ(ygg_agent_sample(&fake.agent, YGG_SIM_TEMPERATURE, 0, &hot), YGG_OK);
     CHECK_EQ(ygg_agent_update(&fake.agent, &ygg_sim_extra_document), YGG_OK);
-    CHECK_EQ(fake.agent.events_dropped + fake.agent.samples_dropped, 0); /* The same in both. */
+    CHECK_EQ(fake.agent.events_dropped + fake.agent.samples_dropped, 0); /* Equal in both documents. */
     CHECK_EQ(ygg_agent_update(&fake.agent, &other), YGG_OK);
     CHECK_EQ(fake.agent.events_dropped, 1);
     CHECK_EQ(fake.agent.samples_dropped, 1);
@@ -131,7 +131,7 @@ static void what_means_something_else_is_dropped_and_counted(void)
     fake_free(&fake);
 }
 
-static void without_a_session_the_next_hello_says_it(void)
+static void without_a_session_the_next_hello_announces_it(void)
 {
     yggdrasil_device_v1_Hello hello = yggdrasil_device_v1_Hello_init_zero;
 
@@ -157,13 +157,13 @@ static void a_bridge_without_the_feature_gets_a_new_session(void)
     fake_free(&fake);
 }
 
-static void frames_out_of_turn_while_updating_end_the_session(void)
+static void frames_out_of_order_while_updating_end_the_session(void)
 {
     for (int round = 0; round < 4; round++) {
         begin();
         fake_activate(&fake);
         if (round == 0) {
-            answer(false); /* To nothing. */
+            answer(false); /* Without an update. */
         } else {
             update();
         }
@@ -181,7 +181,7 @@ static void frames_out_of_turn_while_updating_end_the_session(void)
     }
 }
 
-static void an_update_has_its_time_and_only_one_is_under_way(void)
+static void an_update_times_out_and_is_exclusive(void)
 {
     begin();
     fake_activate(&fake);
@@ -192,18 +192,18 @@ static void an_update_has_its_time_and_only_one_is_under_way(void)
         fake_run_until(&fake, fake.now_ms + 100);
     }
     CHECK(fake.agent.state != YGG_STATE_UPDATING);
-    CHECK(fake.agent.document == &ygg_sim_extra_document); /* The next Hello says it. */
+    CHECK(fake.agent.document == &ygg_sim_extra_document); /* Announced by the next Hello. */
     fake_free(&fake);
 }
 
 void suite_update(void)
 {
-    RUN(pages_of_the_new_document_follow_where_they_are_wanted);
+    RUN(pages_of_the_new_document_are_sent_if_requested);
     RUN(calls_follow_the_contract_in_force);
     RUN(events_and_samples_wait_for_the_new_contract);
-    RUN(what_means_something_else_is_dropped_and_counted);
-    RUN(without_a_session_the_next_hello_says_it);
+    RUN(items_whose_meaning_changed_are_dropped_and_counted);
+    RUN(without_a_session_the_next_hello_announces_it);
     RUN(a_bridge_without_the_feature_gets_a_new_session);
-    RUN(frames_out_of_turn_while_updating_end_the_session);
-    RUN(an_update_has_its_time_and_only_one_is_under_way);
+    RUN(frames_out_of_order_while_updating_end_the_session);
+    RUN(an_update_times_out_and_is_exclusive);
 }

@@ -1,7 +1,7 @@
-/* Golden vectors, encoded by protoc: the device's codec decodes each and makes the same bytes of it again.
+/* Golden vectors, encoded by protoc: the device's codec decodes each and encodes the same bytes again.
  *
- *   vectors DIR    reads DIR/NAME.bin; frame_* are Frames, signed_* metadata of updates, the others capability documents
- */
+ * vectors DIR    reads DIR/NAME.bin; frame_* are Frames, signed_* metadata of updates, the others capability
+ * documents */
 #include <dirent.h>
 #include <pb_decode.h>
 #include <stdio.h>
@@ -88,7 +88,7 @@ static void check_document(void)
 
 /* --- frames ------------------------------------------------------------------------------------------------------ */
 
-/* Bodies of which the device only has the decoder; the test encodes them from the same struct. */
+/* Bodies that the device only decodes; the test encodes them from the same struct. */
 static const pb_msgdesc_t *bridge_fields(uint32_t number)
 {
     switch (number) {
@@ -120,7 +120,7 @@ static bool decode(const struct ygg_envelope *envelope, const pb_msgdesc_t *fiel
     return pb_decode(&in, fields, message);
 }
 
-/* Puts decoded arguments in their places, which must be 0, 1, 2 … as the device writes them. */
+/* Stores decoded arguments by index, which must be 0, 1, 2 … as the device encodes them. */
 static uint8_t take_values(const yggdrasil_device_v1_Argument *arguments, size_t count, struct ygg_value *values)
 {
     for (size_t i = 0; i < count; i++) {
@@ -237,7 +237,7 @@ static bool again_update(pb_ostream_t *out, const struct ygg_envelope *envelope)
 static bool again_certificate(pb_ostream_t *out, const struct ygg_envelope *envelope)
 {
     static union {
-        yggdrasil_device_v1_CertificateExpiring wanted;
+        yggdrasil_device_v1_CertificateExpiring expiring;
         yggdrasil_device_v1_CertificateRequest request;
         yggdrasil_device_v1_CertificateIssued issued;
     } body;

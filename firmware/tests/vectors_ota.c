@@ -32,7 +32,7 @@ static const pb_msgdesc_t *fields_of(uint32_t number)
     }
 }
 
-/* A chunk is read in place, field by field, as core/ota.c does. */
+/* A chunk is decoded in place, field by field, as in core/ota_chunks.c. */
 static bool again_chunk(pb_ostream_t *out, const struct ygg_envelope *envelope)
 {
     static yggdrasil_device_v1_OtaChunk chunk;

@@ -4,10 +4,10 @@
 
 #include "wire/body.h"
 
-/* Whether a body is one of those; writes it once more as it was read. */
+/* Re-encodes a body of frames 32 to 41 from its decoded form. Returns whether it is one of those. */
 bool vectors_ota_again(pb_ostream_t *out, const struct ygg_envelope *envelope, bool *written);
 
-/* Reads a file signed_NAME.bin in place and compares with what nanopb reads. */
+/* Parses a file signed_NAME.bin in place and compares with nanopb. */
 void vectors_check_signed(const char *name, const uint8_t *data, size_t size);
 
 #endif

@@ -3,7 +3,7 @@
 #
 #   encode_vectors.sh PROTOS DIR
 #
-# PYTHON names an interpreter with grpcio-tools, whose protoc it uses. Each vector says its message in its header.
+# PYTHON names an interpreter with grpcio-tools, which contains protoc. Each vector names its message in its header.
 set -eu
 
 protos=$1

@@ -3,8 +3,8 @@
 #
 #   fetch_nanopb.sh DIR
 #
-# Works as any user and changes nothing on the system: apt runs with lists and caches of its own under DIR. The
-# archive's address is that of the machine's own apt sources. NANOPB_TARBALL=FILE uses a file that is already there.
+# Works as any user and does not change the system: apt uses its own lists and caches under DIR. The archive is that of
+# the machine's apt sources. NANOPB_TARBALL=FILE uses an existing file.
 set -eu
 
 VERSION=0.4.9.1
@@ -27,7 +27,7 @@ checked() {
     [ -f "$1" ] && echo "$SHA256  $1" | sha256sum --check --status
 }
 
-# The archive that the machine installs Debian's main component from, security updates aside.
+# Prints the machine's archive of Debian's main component, except security updates.
 archive_uri() {
     apt-get indextargets --format '$(REPO_URI) $(COMPONENT)' 'Created-By: Packages' |
         awk '$2 == "main" && $1 !~ /security/ { print $1; exit }'
@@ -44,7 +44,7 @@ download() {
     apt-get "$@" update >"$dir/apt/log" 2>&1 &&
         (cd "$dir" && apt-get "$@" source --download-only --tar-only nanopb) >>"$dir/apt/log" 2>&1 || {
         cat "$dir/apt/log" >&2
-        fail "download failed; to go on without a network: NANOPB_TARBALL=nanopb_$VERSION.orig.tar.gz"
+        fail "download failed; without a network: NANOPB_TARBALL=nanopb_$VERSION.orig.tar.gz"
     }
     rm -rf "$dir/apt"
 }

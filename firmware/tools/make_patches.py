@@ -1,8 +1,8 @@
-"""Makes the golden patches of the C tests with detools itself: two images and the patch between them, twice.
+"""Make the golden patches of the C tests with detools itself: two images, and a patch for each compression.
 
     make_patches.py DIR
 
-Owns what the images look like. The files are committed, so that the tests need no detools; run it again to change them.
+Owns the content of the images. The files are committed, so that the tests do not need detools.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ OLD_BYTES = 6000
 
 
 def images() -> tuple[bytes, bytes]:
-    """An old image, and a new one with a changed constant, a new function, and everything after it moved."""
-    rng = random.Random(20)  # noqa: S311 - the same images each time
+    """Return an old image, and a new one with a changed constant, a new function, and everything after it moved."""
+    rng = random.Random(20)  # noqa: S311 - repeatable images
     old = bytes(rng.choice(b"\x00\x01\x13\x93\xef\x67") if i % 3 else rng.randrange(256) for i in range(OLD_BYTES))
     new = bytearray(old[:2500] + rng.randbytes(300) + old[2500:5500])
     for at in range(50, len(new), 700):
@@ -28,7 +28,7 @@ def images() -> tuple[bytes, bytes]:
 
 
 def main() -> int:
-    """Writes old.bin, new.bin and the patches."""
+    """Write old.bin, new.bin and the patches."""
     out = Path(sys.argv[1])
     old, new = images()
     (out / "old.bin").write_bytes(old)

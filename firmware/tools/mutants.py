@@ -1,8 +1,8 @@
-"""Builds each mutant of a list and requires a proof to fail on it.
+"""Build each mutant of a list and require a proof to fail on it.
 
-Owns the list's form, the building and the verdict. Does not own the proof, which is any program that exits 0 while
-all is well. A mutant that does not compile, or whose `find` is not there exactly once, is a fault of the list. Exit
-status 1 where a mutant survives.
+Owns the format of the list, the builds and the verdict. Does not own the proof, which is any program that exits 0 on
+success. A mutant that does not compile, or without exactly one match of `find`, is an error of the list. Exit status
+1 if a mutant survives.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TIMEOUT_S = 120
-"""A mutant that takes longer than this has made the proof go on for ever: it is caught."""
+"""A mutant that takes longer than this made the proof loop forever: it is caught."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Mutation:
 
 @dataclass(frozen=True)
 class Bench:
-    """How mutants are built: the compiler with its flags, and what is linked."""
+    """The build of mutants: the compiler with its flags, and the objects to link."""
 
     compile: list[str]
     objects: list[Path]
@@ -40,7 +40,7 @@ class Bench:
 
 
 def read_list(path: Path) -> list[Mutation]:
-    """The mutations of a list, numbered from 1."""
+    """Return the mutations of a list, numbered from 1."""
     entries = tomllib.loads(path.read_text())["mutation"]
     return [
         Mutation(number, entry["name"], Path(entry["file"]), entry["find"], entry["replace"])
@@ -49,11 +49,11 @@ def read_list(path: Path) -> list[Mutation]:
 
 
 def build(bench: Bench, mutation: Mutation) -> Path:
-    """The proof with one file changed. Raises ValueError where the list is wrong; such a mutant counts as survived."""
+    """Return the proof, built with one file mutated. Raise ValueError if the list is wrong; it counts as survived."""
     source = mutation.file.read_text()
     if source.count(mutation.find) != 1:
         raise ValueError(
-            f"{mutation.name}: its text is {source.count(mutation.find)} times in {mutation.file}, not once"
+            f"{mutation.name}: its text occurs {source.count(mutation.find)} times in {mutation.file}, not once"
         )
     changed = bench.out / f"{mutation.number}.c"
     changed.write_text(source.replace(mutation.find, mutation.replace))
@@ -67,7 +67,7 @@ def build(bench: Bench, mutation: Mutation) -> Path:
 
 
 def verdict(bench: Bench, mutation: Mutation) -> tuple[bool, str]:
-    """Whether the proof failed on a mutant, and what it said."""
+    """Return whether the proof failed on a mutant, and its message."""
     try:
         program = build(bench, mutation)
     except ValueError as error:
@@ -75,7 +75,7 @@ def verdict(bench: Bench, mutation: Mutation) -> tuple[bool, str]:
     try:
         ran = subprocess.run([str(program)], capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        return True, "the proof went on for ever"
+        return True, "the proof did not terminate"
     finally:
         program.unlink()
     said = [line for line in ran.stdout.splitlines() if line.startswith("FAILED")]
@@ -83,13 +83,13 @@ def verdict(bench: Bench, mutation: Mutation) -> tuple[bool, str]:
 
 
 def main() -> int:
-    """Builds and judges all mutants of the list."""
+    """Build and run all mutants of the list."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--list", type=Path, required=True)
-    parser.add_argument("--compile", required=True, help="compiler and flags, as one text")
+    parser.add_argument("--compile", required=True, help="compiler and flags, as one string")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("objects", type=Path, nargs="+", help="objects of the proof as it is")
+    parser.add_argument("objects", type=Path, nargs="+", help="objects of the unchanged proof")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     bench = Bench(options.compile.split(), options.objects, options.out)

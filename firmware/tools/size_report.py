@@ -1,7 +1,7 @@
-"""Flash and static RAM of the rv32imc image, an object a line, held to a budget.
+"""Report flash and static RAM of the rv32imc image by object, and compare them with a budget.
 
-Owns the reading of the linker's map and of `nm`, the table and the JSON. Does not build anything. Source of the map's
-form: GNU ld, "-Map". Exit status 1 where the budget is exceeded.
+Owns the parsing of the linker map and of `nm`, the table and the JSON. Does not build anything. Source of the map
+format: GNU ld, "-Map". Exit status 1 if the budget is exceeded.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 LIBRARY = ("core", "wire", "nanopb", "generated")
-"""The parts that every device has; the board and the C library are a port's."""
+"""The parts that every device has; the board and the C library belong to the port."""
 FLASH_SECTIONS = (".init", ".text", ".rodata", ".data", ".preserve")
 RAM_SECTIONS = (".data", ".bss", ".tdata", ".tbss")
 CORE_RAM = ("size_agent", "size_scratch", "size_event_memory", "size_answer_memory", "size_sample_memory")
-"""The objects of tests/size_main.c that are the agent's state without frame buffers."""
+"""The objects of tests/size_main.c with the agent's state, without frame buffers."""
 UPDATE_RAM = ("size_ota", "size_boot")
-"""What a device that takes updates has besides: one envelope, the root, the state of boot, install and patch."""
+"""Additional objects of a device with updates: one envelope, the root, the state of boot, install and patch."""
 UPDATE_OBJECTS = (
     "boot",
     "flashlog",
@@ -49,59 +49,59 @@ class Usage:
     ram: int = 0
 
     def add(self, other: Usage) -> None:
-        """Adds another's bytes."""
+        """Add the bytes of another usage."""
         self.flash += other.flash
         self.ram += other.ram
 
 
 @dataclass
 class Report:
-    """What the image is made of, in bytes."""
+    """The composition of the image, in bytes."""
 
     objects: dict[tuple[str, str], Usage] = field(default_factory=lambda: defaultdict(Usage))
     symbols: dict[str, int] = field(default_factory=dict)
 
     def parts(self) -> dict[str, Usage]:
-        """The usage of each part, the library first."""
+        """Return the usage of each part, the library first."""
         found: dict[str, Usage] = {name: Usage() for name in LIBRARY}
         for (part, _), usage in self.objects.items():
             found.setdefault(part, Usage()).add(usage)
         return found
 
     def library_flash(self) -> int:
-        """Flash of core, wire and nanopb, updates included."""
+        """Return the flash of core, wire and nanopb, updates included."""
         return sum(usage.flash for part, usage in self.parts().items() if part in LIBRARY)
 
     def core_ram(self) -> int:
-        """RAM of one agent: its struct, scratch, event and answer memory. No frame buffers."""
+        """Return the RAM of one agent: its struct, scratch, event and answer memory. No frame buffers."""
         return sum(self.symbols[name] for name in CORE_RAM)
 
     def update_ram(self) -> int:
-        """RAM of updates, on top of an agent without."""
+        """Return the additional RAM of updates."""
         return sum(self.symbols[name] for name in UPDATE_RAM)
 
     def update_flash(self) -> int:
-        """Flash of the update path, without cryptography."""
+        """Return the flash of the update path, without cryptography."""
         return sum(usage.flash for (_, name), usage in self.objects.items() if name in UPDATE_OBJECTS)
 
     def frame_ram(self) -> int:
-        """RAM of the two frame buffers."""
+        """Return the RAM of the two frame buffers."""
         return sum(self.symbols[name] for name in FRAME_BUFFERS)
 
 
 def joined(lines: Iterable[str]) -> Iterator[str]:
-    """The map's lines; a long section name and the rest of its line, which ld breaks in two, as one."""
-    held = ""
+    """Yield the lines of the map; joins lines that ld breaks after a long section name."""
+    pending = ""
     for line in lines:
         if re.match(r"^ \.\S+$", line):
-            held = line
+            pending = line
             continue
-        yield held + line if held and line.startswith("  ") else line
-        held = ""
+        yield pending + line if pending and line.startswith("  ") else line
+        pending = ""
 
 
 def part_of(path: str) -> tuple[str, str]:
-    """The part that an object belongs to, and its name there."""
+    """Return the part that an object belongs to, and its name in it."""
     found = re.search(r"/obj/(?:(nanopb|gen|core|wire|boards|hal|tests)/)(.+)\.o$", path)
     if found is None:
         return "C library", re.sub(r".*/|\)$", "", path).replace("(", ":")
@@ -110,7 +110,7 @@ def part_of(path: str) -> tuple[str, str]:
 
 
 def read_map(text: str) -> dict[tuple[str, str], Usage]:
-    """Usage of each object from a linker map. Sections that the linker dropped are not counted."""
+    """Return the usage of each object from a linker map. Sections that the linker dropped are not counted."""
     objects: dict[tuple[str, str], Usage] = defaultdict(Usage)
     output = ""
     for line in joined(text.partition("Linker script and memory map")[2].splitlines()):
@@ -126,14 +126,14 @@ def read_map(text: str) -> dict[tuple[str, str], Usage]:
 
 
 def read_symbols(nm: str, elf: Path) -> dict[str, int]:
-    """Sizes of the image's variables, in bytes."""
+    """Return the sizes of the image's variables, in bytes."""
     listed = subprocess.run([nm, "--print-size", str(elf)], capture_output=True, text=True, check=True).stdout
     columns = (line.split() for line in listed.splitlines())
     return {found[3]: int(found[1], 16) for found in columns if len(found) == 4 and found[2] in "bBdD"}
 
 
 def table(report: Report) -> str:
-    """The report for people."""
+    """Return the report as a table."""
     lines = [f"{'rv32imc, -Os':<24}{'flash':>8}{'RAM':>8}   bytes"]
     for part, total in report.parts().items():
         lines.append(f"{part:<24}{total.flash:>8}{total.ram:>8}")
@@ -145,7 +145,7 @@ def table(report: Report) -> str:
 
 
 def summary(report: Report) -> dict[str, int]:
-    """The figures that have a budget."""
+    """Return the figures that have a budget."""
     return {
         "library_flash_bytes": report.library_flash(),
         "agent_struct_bytes": report.symbols["size_agent"],
@@ -157,12 +157,12 @@ def summary(report: Report) -> dict[str, int]:
 
 
 def over_budget(figures: dict[str, int], budget: dict[str, int]) -> list[str]:
-    """What is too large, for people."""
+    """Return a message for each figure over budget."""
     return [f"{key} is {figures[key]}, the budget is {limit}" for key, limit in budget.items() if figures[key] > limit]
 
 
 def main() -> int:
-    """Prints the table, writes the JSON and compares with the budget."""
+    """Print the table, write the JSON and compare with the budget."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("map", "elf", "budget", "json"):
         parser.add_argument(f"--{name}", type=Path, required=True)

@@ -1,9 +1,9 @@
-/* The power-cut proof: every operation of every scenario, cut before it and torn in the middle, and then every operation
- * of the recovery again.
+/* The power-cut proof: power fails before and during every operation of every scenario, and then before and during
+ * every operation of the recovery.
  *
  *     power [TEARS]    TEARS different tears of each operation, 1 to 64 (1)
  *
- * Prints the cuts that it made, by scenario. Exit status 1 where anything was not as it has to be. */
+ * Prints the cuts of each scenario. Exit status 1 if any invariant is violated. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,18 +13,18 @@
 
 enum { TEARS_MAX = 64, CUTS = 2 };
 
-/* A power cut: at which operation, and 0 for before it or the number of a tear. */
+/* A power cut: the operation, and 0 for before it or the number of a tear. */
 struct cut {
     uint32_t at;
     unsigned tear;
 };
 
-static struct world start; /* As the scenario finds it. */
+static struct world start; /* Initial state of the scenario. */
 static struct world world;
 static unsigned long cuts_made;
 static unsigned long plays;
 
-/* The power-on counts from its own beginning. */
+/* Schedules a cut; operations are counted from this power-on. */
 static void arm(const struct cut *cut)
 {
     world.ram.operations = 0;
@@ -33,7 +33,7 @@ static void arm(const struct cut *cut)
     world.ram.random = (cut->tear * 2U + 1U) * UINT64_C(0x9E3779B97F4A7C15) + cut->at;
 }
 
-/* Plays a scenario with cuts. Returns how many of them came. */
+/* Plays a scenario with cuts. Returns how many of them occurred. */
 static unsigned play(const struct scenario *scenario, const struct cut cuts[CUTS])
 {
     static const struct cut none;
@@ -52,11 +52,11 @@ static unsigned play(const struct scenario *scenario, const struct cut cuts[CUTS
             arm(world.cuts < CUTS ? &cuts[world.cuts] : &none);
         }
         if (runs == WORLD_RUNS_MAX) {
-            world_fault(&world, "it goes on for ever");
+            world_fault(&world, "it does not terminate");
         }
     }
     if (world.fault == NULL && world.confirmed != scenario->end) {
-        world_fault(&world, "the wrong image is confirmed in the end");
+        world_fault(&world, "the wrong image is confirmed at the end");
     }
     if (world.fault == NULL && world.cuts == 0 && scenario->starts_of_1 != 0 &&
         world.starts[1] + (scenario->end == 1 ? 1U : 0U) != scenario->starts_of_1) {
@@ -79,7 +79,7 @@ static bool is_wrong(const struct scenario *scenario, const struct cut cuts[CUTS
     return world.fault != NULL;
 }
 
-/* Every second cut after a given first one. False at the first fault. */
+/* Plays every second cut after a given first one. Returns false at the first fault. */
 static bool prove_recovery(const struct scenario *scenario, struct cut cuts[CUTS], unsigned tears)
 {
     for (cuts[1].at = 1;; cuts[1].at++) {

@@ -12,7 +12,7 @@ static void require(struct world *world, bool holds, const char *what)
     }
 }
 
-/* Boots and goes on as what was booted. */
+/* Boots and continues as the booted slot. */
 static enum ygg_slot boot(struct world *world)
 {
     enum ygg_slot slot = ygg_boot_open(&world->boot) == YGG_OK ? ygg_boot_choose(&world->boot, false) : YGG_SLOT_NONE;
@@ -27,7 +27,7 @@ static void reopen(struct world *world)
     require(world, ygg_boot_open(&world->boot) == YGG_OK, "the state cannot be read");
 }
 
-/* Puts an image into the spare slot by other means, claimed or not. */
+/* Writes an image to the spare slot by other means, claimed or not. */
 static void put(struct world *world, int image)
 {
     uint8_t *slot = world->ram.bytes + world->layout.slots[ygg_boot_spare(&world->boot)];
@@ -58,7 +58,7 @@ static void any_changed_bit_voids_a_record(struct world *world)
         newest[bit / 8U] ^= (uint8_t)(1U << bit % 8U);
     }
     reopen(world);
-    require(world, world->boot.update_id == 77, "a whole record is not trusted");
+    require(world, world->boot.update_id == 77, "a valid record is not trusted");
 }
 
 static void a_blank_device_trusts_nothing(struct world *world)
@@ -72,8 +72,8 @@ static void a_blank_device_trusts_nothing(struct world *world)
     require(world, world->boot.active == YGG_SLOT_NONE, "a record of zeros is trusted");
 }
 
-/* Whole by its CRC, and nonsense: such as another version may have left. */
-static void a_record_of_nonsense_trusts_nothing(struct world *world)
+/* A valid CRC but invalid content, such as another version may have left. */
+static void an_implausible_record_trusts_nothing(struct world *world)
 {
     static const struct {
         size_t at;
@@ -89,44 +89,44 @@ static void a_record_of_nonsense_trusts_nothing(struct world *world)
         newest[cases[i].at] = cases[i].value;
         ygg_put32(newest + YGG_BOOT_RECORD_BYTES - 4, ygg_crc32(world->boot.log.kind, newest, YGG_BOOT_RECORD_BYTES - 4));
         reopen(world);
-        require(world, world->boot.active == YGG_SLOT_NONE, "a record of nonsense is trusted");
+        require(world, world->boot.active == YGG_SLOT_NONE, "an implausible record is trusted");
         memcpy(newest, whole, sizeof whole);
     }
     reopen(world);
-    require(world, world->boot.active == YGG_SLOT_A, "a record that makes sense is not trusted");
+    require(world, world->boot.active == YGG_SLOT_A, "a plausible record is not trusted");
 }
 
-static void a_device_is_made_once(struct world *world)
+static void a_device_is_provisioned_once(struct world *world)
 {
-    require(world, ygg_boot_provision(&world->boot, YGG_SLOT_A, &world->images[0]) == YGG_ERR_STATE, "a device is made again");
+    require(world, ygg_boot_provision(&world->boot, YGG_SLOT_A, &world->images[0]) == YGG_ERR_STATE, "a device is provisioned again");
 }
 
-static void the_factory_looks_at_what_it_made(struct world *world)
+static void provisioning_verifies_the_image(struct world *world)
 {
     memset(world->ram.bytes, YGG_FLASH_ERASED, world->layout.trust);
     reopen(world);
     require(world, ygg_boot_provision(&world->boot, YGG_SLOT_A, &world->images[1]) == YGG_ERR_MALFORMED,
-            "a device is made with an image that is not there");
+            "a device is provisioned with a missing image");
 }
 
 static void a_layout_beyond_the_flash_is_refused(struct world *world)
 {
     world->layout.slots[YGG_SLOT_B] += WORLD_BLOCK_BYTES;
-    require(world, ygg_boot_open(&world->boot) == YGG_ERR_ARGUMENT, "a slot beyond the flash is taken");
+    require(world, ygg_boot_open(&world->boot) == YGG_ERR_ARGUMENT, "a slot beyond the flash is accepted");
     world->layout.slots[YGG_SLOT_B] -= WORLD_BLOCK_BYTES;
     world->boot.boots_max = 0;
-    require(world, ygg_boot_open(&world->boot) == YGG_ERR_ARGUMENT, "a trial of no boots is taken");
+    require(world, ygg_boot_open(&world->boot) == YGG_ERR_ARGUMENT, "a trial without boots is accepted");
 }
 
 /* --- flash that fails ------------------------------------------------------------------------------------------------ */
 
-static void a_record_that_flash_did_not_take_is_told(struct world *world)
+static void a_record_that_flash_did_not_store_is_an_error(struct world *world)
 {
     (void)boot(world);
     world->ram.operations = 0;
     world->ram.weak_at = 1;
-    require(world, ygg_boot_claim(&world->boot, 77) == YGG_ERR_IO, "a record that flash did not take counts");
-    require(world, world->boot.update_id == 0, "RAM says what flash does not");
+    require(world, ygg_boot_claim(&world->boot, 77) == YGG_ERR_IO, "a record that flash did not store is accepted");
+    require(world, world->boot.update_id == 0, "RAM differs from flash");
 }
 
 static void an_image_whose_boot_cannot_be_counted_does_not_run(struct world *world)
@@ -138,10 +138,10 @@ static void an_image_whose_boot_cannot_be_counted_does_not_run(struct world *wor
         reopen(world);
         world->ram.operations = 0;
         world->ram.fail_at = 1;
-        require(world, ygg_boot_choose(&world->boot, false) == YGG_SLOT_A, "an image runs whose boot cannot be counted");
+        require(world, ygg_boot_choose(&world->boot, false) == YGG_SLOT_A, "an image runs although its boot cannot be counted");
     }
     world->ram.fail_at = 0;
-    require(world, boot(world) == YGG_SLOT_B, "an image does not run though its boot can be counted again");
+    require(world, boot(world) == YGG_SLOT_B, "an image does not run although its boot can be counted again");
 }
 
 static void a_flash_that_fails_stops_an_install(struct world *world)
@@ -151,7 +151,7 @@ static void a_flash_that_fails_stops_an_install(struct world *world)
         world->ram.operations = 0;
         world->ram.fail_at = at;
         enum ygg_err err = world_install(world, 1);
-        require(world, err == YGG_ERR_IO || (err == YGG_OK && world->ram.operations < at), "an install goes on though flash failed");
+        require(world, err == YGG_ERR_IO || (err == YGG_OK && world->ram.operations < at), "an install continues after flash failed");
         if (err == YGG_OK) {
             break;
         }
@@ -162,11 +162,11 @@ static void a_flash_that_fails_stops_an_install(struct world *world)
 
 /* --- updates --------------------------------------------------------------------------------------------------------- */
 
-static void the_spare_slot_is_nothing_while_it_is_written(struct world *world)
+static void the_spare_slot_is_empty_while_it_is_written(struct world *world)
 {
     (void)boot(world);
     install_and_confirm(world, 2);
-    require(world, world->boot.slots[YGG_SLOT_A].state == YGG_SLOT_GOOD, "the image before is not kept");
+    require(world, world->boot.slots[YGG_SLOT_A].state == YGG_SLOT_GOOD, "the previous image is not kept");
     require(world, ygg_boot_claim(&world->boot, 5) == YGG_OK, "a claim is refused");
     reopen(world);
     require(world, world->boot.slots[YGG_SLOT_A].state == YGG_SLOT_EMPTY && world->boot.update_id == 5,
@@ -181,7 +181,7 @@ static void nothing_is_staged_without_a_claim(struct world *world)
     require(world, ygg_boot_stage(&world->boot, &world->images[1]) == YGG_ERR_STATE, "an image is staged without a claim");
 }
 
-/* A slot followed by more flash: what lies beyond it belongs to somebody else. */
+/* A slot followed by flash with another owner. */
 static void a_length_beyond_the_slot_is_refused(struct world *world)
 {
     struct ygg_image image = world->images[1];
@@ -198,7 +198,7 @@ static void a_length_beyond_the_slot_is_refused(struct world *world)
     require(world, ygg_install_begin(&world->install, &image, root, 1, 0, true) == YGG_ERR_TOO_LONG, "an install longer than the slot begins");
     image.length = 0;
     (void)EVP_Digest("", 0, image.digest, &length, EVP_sha256(), NULL);
-    require(world, ygg_boot_stage(&world->boot, &image) == YGG_ERR_TOO_LONG, "an image of no length is staged");
+    require(world, ygg_boot_stage(&world->boot, &image) == YGG_ERR_TOO_LONG, "an empty image is staged");
 }
 
 static void an_image_that_did_not_run_is_not_confirmed(struct world *world)
@@ -210,7 +210,7 @@ static void an_image_that_did_not_run_is_not_confirmed(struct world *world)
     require(world, ygg_boot_confirm(&world->boot) == YGG_ERR_STATE, "an image is confirmed that did not run");
 }
 
-static void there_is_nothing_to_revert_without_a_trial(struct world *world)
+static void a_revert_without_a_trial_is_refused(struct world *world)
 {
     (void)boot(world);
     require(world, ygg_boot_revert(&world->boot, YGG_REVERT_REQUESTED) == YGG_ERR_STATE, "a revert without a trial");
@@ -243,12 +243,12 @@ static void a_rollback_to_a_damaged_image_is_refused(struct world *world)
 
 static void safe_mode_is_entered_when_asked(struct world *world)
 {
-    require(world, ygg_boot_choose(&world->boot, true) == YGG_SLOT_NONE, "safe mode cannot be asked for");
+    require(world, ygg_boot_choose(&world->boot, true) == YGG_SLOT_NONE, "a request for safe mode is ignored");
 }
 
 /* --- the journal ------------------------------------------------------------------------------------------------------ */
 
-/* Begins, writes some of image 1 and forgets about it as a power cut would. */
+/* Writes a part of image 1 and forgets about it, as a power cut would. */
 static void write_some(struct world *world, uint32_t bytes)
 {
     world->install.boot = &world->boot;
@@ -261,7 +261,7 @@ static void an_install_goes_on_where_it_was(struct world *world)
 {
     (void)boot(world);
     write_some(world, 1100);
-    require(world, ygg_install_resume_offset(&world->boot, &world->images[1], root) == 1024, "what is written is not found again");
+    require(world, ygg_install_resume_offset(&world->boot, &world->images[1], root) == 1024, "written blocks are not found again");
     require(world, ygg_install_begin(&world->install, &world->images[1], root, 1, 1024, true) == YGG_OK &&
                        ygg_install_write(&world->install, world->bytes[1] + 1024, 753) == YGG_OK &&
                        ygg_install_finish(&world->install) == YGG_OK,
@@ -274,11 +274,11 @@ static void another_image_begins_anew(struct world *world)
 
     (void)boot(world);
     write_some(world, 1100);
-    require(world, ygg_install_resume_offset(&world->boot, &world->images[2], root) == 0, "another image goes on where this one was");
-    require(world, ygg_install_resume_offset(&world->boot, &world->images[1], other_root) == 0, "other chunks go on where these were");
+    require(world, ygg_install_resume_offset(&world->boot, &world->images[2], root) == 0, "another image resumes this one");
+    require(world, ygg_install_resume_offset(&world->boot, &world->images[1], other_root) == 0, "other chunks resume these");
     struct ygg_image lower = world->images[1];
     lower.counter = 2;
-    require(world, ygg_install_resume_offset(&world->boot, &lower, root) == 0, "another counter goes on where this one was");
+    require(world, ygg_install_resume_offset(&world->boot, &lower, root) == 0, "another counter resumes this one");
 }
 
 static void a_damaged_mark_vouches_for_nothing(struct world *world)
@@ -289,7 +289,7 @@ static void a_damaged_mark_vouches_for_nothing(struct world *world)
         uint8_t *mark = world->ram.bytes + world->layout.journal + YGG_JOURNAL_HEAD_BYTES + YGG_JOURNAL_MARK_BYTES;
 
         mark[bit / 8U] ^= (uint8_t)(1U << bit % 8U);
-        require(world, ygg_install_resume_offset(&world->boot, &world->images[1], root) == 512, "a damaged mark vouches for a block");
+        require(world, ygg_install_resume_offset(&world->boot, &world->images[1], root) == 512, "a damaged mark is valid");
         mark[bit / 8U] ^= (uint8_t)(1U << bit % 8U);
     }
 }
@@ -321,8 +321,8 @@ static void wrong_bytes_are_forgotten(struct world *world)
                        ygg_install_write(&world->install, world->bytes[2], world->images[1].length) == YGG_OK,
             "an install is refused");
     require(world, ygg_install_finish(&world->install) == YGG_ERR_MALFORMED, "wrong bytes are staged");
-    require(world, ygg_install_resume_offset(&world->boot, &world->images[1], root) == 0, "marks vouch for wrong bytes");
-    require(world, world_install(world, 1) == YGG_OK, "after wrong bytes the right ones are refused");
+    require(world, ygg_install_resume_offset(&world->boot, &world->images[1], root) == 0, "marks cover wrong bytes");
+    require(world, world_install(world, 1) == YGG_OK, "the right bytes are refused after wrong ones");
 }
 
 #define RULE(body) {#body, body}
@@ -333,18 +333,18 @@ static const struct {
 } rules[] = {
     RULE(any_changed_bit_voids_a_record),
     RULE(a_blank_device_trusts_nothing),
-    RULE(a_record_of_nonsense_trusts_nothing),
-    RULE(a_device_is_made_once),
-    RULE(the_factory_looks_at_what_it_made),
+    RULE(an_implausible_record_trusts_nothing),
+    RULE(a_device_is_provisioned_once),
+    RULE(provisioning_verifies_the_image),
     RULE(a_layout_beyond_the_flash_is_refused),
-    RULE(a_record_that_flash_did_not_take_is_told),
+    RULE(a_record_that_flash_did_not_store_is_an_error),
     RULE(an_image_whose_boot_cannot_be_counted_does_not_run),
     RULE(a_flash_that_fails_stops_an_install),
-    RULE(the_spare_slot_is_nothing_while_it_is_written),
+    RULE(the_spare_slot_is_empty_while_it_is_written),
     RULE(nothing_is_staged_without_a_claim),
     RULE(a_length_beyond_the_slot_is_refused),
     RULE(an_image_that_did_not_run_is_not_confirmed),
-    RULE(there_is_nothing_to_revert_without_a_trial),
+    RULE(a_revert_without_a_trial_is_refused),
     RULE(a_rollback_goes_only_to_what_was_confirmed),
     RULE(a_rollback_waits_for_the_trial),
     RULE(a_rollback_to_a_damaged_image_is_refused),

@@ -1,6 +1,6 @@
-/* What a device does between its boots: one story a scenario, each told so that it goes on after any cut.
+/* Scenarios: the program of a device between its boots, written so that it continues after any cut.
  *
- * The images: 0 the factory's (security counter 2), 1 the update (5), 2 another update (2), 3 an old one (1). */
+ * The images: 0 factory (security counter 2), 1 update (5), 2 another update (2), 3 an old one (1). */
 #include "tests/power/world.h"
 
 /* --- an update that works ------------------------------------------------------------------------------------------ */
@@ -58,13 +58,13 @@ static enum verdict self_test(struct world *world, int image)
     if (image == 0 && outcome == YGG_REVERT_SELF_TEST) {
         return REACHED;
     }
-    /* It may also be cut each time before it can say so. */
+    /* Every boot may be cut before the image gives up. */
     return image == 0 && outcome == YGG_REVERT_OUT_OF_BOOTS ? REACHED : give_up(world, image);
 }
 
 /* --- back to the image before, by hand ------------------------------------------------------------------------------ */
 
-/* Image 2 (counter as the factory's) was installed and confirmed. */
+/* Image 2 (same counter as the factory image) was installed and confirmed. */
 static void prepare_second(struct world *world);
 
 static enum verdict roll_back(struct world *world, int image)
@@ -74,7 +74,7 @@ static enum verdict roll_back(struct world *world, int image)
         return REACHED;
     }
     if (ygg_boot_rollback(&world->boot, 9) != YGG_OK) {
-        world_fault(world, "the image before cannot be tried again");
+        world_fault(world, "the previous image cannot be tried again");
     }
     return RESTART;
 }
@@ -98,7 +98,7 @@ static void prepare_second(struct world *world)
 
 /* --- the security counter ------------------------------------------------------------------------------------------- */
 
-/* After image 1 is confirmed the floor is 5: neither a new image below it nor the one before may run any more. */
+/* After image 1 is confirmed the floor is 5: neither a new image below it nor the previous one may run. */
 static enum verdict raise_counter(struct world *world, int image)
 {
     if (image != 1) {
@@ -120,7 +120,7 @@ static enum verdict raise_counter(struct world *world, int image)
     return REACHED;
 }
 
-/* While it is on trial the floor is still the old one, and after the revert the old image runs. */
+/* During the trial the floor is unchanged, and after the revert the old image runs. */
 static enum verdict keep_counter(struct world *world, int image)
 {
     if (world->boot.counter_floor != world->images[0].counter) {
@@ -150,7 +150,7 @@ static enum verdict one_at_a_time(struct world *world, int image)
     return RESTART;
 }
 
-/* The image before may not confirm the one that is on trial. */
+/* The previous image cannot confirm the one on trial. */
 static enum verdict wrong_confirmer(struct world *world, int image)
 {
     if (image == 1 && world->boot.state == YGG_BOOT_TRIAL) {
@@ -165,7 +165,7 @@ static enum verdict wrong_confirmer(struct world *world, int image)
 
 /* --- damage ----------------------------------------------------------------------------------------------------------- */
 
-/* Between the check and the boot somebody changes the image. */
+/* An attacker changes the image between verification and boot. */
 static enum verdict tampered(struct world *world, int image)
 {
     const struct ygg_boot *boot = &world->boot;
@@ -186,7 +186,7 @@ static enum verdict tampered(struct world *world, int image)
     return RESTART;
 }
 
-/* The image that is staged is not what was announced. */
+/* The staged image differs from the announced one. */
 static void prepare_wrong_digest(struct world *world)
 {
     world->images[1].digest[5] ^= 1;
@@ -195,14 +195,14 @@ static void prepare_wrong_digest(struct world *world)
 static enum verdict wrong_bytes(struct world *world, int image)
 {
     if (image != 0) {
-        world_fault(world, "an image boots whose digest is wrong");
+        world_fault(world, "an image with a wrong digest boots");
     } else if (world_install(world, 1) != YGG_ERR_MALFORMED) {
-        world_fault(world, "an image is staged whose digest is wrong");
+        world_fault(world, "an image with a wrong digest is staged");
     }
     return REACHED;
 }
 
-/* The confirmed image 2 is damaged: the one before it, which was confirmed too, runs again. */
+/* The confirmed image 2 is damaged: the previous one, also confirmed, runs again. */
 static void prepare_damaged(struct world *world)
 {
     prepare_second(world);
@@ -219,7 +219,7 @@ static enum verdict fall_back(struct world *world, int image)
     return REACHED;
 }
 
-/* The same, but the image before is below the floor: rather nothing. Safe mode takes an update all the same. */
+/* The same, but the previous image is below the floor: safe mode, which accepts an update. */
 static void prepare_below_floor(struct world *world)
 {
     static const struct scenario first = {.program = update};
@@ -241,7 +241,7 @@ static enum verdict below_floor(struct world *world, int image)
     return update_to_2(world, image);
 }
 
-/* A revert left image 1 in slot B; then the confirmed one is damaged. What failed its trial does not come back. */
+/* A revert left image 1 in slot B; then the confirmed one is damaged. An image that failed its trial is no fallback. */
 static void prepare_bad_spare(struct world *world)
 {
     static const struct scenario first = {.program = crash};
@@ -263,7 +263,7 @@ static enum verdict bad_spare(struct world *world, int image)
 
 /* --- safe mode ------------------------------------------------------------------------------------------------------- */
 
-/* A device that lost everything: no record, no image. It can be updated all the same. */
+/* A device without record and image. It can still be updated. */
 static void prepare_blank(struct world *world)
 {
     for (uint32_t i = 0; i < world->layout.trust; i++) {
@@ -282,7 +282,7 @@ static enum verdict from_nothing(struct world *world, int image)
     return update_to_2(world, image);
 }
 
-/* Image 1 hangs, somebody asks for safe mode: an update begins there though one is on trial. */
+/* Image 1 hangs and safe mode is requested: an update begins there though one is on trial. */
 static enum verdict asked_for(struct world *world, int image)
 {
     if (image == WORLD_NO_IMAGE) {
@@ -301,7 +301,7 @@ static enum verdict asked_for(struct world *world, int image)
         return RESTART;
     }
     if (world->boot.outcome == YGG_REVERT_OUT_OF_BOOTS) {
-        return update_to_2(world, image); /* It was cut so often that its boots are spent. */
+        return update_to_2(world, image); /* Cuts used up its boots. */
     }
     return update(world, image);
 }

@@ -81,7 +81,7 @@ void world_make(struct world *world)
     memcpy(world->ram.bytes + world->layout.slots[YGG_SLOT_A], world->bytes[0], world->images[0].length);
     if (open_boot(world, YGG_SLOT_NONE) != YGG_OK ||
         ygg_boot_provision(&world->boot, YGG_SLOT_A, &world->images[0]) != YGG_OK) {
-        world_fault(world, "the factory cannot make a device");
+        world_fault(world, "a device cannot be provisioned");
     }
     world->confirm_requested[0] = true;
     world->confirmed = 0;
@@ -116,35 +116,35 @@ static int image_of(const struct world *world, const struct ygg_image *image)
     return WORLD_NO_IMAGE;
 }
 
-/* What has to be true whenever a device has read its state. */
+/* Checks the invariants after a device has read its state. */
 static void check_state(struct world *world)
 {
     const struct ygg_boot *boot = &world->boot;
     int active = boot->active == YGG_SLOT_NONE ? WORLD_NO_IMAGE : image_of(world, &boot->slots[boot->active].image);
 
     if (world->confirmed == WORLD_NO_IMAGE) {
-        return; /* A device that was not made. */
+        return; /* A device that was not provisioned. */
     }
     if (active == WORLD_NO_IMAGE) {
-        world_fault(world, "the confirmed slot is forgotten");
+        world_fault(world, "the confirmed slot is lost");
         return;
     }
     if (!world->confirm_requested[active]) {
-        world_fault(world, "an image is permanent that nobody confirmed");
+        world_fault(world, "an unconfirmed image is permanent");
     }
     if (!world->confirm_pending && !world->damage_done && active != world->confirmed) {
-        world_fault(world, "another image is permanent than the one that was confirmed");
+        world_fault(world, "the permanent image is not the confirmed one");
     }
     if (boot->counter_floor < world->floor_seen) {
-        world_fault(world, "the security counter went back");
+        world_fault(world, "the security counter decreased");
     }
     if (boot->counter_floor > world->images[active].counter && !world->damage_done) {
-        world_fault(world, "the security counter went ahead of what is confirmed");
+        world_fault(world, "the security counter exceeds that of the confirmed image");
     }
     world->floor_seen = boot->counter_floor;
 }
 
-/* What has to be true of the slot that was chosen. */
+/* Checks the invariants of the chosen slot. */
 static int check_choice(struct world *world, enum ygg_slot slot)
 {
     if (slot == YGG_SLOT_NONE) {
@@ -155,18 +155,18 @@ static int check_choice(struct world *world, enum ygg_slot slot)
     }
     int image = world_find(world, slot);
     if (image == WORLD_NO_IMAGE) {
-        world_fault(world, "an image boots that is not whole");
+        world_fault(world, "an incomplete image boots");
         return image;
     }
     if (world->images[image].counter < world->floor_seen) {
-        world_fault(world, "an image boots that is below the security counter");
+        world_fault(world, "an image below the security counter boots");
     }
     if (slot != world->boot.active && slot != world->boot.trial) {
-        world_fault(world, "a slot boots that is neither confirmed nor on trial");
+        world_fault(world, "a slot that is neither confirmed nor on trial boots");
     }
     world->starts[image]++;
     if (!world->confirm_requested[image] && world->starts[image] > WORLD_BOOTS_MAX) {
-        world_fault(world, "an image that nobody confirms is started again and again");
+        world_fault(world, "an unconfirmed image is started too often");
     }
     return image;
 }
@@ -191,11 +191,11 @@ static enum verdict power_on(struct world *world, const struct scenario *scenari
 enum verdict world_run(struct world *world, const struct scenario *scenario)
 {
     if (setjmp(world->cpu) != 0) {
-        return RESTART; /* Power came back. */
+        return RESTART; /* Power was restored. */
     }
     enum verdict verdict = power_on(world, scenario);
     if (world->ram.broken > 0) {
-        world_fault(world, "the flash was written against its rules");
+        world_fault(world, "the rules of the flash were violated");
     }
     return verdict;
 }
@@ -221,7 +221,7 @@ void world_confirm(struct world *world, int image)
     world->confirm_requested[image] = true;
     world->confirm_pending = true;
     if (ygg_boot_confirm(&world->boot) != YGG_OK) {
-        /* A cut may have come just after the record: then it is confirmed already. */
+        /* A cut just after the record: already confirmed. */
         if (world->boot.state != YGG_BOOT_CONFIRMED || image_of(world, &world->boot.slots[world->boot.active].image) != image) {
             world_fault(world, "an image on trial cannot be confirmed");
             return;

@@ -1,8 +1,8 @@
-/* A device whose power fails: flash, images, and what has to be true of them at every boot.
+/* A device whose power fails: flash, images, and the invariants that hold at every boot.
  *
- * The boot state machine, the install path and the trust store are the real ones; the flash is tests/ram_flash. A play is a
- * scenario with two power cuts at chosen operations: the first counted from the beginning, the second from the
- * boot that recovers from the first. Then the device is left in peace and has to get to the scenario's end. */
+ * The boot state machine, the install path and the trust store are real; the flash is tests/ram_flash. A play is a
+ * scenario with two power cuts at chosen operations: the first counted from the beginning, the second from the boot
+ * that recovers from the first. After them the device must reach the scenario's end. */
 #ifndef YGG_TESTS_POWER_WORLD_H
 #define YGG_TESTS_POWER_WORLD_H
 
@@ -15,7 +15,7 @@
 enum { WORLD_IMAGES = 4, WORLD_IMAGE_BYTES = 2048, WORLD_BLOCK_BYTES = 512, WORLD_CHUNK_BYTES = 256, WORLD_RUNS_MAX = 40,
        WORLD_BOOTS_MAX = 3, WORLD_NO_IMAGE = -1 };
 
-/* What a program that was booted does next. */
+/* Next step after a program. */
 enum verdict { RESTART, REACHED };
 
 struct world {
@@ -25,51 +25,51 @@ struct world {
     struct ygg_install install;
     struct ygg_image images[WORLD_IMAGES];
     uint8_t bytes[WORLD_IMAGES][WORLD_IMAGE_BYTES];
-    /* What the outside knows. */
-    bool confirm_requested[WORLD_IMAGES];      /* Confirmation was asked for: it may be permanent. */
-    int confirmed;                 /* The image whose confirmation was answered with YGG_OK last, or the factory's. */
-    bool confirm_pending;                 /* Another confirmation was asked for since. */
-    unsigned starts[WORLD_IMAGES];  /* How often each was started since it was confirmed or offered. */
-    uint32_t floor_seen;           /* Greatest security counter that the device has held. */
-    bool damage_done;              /* The scenario has damaged what it wanted to damage. */
+    /* Facts known to an external observer. */
+    bool confirm_requested[WORLD_IMAGES];      /* Confirmation was requested: it may be permanent. */
+    int confirmed;                 /* Latest image confirmed with YGG_OK, or the factory image. */
+    bool confirm_pending;                 /* Another confirmation was requested since. */
+    unsigned starts[WORLD_IMAGES];  /* Starts of each image since it was confirmed or offered. */
+    uint32_t floor_seen;           /* Highest security counter that the device has reached. */
+    bool damage_done;              /* The scenario has applied its damage. */
     bool safe_mode_expected;       /* This scenario may end up in safe mode. */
-    bool safe_mode_asked;          /* The next boot is asked for safe mode. */
-    unsigned cuts;                 /* That came in this play. */
-    const char *fault;             /* The first thing that was not so; NULL: none. */
-    jmp_buf cpu;                   /* Where the CPU stops. */
+    bool safe_mode_asked;          /* The next boot requests safe mode. */
+    unsigned cuts;                 /* Cuts in this play. */
+    const char *fault;             /* First violation; NULL: none. */
+    jmp_buf cpu;                   /* Return point of a cut. */
     EVP_MD_CTX *hash;
 };
 
 struct scenario {
     const char *name;
-    void (*prepare)(struct world *world); /* After the factory: image 0 in slot A, confirmed. No power cuts. */
+    void (*prepare)(struct world *world); /* Runs after provisioning: image 0 in slot A, confirmed. No power cuts. */
     enum verdict (*program)(struct world *world, int image); /* WORLD_NO_IMAGE: safe mode. */
-    int end;                              /* The image that is confirmed in the end. */
-    unsigned starts_of_1;                  /* How often image 1 is started without a cut; 0: not looked at. */
+    int end;                              /* Image that is confirmed at the end. */
+    unsigned starts_of_1;                  /* Starts of image 1 without a cut; 0: not checked. */
 };
 
-/* A flash with nothing in it, images of random bytes. `hash` is the caller's. */
+/* Initialises an empty flash and images of random bytes. `hash` is the caller's. */
 void world_init(struct world *world, EVP_MD_CTX *hash);
 
-/* The factory: image 0 into slot A. */
+/* Provisions image 0 in slot A. */
 void world_make(struct world *world);
 
-/* Boots once and runs the program; cut or not. */
+/* Boots once and runs the program, with or without a cut. */
 enum verdict world_run(struct world *world, const struct scenario *scenario);
 
-/* Notes the first fault. */
+/* Records the first violation. */
 void world_fault(struct world *world, const char *what);
 
-/* For programs: installs an image, or goes on with it, then restarts. Notes a fault where it is refused. */
+/* For programs: installs an image, or resumes, then restarts. Records a violation if it is refused. */
 enum ygg_err world_install(struct world *world, int image);
 
-/* For programs: asks for the running image to be confirmed and notes what the outside knows then. */
+/* For programs: confirms the running image and updates the observer's facts. */
 void world_confirm(struct world *world, int image);
 
-/* The image whose bytes a slot begins with, whole; WORLD_NO_IMAGE: none. */
+/* Returns the image that a slot begins with, complete; WORLD_NO_IMAGE: none. */
 int world_find(const struct world *world, enum ygg_slot slot);
 
-/* Changes a byte of an image in a slot, past all rules: an attacker with a clip on the chip, or a failing cell. */
+/* Changes a byte of an image in a slot, bypassing all rules: an attacker with a clip on the chip, or a failing cell. */
 void world_damage(struct world *world, enum ygg_slot slot);
 
 extern const struct scenario world_scenarios[];
