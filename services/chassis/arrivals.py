@@ -109,7 +109,7 @@ class Arrivals:
         asyncio.get_running_loop().add_reader(listening, self._accept, listening)
 
     def stop(self) -> None:
-        """Stop accepting, and drop arrivals whose handshake has not started."""
+        """Stop accepting, and drop arrivals that have not started their handshake."""
         loop = asyncio.get_running_loop()
         for listening in self._listening:
             loop.remove_reader(listening)

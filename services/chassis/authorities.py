@@ -18,7 +18,7 @@ from services.chassis.identity import Identity, IdentityFiles, of_sans
 from services.domain.subjects import TENANT
 
 _MAX_CACHED_CERTIFICATES = 4096
-"""Certificates whose result is cached, so that a signature is verified once per certificate, not once per call."""
+"""Size of the cache that lets a signature be verified once per certificate, not once per call."""
 
 
 class Authorities:

@@ -22,7 +22,7 @@ IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 LEAF_DAYS = 365
 CLOCK_SKEW = dt.timedelta(minutes=5)
-"""A certificate is valid from this long ago, so that a peer whose clock is slow accepts it immediately."""
+"""A certificate is valid from this long ago, so that a peer with a slow clock accepts it immediately."""
 
 PURPOSES: Mapping[str, tuple[ObjectIdentifier, ...]] = {
     "device": (ExtendedKeyUsageOID.CLIENT_AUTH,),
@@ -65,21 +65,21 @@ def validity(now: dt.datetime, days: int, ca: x509.Certificate) -> Validity:
 
 
 def sign_leaf(
-    ca: Pair, key: ec.EllipticCurvePublicKey, who: Identity, when: Validity, names: Names = NO_NAMES
+    ca: Pair, key: ec.EllipticCurvePublicKey, subject: Identity, when: Validity, names: Names = NO_NAMES
 ) -> x509.Certificate:
-    """Return a certificate of `who` for a public key, which is the only part that the requester supplies."""
-    purposes = x509.ExtendedKeyUsage(PURPOSES[who.kind])
+    """Return a certificate of `subject` for a public key, the only input from the requester."""
+    purposes = x509.ExtendedKeyUsage(PURPOSES[subject.kind])
     issuer_ski = ca.cert.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     alternatives = x509.SubjectAlternativeName(
         [
-            x509.UniformResourceIdentifier(who.uri),
+            x509.UniformResourceIdentifier(subject.uri),
             *(x509.DNSName(name) for name in names.dns),
             *(x509.IPAddress(ip) for ip in names.ips),
         ]
     )
     return (
         x509.CertificateBuilder()
-        .subject_name(common_name(who.id))
+        .subject_name(common_name(subject.id))
         .issuer_name(ca.cert.subject)
         .public_key(key)
         .serial_number(x509.random_serial_number())

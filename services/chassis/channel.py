@@ -16,7 +16,7 @@ from services.chassis.identity import IdentityFiles
 def connect(endpoint: str, files: IdentityFiles, service: str) -> grpc.aio.Channel:
     """Return a channel to HOST:PORT that accepts only the certificate of `service`.
 
-    It connects on first use, and reconnects by itself whenever the peer is available again.
+    It connects on first use, and reconnects whenever the peer is available again.
     """
     return grpc.aio.secure_channel(endpoint, credentials(files), options=options(service), interceptors=_interceptors())
 

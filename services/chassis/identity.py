@@ -83,5 +83,5 @@ class IdentityFiles:
         return self._context(ssl.PROTOCOL_TLS_CLIENT, "services.pem")
 
     def server_context(self, trust: str) -> ssl.SSLContext:
-        """Return a context for a TLS 1.3 server whose clients must chain to a CA in the file `trust`."""
+        """Return a context for a TLS 1.3 server with clients that must chain to a CA in the file `trust`."""
         return self._context(ssl.PROTOCOL_TLS_SERVER, trust)

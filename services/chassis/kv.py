@@ -98,7 +98,7 @@ class Bucket:
             return await self._store.create(subjects.key(key), self._checked(key, value))
 
     async def update(self, key: str, value: bytes, revision: int) -> int:
-        """Write a key whose current revision must be `revision`; return the new one. Raises RevisionConflictError."""
+        """Write a key on top of its current `revision`; return the new one. Raises RevisionConflictError."""
         with converted(f"{self.spec.name}/{key}"):
             return await self._store.update(subjects.key(key), self._checked(key, value), revision)
 

@@ -34,7 +34,7 @@ MAX_LOGGED_ERRORS = 32
 STORAGE_FULL = frozenset({10002, 10023, 10028, 10047})
 """JetStream's error codes when a limit of account, server, memory or storage is reached."""
 _STREAM_FULL = frozenset({10077})
-"""Error codes when a stream that drops nothing by itself has reached its bytes or messages; also any store failure."""
+"""Error codes when a stream that drops nothing has reached its maximum bytes or messages; also any store failure."""
 _HEADER_LINE_BYTES, _HEADERS_BYTES = 4, 12
 """Overhead of each header in addition to its name and value, and of all headers together (ADR-4)."""
 _MESSAGE_TOO_LARGE = 10054

@@ -56,13 +56,13 @@ async def ensure_stream(js: JetStreamContext, config: StreamConfig, quota: Strea
     size = quota.of(await store_bytes(js)) if quota else config.max_bytes
     with converted(f"stream {name}"):
         try:
-            held = (await js.stream_info(name)).state.bytes
+            size_bytes = (await js.stream_info(name)).state.bytes
         except nats.js.errors.NotFoundError:
             if await _added(js, config, size, quota):
                 return
-            held = (await js.stream_info(name)).state.bytes  # another replica was faster
+            size_bytes = (await js.stream_info(name)).state.bytes  # another replica was faster
         if quota and quota.fixed_bytes is None:
-            size = max(size or 0, held)
+            size = max(size or 0, size_bytes)
         try:
             await js.update_stream(config.evolve(max_bytes=size))
         except nats.js.errors.APIError as e:

@@ -1,4 +1,4 @@
-"""A TLS listener whose connections are admitted by `arrivals`, for public ports."""
+"""A TLS listener for public ports, with connections admitted by `arrivals`."""
 
 from __future__ import annotations
 

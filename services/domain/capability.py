@@ -74,7 +74,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A notification that the device sends by itself."""
+    """A notification that the device sends unasked."""
 
     name: str
     fields: tuple[Parameter, ...] = ()

@@ -1,4 +1,4 @@
-"""The contract that a device and the mesh have agreed on, and look-ups whose errors list the alternatives.
+"""The contract that a device and the mesh have agreed on, and look-ups with errors that list the alternatives.
 
 Owns the look-ups. `arguments` checks arguments, `negotiation` creates contracts.
 """

@@ -72,9 +72,9 @@ def device(device_id: str, kind: Kind, *names: str, tenant: str = TENANT) -> str
 
 def device_filter(device_id: str | None = None, kind: Kind | None = None, tenant: str = TENANT) -> str:
     """Return a subscription for one device or all, one kind or all."""
-    who = "*" if device_id is None else ids.device_id(device_id)
+    device = "*" if device_id is None else ids.device_id(device_id)
     what = ">" if kind is None else f"{kind.value}.>" if kind in _NAMED else kind.value
-    return f"ygg.v1.{ids.member_id(tenant)}.device.{who}.{what}"
+    return f"ygg.v1.{ids.member_id(tenant)}.device.{device}.{what}"
 
 
 def loki(program_id: str, kind: str, *names: str, tenant: str = TENANT) -> str:

@@ -1,7 +1,7 @@
 """The two sides of a twin, desired and reported, and their rules.
 
 Pure. A document is nested, capability id → property → value; inside it is kept flat, by path. Only properties that are
-readable and writable can be desired: without reading a value, nobody can verify that it has arrived.
+readable and writable can be desired: without reading a value, its arrival cannot be verified.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ def delta(desired: Side, reported: Side) -> dict[Path, Value]:
 
 
 def drifted(desired: Side, reported: Side) -> set[Path]:
-    """Return the paths whose value differs from the desired one although the device had it or has responded to it.
+    """Return the paths that differ from the desired value although the device had it or has responded to it.
 
     They were written past the twin, changed by the device, or set to the nearest possible value, and are not resent
     automatically.
@@ -232,7 +232,7 @@ def violation(path: Path, value: Value, contract: Contract | None) -> str:
 
 
 def changed(old: Side, new: Side) -> Sequence[Path]:
-    """Return the paths whose value differs, ordered."""
+    """Return the paths with different values, ordered."""
     before, after = old.values(), new.values()
     return sorted(
         path

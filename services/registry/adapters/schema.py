@@ -9,8 +9,8 @@ VERSION = 4
 
 TABLES = """
 CREATE TABLE streams (
-  stream TEXT PRIMARY KEY,      -- the stream under a bucket
-  created TEXT NOT NULL,        -- when the stream was made: another one means that the view is of something else
+  stream TEXT PRIMARY KEY,      -- the stream of a bucket
+  created TEXT NOT NULL,        -- creation time of the stream: if it differs, the index is of another mesh
   applied INTEGER NOT NULL      -- last sequence applied
 ) WITHOUT ROWID;
 CREATE TABLE label_names (no INTEGER PRIMARY KEY, key TEXT NOT NULL, value TEXT NOT NULL, UNIQUE (key, value));
@@ -29,11 +29,11 @@ CREATE TABLE body_types (       -- the semantic types of its capabilities
 CREATE TABLE devices (
   revision INTEGER PRIMARY KEY,
   id TEXT NOT NULL,
-  state INTEGER,                -- DeviceState of the proto; NULL for a deleted key, as all that follows
+  state INTEGER,                -- DeviceState of the proto; NULL for a deleted key, like the columns below
   labels TEXT,                  -- numbers of label_names, a JSON list
   device BLOB                   -- fields of the message Device
 );
-CREATE TABLE labels (           -- who has a label, in the order of pages
+CREATE TABLE labels (           -- devices with a label, in the order of pages
   label INTEGER NOT NULL, id TEXT NOT NULL, PRIMARY KEY (label, id)
 ) WITHOUT ROWID;
 CREATE TABLE contracts (
@@ -46,7 +46,7 @@ CREATE TABLE sessions (
   id TEXT NOT NULL,             -- the device
   bridge TEXT,                  -- the bridge where the device is online, else NULL
   device BLOB,                  -- fields of the message Device: presence, when its certificate ends
-  certificate INTEGER           -- when that is, in seconds since 1970; NULL if unknown
+  certificate INTEGER           -- expiry of that, in seconds since 1970; NULL if unknown
 );
 """
 

@@ -57,7 +57,7 @@ def find(
     """Return at most `query.limit` ids after `query.after`; `bodies` are those that meet the requirements, None for
     any.
 
-    Without `known` the result may include devices whose record is missing or deleted.
+    Without `known` the result may include devices with a missing or deleted record.
     """
     plan = _plan(db, query, bodies, states)
     if plan.impossible:

@@ -1,4 +1,4 @@
-"""The port Signer: the device CA, whose private key only the registry has among the services."""
+"""The port Signer: the device CA. Of all services only the registry has its private key."""
 
 from __future__ import annotations
 
@@ -81,19 +81,19 @@ class DeviceCa:
     def certificate_of(self, certificate: bytes, device_id: str) -> DeviceCertificate:
         """Return a certificate in DER; raises InvalidRequestError, CertificateForeignError."""
         try:
-            held = x509.load_der_x509_certificate(certificate)
-            key, named = held.public_key(), _uris_of(held)
+            current = x509.load_der_x509_certificate(certificate)
+            key, named = current.public_key(), _uris_of(current)
         except (ValueError, TypeError, UnsupportedAlgorithm, x509.UnsupportedGeneralNameType) as e:
             raise InvalidRequestError("the certificate is not an X.509 certificate in DER") from e
         try:
-            held.verify_directly_issued_by(self.ca.cert)
+            current.verify_directly_issued_by(self.ca.cert)
         except (ValueError, TypeError, InvalidSignature) as e:
             raise CertificateForeignError(device_id, "another CA issued it") from e
         if named != [Identity(TENANT, "device", device_id).uri]:
             raise CertificateForeignError(device_id, "it is for another device")
         if not isinstance(key, ec.EllipticCurvePublicKey):
             raise CertificateForeignError(device_id, "its key is not an elliptic-curve key")
-        return DeviceCertificate(_public(key), held.not_valid_before_utc, held.not_valid_after_utc)
+        return DeviceCertificate(_public(key), current.not_valid_before_utc, current.not_valid_after_utc)
 
     def renew(self, key: PublicKey, device_id: str, now: datetime, not_before: datetime | None) -> RenewalResult:
         """Return a further certificate for the key that begins no earlier than `not_before`."""

@@ -49,23 +49,23 @@ class Renewal:
             )
         if self.signer is None:
             raise EnrolmentOffError
-        held = self.signer.certificate_of(certificate, device_id)
+        current = self.signer.certificate_of(certificate, device_id)
         key = self.signer.key_of(request, device_id)
-        if key != held.key:
+        if key != current.key:
             raise CertificateKeyError(device_id)
         record = await self.devices.get(device_id)
         if record is None:
             raise DeviceNotFoundError(device_id)
-        self._check_admitted(record, held)
-        if self.signer.end <= held.end:
+        self._check_admitted(record, current)
+        if self.signer.end <= current.end:
             raise DeviceCaEndsError(self.signer.end)
         return self.signer.renew(key, device_id, self.clock.now(), record.revoke_time)
 
-    def _check_admitted(self, record: DeviceRecord, held: DeviceCertificate) -> None:
-        if not held.start <= self.clock.now() < held.end:
-            raise CertificateEndedError(record.id, held.end)
+    def _check_admitted(self, record: DeviceRecord, current: DeviceCertificate) -> None:
+        if not current.start <= self.clock.now() < current.end:
+            raise CertificateEndedError(record.id, current.end)
         if record.state.value != ACTIVE:
             raise DeviceNotActiveError(record.id, record.state.value)
         revoked_unix_s = record.revoke_time.timestamp() if record.revoke_time else 0.0
-        if denied_reason(record.id, record.state.value, revoked_unix_s, held.start.timestamp()):
+        if denied_reason(record.id, record.state.value, revoked_unix_s, current.start.timestamp()):
             raise CertificateRevokedError(record.id)

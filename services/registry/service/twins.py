@@ -229,7 +229,7 @@ class Twins:
         raise RevisionConflictError(f"the twin of {device_id} has too many concurrent writes", hint="Try again.")
 
     def with_programs(self) -> AsyncIterator[str]:
-        """Yield the devices whose twins have programs."""
+        """Yield the devices that have programs."""
         return self.store.with_programs()
 
     async def history(self, device_id: str, limit: int) -> Sequence[Version]:

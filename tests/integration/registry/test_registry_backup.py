@@ -409,5 +409,5 @@ async def test_a_contract_without_its_body_is_refused(here: Side) -> None:
     request = pb.RestoreRequest(records=[pb.BackupRecord(contract=contract)])
     code, reason, _, text = await failure(here.backups.Restore(iter([request])))
     assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
-    assert "contract 1 of no-1 names contract body 1111" in text
+    assert "contract 1 of no-1 refers to contract body 1111" in text
     assert await here.backups.Restore(iter([])) == pb.RestoreResponse()
