@@ -1,1 +1,1 @@
-"""OTA: firmware images, content-addressed; releases and rollouts are to come."""
+"""OTA: firmware images, releases and rollouts."""

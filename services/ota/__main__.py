@@ -1,4 +1,4 @@
-"""`python -m services.ota`: builds ota and runs it."""
+"""`python -m services.ota`: build the OTA service and run it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _log = logging.getLogger(__name__)
 
 
 async def compose(runtime: Runtime[OtaSettings]) -> dict[str, str]:
-    """The object store with its cache, the tables, the conductor, the image server, the servicers."""
+    """Build the object store and its cache, tables, conductor, image server and servicers."""
     settings = runtime.settings
     origin = await _s3(runtime) if settings.object_store == "s3" else await _nats(runtime)
     cache = DiskCache.open(settings.data_dir / "cache", settings.cache_bytes)
@@ -74,7 +74,7 @@ async def compose(runtime: Runtime[OtaSettings]) -> dict[str, str]:
 
 
 async def _updates(runtime: Runtime[OtaSettings], images: Images, store: ObjectStore) -> str:
-    """Releases, rollouts and the relay; returns where images are fetched."""
+    """Build releases, rollouts and the relay; return the address of the image server."""
     settings, now = runtime.settings, time.time
     signer = TimestampKey.open(settings.timestamp_key or settings.data_dir / "timestamp.key")
     tables = await _tables(runtime)
@@ -103,13 +103,13 @@ async def _updates(runtime: Runtime[OtaSettings], images: Images, store: ObjectS
     add(api.rollouts.NAME, lambda s: rollout_pb2_grpc.add_RolloutServiceServicer_to_server(rollout_api, s))
     runtime.spawn(conductor.run(), "conductor")
     address = await server.start(settings.images_listen)
-    runtime.spawn(server.sweep(), "arrivals at images")
+    runtime.spawn(server.sweep(), "image server sweep")
     return address
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The tables, their views complete."""
+    """The tables, with complete views."""
 
     releases: KvTable[Stored]
     rollouts: KvTable[Rollout]
@@ -135,7 +135,7 @@ async def _table(
     runtime: Runtime[OtaSettings], spec: BucketSpec, encode: Callable[[T], bytes], decode: Callable[[bytes], T]
 ) -> KvTable[T]:
     table = KvTable(runtime.js, await Bucket.create(runtime.js, spec), encode, decode)
-    if spec is not records.DOWNLOADS:  # tokens are read one by one, where they are used
+    if spec is not records.DOWNLOADS:  # tokens are read one by one, on use
         runtime.spawn(table.run(), f"follow {spec.name}")
     return table
 
@@ -150,13 +150,13 @@ async def _nats(runtime: Runtime[OtaSettings]) -> ObjectStore:
 
 
 async def _s3(runtime: Runtime[OtaSettings]) -> ObjectStore:
-    """Waits until the S3 service is there for the first time, as the connection to NATS does."""
-    from services.ota.adapters import s3_client  # boto is half a second of every other start
+    """Wait until the S3 service is available for the first time, as the connection to NATS does."""
+    from services.ota.adapters import s3_client  # importing boto takes half a second
     from services.ota.adapters.s3_objects import S3Objects
 
     settings = runtime.settings
     where = s3_client.S3Settings(
-        endpoint_url=settings.s3_endpoint_url or "",  # none of the three is missing: config has seen to it
+        endpoint_url=settings.s3_endpoint_url or "",  # config has validated that all three are set
         bucket=settings.s3_bucket,
         region=settings.s3_region,
         access_key_file=settings.s3_access_key_file or Path(),

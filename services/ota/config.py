@@ -68,7 +68,7 @@ class OtaSettings(ServiceSettings):
     @classmethod
     def _needed_for_s3(cls, value: object, info: ValidationInfo) -> object:
         if value is None and info.data.get("object_store") == "s3":
-            raise ValueError("is needed where OBJECT_STORE is s3")
+            raise ValueError("is required if OBJECT_STORE is s3")
         return value
 
     @field_validator("s3_endpoint_url")
@@ -80,7 +80,9 @@ class OtaSettings(ServiceSettings):
         if url.scheme not in ("https", "http") or not url.hostname or url.username or url.query or url.fragment:
             raise ValueError("must be https://HOST:PORT")
         if url.scheme == "http" and not (_is_loopback(url.hostname) or info.data.get("s3_allow_plain_http")):
-            raise ValueError("must be https://, or set S3_ALLOW_PLAIN_HTTP=true: images and signatures go unprotected")
+            raise ValueError(
+                "must be https://, or set S3_ALLOW_PLAIN_HTTP=true: images and credentials would be unprotected"
+            )
         return value
 
 

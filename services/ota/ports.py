@@ -1,4 +1,4 @@
-"""What ota needs from outside: images, tables, the registry, events, patches, a lease."""
+"""Ports of the OTA service: images, parts, tables, registry, events, patches, lease."""
 
 from __future__ import annotations
 
@@ -13,63 +13,63 @@ T = TypeVar("T")
 
 
 class ObjectStore(Protocol):
-    """Images by SHA-256. Nothing that is half-written is ever visible.
+    """Images by SHA-256. A partially written image is never visible.
 
-    Every method raises UNAVAILABLE (ObjectStoreError, StoreUnavailableError) where the store does not answer.
+    Every method raises UNAVAILABLE (ObjectStoreError, StoreUnavailableError) if the store does not answer.
     """
 
     async def put_stream(self, header: Header, chunks: AsyncIterator[bytes]) -> Image:
-        """Stores an image; returned at once, without reading `chunks`, where it is there already.
+        """Store an image; return it immediately, without reading `chunks`, if it already exists.
 
-        Raises SizeMismatchError and DigestMismatchError; these, cancellation, and whatever `chunks` raises leave
-        nothing behind. Of two at once with the same digest both succeed and one is kept.
+        Raises SizeMismatchError and DigestMismatchError; these, cancellation, and exceptions of `chunks` leave nothing
+        behind. Of two concurrent uploads of a digest both succeed and one is kept.
         """
 
     def get_range(self, image: Image, offset: int, length: int) -> AsyncGenerator[bytes, None]:
-        """`length` bytes from `offset`, in parts of any size up to 1 MiB; the range lies in the image.
+        """Yield `length` bytes from `offset`, in parts of any size up to 1 MiB; the range must be within the image.
 
-        `image` is as `stat` returned it; raises ImageNotFoundError where it is gone since.
+        `image` is a result of `stat`; raises ImageNotFoundError if it was deleted since.
         """
 
     async def stat(self, sha256: str) -> Image | None:
-        """The image, or None."""
+        """Return the image, or None."""
 
     async def delete(self, sha256: str) -> bool:
-        """Removes the image; False where there was none."""
+        """Delete the image; return False if it did not exist."""
 
     async def list(self, after: str, limit: int) -> Sequence[Image]:
-        """At most `limit` images whose digests come after `after`, ordered by digest."""
+        """Return at most `limit` images whose digests come after `after`, ordered by digest."""
 
     async def sweep(self) -> int:
-        """Removes what uploads left that died with their process; returns how many.
+        """Remove the remains of uploads whose process died; return their number.
 
-        Goes by what it saw the last time: an unfinished upload seen twice is dead, so the calls must lie further
-        apart than an upload may take.
+        An unfinished upload seen in two consecutive calls is dead, so the interval between calls must exceed the
+        maximum duration of an upload.
         """
 
 
 class PartStore(Protocol):
-    """Parts of unfinished uploads by SHA-256, shared by all replicas; bounded in number, each gone after its time.
+    """Parts of unfinished uploads by SHA-256, shared by all replicas; bounded in number, each expires.
 
-    Every method raises StoreUnavailableError where the store does not answer.
+    Every method raises StoreUnavailableError if the store does not answer.
     """
 
     async def put(self, part: str, data: bytes) -> None:
-        """Keeps a part, PART_BYTES at most; stored when it returns. Raises PartsFullError."""
+        """Store a part of at most PART_BYTES; durable on return. Raises PartsFullError."""
 
     async def get(self, part: str) -> bytes | None:
-        """Its bytes, or None."""
+        """Return the part, or None."""
 
     async def drop(self, part: str) -> None:
-        """Removes it; nothing where it is not there."""
+        """Delete the part, if stored."""
 
     async def held(self) -> frozenset[str]:
-        """All that are there."""
+        """Return the digests of all stored parts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row(Generic[T]):
-    """A stored value and the revision that wrote it, for compare-and-set."""
+    """A stored value and its revision, for compare-and-set."""
 
     key: str
     value: T
@@ -77,45 +77,45 @@ class Row(Generic[T]):
 
 
 class Table(Protocol[T]):
-    """Values by key: read from a view in memory that follows the store, written by compare-and-set.
+    """Values by key: read from an in-memory view that follows the store, written by compare-and-set.
 
-    Writes raise RevisionConflictError where somebody else was first and StoreUnavailableError where NATS is gone.
+    Writes raise RevisionConflictError after a concurrent write, and StoreUnavailableError if NATS is unavailable.
     """
 
     def get(self, key: str) -> Row[T] | None:
-        """The row as the view has it, or None."""
+        """Return the row of the view, or None."""
 
     def rows(self) -> list[Row[T]]:
-        """All rows as the view has them."""
+        """Return all rows of the view."""
 
     async def fresh(self, key: str) -> Row[T] | None:
-        """The row as the store has it; the view learns it too."""
+        """Return the row of the store, and update the view with it."""
 
     async def create(self, key: str, value: T) -> Row[T]:
-        """Writes a row that is not there."""
+        """Write a new row."""
 
     async def update(self, row: Row[T], value: T) -> Row[T]:
-        """Writes a row that is as it was read."""
+        """Write a row that is unchanged since it was read."""
 
     async def changed(self) -> None:
-        """Returns when the view has changed since it was last asked."""
+        """Wait until the view has changed since the last call."""
 
 
 class Archive(Protocol):
-    """Lists of JSON values by key, written once and read seldom. Raises StoreUnavailableError if NATS is away."""
+    """Lists of JSON values by key, written once and rarely read. Raises StoreUnavailableError."""
 
     async def put(self, key: str, rows: Sequence[Any]) -> None:
-        """Stores a list; stored when it returns. Idempotent."""
+        """Store a list; durable on return. Idempotent."""
 
     async def get(self, key: str) -> list[Any] | None:
-        """The list, None if there is none."""
+        """Return the list, or None."""
 
 
 class Registry(Protocol):
-    """What ota wants to know from the registry."""
+    """The part of the registry that the OTA service uses."""
 
     async def matching(self, selector: str) -> list[KnownDevice]:
-        """Active devices that match a label selector, "" for all. Raises RemoteError."""
+        """Return active devices that match a label selector, "" for all. Raises RemoteError."""
 
     async def access(self, device_id: str) -> DeviceAccess | None:
         """Return the device's current access, or None if it was never registered. Raises RemoteError."""
@@ -123,7 +123,7 @@ class Registry(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KnownDevice:
-    """A device as the registry knows it."""
+    """A device in the registry."""
 
     device_id: str
     device_class: str
@@ -131,21 +131,21 @@ class KnownDevice:
 
 
 class Events(Protocol):
-    """What happens, told to whoever listens on NATS."""
+    """Events of rollouts on NATS."""
 
     async def publish(self, rollout_id: str, kind: str, device_id: str = "", text: str = "") -> None:
-        """Publishes one event; a failure is logged and not raised, for the state does not depend on it."""
+        """Publish an event; a failure is logged and not raised, since no state depends on it."""
 
 
 class Patches(Protocol):
-    """Makes patches, out of the process and without holding it up."""
+    """Makes patches in another process."""
 
     async def make(self, old: bytes, new: bytes, formats: int) -> bytes | None:
-        """The smallest patch of the formats (1 CRLE, 2 heatshrink, added), None where none is worth it."""
+        """Return the smallest patch of the formats (1 CRLE, 2 heatshrink, added), or None if none is worthwhile."""
 
 
 class Lease(Protocol):
-    """Who conducts: at most one replica at a time, but for moments when a lease changes hands."""
+    """The conductor's lease: at most one replica has it, except for moments when it changes hands."""
 
     async def held(self) -> bool:
-        """Takes or renews the lease; True where this replica has it."""
+        """Acquire or renew the lease; return whether this replica has it."""

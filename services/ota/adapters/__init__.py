@@ -1,1 +1,1 @@
-"""Object stores and the disk cache in front of them."""
+"""Adapters of the OTA service: object stores, disk cache, tables, image server, registry client, patches, signer."""

@@ -1,6 +1,6 @@
-"""The port Archive on the key-value bucket `ota_archive`: lists too long for one value, read when they are asked for.
+"""The port Archive on the key-value bucket `ota_archive`: lists too long for one value, read on demand.
 
-<key>.0, <key>.1 …     zlib over JSON: {"parts": how many there are, "rows": the rows of this part}
+<key>.0, <key>.1 …     zlib over JSON: {"parts": number of parts, "rows": the rows of this part}
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Any
 from services.chassis.kv import Bucket
 
 ROWS = 1000
-"""Of a part: one of DeviceUpdate's size stays below the bucket's largest value before it is compressed."""
+"""Rows per part: as many DeviceUpdates fit the bucket's largest value even uncompressed."""
 
 
 class KvArchive:
-    """Over one bucket."""
+    """An archive in one bucket."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
 
     async def put(self, key: str, rows: Sequence[Any]) -> None:
-        """See the port. Part 0 is written last: whoever finds it finds all."""
+        """See the port. Part 0 is written last: if it exists, all parts do."""
         parts = [rows[start : start + ROWS] for start in range(0, len(rows), ROWS)] or [[]]
         for index, part in reversed(list(enumerate(parts))):
             data = json.dumps({"parts": len(parts), "rows": list(part)}, separators=(",", ":"))

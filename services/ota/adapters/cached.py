@@ -1,7 +1,7 @@
-"""An object store with the disk cache in front: whatever is read has passed the check of its digest.
+"""An object store behind a disk cache: every byte read has passed the check of its digest.
 
-Uploads fill the cache on their way. A download fills it whole, once for all who want the image, then reads ranges
-from the disk; which images there are is always asked of the store behind.
+Uploads fill the cache on their way. A download fills it completely, once for all concurrent readers, and then reads
+ranges from the disk; the set of stored images always comes from the origin.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class CachedObjects:
-    """The port ObjectStore over another one."""
+    """The port ObjectStore over an origin and a cache."""
 
     def __init__(self, origin: ObjectStore, cache: DiskCache) -> None:
         self._origin = origin
@@ -31,7 +31,7 @@ class CachedObjects:
         self._fills: dict[str, tuple[asyncio.Lock, int]] = {}
 
     async def put_stream(self, header: Header, chunks: AsyncIterator[bytes]) -> Image:
-        """See the port. An upload that the cache has no room for goes through all the same."""
+        """See the port. An upload that does not fit the cache is stored nevertheless."""
         async with contextlib.AsyncExitStack() as stack:
             try:
                 filling = await stack.enter_async_context(self._cache.filling(header))
@@ -40,19 +40,19 @@ class CachedObjects:
                 return await self._origin.put_stream(header, chunks)
             tee = await stack.enter_async_context(contextlib.aclosing(_tee(chunks, filling)))
             image = await self._origin.put_stream(header, tee)
-            with contextlib.suppress(CacheFullError):  # stored it is, the cache can be filled later
+            with contextlib.suppress(CacheFullError):  # it is stored; the cache can be filled later
                 if filling.whole:
                     await self._cache.commit(filling)
             return image
 
     async def get_range(self, image: Image, offset: int, length: int) -> AsyncGenerator[bytes, None]:
-        """See the port. Raises CorruptImageError and CacheFullError as well."""
+        """See the port. Also raises CorruptImageError and CacheFullError."""
         fd = await self._open(image)
         try:
             while length > 0:
                 block = await in_thread(os.pread, fd, min(length, READ_BYTES), offset)
                 if not block:
-                    raise CorruptImageError(image.sha256, "its file was cut short")
+                    raise CorruptImageError(image.sha256, "its cached file is truncated")
                 offset, length = offset + len(block), length - len(block)
                 yield block
         finally:
@@ -84,7 +84,7 @@ class CachedObjects:
                 await self._fill(image, header)
                 fd = await self._cache.reader(header)
         if fd is None:
-            raise CacheFullError("the image was dropped again at once")
+            raise CacheFullError("the image was evicted immediately")
         return fd
 
     async def _fill(self, image: Image, header: Header) -> None:
@@ -96,7 +96,7 @@ class CachedObjects:
 
     @contextlib.asynccontextmanager
     async def _fill_lock(self, sha256: str) -> AsyncIterator[None]:
-        """A lock for each digest, for as long as somebody wants it."""
+        """Hold a lock per digest, kept while it has users."""
         lock, users = self._fills.get(sha256, (asyncio.Lock(), 0))
         self._fills[sha256] = (lock, users + 1)
         try:
@@ -110,7 +110,7 @@ class CachedObjects:
 
 
 async def _tee(chunks: AsyncIterator[bytes], filling: Filling) -> AsyncGenerator[bytes, None]:
-    """Passes `chunks` on and writes them down; where the disk fails, it goes on without."""
+    """Yield `chunks` and write them to the cache; continue without the cache if the disk fails."""
     writing = True
     async for chunk in chunks:
         try:

@@ -1,11 +1,11 @@
-"""Images on the local disk: bounded in bytes, filled atomically, checked against their digest.
+"""Images on the local disk: bounded in bytes, filled atomically, verified against their digest.
 
-    <directory>/<sha256>          a whole image, 0600
+    <directory>/<sha256>          a complete image, 0600
     <directory>/.<random>.part    one being written; removed at start and on failure
 
-The bound counts what is being written. What an earlier process left is checked again when it is first read. A file
-that is dropped while it is read stays readable until its reader closes it. All methods belong to one event loop;
-reading, writing and hashing happen in threads.
+The bound includes files being written. Files of an earlier process are verified on first read. A file that is evicted
+during a read stays readable until its reader closes it. All methods belong to one event loop; reading, writing and
+hashing run in threads.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _Entry:
 
 @dataclass(slots=True)
 class Filling:
-    """An image being written; not in the cache before `commit`."""
+    """An image being written; part of the cache only after `commit`."""
 
     header: Header
     path: Path
@@ -47,11 +47,11 @@ class Filling:
 
     @property
     def whole(self) -> bool:
-        """All bytes are there, and they are the right ones."""
+        """Whether all bytes are written and match the digest."""
         return self.written == self.header.size_bytes and self.digest.hexdigest() == self.header.sha256
 
     async def write(self, data: bytes) -> None:
-        """Appends; raises CacheFullError where the disk fails, and CorruptImageError for bytes too many."""
+        """Append; raises CacheFullError if the disk fails, CorruptImageError for excess bytes."""
         if self.written + len(data) > self.header.size_bytes:
             raise CorruptImageError(self.header.sha256, "it has more bytes than announced")
         self.written += len(data)
@@ -66,7 +66,7 @@ class Filling:
 
 
 class DiskCache:
-    """The cache. Made by `open`."""
+    """The cache. Created by `open`."""
 
     def __init__(self, directory: Path, max_bytes: int) -> None:
         self._directory = directory
@@ -76,7 +76,7 @@ class DiskCache:
 
     @classmethod
     def open(cls, directory: Path, max_bytes: int) -> DiskCache:
-        """Makes the directory where it is not there (0700) and takes over what it holds; raises OSError."""
+        """Create the directory if missing (0700) and load its entries; raises OSError."""
         cache = cls(directory, max_bytes)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.chmod(0o700)
@@ -90,14 +90,14 @@ class DiskCache:
 
     @property
     def used_bytes(self) -> int:
-        """Bytes held, those being written included."""
+        """Bytes in use, files being written included."""
         return self._used
 
     @contextlib.asynccontextmanager
     async def filling(self, header: Header) -> AsyncIterator[Filling]:
-        """A file to write the image into; gone at the end unless it was committed. Raises CacheFullError."""
+        """Provide a file to write the image to; deleted at the end unless committed. Raises CacheFullError."""
         if not self._make_room(header.size_bytes):
-            raise CacheFullError("downloads under way hold it all")
+            raise CacheFullError("active downloads use all of it")
         self._used += header.size_bytes
         try:
             with _disk():
@@ -113,9 +113,9 @@ class DiskCache:
             self._make_room(0)
 
     async def commit(self, filling: Filling) -> None:
-        """Makes the image part of the cache.
+        """Add the image to the cache.
 
-        Raises CorruptImageError where its bytes are not those of its digest, CacheFullError where the disk fails.
+        Raises CorruptImageError if its bytes do not match its digest, CacheFullError if the disk fails.
         """
         if not filling.whole:
             raise CorruptImageError(filling.header.sha256, f"its {filling.written} bytes have another digest or size")
@@ -127,7 +127,7 @@ class DiskCache:
         self._admit(filling.header.sha256, filling.header.size_bytes, checked=True)
 
     async def reader(self, header: Header) -> int | None:
-        """A file descriptor to read the image from, for the caller to close; None where it is not here, whole."""
+        """Return a file descriptor for reading, which the caller closes; None if the image is not cached intact."""
         entry = self._entries.get(header.sha256)
         if entry is None:
             return None
@@ -151,7 +151,7 @@ class DiskCache:
         return None
 
     def drop(self, sha256: str) -> None:
-        """Removes the image; nothing where it is not here."""
+        """Remove the image, if cached."""
         if sha256 in self._entries:
             self._forget(sha256)
             (self._directory / sha256).unlink(missing_ok=True)

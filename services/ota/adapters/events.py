@@ -1,6 +1,6 @@
 """The port Events on the JetStream stream YGG_OTA, as CloudEvents in binary mode; kept for MAX_AGE_S seconds.
 
-`attend` is for bridges: look whether there is something for a device. It is said again until it was heeded.
+The event `attend` wakes bridges: ota has something for a device. It is repeated until it takes effect.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _log = logging.getLogger(__name__)
 
 
 class NatsEvents:
-    """Published without waiting for the stream: the state is in the buckets, an event only tells of it."""
+    """Events are published without waiting for the stream: the state is in the buckets, events only notify."""
 
     def __init__(self, client: Client, js: JetStreamContext, instance_id: str, max_bytes: int | None = None) -> None:
-        """`max_bytes` is the size of the stream; None: STORE_FRACTION of the store, at most MAX_BYTES."""
+        """`max_bytes` is the size of the stream; None: STORE_FRACTION of the NATS store, at most MAX_BYTES."""
         self._quota = StreamQuota(STORE_FRACTION, MAX_BYTES, max_bytes)
         self._client, self._js, self._source, self._clock = client, js, f"ota/{instance_id}", SystemClock()
 
     async def open(self) -> None:
-        """Make the stream, or bring it up to date."""
+        """Create the stream, or update its configuration."""
         config = StreamConfig(
             name=subjects.OTA_STREAM,
             subjects=[subjects.ALL_ROLLOUTS],

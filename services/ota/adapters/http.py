@@ -1,7 +1,7 @@
-"""`GET /images/<token>` over mutual TLS, for devices that fetch an image beside the device link. Port 7444.
+"""`GET /images/<token>` over mutual TLS, for devices that fetch an image outside the device link. Port 7444.
 
-Trusts the device CA only; who asks is the certificate's URI. A bare link to an object store is never handed out: the
-token works for one device, for 900 s, until the last byte was served.
+Trusts the device CA only; the URI of the certificate identifies the device. No URL of an object store is ever exposed:
+a token is valid for one device, for 900 s, until the last byte was served.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from services.ota.service.downloads import Downloads
 KEEP_ALIVE_S = 15.0
 MAX_CONNECTIONS = 2048
 MAX_HANDSHAKES = 64
-"""Held at most, and how many of them are in their TLS handshake."""
+"""Connections in their TLS handshake, out of MAX_CONNECTIONS."""
 _log = logging.getLogger(__name__)
 
 
 class ImageServer:
-    """One listener."""
+    """The HTTPS listener for images."""
 
     def __init__(self, downloads: Downloads, tls: ssl.SSLContext, clock: Clock) -> None:
         self._downloads = downloads
@@ -46,12 +46,12 @@ class ImageServer:
         self._listener = TlsListener(tls, bounds, clock, self._protocol, lambda: len(self._server.connections))
 
     async def start(self, listen: str) -> str:
-        """Binds and serves; returns HOST:PORT as bound. Raises ListenError."""
+        """Bind and serve; return HOST:PORT as bound. Raises ListenError."""
         await self._runner.setup()
         return await self._listener.start(listen)
 
     async def sweep(self) -> None:
-        """Must run: ends arrivals that take too long, until cancelled."""
+        """End stalled handshakes, until cancelled. Must run while the server does."""
         await self._listener.sweep()
 
     @property
@@ -64,7 +64,7 @@ class ImageServer:
         return self._server()
 
     async def stop(self) -> None:
-        """Ends what is under way."""
+        """Close the listener and all connections."""
         self._listener.stop()
         await self._runner.cleanup()
 
@@ -75,7 +75,7 @@ class ImageServer:
             return web.Response(status=403, text="forbidden\n")
         except YggError as e:
             _log.warning("download failed", extra={"why": e.message})
-            return web.Response(status=503, text="not now\n")
+            return web.Response(status=503, text="unavailable\n")
         size = row.value.size_bytes
         range_header = request.headers.get("Range", "")
         found = rules.byte_range(range_header, size)
@@ -97,24 +97,24 @@ class ImageServer:
         response = web.StreamResponse(status=206 if partial else 200, headers=headers)
         await response.prepare(request)
         try:
-            # A reader that takes nothing would wait in `write` for ever.
+            # A client that does not read would block `write` forever.
             async with asyncio.timeout(self._downloads.remaining_s(row)):
                 async with contextlib.aclosing(self._downloads.read(row, start, length)) as parts:
                     async for part in parts:
                         await response.write(part)
                 await response.write_eof()
         except (YggError, TimeoutError) as e:
-            # The head is out: the only answer left is to end the connection short of its length.
-            _log.warning("download aborted", extra={"why": str(e) or "its time is over"})
+            # The headers are sent: the only way to signal failure is to close the connection early.
+            _log.warning("download aborted", extra={"why": str(e) or "the token expired"})
             if request.transport is not None:
                 request.transport.abort()
         return response
 
 
 def _device(request: web.Request) -> tuple[str, float]:
-    """The device of the certificate, which must be valid now, and since when it is; raises IdentityError."""
+    """Return the device id of a currently valid certificate and its start time; raises IdentityError."""
     cert: dict[str, Any] = request.get_extra_info("peercert") or {}
     identity = of_sans([value for kind, value in cert.get("subjectAltName", ()) if kind == "URI"])
     if identity.kind != "device" or ssl.cert_time_to_seconds(cert["notAfter"]) < time.time():
-        raise IdentityError("not a device's certificate")
+        raise IdentityError("not a valid device certificate")
     return identity.id, float(ssl.cert_time_to_seconds(cert["notBefore"]))

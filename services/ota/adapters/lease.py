@@ -1,4 +1,4 @@
-"""The port Lease on a key of the bucket `ota_leases`, whose entries live LEASE_S seconds."""
+"""The port Lease on a key of the bucket `ota_leases`, whose entries expire after LEASE_S seconds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RENEW_INTERVAL_S = LEASE_S / 3
 
 
 class KvLease:
-    """The conductor's lease of this replica."""
+    """The conductor lease of this replica."""
 
     def __init__(self, bucket: Bucket, instance_id: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._bucket, self._value, self._monotonic = bucket, instance_id.encode(), monotonic
@@ -23,7 +23,7 @@ class KvLease:
         self._other = (0, 0.0)
 
     async def held(self) -> bool:
-        """See the port; asks NATS at most every RENEW_INTERVAL_S seconds while it has the lease."""
+        """See the port; writes to NATS at most every RENEW_INTERVAL_S seconds while it has the lease."""
         now = self._monotonic()
         if self._revision and now - self._renewed_s < RENEW_INTERVAL_S:
             return True
@@ -32,17 +32,17 @@ class KvLease:
                 self._revision = await self._bucket.update(KEY, self._value, self._revision)
             else:
                 self._revision = await self._take(now)
-        except RevisionConflictError:  # another replica has it, or ours has run out
+        except RevisionConflictError:  # another replica has it, or ours has expired
             self._revision = 0
         if self._revision:
             self._renewed_s = now
         return self._revision > 0
 
     async def _take(self, now_s: float) -> int:
-        """The revision of the lease, 0 when another replica has it. Raises RevisionConflictError.
+        """Return the revision of the lease, 0 if another replica has it. Raises RevisionConflictError.
 
-        NATS expires the key by its wall clock; after a step back it would keep the lease of a replica that died. So one
-        that was not renewed for LEASE_S by the clock of this process is taken over.
+        NATS expires the key by its wall clock; if that is set back, the lease of a dead replica would stay. So a lease
+        that was not renewed for LEASE_S on this process's monotonic clock is taken over.
         """
         entry = await self._bucket.get(KEY)
         if entry is None:

@@ -1,11 +1,11 @@
-"""Images in a JetStream object store. Layout of NATS ADR-20, so that other clients can read it.
+"""Images in a JetStream object store. Layout of NATS ADR-20, readable by other clients.
 
     $O.<bucket>.C.<upload>      the bytes of one upload, BLOCK_BYTES a message
-    $O.<bucket>.M.<name>        its meta, in JSON; the name in base64url. An image is there once this is
+    $O.<bucket>.M.<name>        its metadata, in JSON; the name in base64url. An image exists once this does
 
-Writes by itself what nats-py's ObjectStore does in one go: chunks come as a stream here, a commit is a compare-and-set
-on the meta, so that of two uploads of the same image one is kept and the other's chunks are removed, and a
-cancelled one leaves nothing. Reading is from the start; ranges are for the disk cache in front.
+Implements writing itself instead of nats-py's ObjectStore: chunks arrive as a stream, and a commit is a compare-and-set
+on the metadata, so that of two concurrent uploads of an image one is kept and the other's chunks are removed, and a
+cancelled upload leaves nothing. Reads start at the beginning; the disk cache serves ranges.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from services.ota.model import Header, Image, blocks, verified
 
 BLOCK_BYTES = 128 * 1024
 STORE_FRACTION = 0.3
-"""What images take of the store at most. The rest stays free for the state of the mesh."""
+"""Maximum part of the NATS store for images. The rest is for the state of the mesh."""
 _WRONG_LAST_SEQUENCE = 10071
 _UNKNOWN = datetime.fromtimestamp(0, UTC)
 _log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Meta:
-    """A meta message; `sequence` 0 where there is none, for the compare-and-set."""
+    """A metadata message; `sequence` 0 if it does not exist, for the compare-and-set."""
 
     sequence: int = 0
     upload: str = ""
@@ -69,9 +69,9 @@ class NatsObjects:
         now: Callable[[], datetime],
         max_bytes: int | None = None,
     ) -> NatsObjects:
-        """Bind the bucket, after it was made or brought up to date; `replicas` is 1 to 5, `now` the time in UTC.
+        """Create or update the bucket and bind to it; `replicas` is 1 to 5, `now` returns UTC.
 
-        `max_bytes` is what all images may take; None: STORE_FRACTION of the store.
+        `max_bytes` limits all images; None: STORE_FRACTION of the NATS store.
         """
         store = cls(js, bucket, now)
         config = api.StreamConfig(
@@ -103,7 +103,7 @@ class NatsObjects:
             await self._discard(upload)
             raise
         except StoreUnavailableError:
-            raise  # NATS would not answer this either; `sweep` will see to it
+            raise  # NATS would not answer a purge either; `sweep` removes the chunks
         except BaseException:
             await self._discard(upload)
             raise
@@ -143,7 +143,7 @@ class NatsObjects:
             return False
         info = api.ObjectInfo(name=sha256, bucket=self._bucket, nuid=meta.upload, size=0, chunks=0, deleted=True)
         if not await self._write_meta(info, meta.sequence):
-            return False  # somebody else deleted it first
+            return False  # deleted concurrently
         await self._discard(meta.upload)
         return True
 
@@ -183,7 +183,7 @@ class NatsObjects:
         return [_parse(m.data, m.metadata.sequence.stream) async for m in source]
 
     async def _commit(self, header: Header, upload: str, count: int, expected: int) -> Image:
-        """Makes the image visible. Where NATS does not answer, the chunks stay: the meta may have been stored."""
+        """Publish the metadata. If NATS does not answer, the chunks stay: the metadata may have been stored."""
         digest = base64.urlsafe_b64encode(bytes.fromhex(header.sha256)).decode()
         info = api.ObjectInfo(
             name=header.sha256,
@@ -199,11 +199,11 @@ class NatsObjects:
             await self._discard(upload)
         image = await self.stat(header.sha256)
         if image is None:
-            raise ImageNotFoundError(header.sha256)  # deleted again at the same moment
+            raise ImageNotFoundError(header.sha256)  # deleted concurrently
         return image
 
     async def _write_meta(self, info: api.ObjectInfo, expected: int) -> bool:
-        """False where the meta's sequence is no longer `expected`."""
+        """Write the metadata; return False if its sequence is no longer `expected`."""
         headers = {
             api.Header.ROLLUP.value: "sub",
             api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(expected),
@@ -219,7 +219,7 @@ class NatsObjects:
         return True
 
     async def _discard(self, upload: str) -> None:
-        """Removes the chunks of an upload; where that fails, `sweep` will."""
+        """Remove the chunks of an upload; if that fails, `sweep` does."""
         try:
             with converted(f"upload {upload}"):
                 await self._js.purge_stream(self._stream, subject=self._chunks(upload))

@@ -1,9 +1,9 @@
-"""Parts of unfinished uploads, one message each, in a JetStream stream that bounds their number, size and age itself.
+"""Parts of unfinished uploads, one message each, in a JetStream stream that bounds their number, size and age.
 
     $KV.ota_parts.<sha256>     the bytes
 
-Laid out as a key-value bucket, so that its tools read it; a dropped part leaves no marker. In NATS for S3, too: parts
-are gone as soon as their image is stored, and S3 does not let the parts of an unfinished upload be read.
+Laid out as a key-value bucket, for its tools; a dropped part leaves no marker. Used with S3 as well: parts are deleted
+as soon as their image is stored, and S3 cannot read back the parts of an unfinished upload.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from services.ota.model.parts import PART_BYTES
 PARTS = BucketSpec("ota_parts", max_value_bytes=PART_BYTES)
 _HEADERS_BYTES = 4096
 STORE_FRACTION = 0.1
-"""What unfinished uploads take of the store at most; an upload that is refused for it ends as one too many."""
+"""Maximum part of the NATS store for unfinished uploads; beyond it, an upload fails as if there were too many parts."""
 _FULL = frozenset({10054, 10077})  # maximum bytes, maximum messages exceeded
 
 

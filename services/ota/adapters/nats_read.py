@@ -1,4 +1,4 @@
-"""Reading what a stream holds of one subject, in order, a bounded number of messages at a time."""
+"""Reads all messages of a subject in order, a bounded number at a time."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _INACTIVE_S = 30.0
 
 
 async def messages(js: JetStreamContext, stream: str, subject: str) -> AsyncGenerator[Msg, None]:
-    """Every message of `subject` that was there at the start, in order; at most BATCH of them are held.
+    """Yield every message of `subject` that existed at the start, in order; at most BATCH of them are buffered.
 
-    Raises StoreUnavailableError where NATS does not answer, or messages vanish meanwhile.
+    Raises StoreUnavailableError if NATS does not answer, or if messages disappear meanwhile.
     """
     config = api.ConsumerConfig(
         filter_subject=subject,

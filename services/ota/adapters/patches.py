@@ -1,6 +1,6 @@
-"""The port Patches by detools, in a process of its own: bsdiff needs much memory and a core for seconds.
+"""The port Patches with detools, in a separate process: bsdiff needs much memory and a core for seconds.
 
-Sequential patches (the device writes into its other slot), CRLE or heatshrink, whichever is smaller. Run as
+Sequential patches, since the device writes to its other slot; CRLE or heatshrink, whichever is smaller. Runs as
 `python -m services.ota.adapters.patches OLD NEW PATCH FORMATS`.
 """
 
@@ -20,7 +20,7 @@ FORMATS = {1: "crle", 2: "heatshrink"}
 
 
 class DetoolsPatches:
-    """One process a patch."""
+    """Runs one process per patch."""
 
     async def make(self, old: bytes, new: bytes, formats: int) -> bytes | None:
         """See the port. Raises DeltaError."""
@@ -33,8 +33,8 @@ class DetoolsPatches:
                 await in_thread((folder / "new").write_bytes, new)
                 await _run(folder, formats)
                 return await in_thread((folder / "patch").read_bytes)
-        except OSError as e:  # no room in the folder for temporary files, or for another process
-            raise DeltaError(f"a patch was not made: {e}") from e
+        except OSError as e:  # no space for temporary files, or no process available
+            raise DeltaError(f"patch failed: {e}") from e
 
 
 async def _run(folder: Path, formats: int) -> None:
@@ -46,7 +46,7 @@ async def _run(folder: Path, formats: int) -> None:
         async with asyncio.timeout(TIMEOUT_S):
             _, stderr = await process.communicate()
     except TimeoutError as e:
-        raise DeltaError(f"a patch was not made in {TIMEOUT_S:g} s") from e
+        raise DeltaError(f"patch not finished within {TIMEOUT_S:g} s") from e
     finally:
         if process.returncode is None:
             process.kill()
@@ -56,7 +56,7 @@ async def _run(folder: Path, formats: int) -> None:
 
 
 def smallest(old: bytes, new: bytes, formats: int) -> bytes:
-    """The smallest patch of the formats."""
+    """Return the smallest patch of the formats."""
     import detools  # type: ignore[import-untyped]
 
     found = []
@@ -69,7 +69,7 @@ def smallest(old: bytes, new: bytes, formats: int) -> bytes:
 
 
 def main() -> None:
-    """The process."""
+    """Entry point of the process."""
     old, new, patch, formats = sys.argv[1:]
     Path(patch).write_bytes(smallest(Path(old).read_bytes(), Path(new).read_bytes(), int(formats)))
 

@@ -1,4 +1,7 @@
-"""What ota's buckets hold, as JSON with a schema version: devices, rollouts, roots, releases, floors, downloads."""
+"""Records of the OTA service's buckets, as JSON with a schema version.
+
+Keys are those of schema 1; a field that was renamed in the model is mapped here.
+"""
 
 from __future__ import annotations
 
@@ -35,17 +38,17 @@ def _load(data: bytes) -> dict[str, Any]:
 
 
 def update_data(update: Update) -> dict[str, Any]:
-    """An update for JSON."""
+    """Return an update for JSON."""
     return asdict(update) | {"stage": update.stage.value}
 
 
 def update(data: dict[str, Any]) -> Update:
-    """The inverse of `update_data`."""
+    """Parse an update; the inverse of `update_data`."""
     return Update(**(data | {"stage": Stage(data["stage"])}))
 
 
 def device_bytes(device: Device) -> bytes:
-    """A device's record."""
+    """Return the record of a device."""
     return _dump(
         {
             "device_id": device.device_id,
@@ -58,7 +61,7 @@ def device_bytes(device: Device) -> bytes:
 
 
 def device(data: bytes) -> Device:
-    """The inverse of `device_bytes`."""
+    """Parse a device; the inverse of `device_bytes`."""
     found = _load(data)
     status = found["standing"] | {"state": State(found["standing"]["state"])}
     return Device(
@@ -71,13 +74,13 @@ def device(data: bytes) -> Device:
 
 
 def rollout_bytes(rollout: Rollout) -> bytes:
-    """A rollout's record."""
+    """Return the record of a rollout."""
     data = asdict(rollout) | {"state": rollout.state.value, "before_pause": rollout.before_pause.value}
     return _dump(data | {"forgiven": data.pop("acknowledged")})
 
 
 def rollout(data: bytes) -> Rollout:
-    """The inverse of `rollout_bytes`."""
+    """Parse a rollout; the inverse of `rollout_bytes`."""
     found = _load(data)
     spec = Spec(**(found["spec"] | {"waves": tuple(Wave(**wave) for wave in found["spec"]["waves"])}))
     changes: dict[str, Any] = {name: RolloutState(found[name]) for name in ("state", "before_pause")}
@@ -87,7 +90,7 @@ def rollout(data: bytes) -> Rollout:
 
 
 def stored_bytes(stored: Stored) -> bytes:
-    """A root, a release or a floor."""
+    """Return the record of a root, a release or a floor."""
     signed = stored.signed
     envelope = (
         {"envelope": base64.b64encode(signed.envelope).decode(), "create": signed.create_unix_s} if signed else {}
@@ -96,7 +99,7 @@ def stored_bytes(stored: Stored) -> bytes:
 
 
 def stored(data: bytes) -> Stored:
-    """Back."""
+    """Parse a root, a release or a floor; the inverse of `stored_bytes`."""
     found = _load(data)
     if "envelope" not in found:
         return Stored(floor=found["floor"])
@@ -104,20 +107,20 @@ def stored(data: bytes) -> Stored:
 
 
 def patch_bytes(found: dict[str, Any]) -> bytes:
-    """A patch that was made, or that none is worth it."""
+    """Return the record of a patch, or of the reason why there is none."""
     return _dump(found)
 
 
 def patch(data: bytes) -> dict[str, Any]:
-    """Back."""
+    """Parse a patch record; the inverse of `patch_bytes`."""
     return _load(data)
 
 
 def download_bytes(download: Download) -> bytes:
-    """A token's record."""
+    """Return the record of a token."""
     return _dump(asdict(download))
 
 
 def download(data: bytes) -> Download:
-    """Back."""
+    """Parse a token's record; the inverse of `download_bytes`."""
     return Download(**_load(data))

@@ -1,4 +1,4 @@
-"""Connecting to an S3 service: credentials from files, TLS that checks names, and its errors turned into ours."""
+"""Connects to an S3 service: credentials from files, TLS with host name checks, conversion of errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _REFUSED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class S3Settings:
-    """Where and as whom. `ca_file` None means the certificates that this machine trusts."""
+    """Endpoint and credentials. `ca_file` None: the system's certificates."""
 
     endpoint_url: str
     bucket: str
@@ -38,9 +38,9 @@ class S3Settings:
 
 
 class _CheckingSession(AIOHTTPSession):  # type: ignore[misc]
-    """aiobotocore's own TLS context leaves host names unchecked (it is made for urllib3, which checks them itself).
+    """Replaces aiobotocore's TLS context, which does not check host names (it is made for urllib3, which checks them).
 
-    This one checks them, and takes an intermediate CA as trust anchor, as all of the mesh does.
+    This one checks them, and accepts an intermediate CA as trust anchor, like the rest of the mesh.
     """
 
     def _get_ssl_context(self) -> ssl.SSLContext:
@@ -52,7 +52,7 @@ class _CheckingSession(AIOHTTPSession):  # type: ignore[misc]
 
 @contextlib.contextmanager
 def converted(what: str, sha256: str = "") -> Iterator[None]:
-    """Turns what the client raises inside it into errors of ours; "no such key" is ImageNotFoundError of `sha256`."""
+    """Convert errors of the client; "no such key" becomes ImageNotFoundError of `sha256`."""
     try:
         yield
     except ClientError as e:
@@ -63,7 +63,7 @@ def converted(what: str, sha256: str = "") -> Iterator[None]:
             raise ObjectStoreRefusedError(
                 f"the object store refuses {what}: {code}", hint="See the S3_* settings of ota.", s3_code=code
             ) from e
-        raise ObjectStoreError(f"{what} failed: the object store says {code}", s3_code=code) from e
+        raise ObjectStoreError(f"{what} failed: the object store returned {code}", s3_code=code) from e
     except (BotoCoreError, aiohttp.ClientError, TimeoutError, ConnectionError) as e:
         why = str(getattr(e, "kwargs", {}).get("error") or "") or type(e).__name__
         raise ObjectStoreError(
@@ -73,7 +73,7 @@ def converted(what: str, sha256: str = "") -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def connect(settings: S3Settings) -> AsyncIterator[Any]:
-    """An S3 client; nothing is sent yet. Raises ObjectStoreRefusedError where a key file cannot be used."""
+    """Open an S3 client; nothing is sent yet. Raises ObjectStoreRefusedError if a key file cannot be used."""
     config = AioConfig(
         http_session_cls=_CheckingSession,
         signature_version="s3v4",
@@ -81,7 +81,7 @@ async def connect(settings: S3Settings) -> AsyncIterator[Any]:
         connect_timeout=5,
         read_timeout=30,
         retries={"mode": "standard", "max_attempts": 3},
-        # Not every S3 service knows the checksums that are sent by default; images have a digest of their own.
+        # Not every S3 service supports the default checksums; images have their own digest.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
@@ -96,7 +96,7 @@ async def connect(settings: S3Settings) -> AsyncIterator[Any]:
 
 
 async def ensure_bucket(client: Any, bucket: str) -> None:
-    """Makes the bucket where it is not there; raises ObjectStoreRefusedError, ObjectStoreError."""
+    """Create the bucket if it does not exist; raises ObjectStoreRefusedError, ObjectStoreError."""
     try:
         with converted(f"bucket {bucket}"):
             await client.head_bucket(Bucket=bucket)

@@ -1,8 +1,8 @@
 """Images in a bucket of an S3 service, under `sha256/<digest>`.
 
-S3 shows an object only when it is complete: small images go up in one request, which is sent once their digest is
-known to be right; larger ones in parts, completed then and aborted on any failure. At most PART_BYTES twice are held
-for each upload. Connecting is `s3_client`.
+S3 shows only complete objects: a small image is uploaded in one request after its digest is verified, a larger one in
+parts, which are completed after the verification and aborted on any failure. An upload buffers at most twice
+PART_BYTES. `s3_client` connects.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from services.ota.adapters.s3_client import converted
 from services.ota.errors import ImageNotFoundError, ObjectStoreError
 from services.ota.model import Header, Image, blocks, verified
 
-PART_BYTES = 5 * 1024 * 1024  # the least that S3 allows
+PART_BYTES = 5 * 1024 * 1024  # minimum of S3
 READ_BYTES = 64 * 1024
 _PREFIX = "sha256/"
 
@@ -38,14 +38,14 @@ class S3Objects:
             return there
         async with contextlib.aclosing(blocks(verified(header, chunks), PART_BYTES)) as parts:
             if header.size_bytes <= PART_BYTES:
-                whole = b"".join([part async for part in parts])  # to the end, where the digest is checked
+                whole = b"".join([part async for part in parts])  # read to the end, where the digest is verified
                 with converted("storing an image"):
                     await self._client.put_object(**self._object(header.sha256), Body=io.BytesIO(whole))
             else:
                 await self._put_parts(header, parts)
         image = await self.stat(header.sha256)
         if image is None:
-            raise ImageNotFoundError(header.sha256)  # deleted again at the same moment
+            raise ImageNotFoundError(header.sha256)  # deleted concurrently
         return image
 
     async def get_range(self, image: Image, offset: int, length: int) -> AsyncGenerator[bytes, None]:
@@ -128,13 +128,13 @@ class S3Objects:
             raise
 
     async def _abort(self, key: str, upload: str) -> None:
-        """Where this fails, `sweep` will do it; an upload that was completed after all is not touched by it."""
+        """Abort an upload; if that fails, `sweep` does. A completed upload is not affected."""
         with contextlib.suppress(ObjectStoreError, ImageNotFoundError), converted("aborting an upload", key):
             await self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload)
 
 
 def _listed(entry: dict[str, Any]) -> Image | None:
-    """None for what is not one of our images."""
+    """Return the image of a listing entry, or None if the key is not one of an image."""
     try:
         digest = ids.digest(entry["Key"].removeprefix(_PREFIX))
     except InvalidIdError:

@@ -1,4 +1,4 @@
-"""The timestamp key: one file, PKCS#8 PEM, 0600, made where it is missing. The only private key of updates here."""
+"""The timestamp key: one file, PKCS#8 PEM, 0600, created if missing. The only private key of updates in the service."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.domain.trust import Envelope, Role
 
 
 class TimestampKey:
-    """Signs timestamps, and nothing else: the role's context goes before whatever is signed."""
+    """Signs timestamps only: the signed data starts with the context of the role."""
 
     def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
         self._key = key
@@ -22,19 +22,19 @@ class TimestampKey:
 
     @classmethod
     def open(cls, path: Path) -> TimestampKey:
-        """Reads the key, making it first where there is none; raises SettingsError."""
+        """Read the key, creating it if missing; raises SettingsError."""
         try:
             if not path.exists():
                 _make(path)
             key = serialization.load_pem_private_key(path.read_bytes(), None)
         except (OSError, ValueError, TypeError) as e:
-            raise SettingsError(f"YGG_OTA_TIMESTAMP_KEY: {path}: {e}", hint="It is a PEM file without password.") from e
+            raise SettingsError(f"YGG_OTA_TIMESTAMP_KEY: {path}: {e}", hint="Use a PEM file without password.") from e
         if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
             raise SettingsError(f"YGG_OTA_TIMESTAMP_KEY: {path} is not a key on P-256")
         return cls(key)
 
     def sign(self, payload: bytes) -> bytes:
-        """The envelope of a timestamp."""
+        """Return the envelope of a timestamp."""
         return trust_codec.envelope_bytes(Envelope(payload, [trust_codec.sign(self._key, Role.TIMESTAMP, payload)]))
 
 
@@ -49,7 +49,7 @@ def _make(path: Path) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     try:
-        os.link(temporary, path)  # unlike a rename, never replaces what another replica has made meanwhile
+        os.link(temporary, path)  # unlike rename, never replaces the key of another replica
     except FileExistsError:
         pass
     finally:

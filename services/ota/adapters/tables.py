@@ -1,4 +1,4 @@
-"""The port Table on a key-value bucket: a view in memory, filled and kept up by following the bucket's stream."""
+"""The port Table on a key-value bucket: an in-memory view that follows the bucket's stream."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class KvTable(Generic[T]):
-    """One bucket. `run` must run; `ready` says when the view is complete."""
+    """A table in one bucket. `run` must run; `ready` is set when the view is complete."""
 
     def __init__(
         self, js: JetStreamContext, bucket: Bucket, encode: Callable[[T], bytes], decode: Callable[[bytes], T]
@@ -44,19 +44,19 @@ class KvTable(Generic[T]):
         entry = await self._bucket.get(key)
         if entry is None:
             return None
-        self._learn(key, entry.value, entry.revision)
+        self._apply(key, entry.value, entry.revision)
         return self._row(key)
 
     async def create(self, key: str, value: T) -> Row[T]:
         """See the port."""
         data = self._encode(value)
-        self._learn(key, data, await self._bucket.create_key(key, data))
+        self._apply(key, data, await self._bucket.create_key(key, data))
         return self._row(key)
 
     async def update(self, row: Row[T], value: T) -> Row[T]:
         """See the port."""
         data = self._encode(value)
-        self._learn(row.key, data, await self._bucket.update(row.key, data, row.revision))
+        self._apply(row.key, data, await self._bucket.update(row.key, data, row.revision))
         return self._row(row.key)
 
     async def changed(self) -> None:
@@ -65,14 +65,14 @@ class KvTable(Generic[T]):
         self._change.clear()
 
     async def run(self) -> None:
-        """Follows the bucket until cancelled."""
+        """Follow the bucket until cancelled."""
         prefix = len(self._bucket.spec.subject(""))
         async for batch in follow(self._js, self._bucket.spec.stream):
             for record in batch:
                 if record.deleted:
-                    self._forget(record.subject[prefix:], record.sequence)
+                    self._remove(record.subject[prefix:], record.sequence)
                 else:
-                    self._learn(record.subject[prefix:], record.data, record.sequence)
+                    self._apply(record.subject[prefix:], record.data, record.sequence)
             if not batch:
                 self.ready.set()
 
@@ -83,18 +83,18 @@ class KvTable(Generic[T]):
             name = f"{self._bucket.spec.name}/{key}"
             raise UnreadableRecordError(f"the record {name} cannot be read", hint="See the log of ota.") from None
 
-    def _learn(self, key: str, data: bytes, revision: int) -> None:
-        """A record that cannot be read is not in the view."""
+    def _apply(self, key: str, data: bytes, revision: int) -> None:
+        """Apply a record to the view; an unreadable record is left out."""
         if revision > self._revisions.get(key, 0):
             value = records.readable(self._bucket.spec.name, key, data, self._decode)
             if value is None:
-                self._forget(key, revision)
+                self._remove(key, revision)
                 return
             self._revisions[key] = revision
             self._rows[key] = Row(key, value, revision)
             self._change.set()
 
-    def _forget(self, key: str, revision: int) -> None:
+    def _remove(self, key: str, revision: int) -> None:
         if revision > self._revisions.get(key, 0):
             self._revisions[key] = revision
             if self._rows.pop(key, None):

@@ -1,4 +1,4 @@
-"""Messages to use cases, and back; one module a gRPC service."""
+"""gRPC servicers: convert requests to use cases and results to responses; one module per service."""
 
 from services.ota.api.images import NAME, UPLOAD_DEADLINE_S, OtaApi, Upload
 

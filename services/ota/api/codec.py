@@ -1,4 +1,4 @@
-"""Messages of rollouts, releases and reports ↔ the model."""
+"""Converts messages of rollouts, releases and reports to the model and back."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from yggdrasil.ota.v1 import rollout_pb2 as pb
 
 
 def moment(unix_s: float) -> Timestamp | None:
-    """A Timestamp; None for 0."""
+    """Return a Timestamp; None for 0."""
     return codec.timestamp(datetime.fromtimestamp(unix_s, UTC)) if unix_s else None
 
 
 def release(found: Release) -> release_pb2.Release:
-    """The message."""
+    """Return the message of a release."""
     manifest = found.manifest
     return release_pb2.Release(
         id=found.id,
@@ -43,7 +43,7 @@ def release(found: Release) -> release_pb2.Release:
 
 
 def spec(message: pb.RolloutSpec) -> Spec:
-    """The spec; what is 0 has its default."""
+    """Parse a rollout spec; zero fields get their default."""
     return Spec(
         release_id=message.release_id,
         selector=message.selector,
@@ -61,7 +61,7 @@ def spec(message: pb.RolloutSpec) -> Spec:
 
 
 def spec_to_proto(found: Spec) -> pb.RolloutSpec:
-    """The message."""
+    """Return the message of a spec."""
     waves = [pb.Wave(percent=w.percent) if w.percent else pb.Wave(count=w.count) for w in found.waves]
     return pb.RolloutSpec(
         release_id=found.release_id,
@@ -80,12 +80,12 @@ def spec_to_proto(found: Spec) -> pb.RolloutSpec:
 
 
 def state(found: RolloutState) -> pb.RolloutState.ValueType:
-    """The enum's value."""
+    """Return the enum value of a rollout state."""
     return pb.RolloutState.Value(f"ROLLOUT_STATE_{found.name}")
 
 
 def counts(found: Counts) -> pb.RolloutCounts:
-    """The message."""
+    """Return the message of the counts."""
     return pb.RolloutCounts(
         total=found.total,
         waiting=found.waiting,
@@ -102,7 +102,7 @@ def counts(found: Counts) -> pb.RolloutCounts:
 
 
 def rollout(view: View) -> pb.Rollout:
-    """The message."""
+    """Return the message of a rollout."""
     found = view.rollout
     return pb.Rollout(
         id=found.id,
@@ -124,7 +124,7 @@ def rollout(view: View) -> pb.Rollout:
 
 
 def update(found: MemberUpdate) -> pb.DeviceUpdate:
-    """The message."""
+    """Return the message of a member's update."""
     return pb.DeviceUpdate(
         device_id=found.device_id,
         stage=found.stage.value,
@@ -137,7 +137,7 @@ def update(found: MemberUpdate) -> pb.DeviceUpdate:
 
 
 def status(request: relay_pb2.ReportRequest) -> OtaStatus:
-    """What the device is, from its status and its Hello."""
+    """Parse the device's OTA status, from its OtaStatus and its Hello."""
     status = request.status
     return OtaStatus(
         request.device_class,
@@ -159,22 +159,22 @@ def _state(number: int) -> State:
 
 
 def last_update(status: link.OtaStatus) -> LastUpdate:
-    """What it says of its last update."""
+    """Parse the part of OtaStatus about the last update."""
     return LastUpdate(status.update_id, outcome(status.outcome), reason(status.code))
 
 
 def outcome(number: int) -> Outcome:
-    """Unknown ones are UNSPECIFIED."""
+    """Parse an outcome; unknown ones become UNSPECIFIED."""
     return Outcome(number) if number in list(Outcome) else Outcome.UNSPECIFIED
 
 
 def reason(number: int) -> Reason:
-    """Unknown ones are UNSPECIFIED."""
+    """Parse a reason; unknown ones become UNSPECIFIED."""
     return Reason(number) if number in list(Reason) else Reason.UNSPECIFIED
 
 
 def response(found: Response) -> relay_pb2.ReportResponse:
-    """The message."""
+    """Return the message of a response to a device."""
     offer = found.offer
     if offer is None:
         return relay_pb2.ReportResponse(abort_update_id=found.abort)

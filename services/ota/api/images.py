@@ -1,4 +1,4 @@
-"""OtaService: messages to use cases, and back. Owns the order of an upload's messages and its time limits."""
+"""OtaService: converts messages to use cases. Owns the message order of an upload and its timeouts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DRAIN_TIMEOUT_S = 5.0
 
 
 def image_to_proto(image: Image) -> pb.Image:
-    """The message."""
+    """Return the message of an image."""
     return pb.Image(sha256=image.sha256, size_bytes=image.size_bytes, create_time=codec.timestamp(image.create_time))
 
 
@@ -33,40 +33,42 @@ def _plan(header: pb.ImageHeader) -> Plan:
 
 
 class Upload:
-    """The messages of one upload: a header, then chunks or parts; each must come within `idle_s` seconds."""
+    """The messages of one upload: a header, then chunks or parts, each within `idle_s` seconds."""
 
     def __init__(self, messages: AsyncIterator[pb.UploadImageRequest], idle_s: float = IDLE_TIMEOUT_S) -> None:
         self._messages = messages
         self._idle_s = idle_s
 
     async def header(self) -> pb.ImageHeader:
-        """The first message; raises InvalidUploadError where it is no header, UploadStalledError."""
+        """Return the first message; raises InvalidUploadError if it is not a header, UploadStalledError."""
         message = await self._next()
         if message is None or message.WhichOneof("payload") != "header":
-            raise InvalidUploadError("an upload begins with its header", hint="Send size_bytes and sha256 first.")
+            raise InvalidUploadError(
+                "the first message of an upload must be its header", hint="Send size_bytes and sha256 first."
+            )
         return message.header
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The bytes of the others; raises InvalidUploadError, UploadStalledError."""
+        """Yield the chunks; raises InvalidUploadError, UploadStalledError."""
         while (message := await self._next()) is not None:
             if message.WhichOneof("payload") != "chunk":
                 raise InvalidUploadError(
-                    "after a header that names no parts an upload has chunks only",
-                    hint="Name the digest of each part in the header to send parts.",
+                    "an upload whose header lists no parts has chunks only",
+                    hint="To send parts, list their digests in the header.",
                 )
             yield check_chunk(message.chunk)
 
     async def parts(self) -> AsyncGenerator[tuple[int, bytes], None]:
-        """Place and bytes of the others; raises InvalidUploadError, UploadStalledError."""
+        """Yield index and bytes of the parts; raises InvalidUploadError, UploadStalledError."""
         while (message := await self._next()) is not None:
             if message.WhichOneof("payload") != "part":
-                raise InvalidUploadError("after a header that names its parts an upload has parts only")
+                raise InvalidUploadError("an upload whose header lists parts has parts only")
             yield message.part.index, message.part.data
 
     async def drain(self, within_s: float = DRAIN_TIMEOUT_S) -> None:
-        """Reads on and drops what still comes, for so many seconds at most.
+        """Read and drop the remaining messages, for at most `within_s` seconds.
 
-        A grpc.aio client that is still sending when its call fails is told INTERNAL instead of why it failed.
+        A grpc.aio client that is still sending when its call fails gets INTERNAL instead of the actual error.
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
@@ -90,7 +92,7 @@ class OtaApi(ota_pb2_grpc.OtaServiceServicer):
     async def UploadImage(
         self, request_iterator: AsyncIterator[pb.UploadImageRequest], context: Any
     ) -> pb.UploadImageResponse:
-        """Stores an image."""
+        """Store an image."""
         upload = Upload(aiter(request_iterator))
         try:
             async with asyncio.timeout(UPLOAD_DEADLINE_S):
@@ -108,29 +110,29 @@ class OtaApi(ota_pb2_grpc.OtaServiceServicer):
             return await self._images.upload(Header(header.sha256, header.size_bytes), chunks)
 
     async def GetUpload(self, request: pb.GetUploadRequest, context: Any) -> pb.GetUploadResponse:
-        """What is missing of an image."""
+        """Return the missing parts of an image."""
         image, missing = await self._uploads.look(_plan(request.header))
         return pb.GetUploadResponse(image=image_to_proto(image) if image else None, missing_parts=missing)
 
     async def DownloadImage(
         self, request: pb.DownloadImageRequest, context: Any
     ) -> AsyncGenerator[pb.DownloadImageResponse, None]:
-        """Its bytes; the next piece is read when gRPC's flow control has taken the one before."""
+        """Stream an image; gRPC's flow control paces the reads."""
         found = self._images.download(request.sha256, request.offset_bytes, request.length_bytes)
         async with contextlib.aclosing(found) as pieces:
             async for piece in pieces:
                 yield pb.DownloadImageResponse(chunk=piece)
 
     async def GetImage(self, request: pb.GetImageRequest, context: Any) -> pb.GetImageResponse:
-        """What is known of an image."""
+        """Return the metadata of an image."""
         return pb.GetImageResponse(image=image_to_proto(await self._images.get(request.sha256)))
 
     async def ListImages(self, request: pb.ListImagesRequest, context: Any) -> pb.ListImagesResponse:
-        """A page of images."""
+        """Return a page of images."""
         images, token = await self._images.page(request.page_size, request.page_token)
         return pb.ListImagesResponse(images=[image_to_proto(i) for i in images], next_page_token=token)
 
     async def DeleteImage(self, request: pb.DeleteImageRequest, context: Any) -> pb.DeleteImageResponse:
-        """Removes an image."""
+        """Delete an image."""
         await self._images.delete(request.sha256)
         return pb.DeleteImageResponse()

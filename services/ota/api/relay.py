@@ -28,15 +28,15 @@ class RelayApi(relay_pb2_grpc.RelayServiceServicer):
         self._relay, self._chunks = relay, chunks
 
     async def Report(self, request: pb.ReportRequest, context: Any) -> pb.ReportResponse:
-        """Takes down what a device said."""
+        """Process a report of a device."""
         require_service("jotunheim_bridge")
         return await self._report(request)
 
     async def ReportMany(self, request: pb.ReportManyRequest, context: Any) -> pb.ReportManyResponse:
-        """Takes down what devices said, side by side."""
+        """Process reports of several devices concurrently."""
         require_service("jotunheim_bridge")
         if not 1 <= len(request.reports) <= MAX_REPORTS:
-            raise InvalidRequestError(f"1 to {MAX_REPORTS} reports at once")
+            raise InvalidRequestError(f"{len(request.reports)} reports, 1 to {MAX_REPORTS} are allowed")
         return pb.ReportManyResponse(results=await asyncio.gather(*map(self._reported, request.reports)))
 
     async def _reported(self, report: pb.ReportRequest) -> pb.ReportResult:
@@ -73,7 +73,7 @@ class RelayApi(relay_pb2_grpc.RelayServiceServicer):
     async def ReadChunks(
         self, request: pb.ReadChunksRequest, context: Any
     ) -> AsyncGenerator[pb.ReadChunksResponse, None]:
-        """Chunks in order."""
+        """Stream chunks in order."""
         require_service("jotunheim_bridge")
         found = self._chunks.read(request.sha256.hex(), request.chunk_size_bytes, request.first, request.count)
         async with contextlib.aclosing(found) as chunks:

@@ -1,4 +1,4 @@
-"""ReleaseService: messages to use cases, and back."""
+"""ReleaseService: converts messages to use cases."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class ReleaseApi(release_pb2_grpc.ReleaseServiceServicer):
         self._releases, self._downloads = releases, downloads
 
     async def SetRoot(self, request: pb.SetRootRequest, context: Any) -> pb.SetRootResponse:
-        """Takes a root."""
+        """Set a root."""
         version = await self._releases.set_root(request.envelope, request.bootstrap_sha256.lower())
         return pb.SetRootResponse(version=version)
 
     async def GetTrust(self, request: pb.GetTrustRequest, context: Any) -> pb.GetTrustResponse:
-        """The root in force, or another one; and the service's own key."""
+        """Return the current root, or another version, and the timestamp key of the service."""
         version, envelope = self._releases.root_envelope(request.version)
         if request.version and not version:
             raise RootNotFoundError(request.version)
@@ -39,21 +39,21 @@ class ReleaseApi(release_pb2_grpc.ReleaseServiceServicer):
         )
 
     async def CreateRelease(self, request: pb.CreateReleaseRequest, context: Any) -> pb.CreateReleaseResponse:
-        """Takes a manifest."""
+        """Create a release from a signed manifest."""
         return pb.CreateReleaseResponse(release=codec.release(await self._releases.create(request.envelope)))
 
     async def ListReleases(self, request: pb.ListReleasesRequest, context: Any) -> pb.ListReleasesResponse:
-        """All of them."""
+        """Return all releases."""
         found = self._releases.all(request.device_class)
         return pb.ListReleasesResponse(releases=[codec.release(each) for each in found])
 
     async def SetFloor(self, request: pb.SetFloorRequest, context: Any) -> pb.SetFloorResponse:
-        """Raises a floor."""
+        """Raise a security floor."""
         floor = await self._releases.set_floor(request.device_class, request.security_counter)
         return pb.SetFloorResponse(security_counter=floor)
 
     async def CreateDownload(self, request: pb.CreateDownloadRequest, context: Any) -> pb.CreateDownloadResponse:
-        """A token."""
+        """Create a download token."""
         token, found = await self._downloads.create(request.device_id, request.image_sha256)
         return pb.CreateDownloadResponse(
             path=f"/images/{token}",

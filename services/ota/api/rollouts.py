@@ -1,4 +1,4 @@
-"""RolloutService: messages to use cases, and back."""
+"""RolloutService: converts messages to use cases."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ class RolloutApi(rollout_pb2_grpc.RolloutServiceServicer):
         self._rollouts = rollouts
 
     async def StartRollout(self, request: pb.StartRolloutRequest, context: Any) -> pb.StartRolloutResponse:
-        """Starts one, or says what it would do."""
+        """Start a rollout, or return its plan for a dry run."""
         view, unfit = await self._rollouts.start(codec.spec(request.spec), dry_run=request.dry_run)
         listed = [pb.UnfitDevice(device_id=c.device_id, reason=c.unfit) for c in unfit[:MAX_UNFIT]]
         return pb.StartRolloutResponse(rollout=codec.rollout(view), unfit=listed)
 
     async def GetRollout(self, request: pb.GetRolloutRequest, context: Any) -> pb.GetRolloutResponse:
-        """One."""
+        """Return a rollout."""
         return pb.GetRolloutResponse(rollout=codec.rollout(await self._rollouts.get(request.id)))
 
     async def ListRollouts(self, request: pb.ListRolloutsRequest, context: Any) -> pb.ListRolloutsResponse:
-        """All."""
+        """Return all rollouts."""
         return pb.ListRolloutsResponse(rollouts=[codec.rollout(view) for view in await self._rollouts.all()])
 
     async def WatchRollout(
         self, request: pb.WatchRolloutRequest, context: Any
     ) -> AsyncGenerator[pb.WatchRolloutResponse, None]:
-        """One, whenever it changes."""
+        """Stream a rollout whenever it changes."""
         async with contextlib.aclosing(self._rollouts.watch(request.id)) as views:
             async for view in views:
                 yield pb.WatchRolloutResponse(rollout=codec.rollout(view))
 
     async def ControlRollout(self, request: pb.ControlRolloutRequest, context: Any) -> pb.ControlRolloutResponse:
-        """Pauses, resumes, aborts, approves."""
+        """Pause, resume, abort or approve a rollout."""
         user = caller().id
         changes: dict[int, tuple[Callable[[Rollout, Counts], Rollout], str]] = {
             pb.ROLLOUT_CONTROL_PAUSE: (lambda r, _: rules.pause(r), "paused"),
@@ -57,19 +57,19 @@ class RolloutApi(rollout_pb2_grpc.RolloutServiceServicer):
             pb.ROLLOUT_CONTROL_APPROVE: (lambda r, _: rules.approve(r), "approved"),
         }
         if request.control not in changes:
-            raise InvalidRequestError("control is PAUSE, RESUME, ABORT or APPROVE")
+            raise InvalidRequestError("control must be PAUSE, RESUME, ABORT or APPROVE")
         return pb.ControlRolloutResponse(
             rollout=codec.rollout(await self._rollouts.control(request.id, *changes[request.control]))
         )
 
     async def RollBack(self, request: pb.RollBackRequest, context: Any) -> pb.RollBackResponse:
-        """Brings a fleet back."""
+        """Start a rollback."""
         return pb.RollBackResponse(
             rollout=codec.rollout(await self._rollouts.roll_back(request.id, request.release_id))
         )
 
     async def ListUpdates(self, request: pb.ListUpdatesRequest, context: Any) -> pb.ListUpdatesResponse:
-        """The devices of one."""
+        """Return the updates of a rollout's devices."""
         return pb.ListUpdatesResponse(
             updates=[codec.update(each) for each in await self._rollouts.updates(request.rollout_id)]
         )

@@ -1,4 +1,4 @@
-"""The pure rules of ota: images, updates of single devices, rollouts."""
+"""Pure rules of the OTA service: images, updates of single devices, rollouts."""
 
 from services.ota.model.images import (
     DEFAULT_PAGE,

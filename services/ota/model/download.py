@@ -1,4 +1,4 @@
-"""A token that opens one image to one device, for 900 s or until its last byte was served. Pure."""
+"""A token that grants one device one image, for 900 s or until its last byte was served. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RANGE = re.compile(r"bytes=(\d{1,12})-(\d{0,12})\Z")
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """What a token is for; it is kept under `key(token)`, so that who reads the store has no tokens."""
+    """The grant of a token; stored under `key(token)`, so that the store reveals no tokens."""
 
     device_id: str
     image_sha256: str
@@ -26,28 +26,28 @@ class Download:
 
 
 def key(token: str) -> str:
-    """Where a token's record is kept; raises DownloadForbiddenError where it cannot be a token."""
+    """Return the key of a token's record; raises DownloadForbiddenError if it is not a token."""
     if not _TOKEN.match(token):
         raise DownloadForbiddenError
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 def check(download: Download | None, device_id: str, now: float) -> Download:
-    """Returns what may be fetched; raises DownloadForbiddenError, which does not say why."""
+    """Return the download if the device may fetch it; raises DownloadForbiddenError, which gives no reason."""
     if download is None or download.used or download.device_id != device_id or now >= download.expires_unix_s:
         raise DownloadForbiddenError
     return download
 
 
 def used(download: Download) -> Download:
-    """After its last byte."""
+    """Return the download marked as used."""
     return replace(download, used=True)
 
 
 def byte_range(header: str, size: int) -> tuple[int, int] | None:
-    """First byte and length of a Range header (RFC 9110, section 14.1.2); all where there is none.
+    """Return start and length of a Range header (RFC 9110, section 14.1.2); the whole image without one.
 
-    None where it cannot be satisfied. Only one range of the form `bytes=first-[last]` is understood; others are
+    None if it cannot be satisfied. Only a single range of the form `bytes=first-[last]` is supported; others are
     ignored, as the RFC allows, and the whole image is sent.
     """
     match = _RANGE.match(header)

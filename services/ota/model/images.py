@@ -1,4 +1,4 @@
-"""The rules on images: sizes, digests, ranges, pages. Pure.
+"""Rules for images: sizes, digests, ranges, pages. Pure.
 
 An image is named by the SHA-256 of its bytes, so equal names mean equal bytes and nothing is ever overwritten.
 """
@@ -23,7 +23,7 @@ DEFAULT_PAGE, MAX_PAGE = 100, 1000
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What an uploader announces: SHA-256 in lower-case hex, and length in bytes."""
+    """Announced SHA-256 in lower-case hex, and length in bytes."""
 
     sha256: str
     size_bytes: int
@@ -39,28 +39,28 @@ class Image:
 
 
 def check_header(header: Header) -> Header:
-    """Returns `header` if an image can be so; raises InvalidIdError or InvalidUploadError."""
+    """Return `header` if it is valid; raises InvalidIdError or InvalidUploadError."""
     ids.digest(header.sha256)
     if not 1 <= header.size_bytes <= MAX_IMAGE_BYTES:
         raise InvalidUploadError(
-            f"size_bytes is {header.size_bytes}, an image has 1 to {MAX_IMAGE_BYTES} bytes",
+            f"size_bytes is {header.size_bytes}, 1 to {MAX_IMAGE_BYTES} are allowed",
             size_bytes=header.size_bytes,
         )
     return header
 
 
 def check_chunk(chunk: bytes) -> bytes:
-    """Returns `chunk` if it may be one message of an upload; raises InvalidUploadError."""
+    """Return `chunk` if its length is valid; raises InvalidUploadError."""
     if not 1 <= len(chunk) <= MAX_CHUNK_BYTES:
         raise InvalidUploadError(f"a chunk has {len(chunk)} bytes, 1 to {MAX_CHUNK_BYTES} are allowed")
     return chunk
 
 
 async def verified(header: Header, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """Passes `chunks` on. Ends normally only where all of them together are what `header` announces.
+    """Yield `chunks`; end normally only if all of them together match `header`.
 
-    Raises SizeMismatchError (before passing on a byte too many) or DigestMismatchError (after the last chunk):
-    whoever stores commits after the end, and undoes on any exception.
+    Raises SizeMismatchError (before yielding an excess byte) or DigestMismatchError (after the last chunk): a store
+    commits after the end, and rolls back on any exception.
     """
     digest, got = hashlib.sha256(), 0
     async for chunk in chunks:
@@ -76,7 +76,7 @@ async def verified(header: Header, chunks: AsyncIterator[bytes]) -> AsyncGenerat
 
 
 async def blocks(chunks: AsyncGenerator[bytes, None], size: int) -> AsyncGenerator[bytes, None]:
-    """The same bytes in blocks of exactly `size` bytes, the last one shorter; holds at most one block and one chunk."""
+    """Yield the same bytes in blocks of `size` bytes, the last one shorter; buffers at most one block and one chunk."""
     buffer = bytearray()
     async with contextlib.aclosing(chunks):
         async for chunk in chunks:
@@ -91,12 +91,12 @@ async def blocks(chunks: AsyncGenerator[bytes, None], size: int) -> AsyncGenerat
 
 
 def pieces(block: bytes, size: int = PIECE_BYTES) -> Sequence[bytes]:
-    """The block cut into pieces of at most `size` bytes."""
+    """Return the block in pieces of at most `size` bytes."""
     return [block[start : start + size] for start in range(0, len(block), size)]
 
 
 def resolve_range(image: Image, offset: int, length: int) -> tuple[int, int]:
-    """Offset and length in bytes, where length 0 asked for all up to the end; raises RangeOutsideImageError."""
+    """Return offset and length in bytes, with length 0 resolved to the end; raises RangeOutsideImageError."""
     end = offset + length if length else image.size_bytes
     if not 0 <= offset < end <= image.size_bytes:
         raise RangeOutsideImageError(offset, length, image.size_bytes)
@@ -104,11 +104,11 @@ def resolve_range(image: Image, offset: int, length: int) -> tuple[int, int]:
 
 
 def check_page(page_size: int, page_token: str) -> tuple[int, str]:
-    """Size of the page and the digest it comes after ("" for the first); raises InvalidRequestError."""
+    """Return the page size and the digest to start after ("" for the first page); raises InvalidRequestError."""
     if not 0 <= page_size <= MAX_PAGE:
-        raise InvalidRequestError(f"page_size is {page_size}, 1 to {MAX_PAGE} are allowed, and 0 for {DEFAULT_PAGE}")
+        raise InvalidRequestError(f"page_size is {page_size}, 0 to {MAX_PAGE} are allowed; 0 means {DEFAULT_PAGE}")
     try:
         after = ids.digest(page_token) if page_token else ""
     except InvalidIdError as e:
-        raise InvalidRequestError("page_token is not one that a page before returned") from e
+        raise InvalidRequestError("page_token is not a token of a previous page") from e
     return page_size or DEFAULT_PAGE, after

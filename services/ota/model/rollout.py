@@ -1,17 +1,17 @@
-"""A rollout: which devices are started next, and when it goes on, halts or ends. Pure; one call of `step` decides all.
+"""A rollout: which devices start next, and when it advances, halts or ends. Pure; `step` makes all decisions.
 
-                       wave done            soaked, no approval asked
+                       wave done            soaked, no approval required
       ┌──► RUNNING ───────────────► SOAKING ────────────────────────► RUNNING (next wave) … DONE
-      │      │ │                       │ soaked, approval asked
+      │      │ │                       │ soaked, approval required
       │      │ └ too many failures     ▼
     resume   │        │             WAITING ── approve ──► RUNNING (next wave)
       │      ▼        ▼                │
       └── PAUSED   HALTED ◄────────────┘ failures count in every state but PAUSED
              └────────┴──── abort ───► ABORTED   (also from DONE with late_joiners)
 
-A device that was started is a member for good, by its own record (`Device.member`); labels are asked only for devices
-that were not started. A rollout keeps nothing about single devices while it lives, so nothing can disagree after a
-crash. Once it has ended and nothing is under way, its counts are `final`, and it decides nothing but to stop.
+A started device stays a member, by its own record (`Device.member`); labels matter only for devices that have not
+started. A live rollout keeps no state about single devices, so nothing can be inconsistent after a crash. Once it has
+ended and no update is active, its counts are `final`, and it only stops devices.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ MAX_WAVES = 16
 DEFAULT_TIMEOUT_S = 900
 DEFAULT_HALT_PERCENT = 10
 RATE_WINDOWS_S = (60.0, 1.0, 0.25)
-"""In none of these more devices are started than the rate's share of it, rounded up."""
+"""In none of these windows more devices start than the rate allows for it, rounded up."""
 
 
 class RolloutState(enum.Enum):
-    """Where it is."""
+    """The state of a rollout."""
 
     RUNNING = "running"
     SOAKING = "soaking"
@@ -50,13 +50,13 @@ LIVE = (RolloutState.RUNNING, RolloutState.SOAKING, RolloutState.WAITING)
 
 @dataclass(frozen=True, slots=True)
 class Wave:
-    """Devices of this wave and all before: a count, or percent of all where `percent` is not 0."""
+    """The size of this wave and all previous ones: a count, or a percentage of all devices if `percent` is not 0."""
 
     count: int = 0
     percent: int = 0
 
     def target(self, total: int) -> int:
-        """How many that is of `total`."""
+        """Return the number of devices out of `total`."""
         return min(total, -(-total * self.percent // 100) if self.percent else self.count)
 
 
@@ -65,7 +65,7 @@ ALL = Wave(percent=100)
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What a rollout does; fields as in RolloutSpec."""
+    """The specification of a rollout; fields as in RolloutSpec."""
 
     release_id: str
     selector: str = ""
@@ -83,7 +83,7 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many devices are where; fields as in RolloutCounts."""
+    """Devices by state; fields as in RolloutCounts."""
 
     waiting: int = 0
     downloading: int = 0
@@ -98,17 +98,17 @@ class Counts:
 
     @property
     def total(self) -> int:
-        """Members, and devices that will be."""
+        """Members, and devices that will become members."""
         return self.waiting + self.started
 
     @property
     def started(self) -> int:
-        """Members that will not be started again."""
+        """Members that will not start again."""
         return self.active + self.confirmed + self.failures + self.stopped
 
     @property
     def failures(self) -> int:
-        """What counts towards a halt."""
+        """Failures that count towards a halt."""
         return self.reverted + self.failed + self.timed_out
 
     @property
@@ -137,14 +137,14 @@ class Rollout:
 
     @property
     def ended(self) -> bool:
-        """Nothing is started any more; with late joiners only an abort ends it."""
+        """Whether no device starts any more; with late joiners only an abort ends a rollout."""
         return self.state is RolloutState.ABORTED or (
             self.state is RolloutState.DONE and not self.awaiting_late_joiners
         )
 
     @property
     def awaiting_late_joiners(self) -> bool:
-        """All are done for now; the next late joiner is started."""
+        """Whether all devices are done for now and the next late joiner will start."""
         return self.state is RolloutState.DONE and self.spec.late_joiners
 
 
@@ -152,8 +152,8 @@ class Rollout:
 class Candidate:
     """A device that the rollout has started or may start.
 
-    `update` is the device's current one, of any rollout; `past` its update in this rollout if a later rollout has
-    started it since. `unfit` says why it is not to be started, "" if it may be; `late`: it matches since the start.
+    `update` is the device's current update, of any rollout; `past` its update in this rollout if a later rollout has
+    started it since. `unfit` is the reason not to start it, "" if none; `late`: it has matched only since the start.
     """
 
     device_id: str
@@ -166,7 +166,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What is to be done now: devices to start in this order, those that took too long, those that must stop."""
+    """Decisions: devices to start, in this order, updates to expire, updates to stop."""
 
     rollout: Rollout
     counts: Counts
@@ -177,48 +177,50 @@ class Step:
 
 
 def check(spec: Spec) -> Spec:
-    """Returns `spec` if a rollout can be so, else raises InvalidRolloutError."""
+    """Return `spec` if it is valid, else raise InvalidRolloutError."""
     if not 1 <= len(spec.waves) <= MAX_WAVES:
-        raise InvalidRolloutError(f"a rollout has 1 to {MAX_WAVES} waves")
+        raise InvalidRolloutError(f"{len(spec.waves)} waves, 1 to {MAX_WAVES} are allowed")
     for wave in spec.waves:
         if not (1 <= wave.percent <= 100) and wave.count < 1:
-            raise InvalidRolloutError("a wave is a count of 1 and up, or 1 to 100 percent")
+            raise InvalidRolloutError("a wave must be a count of at least 1, or 1 to 100 percent")
     percents = [wave.percent for wave in spec.waves if wave.percent]
     sizes = [wave.count for wave in spec.waves if not wave.percent]
     if percents != sorted(percents) or sizes != sorted(sizes):
-        raise InvalidRolloutError("waves grow: each includes those before it", hint="Such as --waves 2,25%,100%.")
+        raise InvalidRolloutError(
+            "waves must grow, since each includes the previous ones", hint="Example: --waves 2,25%,100%."
+        )
     if spec.waves[-1].percent != 100:
-        raise InvalidRolloutError("the last wave must be 100 %", hint="Such as --waves 2,25%,100%.")
+        raise InvalidRolloutError("the last wave must be 100 %", hint="Example: --waves 2,25%,100%.")
     if not 1 <= spec.halt_percent <= 100:
-        raise InvalidRolloutError("halt_percent is 1 to 100")
+        raise InvalidRolloutError(f"halt_percent is {spec.halt_percent}, 1 to 100 are allowed")
     return spec
 
 
 def target(rollout: Rollout, total: int) -> int:
-    """Devices of the wave under way and all before, of `total`."""
+    """Return the size of the current wave and all previous ones, out of `total`."""
     return max(wave.target(total) for wave in rollout.spec.waves[: rollout.wave + 1])
 
 
 def halt_at(rollout: Rollout, total: int) -> int:
-    """How many failures halt it now."""
+    """Return the number of failures that halts the rollout."""
     if rollout.spec.halt_count:
         return rollout.spec.halt_count
     return max(1, -(-target(rollout, total) * rollout.spec.halt_percent // 100))
 
 
 def order(rollout_id: str, devices: Sequence[Candidate]) -> list[Candidate]:
-    """The order in which devices are started: the same for every replica, another one for every rollout."""
+    """Return devices in start order: equal for every replica, different for every rollout."""
     return sorted(devices, key=lambda c: hashlib.sha256(f"{rollout_id}/{c.device_id}".encode()).digest())
 
 
 def update_in(rollout: Rollout, candidate: Candidate) -> Update | None:
-    """The candidate's update in this rollout, None if that has not started it."""
+    """Return the candidate's update in this rollout, or None if not started."""
     update = candidate.update
     return update if update is not None and update.rollout_id == rollout.id else candidate.past
 
 
 def count_field(rollout: Rollout, candidate: Candidate) -> str:
-    """Which field of Counts the candidate counts in."""
+    """Return the field of Counts that the candidate counts in."""
     update = update_in(rollout, candidate)
     if update is None:
         late = candidate.late and not rollout.spec.late_joiners
@@ -231,18 +233,18 @@ def count_field(rollout: Rollout, candidate: Candidate) -> str:
 
 
 def _restartable(rollout: Rollout, candidate: Candidate) -> bool:
-    """Whether a stopped device is started again: not if another rollout has started it since."""
+    """Return whether a stopped device starts again: not if another rollout has started it since."""
     over = rollout.ended or rollout.state is RolloutState.HALTED
     return not over and candidate.past is None and not candidate.unfit
 
 
 def count(rollout: Rollout, candidates: Sequence[Candidate]) -> Counts:
-    """How many devices are where."""
+    """Return the number of devices by state."""
     return rollout.final or Counts(**Counter(count_field(rollout, c) for c in candidates))
 
 
 def endings(rollout: Rollout, candidates: Sequence[Candidate], now: float) -> Step:
-    """The part of `step` that needs members only: who took too long, and who must stop."""
+    """Return the part of `step` that needs members only: updates to expire and to stop."""
     updates = [(c, u) for c in candidates if (u := update_in(rollout, c)) and u.stage.active]
     expire = [c.device_id for c, u in updates if now - u.started_unix_s > rollout.spec.device_timeout_s]
     over = rollout.ended or rollout.state is RolloutState.HALTED
@@ -251,7 +253,7 @@ def endings(rollout: Rollout, candidates: Sequence[Candidate], now: float) -> St
 
 
 def step(rollout: Rollout, candidates: Sequence[Candidate], now: float) -> Step:
-    """What is to be done at `now` (seconds since 1970). Doing all, some or none of it and asking again is safe."""
+    """Return the decisions at `now` (seconds since 1970). Executing them is idempotent, completely or in part."""
     found = endings(rollout, candidates, now)
     if rollout.ended:
         return found if found.counts.active else replace(found, rollout=replace(rollout, final=found.counts))
@@ -290,7 +292,7 @@ def _advance(rollout: Rollout, candidates: Sequence[Candidate], counts: Counts, 
             rollout = replace(rollout, state=RolloutState.SOAKING, soak_from_unix_s=now)
             events.append("soaking")
         elif rollout.state is RolloutState.SOAKING:
-            if rollout.soak_from_unix_s > now:  # the wall clock was set back and ota was started again
+            if rollout.soak_from_unix_s > now:  # the wall clock was set back and ota restarted
                 rollout = replace(rollout, soak_from_unix_s=now)
             if now - rollout.soak_from_unix_s < rollout.spec.soak_s:
                 return Step(rollout, counts, events=events)
@@ -325,12 +327,12 @@ def _next(rollout: Rollout, candidates: Sequence[Candidate], counts: Counts, now
 
 
 def _rate_room(rate: int, ages_s: Sequence[float]) -> int:
-    """Devices that may be started now at `rate` a minute, after those of these ages in seconds."""
+    """Return how many devices may start now at `rate` a minute, given the ages in seconds of earlier starts."""
     return min(math.ceil(rate * window / 60) - sum(age < window for age in ages_s) for window in RATE_WINDOWS_S)
 
 
 def _wave_done(rollout: Rollout, candidates: Sequence[Candidate], counts: Counts, *, last: bool) -> bool:
-    """All of the wave are at their end. One that is not the last does not wait for devices that are offline."""
+    """Return whether all updates of the wave have ended. Only the last wave waits for offline devices."""
     if counts.active:
         return False
     if counts.started >= target(rollout, counts.total):
@@ -341,7 +343,7 @@ def _wave_done(rollout: Rollout, candidates: Sequence[Candidate], counts: Counts
 
 
 def pause(rollout: Rollout) -> Rollout:
-    """Starts no more devices; idempotent."""
+    """Start no more devices; idempotent."""
     if rollout.state is RolloutState.PAUSED:
         return rollout
     if not rollout.awaiting_late_joiners:
@@ -350,7 +352,7 @@ def pause(rollout: Rollout) -> Rollout:
 
 
 def resume(rollout: Rollout, failures: int) -> Rollout:
-    """Goes on after a pause or a halt; after a halt, the `failures` so far do not count any more. Idempotent."""
+    """Continue after a pause or a halt; after a halt, the `failures` so far no longer count. Idempotent."""
     if rollout.state in LIVE or rollout.awaiting_late_joiners:
         return rollout
     _expect(rollout, RolloutState.PAUSED, RolloutState.HALTED)
@@ -359,23 +361,23 @@ def resume(rollout: Rollout, failures: int) -> Rollout:
     return replace(rollout, state=RolloutState.RUNNING, acknowledged=failures, reason="")
 
 
-def abort(rollout: Rollout, who: str) -> Rollout:
-    """Ends it; idempotent."""
+def abort(rollout: Rollout, user: str) -> Rollout:
+    """End the rollout; idempotent."""
     if rollout.state is RolloutState.ABORTED:
         return rollout
     if not rollout.awaiting_late_joiners:
         _expect(rollout, *LIVE, RolloutState.PAUSED, RolloutState.HALTED)
-    return replace(rollout, state=RolloutState.ABORTED, reason=f"aborted by {who}")
+    return replace(rollout, state=RolloutState.ABORTED, reason=f"aborted by {user}")
 
 
 def approve(rollout: Rollout) -> Rollout:
-    """Lets the next wave begin, once it waits for that. Idempotent: repeated, it approves no other wave."""
+    """Approve the next wave of a waiting rollout. Idempotent: a repeated call approves no further wave."""
     waits = RolloutState.WAITING in (rollout.state, rollout.before_pause)
     if rollout.state is not RolloutState.WAITING and not (rollout.state is RolloutState.PAUSED and waits):
         _expect(rollout, *LIVE, RolloutState.PAUSED)
         if 0 < rollout.wave == rollout.approved:
-            return rollout  # this wave was approved just now
-        raise RolloutStateError(rollout.id, f"{rollout.state.value} and waits for no approval")
+            return rollout  # already approved
+        raise RolloutStateError(rollout.id, f"{rollout.state.value} and not waiting for approval")
     return replace(rollout, approved=rollout.wave + 1)
 
 

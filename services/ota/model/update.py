@@ -1,13 +1,13 @@
-"""One device and its update: what each thing that it says changes. Pure.
+"""One device and its update: a state machine driven by reports of the device. Pure.
 
     ASSIGNED ── offered ──► OFFERED ── OtaAccept ──► DOWNLOADING ── OtaResult{PENDING} ──► TRIAL
         ▲                      │                         │                                │
-        └── may be tried again ┴─────────────────────────┘             OtaStatus: CONFIRMED │ REVERTED
-                               │ refused, or tried too often: FAILED   (also from any state before)
+        └──── another attempt ─┴─────────────────────────┘             OtaStatus: CONFIRMED │ REVERTED
+                               │ refused, or too many attempts: FAILED (also from any earlier state)
                                │ halt or abort: STOPPED                (from the three before the boot)
                                │ device_timeout_s: TIMED_OUT           (from any of the four)
 
-The device's own word on what it runs wins over what was believed of it, in every state.
+The device's report of its running image overrides the recorded state, in every stage.
 
 A device is a member of each rollout that has started it, by its update there: the current one, or one of `past` once a
 later rollout has started the device. Membership depends on nothing else.
@@ -22,13 +22,13 @@ from dataclasses import dataclass, field, replace
 MAX_ATTEMPTS = 4
 MAX_FALLEN_BACK = 8
 MAX_PAST = 64
-"""Rollouts that have not ended and of which one device is a member; no other one starts it then."""
+"""Maximum unfinished rollouts with one device as a member; further ones do not start it."""
 PROGRESS_PARTS = 4
-"""Progress is stored when it enters another quarter; who watches sees that much."""
+"""Progress is stored once per quarter; watchers see no more."""
 
 
 class Stage(enum.Enum):
-    """How far an update is."""
+    """The stage of an update."""
 
     ASSIGNED = "assigned"
     OFFERED = "offered"
@@ -42,12 +42,12 @@ class Stage(enum.Enum):
 
     @property
     def active(self) -> bool:
-        """Not at its end."""
+        """Whether the update has not ended."""
         return self.stoppable or self is Stage.TRIAL
 
     @property
     def stoppable(self) -> bool:
-        """The device has not booted the image yet."""
+        """Whether the device has not booted the image yet."""
         return self in (Stage.ASSIGNED, Stage.OFFERED, Stage.DOWNLOADING)
 
 
@@ -77,7 +77,7 @@ _TRANSIENT = (Reason.STALE, Reason.BUSY, Reason.TIMEOUT, Reason.LENGTH, Reason.C
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What a device is or was to get. `id` is not 0; `stop`: it must give up; `full_only`: no patch any more."""
+    """An update of a device. `id` is not 0; `stop`: the device must abort; `full_only`: no more patches."""
 
     id: int
     rollout_id: str
@@ -95,7 +95,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class OtaStatus:
-    """What a device says it is and runs; digests in lower-case hex."""
+    """Slot and image status reported by a device; digests in lower-case hex."""
 
     device_class: str = ""
     rx_frame_bytes: int = 0
@@ -126,11 +126,11 @@ class Device:
 
     @property
     def busy(self) -> bool:
-        """An update is active."""
+        """Whether an update is active."""
         return self.update is not None and self.update.stage.active
 
     def member(self, rollout_id: str) -> Update | None:
-        """Its update in a rollout, None if that has not started it."""
+        """Return its update in a rollout, or None if that has not started it."""
         if self.update is not None and self.update.rollout_id == rollout_id:
             return self.update
         return next((u for u in self.past if u.rollout_id == rollout_id), None)
@@ -141,7 +141,7 @@ Change = Callable[[Device], Device]
 
 @dataclass(frozen=True, slots=True)
 class LastUpdate:
-    """The part of OtaStatus that is about the last update."""
+    """The part of OtaStatus about the last update."""
 
     update_id: int
     outcome: Outcome
@@ -153,17 +153,17 @@ def _keep_all(_: str) -> bool:
 
 
 def assign(device: Device, update: Update, keep: Callable[[str], bool] = _keep_all) -> Device:
-    """The device with a new update. It must not have an active one, and not be `crowded`.
+    """Return the device with a new update. It must have no active one, and not be `crowded`.
 
-    `keep`: whether a rollout, by its id, may still ask for its members.
+    `keep` returns whether a rollout, by its id, may still need its members.
     """
     if device.busy:
-        raise ValueError("one active update a device")
+        raise ValueError("the device already has an active update")
     return replace(device, update=update, past=_past(device, update.rollout_id, keep))
 
 
 def crowded(device: Device, rollout_id: str, keep: Callable[[str], bool] = _keep_all) -> bool:
-    """Whether the device is a member of as many other rollouts as it may be."""
+    """Return whether the device is a member of the maximum number of other rollouts."""
     return len(_past(device, rollout_id, keep)) > MAX_PAST
 
 
@@ -173,7 +173,7 @@ def _past(device: Device, rollout_id: str, keep: Callable[[str], bool]) -> tuple
 
 
 def after_status(device: Device, status: OtaStatus, last_update: LastUpdate, image_sha256: str) -> Device:
-    """After OtaStatus; `image_sha256` is the image of the device's update, "" where it has none."""
+    """Return the device after OtaStatus; `image_sha256` is the image of its update, "" without one."""
     device = replace(device, status=status)
     update = device.update
     if update is None or not image_sha256:
@@ -193,7 +193,7 @@ def _after_last_update(device: Device, update: Update, status: OtaStatus, last_u
     if last_update.outcome is Outcome.FAILED:
         return _ended_early(device, last_update.reason, last_update.reason.name.lower())
     if status.state is State.INSTALLED and update.stop:
-        return device  # not booted yet: it can still be stopped
+        return device  # not booted yet: can still be stopped
     return _on_trial(device) if status.state in (State.TRIAL, State.INSTALLED) else device
 
 
@@ -203,12 +203,12 @@ def _on_trial(device: Device) -> Device:
 
 
 def offered(device: Device) -> Device:
-    """After an offer went out."""
+    """Return the device after an offer was sent."""
     return _with(device, stage=Stage.OFFERED)
 
 
 def after_accept(device: Device, update_id: int, offset_bytes: int, *, delta: bool) -> Device:
-    """After OtaAccept."""
+    """Return the device after OtaAccept."""
     update = device.update
     if update is None or not _current(device, update_id):
         return device
@@ -217,12 +217,12 @@ def after_accept(device: Device, update_id: int, offset_bytes: int, *, delta: bo
 
 
 def after_reject(device: Device, update_id: int, reason: Reason, text: str) -> Device:
-    """After OtaReject."""
+    """Return the device after OtaReject."""
     return _ended_early(device, reason, text or reason.name.lower()) if _current(device, update_id) else device
 
 
 def after_progress(device: Device, update_id: int, written_bytes: int) -> Device:
-    """After OtaProgress; the same record where it is not worth storing."""
+    """Return the device after OtaProgress; unchanged if the progress is not worth storing."""
     update = device.update
     if not _current(device, update_id) or update is None or update.stage is not Stage.DOWNLOADING:
         return device
@@ -233,35 +233,35 @@ def after_progress(device: Device, update_id: int, written_bytes: int) -> Device
 
 
 def after_result(device: Device, update_id: int, outcome: Outcome, reason: Reason, text: str) -> Device:
-    """After OtaResult."""
+    """Return the device after OtaResult."""
     if not _current(device, update_id) or device.update is None:
         return device
     if outcome is Outcome.PENDING:
         return _on_trial(device)
     if outcome is Outcome.CONFIRMED:
-        return device  # OtaStatus says it with the digest of what runs, and that decides
+        return device  # OtaStatus decides, by the digest of the running image
     if outcome is Outcome.REVERTED:
         return _to(device, Stage.REVERTED, text or reason.name.lower())
     return _ended_early(device, reason, text or reason.name.lower())
 
 
 def failed(device: Device, why: str) -> Device:
-    """The service gives the update up; that is nothing against the release."""
+    """Return the device with a failed update: the service gave it up, which does not count against the release."""
     return _to(device, Stage.FAILED, why) if device.busy else device
 
 
 def timed_out(device: Device, timeout_s: int) -> Device:
-    """It has not ended in its time. One that was stopped, and has not said so, has stopped."""
+    """Return the device after its timeout. An unacknowledged stop becomes STOPPED."""
     update = device.update
     if update is None or not update.stage.active:
         return device
     if update.stop:
         return _to(device, Stage.STOPPED, update.why)
-    return _to(device, Stage.TIMED_OUT, f"not done within {timeout_s} s")
+    return _to(device, Stage.TIMED_OUT, f"not finished within {timeout_s} s")
 
 
 def stopping(device: Device, why: str) -> Device:
-    """The update must end if the image was not booted yet; one that was never offered has ended."""
+    """Return the device with its update to be stopped, unless booted; one that was never offered stops immediately."""
     update = device.update
     if update is None or not update.stage.stoppable:
         return device
@@ -271,7 +271,7 @@ def stopping(device: Device, why: str) -> Device:
 
 
 def stopped(device: Device) -> Device:
-    """A device that was to stop says, in a new session or by an answer, that it has nothing under way."""
+    """Return the device after it reported, while stopping, that no download is active."""
     update = device.update
     if update is None or not (update.stop and update.stage.stoppable):
         return device
@@ -295,7 +295,7 @@ def _ended_early(device: Device, reason: Reason, text: str) -> Device:
 
 
 def _to(device: Device, stage: Stage, why: str, *, refused: bool = False) -> Device:
-    """`refused`: the device has judged the release, as it has if it reverted."""
+    """Return the device in a stage. `refused`: the device rejected the release, as it does by a revert."""
     update = device.update
     if update is None:
         return device

@@ -1,4 +1,4 @@
-"""What ota does, apart from how it is asked and where it is kept; one module a kind of thing."""
+"""Use cases of the OTA service, without transport and storage; one module per subject."""
 
 from services.ota.service.images import Images, sweep_forever
 

@@ -1,4 +1,4 @@
-"""Chunks of images and patches with their audit paths: trees are made once and kept, a few at a time."""
+"""Chunks of images and patches with their audit paths; a few Merkle trees are cached."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from services.ota.model import Image, blocks
 from services.ota.ports import ObjectStore
 
 MAX_TREES = 8
-MAX_CHUNKS_A_CALL = 256
+MAX_CHUNKS_PER_CALL = 256
 
 
 class Chunks:
-    """Over the store; a tree of the largest image takes about 4 MiB."""
+    """Reads chunks from the store; the tree of the largest image takes about 4 MiB."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
@@ -29,11 +29,13 @@ class Chunks:
     async def read(
         self, sha256: str, chunk_size: int, first: int, count: int
     ) -> AsyncGenerator[tuple[bytes, bytes], None]:
-        """Chunks from index `first` on with their paths; raises what the bounds say, ImageNotFoundError."""
+        """Yield chunks from index `first` on, with their paths; raises errors of the bounds, ImageNotFoundError."""
         if chunk_size & (chunk_size - 1) or not MIN_CHUNK_BYTES <= chunk_size <= MAX_CHUNK_BYTES:
-            raise InvalidRequestError(f"chunks have {MIN_CHUNK_BYTES} to {MAX_CHUNK_BYTES} bytes, a power of two")
-        if not 1 <= count <= MAX_CHUNKS_A_CALL:
-            raise InvalidRequestError(f"1 to {MAX_CHUNKS_A_CALL} chunks are read at once")
+            raise InvalidRequestError(
+                f"the chunk size must be a power of two, {MIN_CHUNK_BYTES} to {MAX_CHUNK_BYTES} bytes"
+            )
+        if not 1 <= count <= MAX_CHUNKS_PER_CALL:
+            raise InvalidRequestError(f"{count} chunks, 1 to {MAX_CHUNKS_PER_CALL} are allowed")
         image = await self._store.stat(ids.digest(sha256))
         if image is None:
             raise ImageNotFoundError(sha256)
@@ -49,7 +51,7 @@ class Chunks:
                 first += 1
 
     async def tree(self, image: Image, chunk_size: int) -> merkle.Tree:
-        """The tree over an image; whoever asks while it is made waits for the same one."""
+        """Return the tree of an image; concurrent callers share its computation."""
         key = (image.sha256, chunk_size)
         task = self._trees.get(key)
         if task is None or (task.done() and (task.cancelled() or task.exception())):

@@ -1,7 +1,7 @@
-"""The conductor: asks each rollout's rules what is to be done, and does it. One replica conducts, by a lease.
+"""The conductor: evaluates each rollout and executes the decisions. One replica conducts, by a lease.
 
-Nothing depends on there being one only: a device is started by compare-and-set of its own record, so of two who try,
-one does. Nothing depends on it living: each round begins with what is stored.
+Correctness depends neither on a single conductor, since a device is started by compare-and-set of its own record and
+only one of two attempts succeeds, nor on its survival, since each round starts from the stored state.
 """
 
 from __future__ import annotations
@@ -25,14 +25,17 @@ from services.ota.service.releases import Clock, Releases
 from services.ota.service.table import edit, write
 
 ROUND_INTERVAL_S = 1.0
+"""Time between rounds without changes, in seconds."""
 DEBOUNCE_S = 0.05
+"""Delay after a change, so that one round processes concurrent changes, in seconds."""
 MAX_DUTY_CYCLE = 0.2
-"""Share of time spent on evaluating rollouts: with a large fleet, reports of devices take precedence."""
+"""Maximum share of time for evaluating rollouts: with a large fleet, reports of devices come first."""
 MAX_CONCURRENT_WRITES = 32
-"""Records written side by side."""
+"""Device records written concurrently."""
 MAX_STARTS_PER_ROUND = 128
-"""Then it looks again: a halt does not wait for a thousand starts."""
+"""Devices started before the rollout is evaluated again, so that a halt takes effect soon."""
 WAKE_INTERVAL_S = 3.0
+"""Time between repeated wake-ups for one device, in seconds."""
 _log = logging.getLogger(__name__)
 
 
@@ -57,7 +60,7 @@ class Conductor:
         self._first_seen: dict[int, float] = {}
 
     async def run(self) -> None:
-        """Conducts while this replica has the lease; a round that fails is repeated."""
+        """Conduct while this replica has the lease; a failed round is repeated."""
         while True:
             self._busy_s = 0.0
             try:
@@ -75,10 +78,10 @@ class Conductor:
             for wait in waits:
                 wait.cancel()
         rest_s = min((1 / MAX_DUTY_CYCLE - 1) * self._busy_s, ROUND_INTERVAL_S)
-        await asyncio.sleep(max(DEBOUNCE_S, rest_s))  # what changes at once is taken together
+        await asyncio.sleep(max(DEBOUNCE_S, rest_s))
 
     async def round(self) -> None:
-        """One round over all rollouts that live or have devices under way. What fails for one stops no other."""
+        """Run one round over all rollouts that are live or have active updates. A failure of one stops no other."""
         busy = {d.update.rollout_id for row in self._devices.rows() if (d := row.value).update and d.busy}
         for row in self._rollouts.rows():
             if row.value.final is not None and row.key not in busy:
@@ -87,7 +90,7 @@ class Conductor:
                 await self._conduct(row)
                 self._errors.pop(row.key, None)
             except YggError as e:
-                if self._errors.get(row.key) != e.message:  # else an outage writes a line for every round
+                if self._errors.get(row.key) != e.message:  # log once per outage, not per round
                     _log.warning("rollout delayed", extra={"rollout": row.key, "why": e.message})
                 self._errors[row.key] = e.message
 
@@ -95,7 +98,7 @@ class Conductor:
         began = asyncio.get_running_loop().time()
         try:
             candidates = await self._fleet.candidates(row.value)
-        except YggError:  # an abort, a halt and the time a device has do not wait for the registry
+        except YggError:  # aborts, halts and timeouts do not depend on the registry
             await self._end(
                 rules.endings(row.value, self._with_sane_starts(self._fleet.members(row.value)), self._now())
             )
@@ -105,7 +108,7 @@ class Conductor:
         self._busy_s += asyncio.get_running_loop().time() - began
         rollout = step.rollout
         if rollout != row.value and not await self._store(row, step, candidates):
-            return  # a person was faster; the next round sees what they want
+            return  # changed by a user; the next round evaluates the new state
         await self._end(step)
         await _each(step.start[:MAX_STARTS_PER_ROUND], lambda device_id: self._start(device_id, rollout))
         await self._wake_waiting(rollout, candidates)
@@ -114,7 +117,7 @@ class Conductor:
             await self._roll_back(rollout)
 
     def _with_sane_starts(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Updates that began in the future, by a clock that was set back since, begin when they are first seen."""
+        """Replace start times in the future, after the clock was set back, by the time when they were first seen."""
         now, found, first = self._now(), list[Candidate](), dict[int, float]()
         for candidate in candidates:
             update = candidate.update
@@ -127,7 +130,7 @@ class Conductor:
         return found
 
     async def _store(self, row: Row[Rollout], step: Step, candidates: Sequence[Candidate]) -> bool:
-        """Stores what the rollout has become, its members before it is final; False if somebody else was faster."""
+        """Store the rollout, its members first if it is final; return False after a concurrent change."""
         if step.rollout.final is not None:
             await self._fleet.record_members(step.rollout, candidates)
         if not await write(self._rollouts, row, row.key, step.rollout):
@@ -137,7 +140,7 @@ class Conductor:
         return True
 
     async def _end(self, step: Step) -> None:
-        """Ends what took too long, and what must stop."""
+        """Expire updates that took too long, and stop updates."""
         rollout = step.rollout
         late = partial(updates.timed_out, timeout_s=rollout.spec.device_timeout_s)
         stop = partial(updates.stopping, why=f"the rollout was {rollout.state.value}")
@@ -145,7 +148,7 @@ class Conductor:
         await _each(step.stop, lambda device_id: self._change(device_id, rollout, stop))
 
     async def _start(self, device_id: str, rollout: Rollout) -> None:
-        """The one place where a device is started: by compare-and-set of the record that the rules were asked of."""
+        """Start a device: the only place, by compare-and-set of the record that the decision was made for."""
         now, row = self._rollouts.get(rollout.id), self._devices.get(device_id)
         if now is None or now.value.state is not RolloutState.RUNNING or row is None or row.value.busy:
             return
@@ -170,7 +173,7 @@ class Conductor:
                 await self._wake_bridge(rollout, device_id)
 
     async def _wake_waiting(self, rollout: Rollout, candidates: Sequence[Candidate]) -> None:
-        """Bridges are told again of devices that wait: a message may be lost, or a patch is ready by now."""
+        """Repeat the wake-up of bridges for waiting devices: a message may be lost, or a patch may be ready now."""
         for candidate in candidates:
             update = rules.update_in(rollout, candidate)
             waits = update and candidate.online and (update.stage is Stage.ASSIGNED or update.stop)
@@ -196,7 +199,7 @@ class Conductor:
 
 
 async def _each(device_ids: Sequence[str], work: Callable[[str], Awaitable[None]]) -> None:
-    """MAX_CONCURRENT_WRITES at a time, in order; raises the first error once those beside it are done."""
+    """Run `work` for all devices in batches of MAX_CONCURRENT_WRITES; raise the first error after its batch."""
     for start in range(0, len(device_ids), MAX_CONCURRENT_WRITES):
         done = await asyncio.gather(
             *map(work, device_ids[start : start + MAX_CONCURRENT_WRITES]), return_exceptions=True
@@ -207,12 +210,12 @@ async def _each(device_ids: Sequence[str], work: Callable[[str], Awaitable[None]
 
 
 def rollback_id(rollout_id: str) -> str:
-    """The id of the rollout that brings the devices of another one back; one for each."""
+    """Return the id of the only rollout that rolls another one back."""
     return f"{rollout_id}-back"
 
 
 def rollback_of(rollout: Rollout, release: Release, now: float) -> Rollout:
-    """The rollout that brings the devices of `rollout` to an earlier release, all at once."""
+    """Return the rollout that brings the devices of `rollout` to an earlier release, in one wave."""
     spec = replace(
         rollout.spec,
         release_id=release.id,
@@ -222,6 +225,6 @@ def rollback_of(rollout: Rollout, release: Release, now: float) -> Rollout:
         halt_percent=100,
         approval=False,
         roll_back_on_halt=False,
-        late_joiners=True,  # a device that was on trial when it began may still confirm
+        late_joiners=True,  # a device on trial at the start may still confirm
     )
     return Rollout(rollback_id(rollout.id), spec, now, rolls_back=rollout.id)

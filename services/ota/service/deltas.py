@@ -1,6 +1,6 @@
-"""Patches from the image that a device runs to the one it is to get: made once for each pair, kept, never waited for.
+"""Patches from the running image of a device to its target image: made once per pair and cached, never waited for.
 
-A patch is not signed. Its own tree catches damage on the way; the digest of the image made from it decides.
+A patch is not signed. Its own tree detects damage in transit; the digest of the resulting image decides.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from services.ota.model.update import OtaStatus
 from services.ota.ports import ObjectStore, Patches, Table
 
 MAX_PATCH_RATIO = 0.9
-"""A patch longer than so much of the image is not worth the work on the device."""
+"""A patch larger than this part of the image is not worth the device's work."""
 MAX_PATCHED_BYTES = 16 * 1024 * 1024
-"""Of images that patches are made between: bsdiff needs some 20 times that much memory."""
+"""Maximum image size for patches: bsdiff needs about 20 times as much memory."""
 MAX_QUEUED_PATCHES = 16
 MAX_ATTEMPTS = 3
-"""How often a patch is begun while the store does not answer; after that the pair has none."""
+"""Attempts to make a patch while the store is unavailable; after that the pair has no patch."""
 _log = logging.getLogger(__name__)
 
 Spawn = Callable[[Coroutine[Any, Any, None], str], Any]
 
 
 class Deltas:
-    """Over the table `ota_deltas`; one patch is made at a time, others wait, and no offer waits for any."""
+    """Patches in the table `ota_deltas`; one is made at a time, others queue, and no offer waits for them."""
 
     def __init__(self, table: Table[dict[str, Any]], store: ObjectStore, patches: Patches, spawn: Spawn) -> None:
         self._table, self._store, self._patches, self._spawn = table, store, patches, spawn
@@ -44,7 +44,7 @@ class Deltas:
         self._failures: Counter[str] = Counter()
 
     async def find(self, status: OtaStatus, release: Release) -> tuple[Delta | None, bool]:
-        """The patch for a device, None for the whole image; and whether it is settled, or is being made now."""
+        """Return the patch for a device, or None for the whole image; and False while the patch is being made."""
         formats = status.patch_formats & 3
         signed = release.manifest.delta
         if not formats or not status.image_sha256 or status.image_sha256 == release.image_sha256:
@@ -69,12 +69,12 @@ class Deltas:
                 found = await self._try(old, release, formats)
                 await self._table.create(key, found)
         except RevisionConflictError:
-            pass  # another replica has made it
+            pass  # made by another replica
         except YggError as e:
             self._failures[key] += 1
             if e.code is Code.UNAVAILABLE and self._failures[key] < MAX_ATTEMPTS:
                 _log.info("patch deferred", extra={"patch": key, "why": e.message})
-                return  # the next one who asks begins again
+                return  # the next request starts again
             _log.warning("patch abandoned", extra={"patch": key, "why": e.message})
             with contextlib.suppress(YggError):
                 await self._table.create(key, {"why": e.message})
@@ -84,10 +84,10 @@ class Deltas:
     async def _try(self, old: str, release: Release, formats: int) -> dict[str, Any]:
         before, after = await self._read(old), await self._read(release.image_sha256)
         if not before or not after:
-            return {"why": f"one of the images has more than {MAX_PATCHED_BYTES} bytes, or is gone"}
+            return {"why": f"one of the images has more than {MAX_PATCHED_BYTES} bytes, or was deleted"}
         patch = await self._patches.make(before, after, formats)
         if patch is None or len(patch) > MAX_PATCH_RATIO * len(after):
-            return {"why": "a patch is not shorter"}
+            return {"why": "the patch is not smaller"}
         digest = hashlib.sha256(patch).hexdigest()
         await self._store.put_stream(Header(digest, len(patch)), _once(patch))
         root = merkle.Tree.of(patch, release.manifest.chunk_size_bytes).root

@@ -1,4 +1,4 @@
-"""Tokens that open one image to one device, and their use."""
+"""Tokens that grant one device one image, and their use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from services.ota.service.releases import Clock
 
 
 class Downloads:
-    """Over the table of tokens."""
+    """Tokens in their table."""
 
     def __init__(
         self, table: Table[Download], images: Images, store: ObjectStore, registry: Registry, now: Clock
@@ -26,7 +26,7 @@ class Downloads:
         self._table, self._images, self._store, self._registry, self._now = table, images, store, registry, now
 
     async def create(self, device_id: str, image_sha256: str) -> tuple[str, Download]:
-        """A new token and what it opens; raises InvalidIdError, ImageNotFoundError."""
+        """Return a new token and its grant; raises InvalidIdError, ImageNotFoundError."""
         image = await self._images.get(image_sha256)
         found = Download(ids.device_id(device_id), image.sha256, image.size_bytes, self._now() + rules.LIFE_S)
         token = secrets.token_urlsafe(rules.TOKEN_BYTES)
@@ -34,10 +34,10 @@ class Downloads:
         return token, found
 
     async def open(self, token: str, device_id: str, certified_unix_s: float) -> Row[Download]:
-        """What the token opens to this device now, with a certificate that began then.
+        """Return the grant of a token for this device; `certified_unix_s` is the start of its certificate.
 
-        Raises DownloadForbiddenError, also to a device that is suspended or whose certificate was revoked; RemoteError
-        where the registry does not say.
+        Raises DownloadForbiddenError, also for a suspended device or a revoked certificate; RemoteError if the registry
+        is unavailable.
         """
         row = await self._table.fresh(rules.key(token))
         rules.check(row.value if row else None, device_id, self._now())
@@ -49,13 +49,13 @@ class Downloads:
         return row
 
     def remaining_s(self, row: Row[Download]) -> float:
-        """For how long it may still be read, in seconds."""
+        """Return the remaining lifetime of the grant, in seconds."""
         return row.value.expires_unix_s - self._now()
 
     async def read(self, row: Row[Download], start: int, length: int) -> AsyncGenerator[bytes, None]:
-        """The bytes. Before the image's last one the token is used up, by compare-and-set: of two who race, one ends.
+        """Yield the bytes. The token is used up, by compare-and-set, before the last byte: one of two readers wins.
 
-        Raises DownloadForbiddenError in the middle to the one who was late.
+        Raises DownloadForbiddenError in the middle for the other reader.
         """
         download = row.value
         image = await self._images.get(download.image_sha256)

@@ -1,7 +1,7 @@
-"""The devices of a rollout: members by their own records, and who may become one by the registry and the scope.
+"""The devices of a rollout: members by their own records, candidates by the registry and the scope.
 
-The scope is the list of devices that matched when the rollout was started. It is stored once, as is the list of
-members when the rollout has ended; neither is kept in memory for longer than the rollout lives.
+The scope is the list of devices that matched at the start of the rollout. It is stored once, as is the list of members
+at the end; both stay in memory only while the rollout lives.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from services.ota.ports import Archive, KnownDevice, Registry, Table
 from services.ota.service.releases import Clock, Releases
 
 LISTING_TTL_S = 2.0
-INACTIVE = "it is not active any more"
+"""How long a listing of the registry is cached, in seconds."""
+INACTIVE = "the device is no longer active"
 _log = logging.getLogger(__name__)
 
 
@@ -39,7 +40,7 @@ class MemberUpdate:
 
 
 class Fleet:
-    """Over the tables of devices and rollouts, the registry and the archive."""
+    """Devices of rollouts, from the tables, the registry and the archive."""
 
     def __init__(
         self,
@@ -56,7 +57,7 @@ class Fleet:
         self._scopes: dict[str, frozenset[str]] = {}
 
     def members(self, rollout: Rollout, known: Mapping[str, KnownDevice] = MappingProxyType({})) -> list[Candidate]:
-        """Devices that it has started, online if they are in `known` so; asks nobody."""
+        """Return the devices that the rollout has started, online as in `known`; without I/O."""
         found = []
         for row in self._devices.rows():
             device = row.value
@@ -67,7 +68,7 @@ class Fleet:
         return found
 
     async def candidates(self, rollout: Rollout) -> list[Candidate]:
-        """Members, whatever their labels are now, and devices that match.
+        """Return members, whatever their current labels, and matching devices.
 
         Raises RemoteError, StoreUnavailableError, ReleaseNotFoundError.
         """
@@ -78,7 +79,7 @@ class Fleet:
         found = self.members(rollout, known)
         members = {member.device_id for member in found}
         if any(member.update and member.update.stage is Stage.STOPPED for member in found):
-            anywhere = {each.device_id: each for each in await self._listing("")}  # one may be relabelled since
+            anywhere = {each.device_id: each for each in await self._listing("")}  # labels may have changed
             found = [self._restartable(rollout, release, floor, member, anywhere) for member in found]
         for here in known.values():
             if here.device_id in members:
@@ -91,7 +92,7 @@ class Fleet:
     def _restartable(
         self, rollout: Rollout, release: Release, floor: int, member: Candidate, anywhere: Mapping[str, KnownDevice]
     ) -> Candidate:
-        """A stopped member with what decides whether it is started again."""
+        """Return a stopped member with the facts that decide whether it starts again."""
         if member.update is None or member.update.stage is not Stage.STOPPED:
             return member
         here, row = anywhere.get(member.device_id), self._devices.get(member.device_id)
@@ -99,31 +100,31 @@ class Fleet:
         return replace(member, online=here is not None and here.online, unfit=unfit)
 
     async def record_scope(self, rollout: Rollout, candidates: list[Candidate]) -> None:
-        """Stores which devices match at the start; before the rollout itself is stored."""
+        """Store which devices match at the start; call it before the rollout itself is stored."""
         ids = sorted(c.device_id for c in candidates)
         await self._archive.put(f"{rollout.id}.scope", ids)
         self._scopes[rollout.id] = frozenset(ids)
 
     async def started(self, rollout: Rollout) -> list[MemberUpdate]:
-        """Members and their updates in this rollout, by id; of one that has ended, as they were then."""
+        """Return members and their updates in this rollout, by id; for an ended rollout, as of its end."""
         if rollout.final is None:
             return _started(rollout, self.members(rollout))
         rows = await self._archive.get(_members_key(rollout)) or []
         return [MemberUpdate(**(row | {"stage": Stage(row["stage"])})) for row in rows]
 
     async def record_members(self, rollout: Rollout, candidates: Sequence[Candidate]) -> None:
-        """Stores the members of a rollout that has ended; before its final counts are stored."""
+        """Store the members of an ended rollout; call it before its final counts are stored."""
         found = _started(rollout, candidates)
         await self._archive.put(_members_key(rollout), [asdict(each) | {"stage": each.stage.value} for each in found])
         self._scopes.pop(rollout.id, None)
 
     def keeps(self, rollout_id: str) -> bool:
-        """Whether members of a rollout must be remembered: it may still ask for them."""
+        """Return whether members of a rollout must be kept because it may still need them."""
         row = self._rollouts.get(rollout_id)
         return row is None or row.value.final is None
 
     async def _scope(self, rollout: Rollout) -> frozenset[str] | None:
-        """None: whoever matches. A scope that was lost lets nobody in."""
+        """Return the scope, or None if every match belongs to it. A lost scope admits no device."""
         if not rollout.scoped:
             return None
         if rollout.id not in self._scopes:
@@ -144,19 +145,19 @@ class Fleet:
         ):
             return None
         if known.device_class != release.manifest.device_class:
-            why = f"its class is {known.device_class or 'not known yet'}"
+            why = f"the device class is {known.device_class or 'not known yet'}"
             return Candidate(known.device_id, known.online, update, why, late=late) if rollout.spec.selector else None
         why = _unfit_reason(rollout, release, floor, device)
         if not why and late and device.status.sequence > release.manifest.sequence:
-            why = f"it came later and runs release {device.status.sequence}, which is newer"
+            why = f"it joined later and runs newer release {device.status.sequence}"
         if not why and not rollout.rolls_back:
             why = self._superseded_by(rollout, update)
         if not why and updates.crowded(device, rollout.id, self.keeps):
-            why = f"it is in {updates.MAX_PAST} rollouts that have not ended; abort those that are over"
+            why = f"it is a member of {updates.MAX_PAST} active rollouts; abort those no longer needed"
         return Candidate(known.device_id, known.online, update, why, late=late)
 
     def _superseded_by(self, rollout: Rollout, update: Update | None) -> str:
-        """Why a rollout leaves a device alone that one which was started later has updated, "" if none has."""
+        """Return why a device already updated by a later rollout is skipped, or ""."""
         if update is None or update.stage is not Stage.CONFIRMED:
             return ""
         other = self._rollouts.get(update.rollout_id)
@@ -187,5 +188,5 @@ def _started(rollout: Rollout, candidates: Sequence[Candidate]) -> list[MemberUp
 def _unfit_reason(rollout: Rollout, release: Release, floor: int, device: Device) -> str:
     why = fitness.unfit(release, device.status, floor)
     if not why and release.id in device.fallen_back and not (rollout.spec.retry_failed or rollout.rolls_back):
-        why = "it reverted from this release or refused it before"
+        why = "it reverted from or refused this release before"
     return why

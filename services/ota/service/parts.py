@@ -1,4 +1,4 @@
-"""Uploads that go on after a break: parts are kept as they come, and joined into the image when all are there."""
+"""Resumable uploads: parts are stored on arrival, and joined into the image when complete."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from services.ota.service.images import Images
 
 
 class Uploads:
-    """Over a store of parts that all replicas share."""
+    """Resumable uploads over a part store that all replicas share."""
 
-    def __init__(self, kept: PartStore, images: Images, store: ObjectStore) -> None:
-        self._kept, self._images, self._store = kept, images, store
+    def __init__(self, part_store: PartStore, images: Images, store: ObjectStore) -> None:
+        self._parts, self._images, self._store = part_store, images, store
 
     async def look(self, plan: Plan) -> tuple[Image | None, list[int]]:
-        """The image where it is stored; else the places of the parts that are missing."""
+        """Return the image if stored, else the indexes of the missing parts."""
         image = await self._store.stat(plan.header.sha256)
-        return (image, []) if image else (None, plan.missing(await self._kept.held()))
+        return (image, []) if image else (None, plan.missing(await self._parts.held()))
 
     async def upload(self, plan: Plan, parts: AsyncIterator[tuple[int, bytes]]) -> Image:
-        """Keeps each part, then stores the image; idempotent. What came before any failure is kept.
+        """Store each part, then the image; idempotent. Parts received before a failure are kept.
 
-        Raises PartMismatchError, PartsFullError, PartsMissingError, and DigestMismatchError where the parts are as
-        announced and the image is not: then they are dropped.
+        Raises PartMismatchError, PartsFullError, PartsMissingError, and DigestMismatchError if all parts match but the
+        image does not: then they are dropped.
         """
         if there := await self._store.stat(plan.header.sha256):
             return there
         async for index, data in parts:
-            await self._kept.put(check_part(plan, index, data), data)
+            await self._parts.put(check_part(plan, index, data), data)
         try:
             image = await self._join(plan)
         except PartsMissingError:
             if (there := await self._store.stat(plan.header.sha256)) is None:
                 raise
-            image = there  # another upload of it was faster, and has dropped the parts
+            image = there  # a concurrent upload has stored it and dropped the parts
         except DigestMismatchError:
             await self._drop(plan)
             raise
@@ -45,17 +45,17 @@ class Uploads:
         return image
 
     async def _join(self, plan: Plan) -> Image:
-        if missing := plan.missing(await self._kept.held()):
+        if missing := plan.missing(await self._parts.held()):
             raise PartsMissingError(len(missing))
         return await self._images.upload(plan.header, self._joined(plan))
 
     async def _joined(self, plan: Plan) -> AsyncGenerator[bytes, None]:
         for part in plan.parts:
-            data = await self._kept.get(part)
-            if data is None:  # it expired, or belonged to another image, too, that was stored just now
+            data = await self._parts.get(part)
+            if data is None:  # expired, or dropped with another image that shared it
                 raise PartsMissingError(1)
             yield data
 
     async def _drop(self, plan: Plan) -> None:
         for part in set(plan.parts):
-            await self._kept.drop(part)
+            await self._parts.drop(part)

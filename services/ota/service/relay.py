@@ -1,7 +1,7 @@
-"""What bridges ask for their devices: what a device said is stored, and the response to the device is returned.
+"""Reports of devices, relayed by bridges: stores them and returns the response to the device.
 
-The bridge is a carrier. What it reports decides what is shown and when a rollout goes on; what a device installs is
-decided by the device, from signatures that neither the bridge nor this service can make.
+The bridge is only a carrier. Its reports decide the status shown and the progress of rollouts; the device alone decides
+what it installs, from signatures that neither the bridge nor this service can make.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ NO_ACTION = Response()
 
 
 class Relay:
-    """Over the table of devices."""
+    """Reports for the table of devices."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Relay:
         self._events, self._now = events, now
 
     async def status(self, device_id: str, status: OtaStatus, last_update: LastUpdate, nonce: bytes) -> Response:
-        """After OtaStatus, which says that no chunk is under way: stores it, and returns an offer if one is due."""
+        """Process OtaStatus, sent when no download is active; return an offer if one is due."""
         before = await self._change(device_id, lambda d: rules.after_status(d, status, last_update, self._image(d)))
         update = before.update
         if update is None or not update.stage.stoppable:
@@ -79,40 +79,40 @@ class Relay:
         return await self._offer(before, nonce)
 
     def _withdrawn(self, update: Update) -> str:
-        """Why the rollout does not want the update any more, "" if it does.
+        """Return why the rollout no longer wants the update, or "".
 
-        The conductor stops devices as well, but it may be behind: no offer goes out for what a person has ended.
+        The conductor also stops devices, but may lag: no offer is made for a rollout that a user has ended.
         """
         row = self._rollouts.get(update.rollout_id)
         state = row.value.state if row else None
         return f"the rollout was {state.value}" if state in (RolloutState.ABORTED, RolloutState.HALTED) else ""
 
     async def accept(self, device_id: str, update_id: int, offset_bytes: int, *, delta: bool) -> Response:
-        """After OtaAccept."""
+        """Process OtaAccept."""
         return await self._during_download(
             device_id, update_id, lambda d: rules.after_accept(d, update_id, offset_bytes, delta=delta)
         )
 
     async def reject(self, device_id: str, update_id: int, reason: Reason, text: str) -> Response:
-        """After OtaReject."""
+        """Process OtaReject."""
         text = ids.printable(text, 63)
         return _stop(await self._change(device_id, lambda d: rules.after_reject(d, update_id, reason, text)))
 
     async def progress(self, device_id: str, update_id: int, written_bytes: int) -> Response:
-        """After OtaProgress."""
+        """Process OtaProgress."""
         return await self._during_download(
             device_id, update_id, lambda d: rules.after_progress(d, update_id, written_bytes)
         )
 
     async def result(self, device_id: str, update_id: int, outcome: Outcome, reason: Reason, text: str) -> Response:
-        """After OtaResult."""
+        """Process OtaResult."""
         text = ids.printable(text, 63)
         return _stop(await self._change(device_id, lambda d: rules.after_result(d, update_id, outcome, reason, text)))
 
     async def _during_download(self, device_id: str, update_id: int, change: Callable[[Device], Device]) -> Response:
-        """After what a device says while it loads: an update that has ended here must end there, too."""
+        """Process a report during a download; abort an update that has ended here."""
         device = await self._change(device_id, change)
-        if device.update is None or device.update.id != update_id:  # another replica may have written it since
+        if device.update is None or device.update.id != update_id:  # another replica may have changed it
             await self._devices.fresh(ids.device_id(device_id))
             device = await self._change(device_id, change)
         update = device.update
@@ -125,7 +125,7 @@ class Relay:
             return NO_ACTION
         try:
             if not self._releases.delegated:
-                return NO_ACTION  # no fault of the device's: its offer waits until root and key fit again
+                return NO_ACTION  # not the device's fault: the offer waits for a root that delegates the key
             release = self._releases.get(update.release_id)
             self._releases.check_offerable(release)
             self._check_root(device.status)
@@ -137,22 +137,22 @@ class Relay:
             return NO_ACTION
         delta, settled = (None, True) if update.full_only else await self._deltas.find(device.status, release)
         if not settled:
-            return NO_ACTION  # asked again when the conductor reminds the bridge
+            return NO_ACTION  # retried at the conductor's next wake-up
         older = release.manifest.sequence < device.status.sequence
         stamp = self._releases.stamp(device.device_id, nonce, release, older=older)
         size = delta.patch_size_bytes if delta else release.manifest.image_size_bytes
         device = await self._change(device.device_id, lambda d: _offered(d, update.id, size))
         now = device.update
         if now is None or now.id != update.id or now.stop or not now.stage.stoppable:
-            return NO_ACTION  # stopped meanwhile
+            return NO_ACTION  # stopped concurrently
         roots = self._releases.roots_after(device.status.root_version)
         return Response(Offer(update.id, delta, roots, stamp, release))
 
     def _check_root(self, status: OtaStatus) -> None:
-        """A root that is newer than the service's came from elsewhere; nothing here fits it."""
+        """Raise TrustError if the device has a newer root than the service: nothing here can be valid for it."""
         root = self._releases.root()
         if status.root_version > root.version:
-            raise trust.TrustError(f"the device has root {status.root_version}, here is {root.version}")
+            raise trust.TrustError(f"the device has root {status.root_version}, the service has {root.version}")
 
     def _image(self, device: Device) -> str:
         release = self._releases.find(device.update.release_id) if device.update else None

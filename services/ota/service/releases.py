@@ -1,6 +1,6 @@
-"""Roots, releases and floors: taking what was signed elsewhere, and the one signature that is made here.
+"""Roots, releases and floors: accepts documents signed elsewhere, and signs timestamps.
 
-Every check of services.domain.trust is made when something comes, and again by each device.
+Every check of services.domain.trust is made on acceptance, and again by each device.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 Clock = Callable[[], float]
-"""Seconds since 1970."""
+"""Returns seconds since 1970."""
 
 
 class Signer(Protocol):
@@ -40,14 +40,14 @@ class Signer(Protocol):
 
     @property
     def public_key(self) -> bytes:
-        """64 bytes."""
+        """Public key, 64 bytes."""
 
     def sign(self, payload: bytes) -> bytes:
-        """The envelope of a timestamp."""
+        """Return the envelope of a timestamp."""
 
 
 class Releases:
-    """Over the table `releases`. Keys: `root.<version>`, `release.<id>`, `floor.<class>`, and those of `_claim`."""
+    """The table `releases`. Keys: `root.<version>`, `release.<id>`, `floor.<class>`, and those of `_claim`."""
 
     def __init__(self, table: Table[Stored], images: ObjectStore, signer: Signer, now: Clock) -> None:
         self._table, self._images, self._signer, self._now = table, images, signer, now
@@ -57,17 +57,17 @@ class Releases:
 
     @property
     def timestamp_key(self) -> bytes:
-        """The public half of the key that is held here."""
+        """Public half of the service's timestamp key."""
         return self._signer.public_key
 
     def root_envelope(self, version: int = 0) -> tuple[int, bytes]:
-        """A root's version and envelope, those of the one in force for 0; (0, b"") where there is none."""
+        """Return version and envelope of a root, of the current one for 0; (0, b"") if it does not exist."""
         version = version or self._version()
         row = self._table.get(f"root.{version}")
         return (version, row.value.signed.envelope) if row and row.value.signed else (0, b"")
 
     def root(self) -> Root:
-        """The root in force; raises NoRootError."""
+        """Return the current root; raises NoRootError."""
         _, data = self.root_envelope()
         if not data:
             raise NoRootError
@@ -75,14 +75,14 @@ class Releases:
 
     @property
     def delegated(self) -> bool:
-        """Whether the root in force names the key that is held here; raises NoRootError."""
+        """Whether the current root delegates to the service's timestamp key; raises NoRootError."""
         root = self.root()
         return self.timestamp_key in [root.keys[index] for index in root.timestamp.keys]
 
     async def set_root(self, data: bytes, bootstrap_sha256: str = "") -> int:
-        """Sets the first root or the next one; returns its version. Idempotent.
+        """Set the first root or the next one; return its version. Idempotent.
 
-        The first one is set only if `bootstrap_sha256` is its digest. Raises TrustError, RootBootstrapError,
+        The first one requires `bootstrap_sha256` to be its digest. Raises TrustError, RootBootstrapError,
         RootDigestError, RootDiffersError, RootInForceError.
         """
         envelope = trust_codec.envelope(Role.ROOT, data)
@@ -96,14 +96,14 @@ class Releases:
             raise RootInForceError(found.version, in_force)
         trust.check_expiry("root", found.expires_unix_s, int(self._now()))
         if not await write(self._table, None, f"root.{found.version}", Stored(Signed(data, self._now()))):
-            raise trust.RootVersionError(f"a root of version {found.version} was set at the same moment")
+            raise trust.RootVersionError(f"a root of version {found.version} was set concurrently")
         _log.info("root set", extra={"version": found.version, "sha256": digest, "bootstrap": not in_force})
         return found.version
 
     def _first_root(self, envelope: Envelope, digest: str, bootstrap_sha256: str) -> Root:
         found = trust.check_first_root(trust_codec.root(envelope.payload), envelope, trust_codec.verify)
         if found.version != 1:
-            raise trust.RootVersionError(f"the root has version {found.version}, the first one has version 1")
+            raise trust.RootVersionError(f"the root has version {found.version}, the first one must have version 1")
         if not bootstrap_sha256:
             raise RootBootstrapError(digest)
         return found
@@ -111,14 +111,14 @@ class Releases:
     def _next_root(self, envelope: Envelope, digest: str) -> Root:
         trusted, found = self.root(), trust_codec.root(envelope.payload)
         _, known = self.root_envelope(found.version)
-        if known and root_sha256(known) != digest:  # why, and not that a signature is missing which nobody should make
+        if known and root_sha256(known) != digest:  # report the actual reason rather than a missing signature
             raise RootDiffersError(found.version, digest, root_sha256(known), trusted.version)
         if known:
             raise RootInForceError(found.version, trusted.version)
         return trust.check_next_root(trusted, found, envelope, trust_codec.verify)
 
     def roots_after(self, version: int) -> list[bytes]:
-        """Envelopes of the roots after a version, in order."""
+        """Return the envelopes of the roots after a version, in order."""
         return [self.root_envelope(v)[1] for v in range(version + 1, self._version() + 1)]
 
     def _version(self) -> int:
@@ -127,7 +127,10 @@ class Releases:
     # --- releases
 
     async def create(self, data: bytes) -> Release:
-        """Takes a signed manifest whose image is stored; idempotent. Raises TrustError, ReleaseRefusedError."""
+        """Create a release from a signed manifest whose image is stored; idempotent.
+
+        Raises TrustError, ReleaseRefusedError.
+        """
         envelope = trust_codec.envelope(Role.RELEASE, data)
         root = self.root()
         trust.check_signatures(root, Role.RELEASE, envelope, trust_codec.verify)
@@ -146,14 +149,15 @@ class Releases:
         await self._claim(manifest, data)
         await write(self._table, None, f"release.{release_id}", Stored(Signed(data, self._now())))
         _log.info(
-            "release created", extra={"release": release_id, "class": manifest.device_class, "no": manifest.sequence}
+            "release created",
+            extra={"release": release_id, "class": manifest.device_class, "sequence": manifest.sequence},
         )
         return self.get(release_id)
 
     async def _claim(self, manifest: Manifest, data: bytes) -> None:
-        """Takes version and sequence for this manifest, by compare-and-set: a view may not know of another replica's.
+        """Reserve version and sequence for this manifest by compare-and-set: the view may lag behind other replicas.
 
-        Raises ReleaseRefusedError. The version comes first: if the sequence is refused, the image has kept its version.
+        Raises ReleaseRefusedError. The version comes first: if the sequence is refused, the image keeps its version.
         """
         name = hashlib.sha256(manifest.device_class.encode()).hexdigest()[:32]
         version = hashlib.sha256(manifest.version.encode()).hexdigest()[:32]
@@ -169,7 +173,7 @@ class Releases:
                 check_new(manifest, [other], 0)
 
     def get(self, release_id: str) -> Release:
-        """A release by its id, or by the first 8 and more digits of it; raises ReleaseNotFoundError."""
+        """Return a release by its id, or by a prefix of at least 8 digits; raises ReleaseNotFoundError."""
         row = self._table.get(f"release.{release_id}")
         if row:
             return self._release(row)
@@ -179,20 +183,20 @@ class Releases:
         return found[0]
 
     def find(self, release_id: str) -> Release | None:
-        """As `get`, None where there is none."""
+        """Return a release like `get`, or None."""
         try:
             return self.get(release_id)
         except ReleaseNotFoundError:
             return None
 
     def all(self, device_class: str = "") -> Sequence[Release]:
-        """All of a class, or all; newest first within a class."""
+        """Return all releases, of a class if given; newest first within a class."""
         found = [self._release(row) for row in self._table.rows() if row.key.startswith("release.")]
-        wanted = [r for r in found if device_class in ("", r.manifest.device_class)]
-        return sorted(wanted, key=lambda r: (r.manifest.device_class, -r.manifest.sequence))
+        found = [r for r in found if device_class in ("", r.manifest.device_class)]
+        return sorted(found, key=lambda r: (r.manifest.device_class, -r.manifest.sequence))
 
     def before(self, release: Release) -> Release:
-        """The release before in its class that may be offered; raises NoEarlierReleaseError."""
+        """Return the previous offerable release of the class; raises NoEarlierReleaseError."""
         floor = self.floor(release.manifest.device_class)
         for other in self.all(release.manifest.device_class):
             if other.manifest.sequence < release.manifest.sequence and other.manifest.security_counter >= floor:
@@ -200,17 +204,17 @@ class Releases:
         raise NoEarlierReleaseError(release.manifest.device_class, release.manifest.sequence)
 
     def newest(self, device_class: str) -> int:
-        """Greatest sequence of a class."""
+        """Return the greatest sequence of a class."""
         return trust.newest(r.manifest.sequence for r in self.all(device_class))
 
     def check_offerable(self, release: Release) -> None:
-        """Raises TrustError where it must not be offered now: signatures under today's root, expiry, floor."""
+        """Raise TrustError if it must not be offered now: signatures under the current root, expiry, floor."""
         envelope = trust_codec.envelope(Role.RELEASE, release.signed.envelope)
         trust.check_release(self.root(), release.manifest, envelope, trust_codec.verify, int(self._now()))
         trust.check_counter(release.manifest, self.floor(release.manifest.device_class))
 
     def _release(self, row: Row[Stored]) -> Release:
-        """Parsed once a revision; what is in the bucket was checked when it came."""
+        """Return the release of a row, parsed once per revision; it was verified when it was stored."""
         if (known := self._parsed.get((row.key, row.revision))) is not None:
             return known
         signed = row.value.signed
@@ -223,14 +227,14 @@ class Releases:
     # --- floors
 
     def floor(self, device_class: str) -> int:
-        """Least security counter that may be offered to a class."""
+        """Return the minimum security counter that may be offered to a class."""
         row = self._table.get(_floor_key(device_class))
         return row.value.floor if row else 0
 
     async def set_floor(self, device_class: str, counter: int) -> int:
-        """Raises the floor, never lowers it; returns it. Raises InvalidRequestError for what is no device class."""
+        """Raise the floor, never lower it; return it. Raises InvalidRequestError for an invalid device class."""
         if not (1 <= len(device_class) <= trust.MAX_TEXT and device_class.isascii() and device_class.isprintable()):
-            raise InvalidRequestError(f"a device class is 1 to {trust.MAX_TEXT} printable ASCII")
+            raise InvalidRequestError(f"a device class must be 1 to {trust.MAX_TEXT} printable ASCII characters")
         _, after = await edit(
             self._table, _floor_key(device_class), Stored, lambda s: Stored(floor=max(s.floor, counter))
         )
@@ -239,7 +243,7 @@ class Releases:
     # --- timestamps
 
     def stamp(self, device_id: str, nonce: bytes, release: Release, *, older: bool) -> bytes:
-        """The envelope that says, to one device in one session, that this release is what is offered."""
+        """Return the signed statement, for one device in one session, that this release is the current offer."""
         payload = trust_codec.envelope(Role.RELEASE, release.signed.envelope).payload
         stamp = Timestamp(
             int(self._now()),
@@ -253,7 +257,7 @@ class Releases:
 
 
 def root_sha256(data: bytes) -> str:
-    """What the holders of a root compare: the SHA-256 of its signed bytes, in hex, whoever has signed them."""
+    """Return the digest that identifies a root: SHA-256 of its signed bytes in hex, independent of signatures."""
     return trust.digest(trust_codec.envelope(Role.ROOT, data).payload).hex()
 
 

@@ -1,4 +1,4 @@
-"""What people do with rollouts: start, try, watch, control, roll back."""
+"""Use cases of rollouts: start, dry run, get, list, watch, control, roll back."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A rollout, and what is to be seen of it."""
+    """A rollout with the values derived for display."""
 
     rollout: Rollout
     counts: Counts
@@ -45,14 +45,14 @@ class View:
 
 
 class Rollouts:
-    """Over the table of rollouts."""
+    """Rollouts in their table."""
 
     def __init__(self, table: Table[Rollout], fleet: Fleet, releases: Releases, events: Events, now: Clock) -> None:
         self._table, self._fleet, self._releases = table, fleet, releases
         self._events, self._now = events, now
 
     async def start(self, spec: Spec, *, dry_run: bool) -> tuple[View, list[Candidate]]:
-        """Starts it; returns it with the devices that are unfit. Raises what the rules and the release say."""
+        """Start a rollout; return it with the unfit devices. Raises errors of the rules and of the release."""
         rules.check(spec)
         selectors.parse_selector(spec.selector)
         release = self._releases.get(spec.release_id)
@@ -61,33 +61,33 @@ class Rollouts:
             raise NotDelegatedError
         spec = replace(spec, release_id=release.id)
         rollout = Rollout("" if dry_run else self._new_id(), spec, self._now())
-        candidates = await self._fleet.candidates(rollout)  # not scoped yet: none is late
+        candidates = await self._fleet.candidates(rollout)  # not scoped yet: no device is late
         unfit = [c for c in candidates if c.unfit]
         if len(unfit) == len(candidates) and not spec.late_joiners and not dry_run:
             why = f": {unfit[0].device_id}: {unfit[0].unfit}" if unfit else ""
             raise NothingToUpdateError(
-                f"of {len(candidates)} devices none is to be updated{why}", hint="Try it with --dry-run."
+                f"none of {len(candidates)} devices can be updated{why}", hint="Add --dry-run to see why."
             )
         if not dry_run:
             rollout = replace(rollout, scoped=True)
             await self._fleet.record_scope(rollout, candidates)
             if not await write(self._table, None, rollout.id, rollout):
-                raise RevisionConflictError(f"rollout {rollout.id} was started by somebody else", hint="Try again.")
+                raise RevisionConflictError(f"rollout {rollout.id} was started concurrently", hint="Try again.")
             await self._events.publish(rollout.id, "created", text=release.manifest.version)
             _log.info("rollout created", extra={"rollout": rollout.id, "release": release.id})
         return self._view(rollout, candidates), unfit
 
     async def get(self, rollout_id: str) -> View:
-        """It as it is now; raises RolloutNotFoundError."""
+        """Return the current view; raises RolloutNotFoundError."""
         return await self._look(self._row(rollout_id).value)
 
     async def all(self) -> list[View]:
-        """All, newest first."""
+        """Return all rollouts, newest first."""
         found = sorted((row.value for row in self._table.rows()), key=lambda r: -r.create_unix_s)
         return [await self._look(rollout) for rollout in found]
 
     async def watch(self, rollout_id: str) -> AsyncGenerator[View, None]:
-        """It at once and whenever it has changed, until it has ended and nothing is under way."""
+        """Yield the view immediately and after every change, until the rollout has ended and no update is active."""
         last = None
         while True:
             view = await self.get(rollout_id)
@@ -100,7 +100,7 @@ class Rollouts:
                 await asyncio.sleep(POLL_INTERVAL_S)
 
     async def control(self, rollout_id: str, change: Callable[[Rollout, Counts], Rollout], kind: str) -> View:
-        """Changes it as a person wants; raises RolloutStateError. Needs nothing but the rollout's members."""
+        """Apply a change by a user; raises RolloutStateError. Needs only the rollout's members."""
         self._row(rollout_id)  # raises RolloutNotFoundError
 
         def changed(rollout: Rollout) -> Rollout:
@@ -114,14 +114,14 @@ class Rollouts:
             await self._events.publish(rollout_id, kind, text=after.reason)
         try:
             return await self._look(after)
-        except RemoteError:  # the registry is away, and the change is made
+        except RemoteError:  # the registry is unavailable, but the change is stored
             return self._view(after, self._fleet.members(after))
 
     def _check_not_rolling_back(self, rollout: Rollout) -> None:
-        """What is resumed while its devices are brought back would be undone, device by device."""
+        """Refuse to resume a rollout whose devices are being rolled back, which would be undone one by one."""
         other = self._table.get(rollback_id(rollout.id))
         if other is not None and other.value.state is not RolloutState.ABORTED:
-            state = f"being rolled back by {other.key}; abort that one before this one is resumed"
+            state = f"being rolled back by {other.key}; abort that rollout first"
             raise RolloutStateError(rollout.id, state)
 
     def _new_id(self) -> str:
@@ -130,20 +130,20 @@ class Rollouts:
         return found
 
     async def roll_back(self, rollout_id: str, release_id: str) -> View:
-        """Brings the devices that this rollout has updated to an earlier release; idempotent."""
+        """Bring the devices that this rollout has updated to an earlier release; idempotent."""
         rollout = self._row(rollout_id).value
         if rollout.state in rules.LIVE or rollout.awaiting_late_joiners:
-            raise RolloutStateError(rollout_id, f"{rollout.state.value}; pause or abort it before it is rolled back")
+            raise RolloutStateError(rollout_id, f"{rollout.state.value}; pause or abort it first")
         key = rollback_id(rollout_id)
         if not release_id and self._table.get(key) is not None:
             return await self.get(key)
         counts = rules.count(rollout, self._fleet.members(rollout))
         if not counts.confirmed and not counts.active:
-            raise NothingToUpdateError(f"no device runs what {rollout_id} brought; there is nothing to bring back")
+            raise NothingToUpdateError(f"no device runs the release of {rollout_id}; there is nothing to roll back")
         current = self._releases.get(rollout.spec.release_id)
         release = self._releases.get(release_id) if release_id else self._releases.before(current)
         if release.manifest.device_class != current.manifest.device_class or release.id == current.id:
-            raise ReleaseRefusedError("that is not another release of the same device class")
+            raise ReleaseRefusedError("the target must be another release of the same device class")
         self._releases.check_offerable(release)
         if self._table.get(key) is None and await write(
             self._table, None, key, rollback_of(rollout, release, self._now())
@@ -152,11 +152,11 @@ class Rollouts:
         there = self._row(key).value.spec.release_id
         if there != release.id:
             version = self._releases.get(there).manifest.version
-            raise RolloutStateError(rollout_id, f"rolled back to {version} by {key} already, which is another release")
+            raise RolloutStateError(rollout_id, f"already rolled back to {version}, another release, by {key}")
         return await self.get(key)
 
     async def updates(self, rollout_id: str) -> list[MemberUpdate]:
-        """Devices that it has started, by id."""
+        """Return the started devices, by id."""
         return await self._fleet.started(self._row(rollout_id).value)
 
     async def _look(self, rollout: Rollout) -> View:
@@ -184,7 +184,7 @@ class Rollouts:
 
 
 def _settled(view: View) -> bool:
-    """Nothing will happen unless a person, or a late joiner, makes it."""
+    """Return whether nothing will happen without a user or a late joiner."""
     rollout = view.rollout
     return (
         rollout.ended

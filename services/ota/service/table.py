@@ -1,4 +1,4 @@
-"""Changing a row of a table by a function of what it was, repeated until nobody else was faster."""
+"""Compare-and-set updates of a table row, with retries."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _ATTEMPTS = 20
 
 
 async def edit(table: Table[T], key: str, new: Callable[[], T], change: Callable[[T], T]) -> tuple[T, T]:
-    """Writes `change` of the row's value, or of `new()`; nothing where it changes nothing. Returns before and after.
+    """Write `change` of the row's value, or of `new()`; skip the write if unchanged. Return values before and after.
 
-    Raises what `change` raises, and RevisionConflictError after _ATTEMPTS rounds.
+    Raises errors of `change`, and RevisionConflictError after _ATTEMPTS rounds.
     """
     row = table.get(key)
     for attempt in range(_ATTEMPTS):
@@ -35,7 +35,7 @@ async def edit(table: Table[T], key: str, new: Callable[[], T], change: Callable
 
 
 async def write(table: Table[T], row: Row[T] | None, key: str, value: T) -> bool:
-    """Writes a row that must be as it was read; False where somebody else was faster."""
+    """Write a row that is unchanged since it was read; return False after a concurrent write."""
     try:
         await (table.update(row, value) if row else table.create(key, value))
     except RevisionConflictError:

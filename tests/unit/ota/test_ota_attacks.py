@@ -146,10 +146,10 @@ async def test_two_releases_at_once_by_two_replicas(service: Service, monkeypatc
     first = await service.release(manifest_of(NEW, 2, version="2.0.0"))
     known = service.releases.all
     monkeypatch.setattr(service.releases, "all", lambda *_: [])
-    with pytest.raises(ReleaseRefusedError, match="has a release 2 already"):
+    with pytest.raises(ReleaseRefusedError, match="already has a release 2"):
         await service.release(manifest_of(OLD, 2, version="2.0.1"))
     with pytest.raises(
-        ReleaseRefusedError, match=f"another image of version 2.0.0 already: release 2, id {first[:12]}"
+        ReleaseRefusedError, match=f"already has another image of version 2.0.0: release 2, id {first[:12]}"
     ):
         await service.release(manifest_of(OLD, 3, version="2.0.0"))
     again = await service.release(manifest_of(OLD, 3, version="2.0.1"))  # its version was kept for it
@@ -166,7 +166,7 @@ async def test_a_first_root_that_nobody_has_named() -> None:
     with pytest.raises(RootDigestError, match=f"has SHA-256 {digest}, the bootstrap names {'0' * 64}"):
         await service.releases.set_root(data, "0" * 64)
     later = replace(service.authority, version=2)
-    with pytest.raises(trust.RootVersionError, match="the first one has version 1"):
+    with pytest.raises(trust.RootVersionError, match="the first one must have version 1"):
         await service.releases.set_root(trust_codec.envelope_bytes(later.root_envelope()), later.root_sha256())
     assert service.releases.root_envelope() == (0, b"")
     assert await service.releases.set_root(data, digest) == 1
@@ -231,7 +231,7 @@ async def test_fast_forward(service: Service) -> None:
     """A second manifest of a sequence, and one beyond what was released, are not what a device is told of."""
     await service.store(OLD)
     await service.release(manifest_of(NEW, 2))
-    with pytest.raises(ReleaseRefusedError, match="has a release 2 already"):
+    with pytest.raises(ReleaseRefusedError, match="already has a release 2"):
         await service.release(manifest_of(OLD, 2))
     assert service.releases.newest("sim-board") == 2
 
@@ -241,7 +241,7 @@ async def test_two_images_of_one_version(service: Service) -> None:
     await service.store(OLD)
     first = await service.release(manifest_of(NEW, 2, version="2.0.0"))
     with pytest.raises(
-        ReleaseRefusedError, match=f"another image of version 2.0.0 already: release 2, id {first[:12]}"
+        ReleaseRefusedError, match=f"already has another image of version 2.0.0: release 2, id {first[:12]}"
     ):
         await service.release(manifest_of(OLD, 3, version="2.0.0"))
     again = await service.release(manifest_of(NEW, 3, version="2.0.0", expires_unix_s=NOW + 2 * YEAR))
@@ -296,8 +296,8 @@ async def test_endless_data(service: Service) -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"device_class": "esp32-c3"}, "its class is esp32-c3"),
-        ({"slot_size_bytes": 4096}, f"its slots have 4096 bytes, the release is for {SLOT}"),
+        ({"device_class": "esp32-c3"}, "the device class is esp32-c3"),
+        ({"slot_size_bytes": 4096}, f"its slots have 4096 bytes, the release requires {SLOT}"),
     ],
 )
 async def test_wrong_device_class(service: Service, changes: dict[str, Any], why: str) -> None:

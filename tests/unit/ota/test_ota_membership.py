@@ -146,7 +146,7 @@ async def test_a_device_that_reverted_is_not_in_the_next_rollout_of_the_release(
     update = await world.loads("d-1")
     await world.relay.result("d-1", update.id, Outcome.REVERTED, Reason.SELF_TEST, "")
     _, unfit = await world.rollouts.start(rules.Spec(release), dry_run=True)
-    assert [c.unfit for c in unfit] == ["it reverted from this release or refused it before"]
+    assert [c.unfit for c in unfit] == ["it reverted from or refused this release before"]
     _, unfit = await world.rollouts.start(rules.Spec(release, retry_failed=True), dry_run=True)
     assert unfit == []
 
@@ -288,7 +288,7 @@ async def halted(world: World, *, with_confirmed: bool) -> str:
 async def test_a_rollout_is_not_resumed_while_its_devices_are_brought_back(world: World) -> None:
     rollout = await halted(world, with_confirmed=True)
     back = f"{rollout}-back"
-    with pytest.raises(RolloutStateError, match=f"rolled back by {back}; abort that one"):
+    with pytest.raises(RolloutStateError, match=f"rolled back by {back}; abort that rollout"):
         await world.resume(rollout)
     await world.confirms("d-2", 1)
     await world.rounds()
@@ -312,7 +312,7 @@ async def test_a_paused_rollout_is_not_resumed_either_while_it_is_rolled_back(wo
 async def test_a_halt_rolls_nothing_back_if_no_device_has_the_release(world: World) -> None:
     rollout = await halted(world, with_confirmed=False)
     assert world.table.get(f"{rollout}-back") is None
-    with pytest.raises(NothingToUpdateError, match="nothing to bring back"):
+    with pytest.raises(NothingToUpdateError, match="nothing to roll back"):
         await world.rollouts.roll_back(rollout, "")
     assert (await world.resume(rollout)).rollout.state is RolloutState.RUNNING
 
@@ -349,5 +349,5 @@ async def test_a_second_roll_back_to_something_else_is_refused(world: World) -> 
     back = await world.rollouts.roll_back(rollout, releases[1])
     assert (await world.rollouts.roll_back(rollout, releases[1])).rollout == back.rollout
     assert (await world.rollouts.roll_back(rollout, "")).rollout == back.rollout
-    with pytest.raises(RolloutStateError, match=r"rolled back to 3\.0\.0 .* already"):
+    with pytest.raises(RolloutStateError, match=r"already rolled back to 3\.0\.0"):
         await world.rollouts.roll_back(rollout, releases[0])

@@ -119,7 +119,7 @@ def test_a_wave_waits_for_approval_and_only_for_one_wave() -> None:
 def test_an_approval_that_is_repeated_approves_no_other_wave() -> None:
     """As by a command that is run again because its answer was lost."""
     fleet, rollout = Fleet(20), new(approval=True)
-    with pytest.raises(RolloutStateError, match="running and waits for no approval"):
+    with pytest.raises(RolloutStateError, match="running and not waiting for approval"):
         rules.approve(rollout)
     rollout = fleet.step(rollout)
     fleet.finish()

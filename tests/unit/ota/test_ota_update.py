@@ -22,7 +22,7 @@ def stage(found: Device) -> Stage:
 
 
 def test_one_active_update_a_device() -> None:
-    with pytest.raises(ValueError, match="one active"):
+    with pytest.raises(ValueError, match="already has an active update"):
         rules.assign(device(), Update(8, "r-2", "rel", 0.0))
     assert rules.assign(device(Stage.REVERTED), Update(8, "r-2", "rel", 0.0)).busy
 
@@ -80,7 +80,7 @@ def test_a_device_that_timed_out_did_not_fall_back() -> None:
     found = rules.timed_out(device(), 900)
     assert (stage(found), found.fallen_back) == (Stage.TIMED_OUT, ())
     assert found.update
-    assert found.update.why == "not done within 900 s"
+    assert found.update.why == "not finished within 900 s"
     told = LastUpdate(7, Outcome.REVERTED, Reason.SELF_TEST)
     found = rules.after_status(found, IDLE, told, NEW)  # it says so afterwards
     assert (stage(found), found.fallen_back) == (Stage.REVERTED, ("rel",))
