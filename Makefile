@@ -68,6 +68,7 @@ protos-release: $(STAMP) ## at a release: today's protos become what later ones 
 	cd protos && buf build --exclude-source-info -o released.binpb
 
 release: $(STAMP) ## VERSION=0.2.0: changelog, wheel, firmware sizes, checksums in dist/, commit and tag; DRY_RUN=1 only builds
+	@test -n "$(VERSION)" || { echo "  which version?  make release VERSION=MAJOR.MINOR.PATCH" >&2; exit 2; }
 	@$(PY) -m tools.release $(VERSION) $(if $(DRY_RUN),--dry-run)
 
 agent: $(AGENT) ## the posix agent, as ygg-agent in $(VENV)/bin

@@ -65,12 +65,10 @@ def checksums(directory: Path) -> str:
 
 
 def _run(*command: str, **environment: str) -> str:
-    """Run a command in the checkout and return its output; its errors go to the terminal."""
-    done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.PIPE, text=True, check=False
-    )
+    """Run a command in the checkout and return its output; raise ReleaseError with the end of it if it fails."""
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ReleaseError(f"failed: {' '.join(command)}\n{done.stdout[-2000:]}")
+        raise ReleaseError(f"failed: {' '.join(command)}\n{(done.stdout + done.stderr)[-2000:]}")
     return done.stdout
 
 
@@ -101,7 +99,7 @@ def _prepare(version: str, date: str) -> None:
     shutil.copy(ROOT / "protos" / "released.binpb", DIST / "protos.binpb")
     _say("measuring the firmware on rv32imc")
     _run("make", "--no-print-directory", "size")
-    shutil.copy(ROOT / "build" / "firmware" / "size.json", DIST / "firmware-sizes.json")
+    shutil.copy(ROOT / "build" / "size.json", DIST / "firmware-sizes.json")
     _say("building the wheel")
     epoch = _run("git", "log", "-1", "--format=%ct").strip()
     _run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(DIST), SOURCE_DATE_EPOCH=epoch)
