@@ -8,8 +8,8 @@ from tools import prose
 from tools.prose import Habit, Measured
 
 RULES = """
-[shall]
-pattern = '\\bshall\\b'
+[utilize]
+pattern = '\\butilize\\b'
 budget = 2.5
 instead = "must"
 
@@ -20,70 +20,70 @@ instead = "the caller"
 """
 
 
-def measured(shall: int, who: int, words: int = 10_000) -> Measured:
+def measured(utilize: int, who: int, words: int = 10_000) -> Measured:
     found = Measured(words)
-    found.hits.update({"shall": shall, "who": who})
+    found.hits.update({"utilize": utilize, "who": who})
     return found
 
 
 @pytest.mark.parametrize(
     ("suffix", "source"),
     [
-        (".py", '"""It shall be read."""'),
-        (".py", "x = 1  # it shall be read"),
-        (".py", 'raise E("this shall be read, too")'),
-        (".md", "It shall be read.\n"),
-        (".c", "int x; /* it\n shall be read */"),
-        (".h", "int x; // shall"),
-        (".lua", "local x = 1 -- shall"),
-        (".proto", "// It shall be read."),
-        (".scm", "(f) ; shall"),
-        (".sh", "f # shall"),
+        (".py", '"""Never utilize it here."""'),
+        (".py", "x = 1  # they utilize it here"),
+        (".py", 'raise E("they utilize it here")'),
+        (".md", "Never utilize it here.\n"),
+        (".c", "int x; /* it\n utilize */"),
+        (".h", "int x; // utilize"),
+        (".lua", "local x = 1 -- utilize"),
+        (".proto", "// Never utilize it here."),
+        (".scm", "(f) ; utilize"),
+        (".sh", "f # utilize"),
     ],
 )
 def test_prose_reads_comments_docstrings_and_documents(suffix: str, source: str) -> None:
-    assert "shall" in prose.prose(source, suffix)
+    assert "utilize" in prose.prose(source, suffix)
 
 
 @pytest.mark.parametrize(
     ("suffix", "source"),
     [
-        (".py", "shall = 1"),
-        (".py", 'key = "shall"'),
-        (".md", "```\nshall\n```\nand `shall`"),
-        (".c", "int shall;"),
-        (".proto", "string shall = 1;"),
+        (".py", "utilize = 1"),
+        (".py", 'key = "utilize"'),
+        (".md", "```\nutilize\n```\nand `utilize`"),
+        (".c", "int utilize;"),
+        (".proto", "string utilize = 1;"),
     ],
 )
 def test_prose_skips_code(suffix: str, source: str) -> None:
-    assert "shall" not in prose.prose(source, suffix)
+    assert "utilize" not in prose.prose(source, suffix)
 
 
 def test_measure_counts_hits_by_habit_and_file() -> None:
-    texts = [("a", "Shall it? It shall."), ("b", "who"), ("c", "marshall")]
+    texts = [("a", "Utilize it, utilize it."), ("b", "who"), ("c", "reutilize")]
     found = prose.measure(prose.habits(RULES), iter(texts))
-    assert (found.words, found.hits["shall"], found.hits["who"]) == (6, 2, 1)
+    assert (found.words, found.hits["utilize"], found.hits["who"]) == (6, 2, 1)
     assert (found.files["a"], found.files["b"], found.files["c"]) == (2, 1, 0)
 
 
 def test_check_passes_within_budget() -> None:
-    assert prose.faults(prose.habits(RULES), measured(shall=2, who=4, words=9_000)) != []
-    assert prose.faults(prose.habits(RULES), measured(shall=25, who=40, words=100_000)) == []
+    assert prose.faults(prose.habits(RULES), measured(utilize=2, who=4, words=9_000)) != []
+    assert prose.faults(prose.habits(RULES), measured(utilize=25, who=40, words=100_000)) == []
 
 
 def test_check_fails_over_budget_with_the_words_to_use() -> None:
-    (line,) = prose.faults(prose.habits(RULES), measured(shall=3, who=4))
-    assert line == "shall: 3.0 per 10,000 words, budget 2.5; write must"
+    (line,) = prose.faults(prose.habits(RULES), measured(utilize=3, who=4))
+    assert line == "utilize: 3.0 per 10,000 words, budget 2.5; write must"
 
 
 def test_check_fails_when_budget_is_out_of_date() -> None:
-    (line,) = prose.faults(prose.habits(RULES), measured(shall=1, who=4))
+    (line,) = prose.faults(prose.habits(RULES), measured(utilize=1, who=4))
     assert "--lower" in line
 
 
 def test_lowered_budgets_never_rise() -> None:
-    rules = prose.lowered(RULES, measured(shall=1, who=9))
-    assert [(habit.name, habit.budget) for habit in prose.habits(rules)] == [("shall", 1.1), ("who", 4.0)]
+    rules = prose.lowered(RULES, measured(utilize=1, who=9))
+    assert [(habit.name, habit.budget) for habit in prose.habits(rules)] == [("utilize", 1.1), ("who", 4.0)]
     assert prose.habits(prose.lowered(RULES, measured(1, 2)))[1] == Habit(
         "who", prose.habits(RULES)[1].pattern, 2.1, "the caller"
     )
