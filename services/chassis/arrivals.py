@@ -40,11 +40,19 @@ continues without its slot.
 CONTENDED_SLOT_FACTOR = 4.0
 """Multiple of the recent average TLS time that a slot is kept at least, so that a slow machine aborts no handshakes."""
 _EWMA_WEIGHT = 0.1
+"""Weight of the latest handshake in the moving average of TLS time."""
 _ACCEPT_BATCH = 64
+"""Connections accepted in one turn of the event loop, so that a burst does not block it."""
 _ACCEPT_RETRY_S = 1.0
-_HEADER_BYTES, _HANDSHAKE_RECORD, _MAX_RECORD_BYTES = 5, 22, 2**14
+"""Pause after accept has failed for lack of descriptors or memory, in seconds."""
+_HEADER_BYTES = 5
+_HANDSHAKE_RECORD = 22
+_MAX_RECORD_BYTES = 2**14
+"""Header, content type and maximum length of a TLS record (RFC 8446, section 5.1)."""
 BACKLOG = 4096
+"""The kernel's queue of connections before accept: enough for a fleet that reconnects at once."""
 MAX_DESCRIPTORS = 1_000_000
+"""Upper bound of the descriptor limit, for hosts without one of their own."""
 _OTHER_DESCRIPTORS = 256
 """Descriptors reserved for everything else: NATS, other services, callers, logs."""
 _log = logging.getLogger(__name__)

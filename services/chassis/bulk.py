@@ -20,12 +20,14 @@ from urllib.parse import urlsplit
 from services.chassis.errors import StoreUnavailableError
 from services.chassis.nats import SERVER
 
-PULL = 2048
+PULL_MESSAGES = 2048
+"""Messages per pull request: few requests, and a bounded batch in memory."""
 TIMEOUT_S = 10.0
 """Maximum time to wait for data from the server, in seconds."""
 PULL_EXPIRES_S = 3600.0
 """Lifetime of a pull, in seconds: long enough for a slow reader to process the pull before it."""
-_RECEIVE = 1 << 18
+_RECEIVE_BYTES = 1 << 18
+"""Maximum size of one read from the socket."""
 # Subject, stream sequence, consumer sequence, pending count, header bytes, total bytes.
 _DELIVERED = re.compile(rb"H?MSG ([^ ]+) 1 \$JS\.ACK\.(?:[^. ]+\.){3,5}?(\d+)\.(\d+)\.\d+\.(\d+) (?:(\d+) )?(\d+)\r\n")
 _DELETE_HEADERS = (b"KV-Operation", b"Nats-Marker-Reason")
@@ -70,7 +72,7 @@ class StreamReader:
         self._data, self._at = b"", 0
         endpoint = urlsplit(self._url)
         plain = self._socket = socket.create_connection((endpoint.hostname or "", endpoint.port or 4222), TIMEOUT_S)
-        if not plain.recv(_RECEIVE).startswith(b"INFO "):  # one short line, sent before TLS
+        if not plain.recv(_RECEIVE_BYTES).startswith(b"INFO "):  # one short line, sent before TLS
             raise ValueError("not a NATS server")
         self._socket = self._context.wrap_socket(plain, server_hostname=SERVER)
         options = {"verbose": False, "pedantic": False, "headers": True, "name": "bulk reader"}
@@ -87,7 +89,7 @@ class StreamReader:
     def _receive(self) -> None:
         """Receive more bytes after those that are not yet parsed."""
         assert self._socket is not None  # noqa: S101 - only after _connect
-        more = self._socket.recv(_RECEIVE)
+        more = self._socket.recv(_RECEIVE_BYTES)
         if not more:
             raise OSError("the connection was closed")
         self._data, self._at = self._data[self._at :] + more, 0
@@ -130,13 +132,13 @@ class StreamReader:
         if consumer.get("num_pending", 0) == 0:
             return
         pull = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer['name']}"
-        pull_request = {"batch": PULL, "expires": int(PULL_EXPIRES_S * 1e9)}
+        pull_request = {"batch": PULL_MESSAGES, "expires": int(PULL_EXPIRES_S * 1e9)}
         self._request(pull, pull_request)
         received = 0
         while True:
             self._request(pull, pull_request)  # one pull ahead of the one being processed
             batch, done = self._take(prefix, received, until)
-            received += PULL
+            received += PULL_MESSAGES
             if batch:
                 yield batch
             if done:
@@ -147,7 +149,7 @@ class StreamReader:
         batch: list[Change] = []
         match, add, make = _DELIVERED.match, batch.append, tuple.__new__
         data, at, count = self._data, self._at, 0
-        while count < PULL:
+        while count < PULL_MESSAGES:
             found = match(data, at)
             if found is None or len(data) < found.end() + int(found[6]) + 2:
                 self._at = at

@@ -21,6 +21,7 @@ from services.chassis.identity import Identity
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 LEAF_DAYS = 365
+"""Validity of a leaf certificate, in days."""
 CLOCK_SKEW = dt.timedelta(minutes=5)
 """A certificate is valid from this long ago, so that a peer with a slow clock accepts it immediately."""
 

@@ -18,6 +18,7 @@ from services.chassis.streams import ensure_stream
 from services.domain import subjects
 
 _DUPLICATE_WINDOW_S = 120.0
+"""How long NATS recognises a repeated message id, in seconds; at most the lifetime of an entry."""
 
 
 @dataclass(frozen=True, slots=True)

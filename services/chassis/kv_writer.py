@@ -21,6 +21,7 @@ from services.domain import subjects
 from services.domain.errors import YggError
 
 _WRONG_LAST_SEQUENCE = 10071
+"""JetStream's error code when the expected sequence is not the last one."""
 _NEW = {"Nats-Expected-Last-Subject-Sequence": "0"}
 
 

@@ -28,16 +28,22 @@ from services.domain.errors import YggError
 SERVER = "nats"
 """The name in the server's certificate: no other service is accepted in its place."""
 REQUEST_TIMEOUT_S = 5.0
+"""Timeout of every request to JetStream, in seconds."""
 RECONNECT_WAIT_S = 0.25
+"""Pause between attempts to reconnect, in seconds: short, because every service depends on NATS."""
 ERROR_REPEAT_S = 10.0
+"""Minimum interval between two log lines of the same error, in seconds."""
 MAX_LOGGED_ERRORS = 32
+"""Different errors whose last log time is remembered."""
 STORAGE_FULL = frozenset({10002, 10023, 10028, 10047})
 """JetStream's error codes when a limit of account, server, memory or storage is reached."""
 _STREAM_FULL = frozenset({10077})
 """Error codes when a stream that drops nothing has reached its maximum bytes or messages; also any store failure."""
-_HEADER_LINE_BYTES, _HEADERS_BYTES = 4, 12
+_HEADER_LINE_BYTES = 4
+_HEADERS_BYTES = 12
 """Overhead of each header in addition to its name and value, and of all headers together (ADR-4)."""
 _MESSAGE_TOO_LARGE = 10054
+"""JetStream's error code when a message exceeds the maximum of its stream."""
 _log = logging.getLogger(__name__)
 _UNAVAILABLE = (
     nats.errors.TimeoutError,

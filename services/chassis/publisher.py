@@ -19,6 +19,7 @@ from nats.aio.msg import Msg
 from services.chassis.nats import REQUEST_TIMEOUT_S
 
 MAX_BATCHES = 128
+"""Maximum concurrent batches; more wait, so that memory is bounded while NATS is slow."""
 Message = tuple[str, bytes, dict[str, str]]
 """Subject, payload, headers."""
 

@@ -15,6 +15,7 @@ from services.chassis.nats import converted
 MIB = 1024**2
 GIB = 1024**3
 DEFAULT_STORE_BYTES = 2 * GIB
+"""Assumed storage of an account without a limit."""
 MIN_STREAM_BYTES = 4 * MIB
 """Minimum size of a stream: a few messages of the largest size and their block."""
 

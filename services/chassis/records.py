@@ -18,7 +18,8 @@ from services.chassis.errors import UnreadableRecordError
 from services.chassis.logs import Throttle
 from services.chassis.requests import check_times
 
-MAX_KNOWN = 1000
+MAX_QUARANTINED = 1000
+"""Maximum quarantined records that are listed; the counter has all of them."""
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _throttle = Throttle()
@@ -55,7 +56,7 @@ def readable(bucket: str, key: str, data: bytes, parse: Callable[[bytes], T]) ->
 
 
 def quarantined() -> dict[str, str]:
-    """Return the last MAX_KNOWN undecodable records since the start, `bucket/key`, with the reason."""
+    """Return the last MAX_QUARANTINED undecodable records since the start, `bucket/key`, with the reason."""
     return {f"{bucket}/{key}": why for (bucket, key), why in _quarantine.items()}
 
 
@@ -63,6 +64,6 @@ def _quarantine_record(bucket: str, key: str, why: str) -> None:
     _counter.add(1, {"bucket": bucket})
     _quarantine[bucket, key] = why
     _quarantine.move_to_end((bucket, key))
-    if len(_quarantine) > MAX_KNOWN:
+    if len(_quarantine) > MAX_QUARANTINED:
         _quarantine.popitem(last=False)
     _throttle.log(_log, logging.ERROR, "record quarantined", about=bucket, key=key, why=why[:200])

@@ -20,12 +20,12 @@ MAX_ITEMS = 40_000
 """Elements of all repeated fields and maps together; a batch of 1,000 devices with 32 labels each has 33,000."""
 _COUNTED_BYTES = 32 * 1024
 """A smaller message cannot contain enough items to matter, and counting would cost more than it saves."""
-_NANOS = 10**9
+_NANOS_PER_S = 10**9
 _TYPES = 4096
 """Cached fields and message types; those of registered scripts come and go."""
 _TIMES = {
     "google.protobuf.Timestamp": (-62_135_596_800, 253_402_300_799, 0, "from 0001-01-01 to 9999-12-31"),
-    "google.protobuf.Duration": (-315_576_000_000, 315_576_000_000, 1 - _NANOS, "at most 10,000 years"),
+    "google.protobuf.Duration": (-315_576_000_000, 315_576_000_000, 1 - _NANOS_PER_S, "at most 10,000 years"),
 }
 """Lowest and highest seconds and lowest nanos that the type allows, by its own comments; clients fail on others."""
 Bounds = tuple[int, int, int, str]
@@ -133,4 +133,4 @@ def is_time(stamp: Timestamp) -> bool:
 
 
 def _in_range(time: Any, bounds: Bounds) -> bool:
-    return bool(bounds[0] <= time.seconds <= bounds[1] and bounds[2] <= time.nanos < _NANOS)
+    return bool(bounds[0] <= time.seconds <= bounds[1] and bounds[2] <= time.nanos < _NANOS_PER_S)

@@ -12,6 +12,7 @@ from yggdrasil.common.v1 import capability_pb2 as cp
 from yggdrasil.common.v1 import requirement_pb2 as rp
 
 MAX_REQUIREMENTS = 16
+"""Maximum requirements of one request."""
 _KINDS = {
     rp.AFFORDANCE_KIND_PROPERTY: AffordanceKind.PROPERTY,
     rp.AFFORDANCE_KIND_ACTION: AffordanceKind.ACTION,

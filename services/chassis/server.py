@@ -30,12 +30,17 @@ NEEDS = "yggdrasil.needs"
 """Prefix of the grpc.health.v1 names of dependencies, such as `yggdrasil.needs.registry`."""
 NATS = "nats"
 STORE_TIMEOUT_S = 1.0
+"""Maximum time that Check waits for the storage usage, in seconds: shorter than the timeout of any probe."""
 MAX_STREAMS = 100
 """Maximum concurrent calls of one connection; a client queues more. RFC 9113 advises no less. Until a peer acknowledges
 our settings, grpcio accepts 16 MiB of headers per call, so a header bomb takes at most 2.5 MB times this.
 """
 MAX_METADATA_BYTES = 8 * 1024
-HANDSHAKE_TIMEOUT_MS, SETTINGS_TIMEOUT_MS = 10_000, 5_000
+"""Maximum metadata of a call: gRPC's default."""
+HANDSHAKE_TIMEOUT_MS = 10_000
+"""Timeout of TLS."""
+SETTINGS_TIMEOUT_MS = 5_000
+"""Timeout of HTTP/2's preface and settings."""
 OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_concurrent_streams", MAX_STREAMS),

@@ -21,11 +21,16 @@ from services.chassis.errors import StoreUnavailableError
 from services.chassis.nats import STORAGE_FULL, converted
 from services.chassis.quota import MIN_STREAM_BYTES, StreamQuota, store_bytes
 
-BATCH = 256
+BATCH_MESSAGES = 256
+"""Maximum messages of a batch."""
 IDLE_S = 5.0
+"""Timeout of a fetch without messages, in seconds; then the consumer is checked."""
 RETRY_S = 0.25
+"""Pause before a failed consumer is created again, in seconds."""
 _INACTIVE_S = 30.0
+"""Time after which NATS deletes a consumer that is not used, in seconds: longer than an idle fetch."""
 _NAME_IN_USE = 10058
+"""JetStream's error code when a stream exists with another configuration."""
 _log = logging.getLogger(__name__)
 
 
@@ -155,7 +160,7 @@ async def _consume(
         while True:
             try:
                 # Never more than are pending: fetch() waits until it has the whole batch or times out.
-                messages = await subscription.fetch(max(1, min(BATCH, pending)), timeout=IDLE_S)
+                messages = await subscription.fetch(max(1, min(BATCH_MESSAGES, pending)), timeout=IDLE_S)
             except TimeoutError:  # nats.errors.TimeoutError is a subclass, and fetch() raises both
                 with converted(f"consumer of {stream}"):
                     known = (

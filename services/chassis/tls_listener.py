@@ -11,7 +11,9 @@ from services.chassis.errors import ListenError
 from services.domain import endpoints
 
 HANDSHAKE_TIMEOUT_S = 10.0
+"""Maximum duration of TLS, in seconds."""
 SHUTDOWN_TIMEOUT_S = 1.0
+"""Maximum wait for the peer's close_notify, in seconds."""
 
 
 class TlsListener:

@@ -17,6 +17,7 @@ from services.domain.trust import Role
 from yggdrasil.device.v1 import ota_pb2 as pb
 
 _HALF = 32
+"""Bytes of a coordinate of P-256, and of r and s."""
 
 
 def public_bytes(key: ec.EllipticCurvePublicKey) -> bytes:

@@ -16,9 +16,13 @@ from services.domain.errors import InvalidIdError, MalformedCapabilityError
 from services.domain.values import INT_MAX, INT_MIN
 
 MAX_CAPABILITIES = 32
+"""Capabilities of a device."""
 MAX_MEMBERS = 16
+"""Properties, actions or events of a capability, each."""
 MAX_PARAMETERS = 8
+"""Arguments, results or fields of a member, each."""
 MAX_DATA_BYTES = 64
+"""Length of a string or bytes value, so that devices need no heap."""
 
 
 class ValueType(enum.Enum):

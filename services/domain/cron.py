@@ -21,6 +21,7 @@ from services.domain import ids
 from services.domain.errors import InvalidRequestError
 
 MAX_TEXT = 200
+"""Length of an expression, in characters."""
 _YEARS_AHEAD = 9
 """29 February can be eight years away (1896, 1904), so an expression that is not due within nine years never is."""
 HINT = "Five fields: minute hour day-of-month month day-of-week, such as 0 */5 * * * (every five hours)."

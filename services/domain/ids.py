@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from services.domain.errors import InvalidIdError
 
 MAX_LABELS = 32
+"""Labels of a device."""
 _DEVICE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
 _MEMBER = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _CALL = re.compile(r"[A-Za-z0-9_-]{1,36}\Z")

@@ -31,6 +31,7 @@ from services.domain.capability import ValueType
 from services.domain.errors import InvalidIdError, InvalidRequestError
 
 MAX_TEXT = 2048
+"""Length of the text form, in characters."""
 MAX_MEMBERS = 16
 MAX_VERSION = 2**32 - 1
 _HINT = "Examples: sensor.temperature, sensor.temperature@2+, actuator.led@1..3{blink(), brightness:% 0..100 rw}."

@@ -20,7 +20,10 @@ from services.domain.errors import InvalidIdError, InvalidRequestError
 
 ALL = "*"
 MAX_TEXT = 4096
-MAX_TERMS, MAX_VALUES = 32, 64
+"""Length of a selector, in characters."""
+MAX_TERMS = 32
+MAX_VALUES = 64
+"""Values of one term."""
 _HINT = "Example: zone=hall,floor!=2,tier in (a,b),stage notin (test),canary,!old."
 _TOKEN = re.compile(r"\s*(?:(?P<word>[^\s,()=!]+)|(?P<sign>==|=|!=|!|\(|\)|,))")
 

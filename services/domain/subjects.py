@@ -21,7 +21,7 @@ EVENT_STREAM = "YGG_EVENTS"
 ALL_ROLLOUTS = "ygg.v1.*.ota.>"
 OTA_STREAM = "YGG_OTA"
 MAX_SUBJECT_BYTES = 1024
-"""The server closes the connection for a line longer than its max_control_line, 4096 bytes by default."""
+"""Far below max_control_line, 4096 bytes by default: the server closes the connection for a longer line."""
 MAX_KEY_BYTES = 512
 _SUBJECT = re.compile(r"[!-~]+\Z")
 _KEY = re.compile(r"[A-Za-z0-9/_=-]+(\.[A-Za-z0-9/_=-]+)*\Z")

@@ -10,6 +10,7 @@ import re
 from functools import lru_cache
 
 MAX_BYTES = 15
+"""Length of a unit, bounded for the tables of devices."""
 
 _PREFIXES = """
 Y Z E P T G M k h da d c m u n p f a z y Ki Mi Gi Ti

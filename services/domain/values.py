@@ -11,8 +11,10 @@ from services.domain.errors import InvalidRequestError
 
 Value: TypeAlias = "bool | int | float | str | bytes | list[Value] | dict[str, Value] | None"
 
-INT_MIN, INT_MAX = -(2**63), 2**63 - 1
+INT_MIN = -(2**63)
+INT_MAX = 2**63 - 1
 MAX_DEPTH = 16
+"""Nesting of lists and maps, so that recursion is bounded."""
 
 
 def type_name(value: Value) -> str:

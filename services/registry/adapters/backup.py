@@ -41,7 +41,8 @@ _MESSAGES: dict[RecordKind, type[Message]] = {
     RecordKind.CONTRACT: registry_pb2.StoredContract,
     RecordKind.DEVICE: registry_pb2.StoredDevice,
 }
-_REQUEST_S = 5.0
+_REQUEST_TIMEOUT_S = 5.0
+"""Timeout of one request, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class KvBackup:
     async def _subjects(self, kind: RecordKind) -> int:
         stream = _SPECS[kind].stream
         with converted(f"stream {stream}"):
-            answer = await self.client.request(f"$JS.API.STREAM.INFO.{stream}", timeout=_REQUEST_S)
+            answer = await self.client.request(f"$JS.API.STREAM.INFO.{stream}", timeout=_REQUEST_TIMEOUT_S)
         return int(json.loads(answer.data).get("state", {}).get("num_subjects", 0))
 
     async def get(self, kind: RecordKind, key: str) -> tuple[StoredRecord, int] | None:

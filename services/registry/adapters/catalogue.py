@@ -20,20 +20,27 @@ from services.registry.adapters import wire
 from yggdrasil.common.v1 import contract_pb2 as kp
 from yggdrasil.registry.v1 import registry_pb2 as pb
 
-MAX_NUMBERS, MAX_BODIES, MAX_REQUIREMENTS, MAX_FRAGMENTS = 65_536, 4096, 1024, 4096
+MAX_NUMBERS = 65_536
+"""Cached numbers of labels, builds and bodies, each."""
+MAX_BODIES = 4096
+"""Cached decoded bodies."""
+MAX_REQUIREMENTS = 1024
+"""Cached requirements with their matches."""
+MAX_FRAGMENTS = 4096
+"""Cached message fields of a body and a build."""
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
 
-class _Kept(dict[_K, _V]):
+class _BoundedCache(dict[_K, _V]):
     """Cache of the results of `make`; cleared completely when it is full."""
 
-    def __init__(self, most: int, make: Callable[[_K], _V]) -> None:
+    def __init__(self, max_size: int, make: Callable[[_K], _V]) -> None:
         super().__init__()
-        self._most, self._make = most, make
+        self._max_size, self._make = max_size, make
 
     def __missing__(self, key: _K) -> _V:
-        if len(self) >= self._most:
+        if len(self) >= self._max_size:
             self.clear()
         made = self[key] = self._make(key)
         return made
@@ -51,17 +58,19 @@ class Catalogue:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
-        self.labels: _Kept[bytes, int] = _Kept(
+        self.labels: _BoundedCache[bytes, int] = _BoundedCache(
             MAX_NUMBERS, lambda entry: self._number("label_names", ("key", "value"), wire.label_of(entry))
         )
-        self.builds: _Kept[tuple[str, str, str, str], int] = _Kept(
+        self.builds: _BoundedCache[tuple[str, str, str, str], int] = _BoundedCache(
             MAX_NUMBERS,
             lambda build: self._number("builds", ("model", "device_class", "firmware_version", "slot"), build),
         )
-        self.bodies: _Kept[str, int] = _Kept(MAX_NUMBERS, lambda digest: self._number("bodies", ("digest",), (digest,)))
-        self._decoded = _Kept(MAX_BODIES, self._decode)
-        self._fragments = _Kept(MAX_FRAGMENTS, self._make_fragment)
-        self._matches: _Kept[Requirement, _Matches] = _Kept(MAX_REQUIREMENTS, lambda _: _Matches())
+        self.bodies: _BoundedCache[str, int] = _BoundedCache(
+            MAX_NUMBERS, lambda digest: self._number("bodies", ("digest",), (digest,))
+        )
+        self._decoded = _BoundedCache(MAX_BODIES, self._decode)
+        self._fragments = _BoundedCache(MAX_FRAGMENTS, self._make_fragment)
+        self._matches: _BoundedCache[Requirement, _Matches] = _BoundedCache(MAX_REQUIREMENTS, lambda _: _Matches())
         self._complete = {row[0] for row in db.execute("SELECT no FROM bodies WHERE body IS NOT NULL")}
         self._of_type: defaultdict[str, list[int]] = defaultdict(list)
         for number, semantic_type in db.execute("SELECT body, type FROM body_types"):

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from services.registry.adapters.rows import DEVICE_BUCKETS
 from services.registry.ports import Position
 
-_PART = 200
+_ROWS_PER_STREAM = 200
+"""Maximum rows read from each stream in one step."""
 _TABLES = [bucket.table for bucket in DEVICE_BUCKETS]
 _STREAMS = [bucket.spec.stream for bucket in DEVICE_BUCKETS]
 
@@ -38,7 +39,7 @@ def step(db: sqlite3.Connection, applied: Mapping[str, int], position: Position,
             if all((revision or 0) <= position.sequences[n] for n, revision in enumerate(revisions)):
                 deleted = revisions[0] if revisions[0] and state is None else 0
                 devices.append((device_id, deleted, position))
-        if len(rows) < _PART:
+        if len(rows) < _ROWS_PER_STREAM:
             position = position.at(number, max(position.sequences[number], applied[_STREAMS[number]]))
     return Step(devices, replace(position))
 
@@ -51,7 +52,7 @@ def _sql(table: str, some: bool) -> str:
         " (SELECT revision FROM devices d WHERE d.id = x.id),"
         " (SELECT revision FROM contracts c WHERE c.id = x.id),"
         " (SELECT revision FROM sessions s WHERE s.id = x.id)"
-        f" FROM {table} x {index} WHERE x.revision > ?{among} ORDER BY x.revision LIMIT {_PART}"
+        f" FROM {table} x {index} WHERE x.revision > ?{among} ORDER BY x.revision LIMIT {_ROWS_PER_STREAM}"
     )
 
 

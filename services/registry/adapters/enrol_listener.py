@@ -26,10 +26,13 @@ from yggdrasil.device.v1 import enrol_pb2 as pb
 
 ALPN = "einherjar-enrol/1"
 REQUEST_BYTES = 4096
+"""Maximum size of a request: a secret, an id and a certificate request."""
 TIMEOUT_S = 10.0
-MAX_CONNECTIONS, MAX_HANDSHAKES = 256, 32
-"""Maximum connections, and how many of them may be in their TLS handshake."""
+"""Maximum duration of a connection after TLS, in seconds."""
+MAX_CONNECTIONS = 256
+MAX_HANDSHAKES = 32
 RETRY_AFTER_MS = 2000
+"""Delay after which a device may retry if enrolment is temporarily unavailable."""
 _log = logging.getLogger(__name__)
 _throttle = Throttle()
 _CODES: tuple[tuple[type[YggError], pb.EnrolRefusedCode.ValueType], ...] = (

@@ -10,8 +10,12 @@ from pathlib import Path
 from services.registry.adapters import schema
 from services.registry.errors import IndexDiskError
 
-_CACHE_KB, _SORTING_KB = 65_536, 400_000
+_CACHE_KB = 65_536
+"""SQLite's page cache."""
+_SORTING_KB = 400_000
+"""Page cache while the indexes of a new file are built."""
 _CHECKPOINT_PAGES = 4096
+"""Pages of the write-ahead log after which the writer itself checkpoints."""
 
 
 _DISK = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})

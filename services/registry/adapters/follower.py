@@ -23,7 +23,10 @@ from services.registry.errors import IndexDiskError
 from yggdrasil.registry.v1.registry_pb2 import StoredContract
 
 BULK_THRESHOLD = 2000
-_BODY_WAIT_S, _BODY_STEP_S = 30.0, 0.01
+"""Missing records of a stream from which on the fast reader is used."""
+_BODY_WAIT_S = 30.0
+"""Maximum wait for a contract's body, in seconds."""
+_BODY_STEP_S = 0.01
 _log = logging.getLogger(__name__)
 
 

@@ -28,11 +28,19 @@ from services.registry.ports import DeviceChange, Facts, Position, Query
 from yggdrasil.registry.v1 import registry_pb2 as pb
 
 REACH_TIMEOUT_S = 5.0
+"""Maximum time that a reader waits for a revision, in seconds."""
 TRANSACTION_RECORDS = 64
+"""Maximum records of a transaction, which blocks the event loop."""
 CHECKPOINT_RECORDS = 8192
+"""Applied records after which the write-ahead log is checkpointed."""
 CLOSE_STEP_S = 0.05
+"""Interval at which a bulk fill is interrupted until it ends, in seconds."""
 DISK_RETRY_S = 2.0
-MAX_BEHIND_RATIO, BASE_RECORDS = 0.5, 10_000
+"""Pause before a failed write to the disk is repeated, in seconds."""
+MAX_BEHIND_RATIO = 0.5
+"""Ratio of missing to applied records from which on a file is replaced, not updated."""
+BASE_RECORDS = 10_000
+"""Added to the applied records, so that a small file is updated."""
 _log = logging.getLogger(__name__)
 _BRIDGES = """
 WITH RECURSIVE found(bridge) AS (

@@ -22,8 +22,10 @@ from services.registry.adapters.index import SqliteIndex
 from services.registry.ports import Clock
 from yggdrasil.jotunheim.v1 import bridge_pb2
 
-PERIOD_S = 1.0
+SWEEP_PERIOD_S = 1.0
+"""Interval between sweeps, in seconds: well below BRIDGE_LEASE_S."""
 _PAGE = 500
+"""Maximum sessions of a bridge that are ended in one sweep."""
 _log = logging.getLogger(__name__)
 
 
@@ -46,7 +48,7 @@ class Reaper:
     async def run(self) -> None:
         """Sweep periodically. No bridge can renew during a NATS outage, so none is dead until two leases after it."""
         while True:
-            await asyncio.sleep(PERIOD_S)
+            await asyncio.sleep(SWEEP_PERIOD_S)
             if self._connected_s() < 2 * BRIDGE_LEASE_S:
                 continue
             try:

@@ -6,6 +6,7 @@ Values that many devices share (labels, contract bodies, builds) are stored once
 """
 
 VERSION = 4
+"""Version of the tables; a file of another version is replaced."""
 
 TABLES = """
 CREATE TABLE streams (

@@ -16,7 +16,13 @@ from services.domain.selectors import Operator, Term
 from services.registry.ports import Query
 
 _COUNT_LIMIT = 4096
-_MAX_VALUES, _MAX_LABEL_LOOKUPS, _MAX_SHORT_BODIES = 256, 4, 64
+"""Maximum entries of a condition that are counted to choose the scan."""
+_MAX_VALUES = 256
+"""Maximum values of a label that a term is expanded to."""
+_MAX_LABEL_LOOKUPS = 4
+"""Maximum values that are looked up one by one; for more, a device's labels are scanned."""
+_MAX_SHORT_BODIES = 64
+"""Maximum bodies of a search that runs in the event loop."""
 _ALL = "devices p INDEXED BY devices_by_id WHERE p.state IS NOT NULL"
 _KNOWN = "EXISTS (SELECT 1 FROM devices d WHERE d.id = p.id AND d.state IS NOT NULL)"
 _ONLINE = "EXISTS (SELECT 1 FROM sessions s WHERE s.id = p.id AND s.bridge IS NOT NULL)"

@@ -13,6 +13,7 @@ from pathlib import Path
 from services.chassis.threads import in_thread
 
 _PAGE = 500
+"""Records read in one statement."""
 _TABLE = "CREATE TABLE kept (key TEXT, revision INT, data BLOB, PRIMARY KEY (key, revision)) WITHOUT ROWID"
 
 

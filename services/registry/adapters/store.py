@@ -18,7 +18,8 @@ from services.registry.adapters import records
 from services.registry.model import ContractRecord, DeviceRecord
 from yggdrasil.registry.v1.registry_pb2 import StoredContract
 
-KNOWN_BODIES = 1024
+MAX_CACHED_BODIES = 1024
+"""Decoded bodies that are cached."""
 
 
 class KvDeviceStore:
@@ -94,7 +95,7 @@ class KvContractStore:
         return quarantine.decode(name, key, data, lambda found: records.contract_from_bytes(found, body, revision))
 
     async def _body(self, digest: str) -> bytes:
-        """Return a body by its digest; as it never changes, the last KNOWN_BODIES are cached."""
+        """Return a body by its digest; as it never changes, the last MAX_CACHED_BODIES are cached."""
         known = self._known.get(digest)
         if known is None:
             entry = await self._bodies.get(digest)
@@ -102,7 +103,7 @@ class KvContractStore:
                 raise RuntimeError(f"contract body {digest} is missing; it is written before any contract names it")
             known = self._known[digest] = entry.value
         self._known.move_to_end(digest)
-        while len(self._known) > KNOWN_BODIES:
+        while len(self._known) > MAX_CACHED_BODIES:
             self._known.popitem(last=False)
         return known
 

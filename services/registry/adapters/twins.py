@@ -21,6 +21,7 @@ from yggdrasil.registry.v1 import twin_pb2 as pb
 
 SCHEMA = 1
 MAX_BYTES = 16 * 1024
+"""Maximum size of a stored side."""
 _T = TypeVar("_T")
 _SPECS = {TwinSide.DESIRED: TWIN_DESIRED, TwinSide.REPORTED: TWIN_REPORTED}
 

@@ -18,6 +18,7 @@ from yggdrasil.registry.v1 import backup_pb2_grpc, registry_pb2, twin_pb2
 
 NAME = pb.DESCRIPTOR.services_by_name["BackupService"].full_name
 MAX_RECORDS = 1000
+"""Maximum records of a message."""
 MAX_BYTES = 16 * 1024
 MAX_DESCRIPTION = 200
 SCHEMA = 1

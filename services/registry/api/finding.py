@@ -15,7 +15,8 @@ from services.registry.service.finding import Explanation, Finding, ScopedQuery
 from yggdrasil.registry.v1 import registry_pb2 as pb
 from yggdrasil.registry.v1 import registry_pb2_grpc
 
-DEFAULT_PAGE, MAX_PAGE = 100, 1000
+DEFAULT_PAGE = 100
+MAX_PAGE = 1000
 MAX_EXPLAINED = 100
 
 

@@ -14,7 +14,7 @@ from services.domain.twin import Path, Report
 from services.domain.values import Value
 from services.registry.model import TwinProgram, TwinSide
 from services.registry.programs_codec import program_from_proto, program_to_proto
-from services.registry.service.twins import HISTORY, TwinReport, Twins, TwinView, Version
+from services.registry.service.twins import MAX_VERSIONS, TwinReport, Twins, TwinView, Version
 from yggdrasil.common.v1 import value_pb2
 from yggdrasil.registry.v1 import twin_pb2 as pb
 from yggdrasil.registry.v1 import twin_pb2_grpc
@@ -117,8 +117,8 @@ class TwinApi(twin_pb2_grpc.TwinServiceServicer):
 
     async def ListTwinHistory(self, request: pb.ListTwinHistoryRequest, context: Any) -> pb.ListTwinHistoryResponse:
         """See twin.proto."""
-        if not 0 <= request.limit <= HISTORY:
-            raise InvalidRequestError(f"limit is {request.limit}, 0 to {HISTORY} are allowed")
+        if not 0 <= request.limit <= MAX_VERSIONS:
+            raise InvalidRequestError(f"limit is {request.limit}, 0 to {MAX_VERSIONS} are allowed")
         versions = await self._twins.history(request.device_id, request.limit)
         return pb.ListTwinHistoryResponse(versions=[_version(version) for version in versions])
 

@@ -20,8 +20,10 @@ from services.registry.ports import Index
 
 MAX_DIFFERING_NAMES = 100
 _MAX_CONCURRENT_KEYS = 64
-_TRIES = 8
-_MAX_KNOWN = 100_000
+"""Keys that a restore writes concurrently."""
+_MAX_ATTEMPTS = 8
+_MAX_CACHED_KEYS = 100_000
+"""Keys of existing referred records that are cached."""
 
 
 class RecordKind(enum.Enum):
@@ -219,13 +221,13 @@ class Restore:
                 f"{record} refers to {need[0].value} {need[1]}, which neither exists nor came before it",
                 hint="Restore the whole backup, in its order.",
             )
-        if len(self._known) >= _MAX_KNOWN:
+        if len(self._known) >= _MAX_CACHED_KEYS:
             self._known.clear()
         self._known.add(need)
 
     async def _plain(self, record: StoredRecord) -> int | SkipReason:
         """Create the record; return its sequence, 0 if an equal one exists, or why the existing one stays."""
-        for _ in range(_TRIES):
+        for _ in range(_MAX_ATTEMPTS):
             try:
                 return await self.store.create(record)
             except RevisionConflictError:
@@ -244,7 +246,7 @@ class Restore:
         raise RevisionConflictError(f"{record} has too many concurrent writes", hint="Try again.")
 
     async def _overwrite(self, record: StoredRecord) -> int | SkipReason:
-        for _ in range(_TRIES):
+        for _ in range(_MAX_ATTEMPTS):
             existing = await self.store.get(record.kind, record.key)
             try:
                 if existing is None:
@@ -269,7 +271,7 @@ class Restore:
         """
         if record.key in self._diverged:
             return self._diverge(record)
-        for _ in range(_TRIES):
+        for _ in range(_MAX_ATTEMPTS):
             existing = await self.store.get(record.kind, record.key)
             try:
                 if existing is None:

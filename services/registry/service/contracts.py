@@ -25,7 +25,7 @@ from services.registry.ports import Clock, ContractStore, DeviceStore, Index
 MAX_DOCUMENT_BYTES = 16 * 1024
 _EMPTY_DIGEST = hashlib.sha256(b"").hexdigest()
 """Digest of a document without capabilities, which has no bytes."""
-_TRIES = 8
+_MAX_ATTEMPTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class Contracts:
         await self._keep_document(ids.digest(contract.document_digest), document)
         await self._admit(contract.device_id)
         contract = replace(contract, digest=self.store.digest(contract))
-        for _ in range(_TRIES):
+        for _ in range(_MAX_ATTEMPTS):
             old = await self.store.get(contract.device_id)
             new = model.agreed(old, contract, build, self.clock.now())
             if old is not None and new == old:

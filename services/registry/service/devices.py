@@ -13,7 +13,7 @@ from services.registry.errors import DeviceExistsError, DeviceNotFoundError, Sta
 from services.registry.model import DeviceRecord, DeviceState, DeviceView
 from services.registry.ports import Clock, DeviceStore, Index
 
-_TRIES = 8
+_MAX_ATTEMPTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Devices:
     ) -> DeviceView:
         """Change state or labels; `revision` 0 means any. Raises StaleRevisionError, TransitionError."""
         ids.device_id(device_id)
-        for _ in range(_TRIES):
+        for _ in range(_MAX_ATTEMPTS):
             record = await self.store.get(device_id)
             if record is None:
                 raise DeviceNotFoundError(device_id)

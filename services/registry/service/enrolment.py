@@ -31,10 +31,15 @@ from services.registry.model import DeviceRecord, DeviceState, DeviceView, Enrol
 from services.registry.ports import Clock, DeviceStore, Index, Signer, TokenStore
 
 SECRET_BYTES = 16
-MIN_TTL_S, DEFAULT_TTL_S, MAX_TTL_S = 60, 86_400, 30 * 86_400
+"""128 random bits, which cannot be guessed."""
+MIN_TTL_S = 60
+DEFAULT_TTL_S = 86_400
+MAX_TTL_S = 30 * 86_400
+"""Lifetime of a token, in seconds."""
 MAX_SECRET_CHARS = 43
+"""Maximum length of a secret in a request: 32 bytes in base64url."""
 MAX_REQUEST_BYTES = 1024
-_TRIES = 8
+_MAX_ATTEMPTS = 8
 _CLOSED = (DeviceState.SUSPENDED, DeviceState.RETIRED)
 
 
@@ -104,7 +109,7 @@ class Enrolment:
             raise InvalidRequestError("the secret or the certificate request is out of bounds")
         signer = self._signer()
         key = signer.key_of(request, device_id)
-        for _ in range(_TRIES):
+        for _ in range(_MAX_ATTEMPTS):
             token, record = await self._admitted(secret, device_id, key.digest)
             granted = signer.sign(key, device_id, self.clock.now(), record.revoke_time)
             used = replace(token, use_time=self.clock.now(), serial=granted.serial, key_digest=key.digest)
@@ -135,7 +140,7 @@ class Enrolment:
     async def revoke(self, device_id: str, revision: int) -> DeviceView:
         """Revoke every certificate issued until now. Raises DeviceNotFoundError, StaleRevisionError."""
         ids.device_id(device_id)
-        for _ in range(_TRIES):
+        for _ in range(_MAX_ATTEMPTS):
             record = await self.devices.get(device_id)
             if record is None:
                 raise DeviceNotFoundError(device_id)

@@ -14,7 +14,7 @@ from services.registry.model import Group
 from services.registry.ports import GroupStore
 
 MAX_DESCRIPTION = 200
-_TRIES = 8
+_MAX_ATTEMPTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Groups:
             raise InvalidRequestError("a group needs a selector", hint='Example: zone=hall; "*" is all.')
         if len(description) > MAX_DESCRIPTION or not all(c.isprintable() for c in description):
             raise InvalidRequestError(f"a description is at most {MAX_DESCRIPTION} printable characters")
-        for _ in range(_TRIES):
+        for _ in range(_MAX_ATTEMPTS):
             current = await self._current(name, revision)
             try:
                 return await self.store.put(replace(group, revision=current))
@@ -44,7 +44,7 @@ class Groups:
 
     async def delete(self, name: str, revision: int) -> None:
         """Delete a group; `revision` 0 means any. Raises GroupNotFoundError, StaleRevisionError."""
-        for _ in range(_TRIES):
+        for _ in range(_MAX_ATTEMPTS):
             group = await self.store.get(ids.group_name(name))
             if group is None:
                 raise GroupNotFoundError(name)

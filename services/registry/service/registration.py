@@ -17,8 +17,11 @@ from services.registry.ports import Clock, DeviceWriter, Index
 
 MAX_DEVICES_PER_MESSAGE = 1000
 MAX_FAILURES = 1000
+"""Maximum failures that are listed; the rest is counted."""
 MAX_SHOWN_BYTES = 63
-_IN_FLIGHT = 4
+"""Maximum length of an invalid id in a failure."""
+_MAX_BATCHES_IN_FLIGHT = 4
+"""Batches written concurrently, so that writing does not wait for the stream of requests."""
 
 
 def check_batch(count: int) -> None:
@@ -75,7 +78,7 @@ class Registration:
                 check_batch(len(batch))
                 writing.append((position, batch, asyncio.create_task(self._write(batch))))
                 position += len(batch)
-                if len(writing) > _IN_FLIGHT:
+                if len(writing) > _MAX_BATCHES_IN_FLIGHT:
                     _count(result, *(await _first(writing)))
             while writing:
                 _count(result, *(await _first(writing)))

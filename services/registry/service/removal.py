@@ -11,7 +11,7 @@ from services.registry.errors import DeviceKeptOutError, DeviceNotFoundError, De
 from services.registry.model import DeviceRecord, DeviceState, TwinSide
 from services.registry.ports import Clock, Index, RemovableDevices, TwinStore
 
-_TRIES = 8
+_MAX_ATTEMPTS = 8
 _KEPT_OUT = (DeviceState.SUSPENDED, DeviceState.RETIRED)
 
 
@@ -30,7 +30,7 @@ class Removal:
         Raises DeviceNotFoundError, DeviceOnlineError, DeviceKeptOutError, StaleRevisionError.
         """
         ids.device_id(device_id)
-        for _ in range(_TRIES):
+        for _ in range(_MAX_ATTEMPTS):
             record = await self.devices.get(device_id)
             if record is None:
                 raise DeviceNotFoundError(device_id)

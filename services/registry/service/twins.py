@@ -37,10 +37,14 @@ from services.registry.ports import (
 _Change = TwinChange | ProgramsChange
 
 MAX_REPORTED = 512
+"""Maximum properties of a report: 32 capabilities with 16 properties each."""
 MAX_WATCHED = 1000
-HISTORY = 32
-_TRIES = 8
+"""Maximum devices that a watch can name."""
+MAX_VERSIONS = 32
+"""Retained versions of both sides together."""
+_MAX_ATTEMPTS = 8
 MAX_PROGRAMS = 1000
+"""Maximum programs of a device."""
 PROGRAMS_HINT = "Use ygg program deploy FILE -d DEVICE, ygg program stop, ygg program unload."
 # Older tokens lack `p`: their watch begins with the next change of programs.
 _TOKEN = re.compile(r"d(?P<desired>[0-9]{1,18})r(?P<reported>[0-9]{1,18})(?:p(?P<programs>[0-9]{1,18}))?\Z")
@@ -134,7 +138,7 @@ class Twins:
         if "programs" in document and all(c.id != "programs" for c in record.contract.capabilities):
             raise InvalidRequestError("programs are deployed, not written into a twin", hint=PROGRAMS_HINT)
         patch = twin.parse(document, record.contract)
-        for _ in range(_TRIES):
+        for _ in range(_MAX_ATTEMPTS):
             old, reported = await asyncio.gather(
                 self.store.get(TwinSide.DESIRED, device_id), self.store.get(TwinSide.REPORTED, device_id)
             )
@@ -167,7 +171,7 @@ class Twins:
         device_id = ids.device_id(report.device_id)
         if len(report.properties) > MAX_REPORTED:
             raise InvalidRequestError(f"{len(report.properties)} properties, at most {MAX_REPORTED} are allowed")
-        for _ in range(_TRIES):
+        for _ in range(_MAX_ATTEMPTS):
             old, desired = await asyncio.gather(
                 self.store.get(TwinSide.REPORTED, device_id), self.store.get(TwinSide.DESIRED, device_id)
             )
@@ -214,7 +218,7 @@ class Twins:
             raise InvalidRequestError(f"{len(programs)} programs, at most {MAX_PROGRAMS} are allowed")
         if len({program.deployment_id for program in programs}) < len(programs):
             raise InvalidRequestError("two programs have the same deployment")
-        for _ in range(_TRIES):
+        for _ in range(_MAX_ATTEMPTS):
             old = await self.store.programs(device_id)
             new = merge_programs(old.side, programs, as_of, self.clock.now(), author)
             if new is old.side:
@@ -244,7 +248,7 @@ class Twins:
                     continue  # written because of a new contract
                 known = side.revision == before.revision + 1
                 found.append(Version(which, side, twin.changed(before, side) if known else ()))
-        return sorted(found, key=_when, reverse=True)[: limit or HISTORY]
+        return sorted(found, key=_when, reverse=True)[: limit or MAX_VERSIONS]
 
     async def watch(
         self, device_ids: Collection[str], token: str, *, changes_only: bool

@@ -12,6 +12,7 @@ from services.registry.errors import IndexBehindError, ResumeTokenError
 from services.registry.ports import DeviceChange, Index, Position
 
 MAX_NAMED = 1000
+"""Maximum devices that a watch can name."""
 _TOKEN = re.compile(r"(?P<epoch>[0-9a-f]{8})((?:-[0-9]{1,18}){3})\Z", re.ASCII)
 
 

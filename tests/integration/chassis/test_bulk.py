@@ -12,7 +12,7 @@ from nats.aio.client import Client
 
 from services.chassis import buckets, kv
 from services.chassis import nats as chassis_nats
-from services.chassis.bulk import PULL, Change, StreamReader
+from services.chassis.bulk import PULL_MESSAGES, Change, StreamReader
 from services.chassis.errors import RevisionConflictError, StoreUnavailableError, TooLargeError
 from services.chassis.kv_writer import KvWriter
 from tests.fixtures.nats import Connect, NatsServer
@@ -49,7 +49,7 @@ async def test_all_is_read_in_order_whatever_its_size(
     client: Client, writer: KvWriter, fresh_nats: NatsServer, pki: Pki
 ) -> None:
     rng = random.Random(7)
-    sizes = [0, 1, 2, 16_383, 16_384, 100_000] + [rng.randrange(300) for _ in range(3 * PULL)]
+    sizes = [0, 1, 2, 16_383, 16_384, 100_000] + [rng.randrange(300) for _ in range(3 * PULL_MESSAGES)]
     wanted = [(f"key-{number}", rng.randbytes(size)) for number, size in enumerate(sizes)]
     for begin in range(0, len(wanted), 500):
         await writer.create(wanted[begin : begin + 500])
@@ -57,7 +57,13 @@ async def test_all_is_read_in_order_whatever_its_size(
     assert [(change.key, change.data) for change in found] == wanted
     assert [change.sequence for change in found] == list(range(1, len(wanted) + 1))
     assert not any(change.deleted for change in found)
-    for after, until in ((0, 1), (5, 6), (PULL - 1, 2 * PULL + 1), (len(wanted) - 1, len(wanted)), (9, 9)):
+    for after, until in (
+        (0, 1),
+        (5, 6),
+        (PULL_MESSAGES - 1, 2 * PULL_MESSAGES + 1),
+        (len(wanted) - 1, len(wanted)),
+        (9, 9),
+    ):
         part = await asyncio.to_thread(_read, fresh_nats, pki, after, until)
         assert [change.sequence for change in part] == list(range(after + 1, until + 1))
 
@@ -93,7 +99,7 @@ async def test_one_reader_reads_stream_after_stream_while_both_are_written_to(
     groups = KvWriter(client, buckets.GROUPS)
     await groups.open()
     await kv.Bucket.create(chassis_nats.jetstream(client), buckets.GROUPS)
-    wanted = 3 * PULL
+    wanted = 3 * PULL_MESSAGES
     for begin in range(0, wanted, 512):
         await writer.create([(f"d-{begin + n}", b"device") for n in range(512)])
         await groups.create([(f"g-{begin + n}", b"group") for n in range(512)])
@@ -118,12 +124,12 @@ async def test_one_reader_reads_stream_after_stream_while_both_are_written_to(
 async def test_a_server_that_is_killed_is_told_as_unavailable(
     client: Client, writer: KvWriter, fresh_nats: NatsServer, pki: Pki
 ) -> None:
-    for begin in range(0, 4 * PULL, 1024):
+    for begin in range(0, 4 * PULL_MESSAGES, 1024):
         await writer.create([(f"k-{begin + number}", bytes(4096)) for number in range(1024)])
 
     def read() -> int:
         seen = 0
-        for batch in _reader(fresh_nats, pki).read(STREAM, PREFIX, after=0, until=4 * PULL):
+        for batch in _reader(fresh_nats, pki).read(STREAM, PREFIX, after=0, until=4 * PULL_MESSAGES):
             seen += len(batch)
             fresh_nats.kill()
         return seen

@@ -62,7 +62,7 @@ async def test_after_a_silence_two_messages_one_after_the_other_are_told_at_once
 
 
 async def test_many_come_in_batches_in_order_and_then_the_end_is_told(js: JetStreamContext) -> None:
-    count = 2 * streams.BATCH + 1
+    count = 2 * streams.BATCH_MESSAGES + 1
     for number in range(count):
         await js.publish(f"$KV.devices.d{number}", b"x")
     seen: list[int] = []

@@ -40,7 +40,7 @@ def test_many_unreadable_records_write_few_lines(caplog: pytest.LogCaptureFixtur
         for number in range(100):
             records.readable("sessions-c", str(number), BAD, pb.StoredSession.FromString)
     assert len(caplog.records) == Throttle.BURST
-    assert len(records.quarantined()) <= records.MAX_KNOWN
+    assert len(records.quarantined()) <= records.MAX_QUARANTINED
 
 
 def test_throttle_says_how_many_lines_were_left_out(caplog: pytest.LogCaptureFixture) -> None:
