@@ -250,7 +250,7 @@ def test_reserved_bodies_are_those_of_the_proto() -> None:
 
 
 def test_each_row_of_bad_input_is_a_test_and_each_test_a_row() -> None:
-    said = [row[0].strip("`") for row in table(section("What a bridge answers"))]
+    said = [row[0].strip("`") for row in table(section("Bridge responses"))]
     assert len(said) == len(set(said))
     assert set(said) == {row.id for row in ROWS} | set(ELSEWHERE)
     assert len({row.id for row in ROWS}) == len(ROWS)
@@ -259,7 +259,7 @@ def test_each_row_of_bad_input_is_a_test_and_each_test_a_row() -> None:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
 def test_a_row_says_the_state_and_the_answer_that_its_test_wants(row: object) -> None:
     wanted = next(found for found in ROWS if found is row)
-    said = next(cells for cells in table(section("What a bridge answers")) if cells[0] == f"`{wanted.id}`")
+    said = next(cells for cells in table(section("Bridge responses")) if cells[0] == f"`{wanted.id}`")
     assert (said[1], said[3]) == (STATES[wanted.state], wanted.answer)
 
 
@@ -271,7 +271,7 @@ def test_the_tests_of_the_other_rows_exist(file: str, test: str) -> None:
 
 def test_each_row_of_the_device_names_a_test_of_the_firmware_that_is_run() -> None:
     source = "".join(path.read_text() for path in (ROOT / "firmware/tests").glob("test_*.c"))
-    rows = table(section("What a device answers"))
+    rows = table(section("Device responses"))
     assert rows
     for row in rows:
         test = row[4].strip("`")
@@ -308,7 +308,7 @@ def framed() -> dict[str, bytes]:
 
 def test_framed_bytes_are_those_of_the_codec() -> None:
     said = framed()
-    assert said.pop("body 64, which nobody knows, empty") == b"\x03\x82\x04\x00"
+    assert said.pop("body 64 (unassigned), empty") == b"\x03\x82\x04\x00"
     assert said == {name: framing.encode(frame) for name, frame in BODIES.items()}
     for name, data in said.items():
         assert list(framing.FrameDecoder().feed(data)) == [BODIES[name]]
@@ -338,11 +338,7 @@ def test_each_obligation_has_a_number() -> None:
 
 @pytest.mark.parametrize("statement", STATEMENTS, ids=lambda row: f"E{row[0]}")
 def test_what_holds_a_statement_exists(statement: tuple[str, str, str]) -> None:
-    rows = {
-        row[0].strip("`")
-        for title in ("What a bridge answers", "What a device answers")
-        for row in table(section(title))
-    }
+    rows = {row[0].strip("`") for title in ("Bridge responses", "Device responses") for row in table(section(title))}
     firmware = "".join(path.read_text() for path in (ROOT / "firmware/tests").glob("test_*.c"))
     cited = re.findall(r"`([^`]+)`", statement[2])
     assert cited
