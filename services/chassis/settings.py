@@ -42,20 +42,27 @@ class ServiceSettings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
 
-    listen: Endpoint = Field(description="Address of the gRPC server, HOST:PORT; port 0 lets the kernel choose.")
-    identity: Path = Field(description="Identity directory: cert.pem, key.pem, services.pem, clients.pem.")
+    listen: Endpoint = Field(description="HOST:PORT of the gRPC server, port 0 for a free one.")
+    identity: Path = Field(
+        description="Identity directory with cert.pem, key.pem, services.pem and clients.pem; required."
+    )
     nats_url: str = Field(
-        "tls://127.0.0.1:4222", pattern=r"^tls://", description="URL of the NATS server; tls:// only."
+        "tls://127.0.0.1:4222",
+        pattern=r"^tls://",
+        description="URL of the NATS server, tls:// only; default tls://127.0.0.1:4222.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Lowest level that is logged: debug, info, warning or error."
+        "info", description="Lowest level that is logged: debug, info, warning or error; default info."
     )
     instance_id: InstanceId = Field(
         default_factory=new_instance_id,
-        description="Id of this replica, 1 to 63 of a-z, 0-9 and -, the first not a -; random by default.",
+        description="Id of this replica, 1 to 63 of a-z, 0-9 and -, not beginning with -; default random.",
     )
     drain_s: float = Field(
-        5.0, ge=0, le=300, description="Maximum time to wait for calls in flight when stopping, in seconds."
+        5.0,
+        ge=0,
+        le=300,
+        description="Maximum time to wait for calls in flight when stopping, in seconds, 0 to 300; default 5.",
     )
 
 

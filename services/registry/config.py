@@ -15,12 +15,18 @@ class RegistrySettings(ServiceSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_prefix="YGG_REGISTRY_")
 
-    listen: Endpoint = "127.0.0.1:50051"
-    data_dir: Path = Field(description="Directory of the index; it can be deleted at any time and is rebuilt at start.")
+    listen: Endpoint = Field(
+        "127.0.0.1:50051",
+        description="HOST:PORT of the gRPC server, port 0 for a free one; default 127.0.0.1:50051.",
+    )
+    data_dir: Path = Field(
+        description="Directory of the index, which can be deleted at any time and is rebuilt at start; required."
+    )
     enrol_listen: Endpoint | None = Field(
-        None, description="HOST:PORT for the enrolment of devices without a certificate. Unset: enrolment is off."
+        None,
+        description="HOST:PORT of the enrolment of devices without a certificate; default unset: devices cannot enrol.",
     )
     enrol_advertise: Endpoint | None = Field(
         None,
-        description="HOST:PORT in enrolment tokens, as devices reach it. Unset: the bound address of enrol_listen.",
+        description="HOST:PORT in enrolment tokens, as devices reach it; default unset: enrol_listen as bound.",
     )
