@@ -38,8 +38,9 @@ $(STAMP): pyproject.toml deploy/locks/dev.txt hatch_build.py $(shell find protos
 lock: ## versions and hashes of all Python packages, deploy/locks; UPGRADE=1 takes newer ones
 	@deploy/lock.sh $(if $(UPGRADE),--upgrade)
 
-gen: $(STAMP) ## generate gen/ from protos/
+gen: $(STAMP) ## generate gen/ from protos/, and code and reference of errors from their catalogue
 	@$(PY) hatch_build.py 2>/dev/null
+	@$(PY) -m tools.error_catalogue
 
 fmt: $(STAMP) ## format Python and protos
 	ruff format .

@@ -16,7 +16,7 @@ from services.chassis import status
 from services.chassis.credentials import credentials, options
 from services.chassis.errors import RemoteError
 from services.chassis.identity import IdentityFiles
-from services.domain.errors import Code
+from services.domain.errors import Code, Reason
 from ygg.contexts import Context, no_identity, not_running
 from ygg.exits import CliError, Exit
 
@@ -105,16 +105,16 @@ class Mesh:
         where = f"{service} at {self.context.endpoint(service)}"
         data = {"fate": _NOTHING_SENT if "failed to connect" in details else _UNKNOWN} if device else {}
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return RemoteError(Code.DEADLINE_EXCEEDED, "DEADLINE", f"{where} did not answer in time", **data)
+            return RemoteError.of(Reason.DEADLINE, f"{where} did not respond in time", **data)
         if code is not grpc.StatusCode.UNAVAILABLE:
-            return RemoteError(Code.__members__.get(code.name, Code.INTERNAL), "RPC", details, **data)
+            return RemoteError(Code.__members__.get(code.name, Code.INTERNAL), Reason.RPC.value, details, **data)
         if "CERTIFICATE_VERIFY_FAILED" in details:
             hint = "Its certificate is of another PKI, or expired. The identity of this context:  ygg context show"
-            return RemoteError(Code.UNAUTHENTICATED, "NOT_TRUSTED", f"{where} is not to be trusted", hint=hint, **data)
+            return RemoteError.of(Reason.SERVICE_NOT_TRUSTED, f"{where} is not trusted", hint=hint, **data)
         hint = not_running(self.name)
         if "failed to connect" in details and ("Socket closed" in details or "handshake" in details.lower()):
             hint = f"It may refuse this identity ({self.context.identity}). Check it:  ygg context show"
-        return RemoteError(Code.UNAVAILABLE, "SERVICE_UNREACHABLE", f"{where} cannot be reached", hint=hint, **data)
+        return RemoteError.of(Reason.SERVICE_UNREACHABLE, f"{where} cannot be reached", hint=hint, **data)
 
 
 def _is_ours(error: grpc.RpcError) -> bool:

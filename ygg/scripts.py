@@ -59,7 +59,7 @@ class ScriptFailedError(YggError):
         hint = "\n".join(part for part in (error.hint, *(trace if len(trace) > 1 else ())) if part)
         reason = detail.reason or error.reason
         super().__init__(where + (detail.message or error.message), hint=hint, line=detail.line)
-        self.code, self.reason = error.code, reason  # type: ignore[misc]
+        self.code, self.reason = error.code, reason
         self.data["fate"] = reason  # other calls of the script may have been sent, so nothing is said of the device
 
 

@@ -2,67 +2,56 @@
 
 from __future__ import annotations
 
-from services.domain.errors import Code, YggError
+from services.domain.errors import Code, Reason, YggError
 
 
-class SettingsError(YggError):
-    """The environment is not as the service needs it; the message lists every fault."""
-
-    code, reason = Code.INVALID_ARGUMENT, "SETTINGS"
+class SettingsError(YggError, reason=Reason.SETTINGS):
+    """Settings in the environment are missing or invalid; the message lists all of them."""
 
 
-class IdentityError(YggError):
-    """An identity directory or a certificate is not usable."""
-
-    code, reason = Code.UNAUTHENTICATED, "IDENTITY"
+class IdentityError(YggError, reason=Reason.IDENTITY):
+    """An identity directory or a certificate is unusable."""
 
 
-class ListenError(YggError):
-    """The address to listen on is taken, or not of this machine."""
-
-    code, reason = Code.FAILED_PRECONDITION, "LISTEN"
+class ListenError(YggError, reason=Reason.LISTEN):
+    """The listen address is in use or not an address of this machine."""
 
 
-class CallerError(YggError):
-    """The caller is known and may not do this."""
-
-    code, reason = Code.PERMISSION_DENIED, "CALLER_NOT_ALLOWED"
+class CallerError(YggError, reason=Reason.CALLER_NOT_ALLOWED):
+    """The caller is authenticated but not allowed to do this."""
 
 
-class StoreUnavailableError(YggError):
-    """NATS does not answer; nothing was acknowledged."""
-
-    code, reason = Code.UNAVAILABLE, "STORE_UNAVAILABLE"
+class StoreUnavailableError(YggError, reason=Reason.STORE_UNAVAILABLE):
+    """NATS does not respond; nothing was acknowledged."""
 
 
-class StoreFullError(StoreUnavailableError):
-    """NATS answers and takes nothing more: its disk, or the share of it that the mesh may use, is full."""
-
-    code, reason = Code.RESOURCE_EXHAUSTED, "STORE_FULL"
+class StoreFullError(StoreUnavailableError, reason=Reason.STORE_FULL):
+    """NATS responds but rejects writes: its disk or the quota of the mesh is full."""
 
 
-class TooLargeError(YggError):
-    """A record or message is larger than NATS stores or carries; nothing was sent."""
-
-    code, reason = Code.INVALID_ARGUMENT, "TOO_LARGE"
+class TooLargeError(YggError, reason=Reason.TOO_LARGE):
+    """A record or message exceeds the limits of NATS; nothing was sent."""
 
 
-class UnreadableRecordError(YggError):
-    """A stored record cannot be decoded; it is left as it is, for an operator to restore or delete."""
-
-    code, reason = Code.DATA_LOSS, "UNREADABLE_RECORD"
+class UnreadableRecordError(YggError, reason=Reason.UNREADABLE_RECORD):
+    """A stored record cannot be decoded; it is left unchanged for an operator to restore or delete."""
 
 
-class RevisionConflictError(YggError):
-    """Somebody else wrote the key first."""
-
-    code, reason = Code.ABORTED, "REVISION_CONFLICT"
+class RevisionConflictError(YggError, reason=Reason.REVISION_CONFLICT):
+    """Another writer updated the key first."""
 
 
 class RemoteError(YggError):
-    """What another service answered, passed on with its own code, reason and message."""
+    """A failure that a peer reported, with the peer's own code, reason and details."""
 
     def __init__(self, code: Code, reason: str, message: str, *, hint: str = "", **data: object) -> None:
-        super().__init__(message, hint=hint, **data)
-        self.code = code  # type: ignore[misc]
-        self.reason = reason  # type: ignore[misc]
+        super().__init__(message, hint=hint)
+        self.code, self.reason = code, reason
+        self.data = {key: str(value) for key, value in data.items()}
+
+    @classmethod
+    def of(cls, reason: Reason, message: str, *, hint: str = "", **data: object) -> RemoteError:
+        """Return an error of the catalogue for a peer that did not respond."""
+        error = cls(reason.code, reason.value, message, hint=hint, **data)
+        error.retry_after_s = reason.retry_after_s
+        return error

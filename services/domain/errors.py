@@ -1,76 +1,77 @@
-"""The root of every error that a caller of the mesh can see.
+"""The root of every error that a caller of the mesh can see, and the errors that several services share.
 
-Owns the kinds of failure and the data that an error carries. Does not know gRPC: `services.chassis.status` maps
-`Code` to a gRPC status, in one place. Names of the codes follow google.rpc.Code.
+Owns the data that an error carries. Code and retry delay come from the catalogue (errors.toml) by the reason. Does not
+know gRPC: `services.chassis.status` maps an error to a gRPC status.
 """
 
 from __future__ import annotations
 
-import enum
-from typing import ClassVar
+from dataclasses import dataclass
+
+from services.domain.reasons import Code, Reason
+
+__all__ = [
+    "ArgumentError",
+    "Code",
+    "ContractError",
+    "FieldViolation",
+    "InvalidIdError",
+    "InvalidRequestError",
+    "MalformedCapabilityError",
+    "Reason",
+    "YggError",
+]
 
 
-class Code(enum.Enum):
-    """What kind of failure it is; names as in google.rpc.Code."""
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """An invalid field of a request; `field` is its path in the message, such as `records.labels`."""
 
-    INVALID_ARGUMENT = "invalid_argument"
-    NOT_FOUND = "not_found"
-    ALREADY_EXISTS = "already_exists"
-    PERMISSION_DENIED = "permission_denied"
-    UNAUTHENTICATED = "unauthenticated"
-    FAILED_PRECONDITION = "failed_precondition"
-    RESOURCE_EXHAUSTED = "resource_exhausted"
-    ABORTED = "aborted"
-    OUT_OF_RANGE = "out_of_range"
-    UNIMPLEMENTED = "unimplemented"
-    UNAVAILABLE = "unavailable"
-    DEADLINE_EXCEEDED = "deadline_exceeded"
-    DATA_LOSS = "data_loss"
-    INTERNAL = "internal"
+    field: str
+    description: str
 
 
 class YggError(Exception):
     """A failure with a message for people and data for programs.
 
-    `code` and `reason` belong to the class; `hint` says what to do next and may be empty; every other keyword
-    becomes an entry of `data`.
+    A class names its `reason` (`class ImageNotFoundError(YggError, reason=Reason.IMAGE_NOT_FOUND)`), which sets `code`
+    and `retry_after_s`: the delay in seconds before the same request may be repeated, None if it must not be.
+    `hint` is the next step for people and may be empty; `field` is the request's field that is invalid; every other
+    keyword becomes an entry of `data`.
     """
 
-    code: ClassVar[Code] = Code.INTERNAL
-    reason: ClassVar[str] = "INTERNAL"
+    code: Code = Code.INTERNAL
+    reason: str = Reason.INTERNAL.value
+    retry_after_s: float | None = None
 
-    def __init__(self, message: str, *, hint: str = "", **data: object) -> None:
+    def __init_subclass__(cls, *, reason: Reason | None = None, **rest: object) -> None:
+        super().__init_subclass__(**rest)
+        if reason is not None:
+            cls.code, cls.reason, cls.retry_after_s = reason.code, reason.value, reason.retry_after_s
+
+    def __init__(self, message: str, *, hint: str = "", field: str = "", **data: object) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.violations: tuple[FieldViolation, ...] = (FieldViolation(field, message),) if field else ()
         self.data = {key: str(value) for key, value in data.items()}
 
 
-class InvalidIdError(YggError):
-    """An id that does not follow its grammar."""
-
-    code, reason = Code.INVALID_ARGUMENT, "INVALID_ID"
+class InvalidIdError(YggError, reason=Reason.INVALID_ID):
+    """An id does not match its grammar."""
 
 
-class InvalidRequestError(YggError):
-    """A field of a request is missing or out of its bounds."""
-
-    code, reason = Code.INVALID_ARGUMENT, "INVALID_REQUEST"
+class InvalidRequestError(YggError, reason=Reason.INVALID_REQUEST):
+    """A field of a request is missing or out of bounds."""
 
 
-class MalformedCapabilityError(YggError):
-    """A capability's description breaks a rule."""
-
-    code, reason = Code.INVALID_ARGUMENT, "MALFORMED_CAPABILITY"
+class MalformedCapabilityError(YggError, reason=Reason.MALFORMED_CAPABILITY):
+    """A capability description breaks a rule."""
 
 
-class ContractError(YggError):
-    """What was asked is not in the device's contract; nothing was sent to the device."""
-
-    code, reason = Code.FAILED_PRECONDITION, "NOT_IN_CONTRACT"
+class ContractError(YggError, reason=Reason.NOT_IN_CONTRACT):
+    """The device's contract has no such capability or member; nothing was sent to the device."""
 
 
-class ArgumentError(ContractError):
+class ArgumentError(ContractError, reason=Reason.ARGUMENT_NOT_IN_CONTRACT):
     """An argument is missing, unknown, of the wrong type or out of the contract's bounds."""
-
-    reason = "ARGUMENT_NOT_IN_CONTRACT"

@@ -5,16 +5,14 @@ The result is the text that an editor shows: without the mark, and with LF as li
 
 from __future__ import annotations
 
-from services.domain.errors import InvalidRequestError
+from services.domain.errors import InvalidRequestError, Reason
 
 _BOM = "\ufeff"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
-class TextError(InvalidRequestError):
+class TextError(InvalidRequestError, reason=Reason.NOT_TEXT):
     """The bytes are not UTF-8 text."""
-
-    reason = "NOT_TEXT"
 
 
 def decode(data: bytes, what: object) -> str:

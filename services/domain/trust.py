@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from services.domain.errors import Code, YggError
+from services.domain.errors import Reason, YggError
 
 KEY_ID_BYTES = 8
 MAX_KEYS = 8
@@ -34,82 +34,56 @@ class Role(enum.Enum):
     TIMESTAMP = b"ygg-ota-timestamp-1\x00"
 
 
-class TrustError(YggError):
+class TrustError(YggError, reason=Reason.NOT_TRUSTED):
     """Signed metadata is not trusted; nothing was changed."""
 
-    code, reason = Code.FAILED_PRECONDITION, "NOT_TRUSTED"
 
-
-class MalformedMetadataError(TrustError):
+class MalformedMetadataError(TrustError, reason=Reason.METADATA_MALFORMED):
     """The metadata is malformed."""
 
-    code, reason = Code.INVALID_ARGUMENT, "METADATA_MALFORMED"
 
-
-class TooLongError(MalformedMetadataError):
+class TooLongError(MalformedMetadataError, reason=Reason.METADATA_TOO_LONG):
     """The metadata exceeds its maximum length."""
 
-    reason = "METADATA_TOO_LONG"
 
-
-class ThresholdError(TrustError):
+class ThresholdError(TrustError, reason=Reason.TOO_FEW_SIGNATURES):
     """Too few keys of the role have signed the metadata."""
 
-    reason = "TOO_FEW_SIGNATURES"
 
-
-class RootVersionError(TrustError):
+class RootVersionError(TrustError, reason=Reason.ROOT_VERSION):
     """The root is not the successor of the trusted one."""
 
-    reason = "ROOT_VERSION"
 
-
-class ExpiredError(TrustError):
+class ExpiredError(TrustError, reason=Reason.METADATA_EXPIRED):
     """The metadata has expired."""
 
-    reason = "METADATA_EXPIRED"
 
-
-class StaleError(TrustError):
+class StaleError(TrustError, reason=Reason.TIMESTAMP_STALE):
     """A timestamp of another session or device, or older than one seen before."""
 
-    reason = "TIMESTAMP_STALE"
 
-
-class MixAndMatchError(TrustError):
+class MixAndMatchError(TrustError, reason=Reason.MIX_AND_MATCH):
     """The manifest is not the one that the timestamp names."""
 
-    reason = "MIX_AND_MATCH"
 
-
-class DeviceClassError(TrustError):
+class DeviceClassError(TrustError, reason=Reason.WRONG_DEVICE_CLASS):
     """The image is for another device class."""
 
-    reason = "WRONG_DEVICE_CLASS"
 
-
-class SlotSizeError(TrustError):
+class SlotSizeError(TrustError, reason=Reason.WRONG_SLOT_SIZE):
     """The image is for slots of another size."""
 
-    reason = "WRONG_SLOT_SIZE"
 
-
-class CounterError(TrustError):
+class CounterError(TrustError, reason=Reason.SECURITY_COUNTER):
     """The security counter is below the floor."""
 
-    reason = "SECURITY_COUNTER"
 
-
-class SequenceError(TrustError):
+class SequenceError(TrustError, reason=Reason.RELEASE_SEQUENCE):
     """The release is older than the running one, or newer than the newest."""
 
-    reason = "RELEASE_SEQUENCE"
 
-
-class PrecursorError(TrustError):
+class PrecursorError(TrustError, reason=Reason.WRONG_PRECURSOR):
     """The patch is for another precursor image, or is not the signed one."""
-
-    reason = "WRONG_PRECURSOR"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from services.domain.errors import Code, YggError
+from services.domain.errors import Reason, YggError
 from yggdrasil.device.v1 import link_pb2 as link
 
 PROTOCOL = 1
 """The version of Einherjar that this bridge speaks."""
 
 
-class DeviceOfflineError(YggError):
+class DeviceOfflineError(YggError, reason=Reason.DEVICE_OFFLINE):
     """The device has no session; nothing was sent."""
-
-    code, reason = Code.UNAVAILABLE, "DEVICE_OFFLINE"
 
     def __init__(self, device_id: str) -> None:
         super().__init__(
@@ -22,20 +20,16 @@ class DeviceOfflineError(YggError):
         )
 
 
-class DeviceNotActiveError(YggError):
+class DeviceNotActiveError(YggError, reason=Reason.DEVICE_NOT_ACTIVE):
     """The device is known and may not connect; nothing was sent."""
-
-    code, reason = Code.FAILED_PRECONDITION, "DEVICE_NOT_ACTIVE"
 
     def __init__(self, device_id: str, state: str) -> None:
         hint = "A retired device never connects again." if state == "retired" else f"ygg device activate {device_id}"
         super().__init__(f"{device_id} is {state}; nothing was sent to it", hint=hint, device=device_id, state=state)
 
 
-class UnknownDeviceError(YggError):
+class UnknownDeviceError(YggError, reason=Reason.DEVICE_NOT_FOUND):
     """The registry knows no such device."""
-
-    code, reason = Code.NOT_FOUND, "DEVICE_NOT_FOUND"
 
     def __init__(self, device_id: str) -> None:
         super().__init__(
@@ -43,10 +37,8 @@ class UnknownDeviceError(YggError):
         )
 
 
-class OutcomeUnknownError(YggError):
+class OutcomeUnknownError(YggError, reason=Reason.OUTCOME_UNKNOWN):
     """The device went away after the call was sent."""
-
-    code, reason = Code.ABORTED, "OUTCOME_UNKNOWN"
 
     def __init__(self, device_id: str, call_id: str, boot_id: str) -> None:
         super().__init__(
@@ -58,10 +50,8 @@ class OutcomeUnknownError(YggError):
         )
 
 
-class OtherBootError(YggError):
+class OtherBootError(YggError, reason=Reason.OTHER_BOOT):
     """The device has restarted since the call was first sent; nothing was sent now."""
-
-    code, reason = Code.ABORTED, "OTHER_BOOT"
 
     def __init__(self, device_id: str, call_id: str, first: str, now: str) -> None:
         super().__init__(
@@ -74,10 +64,8 @@ class OtherBootError(YggError):
         )
 
 
-class CallDeadlineError(YggError):
+class CallDeadlineError(YggError, reason=Reason.CALL_DEADLINE):
     """The device did not answer in time."""
-
-    code, reason = Code.DEADLINE_EXCEEDED, "CALL_DEADLINE"
 
     def __init__(self, device_id: str, call_id: str, boot_id: str, waited_s: float) -> None:
         super().__init__(
@@ -89,19 +77,15 @@ class CallDeadlineError(YggError):
         )
 
 
-class SlowCallerError(YggError):
+class SlowCallerError(YggError, reason=Reason.SLOW_CALLER):
     """The caller did not take the answers of a streamed call fast enough."""
-
-    code, reason = Code.RESOURCE_EXHAUSTED, "SLOW_CALLER"
 
     def __init__(self, device_id: str, limit: int) -> None:
         super().__init__(f"{limit} answers of {device_id} were waiting for their caller", device=device_id, limit=limit)
 
 
-class TooManyCallsError(YggError):
+class TooManyCallsError(YggError, reason=Reason.CALLS_IN_FLIGHT):
     """The contract allows no more calls at once; nothing was sent."""
-
-    code, reason = Code.RESOURCE_EXHAUSTED, "CALLS_IN_FLIGHT"
 
     def __init__(self, device_id: str, limit: int) -> None:
         super().__init__(
@@ -112,10 +96,8 @@ class TooManyCallsError(YggError):
         )
 
 
-class CallTooLargeError(YggError):
+class CallTooLargeError(YggError, reason=Reason.CALL_TOO_LARGE):
     """The call does not fit the largest frame that the device can receive; nothing was sent."""
-
-    code, reason = Code.FAILED_PRECONDITION, "CALL_TOO_LARGE"
 
     def __init__(self, device_id: str, size_bytes: int, limit_bytes: int) -> None:
         super().__init__(
@@ -127,34 +109,24 @@ class CallTooLargeError(YggError):
         )
 
 
-class DeviceRefusedError(YggError):
+class DeviceRefusedError(YggError, reason=Reason.DEVICE_REFUSED):
     """The device itself refused the call, or its hardware failed."""
 
-    code, reason = Code.FAILED_PRECONDITION, "DEVICE_REFUSED"
 
-
-class DeviceBusyError(YggError):
+class DeviceBusyError(YggError, reason=Reason.DEVICE_BUSY):
     """The device has too much to do; nothing was done."""
 
-    code, reason = Code.RESOURCE_EXHAUSTED, "DEVICE_BUSY"
 
-
-class DeviceLateError(YggError):
+class DeviceLateError(YggError, reason=Reason.DEVICE_LATE):
     """The deadline passed before the device began; nothing was done."""
 
-    code, reason = Code.DEADLINE_EXCEEDED, "DEVICE_LATE"
 
-
-class ResultError(YggError):
+class ResultError(YggError, reason=Reason.RESULT_NOT_IN_CONTRACT):
     """The device's answer is not what its contract says."""
 
-    code, reason = Code.DATA_LOSS, "RESULT_NOT_IN_CONTRACT"
 
-
-class NoSessionError(YggError):
+class NoSessionError(YggError, reason=Reason.NO_SESSION):
     """The device has no live session."""
-
-    code, reason = Code.NOT_FOUND, "NO_SESSION"
 
     def __init__(self, device_id: str) -> None:
         super().__init__(f"{device_id} has no live session", device=device_id)

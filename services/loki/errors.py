@@ -4,37 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.domain.errors import Code, YggError
+from services.domain.errors import Code, Reason, YggError
 
 
-class InvalidScriptError(YggError):
+class InvalidScriptError(YggError, reason=Reason.INVALID_SCRIPT):
     """The request is not one that can be run: source, name, arguments or limits."""
 
-    code, reason = Code.INVALID_ARGUMENT, "INVALID_SCRIPT"
 
-
-class EngineMissingError(YggError):
+class EngineMissingError(YggError, reason=Reason.ENGINE_MISSING):
     """The engine of the language is not installed on this machine, or does not start."""
 
-    code, reason = Code.UNIMPLEMENTED, "ENGINE_MISSING"
 
-
-class EngineBusyError(YggError):
+class EngineBusyError(YggError, reason=Reason.ENGINE_BUSY):
     """All workers of the language are taken and the queue is full, or the wait in it was too long."""
 
-    code, reason = Code.RESOURCE_EXHAUSTED, "ENGINE_BUSY"
 
-
-class PublishError(YggError):
+class PublishError(YggError, reason=Reason.NOT_PUBLISHED):
     """A message could not be published."""
 
-    code, reason = Code.UNAVAILABLE, "NOT_PUBLISHED"
 
-
-class ProgramOnlyError(YggError):
+class ProgramOnlyError(YggError, reason=Reason.PROGRAM_ONLY):
     """What only a program can have was asked for by a script that is run once."""
-
-    code, reason = Code.FAILED_PRECONDITION, "PROGRAM_ONLY"
 
     def __init__(self, operation: str) -> None:
         what = "own events" if operation == "emit" else "store"
@@ -42,16 +32,6 @@ class ProgramOnlyError(YggError):
             f"a script that is run once has no {what}, only a program has",
             hint="Deploy it as a program:  ygg program deploy FILE -d DEVICE",
         )
-
-
-_CODES = {
-    "SYNTAX": Code.INVALID_ARGUMENT,
-    "SCRIPT_ERROR": Code.FAILED_PRECONDITION,
-    "TIMEOUT": Code.DEADLINE_EXCEEDED,
-    "MEMORY": Code.RESOURCE_EXHAUSTED,
-    "OUTPUT": Code.RESOURCE_EXHAUSTED,
-    "CRASH": Code.INTERNAL,
-}
 
 
 class ScriptError(YggError):
@@ -73,8 +53,8 @@ class ScriptError(YggError):
         hint: str = "",
     ) -> None:
         super().__init__(message, hint=hint)
-        self.reason = reason  # type: ignore[misc]
-        self.code = code or _CODES.get(reason, Code.FAILED_PRECONDITION)  # type: ignore[misc]
+        known = Reason.__members__.get(reason)
+        self.reason, self.code = reason, code or (known.code if known else Code.FAILED_PRECONDITION)
         self.line = line
         self.traceback = traceback
         self.details: tuple[Any, ...] = ()

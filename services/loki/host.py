@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from services.domain import ids
 from services.domain.capability import Capability, Parameter, Schema
-from services.domain.errors import Code, ContractError, InvalidRequestError, YggError
+from services.domain.errors import Code, ContractError, InvalidRequestError, Reason, YggError
 from services.domain.values import Value, a_type, text
 from services.loki import naming, timing
 from services.loki.errors import ProgramOnlyError, ScriptError
@@ -25,7 +25,7 @@ from services.loki.ports import Clock, DeviceQuery, DeviceSummary, Mesh, Publish
 CALL_TIMEOUT_S = 10.0
 MAX_REQUIREMENTS = 16
 MAX_CONCURRENT_READS = 8
-CALLS_IN_FLIGHT, READ_AGAIN_S = "CALLS_IN_FLIGHT", 0.02
+READ_AGAIN_S = 0.02
 MAX_DROPPED = 32
 MAX_KEY_BYTES = 64
 FOR_PROGRAMS = frozenset(("emit", "load", "store", "forget", "keys"))
@@ -161,7 +161,7 @@ class RunHost:
                     try:
                         return await self._mesh.read(device, capability, prop, self._timeout_s())
                     except YggError as e:  # a device may take fewer calls at once than it has sensors
-                        if e.reason != CALLS_IN_FLIGHT or self._timeout_s() <= READ_AGAIN_S:
+                        if e.reason != Reason.CALLS_IN_FLIGHT or self._timeout_s() <= READ_AGAIN_S:
                             raise
                     await asyncio.sleep(READ_AGAIN_S)
 
@@ -275,7 +275,7 @@ class RunHost:
         try:
             return await self._mesh.capabilities(device_id, self._timeout_s())
         except YggError as e:
-            if e.reason == "NO_CONTRACT" or e.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED):
+            if e.reason == Reason.NO_CONTRACT or e.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED):
                 return None
             raise
 

@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-from services.domain.errors import Code, YggError
+from services.domain.errors import Reason, YggError
 
 
-class ImageNotFoundError(YggError):
+class ImageNotFoundError(YggError, reason=Reason.IMAGE_NOT_FOUND):
     """There is no such image."""
-
-    code, reason = Code.NOT_FOUND, "IMAGE_NOT_FOUND"
 
     def __init__(self, sha256: str) -> None:
         super().__init__(f"there is no image {sha256}", hint="Upload it first.", sha256=sha256)
 
 
-class InvalidUploadError(YggError):
+class InvalidUploadError(YggError, reason=Reason.INVALID_UPLOAD):
     """The messages of an upload are not as the protocol wants them; nothing was stored."""
 
-    code, reason = Code.INVALID_ARGUMENT, "INVALID_UPLOAD"
 
-
-class SizeMismatchError(YggError):
+class SizeMismatchError(YggError, reason=Reason.SIZE_MISMATCH):
     """The bytes are more or fewer than announced; nothing was stored."""
-
-    code, reason = Code.INVALID_ARGUMENT, "SIZE_MISMATCH"
 
     def __init__(self, announced: int, got: int) -> None:
         what = f"at least {got} bytes came" if got > announced else f"only {got} bytes came"
         super().__init__(f"the header announced {announced} bytes, {what}", announced=announced, got=got)
 
 
-class DigestMismatchError(YggError):
+class DigestMismatchError(YggError, reason=Reason.DIGEST_MISMATCH):
     """The bytes are not those announced; nothing was stored."""
-
-    code, reason = Code.INVALID_ARGUMENT, "DIGEST_MISMATCH"
 
     def __init__(self, announced: str, got: str) -> None:
         super().__init__(
@@ -44,10 +36,8 @@ class DigestMismatchError(YggError):
         )
 
 
-class PartMismatchError(YggError):
+class PartMismatchError(YggError, reason=Reason.PART_MISMATCH):
     """A part is not the one that the header names; it was not kept."""
-
-    code, reason = Code.INVALID_ARGUMENT, "PART_MISMATCH"
 
     def __init__(self, index: int, why: str) -> None:
         super().__init__(
@@ -55,19 +45,15 @@ class PartMismatchError(YggError):
         )
 
 
-class PartsMissingError(YggError):
+class PartsMissingError(YggError, reason=Reason.PARTS_MISSING):
     """The uploader has ended and parts are missing, or were dropped meanwhile; the others are kept."""
-
-    code, reason = Code.ABORTED, "PARTS_MISSING"
 
     def __init__(self, count: int) -> None:
         super().__init__(f"{count} parts are missing", hint="Ask GetUpload which, and send them.", count=count)
 
 
-class PartsFullError(YggError):
+class PartsFullError(YggError, reason=Reason.UPLOADS_FULL):
     """As many parts of unfinished uploads are kept as may be."""
-
-    code, reason = Code.RESOURCE_EXHAUSTED, "UPLOADS_FULL"
 
     def __init__(self) -> None:
         super().__init__(
@@ -76,19 +62,15 @@ class PartsFullError(YggError):
         )
 
 
-class UploadStalledError(YggError):
+class UploadStalledError(YggError, reason=Reason.UPLOAD_STALLED):
     """The uploader sent nothing for too long; of an upload in parts, those that came are kept."""
-
-    code, reason = Code.DEADLINE_EXCEEDED, "UPLOAD_STALLED"
 
     def __init__(self, idle_s: float) -> None:
         super().__init__(f"nothing came for {idle_s:g} s", hint="Send the image again.", idle_s=idle_s)
 
 
-class RangeOutsideImageError(YggError):
+class RangeOutsideImageError(YggError, reason=Reason.RANGE_OUTSIDE_IMAGE):
     """The image has no such bytes."""
-
-    code, reason = Code.OUT_OF_RANGE, "RANGE_OUTSIDE_IMAGE"
 
     def __init__(self, offset: int, length: int, size: int) -> None:
         super().__init__(
@@ -99,10 +81,8 @@ class RangeOutsideImageError(YggError):
         )
 
 
-class CorruptImageError(YggError):
+class CorruptImageError(YggError, reason=Reason.CORRUPT_IMAGE):
     """The object store returned other bytes than were stored; they were not passed on."""
-
-    code, reason = Code.DATA_LOSS, "CORRUPT_IMAGE"
 
     def __init__(self, sha256: str, what: str) -> None:
         super().__init__(
@@ -110,10 +90,8 @@ class CorruptImageError(YggError):
         )
 
 
-class CacheFullError(YggError):
+class CacheFullError(YggError, reason=Reason.CACHE_FULL):
     """The disk cache has no room, because downloads under way hold all of it or the disk is full."""
-
-    code, reason = Code.RESOURCE_EXHAUSTED, "CACHE_FULL"
 
     def __init__(self, why: str) -> None:
         super().__init__(
@@ -121,22 +99,16 @@ class CacheFullError(YggError):
         )
 
 
-class ObjectStoreError(YggError):
+class ObjectStoreError(YggError, reason=Reason.OBJECT_STORE_UNAVAILABLE):
     """The object store does not answer, or not as it should."""
 
-    code, reason = Code.UNAVAILABLE, "OBJECT_STORE_UNAVAILABLE"
 
-
-class ObjectStoreRefusedError(YggError):
+class ObjectStoreRefusedError(YggError, reason=Reason.OBJECT_STORE_REFUSED):
     """The object store refuses ota's credentials or its bucket."""
 
-    code, reason = Code.FAILED_PRECONDITION, "OBJECT_STORE_REFUSED"
 
-
-class InvalidRolloutError(YggError):
+class InvalidRolloutError(YggError, reason=Reason.INVALID_ROLLOUT):
     """A rollout cannot be so."""
-
-    code, reason = Code.INVALID_ARGUMENT, "INVALID_ROLLOUT"
 
 
 _STATE_HINTS = {
@@ -146,10 +118,8 @@ _STATE_HINTS = {
 }
 
 
-class RolloutStateError(YggError):
+class RolloutStateError(YggError, reason=Reason.ROLLOUT_STATE):
     """The rollout is not in a state for this."""
-
-    code, reason = Code.FAILED_PRECONDITION, "ROLLOUT_STATE"
 
     def __init__(self, rollout_id: str, state: str) -> None:
         super().__init__(
@@ -157,28 +127,22 @@ class RolloutStateError(YggError):
         )
 
 
-class RolloutNotFoundError(YggError):
+class RolloutNotFoundError(YggError, reason=Reason.ROLLOUT_NOT_FOUND):
     """There is no such rollout."""
-
-    code, reason = Code.NOT_FOUND, "ROLLOUT_NOT_FOUND"
 
     def __init__(self, rollout_id: str) -> None:
         super().__init__(f"there is no rollout {rollout_id!r}", hint="See `ygg ota rollout ls`.", rollout=rollout_id)
 
 
-class ReleaseNotFoundError(YggError):
+class ReleaseNotFoundError(YggError, reason=Reason.RELEASE_NOT_FOUND):
     """There is no such release."""
-
-    code, reason = Code.NOT_FOUND, "RELEASE_NOT_FOUND"
 
     def __init__(self, name: str) -> None:
         super().__init__(f"there is no release {name!r}", hint="See `ygg ota status`.", release=name)
 
 
-class NotDelegatedError(YggError):
+class NotDelegatedError(YggError, reason=Reason.TIMESTAMP_KEY):
     """No device would believe what this service signs."""
-
-    code, reason = Code.FAILED_PRECONDITION, "TIMESTAMP_KEY"
 
     def __init__(self) -> None:
         super().__init__(
@@ -187,10 +151,8 @@ class NotDelegatedError(YggError):
         )
 
 
-class NoEarlierReleaseError(YggError):
+class NoEarlierReleaseError(YggError, reason=Reason.NO_EARLIER_RELEASE):
     """There is nothing to go back to."""
-
-    code, reason = Code.FAILED_PRECONDITION, "NO_EARLIER_RELEASE"
 
     def __init__(self, device_class: str, sequence: int) -> None:
         super().__init__(
@@ -201,19 +163,15 @@ class NoEarlierReleaseError(YggError):
         )
 
 
-class NoRootError(YggError):
+class NoRootError(YggError, reason=Reason.NO_ROOT):
     """No root of trust was set yet."""
-
-    code, reason = Code.FAILED_PRECONDITION, "NO_ROOT"
 
     def __init__(self) -> None:
         super().__init__("no root is set", hint="Make and sign one offline, then: ygg ota root set FILE --bootstrap")
 
 
-class RootBootstrapError(YggError):
+class RootBootstrapError(YggError, reason=Reason.ROOT_BOOTSTRAP):
     """Nothing vouches for a first root but whoever sets it, and they have not said that it is this one."""
-
-    code, reason = Code.FAILED_PRECONDITION, "ROOT_BOOTSTRAP"
 
     def __init__(self, digest: str) -> None:
         super().__init__(
@@ -224,10 +182,8 @@ class RootBootstrapError(YggError):
         )
 
 
-class RootDigestError(YggError):
+class RootDigestError(YggError, reason=Reason.ROOT_DIGEST):
     """The bootstrap names another root than the one that came."""
-
-    code, reason = Code.INVALID_ARGUMENT, "ROOT_DIGEST"
 
     def __init__(self, digest: str, named: str) -> None:
         super().__init__(
@@ -237,10 +193,8 @@ class RootDigestError(YggError):
         )
 
 
-class RootDiffersError(YggError):
+class RootDiffersError(YggError, reason=Reason.ROOT_DIFFERS):
     """It has the version of a root that is known, and is another one."""
-
-    code, reason = Code.FAILED_PRECONDITION, "ROOT_DIFFERS"
 
     def __init__(self, version: int, digest: str, known: str, in_force: int) -> None:
         where = "in force" if version == in_force else f"that was in force before root {in_force}"
@@ -252,10 +206,8 @@ class RootDiffersError(YggError):
         )
 
 
-class RootInForceError(YggError):
+class RootInForceError(YggError, reason=Reason.ROOT_IN_FORCE):
     """A bootstrap, or an old root, where a newer one is in force."""
-
-    code, reason = Code.FAILED_PRECONDITION, "ROOT_IN_FORCE"
 
     def __init__(self, version: int, in_force: int) -> None:
         super().__init__(
@@ -265,37 +217,27 @@ class RootInForceError(YggError):
         )
 
 
-class RootNotFoundError(YggError):
+class RootNotFoundError(YggError, reason=Reason.ROOT_NOT_FOUND):
     """There is no root of that version."""
-
-    code, reason = Code.NOT_FOUND, "NO_ROOT"
 
     def __init__(self, version: int) -> None:
         super().__init__(f"there is no root {version}", version=version)
 
 
-class ReleaseRefusedError(YggError):
+class ReleaseRefusedError(YggError, reason=Reason.RELEASE_REFUSED):
     """The release does not fit what is stored, or must not be offered."""
 
-    code, reason = Code.FAILED_PRECONDITION, "RELEASE_REFUSED"
 
-
-class NothingToUpdateError(YggError):
+class NothingToUpdateError(YggError, reason=Reason.NOTHING_TO_UPDATE):
     """No device is to be updated."""
 
-    code, reason = Code.FAILED_PRECONDITION, "NOTHING_TO_UPDATE"
 
-
-class DownloadForbiddenError(YggError):
+class DownloadForbiddenError(YggError, reason=Reason.DOWNLOAD_FORBIDDEN):
     """The token is unknown, of another device, used up or too old; which of them is not told."""
-
-    code, reason = Code.PERMISSION_DENIED, "DOWNLOAD_FORBIDDEN"
 
     def __init__(self) -> None:
         super().__init__("this token opens nothing here")
 
 
-class DeltaError(YggError):
+class DeltaError(YggError, reason=Reason.DELTA):
     """A patch could not be made."""
-
-    code, reason = Code.INTERNAL, "DELTA"

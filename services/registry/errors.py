@@ -6,13 +6,11 @@ from datetime import datetime
 
 from services.chassis.errors import StoreUnavailableError
 from services.domain import ids
-from services.domain.errors import Code, YggError
+from services.domain.errors import Reason, YggError
 
 
-class DeviceNotFoundError(YggError):
+class DeviceNotFoundError(YggError, reason=Reason.DEVICE_NOT_FOUND):
     """There is no such device."""
-
-    code, reason = Code.NOT_FOUND, "DEVICE_NOT_FOUND"
 
     def __init__(self, device_id: str) -> None:
         super().__init__(
@@ -20,19 +18,15 @@ class DeviceNotFoundError(YggError):
         )
 
 
-class DeviceExistsError(YggError):
+class DeviceExistsError(YggError, reason=Reason.DEVICE_EXISTS):
     """The device is known already."""
-
-    code, reason = Code.ALREADY_EXISTS, "DEVICE_EXISTS"
 
     def __init__(self, device_id: str) -> None:
         super().__init__(f"{device_id} is registered already", device=device_id)
 
 
-class NoContractError(YggError):
+class NoContractError(YggError, reason=Reason.NO_CONTRACT):
     """The device has never connected, so nothing was agreed with it."""
-
-    code, reason = Code.NOT_FOUND, "NO_CONTRACT"
 
     def __init__(self, device_id: str) -> None:
         super().__init__(
@@ -40,10 +34,8 @@ class NoContractError(YggError):
         )
 
 
-class RevisionUnknownError(YggError):
+class RevisionUnknownError(YggError, reason=Reason.REVISION_UNKNOWN):
     """No such revision of the contract is kept."""
-
-    code, reason = Code.NOT_FOUND, "REVISION_UNKNOWN"
 
     def __init__(self, device_id: str, revision: int, oldest: int, newest: int) -> None:
         kept = f"revisions {oldest} to {newest} are kept" if oldest != newest else f"only revision {newest} is kept"
@@ -57,19 +49,15 @@ class RevisionUnknownError(YggError):
         )
 
 
-class DeviceNotActiveError(YggError):
+class DeviceNotActiveError(YggError, reason=Reason.DEVICE_NOT_ACTIVE):
     """The device may not connect in its state."""
-
-    code, reason = Code.FAILED_PRECONDITION, "DEVICE_NOT_ACTIVE"
 
     def __init__(self, device_id: str, state: str) -> None:
         super().__init__(f"{device_id} is {state}, only active devices may connect", device=device_id, state=state)
 
 
-class StaleRevisionError(YggError):
+class StaleRevisionError(YggError, reason=Reason.STALE_REVISION):
     """The write was based on an older revision."""
-
-    code, reason = Code.ABORTED, "STALE_REVISION"
 
     def __init__(self, device_id: str, given: int, current: int) -> None:
         super().__init__(
@@ -80,19 +68,15 @@ class StaleRevisionError(YggError):
         )
 
 
-class TransitionError(YggError):
+class TransitionError(YggError, reason=Reason.STATE_TRANSITION):
     """The device's life does not go that way."""
-
-    code, reason = Code.FAILED_PRECONDITION, "STATE_TRANSITION"
 
     def __init__(self, device_id: str, old: str, new: str) -> None:
         super().__init__(f"{device_id} is {old} and cannot become {new}", device=device_id)
 
 
-class DeviceOnlineError(YggError):
+class DeviceOnlineError(YggError, reason=Reason.DEVICE_ONLINE):
     """The device is connected, and would be known again within seconds."""
-
-    code, reason = Code.FAILED_PRECONDITION, "DEVICE_ONLINE"
 
     def __init__(self, device_id: str) -> None:
         super().__init__(
@@ -102,10 +86,8 @@ class DeviceOnlineError(YggError):
         )
 
 
-class DeviceKeptOutError(YggError):
+class DeviceKeptOutError(YggError, reason=Reason.DEVICE_KEPT_OUT):
     """The record is what keeps the device out."""
-
-    code, reason = Code.FAILED_PRECONDITION, "DEVICE_KEPT_OUT"
 
     def __init__(self, device_id: str, why: str) -> None:
         super().__init__(
@@ -115,19 +97,15 @@ class DeviceKeptOutError(YggError):
         )
 
 
-class GroupNotFoundError(YggError):
+class GroupNotFoundError(YggError, reason=Reason.GROUP_NOT_FOUND):
     """There is no such group."""
-
-    code, reason = Code.NOT_FOUND, "GROUP_NOT_FOUND"
 
     def __init__(self, name: str) -> None:
         super().__init__(f"there is no group {name}", hint="ygg group ls shows the ones there are.", group=name)
 
 
-class IndexBehindError(YggError):
+class IndexBehindError(YggError, reason=Reason.INDEX_BEHIND):
     """This replica has not come to the revision that the answer must hold."""
-
-    code, reason = Code.UNAVAILABLE, "INDEX_BEHIND"
 
     def __init__(self, wanted: object) -> None:
         super().__init__(
@@ -135,10 +113,8 @@ class IndexBehindError(YggError):
         )
 
 
-class IndexDiskError(StoreUnavailableError):
+class IndexDiskError(StoreUnavailableError, reason=Reason.INDEX_DISK):
     """The index's file cannot be written, mostly because its disk is full; nothing is lost, it is a read side."""
-
-    code, reason = Code.RESOURCE_EXHAUSTED, "INDEX_DISK"
 
     def __init__(self, path: object, why: object) -> None:
         super().__init__(
@@ -146,28 +122,22 @@ class IndexDiskError(StoreUnavailableError):
         )
 
 
-class DocumentUnknownError(YggError):
+class DocumentUnknownError(YggError, reason=Reason.DOCUMENT_UNKNOWN):
     """No capability document of that digest is stored."""
-
-    code, reason = Code.NOT_FOUND, "DOCUMENT_UNKNOWN"
 
     def __init__(self, digest: str) -> None:
         super().__init__(f"no capability document {digest} is stored", hint="Send its bytes.", digest=digest)
 
 
-class PageTokenError(YggError):
+class PageTokenError(YggError, reason=Reason.PAGE_TOKEN):
     """The page token is not one that the registry gave."""
-
-    code, reason = Code.INVALID_ARGUMENT, "PAGE_TOKEN"
 
     def __init__(self) -> None:
         super().__init__("page_token is not one that a page before returned", hint="Leave it empty for the first page.")
 
 
-class StaleSessionError(YggError):
+class StaleSessionError(YggError, reason=Reason.STALE_SESSION):
     """A report of a session that another one has followed."""
-
-    code, reason = Code.ABORTED, "STALE_SESSION"
 
     def __init__(self, device_id: str, given: int, current: int) -> None:
         super().__init__(
@@ -178,10 +148,8 @@ class StaleSessionError(YggError):
         )
 
 
-class ResumeTokenError(YggError):
+class ResumeTokenError(YggError, reason=Reason.RESUME_TOKEN):
     """The resume token is not one that the registry gave, or is of another store."""
-
-    code, reason = Code.INVALID_ARGUMENT, "RESUME_TOKEN"
 
     def __init__(self) -> None:
         super().__init__(
@@ -189,10 +157,8 @@ class ResumeTokenError(YggError):
         )
 
 
-class TokenNotFoundError(YggError):
+class TokenNotFoundError(YggError, reason=Reason.TOKEN_NOT_FOUND):
     """There is no such token to delete."""
-
-    code, reason = Code.NOT_FOUND, "TOKEN_NOT_FOUND"
 
     def __init__(self, token_id: str) -> None:
         super().__init__(
@@ -200,46 +166,36 @@ class TokenNotFoundError(YggError):
         )
 
 
-class TokenUnknownError(YggError):
+class TokenUnknownError(YggError, reason=Reason.TOKEN_UNKNOWN):
     """No such token, or it is another device's; which of the two is nobody's business."""
-
-    code, reason = Code.NOT_FOUND, "TOKEN_UNKNOWN"
 
     def __init__(self) -> None:
         super().__init__("no such token for this device", hint="Make one: ygg device token DEVICE")
 
 
-class TokenUsedError(YggError):
+class TokenUsedError(YggError, reason=Reason.TOKEN_USED):
     """The token has brought a certificate to another key already."""
-
-    code, reason = Code.FAILED_PRECONDITION, "TOKEN_USED"
 
     def __init__(self) -> None:
         super().__init__("the token was used already, with another key", hint="Make a new one: ygg device token DEVICE")
 
 
-class TokenExpiredError(YggError):
+class TokenExpiredError(YggError, reason=Reason.TOKEN_EXPIRED):
     """The token's time is over."""
-
-    code, reason = Code.FAILED_PRECONDITION, "TOKEN_EXPIRED"
 
     def __init__(self) -> None:
         super().__init__("the token has expired", hint="Make a new one: ygg device token DEVICE")
 
 
-class CertificateForeignError(YggError):
+class CertificateForeignError(YggError, reason=Reason.CERTIFICATE_FOREIGN):
     """The certificate to be renewed is not one that this mesh's device CA issued for that device."""
-
-    code, reason = Code.PERMISSION_DENIED, "CERTIFICATE_FOREIGN"
 
     def __init__(self, device_id: str, why: str) -> None:
         super().__init__(f"the certificate is not one of the device CA for {device_id}: {why}", device=device_id)
 
 
-class CertificateKeyError(YggError):
+class CertificateKeyError(YggError, reason=Reason.CERTIFICATE_KEY):
     """The request is for another key than the certificate that it would take the place of."""
-
-    code, reason = Code.PERMISSION_DENIED, "CERTIFICATE_KEY"
 
     def __init__(self, device_id: str) -> None:
         super().__init__(
@@ -249,10 +205,8 @@ class CertificateKeyError(YggError):
         )
 
 
-class CertificateEndedError(YggError):
+class CertificateEndedError(YggError, reason=Reason.CERTIFICATE_ENDED):
     """The certificate is not valid now, so it admits nobody."""
-
-    code, reason = Code.FAILED_PRECONDITION, "CERTIFICATE_ENDED"
 
     def __init__(self, device_id: str, end: datetime) -> None:
         super().__init__(
@@ -262,10 +216,8 @@ class CertificateEndedError(YggError):
         )
 
 
-class CertificateRevokedError(YggError):
+class CertificateRevokedError(YggError, reason=Reason.CERTIFICATE_REVOKED):
     """The certificate was revoked."""
-
-    code, reason = Code.FAILED_PRECONDITION, "CERTIFICATE_REVOKED"
 
     def __init__(self, device_id: str) -> None:
         super().__init__(
@@ -275,10 +227,8 @@ class CertificateRevokedError(YggError):
         )
 
 
-class DeviceCaEndsError(YggError):
+class DeviceCaEndsError(YggError, reason=Reason.DEVICE_CA_ENDS):
     """The device CA ends as early as the certificate does, so another one would not last longer."""
-
-    code, reason = Code.FAILED_PRECONDITION, "DEVICE_CA_ENDS"
 
     def __init__(self, end: datetime) -> None:
         super().__init__(
@@ -287,10 +237,8 @@ class DeviceCaEndsError(YggError):
         )
 
 
-class EnrolmentOffError(YggError):
+class EnrolmentOffError(YggError, reason=Reason.ENROLMENT_OFF):
     """This registry holds no device CA key, or listens for no devices."""
-
-    code, reason = Code.FAILED_PRECONDITION, "ENROLMENT_OFF"
 
     def __init__(self) -> None:
         super().__init__(

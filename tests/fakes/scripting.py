@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from services.domain.arguments import check_arguments, check_value
 from services.domain.capability import Action, Capability, Event, Parameter, Property, Schema, ValueType
 from services.domain.contract import Contract, LinkTerms
-from services.domain.errors import Code, YggError
+from services.domain.errors import Reason, YggError
 from services.domain.matcher import match
 from services.domain.requirements import parse_requirement
 from services.domain.selectors import parse_selector
@@ -56,22 +56,16 @@ MEMO = Capability(
 )
 
 
-class NoSuchDeviceError(YggError):
+class NoSuchDeviceError(YggError, reason=Reason.DEVICE_NOT_FOUND):
     """As the registry says it."""
 
-    code, reason = Code.NOT_FOUND, "DEVICE_NOT_FOUND"
 
-
-class OfflineError(YggError):
+class OfflineError(YggError, reason=Reason.DEVICE_OFFLINE):
     """As the bridge says it."""
 
-    code, reason = Code.UNAVAILABLE, "DEVICE_OFFLINE"
 
-
-class TooManyCallsError(YggError):
+class TooManyCallsError(YggError, reason=Reason.CALLS_IN_FLIGHT):
     """As the bridge says it."""
-
-    code, reason = Code.RESOURCE_EXHAUSTED, "CALLS_IN_FLIGHT"
 
 
 class FakeDevice:

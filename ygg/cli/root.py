@@ -11,13 +11,11 @@ import typer.main
 
 from ygg.cli.lazy import MARKUP, LazyGroup
 from ygg.cli.state import State
+from ygg.exit_codes import MEANINGS
 from ygg.home import Home
 from ygg.output import Output
 
-EPILOG = (
-    "Exit codes:  0 ok · 1 the operation failed · 2 wrong usage · 3 not reachable · 4 not found · "
-    "5 refused by the device's contract · 6 not allowed · 7 out of time · 130 interrupted · 141 its reader left"
-)
+EPILOG = "Exit codes:  " + " · ".join(f"{code} {meaning}" for code, meaning in MEANINGS.items())
 
 
 class Root(LazyGroup):

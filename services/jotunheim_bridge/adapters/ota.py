@@ -18,7 +18,7 @@ from nats.aio.msg import Msg
 from services.chassis import status
 from services.chassis.errors import RemoteError
 from services.domain import subjects
-from services.domain.errors import Code, YggError
+from services.domain.errors import Reason, YggError
 from services.jotunheim_bridge.service.bridge import Bridge
 from yggdrasil.ota.v1 import relay_pb2 as pb
 from yggdrasil.ota.v1 import relay_pb2_grpc, rollout_pb2
@@ -91,7 +91,7 @@ def _settle(answer: PendingResponse, outcome: pb.ReportResponse | YggError | Non
     elif outcome is not None:
         answer.set_result(outcome)
     else:
-        answer.set_exception(RemoteError(Code.INTERNAL, "NO_ANSWER", "ota returned no response to a report"))
+        answer.set_exception(RemoteError.of(Reason.NO_ANSWER, "ota returned no response to a report"))
 
 
 def _outcome(one: pb.ReportResult) -> pb.ReportResponse | YggError:

@@ -17,7 +17,7 @@ from nats.aio.msg import Msg
 from services.chassis import status
 from services.chassis.errors import RemoteError
 from services.domain import subjects
-from services.domain.errors import Code, YggError
+from services.domain.errors import Reason, YggError
 from services.domain.values import Value
 from services.jotunheim_bridge import messages
 from services.jotunheim_bridge.errors import CallDeadlineError, DeviceOfflineError
@@ -53,7 +53,7 @@ class NatsRouter:
         except nats.errors.TimeoutError as e:
             raise CallDeadlineError(call.device_id, call.call_id, call.boot_id, timeout_s) from e
         except nats.errors.Error as e:
-            raise RemoteError(Code.UNAVAILABLE, "STORE_UNAVAILABLE", "NATS does not answer; nothing was sent") from e
+            raise RemoteError.of(Reason.STORE_UNAVAILABLE, "NATS does not respond; nothing was sent") from e
         answer = pb.RoutedResponse.FromString(message.data).response
         if answer.WhichOneof("outcome") == "failure":
             raise status.from_failure(answer.failure)

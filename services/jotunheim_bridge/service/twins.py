@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 
-from services.domain.errors import YggError
+from services.domain.errors import Reason, YggError
 from services.domain.twin import Path
 from services.domain.values import Value
 from services.jotunheim_bridge.ports import Desired, TwinReport, Twins
@@ -26,7 +26,6 @@ BUSY_RETRY_S = 1.0
 """Delay before a busy device gets its delta again, in seconds."""
 MAX_CONCURRENT_REPORTS = 32
 """Requests in flight of all sessions."""
-_STALE = "STALE_SESSION"
 _log = logging.getLogger(__name__)
 
 
@@ -70,7 +69,7 @@ class TwinSync:
                 try:
                     revision, delta = await self._report(session, due)
                 except YggError as e:
-                    if e.reason == _STALE:
+                    if e.reason == Reason.STALE_SESSION:
                         return  # a later session has taken over; this one is about to end
                     if wait_s == RETRY_S:
                         _log.warning("twin report failed", extra={"device": session.device_id, "why": e.message})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.domain.errors import Code, InvalidRequestError, YggError
+from services.domain.errors import InvalidRequestError, Reason, YggError
 from services.domain.values import Value
 from services.loki.engines import wire
 from services.loki.engines.wire import WireError
@@ -62,8 +62,8 @@ async def answer(host: Host, content: Any) -> bytes:
     payload = wire.dump([True, wire.to_json(value)])
     if len(payload) > wire.MAX_FRAME_BYTES:
         message = f"the answer to {content[0][:32]} is {len(payload)} bytes; at most {wire.MAX_FRAME_BYTES} are allowed"
-        status = Code.RESOURCE_EXHAUSTED.name
-        return _refusal({"status": status, "reason": "ANSWER_TOO_LARGE", "message": message, "hint": "Ask for less."})
+        reason = Reason.ANSWER_TOO_LARGE
+        return _refusal({"status": reason.code.name, "reason": reason.value, "message": message, "hint": "Query less."})
     return payload
 
 

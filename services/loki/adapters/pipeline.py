@@ -15,7 +15,7 @@ import grpc.aio
 
 from services.chassis import status
 from services.chassis.errors import RemoteError
-from services.domain.errors import Code
+from services.domain.errors import Reason
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 from yggdrasil.jotunheim.v1 import bridge_pb2_grpc
 
@@ -44,7 +44,7 @@ class BridgePipeline:
             async with asyncio.timeout(timeout_s + ANSWER_MARGIN_S):
                 answer = await waiting
         except TimeoutError as e:
-            raise RemoteError(Code.DEADLINE_EXCEEDED, "CALL_DEADLINE", "the bridge did not answer in time") from e
+            raise RemoteError.of(Reason.CALL_DEADLINE, "the bridge did not respond in time") from e
         finally:
             del self._waiting[request.id]
         if answer.WhichOneof("outcome") == "failure":
@@ -61,7 +61,7 @@ class BridgePipeline:
             except grpc.aio.AioRpcError as e:
                 raise status.from_rpc(e, "the bridge") from e
             except asyncio.InvalidStateError as e:
-                raise RemoteError(Code.UNAVAILABLE, "SERVICE_UNAVAILABLE", "the bridge cannot be reached") from e
+                raise RemoteError.of(Reason.SERVICE_UNAVAILABLE, "the bridge cannot be reached") from e
 
     async def _read(self, stream: Any) -> None:
         try:
@@ -77,11 +77,10 @@ class BridgePipeline:
     def _fail(self, cause: RemoteError | None) -> None:
         for waiting in self._waiting.values():
             if not waiting.done():
-                lost = RemoteError(
-                    Code.ABORTED,
-                    "OUTCOME_UNKNOWN",
-                    "the bridge went away during the call, so its outcome is unknown",
-                    hint="Look at the device's state before you repeat it.",
+                lost = RemoteError.of(
+                    Reason.OUTCOME_UNKNOWN,
+                    "the connection to the bridge was lost during the call, so its outcome is unknown",
+                    hint="Read the device's state before you repeat it.",
                 )
                 lost.__cause__ = cause
                 waiting.set_exception(lost)

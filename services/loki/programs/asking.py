@@ -10,7 +10,7 @@ import re
 from typing import Any, cast
 
 from services.domain import ids
-from services.domain.errors import Code, YggError
+from services.domain.errors import Reason, YggError
 from services.domain.values import Value, check
 from services.loki.engines import wire
 from services.loki.ports import Clock
@@ -104,10 +104,8 @@ class Asking:
         return _seen(instance, method, what)
 
 
-class UnknownMethodError(YggError):
+class UnknownMethodError(YggError, reason=Reason.UNKNOWN_METHOD):
     """A replica asked for something that this version does not know."""
-
-    code, reason = Code.UNIMPLEMENTED, "UNKNOWN_METHOD"
 
 
 def _seen(instance: Instance, method: str, what: dict[str, Any]) -> dict[str, Value]:

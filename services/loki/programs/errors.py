@@ -4,41 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.domain.errors import Code, YggError
+from services.domain.errors import Reason, YggError
 from services.domain.matcher import FailedClause
 
 
-class InvalidPackageError(YggError):
+class InvalidPackageError(YggError, reason=Reason.INVALID_PACKAGE):
     """The package breaks a rule: identity, checksum, limits, dependencies."""
 
-    code, reason = Code.INVALID_ARGUMENT, "INVALID_PACKAGE"
 
-
-class VersionTakenError(YggError):
+class VersionTakenError(YggError, reason=Reason.VERSION_TAKEN):
     """The version is there with another content."""
 
-    code, reason = Code.ALREADY_EXISTS, "VERSION_TAKEN"
 
-
-class ProgramUnknownError(YggError):
+class ProgramUnknownError(YggError, reason=Reason.PROGRAM_NOT_FOUND):
     """There is no such program, version, deployment or instance."""
 
-    code, reason = Code.NOT_FOUND, "PROGRAM_NOT_FOUND"
 
-
-class ProgramDeployedError(YggError):
+class ProgramDeployedError(YggError, reason=Reason.PROGRAM_DEPLOYED):
     """The version is deployed and so cannot be forgotten."""
 
-    code, reason = Code.FAILED_PRECONDITION, "PROGRAM_DEPLOYED"
 
-
-class ContractRefusedError(YggError):
+class ContractRefusedError(YggError, reason=Reason.REQUIREMENTS_NOT_MET):
     """The device's contract does not have what the program requires.
 
     `details` are messages for the status; the API makes them from `clauses`.
     """
-
-    code, reason = Code.FAILED_PRECONDITION, "REQUIREMENTS_NOT_MET"
 
     def __init__(self, message: str, *, clauses: tuple[FailedClause, ...], hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -46,52 +36,36 @@ class ContractRefusedError(YggError):
         self.details: tuple[Any, ...] = ()
 
 
-class RolloutStateError(YggError):
+class RolloutStateError(YggError, reason=Reason.ROLLOUT_STATE):
     """The rollout cannot be started or ended as the deployment is."""
 
-    code, reason = Code.FAILED_PRECONDITION, "ROLLOUT_STATE"
 
-
-class NotRunningError(YggError):
+class NotRunningError(YggError, reason=Reason.PROGRAM_NOT_RUNNING):
     """The instance does not run, so nothing can be asked of it."""
 
-    code, reason = Code.FAILED_PRECONDITION, "PROGRAM_NOT_RUNNING"
 
-
-class FencedError(YggError):
+class FencedError(YggError, reason=Reason.LEASE_LOST):
     """This replica's lease is over: whatever the instance still does here must have no effect."""
 
-    code, reason = Code.ABORTED, "LEASE_LOST"
 
-
-class StoreFullError(YggError):
+class StoreFullError(YggError, reason=Reason.STORE_FULL):
     """The instance's store would be larger than its limit."""
 
-    code, reason = Code.RESOURCE_EXHAUSTED, "STORE_FULL"
 
-
-class ReportFullError(YggError):
+class ReportFullError(YggError, reason=Reason.REPORT_FULL):
     """The instance would report more of itself than its limit."""
 
-    code, reason = Code.RESOURCE_EXHAUSTED, "REPORT_FULL"
 
-
-class TooManyTimersError(YggError):
+class TooManyTimersError(YggError, reason=Reason.TOO_MANY_TIMERS):
     """The instance has as many timers as it may."""
 
-    code, reason = Code.RESOURCE_EXHAUSTED, "TOO_MANY_TIMERS"
 
-
-class TooManyHandlersError(YggError):
+class TooManyHandlersError(YggError, reason=Reason.TOO_MANY_HANDLERS):
     """The instance listens to as much as it may."""
 
-    code, reason = Code.RESOURCE_EXHAUSTED, "TOO_MANY_HANDLERS"
 
-
-class QueueFullError(YggError):
+class QueueFullError(YggError, reason=Reason.QUEUE_FULL):
     """Too many events wait for the instance already."""
-
-    code, reason = Code.RESOURCE_EXHAUSTED, "QUEUE_FULL"
 
 
 class WorkerLostError(Exception):

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from services.domain.arguments import check_arguments, check_given, check_value
 from services.domain.capability import Action, Capability, Parameter, Property, Schema, ValueType
 from services.domain.contract import Contract, LinkTerms
-from services.domain.errors import Code, InvalidRequestError, YggError
+from services.domain.errors import InvalidRequestError, Reason, YggError
 from services.domain.matcher import match
 from services.domain.requirements import parse_requirement
 from services.domain.selectors import parse_selector
@@ -55,10 +55,8 @@ _FIRST: dict[str, Value] = {
 }  # fmt: skip
 
 
-class NoSuchDeviceError(YggError):
+class NoSuchDeviceError(YggError, reason=Reason.DEVICE_NOT_FOUND):
     """Tests on the fake board see it alone."""
-
-    code, reason = Code.NOT_FOUND, "DEVICE_NOT_FOUND"
 
 
 class FakeBoard:

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-from services.domain.errors import Code, YggError
+from services.domain.errors import Reason, YggError
 
 
-class ScriptNotFoundError(YggError):
+class ScriptNotFoundError(YggError, reason=Reason.SCRIPT_NOT_FOUND):
     """There is no registered script of that name."""
 
-    code, reason = Code.NOT_FOUND, "SCRIPT_NOT_FOUND"
 
-
-class ScriptExistsError(YggError):
+class ScriptExistsError(YggError, reason=Reason.SCRIPT_EXISTS):
     """The name is taken, and the caller wants a new one."""
 
-    code, reason = Code.ALREADY_EXISTS, "SCRIPT_EXISTS"
 
-
-class StaleScriptError(YggError):
+class StaleScriptError(YggError, reason=Reason.STALE_REVISION):
     """The script has changed since the revision that the caller knows."""
 
-    code, reason = Code.ABORTED, "STALE_REVISION"
 
-
-class RequirementError(YggError):
+class RequirementError(YggError, reason=Reason.REQUIREMENT_NOT_MET):
     """The device's contract does not meet what the script requires."""
 
-    code, reason = Code.FAILED_PRECONDITION, "REQUIREMENT_NOT_MET"
 
-
-class UndeclaredResultError(YggError):
+class UndeclaredResultError(YggError, reason=Reason.RESULT_NOT_DECLARED):
     """A run returned something else than the script declares."""
-
-    code, reason = Code.FAILED_PRECONDITION, "RESULT_NOT_DECLARED"

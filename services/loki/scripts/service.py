@@ -173,5 +173,7 @@ def _named(snapshot: Snapshot, name: str) -> RegisteredScript:
 
 
 def _stale(name: str, current: int) -> StaleScriptError:
-    known = {"current": current} if current else {}
-    return StaleScriptError(f"{name} has changed meanwhile", hint="Read it again, and change that.", **known)
+    error = StaleScriptError(f"{name} has changed since it was read", hint="Read it again, and change that.")
+    if current:
+        error.data["current"] = str(current)
+    return error

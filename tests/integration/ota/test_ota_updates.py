@@ -428,7 +428,7 @@ async def test_a_root_that_is_not_there_is_not_found(updates: Updates) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as e:
         await found
     info = status.error_info(e.value)
-    assert (e.value.code(), info and info.reason) == (grpc.StatusCode.NOT_FOUND, "NO_ROOT")
+    assert (e.value.code(), info and info.reason) == (grpc.StatusCode.NOT_FOUND, "ROOT_NOT_FOUND")
 
 
 async def test_a_device_of_another_class_is_not_updated(updates: Updates) -> None:
