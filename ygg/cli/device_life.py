@@ -178,13 +178,14 @@ def _told(st: State, answer: registry_pb2.RegisterDevicesResponse, lines: list[i
         for one in answer.failures
     ]
     if st.out.as_json:
+        from ygg.cli.failure import entry_of
+
         failures = [
             {
                 "device": one.device_id,
                 "position": one.position,
                 "line": lines[one.position] if lines else None,
-                "reason": one.failure.reason,
-                "message": one.failure.message,
+                **entry_of(one.failure),
             }
             for one in answer.failures
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ygg import values
 from ygg.cli import select
@@ -113,10 +113,11 @@ def show_answer(
 
 
 def _show_failure(st: State, one: bridge_pb2.InvokeManyResponse) -> None:
+    from ygg.cli.failure import entry_of
+
     failure = one.failure
     if st.out.as_json:
-        error: dict[str, Any] = {"reason": failure.reason, "message": failure.message, "hint": failure.hint}
-        st.out.record({"device": one.device_id, "error": {**error, "data": dict(failure.metadata)}})
+        st.out.record({"device": one.device_id, "error": entry_of(failure)})
         return
     st.out.line(f"{safe(one.device_id, 63)}  failed  {safe(failure.message, 1000)}", "red")
 

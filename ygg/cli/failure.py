@@ -1,34 +1,29 @@
-"""From any error a command can end with to what a person reads and what a script gets: text, JSON, exit code."""
+"""Converts any error that ends a command into text for people, JSON for scripts and the exit code.
+
+Exit codes of errors of the mesh are those of the error catalogue.
+"""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from services.domain.errors import Code, YggError
+from services.domain.errors import FieldViolation, YggError
+from ygg.exit_codes import BY_CODE, BY_REASON
 from ygg.exits import CliError, Exit
 from ygg.output import Output, safe, to_json
 
+if TYPE_CHECKING:
+    from yggdrasil.common.v1 import failure_pb2
+
 MAX_MESSAGE = 2000
 NOTHING_SENT = "nothing was sent to the device"
-_EXITS = {
-    Code.INVALID_ARGUMENT: Exit.USAGE,
-    Code.OUT_OF_RANGE: Exit.USAGE,
-    Code.NOT_FOUND: Exit.NOT_FOUND,
-    Code.UNAVAILABLE: Exit.UNREACHABLE,
-    Code.PERMISSION_DENIED: Exit.DENIED,
-    Code.UNAUTHENTICATED: Exit.DENIED,
-    Code.DEADLINE_EXCEEDED: Exit.TIMEOUT,
-}
-# Reasons by which the bridge says that the contract forbids it; other FAILED_PRECONDITIONs are plain failures.
-_REFUSALS = frozenset({"NOT_IN_CONTRACT", "ARGUMENT_NOT_IN_CONTRACT"})
-# Faults of a script itself, whatever their status; the command line was right.
-_SCRIPT_FAULTS = frozenset({"SYNTAX", "SCRIPT_ERROR", "MEMORY", "OUTPUT", "CRASH"})
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How a command ended, ready to show."""
+    """The end of a command, ready to be shown."""
 
     message: str
     code: Exit
@@ -37,10 +32,12 @@ class Failure:
     reason: str = ""
     status: str = ""
     data: dict[str, str] = field(default_factory=dict)
+    violations: tuple[FieldViolation, ...] = ()
+    retry_after_s: float | None = None
 
 
 def describe(error: BaseException) -> Failure:
-    """What to show for `error`. One that nothing here knows is a fault of `ygg` itself, and says so."""
+    """Return what to show for `error`; an unknown one is reported as a fault of `ygg` itself."""
     if isinstance(error, CliError):
         return Failure(error.message, error.code, error.hint, error.note)
     if isinstance(error, YggError):
@@ -52,8 +49,20 @@ def describe(error: BaseException) -> Failure:
     return _of_input(error) or _of_ygg(error)
 
 
+def entry_of(failure: failure_pb2.Failure) -> dict[str, Any]:
+    """Return the JSON of one failed outcome among many."""
+    return {
+        "reason": failure.reason,
+        "message": failure.message,
+        "hint": failure.hint,
+        "data": dict(failure.metadata),
+        "violations": [{"field": one.field, "description": one.description} for one in failure.violations],
+        "retry_after_s": failure.retry_after.ToNanoseconds() / 1e9 if failure.HasField("retry_after") else None,
+    }
+
+
 def show(failure: Failure, *, as_json: bool) -> None:
-    """Print to standard error."""
+    """Print to standard error, as one JSON object if `as_json`."""
     if as_json:
         entry = {
             "message": failure.message,
@@ -61,6 +70,8 @@ def show(failure: Failure, *, as_json: bool) -> None:
             "status": failure.status,
             "reason": failure.reason,
             "data": failure.data,
+            "violations": [{"field": one.field, "description": one.description} for one in failure.violations],
+            "retry_after_s": failure.retry_after_s,
             "exit": int(failure.code),
         }
         sys.stderr.write(to_json({"error": entry}, sys.stderr) + "\n")
@@ -77,13 +88,9 @@ def show(failure: Failure, *, as_json: bool) -> None:
 
 
 def _of_mesh(error: YggError) -> Failure:
-    code = _EXITS.get(error.code, Exit.FAILED)
-    if error.reason in _REFUSALS:
-        code = Exit.REFUSED
-    elif error.reason in _SCRIPT_FAULTS:
-        code = Exit.FAILED
     status = error.code.name
-    fate = error.data.get("fate", NOTHING_SENT if error.reason in _REFUSALS else "")
+    code = BY_REASON.get(error.reason, BY_CODE[status])
+    fate = error.data.get("fate", NOTHING_SENT if code is Exit.REFUSED else "")
     data = {key: safe(value, MAX_MESSAGE) for key, value in error.data.items() if key != "fate"}
     return Failure(
         message=_lines(error.message),
@@ -93,6 +100,10 @@ def _of_mesh(error: YggError) -> Failure:
         reason=error.reason,
         status=status,
         data=data,
+        violations=tuple(
+            FieldViolation(safe(one.field, MAX_MESSAGE), safe(one.description, MAX_MESSAGE)) for one in error.violations
+        ),
+        retry_after_s=error.retry_after_s,
     )
 
 
@@ -126,5 +137,5 @@ def _of_system(error: OSError) -> Failure:
 
 
 def _lines(text: str) -> str:
-    """Text from the mesh, printable line by line: a device's name may be in it."""
+    """Return text from the mesh, which may contain text from a device, as printable lines."""
     return "\n  ".join(safe(line, MAX_MESSAGE) for line in text.splitlines())

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import urllib.parse
 from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.chassis import status
-from services.chassis.errors import RemoteError
-from services.domain.errors import ArgumentError, Code, YggError
+from services.chassis.errors import RemoteError, StoreFullError, StoreUnavailableError
+from services.domain.errors import ArgumentError, Code, FieldViolation, InvalidRequestError, YggError
 from tests.fixtures.strategies import texts
 
 PLAIN = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40)
@@ -34,17 +37,55 @@ class Answer(grpc.RpcError):
         return (("other", b"x"), *self._metadata)
 
 
-@given(
-    st.sampled_from(Code),
-    PLAIN,
-    texts,
-    texts,
-    st.dictionaries(st.from_regex(r"\A[a-z_]{1,10}\Z").filter(lambda key: key not in ("hint", "message")), texts),
-)
-def test_an_error_comes_back_as_it_was(code: Code, reason: str, message: str, hint: str, data: dict[str, str]) -> None:
-    error = RemoteError(code, reason, message, hint=hint, **{f"d_{key}": value for key, value in data.items()})
+VIOLATIONS = st.lists(st.builds(FieldViolation, PLAIN, PLAIN), max_size=3).map(tuple)
+DELAYS = st.none() | st.integers(0, 10**9).map(lambda millis: millis / 1000)
+
+
+@st.composite
+def errors(draw: st.DrawFn) -> RemoteError:
+    error = RemoteError(draw(st.sampled_from(Code)), draw(PLAIN), draw(texts), hint=draw(texts))
+    error.data = draw(st.dictionaries(st.from_regex(r"\A[a-z_]{1,10}\Z").filter(lambda key: key != "hint"), texts))
+    error.violations, error.retry_after_s = draw(VIOLATIONS), draw(DELAYS)
+    return error
+
+
+@given(errors())
+def test_error_is_the_same_after_a_status(error: RemoteError) -> None:
     back = status.from_rpc(Answer(*status.to_status(error)), "the peer")
-    assert (back.code, back.reason, back.message, back.hint, back.data) == (code, reason, message, hint, error.data)
+    assert vars(back) == vars(error)
+
+
+@given(errors())
+def test_error_is_the_same_after_a_failure(error: RemoteError) -> None:
+    assert vars(status.from_failure(status.to_failure(error))) == vars(error)
+
+
+@pytest.mark.parametrize("letter", ["a", "%", "é", "語", "\U0001f332"])
+def test_trailers_stay_within_the_limit_of_clients(letter: str) -> None:
+    class LargeError(StoreUnavailableError):
+        details = (Duration(seconds=7),) * 1000
+
+    long = letter * 100_000
+    error = LargeError(long, hint=long, **{f"key_{number}": long for number in range(8)})
+    error.violations = (FieldViolation(long, long),) * 100
+    code, text, ((_, data),) = status.to_status(error)
+    assert len(urllib.parse.quote(text)) + len(base64.b64encode(data)) < 8 * 1024
+    back = status.from_rpc(Answer(code, text, ((status.DETAILS_KEY, data),)), "the peer")
+    assert (back.code, back.reason, back.message[:3]) == (Code.UNAVAILABLE, "STORE_UNAVAILABLE", letter * 3)
+
+
+def test_retryable_error_carries_retry_info() -> None:
+    retry = error_details_pb2.RetryInfo()
+    assert status.unpack_detail(Answer(*status.to_status(StoreUnavailableError("away"))), retry)
+    assert retry.retry_delay == Duration(seconds=1)
+    assert not status.unpack_detail(Answer(*status.to_status(StoreFullError("full"))), retry)
+
+
+def test_invalid_field_carries_bad_request() -> None:
+    bad = error_details_pb2.BadRequest()
+    assert status.unpack_detail(Answer(*status.to_status(InvalidRequestError("it is 7", field="page_size"))), bad)
+    assert [(one.field, one.description) for one in bad.field_violations] == [("page_size", "it is 7")]
+    assert not status.unpack_detail(Answer(*status.to_status(InvalidRequestError("it is 7"))), bad)
 
 
 def test_every_code_is_a_grpc_code_of_the_same_name() -> None:
