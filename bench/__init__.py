@@ -1,1 +1,1 @@
-"""Benchmarks: each figure beside what it is compared with. How they are run and what they say: bench/README.md."""
+"""Benchmarks: each figure beside a peer. bench/README.md explains how to run them and what they measure."""

@@ -1,6 +1,6 @@
-"""`make bench-demo`: runs the demo several times as anybody would and takes down what it measured of itself.
+"""`make bench-demo`: run the demo several times as a user would, and collect its own measurements.
 
-build/demo.json is the demo's own; a run that fails its checks ends the benchmark.
+build/demo.json is written by the demo; a run that fails its checks ends the benchmark.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _UNITS = {"mesh_ready_s": "s"}
 
 
 def _run(figures: Path) -> dict[str, tuple[float, float]]:
-    """Of each key what was measured and its target."""
+    """Return the measured value and the target of each key."""
     argv = [sys.executable, "-m", "ygg", "demo", "--figures", str(figures)]
     environment = {**os.environ, "PYTHONPATH": f"{machine.ROOT}:{machine.ROOT / 'gen'}"}
     done = subprocess.run(argv, cwd=machine.ROOT, env=environment, timeout=_RUN_S, check=False)
     if done.returncode != 0:
-        raise BenchError(f"the demo ended with {done.returncode}")
+        raise BenchError(f"the demo exited with status {done.returncode}")
     metrics = json.loads(figures.read_text())["metrics"]
     return {one["key"]: (one["ours"], one["target"]) for one in metrics}
 
 
 async def measure(_: Sequence[str]) -> list[Metric]:
-    """Five runs, three if short."""
+    """Run five times, three if short."""
     runs = [_run(machine.ROOT / "build" / "demo.json") for _ in range(machine.rounds())]
     return [
         alone(

@@ -1,4 +1,4 @@
-"""`python -m bench.report`: writes bench/RESULTS.md from all results."""
+"""`python -m bench.report`: write bench/RESULTS.md from all results."""
 
 from __future__ import annotations
 

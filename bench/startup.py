@@ -1,6 +1,6 @@
-"""`make bench-startup`: what the command `ygg` costs before it does anything, in processor time, on a real mesh.
+"""`make bench-startup`: processor time of the command `ygg` before it does any work, on a real mesh.
 
-User and system time of a whole process as the kernel counts it, so that other work on the machine hardly shows.
+User and system time of a whole process as counted by the kernel, so that other load on the machine has little effect.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _COMMANDS = {
 
 
 def _ygg(arguments: Sequence[str], home: str) -> float:
-    """Run it; returns its processor time in milliseconds, of children that it waited for, too."""
+    """Run the command; return its processor time in milliseconds, reaped children included."""
     environment = {**os.environ, "YGG_HOME": home, "PYTHONPATH": f"{machine.ROOT}:{machine.ROOT / 'gen'}"}
     process = subprocess.Popen([sys.executable, "-m", "ygg", *arguments], env=environment, stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
-        raise BenchError(f"ygg {' '.join(arguments)} ended with {process.returncode}")
+        raise BenchError(f"ygg {' '.join(arguments)} exited with status {process.returncode}")
     return (used.ru_utime + used.ru_stime) * 1000
 
 
 @contextmanager
 def _mesh() -> Iterator[str]:
-    """The home of a mesh that runs."""
+    """Yield the home directory of a running mesh."""
     with tempfile.TemporaryDirectory(prefix="ygg-startup-") as home:
         _ygg(("up", "-d", "--free-ports"), home)
         try:
@@ -48,7 +48,7 @@ def _mesh() -> Iterator[str]:
 
 
 async def measure(_: Sequence[str]) -> list[Metric]:
-    """The median of several runs each, after one that fills the caches."""
+    """Measure several runs of each command, after one that fills the caches."""
     found = []
     with _mesh() as home:
         for key, (arguments, target) in _COMMANDS.items():

@@ -1,7 +1,7 @@
-/* Mode connect: `count` clients, `window` of them connecting at once, until each has been let in: by CONNACK, by
- * ContractNotice, or with --tls-only by the first session ticket, which a server sends when it has verified us, and
- * then they leave. With --resume all leave and come again by their tickets. With --hold they stay until standard input
- * ends. */
+/* Mode connect: `count` clients, `window` of them connecting concurrently, until each is accepted: by CONNACK, by
+ * ContractNotice, or with --tls-only by the first session ticket, which a server sends after it has verified the
+ * client; then they disconnect. With --resume all reconnect with their tickets. With --hold they stay connected until
+ * standard input ends. */
 #include <errno.h>
 #include <openssl/err.h>
 #include <stdio.h>
@@ -43,7 +43,7 @@ static int keep_ticket(SSL *ssl, SSL_SESSION *session)
 
     SSL_SESSION_free(client->ticket);
     client->ticket = session;
-    return 1; /* Ours now. */
+    return 1; /* Takes ownership. */
 }
 
 static void read_hello(struct client *client, FILE *file)
@@ -56,7 +56,7 @@ static void read_hello(struct client *client, FILE *file)
     client->hello_length = (size_t)head[0] | (size_t)head[1] << 8U;
     client->hello = malloc(client->hello_length);
     if (client->hello == NULL || fread(client->hello, 1, client->hello_length, file) != client->hello_length) {
-        die("a hello is cut off", NULL);
+        die("truncated hello", NULL);
     }
 }
 
@@ -115,14 +115,14 @@ static void leave(struct client *client)
 static void lose(struct crowd *crowd, struct client *client)
 {
     if (crowd->lost++ == 0) {
-        (void)fprintf(stderr, "bench-peer: a client was not let in (phase %d)\n", (int)client->phase);
+        (void)fprintf(stderr, "bench-peer: a client was not accepted (phase %d)\n", (int)client->phase);
         ERR_print_errors_fp(stderr);
     }
     leave(client);
     client->phase = LOST;
 }
 
-/* Of the frame at `data`: its body's number and its length with the prefix; false where it is not whole yet. */
+/* Read body number and length with prefix of the frame at `data`; false if it is incomplete. */
 static bool frame_body(const uint8_t *data, size_t length, unsigned *body, size_t *total)
 {
     size_t size = 0;
@@ -146,7 +146,7 @@ static bool frame_body(const uint8_t *data, size_t length, unsigned *body, size_
     return true;
 }
 
-/* Looks at what has come: IN, LOST or still WAITING. */
+/* Process received data: IN, LOST or still WAITING. */
 static enum phase judge(const struct crowd *crowd, struct client *client)
 {
     unsigned body = 0;
@@ -179,7 +179,7 @@ static bool blocked(const struct client *client, int result)
     return error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE;
 }
 
-/* What a readable or writable socket lets the client do. */
+/* Advance a client whose socket is readable or writable. */
 static enum phase drive(struct crowd *crowd, struct client *client)
 {
     ERR_clear_error();
@@ -205,7 +205,7 @@ static enum phase drive(struct crowd *crowd, struct client *client)
             if (done != 1) {
                 return IN;
             }
-            continue; /* Whatever a server sends later is of no interest. */
+            continue; /* Later data is ignored. */
         }
         client->in_length += got;
         if (crowd->options->tls_only) {
@@ -234,7 +234,7 @@ static void advance(struct crowd *crowd, uint32_t index)
         crowd->in++;
         crowd->resumed += (uint32_t)SSL_session_reused(client->ssl);
         if (crowd->options->tls_only) {
-            leave(client); /* It says no Hello, and would keep one of the listener's turns from the next. */
+            leave(client); /* It sends no Hello and would occupy one of the listener's slots. */
         }
     }
     if (client->ssl != NULL) {
@@ -248,14 +248,14 @@ static void turn(struct crowd *crowd)
     int count = epoll_wait(crowd->epoll_fd, events, EVENTS_A_TURN, PATIENCE_MS);
 
     if (count <= 0) {
-        die("nothing has happened for too long", NULL);
+        die("timeout: no progress", NULL);
     }
     for (int i = 0; i < count; i++) {
         advance(crowd, events[i].data.u32);
     }
 }
 
-/* Seconds from the first to the last. */
+/* Seconds from the first to the last client. */
 static double connect_all(struct crowd *crowd)
 {
     double started = now_s();
@@ -302,7 +302,7 @@ int mode_connect(const struct options *options)
                 leave(&crowd.clients[i]);
             }
         }
-        (void)sleep(1); /* Both ends are done with the first time. */
+        (void)sleep(1); /* Let both ends finish the first connections. */
         report(&crowd, connect_all(&crowd));
     }
     if (options->hold) {

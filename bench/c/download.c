@@ -1,5 +1,5 @@
-/* Mode download: `count` clients, connected and shaken hands with beforehand, ask for `--to PATH` by HTTP/1.1 all at once and
- * read until each has the whole. What each got is hashed on the way, and all must have the same: the SHA-256 is printed, with
+/* Mode download: `count` clients, connected beforehand including the handshake, request `--to PATH` by HTTP/1.1 concurrently
+ * and read until each has the whole file. Each hashes its data, and all digests must be equal: the SHA-256 is printed, with
  * the seconds from the first request to the last byte. */
 #include <errno.h>
 #include <fcntl.h>
@@ -76,14 +76,14 @@ static void take_body(struct crowd *crowd, struct client *client, const uint8_t 
     }
 }
 
-/* The answer's head, byte by byte up to the empty line. How many bytes of the data belonged to it. */
+/* Read the response header, byte by byte up to the empty line. Returns its number of bytes in `data`. */
 static size_t take_head(struct client *client, const uint8_t *data, size_t size)
 {
     size_t used = 0;
 
     while (used < size && !client->in_body) {
         if (client->head_length + 1 == HEAD_BYTES) {
-            die("an answer's head is too long", client->head);
+            die("response header too long", client->head);
         }
         client->head[client->head_length++] = (char)data[used++];
         client->in_body = client->head_length >= 4 && memcmp(client->head + client->head_length - 4, "\r\n\r\n", 4) == 0;
@@ -92,14 +92,14 @@ static size_t take_head(struct client *client, const uint8_t *data, size_t size)
         const char *length = strstr(client->head, "Content-Length: ");
 
         if (strncmp(client->head, "HTTP/1.1 200", 12) != 0 || length == NULL) {
-            die("the server gives no image", client->head);
+            die("unexpected response", client->head);
         }
         client->left = strtoull(length + 16, NULL, 10);
     }
     return used;
 }
 
-/* A few records, so that everybody gets a turn. */
+/* Read a few records, so that every client gets its turn. */
 static void serve(struct crowd *crowd, struct client *client)
 {
     uint8_t in[IN_BYTES];
@@ -110,7 +110,7 @@ static void serve(struct crowd *crowd, struct client *client)
         ERR_clear_error();
         if (SSL_read_ex(client->ssl, in, sizeof in, &got) != 1) {
             if (SSL_get_error(client->ssl, 0) != SSL_ERROR_WANT_READ) {
-                die("the server has closed", NULL);
+                die("connection closed by the server", NULL);
             }
             return;
         }
@@ -150,7 +150,7 @@ int mode_download(const struct options *options)
         int ready = epoll_wait(crowd.epoll_fd, events, EVENTS_A_TURN, PATIENCE_MS);
 
         if (ready <= 0) {
-            die("nothing comes any more", NULL);
+            die("timeout: no data", NULL);
         }
         for (int i = 0; i < ready; i++) {
             serve(&crowd, &crowd.clients[events[i].data.u32]);
@@ -159,7 +159,7 @@ int mode_download(const struct options *options)
     double seconds = now_s() - started;
     for (uint32_t i = 1; i < crowd.count; i++) {
         if (memcmp(crowd.clients[i].digest, crowd.clients[0].digest, sizeof crowd.clients[0].digest) != 0) {
-            die("two clients got different bytes", NULL);
+            die("clients got different bytes", NULL);
         }
     }
     print_result(&crowd, seconds);

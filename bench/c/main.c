@@ -1,4 +1,4 @@
-/* bench-peer MODE: clients and devices of what Yggdrasil is compared with. Run by `python -m bench.link` and `bench.ota`. */
+/* bench-peer MODE: clients and devices of the peers of Yggdrasil. Run by `python -m bench.link` and `bench.ota`. */
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
@@ -32,7 +32,7 @@ static void allow_files(void)
 
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
         limit.rlim_cur = limit.rlim_max;
-        (void)setrlimit(RLIMIT_NOFILE, &limit); /* Where it stays too low, socket() says so. */
+        (void)setrlimit(RLIMIT_NOFILE, &limit); /* If it stays too low, socket() fails. */
     }
 }
 
@@ -95,5 +95,5 @@ int main(int argc, char **argv)
             return modes[i].run(&options);
         }
     }
-    die("no such mode", options.mode);
+    die("unknown mode", options.mode);
 }

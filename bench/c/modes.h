@@ -1,4 +1,4 @@
-/* What bench-peer can do. Each mode prints one JSON object on a line of its own when it has measured. */
+/* Modes of bench-peer. Each prints one JSON object on one line after its measurement. */
 #ifndef BENCH_MODES_H
 #define BENCH_MODES_H
 
@@ -11,13 +11,13 @@ struct options {
     const char *mode;
     const char *ca;
     const char *identities;
-    const char *id;     /* The prefix of `count` ids, or the one id. */
+    const char *id;     /* Prefix of `count` ids, or a single id. */
     const char *hellos; /* connect: frames to send, a 4-byte little-endian length before each; NULL: MQTT. */
     const char *to;     /* caller: the id of the responder; download: the path. */
     uint16_t port;
     uint32_t count;
-    uint32_t window;   /* Connections being made, or messages in flight of a client. */
-    uint32_t messages; /* Altogether. */
+    uint32_t window;   /* Concurrent connection attempts, or messages in flight of a client. */
+    uint32_t messages; /* In total. */
     uint32_t payload_bytes;
     bool tls_only;
     bool resume;

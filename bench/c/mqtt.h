@@ -1,4 +1,4 @@
-/* As much of MQTT 3.1.1 (OASIS, 2014) as the benchmarks need: packets to bytes, and what came to packets. */
+/* The subset of MQTT 3.1.1 (OASIS, 2014) that the benchmarks need: encoding and decoding of packets. */
 #ifndef BENCH_MQTT_H
 #define BENCH_MQTT_H
 
@@ -16,13 +16,13 @@ struct mqtt_packet {
     size_t total;  /* Of the packet. */
 };
 
-/* Each writes at most MQTT_PACKET_BYTES to `out` and returns how many. `id` 0: QoS 0, else QoS 1. */
+/* Each writes at most MQTT_PACKET_BYTES to `out` and returns the length. `id` 0: QoS 0, else QoS 1. */
 size_t mqtt_connect(uint8_t *out, const char *client_id, bool clean);
 size_t mqtt_subscribe(uint8_t *out, uint16_t id, const char *topic, uint8_t qos);
 size_t mqtt_publish(uint8_t *out, uint16_t id, const char *topic, const uint8_t *payload, size_t length);
 size_t mqtt_disconnect(uint8_t *out);
 
-/* False where `data` does not hold a whole packet yet. */
+/* False if `data` has no complete packet. */
 bool mqtt_parse(const uint8_t *data, size_t length, struct mqtt_packet *packet);
 
 #endif

@@ -1,5 +1,5 @@
-/* Mode publish: `count` clients send `messages` by QoS 1, each with at most `window` unacknowledged; timed from the
- * first PUBLISH to the last PUBACK, all being connected before. One thread, one epoll. */
+/* Mode publish: `count` clients send `messages` with QoS 1, each with at most `window` unacknowledged; timed from the
+ * first PUBLISH to the last PUBACK, after all have connected. One thread, one epoll. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -35,7 +35,7 @@ static void enter(struct publisher *publisher, const struct options *options, SS
     tls_write_all(publisher->ssl, connect, mqtt_connect(connect, id, true));
     tls_read_all(publisher->ssl, answer, sizeof answer);
     if (answer[0] >> 4U != MQTT_CONNACK || answer[3] != 0) {
-        die("the broker refuses", id);
+        die("refused by the broker", id);
     }
     (void)snprintf(publisher->topic, sizeof publisher->topic, "events/%s", id);
     publisher->quota = options->messages / options->count;
@@ -67,7 +67,7 @@ static void flush_out(struct publisher *publisher)
     }
 }
 
-/* Counts acknowledgements; how many came. */
+/* Count acknowledgements; returns the number received. */
 static uint32_t take(struct publisher *publisher)
 {
     uint32_t found = 0;
@@ -78,7 +78,7 @@ static uint32_t take(struct publisher *publisher)
         publisher->in_length += got;
         while (mqtt_parse(publisher->in, publisher->in_length, &packet)) {
             if (packet.type != MQTT_PUBACK) {
-                die("something else than PUBACK came", NULL);
+                die("expected PUBACK", NULL);
             }
             found++;
             publisher->in_length -= packet.total;
@@ -96,7 +96,7 @@ static void turn(int epoll_fd, struct publisher *publishers, const struct option
     int count = epoll_wait(epoll_fd, events, EVENTS_A_TURN, PATIENCE_MS);
 
     if (count <= 0) {
-        die("no acknowledgement for too long", NULL);
+        die("timeout: no acknowledgement", NULL);
     }
     for (int i = 0; i < count; i++) {
         struct publisher *publisher = &publishers[events[i].data.u32];

@@ -1,4 +1,4 @@
-/* Modes with one connection, blocking: the echo behind the bare relay, and both ends of a call through MQTT. */
+/* Modes with one blocking connection: the echo device of the bare relay, and both ends of a call through MQTT. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,10 +19,10 @@ int mode_echo(const struct options *options)
     while (SSL_read_ex(ssl, buffer, sizeof buffer, &got) == 1) {
         tls_write_all(ssl, buffer, got);
     }
-    return 0; /* The relay has ended. */
+    return 0; /* The relay has exited. */
 }
 
-/* Reads one packet of at most BUFFER_BYTES. */
+/* Read one packet of at most BUFFER_BYTES. */
 static struct mqtt_packet read_packet(SSL *ssl, uint8_t *buffer)
 {
     struct mqtt_packet packet = {0};
@@ -33,7 +33,7 @@ static struct mqtt_packet read_packet(SSL *ssl, uint8_t *buffer)
         size_t want = packet.total > have ? packet.total : have + 1;
 
         if (want > BUFFER_BYTES) {
-            die("a packet is too long", NULL);
+            die("packet too long", NULL);
         }
         tls_read_all(ssl, buffer + have, want - have);
         have = want;
@@ -47,7 +47,7 @@ static void expect(SSL *ssl, uint8_t type)
     struct mqtt_packet packet = read_packet(ssl, buffer);
 
     if (packet.type != type || (type == MQTT_CONNACK && packet.body[1] != 0)) {
-        die("the broker answered otherwise than expected", NULL);
+        die("unexpected response of the broker", NULL);
     }
 }
 
@@ -64,7 +64,7 @@ static SSL *connect_and_subscribe(const struct options *options, bool clean, con
     return ssl;
 }
 
-/* Subscribes with a session that stays, and goes: what is published afterwards has to be kept for it. */
+/* Subscribe with a persistent session and disconnect: the broker must queue later messages for it. */
 int mode_queue(const struct options *options)
 {
     SSL *ssl = connect_and_subscribe(options, false, "events/#", 1);
@@ -81,7 +81,7 @@ static size_t topic_length(const struct mqtt_packet *packet)
     size_t length = (size_t)packet->body[0] << 8U | packet->body[1];
 
     if (packet->type != MQTT_PUBLISH || length + 2 > packet->length) {
-        die("a PUBLISH was due", NULL);
+        die("expected PUBLISH", NULL);
     }
     return length;
 }
@@ -136,7 +136,7 @@ int mode_caller(const struct options *options)
 
         took[i] = now_s() - start;
         if (packet.length - skip != options->payload_bytes || memcmp(packet.body + skip, payload, sizeof i) != 0) {
-            die("the answer is not to this call", NULL);
+            die("response to another call", NULL);
         }
     }
     qsort(took, options->messages, sizeof *took, ascending);

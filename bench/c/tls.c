@@ -81,7 +81,7 @@ struct identity tls_identity(const char *directory, const char *id)
             die("no memory for", id);
         }
     }
-    ERR_clear_error(); /* The end of the file is none. */
+    ERR_clear_error(); /* End of file is not an error. */
     (void)fclose(cert);
     (void)fclose(key);
     return identity;
@@ -135,7 +135,7 @@ void tls_write_all(SSL *ssl, const uint8_t *data, size_t length)
         size_t part = 0;
 
         if (SSL_write_ex(ssl, data + sent, length - sent, &part) != 1) {
-            die("the peer takes no more", NULL);
+            die("write failed: closed by the peer", NULL);
         }
         sent += part;
     }
@@ -149,7 +149,7 @@ void tls_read_all(SSL *ssl, uint8_t *data, size_t length)
         size_t part = 0;
 
         if (SSL_read_ex(ssl, data + got, length - got, &part) != 1) {
-            die("the peer has closed", NULL);
+            die("connection closed by the peer", NULL);
         }
         got += part;
     }

@@ -1,4 +1,4 @@
-/* TLS 1.3 clients with identities of the mesh's PKI: what every mode of bench-peer stands on. */
+/* TLS 1.3 clients with identities of the mesh's PKI, shared by all modes of bench-peer. */
 #ifndef BENCH_TLS_H
 #define BENCH_TLS_H
 
@@ -13,10 +13,10 @@ struct identity {
     EVP_PKEY *key;
 };
 
-/* Ends the program with a message; for what makes a measurement pointless. */
+/* Print a message and exit, for errors that invalidate a measurement. */
 _Noreturn void die(const char *what, const char *detail);
 
-/* Trusts the CA in `ca_path`, itself and not its root. `alpn` may be NULL. */
+/* Trusts the CA in `ca_path` itself, without its root. `alpn` may be NULL. */
 SSL_CTX *tls_context(const char *ca_path, const char *alpn);
 
 /* DIR/<id>/cert.pem and key.pem. */
@@ -27,14 +27,14 @@ int tls_socket(uint16_t port, bool blocking);
 
 SSL *tls_new(SSL_CTX *ctx, int fd, const struct identity *identity);
 
-/* Connects and shakes hands, blocking. */
+/* Connect and complete the handshake, blocking. */
 SSL *tls_dial(SSL_CTX *ctx, uint16_t port, const struct identity *identity);
 
-/* Blocking; die where the peer is gone. */
+/* Blocking; die if the connection is closed. */
 void tls_write_all(SSL *ssl, const uint8_t *data, size_t length);
 void tls_read_all(SSL *ssl, uint8_t *data, size_t length);
 
-/* Seconds of the monotonic clock. */
+/* Monotonic time in seconds. */
 double now_s(void);
 
 #endif

@@ -1,1 +1,1 @@
-"""What every benchmark stands on: the format of results, rounds that alternate, processes, identities, a mesh."""
+"""Shared parts of the benchmarks: result format, alternating rounds, processes, identities, a mesh."""

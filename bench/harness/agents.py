@@ -1,4 +1,4 @@
-"""`ygg-agent --count N`: N real devices in one process, and its control socket to look at their boards."""
+"""`ygg-agent --count N`: N real devices in one process, and its control socket for their boards."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Device:
 
 
 class Agents:
-    """PREFIX-1 to PREFIX-COUNT, connected to the mesh's bridge."""
+    """Devices PREFIX-1 to PREFIX-COUNT, connected to the bridge of the mesh."""
 
     def __init__(self, mesh: Mesh, prefix: str, count: int, *options: str) -> None:
         mesh.pki.issue_devices(prefix, count)
@@ -40,11 +40,11 @@ class Agents:
 
     @property
     def ids(self) -> list[str]:
-        """Of the devices."""
+        """Device ids."""
         return [f"{self.prefix}-{index}" for index in range(1, self.count + 1)]
 
     def ask(self, *commands: str, end: bytes = b"\n") -> list[str]:
-        """Sends commands on one connection; the lines of the answers, one a command unless `end` says otherwise."""
+        """Send commands on one connection; return the response lines, one per command unless `end` is given."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(60)
             connection.connect(str(self.control))
@@ -52,7 +52,7 @@ class Agents:
             return _answers(connection, len(commands), end)
 
     def devices(self) -> list[Device]:
-        """What each device says of itself."""
+        """Return the status of each device."""
         found = []
         for line in self.ask("list", end=b".\n"):
             name, state, *counters = line.split()
@@ -61,30 +61,30 @@ class Agents:
         return found
 
     def states(self) -> Counter[str]:
-        """How many devices are in each state."""
+        """Return the number of devices in each state."""
         return Counter(device.state for device in self.devices())
 
     def await_active(self, within_s: float) -> None:
-        """Until every device is active."""
+        """Wait until every device is active."""
         until(self._all_active, within_s, f"{self.count} agents active, see {self.process.log}", POLL_S)
 
     def _all_active(self) -> bool:
         if not self.process.alive():
-            raise BenchError(f"the agents ended, see {self.process.log}")
+            raise BenchError(f"the agents have exited, see {self.process.log}")
         return self.states()["active"] == self.count
 
     def times(self, event: str) -> list[float]:
-        """When devices logged `event`, in seconds since 1970, ascending."""
-        wanted, found = f"event={event}", []
+        """Return when devices logged `event`, in seconds since 1970, ascending."""
+        field, found = f"event={event}", []
         with self.process.log.open(errors="replace") as log:
             for line in log:
                 words = line.split()
-                if wanted in words:
+                if field in words:
                     found.append(datetime.fromisoformat(words[0].replace("Z", "+00:00")).timestamp())
         return sorted(found)
 
     def stop(self) -> None:
-        """They say goodbye."""
+        """Stop the agents, which say goodbye."""
         self.process.stop()
 
 
@@ -96,15 +96,15 @@ def _answers(connection: socket.socket, commands: int, end: bytes) -> list[str]:
             raise BenchError("the agents' control socket was closed")
         data += part
     lines = data.decode().splitlines()
-    wrong = [line for line in lines if line.startswith("error")]
-    if wrong:
-        raise BenchError(f"the board answered: {wrong[0]}")
+    errors = [line for line in lines if line.startswith("error")]
+    if errors:
+        raise BenchError(f"the board responded: {errors[0]}")
     return lines[:-1] if end == b".\n" else lines
 
 
 @contextlib.contextmanager
 def agents(mesh: Mesh, prefix: str, count: int, *options: str, within_s: float = 300.0) -> Iterator[Agents]:
-    """Devices that are active already; they go with the block."""
+    """Run agents, active on entry and stopped on exit."""
     fleet = Agents(mesh, prefix, count, *options)
     try:
         fleet.await_active(within_s)

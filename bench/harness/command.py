@@ -1,6 +1,6 @@
-"""The command line of a benchmark: `python -m bench.NAME [PART…]`; all parts where none is named.
+"""The command line of a benchmark: `python -m bench.NAME [PART…]`; all parts by default.
 
-Writes bench/results/NAME.json only when all parts were run; a part on its own prints what it found.
+Writes bench/results/NAME.json only if all parts ran; single parts only print their figures.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ Measure = Callable[[Sequence[str]], Awaitable[list[Metric]]]
 
 
 def run(name: str, parts: Sequence[str], measure: Measure, *, clients_in_c: bool = False) -> None:
-    """Measure what the arguments name, and save if that is everything.
+    """Measure the selected parts, and save the result if they are all.
 
-    `clients_in_c` builds bench-peer first. What is missing or wrong is one line on standard error and exit status 1.
+    `clients_in_c` builds bench-peer first. An error is one line on standard error and exit status 1.
     """
     logging.basicConfig(level=logging.ERROR)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended on the way out
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # exit handlers stop the started processes
     chosen = sys.argv[1:] or parts
     if unknown := set(chosen) - set(parts):
-        raise SystemExit(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
+        raise SystemExit(f"unknown part: {', '.join(sorted(unknown))}; available: {', '.join(parts)}")
     try:
         if clients_in_c:
             subprocess.run(["make", "-s", "-C", str(ROOT / "bench" / "c")], check=True)
@@ -47,7 +47,7 @@ async def _measured(measure: Measure, parts: Sequence[str]) -> list[Metric]:
 
 
 def show(title: str, metrics: list[Metric]) -> list[Metric]:
-    """Print a line for each metric; returns them."""
+    """Print a line for each metric and return them."""
     print(title, flush=True)
     for metric in metrics:
         ratio = "" if metric.ratio is None else f"  ratio {metric.ratio:.3g}"

@@ -1,4 +1,4 @@
-"""Ours and a peer, measured in turns: whatever else the machine does hits both."""
+"""Alternating measurement of ours and a peer, so that other load on the machine affects both."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Measure = Callable[[], Awaitable[float]]
 
 
 async def alternate(count: int, *sides: Measure) -> list[list[float]]:
-    """Runs each side once a round, `count` rounds; every other round in the opposite order. The figures of each."""
+    """Run each side once per round, every other round in reverse order; return the figures of each side."""
     figures: list[list[float]] = [[] for _ in sides]
     for turn in range(count):
         order = range(len(sides)) if turn % 2 == 0 else reversed(range(len(sides)))
@@ -32,7 +32,7 @@ def compared(
     n: int = 1,
     note: str = "",
 ) -> Metric:
-    """Medians of both sides, and the ratio of them; the spread is of the rounds' own ratios."""
+    """Return the medians of both sides and their ratio; the spread is that of the rounds' ratios."""
     ratios = [one / other for one, other in zip(ours, peer, strict=True)]
     mine, other = statistics.median(ours), statistics.median(peer)
     return Metric(
@@ -60,12 +60,12 @@ def alone(
     n: int = 1,
     note: str = "",
 ) -> Metric:
-    """A figure without a peer: median and spread of its rounds."""
+    """Return a figure without a peer: median and spread of its rounds."""
     return Metric(
         key, statistics.median(ours), unit, better, spread=(min(ours), max(ours)), target=target, n=n, note=note
     )
 
 
 def percentile(sorted_figures: Sequence[float], share: float) -> float:
-    """E.g. 0.99 of figures in ascending order, by nearest rank."""
+    """Return a percentile, such as 0.99, of ascending figures, by nearest rank."""
     return sorted_figures[min(len(sorted_figures) - 1, int(len(sorted_figures) * share))]

@@ -1,7 +1,7 @@
-"""The PKI of the benchmarks and its identities, kept under build/bench/pki from run to run.
+"""The PKI of the benchmarks and its identities, kept under build/bench/pki between runs.
 
-Devices are issued in bulk: the same profile as `ygg pki issue device`, each with a key of its own, but without a lock
-and a line in the list of issued certificates for each. About half a millisecond a device.
+Devices are issued in bulk: the same profile as `ygg pki issue device`, each with its own key, but without a lock and an
+entry in the list of issued certificates for each. About half a millisecond per device.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ygg.pki.x509 import NO_NAMES, Pair
 
 
 class BenchPki:
-    """Made once; `make clean` takes it away."""
+    """Created once; removed by `make clean`."""
 
     def __init__(self, path: Path = BUILD / "pki") -> None:
         self.path = path
@@ -26,33 +26,33 @@ class BenchPki:
         self.store = Store(path / "ca") if made else Store.create(path / "ca")
 
     def directory(self, kind: str, name: str) -> Path:
-        """The identity directory of a service, a user or a device; issued where it is not good any more."""
+        """Return the identity directory of a service, a user or a device; issue or renew it if necessary."""
         where = self.path / kind / name
         identities.ensure(self.store, identity(Kind(kind), name), where, now=utc_now())
         return where
 
     def files(self, kind: str, name: str) -> IdentityFiles:
-        """The same as the chassis wants it."""
+        """Return the same directory as IdentityFiles."""
         return IdentityFiles(self.directory(kind, name))
 
     @property
     def devices(self) -> Path:
-        """The folder with a folder for each device."""
+        """Parent directory of the device identities."""
         return self.path / "device"
 
     @property
     def service_ca(self) -> Path:
-        """What devices trust."""
+        """The CA that devices trust."""
         return self.directory("user", "bench") / "services.pem"
 
     def broker_ca(self) -> Path:
-        """What a broker needs to verify devices: it wants the chain up to the root."""
+        """Return the CA file for a broker that verifies devices, with the chain up to the root."""
         path = self.path / "broker-ca.pem"
         path.write_bytes(x509.cert_pem(self.store.ca(Kind.DEVICE), self.store.root()))
         return path
 
     def issue_devices(self, prefix: str, count: int) -> float:
-        """PREFIX-1 to PREFIX-COUNT; returns the seconds that the missing ones took."""
+        """Issue PREFIX-1 to PREFIX-COUNT; return the seconds spent on missing ones."""
         started, now = time.monotonic(), utc_now()
         ca = self.store.ca(Kind.DEVICE)
         pair = Pair(ca, x509.load_key((self.store.path / "device-ca.key").read_bytes()))

@@ -1,4 +1,4 @@
-"""Where a benchmark runs: folders, short or full, the machine and the commit."""
+"""The environment of a benchmark: folders, short or full run, machine and commit."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _GIT_S = 5.0
 
 
 def quick() -> bool:
-    """Whether BENCH_QUICK asks for smaller counts and three rounds."""
+    """Return whether BENCH_QUICK selects smaller counts and three rounds."""
     return os.environ.get("BENCH_QUICK", "") not in ("", "0")
 
 
 def pick(short: int, full: int) -> int:
-    """A count: `short` where BENCH_QUICK is set, `full` otherwise."""
+    """Return `short` if BENCH_QUICK is set, else `full`."""
     return short if quick() else full
 
 
 def rounds() -> int:
-    """How often each side of a comparison is measured."""
+    """Return how often each side of a comparison is measured."""
     return pick(3, 5)
 
 
 def describe() -> dict[str, Any]:
-    """The machine, as it stands in every result."""
+    """Return the machine description for the results."""
     return {
         "cores": os.cpu_count(),
         "cpu": _cpu(),
@@ -41,7 +41,7 @@ def describe() -> dict[str, Any]:
 
 
 def commit() -> str:
-    """The commit of the checkout, with `+` where files differ from it; empty outside a checkout."""
+    """Return the commit of the checkout, with `+` if files differ from it; empty outside a checkout."""
     head = _git("rev-parse", "--short=12", "HEAD")
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", "services", "firmware", "protos", "ygg")
     return head + ("+" if head and changed else "")

@@ -1,4 +1,4 @@
-"""nats-server, registry and bridge as they run in production, on loopback, with the mesh's own permissions."""
+"""nats-server, registry and bridge as in production, on loopback, with the permissions of a mesh."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PREFIX = {"jotunheim_bridge": "BRIDGE"}
 
 
 class Mesh:
-    """Ports stay, so that a part can be killed and started again."""
+    """Ports are fixed, so that a part can be killed and restarted."""
 
     def __init__(self, pki: BenchPki, folder: Path) -> None:
         self.pki, self.folder = pki, folder
@@ -34,22 +34,22 @@ class Mesh:
 
     @property
     def nats_url(self) -> str:
-        """Where services connect."""
+        """URL for services."""
         return f"tls://127.0.0.1:{self.ports['nats']}"
 
     @property
     def link(self) -> str:
-        """Where devices connect."""
+        """HOST:PORT for devices."""
         return f"127.0.0.1:{self.ports['link']}"
 
     def start(self) -> None:
-        """All three."""
+        """Start all three."""
         self.start_nats()
         self.start_service("registry", data_dir=str(self.folder / "registry"))
         self.start_bridge()
 
     def start_nats(self) -> None:
-        """Its own nats-server."""
+        """Start nats-server."""
         plan = NatsPlan(
             listen=f"127.0.0.1:{self.ports['nats']}",
             monitor=f"127.0.0.1:{self.ports['monitor']}",
@@ -63,12 +63,12 @@ class Mesh:
 
     def _healthy(self) -> bool:
         if not self.running["nats"].alive():
-            raise BenchError(f"nats-server ended, see {self.folder / 'nats.log'}")
+            raise BenchError(f"nats-server has exited, see {self.folder / 'nats.log'}")
         with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['monitor']}/healthz", timeout=1) as answer:
             return bool(answer.status == 200)
 
     def start_service(self, name: str, within_s: float = 30.0, **settings: str) -> Child:
-        """Starts a service and waits until it is ready, at most `within_s` seconds."""
+        """Start a service and wait until it is ready, for at most `within_s` seconds."""
         prefix = f"YGG_{_PREFIX.get(name, name.upper())}_"
         given = {
             "listen": f"127.0.0.1:{self.ports[name]}",
@@ -85,7 +85,7 @@ class Mesh:
         return child
 
     def start_bridge(self) -> Child:
-        """With the settings that it has by default: a heartbeat of ten seconds."""
+        """Start the bridge with default settings: a heartbeat of ten seconds."""
         return self.start_service(
             "jotunheim_bridge",
             registry_endpoint=f"127.0.0.1:{self.ports['registry']}",
@@ -94,26 +94,26 @@ class Mesh:
 
     @property
     def bridge(self) -> Child:
-        """The bridge that runs now."""
+        """The running bridge."""
         return self.running["jotunheim_bridge"]
 
     def channel(self, name: str) -> grpc.aio.Channel:
-        """A channel to `registry` or `jotunheim_bridge` as a user."""
+        """Return a channel to `registry` or `jotunheim_bridge` as a user."""
         return channel.connect(f"127.0.0.1:{self.ports[name]}", self.pki.files("user", "bench"), name)
 
     def cpu_s(self) -> dict[str, float]:
-        """Processor seconds of each part so far."""
+        """Return the processor seconds of each running part."""
         return {name: child.cpu_s() for name, child in self.running.items() if child.alive()}
 
     def stop(self) -> None:
-        """All, the last started first."""
+        """Stop all parts in reverse order."""
         for child in reversed(self.running.values()):
             child.stop()
 
 
 @contextlib.contextmanager
 def running_mesh(pki: BenchPki, start: Callable[[Mesh], None] = Mesh.start) -> Iterator[Mesh]:
-    """A mesh in a folder of its own, which goes with it; its logs stay in build/bench/logs. `start` says what of it."""
+    """Run a mesh in a temporary folder; logs are kept in build/bench/logs. `start` selects its parts."""
     folder = Path(tempfile.mkdtemp(prefix="ygg-bench-"))
     mesh = Mesh(pki, folder)
     try:

@@ -1,6 +1,6 @@
-"""Debian's packages that only a benchmark needs: its peers and a compiler. Installed where they are missing.
+"""Debian packages that only benchmarks need: peers and a compiler. Installed if missing.
 
-No service of a package is started: a benchmark runs the programs itself, with its own settings.
+The services of the packages are not started: a benchmark runs the programs with its own settings.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PATH = os.environ.get("PATH", "") + ":/usr/sbin"
 
 
 def program(name: str, *packages: str) -> str:
-    """The path of a program, from PATH or /usr/sbin; installs the packages if there is none.
+    """Return the path of a program on PATH or in /usr/sbin; install the packages if it is missing.
 
     Raises BenchError if they cannot be installed.
     """
@@ -26,18 +26,18 @@ def program(name: str, *packages: str) -> str:
 
 
 def postgresql(name: str) -> str:
-    """The path of one of PostgreSQL's programs, which Debian keeps apart from PATH."""
+    """Return the path of a PostgreSQL program, which Debian installs outside PATH."""
     found = Path("/usr/lib/postgresql")
     return installed(lambda: max(map(str, found.glob(f"*/bin/{name}")), default=None), "postgresql")
 
 
 def installed(find: Callable[[], str | None], *packages: str) -> str:
-    """What `find` returns, after an installation of the packages if it returns None at first."""
+    """Return the result of `find`, after installing the packages if it returns None."""
     if found := find():
         return found
     command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]
     if os.geteuid() != 0:
-        raise BenchError(f"{' and '.join(packages)} missing. As root: {' '.join(command)}")
+        raise BenchError(f"{' and '.join(packages)} missing. Run as root: {' '.join(command)}")
     print(f"  installing {' '.join(packages)} (only this benchmark needs them)", flush=True)
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     for attempt in (["apt-get", "update", "-q"], command):
@@ -48,4 +48,4 @@ def installed(find: Callable[[], str | None], *packages: str) -> str:
             )
     if found := find():
         return found
-    raise BenchError(f"{' and '.join(packages)} came without what is needed; see bench/README.md")
+    raise BenchError(f"{' and '.join(packages)} installed, but the program is missing; see bench/README.md")

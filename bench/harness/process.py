@@ -1,4 +1,4 @@
-"""Processes of a benchmark: started here, watched through /proc, ended by their own pid and nobody else's."""
+"""Processes of a benchmark: started here, measured through /proc, stopped by their own pid."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class BenchError(Exception):
-    """A part did not start, or a result was wrong: the benchmark ends, it does not report."""
+    """A part did not start, or a result is wrong: the benchmark ends without a report."""
 
 
 def program(name: str) -> str:
-    """The path of a server's program: beside the interpreter, on PATH, or in /usr/sbin."""
+    """Return the path of a server program: beside the interpreter, on PATH, or in /usr/sbin."""
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.exists() else shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin")
     if not found:
@@ -37,7 +37,7 @@ def program(name: str) -> str:
 
 
 def until(check: Callable[[], T | None], within_s: float, what: str, step_s: float = STEP_S) -> T:
-    """The first thing but None and False that `check` returns; it is asked every `step_s` seconds."""
+    """Poll `check` every `step_s` seconds and return its first result that is neither None nor False."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError):
@@ -49,7 +49,7 @@ def until(check: Callable[[], T | None], within_s: float, what: str, step_s: flo
 
 
 def free_ports(count: int) -> list[int]:
-    """TCP ports of 127.0.0.1 that are free at this moment, all different."""
+    """Return distinct TCP ports of 127.0.0.1 that are free now."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
@@ -58,21 +58,21 @@ def free_ports(count: int) -> list[int]:
 
 
 def accepts(port: int) -> bool:
-    """Whether something listens on that port of 127.0.0.1."""
+    """Return whether something listens on that port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 class Child:
-    """One process, its standard error in a file. Ends with the benchmark."""
+    """One process with its standard error in a file; stopped with the benchmark."""
 
     def __init__(self, name: str, argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
-        """`env` is added to PATH, HOME and PYTHONPATH, which is all that it sees."""
+        """`env` is added to PATH, HOME and PYTHONPATH, the only other variables."""
         self.name, self.log = name, log
         kept = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
         log.parent.mkdir(parents=True, exist_ok=True)
-        _all_files()  # inherited
+        _raise_file_limit()  # inherited
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
                 argv,
@@ -85,44 +85,44 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """Process id."""
         return self._process.pid
 
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Return whether it is running."""
         return self._process.poll() is None
 
     def ready(self, within_s: float = 30.0) -> dict[str, Any]:
-        """The log line whose `msg` is `ready`, of a service of ours."""
+        """Return the log line of a service whose `msg` is `ready`."""
         return until(self._ready, within_s, f"{self.name} ready, see {self.log}")
 
     def _ready(self) -> dict[str, Any] | None:
         if not self.alive():
-            raise BenchError(f"{self.name} ended with {self._process.returncode}, see {self.log}")
+            raise BenchError(f"{self.name} exited with status {self._process.returncode}, see {self.log}")
         for line in self.log.read_text(errors="replace").splitlines():
             if '"msg": "ready"' in line:
                 return dict(json.loads(line))
         return None
 
     def line(self) -> dict[str, Any]:
-        """The next line of its standard output, a JSON object. Blocks."""
+        """Return the next line of its standard output, a JSON object. Blocks."""
         assert self._process.stdout is not None
         text = self._process.stdout.readline()
         if not text:
-            raise BenchError(f"{self.name} ended with {self._process.wait(10)}, see {self.log}")
+            raise BenchError(f"{self.name} exited with status {self._process.wait(10)}, see {self.log}")
         return dict(json.loads(text))
 
     def end_of_input(self) -> None:
-        """Closes its standard input, which tells some programs to end."""
+        """Close its standard input, which makes some programs exit."""
         assert self._process.stdin is not None
         self._process.stdin.close()
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL."""
         self._end(signal.SIGKILL)
 
     def stop(self, within_s: float = 60.0) -> None:
-        """SIGTERM, and SIGKILL where that does not help in time."""
+        """Send SIGTERM, and SIGKILL after the timeout."""
         self._end(signal.SIGTERM, within_s)
 
     def _end(self, number: int, within_s: float = 60.0) -> None:
@@ -139,18 +139,18 @@ class Child:
                     pipe.close()
 
     def rss_kb(self) -> int:
-        """Resident memory, in KiB."""
+        """Return the resident memory in KiB."""
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1])
-        raise BenchError(f"{self.name} has no memory any more")
+        raise BenchError(f"{self.name} has exited")
 
     def cpu_s(self) -> float:
-        """Processor time used so far, in seconds."""
+        """Return the processor time used so far, in seconds."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
-def _all_files() -> None:
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+def _raise_file_limit() -> None:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))

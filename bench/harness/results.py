@@ -1,6 +1,6 @@
-"""bench/results/NAME.json: the one format of all benchmarks, and whether a figure meets its target.
+"""bench/results/NAME.json: the common format of all benchmarks, and whether a figure meets its target.
 
-A figure with a peer is judged by ours / peer, one without by ours. Owns the format; `report` makes it readable.
+A figure with a peer is judged by ours / peer, one without by ours. Owns the format; `report` renders it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ Better = Literal["lower", "higher"]
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One figure. `spread` is least and greatest, of the ratio where there is one, else of ours; `n` what was counted.
+    """One figure. `spread` is minimum and maximum, of the ratio if there is one, else of ours; `n` the sample count.
 
-    `target` None: recorded, not judged. `note` says what a reader must know beside the figure.
+    `target` None: recorded, not judged. `note` gives conditions of the measurement.
     """
 
     key: str
@@ -37,7 +37,7 @@ class Metric:
 
     @property
     def met(self) -> bool | None:
-        """Whether it meets its target; None where it has none or was not measured."""
+        """Whether it meets its target; None without target or measurement."""
         judged = self.ours if self.peer_name is None else self.ratio
         if self.target is None or judged is None:
             return None
@@ -45,7 +45,7 @@ class Metric:
 
 
 def save(name: str, metrics: Sequence[Metric], folder: Path = machine.RESULTS) -> Path:
-    """Writes the results of one benchmark; returns where."""
+    """Write the results of one benchmark; return the path."""
     data = {
         "name": name,
         "quick": machine.quick(),
@@ -60,7 +60,7 @@ def save(name: str, metrics: Sequence[Metric], folder: Path = machine.RESULTS) -
 
 
 def load(path: Path) -> tuple[dict[str, Any], list[Metric]]:
-    """A result file: what it says of itself, and its metrics."""
+    """Return the description and the metrics of a result file."""
     data = json.loads(path.read_text())
     metrics = [
         Metric(**{**one, "spread": tuple(one["spread"]) if one["spread"] else None}) for one in data.pop("metrics")

@@ -1,1 +1,1 @@
-"""`make bench-link`: the bridge beside a broker, a bare relay and a gRPC echo."""
+"""`make bench-link`: the bridge compared with a broker, a bare relay and a gRPC echo."""

@@ -11,17 +11,18 @@ from bench.harness.results import Metric
 from bench.link import calls, connect, crowd, events, load
 
 PARTS = ("connect", "calls", "load", "events", "crowd")
-_RAMP_SHARE, _LEAST_RAMP = 0.6, 50
+_RAMP_FRACTION = 0.6
+_MIN_RAMP = 50
 Part = Callable[[Mesh], Awaitable[list[Metric]]]
 
 
 async def _crowd(mesh: Mesh, found: Sequence[Metric]) -> list[Metric]:
     rates = [metric.ours for metric in found if metric.key == "connect_rate" and metric.ours]
-    return await crowd.measure(mesh, max(_LEAST_RAMP, int(_RAMP_SHARE * (rates[0] if rates else 200))))
+    return await crowd.measure(mesh, max(_MIN_RAMP, int(_RAMP_FRACTION * (rates[0] if rates else 200))))
 
 
 async def measure(parts: Sequence[str]) -> list[Metric]:
-    """The metrics of those parts. The crowd comes with a mesh of its own, since it kills the bridge."""
+    """Measure the selected parts. The crowd has its own mesh, since it kills the bridge."""
     steps: dict[str, Part] = {
         "connect": connect.measure,
         "calls": calls.measure,

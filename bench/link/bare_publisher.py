@@ -1,6 +1,6 @@
-"""`python -m bench.link.bare_publisher URL IDENTITY TOTAL`: nats-py and nothing else, publishing what a bridge would.
+"""`python -m bench.link.bare_publisher URL IDENTITY TOTAL`: publish the messages of a bridge with nats-py alone.
 
-Payload, headers and subjects are those of events of simulated boards, made before the clock runs.
+Payloads, headers and subjects are those of events of simulated boards, prepared before the clock starts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _DEVICES = 100
 
 
 def event(number: int) -> pb.DeviceEvent:
-    """As the bridge makes it of a pin's change."""
+    """Return the event of a pin change, as the bridge makes it."""
     made = pb.DeviceEvent(
         device_id=f"bare-{number % _DEVICES}",
         kind=pb.EVENT_KIND_EVENT,
@@ -39,7 +39,7 @@ def event(number: int) -> pb.DeviceEvent:
 
 
 def event_bytes(number: int) -> bytes:
-    """The same, as it is stored."""
+    """Return the same event as stored."""
     return event(number).SerializeToString()
 
 
@@ -57,7 +57,7 @@ def _message(number: int) -> tuple[str, bytes, dict[str, str]]:
 
 
 async def main(url: str, identity: Path, total: int) -> None:
-    """Tells the seconds from the first publication to the last acknowledgement."""
+    """Print the seconds from the first publish to the last acknowledgement."""
     messages = [_message(number) for number in range(1, total + 1)]
     async with nats.connect(url, IdentityFiles(identity), "jotunheim_bridge") as connection:
         js = nats.jetstream(connection.client)
@@ -66,7 +66,7 @@ async def main(url: str, identity: Path, total: int) -> None:
         acknowledged = await asyncio.wait_for(asyncio.gather(*waiting), 120)
         took = time.monotonic() - started
     if any(ack.duplicate for ack in acknowledged):
-        raise SystemExit("some were taken for repeats")
+        raise SystemExit("some messages were treated as duplicates")
     print(json.dumps({"seconds": took}), flush=True)
 
 

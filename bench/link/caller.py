@@ -1,4 +1,4 @@
-"""Callers over one gRPC stream: BridgeService.Pipeline, and streams of plain bytes for the peers."""
+"""Callers over one gRPC stream: BridgeService.Pipeline, and streams of bytes for the peers."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from yggdrasil.jotunheim.v1 import bridge_pb2_grpc
 
 
 def count_one(number: int, device: str) -> pb.PipelineRequest:
-    """An action whose effect the board shows: its counter goes up by one."""
+    """Return a call with a visible effect: it increments the board's counter."""
     arguments = {"n": value_pb2.Value(int=1)}
     invoke = pb.InvokeRequest(device_id=device, capability="cnt0", action="add", arguments=arguments)
     return pb.PipelineRequest(id=number, invoke=invoke)
 
 
 def read_counter(number: int, device: str) -> pb.PipelineRequest:
-    """A read that changes nothing."""
+    """Return a read without side effects."""
     read = pb.ReadPropertyRequest(device_id=device, capability="cnt0", property="count")
     return pb.PipelineRequest(id=number, read=read)
 
 
 async def timed(write: Callable[[Any], Any], read: Callable[[], Any], make: Callable[[int], Any], count: int) -> float:
-    """Median of `count` calls one after another, in ms."""
+    """Return the median of `count` sequential calls, in ms."""
     took = []
     for number in range(1, count + 1):
         message = make(number)
@@ -43,10 +43,10 @@ async def timed(write: Callable[[Any], Any], read: Callable[[], Any], make: Call
 
 
 def check(request: Any, answer: Any) -> None:
-    """Raises BenchError where a call failed; bytes must come back as they went."""
+    """Raise BenchError if a call failed; bytes must be echoed unchanged."""
     if isinstance(request, bytes):
         if answer != request:
-            raise BenchError("the peer gave other bytes back")
+            raise BenchError("the peer returned different bytes")
     elif answer is grpc.aio.EOF or answer.id != request.id or answer.WhichOneof("outcome") == "failure":
         raise BenchError(f"a call failed: {answer}")
 
@@ -59,13 +59,13 @@ class Pipeline:
         self._stream = stub.Pipeline()
 
     async def timed(self, device: str, count: int) -> float:
-        """Median of calls one after another, in ms."""
+        """Return the median of sequential calls, in ms."""
         return await timed(self._stream.write, self._stream.read, lambda n: count_one(n, device), count)
 
     async def paced(self, devices: Sequence[str], count: int, rate: float) -> list[float]:
-        """`count` calls to the devices in turn at `rate` a second, each timed from when it was due, ascending, in ms.
+        """Make `count` calls to the devices in turn at `rate` per second; return their latencies, ascending, in ms.
 
-        Due times do not wait for answers: a stall is felt by every call that falls into it.
+        Latencies count from due times, which do not wait for responses: a stall affects every call that falls into it.
         """
         due: dict[int, float] = {}
         took: list[float] = []
@@ -88,7 +88,7 @@ class Pipeline:
         return sorted(took)
 
     async def reach(self, devices: Iterable[str], window: int, within_s: float) -> None:
-        """Reads from every device, `window` at once, again where that fails, until each has answered."""
+        """Read from every device, `window` at a time, with retries, until each has responded."""
         waiting, numbers = list(devices)[::-1], itertools.count(1)
         asked: dict[int, str] = {}
         async with asyncio.timeout(within_s):
@@ -106,7 +106,7 @@ class Pipeline:
                     await asyncio.sleep(0.01)
 
     def close(self) -> None:
-        """Ends the stream."""
+        """End the stream."""
         self._stream.cancel()
 
 
@@ -118,9 +118,9 @@ class RawStream:
         self._stream = call()
 
     async def timed(self, message: bytes, count: int) -> float:
-        """Median of exchanges one after another, in ms."""
+        """Return the median of sequential exchanges, in ms."""
         return await timed(self._stream.write, self._stream.read, lambda _: message, count)
 
     def close(self) -> None:
-        """Ends the stream."""
+        """End the stream."""
         self._stream.cancel()

@@ -1,4 +1,4 @@
-"""call_p50_vs_*: one call after another to one device, through the bridge and through each peer, in turns."""
+"""call_p50_vs_*: sequential calls to one device, alternating between the bridge and each peer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PREFIX = "call"
 
 
 async def measure(mesh: Mesh) -> list[Metric]:
-    """The three comparisons."""
+    """Measure the three comparisons."""
     pki = mesh.pki
     with (
         agents(mesh, _PREFIX, 2) as fleet,
@@ -73,9 +73,9 @@ async def _rounds(
 
 
 def _check_board(fleet: Agents, device: str) -> None:
-    done, wanted = int(fleet.ask(f"get {device} cnt0.count")[0]), _WARM_UP + rounds() * _count()
-    if done != wanted:
-        raise BenchError(f"the board counted {done} calls, {wanted} were answered")
+    done, expected = int(fleet.ask(f"get {device} cnt0.count")[0]), _WARM_UP + rounds() * _count()
+    if done != expected:
+        raise BenchError(f"the board counted {done} calls, {expected} had a response")
 
 
 def _metrics(figures: list[list[float]]) -> list[Metric]:
@@ -83,7 +83,7 @@ def _metrics(figures: list[list[float]]) -> list[Metric]:
     total = _count() * rounds()
     facts: list[tuple[str, str, float | None, str]] = [
         ("call_p50_vs_relay", "bare relay", 1.5, ""),
-        ("call_p50_vs_grpc_echo", "grpc.aio stream echo", None, "the echo has no device behind it: one hop, not two"),
+        ("call_p50_vs_grpc_echo", "grpc.aio stream echo", None, "the echo has no device: one hop instead of two"),
         (
             "call_p50_vs_mqtt_rpc",
             "request and answer through Mosquitto TLS",

@@ -1,7 +1,7 @@
-"""connect_rate: devices let in a second, all coming at once; and the same client with and without resumption.
+"""connect_rate: connections per second when all devices connect at the same time; and full against resumed handshakes.
 
-connect_rate is C agents from their first SYN to the last contract, beside MQTT clients from the first SYN to the last
-CONNACK. The resumed figure needs one client for both sides, so bench-peer says the agents' Hello itself.
+connect_rate measures C agents from their first SYN to the last contract, against MQTT clients from the first SYN to the
+last CONNACK. The resumed figure uses one client for both sides, so bench-peer sends the agents' Hello itself.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _WINDOW = 64
 
 
 async def measure(mesh: Mesh) -> list[Metric]:
-    """All figures of this file."""
+    """Measure all figures of this file."""
     count = pick(400, 1000)
     mesh.pki.issue_devices(_PREFIX, count)
     async with EventStream(mesh) as stream:
-        first = await _agents(mesh, stream, count)  # also makes the devices known, which is a write more for each
+        first = await _agents(mesh, stream, count)  # also registers the devices, one more write each
         with peers.broker(mesh.pki) as broker:
             ours, broker_rates = await alternate(
                 rounds(), lambda: _agents(mesh, stream, count), lambda: _mqtt(broker, count)
@@ -50,7 +50,7 @@ async def measure(mesh: Mesh) -> list[Metric]:
             n=count,
             note="ours ends with the contract: registry asked, contract recorded, session claimed in the KV store",
         ),
-        alone("connect_rate_unknown", [first], unit="devices/s", better="higher", n=count, note="never seen before"),
+        alone("connect_rate_unknown", [first], unit="devices/s", better="higher", n=count, note="unregistered devices"),
         *resumed,
     ]
 
@@ -71,12 +71,12 @@ async def _mqtt(broker: peers.Broker, count: int) -> float:
     child = peers.bench_peer(broker.pki, "connect", broker.port, _PREFIX, count=count, window=_WINDOW)
     result = await asyncio.to_thread(peers.one_result, child)
     if result["in"] != count:
-        raise BenchError(f"the broker let {result['in']} of {count} in")
+        raise BenchError(f"the broker accepted {result['in']} of {count}")
     return count / float(result["seconds"])
 
 
 async def _resumed(mesh: Mesh, stream: EventStream, count: int) -> list[Metric]:
-    """Full and resumed, negotiated (what devices feel) and TLS alone (what resumption saves)."""
+    """Measure full and resumed connections: negotiated, as devices see them, and TLS alone."""
     hellos = mesh.folder / "hellos.bin"
     found = []
     for key, options in (
@@ -95,7 +95,7 @@ async def _resumed(mesh: Mesh, stream: EventStream, count: int) -> list[Metric]:
             resumes.append(count / float(again["seconds"]))
             reused = int(again["resumed"])
             if again["in"] != count or full["in"] != count:
-                raise BenchError(f"the bridge let {full['in']} and then {again['in']} of {count} in")
+                raise BenchError(f"the bridge accepted {full['in']}, then {again['in']} of {count}")
             await stream.settled(0.5)
         target = 1.5 if key == "connect_rate_resumed" else None
         name, note = "own full handshake", f"{reused} of {count} handshakes were resumed"
@@ -119,7 +119,7 @@ async def _resumed(mesh: Mesh, stream: EventStream, count: int) -> list[Metric]:
 
 
 def _write_hellos(path: Path, count: int) -> None:
-    """What each device would say, with a boot of its own; the document is the simulated board's."""
+    """Write the Hello of each device, each with its own boot; the document is that of the simulated board."""
     document = subprocess.run([str(AGENT), "--print-capabilities"], capture_output=True, timeout=10, check=True).stdout
     with path.open("wb") as file:
         for index in range(1, count + 1):

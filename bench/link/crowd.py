@@ -1,4 +1,4 @@
-"""rss_kb_per_device and reconnect_storm_s: a bridge that holds thousands of devices, and what its death does."""
+"""rss_kb_per_device and reconnect_storm_s: a bridge with thousands of devices, and the effects of killing it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from bench.link.stored import EventStream
 _PREFIX = "crowd"
 _STORM_S = 900.0
 _SWEEP = 200
-_SAME = 0.005
+_TOLERANCE = 0.005
 
 
 async def measure(mesh: Mesh, ramp: int) -> list[Metric]:
-    """Memory first, each time of a bridge that has just been started; then the storm, once a round."""
+    """Measure memory, each time with a fresh bridge; then the storm, once per round."""
     count = pick(2000, 10_000)
     issuing_s = mesh.pki.issue_devices(_PREFIX, count)
     if issuing_s > 1:
@@ -37,9 +37,9 @@ async def measure(mesh: Mesh, ramp: int) -> list[Metric]:
         bridge = mesh.start_bridge()
         bases.append(bridge.rss_kb() / count)
         with agents(mesh, _PREFIX, count, "--ramp", str(ramp), within_s=600) as fleet:
-            await _calm(bridge)
+            await _await_stable_rss(bridge)
             rss = bridge.rss_kb() / count
-            if not storms or not quick():  # the short run has time for one
+            if not storms or not quick():  # one is enough for the short run
                 storms.append(await _storm(mesh, fleet))
         return rss
 
@@ -62,17 +62,17 @@ async def measure(mesh: Mesh, ramp: int) -> list[Metric]:
             + (f"; with {count} devices the bridge's own base weighs more than with 10,000" if quick() else ""),
         ),
         alone("rss_kb_per_device_total", mine, unit="KiB", better="lower", target=40, n=count),
-        alone("rss_kb_per_device_growth", growth, unit="KiB", better="lower", n=count, note="without the base"),
+        alone("rss_kb_per_device_growth", growth, unit="KiB", better="lower", n=count, note="without the base memory"),
         *_storm_metrics(storms, count),
     ]
 
 
-async def _calm(process: Child, within_s: float = 20.0) -> None:
-    """Until its memory has stayed the same for two seconds, but for half a percent."""
+async def _await_stable_rss(process: Child, within_s: float = 20.0) -> None:
+    """Wait until memory has changed by less than half a percent for two seconds."""
     deadline, before = time.monotonic() + within_s, 0
     while time.monotonic() < deadline:
         now = process.rss_kb()
-        if abs(now - before) <= now * _SAME:
+        if abs(now - before) <= now * _TOLERANCE:
             return
         before = now
         await asyncio.sleep(2)
@@ -83,8 +83,8 @@ async def _broker_rss(mesh: Mesh, count: int) -> float:
         child = peers.bench_peer(mesh.pki, "connect", broker.port, _PREFIX, count=count, window=64, hold=True)
         result = await asyncio.to_thread(child.line)
         if result["in"] != count:
-            raise BenchError(f"the broker let {result['in']} of {count} in")
-        await _calm(broker.process)
+            raise BenchError(f"the broker accepted {result['in']} of {count}")
+        await _await_stable_rss(broker.process)
         rss = broker.process.rss_kb() / count
         child.end_of_input()
         child.stop()
@@ -92,7 +92,7 @@ async def _broker_rss(mesh: Mesh, count: int) -> float:
 
 
 class Storm:
-    """What became of it: seconds until all were active and until each had answered, and when they came."""
+    """Outcome of a storm: seconds until all devices were active and until each had responded, and their attempts."""
 
     def __init__(self, active_s: float, callable_s: float, attempts: list[float]) -> None:
         self.active_s, self.callable_s = active_s, callable_s
@@ -101,19 +101,19 @@ class Storm:
 
     @property
     def peak_share(self) -> float:
-        """The greatest share of all attempts that fell into one tenth of a second."""
+        """Maximum fraction of all attempts in one tenth of a second."""
         buckets = Counter(int(attempt * 10) for attempt in self.attempts)
         return max(buckets.values()) / len(self.attempts)
 
 
 async def _storm(mesh: Mesh, fleet: Agents) -> Storm:
-    """SIGKILL, a new process at once, until every device has answered a read."""
+    """Send SIGKILL, start a new bridge immediately, and wait until every device has responded to a read."""
     killed_unix, killed = time.time(), time.monotonic()
     mesh.bridge.kill()
     mesh.start_bridge()
     await asyncio.to_thread(
         until,
-        lambda: _back(fleet, killed_unix),
+        lambda: _reconnected(fleet, killed_unix),
         _STORM_S,
         f"all {fleet.count} devices active after the storm, see {fleet.process.log}",
         POLL_S * 3,
@@ -129,7 +129,7 @@ async def _storm(mesh: Mesh, fleet: Agents) -> Storm:
     return Storm(active_s, callable_s, attempts)
 
 
-def _back(fleet: Agents, killed_unix: float) -> bool:
+def _reconnected(fleet: Agents, killed_unix: float) -> bool:
     devices = fleet.devices()
     return all(device.state == "active" and device.counters["sessions"] > 1 for device in devices)
 
@@ -137,7 +137,7 @@ def _back(fleet: Agents, killed_unix: float) -> bool:
 def _storm_metrics(storms: list[Storm], count: int) -> list[Metric]:
     middle = sorted(storms, key=lambda storm: storm.callable_s)[len(storms) // 2].attempts
     quartiles = [percentile(middle, share) for share in (0.01, 0.25, 0.5, 0.75, 0.99)]
-    told = " / ".join(f"{at:.1f}" for at in quartiles)
+    times = " / ".join(f"{at:.1f}" for at in quartiles)
     tries = statistics.median(len(storm.attempts) / count for storm in storms)
     return [
         alone(
@@ -146,7 +146,7 @@ def _storm_metrics(storms: list[Storm], count: int) -> list[Metric]:
             unit="s",
             better="lower",
             n=count,
-            note="from SIGKILL until each device has answered a read; a new process is started at once",
+            note="from SIGKILL until each device has responded to a read; a new process starts immediately",
         ),
         alone("reconnect_storm_active_s", [storm.active_s for storm in storms], unit="s", better="lower", n=count),
         alone(
@@ -155,7 +155,7 @@ def _storm_metrics(storms: list[Storm], count: int) -> list[Metric]:
             unit="of all attempts",
             better="lower",
             n=sum(len(storm.attempts) for storm in storms),
-            note=f"the most attempts that fell into one tenth of a second; {tries:.1f} attempts a device; "
-            f"they came {told} s after the kill (percentiles 1 / 25 / 50 / 75 / 99)",
+            note=f"maximum fraction of attempts in one tenth of a second; {tries:.1f} attempts a device; "
+            f"after {times} s (percentiles 1 / 25 / 50 / 75 / 99)",
         ),
     ]

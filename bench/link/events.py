@@ -1,6 +1,6 @@
-"""durable_events_*: events of many devices until the stream has stored them, beside bare publishers of the same.
+"""durable_events_*: events of many devices until stored in the stream, against bare publishers of the same events.
 
-Ours: boards of C agents raise events, each device keeping to its window; the bridge stores and acknowledges them.
+Ours: boards of C agents raise events, each device within its window; the bridge stores and acknowledges them.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from bench.link.stored import EventStream
 
 _DEVICES, _OUTSTANDING, _CHUNK = 100, 16, 400
 _PREFIX = "event"
-_PATIENCE_S = 120.0
+_TIMEOUT_S = 120.0
 
 
 async def measure(mesh: Mesh) -> list[Metric]:
-    """Both comparisons, in turns."""
+    """Measure both comparisons alternately."""
     total = pick(6000, 30_000)
     mesh.pki.issue_devices(_PREFIX, _DEVICES)
     async with EventStream(mesh) as stream:
@@ -63,7 +63,7 @@ async def measure(mesh: Mesh) -> list[Metric]:
             unit="events/s",
             better="higher",
             n=count,
-            note="Mosquitto acknowledges before anything is on disk and writes its whole store every two minutes",
+            note="Mosquitto acknowledges before writing to disk and writes its whole store every two minutes",
         ),
     ]
 
@@ -76,7 +76,7 @@ class Boards:
         self._levels: dict[str, bool] = defaultdict(bool)
 
     async def rate(self, total: int) -> float:
-        """Events a second, from the first that is raised to the last that is stored."""
+        """Return events per second, from the first raised to the last stored."""
         before, raised, stored = await self._stream.settled(0.3), 0, 0
         started = time.monotonic()
         while stored < total:
@@ -87,8 +87,8 @@ class Boards:
                 stored = await self._stream.messages() - before
             await asyncio.sleep(0.005)
             stored = await self._stream.messages() - before
-            if time.monotonic() - started > _PATIENCE_S:
-                raise BenchError(f"{stored} of {total} events are stored after {_PATIENCE_S:g} s")
+            if time.monotonic() - started > _TIMEOUT_S:
+                raise BenchError(f"{stored} of {total} events are stored after {_TIMEOUT_S:g} s")
         took = time.monotonic() - started
         if stored != total or await self._stream.settled(0.3) - before != total:
             raise BenchError(f"{stored} events are stored, {total} were raised")
@@ -101,7 +101,7 @@ class Boards:
         return f"set {device} gpio0.pin0 {'on' if self._levels[device] else 'off'}"
 
     def check(self) -> None:
-        """Raises BenchError where a device has dropped one."""
+        """Raise BenchError if a device has dropped an event."""
         devices = self._fleet.devices()
         dropped = sum(device.counters["dropped"] for device in devices)
         events = sum(device.counters["events"] for device in devices)

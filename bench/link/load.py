@@ -1,4 +1,4 @@
-"""call_p99_ms_under_load: calls at a steady rate while other devices send 1,000 telemetry messages a second."""
+"""call_p99_ms_under_load: calls at a constant rate while other devices send 1,000 telemetry messages a second."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from bench.link.caller import Pipeline
 from bench.link.stored import EventStream
 
 _DEVICES, _RATE = 20, 1000
-_CALLED, _CALLS_A_SECOND = 16, 100  # so many that a stall of a second stays within the devices' calls in flight
+_CALLED, _CALLS_A_SECOND = 16, 100  # a stall of a second stays within the devices' calls in flight
 _PREFIX = "telemetry"
 
 
 async def measure(mesh: Mesh) -> list[Metric]:
-    """The figure; raises BenchError where telemetry did not come at that rate."""
+    """Measure the figure; raise BenchError if telemetry did not reach that rate."""
     for index in range(1, _DEVICES + 1):
-        mesh.pki.directory("device", f"{_PREFIX}-{index}")  # with services.pem, which the source reads
+        mesh.pki.directory("device", f"{_PREFIX}-{index}")  # with services.pem for the telemetry source
     seconds = pick(8, 30)
     figures: list[float] = []
     async with mesh.channel("jotunheim_bridge") as channel, EventStream(mesh) as stream:
@@ -60,5 +60,5 @@ async def _round(mesh: Mesh, stream: EventStream, pipeline: Pipeline, called: li
     finally:
         source.stop()
     if stored < 0.9 * _RATE * seconds:
-        raise BenchError(f"{stored} telemetry messages were stored in {seconds} s, {sent}: that is not the load")
+        raise BenchError(f"{stored} telemetry messages were stored in {seconds} s, {sent}: below the intended load")
     return percentile(took, 0.99)

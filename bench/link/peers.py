@@ -1,4 +1,4 @@
-"""The peers' processes: bench-peer (bench/c), Mosquitto, the relay. Started here, configured by committed files."""
+"""Processes of the peers: bench-peer (bench/c), Mosquitto, the relay, with their committed configuration."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOSQUITTO = "Mosquitto TLS"
 
 
 class Broker:
-    """One Mosquitto on a port of its own."""
+    """One Mosquitto on its own port."""
 
     def __init__(self, pki: BenchPki, folder: Path) -> None:
         self.pki, self.port = pki, free_ports(1)[0]
@@ -45,13 +45,13 @@ class Broker:
 
     def _listens(self) -> bool:
         if not self.process.alive():
-            raise BenchError(f"mosquitto ended: {self.process.log.read_text()}")
+            raise BenchError(f"mosquitto has exited: {self.process.log.read_text()}")
         return accepts(self.port)
 
 
 @contextlib.contextmanager
 def broker(pki: BenchPki) -> Iterator[Broker]:
-    """A broker with an empty store."""
+    """Run a broker with an empty store."""
     folder = Path(tempfile.mkdtemp(prefix="ygg-bench-mqtt-"))
     found: Broker | None = None
     try:
@@ -64,7 +64,7 @@ def broker(pki: BenchPki) -> Iterator[Broker]:
 
 
 def bench_peer(pki: BenchPki, mode: str, port: int, name: str, **options: object) -> Child:
-    """Starts bench-peer; an option that is True is a flag."""
+    """Start bench-peer; an option that is True becomes a flag."""
     argv = [str(BENCH_PEER), "--ca", str(pki.service_ca), "--identities", str(pki.devices)]
     argv += ["--id", name, "--port", str(port)]
     for key, value in options.items():
@@ -74,7 +74,7 @@ def bench_peer(pki: BenchPki, mode: str, port: int, name: str, **options: object
 
 
 def one_result(child: Child) -> dict[str, Any]:
-    """Its one line of results; it ends."""
+    """Return the only result line of a process, and stop it."""
     try:
         return child.line()
     finally:
@@ -83,7 +83,7 @@ def one_result(child: Child) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def relay(pki: BenchPki) -> Iterator[tuple[Child, int, int]]:
-    """The bare relay and echo: the process, its gRPC port and its device port."""
+    """Run the bare relay and echo; yield the process, its gRPC port and its device port."""
     identity = pki.directory("service", "jotunheim_bridge")
     argv = [sys.executable, "-m", "bench.link.relay", str(identity)]
     child = Child("relay", argv, BUILD / "relay.log")

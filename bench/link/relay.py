@@ -1,8 +1,8 @@
-"""`python -m bench.link.relay IDENTITY`: the least that a bridge in Python can do, to compare ours with.
+"""`python -m bench.link.relay IDENTITY`: the minimum work of a bridge in Python, as a peer.
 
-Relay: a message of a gRPC stream goes to the one device by TLS 1.3, and the device's bytes come back as the answer.
-Echo: the message comes back at once. The same uvloop, grpc.aio, mutual TLS and options as a service of ours; no
-protobuf, no checks, no framing, no deadlines, one device, which gives back what it gets.
+Relay: a message of a gRPC stream is sent to the only device over TLS 1.3, and the device's bytes are returned. Echo:
+the message is returned immediately. Same uvloop, grpc.aio, mutual TLS and options as our services; no protobuf, no
+checks, no framing, no deadlines, and one device that echoes its input.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RELAY, ECHO, ALPN = "/bench.Peer/Relay", "/bench.Peer/Echo", "bench-relay"
 
 
 class Device(asyncio.Protocol):
-    """The link to the device; answers come in the order of the questions."""
+    """The link to the device; responses arrive in the order of requests."""
 
     connected: Device | None = None
 
@@ -72,7 +72,7 @@ class _Handlers(grpc.GenericRpcHandler):
 
 
 async def main(identity: Path) -> None:
-    """Serves until it is killed; tells its ports on standard output."""
+    """Serve until killed; print the ports on standard output."""
     files = IdentityFiles(identity)
     tls = files.server_context("devices.pem")
     tls.set_alpn_protocols([ALPN])

@@ -1,4 +1,4 @@
-"""How many events the stream holds: what was acknowledged is counted where it is stored."""
+"""Counts events in the stream: acknowledged events are counted as stored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.domain.subjects import EVENT_STREAM
 
 
 class EventStream:
-    """Reads the stream's state as the registry may; `async with`."""
+    """Reads the state of the stream with the registry's permissions; use with `async with`."""
 
     def __init__(self, mesh: Mesh) -> None:
         self._mesh, self._stack = mesh, contextlib.AsyncExitStack()
@@ -31,16 +31,16 @@ class EventStream:
         await self._stack.aclose()
 
     async def messages(self) -> int:
-        """The last sequence of the stream: every message ever stored."""
+        """Return the last sequence of the stream: the number of messages ever stored."""
         return int((await self._js.stream_info(EVENT_STREAM)).state.last_seq)
 
     async def settled(self, quiet_s: float = 1.0, within_s: float = 60.0) -> int:
-        """The same, once nothing more has come for `quiet_s` seconds."""
+        """Return the same once nothing was stored for `quiet_s` seconds."""
         deadline, last = time.monotonic() + within_s, await self.messages()
         since = time.monotonic()
         while time.monotonic() - since < quiet_s:
             if time.monotonic() > deadline:
-                raise BenchError("the event stream does not come to rest")
+                raise BenchError("the event stream does not settle")
             await asyncio.sleep(0.05)
             now = await self.messages()
             if now != last:

@@ -1,6 +1,6 @@
-"""`python -m bench.link.telemetry PKI LINK PREFIX DEVICES RATE SECONDS`: devices that send telemetry at a steady rate.
+"""`python -m bench.link.telemetry PKI LINK PREFIX DEVICES RATE SECONDS`: devices with telemetry at a constant rate.
 
-Speaks Einherjar in Python, by tests/fakes/device.py, and keeps to the credit it is granted.
+Speaks Einherjar in Python with tests/fakes/device.py, within the granted credit.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ def _document() -> bytes:
 
 
 class Source:
-    """One device and the credit it has left."""
+    """One device and its remaining credit."""
 
     def __init__(self, device: LinkDevice) -> None:
         self._device, self._credit, self.sent, self.held = device, 64, 0, 0
 
     async def read(self) -> None:
-        """Takes up new credit until the link ends."""
+        """Process credit grants until the link ends."""
         while True:
             frame = await self._device.receive(within_s=3600)
             if frame.WhichOneof("body") == "credit":
                 self._credit += frame.credit.telemetry
 
     def send(self) -> None:
-        """One frame with one sample; held back where there is no credit."""
+        """Send one frame with one sample; skip it without credit."""
         if not self._credit:
             self.held += 1
             return
@@ -50,7 +50,7 @@ class Source:
 
 
 async def main(pki: Path, endpoint: str, prefix: str, devices: int, rate: float, seconds: float) -> None:
-    """Tells when it begins, and at the end what was sent."""
+    """Print a line at the start, and the number of sent frames at the end."""
     sources = []
     for index in range(1, devices + 1):
         name = f"{prefix}-{index}"

@@ -1,1 +1,1 @@
-"""Updates: a fleet of agents takes an image through bridge and ota; how soon a rollout halts."""
+"""Updates: a fleet of agents installs an image through bridge and ota; time until a rollout halts."""

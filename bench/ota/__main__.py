@@ -1,6 +1,6 @@
 """`python -m bench.ota [PART…]`: fleet, calls, halt, device; see bench/harness/command.py.
 
-`calls` measures `fleet` as well, whose figure it takes half of.
+`calls` also runs `fleet`, since its rate is half of that figure.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CALLED = 10
 
 
 async def measure(parts: Sequence[str]) -> list[Metric]:
-    """The metrics of those parts."""
+    """Measure the selected parts."""
     found: list[Metric] = []
     if {"fleet", "calls", "halt"} & set(parts):
         with running_mesh(BenchPki(), setup.start) as mesh:

@@ -1,7 +1,7 @@
-"""What an update costs on the device: a patch for one more function, and RAM; of the rv32imc image of `make size`.
+"""Costs of an update on the device: a patch for one more function, and RAM; for the rv32imc image of `make size`.
 
-The second image is the first with one more function before everything else, called where ygg_agent_step was
-(firmware/tests/size_more.c), linked by `make -C firmware size-more`. The patch is made by the service's own code.
+The second image is the first with one more function before all others, called instead of ygg_agent_step
+(firmware/tests/size_more.c), linked by `make -C firmware size-more`. The service's own code makes the patch.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _BUILT = ROOT / "build" / "firmware" / "rv32"
 
 
 async def measure() -> list[Metric]:
-    """Both figures; raises BenchError if there is no compiler and none can be installed."""
+    """Measure both figures; raise BenchError if no compiler can be installed."""
     packages.program(_COMPILER, *packages.RV32)
     command = ["make", "-s", "-C", str(ROOT / "firmware"), f"PYTHON={sys.executable}", "size-more"]
     await asyncio.to_thread(subprocess.run, command, check=True, stdout=subprocess.DEVNULL)
     old, new = (_BUILT / "size.bin").read_bytes(), (_BUILT / "more.bin").read_bytes()
     patch = await DetoolsPatches().make(old, new, sum(FORMATS))
     if patch is None or old == new:
-        raise BenchError("there is no patch between the two images")
+        raise BenchError("no patch between the two images")
     ram = json.loads((ROOT / "build" / "size.json").read_text())["device_update_ram_bytes"]
     note = f"a patch of {len(patch):,} bytes from an image of {len(old):,} to one of {len(new):,}, rv32imc"
-    told = "state of boot, install, patch and trust, one envelope and the root; on rv32imc, by `make size`"
+    ram_note = "state of boot, install, patch and trust, one envelope and the root; on rv32imc, by `make size`"
     return [
         Metric("delta_ratio_one_function", len(patch) / len(new), "of the image", "lower", target=0.06, note=note),
-        Metric("device_update_ram_bytes", ram, "B", "lower", target=4096, note=told),
+        Metric("device_update_ram_bytes", ram, "B", "lower", target=4096, note=ram_note),
     ]

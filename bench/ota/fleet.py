@@ -1,8 +1,8 @@
-"""A fleet takes an image, round after round, in turns with nginx: how fast it goes out, how soon all have confirmed it.
+"""A fleet installs an image, alternating with downloads from nginx: throughput, and time until all have confirmed.
 
-Agents run many to a process (`--count`), so a restart is within the process and nothing is executed: what is measured
-is the way from release to confirmed, not the boot of a device. An image counts as arrived when the device has written
-it, read it back and found its hash right (`ota_installed`).
+Many agents share a process (`--count`), so a restart is within the process and nothing is executed: the path from
+release to confirmation is measured, not the boot of a device. An image has arrived when the device has written it,
+read it back and verified its hash (`ota_installed`).
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from bench.ota.setup import CHUNK, Fleet
 from yggdrasil.ota.v1 import rollout_pb2 as pb
 
 IMAGE_BYTES = 1_000_000
-LIMIT_S, POLL_S = 900.0, 0.5
+TIMEOUT_S = 900.0
+POLL_S = 0.5
 WATCHED = ("jotunheim_bridge", "ota")
 
 
 @dataclass
 class Round:
-    """One update of the fleet: bytes a second until all have the image, seconds until all are confirmed."""
+    """One update of the fleet: bytes per second until all have the image, seconds until all are confirmed."""
 
     bytes_a_second: float = 0.0
     confirmed_s: float = 0.0
@@ -40,27 +41,27 @@ class Round:
 
 @dataclass
 class Bench:
-    """The mesh, ota's clients, the agents that are updated, and how many there are beside them in another process."""
+    """The mesh, clients of ota, the updated agents, and the number of further updated devices in another process."""
 
     mesh: Mesh
     fleet: Fleet
     agents: Agents
-    beside: int = 0
+    extra: int = 0
 
     @property
     def count(self) -> int:
-        """Devices that take the image."""
-        return self.agents.count + self.beside
+        """Number of updated devices."""
+        return self.agents.count + self.extra
 
     async def update(self, image: bytes, rate_per_minute: int = 0) -> Round:
-        """Releases an image and brings it to all; raises BenchError where one of them does not confirm it."""
+        """Release an image and roll it out to all; raise BenchError if a device does not confirm it."""
         release = await self.fleet.release(image)
-        await self._fit(release)
+        await self._await_fit(release)
         had, found = len(self.agents.times("ota_installed")), Round()
         rss, cpu = self._rss(), self._cpu()
         found.before_kb = rss
         spec = pb.RolloutSpec(
-            release_id=release, device_timeout_s=int(LIMIT_S), halt_percent=100, rate_per_minute=rate_per_minute
+            release_id=release, device_timeout_s=int(TIMEOUT_S), halt_percent=100, rate_per_minute=rate_per_minute
         )
         at, started = time.time(), time.monotonic()
         rollout = (await self.fleet.rollouts.StartRollout(pb.StartRolloutRequest(spec=spec), timeout=30)).rollout
@@ -68,7 +69,7 @@ class Bench:
             found.grown_kb = {
                 name: max(found.grown_kb.get(name, 0), kb - rss[name]) for name, kb in self._rss().items()
             }
-            if time.monotonic() - started > LIMIT_S or now.counts.failed or now.counts.reverted:
+            if time.monotonic() - started > TIMEOUT_S or now.counts.failed or now.counts.reverted:
                 raise BenchError(f"the fleet was not updated: {now}")
             await asyncio.sleep(POLL_S)
         found.confirmed_s = time.monotonic() - started
@@ -79,8 +80,8 @@ class Bench:
         found.bytes_a_second = self.agents.count * len(image) / (arrived[-1] - at)
         return found
 
-    async def _fit(self, release: str) -> None:
-        """Until ota knows of each device that it may have the release."""
+    async def _await_fit(self, release: str) -> None:
+        """Wait until ota considers every device fit for the release."""
         request = pb.StartRolloutRequest(spec=pb.RolloutSpec(release_id=release), dry_run=True)
         until = time.monotonic() + 120
         while (await self.fleet.rollouts.StartRollout(request, timeout=30)).rollout.counts.total != self.count:
@@ -102,7 +103,7 @@ class Bench:
 
 
 async def measure(bench: Bench) -> tuple[list[Metric], float]:
-    """The metrics, and seconds that an update of all takes."""
+    """Return the metrics, and the seconds of an update of all."""
     ours: list[Round] = []
     peer: list[float] = []
     with nginx.server(bench.mesh.pki) as server:
@@ -119,7 +120,7 @@ async def measure(bench: Bench) -> tuple[list[Metric], float]:
 def _metrics(ours: list[Round], peer: list[float], count: int) -> list[Metric]:
     cpu = {name: statistics.median(one.cpu_s[name] for one in ours) / count * 1000 for name in ours[0].cpu_s}
     spent = ", ".join(f"{name} {ms:.0f}" for name, ms in cpu.items())
-    what = f"{count} devices in one agent process, {IMAGE_BYTES:,} bytes in chunks of {CHUNK}, 16 under way to each"
+    what = f"{count} devices in one agent process, {IMAGE_BYTES:,} bytes in chunks of {CHUNK}, 16 in flight to each"
     found = [
         compared(
             "update_throughput",
@@ -130,7 +131,7 @@ def _metrics(ours: list[Round], peer: list[float], count: int) -> list[Metric]:
             better="higher",
             target=0.1,
             n=count,
-            note=f"{what}; from StartRollout until the last device has written it and hashed what it wrote",
+            note=f"{what}; from StartRollout until the last device has written and verified it",
         ),
         alone(
             "fleet_update_s",
@@ -147,7 +148,7 @@ def _metrics(ours: list[Round], peer: list[float], count: int) -> list[Metric]:
         key = f"{name.removeprefix('jotunheim_')}_grown_mb"
         grown, had = [one.grown_kb[name] / 1024 for one in ours], [one.before_kb[name] / 1024 for one in ours]
         note = (
-            f"peak during an update above what it had before; it had {had[0]:.0f} MB before the first round, "
+            f"growth at the peak of an update; {had[0]:.0f} MB before the first round, "
             f"{had[-1]:.0f} before the last of {len(ours)}"
         )
         found.append(alone(key, grown, unit="MB", better="lower", n=count, note=note))

@@ -1,4 +1,4 @@
-"""From a device's word that it fell back to the rollout's halt; its word is said as its bridge would say it."""
+"""From a device's report of a revert until the rollout halts; the report is sent like that of a bridge."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ POLL_S = 0.01
 
 
 async def measure(fleet: Fleet) -> list[Metric]:
-    """The figure."""
+    """Measure the figure."""
     took = [await _round(fleet) for _ in range(rounds())]
     return [alone("halt_s", took, unit="s", better="lower", target=2, n=len(took))]
 
 
 async def _round(fleet: Fleet) -> float:
     release = await fleet.release(setup.image_of(IMAGE_BYTES))
-    await asyncio.sleep(2.5)  # ota's list of devices is renewed
+    await asyncio.sleep(2.5)  # ota's cached listing of devices expires
     spec = pb.RolloutSpec(release_id=release, halt_count=1, waves=[pb.Wave(count=1), pb.Wave(percent=100)])
     rollout = (await fleet.rollouts.StartRollout(pb.StartRolloutRequest(spec=spec), timeout=30)).rollout
-    device = await _begun(fleet, rollout.id)
+    device = await _first_started(fleet, rollout.id)
     at = time.monotonic()
-    await _fails(fleet, device)
+    await _report_revert(fleet, device)
     while (await _state(fleet, rollout.id)) != pb.ROLLOUT_STATE_HALTED:
         if time.monotonic() - at > 30:
             raise BenchError("a rollout did not halt")
@@ -46,7 +46,7 @@ async def _state(fleet: Fleet, rollout: str) -> int:
     return int(found.state)
 
 
-async def _begun(fleet: Fleet, rollout: str) -> str:
+async def _first_started(fleet: Fleet, rollout: str) -> str:
     until = time.monotonic() + 30
     while time.monotonic() < until:
         found = (await fleet.rollouts.ListUpdates(pb.ListUpdatesRequest(rollout_id=rollout), timeout=30)).updates
@@ -56,8 +56,8 @@ async def _begun(fleet: Fleet, rollout: str) -> str:
     raise BenchError("no canary was started")
 
 
-async def _fails(fleet: Fleet, device: str) -> None:
-    """The canary says that its last update is over by another bridge's mouth; the id comes from its answer."""
+async def _report_revert(fleet: Fleet, device: str) -> None:
+    """Report a reverted update for the canary, like another bridge; the update id is in the response to its status."""
     status = link.OtaStatus(
         nonce=secrets.token_bytes(16),
         state=link.OTA_STATE_IDLE,
@@ -70,6 +70,6 @@ async def _fails(fleet: Fleet, device: str) -> None:
     answer = await fleet.relay.Report(request, timeout=10)
     update = answer.offer.offer.update_id
     if not update:
-        raise BenchError(f"{device} was offered nothing")
+        raise BenchError(f"{device} got no offer")
     result = link.OtaResult(update_id=update, outcome=link.OTA_OUTCOME_REVERTED, code=link.OTA_CODE_NOT_CONFIRMED)
     await fleet.relay.Report(relay_pb2.ReportRequest(device_id=device, result=result), timeout=10)

@@ -1,7 +1,7 @@
-"""The peer of `update_throughput`: Debian's nginx serves the image to as many C clients at once.
+"""The peer of `update_throughput`: Debian's nginx serves the image to as many concurrent C clients.
 
-Configuration: bench/peers/nginx.conf. The clients (bench/c/download.c) hash
-what they get, write it nowhere, and know neither chunks nor signatures.
+Configuration: bench/peers/nginx.conf. The clients (bench/c/download.c) hash the data without storing it; there are no
+chunks and no signatures.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CONFIG = ROOT / "bench" / "peers" / "nginx.conf"
 
 
 class Server:
-    """One nginx on a port of its own, with whatever is in `root`."""
+    """One nginx on its own port that serves `root`."""
 
     def __init__(self, pki: BenchPki, folder: Path) -> None:
         self.pki, self.port, self.root = pki, free_ports(1)[0], folder / "root"
@@ -49,11 +49,11 @@ class Server:
 
     def _listens(self) -> bool:
         if not self.process.alive():
-            raise BenchError(f"nginx ended: {self.process.log.read_text()}")
+            raise BenchError(f"nginx has exited: {self.process.log.read_text()}")
         return accepts(self.port)
 
     def download(self, image: bytes, prefix: str, count: int) -> float:
-        """Bytes a second to `count` clients, from the first request to the last byte; the devices' own identities."""
+        """Return bytes per second to `count` clients with device identities, from first request to last byte."""
         (self.root / "image.bin").write_bytes(image)
         argv = [str(BUILD / "bench-peer"), "--ca", str(self.pki.service_ca), "--identities", str(self.pki.devices)]
         argv += ["--id", prefix, "--count", str(count), "--port", str(self.port), "--to", "/image.bin", "download"]
@@ -63,13 +63,13 @@ class Server:
         finally:
             clients.stop()
         if found["sha256"] != hashlib.sha256(image).hexdigest() or found["bytes"] != count * len(image):
-            raise BenchError(f"nginx gave something else than the image: {found}")
+            raise BenchError(f"nginx did not serve the image: {found}")
         return float(found["bytes"] / found["seconds"])
 
 
 @contextlib.contextmanager
 def server(pki: BenchPki) -> Iterator[Server]:
-    """A running server."""
+    """Run a server."""
     folder = Path(tempfile.mkdtemp(prefix="ygg-bench-nginx-"))
     found: Server | None = None
     try:

@@ -1,4 +1,4 @@
-"""A mesh with ota, a root, and releases of random images, for the benchmark."""
+"""A mesh with ota, a root, and releases of random images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ YEAR_S = 365 * 86_400
 
 
 def start(mesh: Mesh) -> None:
-    """nats-server, registry, ota, and a bridge that knows ota."""
+    """Start nats-server, registry, ota, and a bridge with ota."""
     mesh.ports["ota"], images = free_ports(2)
     registry = f"127.0.0.1:{mesh.ports['registry']}"
     mesh.start_nats()
@@ -42,7 +42,7 @@ def start(mesh: Mesh) -> None:
 
 @contextlib.contextmanager
 def flash(count: int) -> Iterator[Path]:
-    """A folder for so many devices' flash: in memory where there is room, since no device has the host's disk."""
+    """Yield a folder for the flash of `count` devices, in memory if possible, since devices do not share a disk."""
     memory, needed = Path("/dev/shm"), count * 2 * SLOT * 2
     where = memory if memory.is_dir() and shutil.disk_usage(memory).free > needed else None
     folder = Path(tempfile.mkdtemp(prefix="ygg-bench-flash-", dir=where))
@@ -65,7 +65,7 @@ class Fleet:
     stored: str = ""
 
     async def trust(self) -> Path:
-        """Makes a root of one key a role and sets it; returns its file, for devices."""
+        """Create a root with one key per role and set it; return its file for devices."""
         for name in ("root", "release"):
             keys.generate(self.folder / f"{name}.key")
         online = (await self.releases.GetTrust(release_pb2.GetTrustRequest())).timestamp_key
@@ -80,9 +80,9 @@ class Fleet:
         return path
 
     async def release(self, image: bytes) -> str:
-        """Uploads and releases an image under the next sequence; returns the release's id.
+        """Upload and release an image under the next sequence; return the release id.
 
-        The image before goes, so that no time is spent on a patch between two lots of random bytes.
+        The previous image is deleted, so that no time is spent on a patch between two random images.
         """
         digest = hashlib.sha256(image)
         if self.stored:
@@ -116,7 +116,7 @@ class Fleet:
 
 @contextlib.asynccontextmanager
 async def clients(mesh: Mesh) -> AsyncIterator[Fleet]:
-    """A user's clients, and a bridge's for what only bridges may say."""
+    """Yield clients of a user, and of a bridge for reports."""
     where = f"127.0.0.1:{mesh.ports['ota']}"
     async with (
         mesh.channel("ota") as user,
@@ -132,5 +132,5 @@ async def clients(mesh: Mesh) -> AsyncIterator[Fleet]:
 
 
 def image_of(size: int) -> bytes:
-    """Random bytes: nothing is gained by compressing them."""
+    """Return random, incompressible bytes."""
     return os.urandom(size)

@@ -1,1 +1,1 @@
-"""The registry at a million devices: finding, rebuilding, registering; beside PostgreSQL where there is a peer."""
+"""The registry at a million devices: find, rebuild, register; compared with PostgreSQL."""

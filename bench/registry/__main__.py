@@ -20,7 +20,7 @@ PARTS = ("index", "find", "register", "twin")
 
 
 async def measure(parts: Sequence[str]) -> list[Metric]:
-    """The metrics of those parts."""
+    """Measure the selected parts."""
     pki, stored = BenchPki(), Stored()
     fleet = list(devices(pick(100_000, 1_000_000)))
     found: list[Metric] = []

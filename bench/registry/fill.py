@@ -1,6 +1,6 @@
-"""Puts a fleet into the buckets as fast as NATS takes it: plain publications over a socket of its own.
+"""Fills the buckets with a fleet as fast as NATS accepts it: plain publishes on a separate socket.
 
-Not what is measured: it only makes the state that the measurements need. Every acknowledgement is counted.
+Not measured: it only creates the state for the measurements. Every acknowledgement is counted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ACK = b'"seq":'
 
 
 def writes(entries: Iterable[Entry], stored: Stored) -> Iterator[tuple[str, bytes]]:
-    """Subjects and values: the bodies, then each device and its contract."""
+    """Yield subjects and values: the bodies, then each device and its contract."""
     for digest, body in stored.bodies.items():
         yield buckets.CONTRACT_BODIES.subject(digest), body
     for entry in entries:
@@ -31,7 +31,7 @@ def writes(entries: Iterable[Entry], stored: Stored) -> Iterator[tuple[str, byte
 
 
 def fill(url: str, context: ssl.SSLContext, messages: Iterable[tuple[str, bytes]]) -> int:
-    """Publishes all and waits for all acknowledgements; returns how many."""
+    """Publish all messages and wait for all acknowledgements; return their number."""
     place = urlsplit(url)
     with socket.create_connection((place.hostname or "", place.port or 0), 30) as plain:
         plain.recv(1 << 16)
@@ -56,7 +56,7 @@ def fill(url: str, context: ssl.SSLContext, messages: Iterable[tuple[str, bytes]
 
 
 def _acknowledged(link: ssl.SSLSocket, tail: bytes) -> tuple[int, bytes]:
-    """How many came, and the end of what came, where one more may begin."""
+    """Return the number of acknowledgements received, and the tail that may have the start of another."""
     more = link.recv(1 << 18)
     data = tail + more
     if not more or b'"error"' in data or b"-ERR" in data:

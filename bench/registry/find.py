@@ -1,4 +1,4 @@
-"""find_*: a hundred devices by what they can do, ordered by id; ours and PostgreSQL from one client, in turns."""
+"""find_*: a hundred devices by capability, ordered by id; ours and PostgreSQL alternately from one client."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ Find = Callable[[str, str], Awaitable[list[str]]]
 
 
 def queries() -> int:
-    """How many a round."""
+    """Return the number of queries per round."""
     return pick(400, 2000)
 
 
 async def measure(registry: Any, peer: Peer, fleet: list[Entry], stored: Stored) -> list[Metric]:
-    """The three kinds; results of both sides are compared with the fleet first."""
+    """Measure the three kinds; the results of both sides are first compared with the fleet."""
 
     async def ours(semantic_type: str, after: str) -> list[str]:
         answer = await registry.FindDevices(
@@ -64,7 +64,7 @@ async def measure(registry: Any, peer: Peer, fleet: list[Entry], stored: Stored)
 
 
 def _starts(kind: str) -> list[str]:
-    """Where each page begins: anywhere for the common type; at the beginning where there is one page at most."""
+    """Return the start of each page: random for the common type, the beginning if there is at most one page."""
     rng = random.Random(99)
     return [f"{rng.getrandbits(64):016x}" if kind == "common" else "" for _ in range(queries())]
 
@@ -89,10 +89,10 @@ def _matching(semantic_type: str, fleet: list[Entry], stored: Stored) -> list[st
 
 
 async def _check(semantic_type: str, fleet: list[Entry], stored: Stored, *sides: Find) -> None:
-    wanted = _matching(semantic_type, fleet, stored)
+    expected = _matching(semantic_type, fleet, stored)
     for after in ("", "5", "c"):
-        page = [name for name in wanted if name > after][:PAGE]
+        page = [name for name in expected if name > after][:PAGE]
         for side in sides:
             found = await side(semantic_type, after)
             if found != page:
-                raise BenchError(f"{semantic_type} after {after!r}: {len(found)} devices, {len(page)} others are right")
+                raise BenchError(f"{semantic_type} after {after!r}: {len(found)} devices, expected {len(page)} others")

@@ -1,6 +1,6 @@
 """The fleet of the benchmark: random ids, four labels each, 200 distinct contracts of 8 capabilities. Deterministic.
 
-Contract 0 is the rare one, of one device in ten thousand; the others are spread evenly.
+Contract 0 is the rare one, of one device in ten thousand; the others are evenly distributed.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from services.registry.adapters import records
 from services.registry.model import Build, ContractRecord, DeviceRecord, DeviceState
 
 CONTRACTS, CAPABILITIES = 200, 8
-RARE_SHARE = 10_000
-"""One device in so many has the rare contract."""
+RARE_INTERVAL = 10_000
+"""One device in this number has the rare contract."""
 RARE_TYPE, UNKNOWN_TYPE = "sensor.radiation", "sensor.gravity"
 TYPES = [f"{group}.{name}" for group in ("sensor", "actuator", "meter", "store") for name in "abcdefghij"]
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -43,7 +43,7 @@ def _capability(rng: random.Random, number: int, semantic_type: str) -> Capabili
 
 
 def contracts() -> list[Contract]:
-    """The distinct contracts; only number 0 has RARE_TYPE."""
+    """Return the distinct contracts; only number 0 has RARE_TYPE."""
     rng, made = random.Random(4), []
     for number in range(CONTRACTS):
         types = rng.sample(TYPES, CAPABILITIES)
@@ -55,7 +55,7 @@ def contracts() -> list[Contract]:
 
 
 def devices(count: int, seed: int = 4) -> Iterator[Entry]:
-    """`count` devices, in no order."""
+    """Yield `count` devices in random order."""
     rng = random.Random(seed)
     for number in range(count):
         labels = {
@@ -64,28 +64,28 @@ def devices(count: int, seed: int = 4) -> Iterator[Entry]:
             "tier": rng.choice("abc"),
             "batch": f"b{rng.randrange(5000)}",
         }
-        contract = 0 if number % RARE_SHARE == 0 else 1 + rng.randrange(CONTRACTS - 1)
+        contract = 0 if number % RARE_INTERVAL == 0 else 1 + rng.randrange(CONTRACTS - 1)
         made = _EPOCH + timedelta(seconds=number)
         yield Entry(DeviceRecord(f"{rng.getrandbits(64):016x}", DeviceState.ACTIVE, made, labels), contract)
 
 
 @dataclass(slots=True)
 class Stored:
-    """The contracts as they are stored: each with its digest, and the bytes of its body."""
+    """The contracts as stored: each with its digest, and the bytes of its body."""
 
     contracts: list[Contract] = field(default_factory=contracts)
     bodies: dict[str, bytes] = field(default_factory=dict)
     digests: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Digests."""
+        """Compute the digests."""
         for contract in self.contracts:
             body = records.body_to_bytes(contract)
             self.digests.append(records.body_digest(body))
             self.bodies[self.digests[-1]] = body
 
     def contract_bytes(self, device_id: str, number: int) -> bytes:
-        """The StoredContract of a device."""
+        """Return the StoredContract of a device."""
         shared = self.contracts[number]
         own = Contract(
             device_id, shared.document_digest, (), (), _LINK, "open", 1, self.digests[number], shared.negotiate_time

@@ -1,4 +1,4 @@
-"""rebuild_rate, warm_restart_s and sizes: the registry started without its index, and with it."""
+"""rebuild_rate, warm_restart_s and sizes: the registry started without and with its index."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from bench.harness.mesh import Mesh
 from bench.harness.process import Child
 from bench.harness.results import Metric
 
-REBUILD_S = 600.0
-"""Longer than a rebuild takes."""
+REBUILD_TIMEOUT_S = 600.0
+"""Timeout of a rebuild, in seconds."""
 
 
 @dataclass(slots=True)
 class Figures:
-    """Of each round."""
+    """Figures of each round."""
 
     rebuild: list[float] = field(default_factory=list)
     warm: list[float] = field(default_factory=list)
@@ -28,12 +28,15 @@ class Figures:
 
 
 def start(mesh: Mesh) -> Child:
-    """The registry, with the index where it was."""
-    return mesh.start_service("registry", REBUILD_S, data_dir=str(mesh.folder / "registry"))
+    """Start the registry with the existing index, if any."""
+    return mesh.start_service("registry", REBUILD_TIMEOUT_S, data_dir=str(mesh.folder / "registry"))
 
 
 def measure(mesh: Mesh, count: int, empty_kb: int) -> list[Metric]:
-    """Leaves the registry running, its index warm. `empty_kb` is what a registry without devices takes."""
+    """Measure; leaves the registry running with a warm index.
+
+    `empty_kb` is the memory of a registry without devices.
+    """
     figures = Figures()
     data = mesh.folder / "registry"
     for _ in range(rounds()):
@@ -59,7 +62,7 @@ def measure(mesh: Mesh, count: int, empty_kb: int) -> list[Metric]:
         alone(
             "rss_bytes_per_device", own, unit="bytes", better="lower", target=1024, n=count,
             note=f"just after a rebuild, beyond the {empty_kb // 1024} MiB of a registry without devices;"
-            f" altogether {sorted(figures.rss)[-1] / count:.0f}",
+            f" total {sorted(figures.rss)[-1] / count:.0f}",
         ),
         alone("file_bytes_per_device", figures.file, unit="bytes", better="lower", target=1024, n=count),
     ]  # fmt: skip

@@ -1,9 +1,9 @@
-"""The peer: the same fleet in PostgreSQL, one JSONB document a device under a GIN index, tuned and ANALYZEd.
+"""The peer: the same fleet in PostgreSQL, one JSONB document per device with a GIN index, tuned and ANALYZEd.
 
-The planner knows nothing of what is in a JSONB document: it expects one device in a hundred to match, whatever it is.
-So there is a second peer, whose types stand in an array beside the document: of that it has statistics.
+The planner has no statistics of the content of JSONB documents: it expects one device in a hundred to match. Hence a
+second peer with the types in a separate array, which has statistics.
 
-Debian's package, on a temporary directory and a unix socket, as a user of its own (PostgreSQL refuses to run as root).
+Debian's package, in a temporary directory with a unix socket, as a separate user (PostgreSQL refuses to run as root).
 Configuration: bench/peers/postgresql.conf.
 """
 
@@ -29,7 +29,8 @@ from bench.registry.fleet import Entry, Stored
 
 _CONFIG = ROOT / "bench" / "peers" / "postgresql.conf"
 _USER = "postgres"
-_TRIES, _WAIT_S = 60, 0.5
+_ATTEMPTS = 60
+_WAIT_S = 0.5
 _TABLE = 'CREATE TABLE devices (id text COLLATE "C" NOT NULL, doc jsonb NOT NULL, types text[] NOT NULL)'
 _INDEXES = (
     "ALTER TABLE devices ADD PRIMARY KEY (id)",
@@ -44,7 +45,7 @@ _FIND_BY_ARRAY = "SELECT doc FROM devices WHERE types @> ARRAY[$1::text] AND id 
 
 @contextlib.contextmanager
 def server() -> Iterator[Path]:
-    """A running server, empty; yields the folder of its socket."""
+    """Run an empty server; yield the folder of its socket."""
     folder = Path(tempfile.mkdtemp(prefix="ygg-bench-pg-"))
     child: Child | None = None
     try:
@@ -72,7 +73,7 @@ def _as_user() -> list[str]:
 
 
 def document(entry: Entry, stored: Stored) -> str:
-    """What a device is found by and shown as: the same fields as our message Device."""
+    """Return the searchable and displayed document of a device, with the fields of our message Device."""
     record, shared = entry.record, stored.contracts[entry.contract]
     capabilities = [{"id": c.id, "type": c.type, "version": c.version} for c in shared.capabilities]
     return json.dumps(
@@ -97,7 +98,7 @@ class Peer:
         self._connection = connection
 
     async def load(self, entries: Iterable[Entry], stored: Stored) -> None:
-        """The whole fleet, then the indexes, then the statistics."""
+        """Load the whole fleet, then create the indexes and statistics."""
         await self._connection.execute(_TABLE)
         await self._connection.execute(_STATISTICS)
         types = [sorted(c.type for c in one.capabilities) for one in stored.contracts]
@@ -107,29 +108,29 @@ class Peer:
             await self._connection.execute(statement, timeout=1800)
 
     async def find(self, semantic_type: str, after: str, limit: int) -> list[dict[str, Any]]:
-        """Devices with a capability of a type, ordered by id, decoded."""
-        wanted = json.dumps({"capabilities": [{"type": semantic_type}]})
-        rows = await self._connection.fetch(_FIND, wanted, after, limit)
+        """Return devices with a capability of a type, ordered by id, decoded."""
+        pattern = json.dumps({"capabilities": [{"type": semantic_type}]})
+        rows = await self._connection.fetch(_FIND, pattern, after, limit)
         return [json.loads(row[0]) for row in rows]
 
     async def find_by_array(self, semantic_type: str, after: str, limit: int) -> list[dict[str, Any]]:
-        """The same by the array."""
+        """Return the same by the array."""
         rows = await self._connection.fetch(_FIND_BY_ARRAY, semantic_type, after, limit)
         return [json.loads(row[0]) for row in rows]
 
 
 async def _connect(folder: Path) -> Any:
-    """It listens a little before it is ready."""
-    for _ in range(_TRIES):
+    """Connect with retries: the server listens before it is ready."""
+    for _ in range(_ATTEMPTS):
         with contextlib.suppress(asyncpg.CannotConnectNowError, OSError, TimeoutError):
             return await asyncpg.connect(host=str(folder), user="bench", database="postgres", timeout=10)
         await asyncio.sleep(_WAIT_S)
-    raise BenchError(f"PostgreSQL never became ready, see {folder / 'postgres.log'}")
+    raise BenchError(f"PostgreSQL did not become ready, see {folder / 'postgres.log'}")
 
 
 @contextlib.asynccontextmanager
 async def connected(folder: Path) -> AsyncIterator[Peer]:
-    """A connection to the server in that folder."""
+    """Yield a connection to the server in that folder."""
     connection = await _connect(folder)
     try:
         yield Peer(connection)

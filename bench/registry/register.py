@@ -1,4 +1,4 @@
-"""register_rate: RegisterDevices, from the first message to the answer, which comes when the index has all of it."""
+"""register_rate: RegisterDevices, from the first message to the response, which is sent when all are in the index."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BATCH = 500
 
 
 async def measure(registry: Any, process: Child) -> list[Metric]:
-    """Random ids, four labels each; the last of them is read back."""
+    """Register devices with random ids and four labels each; read the last one back."""
     count, rates, busy = pick(15_000, 50_000), list[float](), list[float]()
     for turn in range(rounds()):
         requests = _requests(turn, count)

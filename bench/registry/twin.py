@@ -1,4 +1,4 @@
-"""twin_delta_p50_ms: from the call that desires another value until the board of a real agent has it."""
+"""twin_delta_p50_ms: from the write of a desired value until the board of a real agent has it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WITHIN_S = 10.0
 
 
 async def measure(mesh: Mesh) -> list[Metric]:
-    """One write after another, to one device; each is looked for on the board itself."""
+    """Write sequentially to one device, and look for each value on the board itself."""
     mesh.start_bridge()
     count, medians = pick(60, 300), list[float]()
     with agents(mesh, "twin", 1) as fleet, Board(fleet) as board:
@@ -32,12 +32,12 @@ async def measure(mesh: Mesh) -> list[Metric]:
                 took = [await _once(twins, board, 1 + (turn * count + number) % 100) for number in range(count)]
                 medians.append(percentile(sorted(took), 0.5))
     n = count * rounds()
-    note = "UpdateTwin called, until the agent's board answers with the value"
+    note = "from the call of UpdateTwin until the agent's board has the value"
     return [alone("twin_delta_p50_ms", medians, unit="ms", better="lower", target=5, n=n, note=note)]
 
 
 class Board:
-    """A kept connection to the agent's control socket."""
+    """A persistent connection to the agent's control socket."""
 
     def __init__(self, fleet: Agents) -> None:
         self._device = fleet.ids[0]
@@ -46,21 +46,21 @@ class Board:
         self._socket.connect(str(fleet.control))
 
     def __enter__(self) -> Board:
-        """Nothing more to open."""
+        """Return itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Closes the connection."""
+        """Close the connection."""
         self._socket.close()
 
-    def await_value(self, wanted: int) -> float:
-        """Asks until the board has the value; returns when that was."""
+    def await_value(self, value: int) -> float:
+        """Poll until the board has the value; return the time."""
         deadline = time.perf_counter() + _WITHIN_S
         while time.perf_counter() < deadline:
             self._socket.sendall(f"get {self._device} {_PROPERTY}\n".encode())
-            if self._socket.recv(256).strip() == str(wanted).encode():
+            if self._socket.recv(256).strip() == str(value).encode():
                 return time.perf_counter()
-        raise BenchError(f"the board never had {_PROPERTY} = {wanted}")
+        raise BenchError(f"the board did not get {_PROPERTY} = {value}")
 
 
 async def _once(twins: Any, board: Board, value: int) -> float:
