@@ -1,9 +1,9 @@
-"""Asks a simulated board itself, through the agent's control socket, past the link and every cache.
+"""Query a simulated board through the agent's control socket, bypassing the link and every cache.
 
-Owns nothing; firmware/ports/posix/control.h has the commands. Serves people
+firmware/ports/posix/control.h documents the commands. Used interactively
 (`docker compose exec porch-1 board get porch-1 led0.on`) and, as
-`board --healthy`, the container's health check: every device of the agent has
-to be in an active session. The standard library only.
+`board --healthy`, as the health check of the container: every device of the
+agent must have an active session. Standard library only.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import sys
 
 _SOCKET = "/run/ygg/control.sock"
 _TIMEOUT_S = 3.0
-_ENDLESS = frozenset({"list", "stats"})
-"""Commands that answer with many lines and then a dot."""
+_MULTILINE = frozenset({"list", "stats"})
+"""Commands whose response has many lines and ends with a dot."""
 
 
 def ask(path: str, words: list[str]) -> list[str]:
-    """Lines of the answer to one command. Raises OSError where the agent does not answer in time."""
+    """Return the response lines of one command. Raises OSError if the agent does not respond in time."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(_TIMEOUT_S)
         connection.connect(path)
@@ -30,18 +30,18 @@ def ask(path: str, words: list[str]) -> list[str]:
             if text == ".":
                 break
             lines.append(text)
-            if words[0] not in _ENDLESS or text.startswith("error: "):
+            if words[0] not in _MULTILINE or text.startswith("error: "):
                 break
     return lines
 
 
 def healthy(devices: list[str]) -> bool:
-    """Whether there are devices and all are active; each is a line `ID STATE …` of `list`."""
+    """Return whether there are devices and all are active; each is a line `ID STATE …` of `list`."""
     return bool(devices) and all(device.split()[1] == "active" for device in devices)
 
 
 def main(words: list[str]) -> int:
-    """The command; exit status 0, 1 for an error or an unhealthy agent, 2 for wrong usage."""
+    """Run the command; exit status 0, 1 for an error or an unhealthy agent, 2 for wrong usage."""
     if not words:
         sys.stderr.write("usage: board --healthy | list | stats | get ID CAP.PROP | set ID CAP.PROP VALUE\n")
         return 2

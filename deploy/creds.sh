@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Copies a user's credentials out of the compose mesh, for grpcurl and ygg, and
-# makes the context `compose` of them where ygg is installed.
+# Copy a user's credentials from the compose mesh, for grpcurl and ygg, and
+# create the context `compose` if ygg is installed.
 #
-#   deploy/creds.sh [DIR [USER]]        var/creds and operator where not given
+#   deploy/creds.sh [DIR [USER]]        default: var/creds, operator
 #
-# The pki container has run once by then (docker compose up); it need not be
-# running. Repeats overwrite; the key is readable by you alone.
+# Requires that the pki container has run once (docker compose up). Existing
+# files are overwritten; the key is readable by its owner only.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -13,12 +13,12 @@ dir=${1:-var/creds}
 user=${2:-operator}
 
 if [ -z "$(docker compose ps --all --quiet pki)" ]; then
-    echo "error: the mesh has not been started: docker compose up -d --wait" >&2
+    echo "error: the mesh was never started; run: docker compose up -d --wait" >&2
     exit 1
 fi
 (umask 077 && mkdir -p "$dir")
 docker compose cp "pki:/pki/identities/user/$user/." "$dir" >/dev/null 2>&1 ||
-    { echo "error: no user $user: docker compose run --rm pki issue user $user --dir /pki/pki --out /pki/identities/user/$user" >&2 && exit 1; }
+    { echo "error: unknown user $user; create it: docker compose run --rm pki issue user $user --dir /pki/pki --out /pki/identities/user/$user" >&2 && exit 1; }
 chmod 600 "$dir/key.pem"
 
 echo "credentials of $user in $dir"
@@ -27,7 +27,7 @@ echo "  grpcurl -cacert $dir/services.pem -cert $dir/cert.pem -key $dir/key.pem 
 ygg=.venv/bin/ygg
 [ -x "$ygg" ] || ygg=$(command -v ygg || true)
 if [ -z "$ygg" ]; then
-    echo "  no ygg here for a context; make setup installs it into .venv"
+    echo "  ygg is not installed, so no context was created; install it: make setup"
     exit 0
 fi
 "$ygg" context set compose --identity "$dir" \

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Writes deploy/locks: every Python package that is installed, with its version and the SHA-256 of its archives, for
-# every platform and for Python 3.11 and later. What `make lock` runs; needs the network and nothing installed.
+# Write deploy/locks: every installed Python package with its version and the SHA-256 of its archives, for every
+# platform and Python 3.11 or later. Run by `make lock`; needs the network, but no installed package.
 #
-#   deploy/lock.sh [--upgrade]     versions stay as they are locked, unless pyproject.toml or --upgrade wants others
+#   deploy/lock.sh [--upgrade]     locked versions are kept unless pyproject.toml or --upgrade requires others
 #
-# dev.txt has everything but benchmarks' packages; the others have parts of it in the same versions, for images.
+# dev.txt has everything except the packages of benchmarks; the others are subsets with the same versions, for images.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -16,7 +16,7 @@ main() {
     mkdir -p "$LOCKS"
     python3 -m venv "$tools/uv"
     "$tools/uv/bin/pip" install -q --disable-pip-version-check "uv==$UV"
-    # Beside dev.txt, so that what bench adds meets the same versions.
+    # Together with dev, so that the packages of bench resolve to the same versions.
     lock bench build runtime servers dev docs bench -- "$@"
     sed -E -n 's/^([A-Za-z0-9._-]+==[^\\]+).*/\1/p' "$LOCKS/bench.txt" >"$tools/constraints.txt"
     lock dev build runtime servers dev docs -- --constraint "$tools/constraints.txt"
@@ -24,12 +24,12 @@ main() {
     lock build build -- --constraint "$tools/constraints.txt"
     lock servers servers -- --constraint "$tools/constraints.txt"
     lock firmware firmware -- --constraint "$tools/constraints.txt"
-    # What installs the others, and builds those that come as source.
+    # Installs the others, and builds those that are distributed as source.
     printf 'pip>=26\nsetuptools\n' >"$tools/tools.in"
     compile tools "$tools/tools.in" --constraint "$tools/constraints.txt"
 }
 
-# lock NAME GROUP... -- OPTION...: NAME.txt from groups of pyproject.toml.
+# lock NAME GROUP... -- OPTION...: write NAME.txt from groups of pyproject.toml.
 lock() {
     local name=$1 groups=()
     shift

@@ -1,8 +1,7 @@
-"""Prints the requirements in a pyproject.toml, one a line, for `pip install -r`.
+"""Print the requirements of a pyproject.toml, one per line, for `pip install -r`.
 
-Owns nothing but the reading: pyproject.toml stays the only list. An image
-layer made from this output holds the dependencies alone, so that a change of
-our source does not install them again.
+pyproject.toml stays the only list. An image layer made from this output has
+the dependencies only, so that a change of our source does not reinstall them.
 
     requirements.py PYPROJECT [build | runtime | EXTRA]...
 """
@@ -16,7 +15,7 @@ from typing import Any
 
 
 def requirements(pyproject: dict[str, Any], group: str) -> list[str]:
-    """Those of `build` (the back-end), `runtime`, `firmware` (its generators) or one extra. Raises KeyError."""
+    """Return those of `build` (the back-end), `runtime`, `firmware` (its generators) or one extra. Raises KeyError."""
     if group == "build":
         return list(pyproject["build-system"]["requires"])
     if group == "runtime":
@@ -28,7 +27,7 @@ def requirements(pyproject: dict[str, Any], group: str) -> list[str]:
 
 
 def main(path: str, *groups: str) -> None:
-    """Writes the requirements of all `groups`, in order."""
+    """Print the requirements of all `groups`, in order."""
     pyproject = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     for group in groups:
         print("\n".join(requirements(pyproject, group)))

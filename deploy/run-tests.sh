@@ -1,23 +1,22 @@
 #!/usr/bin/env bash
-# The whole suite, in containers: what `make test` runs.
+# Run the whole suite in containers (`make test`).
 #
-#   1. Docker, compose and the base image, where they are missing (deploy/offline).
-#   2. The image `test`: sources, tools and everything the suite needs.
-#   3. `make test-inside` in it, as an unprivileged user: lint, types, C tests
+#   1. Install Docker, compose and the base image if missing (deploy/offline).
+#   2. Build the image `test`: sources, tools and all dependencies of the suite.
+#   3. Run `make test-inside` in it as an unprivileged user: lint, types, C tests
 #      with ASan and UBSan, unit, contract, integration and e2e tests.
-#   4. The images of the mesh, then the tests that start containers of their own.
+#   4. Build the images of the mesh and run the tests that start containers.
 #
 # Step 4 runs in the same image rather than in a virtual environment of the
-# host, so that the host needs nothing but Docker. It drives the engine through
-# its socket, reaches published ports through the host's network, and kills
-# services by their host pids, which is how a crash looks to the restart policy
-# (`docker kill` counts as stopped by hand). That is as much power as whoever
-# may call docker has anyway.
+# host, so that the host needs only Docker. It controls the engine through its
+# socket, reaches published ports through the host's network, and kills services
+# by their host pids, as in a crash: `docker kill` counts as a manual stop and
+# disables the restart policy. Any user of docker has these privileges anyway.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly IMAGE=yggdrasil-test
-export YGG_TAG=test # apart from the images that `make up` builds and runs
+export YGG_TAG=test # separate from the images of `make up`
 
 main() {
     deploy/offline/docker.sh
@@ -29,9 +28,9 @@ main() {
 }
 
 step() {
-    local what=$1 log
+    local title=$1 log
     shift
-    printf '== %s\n' "$what"
+    printf '== %s\n' "$title"
     log=$(mktemp)
     docker compose "$@" >"$log" 2>&1 || { cat "$log" && rm -f "$log" && exit 1; }
     rm -f "$log"
@@ -39,8 +38,8 @@ step() {
 
 run_inside() {
     printf '== lint, types, C, unit, contract, integration, e2e\n'
-    # Without a network: whatever the suite needs is in the image, and its servers are on loopback.
-    # Disks of several sizes for tests/fixtures/disk.py, because nobody may mount one inside. They take memory as they fill.
+    # Without a network: all dependencies are in the image, and servers listen on loopback.
+    # Disks of several sizes for tests/fixtures/disk.py, since mounting is not allowed inside. They use memory as they fill.
     local size disks=()
     for size in 256m 2g 12g 16g; do
         disks+=(--tmpfs "/disks/$size:size=$size,uid=10001,gid=10001,mode=0755")

@@ -1,13 +1,13 @@
-"""Makes the S3 credentials of the compose profile `s3`, once, and keeps them.
+"""Create the S3 credentials of the compose profile `s3` once, and keep them.
 
     s3_credentials.py SERVER_DIR CLIENT_DIR
 
-    SERVER_DIR/s3.json            what SeaweedFS accepts
-    CLIENT_DIR/access, secret     what ota presents
+    SERVER_DIR/s3.json            credentials accepted by SeaweedFS
+    CLIENT_DIR/access, secret     credentials of ota
 
-Owns only these files: random, mode 0600, one owner for each folder. The
-client's files are the truth and s3.json is written from them every time, so
-an interrupted first start mends itself.
+The files are random, with mode 0600 and one owner for each folder. The client's
+files are authoritative: s3.json is rewritten from them every time, so an
+interrupted first start is repaired by the next.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MODE = 0o600
 
 
 def keep(path: Path) -> str:
-    """The content of `path`; a new random one is put there where it is missing or empty."""
+    """Return the content of `path`, writing a random value first if it is missing or empty."""
     if path.exists() and (text := path.read_text(encoding="ascii").strip()):
         return text
     text = secrets.token_hex(_BYTES)
@@ -31,22 +31,22 @@ def keep(path: Path) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Replaces `path` atomically; it is never readable by others."""
-    beside = path.with_suffix(".new")
-    beside.unlink(missing_ok=True)
-    beside.touch(mode=_MODE)
-    beside.write_text(text, encoding="ascii")
-    beside.replace(path)
+    """Replace `path` atomically; it is never readable by others."""
+    temporary = path.with_suffix(".new")
+    temporary.unlink(missing_ok=True)
+    temporary.touch(mode=_MODE)
+    temporary.write_text(text, encoding="ascii")
+    temporary.replace(path)
 
 
 def server_config(access: str, secret: str) -> str:
-    """SeaweedFS's list of identities: ota alone, nobody anonymous."""
+    """Return the identities of SeaweedFS: ota only, no anonymous access."""
     credentials = [{"accessKey": access, "secretKey": secret}]
     return json.dumps({"identities": [{"name": "ota", "credentials": credentials, "actions": ["Admin"]}]})
 
 
 def main(server: str, client: str) -> None:
-    """Makes what is missing."""
+    """Create missing files and rewrite s3.json."""
     access, secret = keep(Path(client) / "access"), keep(Path(client) / "secret")
     write(Path(server) / "s3.json", server_config(access, secret) + "\n")
 

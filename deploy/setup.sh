@@ -1,14 +1,14 @@
 #!/bin/sh
-# Installs the Debian packages that the project needs to build and run, and says what it installs.
+# Install the Debian packages that the project needs to build and run, printing each.
 #
-#   deploy/setup.sh [--check]      --check only says what is missing; exit status 1 where anything is
+#   deploy/setup.sh [--check]      --check only prints missing packages; exit status 1 if any
 #
-# Needs root or sudo where something is missing; otherwise it stops with the exact command to run.
+# Installing needs root or sudo; without them it prints the exact command and exits.
 set -eu
 
 missing=""
 
-# need PACKAGE COMMAND...: PACKAGE is wanted where the command fails.
+# need PACKAGE COMMAND...: PACKAGE is missing if the command fails.
 need() {
     package=$1
     shift
@@ -22,18 +22,18 @@ python_is_new() {
 }
 
 if ! command -v apt-get >/dev/null 2>&1; then
-    # Not Debian: the packages go by other names, so only say what is wanted.
+    # Not Debian: package names differ, so only print the missing tools.
     for tool in python3 gcc make guile; do
         command -v "$tool" >/dev/null 2>&1 || missing="$missing $tool"
     done
     [ -z "$missing" ] && exit 0
-    echo "  missing:$missing (and the headers of OpenSSL 3). Install them with this system's package manager." >&2
+    echo "  missing:$missing (and the headers of OpenSSL 3). Install them with the package manager of this system." >&2
     exit 1
 fi
 
 need python3 python_is_new
 need python3-venv python3 -c 'import ensurepip, venv'
-# detools comes as source with modules in C and C++.
+# detools is distributed as source with C and C++ modules.
 need g++ c++ --version
 need python3-dev python3 -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")'
 need gcc cc --version
@@ -56,7 +56,7 @@ if [ "$(id -u)" -eq 0 ]; then
 elif command -v sudo >/dev/null 2>&1 && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
     as_root=sudo
 else
-    echo "  missing:$missing. Run this as root, then start again:" >&2
+    echo "  missing:$missing. Run as root, then try again:" >&2
     echo "      apt-get update && apt-get install -y --no-install-recommends$missing" >&2
     exit 1
 fi
@@ -74,6 +74,6 @@ for package in $missing; do
 done
 
 if ! python_is_new; then
-    echo "  this Debian has $(python3 --version); Python 3.11 or later is needed (Debian 12 and later have it)." >&2
+    echo "  found $(python3 --version), but Python 3.11 or later is required (Debian 12 and later have it)." >&2
     exit 1
 fi

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Provides the one external image: YGG_BASE, such as debian:trixie-slim@sha256:…, by default debian:trixie-slim.
+# Provide the only external image: YGG_BASE, such as debian:trixie-slim@sha256:…, by default debian:trixie-slim.
 #
-# In order: the local image, the image registry, and, where neither has it, an
-# image of the same name made from the package archives that this machine's apt
-# already uses. The Dockerfile cannot tell the difference. The machine's own
-# certificate authorities, apt options and pip configuration go into a made
-# image, since a machine without an image registry is often one with a mirror.
+# Uses the local image, else the image registry, else builds an image of the same
+# name from the package archives in this machine's apt sources. All are equivalent
+# for the Dockerfile. A local build includes the machine's certificate
+# authorities, apt options and pip configuration, since a machine without an image
+# registry often has a mirror.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=lib.sh
 . "$here/lib.sh"
 
-readonly MADE=debian:trixie-slim # the name of one that is made here
+readonly MADE=debian:trixie-slim # name of a locally built image
 readonly IMAGE=${YGG_BASE:-$MADE}
 readonly SUITE=trixie
 readonly PULL_TIMEOUT_S=120
@@ -23,8 +23,8 @@ main() {
         say "pulled $(docker image inspect --format '{{or (index .RepoDigests 0) .Id}}' "$IMAGE")"
         return
     fi
-    [ "$IMAGE" = "$MADE" ] || die "$IMAGE cannot be pulled; unset YGG_BASE to build on one that is made here"
-    say "no image registry answers: making $IMAGE from the Debian archive (a minute)"
+    [ "$IMAGE" = "$MADE" ] || die "cannot pull $IMAGE; unset YGG_BASE to use a locally built image"
+    say "image registry unreachable; building $IMAGE from the Debian archive (about a minute)"
     make_image
 }
 
@@ -33,10 +33,10 @@ make_image() {
     apt_install mmdebstrap
     mirror=$(archive_for main)
     security=$(archive_for security)
-    [ -n "$mirror" ] || die "cannot tell which Debian archive this machine uses: run 'docker pull $IMAGE' by hand"
+    [ -n "$mirror" ] || die "no Debian archive in the apt sources of this machine; run: docker pull $IMAGE"
 
     work=$(mktemp -d)
-    # The tree belongs to root, and mktemp's directory may too by then.
+    # Owned by root, possibly including mktemp's directory.
     trap 'as_root rm -rf "$work"' EXIT
     write_sources "$mirror" "$security" >"$work/debian.sources"
     host_apt_options >"$work/apt.conf"
@@ -44,11 +44,11 @@ make_image() {
     bootstrap
     docker import --change 'CMD ["bash"]' --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
         "$work/base.tar" "$IMAGE" >/dev/null
-    say "made $IMAGE"
+    say "built $IMAGE"
 }
 
 bootstrap() {
-    # shellcheck disable=SC2016  # $1 is mmdebstrap's: the new root
+    # shellcheck disable=SC2016  # $1 is set by mmdebstrap: the new root
     as_root mmdebstrap --quiet --variant=minbase --format=tar \
         --include=ca-certificates \
         --aptopt="$work/apt.conf" \
@@ -66,7 +66,7 @@ bootstrap() {
     as_root chmod 644 "$work/base.tar"
 }
 
-# The sources of the made image, in the form and place of the official one.
+# apt sources of the built image, in the format and location of the official one.
 write_sources() {
     local mirror=$1 security=$2
     sources_stanza "$mirror" "$SUITE $SUITE-updates"
@@ -78,14 +78,14 @@ sources_stanza() {
     printf 'Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n'
 }
 
-# The host's apt options that decide whether an archive can be reached or used.
+# The host's apt options that affect access to archives.
 host_apt_options() {
     apt-config dump |
         grep -E '^Acquire::(http|https|ftp|Check-Valid-Until|Check-Date|Retries|ForceIPv4)\b.* ".+";$' || true
 }
 
-# The host's pip configuration as one [global] section: index and proxy, and the
-# bundle of authorities. Indexes that are folders of this machine stay behind.
+# The host's pip configuration as one [global] section: index, proxy and CA bundle.
+# Indexes in local folders are omitted.
 write_pip_conf() {
     echo '[global]'
     if [ -f "$CA_BUNDLE" ]; then echo "cert = $CA_BUNDLE"; fi

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Makes `docker compose` work on a Debian machine: engine, compose plugin, daemon.
+# Make `docker compose` work on a Debian machine: engine, compose plugin, daemon.
 #
-# What is missing is installed, one line said for each; what works is left
-# alone, so running it again does nothing. Root (or sudo) is used only for what
-# has to change, and an engine that answers is never restarted.
+# Installs missing parts, printing one line for each, and leaves working ones
+# unchanged, so it is idempotent. Root (or sudo) is used only for changes, and a
+# running engine is never restarted.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=lib.sh
@@ -11,7 +11,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 readonly COMPOSE_SUITE=trixie # the first Debian whose docker-compose is version 2
 readonly DAEMON_LOG=/var/log/dockerd.log
-readonly DAEMON_WAIT_S=60
+readonly DAEMON_TIMEOUT_S=60
 
 main() {
     engine_answers || provide_engine
@@ -25,13 +25,13 @@ dockerd_path() { PATH=$PATH:/usr/sbin:/sbin command -v dockerd; }
 provide_engine() {
     case "${DOCKER_HOST:-unix:}" in
     unix:*) ;;
-    *) die "no docker engine answers at DOCKER_HOST=$DOCKER_HOST: start it, or unset DOCKER_HOST" ;;
+    *) die "no docker engine at DOCKER_HOST=$DOCKER_HOST; start it, or unset DOCKER_HOST" ;;
     esac
     dockerd_path >/dev/null || apt_install docker.io iptables ca-certificates
     have docker || apt_install docker-cli
     as_root docker info >/dev/null 2>&1 || start_daemon
     engine_answers ||
-        die "docker answers root only. Run: sudo usermod -aG docker $(id -un) && newgrp docker   then try again"
+        die "docker is accessible to root only; run: sudo usermod -aG docker $(id -un) && newgrp docker   then try again"
 }
 
 start_daemon() {
@@ -39,15 +39,15 @@ start_daemon() {
         say "starting the docker service"
         as_root systemctl start docker
     else
-        # No init to do it (a container, a minimal VM): run it ourselves, in a
-        # session of its own, so that it outlives this shell.
+        # No init system (a container, a minimal VM): start it in a separate
+        # session, so that it outlives this shell.
         say "starting dockerd in the background, log in $DAEMON_LOG"
         # shellcheck disable=SC2016  # expanded by the inner shell
         as_root sh -c 'setsid "$1" >>"$2" 2>&1 </dev/null &' sh "$(dockerd_path)" "$DAEMON_LOG"
     fi
     local waited=0
     until as_root docker info >/dev/null 2>&1; do
-        [ "$waited" -lt "$DAEMON_WAIT_S" ] || die "dockerd did not start within $DAEMON_WAIT_S s: see $DAEMON_LOG"
+        [ "$waited" -lt "$DAEMON_TIMEOUT_S" ] || die "dockerd did not start within $DAEMON_TIMEOUT_S s; see $DAEMON_LOG"
         sleep 1
         waited=$((waited + 1))
     done
@@ -55,22 +55,22 @@ start_daemon() {
 
 provide_compose() {
     compose_candidate_is_v2 || add_compose_suite
-    compose_candidate_is_v2 || die "no package of docker compose 2 in this machine's apt sources"
+    compose_candidate_is_v2 || die "no package of docker compose 2 in the apt sources of this machine"
     apt_install docker-compose
-    compose_works || die "docker compose does not start: run 'docker compose version' to see why"
+    compose_works || die "docker compose does not start; run 'docker compose version' for the reason"
 }
 
 compose_candidate_is_v2() {
-    # Not grep -q: it would stop reading early, and pipefail call that a failure.
+    # Not grep -q: it stops reading early, which pipefail treats as a failure.
     apt-cache policy docker-compose 2>/dev/null | grep -E '^ *Candidate: ([2-9]|[0-9]{2,})\.' >/dev/null
 }
 
-# Adds a newer Debian for this one package: the low pin keeps apt from taking
-# anything else from it, and the package itself needs a libc that Debian 12 has.
+# Add a newer Debian release for this package only: the low pin prevents apt from
+# installing other packages from it, and the libc of Debian 12 is sufficient.
 add_compose_suite() {
     local archive
     archive=$(archive_for main)
-    [ -n "$archive" ] || die "cannot tell which Debian archive this machine uses: install docker compose 2 by hand"
+    [ -n "$archive" ] || die "no Debian archive in the apt sources of this machine; install docker compose 2 manually"
     say "adding Debian $COMPOSE_SUITE to apt at low priority, for docker-compose only"
     as_root tee /etc/apt/sources.list.d/yggdrasil-compose.sources >/dev/null <<EOF
 Types: deb

@@ -1,4 +1,4 @@
-# Shared by the scripts in this folder: talking, and acting as root.
+# Output, root access and apt for the scripts in this folder.
 # Sourced, never run.
 
 say() { printf '  %s\n' "$*"; }
@@ -14,13 +14,13 @@ as_root() {
     elif command -v sudo >/dev/null; then
         sudo -- "$@"
     else
-        die "this needs root: run it as root, or install sudo: $*"
+        die "root required; run as root, or install sudo: $*"
     fi
 }
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# apt_install PACKAGE...: installs what is missing, one line for each.
+# apt_install PACKAGE...: install missing packages, printing one line for each.
 apt_install() {
     local package missing=()
     for package in "$@"; do
@@ -32,25 +32,25 @@ apt_install() {
     apt_refresh
     as_root env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes apt-get install -qq -y --no-install-recommends \
         -o Dpkg::Use-Pty=0 "${missing[@]}" >/dev/null ||
-        die "apt could not install: ${missing[*]}"
+        die "apt-get install failed: ${missing[*]}"
 }
 
 apt_refresh() {
-    as_root apt-get update -qq || die "apt-get update failed: check this machine's apt sources"
+    as_root apt-get update -qq || die "apt-get update failed; check the apt sources of this machine"
 }
 
-# The host's Debian archives as "URI SUITE" lines, e.g. "http://… bookworm-security",
-# read from apt's own view of its sources, so that every format of them is understood.
-# apt lists only what it has fetched once: a fresh machine has to update first.
+# Print the host's Debian archives as "URI SUITE" lines, e.g. "http://… bookworm-security".
+# They are read from apt, which understands every format of its sources. apt lists only
+# archives that it has fetched, so a fresh machine is updated first.
 debian_archives() {
     [ -n "$(apt-get indextargets 'Created-By: Packages')" ] || apt_refresh
-    # shellcheck disable=SC2016  # the dollars are apt's
+    # shellcheck disable=SC2016  # expanded by apt
     apt-get indextargets --format '$(SITE) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
         awk '$3 == "main" { print $1, $2 }' | sort -u
 }
 
-# archive_for KIND: the archive that carries this host's release ("main"),
-# or its security updates ("security"); empty when there is none.
+# archive_for KIND: print the archive of this host's release ("main") or of its
+# security updates ("security"); empty if there is none.
 archive_for() {
     local codename suite
     # shellcheck source=/dev/null
@@ -58,7 +58,7 @@ archive_for() {
     case "$1" in
     main) suite=$codename ;;
     security) suite=$codename-security ;;
-    *) die "archive_for: no such kind: $1" ;;
+    *) die "archive_for: unknown kind: $1" ;;
     esac
     debian_archives | awk -v suite="$suite" '$2 == suite && !found { print $1; found = 1 }'
 }
