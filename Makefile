@@ -13,7 +13,7 @@ PYTEST ?= -n 3 --dist loadfile
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock gen fmt lint types imports protos-check protos-release prose hooks release test test-inside test-python test-docker test-c agent demo docs up down size power-proof mutants fuzz hostile bench creds clean
+.PHONY: help setup lock gen fmt lint types imports protos-check protos-release prose hooks release test test-inside test-python test-docker test-c agent demo docs drawings still up down size power-proof mutants fuzz hostile bench creds clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z][a-z %-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -85,6 +85,13 @@ demo: setup agent ## the main job on real parts, no containers; KEEP=1 keeps it 
 docs: $(STAMP) ## the documents as a searchable site, build/docs
 	@$(PY) -m sphinx -q -W --keep-going -d build/docs-cache -b html docs build/docs
 	@echo "  build/docs/index.html"
+
+drawings: $(STAMP) ## docs/drawings/*.svg from the text files beside them
+	@$(PY) -m docs.site.drawings
+
+still: setup agent ## docs/drawings/demo.svg from a run of the demo
+	@{ echo '$$ make demo'; $(PY) -m ygg demo; } | sed 's/ *$$//' >docs/drawings/demo.terminal
+	@$(PY) -m docs.site.drawings
 
 test: ## the whole suite, in containers
 	@deploy/run-tests.sh

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.board import AGENT
-from tests.fixtures.documents import DOCUMENTS, block, blocks
+from tests.fixtures.documents import DOCUMENTS, block, blocks, files
 from tests.fixtures.home import ROOT
 from tests.fixtures.newcomer import Newcomer
 
@@ -32,6 +32,9 @@ EXPECTED = {
     "ygg device token": "ygg1.",
     "ygg script new sweep": "sweep.lua",
     "ygg script run examples/blink.lua": "led0 on → off → on",
+    "ygg script run hall/warm.lua": "true",
+    "ygg script test hall": "2",
+    "Scripts.Script_warm": "Report whether a room is warm.",
     "ygg ota keygen root.key": "home/keys/root.key",
     "ygg ota release 1.release": "sim@1.1.0",
 }
@@ -59,14 +62,18 @@ def registered_script(folder: Path) -> None:
 FOLLOWED = (
     "README.md",
     "docs/guides/operations.md",
-    "docs/reference/updates.md",
     "docs/guides/programs.md",
+    "docs/guides/updates.md",
     "docs/reference/scripting.md",
+    "docs/tutorial/first-device.md",
+    "docs/tutorial/program.md",
+    "docs/tutorial/script.md",
+    "docs/tutorial/update.md",
     "firmware/README.md",
 )
 PRESUPPOSED: dict[str, Callable[[Path], None]] = {
     "docs/guides/operations.md": devices_file,
-    "docs/reference/updates.md": firmware,
+    "docs/guides/updates.md": firmware,
     "docs/reference/scripting.md": registered_script,
 }
 """The files that a document speaks of as the reader's own."""
@@ -76,6 +83,9 @@ PRESUPPOSED: dict[str, Callable[[Path], None]] = {
 def test_document_does_what_it_says_when_followed(newcomer: Newcomer, document: str) -> None:
     if document in PRESUPPOSED:
         PRESUPPOSED[document](newcomer.folder)
+    for name, text in files(document).items():
+        (newcomer.folder / name).parent.mkdir(exist_ok=True)
+        (newcomer.folder / name).write_text(text)
     assert len(blocks(document)) > 3
     follow(newcomer, document)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from docs.site import drawings
 from docs.site.settings import SERVICES, describe
 from tests.fixtures.home import ROOT
 
@@ -48,6 +49,27 @@ def test_site_requests_nothing_from_other_hosts(site: Path) -> None:
         assert not external, f"{path.name} requests {external}"
     for path in site.rglob("*.css"):
         assert not re.search(r"(url\(|@import)\s*[\"']?(https?:)?//", path.read_text()), path.name
+
+
+@pytest.mark.parametrize(
+    ("section", "answer"),
+    [
+        ("explanation/update.html#who-may-do-what", "admits users and services"),
+        ("explanation/programs.html#turns", "is skipped"),
+        ("explanation/call.html#where-a-session-is-fenced", "KvSessionStore.claim"),
+        ("explanation/programs.html#what-stops-a-loop", "SIGKILL"),
+        ("explanation/twins.html#where-the-delta-is-computed", "In the registry"),
+    ],
+)
+def test_start_page_links_to_the_answer(site: Path, section: str, answer: str) -> None:
+    assert section in _Page(site / "index.html").links
+    page, _, anchor = section.partition("#")
+    assert answer in (site / page).read_text().partition(f'id="{anchor}"')[2].partition("</section>")[0]
+
+
+def test_drawings_are_current() -> None:
+    stale = [path.name for path, text in drawings.drawings().items() if not path.exists() or path.read_text() != text]
+    assert not stale, f"run `make drawings`: {stale}"
 
 
 @pytest.mark.parametrize("term", ["startrollout", "quarantin", "ygg_bridge_heartbeat_m", "twin", "einherjar"])
