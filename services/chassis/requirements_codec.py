@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from services.chassis.codec import value_type_from_proto
-from services.domain.errors import InvalidIdError, InvalidRequestError
+from services.domain.errors import InvalidIdError, InvalidRequestError, in_field
 from services.domain.matcher import FailedClause
 from services.domain.requirements import AffordanceKind, Member, Requirement, check, parse_requirement
 from yggdrasil.common.v1 import capability_pb2 as cp
@@ -28,14 +28,18 @@ def requirements(structured: Iterable[rp.Requirement], texts: Iterable[str]) -> 
     messages, texts = tuple(structured), tuple(texts)
     count = len(messages) + len(texts)
     if count > MAX_REQUIREMENTS:
-        raise InvalidRequestError(f"{count} requirements, at most {MAX_REQUIREMENTS} are allowed")
+        raise InvalidRequestError(
+            f"{count} requirements, at most {MAX_REQUIREMENTS} are allowed", field="requirements" if messages else "has"
+        )
     found = []
     for position, message in enumerate(messages):
         try:
             found.append(requirement_from_proto(message))
         except (InvalidRequestError, InvalidIdError) as e:
-            raise type(e)(f"requirements[{position}]: {e.message}", hint=e.hint, requirement=position) from e
-    return (*found, *map(parse_requirement, texts))
+            where = f"requirements[{position}]"
+            raise type(e)(f"{where}: {e.message}", hint=e.hint, field=where, requirement=position) from e
+    with in_field("has"):
+        return (*found, *map(parse_requirement, texts))
 
 
 def requirement_from_proto(message: rp.Requirement) -> Requirement:

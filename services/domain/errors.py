@@ -6,6 +6,8 @@ know gRPC: `services.chassis.status` maps an error to a gRPC status.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from services.domain.reasons import Code, Reason
@@ -20,6 +22,7 @@ __all__ = [
     "MalformedCapabilityError",
     "Reason",
     "YggError",
+    "in_field",
 ]
 
 
@@ -55,6 +58,18 @@ class YggError(Exception):
         self.hint = hint
         self.violations: tuple[FieldViolation, ...] = (FieldViolation(field, message),) if field else ()
         self.data = {key: str(value) for key, value in data.items()}
+
+
+@contextlib.contextmanager
+def in_field(path: str) -> Iterator[None]:
+    """Prefix the field of an INVALID_ARGUMENT error of this block with `path`; if it names no field, it is `path`."""
+    try:
+        yield
+    except YggError as e:
+        if e.code is Code.INVALID_ARGUMENT:
+            inner = e.violations or (FieldViolation("", e.message),)
+            e.violations = tuple(FieldViolation(f"{path}.{v.field}".rstrip("."), v.description) for v in inner)
+        raise
 
 
 class InvalidIdError(YggError, reason=Reason.INVALID_ID):

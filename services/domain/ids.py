@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from services.domain.errors import InvalidIdError
+from services.domain.errors import InvalidIdError, in_field
 
 MAX_LABELS = 32
 """Labels of a device."""
@@ -22,22 +22,25 @@ _LABEL_VALUE = re.compile(r"[A-Za-z0-9_.-]{0,63}\Z")
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 
-def _check(pattern: re.Pattern[str], value: str, what: str, grammar: str) -> str:
+def _check(pattern: re.Pattern[str], value: str, what: str, grammar: str, field: str = "") -> str:
     if not pattern.match(value):
         raise InvalidIdError(
-            f"{printable(value)!r} is not a {what}", hint=f"A {what} is {grammar}.", value=printable(value)
+            f"{printable(value)!r} is not a {what}",
+            hint=f"A {what} is {grammar}.",
+            field=field,
+            value=printable(value),
         )
     return value
 
 
-def device_id(value: str) -> str:
-    """Return `value` if it is a device id; raises InvalidIdError."""
-    return _check(_DEVICE, value, "device id", "1 to 63 of a-z, 0-9 and -, and does not begin with -")
+def device_id(value: str, field: str = "device_id") -> str:
+    """Return `value` if it is a device id; raises InvalidIdError, which names the request's `field`."""
+    return _check(_DEVICE, value, "device id", "1 to 63 of a-z, 0-9 and -, and does not begin with -", field)
 
 
-def group_name(value: str) -> str:
-    """Return `value` if it is the name of a group of devices; raises InvalidIdError."""
-    return _check(_DEVICE, value, "group name", "1 to 63 of a-z, 0-9 and -, and does not begin with -")
+def group_name(value: str, field: str = "group") -> str:
+    """Return `value` if it is the name of a group; raises InvalidIdError, which names the request's `field`."""
+    return _check(_DEVICE, value, "group name", "1 to 63 of a-z, 0-9 and -, and does not begin with -", field)
 
 
 def member_id(value: str, what: str = "name") -> str:
@@ -50,7 +53,7 @@ def member_id(value: str, what: str = "name") -> str:
 
 def call_id(value: str) -> str:
     """Return `value` if it is a call id; raises InvalidIdError."""
-    return _check(_CALL, value, "call id", "1 to 36 of A-Z, a-z, 0-9, _ and -")
+    return _check(_CALL, value, "call id", "1 to 36 of A-Z, a-z, 0-9, _ and -", "call_id")
 
 
 def semantic_type(value: str) -> str:
@@ -60,18 +63,19 @@ def semantic_type(value: str) -> str:
     return _check(_TYPE, value, "semantic type", "two or more names joined by dots, such as actuator.led")
 
 
-def digest(value: str) -> str:
-    """Return `value` if it is a SHA-256 in lower-case hex; raises InvalidIdError."""
-    return _check(_DIGEST, value, "SHA-256 digest", "64 lower-case hex digits")
+def digest(value: str, field: str = "") -> str:
+    """Return `value` if it is a SHA-256 in lower-case hex; raises InvalidIdError, which names the request's `field`."""
+    return _check(_DIGEST, value, "SHA-256 digest", "64 lower-case hex digits", field)
 
 
 def labels(value: Mapping[str, str]) -> dict[str, str]:
     """Return a copy of `value` if it has only valid labels, at most MAX_LABELS; raises InvalidIdError."""
     if len(value) > MAX_LABELS:
-        raise InvalidIdError(f"{len(value)} labels; a device has at most {MAX_LABELS}")
-    for key, text in value.items():
-        label_key(key)
-        label_value(text)
+        raise InvalidIdError(f"{len(value)} labels; a device has at most {MAX_LABELS}", field="labels")
+    with in_field("labels"):
+        for key, text in value.items():
+            label_key(key)
+            label_value(text)
     return dict(value)
 
 

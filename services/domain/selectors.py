@@ -180,4 +180,6 @@ def _quoted(token: _Token) -> str:
 
 
 def _fault(position: int, message: str, hint: str = "") -> InvalidRequestError:
-    return InvalidRequestError(f"selector, at position {position}: {message}", hint=hint or _HINT, position=position)
+    return InvalidRequestError(
+        f"selector, at position {position}: {message}", hint=hint or _HINT, field="selector", position=position
+    )

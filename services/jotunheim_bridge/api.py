@@ -8,7 +8,7 @@ from typing import Any
 
 from services.chassis import codec, status
 from services.domain import ids
-from services.domain.errors import InvalidRequestError, YggError
+from services.domain.errors import InvalidRequestError, YggError, in_field
 from services.domain.requirements import parse_requirement
 from services.domain.selectors import parse_selector
 from services.jotunheim_bridge import messages
@@ -57,7 +57,9 @@ class BridgeApi(bridge_pb2_grpc.BridgeServiceServicer):
         """See bridge.proto."""
         targets, concurrency = _targets(request), request.concurrency or DEFAULT_CONCURRENCY
         if concurrency > MAX_CONCURRENCY:
-            raise InvalidRequestError(f"concurrency is {concurrency}, at most {MAX_CONCURRENCY} is allowed")
+            raise InvalidRequestError(
+                f"concurrency is {concurrency}, at most {MAX_CONCURRENCY} is allowed", field="concurrency"
+            )
         arguments = codec.values_from_proto(request.arguments)
         template = DeviceCall("", Operation.ACTION, request.capability, request.action, arguments)
         timeout_s = messages.seconds(request.timeout) if request.HasField("timeout") else messages.DEFAULT_TIMEOUT_S
@@ -123,15 +125,19 @@ class BridgeApi(bridge_pb2_grpc.BridgeServiceServicer):
     async def ListSessions(self, request: pb.ListSessionsRequest, context: Any) -> pb.ListSessionsResponse:
         """See bridge.proto."""
         if not 0 <= request.page_size <= MAX_PAGE:
-            raise InvalidRequestError(f"page_size is {request.page_size}, 0 to {MAX_PAGE} are allowed")
-        after = ids.device_id(request.page_token) if request.page_token else ""
+            raise InvalidRequestError(
+                f"page_size is {request.page_size}, 0 to {MAX_PAGE} are allowed", field="page_size"
+            )
+        after = ids.device_id(request.page_token, "page_token") if request.page_token else ""
         sessions, token = await self._calls.list_sessions(after, request.page_size or DEFAULT_PAGE)
         return pb.ListSessionsResponse(sessions=sessions, next_page_token=token)
 
     async def WatchEvents(self, request: pb.WatchEventsRequest, context: Any) -> AsyncIterator[pb.WatchEventsResponse]:
         """See bridge.proto."""
         if len(request.device_ids) > MAX_NAMED:
-            raise InvalidRequestError(f"{len(request.device_ids)} device ids given, at most {MAX_NAMED} are allowed")
+            raise InvalidRequestError(
+                f"{len(request.device_ids)} device ids given, at most {MAX_NAMED} are allowed", field="device_ids"
+            )
         after = request.after_sequence if request.HasField("after_sequence") else None
         watch = await self._calls.watch(request.device_ids, request.kinds, after)
         # Confirms the watch, and gives the sequence to resume from before the first event.
@@ -146,12 +152,17 @@ class BridgeApi(bridge_pb2_grpc.BridgeServiceServicer):
 
 def _targets(request: pb.InvokeManyRequest) -> Targets:
     if len(request.device_ids) > MAX_NAMED:
-        raise InvalidRequestError(f"{len(request.device_ids)} device ids given, at most {MAX_NAMED} are allowed")
+        raise InvalidRequestError(
+            f"{len(request.device_ids)} device ids given, at most {MAX_NAMED} are allowed", field="device_ids"
+        )
     if not request.device_ids and not request.selector:
-        raise InvalidRequestError("no devices given", hint='Name devices, or pass a selector; "*" selects all.')
+        raise InvalidRequestError(
+            "no devices given", hint='Name devices, or pass a selector; "*" selects all.', field="device_ids"
+        )
     parse_selector(request.selector)
-    for text in request.has:
-        parse_requirement(text)
+    with in_field("has"):
+        for text in request.has:
+            parse_requirement(text)
     return Targets(tuple(request.device_ids), request.selector, tuple(request.has))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from services.chassis import codec
 from services.domain import text
+from services.domain.errors import in_field
 from services.loki import model
 from services.loki.children import Family, Health
 from services.loki.errors import ScriptError
@@ -89,7 +90,8 @@ class LokiApi(loki_pb2_grpc.LokiServiceServicer):
         self, request: pb.ExecuteStreamRequest, context: Any
     ) -> AsyncIterator[pb.ExecuteStreamResponse]:
         """Runs a script; each line of its log is sent as it comes, then the result."""
-        script = script_of(request.request)
+        with in_field("request"):
+            script = script_of(request.request)
         entries: asyncio.Queue[LogEntry | None] = asyncio.Queue()
         running = asyncio.create_task(self._loki.execute(script, entries.put_nowait))
         running.add_done_callback(lambda _: entries.put_nowait(None))

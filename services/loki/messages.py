@@ -52,7 +52,9 @@ def language_of(number: pb.Language.ValueType) -> Language:
     """The language; raises InvalidScriptError where it is not stated or not known."""
     language = _LANGUAGES.get(number)
     if language is None:
-        raise InvalidScriptError("the language is not stated, or none that this version knows", hint="LUA or SCHEME.")
+        raise InvalidScriptError(
+            "the language is not stated, or none that this version knows", hint="LUA or SCHEME.", field="language"
+        )
     return language
 
 

@@ -60,7 +60,9 @@ def limits(timeout_s: float, memory_bytes: int, output_bytes: int) -> Limits:
         if given == 0:
             return default
         if not low <= given <= high:
-            raise InvalidScriptError(f"{name} is {given:g} {unit}; {low:g} to {high:g} are allowed", limit=name)
+            raise InvalidScriptError(
+                f"{name} is {given:g} {unit}; {low:g} to {high:g} are allowed", limit=name, field=f"limits.{name}"
+            )
         return given
 
     low, high, usual = MIN_LIMITS, MAX_LIMITS, DEFAULT_LIMITS
@@ -105,18 +107,20 @@ def script(
 ) -> Script:
     """A checked script; raises InvalidScriptError, InvalidIdError or InvalidRequestError."""
     if not source.strip():
-        raise InvalidScriptError("the source is empty")
+        raise InvalidScriptError("the source is empty", field="source")
     if "\0" in source:
-        raise InvalidScriptError("the source holds a NUL byte, so it is not a text")
+        raise InvalidScriptError("the source holds a NUL byte, so it is not a text", field="source")
     if len(source.encode()) > MAX_SOURCE_BYTES:
-        raise InvalidScriptError(f"the source is {len(source.encode())} bytes, at most {MAX_SOURCE_BYTES} are allowed")
+        raise InvalidScriptError(
+            f"the source is {len(source.encode())} bytes, at most {MAX_SOURCE_BYTES} are allowed", field="source"
+        )
     if len(name.encode()) > MAX_NAME_BYTES:
-        raise InvalidScriptError(f"the name is longer than {MAX_NAME_BYTES} bytes")
+        raise InvalidScriptError(f"the name is longer than {MAX_NAME_BYTES} bytes", field="name")
     if device_id:
         ids.device_id(device_id)
     given = dict(arguments or {})
     if len(given) > MAX_ARGUMENTS:
-        raise InvalidScriptError(f"{len(given)} arguments, at most {MAX_ARGUMENTS} are allowed")
+        raise InvalidScriptError(f"{len(given)} arguments, at most {MAX_ARGUMENTS} are allowed", field="arguments")
     check(given)
     return Script(source, language, ids.printable(name, 120) or "script", device_id, given, limits)
 

@@ -133,7 +133,11 @@ class PageTokenError(YggError, reason=Reason.PAGE_TOKEN):
     """The page token is not one that the registry gave."""
 
     def __init__(self) -> None:
-        super().__init__("page_token is not one that a page before returned", hint="Leave it empty for the first page.")
+        super().__init__(
+            "page_token is not one that a page before returned",
+            hint="Leave it empty for the first page.",
+            field="page_token",
+        )
 
 
 class StaleSessionError(YggError, reason=Reason.STALE_SESSION):
@@ -153,7 +157,9 @@ class ResumeTokenError(YggError, reason=Reason.RESUME_TOKEN):
 
     def __init__(self) -> None:
         super().__init__(
-            "resume_token is not one that a watch here returned", hint="Leave it empty to begin with all there is."
+            "resume_token is not one that a watch here returned",
+            hint="Leave it empty to begin with all there is.",
+            field="resume_token",
         )
 
 

@@ -30,6 +30,7 @@ PASSED_ON = {RemoteError, ScriptError, ScriptFailedError}
 DATA_ELSEWHERE = {
     "current": "loki/scripts/service.py sets it after construction",
     "path": "domain/twin.py passes on the error of an argument with its path",
+    "requirement": "chassis/requirements_codec.py passes on the error of a requirement with its position",
     "err_code": "chassis/kv_writer.py and publisher.py, of NATS",
     "fate": "ygg/client.py",
     "line": "ygg/scripts.py",

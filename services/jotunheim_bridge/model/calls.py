@@ -38,7 +38,9 @@ class DeviceCall:
         """Return the call with an id, its ids validated; raises InvalidIdError."""
         ids.device_id(self.device_id)
         if self.boot_id and not _is_boot_id(self.boot_id):
-            raise InvalidIdError(f"{ids.printable(self.boot_id)!r} is not a boot id", hint="It is 16 hex digits.")
+            raise InvalidIdError(
+                f"{ids.printable(self.boot_id)!r} is not a boot id", hint="It is 16 hex digits.", field="boot_id"
+            )
         return replace(self, call_id=ids.call_id(self.call_id) if self.call_id else new_call_id)
 
 

@@ -152,7 +152,7 @@ class Calls:
         return Outcome(call.device_id, call_id, results)
 
     async def _targets(self, targets: Targets) -> AsyncIterator[str]:
-        named = {ids.device_id(device_id) for device_id in targets.device_ids}
+        named = {ids.device_id(device_id, "device_ids") for device_id in targets.device_ids}
         for device_id in sorted(named):
             yield device_id
         if not targets.selector:
@@ -208,7 +208,9 @@ class Calls:
 
     async def watch(self, device_ids: Collection[str], kinds: Collection[int], after: int | None) -> Watch:
         """Return events after that sequence of the stream (None: now); empty collections select all."""
-        return await self._mesh.events.watch([ids.device_id(device_id) for device_id in device_ids], kinds, after)
+        return await self._mesh.events.watch(
+            [ids.device_id(device_id, "device_ids") for device_id in device_ids], kinds, after
+        )
 
     async def disconnect(self, device_id: str) -> str:
         """End a device's session on whichever bridge owns it; return its id."""

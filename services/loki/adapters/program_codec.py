@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from services.chassis import codec, requirements_codec
 from services.domain import text
+from services.domain.errors import in_field
 from services.domain.matcher import ClauseKind, FailedClause
 from services.domain.selectors import parse_selector
 from services.loki.messages import duration, language_of, language_to_proto, type_of, type_to_proto
@@ -120,11 +121,14 @@ def target_from_proto(message: pb.ProgramTarget) -> Target:
     if which == "device_id" and message.device_id:
         return Target(device_id=message.device_id)
     if which == "selector" and message.selector:
-        parse_selector(message.selector)
+        with in_field("target"):
+            parse_selector(message.selector)
         return Target(selector=message.selector)
     if which == "mesh" and message.mesh:
         return Target()
-    raise InvalidPackageError("it is not said where to deploy", hint="A device, a selector, or the mesh.")
+    raise InvalidPackageError(
+        "it is not said where to deploy", hint="A device, a selector, or the mesh.", field="target"
+    )
 
 
 def target_to_proto(target: Target) -> pb.ProgramTarget:

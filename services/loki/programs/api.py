@@ -10,6 +10,7 @@ from typing import Any, cast
 from services.chassis import codec, requirements_codec
 from services.chassis.rpc import caller
 from services.domain import ids, text
+from services.domain.errors import in_field
 from services.domain.values import Value
 from services.loki.adapters import program_codec
 from services.loki.adapters.peers import NatsPeers
@@ -59,7 +60,7 @@ class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
     async def LoadProgram(self, request: pb.LoadProgramRequest, context: Any) -> pb.LoadProgramResponse:
         """Checks a package and keeps it."""
         package = program_codec.package_from_proto(request.package)
-        with failure_told(package.label, ()):
+        with in_field("package"), failure_told(package.label, ()):
             kept, created = await self._programs.load(
                 package, caller().uri, validate_only=request.validate_only, replacing=request.replace
             )
@@ -98,7 +99,9 @@ class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
             await self._programs.end(request.deployment_id)
             return pb.UnloadProgramResponse(deployment_ids=[request.deployment_id])
         if what != "program_id":
-            raise InvalidPackageError("it is not said what to unload", hint="A deployment or a program.")
+            raise InvalidPackageError(
+                "it is not said what to unload", hint="A deployment or a program.", field="target"
+            )
         ended = await self._programs.unload_program(
             request.program_id, request.version, end_deployments=request.end_deployments
         )
@@ -195,7 +198,7 @@ class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
     async def ListCallHistory(self, request: pb.ListCallHistoryRequest, context: Any) -> pb.ListCallHistoryResponse:
         """The last turns."""
         if not 0 <= request.limit <= HISTORY:
-            raise InvalidPackageError(f"limit is 1 to {HISTORY}")
+            raise InvalidPackageError(f"limit is 1 to {HISTORY}", field="limit")
         answer = await self._ask(request.instance, "history", {"limit": request.limit or DEFAULT_HISTORY})
         calls = cast("list[dict[str, Any]]", answer["calls"])
         return pb.ListCallHistoryResponse(
@@ -210,7 +213,7 @@ class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
     async def WatchLogs(self, request: pb.WatchLogsRequest, context: Any) -> AsyncIterator[pb.WatchLogsResponse]:
         """Lines of before, then lines as they come."""
         if not 0 <= request.tail <= LINES:
-            raise InvalidPackageError(f"tail is 0 to {LINES}")
+            raise InvalidPackageError(f"tail is 0 to {LINES}", field="tail")
         deployment = self._programs.deployment(request.deployment_id)
         if request.device_id:
             ids.device_id(request.device_id)

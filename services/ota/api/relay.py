@@ -36,7 +36,9 @@ class RelayApi(relay_pb2_grpc.RelayServiceServicer):
         """Process reports of several devices concurrently."""
         require_service("jotunheim_bridge")
         if not 1 <= len(request.reports) <= MAX_REPORTS:
-            raise InvalidRequestError(f"{len(request.reports)} reports, 1 to {MAX_REPORTS} are allowed")
+            raise InvalidRequestError(
+                f"{len(request.reports)} reports, 1 to {MAX_REPORTS} are allowed", field="reports"
+            )
         return pb.ReportManyResponse(results=await asyncio.gather(*map(self._reported, request.reports)))
 
     async def _reported(self, report: pb.ReportRequest) -> pb.ReportResult:

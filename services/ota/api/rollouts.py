@@ -57,7 +57,7 @@ class RolloutApi(rollout_pb2_grpc.RolloutServiceServicer):
             pb.ROLLOUT_CONTROL_APPROVE: (lambda r, _: rules.approve(r), "approved"),
         }
         if request.control not in changes:
-            raise InvalidRequestError("control must be PAUSE, RESUME, ABORT or APPROVE")
+            raise InvalidRequestError("control must be PAUSE, RESUME, ABORT or APPROVE", field="control")
         return pb.ControlRolloutResponse(
             rollout=codec.rollout(await self._rollouts.control(request.id, *changes[request.control]))
         )

@@ -40,7 +40,7 @@ class Image:
 
 def check_header(header: Header) -> Header:
     """Return `header` if it is valid; raises InvalidIdError or InvalidUploadError."""
-    ids.digest(header.sha256)
+    ids.digest(header.sha256, "header.sha256")
     if not 1 <= header.size_bytes <= MAX_IMAGE_BYTES:
         raise InvalidUploadError(
             f"size_bytes is {header.size_bytes}, 1 to {MAX_IMAGE_BYTES} are allowed",
@@ -106,9 +106,11 @@ def resolve_range(image: Image, offset: int, length: int) -> tuple[int, int]:
 def check_page(page_size: int, page_token: str) -> tuple[int, str]:
     """Return the page size and the digest to start after ("" for the first page); raises InvalidRequestError."""
     if not 0 <= page_size <= MAX_PAGE:
-        raise InvalidRequestError(f"page_size is {page_size}, 0 to {MAX_PAGE} are allowed; 0 means {DEFAULT_PAGE}")
+        raise InvalidRequestError(
+            f"page_size is {page_size}, 0 to {MAX_PAGE} are allowed; 0 means {DEFAULT_PAGE}", field="page_size"
+        )
     try:
         after = ids.digest(page_token) if page_token else ""
     except InvalidIdError as e:
-        raise InvalidRequestError("page_token is not a token of a previous page") from e
+        raise InvalidRequestError("page_token is not a token of a previous page", field="page_token") from e
     return page_size or DEFAULT_PAGE, after

@@ -179,10 +179,10 @@ class Step:
 def check(spec: Spec) -> Spec:
     """Return `spec` if it is valid, else raise InvalidRolloutError."""
     if not 1 <= len(spec.waves) <= MAX_WAVES:
-        raise InvalidRolloutError(f"{len(spec.waves)} waves, 1 to {MAX_WAVES} are allowed")
+        raise InvalidRolloutError(f"{len(spec.waves)} waves, 1 to {MAX_WAVES} are allowed", field="waves")
     for wave in spec.waves:
         if not (1 <= wave.percent <= 100) and wave.count < 1:
-            raise InvalidRolloutError("a wave must be a count of at least 1, or 1 to 100 percent")
+            raise InvalidRolloutError("a wave must be a count of at least 1, or 1 to 100 percent", field="waves")
     percents = [wave.percent for wave in spec.waves if wave.percent]
     sizes = [wave.count for wave in spec.waves if not wave.percent]
     if percents != sorted(percents) or sizes != sorted(sizes):
@@ -190,9 +190,9 @@ def check(spec: Spec) -> Spec:
             "waves must grow, since each includes the previous ones", hint="Example: --waves 2,25%,100%."
         )
     if spec.waves[-1].percent != 100:
-        raise InvalidRolloutError("the last wave must be 100 %", hint="Example: --waves 2,25%,100%.")
+        raise InvalidRolloutError("the last wave must be 100 %", hint="Example: --waves 2,25%,100%.", field="waves")
     if not 1 <= spec.halt_percent <= 100:
-        raise InvalidRolloutError(f"halt_percent is {spec.halt_percent}, 1 to 100 are allowed")
+        raise InvalidRolloutError(f"halt_percent is {spec.halt_percent}, 1 to 100 are allowed", field="halt_percent")
     return spec
 
 

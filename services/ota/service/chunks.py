@@ -35,8 +35,8 @@ class Chunks:
                 f"the chunk size must be a power of two, {MIN_CHUNK_BYTES} to {MAX_CHUNK_BYTES} bytes"
             )
         if not 1 <= count <= MAX_CHUNKS_PER_CALL:
-            raise InvalidRequestError(f"{count} chunks, 1 to {MAX_CHUNKS_PER_CALL} are allowed")
-        image = await self._store.stat(ids.digest(sha256))
+            raise InvalidRequestError(f"{count} chunks, 1 to {MAX_CHUNKS_PER_CALL} are allowed", field="count")
+        image = await self._store.stat(ids.digest(sha256, "sha256"))
         if image is None:
             raise ImageNotFoundError(sha256)
         start = first * chunk_size

@@ -34,7 +34,7 @@ class Images:
 
     async def get(self, sha256: str) -> Image:
         """Return the image; raises InvalidIdError, ImageNotFoundError."""
-        image = await self._store.stat(ids.digest(sha256))
+        image = await self._store.stat(ids.digest(sha256, "sha256"))
         if image is None:
             raise ImageNotFoundError(sha256)
         return image
@@ -59,7 +59,7 @@ class Images:
 
     async def delete(self, sha256: str) -> None:
         """Delete the image; raises InvalidIdError, ImageNotFoundError."""
-        if not await self._store.delete(ids.digest(sha256)):
+        if not await self._store.delete(ids.digest(sha256, "sha256")):
             raise ImageNotFoundError(sha256)
         _log.info("image deleted", extra={"sha256": sha256})
 

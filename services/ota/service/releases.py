@@ -234,7 +234,9 @@ class Releases:
     async def set_floor(self, device_class: str, counter: int) -> int:
         """Raise the floor, never lower it; return it. Raises InvalidRequestError for an invalid device class."""
         if not (1 <= len(device_class) <= trust.MAX_TEXT and device_class.isascii() and device_class.isprintable()):
-            raise InvalidRequestError(f"a device class must be 1 to {trust.MAX_TEXT} printable ASCII characters")
+            raise InvalidRequestError(
+                f"a device class must be 1 to {trust.MAX_TEXT} printable ASCII characters", field="device_class"
+            )
         _, after = await edit(
             self._table, _floor_key(device_class), Stored, lambda s: Stored(floor=max(s.floor, counter))
         )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from services.chassis.errors import RemoteError, RevisionConflictError
 from services.domain import selectors
+from services.domain.errors import in_field
 from services.ota.errors import (
     NotDelegatedError,
     NothingToUpdateError,
@@ -53,8 +54,9 @@ class Rollouts:
 
     async def start(self, spec: Spec, *, dry_run: bool) -> tuple[View, list[Candidate]]:
         """Start a rollout; return it with the unfit devices. Raises errors of the rules and of the release."""
-        rules.check(spec)
-        selectors.parse_selector(spec.selector)
+        with in_field("spec"):
+            rules.check(spec)
+            selectors.parse_selector(spec.selector)
         release = self._releases.get(spec.release_id)
         self._releases.check_offerable(release)
         if not self._releases.delegated:

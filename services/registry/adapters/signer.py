@@ -63,14 +63,23 @@ class DeviceCa:
             asked = x509.load_der_x509_csr(request)
             key, signed = asked.public_key(), asked.is_signature_valid
         except (ValueError, TypeError, x509.UnsupportedGeneralNameType) as e:
-            raise InvalidRequestError("the certificate request is not a PKCS#10 request in DER") from e
+            raise InvalidRequestError(
+                "the certificate request is not a PKCS#10 request in DER", field="certificate_request"
+            ) from e
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-            raise InvalidRequestError("the key of the certificate request is not a P-256 key")
+            raise InvalidRequestError(
+                "the key of the certificate request is not a P-256 key", field="certificate_request"
+            )
         if not signed:
-            raise InvalidRequestError("the certificate request is not signed by its own key")
+            raise InvalidRequestError(
+                "the certificate request is not signed by its own key", field="certificate_request"
+            )
         names = [str(name.value) for name in asked.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
         if names and names != [device_id[:64]]:
-            raise InvalidRequestError(f"the certificate request is for {ids.printable(names[0])}, not for {device_id}")
+            raise InvalidRequestError(
+                f"the certificate request is for {ids.printable(names[0])}, not for {device_id}",
+                field="certificate_request",
+            )
         return _public(key)
 
     def sign(self, key: PublicKey, device_id: str, now: datetime, not_before: datetime | None) -> EnrolmentResult:
@@ -84,7 +93,7 @@ class DeviceCa:
             current = x509.load_der_x509_certificate(certificate)
             key, named = current.public_key(), _uris_of(current)
         except (ValueError, TypeError, UnsupportedAlgorithm, x509.UnsupportedGeneralNameType) as e:
-            raise InvalidRequestError("the certificate is not an X.509 certificate in DER") from e
+            raise InvalidRequestError("the certificate is not an X.509 certificate in DER", field="certificate") from e
         try:
             current.verify_directly_issued_by(self.ca.cert)
         except (ValueError, TypeError, InvalidSignature) as e:

@@ -128,13 +128,17 @@ _READERS: dict[str, Callable[[Any], StoredRecord]] = {
 def _records(request: pb.RestoreRequest, before: int) -> list[StoredRecord]:
     """Return the records of a request; errors name the position in the whole stream, from 0."""
     if len(request.records) > MAX_RECORDS:
-        raise InvalidRequestError(f"{len(request.records)} records in one message, at most {MAX_RECORDS} are allowed")
+        raise InvalidRequestError(
+            f"{len(request.records)} records in one message, at most {MAX_RECORDS} are allowed", field="records"
+        )
     found = []
     for number, record in enumerate(request.records, before):
         try:
             found.append(record_from_proto(record))
         except YggError as e:
-            raise InvalidRequestError(f"record {number}: {e.message}", hint=e.hint, position=number) from e
+            raise InvalidRequestError(
+                f"record {number}: {e.message}", hint=e.hint, field="records", position=number
+            ) from e
     return found
 
 

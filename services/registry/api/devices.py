@@ -45,12 +45,12 @@ def view_to_proto(view: DeviceView) -> pb.Device:
     )
 
 
-def state_of(number: int) -> DeviceState | None:
-    """Return the state, None for unspecified; raises InvalidRequestError."""
+def state_of(number: int, field: str = "state") -> DeviceState | None:
+    """Return the state, None for unspecified; raises InvalidRequestError, which names the request's `field`."""
     if number == pb.DEVICE_STATE_UNSPECIFIED:
         return None
     if number not in pb.DeviceState.values():
-        raise InvalidRequestError(f"state {number} is unknown to this version")
+        raise InvalidRequestError(f"state {number} is unknown to this version", field=field)
     return DeviceState[pb.DeviceState.Name(pb.DeviceState.ValueType(number)).removeprefix("DEVICE_STATE_")]
 
 

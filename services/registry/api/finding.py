@@ -23,7 +23,7 @@ MAX_EXPLAINED = 100
 def scoped_query(request: pb.ListDevicesRequest | pb.FindDevicesRequest) -> ScopedQuery:
     """Return the query of a request; raises InvalidRequestError, InvalidIdError or PageTokenError."""
     if not 0 <= request.page_size <= MAX_PAGE:
-        raise InvalidRequestError(f"page_size is {request.page_size}, 0 to {MAX_PAGE} are allowed")
+        raise InvalidRequestError(f"page_size is {request.page_size}, 0 to {MAX_PAGE} are allowed", field="page_size")
     structured = request.requirements if isinstance(request, pb.FindDevicesRequest) else ()
     states = request.states if isinstance(request, pb.ListDevicesRequest) else ()
     try:
@@ -36,7 +36,7 @@ def scoped_query(request: pb.ListDevicesRequest | pb.FindDevicesRequest) -> Scop
         selector=parse_selector(request.selector),
         has=requirements(structured, request.has),
         online=request.online if request.HasField("online") else None,
-        states=frozenset(state for number in states if (state := state_of(number)) is not None),
+        states=frozenset(state for number in states if (state := state_of(number, "states")) is not None),
         expires_before_unix_s=_expires_before(request),
     )
     if request.group:
@@ -72,7 +72,9 @@ class FindingRpcs(registry_pb2_grpc.RegistryServiceServicer):
     async def FindDevices(self, request: pb.FindDevicesRequest, context: Any) -> pb.FindDevicesResponse:
         """See registry.proto."""
         if len(request.explain) > MAX_EXPLAINED:
-            raise InvalidRequestError(f"{len(request.explain)} devices to explain, at most {MAX_EXPLAINED} are allowed")
+            raise InvalidRequestError(
+                f"{len(request.explain)} devices to explain, at most {MAX_EXPLAINED} are allowed", field="explain"
+            )
         query = await self._finding.resolve(scoped_query(request))
         page, token = await self._finding.page(query)
         explained = await self._finding.explain(query, request.explain)

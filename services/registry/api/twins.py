@@ -118,7 +118,7 @@ class TwinApi(twin_pb2_grpc.TwinServiceServicer):
     async def ListTwinHistory(self, request: pb.ListTwinHistoryRequest, context: Any) -> pb.ListTwinHistoryResponse:
         """See twin.proto."""
         if not 0 <= request.limit <= MAX_VERSIONS:
-            raise InvalidRequestError(f"limit is {request.limit}, 0 to {MAX_VERSIONS} are allowed")
+            raise InvalidRequestError(f"limit is {request.limit}, 0 to {MAX_VERSIONS} are allowed", field="limit")
         versions = await self._twins.history(request.device_id, request.limit)
         return pb.ListTwinHistoryResponse(versions=[_version(version) for version in versions])
 
@@ -163,5 +163,8 @@ def _told(message: pb.TwinProgram) -> TwinProgram:
     ids.member_id(message.program_id)
     program = program_from_proto(message)
     if len(program.reported) > MAX_REPORTED:
-        raise InvalidRequestError(f"a program reports {len(program.reported)} keys, at most {MAX_REPORTED} are allowed")
+        raise InvalidRequestError(
+            f"a program reports {len(program.reported)} keys, at most {MAX_REPORTED} are allowed",
+            field="programs.reported",
+        )
     return replace(program, problem=ids.printable(program.problem, 300), report_time=None)

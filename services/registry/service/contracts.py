@@ -102,7 +102,7 @@ class Contracts:
 
     async def document(self, digest: str) -> bytes:
         """Return a capability document. Raises DocumentUnknownError."""
-        document = await self.store.document(ids.digest(digest))
+        document = await self.store.document(ids.digest(digest, "digest"))
         if document is None:
             raise DocumentUnknownError(digest)
         return document
@@ -115,7 +115,7 @@ class Contracts:
         ids.device_id(contract.device_id)
         for offered in contract.capabilities:
             capability.check(offered)
-        await self._keep_document(ids.digest(contract.document_digest), document)
+        await self._keep_document(ids.digest(contract.document_digest, "contract.document_digest"), document)
         await self._admit(contract.device_id)
         contract = replace(contract, digest=self.store.digest(contract))
         for _ in range(_MAX_ATTEMPTS):
@@ -145,7 +145,7 @@ class Contracts:
                 f"the document is {len(document)} bytes, at most {MAX_DOCUMENT_BYTES} are allowed"
             )
         if hashlib.sha256(document).hexdigest() != digest:
-            raise InvalidRequestError("the document's SHA-256 is not document_digest")
+            raise InvalidRequestError("the document's SHA-256 is not document_digest", field="document")
         await self.store.put_document(digest, document)
 
     async def _admit(self, device_id: str) -> None:

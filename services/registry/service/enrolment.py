@@ -65,7 +65,7 @@ class Enrolment:
         signer = self._signer()
         labels = ids.labels(labels)
         if ttl_s and not MIN_TTL_S <= ttl_s <= MAX_TTL_S:
-            raise InvalidRequestError(f"ttl_s is {ttl_s}, {MIN_TTL_S} to {MAX_TTL_S} are allowed")
+            raise InvalidRequestError(f"ttl_s is {ttl_s}, {MIN_TTL_S} to {MAX_TTL_S} are allowed", field="ttl_s")
         await self._known(ids.device_id(device_id), labels)
         secret = _text(self.random_bytes(SECRET_BYTES))
         now = self.clock.now()

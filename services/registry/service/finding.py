@@ -59,7 +59,7 @@ class Finding:
 
     async def explain(self, query: Query, device_ids: Sequence[str]) -> Sequence[Explanation]:
         """Return one explanation per device, in order."""
-        facts = await self.index.facts([ids.device_id(device_id) for device_id in device_ids])
+        facts = await self.index.facts([ids.device_id(device_id, "explain") for device_id in device_ids])
         return [explain(device_id, facts.get(device_id), query) for device_id in device_ids]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from services.chassis.errors import RevisionConflictError
 from services.domain import ids
-from services.domain.errors import InvalidRequestError
+from services.domain.errors import InvalidRequestError, in_field
 from services.domain.selectors import parse_selector
 from services.registry.errors import GroupNotFoundError, StaleRevisionError
 from services.registry.model import Group
@@ -25,11 +25,8 @@ class Groups:
 
     async def put(self, name: str, selector: str, description: str, revision: int) -> Group:
         """Create or change a group; `revision` 0 means any. Raises StaleRevisionError."""
-        group = Group(ids.group_name(name), parse_selector(selector), description)
-        if not selector.strip():
-            raise InvalidRequestError("a group needs a selector", hint='Example: zone=hall; "*" is all.')
-        if len(description) > MAX_DESCRIPTION or not all(c.isprintable() for c in description):
-            raise InvalidRequestError(f"a description is at most {MAX_DESCRIPTION} printable characters")
+        with in_field("group"):
+            group = _checked(name, selector, description)
         for _ in range(_MAX_ATTEMPTS):
             current = await self._current(name, revision)
             try:
@@ -45,7 +42,7 @@ class Groups:
     async def delete(self, name: str, revision: int) -> None:
         """Delete a group; `revision` 0 means any. Raises GroupNotFoundError, StaleRevisionError."""
         for _ in range(_MAX_ATTEMPTS):
-            group = await self.store.get(ids.group_name(name))
+            group = await self.store.get(ids.group_name(name, "name"))
             if group is None:
                 raise GroupNotFoundError(name)
             await self._current(name, revision)
@@ -61,3 +58,14 @@ class Groups:
         if revision and revision != current:
             raise StaleRevisionError(f"group {name}", revision, current)
         return current
+
+
+def _checked(name: str, selector: str, description: str) -> Group:
+    group = Group(ids.group_name(name, "name"), parse_selector(selector), description)
+    if not selector.strip():
+        raise InvalidRequestError("a group needs a selector", hint='Example: zone=hall; "*" is all.', field="selector")
+    if len(description) > MAX_DESCRIPTION or not all(c.isprintable() for c in description):
+        raise InvalidRequestError(
+            f"a description is at most {MAX_DESCRIPTION} printable characters", field="description"
+        )
+    return group

@@ -27,7 +27,9 @@ _MAX_BATCHES_IN_FLIGHT = 4
 def check_batch(count: int) -> None:
     """Raise InvalidRequestError if a message has too many devices."""
     if count > MAX_DEVICES_PER_MESSAGE:
-        raise InvalidRequestError(f"{count} devices in one message, at most {MAX_DEVICES_PER_MESSAGE} are allowed")
+        raise InvalidRequestError(
+            f"{count} devices in one message, at most {MAX_DEVICES_PER_MESSAGE} are allowed", field="devices"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class Registration:
         for number, new in enumerate(batch):
             try:
                 if new.state is None:
-                    raise InvalidRequestError("the state is unknown to this version")
+                    raise InvalidRequestError("the state is unknown to this version", field="state")
                 good.append((number, DeviceRecord(ids.device_id(new.id), new.state, now, ids.labels(new.labels))))
                 results.append(0)
             except YggError as e:

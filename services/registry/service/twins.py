@@ -136,7 +136,9 @@ class Twins:
         if record is None:
             raise NoContractError(device_id)
         if "programs" in document and all(c.id != "programs" for c in record.contract.capabilities):
-            raise InvalidRequestError("programs are deployed, not written into a twin", hint=PROGRAMS_HINT)
+            raise InvalidRequestError(
+                "programs are deployed, not written into a twin", hint=PROGRAMS_HINT, field="desired"
+            )
         patch = twin.parse(document, record.contract)
         for _ in range(_MAX_ATTEMPTS):
             old, reported = await asyncio.gather(
@@ -170,7 +172,9 @@ class Twins:
         """
         device_id = ids.device_id(report.device_id)
         if len(report.properties) > MAX_REPORTED:
-            raise InvalidRequestError(f"{len(report.properties)} properties, at most {MAX_REPORTED} are allowed")
+            raise InvalidRequestError(
+                f"{len(report.properties)} properties, at most {MAX_REPORTED} are allowed", field="properties"
+            )
         for _ in range(_MAX_ATTEMPTS):
             old, desired = await asyncio.gather(
                 self.store.get(TwinSide.REPORTED, device_id), self.store.get(TwinSide.DESIRED, device_id)
@@ -215,9 +219,9 @@ class Twins:
         """
         ids.device_id(device_id)
         if len(programs) > MAX_PROGRAMS:
-            raise InvalidRequestError(f"{len(programs)} programs, at most {MAX_PROGRAMS} are allowed")
+            raise InvalidRequestError(f"{len(programs)} programs, at most {MAX_PROGRAMS} are allowed", field="programs")
         if len({program.deployment_id for program in programs}) < len(programs):
-            raise InvalidRequestError("two programs have the same deployment")
+            raise InvalidRequestError("two programs have the same deployment", field="programs")
         for _ in range(_MAX_ATTEMPTS):
             old = await self.store.programs(device_id)
             new = merge_programs(old.side, programs, as_of, self.clock.now(), author)
@@ -257,9 +261,11 @@ class Twins:
 
         With a token, or `changes_only`, only changes. Raises ResumeTokenError, InvalidRequestError.
         """
-        names = sorted({ids.device_id(one) for one in device_ids})
+        names = sorted({ids.device_id(one, "device_ids") for one in device_ids})
         if len(names) > MAX_WATCHED:
-            raise InvalidRequestError(f"{len(names)} devices, at most {MAX_WATCHED} can be watched by name")
+            raise InvalidRequestError(
+                f"{len(names)} devices, at most {MAX_WATCHED} can be watched by name", field="device_ids"
+            )
         end = await self.store.position()
         at = _position(token, end) if token else end
         if not token and not changes_only:

@@ -43,12 +43,12 @@ class Watching:
         Raises ResumeTokenError, IndexBehindError, InvalidRequestError.
         """
         if len(device_ids) > MAX_NAMED:
-            raise InvalidRequestError(f"{len(device_ids)} devices, at most {MAX_NAMED} are allowed")
+            raise InvalidRequestError(f"{len(device_ids)} devices, at most {MAX_NAMED} are allowed", field="device_ids")
         if token and changes_only:
             raise InvalidRequestError(
                 "changes_only and resume_token exclude each other", hint="A resumed watch sends only changes."
             )
-        among = {ids.device_id(device_id) for device_id in device_ids}
+        among = {ids.device_id(device_id, "device_ids") for device_id in device_ids}
         position = await self._begin(changes_only, token)
         known, caught_up = self.index.position(), False
         while True:
