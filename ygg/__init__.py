@@ -1,4 +1,4 @@
-"""The command people type, and the local work behind it: PKI, embedded mesh, contexts.
+"""The `ygg` command line and its local parts: PKI, embedded mesh, contexts.
 
-Reaches a running mesh by gRPC only; imports no service.
+Talks to a running mesh over gRPC only; imports no service.
 """

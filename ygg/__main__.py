@@ -1,4 +1,4 @@
-"""`python -m ygg`: the same as the command `ygg`."""
+"""Entry point of `python -m ygg`."""
 
 from ygg.cli import main
 

@@ -1,4 +1,4 @@
-"""Lines of NDJSON that people hand to `ygg`: devices to register, records to restore. Faults name their line. Pure."""
+"""Parse the lines of `ygg device register --file`. Errors carry the line number. Pure."""
 
 from __future__ import annotations
 
@@ -16,26 +16,29 @@ _KEYS = {"id", "labels", "state"}
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line and its number, from 1."""
+    """One line of input; `number` starts at 1."""
 
     number: int
     text: str
 
 
 def parse_line(line: Line, labels: Mapping[str, str], *, pending: bool) -> registry_pb2.RegisterDeviceRequest:
-    """A device to register: an id, or a JSON object with id, labels and state. Raises UsageError with the line."""
+    """Return the request for one line: a device id, or a JSON object with id, labels and state.
+
+    `labels` apply to every line; those of the line win. Raises UsageError with the line number.
+    """
     found: dict[str, Any] = {"id": line.text}
     if line.text[:1] in ("{", '"'):
         data = jsontext.parse(line.text, f"line {line.number}")
         found = data if isinstance(data, dict) else {"id": data}
     if not _is_device(found):
         raise UsageError(
-            f"line {line.number} is no device: {safe(line.text, 80)}",
-            hint='Write an id, or {"id": "shed-1", "labels": {"zone": "shed"}, "state": "pending"}.',
+            f"line {line.number}: invalid device: {safe(line.text, 80)}",
+            hint='Expected an id, or {"id": "shed-1", "labels": {"zone": "shed"}, "state": "pending"}.',
         )
     state = "DEVICE_STATE_" + str(found.get("state") or ("pending" if pending else "active")).upper()
     if state not in dict(registry_pb2.DeviceState.items()):
-        raise UsageError(f"line {line.number}: there is no state {safe(found['state'])!r}")
+        raise UsageError(f"line {line.number}: unknown state {safe(found['state'])!r}")
     return registry_pb2.RegisterDeviceRequest(
         device_id=found["id"],
         labels={**labels, **(found.get("labels") or {})},

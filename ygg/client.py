@@ -1,6 +1,6 @@
-"""A client of one mesh: channels with mutual TLS, a deadline on every call, errors that name who answered.
+"""gRPC client of one mesh: mutual TLS channels, a deadline on every call, errors that name the service.
 
-Owns the gRPC side of the command. Does not print.
+Does not print.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from ygg.contexts import Context, no_identity, not_running
 from ygg.exits import CliError, Exit
 
 CALL_S = 10.0
-"""Deadline of a call that states none, in seconds."""
+"""Default deadline of a call, in seconds."""
 
 _NOTHING_SENT = "nothing was sent to the device"
-_UNKNOWN = "it is not known whether the device acted"
+_UNKNOWN = "the device may or may not have acted"
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
 
 
 class Mesh:
-    """The services of one context. Channels open when first used; `close` ends them all."""
+    """Channels to the services of one context, opened on first use."""
 
     def __init__(self, name: str, context: Context) -> None:
         self.name = name
@@ -51,11 +51,11 @@ class Mesh:
             self._channels.popitem()[1].close()
 
     def channel(self, service: str) -> grpc.Channel:
-        """The channel to a service: registry, jotunheim_bridge, loki or ota."""
+        """Return the channel to a service: registry, jotunheim_bridge, loki or ota."""
         if service not in self._channels:
             if not (Path(self.context.identity) / "cert.pem").exists():
                 raise CliError(
-                    f"there is no identity in {self.context.identity} (context {self.name})",
+                    f"no identity in {self.context.identity} (context {self.name})",
                     hint=no_identity(self.name),
                     code=Exit.DENIED,
                 )
@@ -72,9 +72,10 @@ class Mesh:
         timeout_s: float = CALL_S,
         device: bool = False,
     ) -> _Response:
-        """Call a unary method. `device` says that it reaches a device: an error then tells whether it may have acted.
+        """Call a unary method and return its response.
 
-        Raises YggError: what the service answered, or that it cannot be reached.
+        With `device`, the call reaches a device, and an error states whether the device may have acted.
+        Raises YggError if the service returns an error or is unreachable.
         """
         try:
             return method(request, timeout=timeout_s)
@@ -82,7 +83,7 @@ class Mesh:
             raise self.error(service, e, device=device) from e
 
     def stream(self, service: str, responses: Iterator[_Response], *, device: bool = False) -> Iterator[_Response]:
-        """The responses of a streaming call, its errors converted as by `call`; cancelled when left early."""
+        """Yield the responses of a streaming call, converting errors as `call` does; cancel it if closed early."""
         try:
             yield from responses
         except grpc.RpcError as e:
@@ -93,13 +94,13 @@ class Mesh:
                 cancel()
 
     def error(self, service: str, error: grpc.RpcError, *, device: bool = False) -> Exception:
-        """The error to show for a failed call."""
+        """Return the error to show for a failed call."""
         if _is_ours(error):
-            return status.from_rpc(error, service)  # what became of the device is in the bridge's own words
+            return status.from_rpc(error, service)  # the bridge's error states the fate of a device call
         return self._unreached(service, error, device=device)
 
     def _unreached(self, service: str, error: grpc.RpcError, *, device: bool) -> Exception:
-        """The service itself did not answer: gRPC or the network did."""
+        """Return the error for a call that failed in gRPC or the network, not in the service."""
         code: Any = error.code()
         details = str(error.details() or "")
         where = f"{service} at {self.context.endpoint(service)}"
@@ -109,12 +110,14 @@ class Mesh:
         if code is not grpc.StatusCode.UNAVAILABLE:
             return RemoteError(Code.__members__.get(code.name, Code.INTERNAL), Reason.RPC.value, details, **data)
         if "CERTIFICATE_VERIFY_FAILED" in details:
-            hint = "Its certificate is of another PKI, or expired. The identity of this context:  ygg context show"
+            hint = (
+                "Its certificate is expired or was issued by another PKI. Show the identity in use:  ygg context show"
+            )
             return RemoteError.of(Reason.SERVICE_NOT_TRUSTED, f"{where} is not trusted", hint=hint, **data)
         hint = not_running(self.name)
         if "failed to connect" in details and ("Socket closed" in details or "handshake" in details.lower()):
-            hint = f"It may refuse this identity ({self.context.identity}). Check it:  ygg context show"
-        return RemoteError.of(Reason.SERVICE_UNREACHABLE, f"{where} cannot be reached", hint=hint, **data)
+            hint = f"It may reject the identity {self.context.identity}. Check it:  ygg context show"
+        return RemoteError.of(Reason.SERVICE_UNREACHABLE, f"{where} is unreachable", hint=hint, **data)
 
 
 def _is_ours(error: grpc.RpcError) -> bool:

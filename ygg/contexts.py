@@ -1,4 +1,4 @@
-"""Contexts: which meshes there are, where their services listen, and as whom to speak to each.
+"""Contexts: the endpoints of each known mesh and the identity to use there.
 
 Owns contexts.json. Does not connect.
 
@@ -30,9 +30,9 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One mesh. Endpoints are HOST:PORT; `nats_monitor` is an http URL and may be empty: not reachable from here.
+    """One mesh. Endpoints are HOST:PORT; `nats_monitor` is an http URL, empty if not reachable from here.
 
-    `mesh` is the folder of an embedded mesh of this machine, empty for any other.
+    `mesh` is the directory of the embedded mesh of this machine, empty for any other mesh.
     """
 
     identity: str
@@ -45,12 +45,12 @@ class Context:
     mesh: str = ""
 
     def endpoint(self, service: str) -> str:
-        """Where a service of SERVICES listens."""
+        """Return the endpoint of a service of SERVICES."""
         return str(getattr(self, service))
 
 
 class Contexts:
-    """contexts.json of one home. Absent means: the context `local` at the default ports."""
+    """contexts.json of one home. If missing, the only context is `local` at the default ports."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
@@ -58,12 +58,12 @@ class Contexts:
         self.current, self.all = self._load()
 
     def get(self, name: str = "") -> tuple[str, Context]:
-        """The context of that name, the current one for an empty name. Raises CliError where there is none."""
+        """Return name and context; an empty name selects the current one. Raises CliError if it does not exist."""
         name = name or self.current
         if name not in self.all:
             raise CliError(
-                f"there is no context {name!r}",
-                hint=f"There are: {', '.join(sorted(self.all))}. Add one:  ygg context set {name} --identity DIR",
+                f"context {name!r} not found",
+                hint=f"Known: {', '.join(sorted(self.all))}. Add it:  ygg context set {name} --identity DIR",
                 code=Exit.NOT_FOUND,
             )
         return name, self.all[name]
@@ -71,14 +71,14 @@ class Contexts:
     def put(self, name: str, context: Context) -> None:
         """Add or replace a context. Raises UsageError for a bad name or endpoint."""
         if not _NAME.match(name):
-            raise UsageError(f"{name!r} is no name for a context", hint="1 to 63 of a-z, 0-9 and -.")
+            raise UsageError(f"invalid context name {name!r}", hint="A name has 1 to 63 characters of a-z, 0-9 and -.")
         for service in (*SERVICES, "link"):
             check_endpoint(service, context.endpoint(service))
         self.all[name] = context
         self._save()
 
     def remove(self, name: str) -> None:
-        """Forget a context, where there is one; `local` becomes the current one if it was that."""
+        """Remove a context if it exists; if it was the current one, `local` becomes current."""
         self.all.pop(name, None)
         self.current = LOCAL if self.current == name else self.current
         self._save()
@@ -89,7 +89,7 @@ class Contexts:
         self._save()
 
     def selects(self) -> str:
-        """The name of the current context, as $YGG_CONTEXT or contexts.json has it."""
+        """Return the name of the current context, from $YGG_CONTEXT or else contexts.json."""
         return os.environ.get(VARIABLE) or self.current
 
     def _load(self) -> tuple[str, dict[str, Context]]:
@@ -105,7 +105,7 @@ class Contexts:
             found = {name: _context(entry) for name, entry in data["contexts"].items()}
             return str(data["current"]), {LOCAL: local, **found}
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, text.TextError) as e:
-            raise CliError(f"{self._path} cannot be read: {e}", hint="Mend it, or remove it to start anew.") from e
+            raise CliError(f"cannot read {self._path}: {e}", hint="Fix the file, or delete it to start over.") from e
 
     def _save(self) -> None:
         private_dir(self._path.parent)
@@ -118,22 +118,22 @@ class Contexts:
 
 
 def not_running(name: str) -> str:
-    """How to reach a mesh of that context: `ygg up` would start another one unless it is the local one."""
+    """Return the hint for an unreachable mesh; only the local one can be started with `ygg up`."""
     if name == LOCAL:
-        return "Start the mesh:  ygg up      What runs:  ygg status      Other meshes:  ygg context ls"
+        return "Start the mesh:  ygg up      Check services:  ygg status      List other meshes:  ygg context ls"
     return (
-        f"The context is {name}: start that mesh where it runs.      "
-        f"The mesh of this machine:  ygg context use {LOCAL}      Other meshes:  ygg context ls"
+        f"Start the mesh of context {name} on its own host.      "
+        f"Use the mesh of this machine:  ygg context use {LOCAL}      List other meshes:  ygg context ls"
     )
 
 
 def no_identity(name: str) -> str:
-    """How to get an identity of that context: only the PKI of its own mesh can issue one."""
+    """Return the hint for a missing identity; only the PKI of the context's own mesh can issue one."""
     if name == LOCAL:
-        return "The mesh of this machine makes it when it first starts:  ygg up"
+        return "The first start of the mesh creates it:  ygg up"
     return (
         f"Get one from the mesh of context {name} (in containers: `make creds`), "
-        f"then name it:  ygg context set {name} --identity DIR"
+        f"then set it:  ygg context set {name} --identity DIR"
     )
 
 
@@ -145,13 +145,13 @@ def check_endpoint(what: str, value: str) -> str:
         good = False
     if not good:
         raise UsageError(
-            f"{what} is {value!r}", hint="An endpoint is HOST:PORT, such as 10.0.0.7:50051 or [::1]:50051."
+            f"{what}: invalid endpoint {value!r}", hint="Expected HOST:PORT, such as 10.0.0.7:50051 or [::1]:50051."
         )
     return value
 
 
 def changed(context: Context, **changes: str | None) -> Context:
-    """The context with those fields replaced that are not None; a path becomes absolute."""
+    """Return the context with the fields that are not None replaced; a path becomes absolute."""
     given = {key: value for key, value in changes.items() if value is not None}
     if "identity" in given:
         given["identity"] = str(Path(given["identity"]).expanduser().absolute())

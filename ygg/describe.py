@@ -1,4 +1,4 @@
-"""Devices, contracts and events in words and in JSON. Pure: messages in, text and plain data out."""
+"""Format devices, contracts and events as text and as JSON. Pure."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from yggdrasil.registry.v1 import registry_pb2
 
 DEVICE_COLUMNS = ("DEVICE", "STATE", "SEEN", "FIRMWARE", "SLOT", "CAPABILITIES", "LABELS")
 OPTIONAL = ("SLOT", "FIRMWARE", "SEEN", "LABELS")
-"""What `ygg device ls` leaves out where there is no room, the least important first."""
+"""Columns that `ygg device ls` drops on a narrow terminal, first to last."""
 
 CUT_OFF_S = 60.0
-"""A device that goes offline within this time after its certificate was revoked went because of that, in seconds."""
+"""A device that goes offline this many seconds or less after its certificate was revoked is shown as revoked."""
 
 
 def device_row(device: registry_pb2.Device, now: datetime) -> tuple[str, ...]:
-    """A line of `ygg device ls`; columns as DEVICE_COLUMNS."""
+    """Return a row of `ygg device ls`; columns as DEVICE_COLUMNS."""
     return (
         safe(device.id, 63),
         device_state(device),
@@ -38,7 +38,7 @@ def device_row(device: registry_pb2.Device, now: datetime) -> tuple[str, ...]:
 
 
 def device_state(device: registry_pb2.Device) -> str:
-    """`online`, `offline` or why the device cannot be online: `suspended`, `retired`, `pending`, `revoked`."""
+    """Return `online`, `offline`, or the reason it cannot be online: `suspended`, `retired`, `pending`, `revoked`."""
     life = _life(device)
     if life in ("active", "unspecified"):
         return "online" if device.presence.online else "revoked" if _cut_off(device) else "offline"
@@ -46,20 +46,20 @@ def device_state(device: registry_pb2.Device) -> str:
 
 
 def certificate(device: registry_pb2.Device, now: datetime) -> str:
-    """`ends in 364 d`, `ended 2 d ago`, or `-` if it has never connected."""
+    """Return `expires in 364 d`, `expired 2 d ago`, or `-` if the device has never connected."""
     if not device.HasField("certificate_expire_time"):
         return "-"
     left_s = (moment(device.certificate_expire_time) - now).total_seconds()
-    return f"ends in {ago(left_s)}" if left_s > 0 else f"ended {ago(-left_s)} ago"
+    return f"expires in {ago(left_s)}" if left_s > 0 else f"expired {ago(-left_s)} ago"
 
 
 def labels(device: registry_pb2.Device) -> str:
-    """`floor=2 zone=hall`."""
+    """Return the labels as `floor=2 zone=hall`."""
     return " ".join(safe(f"{key}={value}", 130) for key, value in sorted(device.labels.items()))
 
 
 def device_json(device: registry_pb2.Device) -> dict[str, Any]:
-    """A device for programs; keys are stable."""
+    """Return a device as JSON data; keys are stable."""
     presence = device.presence
     return {
         "id": device.id,
@@ -85,7 +85,7 @@ def device_json(device: registry_pb2.Device) -> dict[str, Any]:
 
 
 def contract_lines(message: contract_pb2.Contract, now: datetime, width: int | None = None) -> list[str]:
-    """A contract in words: a head line, a line a capability or refusal; lines longer than `width` go on below."""
+    """Return a contract as text: a summary, then a line per capability and refusal, wrapped to `width`."""
     contract = contract_from_proto(message)
     wide_id = max((len(c.id) for c in contract.capabilities), default=0)
     wide_type = max((len(f"{c.type}@{c.version}") for c in contract.capabilities), default=0)
@@ -101,7 +101,7 @@ def contract_lines(message: contract_pb2.Contract, now: datetime, width: int | N
 
 
 def contract_json(message: contract_pb2.Contract) -> dict[str, Any]:
-    """A contract for programs; keys are stable."""
+    """Return a contract as JSON data; keys are stable."""
     contract = contract_from_proto(message)
     return {
         "device_id": contract.device_id,
@@ -149,7 +149,7 @@ def contract_json(message: contract_pb2.Contract) -> dict[str, Any]:
 
 
 def event_kind(event: bridge_pb2.DeviceEvent) -> str:
-    """The kind in lower case, such as `online` or `event`; `unknown` for one of a later version."""
+    """Return the kind in lower case, such as `online` or `event`; `unknown` for one of a newer version."""
     try:
         return bridge_pb2.EventKind.Name(event.kind).removeprefix("EVENT_KIND_").lower()
     except ValueError:
@@ -157,7 +157,7 @@ def event_kind(event: bridge_pb2.DeviceEvent) -> str:
 
 
 def event_line(event: bridge_pb2.DeviceEvent) -> str:
-    """An event in one line, without its time."""
+    """Return an event as one line, without its time."""
     who = safe(event.device_id, 63)
     if event.capability:
         fields = " ".join(f"{safe(k, 32)}={show(v)}" for k, v in sorted(values_from_proto(event.fields).items()))
@@ -175,7 +175,7 @@ def event_line(event: bridge_pb2.DeviceEvent) -> str:
 
 
 def event_json(event: bridge_pb2.DeviceEvent) -> dict[str, Any]:
-    """An event for programs; keys are stable."""
+    """Return an event as JSON data; keys are stable."""
     return {
         "device_id": event.device_id,
         "kind": event_kind(event),
@@ -199,7 +199,7 @@ def _life(device: registry_pb2.Device) -> str:
 
 
 def _cut_off(device: registry_pb2.Device) -> bool:
-    """Whether its certificate was revoked and it has not been online since."""
+    """Return whether the device's certificate was revoked and the device has not been online since."""
     if not device.HasField("revoke_time"):
         return False
     since = device.presence.since if device.presence.HasField("since") else None

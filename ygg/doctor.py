@@ -1,6 +1,6 @@
-"""What this machine lacks to run, build and test the mesh, and how to get it.
+"""Check the prerequisites to run, build and test the mesh on this machine.
 
-Owns the checks. Each looks at the machine itself; nothing is installed.
+Owns the checks and their fixes; installs nothing.
 """
 
 from __future__ import annotations
@@ -35,21 +35,22 @@ if TYPE_CHECKING:
     from ygg.client import Mesh
 
 MAX_NAMED = 10
-"""Devices that one finding names."""
+"""Devices named in one finding."""
 SOON_S = 30 * 86400
+"""A certificate with less time left than this is reported, in seconds."""
 SMALLEST_LIMIT_BYTES = 4096
-"""Room for a certificate chain on the smallest device of the plan, the ESP32-C3 profile. What a device has room for in
-a handshake it cannot declare: it declares after one."""
+"""Limit for a certificate chain on the smallest supported device, the ESP32-C3 profile. A constant, since a device
+declares its limits only after the handshake."""
 
 ROOM_BYTES = 2_000_000_000
-"""What a mesh should have free: images and a week of events fill their shares of it, and it still works with less."""
-_FREE_DISK = "Free some space there, or set YGG_HOME to a folder of a larger disk."
+"""Recommended free space: enough for images and a week of events; a mesh works with less."""
+_FREE_DISK = "Free some space there, or set YGG_HOME to a directory on a larger disk."
 _TOOL_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line. `need` says whether a mesh can run without it: `must`, `build`, `optional`, `fleet`."""
+    """The result of one check. `need` is its severity: `must`, `build`, `optional` or `fleet`."""
 
     ok: bool
     text: str
@@ -58,7 +59,7 @@ class Finding:
 
 
 def examine(layout: Layout, now: dt.datetime) -> Iterator[Finding]:
-    """Every check of this machine and of a mesh on it, in the order to read them."""
+    """Yield every check of this machine and of the mesh on it, in display order."""
     yield from machine(layout)
     yield from _certificates(layout, now)
     yield from _chain(layout)
@@ -66,8 +67,8 @@ def examine(layout: Layout, now: dt.datetime) -> Iterator[Finding]:
     yield from _ca_keys(layout)
 
 
-def elsewhere(layout: Layout, name: str, context: Context, now: dt.datetime) -> Iterator[Finding]:
-    """Checks of this machine, and of what it has of a mesh that runs elsewhere: your identity there."""
+def examine_remote(layout: Layout, name: str, context: Context, now: dt.datetime) -> Iterator[Finding]:
+    """Yield every check of this machine and of the identity for a remote mesh."""
     yield from machine(layout)
     path = Path(context.identity)
     try:
@@ -76,13 +77,13 @@ def elsewhere(layout: Layout, name: str, context: Context, now: dt.datetime) -> 
         yield Finding(False, f"context {name}: {e.message}", no_identity(name))
         return
     left = (leaf.not_valid_after_utc - now).total_seconds()
-    text = f"context {name}: you are {identity_uri(leaf)}, "
-    text += f"for another {ago(left)}" if left > 0 else f"expired on {leaf.not_valid_after_utc:%Y-%m-%d}"
+    text = f"context {name}: identity {identity_uri(leaf)}, "
+    text += f"valid for {ago(left)}" if left > 0 else f"expired on {leaf.not_valid_after_utc:%Y-%m-%d}"
     yield Finding(left > SOON_S, text, no_identity(name), "must" if left <= 0 else "optional")
 
 
 def machine(layout: Layout) -> Iterator[Finding]:
-    """What this machine needs to run, build and test a mesh."""
+    """Yield the checks of tools and libraries to run, build and test a mesh."""
     yield _python()
     yield _nats()
     yield _guile()
@@ -90,13 +91,13 @@ def machine(layout: Layout) -> Iterator[Finding]:
     yield _tool("cc", "C compiler", "the posix agent cannot be built", "gcc", "build")
     yield _tool("make", "make", "nothing can be built", "make", "build")
     yield _openssl()
-    yield _tool("docker", "docker", "the mesh does not run in containers here", "docker.io", "optional")
+    yield _tool("docker", "docker", "the mesh cannot run in containers", "docker.io", "optional")
     yield _disk(layout)
 
 
 def _python() -> Finding:
     version = ".".join(map(str, sys.version_info[:3]))
-    return Finding(sys.version_info >= (3, 11), f"python {version}", "Python 3.11 or later is needed.")
+    return Finding(sys.version_info >= (3, 11), f"python {version}", "Python 3.11 or later is required.")
 
 
 def _nats() -> Finding:
@@ -111,7 +112,7 @@ def _guile() -> Finding:
     version = _version([found, "--version"]) if found else ""
     if not found or "3.0" not in version:
         what = f"guile is {version}, not 3.0" if version else "guile not found"
-        return Finding(False, f"{what}: Scheme scripts will be refused", _apt("guile-3.0"), "optional")
+        return Finding(False, f"{what}: Scheme scripts will be rejected", _apt("guile-3.0"), "optional")
     return Finding(True, version)
 
 
@@ -119,7 +120,7 @@ def _seccomp() -> Finding:
     try:
         ctypes.CDLL("libseccomp.so.2")
     except OSError:
-        return Finding(False, "libseccomp not found: no script will run", _apt("libseccomp2"))
+        return Finding(False, "libseccomp not found: scripts cannot run", _apt("libseccomp2"))
     return Finding(True, "libseccomp")
 
 
@@ -132,7 +133,7 @@ def _tool(program: str, what: str, lost: str, package: str, need: str) -> Findin
 def _openssl() -> Finding:
     compiler = shutil.which("cc")
     if not compiler:
-        return Finding(False, "OpenSSL headers: not looked for without a compiler", _apt("libssl-dev"), "build")
+        return Finding(False, "OpenSSL headers not checked: no C compiler", _apt("libssl-dev"), "build")
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "probe.c"
         source.write_text("#include <openssl/ssl.h>\n")
@@ -144,14 +145,14 @@ def _openssl() -> Finding:
 
 def _disk(layout: Layout) -> Finding:
     store = layout.nats / "store"
-    there = next(folder for folder in (store, *store.parents) if folder.is_dir())
-    disk, used = Disk.of(there), used_bytes(store)
-    text = f"disk of {layout.root}: {size(disk.free)} free, the mesh's store has {size(used)}"
+    existing = next(folder for folder in (store, *store.parents) if folder.is_dir())
+    disk, used = Disk.of(existing), used_bytes(store)
+    text = f"disk of {layout.root}: {size(disk.free)} free, store {size(used)}"
     if not disk.has(LOW_BYTES):
-        return Finding(False, f"{text}: it is full, all writes are refused", _FREE_DISK)
+        return Finding(False, f"{text}: disk full, all writes are rejected", _FREE_DISK)
     if disk.free < ROOM_BYTES:
-        return Finding(False, f"{text}; a mesh wants {size(ROOM_BYTES)}", _FREE_DISK, "optional")
-    return Finding(True, f"{text} and may have {size(budget_bytes(disk.free, used))}")
+        return Finding(False, f"{text}; recommended: {size(ROOM_BYTES)} free", _FREE_DISK, "optional")
+    return Finding(True, f"{text}, limit {size(budget_bytes(disk.free, used))}")
 
 
 def _certificates(layout: Layout, now: dt.datetime) -> Iterator[Finding]:
@@ -160,16 +161,16 @@ def _certificates(layout: Layout, now: dt.datetime) -> Iterator[Finding]:
         try:
             leaf = identities.leaf_of(path)
         except CliError as e:
-            yield Finding(False, e.message, "`ygg up` makes those of services anew.")
+            yield Finding(False, e.message, "`ygg up` issues the identities of services again.")
             continue
         leaves.append((leaf.not_valid_after_utc, identity_uri(leaf).removeprefix("ygg://main/")))
     if not leaves:
-        yield Finding(True, "certificates: none yet; the first `ygg up` makes them")
+        yield Finding(True, "certificates: none yet; the first `ygg up` issues them")
         return
     end, name = min(leaves)
     left = (end - now).total_seconds()
     if left > SOON_S:
-        yield Finding(True, f"certificates: the first to expire is {name}, in {ago(left)}")
+        yield Finding(True, f"certificates: next to expire is {name}, in {ago(left)}")
     elif left > 0:
         yield Finding(False, f"certificate of {name} expires in {ago(left)}", _renew(name))
     else:
@@ -177,7 +178,7 @@ def _certificates(layout: Layout, now: dt.datetime) -> Iterator[Finding]:
 
 
 def fleet(mesh: Mesh, now: dt.datetime) -> Iterator[Finding]:
-    """What the registry of a mesh that answers knows of its devices' certificates. Raises YggError."""
+    """Yield the check of device certificates, as the registry records them. Raises YggError."""
     from yggdrasil.registry.v1 import registry_pb2, registry_pb2_grpc
 
     request = registry_pb2.ListDevicesRequest(page_size=MAX_NAMED + 1, states=[registry_pb2.DEVICE_STATE_ACTIVE])
@@ -185,12 +186,12 @@ def fleet(mesh: Mesh, now: dt.datetime) -> Iterator[Finding]:
     stub = registry_pb2_grpc.RegistryServiceStub(mesh.channel("registry"))
     found = mesh.call("registry", stub.ListDevices, request).devices
     if not found:
-        yield Finding(True, f"devices of {mesh.name}: no certificate ends within {ago(SOON_S)}")
+        yield Finding(True, f"devices of {mesh.name}: no certificate expires within {ago(SOON_S)}")
         return
     names = ", ".join(device.id for device in found[:MAX_NAMED])
     more = " and more" if len(found) > MAX_NAMED else ""
-    text = f"devices of {mesh.name} whose certificate ends within {ago(SOON_S)}, or has ended: {names}{more}"
-    yield Finding(False, text, "See them:  ygg device ls --expiring 30d", "fleet")
+    text = f"devices of {mesh.name}: certificate expired, or expires within {ago(SOON_S)}: {names}{more}"
+    yield Finding(False, text, "List them:  ygg device ls --expiring 30d", "fleet")
 
 
 def _chain(layout: Layout) -> Iterator[Finding]:
@@ -200,15 +201,15 @@ def _chain(layout: Layout) -> Iterator[Finding]:
     try:
         chain = cx509.load_pem_x509_certificates(path.read_bytes())
     except ValueError:
-        return  # told by _certificates
+        return  # _certificates reports it
     size = sum(len(cert.public_bytes(Encoding.DER)) for cert in chain)
-    limit = f"the smallest device planned for takes {SMALLEST_LIMIT_BYTES // 1024} kB"
-    text = f"the bridge's certificate chain is {size / 1000:.1f} kB; {limit}"
+    limit = f"the smallest device accepts {SMALLEST_LIMIT_BYTES // 1024} kB"
+    text = f"certificate chain of the bridge: {size / 1000:.1f} kB; {limit}"
     yield Finding(size <= SMALLEST_LIMIT_BYTES, text, "Issue it with fewer --dns and --ip names.")
 
 
 def _signing_key(layout: Layout) -> Iterator[Finding]:
-    """The only private key of a CA that a service holds: the registry signs with it for devices that enrol."""
+    """Check the registry's copy of the device CA key, which signs certificates of enrolling devices."""
     folder = layout.identity("service", "registry")
     if not (folder / "cert.pem").exists():
         return
@@ -217,34 +218,34 @@ def _signing_key(layout: Layout) -> Iterator[Finding]:
         found = path.stat()
     except FileNotFoundError:
         text = "the registry has no device CA key: devices cannot enrol with tokens"
-        yield Finding(False, text, "`ygg up` gives it the key, where this machine has the mesh's PKI.", "optional")
+        yield Finding(False, text, "`ygg up` installs the key if this machine has the PKI of the mesh.", "optional")
         return
     if found.st_mode & 0o077:
-        text = f"the device CA key can be read by others than its owner ({found.st_mode & 0o777:04o})"
+        text = f"the device CA key is readable by other users (mode {found.st_mode & 0o777:04o})"
         yield Finding(False, text, f"chmod 600 {path}")
     elif not os.access(path, os.R_OK):
-        yield Finding(False, "the registry's device CA key cannot be read by you", f"Its owner has to be you: {path}")
+        yield Finding(False, "no permission to read the registry's device CA key", f"Change its owner: {path}")
     else:
-        yield Finding(True, "the registry holds the device CA key, readable by its owner alone")
+        yield Finding(True, "the registry has the device CA key, readable only by its owner")
 
 
 def _ca_keys(layout: Layout) -> Iterator[Finding]:
-    """The keys of root and CAs: whoever reads one can issue certificates that the mesh accepts."""
+    """Check that the keys of root and CAs are encrypted: each can issue certificates that the mesh accepts."""
     pki = layout.root / "pki"
     if not (pki / "root.pem").is_file():
         return
     exposed = Store(pki).exposed()
     if exposed:
-        text = f"{', '.join(exposed)} in {pki}: readable by everything that runs as you, the services included"
+        text = f"{', '.join(exposed)} in {pki}: unencrypted, readable by every process of this user"
         yield Finding(False, text, "Encrypt them:  ygg pki protect")
     else:
-        yield Finding(True, "the keys of root and CAs are encrypted, or not on this machine")
+        yield Finding(True, "the keys of root and CAs are encrypted or not on this machine")
 
 
 def _renew(name: str) -> str:
     kind, _, one = name.partition("/")
     if kind == "service" and one in SERVICES:
-        return "`ygg up` renews it, with the CA passphrase."
+        return "`ygg up` renews it; it needs the CA passphrase."
     return f"ygg pki issue {kind} {one} --force"
 
 

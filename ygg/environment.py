@@ -1,6 +1,6 @@
-"""Variables `YGG_*` of a shell that say nothing: empty, or misspelt. Pure.
+"""Find environment variables `YGG_*` that are empty or misspelled. Pure.
 
-Owns which names there are; what each means is where it is read. A service checks those of its own prefix itself.
+Owns the list of known names. A service validates the variables of its own prefix.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ _NAMES = (
 
 
 def faults(environ: Mapping[str, str]) -> Iterator[str]:
-    """One line for each variable that is empty or unknown, with the name that may have been meant."""
+    """Yield a warning for each variable that is empty or unknown, with the closest known name."""
     for name in sorted(name for name in environ if name.startswith("YGG_")):
         known = name in _NAMES or name.startswith(_PREFIXES)
         if not known:
-            yield f"{name} is not known to ygg{_meant(name)}"
+            yield f"unknown variable {name}{_suggestion(name)}"
         elif not environ[name]:
-            yield f"{name} is empty, which is as if it were not set"
+            yield f"{name} is empty and is ignored"
 
 
-def _meant(name: str) -> str:
+def _suggestion(name: str) -> str:
     whole = difflib.get_close_matches(name, _NAMES, 1, 0.75)
     if whole:
-        return f"; {whole[0]} is"
+        return f"; did you mean {whole[0]}?"
     head, mark, tail = name.removeprefix("YGG_").partition("_")
     prefix = difflib.get_close_matches(f"YGG_{head}{mark}", _PREFIXES, 1, 0.8) if mark else []
-    return f"; {prefix[0]}{tail} may be" if prefix else ""
+    return f"; did you mean {prefix[0]}{tail}?" if prefix else ""

@@ -1,6 +1,6 @@
-"""Files that must never be half written or readable by others, and text files of people.
+"""Write private files atomically, and read text files named on the command line.
 
-Owns modes and atomicity (write beside, fsync, rename), and how text is read. Does not know what is in the files.
+Owns modes, atomicity (write a temporary file, fsync, rename) and decoding. Does not interpret the content.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ PRIVATE_DIR = 0o700
 
 
 def private_dir(path: Path) -> Path:
-    """Make `path` and what is missing above it, each with mode 0700; what exists keeps its mode."""
+    """Create `path` and its missing parents with mode 0700; existing directories keep their mode."""
     missing = [p for p in (path, *path.parents) if not p.exists()]
     for directory in reversed(missing):
         directory.mkdir(mode=PRIVATE_DIR, exist_ok=True)
-        directory.chmod(PRIVATE_DIR)  # mkdir's mode is cut by the umask, chmod's is not
+        directory.chmod(PRIVATE_DIR)  # unlike mkdir, chmod ignores the umask
     return path
 
 
 def write_atomic(path: Path, data: bytes, mode: int = PUBLIC) -> None:
-    """Put `data` at `path` so that a reader sees the old file or the new one, never a part; idempotent.
+    """Write `data` to `path` so that readers see either the old or the new file; idempotent.
 
     The mode is set before the first byte is written. Raises OSError.
     """
@@ -51,19 +51,19 @@ def write_atomic(path: Path, data: bytes, mode: int = PUBLIC) -> None:
 
 
 def read_bytes(path: Path | str) -> bytes:
-    """What is in a file that a person named, or in standard input for `-`. Raises UsageError."""
+    """Return the content of a file, or of standard input for `-`. Raises UsageError."""
     try:
         return sys.stdin.buffer.read() if str(path) == "-" else Path(path).read_bytes()
     except FileNotFoundError:
-        raise UsageError(f"there is no file {path}") from None
+        raise UsageError(f"file not found: {path}") from None
     except IsADirectoryError:
-        raise UsageError(f"{path} is a folder") from None
+        raise UsageError(f"{path} is a directory") from None
     except OSError as e:
         raise UsageError(f"cannot read {path}: {e.strerror}") from e
 
 
 def read_text(path: Path | str) -> str:
-    """The text of such a file, with LF and without a byte order mark. Raises UsageError."""
+    """Return the same content as text, with LF line ends and no byte order mark. Raises UsageError."""
     data = read_bytes(path)
     try:
         return text.decode(data, "standard input" if str(path) == "-" else path)
@@ -82,7 +82,7 @@ def _sync_dir(path: Path) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on the file `path`, made where missing; waits for whoever has it."""
+    """Hold an exclusive lock on the file `path`, created if missing; waits until it is free."""
     with path.open("a") as stream:
         path.chmod(SECRET)
         fcntl.flock(stream, fcntl.LOCK_EX)

@@ -1,6 +1,6 @@
-"""What can be had of a mesh without asking any device: health, version, uptime, and one remark a service.
+"""Collect the health of a mesh: readiness, version, uptime and a note for each service and nats-server.
 
-Owns collecting. Every figure comes from an answer of the moment; what did not answer is said to be unreachable.
+Queries no device. A service that does not respond is reported as unreachable.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ _COUNT_PAGES = 10
 CONTEST_S = 600.0
 _ANY_STORE_BYTES = 2**60
 _DIGITS = 19
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy of the shell does not know this mesh
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # ignores the proxy variables of the shell
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceHealth:
-    """One line of `ygg status`. `uptime_s` is None where it is not known.
+    """One row of `ygg status`. `uptime_s` is None if unknown.
 
-    `missing` names what it needs and has not; one that serves all the same is not ready, but not down. With `starting`
-    it is not ready yet, and nothing is wrong.
+    `missing` names its unavailable dependencies; a service that still serves without them is degraded, not down.
+    `starting` means not ready yet, without an error.
     """
 
     service: str
@@ -59,59 +59,58 @@ class ServiceHealth:
     missing: tuple[str, ...] = ()
     starting: bool = False
     store_used_bytes: int | None = None
-    """What NATS stores for the mesh, as this service sees it; None where it does not say."""
+    """Bytes that NATS stores for the mesh, as this service reports; None if unknown."""
     store_limit_bytes: int | None = None
-    """What it may; None: no limit; 0: it takes nothing, because its disk is full."""
+    """Storage limit of the mesh in bytes; None: no limit; 0: writes are rejected because the disk is full."""
 
 
 def collect(mesh: Mesh) -> list[ServiceHealth]:
-    """Ask every service and nats-server at once; never raises for one that does not answer."""
+    """Query every service and nats-server concurrently; an unreachable one becomes a row, not an error."""
     with ThreadPoolExecutor(max_workers=len(SERVICES) + 1) as pool:
         services = [pool.submit(_service, mesh, name) for name in SERVICES]
         nats = pool.submit(_nats, mesh.context.nats_monitor)
         found = [future.result() for future in services]
-        rows = nats.result() or _nats_by_others(found)
+        rows = nats.result() or _nats_from_services(found)
     if any(not row.ready for row in rows):
-        found = [_without(one, "nats") for one in found]
+        found = [_degraded(one, "nats") for one in found]
     return [*found, *rows, *_pools(mesh, found)]
 
 
-def _without(one: ServiceHealth, what: str) -> ServiceHealth:
-    if not one.serving or what in one.missing:
+def _degraded(one: ServiceHealth, dependency: str) -> ServiceHealth:
+    if not one.serving or dependency in one.missing:
         return one
-    missing = (*one.missing, what)
-    return replace(one, ready=False, missing=missing, note="; ".join(filter(None, (f"{what} is not ready", one.note))))
+    note = "; ".join(filter(None, (f"{dependency} is not ready", one.note)))
+    return replace(one, ready=False, missing=(*one.missing, dependency), note=note)
 
 
-def _nats_by_others(found: list[ServiceHealth]) -> list[ServiceHealth]:
-    """NATS as the services see it, where it cannot be asked; no line where no service answers."""
+def _nats_from_services(found: list[ServiceHealth]) -> list[ServiceHealth]:
+    """Return the NATS row as the services report it, if its monitor is unreachable; none if no service responds."""
     if not any(one.version for one in found):
         return []
-    cut_off = [one.service for one in found if "nats" in one.missing]
-    note = f"no connection from {', '.join(cut_off)}" if cut_off else "every service that answers is connected"
+    disconnected = [one.service for one in found if "nats" in one.missing]
+    note = f"no connection from {', '.join(disconnected)}" if disconnected else "all reachable services are connected"
     stores = [(one.store_used_bytes, one.store_limit_bytes) for one in found]
     used, limit = next((store for store in stores if store[0] is not None), (None, None))
     if used is None:
-        return [ServiceHealth("nats", not cut_off, note=note, serving=not cut_off)]
+        return [ServiceHealth("nats", not disconnected, note=note, serving=not disconnected)]
     note += f"; {_of_limit(f'store {size(used)}', limit)}"
-    ready = not cut_off and limit != 0
-    return [
-        ServiceHealth("nats", ready, note=note, serving=not cut_off, store_used_bytes=used, store_limit_bytes=limit)
-    ]
+    ready = not disconnected and limit != 0
+    row = ServiceHealth("nats", ready, note=note, serving=not disconnected)
+    return [replace(row, store_used_bytes=used, store_limit_bytes=limit)]
 
 
 def _pools(mesh: Mesh, found: list[ServiceHealth]) -> list[ServiceHealth]:
-    """A line for each pool of workers of loki, and for those of programs; none where it does not answer."""
+    """Return a row for each worker pool of loki and for its program workers; none if loki does not respond."""
     if not any(one.service == "loki" and one.serving for one in found):
         return []
     try:
         engines = _engines(mesh)
-        return [*map(_pool, engines), *map(_of_programs, engines)]
+        return [*map(_script_workers, engines), *map(_program_workers, engines)]
     except (YggError, CliError):
         return []
 
 
-def _pool(engine: loki_pb2.Engine) -> ServiceHealth:
+def _script_workers(engine: loki_pb2.Engine) -> ServiceHealth:
     note = f"{engine.workers} of {counted(max(engine.desired_workers, engine.workers), 'worker')}"
     note += f", {engine.workers_busy} busy, {counted(engine.worker_restarts, 'restart')}"
     ready = engine.available and engine.workers >= engine.desired_workers
@@ -127,8 +126,8 @@ def _pool(engine: loki_pb2.Engine) -> ServiceHealth:
     )
 
 
-def _of_programs(engine: loki_pb2.Engine) -> ServiceHealth:
-    """The workers that deployed programs live in; none is right where no program needs one."""
+def _program_workers(engine: loki_pb2.Engine) -> ServiceHealth:
+    """Return the row of workers that host deployed programs; zero workers is ready if no program needs one."""
     up, wanted = engine.program_workers, max(engine.desired_program_workers, engine.program_workers)
     note = f"{up} of {counted(wanted, 'worker')}, {counted(engine.program_worker_restarts, 'restart')}"
     ready = up == wanted
@@ -151,28 +150,28 @@ def _service(mesh: Mesh, name: str) -> ServiceHealth:
         error = mesh.error(name, e)
         note = error.message if isinstance(error, YggError) else str(error)
         return ServiceHealth(name, ready=False, note=safe(note))
-    told = [(key, value) for key, value in call.trailing_metadata() or () if isinstance(value, str)]
-    about, missing = dict(told), tuple(safe(value, 32) for key, value in told if key == "ygg-away")
+    pairs = [(key, value) for key, value in call.trailing_metadata() or () if isinstance(value, str)]
+    metadata, missing = dict(pairs), tuple(safe(value, 32) for key, value in pairs if key == "ygg-away")
     serving = answer.status == health_pb2.HealthCheckResponse.SERVING
     note, lacks = _note(mesh, name) if serving else ("", ())
-    away = "; ".join(f"{each} is away" for each in missing)
-    starting = "" if serving or away else "it is starting or stopping"
+    unavailable = "; ".join(f"{each} is unavailable" for each in missing)
+    starting = "" if serving or unavailable else "starting or stopping"
     return ServiceHealth(
         name,
         serving and not missing and not lacks,
-        version=safe(about.get("ygg-version", ""), 32),
-        instance=safe(about.get("ygg-instance", ""), 63),
-        uptime_s=_since(about.get("ygg-start-unix", "")),
-        note="; ".join(filter(None, (away, starting, note))),
+        version=safe(metadata.get("ygg-version", ""), 32),
+        instance=safe(metadata.get("ygg-instance", ""), 63),
+        uptime_s=_since(metadata.get("ygg-start-unix", "")),
+        note="; ".join(filter(None, (unavailable, starting, note))),
         serving=serving,
         missing=(*missing, *lacks),
-        store_used_bytes=_bytes(about.get("ygg-store-used", "")),
-        store_limit_bytes=_limited(_bytes(about.get("ygg-store-limit", ""))),
+        store_used_bytes=_bytes(metadata.get("ygg-store-used", "")),
+        store_limit_bytes=_limited(_bytes(metadata.get("ygg-store-limit", ""))),
     )
 
 
-def _bytes(told: str) -> int | None:
-    return int(told) if told.isdecimal() and len(told) <= _DIGITS else None
+def _bytes(digits: str) -> int | None:
+    return int(digits) if digits.isdecimal() and len(digits) <= _DIGITS else None
 
 
 def _limited(limit: int | None) -> int | None:
@@ -180,7 +179,7 @@ def _limited(limit: int | None) -> int | None:
 
 
 def _note(mesh: Mesh, name: str) -> tuple[str, tuple[str, ...]]:
-    """What it holds, and which languages it lacks."""
+    """Return a summary of the service's contents, and the languages it lacks."""
     notes: dict[str, Callable[[Mesh], str]] = {
         "registry": _registry_note,
         "jotunheim_bridge": _bridge_note,
@@ -211,11 +210,11 @@ def _bridge_note(mesh: Mesh) -> str:
     if not contested:
         return note
     more = f" and {len(contested) - 1} more" if len(contested) > 1 else ""
-    return f"{note}; two devices use one identity: {contested[0]}{more}"
+    return f"{note}; identity used by two devices: {contested[0]}{more}"
 
 
 def _contested(session: bridge_pb2.Session, now: datetime) -> bool:
-    """Whether another device took turns with this one under its identity within the last CONTEST_S seconds."""
+    """Return whether another device used the same identity within the last CONTEST_S seconds."""
     if not session.HasField("identity_conflict_time"):
         return False
     return (now - moment(session.identity_conflict_time)).total_seconds() < CONTEST_S
@@ -228,10 +227,10 @@ def _ota_note(mesh: Mesh) -> str:
 
 def _loki_note(mesh: Mesh) -> tuple[str, tuple[str, ...]]:
     engines = _engines(mesh)
-    runs = " and ".join(_language(engine) for engine in engines if engine.available)
-    lacks = tuple(_language(engine) for engine in engines if not engine.available and engine.reason)
-    notes = [f"runs {runs}"] if runs else []
-    return "; ".join((*notes, *(f"no {language}" for language in lacks))) or "no engine", lacks
+    available = " and ".join(_language(engine) for engine in engines if engine.available)
+    missing = tuple(_language(engine) for engine in engines if not engine.available and engine.reason)
+    notes = [f"runs {available}"] if available else []
+    return "; ".join((*notes, *(f"no {language}" for language in missing))) or "no engine", missing
 
 
 def _engines(mesh: Mesh) -> list[loki_pb2.Engine]:
@@ -252,7 +251,7 @@ def _count(
     what: str,
     look: Callable[[Any], None] = lambda page: None,
 ) -> str:
-    """`2 devices`; counts at most _COUNT_PAGES pages, then says `10000+ devices`."""
+    """Return a count such as `2 devices`; after _COUNT_PAGES pages, `10,000+ devices`."""
     total = 0
     for _ in range(_COUNT_PAGES):
         page = mesh.call(service, method, request, timeout_s=CHECK_S)
@@ -273,7 +272,7 @@ def _since(start_unix: str) -> float | None:
 
 
 def _nats(monitor: str) -> list[ServiceHealth]:
-    """nats-server by its monitoring endpoint; no line where the context has none."""
+    """Return the row of nats-server from its monitoring endpoint; none if the context has no endpoint."""
     if not monitor:
         return []
     try:
@@ -294,22 +293,22 @@ def _nats(monitor: str) -> list[ServiceHealth]:
         ]
     except (OSError, ValueError, KeyError, TypeError) as e:
         why = e.reason if isinstance(e, urllib.error.URLError) else e
-        return [ServiceHealth("nats", ready=False, note=f"{monitor} does not answer: {safe(why)}")]
+        return [ServiceHealth("nats", ready=False, note=f"{monitor} is unreachable: {safe(why)}")]
 
 
 def _refuses(store: dict[str, Any]) -> bool:
-    """Whether `nats_keeper` has it refuse all writes."""
+    """Return whether `nats_keeper` makes nats-server reject all writes."""
     return _limit(store) == 0
 
 
 def _limit(store: dict[str, Any]) -> int | None:
-    """Bytes that the mesh may store; None: any number."""
+    """Return the storage limit of the mesh in bytes; None if unlimited."""
     limits = [int(account["reserved_storage"]) for account in store.get("account_details", ())]
     return _limited(limits[0]) if limits else None
 
 
 def _room(store: dict[str, Any]) -> str:
-    """What the store has and may have, and what its disk has left, where that is this machine's."""
+    """Return use and limit of the store, and the free disk space if the store is on this machine."""
     used, limit = f"store {size(store['storage'])}", _limit(store)
     with contextlib.suppress(OSError):
         used += f", disk {size(Disk.of(Path(store['config']['store_dir'])).free)} free"
@@ -318,7 +317,7 @@ def _room(store: dict[str, Any]) -> str:
 
 def _of_limit(used: str, limit: int | None) -> str:
     if limit == 0:
-        return f"{used}: the disk is full and writes are refused until some is freed"
+        return f"{used}: disk full, writes are rejected until space is freed"
     return used if limit is None else f"{used}, limit {size(limit)}"
 
 

@@ -1,6 +1,6 @@
-"""Where `ygg` keeps things: $YGG_HOME, by default ~/.ygg.
+"""The data directory of `ygg`: $YGG_HOME, by default ~/.ygg.
 
-contexts.json     the meshes this user can reach
+contexts.json     the known meshes
 mesh/             the embedded mesh: pki/ identities/ nats/ logs/ run/
 """
 
@@ -16,42 +16,42 @@ from ygg.exits import CliError
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The folders of one $YGG_HOME."""
+    """The paths below one $YGG_HOME."""
 
     path: Path
 
     @classmethod
     def find(cls, environ: Mapping[str, str] = os.environ) -> Home:
-        """The home that the environment names."""
+        """Return the home that the environment selects. Raises CliError if there is no home directory."""
         named = environ.get("YGG_HOME")
         if not named and environ.get("HOME") == "":
-            raise _homeless("$HOME is empty")  # Python would take it for the root directory
+            raise _no_home("$HOME is empty")  # Python would expand it to the root directory
         try:
             return cls(Path(named or "~/.ygg").expanduser().absolute())
         except RuntimeError:
-            raise _homeless(
-                f"{named} names none" if named else "$HOME is not set, the user database has none"
+            raise _no_home(
+                f"cannot expand {named}" if named else "$HOME is not set, and the user database has no entry"
             ) from None
 
     @property
     def contexts(self) -> Path:
-        """The list of contexts."""
+        """The file of contexts."""
         return self.path / "contexts.json"
 
     @property
     def mesh(self) -> Path:
-        """Data of the embedded mesh."""
+        """Directory of the embedded mesh."""
         return self.path / "mesh"
 
     @property
     def pki(self) -> Path:
-        """Its PKI."""
+        """Directory of its PKI."""
         return self.mesh / "pki"
 
     def identity(self, kind: str, name: str) -> Path:
-        """The identity directory of NAME."""
+        """Return the identity directory of `name`."""
         return self.mesh / "identities" / kind / name
 
 
-def _homeless(why: str) -> CliError:
-    return CliError(f"there is no home directory: {why}", hint="Say where ygg keeps its data:  export YGG_HOME=DIR")
+def _no_home(why: str) -> CliError:
+    return CliError(f"no home directory: {why}", hint="Set the data directory of ygg:  export YGG_HOME=DIR")

@@ -1,7 +1,7 @@
-"""JSON that a person or a file gives: read with the faults that JSON readers let through refused. Pure.
+"""Parse JSON strictly, with bounded nesting. Pure.
 
-Python's reader accepts NaN, lone surrogates and whole numbers of any size, and ends in RecursionError where text is
-nested deep (RFC 8259, sections 6, 8.2 and 9).
+Python's parser accepts NaN, lone surrogates and integers of any size, and raises RecursionError on deeply nested text
+(RFC 8259, sections 6, 8.2 and 9).
 """
 
 from __future__ import annotations
@@ -15,23 +15,21 @@ from ygg.output import safe
 
 
 def parse(text: str, what: str) -> object:
-    """What JSON holds. Raises UsageError; `what` names the text, such as `line 3`."""
+    """Return the parsed JSON. Raises UsageError; `what` names the text in errors, such as `line 3`."""
     try:
         data = json.loads(text, parse_constant=_refuse)
         json.dumps(data, ensure_ascii=False).encode()
     except RecursionError:
-        raise UsageError(
-            f"{what} is JSON nested too deep", hint=f"A value is nested at most {MAX_DEPTH} deep."
-        ) from None
+        raise UsageError(f"{what}: JSON is nested too deeply", hint=f"The maximum depth is {MAX_DEPTH}.") from None
     except UnicodeEncodeError:
-        raise UsageError(f"{what} is not valid JSON: half of a surrogate pair is no text") from None
+        raise UsageError(f"{what} is not valid JSON: lone surrogate") from None
     except ValueError as e:
         raise UsageError(f"{what} is not valid JSON: {safe(e)}") from None
     return data
 
 
 def to_value(data: object) -> Value:
-    """Parsed JSON as a value of the mesh. Raises UsageError where it is too deep or a number too large."""
+    """Return parsed JSON as a value of the mesh. Raises UsageError if it is too deep or a number out of range."""
     try:
         return check(data)  # type: ignore[arg-type]
     except InvalidRequestError as e:
@@ -39,4 +37,4 @@ def to_value(data: object) -> Value:
 
 
 def _refuse(constant: str) -> object:
-    raise ValueError(f"{constant} is no number of JSON")
+    raise ValueError(f"{constant} is not a JSON number")

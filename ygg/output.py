@@ -1,6 +1,6 @@
-"""What commands print: tables for people, JSON for programs, and text from devices made harmless.
+"""Output of commands: tables and lines for a terminal, JSON for scripts, untrusted text made printable.
 
-Owns the streams: results go to standard output, remarks and errors to standard error.
+Results go to standard output, remarks and errors to standard error.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ MAX_CELL = 200
 
 
 def safe(text: object, limit: int = MAX_CELL) -> str:
-    """Text that came from outside, printable and bounded."""
+    """Return untrusted text with unprintable characters escaped, at most `limit` characters."""
     return printable(str(text), limit)
 
 
 def to_json(data: Any, stream: TextIO, *, indent: int | None = None) -> str:
-    """JSON in characters that `stream` can take; half a surrogate pair is escaped, as JSON does."""
+    """Return JSON in characters that `stream` can encode; a lone surrogate is escaped."""
     unicode = (stream.encoding or "utf-8").lower().startswith("utf")
     return json.dumps(data, indent=indent, ensure_ascii=not unicode)
 
 
 class Output:
-    """Prints results either for people or, with `as_json`, for programs."""
+    """Prints results as text or, with `as_json`, as JSON."""
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
@@ -46,7 +46,7 @@ class Output:
 
     @property
     def width(self) -> int | None:
-        """Columns there are for a line; None for any number. A folded cell would break `awk`."""
+        """Width of the terminal in columns, None if unlimited: wrapped cells would break `awk`."""
         return terminal_width()
 
     @cached_property
@@ -57,36 +57,36 @@ class Output:
         return Console(highlight=False, soft_wrap=True, stderr=True)
 
     def json(self, data: Any) -> None:
-        """One JSON document on one line, or indented on a terminal."""
+        """Print a JSON document: indented on a terminal, otherwise on one line."""
         indent = 2 if sys.stdout.isatty() else None
         sys.stdout.write(to_json(data, sys.stdout, indent=indent) + "\n")
 
     def record(self, data: Any) -> None:
-        """One line of a stream of JSON documents (NDJSON), sent right away."""
+        """Print a line of NDJSON and flush it."""
         sys.stdout.write(to_json(data, sys.stdout) + "\n")
         sys.stdout.flush()
 
     def line(self, text: str = "", style: str = "") -> None:
-        """A line for people; `text` is shown as it is, never read as markup."""
+        """Print a line of text; markup in it is not interpreted."""
         from rich.text import Text
 
         self.console.print(Text(text, style=style))
 
     def prose(self, *parts: str, style: str = "") -> None:
-        """A line for people that a narrow terminal gets in several, between parts and words; the later are indented."""
+        """Print parts on one line, or wrapped between parts and words with a hanging indent on a narrow terminal."""
         from ygg import tables
 
         for line in tables.flow(parts, self.width):
             self.line(line, style)
 
     def remark(self, text: str, style: str = "") -> None:
-        """A line on standard error."""
+        """Print a line on standard error."""
         from rich.text import Text
 
         self.remarks.print(Text(text, style=style))
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, optional: Sequence[str] = ()) -> None:
-        """A table that fits; cells are shown as they are. `optional` columns go first where there is no room."""
+        """Print a table that fits the terminal; `optional` columns are dropped first on a narrow one."""
         from ygg import tables
 
         found = tables.layout(columns, rows, self.width, optional=optional)
@@ -94,21 +94,21 @@ class Output:
             if lines:
                 self.line("\n".join(lines), style)
         if found.dropped:
-            self.remark(f"no room for {', '.join(found.dropped)}; --json has all", "dim")
+            self.remark(f"columns hidden: {', '.join(found.dropped)}; --json shows all", "dim")
 
 
 def terminal_width() -> int | None:
-    """Columns of the terminal on standard output; None where that is a file or a pipe, whose lines have any length."""
+    """Return the width of the terminal on standard output; None for a file or a pipe."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:
-    """`1 device`, `2 devices`, `1,000 entries`."""
+    """Return a count with its noun: `1 device`, `2 devices`, `1,000 entries`."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def size(count: int) -> str:
-    """Bytes for people: `512 bytes`, `1.5 kB`, `12.3 MB`, `8.0 GB`; powers of 1000, as disks are sold."""
+    """Return a size in bytes as `512 bytes`, `1.5 kB`, `12.3 MB` or `8.0 GB` (powers of 1000)."""
     if count < 1000:
         return counted(count, "byte")
     value, unit = count / 1000, "kB"
@@ -120,7 +120,7 @@ def size(count: int) -> str:
 
 
 def ago(seconds: float) -> str:
-    """A duration in the one unit that matters: `now`, `40 s`, `4 min`, `3 h`, `12 d`."""
+    """Return a duration in its largest unit: `now`, `40 s`, `4 min`, `3 h`, `12 d`."""
     if seconds < 2:
         return "now"
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):

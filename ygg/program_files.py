@@ -1,16 +1,16 @@
-"""Program files: a source whose first comments are its manifest.
+"""Parse program files: source whose leading comments are the manifest.
 
     -- Keep a room warm.                               ;; the same in Scheme
     -- @version 1.2.0
     -- @author Ada
-    -- @param limit double=20 Below this it heats.     without `=` a deployment must state a value
-    -- @param at string="0 7 * * *" When it begins.    quoted, as in JSON, where it has blanks
+    -- @param limit double=20 Below this it heats.     without `=` a deployment must pass a value
+    -- @param at string="0 7 * * *" When it starts.    JSON quotes if the value has spaces
     -- @requires sensor.temperature@1+{celsius r}
-    -- @depends units 1.0.0                            a package to be linked with, and its least version
+    -- @depends units 1.0.0                            a package to link and its minimum version
     -- @memory 8MiB      @timeout 5      @store 32KiB      @timers 8      @priority 10      @restart no
-    ;; @dialect r7rs                                in Scheme: steel, which is the default, or r7rs
+    ;; @dialect r7rs                                   Scheme only: steel (default) or r7rs
 
-Owns what a person writes in a file. Reaches no mesh.
+Owns the file format. Does not connect to a mesh.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TYPES = {
     name: sp.ScriptType.Value(f"SCRIPT_TYPE_{'UNSPECIFIED' if name == 'any' else name.upper()}")
     for name in script_files.TYPES
 }
-_TYPES_BACK = {number: name for name, number in _TYPES.items()}
+_TYPE_NAMES = {number: name for name, number in _TYPES.items()}
 LANGUAGES = {"lua": lp.LANGUAGE_LUA, "scheme": lp.LANGUAGE_SCHEME}
 FIRST_VERSION = "0.1.0"
 _COMMENT = re.compile(r"(?:--+|;+)\s?(.*)")
@@ -41,21 +41,21 @@ _PARAM = re.compile(r"([a-z][a-z0-9_]*)\s+([a-z]+)(\?)?(?:=(\"(?:[^\"\\]|\\.)*\"
 _SIZE = re.compile(r"([0-9]+)\s*(KiB|MiB|)")
 _SIZES = {"": 1, "KiB": 1024, "MiB": 1024 * 1024}
 _HINT = (
-    "It is one of version, name, author, param, requires, depends, memory, timeout, store, timers, priority, restart,"
+    "Known tags: version, name, author, param, requires, depends, memory, timeout, store, timers, priority, restart,"
     " dialect."
 )
 
 
 def name_of(file: Path) -> str:
-    """An id from a file's name: `sensor-monitor.lua` is `sensor_monitor`; raises UsageError."""
+    """Return the program id of a file name: `sensor_monitor` for `sensor-monitor.lua`. Raises UsageError."""
     found = re.sub(r"[^a-z0-9_]+", "_", file.stem.lower()).strip("_")[:32]
     if not found[:1].isalpha():
-        raise UsageError(f"{file.name} makes no id for a program", hint="Give one:  --id NAME")
+        raise UsageError(f"cannot derive a program id from {file.name}", hint="Pass one:  --id NAME")
     return found
 
 
 def package(file: Path, *, lang: str = "", program_id: str = "", version: str = "") -> pb.ProgramPackage:
-    """The package of a file; raises UsageError that names the line."""
+    """Return the package of a file. Raises UsageError with the line number."""
     source = script_files.read(file)
     manifest = pb.ProgramManifest(
         id=program_id or name_of(file), language=LANGUAGES[script_files.language(file, lang)], version=FIRST_VERSION
@@ -74,7 +74,7 @@ def package(file: Path, *, lang: str = "", program_id: str = "", version: str = 
         found = _LINE.fullmatch(text)
         reader = _READERS.get(found[1]) if found else None
         if found is None or reader is None:
-            raise UsageError(f"{file.name}, line {number}: {text[:60]} is not understood", hint=_HINT)
+            raise UsageError(f"{file.name}, line {number}: invalid tag {text[:60]}", hint=_HINT)
         try:
             reader(manifest, found[2].strip())
         except ValueError as e:
@@ -87,8 +87,8 @@ def package(file: Path, *, lang: str = "", program_id: str = "", version: str = 
 
 
 def arguments(manifest: pb.ProgramManifest, words: Mapping[str, str]) -> dict[str, Any]:
-    """What a deployment states, each as the type that the manifest declares."""
-    types = {parameter.name: _TYPES_BACK.get(parameter.type, "any") for parameter in manifest.parameters}
+    """Return the arguments of a deployment, each converted to the type that the manifest declares."""
+    types = {parameter.name: _TYPE_NAMES.get(parameter.type, "any") for parameter in manifest.parameters}
     return {name: codec.value_to_proto(values.typed(word, types.get(name, "any"))) for name, word in words.items()}
 
 
@@ -99,15 +99,15 @@ def _set(name: str) -> Callable[[pb.ProgramManifest, str], None]:
 def _param(manifest: pb.ProgramManifest, text: str) -> None:
     match = _PARAM.fullmatch(text)
     if not match:
-        raise ValueError("write @param NAME TYPE=DEFAULT TEXT")
-    name, of_type, optional, default, told = match.groups()
+        raise ValueError("expected @param NAME TYPE=DEFAULT TEXT")
+    name, of_type, optional, default, description = match.groups()
     if of_type not in script_files.TYPES:
-        raise ValueError(f"{of_type} is no type; it is one of {', '.join(script_files.TYPES)}")
+        raise ValueError(f"unknown type {of_type}; expected one of {', '.join(script_files.TYPES)}")
     value = codec.value_to_proto(values.typed(default, of_type)) if default is not None else None
     manifest.parameters.append(
         pb.ProgramParameter(
             name=name,
-            description=told,
+            description=description,
             default_value=value,
             type=_TYPES[of_type],
             optional=bool(optional),
@@ -116,15 +116,15 @@ def _param(manifest: pb.ProgramManifest, text: str) -> None:
 
 
 def _depends(manifest: pb.ProgramManifest, text: str) -> None:
-    name, _, least = text.partition(" ")
-    manifest.dependencies.append(pb.ProgramDependency(id=name, minimum_version=least.strip()))
+    name, _, minimum = text.partition(" ")
+    manifest.dependencies.append(pb.ProgramDependency(id=name, minimum_version=minimum.strip()))
 
 
 def _size(name: str) -> Callable[[pb.ProgramManifest, str], None]:
     def read(manifest: pb.ProgramManifest, text: str) -> None:
         match = _SIZE.fullmatch(text)
         if not match:
-            raise ValueError("write a number of bytes, KiB or MiB, such as 8MiB")
+            raise ValueError("expected a size in bytes, KiB or MiB, such as 8MiB")
         setattr(manifest.limits, name, int(match[1]) * _SIZES[match[2]])
 
     return read
@@ -136,14 +136,14 @@ def _timeout(manifest: pb.ProgramManifest, text: str) -> None:
 
 def _restart(manifest: pb.ProgramManifest, text: str) -> None:
     if text not in ("yes", "no"):
-        raise ValueError("it is yes or no")
+        raise ValueError("expected yes or no")
     manifest.auto_restart = text == "yes"
 
 
 def _dialect(manifest: pb.ProgramManifest, text: str) -> None:
-    """Scheme's: the engine reads it from the text."""
+    """Validate the dialect only: the engine reads it from the source."""
     if text not in ("steel", "r7rs"):
-        raise ValueError("it is steel or r7rs")
+        raise ValueError("expected steel or r7rs")
 
 
 _READERS: dict[str, Callable[[pb.ProgramManifest, str], None]] = {

@@ -1,6 +1,6 @@
-"""Registered scripts and what developers need, over gRPC: register, list, run by name, check, test, talk, follow logs.
+"""gRPC client of registered scripts: register, list, run, check, test, evaluate interactively, follow logs.
 
-Owns the gRPC side of those commands of `ygg script`. Does not print and reads no file.
+Does not print and reads no file.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from yggdrasil.loki.v1 import script_pb2_grpc
 
 CHECK_S, TEST_S, RUN_S = (
     QUEUE_S + longest_s for longest_s in (60.0, 120.0, 300.0)
-)  # a worker may have to be waited for
+)  # includes the wait for a free worker
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A place in a file and what is to say of it; `severity` is error, warning or note."""
+    """A diagnostic at a position in a file; `severity` is error, warning or note."""
 
     line: int
     column: int
@@ -44,7 +44,7 @@ def _stub(mesh: Mesh) -> Any:
 def register(
     mesh: Mesh, name: str, source: str, language: str, header: Header, *, revision: int, create_only: bool
 ) -> pb.Script:
-    """Keeps a script; the script as kept. Raises CliError that says where it does not compile."""
+    """Register a script and return it as stored. Raises CliError with the position of a compile error."""
     script = pb.Script(
         name=name,
         language=LANGUAGES[language],
@@ -70,24 +70,24 @@ def _field(declared: Declared) -> pb.ScriptField:
 
 
 def listed(mesh: Mesh, pattern: str) -> Sequence[pb.Script]:
-    """Scripts by name."""
+    """Return the scripts whose name matches `pattern`, sorted by name."""
     answer: pb.ListScriptsResponse = mesh.call("loki", _stub(mesh).ListScripts, pb.ListScriptsRequest(pattern=pattern))
     return list(answer.scripts)
 
 
 def fetched(mesh: Mesh, name: str) -> pb.Script:
-    """One script with its source."""
+    """Return a script with its source."""
     answer: pb.GetScriptResponse = mesh.call("loki", _stub(mesh).GetScript, pb.GetScriptRequest(name=name))
     return answer.script
 
 
 def remove(mesh: Mesh, name: str, revision: int) -> None:
-    """Forgets a script."""
+    """Delete a script."""
     mesh.call("loki", _stub(mesh).DeleteScript, pb.DeleteScriptRequest(name=name, revision=revision))
 
 
 def run(mesh: Mesh, name: str, device: str, arguments: Mapping[str, Value], on_log: Callable[[Line], None]) -> Outcome:
-    """Run a registered script, telling its log as it comes."""
+    """Run a registered script and return its outcome; `on_log` gets each log line as it arrives."""
     request = pb.RunScriptRequest(name=name, device_id=device, arguments=values_to_proto(arguments))
     try:
         for response in mesh.stream("loki", _stub(mesh).RunScript(request, timeout=RUN_S + GRACE_S)):
@@ -97,13 +97,13 @@ def run(mesh: Mesh, name: str, device: str, arguments: Mapping[str, Value], on_l
                 return outcome_of(response.result)
     except YggError as e:
         raise failure_at(name, e) from e
-    raise CliError(f"loki ended the run of {name} without a result", hint="Its log says why:  ygg status")
+    raise CliError(f"loki ended the run of {name} without a result", hint="Check the service:  ygg status")
 
 
 def check(
     mesh: Mesh, source: str, language: str, devices: Sequence[str], selector: str
 ) -> tuple[list[Finding], list[str]]:
-    """What is found in a text, and the devices whose contracts it was held against."""
+    """Return the findings in a source, and the devices whose contracts it was checked against."""
     request = pb.CheckScriptRequest(source=source, language=LANGUAGES[language], device_ids=devices, selector=selector)
     answer: pb.CheckScriptResponse = mesh.call("loki", _stub(mesh).CheckScript, request, timeout_s=CHECK_S)
     severity = {pb.SEVERITY_ERROR: "error", pb.SEVERITY_WARNING: "warning"}
@@ -115,7 +115,7 @@ def check(
 
 
 def test(mesh: Mesh, source: str, language: str, *, subject: str, device: str, name: str) -> pb.TestScriptResponse:
-    """Runs the tests of a text."""
+    """Run the tests of a source."""
     request = pb.TestScriptRequest(
         source=source, language=LANGUAGES[language], subject=subject, device_id=device, name=name
     )
@@ -124,13 +124,13 @@ def test(mesh: Mesh, source: str, language: str, *, subject: str, device: str, n
 
 
 def logs(mesh: Mesh, pattern: str, last: int, *, follow: bool) -> Any:
-    """The call whose responses are the last lines and, with `follow`, each as it comes; read it by `mesh.stream`."""
+    """Return the stream of the last log lines and, with `follow`, of new ones; read it with `mesh.stream`."""
     request = pb.WatchScriptLogsRequest(pattern=pattern, last=last, kept_only=not follow)
     return _stub(mesh).WatchScriptLogs(request)
 
 
 class Conversation:
-    """Texts evaluated one after the other among globals that stay."""
+    """An interactive session: sources evaluated one after another in the same globals."""
 
     def __init__(self, mesh: Mesh, language: str, device: str) -> None:
         self._texts: queue.Queue[pb.InteractRequest | None] = queue.Queue()
@@ -139,7 +139,7 @@ class Conversation:
         self._responses: Any = mesh.stream("loki", _stub(mesh).Interact(requests))
 
     def evaluate(self, text: str, on_log: Callable[[Line], None]) -> tuple[Value, str]:
-        """The value of a text, or "" or why it failed; raises YggError where the conversation is over."""
+        """Return the value of a source and "", or None and its error. Raises YggError if the session is over."""
         self._texts.put(pb.InteractRequest(source=text))
         for response in self._responses:
             if response.HasField("log"):
@@ -149,9 +149,11 @@ class Conversation:
                 return None, f"line {failure.line}: {failure.message}" if failure.line else failure.message
             else:
                 return value_from_proto(response.value), ""
-        raise CliError("loki ended the conversation", hint="Ten minutes without a text end it. Begin another one.")
+        raise CliError(
+            "loki closed the session", hint="A session ends after 10 minutes without input. Start a new one."
+        )
 
     def close(self) -> None:
-        """Ends it."""
+        """End the session."""
         self._texts.put(None)
         self._responses.close()

@@ -1,12 +1,12 @@
-"""Script files: their language, their text, and what they declare of themselves in their first comments.
+"""Parse script files: language, text, and the declarations in their leading comments.
 
     -- Blink an LED.                                    ;; the same in Scheme
     -- @param times int How often, 1 to 20.
-    -- @param who string? Who wants it.                 a ? behind the type: may be left out
+    -- @param note string? A note for the log.          a ? after the type: optional
     -- @result count int How often it was lit.
     -- @requires actuator.led@1+
 
-Owns what a person writes in a file. Reaches no mesh.
+Owns the file format. Does not connect to a mesh.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Declared:
 
 @dataclass(slots=True)
 class Header:
-    """What a file declares."""
+    """The declarations of a file."""
 
     description: str = ""
     parameters: list[Declared] = field(default_factory=list)
@@ -50,10 +50,10 @@ class Header:
 
 
 def read(file: Path) -> str:
-    """The text; raises UsageError."""
+    """Return the text of a file. Raises UsageError if it is missing, too long or not UTF-8."""
     data = files.read_bytes(file)
     if len(data) > MAX_SOURCE_BYTES:
-        raise UsageError(f"{file} has {len(data)} bytes; a script has at most {MAX_SOURCE_BYTES}")
+        raise UsageError(f"{file} is too long: {len(data)} bytes, limit {MAX_SOURCE_BYTES}")
     try:
         return text.decode(data, file)
     except text.TextError as e:
@@ -61,15 +61,15 @@ def read(file: Path) -> str:
 
 
 def language(file: Path, lang: str) -> str:
-    """`lua` or `scheme`, as told or by the file's name; raises UsageError."""
+    """Return `lua` or `scheme`, from `lang` or else the file's suffix. Raises UsageError."""
     found = lang or SUFFIXES.get(file.suffix.lower(), "")
     if found not in ("lua", "scheme"):
-        raise UsageError(f"the language of {file} is not known", hint="Name it .lua or .scm, or give --lang.")
+        raise UsageError(f"unknown language of {file}", hint="Use the suffix .lua or .scm, or pass --lang.")
     return found
 
 
 def header(source: str) -> Header:
-    """What the first comments declare; raises UsageError that names the line."""
+    """Return the declarations in the leading comments. Raises UsageError with the line number."""
     found, words = Header(), list[str]()
     for number, line in enumerate(_first_comments(source), 1):
         if not line.startswith("@"):
@@ -79,15 +79,15 @@ def header(source: str) -> Header:
         elif match := _REQUIRES.fullmatch(line):
             found.requires.append(match[1].strip())
         elif match := _FIELD.fullmatch(line):
-            kind, name, of_type, optional, told = match.groups()
+            kind, name, of_type, optional, description = match.groups()
             if of_type not in TYPES:
-                raise UsageError(f"line {number}: {of_type} is no type", hint=f"It is one of {', '.join(TYPES)}.")
-            declared = Declared(name, of_type, told, bool(optional))
+                raise UsageError(f"line {number}: unknown type {of_type}", hint=f"Expected one of {', '.join(TYPES)}.")
+            declared = Declared(name, of_type, description, bool(optional))
             (found.parameters if kind == "param" else found.results).append(declared)
         else:
             raise UsageError(
-                f"line {number}: {line[:60]} is not understood",
-                hint="Write @param NAME TYPE TEXT, @result NAME TYPE TEXT or @requires REQUIREMENT.",
+                f"line {number}: invalid tag {line[:60]}",
+                hint="Expected @param NAME TYPE TEXT, @result NAME TYPE TEXT or @requires REQUIREMENT.",
             )
     found.description = "\n".join(words).strip()
     return found
@@ -103,16 +103,16 @@ def _first_comments(source: str) -> Iterator[str]:
 
 
 def find_tests(folder: Path) -> list[Path]:
-    """The files `*_test.lua` and `*_test.scm` below a folder, by name; raises UsageError where there are none."""
+    """Return the files `*_test.lua` and `*_test.scm` below `folder`, sorted. Raises UsageError if there are none."""
     if not folder.is_dir():
-        raise UsageError(f"there is no folder {folder}")
+        raise UsageError(f"directory not found: {folder}")
     found = sorted(f for f in folder.rglob("*_test.*") if f.suffix.lower() in SUFFIXES)
     if not found:
-        raise UsageError(f"there are no tests in {folder}", hint="They are in files NAME_test.lua and NAME_test.scm.")
+        raise UsageError(f"no tests in {folder}", hint="Name test files NAME_test.lua or NAME_test.scm.")
     return found
 
 
 def subject_of(tests: Path) -> str:
-    """The text of the script under test, `blink.lua` for `blink_test.lua`; "" where there is none."""
+    """Return the source of the script under test, such as `blink.lua` for `blink_test.lua`; "" if missing."""
     file = tests.with_name(tests.stem.removesuffix("_test") + tests.suffix)
     return read(file) if file != tests and file.is_file() else ""

@@ -1,6 +1,6 @@
-"""Scripts on the mesh: the request, the stream of what they log, and how they end.
+"""gRPC client for ad-hoc scripts: request, log stream, outcome.
 
-Owns the gRPC side of `ygg script`. Does not print and reads no file.
+Does not print and reads no file.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from yggdrasil.loki.v1 import loki_pb2, loki_pb2_grpc
 
 GRACE_S = 5.0
 QUEUE_S = 300.0
-"""How much longer than the script may run the command waits for the answer: loki says so itself when no worker is free
-in time, and its longest wait (YGG_LOKI_QUEUE_WAIT_S) is at most QUEUE_S."""
+"""Wait for a free worker that the deadline allows on top of the script's timeout, in seconds. Loki reports a full queue
+itself; its limit (YGG_LOKI_QUEUE_WAIT_S) is at most QUEUE_S."""
 
 LANGUAGES = {"lua": loki_pb2.LANGUAGE_LUA, "scheme": loki_pb2.LANGUAGE_SCHEME}
 _TRACE_LINES = 20
@@ -31,7 +31,7 @@ _TRACE_LINES = 20
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What to run. `language` is a key of LANGUAGES; `name` is for messages; `timeout_s` bounds the script."""
+    """A script to run. `language` is a key of LANGUAGES; `name` appears in messages; `timeout_s` limits the script."""
 
     source: str
     language: str
@@ -43,7 +43,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a script returned; `duration_ms` is measured by the mesh, `dropped` are timers and handlers of its end."""
+    """The result of a script.
+
+    `duration_ms` is measured by the mesh; `dropped` lists timers and handlers still registered at its end.
+    """
 
     value: Value
     duration_ms: float
@@ -52,7 +55,7 @@ class Outcome:
 
 
 class ScriptFailedError(YggError):
-    """A script that ended without a result; code and reason are those of the run, `where` is `blink.lua:7: `."""
+    """A script failed. Code and reason are those of the run; `where` is its position, such as `blink.lua:7: `."""
 
     def __init__(self, where: str, error: YggError, detail: loki_pb2.ScriptFailure) -> None:
         trace = [safe(line, 200) for line in detail.traceback.splitlines()[:_TRACE_LINES]]
@@ -60,12 +63,12 @@ class ScriptFailedError(YggError):
         reason = detail.reason or error.reason
         super().__init__(where + (detail.message or error.message), hint=hint, line=detail.line)
         self.code, self.reason = error.code, reason
-        self.data["fate"] = reason  # other calls of the script may have been sent, so nothing is said of the device
+        self.data["fate"] = reason  # earlier calls of the script may have been sent, so the device's fate is unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of a script's log. `level` is debug, info, warning or error."""
+    """A log line of a script. `level` is debug, info, warning or error."""
 
     level: str
     message: str
@@ -73,7 +76,10 @@ class Line:
 
 
 def execute(mesh: Mesh, run: Run, on_log: Callable[[Line], None]) -> Outcome:
-    """Run a script, telling its log as it comes. Raises CliError that says where in the script it failed."""
+    """Run a script and return its outcome; `on_log` gets each log line as it arrives.
+
+    Raises CliError with the position in the script where it failed.
+    """
     stub = loki_pb2_grpc.LokiServiceStub(mesh.channel("loki"))
     request = loki_pb2.ExecuteStreamRequest(request=_request(run))
     responses = stub.ExecuteStream(request, timeout=run.timeout_s + QUEUE_S + GRACE_S)
@@ -85,7 +91,7 @@ def execute(mesh: Mesh, run: Run, on_log: Callable[[Line], None]) -> Outcome:
                 return outcome_of(response.result)
     except YggError as e:
         raise failure_at(run.name, e) from e
-    raise CliError(f"loki ended the run of {run.name} without a result", hint="Its log says why:  ygg status")
+    raise CliError(f"loki ended the run of {run.name} without a result", hint="Check the service:  ygg status")
 
 
 def _request(run: Run) -> loki_pb2.ExecuteRequest:
@@ -102,7 +108,7 @@ def _request(run: Run) -> loki_pb2.ExecuteRequest:
 
 
 def outcome_of(result: loki_pb2.ExecutionResult) -> Outcome:
-    """The result, as the command shows it."""
+    """Convert the result of an RPC."""
     return Outcome(
         value_from_proto(result.value),
         result.duration.ToMicroseconds() / 1000,
@@ -112,13 +118,13 @@ def outcome_of(result: loki_pb2.ExecutionResult) -> Outcome:
 
 
 def line_of(entry: loki_pb2.LogEntry) -> Line:
-    """A line of the log, as the command shows it."""
+    """Convert a log entry of an RPC."""
     level = loki_pb2.LogLevel.Name(entry.level).removeprefix("LOG_LEVEL_").lower()
     return Line(level, entry.message, entry.time.ToJsonString())
 
 
 def failure_at(name: str, error: YggError) -> Exception:
-    """The error of the run of that name with the place in the script, where loki told one."""
+    """Return the error of a run, with the position in the script if loki reported one."""
     detail = loki_pb2.ScriptFailure()
     cause = error.__cause__
     if not isinstance(cause, grpc.RpcError) or not status.unpack_detail(cause, detail):

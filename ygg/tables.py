@@ -1,10 +1,10 @@
-"""Tables as lines of text that fit a terminal. Pure; does not print.
+"""Lay out tables as lines of text that fit a terminal. Pure. The first layout that fits is used:
 
-1. every column as wide as its cells, where the terminal is that wide;
-2. else cells wrap between words, no column narrower than its longest word;
-3. else the columns that the caller can do without go, the least important first;
-4. else each row becomes a card: a line for each of its cells. Two columns, a label and its value, stay a table: only
-   there a word that is too long is cut.
+1. every column is as wide as its widest cell;
+2. cells wrap between words; no column is narrower than its longest word;
+3. optional columns are dropped, the least important first;
+4. each row becomes a card with a line per cell. A two-column table (label and value) stays a table, and words that are
+   too long are broken.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from rich.cells import cell_len
 
 GAP = 2
 MIN_WRAPPED = 16
-"""A column that has to wrap keeps this many characters: a word a line is no table."""
+"""Minimum width of a wrapped column, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A table ready to print; the first `header` lines are headers, and `dropped` columns had no room."""
+    """A table ready to print; the first `header` lines are the header, `dropped` columns did not fit."""
 
     lines: list[str]
     header: int = 0
@@ -31,11 +31,11 @@ class Layout:
 def layout(
     columns: Sequence[str], rows: Iterable[Sequence[str]], width: int | None, *, optional: Sequence[str] = ()
 ) -> Layout:
-    """Lay out a table in `width` characters (None: as wide as it needs); `optional` columns, least important first."""
+    """Lay out a table in `width` characters (None: unlimited); `optional` lists the least important column first."""
     table = [list(columns), *(list(row) for row in rows)]
-    leaving = [name for name in optional if name in columns]
-    for count in range(len(leaving) + 1):
-        dropped = tuple(leaving[:count])
+    droppable = [name for name in optional if name in columns]
+    for count in range(len(droppable) + 1):
+        dropped = tuple(droppable[:count])
         shown = [[row[at] for at, name in enumerate(columns) if name not in dropped] for row in table]
         widths = _widths(shown, width)
         if widths is not None:
@@ -47,10 +47,10 @@ def layout(
 def flow(
     parts: Iterable[str], width: int | None, *, first: str = "", indent: int = 4, hang: int = 4, heading: bool = False
 ) -> list[str]:
-    """Parts three spaces apart, as many a line as fit; `first` begins the first line, the others are indented.
+    """Join parts with three spaces, as many per line as fit; `first` starts the first line, the rest is indented.
 
-    A part that is longer than a line goes on below, between words; no word is broken, for it may be a digest or an
-    address to copy. A `heading` stands alone where not all fit beside it.
+    A part longer than a line wraps between words; words are never broken, since a digest or an address must stay
+    copyable. With `heading`, `first` gets a line of its own unless all parts fit beside it.
     """
     parts = list(parts)
     whole = "   ".join([first, *parts])
@@ -68,7 +68,7 @@ def flow(
 
 
 def wrap(text: str, width: int, *, cut: bool = True) -> list[str]:
-    """Text in lines of at most `width`, between words; a longer word is cut, or without `cut` longer than its line."""
+    """Wrap text between words to lines of at most `width`; a longer word is broken, or without `cut` overflows."""
     lines, line = [], ""
     for word in text.split(" "):
         joined = f"{line} {word}" if line else word
@@ -92,20 +92,20 @@ def _hanging(line: str, width: int | None, indent: int) -> Iterator[str]:
 
 
 def _widths(table: Sequence[Sequence[str]], width: int | None) -> list[int] | None:
-    """A width for each column; None where they have no room."""
+    """Return the width of each column; None if they do not fit."""
     natural = [max(map(cell_len, column)) for column in zip(*table, strict=True)]
     room = None if width is None else width - GAP * (len(natural) - 1)
     if room is None or sum(natural) <= room:
         return natural
     words = [max(cell_len(word) for cell in column for word in cell.split(" ")) for column in zip(*table, strict=True)]
-    least = [max(word, min(wanted, MIN_WRAPPED)) for word, wanted in zip(words, natural, strict=True)]
-    spare = room - sum(least)
+    minimum = [max(word, min(full, MIN_WRAPPED)) for word, full in zip(words, natural, strict=True)]
+    spare = room - sum(minimum)
     if spare < 0 and len(natural) == 2 and room - natural[0] >= MIN_WRAPPED:
         return [natural[0], room - natural[0]]
     if spare < 0:
         return None
-    lacking = [wanted - found for wanted, found in zip(natural, least, strict=True)]
-    return [found + spare * lacks // sum(lacking) for found, lacks in zip(least, lacking, strict=True)]
+    missing = [full - least for full, least in zip(natural, minimum, strict=True)]
+    return [least + spare * lacks // sum(missing) for least, lacks in zip(minimum, missing, strict=True)]
 
 
 def _row(cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:

@@ -1,9 +1,9 @@
-"""The scripts that `ygg script new` writes: each runs as it stands, on any device or on none."""
+"""Templates of `ygg script new`; each runs unmodified on any device."""
 
 LUA = """\
 -- NAME: shows the device's sensors, and switches its LED if it has one.
 -- Run:  ygg script run NAME.lua --device porch-1 --arg seconds=0.5
--- See:  `device` is the device of the run, `args` what was given by --arg, `ygg.devices{}` all there are.
+-- API:  `device` is the device of the run, `args` the values of --arg, `ygg.devices{}` lists all devices.
 
 local seconds = args.seconds or 0.2
 
@@ -26,7 +26,7 @@ return device.id .. " has no LED"
 SCHEME = """\
 ;;; NAME: shows the device's sensors, and switches its LED if it has one.
 ;;; Run:  ygg script run NAME.scm --device porch-1 --arg seconds=0.5
-;;; See:  the device of the run is the default one, (arg 'seconds) what was given by --arg, (devices) all there are.
+;;; API:  calls go to the device of the run, (arg 'seconds) is the value of --arg, (devices) lists all devices.
 
 (define seconds (arg 'seconds 0.2))
 
@@ -52,4 +52,4 @@ SCHEME = """\
 """
 
 TEMPLATES = {"lua": (".lua", LUA), "scheme": (".scm", SCHEME)}
-"""For each language: the file's suffix and its text, in which NAME stands for the script's name."""
+"""File suffix and text for each language; NAME in the text is replaced by the script's name."""

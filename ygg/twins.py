@@ -1,4 +1,4 @@
-"""Twins in words, and what a person writes to change one. Pure: messages in, text and plain data out."""
+"""Format twins as text and JSON, and parse changes of the desired state. Pure."""
 
 from __future__ import annotations
 
@@ -17,51 +17,51 @@ from ygg.output import safe
 from yggdrasil.registry.v1 import twin_pb2
 
 COLUMNS = ("PROPERTY", "DESIRED", "REPORTED", "STATE")
-_HINT = "Write led0.brightness=40 to set, led0.on= to remove, led0= to remove all of led0."
+_HINT = "Use led0.brightness=40 to set a property, led0.on= to remove it, led0= to remove all of led0."
 
-PROGRAMS_HINT = "Deploy one:  ygg program deploy FILE -d DEVICE   Others:  ygg program ls"
+PROGRAMS_HINT = "Deploy a program:  ygg program deploy FILE -d DEVICE   List programs:  ygg program ls"
 PROGRAM_COLUMNS = ("PROGRAM", "DESIRED", "REPORTED", "STATE")
 
 
 def patch(words: Mapping[str, str], contract: Contract | None) -> dict[str, Value]:
-    """`{"led0.on": "true"}` as a document; an empty value removes. Raises UsageError."""
+    """Return `{"led0.on": "true"}` as a document; an empty value removes. Raises UsageError."""
     document: dict[str, Value] = {}
     for name, text in words.items():
         capability, dot, prop = name.partition(".")
         if capability == "programs" and not _has(contract, capability):
-            raise UsageError("programs are deployed, not written into a twin", hint=PROGRAMS_HINT)
+            raise UsageError("programs cannot be set in a twin", hint=PROGRAMS_HINT)
         if not dot and not text:
             document[capability] = None
             continue
         if not (capability and prop) or "." in prop:
-            raise UsageError(f"{safe(name)!r} names no property", hint=_HINT)
+            raise UsageError(f"invalid property name {safe(name)!r}", hint=_HINT)
         members = document.setdefault(capability, {})
         if not isinstance(members, dict):
-            raise UsageError(f"{capability} is removed and set at once", hint=_HINT)
+            raise UsageError(f"cannot both set and remove {capability}", hint=_HINT)
         members[prop] = values.parse(text, _schema(contract, capability, prop)) if text else None
     return document
 
 
 def document(text: str) -> dict[str, Value]:
-    """A document in JSON: capability, property, value; null removes. Raises UsageError."""
+    """Parse a JSON document of capability, property and value; null removes. Raises UsageError."""
     data = jsontext.parse(text, "the document")
     if not isinstance(data, dict):
-        raise UsageError("the document is no JSON object", hint='Write {"led0": {"on": true, "brightness": 40}}.')
+        raise UsageError("the document is not a JSON object", hint='Expected {"led0": {"on": true, "brightness": 40}}.')
     return {name: jsontext.to_value(value) for name, value in data.items()}
 
 
 def row(one: twin_pb2.TwinProperty) -> tuple[str, ...]:
-    """A line of `ygg twin get`; columns as COLUMNS."""
+    """Return a row of `ygg twin get`; columns as COLUMNS."""
     return (
         name_of(one),
         values.show(value_from_proto(one.desired)) if one.desired.WhichOneof("kind") else "-",
         values.show(value_from_proto(one.reported)) if one.reported.WhichOneof("kind") else "-",
-        standing(one),
+        sync_state(one),
     )
 
 
 def program_row(one: twin_pb2.TwinProgram) -> tuple[str, ...]:
-    """A line of the programs of `ygg twin get`; columns as PROGRAM_COLUMNS."""
+    """Return a program row of `ygg twin get`; columns as PROGRAM_COLUMNS."""
     state = state_of(one)
     name = (
         safe(one.deployment_id)
@@ -69,82 +69,82 @@ def program_row(one: twin_pb2.TwinProgram) -> tuple[str, ...]:
         else safe(f"{one.deployment_id} ({one.program_id})", 70)
     )
     desired = safe(one.desired_version) if one.desired_running else f"{safe(one.desired_version)} stopped"
-    told = f"{state}: {safe(one.problem, 300)}" if one.problem else state
-    return name, desired, safe(one.reported_version) or "-", told
+    shown = f"{state}: {safe(one.problem, 300)}" if one.problem else state
+    return name, desired, safe(one.reported_version) or "-", shown
 
 
 def program_lines(one: twin_pb2.TwinProgram) -> list[str]:
-    """What a program reports of itself, a line a key."""
+    """Return the values that a program reports, one line per key."""
     name = safe(one.deployment_id)
     reported = values_from_proto(one.reported)
     return [f"{name} reports {safe(key, 64)} = {values.show(reported[key])}" for key in sorted(reported)]
 
 
 def state_of(one: twin_pb2.TwinProgram) -> str:
-    """`running`, `refused`, …"""
+    """Return the state of a program, such as `running` or `refused`."""
     return twin_pb2.TwinProgramState.Name(one.state).removeprefix("TWIN_PROGRAM_STATE_").lower()
 
 
 def _programs_changed(before: twin_pb2.Twin | None, now: twin_pb2.Twin) -> Iterator[str]:
     known = {one.deployment_id: program_row(one) for one in before.programs} if before else {}
-    said = {line for one in before.programs for line in program_lines(one)} if before else set()
+    shown = {line for one in before.programs for line in program_lines(one)} if before else set()
     for one in now.programs:
-        name, desired, reported, told = program_row(one)
-        if known.pop(one.deployment_id, None) != (name, desired, reported, told):
-            yield f"program {name}  desired {desired}  reported {reported}  {told}"
-        yield from (f"program {line}" for line in program_lines(one) if line not in said)
-    yield from (f"program {cells[0]}  gone" for cells in known.values())
+        name, desired, reported, state = cells = program_row(one)
+        if known.pop(one.deployment_id, None) != cells:
+            yield f"program {name}  desired {desired}  reported {reported}  {state}"
+        yield from (f"program {line}" for line in program_lines(one) if line not in shown)
+    yield from (f"program {cells[0]}  removed" for cells in known.values())
 
 
 def name_of(one: twin_pb2.TwinProperty) -> str:
-    """`led0.on`."""
+    """Return the full name, such as `led0.on`."""
     return safe(f"{one.capability_id}.{one.property}", 65)
 
 
-def standing(one: twin_pb2.TwinProperty) -> str:
-    """How desired and reported stand to each other."""
+def sync_state(one: twin_pb2.TwinProperty) -> str:
+    """Return `in sync`, `pending`, `drifted`, or the reason why the desired value cannot be applied."""
     if one.problem:
         return safe(one.problem, 300)
     if one.drifted:
         return "drifted"
     if one.pending:
-        return "not yet"
-    return "as desired" if one.desired.WhichOneof("kind") else ""
+        return "pending"
+    return "in sync" if one.desired.WhichOneof("kind") else ""
 
 
 def drift(twin: twin_pb2.Twin) -> Iterator[str]:
-    """What becomes of the properties that have drifted, and how to end it, a line each."""
+    """Yield a notice about drifted properties and the commands that resolve the drift."""
     drifted = [one for one in twin.properties if one.drifted]
     if not drifted:
         return
     device = safe(twin.device_id, 63)
     yield (
-        "Drifted: written past the twin, or changed by the device. What is desired is written again when the device"
-        " next connects."
+        "Drifted: written without the twin, or changed by the device. The desired value is written again when the"
+        " device next connects."
     )
-    for title, side in (("To write it now:", "desired"), ("To keep what it is:", "reported")):
+    for title, side in (("Write the desired value now:", "desired"), ("Keep the reported value:", "reported")):
         assignments = (f"{name_of(one)}={as_typed(value_from_proto(getattr(one, side)))}" for one in drifted)
         yield f"{title}  ygg twin set {device} {' '.join(assignments)}"
 
 
 def as_typed(value: Value) -> str:
-    """The value as it is typed on a command line, quoted for a shell."""
+    """Return the value as a shell-quoted command-line argument."""
     return shlex.quote(safe(repr(value) if isinstance(value, float) else plain_text(value), 200))
 
 
 def changes(before: twin_pb2.Twin | None, now: twin_pb2.Twin) -> Iterator[str]:
-    """One line for each property that differs from what was shown before, or is shown for the first time."""
+    """Yield a line for each property that is new or differs from `before`."""
     known = {name_of(one): row(one) for one in before.properties} if before else {}
     rows = {name_of(one): row(one) for one in now.properties}
     for name, cells in rows.items():
         if known.get(name) != cells:
             yield "  ".join(part for part in (name, f"desired {cells[1]}", f"reported {cells[2]}", cells[3]) if part)
-    yield from (f"{name}  gone" for name in known if name not in rows)
+    yield from (f"{name}  removed" for name in known if name not in rows)
     yield from _programs_changed(before, now)
 
 
 def to_json(twin: twin_pb2.Twin) -> dict[str, Any]:
-    """A twin for programs; keys are stable."""
+    """Return a twin as JSON data; keys are stable."""
     return {
         "device_id": twin.device_id,
         "revision": twin.revision,
@@ -188,7 +188,7 @@ def to_json(twin: twin_pb2.Twin) -> dict[str, Any]:
 
 
 def version_json(version: twin_pb2.TwinVersion) -> dict[str, Any]:
-    """A version for programs; keys are stable."""
+    """Return a version as JSON data; keys are stable."""
     side = "desired" if version.WhichOneof("side") == "revision" else "reported"
     return {
         "side": side,

@@ -1,13 +1,12 @@
-"""Values between the command line, JSON and the mesh: `times=3` in, `23.5 °C` out.
+"""Convert values between the command line, JSON and the mesh: `times=3` in, `23.5 °C` out.
 
-Owns how a person writes and reads a value. Whether a contract allows it is the bridge's to say: text that cannot be
-read as the type wanted is sent as what it looks like, and the refusal names what the contract wants.
+Owns the notation of values. The bridge validates against the contract: text that does not parse as the declared type
+is sent with a guessed type, and the bridge's error names the declared one.
 
     number = [sign] digits | [sign] ( "0x" | "0o" | "0b" ) digits | [sign] decimal [exponent]
 
-The type that the contract wants decides. Leading zeros mean nothing: 03 is 3. A whole number may be written as a
-decimal: 30.0 is 30 for an int. Text stays as it was typed: 007 is 007. Where no type is known a word is what it looks
-like, and quotes make it text: '"007"'.
+The declared type decides. Leading zeros are ignored: 03 is 3. An int may be written as a decimal: 30.0 is 30. A string
+stays as typed: 007 is 007. Without a declared type the type is guessed, and quotes force a string: '"007"'.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ _TRUE, _FALSE = frozenset({"true", "on", "yes"}), frozenset({"false", "off", "no
 
 
 def assignments(words: Iterable[str]) -> dict[str, str]:
-    """`["times=3", "x="]` as a dict. Raises UsageError for a word without `=` and for a name given twice."""
+    """Parse `["times=3", "x="]` into a dict. Raises UsageError for a word without `=` and for a repeated name."""
     found: dict[str, str] = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not equals or not name:
-            raise UsageError(f"{safe(word)!r} is no argument", hint="Arguments are NAME=VALUE, such as times=3.")
+            raise UsageError(f"invalid argument {safe(word)!r}", hint="Expected NAME=VALUE, such as times=3.")
         if name in found:
             raise UsageError(f"{safe(name)} is given twice")
         found[name] = value
@@ -43,21 +42,21 @@ def assignments(words: Iterable[str]) -> dict[str, str]:
 
 
 def member(word: str) -> tuple[str, str]:
-    """`led0.blink` as capability and member. Raises UsageError."""
+    """Split `led0.blink` into capability and member. Raises UsageError."""
     capability, dot, name = word.partition(".")
     if not (capability and dot and name) or "." in name:
-        raise UsageError(f"{safe(word)!r} names no member", hint="It is CAPABILITY.NAME, such as led0.blink.")
+        raise UsageError(f"invalid name {safe(word)!r}", hint="Expected CAPABILITY.NAME, such as led0.blink.")
     return capability, name
 
 
 def arguments(given: Mapping[str, str], parameters: Iterable[Parameter]) -> dict[str, Value]:
-    """The arguments of an action, read by the types that the contract wants."""
+    """Parse the arguments of an action by their declared types."""
     schemas = {parameter.name: parameter.schema for parameter in parameters}
     return {name: parse(value, schemas.get(name)) for name, value in given.items()}
 
 
 def parse(word: str, schema: Schema | None = None) -> Value:
-    """What a person wrote, as the type of `schema`; what it looks like where there is none or it does not fit."""
+    """Parse a word as the type of `schema`; guess the type without a schema or if the word does not fit it."""
     if schema is None:
         return guess(word)
     if schema.type is ValueType.STRING:
@@ -68,7 +67,7 @@ def parse(word: str, schema: Schema | None = None) -> Value:
         return _bytes(word)
     measured = units.split(word)
     if measured is not None and measured[1] == schema.unit:
-        word = str(measured[0])  # in another unit it goes as it is, and the refusal names the contract's
+        word = str(measured[0])  # another unit is sent unchanged, and the bridge's error names the declared one
     found = _number(word)
     if found is None:
         return guess(word)
@@ -76,14 +75,14 @@ def parse(word: str, schema: Schema | None = None) -> Value:
 
 
 def typed(word: str, of_type: str) -> Value:
-    """What a person wrote for a parameter; `of_type` is any, or the name of a ValueType. Quotes are JSON's."""
+    """Parse a word for a parameter; `of_type` is any or the name of a ValueType. Quoted words are JSON."""
     if of_type == "any" or word.startswith('"'):
         return guess(word)
     return parse(word, Schema(ValueType(of_type)))
 
 
 def guess(word: str) -> Value:
-    """What the word looks like: true, false, a number, JSON in brackets or quotes, else text."""
+    """Parse a word by its form: true, false, a number, JSON in brackets or quotes, otherwise a string."""
     if word in ("true", "false"):
         return word == "true"
     number = _number(word)
@@ -97,7 +96,7 @@ def guess(word: str) -> Value:
 
 
 def to_json(value: Value) -> object:
-    """The value for JSON output; bytes become `0x…`, numbers that JSON lacks become text."""
+    """Return the value as JSON data; bytes become `0x…`, NaN and infinities become strings."""
     if isinstance(value, bytes):
         return text(value)
     if isinstance(value, float) and not math.isfinite(value):
@@ -110,7 +109,7 @@ def to_json(value: Value) -> object:
 
 
 def show(value: Value, unit_code: str = "") -> str:
-    """The value for people, printable, with its unit."""
+    """Return the value as printable text with its unit."""
     if isinstance(value, float):
         shown = f"{value:.6g}"
     elif isinstance(value, list | dict):
@@ -122,7 +121,7 @@ def show(value: Value, unit_code: str = "") -> str:
 
 
 def unit(code: str) -> str:
-    """A UCUM code as people write it."""
+    """Return the display form of a UCUM code."""
     return safe(units.SHOWN.get(code, code), 15)
 
 
@@ -140,7 +139,7 @@ def _bytes(word: str) -> Value:
 
 
 def _number(word: str) -> int | float | None:
-    """Nothing that merely could be a number: no `1_000`, no ` 1`, no `nan`."""
+    """Return the number a word denotes; None for anything else, such as `1_000`, ` 1` or `nan`."""
     if _WHOLE.fullmatch(word):
         try:
             return int(word, 0 if word.lstrip("+-")[1:2].isalpha() else 10)
@@ -151,7 +150,7 @@ def _number(word: str) -> int | float | None:
 
 
 def _whole(word: str, found: float) -> int | float:
-    """A number for an int: a decimal that is whole is one. What is not whole the contract refuses in its own words."""
+    """Return an int if the number is whole; a fraction is sent unchanged, for the bridge to reject."""
     if isinstance(found, float) and not found.is_integer():
         return found
     if not INT_MIN <= found <= INT_MAX:

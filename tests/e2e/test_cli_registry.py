@@ -62,13 +62,13 @@ def test_a_devices_life(kept: Person) -> None:
 
 def test_a_device_is_forgotten_unless_its_record_keeps_it_out(kept: Person) -> None:
     says(kept, 0, "registered 3", "device", "register", "gone-1", "gone-2", "gone-3", "-l", "zone=gone")
-    says(kept, 0, "gone-1  forgotten", "device", "rm", "gone-1", "gone-2", "--yes")
+    says(kept, 0, "gone-1  deleted", "device", "rm", "gone-1", "gone-2", "--yes")
     assert found(kept, "-l", "zone=gone") == ["gone-3"]
     says(kept, 4, "there is no device gone-1", "device", "rm", "gone-1", "--yes")
     says(kept, 1, "porch-1 is online", "device", "rm", "porch-1", "--yes")
     says(kept, 0, "retired", "device", "retire", "gone-3", "--yes")
     says(kept, 1, "ygg device rm gone-3 --readmit", "device", "rm", "gone-3", "--yes")
-    says(kept, 0, "forgotten", "device", "rm", "gone-3", "--readmit", "--yes")
+    says(kept, 0, "deleted", "device", "rm", "gone-3", "--readmit", "--yes")
     says(kept, 2, "pass --yes", "device", "rm", "porch-1")
 
 
@@ -137,7 +137,7 @@ def test_contracts_and_the_thing_description(kept: Person, td_schema: dict[str, 
 def test_a_device_enrols_with_a_token_and_is_shut_out_when_it_is_revoked(kept: Person, tmp_path: Path) -> None:
     made = kept.ygg("device", "token", "shed-1", "-l", "zone=shed", "--ttl", "10m")
     assert made.stdout.startswith("ygg1.shed-1.")
-    assert "once, until" in made.stderr
+    assert "single use, for" in made.stderr
     link = kept.json("context", "show")["link"]
     options = ("--identity", str(tmp_path / "shed-1"), "--connect", link)
     with agent(kept, *options, YGG_AGENT_TOKEN=made.stdout.strip()):
@@ -173,12 +173,12 @@ def test_many_devices_are_called_and_each_tells_its_own(kept: Person) -> None:
     assert answers["life-9"]["error"]["reason"] == "DEVICE_NOT_FOUND"
     by_selector = kept.ygg("device", "call", "--has", "counter.tally@1+", "-l", "zone!=shed", "cnt0.add", "n=2")
     assert "porch-1  ok  count: " in by_selector.stdout
-    assert "2 of 2 done" in by_selector.stderr
+    assert "2 of 2 succeeded" in by_selector.stderr
     kept.json("device", "label", "porch-2", "floor=2")
     kept.json("group", "set", "second", "floor=2")
     grouped = kept.ygg("device", "call", "--group", "second", "cnt0.add", "n=1")
     assert (grouped.returncode, grouped.stdout[:12]) == (0, "porch-2  ok ")
-    says(kept, 4, "there is no group third", "device", "call", "--group", "third", "cnt0.add", "n=1")
+    says(kept, 4, "group third not found", "device", "call", "--group", "third", "cnt0.add", "n=1")
     says(kept, 1, "no device", "device", "call", "-l", "zone=nowhere", "cnt0.add", "n=1")
 
 
@@ -252,11 +252,11 @@ def test_a_backup_of_a_running_mesh_is_restored_into_an_empty_one(
     assert len(lines) == told["records"] + 1
     cut = tmp_path / "cut.ndjson"
     cut.write_text("\n".join(lines[:3]) + "\n")
-    says(elsewhere, 1, "ends at line 3 without the line that ends a backup", "restore", str(cut))
+    says(elsewhere, 1, "truncated: no trailer after line 3", "restore", str(cut))
     assert found(elsewhere) == []
     damaged = tmp_path / "damaged.ndjson"
     damaged.write_text("\n".join([*lines[:2], "{" + lines[2], *lines[3:]]) + "\n")
-    says(elsewhere, 1, "line 3 is no JSON", "restore", str(damaged))
+    says(elsewhere, 1, "line 3 is not valid JSON", "restore", str(damaged))
     first = elsewhere.json("restore", str(file))
     assert (first["written"] + first["equal"], first["different"]) == (told["records"], 0)
     again = elsewhere.json("restore", str(file))

@@ -33,7 +33,7 @@ NOT_TO_BE_FOLLOWED = {
 """Hints that examples print; all others are run at once."""
 FILES = {
     "devices.ndjson": '"cellar-1"\n{"id": "cellar-2", "labels": {"zone": "cellar"}}\n',
-    "wanted.json": '{"led0": {"brightness": 30}}\n',
+    "desired.json": '{"led0": {"brightness": 30}}\n',
     "fw.bin": "firmware " * 1000,
     "policy.json": '{"name": "quiet", "deny": ["actuator.*"]}',
     "password": "correct horse battery staple\n",
@@ -80,7 +80,7 @@ ygg twin set porch-1 led0.brightness=40 led0.on=true
 ygg twin get porch-1
 ygg twin get porch-1 --json | jq .delta
 ygg twin set porch-1 led0.on=
-ygg twin set porch-1 --file wanted.json --replace --revision 2
+ygg twin set porch-1 --file desired.json --replace --revision 2
 ygg twin history porch-1 -n 5
 ygg group rm upstairs
 ygg device register shed-1 shed-2 -l zone=shed

@@ -1,4 +1,4 @@
-"""The command line: `ygg`. Each module holds the commands of one noun; `main` is the entry point."""
+"""The command line of `ygg`: a module per noun; `main` is the entry point."""
 
 from ygg.cli.run import main
 

@@ -1,4 +1,4 @@
-"""`ygg backup` and `ygg restore`: all that the registry holds, as a file."""
+"""`ygg backup` and `ygg restore`: the content of the registry as a file."""
 
 from __future__ import annotations
 
@@ -33,12 +33,14 @@ def register(app: typer.Typer) -> None:
 
 
 def backup(ctx: typer.Context, file: File) -> None:
-    """Write everything that the registry holds to a file, while it runs: devices, labels, contracts, groups, twins.
+    """Back up the registry to a file: devices, labels, contracts, groups, twins.
 
-    Not in it: enrolment tokens, keys and certificates, firmware images. A file that is there is replaced once all
-    of the new one is written.
+    The registry keeps serving meanwhile. Enrolment tokens, keys, certificates and firmware images are not included.
+    An existing file is replaced only when the new one is complete.
 
-    Examples:  `ygg backup mesh.ndjson`   `ygg backup - | gzip > mesh.ndjson.gz`
+    Examples:
+    - `ygg backup mesh.ndjson`
+    - `ygg backup - | gzip > mesh.ndjson.gz`
     """
     from ygg import ndjson
     from yggdrasil.registry.v1 import backup_pb2, backup_pb2_grpc
@@ -47,11 +49,11 @@ def backup(ctx: typer.Context, file: File) -> None:
     count = 0
     with _output(file) as stream, st.mesh() as mesh, Counter(st.out, "backing up") as counter:
         stub = backup_pb2_grpc.BackupServiceStub(mesh.channel("registry"))
-        for answer in mesh.stream("registry", stub.Backup(backup_pb2.BackupRequest())):
-            stream.write(ndjson.line(answer.record).encode())
-            count = answer.done
-            if count % 100 == 0 or count == answer.total:
-                counter.at(count, answer.total)
+        for response in mesh.stream("registry", stub.Backup(backup_pb2.BackupRequest())):
+            stream.write(ndjson.line(response.record).encode())
+            count = response.done
+            if count % 100 == 0 or count == response.total:
+                counter.at(count, response.total)
         stream.write(ndjson.end(count).encode())
     if file == "-":
         return
@@ -59,7 +61,7 @@ def backup(ctx: typer.Context, file: File) -> None:
     if st.out.as_json:
         st.out.json({"file": file, "records": count, "bytes": length})
         return
-    st.out.line(f"{counted(count, 'record')} in {safe(file)} ({size(length)})")
+    st.out.line(f"wrote {counted(count, 'record')} to {safe(file)} ({size(length)})")
 
 
 def restore(
@@ -68,16 +70,18 @@ def restore(
     *,
     overwrite: Annotated[
         bool,
-        typer.Option(
-            "--overwrite", help="Where something is there and differs, the backup's counts, as a new revision."
-        ),
+        typer.Option("--overwrite", help="Replace records that differ, as a new revision."),
     ] = False,
 ) -> int:
-    """Restore a backup into this mesh. What is there and equal is left; what differs is named and left alone.
+    """Restore a backup into the registry.
 
-    It may be repeated. Exit code 1 where something differs and was left alone.
+    Existing records that differ are listed and kept, unless --overwrite is given. Safe to repeat.
 
-    Examples:  `ygg restore mesh.ndjson`   `gzip -dc mesh.ndjson.gz | ygg restore -`
+    Exit code 1 if a record differs and was kept.
+
+    Examples:
+    - `ygg restore mesh.ndjson`
+    - `gzip -dc mesh.ndjson.gz | ygg restore -`
     """
     from ygg import ndjson
     from yggdrasil.registry.v1 import backup_pb2_grpc
@@ -93,20 +97,20 @@ def restore(
             except Exception as e:
                 raise _at_line(e) from e
     if source.fault is not None:
-        told = f"Before it {done.written} written, {done.equal} there already; repeating is harmless."
-        raise CliError(source.fault.message, hint=f"{source.fault.hint}  {told}".strip(), code=source.fault.code)
-    return _told(st, done)
+        so_far = f"Before that, {done.written} written and {done.equal} unchanged. Safe to repeat."
+        raise CliError(source.fault.message, hint=f"{source.fault.hint}  {so_far}".strip(), code=source.fault.code)
+    return _show(st, done)
 
 
 class _Batches:
-    """The records of a file as requests. A fault of the file ends them and is kept: gRPC reads them in a thread."""
+    """The records of a file as requests. `fault` keeps an error of the file, since gRPC reads requests in a thread."""
 
     def __init__(self, stream: IO[bytes], *, overwrite: bool) -> None:
         self.fault: CliError | None = None
         self._stream, self._overwrite = stream, overwrite
 
     def requests(self, counter: Counter) -> Iterator[backup_pb2.RestoreRequest]:
-        """Batches of at most _BATCH records and about _BATCH_BYTES."""
+        """Yield batches of at most _BATCH records and about _BATCH_BYTES."""
         from ygg import ndjson
         from yggdrasil.registry.v1 import backup_pb2
 
@@ -126,48 +130,46 @@ class _Batches:
             counter.add(len(batch.records))
 
 
-def _told(st: State, done: backup_pb2.RestoreResponse) -> int:
+def _show(st: State, done: backup_pb2.RestoreResponse) -> int:
     if st.out.as_json:
         keys = ("written", "equal", "different", "newer")
         st.out.json({**{key: getattr(done, key) for key in keys}, "differing": list(done.differing)})
     else:
-        st.out.line(f"{done.written} written   {done.equal} there already   {done.different} different, left alone")
+        st.out.line(f"{done.written} written   {done.equal} unchanged   {done.different} different, kept")
         if done.newer:
-            st.out.line(
-                f"{done.newer} not restored: devices reported later here, or a contract here has gone another way since"
-            )
+            st.out.line(f"{done.newer} skipped: this mesh has a newer report, or a contract that has changed since")
         for name in done.differing:
             st.out.line(f"  {safe(name)}")
         if done.different:
-            st.out.remark("To let the backup count instead:  ygg restore FILE --overwrite")
+            st.out.remark("Replace them:  ygg restore FILE --overwrite")
     return int(Exit.FAILED if done.different else Exit.OK)
 
 
 def _at_line(error: Exception) -> Exception:
-    """The registry names a record by its position; a person looks for the line."""
+    """Convert the record position in a registry error to a line number."""
     from services.domain.errors import YggError
 
     if not isinstance(error, YggError) or "position" not in error.data:
         return error
     position = error.data["position"]
     what = error.message.removeprefix(f"record {position}: ")
-    return CliError(f"line {int(position) + 1} is refused: {safe(what, 1000)}", hint=error.hint)
+    return CliError(f"line {int(position) + 1} rejected: {safe(what, 1000)}", hint=error.hint)
 
 
 @contextlib.contextmanager
 def _output(file: str) -> Iterator[IO[bytes]]:
-    """Standard output, or a file that takes its name only once it is whole."""
+    """Open standard output, or a temporary file that is renamed to `file` when complete."""
     if file == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
     target = Path(file).absolute()
     if target.is_dir():
-        raise CliError(f"{safe(file)} is a folder")
+        raise CliError(f"{safe(file)} is a directory")
     try:
         made = tempfile.NamedTemporaryFile(prefix=f".{target.name}.", dir=target.parent, delete=False)  # noqa: SIM115
     except FileNotFoundError:
-        raise CliError(f"there is no folder {target.parent}") from None
+        raise CliError(f"directory not found: {target.parent}") from None
     try:
         with made:
             yield made
@@ -187,8 +189,8 @@ def _input(file: str) -> Iterator[IO[bytes]]:
     try:
         stream = Path(file).open("rb")  # noqa: SIM115 - closed below
     except FileNotFoundError:
-        raise CliError(f"there is no file {safe(file)}", code=Exit.USAGE) from None
+        raise CliError(f"file not found: {safe(file)}", code=Exit.USAGE) from None
     except IsADirectoryError:
-        raise CliError(f"{safe(file)} is a folder", code=Exit.USAGE) from None
+        raise CliError(f"{safe(file)} is a directory", code=Exit.USAGE) from None
     with stream:
         yield stream

@@ -1,4 +1,4 @@
-"""The option for the passphrase of the CA keys, shared by the commands that make or use them."""
+"""The option for the CA passphrase, shared by `ygg up` and `ygg pki`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ygg.pki.passphrase import VARIABLE, CaPassphrase
 
 PassphraseFile = Annotated[
     Path | None,
-    typer.Option("--ca-passphrase-file", help=f"File with the passphrase of the CA keys; or set ${VARIABLE}."),
+    typer.Option("--ca-passphrase-file", metavar="FILE", help=f"CA passphrase file; or set ${VARIABLE}."),
 ]
 
 
 def passphrase(st: State, file: Path | None) -> CaPassphrase:
-    """The passphrase as this command can have it; a generated one is shown once."""
+    """Return the passphrase source of a command; a generated passphrase is shown once."""
     return CaPassphrase(lambda text: show(st, text), file)
 
 
@@ -27,4 +27,4 @@ def show(st: State, text: str) -> None:
         st.out.record({"event": "ca_passphrase", "ca_passphrase": text})
         return
     st.out.line(f"CA passphrase: {text}")
-    st.out.line("Write it down: it is shown only now. Issuing and renewing certificates asks for it.")
+    st.out.line("Save it now: it is not shown again, and is required to issue and renew certificates.")

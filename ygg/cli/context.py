@@ -1,4 +1,4 @@
-"""`ygg context`: which meshes there are and which one commands speak to."""
+"""`ygg context`: the known meshes and the current one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ygg.contexts import LOCAL, Context, Contexts, changed
 from ygg.exits import CliError, UsageError
 from ygg.output import ago
 
-app = typer.Typer(help="Meshes to speak to: this machine's, one in containers, another one.", no_args_is_help=True)
+app = typer.Typer(help="Switch between meshes and configure their endpoints.", no_args_is_help=True)
 
 
 @app.command("ls")
 def list_contexts(ctx: typer.Context) -> None:
-    """List the contexts; `*` marks the current one."""
+    """List contexts; `*` marks the current one."""
     st = state(ctx)
     contexts = Contexts(st.home)
     if st.out.as_json:
@@ -34,17 +34,19 @@ def list_contexts(ctx: typer.Context) -> None:
 
 
 @app.command()
-def use(ctx: typer.Context, name: Annotated[str, typer.Argument(help="The context.")]) -> None:
-    """Make a context the current one."""
+def use(ctx: typer.Context, name: Annotated[str, typer.Argument(help="Context name.")]) -> None:
+    """Set the current context."""
     st = state(ctx)
     Contexts(st.home).use(name)
     if not st.out.as_json:
-        st.out.line(f"commands now speak to {name}")
+        st.out.line(f"current context: {name}")
 
 
 @app.command()
-def show(ctx: typer.Context, name: Annotated[str, typer.Argument(help="The context; the current one.")] = "") -> None:
-    """Show a context: its endpoints, and who you are there."""
+def show(
+    ctx: typer.Context, name: Annotated[str, typer.Argument(help="Context name; default: the current one.")] = ""
+) -> None:
+    """Show the endpoints of a context and your identity."""
     st = state(ctx)
     name, context = Contexts(st.home).get(name or st.context_name)
     who, remark = _whoami(Path(context.identity))
@@ -52,25 +54,30 @@ def show(ctx: typer.Context, name: Annotated[str, typer.Argument(help="The conte
         st.out.json({"name": name, **asdict(context), "whoami": who, "identity_state": remark})
         return
     rows = [(key, value) for key, value in asdict(context).items() if value]
-    st.out.table(("CONTEXT", name), [*rows, ("you are", f"{who} ({remark})" if who else remark)])
+    st.out.table(("CONTEXT", name), [*rows, ("user", f"{who} ({remark})" if who else remark)])
 
 
 @app.command("set")
 def set_context(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="The context to add or change.")],
+    name: Annotated[str, typer.Argument(help="Context name.")],
     *,
-    identity: Annotated[str | None, typer.Option(help="Identity directory of a user or service.")] = None,
+    identity: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Identity directory of a user or service.")
+    ] = None,
     registry: Annotated[str | None, typer.Option(metavar="HOST:PORT")] = None,
     bridge: Annotated[str | None, typer.Option(metavar="HOST:PORT")] = None,
     loki: Annotated[str | None, typer.Option(metavar="HOST:PORT")] = None,
     ota: Annotated[str | None, typer.Option(metavar="HOST:PORT")] = None,
-    link: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where devices connect.")] = None,
+    link: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Endpoint for devices.")] = None,
     nats_monitor: Annotated[str | None, typer.Option(metavar="URL", help="Health endpoint of nats-server.")] = None,
 ) -> None:
-    """Add a context, or change one. What is not given stays, or is the default port on 127.0.0.1.
+    """Add or change a context.
 
-    Example:  `ygg context set compose --identity ./var/compose/identities/user/operator`
+    Omitted options keep their value; in a new context they default to the standard port on 127.0.0.1.
+
+    Example:
+    - `ygg context set compose --identity ./var/compose/identities/user/operator`
     """
     st = state(ctx)
     contexts = Contexts(st.home)
@@ -78,29 +85,32 @@ def set_context(
     changes = {"identity": identity, "registry": registry, "jotunheim_bridge": bridge, "loki": loki, "ota": ota}
     contexts.put(name, changed(before, **changes, link=link, nats_monitor=nats_monitor))
     if not st.out.as_json:
-        st.out.line(f"context {name} is set; use it:  ygg context use {name}   or   ygg --context {name} …")
+        st.out.line(f"context {name} saved; use it:  ygg context use {name}   or   ygg --context {name} …")
 
 
 @app.command("rm")
-def remove_context(ctx: typer.Context, name: Annotated[str, typer.Argument(help="The context to forget.")]) -> None:
-    """Forget a context; the mesh and the identity stay. If it was the current one, `local` is from now on.
+def remove_context(ctx: typer.Context, name: Annotated[str, typer.Argument(help="Context name.")]) -> None:
+    """Remove a context.
 
-    Example:  `ygg context rm compose`
+    The mesh and the identity are not touched. If it was the current context, `local` becomes current.
+
+    Example:
+    - `ygg context rm compose`
     """
     st = state(ctx)
     contexts = Contexts(st.home)
     contexts.get(name)
     if name == LOCAL:
-        raise UsageError("local is the mesh of this machine and always there", hint="To stop that mesh:  ygg down")
+        raise UsageError("cannot remove local, the mesh of this machine", hint="Stop the mesh:  ygg down")
     contexts.remove(name)
     if st.out.as_json:
         st.out.json({"removed": name, "current": contexts.current})
         return
-    st.out.line(f"context {name} is forgotten; commands speak to {contexts.current}")
+    st.out.line(f"context {name} removed; current context: {contexts.current}")
 
 
 def _whoami(path: Path) -> tuple[str, str]:
-    """The identity in `path` and a remark on its state."""
+    """Return the identity in `path` and its validity."""
     from ygg.pki import identities
     from ygg.pki.store import utc_now
     from ygg.pki.x509 import identity_uri

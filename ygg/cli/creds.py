@@ -1,4 +1,4 @@
-"""`ygg creds` and `ygg grpcurl`: the credentials of a context, for other tools."""
+"""`ygg creds` and `ygg grpcurl`: credentials of a context for other gRPC clients."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ def register(app: typer.Typer) -> None:
 
 
 def creds(ctx: typer.Context) -> None:
-    """Show where the files are that other gRPC clients need.
+    """Show the credential files and endpoints for other gRPC clients.
 
-    Example:  `ygg --json creds` gives ca, cert, key and the endpoints.
+    Example:
+    - `ygg --json creds`
     """
     st = state(ctx)
     name, context = st.context()
@@ -34,9 +35,10 @@ def creds(ctx: typer.Context) -> None:
 
 
 def grpcurl(ctx: typer.Context) -> None:
-    """Print the flags that grpcurl needs.
+    """Print the TLS flags for grpcurl.
 
-    Example:  `grpcurl $(ygg grpcurl) localhost:50051 list`
+    Example:
+    - `grpcurl $(ygg grpcurl) localhost:50051 list`
     """
     st = state(ctx)
     name, context = st.context()
@@ -53,7 +55,7 @@ def _files(identity: Path, name: str) -> dict[str, str]:
     missing = [str(path) for path in files.values() if not path.exists()]
     if missing:
         raise CliError(
-            f"context {name} has no {missing[0]}",
+            f"file not found: {missing[0]} (context {name})",
             hint=no_identity(name),
             code=Exit.DENIED,
         )

@@ -1,4 +1,4 @@
-"""`ygg demo`: what `make demo` runs. Hidden, since it needs a checkout: the agent and the examples."""
+"""`ygg demo`, run by `make demo`. Hidden, since it needs the agent and the examples of a checkout."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def register(app: typer.Typer) -> None:
 def demo(
     ctx: typer.Context,
     *,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the mesh running, as the context `demo`.")] = False,
-    agent: Annotated[Path | None, typer.Option(help="The posix agent.")] = None,
-    examples: Annotated[Path | None, typer.Option(help="Folder of blink.lua and alarm.scm.")] = None,
-    figures: Annotated[Path | None, typer.Option(help="Where to write what was measured.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the mesh running as context `demo`.")] = False,
+    agent: Annotated[Path | None, typer.Option(help="Path of the posix agent.")] = None,
+    examples: Annotated[Path | None, typer.Option(help="Directory of blink.lua and alarm.scm.")] = None,
+    figures: Annotated[Path | None, typer.Option(help="File to write measurements to.")] = None,
 ) -> int:
-    """Show the main job on a mesh of its own, checked on the devices' boards; leaves nothing running."""
+    """Run an end-to-end demo on a temporary mesh."""
     from ygg.demo.show import Options, run
 
     given = {"agent": agent, "examples": examples, "figures": figures}

@@ -1,4 +1,4 @@
-"""`ygg device ls|show|label`: see devices and what they can do. The other commands are in `device_*` and `enrol`."""
+"""`ygg device ls|show|label`. The other commands of `ygg device` are in `device_*` and `enrol`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ygg.cli.select import Device, Expiring, Group, Has, Online, Selector, State
 from ygg.cli.state import state
 
 app = typer.Typer(
-    help="Devices: list them, show what they can do, call them, watch them, enrol and retire them.",
+    help="Manage devices: list, inspect, call, watch, enrol, retire.",
     no_args_is_help=True,
 )
 
@@ -30,8 +30,11 @@ def list_devices(
 ) -> None:
     """List devices.
 
-    Examples:  `ygg device ls --has actuator.led`   `ygg device ls -l zone=hall --has sensor.temperature@2+ --offline`
-    `ygg device ls --group upstairs --state suspended`   `ygg device ls --expiring 30d`
+    Examples:
+    - `ygg device ls --has actuator.led`
+    - `ygg device ls -l zone=hall --has sensor.temperature@2+ --offline`
+    - `ygg device ls --group upstairs --state suspended`
+    - `ygg device ls --expiring 30d`: certificates that expire within 30 days
     """
     from ygg import describe
     from yggdrasil.registry.v1 import registry_pb2
@@ -50,14 +53,14 @@ def list_devices(
         return
     if not found:
         narrowed = selector or has or group or states or expiring or online is not None
-        st.out.line("no device" if narrowed else "no device is registered, and none has connected yet")
+        st.out.line("no devices found" if narrowed else "no devices registered or connected yet")
         if has:
-            st.out.remark("Why one of them is not among these:  ygg device why DEVICE --has …")
+            st.out.remark("Explain why a device does not match:  ygg device why DEVICE --has …")
         return
     if expiring:
         rows = [(device.id, describe.device_state(device), describe.certificate(device, now)) for device in found]
         st.out.table(("DEVICE", "STATE", "CERTIFICATE"), rows)
-        st.out.remark("A device gets a new one with a fresh token:  ygg device token DEVICE")
+        st.out.remark("Issue a new certificate with a token:  ygg device token DEVICE")
         return
     st.out.table(
         describe.DEVICE_COLUMNS, (describe.device_row(device, now) for device in found), optional=describe.OPTIONAL
@@ -66,9 +69,12 @@ def list_devices(
 
 @app.command()
 def show(ctx: typer.Context, device: Device) -> None:
-    """Show a device and its contract: what it can do, in which bounds, and what was refused.
+    """Show a device and its contract.
 
-    Example:  `ygg device show porch-1`
+    The contract lists capabilities with their types and ranges, and refused capabilities.
+
+    Example:
+    - `ygg device show porch-1`
     """
     from ygg import describe, tables
     from yggdrasil.registry.v1 import registry_pb2, registry_pb2_grpc
@@ -93,9 +99,7 @@ def show(ctx: typer.Context, device: Device) -> None:
     for line in tables.flow(filter(None, about), st.out.width, first=row["DEVICE"]):
         st.out.line(line)
     for line in (
-        describe.contract_lines(contract, now, st.out.width)
-        if contract
-        else ["it has never connected: no contract yet"]
+        describe.contract_lines(contract, now, st.out.width) if contract else ["never connected, no contract yet"]
     ):
         st.out.line(line)
 
@@ -104,11 +108,14 @@ def show(ctx: typer.Context, device: Device) -> None:
 def label(
     ctx: typer.Context,
     device: Device,
-    labels: Annotated[list[str], typer.Argument(metavar="KEY=VALUE|KEY-...", help="zone=hall sets, zone- removes.")],
+    labels: Annotated[
+        list[str], typer.Argument(metavar="KEY=VALUE|KEY-...", help="zone=hall sets, zone- removes a label.")
+    ],
 ) -> None:
-    """Set and remove labels.
+    """Set and remove labels of a device.
 
-    Example:  `ygg device label porch-1 zone=hall floor-`
+    Example:
+    - `ygg device label porch-1 zone=hall floor-`: set zone, remove floor
     """
     from ygg import describe
     from yggdrasil.registry.v1 import registry_pb2, registry_pb2_grpc

@@ -1,4 +1,4 @@
-"""`ygg device call|read|write`: what reaches a device. The bridge checks; this only reads what was typed."""
+"""`ygg device call|read|write`: operations on a device. Only parses arguments; the bridge validates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from ygg import values
 from ygg.cli import device_many as many
 from ygg.cli import select
-from ygg.cli.device_many import Wanted
+from ygg.cli.device_many import ActionCall
 from ygg.cli.select import Device, Group, Has, Selector
 from ygg.cli.state import State, state
 from ygg.exits import Exit, UsageError
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from services.domain.values import Value
     from ygg.client import Mesh
 
-Timeout = Annotated[float, typer.Option("--timeout", min=0.05, max=300, help="Seconds to wait for the answer.")]
+Timeout = Annotated[float, typer.Option("--timeout", min=0.05, max=300, help="Timeout per device, in seconds.")]
 CallId = Annotated[
-    str, typer.Option("--call-id", help="Your id of the call: repeated within one boot of the device it acts once.")
+    str, typer.Option("--call-id", help="Idempotency key: a repeated call acts once per boot of the device.")
 ]
 
 BootId = Annotated[
     str,
     typer.Option(
-        "--boot-id", help="The boot that the call was first sent under, as the error told: not sent to another one."
+        "--boot-id", help="Send only if the device is still in this boot; the error of a failed call shows the boot id."
     ),
 ]
 
@@ -45,57 +45,60 @@ def call(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="[DEVICE]... CAPABILITY.ACTION [NAME=VALUE]...", help="Such as porch-1 led0.blink times=3."
+            metavar="[DEVICE]... CAPABILITY.ACTION [NAME=VALUE]...", help="Example: porch-1 led0.blink times=3."
         ),
     ],
     *,
     selector: Selector = "",
     group: Group = "",
     has: Has = None,
-    at_once: Annotated[int, typer.Option("--at-once", min=1, max=256, help="Of many devices, so many at a time.")] = 32,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", min=1, max=256, help="Maximum devices called at a time.")
+    ] = 32,
     timeout_s: Timeout = 10.0,
     call_id: CallId = "",
     boot_id: BootId = "",
 ) -> int:
-    """Run an action of one device, or of many. The contract is checked before anything is sent.
+    """Call an action on one or more devices.
 
-    A streamed action prints each answer as it comes; of many devices each prints its answer as it comes.
+    The call is validated against the contract before it is sent. Responses of several devices and of streamed actions
+    are printed as they arrive.
 
-    Values are read by the type that the contract wants: 03 is 3, 30.0 is 30 for an int, text stays as typed.
+    Values are parsed by their declared type: 03 is 3, 30.0 is 30 for an int, strings stay as typed.
 
-    Examples:  `ygg device call porch-1 led0.blink times=3 period_ms=200`
-    `ygg device call porch-1 porch-2 led0.blink times=1 period_ms=100`
-    `ygg device call -l zone=hall --has actuator.led@1+ led0.blink times=3 period_ms=200`   (`-l '*'`: every device)
+    Examples:
+    - `ygg device call porch-1 led0.blink times=3 period_ms=200`
+    - `ygg device call porch-1 porch-2 led0.blink times=1 period_ms=100`
+    - `ygg device call -l zone=hall --has actuator.led@1+ led0.blink times=3 period_ms=200`: by label
     """
-    wanted = Wanted.of(words)
+    action = ActionCall.of(words)
     st = state(ctx)
-    if selector or group or has or len(wanted.devices) > 1:
+    if selector or group or has or len(action.devices) > 1:
         if call_id or boot_id:
-            raise UsageError("--call-id and --boot-id name one call, and several devices are several calls")
+            raise UsageError("--call-id and --boot-id need exactly one device")
         with st.mesh() as mesh:
-            return many.call(
-                st, mesh, wanted, many.Which(select.with_group(mesh, selector, group), has or [], at_once, timeout_s)
-            )
-    if not wanted.devices:
+            targets = many.Targets(select.with_group(mesh, selector, group), has or [], concurrency, timeout_s)
+            return many.call(st, mesh, action, targets)
+    if not action.devices:
         raise UsageError(
-            "no device is named", hint="ygg device call DEVICE led0.blink …   or by labels:  -l zone=hall led0.blink …"
+            "no device given", hint="ygg device call DEVICE led0.blink …   or by label:  -l zone=hall led0.blink …"
         )
     with st.mesh() as mesh:
-        _call_one(st, mesh, wanted, timeout_s, call_id, boot_id)
+        _call_one(st, mesh, action, timeout_s, call_id, boot_id)
     return int(Exit.OK)
 
 
-def _call_one(st: State, mesh: Mesh, wanted: Wanted, timeout_s: float, call_id: str, boot_id: str) -> None:
+def _call_one(st: State, mesh: Mesh, parsed: ActionCall, timeout_s: float, call_id: str, boot_id: str) -> None:
     from services.chassis.codec import values_to_proto
     from yggdrasil.jotunheim.v1 import bridge_pb2, bridge_pb2_grpc
 
-    device = wanted.devices[0]
-    action = contract_of(mesh, device).action(wanted.capability, wanted.action)
+    device = parsed.devices[0]
+    action = contract_of(mesh, device).action(parsed.capability, parsed.action)
     request = bridge_pb2.InvokeRequest(
         device_id=device,
-        capability=wanted.capability,
-        action=wanted.action,
-        arguments=values_to_proto(values.arguments(wanted.arguments, action.arguments)),
+        capability=parsed.capability,
+        action=parsed.action,
+        arguments=values_to_proto(values.arguments(parsed.arguments, action.arguments)),
         call_id=call_id,
         boot_id=boot_id,
     )
@@ -103,34 +106,35 @@ def _call_one(st: State, mesh: Mesh, wanted: Wanted, timeout_s: float, call_id: 
     units = {parameter.name: parameter.schema.unit for parameter in action.results}
     if not action.streamed:
         answer = mesh.call("jotunheim_bridge", stub.Invoke, request, timeout_s=timeout_s, device=True)
-        many.show_answer(st, wanted, device, answer, units)
+        many.show_answer(st, parsed, device, answer, units)
         return
     stream = stub.InvokeStream(bridge_pb2.InvokeStreamRequest(call=request), timeout=timeout_s)
     for one in mesh.stream("jotunheim_bridge", stream, device=True):
-        many.show_answer(st, wanted, device, one.response, units, record=True)
+        many.show_answer(st, parsed, device, one.response, units, record=True)
 
 
 def read(
     ctx: typer.Context,
     device: Device,
-    properties: Annotated[list[str], typer.Argument(metavar="CAPABILITY.PROPERTY...", help="Such as temp0.celsius.")],
+    properties: Annotated[list[str], typer.Argument(metavar="CAPABILITY.PROPERTY...", help="Example: temp0.celsius.")],
     *,
     timeout_s: Timeout = 10.0,
 ) -> None:
-    """Read properties from the device itself.
+    """Read properties from a device.
 
-    Example:  `ygg device read porch-1 temp0.celsius led0.on`
+    Example:
+    - `ygg device read porch-1 temp0.celsius led0.on`
     """
     from services.chassis.codec import value_from_proto
     from yggdrasil.jotunheim.v1 import bridge_pb2, bridge_pb2_grpc
 
-    wanted = [values.member(word) for word in properties]
+    members = [values.member(word) for word in properties]
     st = state(ctx)
     found: list[tuple[str, Value, str]] = []
     with st.mesh() as mesh:
         contract = contract_of(mesh, device)
         stub = bridge_pb2_grpc.BridgeServiceStub(mesh.channel("jotunheim_bridge"))
-        for capability, name in wanted:
+        for capability, name in members:
             unit = contract.readable(capability, name).schema.unit
             request = bridge_pb2.ReadPropertyRequest(device_id=device, capability=capability, property=name)
             answer = mesh.call("jotunheim_bridge", stub.ReadProperty, request, timeout_s=timeout_s, device=True)
@@ -149,31 +153,33 @@ def write(
     ctx: typer.Context,
     device: Device,
     assignments: Annotated[
-        list[str], typer.Argument(metavar="CAPABILITY.PROPERTY=VALUE...", help="Such as led0.on=true.")
+        list[str], typer.Argument(metavar="CAPABILITY.PROPERTY=VALUE...", help="Example: led0.on=true.")
     ],
     *,
     timeout_s: Timeout = 10.0,
     call_id: CallId = "",
     boot_id: BootId = "",
 ) -> None:
-    """Write properties, one after another; the first that is refused ends it. Values are read as by `device call`.
+    """Write properties of a device, in order, until one fails.
 
-    What the twin desires stays: it is written again when the device next connects. `ygg twin set` changes it for good.
+    The desired state of the twin does not change and is written again when the device next connects. Use `ygg twin set`
+    for a lasting change.
 
-    Example:  `ygg device write porch-1 led0.on=true led0.brightness=40%`
+    Example:
+    - `ygg device write porch-1 led0.on=true led0.brightness=40%`
     """
     from services.chassis.codec import value_to_proto
     from yggdrasil.jotunheim.v1 import bridge_pb2, bridge_pb2_grpc
 
-    wanted = [(values.member(name), text) for name, text in values.assignments(assignments).items()]
-    if (call_id or boot_id) and len(wanted) > 1:
-        raise UsageError("--call-id and --boot-id name one call, and several properties are several calls")
+    writes = [(values.member(name), text) for name, text in values.assignments(assignments).items()]
+    if (call_id or boot_id) and len(writes) > 1:
+        raise UsageError("--call-id and --boot-id need exactly one property")
     st = state(ctx)
     with st.mesh() as mesh:
         contract = contract_of(mesh, device)
         checked = [
             (capability, name, values.parse(text, contract.writable(capability, name).schema))
-            for (capability, name), text in wanted
+            for (capability, name), text in writes
         ]
         stub = bridge_pb2_grpc.BridgeServiceStub(mesh.channel("jotunheim_bridge"))
         for capability, name, value in checked:
@@ -187,15 +193,15 @@ def write(
             )
             mesh.call("jotunheim_bridge", stub.WriteProperty, request, timeout_s=timeout_s, device=True)
             if not st.out.as_json:
-                st.out.line(f"{capability}.{name} is {values.show(value)}")
-        for line in _written_past_twin(mesh, device, checked):
+                st.out.line(f"{capability}.{name} = {values.show(value)}")
+        for line in _twin_conflicts(mesh, device, checked):
             st.out.remark(line)
     if st.out.as_json:
         st.out.json({"device": device, "written": {f"{c}.{n}": values.to_json(v) for c, n, v in checked}})
 
 
-def _written_past_twin(mesh: Mesh, device: str, written: list[tuple[str, str, Value]]) -> Iterator[str]:
-    """What the twin desires otherwise than was written. Nothing where the registry does not answer: it is written."""
+def _twin_conflicts(mesh: Mesh, device: str, written: list[tuple[str, str, Value]]) -> Iterator[str]:
+    """Yield a remark for each written value that differs from the twin's desired value; none if it is unavailable."""
     from services.chassis.codec import value_from_proto
     from services.domain.errors import YggError
     from services.domain.twin import same
@@ -209,16 +215,17 @@ def _written_past_twin(mesh: Mesh, device: str, written: list[tuple[str, str, Va
         return
     desired = {(one.capability_id, one.property): value_from_proto(one.desired) for one in found.properties}
     for capability, name, value in written:
-        wanted = desired.get((capability, name))
-        if wanted is not None and not same(wanted, value):
+        target = desired.get((capability, name))
+        if target is not None and not same(target, value):
             yield (
-                f"The twin desires {capability}.{name}={twins.as_typed(wanted)} and writes it again when {device} next"
-                f" connects. To keep yours:  ygg twin set {device} {capability}.{name}={twins.as_typed(value)}"
+                f"The twin still desires {capability}.{name}={twins.as_typed(target)}, written again when {device} next"
+                f" connects. To keep the new value:"
+                f"  ygg twin set {device} {capability}.{name}={twins.as_typed(value)}"
             )
 
 
 def contract_of(mesh: Mesh, device: str) -> Contract:
-    """The device's contract, to read arguments by. Raises YggError."""
+    """Return the device's contract. Raises YggError."""
     from services.chassis.codec import contract_from_proto
     from yggdrasil.registry.v1 import registry_pb2, registry_pb2_grpc
 

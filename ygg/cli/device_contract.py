@@ -1,4 +1,4 @@
-"""`ygg device contract|contracts|diff|td`: what was agreed with a device, now and before."""
+"""`ygg device contract|contracts|diff|td`: current and earlier contracts of a device."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from ygg.output import ago, safe
 
 Revision = Annotated[
     int,
-    typer.Option("--revision", "-r", min=0, max=INT_MAX, metavar="N", help="An earlier one of the kept ones."),
+    typer.Option(
+        "--revision", "-r", min=0, max=INT_MAX, metavar="N", help="Contract revision; default: the current one."
+    ),
 ]
 
 
@@ -26,9 +28,11 @@ def register(app: typer.Typer) -> None:
 
 
 def contract(ctx: typer.Context, device: Device, *, revision: Revision = 0) -> None:
-    """Show a device's contract, or an earlier revision of it.
+    """Show a device's contract.
 
-    Examples:  `ygg device contract porch-1`   `ygg device contract porch-1 --revision 1`
+    Examples:
+    - `ygg device contract porch-1`
+    - `ygg device contract porch-1 --revision 1`
     """
     from ygg import describe
     from yggdrasil.registry.v1 import registry_pb2, registry_pb2_grpc
@@ -46,9 +50,10 @@ def contract(ctx: typer.Context, device: Device, *, revision: Revision = 0) -> N
 
 
 def contracts(ctx: typer.Context, device: Device) -> None:
-    """List the revisions of a device's contract that are kept, newest first.
+    """List the stored contract revisions of a device, newest first.
 
-    Example:  `ygg device contracts porch-1`
+    Example:
+    - `ygg device contracts porch-1`
     """
     from services.chassis.codec import moment
     from yggdrasil.registry.v1 import registry_pb2, registry_pb2_grpc
@@ -90,19 +95,23 @@ def diff(
     ctx: typer.Context,
     device: Device,
     older: Annotated[
-        int, typer.Argument(metavar="[FROM]", min=0, max=INT_MAX, help="Revision; the one before TO.")
+        int, typer.Argument(metavar="[FROM]", min=0, max=INT_MAX, help="Revision; default: the one before TO.")
     ] = 0,
-    newer: Annotated[int, typer.Argument(metavar="[TO]", min=0, max=INT_MAX, help="Revision; the current one.")] = 0,
+    newer: Annotated[
+        int, typer.Argument(metavar="[TO]", min=0, max=INT_MAX, help="Revision; default: the current one.")
+    ] = 0,
 ) -> None:
-    """Show how two revisions of a device's contract differ, one line a difference.
+    """Compare two revisions of a device's contract.
 
-    Examples:  `ygg device diff porch-1`   `ygg device diff porch-1 1 2`
+    Examples:
+    - `ygg device diff porch-1`: the last change
+    - `ygg device diff porch-1 1 2`
     """
     from yggdrasil.registry.v1 import registry_pb2, registry_pb2_grpc
 
     st = state(ctx)
     request = registry_pb2.CompareContractsRequest(device_id=device, to=newer)
-    setattr(request, "from", older)  # a keyword of Python
+    setattr(request, "from", older)  # a Python keyword
     with st.mesh() as mesh:
         stub = registry_pb2_grpc.RegistryServiceStub(mesh.channel("registry"))
         found = mesh.call("registry", stub.CompareContracts, request)
@@ -112,14 +121,15 @@ def diff(
         st.out.json({"from": before, "to": found.to, **changes, "differences": list(found.differences)})
         return
     st.out.line(f"{device}  contract {before} → {found.to}")
-    for line in found.differences or ["no difference but in the time it was agreed"]:
+    for line in found.differences or ["no difference except the negotiation time"]:
         st.out.prose(f"  {safe(line, 1000)}")
 
 
 def td(ctx: typer.Context, device: Device) -> None:
     """Print a device's W3C Thing Description 1.1 (JSON-LD).
 
-    Example:  `ygg device td porch-1 | jq .properties`
+    Example:
+    - `ygg device td porch-1 | jq .properties`
     """
     from yggdrasil.registry.v1 import registry_pb2, registry_pb2_grpc
 

@@ -1,4 +1,4 @@
-"""`ygg device register|suspend|activate|retire|rm|disconnect`: a device's life."""
+"""`ygg device register|suspend|activate|retire|rm|disconnect`: the lifecycle of a device."""
 
 from __future__ import annotations
 
@@ -37,66 +37,76 @@ def register_devices(
     *,
     file: Annotated[
         str,
-        typer.Option("--file", "-f", metavar="FILE|-", help="One device a line: an id, or JSON with id and labels."),
+        typer.Option("--file", "-f", metavar="FILE|-", help="Read one device per line: an id or a JSON object."),
     ] = "",
     label: Annotated[
-        list[str] | None, typer.Option("--label", "-l", metavar="KEY=VALUE", help="For all of them; repeatable.")
+        list[str] | None, typer.Option("--label", "-l", metavar="KEY=VALUE", help="Label for all of them; repeatable.")
     ] = None,
-    pending: Annotated[bool, typer.Option("--pending", help="Not to connect before they are activated.")] = False,
+    pending: Annotated[bool, typer.Option("--pending", help="Reject connections until activated.")] = False,
 ) -> int:
-    """Make devices known before they first connect. What fails does not stop the rest.
+    """Register devices before they first connect.
 
-    A line of the file is an id, or `{"id": "shed-1", "labels": {"zone": "shed"}, "state": "pending"}`.
+    A line of the file is an id or `{"id": "shed-1", "labels": {"zone": "shed"}, "state": "pending"}`. A line that fails
+    does not stop the others.
 
-    Examples:  `ygg device register shed-1 shed-2 -l zone=shed`   `ygg device register --file devices.ndjson --pending`
+    Examples:
+    - `ygg device register shed-1 shed-2 -l zone=shed`
+    - `ygg device register --file devices.ndjson --pending`
     """
     from ygg.bulk import Line, parse_line
     from yggdrasil.registry.v1 import registry_pb2, registry_pb2_grpc
 
     if bool(devices) == bool(file):
         raise UsageError(
-            "name devices, or a file of them", hint="ygg device register shed-1   or   --file devices.ndjson"
+            "pass either device ids or --file", hint="ygg device register shed-1   or   --file devices.ndjson"
         )
     labels = select.new_labels(label)
     st = state(ctx)
     given = [Line(number, text) for number, text in enumerate(devices or (), 1)] or list(_lines(file))
-    wanted = [parse_line(line, labels, pending=pending) for line in given]
+    parsed = [parse_line(line, labels, pending=pending) for line in given]
 
-    with st.mesh() as mesh, Counter(st.out, "registering", len(wanted)) as counter:
+    with st.mesh() as mesh, Counter(st.out, "registering", len(parsed)) as counter:
 
         def requests() -> Iterator[registry_pb2.RegisterDevicesRequest]:
-            for start in range(0, len(wanted), _BATCH):
-                batch = wanted[start : start + _BATCH]
+            for start in range(0, len(parsed), _BATCH):
+                batch = parsed[start : start + _BATCH]
                 yield registry_pb2.RegisterDevicesRequest(devices=batch)
                 counter.add(len(batch))
 
         stub = registry_pb2_grpc.RegistryServiceStub(mesh.channel("registry"))
         answer = mesh.call("registry", stub.RegisterDevices, requests(), timeout_s=_LONG_S)
-    return _told(st, answer, [line.number for line in given] if file else [])
+    return _show(st, answer, [line.number for line in given] if file else [])
 
 
 def suspend(ctx: typer.Context, devices: Devices) -> None:
-    """Forbid devices to connect for now; a live session ends within seconds. `activate` allows it again.
+    """Block devices from connecting until activated again.
 
-    Example:  `ygg device suspend porch-1`
+    Open sessions close within seconds.
+
+    Example:
+    - `ygg device suspend porch-1`
     """
     _change(state(ctx), devices, "suspended")
 
 
 def activate(ctx: typer.Context, devices: Devices) -> None:
-    """Allow devices to connect: pending or suspended ones.
+    """Allow pending or suspended devices to connect.
 
-    Example:  `ygg device activate porch-1`
+    Example:
+    - `ygg device activate porch-1`
     """
     _change(state(ctx), devices, "active")
 
 
 def retire(ctx: typer.Context, devices: Devices, *, yes: Yes = False) -> None:
-    """Forbid devices to connect, for ever: a retired device cannot come back under its id.
+    """Block devices from connecting permanently.
 
-    Example:  `ygg device retire porch-1 --yes`
+    A retired device id cannot be activated again.
+
+    Example:
+    - `ygg device retire porch-1 --yes`
     """
-    select.confirmed(f"Retire {', '.join(devices)} for ever?", yes=yes)
+    select.confirmed(f"Retire {', '.join(devices)} permanently?", yes=yes)
     _change(state(ctx), devices, "retired")
 
 
@@ -105,19 +115,21 @@ def remove(
     devices: Devices,
     *,
     readmit: Annotated[
-        bool, typer.Option("--readmit", help="Also suspended, retired and revoked ones, which may then come back.")
+        bool,
+        typer.Option("--readmit", help="Also delete suspended, retired and revoked devices; they may connect again."),
     ] = False,
     yes: Yes = False,
 ) -> None:
-    """Forget devices that are not online: records, labels, desired states. To keep one out, retire it instead.
+    """Delete offline devices with their labels and desired states.
 
-    A device that connects with a valid certificate becomes known again.
+    A deleted device that connects with a valid certificate is registered again. To block it, retire it instead.
 
-    Example:  `ygg device rm shed-1 shed-2 --yes`
+    Example:
+    - `ygg device rm shed-1 shed-2 --yes`
     """
     from yggdrasil.registry.v1 import registry_pb2, registry_pb2_grpc
 
-    select.confirmed(f"Forget {', '.join(devices)}?", yes=yes)
+    select.confirmed(f"Delete {', '.join(devices)}?", yes=yes)
     st = state(ctx)
     with st.mesh() as mesh:
         stub = registry_pb2_grpc.RegistryServiceStub(mesh.channel("registry"))
@@ -125,15 +137,16 @@ def remove(
             request = registry_pb2.DeleteDeviceRequest(device_id=device, readmit=readmit)
             mesh.call("registry", stub.DeleteDevice, request)
             if not st.out.as_json:
-                st.out.line(f"{device}  forgotten")
+                st.out.line(f"{device}  deleted")
     if st.out.as_json:
         st.out.json({"removed": devices})
 
 
 def disconnect(ctx: typer.Context, device: Device) -> None:
-    """End a device's session; an active device reconnects by itself.
+    """Close a device's session; an active device reconnects.
 
-    Example:  `ygg device disconnect porch-1`
+    Example:
+    - `ygg device disconnect porch-1`
     """
     from yggdrasil.jotunheim.v1 import bridge_pb2, bridge_pb2_grpc
 
@@ -145,7 +158,7 @@ def disconnect(ctx: typer.Context, device: Device) -> None:
     if st.out.as_json:
         st.out.json({"device": device, "session_id": answer.session_id})
         return
-    st.out.line(f"{device}  its session has ended; an active device reconnects")
+    st.out.line(f"{device}  session closed")
 
 
 def _change(st: State, devices: Iterable[str], name: str) -> None:
@@ -172,7 +185,7 @@ def _lines(file: str) -> Iterator[Line]:
             yield Line(number, line.strip())
 
 
-def _told(st: State, answer: registry_pb2.RegisterDevicesResponse, lines: list[int]) -> int:
+def _show(st: State, answer: registry_pb2.RegisterDevicesResponse, lines: list[int]) -> int:
     rows = [
         (str(lines[one.position]) if lines else "", safe(one.device_id, 63), safe(one.failure.message))
         for one in answer.failures
@@ -200,8 +213,8 @@ def _told(st: State, answer: registry_pb2.RegisterDevicesResponse, lines: list[i
     else:
         st.out.line(f"registered {answer.registered}" + (f", {answer.failed} failed" if answer.failed else ""))
         if rows:
-            columns = ("LINE", "DEVICE", "WHY") if lines else ("", "DEVICE", "WHY")
+            columns = ("LINE", "DEVICE", "ERROR") if lines else ("", "DEVICE", "ERROR")
             st.out.table(columns, rows)
         if answer.failed > len(rows):
-            st.out.remark(f"the first {counted(len(rows), 'failure')} of {answer.failed:,} are shown")
+            st.out.remark(f"showing the first {counted(len(rows), 'failure')} of {answer.failed:,}")
     return int(Exit.FAILED if answer.failed else Exit.OK)

@@ -1,4 +1,4 @@
-"""`ygg device watch`: what devices report, as it happens."""
+"""`ygg device watch`: live events of devices."""
 
 from __future__ import annotations
 
@@ -26,9 +26,7 @@ def register(app: typer.Typer) -> None:
 
 def watch(
     ctx: typer.Context,
-    devices: Annotated[
-        list[str] | None, typer.Argument(metavar="[DEVICE]...", help="Only these; none means all.")
-    ] = None,
+    devices: Annotated[list[str] | None, typer.Argument(metavar="[DEVICE]...", help="Devices; default: all.")] = None,
     *,
     kind: Annotated[
         list[str] | None,
@@ -36,18 +34,22 @@ def watch(
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", metavar="CAPABILITY[.NAME]", help="Only its events and samples; repeatable."),
+        typer.Option("--only", metavar="CAPABILITY[.NAME]", help="Events and samples of this capability; repeatable."),
     ] = None,
     selector: Selector = "",
     group: Group = "",
     has: Has = None,
 ) -> None:
-    """Show what devices report and what happens to them, from now on. Ctrl-C ends it.
+    """Watch events of devices until Ctrl-C.
 
-    With -l, --group or --has: the devices that meet it now.
+    -l, --group and --has are evaluated once, at the start.
 
-    Examples:  `ygg device watch`   `ygg device watch porch-1 --kind event`   `ygg device watch -l zone=hall`
-    `ygg device watch --only gpio0.changed`   `ygg --json device watch | jq .`
+    Examples:
+    - `ygg device watch`
+    - `ygg device watch porch-1 --kind event`
+    - `ygg device watch -l zone=hall`
+    - `ygg device watch --only gpio0.changed`
+    - `ygg --json device watch | jq .`
     """
     from services.chassis.codec import moment
     from ygg import describe
@@ -58,24 +60,24 @@ def watch(
     }
     for name in kind or ():
         if name not in names:
-            raise UsageError(f"there is no kind {name!r}", hint=f"There are: {', '.join(names)}.")
+            raise UsageError(f"unknown kind {name!r}", hint=f"Expected one of {', '.join(names)}.")
     st = state(ctx)
     request = bridge_pb2.WatchEventsRequest(device_ids=devices or [], kinds=[names[name] for name in kind or ()])
     with st.mesh() as mesh:
-        known = following.known(st, mesh, devices or [])
+        known = following.known_devices(st, mesh, devices or [])
         if selector.strip() not in ("", "*") or group or has:
             request.device_ids.extend(_found(mesh, selector, group, has or []))
-        what = f"{' and '.join(kind)} events" if kind else "what happens"
-        what += f", of {', '.join(only)}" if only else ""
+        what = f"{' and '.join(kind)} events" if kind else "events"
+        what += f" of {', '.join(only)}" if only else ""
 
-        def begins() -> None:
+        def on_start() -> None:
             for device in known:
                 if (life := describe.device_state(device)) != "online":
-                    following.waiting(st, f"{device.id} is {life} now.")
-            watched = following.named(request.device_ids)
-            following.waiting(st, f"Waiting for {what} from now on: {watched}. Ctrl-C ends it.")
+                    following.notice(st, f"{device.id} is {life}.")
+            watched = following.device_names(request.device_ids)
+            following.notice(st, f"Watching {what}: {watched}. Press Ctrl-C to stop.")
 
-        for event in _events(st, mesh, request, begins):
+        for event in _events(st, mesh, request, on_start):
             if only and not {event.capability, f"{event.capability}.{event.name}"} & set(only):
                 continue
             if st.out.as_json:
@@ -85,43 +87,43 @@ def watch(
 
 
 def _found(mesh: Mesh, selector: str, group: str, has: list[str]) -> list[str]:
-    """The devices that meet it now. Raises CliError where there is none: to watch none would mean to watch all."""
+    """Return the matching device ids. Raises CliError if none match, since an empty list would watch all devices."""
     from yggdrasil.registry.v1 import registry_pb2
 
     request = registry_pb2.ListDevicesRequest(selector=selector, group=group, has=has)
     found = [device.id for device in select.all_devices(mesh, request)]
     if not found:
-        raise CliError("no device meets that now", code=Exit.NOT_FOUND)
+        raise CliError("no devices match", code=Exit.NOT_FOUND)
     return found
 
 
-def _events(st: State, mesh: Mesh, request: Any, begins: Callable[[], None]) -> Iterator[Any]:
-    """Events without end; calls `begins` once it watches. After the bridge was away it goes on where it was."""
+def _events(st: State, mesh: Mesh, request: Any, on_start: Callable[[], None]) -> Iterator[Any]:
+    """Yield events without end; call `on_start` once the watch is open. Resumes after an outage of the bridge."""
     from services.domain.errors import Code, YggError
     from yggdrasil.jotunheim.v1 import bridge_pb2, bridge_pb2_grpc
 
     stub = bridge_pb2_grpc.BridgeServiceStub(mesh.channel("jotunheim_bridge"))
-    # One answer first: a mesh that cannot be reached at all is an error, one that went away is waited for.
+    # Fail if the bridge is unreachable at the start; reconnect only after a first success.
     mesh.call("jotunheim_bridge", stub.ListSessions, bridge_pb2.ListSessionsRequest(page_size=1))
-    said = False
+    started = False
     while True:
         try:
             watching = stub.WatchEvents(request)
             sequence = dict(watching.initial_metadata()).get("ygg-watch-sequence")
             if sequence:
                 request.after_sequence = int(sequence)
-            if not said:
-                begins()
-                said = True
+            if not started:
+                on_start()
+                started = True
             for response in mesh.stream("jotunheim_bridge", watching):
                 request.after_sequence = response.sequence
                 yield response.event
         except YggError as e:
             if e.code is not Code.UNAVAILABLE:
                 raise
-        st.out.remark("the bridge went away; waiting until it is back")
+        st.out.remark("connection to the bridge lost; reconnecting")
         _wait_for(mesh, stub.ListSessions, bridge_pb2.ListSessionsRequest(page_size=1))
-        st.out.remark("the bridge is back")
+        st.out.remark("reconnected to the bridge")
 
 
 def _wait_for(mesh: Mesh, method: Any, request: Any) -> None:

@@ -1,4 +1,4 @@
-"""`ygg device why`: what exactly a device lacks to meet requirements."""
+"""`ygg device why`: explain why a device does not match requirements."""
 
 from __future__ import annotations
 
@@ -29,18 +29,19 @@ def why(
     group: Group = "",
     online: Online = None,
 ) -> int:
-    """Say whether devices meet requirements and, where not, exactly what is missing.
+    """Explain why devices match requirements or not.
 
-    Exit code 0 where all do, 1 otherwise.
+    Exit code 0 if all match, otherwise 1.
 
-    Examples:  `ygg device why porch-1 --has sensor.temperature@2+`
-    `ygg device why porch-1 --has 'actuator.led{brightness:int % 0..100 rw}' -l zone=hall --online`
+    Examples:
+    - `ygg device why porch-1 --has sensor.temperature@2+`
+    - `ygg device why porch-1 --has 'actuator.led{brightness:int % 0..100 rw}' -l zone=hall --online`
     """
     from yggdrasil.registry.v1 import registry_pb2, registry_pb2_grpc
 
     if not (has or selector or group or online is not None):
         raise UsageError(
-            "there is nothing to meet", hint="Say what:  --has sensor.temperature@2+   -l zone=hall   --online"
+            "no requirement given", hint="Pass at least one:  --has sensor.temperature@2+   -l zone=hall   --online"
         )
     st = state(ctx)
     request = registry_pb2.FindDevicesRequest(

@@ -1,4 +1,4 @@
-"""`ygg doctor`: what this machine lacks."""
+"""`ygg doctor`: check the prerequisites on this machine."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(ctx: typer.Context) -> int:
-    """Say what this machine lacks to run, build and test the mesh, and how to get it.
+    """Check the prerequisites to run, build and test the mesh, and suggest fixes.
 
-    The mesh is that of the context. If it runs elsewhere, your identity there is checked instead of its keys. If it
-    answers, its devices' certificates are checked, too.
+    Checks tools, disk and certificates of the current context. For a remote mesh, your identity is checked instead of
+    the mesh's keys. If the mesh is reachable, certificates of its devices are checked as well.
 
-    Exit code 1 where something is missing that the mesh cannot run without.
+    Exit code 1 if a required item is missing.
     """
     from ygg import doctor as checks
 
@@ -35,8 +35,8 @@ def doctor(ctx: typer.Context) -> int:
     if context.mesh:
         found = list(checks.examine(Layout(Path(context.mesh)), utc_now()))
     else:
-        found = list(checks.elsewhere(Layout(st.home.mesh), name, context, utc_now()))
-    with contextlib.suppress(YggError, CliError):  # only a mesh that answers has devices to report
+        found = list(checks.examine_remote(Layout(st.home.mesh), name, context, utc_now()))
+    with contextlib.suppress(YggError, CliError):  # an unreachable mesh has no device checks
         if (Path(context.identity) / "cert.pem").exists():
             with st.mesh() as mesh:
                 found += checks.fleet(mesh, utc_now())

@@ -1,4 +1,4 @@
-"""`ygg device token|tokens|revoke`: how a device gets a certificate, and how it loses it."""
+"""`ygg device token|tokens|revoke`: enrolment tokens and revocation of certificates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SHORTEST_S, _LONGEST_S = 60, 30 * 86400
 _Revision = Annotated[
-    int, typer.Option("--revision", min=0, max=INT_MAX, metavar="N", help="Only where the device is at this revision.")
+    int, typer.Option("--revision", min=0, max=INT_MAX, metavar="N", help="Fail unless the device has this revision.")
 ]
 
 
@@ -35,18 +35,20 @@ def token(
     ctx: typer.Context,
     device: Device,
     *,
-    ttl: Annotated[str, typer.Option("--ttl", metavar="1d", help="How long it can be used: 60s to 30d.")] = "1d",
+    ttl: Annotated[str, typer.Option("--ttl", metavar="1d", help="Time to live, 60s to 30d.")] = "1d",
     label: Annotated[
         list[str] | None,
-        typer.Option("--label", "-l", metavar="KEY=VALUE", help="Of a device that is new; repeatable."),
+        typer.Option("--label", "-l", metavar="KEY=VALUE", help="Label for a new device; repeatable."),
     ] = None,
 ) -> None:
-    """Make a token with which one device gets one certificate. Registers the device where it is unknown.
+    """Create a one-time enrolment token for a device.
 
-    The token goes to standard output, this once: it is not kept.
+    The device exchanges the token for a certificate. An unknown device is registered. The token is printed to standard
+    output and cannot be shown again.
 
-    Examples:  `ygg device token shed-1 -l zone=shed > shed-1.token`
-    then on the device:  `YGG_AGENT_TOKEN=$(cat shed-1.token) ygg-agent --identity ./shed-1 --connect HOST:7443`
+    Examples:
+    - `ygg device token shed-1 -l zone=shed > shed-1.token`
+    - `YGG_AGENT_TOKEN=$(cat shed-1.token) ygg-agent --identity ./shed-1 --connect HOST:7443`: on the device
     """
     from services.chassis.codec import moment
     from yggdrasil.registry.v1 import enrolment_pb2, enrolment_pb2_grpc
@@ -61,20 +63,23 @@ def token(
         return
     st.out.line(safe(answer.secret, 2000))
     end = moment(answer.token.expire_time).astimezone()
-    st.out.remark(f"for {device}, once, until {end:%Y-%m-%d %H:%M}; give it to the device and to nobody else", "dim")
+    st.out.remark(f"single use, for {device}, expires {end:%Y-%m-%d %H:%M}; keep it secret", "dim")
     link = st.context()[1].link
-    st.out.remark(f"there:  YGG_AGENT_TOKEN=…  ygg-agent --identity ./{device} --connect {link}", "dim")
+    st.out.remark(f"on the device:  YGG_AGENT_TOKEN=…  ygg-agent --identity ./{device} --connect {link}", "dim")
 
 
 def tokens(
     ctx: typer.Context,
-    device: Annotated[str, typer.Argument(metavar="[DEVICE]", help="Only those of this device.")] = "",
+    device: Annotated[str, typer.Argument(metavar="[DEVICE]", help="Device; default: all.")] = "",
     *,
-    delete: Annotated[str, typer.Option("--delete", metavar="ID", help="Make this token worthless.")] = "",
+    delete: Annotated[str, typer.Option("--delete", metavar="ID", help="Delete this token instead.")] = "",
 ) -> None:
-    """List enrolment tokens, newest first; their secrets are not kept.
+    """List enrolment tokens, newest first, without their secrets.
 
-    Examples:  `ygg device tokens`   `ygg device tokens shed-1`   `ygg device tokens --delete 4f1c…`
+    Examples:
+    - `ygg device tokens`
+    - `ygg device tokens shed-1`
+    - `ygg device tokens --delete 4f1c…`
     """
     from yggdrasil.registry.v1 import enrolment_pb2, enrolment_pb2_grpc
 
@@ -86,32 +91,34 @@ def tokens(
             if st.out.as_json:
                 st.out.json({"deleted": delete})
             else:
-                st.out.line(f"token {safe(delete)} is worthless now")
+                st.out.line(f"token {safe(delete)} deleted")
             return
         found = mesh.call("registry", stub.ListTokens, enrolment_pb2.ListTokensRequest(device_id=device)).tokens
     if st.out.as_json:
         st.out.json([_json(one) for one in found])
         return
     if not found:
-        st.out.line("no token")
-        st.out.remark(f"Make one:  ygg device token {device or 'DEVICE'}")
+        st.out.line("no tokens found")
+        st.out.remark(f"Create one:  ygg device token {device or 'DEVICE'}")
         return
     now = datetime.now(UTC)
     rows = [(one.id, safe(one.device_id, 63), _state(one, now), safe(one.author)) for one in found]
-    st.out.table(("TOKEN", "DEVICE", "STATE", "MADE BY"), rows, optional=("MADE BY",))
+    st.out.table(("TOKEN", "DEVICE", "STATE", "AUTHOR"), rows, optional=("AUTHOR",))
 
 
 def revoke(ctx: typer.Context, device: Device, *, revision: _Revision = 0, yes: Yes = False) -> None:
-    """Accept no certificate any more that a device has; its live session ends within seconds.
+    """Revoke all certificates of a device.
 
-    It comes back with a new token only.
+    Its session closes within seconds. The device needs a new token to connect again.
 
-    Example:  `ygg device revoke shed-1 --yes`   then   `ygg device token shed-1`
+    Examples:
+    - `ygg device revoke shed-1 --yes`
+    - `ygg device token shed-1`: enrol it again
     """
     from ygg import describe
     from yggdrasil.registry.v1 import enrolment_pb2, enrolment_pb2_grpc
 
-    select.confirmed(f"Revoke every certificate of {device}?", yes=yes)
+    select.confirmed(f"Revoke all certificates of {device}?", yes=yes)
     st = state(ctx)
     with st.mesh() as mesh:
         stub = enrolment_pb2_grpc.EnrolmentServiceStub(mesh.channel("registry"))
@@ -120,15 +127,15 @@ def revoke(ctx: typer.Context, device: Device, *, revision: _Revision = 0, yes: 
     if st.out.as_json:
         st.out.json(describe.device_json(found))
         return
-    st.out.line(f"{device}  its certificates are revoked; a new one:  ygg device token {device}")
+    st.out.line(f"{device}  certificates revoked; enrol it again:  ygg device token {device}")
 
 
 def seconds(text: str) -> int:
-    """`1d`, `12h`, `30m`, `90s` or plain seconds. Raises UsageError."""
+    """Parse `1d`, `12h`, `30m`, `90s` or plain seconds. Raises UsageError."""
     match = re.fullmatch(r"([0-9]{1,9})([smhd]?)", text)
     found = int(match[1]) * _UNITS[match[2] or "s"] if match else 0
     if not _SHORTEST_S <= found <= _LONGEST_S:
-        raise UsageError(f"{safe(text)!r} is no time to live", hint="Write 60s to 30d, such as 1d, 12h or 30m.")
+        raise UsageError(f"invalid time to live {safe(text)!r}", hint="Expected 60s to 30d, such as 1d, 12h or 30m.")
     return found
 
 
@@ -138,7 +145,7 @@ def _state(one: enrolment_pb2.Token, now: datetime) -> str:
     if one.HasField("use_time"):
         return f"used {ago((now - moment(one.use_time)).total_seconds())} ago".replace("now ago", "just now")
     left = (moment(one.expire_time) - now).total_seconds()
-    return f"open for {ago(left)}" if left > 0 else "expired"
+    return f"valid for {ago(left)}" if left > 0 else "expired"
 
 
 def _json(one: enrolment_pb2.Token) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""What a command that follows something does first: refuse names that do not exist, and say what it waits for.
+"""Shared by commands that follow a stream: validate device names and print a notice of the subscription.
 
-Where the output is JSON nothing is said: a program that reads it needs no words.
+Notices are suppressed in JSON mode.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from yggdrasil.registry.v1 import registry_pb2
 
 MAX_NAMED = 3
-"""Devices that are named; more are counted."""
+"""Devices named in a notice; more are only counted."""
 
 
-def known(st: State, mesh: Mesh, devices: Sequence[str]) -> list[registry_pb2.Device]:
-    """These devices as the registry knows them; raises its NOT_FOUND for one that does not exist.
+def known_devices(st: State, mesh: Mesh, devices: Sequence[str]) -> list[registry_pb2.Device]:
+    """Return the registry's records of these devices. Raises NOT_FOUND for an unknown one.
 
-    While the registry is away what was asked for is followed all the same, and that is said.
+    If the registry is unavailable, prints a notice and skips the check.
     """
     from services.domain.errors import Code, YggError
     from yggdrasil.registry.v1 import registry_pb2, registry_pb2_grpc
@@ -36,26 +36,26 @@ def known(st: State, mesh: Mesh, devices: Sequence[str]) -> list[registry_pb2.De
     except YggError as e:
         if e.code is not Code.UNAVAILABLE:
             raise
-        waiting(st, "The registry is away, so names are not checked.")
+        notice(st, "The registry is unavailable; device names are not checked.")
     return found
 
 
-def begun(responses: Any) -> bool:
-    """Wait until a stream has begun, or failed: then reading it raises why, and this is False."""
+def started(responses: Any) -> bool:
+    """Wait until a stream is open; return False if it failed, in which case reading it raises the error."""
     responses.initial_metadata()
     return bool(responses.is_active())
 
 
-def waiting(st: State, text: str) -> None:
-    """Say on standard error what is waited for."""
+def notice(st: State, text: str) -> None:
+    """Print a notice on standard error, except in JSON mode."""
     if not st.out.as_json:
         st.out.remark(text, "dim")
 
 
-def named(devices: Sequence[str], every: str = "every device") -> str:
-    """`porch-1 and porch-2`, `12 devices`; `every` if there are none."""
+def device_names(devices: Sequence[str]) -> str:
+    """Return `porch-1 and porch-2`, `12 devices`, or `all devices` for an empty list."""
     if not devices:
-        return every
+        return "all devices"
     if len(devices) > MAX_NAMED:
         return counted(len(devices), "device")
     names = [safe(device, 63) for device in devices]

@@ -1,4 +1,4 @@
-"""`ygg group`: selectors under a name."""
+"""`ygg group`: named label selectors."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from services.domain.values import INT_MAX
 from ygg.cli.state import state
 from ygg.output import safe
 
-app = typer.Typer(help="Groups: label selectors under a name, to use as --group.", no_args_is_help=True)
+app = typer.Typer(help="Manage groups: named label selectors for --group.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="GROUP", help="Name, such as upstairs.")]
+Name = Annotated[str, typer.Argument(metavar="GROUP", help="Group name, such as upstairs.")]
 Revision = Annotated[
-    int, typer.Option("--revision", min=0, max=INT_MAX, metavar="N", help="Only where it is at this revision.")
+    int, typer.Option("--revision", min=0, max=INT_MAX, metavar="N", help="Fail unless the group has this revision.")
 ]
 
 
 @app.command("ls")
 def list_groups(ctx: typer.Context) -> None:
-    """List the groups.
+    """List groups.
 
-    Example:  `ygg group ls`
+    Example:
+    - `ygg group ls`
     """
     from yggdrasil.registry.v1 import registry_pb2, registry_pb2_grpc
 
@@ -35,8 +36,8 @@ def list_groups(ctx: typer.Context) -> None:
         st.out.json([{key: getattr(one, key) for key in keys} for one in found])
         return
     if not found:
-        st.out.line("no group")
-        st.out.remark("Make one:  ygg group set upstairs 'floor in (1,2)'")
+        st.out.line("no groups found")
+        st.out.remark("Create one:  ygg group set upstairs 'floor in (1,2)'")
         return
     rows = [(safe(one.name, 63), safe(one.selector, 300), safe(one.description)) for one in found]
     st.out.table(("GROUP", "SELECTOR", "DESCRIPTION"), rows)
@@ -46,14 +47,15 @@ def list_groups(ctx: typer.Context) -> None:
 def set_group(
     ctx: typer.Context,
     name: Name,
-    selector: Annotated[str, typer.Argument(help="Labels, as of `ygg device ls -l`.")],
+    selector: Annotated[str, typer.Argument(help="Label selector, as for `ygg device ls -l`.")],
     *,
-    description: Annotated[str, typer.Option("--description", "-d", help="For people.")] = "",
+    description: Annotated[str, typer.Option("--description", "-d", help="Description.")] = "",
     revision: Revision = 0,
 ) -> None:
-    """Make a group, or change it.
+    """Create or change a group.
 
-    Example:  `ygg group set upstairs 'floor in (1,2),!old' -d 'first and second floor'`
+    Example:
+    - `ygg group set upstairs 'floor in (1,2),!old' -d 'first and second floor'`
     """
     from yggdrasil.registry.v1 import registry_pb2, registry_pb2_grpc
 
@@ -65,14 +67,15 @@ def set_group(
     if st.out.as_json:
         st.out.json({key: getattr(found, key) for key in ("name", "selector", "description", "revision")})
         return
-    st.out.line(f"group {name} is {safe(found.selector, 300)}; its devices:  ygg device ls --group {name}")
+    st.out.line(f"group {name} saved: {safe(found.selector, 300)}; list its devices:  ygg device ls --group {name}")
 
 
 @app.command("rm")
 def remove_group(ctx: typer.Context, name: Name, *, revision: Revision = 0) -> None:
-    """Forget a group; its devices stay.
+    """Delete a group, but not its devices.
 
-    Example:  `ygg group rm upstairs`
+    Example:
+    - `ygg group rm upstairs`
     """
     from yggdrasil.registry.v1 import registry_pb2, registry_pb2_grpc
 
@@ -84,4 +87,4 @@ def remove_group(ctx: typer.Context, name: Name, *, revision: Revision = 0) -> N
     if st.out.as_json:
         st.out.json({"removed": name})
         return
-    st.out.line(f"group {name} is forgotten; its devices stay")
+    st.out.line(f"group {name} deleted")

@@ -1,6 +1,6 @@
-"""Groups whose commands are imported when they are asked for: a command pays for what it uses, and for nothing else.
+"""Command groups that import a command on first use, to keep startup fast.
 
-Owns the loading. Which command is in which module stands in `root`.
+Owns the loading; `root` maps commands to modules.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MARKUP: Literal["markdown"] = "markdown"
 
 
 class Commands(MutableMapping[str, Any]):
-    """Commands by name, each loaded when it is first looked up. A module has an `app`, or a `register` to fill one."""
+    """Commands by name, loaded on first lookup. A module defines `app`, or `register(app)` to add its commands."""
 
     def __init__(self, modules: Mapping[str, str]) -> None:
         self._modules = dict(modules)
@@ -45,7 +45,7 @@ class Commands(MutableMapping[str, Any]):
 
 
 class LazyGroup(TyperGroup):
-    """A group of typer over such commands; subclasses say which."""
+    """A typer group of lazily loaded commands; subclasses define `modules`."""
 
     modules: Mapping[str, str]
 
@@ -55,7 +55,7 @@ class LazyGroup(TyperGroup):
         self.commands = Commands(self.modules)
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Names in the order of `modules`; loads nothing."""
+        """Return the names in the order of `modules`, without loading them."""
         return list(self.commands)
 
 

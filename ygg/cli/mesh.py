@@ -1,4 +1,4 @@
-"""`ygg up` and `ygg down`: the mesh of this machine."""
+"""`ygg up` and `ygg down`: start and stop the mesh of this machine."""
 
 from __future__ import annotations
 
@@ -39,56 +39,61 @@ def register(app: typer.Typer) -> None:
 
 
 class Printer:
-    """Tells a person what the mesh does."""
+    """Prints the events of a mesh."""
 
     def __init__(self, out: Output) -> None:
         self._out = out
 
     def ready(self, seconds: float) -> None:
-        """Everything serves."""
+        """The whole mesh is ready."""
         if self._out.as_json:
             self._out.record({"event": "ready", "seconds": round(seconds, 3)})
             return
         self._out.line(f"mesh ready in {seconds:.1f} s   {NAMES}")
 
     def ended(self, name: str, status: int, wait_s: float) -> None:
-        """A child ended by itself."""
-        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        """A child exited unexpectedly."""
+        how = f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
         if self._out.as_json:
             self._out.record({"event": "ended", "name": name, "status": status, "restart_in_s": wait_s})
             return
-        self._out.remark(f"{name} {how}; starting it again in {wait_s:.1f} s")
+        self._out.remark(f"{name} {how}; restarting in {wait_s:.1f} s")
 
     def back(self, name: str, seconds: float) -> None:
-        """It serves again."""
+        """A child is ready again."""
         if self._out.as_json:
             self._out.record({"event": "back", "name": name, "seconds": round(seconds, 3)})
             return
-        self._out.remark(f"{name} is back after {seconds:.1f} s")
+        self._out.remark(f"{name} is ready again after {seconds:.1f} s")
 
 
 def up_command(
     ctx: typer.Context,
     *,
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Run it in the background.")] = False,
-    free: Annotated[bool, typer.Option("--free-ports", help="Choose free ports, on the loopback interface.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")] = False,
+    free: Annotated[bool, typer.Option("--free-ports", help="Use random free ports, on loopback only.")] = False,
     host: Annotated[
-        list[str] | None, typer.Option("--host", help="Name or IP by which devices reach this machine.")
+        list[str] | None,
+        typer.Option("--host", metavar="NAME|IP", help="Host name or IP of this machine for devices; repeatable."),
     ] = None,
-    policy: Annotated[Path | None, typer.Option(help="JSON policy: which capabilities are refused.")] = None,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    policy: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON policy of refused capabilities.")] = None,
+    log_level: Annotated[str, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = "info",
     ca_passphrase_file: PassphraseFile = None,
 ) -> None:
-    """Start the mesh on this machine: NATS, registry, bridge, loki, ota. No containers.
+    """Start a mesh on this machine, without containers: NATS, registry, bridge, loki, ota.
 
-    Keys and certificates are made on first start and kept. Data lies in $YGG_HOME/mesh. The keys of the certificate
-    authorities are encrypted; unless you give a passphrase, one is generated and shown once. You need it again to
-    issue certificates to people and services, and to renew them. Commands use this mesh from then on (context `local`).
+    Data is stored in $YGG_HOME/mesh, and `local` becomes the current context. The first start creates keys and
+    certificates. CA keys are encrypted; unless you pass a passphrase, one is generated and shown once. It is required
+    to issue and renew certificates.
 
-    Devices on other machines enrol at port 7445 and connect to 7443; --host puts this machine's name into the
-    certificate they check, and into the tokens they enrol with.
+    Devices on other machines enrol at port 7445 and connect to port 7443. Pass --host to add this machine's name to
+    the bridge's certificate and to enrolment tokens.
 
-    Examples:  `ygg up`   `ygg up -d`   `ygg up -d --host mesh.lan --host 10.0.0.7`   `ygg up --free-ports`
+    Examples:
+    - `ygg up`
+    - `ygg up -d`
+    - `ygg up -d --host mesh.lan --host 10.0.0.7`
+    - `ygg up --free-ports`
     """
     from ygg.mesh.bootstrap import Bootstrap
     from ygg.mesh.plan import Options
@@ -99,9 +104,8 @@ def up_command(
     options = Options(ports, public_link=not free, policy=policy.absolute() if policy else None, log_level=log_level)
     options = replace(options, host=host[0]) if host else options
     _check(options)
-    mesh = Planned(
-        Layout(st.home.mesh), options, Bootstrap(hosts=hosts(host or ())), passphrase(st, ca_passphrase_file)
-    )
+    secret = passphrase(st, ca_passphrase_file)
+    mesh = MeshPlan(Layout(st.home.mesh), options, Bootstrap(hosts=hosts(host or ())), secret)
     if detach:
         _detached(st, mesh, ["--free-ports"] if free else [], host or [])
         return
@@ -109,25 +113,25 @@ def up_command(
 
 
 def down_command(ctx: typer.Context) -> None:
-    """Stop the mesh of the current context, whether it runs in the background or in another terminal."""
+    """Stop the mesh of the current context."""
     st = state(ctx)
     name, context = st.context()
     if not context.mesh:
-        raise CliError(f"the mesh of context {name} is not one that ygg runs", hint="Stop it where it was started.")
+        raise CliError(f"the mesh of context {name} is not managed by ygg", hint="Stop it where it was started.")
     stopped = RunDir(Layout(Path(context.mesh)).run).stop(STOP_S)
     if st.out.as_json:
         st.out.json({"stopped": stopped})
         return
-    st.out.line("the mesh has stopped" if stopped else "no mesh runs here")
+    st.out.line("mesh stopped" if stopped else "no mesh is running")
 
 
 def _check(options: Options) -> None:
     if options.policy and not options.policy.is_file():
-        raise CliError(f"there is no policy file {options.policy}")
+        raise CliError(f"policy file not found: {options.policy}")
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class MeshPlan:
     """The mesh to start."""
 
     layout: Layout
@@ -136,7 +140,7 @@ class Planned:
     passphrase: CaPassphrase
 
 
-def _foreground(st: State, mesh: Planned) -> None:
+def _foreground(st: State, mesh: MeshPlan) -> None:
     import asyncio
 
     from ygg.mesh import up
@@ -146,28 +150,28 @@ def _foreground(st: State, mesh: Planned) -> None:
         before = contexts.selects()
         contexts.put(LOCAL, context)
         contexts.use(LOCAL)
-        _say_context(st, before)
+        _show_context_change(st, before)
 
     async def serve() -> None:
         stopping = asyncio.Event()
         up.on_signals(stopping)
-        what = up.Mesh(mesh.layout, mesh.options, announce, mesh.passphrase, mesh.made)
-        await up.run(what, Printer(st.out), stopping)
+        planned = up.Mesh(mesh.layout, mesh.options, announce, mesh.passphrase, mesh.made)
+        await up.run(planned, Printer(st.out), stopping)
 
     asyncio.run(serve())
 
 
-def _detached(st: State, mesh: Planned, flags: list[str], names: list[str]) -> None:
-    """Start the same command in a session of its own, and wait until it is ready or has failed.
+def _detached(st: State, mesh: MeshPlan, flags: list[str], names: list[str]) -> None:
+    """Start the same command in its own session and wait until it is ready or fails.
 
-    Certificates are made before, here: the passphrase is neither shown in a log nor in another process's environment.
+    Certificates are created in this process, so that the passphrase reaches neither a log nor another environment.
     """
     from ygg.mesh import up
 
     layout, options = mesh.layout, mesh.options
     run_dir = RunDir(layout.run)
     if run_dir.running():
-        raise CliError(f"a mesh runs here already (process {run_dir.pid()})", hint="Stop it:  ygg down")
+        raise CliError(f"the mesh is already running (pid {run_dir.pid()})", hint="Stop it:  ygg down")
     check_free(options.ports, options.link_host)
     before = Contexts(st.home).selects()
     up.prepare(up.Mesh(layout, options, lambda _: None, mesh.passphrase, mesh.made))
@@ -186,19 +190,19 @@ def _detached(st: State, mesh: Planned, flags: list[str], names: list[str]) -> N
             env={**_without_passphrase(), "PYTHONPATH": ":".join(up.code_folders())},
         )
     _await_ready(st, run_dir, process, log)
-    _say_context(st, before)
+    _show_context_change(st, before)
 
 
-def _say_context(st: State, before: str) -> None:
-    """Say which mesh commands use from now on, if that was another one before."""
+def _show_context_change(st: State, before: str) -> None:
+    """Print the new current context if it changed."""
     if before == LOCAL or st.out.as_json:
         return
     if os.environ.get(VARIABLE):
         st.out.remark(
-            f"commands still use the context {before}, because {VARIABLE} is set; this mesh is {LOCAL}", "yellow"
+            f"commands still use context {before}, because {VARIABLE} is set; this mesh is context {LOCAL}", "yellow"
         )
         return
-    st.out.remark(f"commands now use this mesh (context {LOCAL}); as before:  ygg context use {before}")
+    st.out.remark(f"current context: {LOCAL}; switch back:  ygg context use {before}")
 
 
 def _without_passphrase() -> dict[str, str]:
@@ -212,10 +216,10 @@ def _await_ready(st: State, run_dir: RunDir, process: subprocess.Popen[bytes], l
         if found is not None and mine and found.phase == READY:
             Printer(st.out).ready(found.ready_s)
             if not st.out.as_json:
-                st.out.line(f"it runs in the background (process {process.pid}); stop it:  ygg down")
+                st.out.line(f"running in the background (pid {process.pid}); stop it:  ygg down")
             return
         if process.poll() is not None:
             if found is not None and mine and found.phase == FAILED:
                 raise CliError(found.error, hint=found.hint)
-            raise CliError("the mesh ended while starting", hint=f"Its log: {log}")
+            raise CliError("the mesh exited while starting", hint=f"See its log: {log}")
         time.sleep(0.05)

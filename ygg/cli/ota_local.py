@@ -1,4 +1,4 @@
-"""`ygg ota`, the part that needs no mesh: keys, roots, manifests, signatures. Meant for a machine without a network."""
+"""The offline commands of `ygg ota`: keys, roots, manifests, signatures. They run on a machine without network."""
 
 from __future__ import annotations
 
@@ -27,18 +27,20 @@ if TYPE_CHECKING:
 DAY_S = 86_400
 PasswordFile = Annotated[
     Path | None,
-    typer.Option("--password-file", help="File whose first line is the password of the keys; asked for if left out."),
+    typer.Option(
+        "--password-file", metavar="FILE", help="File with the password of the keys in its first line; default: prompt."
+    ),
 ]
-Keys = Annotated[list[Path] | None, typer.Option("--key", help="Key file to sign with; repeatable.")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="File to write.")]
+Keys = Annotated[list[Path] | None, typer.Option("--key", metavar="FILE", help="Key file to sign with; repeatable.")]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Output file.")]
 
 
 def password(path: Path | None, *, ask: bool = False) -> str:
-    """The first line of the file, or with `ask` what is typed at the terminal, else none. Raises UsageError."""
+    """Return the first line of the file, or with `ask` the typed password, else "". Raises UsageError."""
     if path:
         found = read_text(path).partition("\n")[0]
         if not found:
-            raise UsageError(f"the first line of {path} is empty", hint="It must be the password.")
+            raise UsageError(f"the first line of {path} is empty; expected the password")
         return found
     return _typed("password", twice=True) if ask else ""
 
@@ -54,17 +56,21 @@ def keygen(
     ctx: typer.Context,
     path: Annotated[
         Path,
-        typer.Argument(help="Key file to make; a name without a folder: in $YGG_HOME/keys. Its FILE.pub is beside it."),
+        typer.Argument(
+            metavar="FILE", help="Private key file; a bare name is stored in $YGG_HOME/keys. Also writes FILE.pub."
+        ),
     ],
     *,
-    ask: Annotated[bool, typer.Option("--password", help="Ask for a password to encrypt it with.")] = False,
+    ask: Annotated[bool, typer.Option("--password", help="Prompt for a password to encrypt the key.")] = False,
     password_file: PasswordFile = None,
 ) -> None:
-    """Make a signing key (ECDSA P-256). Inside a git work tree it is refused, unless git ignores it there.
+    """Generate a signing key (ECDSA P-256).
 
-    Commands that sign look for a key in the current folder and in $YGG_HOME/keys.
+    Signing commands search for keys in the working directory and in $YGG_HOME/keys. A path inside a git work tree is
+    rejected unless git ignores it.
 
-    Example:  `ygg ota keygen --password root-anna.key`
+    Example:
+    - `ygg ota keygen --password root-anna.key`
     """
     from ygg.ota import keys
 
@@ -74,31 +80,40 @@ def keygen(
     if st.out.as_json:
         st.out.json({"key": str(path), "public": str(keys.public_path(path)), "key_id": key_id})
         return
-    st.out.line(f"key {key_id} in {path} (0600), public half in {keys.public_path(path)}")
+    st.out.line(f"wrote key {key_id} to {path}, public key to {keys.public_path(path)}")
 
 
 @root_app.command()
 def init(
     ctx: typer.Context,
     *,
-    root_key: Annotated[list[Path], typer.Option("--root-key", help="Public key of the root role; repeatable.")],
-    release_key: Annotated[list[Path], typer.Option("--release-key", help="Of the release role; repeatable.")],
-    timestamp_key: Annotated[Path, typer.Option("--timestamp-key", help="The service's: `ygg ota timestamp-key`.")],
+    root_key: Annotated[
+        list[Path], typer.Option("--root-key", metavar="FILE", help="Public key of the root role; repeatable.")
+    ],
+    release_key: Annotated[
+        list[Path], typer.Option("--release-key", metavar="FILE", help="Public key of the release role; repeatable.")
+    ],
+    timestamp_key: Annotated[
+        Path,
+        typer.Option("--timestamp-key", metavar="FILE", help="Public key of the service; see `ygg ota timestamp-key`."),
+    ],
     out: Out,
     root_threshold: Annotated[
-        int, typer.Option("--root-threshold", min=1, max=trust.MAX_KEYS, help="How many must sign a root.")
+        int, typer.Option("--root-threshold", min=1, max=trust.MAX_KEYS, help="Signatures required for a root.")
     ] = 1,
     release_threshold: Annotated[
-        int, typer.Option("--release-threshold", min=1, max=trust.MAX_KEYS, help="A release.")
+        int, typer.Option("--release-threshold", min=1, max=trust.MAX_KEYS, help="Signatures required for a release.")
     ] = 1,
-    days: Annotated[int, typer.Option("--days", min=1, max=MAX_DAYS, help="Until it expires.")] = 3650,
+    days: Annotated[int, typer.Option("--days", min=1, max=MAX_DAYS, help="Days until it expires.")] = 3650,
     key: Keys = None,
     password_file: PasswordFile = None,
 ) -> None:
-    """Make the first root. Devices are made with it.
+    """Create the first root, to be built into devices.
 
-    Example:  `ygg ota root init --root-key a.pub --root-key b.pub --root-threshold 2 --release-key r.pub
-    --timestamp-key ts.pub -o 1.root`, then each holder:  `ygg ota sign 1.root --key a.key`
+    Examples:
+    - `ygg ota root init --root-key a.pub --root-key b.pub --root-threshold 2 --release-key r.pub
+      --timestamp-key ts.pub -o 1.root`
+    - `ygg ota sign 1.root --key a.key`: by each key holder
     """
     from ygg.ota import keys, metadata
     from ygg.ota.metadata import Holders
@@ -117,23 +132,43 @@ def init(
 @root_app.command()
 def rotate(
     ctx: typer.Context,
-    old: Annotated[Path, typer.Argument(help="The root before.")],
+    old: Annotated[Path, typer.Argument(metavar="FILE", help="Current root.")],
     *,
     out: Out,
-    root_key: Annotated[list[Path] | None, typer.Option("--root-key", help="All root keys from now on.")] = None,
-    release_key: Annotated[list[Path] | None, typer.Option("--release-key", help="All release keys.")] = None,
-    timestamp_key: Annotated[Path | None, typer.Option("--timestamp-key", help="The service's new key.")] = None,
-    root_threshold: Annotated[int, typer.Option("--root-threshold", min=0, max=trust.MAX_KEYS, help="0 keeps it.")] = 0,
-    release_threshold: Annotated[
-        int, typer.Option("--release-threshold", min=0, max=trust.MAX_KEYS, help="0 keeps it.")
+    root_key: Annotated[
+        list[Path] | None,
+        typer.Option("--root-key", metavar="FILE", help="New set of root keys; repeatable. Default: unchanged."),
+    ] = None,
+    release_key: Annotated[
+        list[Path] | None,
+        typer.Option("--release-key", metavar="FILE", help="New set of release keys; repeatable. Default: unchanged."),
+    ] = None,
+    timestamp_key: Annotated[
+        Path | None,
+        typer.Option("--timestamp-key", metavar="FILE", help="New timestamp key of the service. Default: unchanged."),
+    ] = None,
+    root_threshold: Annotated[
+        int,
+        typer.Option(
+            "--root-threshold", min=0, max=trust.MAX_KEYS, help="Signatures required for a root; 0: unchanged."
+        ),
     ] = 0,
-    days: Annotated[int, typer.Option("--days", min=1, max=MAX_DAYS, help="Until it expires.")] = 3650,
+    release_threshold: Annotated[
+        int,
+        typer.Option(
+            "--release-threshold", min=0, max=trust.MAX_KEYS, help="Signatures required for a release; 0: unchanged."
+        ),
+    ] = 0,
+    days: Annotated[int, typer.Option("--days", min=1, max=MAX_DAYS, help="Days until it expires.")] = 3650,
     key: Keys = None,
     password_file: PasswordFile = None,
 ) -> None:
-    """Make the next root. What is not given stays. It wants the signatures of the old threshold and of the new one.
+    """Create the next root, with changed keys or thresholds.
 
-    Example:  `ygg ota root rotate 1.root --timestamp-key new.pub -o 2.root --key a.key --key b.key`
+    It must be signed by the root threshold of the current root and by its own.
+
+    Example:
+    - `ygg ota root rotate 1.root --timestamp-key new.pub -o 2.root --key a.key --key b.key`
     """
     from ygg.ota import keys, metadata
     from ygg.ota.metadata import Holders
@@ -158,39 +193,50 @@ def rotate(
 @app.command()
 def manifest(
     ctx: typer.Context,
-    image: Annotated[Path, typer.Argument(help="The image.")],
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Firmware image file.")],
     *,
-    device_class: Annotated[str, typer.Option("--class", help="Device class it is built for.")],
-    version: Annotated[str, typer.Option("--version", help="Version for people.")],
+    device_class: Annotated[str, typer.Option("--class", metavar="CLASS", help="Device class of the image.")],
+    version: Annotated[str, typer.Option("--version", metavar="VERSION", help="Display version.")],
     sequence: Annotated[
-        int, typer.Option("--sequence", min=1, max=UINT32_MAX, help="Greater than that of every release before.")
+        int,
+        typer.Option(
+            "--sequence", min=1, max=UINT32_MAX, help="Release number, greater than that of earlier releases."
+        ),
     ],
     slot_size: Annotated[
-        int, typer.Option("--slot-size", min=1, max=UINT32_MAX, help="Size of the devices' slots, in bytes.")
+        int, typer.Option("--slot-size", min=1, max=UINT32_MAX, help="Slot size of the devices, in bytes.")
     ],
     out: Out,
     counter: Annotated[
-        int, typer.Option("--counter", min=0, max=UINT32_MAX, help="Security counter; raise it to end old ones.")
+        int,
+        typer.Option(
+            "--counter", min=0, max=UINT32_MAX, help="Security counter; raise it to invalidate older releases."
+        ),
     ] = 1,
     chunk: Annotated[
-        int, typer.Option("--chunk", min=256, max=2048, help="Length of a chunk, 256 to 2048, a power of two.")
+        int, typer.Option("--chunk", min=256, max=2048, help="Chunk size in bytes, a power of two.")
     ] = 512,
-    days: Annotated[int, typer.Option("--days", min=1, max=MAX_DAYS, help="Until it expires.")] = 365,
-    precursor: Annotated[Path | None, typer.Option("--from", help="Image to make a patch from, signed, too.")] = None,
-    patch: Annotated[Path | None, typer.Option("--patch", help="File to write that patch to.")] = None,
+    days: Annotated[int, typer.Option("--days", min=1, max=MAX_DAYS, help="Days until it expires.")] = 365,
+    precursor: Annotated[
+        Path | None, typer.Option("--from", metavar="IMAGE", help="Older image to create a signed patch from.")
+    ] = None,
+    patch: Annotated[Path | None, typer.Option("--patch", metavar="FILE", help="Output file of that patch.")] = None,
     key: Keys = None,
     password_file: PasswordFile = None,
 ) -> None:
-    """Make the release manifest of an image, to be signed. Without `--from` the service makes patches itself, unsigned.
+    """Create the release manifest of an image.
 
-    Example:  `ygg ota manifest fw.bin --class sim-board --version 2.1.0 --sequence 7 --slot-size 1048576 -o 7.release`
+    Without --from, the service creates patches on demand; those are not signed.
+
+    Example:
+    - `ygg ota manifest fw.bin --class sim-board --version 2.1.0 --sequence 7 --slot-size 1048576 -o 7.release`
     """
     from ygg.ota import metadata
 
     blank = Manifest(
         device_class, version, sequence, counter, slot_size, 0, b"", chunk, b"", int(time.time()) + days * DAY_S
     )
-    trust.check_manifest(metadata.make_manifest(b"\0", blank))  # what was typed, before a large file is read
+    trust.check_manifest(metadata.make_manifest(b"\0", blank))  # validate the options before reading a large file
     data = image.read_bytes()
     found = metadata.make_manifest(data, blank)
     if precursor and patch:
@@ -199,27 +245,30 @@ def manifest(
         found = metadata.with_patch(found, old, made)
         write_atomic(patch, made, PUBLIC)
     elif precursor or patch:
-        raise UsageError("--from and --patch go together")
+        raise UsageError("--from and --patch must be given together")
     _write(state(ctx).out, out, found, key, password_file)
 
 
 @app.command()
 def sign(
     ctx: typer.Context,
-    path: Annotated[Path, typer.Argument(help="A root or a manifest.")],
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="Root or manifest.")],
     *,
     key: Keys = None,
     password_file: PasswordFile = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write here instead of in place.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Output file; default: sign in place.")
+    ] = None,
 ) -> None:
-    """Add signatures to a root or a manifest. Shows what is signed first.
+    """Add signatures to a root or a manifest and show its content.
 
-    Example:  `ygg ota sign 7.release --key release-anna.key`
+    Example:
+    - `ygg ota sign 7.release --key release-anna.key`
     """
     from ygg.ota import metadata
 
     if not key:
-        raise UsageError("name at least one --key")
+        raise UsageError("no key given; pass --key FILE")
     found = metadata.read(path)
     _write(state(ctx).out, out or path, found.body, key, password_file, found.envelope)
 
@@ -227,27 +276,30 @@ def sign(
 @app.command()
 def inspect(
     ctx: typer.Context,
-    path: Annotated[Path, typer.Argument(help="A root or a manifest.")],
-    root: Annotated[Path | None, typer.Option("--root", help="Root to check the signatures against.")] = None,
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="Root or manifest.")],
+    root: Annotated[Path | None, typer.Option("--root", metavar="FILE", help="Root to verify the signatures.")] = None,
 ) -> None:
-    """Show what a file says and who signed it. Ends with 1 if it is not valid; a manifest's signatures need `--root`.
+    """Show the content and signatures of a root or a manifest.
 
-    Example:  `ygg ota inspect 7.release --root 1.root`
+    Exit code 1 if it is invalid. Signatures of a manifest are verified only with --root.
+
+    Example:
+    - `ygg ota inspect 7.release --root 1.root`
     """
     from ygg.ota import facts, metadata
 
     out = state(ctx).out
     found = metadata.read(path)
     judge = metadata.read_root(root)[0] if root else found.body if isinstance(found.body, Root) else None
-    wrong = facts.problems(found, judge, int(time.time()))
-    _show(out, path, found, judge, {"valid": not wrong})
-    if wrong:
-        raise CliError(f"{path} is not valid: {'; '.join(wrong)}")
+    problems = facts.problems(found, judge, int(time.time()))
+    _show(out, path, found, judge, {"valid": not problems})
+    if problems:
+        raise CliError(f"{path} is invalid: {'; '.join(problems)}")
 
 
 def _new(path: Path) -> None:
     if path.exists():
-        raise UsageError(f"{path} is there already", hint="A root that others have signed is not overwritten.")
+        raise UsageError(f"{path} already exists", hint="A signed root is never overwritten. Choose another file.")
 
 
 def _write(
@@ -264,8 +316,8 @@ def _write(
     secret = password(password_file)
 
     def load(path: Path) -> ec.EllipticCurvePrivateKey:
-        asks = not secret and keys.locked(path)
-        return keys.load(path, _typed(f"password of {path}") if asks else secret)
+        prompt = not secret and keys.locked(path)
+        return keys.load(path, _typed(f"password of {path}") if prompt else secret)
 
     signed = metadata.sign(role, envelope or metadata.unsigned(body), [load(each) for each in key or ()])
     metadata.write(path, role, signed)

@@ -1,4 +1,4 @@
-"""`ygg ota release|status|floor|timestamp-key|root set`. What was signed goes up as it is."""
+"""`ygg ota release|status|floor|timestamp-key|root set`: upload signed metadata unchanged."""
 
 from __future__ import annotations
 
@@ -25,14 +25,21 @@ _SHORT = 12
 @app.command()
 def release(
     ctx: typer.Context,
-    manifest: Annotated[Path, typer.Argument(help="The signed manifest.")],
+    manifest: Annotated[Path, typer.Argument(metavar="FILE", help="Signed manifest.")],
     *,
-    image: Annotated[Path | None, typer.Option("--image", help="Its image, uploaded first.")] = None,
-    patch: Annotated[Path | None, typer.Option("--patch", help="The patch that it names, uploaded as well.")] = None,
+    image: Annotated[
+        Path | None, typer.Option("--image", metavar="IMAGE", help="Image of the manifest, to upload first.")
+    ] = None,
+    patch: Annotated[
+        Path | None, typer.Option("--patch", metavar="FILE", help="Patch of the manifest, to upload first.")
+    ] = None,
 ) -> None:
-    """Release an image: the service checks the manifest as a device would, and can offer it from now on.
+    """Publish a signed release, to make it available for rollouts.
 
-    Example:  `ygg ota release 7.release --image fw.bin`
+    The service verifies the manifest with the same rules as a device.
+
+    Example:
+    - `ygg ota release 7.release --image fw.bin`
     """
     from ygg.ota import metadata
     from yggdrasil.ota.v1 import release_pb2, release_pb2_grpc
@@ -40,7 +47,7 @@ def release(
     st = state(ctx)
     found = metadata.read(manifest)
     if not isinstance(found.body, trust.Manifest):
-        raise UsageError(f"{manifest} is a root", hint="Set it with: ygg ota root set FILE")
+        raise UsageError(f"{manifest} is a root, not a manifest", hint="Install a root:  ygg ota root set FILE")
     check_files(found.body, image, patch)
     with st.mesh() as mesh:
         for path in (image, patch):
@@ -52,16 +59,16 @@ def release(
     if st.out.as_json:
         st.out.json(described(made))
         return
-    st.out.line(f"released {safe(made.version)} for {safe(made.device_class)} as number {made.sequence}")
-    st.out.remark(f"roll it out:  ygg ota rollout start {made.id[:_SHORT]} --waves 2,25%,100% --dry-run", "dim")
+    st.out.line(f"released {safe(made.version)} for {safe(made.device_class)}, sequence {made.sequence}")
+    st.out.remark(f"Roll it out:  ygg ota rollout start {made.id[:_SHORT]} --waves 2,25%,100% --dry-run", "dim")
 
 
 def check_files(manifest: trust.Manifest, image: Path | None, patch: Path | None) -> None:
-    """Raises UsageError unless the files are those that the manifest names; before anything is uploaded."""
+    """Raise UsageError unless the files match the manifest."""
     if image:
         _check_file("image", image, manifest.image_size_bytes, manifest.image_sha256)
     if patch and manifest.delta is None:
-        raise UsageError("the manifest names no patch", hint="Make it with: ygg ota manifest … --from OLD --patch FILE")
+        raise UsageError("the manifest has no patch", hint="Create it with  ygg ota manifest … --from OLD --patch FILE")
     if patch and manifest.delta:
         _check_file("patch", patch, manifest.delta.patch_size_bytes, manifest.delta.patch_sha256)
 
@@ -75,15 +82,15 @@ def _check_file(what: str, path: Path, size: int, digest: bytes) -> None:
         raise CliError(f"cannot read {path}: {e.strerror}") from e
     if (found_size, found) != (size, digest):
         raise UsageError(
-            f"{path} is not the {what} of this manifest: it has {found_size} bytes, SHA-256 {found.hex()}; "
-            f"the manifest names {size} bytes, SHA-256 {digest.hex()}",
-            hint=f"Name the {what} that was signed, or make and sign a manifest of this one.",
+            f"{path} does not match the {what} of the manifest: {found_size} bytes, SHA-256 {found.hex()}; "
+            f"expected {size} bytes, SHA-256 {digest.hex()}",
+            hint=f"Pass the {what} that was signed, or create and sign a new manifest.",
         )
 
 
 @app.command()
 def status(ctx: typer.Context) -> None:
-    """Show root, releases and rollouts."""
+    """Show the current root, releases and rollouts."""
     from ygg.cli.ota_shown import parts
     from yggdrasil.ota.v1 import release_pb2, release_pb2_grpc, rollout_pb2, rollout_pb2_grpc
 
@@ -108,16 +115,16 @@ def status(ctx: typer.Context) -> None:
         )
         return
     if not trusted.version:
-        st.out.prose("no root is set: ygg ota timestamp-key, ygg ota root init, ygg ota root set --bootstrap")
+        st.out.prose("no root installed; run: ygg ota timestamp-key, ygg ota root init, ygg ota root set --bootstrap")
     else:
-        key = "named by it" if trusted.timestamp_key_delegated else "NOT named by it: no device takes an update"
+        key = "listed in it" if trusted.timestamp_key_delegated else "NOT listed in it: devices reject all updates"
         st.out.prose(f"root {trusted.version}, SHA-256 {trusted.root_sha256}")
-        st.out.prose(f"the service's timestamp key is {key}")
+        st.out.prose(f"timestamp key of the service: {key}")
     if not releases:
-        st.out.prose("there is no release yet: ygg ota manifest, ygg ota sign, ygg ota release")
+        st.out.prose("no releases yet; run: ygg ota manifest, ygg ota sign, ygg ota release")
         return
-    columns = ("RELEASE", "CLASS", "NO", "VERSION", "COUNTER", "BYTES", "EXPIRES")
-    st.out.table(columns, [_row(each) for each in releases], optional=("COUNTER", "NO", "BYTES"))
+    columns = ("RELEASE", "CLASS", "SEQUENCE", "VERSION", "COUNTER", "BYTES", "EXPIRES")
+    st.out.table(columns, [_row(each) for each in releases], optional=("COUNTER", "SEQUENCE", "BYTES"))
     for each in rollouts:
         st.out.prose(*parts(each))
 
@@ -131,11 +138,12 @@ def _row(found: Any) -> tuple[str, ...]:
 @app.command("timestamp-key")
 def timestamp_key(
     ctx: typer.Context,
-    out: Annotated[Path, typer.Option("--out", "-o", help="File to write, for `ygg ota root init`.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Output file, for `ygg ota root init`.")],
 ) -> None:
-    """Fetch the public half of the service's timestamp key.
+    """Download the public timestamp key of the service.
 
-    Example:  `ygg ota timestamp-key -o timestamp.pub`
+    Example:
+    - `ygg ota timestamp-key -o timestamp.pub`
     """
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -153,24 +161,27 @@ def timestamp_key(
     if st.out.as_json:
         st.out.json({"key_id": key_id, "file": str(out)})
         return
-    st.out.line(f"timestamp key {key_id} in {out}")
+    st.out.line(f"wrote timestamp key {key_id} to {out}")
 
 
 @root_app.command("set")
 def set_root(
     ctx: typer.Context,
-    path: Annotated[Path, typer.Argument(help="The signed root.")],
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="Signed root.")],
     *,
     bootstrap: Annotated[
-        bool, typer.Option("--bootstrap", help="Trust it as the first root, which nothing but you vouches for.")
+        bool, typer.Option("--bootstrap", help="Trust this file as the first root; nothing else verifies it.")
     ] = False,
     yes: Yes = False,
 ) -> None:
-    """Give the service the next root. It checks what devices check. The first one needs `--bootstrap`.
+    """Install the next root in the service.
 
-    Shows the root's SHA-256 and asks: compare it with the holders of its keys.
+    The service verifies it with the same rules as a device. Shows the SHA-256 of the root and prompts for confirmation:
+    compare it with the key holders. The first root needs --bootstrap.
 
-    Example:  `ygg ota root set 1.root --bootstrap`   later   `ygg ota root set 2.root`
+    Examples:
+    - `ygg ota root set 1.root --bootstrap`: the first root
+    - `ygg ota root set 2.root`: a later one
     """
     from ygg.ota import facts, metadata
     from yggdrasil.ota.v1 import release_pb2, release_pb2_grpc
@@ -181,30 +192,33 @@ def set_root(
     with st.mesh() as mesh:
         stub = release_pb2_grpc.ReleaseServiceStub(mesh.channel("ota"))
         before = mesh.call("ota", stub.GetTrust, release_pb2.GetTrustRequest()).version
-        if found.version == before + 1 and (before or bootstrap):  # the service has something to say to any other
+        if found.version == before + 1 and (before or bootstrap):  # the service rejects any other without a prompt
             for line in facts.lines(facts.describe(metadata.Found(trust.Role.ROOT, envelope, found), found)):
                 st.out.remark(line)
-            what = f"Replace root {before} by root {found.version}" if before else "Trust this root as the first one"
+            what = f"Replace root {before} with root {found.version}" if before else "Trust this root as the first one"
             confirmed(f"{what}, SHA-256 {digest}? This cannot be undone.", yes=yes)
         request = release_pb2.SetRootRequest(envelope=path.read_bytes(), bootstrap_sha256=digest if bootstrap else "")
         version = mesh.call("ota", stub.SetRoot, request).version
     if st.out.as_json:
         st.out.json({"version": version, "root_sha256": digest})
         return
-    st.out.line(f"root {version} is in force, SHA-256 {digest}")
+    st.out.line(f"root {version} installed, SHA-256 {digest}")
 
 
 @app.command()
 def floor(
     ctx: typer.Context,
-    device_class: Annotated[str, typer.Argument(help="Device class.")],
-    counter: Annotated[int, typer.Argument(min=0, max=UINT32_MAX, help="Least security counter from now on.")],
+    device_class: Annotated[str, typer.Argument(metavar="CLASS", help="Device class.")],
+    counter: Annotated[int, typer.Argument(min=0, max=UINT32_MAX, help="Minimum security counter.")],
     *,
     yes: Yes = False,
 ) -> None:
-    """Raise the security floor: nothing with a lower counter is offered any more. It never falls, so it asks.
+    """Raise the security floor of a device class.
 
-    Example:  `ygg ota floor sim-board 2`
+    Releases with a lower security counter are no longer offered. This cannot be undone.
+
+    Example:
+    - `ygg ota floor sim-board 2`
     """
     from yggdrasil.ota.v1 import release_pb2, release_pb2_grpc
 
@@ -219,17 +233,17 @@ def floor(
     if st.out.as_json:
         st.out.json({"device_class": device_class, "floor": now})
         return
-    st.out.line(f"{safe(device_class)}: nothing below counter {now} is offered")
+    st.out.line(f"{safe(device_class)}: security floor is {now}")
 
 
 def _floor_question(device_class: str, counter: int, releases: Sequence[Any]) -> str:
     below = sum(each.security_counter < counter for each in releases)
-    ends = f"ends {below} of its {len(releases)} releases" if releases else "there is no release of this class"
-    return f"Raise the floor of {safe(device_class)} to {counter} ({ends})? It never falls."
+    effect = f"disables {below} of {len(releases)} releases" if releases else "no releases of this class"
+    return f"Raise the security floor of {safe(device_class)} to {counter} ({effect})? This cannot be undone."
 
 
 def described(found: Any) -> dict[str, Any]:
-    """A release for programs."""
+    """Return a release as JSON data."""
     return {
         "id": found.id,
         "device_class": found.device_class,

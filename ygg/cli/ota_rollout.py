@@ -1,4 +1,4 @@
-"""`ygg ota rollout`: start, watch, pause, resume, approve, abort, roll back, look at the devices."""
+"""`ygg ota rollout`: start, watch and control rollouts."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from ygg.output import Output, counted, safe
 if TYPE_CHECKING:
     from ygg.client import Mesh
 
-Rollout = Annotated[str, typer.Argument(metavar="ROLLOUT", help="Its id, such as r-3f9a1c.")]
-Newest = Annotated[str, typer.Argument(metavar="ROLLOUT", help="Its id; the newest one where it is left out.")]
+Rollout = Annotated[str, typer.Argument(metavar="ROLLOUT", help="Rollout id, such as r-3f9a1c.")]
+Newest = Annotated[str, typer.Argument(metavar="[ROLLOUT]", help="Rollout id; default: the newest.")]
 
 
 def parse_waves(text: str) -> list[tuple[int, int]]:
-    """`2,25%,100%` as pairs of count and percent; raises UsageError."""
+    """Parse `2,25%,100%` into pairs of count and percent. Raises UsageError."""
     found = []
     for word in text.split(","):
         match = re.fullmatch(r"\s*(\d{1,6})(%?)\s*", word)
         if not match or not int(match[1]):
-            raise UsageError(f"{word!r} is no wave", hint="Counts and percents: --waves 2,25%,100%")
+            raise UsageError(f"invalid wave {word!r}", hint="Expected counts and percentages: --waves 2,25%,100%")
         found.append((0, int(match[1])) if match[2] else (int(match[1]), 0))
     if found[-1] != (0, 100):
         found.append((0, 100))
@@ -39,42 +39,54 @@ def parse_waves(text: str) -> list[tuple[int, int]]:
 
 
 def parse_limit(text: str) -> tuple[int, int]:
-    """`10%` or `3` as count and percent; raises UsageError."""
+    """Parse `10%` or `3` into count and percent. Raises UsageError."""
     match = re.fullmatch(r"(\d{1,6})(%?)", text)
     if not match or not int(match[1]):
-        raise UsageError(f"{text!r} is no limit", hint="Such as --halt-at 10% or --halt-at 3")
+        raise UsageError(f"invalid limit {text!r}", hint="Expected --halt-at 10% or --halt-at 3")
     return (0, int(match[1])) if match[2] else (int(match[1]), 0)
 
 
 @rollout_app.command()
 def start(
     ctx: typer.Context,
-    release: Annotated[str, typer.Argument(help="Release: its id, 8 digits of it, or CLASS@VERSION.")],
+    release: Annotated[
+        str, typer.Argument(metavar="RELEASE", help="Release id, at least 8 digits of it, or CLASS@VERSION.")
+    ],
     *,
-    selector: Annotated[str, typer.Option("--selector", "-l", help="Labels; all of the class where not given.")] = "",
-    waves: Annotated[str, typer.Option("--waves", help="Counts and percents, each with those before.")] = "100%",
-    halt_at: Annotated[str, typer.Option("--halt-at", help="Failures that halt it: 10% or a count.")] = "10%",
-    soak: Annotated[
-        int, typer.Option("--soak", min=0, max=UINT32_MAX, help="Seconds to watch a wave before the next.")
-    ] = 0,
+    selector: Annotated[
+        str,
+        typer.Option("--selector", "-l", metavar="SELECTOR", help="Label selector; default: all devices of the class."),
+    ] = "",
+    waves: Annotated[
+        str, typer.Option("--waves", metavar="WAVES", help="Cumulative device counts or percentages.")
+    ] = "100%",
+    halt_at: Annotated[
+        str, typer.Option("--halt-at", metavar="LIMIT", help="Failures that halt the rollout: a count or percentage.")
+    ] = "10%",
+    soak: Annotated[int, typer.Option("--soak", min=0, max=UINT32_MAX, help="Seconds to wait between waves.")] = 0,
     rate: Annotated[
         int,
         typer.Option(
-            "--rate", min=0, max=UINT32_MAX, help="Devices started a minute at most, spread over it; 0: no limit."
+            "--rate", min=0, max=UINT32_MAX, help="Maximum devices started per minute, evenly spread; 0: no limit."
         ),
     ] = 0,
-    timeout: Annotated[int, typer.Option("--timeout", min=10, max=UINT32_MAX, help="Seconds a device may take.")] = 900,
-    approve: Annotated[bool, typer.Option("--approve", help="A person approves each wave after the first.")] = False,
-    retry: Annotated[bool, typer.Option("--retry", help="Also devices that reverted from it or refused it.")] = False,
-    late: Annotated[
-        bool, typer.Option("--late", help="Also devices that come to match later, until it is aborted.")
+    timeout: Annotated[
+        int, typer.Option("--timeout", min=10, max=UINT32_MAX, help="Timeout per device, in seconds.")
+    ] = 900,
+    approve: Annotated[bool, typer.Option("--approve", help="Require approval of each wave after the first.")] = False,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Include devices that reverted or rejected this release.")
     ] = False,
-    roll_back: Annotated[bool, typer.Option("--roll-back", help="On a halt, bring its devices back.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")] = False,
+    late: Annotated[
+        bool, typer.Option("--late", help="Include devices that match later, until the rollout is aborted.")
+    ] = False,
+    roll_back: Annotated[bool, typer.Option("--roll-back", help="Roll its devices back on a halt.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan without starting it.")] = False,
 ) -> None:
     """Start a rollout.
 
-    Example:  `ygg ota rollout start sim-board@2.1.0 -l zone=hall --waves 2,25%,100% --halt-at 10% --dry-run`
+    Example:
+    - `ygg ota rollout start sim-board@2.1.0 -l zone=hall --waves 2,25%,100% --halt-at 10% --dry-run`
     """
     from yggdrasil.ota.v1 import rollout_pb2 as pb
 
@@ -107,26 +119,29 @@ def _started(out: Output, answer: Any, *, dry_run: bool) -> None:
         return
     counts, number = found.counts, len(found.spec.waves)
     devices = counted(counts.total, "device")
-    said = f"would update {devices}" if dry_run else f"{found.id}: updates {devices}"
+    action = f"would update {devices}" if dry_run else f"{found.id}: updating {devices}"
     out.line(
-        f"{said} to {safe(found.version)} in {counted(number, 'wave')}, "
-        f"first {found.wave_target}; halts at {found.halt_at} failed there"
+        f"{action} to {safe(found.version)} in {counted(number, 'wave')}; "
+        f"first wave: {found.wave_target}, halts at {counted(found.halt_at, 'failure')}"
     )
     for each in answer.unfit[:10]:
-        out.prose(f"  not {each.device_id}: {safe(each.reason)}")
+        out.prose(f"  skipped {each.device_id}: {safe(each.reason)}")
     if not dry_run:
-        out.remark(f"watch it:  ygg ota rollout watch {found.id}", "dim")
+        out.remark(f"Watch it:  ygg ota rollout watch {found.id}", "dim")
 
 
 @rollout_app.command()
 def watch(ctx: typer.Context, rollout: Newest = "") -> None:
-    """Follow a rollout until it has ended. With --json: one line for every change. Ctrl-C ends watching only."""
+    """Watch a rollout until it ends; Ctrl-C stops watching only.
+
+    With --json, each change is printed as one line.
+    """
     st = state(ctx)
     with st.mesh() as mesh:
         found = _follow(mesh, st.out, rollout or _newest(mesh))
         if st.out.as_json or not st.out.console.is_terminal:
             for each in found:
-                _told(st.out, each)
+                _show(st.out, each)
             return
         from rich.live import Live
 
@@ -136,7 +151,7 @@ def watch(ctx: typer.Context, rollout: Newest = "") -> None:
 
 
 def _follow(mesh: Mesh, out: Output, rollout: str) -> Iterator[Any]:
-    """The rollout whenever it has changed, to its end, through restarts of the service. Raises what it answers."""
+    """Yield the rollout after each change until its end, across restarts of the service. Raises YggError."""
     from yggdrasil.ota.v1 import rollout_pb2 as pb
 
     last, tries = None, 0
@@ -144,7 +159,7 @@ def _follow(mesh: Mesh, out: Output, rollout: str) -> Iterator[Any]:
         try:
             for each in mesh.stream("ota", _stub(mesh).WatchRollout(pb.WatchRolloutRequest(id=rollout))):
                 if last is None and not out.as_json:
-                    out.remark(f"Following {rollout} until it has ended. Ctrl-C ends only this.", "dim")
+                    out.remark(f"Watching {rollout} until it ends. Ctrl-C stops watching only.", "dim")
                 if each.rollout != last:
                     yield each.rollout
                 last, tries = each.rollout, 0
@@ -152,12 +167,12 @@ def _follow(mesh: Mesh, out: Output, rollout: str) -> Iterator[Any]:
         except YggError as e:
             if last is None or e.code is not Code.UNAVAILABLE or tries == len(WAITS_S):
                 raise
-            out.remark(f"the service went away; watching again in {WAITS_S[tries]:g} s", "dim")
+            out.remark(f"connection to the service lost; reconnecting in {WAITS_S[tries]:g} s", "dim")
             time.sleep(WAITS_S[tries])
             tries += 1
 
 
-def _told(out: Output, found: Any) -> None:
+def _show(out: Output, found: Any) -> None:
     if out.as_json:
         out.record(as_data(found))
     else:
@@ -178,22 +193,22 @@ def list_rollouts(ctx: typer.Context) -> None:
 
 
 def _all(mesh: Mesh) -> Any:
-    """Every rollout, newest first."""
+    """Return every rollout, newest first."""
     from yggdrasil.ota.v1 import rollout_pb2 as pb
 
     return mesh.call("ota", _stub(mesh).ListRollouts, pb.ListRolloutsRequest()).rollouts
 
 
 def _newest(mesh: Mesh) -> str:
-    """The id of the newest rollout; raises UsageError where there is none."""
+    """Return the id of the newest rollout. Raises UsageError if there is none."""
     for each in _all(mesh):
         return str(each.id)
-    raise UsageError("there is no rollout yet", hint="Start one: ygg ota rollout start RELEASE --dry-run")
+    raise UsageError("no rollouts yet", hint="Start one:  ygg ota rollout start RELEASE --dry-run")
 
 
 @rollout_app.command("status")
 def show(ctx: typer.Context, rollout: Newest = "") -> None:
-    """Show a rollout and how far each of its devices is."""
+    """Show a rollout and the progress of each device."""
     from yggdrasil.ota.v1 import rollout_pb2 as pb
 
     st = state(ctx)
@@ -217,7 +232,7 @@ def show(ctx: typer.Context, rollout: Newest = "") -> None:
         return
     st.out.prose(*parts(found))
     rows = [(u.device_id, words(u.stage), _bytes(u), "patch" if u.delta else "image", safe(u.reason)) for u in updates]
-    st.out.table(("DEVICE", "STAGE", "BYTES", "BY", "WHY"), rows, optional=("BY", "BYTES"))
+    st.out.table(("DEVICE", "STAGE", "BYTES", "METHOD", "REASON"), rows, optional=("METHOD", "BYTES"))
 
 
 def _bytes(update: Any) -> str:
@@ -231,31 +246,37 @@ def _control(ctx: typer.Context, rollout: str, what: str) -> None:
     control = pb.RolloutControl.Value(f"ROLLOUT_CONTROL_{what}")
     with st.mesh() as mesh:
         request = pb.ControlRolloutRequest(id=rollout, control=control)
-        _told(st.out, mesh.call("ota", _stub(mesh).ControlRollout, request).rollout)
+        _show(st.out, mesh.call("ota", _stub(mesh).ControlRollout, request).rollout)
 
 
 @rollout_app.command()
 def pause(ctx: typer.Context, rollout: Rollout) -> None:
-    """Start no more devices; those under way go on."""
+    """Pause a rollout; updates in progress continue."""
     _control(ctx, rollout, "PAUSE")
 
 
 @rollout_app.command()
 def resume(ctx: typer.Context, rollout: Rollout) -> None:
-    """Go on after a pause or a halt. Failures until now are acknowledged, stopped devices are started again."""
+    """Resume a paused or halted rollout.
+
+    Acknowledges all failures so far and restarts stopped devices.
+    """
     _control(ctx, rollout, "RESUME")
 
 
 @rollout_app.command()
 def abort(ctx: typer.Context, rollout: Rollout, *, yes: Yes = False) -> None:
-    """End it for good. Devices that have not booted the image yet are stopped, those that are away once they return."""
-    confirmed(f"End {safe(rollout)}? It cannot be resumed; `pause` can.", yes=yes)
+    """Abort a rollout permanently.
+
+    Devices that have not booted the image yet are stopped, offline ones when they reconnect.
+    """
+    confirmed(f"Abort {safe(rollout)}? It cannot be resumed; consider `pause`.", yes=yes)
     _control(ctx, rollout, "ABORT")
 
 
 @rollout_app.command("approve")
 def approve_wave(ctx: typer.Context, rollout: Rollout) -> None:
-    """Let the next wave begin."""
+    """Approve the next wave."""
     _control(ctx, rollout, "APPROVE")
 
 
@@ -263,11 +284,14 @@ def approve_wave(ctx: typer.Context, rollout: Rollout) -> None:
 def roll_back_fleet(
     ctx: typer.Context,
     rollout: Rollout,
-    to: Annotated[str, typer.Option("--to", help="Release to go back to; the one before where not given.")] = "",
+    to: Annotated[
+        str, typer.Option("--to", metavar="RELEASE", help="Release to roll back to; default: the previous one.")
+    ] = "",
 ) -> None:
-    """Bring the devices that have its release back to an earlier one.
+    """Roll devices of a rollout back to an earlier release.
 
-    Example:  `ygg ota rollout rollback r-3f9a1c`
+    Example:
+    - `ygg ota rollout rollback r-3f9a1c`
     """
     from yggdrasil.ota.v1 import rollout_pb2 as pb
 
@@ -275,7 +299,7 @@ def roll_back_fleet(
     with st.mesh() as mesh:
         release = _release(mesh, to) if to else ""
         request = pb.RollBackRequest(id=rollout, release_id=release)
-        _told(st.out, mesh.call("ota", _stub(mesh).RollBack, request).rollout)
+        _show(st.out, mesh.call("ota", _stub(mesh).RollBack, request).rollout)
 
 
 def _stub(mesh: Mesh) -> Any:
@@ -285,7 +309,7 @@ def _stub(mesh: Mesh) -> Any:
 
 
 def _release(mesh: Mesh, text: str) -> str:
-    """The id of the release CLASS@VERSION; any other text is an id or the beginning of one. Raises UsageError."""
+    """Return the id of release CLASS@VERSION; any other text is an id or a prefix of one. Raises UsageError."""
     if "@" not in text:
         return text
     from yggdrasil.ota.v1 import release_pb2, release_pb2_grpc
@@ -297,10 +321,10 @@ def _release(mesh: Mesh, text: str) -> str:
 
 
 def only(text: str, found: Sequence[Any]) -> str:
-    """The id of the one release that CLASS@VERSION means; raises UsageError for none and for several."""
+    """Return the id of the single release that matches CLASS@VERSION. Raises UsageError if none or several match."""
     if not found:
-        raise UsageError(f"there is no release {safe(text)}", hint="See `ygg ota status`.")
+        raise UsageError(f"release {safe(text)} not found", hint="List releases:  ygg ota status")
     if len(found) > 1:
-        each = ", ".join(f"{r.id[:12]} (number {r.sequence})" for r in found)
-        raise UsageError(f"{safe(text)} names {len(found)} releases: {each}", hint="Name one by its id.")
+        each = ", ".join(f"{r.id[:12]} (sequence {r.sequence})" for r in found)
+        raise UsageError(f"{safe(text)} matches {len(found)} releases: {each}", hint="Pass the id of one.")
     return str(found[0].id)

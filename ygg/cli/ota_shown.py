@@ -1,4 +1,4 @@
-"""A rollout as `ygg ota` shows it: a line, a panel with bars, data."""
+"""Format a rollout as a line, as a panel with progress bars, and as JSON data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BAR = 40
 
 
 def panel(found: Any) -> Any:
-    """A rollout as a person watches it: one bar a wave, one for the bytes, the counts."""
+    """Return the live panel: a bar per wave, a bar for bytes, and the counts."""
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
@@ -50,51 +50,51 @@ def panel(found: Any) -> Any:
 
 
 def head(found: Any) -> str:
-    """Id, version, state."""
-    back = f" (back from {found.rolls_back})" if found.rolls_back else ""
+    """Return id, version and state."""
+    back = f" (rolls back {found.rolls_back})" if found.rolls_back else ""
     return f"{found.id}{back}  → {safe(found.version)}  {name(found)}  wave {found.wave + 1} of {len(found.spec.waves)}"
 
 
 def tail(found: Any) -> str:
-    """The counts, and how near a halt is."""
+    """Return the counts, and the failures against the halt limit."""
     return "   ".join(_tail(found))
 
 
 def _tail(found: Any) -> Iterator[str]:
     counts = found.counts
-    said = " · ".join(f"{getattr(counts, each)} {words(each)}" for each in _COUNTED if getattr(counts, each))
+    shown = " · ".join(f"{getattr(counts, each)} {words(each)}" for each in _COUNTED if getattr(counts, each))
     failures = counts.reverted + counts.failed + counts.timed_out
     halts = "" if found.final else f", halts at {found.halt_at + found.acknowledged_failures}"
-    yield said or "no device"
+    yield shown or "no devices"
     yield f"failures {failures}/{found.wave_target}{halts}"
     if found.reason:
         yield safe(found.reason)
 
 
 def words(name: str) -> str:
-    """A count or a stage as people read it."""
+    """Return the display form of a count or stage."""
     return name.replace("_", " ")
 
 
 def parts(found: Any) -> tuple[str, ...]:
-    """What `line` says, in parts that stay together where a terminal is narrower."""
+    """Return the parts of `line`, which stay unbroken on a narrow terminal."""
     return (head(found), *_tail(found))
 
 
 def line(found: Any) -> str:
-    """A rollout in one line."""
+    """Return a rollout as one line."""
     return "   ".join(parts(found))
 
 
 def name(found: Any) -> str:
-    """Its state as a word."""
+    """Return the state in lower case."""
     from yggdrasil.ota.v1 import rollout_pb2 as pb
 
     return pb.RolloutState.Name(found.state).removeprefix("ROLLOUT_STATE_").lower()
 
 
 def as_data(found: Any) -> dict[str, Any]:
-    """A rollout for programs."""
+    """Return a rollout as JSON data."""
     counts = {each: getattr(found.counts, each) for each in (*_COUNTED, "total")}
     return {
         "id": found.id,

@@ -1,7 +1,6 @@
-"""`ygg ota upload`: an image goes up in parts. After a break it goes on by itself, after a restart of either side, too.
+"""`ygg ota upload`: resumable upload of an image in parts.
 
-Owns the two rounds of an upload, what is missing and then that, and how often it is tried. Whether a part or an image
-is right is the service's to say.
+Owns the protocol (query the missing parts, send them) and its retries. The service validates parts and images.
 """
 
 from __future__ import annotations
@@ -24,18 +23,18 @@ if TYPE_CHECKING:
     from ygg.client import Mesh
 
 PART_BYTES = 256 * 1024
-"""As `ImageHeader.part_sha256` has it."""
+"""Part size, fixed by `ImageHeader.part_sha256`."""
 
 ATTEMPT_S = 600.0
 WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""Before each try again while nothing gets through; begins anew whenever a part did."""
+"""Backoff between attempts; it resets whenever a part arrives."""
 
-_PASSING = ("UNAVAILABLE", "ABORTED", "CANCELLED", "DEADLINE_EXCEEDED")
+_TRANSIENT = ("UNAVAILABLE", "ABORTED", "CANCELLED", "DEADLINE_EXCEEDED")
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """An image that is stored now; `sent_bytes` of it came from here, 0 where it was there already."""
+    """A stored image; `sent_bytes` were sent by this upload, 0 if it was already stored."""
 
     sha256: str
     size_bytes: int
@@ -44,10 +43,13 @@ class Sent:
 
 
 @app.command()
-def upload(ctx: typer.Context, image: Annotated[Path, typer.Argument(help="The image.")]) -> None:
-    """Store an image. What is there already is not sent again: an upload that was interrupted goes on when repeated.
+def upload(ctx: typer.Context, image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Image file.")]) -> None:
+    """Upload an image.
 
-    Example:  `ygg ota upload fw.bin`
+    Only missing parts are sent. Repeat the command to resume an interrupted upload.
+
+    Example:
+    - `ygg ota upload fw.bin`
     """
     st = state(ctx)
     with st.mesh() as mesh:
@@ -56,14 +58,14 @@ def upload(ctx: typer.Context, image: Annotated[Path, typer.Argument(help="The i
         resumed = {"sent": sent.sent_bytes > 0, "sent_bytes": sent.sent_bytes, "resumed": sent.resumed}
         st.out.json({"sha256": sent.sha256, "size_bytes": sent.size_bytes, **resumed})
         return
-    note = "" if sent.sent_bytes else "  (was there already)"
+    note = "" if sent.sent_bytes else "  (already stored)"
     st.out.line(f"{image.name}  {counted(sent.size_bytes, 'byte')}  sha256:{sent.sha256}{note}")
 
 
 def send(mesh: Mesh, out: Output, path: Path, sleep: Callable[[float], None] = time.sleep) -> Sent:
-    """Uploads a file with a progress bar; says on standard error where it goes on. Raises what the service answered.
+    """Upload a file with a progress bar. Raises YggError.
 
-    Where the service goes away in the middle it is asked again for about 15 s, as long as nothing gets through.
+    Retries for about 15 s without progress if the connection breaks.
     """
     return _Upload(mesh, out, path).run(sleep)
 
@@ -93,18 +95,20 @@ class _Upload:
                     self._transfer()
                 return Sent(self._header.sha256, self._header.size_bytes, self._sent_bytes, self._resumed)
             except grpc.RpcError as e:
-                again = e.code().name in _PASSING and self._missing is not None  # else it was never there
-                if not again or tries == len(WAITS_S):
+                retry = e.code().name in _TRANSIENT and self._missing is not None  # fail fast if never connected
+                if not retry or tries == len(WAITS_S):
                     raise self._mesh.error("ota", e) from e
-                self._out.remark(f"the upload broke ({e.code().name.lower()}); going on in {WAITS_S[tries]:g} s", "dim")
+                self._out.remark(
+                    f"upload interrupted ({e.code().name.lower()}); resuming in {WAITS_S[tries]:g} s", "dim"
+                )
                 sleep(WAITS_S[tries])
                 tries += 1
 
     def _transfer(self) -> None:
         count = len(self._header.part_sha256)
-        if there := count - len(self._missing or []):
+        if stored := count - len(self._missing or []):
             self._resumed = True
-            self._out.remark(f"going on: {there} of {count} parts are there already")
+            self._out.remark(f"resuming: {stored} of {count} parts already stored")
         from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
         quiet = self._out.as_json or not self._out.remarks.is_terminal

@@ -1,4 +1,4 @@
-"""`ygg pki`: the mesh's certificate authorities and what they issue. Local files only."""
+"""`ygg pki`: certificate authorities of the mesh and issued certificates. Local files only."""
 
 from __future__ import annotations
 
@@ -25,26 +25,28 @@ from ygg.pki.store import Store, utc_now
 from ygg.pki.x509 import LEAF_DAYS, Names
 
 app = typer.Typer(
-    help="Certificates: make the authorities, issue to devices, services and people.", no_args_is_help=True
+    help="Manage certificate authorities and issue certificates for devices, services and users.", no_args_is_help=True
 )
 
-Dir = Annotated[Path | None, typer.Option("--dir", help="The PKI directory; that of the context's mesh if not given.")]
+Dir = Annotated[
+    Path | None, typer.Option("--dir", metavar="DIR", help="PKI directory; default: the mesh of the context.")
+]
 
 
 def _layout_of(st: State) -> Layout:
-    """The mesh of the context, if it is one of this machine, else that of $YGG_HOME."""
+    """Return the layout of the context's mesh if it is on this machine, else that of $YGG_HOME."""
     mesh = st.context()[1].mesh
     return Layout(Path(mesh)) if mesh else Layout(st.home.mesh)
 
 
 def _pki_of(st: State) -> Path:
-    """The PKI of the context's mesh. Raises CliError if that is elsewhere: another PKI would be of another mesh."""
+    """Return the PKI of the context's mesh. Raises CliError if that mesh is remote."""
     name, context = st.context()
     if not context.mesh:
         raise CliError(
-            f"the PKI of context {name} is not known here",
-            hint=f"Run it where that PKI is, or name its directory:  --dir DIR. "
-            f"For the mesh of this machine:  --context {LOCAL}",
+            f"the PKI of context {name} is not on this machine",
+            hint=f"Run the command on the host of that PKI, or pass --dir DIR. "
+            f"For the mesh of this machine, pass --context {LOCAL}.",
         )
     return _layout_of(st).root / "pki"
 
@@ -53,14 +55,18 @@ def _pki_of(st: State) -> Path:
 def init(
     ctx: typer.Context,
     directory: Dir = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a PKI that is there: its certificates end.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an existing PKI; its certificates become invalid.")
+    ] = False,
     ca_passphrase_file: PassphraseFile = None,
 ) -> None:
-    """Make the root and the device, service and user CAs. Their keys are encrypted.
+    """Create the root and the device, service and user CAs, with encrypted keys.
 
-    Unless you give a passphrase, one is generated and shown once; issuing certificates asks for it.
+    Unless you pass a passphrase, one is generated and shown once; it is required to issue certificates. Move the root
+    key offline afterwards: issuing does not need it.
 
-    Example:  `ygg pki init --dir ./pki`, then take ./pki/root.key offline: issuing does not need it.
+    Example:
+    - `ygg pki init --dir ./pki`
     """
     st = state(ctx)
     generated: list[str] = []
@@ -72,28 +78,36 @@ def init(
         return
     for text in generated:
         show_passphrase(st, text)
-    st.out.line(f"made root, device CA, service CA and user CA in {store.path}")
-    st.out.line(f"next: take {store.root_key_path()} offline; ygg pki issue device porch-1")
+    st.out.line(f"created root, device CA, service CA and user CA in {store.path}")
+    st.out.line(f"next: move {store.root_key_path()} offline; then  ygg pki issue device porch-1")
 
 
 @app.command()
 def issue(
     ctx: typer.Context,
-    kind: Annotated[Kind, typer.Argument(help="What it is for.")],
-    name: Annotated[str, typer.Argument(help="Its id, such as porch-1.")],
+    kind: Annotated[Kind, typer.Argument(help="Kind of identity.")],
+    name: Annotated[str, typer.Argument(metavar="ID", help="Id, such as porch-1.")],
     *,
-    out: Annotated[Path | None, typer.Option("--out", help="Identity directory to write.")] = None,
-    days: Annotated[int, typer.Option("--days", min=1, max=1825, help="How long it is valid.")] = LEAF_DAYS,
-    dns: Annotated[list[str] | None, typer.Option("--dns", help="Further host name (services); repeatable.")] = None,
-    ip: Annotated[list[str] | None, typer.Option("--ip", help="Further IP address (services); repeatable.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Identity directory to write.")] = None,
+    days: Annotated[int, typer.Option("--days", min=1, max=1825, help="Validity in days.")] = LEAF_DAYS,
+    dns: Annotated[
+        list[str] | None, typer.Option("--dns", metavar="NAME", help="Additional host name of a service; repeatable.")
+    ] = None,
+    ip: Annotated[
+        list[str] | None, typer.Option("--ip", metavar="IP", help="Additional IP address of a service; repeatable.")
+    ] = None,
     directory: Dir = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an identity that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing identity.")] = False,
     ca_passphrase_file: PassphraseFile = None,
 ) -> None:
-    """Issue a key and a certificate, as an identity directory.
+    """Issue a key and a certificate.
 
-    Examples:  `ygg pki issue device porch-1`   `ygg pki issue service loki --dns loki.lan --ip 10.0.0.7`
-    `ygg pki issue user anna --out ~/anna`
+    Writes an identity directory.
+
+    Examples:
+    - `ygg pki issue device porch-1`
+    - `ygg pki issue service loki --dns loki.lan --ip 10.0.0.7`
+    - `ygg pki issue user anna --out ~/anna`
     """
     st = state(ctx)
     who = identity(kind, name)
@@ -105,19 +119,20 @@ def issue(
     if st.out.as_json:
         st.out.json({"identity": who.uri, "dir": str(path), "not_after": end.isoformat()})
         return
-    st.out.line(f"{who.uri} in {path}, valid to {end:%Y-%m-%d}")
+    st.out.line(f"issued {who.uri} to {path}, expires {end:%Y-%m-%d}")
     if kind is Kind.DEVICE:
         files = f"--ca {path}/services.pem --cert {path}/cert.pem --key {path}/key.pem"
-        st.out.remark(f"connect it:  ygg-agent --id {name} --connect HOST:7443 {files}", "dim")
+        st.out.remark(f"Connect the device:  ygg-agent --id {name} --connect HOST:7443 {files}", "dim")
 
 
 @app.command()
 def protect(ctx: typer.Context, directory: Dir = None, ca_passphrase_file: PassphraseFile = None) -> None:
-    """Encrypt the keys of root and CAs that are still readable.
+    """Encrypt unencrypted keys of root and CAs.
 
-    Use the passphrase of the keys that are encrypted already, if there are any.
+    If some keys are already encrypted, the passphrase must be the same.
 
-    Example:  `ygg pki protect`
+    Example:
+    - `ygg pki protect`
     """
     st = state(ctx)
     store = Store(directory or _pki_of(st))
@@ -129,12 +144,12 @@ def protect(ctx: typer.Context, directory: Dir = None, ca_passphrase_file: Passp
         return
     for text in generated:
         show_passphrase(st, text)
-    st.out.line(f"encrypted {', '.join(names)}" if names else "every key is encrypted already, or not here")
+    st.out.line(f"encrypted {', '.join(names)}" if names else "no unencrypted keys")
 
 
 @app.command()
 def show(ctx: typer.Context, directory: Dir = None) -> None:
-    """Show the authorities, where the root's key is, and what was issued."""
+    """Show CAs, issued certificates and the state of the root key."""
     st = state(ctx)
     store = Store(directory or _pki_of(st))
     root_here = store.root_key_path().exists()
@@ -148,30 +163,31 @@ def show(ctx: typer.Context, directory: Dir = None) -> None:
         left = (entry.not_after - now).total_seconds()
         note = f"{ago(left)} left" if left > 0 else "expired"
         rows.append((entry.uri, entry.serial[:16], f"{entry.not_after:%Y-%m-%d}", note))
-    st.out.table(("CERTIFICATE", "SERIAL", "VALID TO", "NOTE"), rows, optional=("SERIAL",))
-    where = "is here; issuing does not need it, so take it offline" if root_here else "is not here, as it should be"
-    st.out.line(f"the root's key {where}")
+    st.out.table(("CERTIFICATE", "SERIAL", "EXPIRES", "NOTE"), rows, optional=("SERIAL",))
+    st.out.line("root key: on this machine; move it offline" if root_here else "root key: not on this machine")
 
 
 @app.command("bootstrap", hidden=True)
 def bootstrap_command(
     ctx: typer.Context,
-    out: Annotated[Path, typer.Argument(help="Where to make it.")],
+    out: Annotated[Path, typer.Argument(help="Output directory.")],
     *,
-    target: Annotated[str, typer.Option("--for", help="What runs there; only `compose` is known.")] = "compose",
+    target: Annotated[str, typer.Option("--for", help="Environment; only `compose` is supported.")] = "compose",
     device: Annotated[list[str] | None, typer.Option("--device", help="Device to issue for; repeatable.")] = None,
-    nats_identity: Annotated[Path, typer.Option(help="Identity of nats as nats-server will see it.")] = Path(
+    nats_identity: Annotated[Path, typer.Option(help="Identity directory in the container of nats-server.")] = Path(
         "/identity"
     ),
-    nats_store: Annotated[Path, typer.Option(help="JetStream's folder as nats-server will see it.")] = Path("/data"),
+    nats_store: Annotated[Path, typer.Option(help="JetStream directory in the container of nats-server.")] = Path(
+        "/data"
+    ),
     owner: Annotated[str, typer.Option(help="UID:GID to own the identity files; needs root.")] = "",
     host: Annotated[
-        list[str] | None, typer.Option("--host", help="Name or IP by which devices reach the bridge.")
+        list[str] | None, typer.Option("--host", help="Host name or IP of the bridge for devices; repeatable.")
     ] = None,
 ) -> None:
-    """Make PKI, all identities and nats.conf for a mesh in containers. Idempotent."""
+    """Create PKI, identities and nats.conf for a mesh in containers. Idempotent."""
     if target != "compose":
-        raise UsageError(f"--for {target} is not known", hint="It takes compose; `ygg up` needs no bootstrap.")
+        raise UsageError(f"invalid --for {target!r}", hint="Expected compose; `ygg up` needs no bootstrap.")
     what = bootstrap.Bootstrap(
         devices=tuple(device or bootstrap.DEMO_DEVICES),
         users=(bootstrap.USER, bootstrap.SECOND_USER),
@@ -184,7 +200,7 @@ def bootstrap_command(
     if st.out.as_json:
         st.out.json({"out": str(out.absolute()), "issued": [who.uri for who in issued]})
         return
-    st.out.line(f"issued {len(issued)}: {', '.join(who.uri for who in issued)}" if issued else "all there already")
+    st.out.line(f"issued {len(issued)}: {', '.join(who.uri for who in issued)}" if issued else "everything exists")
 
 
 def _show_json(st: State, store: Store, root_here: bool) -> None:
@@ -207,5 +223,5 @@ def _owner(text: str) -> Owner | None:
         return None
     uid, _, gid = text.partition(":")
     if not (uid.isdigit() and (gid.isdigit() or not gid)):
-        raise UsageError(f"--owner is {text!r}", hint="It takes UID:GID in numbers, such as 10001:10001.")
+        raise UsageError(f"invalid --owner {text!r}", hint="Expected a numeric UID:GID, such as 10001:10001.")
     return Owner(int(uid), int(gid or uid))

@@ -1,4 +1,4 @@
-"""`ygg program`: programs that live on the mesh."""
+"""`ygg program`: long-running programs on the mesh."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ from ygg.output import counted, safe
 if TYPE_CHECKING:
     from ygg.client import Mesh
 
-app = typer.Typer(help="Programs that live on the mesh: load, deploy, watch, roll out.", no_args_is_help=True)
+app = typer.Typer(help="Deploy and operate long-running programs.", no_args_is_help=True)
 LONG_S = 60.0
 
-File = Annotated[Path, typer.Argument(help="A .lua or .scm file; its first comments are its manifest.")]
-Deployment = Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="Its id; the program's unless told otherwise.")]
-OnDevice = Annotated[str, typer.Option("--device", "-d", metavar="DEVICE", help="Which instance.")]
+File = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A .lua or .scm file; its leading comments are the manifest.")
+]
+Deployment = Annotated[
+    str, typer.Argument(metavar="DEPLOYMENT", help="Deployment id; the program id unless --as was used.")
+]
+OnDevice = Annotated[str, typer.Option("--device", "-d", metavar="DEVICE", help="Instance on this device.")]
 
 
 def _stub(mesh: Mesh) -> Any:
@@ -55,14 +59,19 @@ def load(
     ctx: typer.Context,
     file: File,
     *,
-    program_id: Annotated[str, typer.Option("--id", help="Its id; else that of the file's name.")] = "",
-    version: Annotated[str, typer.Option("--version", help="Instead of the manifest's.")] = "",
-    lang: Annotated[str, typer.Option("--lang", help="lua or scheme, where the file's name does not tell.")] = "",
-    check: Annotated[bool, typer.Option("--check", help="Check only, keep nothing.")] = False,
+    program_id: Annotated[
+        str, typer.Option("--id", metavar="PROGRAM", help="Program id; default: from the file name.")
+    ] = "",
+    version: Annotated[
+        str, typer.Option("--version", metavar="VERSION", help="Version; default: from the manifest.")
+    ] = "",
+    lang: Annotated[str, typer.Option("--lang", metavar="LANG", help="lua or scheme; default: by file suffix.")] = "",
+    check: Annotated[bool, typer.Option("--check", help="Validate only; store nothing.")] = False,
 ) -> None:
-    """Check a package and keep it as a version of its program. Nothing of it is executed.
+    """Validate a program and store it as a new version, without running it.
 
-    Example:  `ygg program load thermostat.lua`
+    Example:
+    - `ygg program load thermostat.lua`
     """
     from ygg.cli import program_show
 
@@ -72,7 +81,7 @@ def load(
         st.out.json({"created": answer.created, "manifest": program_show.data(answer.manifest)})
         return
     name = f"{answer.manifest.id} {answer.manifest.version}"
-    st.out.line(f"{name} is in order" if check else f"{name} loaded" if answer.created else f"{name} was there already")
+    st.out.line(f"{name} is valid" if check else f"{name} loaded" if answer.created else f"{name} is already loaded")
     if not check:
         st.out.remark(f"Deploy it:  ygg program deploy {answer.manifest.id} -d DEVICE")
 
@@ -80,28 +89,44 @@ def load(
 @app.command()
 def deploy(
     ctx: typer.Context,
-    what: Annotated[str, typer.Argument(metavar="PROGRAM|FILE", help="A program that is loaded, or a file to load.")],
+    what: Annotated[str, typer.Argument(metavar="PROGRAM|FILE", help="Id of a loaded program, or a file to load.")],
     *,
-    device: Annotated[str, typer.Option("--device", "-d", metavar="DEVICE", help="On this device.")] = "",
-    selector: Annotated[str, typer.Option("-l", "--selector", help="One instance for each device, as zone=hall.")] = "",
-    on_mesh: Annotated[bool, typer.Option("--mesh", help="One instance without a default device.")] = False,
-    version: Annotated[str, typer.Option("--version", help="This version; else the newest.")] = "",
-    name: Annotated[
-        str, typer.Option("--as", metavar="DEPLOYMENT", help="Id of the deployment; else the program's.")
+    device: Annotated[
+        str, typer.Option("--device", "-d", metavar="DEVICE", help="Run one instance for this device.")
     ] = "",
-    arg: Annotated[list[str] | None, typer.Option("--arg", "-a", metavar="NAME=VALUE", help="Goes into args.")] = None,
-    stopped: Annotated[bool, typer.Option("--stopped", help="Do not start it yet.")] = False,
+    selector: Annotated[
+        str,
+        typer.Option(
+            "-l", "--selector", metavar="SELECTOR", help="Run one instance per matching device, such as zone=hall."
+        ),
+    ] = "",
+    on_mesh: Annotated[bool, typer.Option("--mesh", help="Run one instance without a default device.")] = False,
+    version: Annotated[str, typer.Option("--version", metavar="VERSION", help="Version; default: the newest.")] = "",
+    name: Annotated[
+        str, typer.Option("--as", metavar="DEPLOYMENT", help="Deployment id; default: the program id.")
+    ] = "",
+    arg: Annotated[
+        list[str] | None,
+        typer.Option("--arg", "-a", metavar="NAME=VALUE", help="Argument of the program; repeatable."),
+    ] = None,
+    stopped: Annotated[bool, typer.Option("--stopped", help="Deploy without starting.")] = False,
 ) -> None:
-    """Run a program on a device, on every device of a selector, or on the mesh.
+    """Deploy a program to a device, to all matching devices, or to the mesh.
 
-    Examples:  `ygg program deploy blink.lua -d porch-1`   `ygg program deploy monitor -l zone=hall -a limit=25`
+    Examples:
+    - `ygg program deploy blink.lua -d porch-1`
+    - `ygg program deploy monitor -l zone=hall -a limit=25`
     """
     from ygg import program_files
     from ygg.cli import program_show
     from yggdrasil.loki.v1 import program_pb2 as pb
 
     if sum(map(bool, (device, selector, on_mesh))) != 1:
-        raise UsageError("it is not said where", hint="One of --device ID, -l SELECTOR, --mesh.")
+        raise UsageError(
+            "more than one target given; pass only one of --device ID, -l SELECTOR, --mesh"
+            if device or selector or on_mesh
+            else "no target given; pass --device ID, -l SELECTOR or --mesh"
+        )
     st = state(ctx)
     words = values.assignments(arg or ())
     manifest = pb.ProgramManifest(id=what, version=version)
@@ -129,15 +154,16 @@ def deploy(
     st.out.line(f"{made.id}: {made.program_id} {made.version} on {on}{' (stopped)' if stopped else ''}")
     for skipped in answer.skipped:
         why = "; ".join(clause.message for clause in skipped.failed)
-        st.out.line(f"  not on {safe(skipped.device_id)}: {safe(why, 300)}", "yellow")
-    st.out.remark(f"Watch it:  ygg program logs -f {made.id}")
+        st.out.line(f"  skipped {safe(skipped.device_id)}: {safe(why, 300)}", "yellow")
+    st.out.remark(f"Follow its log:  ygg program logs -f {made.id}")
 
 
 @app.command("ls")
 def list_programs(ctx: typer.Context) -> None:
     """List programs with their versions and deployments.
 
-    Example:  `ygg program ls`
+    Example:
+    - `ygg program ls`
     """
     from ygg.cli import program_show
     from yggdrasil.loki.v1 import program_pb2 as pb
@@ -148,35 +174,35 @@ def list_programs(ctx: typer.Context) -> None:
         st.out.json([program_show.data(each) for each in found])
         return
     if not found:
-        st.out.line("no program")
-        st.out.remark("Begin with one:  ygg program deploy examples/programs/blink.lua -d DEVICE")
+        st.out.line("no programs found")
+        st.out.remark("Deploy one:  ygg program deploy examples/programs/blink.lua -d DEVICE")
         return
     rows: list[tuple[str, ...]] = []
     for each in found:
         versions = ", ".join(manifest.version for manifest in each.versions[:5])
         for made in each.deployments or [None]:
-            where = program_show.target_of(made) if made else "-"
-            wanted = ("running" if made.running else "stopped") if made else "-"
-            runs = made.version if made else "-"
+            target = program_show.target_of(made) if made else "-"
+            desired = ("running" if made.running else "stopped") if made else "-"
+            current = made.version if made else "-"
             if made and made.canary.version:
-                runs += f" ({made.canary.version} on {made.canary.share_percent} %)"
-            rows.append((safe(each.id), safe(versions), safe(made.id) if made else "-", runs, safe(where), wanted))
-    st.out.table(
-        ("PROGRAM", "VERSIONS", "DEPLOYMENT", "RUNS", "WHERE", "WANTED"), rows, optional=("VERSIONS", "WANTED")
-    )
+                current += f" ({made.canary.version} on {made.canary.share_percent} %)"
+            rows.append((safe(each.id), safe(versions), safe(made.id) if made else "-", current, safe(target), desired))
+    columns = ("PROGRAM", "VERSIONS", "DEPLOYMENT", "CURRENT", "TARGET", "DESIRED")
+    st.out.table(columns, rows, optional=("VERSIONS", "DESIRED"))
 
 
 @app.command()
 def show(
     ctx: typer.Context,
-    program: Annotated[str, typer.Argument(metavar="PROGRAM", help="Its id.")],
+    program: Annotated[str, typer.Argument(metavar="PROGRAM", help="Program id.")],
     *,
-    version: Annotated[str, typer.Option("--version", help="This version; else the newest.")] = "",
-    source: Annotated[bool, typer.Option("--source", help="Its source, too.")] = False,
+    version: Annotated[str, typer.Option("--version", metavar="VERSION", help="Version; default: the newest.")] = "",
+    source: Annotated[bool, typer.Option("--source", help="Also print the source.")] = False,
 ) -> None:
-    """Show a program: manifest, deployments, instances.
+    """Show the manifest, deployments and instances of a program.
 
-    Example:  `ygg program show blink`
+    Example:
+    - `ygg program show blink`
     """
     from ygg.cli import program_show
     from yggdrasil.loki.v1 import program_pb2 as pb
@@ -193,10 +219,10 @@ def show(
     for parameter in manifest.parameters:
         default = f" = {program_show.text(parameter.default_value)}" if parameter.HasField("default_value") else ""
         st.out.prose(f"  parameter {parameter.name}{default}  {safe(parameter.description)}")
-    for wanted in manifest.requires:
-        st.out.prose(f"  requires {safe(wanted)}")
-    for needed in manifest.dependencies:
-        st.out.prose(f"  depends on {safe(needed.id)} {safe(needed.minimum_version)}".rstrip())
+    for requirement in manifest.requires:
+        st.out.prose(f"  requires {safe(requirement)}")
+    for dependency in manifest.dependencies:
+        st.out.prose(f"  depends on {safe(dependency.id)} {safe(dependency.minimum_version)}".rstrip())
     for made in found.program.deployments:
         if linked := program_show.linked(made):
             st.out.prose(f"  {safe(made.id)} is linked with {linked}")
@@ -207,56 +233,63 @@ def show(
         st.out.line(found.package.source)
 
 
-def _change(ctx: typer.Context, method: str, deployment: str, told: str) -> None:
+def _change(ctx: typer.Context, method: str, deployment: str, outcome: str) -> None:
     from ygg.cli import program_show
     from yggdrasil.loki.v1 import program_pb2 as pb
 
     st = state(ctx)
     request = getattr(pb, f"{method}Request")(deployment_id=deployment)
-    program_show.deployment(st, _call(st, method, request).deployment, f"{deployment} {told}")
+    program_show.deployment(st, _call(st, method, request).deployment, f"{deployment} {outcome}")
 
 
 @app.command()
 def start(ctx: typer.Context, deployment: Deployment) -> None:
-    """Start a deployment; instances that have failed start again.
+    """Start a deployment; failed instances are restarted.
 
-    Example:  `ygg program start blink`
+    Example:
+    - `ygg program start blink`
     """
-    _change(ctx, "StartProgram", deployment, "is to run")
+    _change(ctx, "StartProgram", deployment, "starting")
 
 
 @app.command()
 def stop(ctx: typer.Context, deployment: Deployment) -> None:
-    """Stop a deployment; its stores stay.
+    """Stop a deployment and keep its stores.
 
-    Example:  `ygg program stop blink`
+    Example:
+    - `ygg program stop blink`
     """
-    _change(ctx, "StopProgram", deployment, "is to stop")
+    _change(ctx, "StopProgram", deployment, "stopping")
 
 
 @app.command()
 def restart(ctx: typer.Context, deployment: Deployment) -> None:
-    """Start every instance of a deployment anew.
+    """Restart every instance of a deployment.
 
-    Example:  `ygg program restart blink`
+    Example:
+    - `ygg program restart blink`
     """
-    _change(ctx, "RestartProgram", deployment, "starts anew")
+    _change(ctx, "RestartProgram", deployment, "restarting")
 
 
 @app.command()
 def unload(
     ctx: typer.Context,
     name: Annotated[
-        str, typer.Argument(metavar="DEPLOYMENT|PROGRAM", help="What to end, or with --program to forget.")
+        str, typer.Argument(metavar="DEPLOYMENT|PROGRAM", help="Deployment id, or with --program a program id.")
     ],
     *,
-    program: Annotated[bool, typer.Option("--program", help="Forget the program itself.")] = False,
-    version: Annotated[str, typer.Option("--version", help="With --program: this version only.")] = "",
-    force: Annotated[bool, typer.Option("--force", help="With --program: end its deployments, too.")] = False,
+    program: Annotated[bool, typer.Option("--program", help="Delete the program instead of a deployment.")] = False,
+    version: Annotated[
+        str, typer.Option("--version", metavar="VERSION", help="With --program: delete only this version.")
+    ] = "",
+    force: Annotated[bool, typer.Option("--force", help="With --program: also delete its deployments.")] = False,
 ) -> None:
-    """End a deployment and delete its stores; or forget a program.
+    """Delete a deployment and its stores, or a program.
 
-    Examples:  `ygg program unload blink`   `ygg program unload --program blink --force`
+    Examples:
+    - `ygg program unload blink`
+    - `ygg program unload --program blink --force`
     """
     from yggdrasil.loki.v1 import program_pb2 as pb
 
@@ -269,7 +302,7 @@ def unload(
     if st.out.as_json:
         st.out.json({"deployments": list(answer.deployment_ids)})
         return
-    st.out.line(f"{name} is forgotten" if program else f"{name} is ended")
+    st.out.line(f"program {name} deleted" if program else f"deployment {name} deleted")
 
 
 @app.command()
@@ -277,13 +310,14 @@ def logs(
     ctx: typer.Context,
     deployment: Deployment,
     *,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with lines as they come.")] = False,
-    tail: Annotated[int, typer.Option("--tail", "-n", min=0, max=500, help="Lines of before.")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow new lines until Ctrl-C.")] = False,
+    tail: Annotated[int, typer.Option("--tail", "-n", min=0, max=500, help="Number of past lines.")] = 50,
     device: OnDevice = "",
 ) -> None:
     """Show the log of a deployment.
 
-    Example:  `ygg program logs -f blink`
+    Example:
+    - `ygg program logs -f blink`
     """
     from ygg.cli import program_show
     from yggdrasil.loki.v1 import program_pb2 as pb
@@ -292,9 +326,9 @@ def logs(
     request = pb.WatchLogsRequest(deployment_id=deployment, device_id=device, tail=tail, follow=follow)
     with st.mesh() as mesh:
         lines = _stub(mesh).WatchLogs(request)
-        if follow and following.begun(lines):
+        if follow and following.started(lines):
             of = f"{deployment} on {device}" if device else deployment
-            following.waiting(st, f"Waiting for what {of} logs. Ctrl-C ends it.")
+            following.notice(st, f"Following the log of {of}. Press Ctrl-C to stop.")
         for line in mesh.stream("loki", lines):
             program_show.line(st, line)
 
@@ -303,13 +337,16 @@ def logs(
 def evaluate(
     ctx: typer.Context,
     deployment: Deployment,
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="In the program's language; - reads standard input.")],
+    text: Annotated[
+        str, typer.Argument(metavar="CODE", help="Code in the program's language; - reads standard input.")
+    ],
     *,
     device: OnDevice = "",
 ) -> None:
-    """Evaluate a text among the globals of a running instance.
+    """Evaluate code in a running instance.
 
-    Example:  `ygg program eval thermostat 'target + 1' -d porch-1`
+    Example:
+    - `ygg program eval thermostat 'target + 1' -d porch-1`
     """
     from ygg.cli import program_show
     from yggdrasil.loki.v1 import program_pb2 as pb
@@ -324,13 +361,18 @@ def evaluate(
 def global_values(
     ctx: typer.Context,
     deployment: Deployment,
-    assign: Annotated[list[str] | None, typer.Argument(metavar="[NAME[=VALUE]...]", help="To show, or to set.")] = None,
+    assign: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME[=VALUE]...]", help="Globals to show or set; default: show all."),
+    ] = None,
     *,
     device: OnDevice = "",
 ) -> None:
-    """Show the globals of a running instance, or set some.
+    """Show or set globals of a running instance.
 
-    Examples:  `ygg program globals thermostat`   `ygg program globals thermostat target=22`
+    Examples:
+    - `ygg program globals thermostat`
+    - `ygg program globals thermostat target=22`
     """
     from services.chassis import codec
     from ygg.cli import program_show
@@ -342,9 +384,8 @@ def global_values(
         _call(st, "SetGlobal", request)
     names = [word.partition("=")[0] for word in words]
     found = _call(st, "GetGlobals", pb.GetGlobalsRequest(instance=ref, names=names)).globals
-    told = {each.name: program_show.value(each.value) if each.HasField("value") else None for each in found}
     if st.out.as_json:
-        st.out.json(told)
+        st.out.json({each.name: program_show.value(each.value) if each.HasField("value") else None for each in found})
         return
     rows = [
         (safe(each.name), safe(each.type), program_show.text(each.value) if each.HasField("value") else "-")
@@ -355,9 +396,10 @@ def global_values(
 
 @app.command()
 def stats(ctx: typer.Context, deployment: Deployment, *, device: OnDevice = "") -> None:
-    """Show what an instance has used.
+    """Show the resource usage of an instance.
 
-    Example:  `ygg program stats blink -d porch-1`
+    Example:
+    - `ygg program stats blink -d porch-1`
     """
     from ygg.cli import program_show
     from yggdrasil.loki.v1 import program_pb2 as pb
@@ -377,12 +419,13 @@ def history(
     ctx: typer.Context,
     deployment: Deployment,
     *,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100, help="Most turns.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100, help="Maximum turns to show.")] = 20,
     device: OnDevice = "",
 ) -> None:
-    """Show the last turns of an instance, newest first.
+    """Show recent turns of an instance, newest first.
 
-    Example:  `ygg program history blink -d porch-1`
+    Example:
+    - `ygg program history blink -d porch-1`
     """
     from services.chassis import codec
     from ygg.cli import program_show
@@ -404,41 +447,45 @@ def history(
         )
         for each in found
     ]
-    st.out.table(("WHEN", "CAUSE", "TOOK", "CALLS", "HOW"), rows, optional=("CALLS", "TOOK"))
+    st.out.table(("TIME", "CAUSE", "DURATION", "CALLS", "RESULT"), rows, optional=("CALLS", "DURATION"))
 
 
 @app.command()
 def rollout(
     ctx: typer.Context,
     deployment: Deployment,
-    version: Annotated[str, typer.Argument(metavar="[VERSION]", help="The version to try; else the newest.")] = "",
+    version: Annotated[str, typer.Argument(metavar="[VERSION]", help="Canary version; default: the newest.")] = "",
     *,
-    share: Annotated[int, typer.Option("--share", min=1, max=100, help="Percent of the instances.")] = 10,
-    errors: Annotated[int, typer.Option("--errors", min=1, max=1_000_000, help="Errors after which they return.")] = 3,
-    promote: Annotated[bool, typer.Option("--promote", help="The version that is tried, for all.")] = False,
-    back: Annotated[bool, typer.Option("--back", help="The version before, for all.")] = False,
+    share: Annotated[int, typer.Option("--share", min=1, max=100, help="Percentage of instances.")] = 10,
+    errors: Annotated[int, typer.Option("--errors", min=1, max=1_000_000, help="Errors that trigger a rollback.")] = 3,
+    promote: Annotated[bool, typer.Option("--promote", help="Run the canary version on all instances.")] = False,
+    back: Annotated[bool, typer.Option("--back", help="Roll back to the previous version.")] = False,
 ) -> None:
-    """Try another version on a share of a deployment; past the threshold of errors it returns by itself.
+    """Run a canary version on a percentage of a deployment's instances.
 
-    Examples:  `ygg program rollout blink 1.1.0 --share 20`   `ygg program rollout blink --promote`
+    The canary is rolled back automatically when it reaches the error threshold.
+
+    Examples:
+    - `ygg program rollout blink 1.1.0 --share 20`
+    - `ygg program rollout blink --promote`
     """
     from ygg.cli import program_show
     from yggdrasil.loki.v1 import program_pb2 as pb
 
     if promote and back:
-        raise UsageError("either --promote or --back")
+        raise UsageError("--promote and --back cannot be combined")
     st = state(ctx)
     if promote or back:
         finish = pb.FinishRolloutRequest(deployment_id=deployment, promote=promote)
         found = _call(st, "FinishRollout", finish).deployment
-        program_show.deployment(st, found, f"{deployment} runs {found.version} everywhere")
+        program_show.deployment(st, found, f"{deployment} runs {found.version} on all instances")
         return
     begin = pb.StartRolloutRequest(
         deployment_id=deployment, version=version, share_percent=share, error_threshold=errors
     )
     found = _call(st, "StartRollout", begin).deployment
-    told = f"{found.canary.version} is tried on {found.canary.share_percent} % of {deployment}"
-    program_show.deployment(st, found, f"{told}; the others keep {found.version}")
+    canary = f"canary {found.canary.version} on {found.canary.share_percent} % of {deployment}"
+    program_show.deployment(st, found, f"{canary}; all others run {found.version}")
 
 
 app.command()(program_store.status)

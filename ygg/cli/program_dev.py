@@ -1,10 +1,10 @@
-"""`ygg program dev`: a program under development, replaced at each save, gone at the end.
+"""`ygg program dev`: run a program under development and reload it on each save.
 
-Owns a deployment of its own, `NAME_dev`, of one version that may change, 0.0.0-dev. What is released is never touched.
+Owns the deployment `NAME_dev` with the mutable version 0.0.0-dev; released versions are never touched.
 
-    save --> loaded and deployed --> its log goes on
-      |  refused: said, and what ran before goes on
-    Ctrl-C, SIGTERM --> deployment, store and version are gone
+    save --> load and deploy --> follow its log
+      |  rejected: print the error; the previous save keeps running
+    Ctrl-C, SIGTERM --> delete deployment, store and version
 """
 
 from __future__ import annotations
@@ -33,41 +33,50 @@ if TYPE_CHECKING:
 VERSION, SUFFIX = "0.0.0-dev", "_dev"
 LONG_S = 60.0
 LOOK_S = 0.2
-"""Between two looks at the file; one that is still being written is read at the next."""
+"""Polling interval of the file, in seconds; a file that is still being written is read at the next poll."""
 
 
 def dev(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(help="A .lua or .scm file; its first comments are its manifest.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A .lua or .scm file; its leading comments are the manifest.")
+    ],
     *,
-    device: Annotated[str, typer.Option("--device", "-d", metavar="DEVICE", help="On this device.")] = "",
-    on_mesh: Annotated[bool, typer.Option("--mesh", help="Without a default device.")] = False,
-    name: Annotated[str, typer.Option("--as", metavar="NAME", help="Its id; else that of the file, with _dev.")] = "",
-    lang: Annotated[str, typer.Option("--lang", help="lua or scheme, where the file's name does not tell.")] = "",
-    arg: Annotated[list[str] | None, typer.Option("--arg", "-a", metavar="NAME=VALUE", help="Goes into args.")] = None,
+    device: Annotated[str, typer.Option("--device", "-d", metavar="DEVICE", help="Run on this device.")] = "",
+    on_mesh: Annotated[bool, typer.Option("--mesh", help="Run without a default device.")] = False,
+    name: Annotated[
+        str, typer.Option("--as", metavar="NAME", help="Deployment id; default: from the file name, with _dev.")
+    ] = "",
+    lang: Annotated[str, typer.Option("--lang", metavar="LANG", help="lua or scheme; default: by file suffix.")] = "",
+    arg: Annotated[
+        list[str] | None,
+        typer.Option("--arg", "-a", metavar="NAME=VALUE", help="Argument of the program; repeatable."),
+    ] = None,
 ) -> None:
-    """Run a program while you write it: each save replaces what runs, its log is shown, Ctrl-C ends it.
+    """Run a program during development and reload it on each save.
 
-    It runs as a deployment of its own, NAME_dev 0.0.0-dev: no version is made, and released ones are not touched. Its
-    store stays from save to save. A text that is refused leaves running what ran before.
+    Shows its log until Ctrl-C, which deletes the deployment, its store and its version. The program runs as deployment
+    NAME_dev 0.0.0-dev and does not touch released versions. Its store is kept across reloads. If a save is rejected,
+    the previous one keeps running.
 
-    Example:  `ygg program dev thermostat.lua -d porch-1`
+    Example:
+    - `ygg program dev thermostat.lua -d porch-1`
     """
     from ygg import program_files
 
     if bool(device) == on_mesh:
-        raise UsageError("no target given", hint="Pass --device ID or --mesh.")
+        raise UsageError("pass exactly one target: --device ID or --mesh")
     st = state(ctx)
     words = values.assignments(arg or ())
     given = program_files.arguments(program_files.package(file, lang=lang).manifest, words) if words else {}
     with st.mesh() as mesh:
-        bench = _Bench(st, mesh, file, _id(file, name), device, lang, given)
-        bench.begin()
+        session = _DevSession(st, mesh, file, _id(file, name), device, lang, given)
+        session.begin()
         signal.signal(signal.SIGTERM, _interrupted)
         try:
-            bench.work()
+            session.run()
         finally:
-            bench.end()
+            session.end()
 
 
 def _interrupted(_number: int, _frame: object) -> None:
@@ -80,8 +89,8 @@ def _id(file: Path, name: str) -> str:
     return name or program_files.name_of(file)[: 32 - len(SUFFIX)].rstrip("_") + SUFFIX
 
 
-class _Bench:
-    """One program under development."""
+class _DevSession:
+    """The deployment of a program under development."""
 
     def __init__(
         self,
@@ -105,34 +114,34 @@ class _Bench:
         return self._mesh.call("loki", getattr(self._stub, method), request, timeout_s=LONG_S)
 
     def begin(self) -> None:
-        """Looks at what is there. Raises CliError where the id is taken by what was released."""
+        """Check the target. Raises CliError if a released deployment uses the id."""
         from yggdrasil.loki.v1 import program_pb2 as pb
 
         if not self._file.is_file():
-            raise UsageError(f"there is no file {self._file}")
+            raise UsageError(f"file not found: {self._file}")
         if self._device:
-            following.known(self._st, self._mesh, [self._device])
+            following.known_devices(self._st, self._mesh, [self._device])
         programs = {one.id: one for one in self._call("ListPrograms", pb.ListProgramsRequest()).programs}
         for one in programs.values():
             for made in one.deployments:
                 if made.id == self._id and made.version != VERSION:
-                    hint = "Give this one another id:  --as NAME"
-                    raise CliError(f"{made.id} is deployed already, as {made.program_id} {made.version}", hint=hint)
+                    hint = "Choose another id:  --as NAME"
+                    raise CliError(f"{made.id} is already deployed as {made.program_id} {made.version}", hint=hint)
         instances = self._call("ListInstances", pb.ListInstancesRequest(device_id=self._device)).instances
         name = self._id.removesuffix(SUFFIX)
         if self._device and any(i.program_id == name and i.state == pb.INSTANCE_STATE_RUNNING for i in instances):
-            told = f"{safe(name)} runs on {safe(self._device)}, too: both act on it."
-            self._st.out.remark(f"{told} Stop it meanwhile:  ygg program stop {safe(name)}", "yellow")
+            conflict = f"{safe(name)} also runs on {safe(self._device)}; both control it."
+            self._st.out.remark(f"{conflict} Stop it meanwhile:  ygg program stop {safe(name)}", "yellow")
 
-    def work(self) -> None:
-        """Until interrupted: each save is loaded."""
-        following.waiting(self._st, f"Each save of {self._file} replaces {self._id}. Ctrl-C ends it.")
+    def run(self) -> None:
+        """Load each save until interrupted."""
+        following.notice(self._st, f"Watching {self._file}; each save reloads {self._id}. Press Ctrl-C to stop.")
         for _ in _saves(self._file):
             if self._load() and self._log is None:
                 threading.Thread(target=self._follow, name="log", daemon=True).start()
 
     def _load(self) -> bool:
-        """Whether what was saved runs now."""
+        """Load and deploy the file; return whether it succeeded."""
         from services.domain.errors import YggError
         from ygg import program_files
         from yggdrasil.loki.v1 import program_pb2 as pb
@@ -145,22 +154,22 @@ class _Bench:
                 program_id=self._id, version=VERSION, target=target, deployment_id=self._id, arguments=self._given
             ))  # fmt: skip
         except (YggError, CliError, OSError) as e:
-            self._refused(e)
+            self._report_rejected(e)
             return False
         self._loads += 1
-        again = "" if self._loads == 1 else " again"
-        self._say("loaded", f"{self._file.name} runs{again} as {self._id}", "green", checksum=package.manifest.checksum)
+        verb = "loaded" if self._loads == 1 else "reloaded"
+        self._report("loaded", f"{self._file.name} {verb} as {self._id}", "green", checksum=package.manifest.checksum)
         return True
 
-    def _refused(self, error: BaseException) -> None:
+    def _report_rejected(self, error: BaseException) -> None:
         from ygg.cli.failure import describe
 
         failure = describe(error)
-        goes_on = "; what ran before goes on" if self._loads else ""
-        text = f"{failure.message}{goes_on}" + (f"\n  {failure.hint}" if failure.hint else "")
-        self._say("refused", text, "red", message=failure.message, hint=failure.hint, reason=failure.reason)
+        still_running = "; the previous save keeps running" if self._loads else ""
+        text = f"{failure.message}{still_running}" + (f"\n  {failure.hint}" if failure.hint else "")
+        self._report("refused", text, "red", message=failure.message, hint=failure.hint, reason=failure.reason)
 
-    def _say(self, event: str, text: str, style: str, **more: str) -> None:
+    def _report(self, event: str, text: str, style: str, **more: str) -> None:
         out = self._st.out
         if out.as_json:
             out.record(
@@ -170,7 +179,7 @@ class _Bench:
             out.remark(f"{datetime.now():%H:%M:%S} {text}", style)
 
     def _follow(self) -> None:
-        """The log, until the channel is closed; where Loki went away it goes on once it is back."""
+        """Print the log until the channel is closed; reconnect after an outage of loki."""
         import grpc
 
         from ygg.cli import program_show
@@ -187,42 +196,42 @@ class _Bench:
             time.sleep(1.0)
 
     def end(self) -> None:
-        """Nothing of it stays: neither deployment nor store nor version."""
+        """Delete deployment, store and version."""
         from services.domain.errors import Code, YggError
         from yggdrasil.loki.v1 import program_pb2 as pb
 
         if self._log is not None:
             self._log.cancel()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it behind
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the cleanup
         try:
             self._call("UnloadProgram", pb.UnloadProgramRequest(
                 program_id=self._id, version=VERSION, end_deployments=True
             ))  # fmt: skip
         except YggError as e:
             if e.code is not Code.NOT_FOUND:
-                self._st.out.remark(f"{self._id} is still there. End it:  ygg program unload {self._id}", "red")
+                self._st.out.remark(f"{self._id} was not deleted. Delete it:  ygg program unload {self._id}", "red")
                 raise
         finally:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        self._say("ended", f"{self._id} is ended, its store and version are gone", "dim")
+        self._report("ended", f"deleted {self._id}, its store and its version", "dim")
 
 
 def _saves(file: Path) -> Iterator[None]:
-    """Yields at first, and after each save once the file rests."""
+    """Yield once at the start, then after each save once the file is stable."""
     loaded: object = None
     while True:
-        seen = _mark(file)
+        seen = _fingerprint(file)
         if seen is not None and seen != loaded:
             time.sleep(LOOK_S)
-            if _mark(file) == seen:
+            if _fingerprint(file) == seen:
                 loaded = seen
                 yield
             continue
         time.sleep(LOOK_S)
 
 
-def _mark(file: Path) -> tuple[int, int, int] | None:
-    """What changes with a save; None while an editor has the file away."""
+def _fingerprint(file: Path) -> tuple[int, int, int] | None:
+    """Return mtime, size and inode; None while an editor replaces the file."""
     try:
         found = file.stat()
     except OSError:

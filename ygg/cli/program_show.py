@@ -1,4 +1,4 @@
-"""How programs are shown: tables for people, the messages as JSON for programs."""
+"""Format programs as tables, text and JSON."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _STYLES = {
 
 
 def data(message: Message) -> dict[str, Any]:
-    """A message as JSON, its fields by the names of the contract; values as plain JSON."""
+    """Return a message as JSON data with proto field names."""
     found: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
     return found
 
 
 def text(message: Any) -> str:
-    """A value for people."""
+    """Return a value as text."""
     return safe(values.show(codec.value_from_proto(message)))
 
 
 def value(message: Any) -> object:
-    """A value as plain JSON."""
+    """Return a value as JSON data."""
     return values.to_json(codec.value_from_proto(message))
 
 
@@ -44,37 +44,37 @@ def state_of(instance: pb.ProgramInstance) -> str:
 
 
 def target_of(deployment: pb.ProgramDeployment) -> str:
-    """Where it runs, in words."""
+    """Return the target of a deployment as text."""
     target = deployment.target
     return target.device_id or (target.selector and f"-l {target.selector}") or "the mesh"
 
 
 def linked(found: pb.ProgramDeployment) -> str:
-    """The packages that a deployment is linked with, and those of what it tries; empty where there are none."""
-    told = ", ".join(f"{safe(one.id)} {safe(one.version)}" for one in found.packages)
+    """Return the linked packages of a deployment and of its canary; empty if there are none."""
+    packages = ", ".join(f"{safe(one.id)} {safe(one.version)}" for one in found.packages)
     if found.canary.packages:
-        tried = ", ".join(f"{safe(one.id)} {safe(one.version)}" for one in found.canary.packages)
-        told = f"{told or 'nothing'}; {safe(found.canary.version)} with {tried}"
-    return told
+        canary = ", ".join(f"{safe(one.id)} {safe(one.version)}" for one in found.canary.packages)
+        packages = f"{packages or 'nothing'}; {safe(found.canary.version)} with {canary}"
+    return packages
 
 
-def deployment(st: State, found: pb.ProgramDeployment, told: str) -> None:
-    """What became of a deployment."""
+def deployment(st: State, found: pb.ProgramDeployment, outcome: str) -> None:
+    """Print the outcome of a change, or the deployment as JSON."""
     if st.out.as_json:
         st.out.json(data(found))
     else:
-        st.out.line(told)
+        st.out.line(outcome)
 
 
 def reported(instance: pb.ProgramInstance) -> list[str]:
-    """What an instance reports of itself, a line a key."""
+    """Return the values that an instance reports, one line per key."""
     found = codec.values_from_proto(instance.reported)
     who = safe(f"{instance.deployment_id}/{instance.device_id}" if instance.device_id else instance.deployment_id, 100)
     return [f"{who} reports {safe(key, 64)} = {safe(values.show(found[key]))}" for key in sorted(found)]
 
 
 def instances(st: State, found: Iterable[pb.ProgramInstance]) -> None:
-    """The table of instances."""
+    """Print the table of instances."""
     rows = [
         (
             safe(each.deployment_id),
@@ -95,7 +95,7 @@ def instances(st: State, found: Iterable[pb.ProgramInstance]) -> None:
 
 
 def line(st: State, found: pb.WatchLogsResponse) -> None:
-    """A line of a log: one JSON document, or text with its instance."""
+    """Print a log line as text with its instance, or as a JSON record."""
     if st.out.as_json:
         st.out.record(data(found))
         return

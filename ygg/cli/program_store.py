@@ -1,4 +1,4 @@
-"""`ygg program store ls|get|set` and `ygg program status`: what a running program keeps, and how it fares."""
+"""`ygg program store ls|get|set` and `ygg program status`: stored data and health of running programs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ygg.output import safe, size
 if TYPE_CHECKING:
     from yggdrasil.loki.v1 import program_pb2 as pb
 
-app = typer.Typer(help="What a running program keeps: its store.", no_args_is_help=True)
+app = typer.Typer(help="Read and write the store of a running program.", no_args_is_help=True)
 LONG_S = 60.0
-MAX_ASKED = 50
-"""Instances that are asked for their statistics one by one; more are shown without."""
+MAX_QUERIED = 50
+"""Maximum instances whose statistics are queried, one call each; with more, no statistics are shown."""
 
-Deployment = Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="Its id.")]
-OnDevice = Annotated[str, typer.Option("--device", "-d", metavar="DEVICE", help="Which instance.")]
+Deployment = Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="Deployment id.")]
+OnDevice = Annotated[str, typer.Option("--device", "-d", metavar="DEVICE", help="Instance on this device.")]
 
 
 def _call(st: State, method: str, request: Any) -> Any:
@@ -41,9 +41,10 @@ def _stored(st: State, deployment: str, device: str) -> pb.GetStoreResponse:
 
 @app.command("ls")
 def list_keys(ctx: typer.Context, deployment: Deployment, *, device: OnDevice = "") -> None:
-    """List the keys of a running program's store with their values.
+    """List keys and values of a running program's store.
 
-    Example:  `ygg program store ls thermostat -d porch-1`
+    Example:
+    - `ygg program store ls thermostat -d porch-1`
     """
     from services.chassis.codec import values_from_proto
 
@@ -56,20 +57,23 @@ def list_keys(ctx: typer.Context, deployment: Deployment, *, device: OnDevice = 
         return
     if entries:
         st.out.table(("KEY", "VALUE"), [(safe(key, 64), safe(values.show(entries[key]))) for key in sorted(entries)])
-    st.out.remark(f"{size(found.size_bytes)} of {size(found.limit_bytes)}", "dim")
+    st.out.remark(f"{size(found.size_bytes)} of {size(found.limit_bytes)} used", "dim")
 
 
 @app.command("get")
 def get_key(
     ctx: typer.Context,
     deployment: Deployment,
-    key: Annotated[str, typer.Argument(metavar="KEY", help="The key.")],
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Key.")],
     *,
     device: OnDevice = "",
 ) -> None:
-    """Print one value as JSON. Exit status 4 if there is no such key.
+    """Print a value as JSON.
 
-    Example:  `ygg program store get thermostat target`
+    Exit code 4 if the key does not exist.
+
+    Example:
+    - `ygg program store get thermostat target`
     """
     from services.chassis.codec import values_from_proto
 
@@ -77,8 +81,8 @@ def get_key(
     entries = values_from_proto(_stored(st, deployment, device).entries)
     if key not in entries:
         raise CliError(
-            f"{safe(deployment)} keeps nothing under {safe(key, 64)}",
-            hint=f"Its keys:  ygg program store ls {safe(deployment)}",
+            f"key {safe(key, 64)!r} not found in the store of {safe(deployment)}",
+            hint=f"List keys:  ygg program store ls {safe(deployment)}",
             code=Exit.NOT_FOUND,
         )
     st.out.json(values.to_json(entries[key]))
@@ -88,43 +92,49 @@ def get_key(
 def set_key(
     ctx: typer.Context,
     deployment: Deployment,
-    assign: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...", help="JSON, or text; KEY= deletes the key.")],
+    assign: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...", help="JSON or text; KEY= deletes the key.")],
     *,
     device: OnDevice = "",
 ) -> None:
-    """Write keys of a running program's store, as the program itself would.
+    """Write keys of a running program's store.
 
-    The program sees them when it loads them next; what it has loaded into variables stays as it is.
+    The program sees a new value the next time it loads the key.
 
-    Examples:  `ygg program store set thermostat target=21.5`   `ygg program store set thermostat target=`
+    Examples:
+    - `ygg program store set thermostat target=21.5`
+    - `ygg program store set thermostat target=`: delete the key
     """
     from services.chassis import codec
     from yggdrasil.loki.v1 import program_pb2 as pb
 
     st, instance = state(ctx), pb.InstanceRef(deployment_id=deployment, device_id=device)
     if not assign:
-        raise UsageError("no key given", hint="Write KEY=VALUE.")
+        raise UsageError("no key given; pass KEY=VALUE")
     done: dict[str, object] = {}
     for key, text in values.assignments(assign).items():
         value = codec.value_to_proto(values.guess(text)) if text else None
         answer = _call(st, "SetStore", pb.SetStoreRequest(instance=instance, key=key, value=value))
         done[key] = {"deleted": not text, "existed": answer.existed}
         if not st.out.as_json:
-            there = "deleted" if answer.existed else "was not there"
-            st.out.line(f"{safe(key, 64)} {there}" if not text else f"{safe(key, 64)} = {safe(text)}")
+            outcome = "deleted" if answer.existed else "did not exist"
+            st.out.line(f"{safe(key, 64)} {outcome}" if not text else f"{safe(key, 64)} = {safe(text)}")
     if st.out.as_json:
         st.out.json(done)
 
 
 def status(
     ctx: typer.Context,
-    deployment: Annotated[str, typer.Argument(metavar="[DEPLOYMENT]", help="Its id; else all.")] = "",
+    deployment: Annotated[str, typer.Argument(metavar="[DEPLOYMENT]", help="Deployment id; default: all.")] = "",
     *,
-    device: Annotated[str, typer.Option("--device", "-d", metavar="DEVICE", help="On this device only.")] = "",
+    device: Annotated[
+        str, typer.Option("--device", "-d", metavar="DEVICE", help="Only instances on this device.")
+    ] = "",
 ) -> None:
-    """Show how running programs fare: state, uptime, turns, errors, timers, store, and what they report of themselves.
+    """Show the state, statistics and reported values of program instances.
 
-    Examples:  `ygg program status`   `ygg program status thermostat -d porch-1`
+    Examples:
+    - `ygg program status`
+    - `ygg program status thermostat -d porch-1`
     """
     from ygg.cli import program_show
     from yggdrasil.loki.v1 import program_pb2 as pb
@@ -132,26 +142,26 @@ def status(
     st = state(ctx)
     found = _call(st, "ListInstances", pb.ListInstancesRequest(deployment_id=deployment, device_id=device)).instances
     if deployment and not found:
-        _call(st, "GetProgram", pb.GetProgramRequest(id=deployment))  # says that there is none
-    asked = {n: _statistics(st, each) for n, each in enumerate(found)} if len(found) <= MAX_ASKED else {}
+        _call(st, "GetProgram", pb.GetProgramRequest(id=deployment))  # raises NOT_FOUND if it does not exist
+    statistics = {n: _statistics(st, each) for n, each in enumerate(found)} if len(found) <= MAX_QUERIED else {}
     if st.out.as_json:
-        st.out.json([_as_json(each, asked.get(n)) for n, each in enumerate(found)])
+        st.out.json([_as_json(each, statistics.get(n)) for n, each in enumerate(found)])
         return
     if not found:
-        st.out.line("no program runs")
-        st.out.remark("Begin with one:  ygg program deploy examples/programs/blink.lua -d DEVICE")
+        st.out.line("no program instances")
+        st.out.remark("Deploy one:  ygg program deploy examples/programs/blink.lua -d DEVICE")
         return
     columns = ("DEPLOYMENT", "DEVICE", "VERSION", "STATE", "UPTIME", "TURNS", "ERRORS", "TIMERS", "STORE", "PROBLEM")
-    left_out = ("TIMERS", "STORE", "TURNS", "UPTIME", "ERRORS")
-    st.out.table(columns, [_row(each, asked.get(n)) for n, each in enumerate(found)], optional=left_out)
+    optional = ("TIMERS", "STORE", "TURNS", "UPTIME", "ERRORS")
+    st.out.table(columns, [_row(each, statistics.get(n)) for n, each in enumerate(found)], optional=optional)
     for line in (line for each in found for line in program_show.reported(each)):
         st.out.prose(f"  {line}")
-    if not asked:
-        st.out.remark(f"{len(found)} instances: name a deployment or a device to see their statistics", "dim")
+    if not statistics:
+        st.out.remark(f"{len(found)} instances; pass a deployment or --device to see statistics", "dim")
 
 
 def _statistics(st: State, instance: pb.ProgramInstance) -> pb.ProgramStatistics | None:
-    """None where it does not run."""
+    """Return the statistics of an instance; None if it does not run."""
     from services.domain.errors import Code, YggError
     from yggdrasil.loki.v1 import program_pb2 as pb
 
@@ -161,7 +171,7 @@ def _statistics(st: State, instance: pb.ProgramInstance) -> pb.ProgramStatistics
     try:
         found: pb.ProgramStatistics = _call(st, "GetStatistics", pb.GetStatisticsRequest(instance=ref)).statistics
     except YggError as e:
-        if e.code is Code.FAILED_PRECONDITION:  # it stopped meanwhile
+        if e.code is Code.FAILED_PRECONDITION:  # it stopped in the meantime
             return None
         raise
     return found
@@ -193,5 +203,5 @@ def _as_json(each: pb.ProgramInstance, seen: pb.ProgramStatistics | None) -> dic
     from services.chassis.codec import values_from_proto
     from ygg.cli import program_show
 
-    told = program_show.data(each) | {"reported": values.to_json(values_from_proto(each.reported))}
-    return told | {"state": program_show.state_of(each), "statistics": program_show.data(seen) if seen else None}
+    data = program_show.data(each) | {"reported": values.to_json(values_from_proto(each.reported))}
+    return data | {"state": program_show.state_of(each), "statistics": program_show.data(seen) if seen else None}

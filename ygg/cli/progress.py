@@ -1,4 +1,4 @@
-"""A progress bar on standard error, for a person at a terminal; nothing for programs."""
+"""A progress bar on standard error, shown on a terminal only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ygg.output import Output
 
 
 class Counter:
-    """Counts up to a total, which may change on the way; `None` where it is not known."""
+    """Progress towards a total, which may change; `None` if unknown."""
 
     def __init__(self, out: Output, what: str, total: int | None = None) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -26,9 +26,9 @@ class Counter:
         self._progress.stop()
 
     def add(self, count: int) -> None:
-        """So many more are done."""
+        """Advance by `count`."""
         self._progress.advance(self._task, count)
 
     def at(self, done: int, total: int) -> None:
-        """So many of so many are done."""
+        """Set the progress to `done` of `total`."""
         self._progress.update(self._task, completed=done, total=max(done, total))

@@ -1,4 +1,4 @@
-"""The root command: global options, and which module holds each command below it."""
+"""The root command: global options, and the module of each subcommand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EPILOG = "Exit codes:  " + " · ".join(f"{code} {meaning}" for code, meaning in 
 
 
 class Root(LazyGroup):
-    """The commands of `ygg` and their modules, in the order of its help."""
+    """The subcommands of `ygg` and their modules, in help order."""
 
     modules: Mapping[str, str] = {
         "up": "ygg.cli.mesh",
@@ -45,8 +45,9 @@ class Root(LazyGroup):
 app = typer.Typer(
     name="ygg",
     cls=Root,
-    help="Drive a mesh of devices: see them, call them, run scripts on them.\n\n"
-    "First steps:  `ygg up -d`   `ygg status`   `ygg device ls`   `ygg device read porch-1 temp0.celsius`",
+    help="Manage a mesh of devices.\n\n"
+    "First steps:\n"
+    "- `ygg up -d`\n- `ygg status`\n- `ygg device ls`\n- `ygg device read porch-1 temp0.celsius`",
     epilog=EPILOG,
     no_args_is_help=True,
     add_completion=True,
@@ -56,8 +57,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         from services.chassis.version import package_version
 
         print(package_version())
@@ -68,14 +69,14 @@ def _version(wanted: bool) -> None:
 def root(
     ctx: typer.Context,
     context_name: Annotated[
-        str, typer.Option("--context", envvar="YGG_CONTEXT", metavar="NAME", help="Which mesh; see `ygg context ls`.")
+        str, typer.Option("--context", envvar="YGG_CONTEXT", metavar="NAME", help="Mesh to use; see `ygg context ls`.")
     ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Results as JSON, for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Take the global options; they may stand anywhere on the line."""
+    """Handle the global options, which may appear anywhere on the command line."""
     ctx.obj = State(Home.find(), Output(as_json=as_json), context_name)
     if any(name.startswith("YGG_") for name in os.environ):
         from ygg.environment import faults
@@ -85,5 +86,5 @@ def root(
 
 
 def command() -> Any:
-    """The whole command tree, ready to run; a command is imported when it is looked up."""
+    """Return the command tree; a subcommand is imported on lookup."""
     return typer.main.get_command(app)

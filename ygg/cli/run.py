@@ -1,4 +1,4 @@
-"""The entry point: global options wherever they stand, and the one place where errors become text and exit codes."""
+"""The entry point: accepts global options in any position, and converts errors to text and exit codes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ygg.exits import Exit
 _VALUED = "--context"
 _FLAG = "--json"
 TRACEBACK = "YGG_TRACEBACK"
-"""Environment variable with which a fault of `ygg` itself shows its traceback."""
+"""Environment variable that enables tracebacks of errors."""
 
 
 def main() -> None:
@@ -23,17 +23,17 @@ def main() -> None:
         code = run(sys.argv[1:])
     except KeyboardInterrupt:  # while Python was still importing
         code = int(Exit.INTERRUPTED)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends Python's own shutdown without a word
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the interpreter's shutdown silently
     sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run `ygg`; returns the exit code, after everything is written."""
+    """Run `ygg` and flush its output; return the exit code."""
     as_json = _FLAG in arguments
     try:
         try:
             code = _run(arguments)
-        except (Exception, KeyboardInterrupt) as e:  # noqa: BLE001 - whatever it is, it becomes text
+        except (Exception, KeyboardInterrupt) as e:  # noqa: BLE001 - the top level converts every error
             code = _failed(e, as_json=as_json)
         sys.stdout.flush()
         sys.stderr.flush()
@@ -46,8 +46,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its C core would write handshake errors beside ours
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # its fork handlers can crash a child that `up` starts
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # the C core would print handshake errors beside ours
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # the fork handlers can crash a child of `up`
     words = hoist(checked(arguments))
     from ygg.cli.root import command
 
@@ -64,12 +64,12 @@ def checked(arguments: Sequence[str]) -> Sequence[str]:
             word.encode()
         except UnicodeEncodeError as e:
             where = f"argument {number} is not UTF-8 text (character {e.start + 1})"
-            raise UsageError(where, hint="Arguments and names of files are UTF-8.") from None
+            raise UsageError(where, hint="Arguments and file names must be UTF-8.") from None
     return arguments
 
 
 def hoist(arguments: Sequence[str]) -> list[str]:
-    """Move `--json` and `--context NAME` to the front, so that they may stand anywhere before a `--`."""
+    """Move `--json` and `--context NAME` to the front, so that they may appear anywhere before a `--`."""
     front: list[str] = []
     rest: list[str] = []
     queue = list(arguments)
@@ -87,7 +87,7 @@ def hoist(arguments: Sequence[str]) -> list[str]:
 
 
 def _failed(error: BaseException, *, as_json: bool) -> int:
-    """Show what ended the command; returns its exit code."""
+    """Print the error; return its exit code."""
     if isinstance(error, WriteError | BrokenPipeError):
         raise error
     import typer
@@ -106,7 +106,7 @@ def _failed(error: BaseException, *, as_json: bool) -> int:
 
 
 def _unwritten(error: WriteError, *, as_json: bool) -> int:
-    """Say that a result is lost."""
+    """Print the error of a result that could not be written."""
     from ygg.cli.failure import describe, show
 
     try:

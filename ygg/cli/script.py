@@ -1,4 +1,4 @@
-"""`ygg script`: run Lua and Scheme on the mesh, begin a new one, keep them under names."""
+"""`ygg script run|register|ls|show|rm|new`; the other commands of `ygg script` are in `script_dev`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ygg.output import safe
 if TYPE_CHECKING:
     from ygg.scripts import Line, Outcome
 
-app = typer.Typer(help="Scripts in Lua or Scheme: run, check, test, and keep them under names.", no_args_is_help=True)
+app = typer.Typer(help="Run, check, test and register Lua and Scheme scripts.", no_args_is_help=True)
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 LANGUAGE = {1: "lua", 2: "scheme"}
@@ -30,20 +30,25 @@ LANGUAGE = {1: "lua", 2: "scheme"}
 @app.command()
 def run(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE|NAME", help="A file (.lua, .scm), or a registered script.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE|NAME", help="A .lua or .scm file, or the name of a registered script.")
+    ],
     *,
-    device: Annotated[str, typer.Option("--device", "-d", metavar="DEVICE", help="The script's default device.")] = "",
-    arg: Annotated[list[str] | None, typer.Option("--arg", "-a", metavar="NAME=VALUE", help="Goes into args.")] = None,
-    timeout_s: Annotated[float, typer.Option("--timeout", min=0.001, max=300, help="Longest run, in seconds.")] = 10.0,
-    lang: Annotated[str, typer.Option("--lang", help="lua or scheme, where the file's name does not tell.")] = "",
+    device: Annotated[str, typer.Option("--device", "-d", metavar="DEVICE", help="Default device of the script.")] = "",
+    arg: Annotated[
+        list[str] | None,
+        typer.Option("--arg", "-a", metavar="NAME=VALUE", help="Argument of the script; repeatable."),
+    ] = None,
+    timeout_s: Annotated[float, typer.Option("--timeout", min=0.001, max=300, help="Timeout in seconds.")] = 10.0,
+    lang: Annotated[str, typer.Option("--lang", metavar="LANG", help="lua or scheme; default: by file suffix.")] = "",
 ) -> None:
-    """Run a script on the mesh: its log as it comes, then its result.
+    """Run a script on the mesh.
 
-    The log goes to standard error and the result to standard output. A registered script has the limits it was
-    registered with.
+    Prints its log to standard error and its result to standard output. A registered script runs with its own limits.
 
-    Examples:  `ygg script run blink.lua --device porch-1 --arg times=3`
-    `ygg script run blink -d porch-1 --arg times=3`
+    Examples:
+    - `ygg script run blink.lua --device porch-1 --arg times=3`: a file
+    - `ygg script run blink -d porch-1 --arg times=3`: a registered script
     """
     from ygg import registered
     from ygg.scripts import Run, execute
@@ -61,53 +66,60 @@ def run(
             outcome = registered.run(mesh, str(file), device, arguments, on_log)
     else:
         language = script_files.language(file, lang)
-        wanted = Run(script_files.read(file), language, file.name, device, arguments, timeout_s)
+        request = Run(script_files.read(file), language, file.name, device, arguments, timeout_s)
         with st.mesh() as mesh:
-            outcome = execute(mesh, wanted, on_log)
+            outcome = execute(mesh, request, on_log)
     _show(st, outcome, logs, file)
 
 
 @app.command()
 def register(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(help="The script; its first comments say what it takes and returns.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Script file; its leading comments declare parameters and results.")
+    ],
     *,
-    name: Annotated[str, typer.Option("--name", help="Its name; else that of the file.")] = "",
-    revision: Annotated[int, typer.Option("--revision", min=0, max=INT_MAX, help="Only on top of this revision.")] = 0,
-    create: Annotated[bool, typer.Option("--create", help="Only where there is no script of that name.")] = False,
-    lang: Annotated[str, typer.Option("--lang", help="lua or scheme, where the file's name does not tell.")] = "",
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Script name; default: the file name.")] = "",
+    revision: Annotated[
+        int, typer.Option("--revision", min=0, max=INT_MAX, help="Fail unless the script has this revision.")
+    ] = 0,
+    create: Annotated[bool, typer.Option("--create", help="Fail if the script exists.")] = False,
+    lang: Annotated[str, typer.Option("--lang", metavar="LANG", help="lua or scheme; default: by file suffix.")] = "",
 ) -> None:
-    """Keep a script on the mesh under a name. From then on it is an RPC of its own.
+    """Register a script under a name and as a typed RPC.
 
-    Its first comments say what it is: a description, then lines `@param NAME TYPE TEXT`, `@result NAME TYPE TEXT` and
-    `@requires REQUIREMENT`. Types: bool, int, double, string, bytes, any; with a ? behind it may be left out.
+    Leading comments hold a description, then lines `@param NAME TYPE TEXT`, `@result NAME TYPE TEXT` and
+    `@requires REQUIREMENT`. Types: bool, int, double, string, bytes, any; append ? for an optional field.
 
-    Example:  `ygg script register blink.lua`   then   `ygg script run blink -d porch-1 --arg times=3`
+    Examples:
+    - `ygg script register blink.lua`
+    - `ygg script run blink -d porch-1 --arg times=3`: run it
     """
     from ygg import registered
 
     st, source = state(ctx), script_files.read(file)
     language, declared = script_files.language(file, lang), script_files.header(source)
-    called = member_id(name or file.stem)
+    name = member_id(name or file.stem)
     with st.mesh() as mesh:
-        kept = registered.register(mesh, called, source, language, declared, revision=revision, create_only=create)
+        script = registered.register(mesh, name, source, language, declared, revision=revision, create_only=create)
     if st.out.as_json:
-        st.out.json({"name": kept.name, "revision": kept.revision, "method": kept.method})
+        st.out.json({"name": script.name, "revision": script.revision, "method": script.method})
         return
-    needed = "".join(f" --arg {one.name}=VALUE" for one in kept.parameters if not one.optional)
-    st.out.line(f"{kept.name} is registered, revision {kept.revision}")
-    st.out.line(f"run it:  ygg script run {kept.name} --device DEVICE{needed}")
-    st.out.remark(f"as an RPC:  {kept.method}", "dim")
+    required = "".join(f" --arg {one.name}=VALUE" for one in script.parameters if not one.optional)
+    st.out.line(f"registered {script.name}, revision {script.revision}")
+    st.out.line(f"Run it:  ygg script run {script.name} --device DEVICE{required}")
+    st.out.remark(f"RPC:  {script.method}", "dim")
 
 
 @app.command()
 def ls(
     ctx: typer.Context,
-    pattern: Annotated[str, typer.Argument(help="A name, with * and ?; quote it.")] = "",
+    pattern: Annotated[str, typer.Argument(help="Name pattern with * and ?; quote it.")] = "",
 ) -> None:
     """List registered scripts.
 
-    Example:  `ygg script ls 'porch_*'`
+    Example:
+    - `ygg script ls 'porch_*'`
     """
     from ygg import registered
 
@@ -119,16 +131,17 @@ def ls(
         st.out.json([dict(zip(("name", "language", "revision", "description"), row, strict=True)) for row in rows])
         return
     if not rows:
-        st.out.remark("no scripts are registered" if not pattern else f"no script matches {pattern}", "dim")
+        st.out.remark("no scripts registered" if not pattern else f"no scripts match {pattern}", "dim")
         return
-    st.out.table(("SCRIPT", "LANGUAGE", "REVISION", "WHAT IT DOES"), rows, optional=("LANGUAGE", "REVISION"))
+    st.out.table(("SCRIPT", "LANGUAGE", "REVISION", "DESCRIPTION"), rows, optional=("LANGUAGE", "REVISION"))
 
 
 @app.command()
-def show(ctx: typer.Context, name: Annotated[str, typer.Argument(help="Its name.")]) -> None:
-    """Print a registered script as it was registered.
+def show(ctx: typer.Context, name: Annotated[str, typer.Argument(help="Script name.")]) -> None:
+    """Print the source of a registered script.
 
-    Example:  `ygg script show blink > blink.lua`
+    Example:
+    - `ygg script show blink > blink.lua`
     """
     from ygg import registered
 
@@ -144,13 +157,16 @@ def show(ctx: typer.Context, name: Annotated[str, typer.Argument(help="Its name.
 @app.command()
 def rm(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="Its name.")],
+    name: Annotated[str, typer.Argument(help="Script name.")],
     *,
-    revision: Annotated[int, typer.Option("--revision", min=0, max=INT_MAX, help="Only this revision.")] = 0,
+    revision: Annotated[
+        int, typer.Option("--revision", min=0, max=INT_MAX, help="Fail unless the script has this revision.")
+    ] = 0,
 ) -> None:
-    """Forget a registered script, and with it its RPC.
+    """Delete a registered script and its RPC.
 
-    Example:  `ygg script rm blink`
+    Example:
+    - `ygg script rm blink`
     """
     from ygg import registered
 
@@ -160,20 +176,24 @@ def rm(
     if st.out.as_json:
         st.out.json({"name": name, "removed": True})
         return
-    st.out.line(f"{name} is forgotten")
+    st.out.line(f"{name} deleted")
 
 
 @app.command()
 def new(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="Its name, such as porch_alarm, or its file, such as porch_alarm.scm.")],
+    name: Annotated[str, typer.Argument(help="Script name or file name, such as porch_alarm or porch_alarm.scm.")],
     *,
-    lang: Annotated[str, typer.Option("--lang", help="lua or scheme; that of the file, else lua.")] = "",
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    lang: Annotated[
+        str, typer.Option("--lang", metavar="LANG", help="lua or scheme; default: by file suffix, else lua.")
+    ] = "",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Write a script that runs as it stands, to begin from.
+    """Create a script from a runnable template.
 
-    Example:  `ygg script new porch_alarm --lang scheme`   then   `ygg script run porch_alarm.scm --device porch-1`
+    Examples:
+    - `ygg script new porch_alarm --lang scheme`
+    - `ygg script run porch_alarm.scm --device porch-1`: run it
     """
     from ygg.templates import TEMPLATES
 
@@ -181,23 +201,23 @@ def new(
     member_id(name)
     lang = lang or of_file or "lua"
     if lang not in TEMPLATES:
-        raise UsageError(f"--lang is {lang!r}", hint="It takes lua or scheme.")
+        raise UsageError(f"invalid --lang {lang!r}; pass lua or scheme")
     suffix, text = TEMPLATES[lang]
     if of_file and of_file != lang:
-        raise UsageError(f"{name} is to be {lang}, but its file another language", hint=f"Name it {name}{suffix}.")
+        raise UsageError(f"--lang {lang} does not match the file suffix", hint=f"Use the name {name}{suffix}.")
     path = Path(f"{name}{suffix}")
     if path.exists() and not force:
-        raise CliError(f"{path} exists; it was left alone", hint="--force replaces it.")
+        raise CliError(f"{path} already exists", hint="Pass --force to overwrite it.")
     write_atomic(path.absolute(), text.replace("NAME", name).encode(), PUBLIC)
     st = state(ctx)
     if st.out.as_json:
         st.out.json({"file": str(path), "language": lang})
         return
-    st.out.line(f"wrote {path}; run it:  ygg script run {path} --device DEVICE")
+    st.out.line(f"created {path}; run it:  ygg script run {path} --device DEVICE")
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Name and language of what may be a file: `hello.lua` is hello, in Lua."""
+    """Split `hello.lua` into name and language; the language is "" without a known suffix."""
     stem, dot, suffix = name.rpartition(".")
     language = script_files.SUFFIXES.get(dot + suffix.lower(), "")
     return (stem, language) if language else (name, "")
@@ -220,8 +240,8 @@ def _show(st: State, outcome: Outcome, logs: list[Line], file: Path) -> None:
     calls = f"{outcome.host_calls} call{'' if outcome.host_calls == 1 else 's'}"
     st.out.remark(f"ok   {outcome.duration_ms:.0f} ms   {calls}", "dim")
     if outcome.dropped:
-        st.out.remark(f"dropped at its end: {', '.join(outcome.dropped)}", "yellow")
-        st.out.remark(f"A program keeps them:  ygg program deploy {file} -d DEVICE", "dim")
+        st.out.remark(f"dropped at the end of the script: {', '.join(outcome.dropped)}", "yellow")
+        st.out.remark(f"To keep them, deploy it as a program:  ygg program deploy {file} -d DEVICE", "dim")
 
 
 script_dev.register(app)

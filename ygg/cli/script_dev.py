@@ -1,4 +1,4 @@
-"""`ygg script check|test|repl|logs`: what who writes scripts needs beside running them."""
+"""`ygg script check|test|repl|logs`: tools for script authors."""
 
 from __future__ import annotations
 
@@ -20,33 +20,44 @@ if TYPE_CHECKING:
     from yggdrasil.loki.v1 import script_pb2 as pb
 
 _MARKS = {"error": "red", "warning": "yellow", "note": "dim"}
-_Lang = Annotated[str, typer.Option("--lang", help="lua or scheme, where the file's name does not tell.")]
+_Lang = Annotated[str, typer.Option("--lang", metavar="LANG", help="lua or scheme; default: by file suffix.")]
 
 
 def check(
     ctx: typer.Context,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Scripts.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Script files.")],
     *,
-    device: Annotated[list[str] | None, typer.Option("--device", "-d", help="Held against its contract.")] = None,
-    selector: Annotated[str, typer.Option("--selector", "-l", help="Against those of all these devices.")] = "",
+    device: Annotated[
+        list[str] | None,
+        typer.Option("--device", "-d", metavar="DEVICE", help="Check against this device's contract; repeatable."),
+    ] = None,
+    selector: Annotated[
+        str,
+        typer.Option(
+            "--selector", "-l", metavar="SELECTOR", help="Check against the contracts of all matching devices."
+        ),
+    ] = "",
     lang: _Lang = "",
 ) -> None:
-    """Look for faults without running anything: syntax, names, calls that no contract has, quotes, schedules.
+    """Check scripts without running them.
 
-    Exit status 1 where there is an error; warnings and notes are told only.
+    Reports errors in syntax, names, calls outside the contracts, quoting and cron schedules.
 
-    Example:  `ygg script check alarm.scm -d porch-1`
+    Exit code 1 if there is an error; warnings and notes do not count.
+
+    Example:
+    - `ygg script check alarm.scm -d porch-1`
     """
     from ygg import registered
 
-    st, told, errors = state(ctx), [], 0
+    st, shown, errors = state(ctx), [], 0
     with st.mesh() as mesh:
         for file in files:
             source, language = script_files.read(file), script_files.language(file, lang)
             findings, _ = registered.check(mesh, source, language, device or (), selector)
             errors += sum(finding.severity == "error" for finding in findings)
             for f in findings:
-                told.append(
+                shown.append(
                     {
                         "file": str(file),
                         "line": f.line,
@@ -60,32 +71,39 @@ def check(
                 if not st.out.as_json:
                     st.out.line(f"  {where:<7} {f.message}", _MARKS[f.severity])
     if st.out.as_json:
-        st.out.json(told)
-    elif not told:
-        st.out.remark("nothing was found", "dim")
+        st.out.json(shown)
+    elif not shown:
+        st.out.remark("no problems found", "dim")
     if errors:
         raise typer.Exit(1)
 
 
 def test(
     ctx: typer.Context,
-    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Where the tests are; else here.")] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="Directory of tests; default: the working directory.")
+    ] = None,
     *,
-    file: Annotated[Path | None, typer.Option("--file", help="One file of tests only.")] = None,
-    device: Annotated[str, typer.Option("--device", "-d", help="A real device; else a fake board for each file.")] = "",
+    file: Annotated[Path | None, typer.Option("--file", metavar="FILE", help="Run only this test file.")] = None,
+    device: Annotated[
+        str,
+        typer.Option("--device", "-d", metavar="DEVICE", help="Run on this device; default: a fake board per file."),
+    ] = "",
 ) -> None:
-    """Run the tests in files NAME_test.lua and NAME_test.scm, on a fake board or on a device.
+    """Run the tests in files NAME_test.lua and NAME_test.scm.
 
-    Tests call test(NAME, FUNCTION), expect_equal(GOT, WANTED), expect_true, expect_error, board(PATH, VALUE) to set a
-    sensor of the fake board, and subject() to run NAME.lua. advance(SECONDS) lets the fake board's time go on: timers
-    ring, nothing waits. event, message and published are for handlers. In Scheme: (test NAME BODY ...) and so on.
+    Functions for tests: test(NAME, FUNCTION), expect_equal(ACTUAL, EXPECTED), expect_true, expect_error,
+    board(PATH, VALUE) to set a sensor of the fake board, and subject() to run NAME.lua. advance(SECONDS) advances the
+    fake clock and fires timers without waiting. event, message and published test handlers. In Scheme:
+    (test NAME BODY ...) and so on.
 
-    Example:  `ygg script test scripts`
+    Example:
+    - `ygg script test scripts`
     """
     from ygg import registered
 
     if file is not None and folder is not None:
-        raise UsageError("give a folder or --file, not both")
+        raise UsageError("pass either a directory or --file")
     st, results = state(ctx), []
     with st.mesh() as mesh:
         for tests in [file] if file is not None else script_files.find_tests(folder or Path()):
@@ -107,7 +125,7 @@ def _show_report(st: State, tests: Path, answer: pb.TestScriptResponse) -> None:
         st.out.line(f"  ✗ {tests.name}  {safe(result.name, 100)}", "red")
         st.out.line(f"    {where}  {safe(result.message, 1000)}")
     if not answer.results:
-        st.out.line(f"  {tests.name}  has no tests", "yellow")
+        st.out.line(f"  {tests.name}  no tests", "yellow")
 
 
 def _finish(st: State, results: list[tuple[Path, pb.TestResult]]) -> None:
@@ -128,20 +146,21 @@ def _finish(st: State, results: list[tuple[Path, pb.TestResult]]) -> None:
 def repl(
     ctx: typer.Context,
     *,
-    device: Annotated[str, typer.Option("--device", "-d", help="The default device.")] = "",
-    lang: Annotated[str, typer.Option("--lang", help="lua or scheme.")] = "lua",
+    device: Annotated[str, typer.Option("--device", "-d", metavar="DEVICE", help="Default device.")] = "",
+    lang: Annotated[str, typer.Option("--lang", metavar="LANG", help="lua or scheme.")] = "lua",
 ) -> None:
-    """Talk to an engine: what is typed is evaluated, what it defines stays. End with Ctrl-D.
+    """Start an interactive session; exit with Ctrl-D.
 
-    A text may have several lines: the engine asks for more until it is complete. Ctrl-C drops one that is not.
+    Definitions persist between inputs. An incomplete input continues on the next line; Ctrl-C discards it.
 
-    Example:  `ygg script repl --device porch-1 --lang scheme`
+    Example:
+    - `ygg script repl --device porch-1 --lang scheme`
     """
     from ygg import registered
     from ygg.scripts import LANGUAGES
 
     if lang not in LANGUAGES:
-        raise UsageError(f"--lang is {lang!r}", hint="It takes lua or scheme.")
+        raise UsageError(f"invalid --lang {lang!r}; pass lua or scheme")
     st = state(ctx)
     lines = _Lines(st, lang, device)
     with st.mesh() as mesh, contextlib.closing(registered.Conversation(mesh, lang, device)) as conversation:
@@ -169,22 +188,22 @@ _UNFINISHED = {
 
 
 def _incomplete(lang: str, fault: str) -> bool:
-    """Whether the engine says of a text, of which it has executed nothing, that it stops in the middle."""
+    """Return whether the error of the engine means that the source is incomplete; none of it was executed."""
     return fault.endswith(_UNFINISHED[lang])
 
 
 class _Lines:
-    """What is typed. A line that ends with a backslash goes on, as does one that the engine calls incomplete."""
+    """Reads input. A line that ends with a backslash continues, as does a source that the engine calls incomplete."""
 
     def __init__(self, st: State, lang: str, device: str) -> None:
-        self._asks, self._lang, self.dropped = sys.stdin.isatty() and not st.out.as_json, lang, False
-        if self._asks:
+        self._interactive, self._lang, self.dropped = sys.stdin.isatty() and not st.out.as_json, lang, False
+        if self._interactive:
             with contextlib.suppress(ImportError):
                 import readline  # noqa: F401 - arrows and history for input()
-            st.out.remark(f"{lang}{f' on {device}' if device else ''}; Ctrl-D ends it", "dim")
+            st.out.remark(f"{lang}{f' on {device}' if device else ''}; press Ctrl-D to exit", "dim")
 
     def first(self) -> str | None:
-        """The beginning of a text; None at the end."""
+        """Return the first line of an input; None at end of file."""
         self.dropped = False
         text = self._line(f"{self._lang}> ")
         while text is not None and text.endswith("\\"):
@@ -192,11 +211,11 @@ class _Lines:
         return text
 
     def more(self) -> str | None:
-        """The next line of a text that is not complete; None at the end, or where Ctrl-C has dropped the text."""
+        """Return the next line of an incomplete input; None at end of file or if Ctrl-C discarded the input."""
         try:
             return self._line("...  ")
         except KeyboardInterrupt:
-            if not self._asks:
+            if not self._interactive:
                 raise
             print()
             self.dropped = True
@@ -204,29 +223,30 @@ class _Lines:
 
     def _line(self, prompt: str) -> str | None:
         try:
-            return input(prompt if self._asks else "")
+            return input(prompt if self._interactive else "")
         except EOFError:
             return None
 
 
 def logs(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="A script, or a pattern with * and ?; quote it.")] = "",
+    name: Annotated[str, typer.Argument(help="Script name or pattern with * and ?; quote it.")] = "",
     *,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with each line as it comes.")] = False,
-    last: Annotated[int, typer.Option("--last", "-n", min=0, max=500, help="How many lines of before.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow new lines until Ctrl-C.")] = False,
+    last: Annotated[int, typer.Option("--last", "-n", min=0, max=500, help="Number of past lines.")] = 20,
 ) -> None:
-    """Show what runs of registered scripts have logged. The mesh keeps the last lines only.
+    """Show recent log lines of registered scripts.
 
-    Example:  `ygg script logs blink -f`
+    Example:
+    - `ygg script logs blink -f`
     """
     from ygg import registered
 
     st = state(ctx)
     with st.mesh() as mesh:
         lines = registered.logs(mesh, name, last, follow=follow)
-        if follow and following.begun(lines):
-            following.waiting(st, f"Waiting for what runs of {name or 'every script'} log. Ctrl-C ends it.")
+        if follow and following.started(lines):
+            following.notice(st, f"Following the log of {name or 'all scripts'}. Press Ctrl-C to stop.")
         for line in mesh.stream("loki", lines):
             entry = line.log
             if st.out.as_json:
@@ -245,6 +265,6 @@ def logs(
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands to `ygg script`."""
+    """Add the commands to `ygg script`."""
     for command in (check, test, repl, logs):
         app.command()(command)

@@ -1,4 +1,4 @@
-"""How a script's log is shown: on standard error, so that standard output holds results only."""
+"""Print the log of a script to standard error, since standard output holds results only."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ _STYLES = {"debug": "dim", "info": "", "warning": "yellow", "error": "red"}
 
 
 def show_line(st: State, line: Line) -> None:
-    """A line of a log; nothing where the output is JSON, which has it with the result."""
+    """Print a log line, except in JSON mode, where the result includes the log."""
     if not st.out.as_json:
         st.out.remark(safe(line.message, 4000), _STYLES.get(line.level, ""))

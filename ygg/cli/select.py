@@ -1,4 +1,4 @@
-"""Which devices: the options that every command about many devices has, and paging through them."""
+"""Device selection: options shared by commands on many devices, paging, confirmation, labels."""
 
 from __future__ import annotations
 
@@ -28,16 +28,18 @@ Selector = Annotated[
         "--selector",
         "-l",
         metavar="SELECTOR",
-        help="Labels, such as 'zone=hall,floor in (1,2),!old'; '*' is every device.",
+        help="Label selector, such as 'zone=hall,floor in (1,2),!old'; '*' selects all.",
     ),
 ]
 Has = Annotated[
     list[str] | None,
     typer.Option(
-        "--has", metavar="REQ", help="Capability, such as sensor.temperature@2+ or 'actuator.led{blink()}'; repeatable."
+        "--has",
+        metavar="REQ",
+        help="Required capability, such as sensor.temperature@2+ or 'actuator.led{blink()}'; repeatable.",
     ),
 ]
-Online = Annotated[bool | None, typer.Option("--online/--offline", help="Only those.")]
+Online = Annotated[bool | None, typer.Option("--online/--offline", help="Only online or only offline devices.")]
 Group = Annotated[str, typer.Option("--group", "-g", metavar="GROUP", help="Only devices of this group.")]
 States = Annotated[
     list[str] | None,
@@ -45,25 +47,25 @@ States = Annotated[
 ]
 Expiring = Annotated[
     str,
-    typer.Option("--expiring", metavar="PERIOD", help="Only those whose certificate ends within 30d, 12h, 90m."),
+    typer.Option("--expiring", metavar="PERIOD", help="Certificate expires within this time: 30d, 12h, 90m."),
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Skip the confirmation prompt.")]
 
 
 def state_numbers(names: list[str] | None) -> list[registry_pb2.DeviceState.ValueType]:
-    """`["pending"]` as the numbers of the protocol. Raises UsageError."""
+    """Return the enum values of names such as `["pending"]`. Raises UsageError."""
     from yggdrasil.registry.v1 import registry_pb2
 
     known = {name.removeprefix("DEVICE_STATE_").lower(): number for name, number in registry_pb2.DeviceState.items()}
     del known["unspecified"]
     for name in names or ():
         if name not in known:
-            raise UsageError(f"there is no state {name!r}", hint=f"There are: {', '.join(known)}.")
+            raise UsageError(f"unknown state {name!r}", hint=f"Expected one of {', '.join(known)}.")
     return [known[name] for name in names or ()]
 
 
 def all_devices(mesh: Mesh, request: registry_pb2.ListDevicesRequest) -> Iterator[registry_pb2.Device]:
-    """Every device that the request is about, page by page."""
+    """Yield every device that matches the request, page by page."""
     from yggdrasil.registry.v1 import registry_pb2_grpc
 
     stub = registry_pb2_grpc.RegistryServiceStub(mesh.channel("registry"))
@@ -77,7 +79,7 @@ def all_devices(mesh: Mesh, request: registry_pb2.ListDevicesRequest) -> Iterato
 
 
 def with_group(mesh: Mesh, selector: str, group: str) -> str:
-    """A selector for what meets `selector` and is in `group`, for requests that know no groups. Raises CliError."""
+    """Return `selector` combined with that of `group`, for requests without a group field. Raises CliError."""
     from yggdrasil.registry.v1 import registry_pb2, registry_pb2_grpc
 
     if not group:
@@ -88,13 +90,11 @@ def with_group(mesh: Mesh, selector: str, group: str) -> str:
         if one.name == group:
             both = [text for text in (selector, one.selector) if text.strip() not in ("", "*")]
             return ",".join(both) or "*"
-    raise CliError(
-        f"there is no group {safe(group)}", hint="ygg group ls shows the ones there are.", code=Exit.NOT_FOUND
-    )
+    raise CliError(f"group {safe(group)!r} not found", hint="List groups:  ygg group ls", code=Exit.NOT_FOUND)
 
 
 def confirmed(question: str, *, yes: bool) -> None:
-    """Ask on the terminal; raises UsageError if stdin is none, and Abort for no."""
+    """Prompt for confirmation. Raises UsageError if stdin is not a terminal, Abort if declined."""
     import sys
 
     if yes:
@@ -105,33 +105,33 @@ def confirmed(question: str, *, yes: bool) -> None:
 
 
 def period(text: str) -> timedelta:
-    """`30d`, `12h` or `90m` as a length of time. Raises UsageError."""
+    """Parse `30d`, `12h` or `90m`. Raises UsageError."""
     match = _PERIOD.fullmatch(text)
     if not match:
-        raise UsageError(f"{safe(text)!r} is no period", hint="A number and a unit: 30d, 12h or 90m.")
+        raise UsageError(f"invalid period {safe(text)!r}", hint="Expected a number and a unit: 30d, 12h or 90m.")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 def label_changes(words: list[str]) -> dict[str, str]:
-    """`["zone=hall", "old-"]` as changes; an empty value removes. Raises UsageError."""
+    """Parse `["zone=hall", "old-"]` into changes; an empty value removes. Raises UsageError."""
     changes = {}
     for word in words:
         if "=" in word:
             key, _, value = word.partition("=")
             if not value:
-                raise UsageError(f"label {key} has no value", hint=f"To remove it:  {key}-")
+                raise UsageError(f"label {key} has no value", hint=f"Remove a label with  {key}-")
             changes[key] = value
         elif word.endswith("-") and len(word) > 1:
             changes[word[:-1]] = ""
         else:
-            raise UsageError(f"{word!r} is no label", hint="zone=hall sets a label, zone- removes it.")
+            raise UsageError(f"invalid label {word!r}", hint="zone=hall sets a label, zone- removes it.")
     return changes
 
 
 def new_labels(words: list[str] | None) -> dict[str, str]:
-    """`["zone=hall"]` as the labels of a new device. Raises UsageError."""
+    """Parse `["zone=hall"]` into the labels of a new device. Raises UsageError."""
     found = label_changes(words or [])
     for key, value in found.items():
         if not value:
-            raise UsageError(f"a new device has no label {key} to remove")
+            raise UsageError(f"cannot remove label {key} of a new device")
     return found

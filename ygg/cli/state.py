@@ -1,4 +1,4 @@
-"""What every command needs to know about how it was called: the context, the form of output, the home."""
+"""State shared by all commands: home, context and output format."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Made once by the root command from the global options."""
+    """Created by the root command from the global options."""
 
     home: Home
     out: Output
     context_name: str = ""
 
     def context(self) -> tuple[str, Context]:
-        """The context asked for, else the current one."""
+        """Return name and context: the requested one, else the current one."""
         return Contexts(self.home).get(self.context_name)
 
     def mesh(self) -> Mesh:
-        """A client of that context's mesh; close it, or use it as a context manager."""
+        """Return a client of that mesh; close it, or use it as a context manager."""
         from ygg.client import Mesh
 
         return Mesh(*self.context())
 
 
 def state(ctx: typer.Context) -> State:
-    """The state of the running command."""
+    """Return the state of the running command."""
     found = ctx.obj
     if not isinstance(found, State):
         raise TypeError("the root command has not run")

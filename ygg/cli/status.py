@@ -1,4 +1,4 @@
-"""`ygg status`: whether the mesh runs, and how it is."""
+"""`ygg status`: health of the mesh."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ def register(app: typer.Typer) -> None:
 
 
 def status(ctx: typer.Context) -> int:
-    """Show every service of the mesh, NATS and loki's workers: ready or not, version, uptime, what it holds.
+    """Show the health of services, NATS and loki workers.
 
-    `partly`: it serves, and something that it needs is away; the note says what.
+    READY is `partly` if a service serves without one of its dependencies; the note names it.
 
-    Exit code 0 when all are ready, or workers still start; 3 otherwise.
+    Exit code 0 if all are ready or workers are still starting, otherwise 3.
 
-    Examples:  `ygg status`   `ygg --context compose status`
+    Examples:
+    - `ygg status`
+    - `ygg --context compose status`
     """
     from ygg.health import collect
 
@@ -60,7 +62,7 @@ def _times(count: int) -> str:
 
 
 def _restarts(folder: str) -> dict[str, int]:
-    """How often the supervisor of an embedded mesh had to start each child again."""
+    """Return the restart count of each child of an embedded mesh."""
     if not folder:
         return {}
     run_dir = RunDir(Layout(Path(folder)).run)

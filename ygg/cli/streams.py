@@ -1,7 +1,7 @@
-"""The standard streams, whatever the shell gave: closed ones, full disks, readers that left, terminals without Unicode.
+"""Standard streams that handle closed descriptors, full disks, broken pipes and terminals without Unicode.
 
-Owns what a failed write means; `run` turns it into an exit code. Source: POSIX, "Standard I/O Streams"; coreutils' rule
-that a result which could not be written is an error.
+Owns the errors of failed writes; `run` converts them to exit codes. Sources: POSIX, "Standard I/O Streams"; the rule of
+coreutils that a result which cannot be written is an error.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from typing import Any, TextIO
 
 PLAIN = "ygg-plain"
-"""Name of the error handler that writes what an encoding lacks in characters that it has."""
+"""Name of the codec error handler that replaces characters missing in an encoding with ASCII."""
 _PLAIN = str.maketrans(
     {"…": "...", "→": "->", "↑": "^", "↓": "v", "✓": "+", "✗": "x", "·": "-", "•": "*", "–": "-", "—": "-"}
     | {"°": "deg", "Ω": "Ohm", "µ": "u", "μ": "u", "²": "2", "³": "3", "×": "x", "“": '"', "”": '"', "’": "'"}
@@ -21,9 +21,9 @@ _PLAIN = str.maketrans(
 
 
 class ReaderGoneError(BaseException):
-    """Whoever read the output has left, as in `ygg … | head`.
+    """The reader of the output has closed the pipe, as in `ygg … | head`.
 
-    No Exception, so that it ends a command as an interrupt does: everything is closed, and nobody takes it for a fault.
+    Not an Exception, so that it ends a command like an interrupt and no handler treats it as a failure.
     """
 
 
@@ -32,7 +32,7 @@ class WriteError(OSError):
 
 
 def open_standard() -> None:
-    """Make the three standard streams usable: for the process that is `ygg`, before anything is written."""
+    """Replace the three standard streams. Call once in the `ygg` process, before any output."""
     _fill_closed()
     codecs.register_error(PLAIN, _plain)
     if sys.stdin is None:
@@ -42,19 +42,19 @@ def open_standard() -> None:
 
 
 def discard() -> None:
-    """Let what is still buffered go nowhere: nobody can take it."""
+    """Discard buffered output by redirecting both streams to /dev/null."""
     null = os.open(os.devnull, os.O_WRONLY)
     for number in (1, 2):
         os.dup2(null, number)
 
 
 def _fill_closed() -> None:
-    """Open what the shell closed, in the mode that fails when used: else a file or a socket would get its number."""
+    """Reopen closed descriptors in a mode that fails on use, so that no file or socket takes their number."""
     for number, mode in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_RDONLY)):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, mode)  # takes the lowest free number, which is this one
+            os.open(os.devnull, mode)  # gets the lowest free number, which is this one
 
 
 def _writer(raw: io.FileIO, before: TextIO | None, *, line_buffering: bool = False) -> io.TextIOWrapper:
@@ -64,7 +64,7 @@ def _writer(raw: io.FileIO, before: TextIO | None, *, line_buffering: bool = Fal
 
 
 class _Raw(io.FileIO):
-    """A stream of results: one that cannot be written is an error of its own."""
+    """The stream of results: a failed write is an error."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number, "w", closefd=False)
@@ -79,7 +79,7 @@ class _Raw(io.FileIO):
 
 
 class _Remarks(_Raw):
-    """A stream of remarks: one that nobody can read is no reason to fail."""
+    """The stream of remarks: failed writes are ignored, except a broken pipe."""
 
     def write(self, data: Any) -> int:
         try:
@@ -97,7 +97,7 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
 
 
 def _shown(char: str, encoding: str) -> str:
-    if "\ud800" <= char <= "\udfff":  # half of a pair, or a byte of an argument that is not UTF-8
+    if "\ud800" <= char <= "\udfff":  # a lone surrogate, or a non-UTF-8 byte of an argument
         return f"\\u{ord(char):04x}"
     plain = char.translate(_PLAIN)
     try:

@@ -1,4 +1,4 @@
-"""`ygg twin`: what a device's properties shall be, and what they are."""
+"""`ygg twin`: desired and reported state of devices."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from yggdrasil.registry.v1 import twin_pb2
 
 app = typer.Typer(
-    help="Twins: what a device's properties shall be, and what they are. Works while the device is away.",
+    help="Manage twins: desired and reported state of devices, also while offline.",
     no_args_is_help=True,
 )
 _RETRY_S = 1.0
@@ -32,12 +32,14 @@ _RETRY_S = 1.0
 
 @app.command()
 def get(ctx: typer.Context, device: Device) -> None:
-    """Show a device's twin, property by property.
+    """Show the twin of a device.
 
-    STATE: "as desired", "not yet" (the device is sent it, or will be when it connects), "drifted" (the device had it so
-    and has something else now; what is desired is written again when it next connects), or why it cannot be.
+    STATE is "in sync", "pending" (sent to the device now or when it next connects), "drifted" (the device changed the
+    value since; the desired one is written again when it next connects), or the error of the device.
 
-    Examples:  `ygg twin get porch-1`   `ygg twin get porch-1 --json | jq .delta`
+    Examples:
+    - `ygg twin get porch-1`
+    - `ygg twin get porch-1 --json | jq .delta`
     """
     from yggdrasil.registry.v1 import twin_pb2, twin_pb2_grpc
 
@@ -54,37 +56,44 @@ def set_twin(
     device: Device,
     properties: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[CAPABILITY.PROPERTY=VALUE]...", help="led0.on=true sets, led0.on= removes."),
+        typer.Argument(
+            metavar="[CAPABILITY.PROPERTY=VALUE]...", help="led0.on=true sets a property, led0.on= removes it."
+        ),
     ] = None,
     *,
-    file: Annotated[str, typer.Option("--file", "-f", metavar="JSON|-", help="A document; null removes.")] = "",
-    replace: Annotated[bool, typer.Option("--replace", help="Remove what is not named.")] = False,
+    file: Annotated[
+        str, typer.Option("--file", "-f", metavar="JSON|-", help="Read a JSON document; null removes.")
+    ] = "",
+    replace: Annotated[bool, typer.Option("--replace", help="Remove all other desired properties.")] = False,
     revision: Annotated[
         int,
-        typer.Option("--revision", min=0, max=INT_MAX, metavar="N", help="Only where the twin is at this revision."),
+        typer.Option("--revision", min=0, max=INT_MAX, metavar="N", help="Fail unless the twin has this revision."),
     ] = 0,
 ) -> None:
-    """Change what is desired of a device. It is told at once, or when it connects the next time.
+    """Change the desired state of a device.
 
-    Checked against the contract: type, range, unit, and that it can be read and written.
+    Values are validated against the contract: type, range, unit, readable and writable. An online device is updated
+    immediately, an offline one when it next connects.
 
-    Examples:  `ygg twin set porch-1 led0.brightness=40 led0.on=true`   `ygg twin set porch-1 led0.on=`
-    `ygg twin set porch-1 --file wanted.json --replace --revision 2`
+    Examples:
+    - `ygg twin set porch-1 led0.brightness=40 led0.on=true`
+    - `ygg twin set porch-1 led0.on=`: remove a property
+    - `ygg twin set porch-1 --file desired.json --replace --revision 2`
     """
     from services.chassis.codec import values_to_proto
     from ygg import twins
     from yggdrasil.registry.v1 import twin_pb2, twin_pb2_grpc
 
     if bool(properties) == bool(file):
-        raise UsageError("say what to set, or name a file of it", hint="ygg twin set porch-1 led0.on=true")
+        raise UsageError("pass either properties or --file", hint="ygg twin set porch-1 led0.on=true")
     if "programs" in (properties or ()):
-        raise UsageError("programs are deployed, not written into a twin", hint=twins.PROGRAMS_HINT)
+        raise UsageError("programs cannot be set in a twin", hint=twins.PROGRAMS_HINT)
     words = values.assignments(properties or ())
     st = state(ctx)
     with st.mesh() as mesh:
-        wanted = twins.document(read_text(file)) if file else twins.patch(words, _contract(mesh, device))
+        desired = twins.document(read_text(file)) if file else twins.patch(words, _contract(mesh, device))
         request = twin_pb2.UpdateTwinRequest(
-            device_id=device, revision=revision, desired=values_to_proto(wanted), replace=replace
+            device_id=device, revision=revision, desired=values_to_proto(desired), replace=replace
         )
         stub = twin_pb2_grpc.TwinServiceStub(mesh.channel("registry"))
         found = mesh.call("registry", stub.UpdateTwin, request).twin
@@ -94,15 +103,15 @@ def set_twin(
 @app.command()
 def watch(
     ctx: typer.Context,
-    devices: Annotated[
-        list[str] | None, typer.Argument(metavar="[DEVICE]...", help="Only these; none means all.")
-    ] = None,
+    devices: Annotated[list[str] | None, typer.Argument(metavar="[DEVICE]...", help="Devices; default: all.")] = None,
     *,
-    changes_only: Annotated[bool, typer.Option("--changes-only", help="Leave out how they are now.")] = False,
+    changes_only: Annotated[bool, typer.Option("--changes-only", help="Skip the current state.")] = False,
 ) -> None:
-    """Show twins as they are and then each change. Ctrl-C ends it.
+    """Show twins and watch their changes until Ctrl-C.
 
-    Examples:  `ygg twin watch porch-1`   `ygg --json twin watch --changes-only | jq .delta`
+    Examples:
+    - `ygg twin watch porch-1`
+    - `ygg --json twin watch --changes-only | jq .delta`
     """
     from ygg import twins
     from yggdrasil.registry.v1 import twin_pb2
@@ -111,9 +120,9 @@ def watch(
     request = twin_pb2.WatchTwinsRequest(device_ids=devices or [], changes_only=changes_only)
     shown: dict[str, twin_pb2.Twin] = {}
     with st.mesh() as mesh:
-        following.known(st, mesh, devices or [])
-        now = "changes" if changes_only else "twins as they are now, then changes"
-        following.waiting(st, f"Waiting for {now}: {following.named(devices or [])}. Ctrl-C ends it.")
+        following.known_devices(st, mesh, devices or [])
+        what = "changes" if changes_only else "current twins and changes"
+        following.notice(st, f"Watching {what}: {following.device_names(devices or [])}. Press Ctrl-C to stop.")
         for twin in _twins(st, mesh, request):
             if st.out.as_json:
                 st.out.record(twins.to_json(twin))
@@ -128,11 +137,12 @@ def history(
     ctx: typer.Context,
     device: Device,
     *,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=32, help="Most versions to show.")] = 32,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=32, help="Maximum versions to show.")] = 32,
 ) -> None:
-    """Show the last versions of what was desired and reported, newest first, and who wrote them.
+    """Show recent versions of the desired and reported state, newest first.
 
-    Example:  `ygg twin history porch-1 -n 5`
+    Example:
+    - `ygg twin history porch-1 -n 5`
     """
     from services.chassis.codec import moment
     from ygg import twins
@@ -147,7 +157,7 @@ def history(
         st.out.json([twins.version_json(one) for one in found])
         return
     if not found:
-        st.out.line(f"nothing was desired of {device} yet, and it has reported nothing")
+        st.out.line(f"{device} has no desired or reported state yet")
         return
     now = datetime.now(UTC)
     rows = []
@@ -155,12 +165,12 @@ def history(
         version = twins.version_json(one)
         flat = _flat(version["document"])
         names = version["changed"] or list(flat)
-        told = "  ".join(
+        changed = "  ".join(
             f"{safe(name, 65)}={values.show(flat[name])}" if name in flat else f"{name}=" for name in names
         )
         age = ago((now - moment(one.time)).total_seconds())
-        rows.append((str(version["revision"]), version["side"], age, safe(one.author), told))
-    st.out.table(("REVISION", "SIDE", "AGE", "WHO", "CHANGED"), rows, optional=("WHO",))
+        rows.append((str(version["revision"]), version["side"], age, safe(one.author), changed))
+    st.out.table(("REVISION", "SIDE", "AGE", "AUTHOR", "CHANGED"), rows, optional=("AUTHOR",))
 
 
 def _show(st: State, twin: twin_pb2.Twin) -> None:
@@ -176,7 +186,7 @@ def _show(st: State, twin: twin_pb2.Twin) -> None:
         for line in twins.drift(twin):
             st.out.remark(line)
     elif not twin.programs:
-        st.out.remark(f"Nothing is desired or reported.  Begin:  ygg twin set {name} led0.on=true")
+        st.out.remark(f"No desired or reported state.  Set a property:  ygg twin set {name} led0.on=true")
     if twin.programs:
         st.out.table(twins.PROGRAM_COLUMNS, [twins.program_row(one) for one in twin.programs])
     for line in (line for one in twin.programs for line in twins.program_lines(one)):
@@ -184,15 +194,15 @@ def _show(st: State, twin: twin_pb2.Twin) -> None:
 
 
 def _twins(st: State, mesh: Mesh, request: twin_pb2.WatchTwinsRequest) -> Iterator[twin_pb2.Twin]:
-    """Twins for ever; where the registry goes away it goes on after the last one that was shown."""
+    """Yield twins without end; resume after the last shown one when the registry is available again."""
     from services.domain.errors import Code, YggError
     from yggdrasil.registry.v1 import registry_pb2, registry_pb2_grpc, twin_pb2_grpc
 
     stub = twin_pb2_grpc.TwinServiceStub(mesh.channel("registry"))
     devices = registry_pb2_grpc.RegistryServiceStub(mesh.channel("registry"))
-    # One answer first: a mesh that cannot be reached at all is an error, one that went away is waited for.
+    # Fail if the registry is unreachable at the start; reconnect only after a first success.
     mesh.call("registry", devices.ListDevices, registry_pb2.ListDevicesRequest(page_size=1))
-    told = False
+    reported = False
     while True:
         try:
             for answer in mesh.stream("registry", stub.WatchTwins(request)):
@@ -200,13 +210,13 @@ def _twins(st: State, mesh: Mesh, request: twin_pb2.WatchTwinsRequest) -> Iterat
                     request.resume_token, request.changes_only = answer.resume_token, False
                 if answer.HasField("twin"):
                     yield answer.twin
-                told = False
+                reported = False
         except YggError as e:
             if e.code is not Code.UNAVAILABLE:
                 raise
-        if not told:
-            st.out.remark("the registry went away; this goes on where it was once it is back")
-        told = True
+        if not reported:
+            st.out.remark("connection to the registry lost; reconnecting")
+        reported = True
         time.sleep(_RETRY_S)
 
 

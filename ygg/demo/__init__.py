@@ -1,1 +1,1 @@
-"""`make demo`: the main job on an embedded mesh of its own, with real devices, measured."""
+"""`make demo`: an end-to-end run on a private embedded mesh with two simulated devices, with measurements."""

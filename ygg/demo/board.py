@@ -1,4 +1,4 @@
-"""Asks the simulated board itself, past the link, the bridge and every cache: the agent's control socket."""
+"""Client of the agent's control socket: reads the simulated board directly, bypassing link, bridge and caches."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ _TIMEOUT_S = 5.0
 
 
 class Board:
-    """The board of one agent process; lines in, lines out."""
+    """The board of one agent process, over a line protocol."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def get(self, device: str, prop: str) -> str:
-        """A property such as `led0.on` as the hardware shows it: `on`, `off` or a number."""
+        """Return a property of the hardware such as `led0.on`: `on`, `off` or a number."""
         return self.ask(f"get {device} {prop}")
 
     def set(self, device: str, prop: str, value: str) -> None:
-        """Change the hardware from outside: warm the sensor, pull a pin."""
+        """Change a hardware value from outside, such as a sensor reading or a pin."""
         answer = self.ask(f"set {device} {prop} {value}")
         if answer != "ok":
-            raise CliError(f"the board of {device} did not take {prop} {value}: {answer}")
+            raise CliError(f"the board of {device} rejected {prop} {value}: {answer}")
 
     def ask(self, line: str) -> str:
-        """One command of the control socket and its one line of answer. Raises CliError where it is an error."""
+        """Send a command line and return the response line. Raises CliError for an error response."""
         try:
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(_TIMEOUT_S)
@@ -36,7 +36,7 @@ class Board:
                 with connection.makefile("rb") as answers:
                     answer = answers.readline().decode().strip()
         except OSError as e:
-            raise CliError(f"the board does not answer at {self._path}: {e}") from e
+            raise CliError(f"no response from the board at {self._path}: {e}") from e
         if not answer or answer.startswith("error"):
-            raise CliError(f"the board answered {line!r} with {answer!r}")
+            raise CliError(f"the board returned {answer!r} for {line!r}")
         return answer

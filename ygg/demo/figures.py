@@ -1,4 +1,4 @@
-"""build/demo.json: what the demo measured, in the format of the benchmarks."""
+"""Write build/demo.json: the measurements of the demo, in the format of the benchmarks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _GIT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measurement without a peer; lower is better. `spread` is least and greatest of `n`."""
+    """One measurement without a peer; lower is better. `spread` is minimum and maximum of `n` samples."""
 
     key: str
     ours: float
@@ -28,7 +28,7 @@ class Figure:
 
 
 def write(path: Path, figures: list[Figure]) -> None:
-    """Write them all; makes the folder."""
+    """Write the figures to `path`, creating its directory."""
     data = {
         "name": "demo",
         "quick": bool(os.environ.get("BENCH_QUICK")),
@@ -60,7 +60,7 @@ def _metric(figure: Figure) -> dict[str, Any]:
 
 
 def _commit() -> str:
-    """The commit of the checkout that the demo is run in; empty where there is none."""
+    """Return the commit of the current checkout; empty if there is none."""
     try:
         done = subprocess.run(
             ["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=_GIT_S, check=False

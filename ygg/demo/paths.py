@@ -1,4 +1,4 @@
-"""Where the demo keeps things, and the names of its devices. Used by both of its processes."""
+"""Paths and device names of the demo, shared by its two processes."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ POLICY = {"name": "demo", "deny": ["actuator.siren"]}
 
 @dataclass(frozen=True, slots=True)
 class DemoPaths:
-    """One demo under `root`, a folder of its own."""
+    """The files of one demo, under its own directory `root`."""
 
     root: Path
 
     @property
     def layout(self) -> Layout:
-        """The mesh."""
+        """Layout of the mesh."""
         return Layout(self.root / "mesh")
 
     @property
     def policy(self) -> Path:
-        """What devices may not offer."""
+        """The policy file."""
         return self.root / "policy.json"
 
     def control(self, device: str) -> Path:
-        """The socket by which the agent's own board can be asked."""
+        """Return the control socket of a device's agent."""
         return self.root / f"{device}.sock"

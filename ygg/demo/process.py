@@ -1,4 +1,4 @@
-"""The demo's second process, the runner: started, waited for, ended."""
+"""Start, await and stop the demo's second process, the runner."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STOP_S = 60.0
 
 @contextlib.contextmanager
 def running(paths: DemoPaths, agent: Path, *, keep: bool) -> Iterator[subprocess.Popen[bytes]]:
-    """The runner. Stopped at the end and on any error; with `keep` it stays when all went well."""
+    """Run the runner; stop it at the end and on any error. With `keep` it stays on success."""
     private_dir(paths.layout.logs)
     command = [sys.executable, "-m", "ygg.demo.runner", str(paths.root), str(agent.resolve())]
     environment = {**os.environ, "PYTHONPATH": ":".join(up.code_folders())}
@@ -59,7 +59,7 @@ def _end(runner: subprocess.Popen[bytes]) -> None:
 
 
 def await_ready(paths: DemoPaths, runner: subprocess.Popen[bytes]) -> tuple[float, Ports]:
-    """Wait for the mesh; returns the seconds it took and its ports. Raises CliError with the reason it cannot start."""
+    """Wait for the mesh; return its start time in seconds and its ports. Raises CliError if it cannot start."""
     run_dir = RunDir(paths.layout.run)
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
@@ -69,6 +69,6 @@ def await_ready(paths: DemoPaths, runner: subprocess.Popen[bytes]) -> tuple[floa
         if runner.poll() is not None:
             if found and found.phase == FAILED:
                 raise CliError(found.error, hint=found.hint)
-            raise CliError("the mesh ended while starting")
+            raise CliError("the mesh exited while starting")
         time.sleep(0.02)
     raise CliError(f"the mesh was not ready within {_START_S:g} s")

@@ -1,7 +1,7 @@
-"""`python -m ygg.demo.runner ROOT AGENT [--keep]`: the demo's mesh and its devices, until SIGTERM.
+"""`python -m ygg.demo.runner ROOT AGENT [--keep]`: run the demo's mesh and devices until SIGTERM.
 
-A process of its own, so that `make demo KEEP=1` can leave it running. With --keep it is the context `demo` while it
-runs; at its end it takes the context and the folder ROOT away.
+A separate process, so that `make demo KEEP=1` can leave it running. With --keep it registers the context `demo` while
+it runs, and at its end removes the context and the directory ROOT.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from ygg.mesh.ports import LOOPBACK, Ports, free_ports
 from ygg.pki.passphrase import CaPassphrase
 
 
-class Quiet:
-    """Nobody watches: the demo reads mesh.json."""
+class LogReporter:
+    """Logs restarts of children; the demo reads readiness from mesh.json."""
 
     def ready(self, seconds: float) -> None:
-        """Told by mesh.json."""
+        """Do nothing: mesh.json has it."""
 
     def ended(self, name: str, status: int, wait_s: float) -> None:
-        """Into the log."""
-        print(f"{name} ended with {status}; starting it again in {wait_s:.1f} s", flush=True)
+        """Log the exit of a child."""
+        print(f"{name} exited with status {status}; restarting in {wait_s:.1f} s", flush=True)
 
     def back(self, name: str, seconds: float) -> None:
-        """Into the log."""
-        print(f"{name} is back after {seconds:.1f} s", flush=True)
+        """Log that a child is ready again."""
+        print(f"{name} is ready again after {seconds:.1f} s", flush=True)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run until SIGTERM; returns the exit status."""
+    """Run until SIGTERM; return the exit status."""
     paths, agent, keep = DemoPaths(Path(argv[0])), Path(argv[1]), "--keep" in argv[2:]
     parent = os.getppid()
     try:
@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     finally:
         if keep:
             Contexts(Home.find()).remove(CONTEXT)
-        if keep or os.getppid() != parent:  # a demo that was killed cleans up nothing
+        if keep or os.getppid() != parent:  # the demo process was killed and cannot clean up
             shutil.rmtree(paths.root, ignore_errors=True)
     return 0
 
@@ -69,11 +69,11 @@ async def _run(paths: DemoPaths, agent: Path, *, keep: bool) -> None:
         layout=paths.layout,
         options=Options(ports, public_link=False, policy=paths.policy),
         announce=_announce if keep else lambda _: None,
-        passphrase=CaPassphrase(lambda _: None, environ={}),  # generated and forgotten: its CAs issue nothing more
+        passphrase=CaPassphrase(lambda _: None, environ={}),  # generated and discarded: its CAs issue nothing more
         made=Bootstrap(devices=DEVICES, users=(USER, SECOND_USER)),
         more=[_agent(paths, agent, device, ports) for device in DEVICES],
     )
-    await up.run(mesh, Quiet(), stopping)
+    await up.run(mesh, LogReporter(), stopping)
 
 
 def _announce(context: Context) -> None:
@@ -91,7 +91,7 @@ def _agent(paths: DemoPaths, agent: Path, device: str, ports: Ports) -> Spec:
         "--cert": str(identity / "cert.pem"),
         "--key": str(identity / "key.pem"),
         "--control": str(paths.control(device)),
-        "--backoff-max-ms": "500",  # the mesh is about to be there
+        "--backoff-max-ms": "500",  # the mesh is starting
     }
     return Spec(
         name=device,

@@ -1,7 +1,7 @@
-"""The demo: a mesh with free ports and two devices in a folder of its own does the main job end to end.
+"""The demo: run a private mesh on free ports with two devices end to end.
 
-Every result is checked on the devices' own boards, and what was measured is written down. Leaves nothing behind,
-unless it is asked to keep the mesh running.
+Checks every result on the devices' simulated boards and writes the measurements. Leaves nothing behind unless asked to
+keep the mesh running.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NAMES = "registry · bridge · loki · ota · nats"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The posix agent, the folder of blink.lua and alarm.scm, where figures go, and whether the mesh is to stay."""
+    """The posix agent, the directory of blink.lua and alarm.scm, the output file, and whether to keep the mesh."""
 
     agent: Path = Path("build/firmware/posix/ygg-agent")
     examples: Path = Path("examples")
@@ -44,19 +44,19 @@ class Options:
 
 
 def run(out: Output, options: Options) -> Exit:
-    """Run the demo; FAILED where any check fails."""
+    """Run the demo; return FAILED if any check fails."""
     paths = DemoPaths(Path(tempfile.mkdtemp(prefix="ygg-demo-")))
     try:
-        _say_prerequisites(out, options.agent)
+        _check_prerequisites(out, options.agent)
         with running(paths, options.agent, keep=options.keep) as runner:
             ready_s, ports = await_ready(paths, runner)
             _demonstrate(out, paths, options, ready_s, ports)
             if options.keep:
-                _say_kept(out)
+                _show_kept(out)
             else:
                 out.line(f"  Now try:  make demo KEEP=1   then   {_program()} device ls")
     except (CliError, YggError) as e:
-        _say_failed(out, e, paths, options.figures.parent / "demo-logs")
+        _show_failure(out, e, paths, options.figures.parent / "demo-logs")
         return Exit.FAILED
     finally:
         if not RunDir(paths.layout.run).running():
@@ -64,13 +64,13 @@ def run(out: Output, options: Options) -> Exit:
     return Exit.OK
 
 
-def _say_prerequisites(out: Output, agent: Path) -> None:
+def _check_prerequisites(out: Output, agent: Path) -> None:
     if not os.access(agent, os.X_OK):
-        raise CliError(f"there is no agent at {agent}", hint="Build it:  make -C firmware")
+        raise CliError(f"agent not found: {agent}", hint="Build it:  make -C firmware")
     found = {finding.text: finding for finding in examine(Layout(Path(os.devnull)), utc_now())}
-    lacking = [finding for finding in found.values() if not finding.ok and finding.need == "must"]
-    if lacking:
-        raise CliError(lacking[0].text, hint=lacking[0].fix)
+    missing = [finding for finding in found.values() if not finding.ok and finding.need == "must"]
+    if missing:
+        raise CliError(missing[0].text, hint=missing[0].fix)
     guile = next((text for text in found if "guile" in text.lower()), "")
     mark = "✓" if found[guile].ok else "✗"
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -95,11 +95,11 @@ def _demonstrate(out: Output, paths: DemoPaths, options: Options, ready_s: float
         steps.check_led(context, paths, second, on=False)
         Board(paths.control(second)).set(second, "temp0.celsius", "80")
         hot = steps.run_script(mesh, options.examples / "alarm.scm", "scheme", second, "alarm, led0 on")
-        out.line(f"           its board warmed to 80 °C        {hot.milliseconds:.0f} ms   {hot.value}")
+        out.line(f"           board heated to 80 °C            {hot.milliseconds:.0f} ms   {hot.value}")
         steps.check_led(context, paths, second, on=True)
         took = steps.calls(mesh, Board(paths.control(first)), first)
         out.line(f"  call     cnt0.add ×{len(took)}            on {first}   {steps.median(took):.1f} ms each (median)")
-    out.line(f"  check    led0 of {first} and {second}, asked of the boards themselves and by a second client: on")
+    out.line(f"  check    led0 of {first} and {second}, read from the boards and by a second client: on")
     negotiation = [one.milliseconds for one in devices]
     write(
         options.figures,
@@ -123,15 +123,15 @@ def _spread(figures: list[float]) -> tuple[float, float]:
     return min(figures), max(figures)
 
 
-def _say_kept(out: Output) -> None:
-    out.line(f"  It goes on in the background as the context {CONTEXT}, which is now the current one:")
+def _show_kept(out: Output) -> None:
+    out.line(f"  The mesh keeps running in the background; {CONTEXT} is now the current context:")
     ygg = _program()
     out.line(f"    {ygg} status      {ygg} device ls      {ygg} device call porch-1 led0.blink times=3 period_ms=200")
-    out.line(f"  Stop it, and nothing of it stays:   {ygg} down")
+    out.line(f"  Stop it and delete its data:   {ygg} down")
 
 
 def _program() -> str:
-    """How to call `ygg` from here: the virtual environment of a checkout is not on everybody's PATH."""
+    """Return the path to call `ygg`: the virtual environment of a checkout may not be on PATH."""
     beside = Path(sys.executable).parent / "ygg"
     try:
         return str(beside.relative_to(Path.cwd())) if beside.exists() else "ygg"
@@ -139,12 +139,12 @@ def _program() -> str:
         return "ygg"
 
 
-def _say_failed(out: Output, error: CliError | YggError, paths: DemoPaths, logs: Path) -> None:
-    """The logs outlive the demo where it failed."""
+def _show_failure(out: Output, error: CliError | YggError, paths: DemoPaths, logs: Path) -> None:
+    """Show the error and keep a copy of the logs."""
     out.remark(f"  ✗ {safe(error.message, 2000)}", "bold red")
     if error.hint:
         out.remark(f"    {safe(error.hint, 500)}")
     if paths.layout.logs.exists():
         shutil.rmtree(logs, ignore_errors=True)
         shutil.copytree(paths.layout.logs, logs)
-        out.remark(f"    Logs of all processes: {logs}")
+        out.remark(f"    Logs: {logs}")

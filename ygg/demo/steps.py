@@ -1,6 +1,6 @@
-"""What the demo does with a mesh that runs: devices, scripts, calls, checks. Each step returns what it measured.
+"""Steps of the demo on a running mesh: devices, scripts, calls, checks. Each step returns its measurements.
 
-Owns the steps and their checks; raises CliError where a result is wrong. Starting and stopping is `__main__`.
+Owns the steps and their checks; raises CliError for a wrong result. `show` starts and stops the mesh.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _STEP_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Negotiated:
-    """How a device came to its contract."""
+    """The negotiation of a device and its contract."""
 
     device: str
     milliseconds: float
@@ -41,14 +41,14 @@ class Negotiated:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """A script's result; `milliseconds` from request to result, as its caller sees it."""
+    """A script's result; `milliseconds` is the round trip seen by the client."""
 
     value: str
     milliseconds: float
 
 
 def negotiated(mesh: Mesh) -> list[Negotiated]:
-    """Wait until both devices are online, and see what was agreed with each."""
+    """Wait until both devices are online and return their contracts."""
     stub = registry_pb2_grpc.RegistryServiceStub(mesh.channel("registry"))
     deadline = time.monotonic() + ONLINE_S
     while True:
@@ -58,7 +58,7 @@ def negotiated(mesh: Mesh) -> list[Negotiated]:
             break
         if time.monotonic() > deadline:
             missing = ", ".join(device for device in DEVICES if device not in online)
-            raise CliError(f"not online within {ONLINE_S:g} s: {missing}", hint="The agents' logs say why.")
+            raise CliError(f"not online within {ONLINE_S:g} s: {missing}", hint="See the logs of the agents.")
         time.sleep(_STEP_S)
     found = []
     for device in DEVICES:
@@ -69,7 +69,7 @@ def negotiated(mesh: Mesh) -> list[Negotiated]:
 
 
 def check_contract(one: Negotiated) -> None:
-    """Both the accepted and the refused must be as the board and the policy have it."""
+    """Check the accepted and the refused capabilities against the board and the policy."""
     types = {capability.type for capability in one.contract.capabilities}
     refused = {refusal.type for refusal in one.contract.refused}
     if not {"actuator.led", "sensor.temperature"} <= types or refused != {"actuator.siren"}:
@@ -77,7 +77,7 @@ def check_contract(one: Negotiated) -> None:
 
 
 def run_script(mesh: Mesh, path: Path, language: str, device: str, expected: str) -> Ran:
-    """Run an example; its result must hold `expected`."""
+    """Run an example and check that its result contains `expected`."""
     started = time.perf_counter()
     run = Run(script_files.read(path), language, path.name, device)
     outcome = execute(mesh, run, lambda _: None)
@@ -88,7 +88,7 @@ def run_script(mesh: Mesh, path: Path, language: str, device: str, expected: str
 
 
 def calls(mesh: Mesh, board: Board, device: str) -> list[float]:
-    """Call an action CALLS times; each must have acted exactly once on the board. Returns milliseconds a call."""
+    """Call an action CALLS times and check that each acted exactly once; return milliseconds per call."""
     stub = bridge_pb2_grpc.BridgeServiceStub(mesh.channel("jotunheim_bridge"))
     before = int(board.get(device, "cnt0.count"))
     took = []
@@ -100,15 +100,15 @@ def calls(mesh: Mesh, board: Board, device: str) -> list[float]:
         answer = mesh.call("jotunheim_bridge", stub.Invoke, request, device=True)
         took.append((time.perf_counter() - started) * 1000)
         if value_from_proto(answer.results["count"]) != before + number:
-            raise CliError(f"call {number} of cnt0.add answered {values_from_proto(answer.results)!r}")
+            raise CliError(f"call {number} of cnt0.add returned {values_from_proto(answer.results)!r}")
     after = int(board.get(device, "cnt0.count"))
     if after != before + CALLS:
-        raise CliError(f"{CALLS} calls made {after - before} on the board of {device}")
+        raise CliError(f"{CALLS} calls acted {after - before} times on the board of {device}")
     return took
 
 
 def second_client_reads(context: Context, paths: DemoPaths, device: str, prop: str) -> Value:
-    """A property as another user reads it from the device, through the bridge."""
+    """Read a property from the device as another user, through the bridge."""
     other = replace(context, identity=str(paths.layout.identity("user", SECOND_USER)))
     capability, _, name = prop.partition(".")
     with Mesh("demo", other) as mesh:
@@ -118,16 +118,16 @@ def second_client_reads(context: Context, paths: DemoPaths, device: str, prop: s
 
 
 def check_led(context: Context, paths: DemoPaths, device: str, *, on: bool) -> None:
-    """The LED must be so, by the board itself and by a second client."""
-    wanted = "on" if on else "off"
+    """Check the LED on the board and through a second client."""
+    expected = "on" if on else "off"
     board = Board(paths.control(device)).get(device, "led0.on")
-    if board != wanted:
-        raise CliError(f"led0 of {device} should be {wanted}; the board says {board}")
+    if board != expected:
+        raise CliError(f"led0 of {device} should be {expected}; the board reads {board}")
     read = second_client_reads(context, paths, device, "led0.on")
     if read is not on:
-        raise CliError(f"led0 of {device} should be {wanted}; a second client reads {read!r}")
+        raise CliError(f"led0 of {device} should be {expected}; a second client reads {read!r}")
 
 
 def median(figures: Sequence[float]) -> float:
-    """The median."""
+    """Return the median."""
     return statistics.median(figures)

@@ -1,12 +1,12 @@
-"""Everything a mesh needs before its first start, made once and kept: PKI, identities, nats.conf.
+"""Create the PKI, identities and nats.conf of a mesh before its first start.
 
-    OUT/pki/                        root and CAs with their keys: nothing that runs needs to see it
+    OUT/pki/                        root and CAs with their keys; no running process needs it
     OUT/identities/service/<id>/    registry jotunheim_bridge loki ota nats seaweedfs
     OUT/identities/device/<id>/     porch-1 porch-2
     OUT/identities/user/<name>/     operator, and a second one, auditor
     OUT/nats/nats.conf
 
-Idempotent: what is good stays, what is missing, damaged or soon to expire is issued again. Safe to run twice at once.
+Idempotent: valid files stay; missing, damaged or soon-to-expire ones are issued again. Safe to run concurrently.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _BRIDGE = identity(Kind.SERVICE, "jotunheim_bridge")
 
 @dataclass(frozen=True, slots=True)
 class Bootstrap:
-    """What to make beyond the services' identities, and whose the identity files are to be.
+    """Identities to issue besides those of services, and the owner of the files.
 
-    `hosts` are the names by which devices on other machines reach the bridge; they go into its certificate.
+    `hosts` are the names under which devices reach the bridge; they go into its certificate.
     """
 
     devices: tuple[str, ...] = ()
@@ -53,10 +53,10 @@ def run(
     clock: Clock = utc_now,
     passphrase: CaPassphrase | None = None,
 ) -> list[Identity]:
-    """Make all of it under `out`; returns the identities that had to be issued.
+    """Create everything under `out`; return the identities that were issued.
 
-    New keys of root and CAs are encrypted with the passphrase. Without one they are not: only where nothing else that
-    runs can read them, as in the volume of a container.
+    New keys of root and CAs are encrypted with the passphrase. Omit it only if no other process can read them, as in
+    the volume of a container.
     """
     private_dir(out)
     with locked(out / ".bootstrap.lock"):
@@ -65,7 +65,7 @@ def run(
             store = Store(pki, clock, passphrase.get if passphrase else None)
         else:
             store = Store.create(pki, clock, force=True, passphrase=passphrase.new if passphrase else None)
-        issued = [who for who in _wanted(what) if _ensure(store, who, out, clock(), what)]
+        issued = [who for who in _identities(what) if _ensure(store, who, out, clock(), what)]
         if nats:
             path = private_dir(out / "nats") / "nats.conf"
             write_atomic(path, render(nats).encode())
@@ -73,11 +73,11 @@ def run(
 
 
 def identity_dir(out: Path, who: Identity) -> Path:
-    """Where the identity directory of `who` is."""
+    """Return the identity directory of `who`."""
     return out / "identities" / str(who.kind) / who.id
 
 
-def _wanted(what: Bootstrap) -> Iterator[Identity]:
+def _identities(what: Bootstrap) -> Iterator[Identity]:
     for service in (*SERVICES, *BACKENDS):
         yield identity(Kind.SERVICE, service)
     for device in what.devices:

@@ -1,9 +1,9 @@
-"""One child process: how it is started so that it cannot outlive us, and how it is ended.
+"""Start and stop one child process so that it never outlives the supervisor.
 
-    supervisor ── child (own process group, dies with the supervisor) ── whatever it starts
+    supervisor ── child (own process group, killed with the supervisor) ── its descendants
 
-PR_SET_PDEATHSIG (prctl(2)) makes the kernel kill the child when the supervisor ends, however it ends. A group of
-its own keeps a Ctrl-C in the terminal from reaching the child before the supervisor has said in which order to stop.
+PR_SET_PDEATHSIG (prctl(2)) makes the kernel kill the child when the supervisor exits for any reason. The separate
+process group keeps a terminal's Ctrl-C from the children, so that the supervisor stops them in order.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What to run. Its output goes to the file `log`; `env` is all of its environment."""
+    """A process to run. Its output goes to the file `log`; `env` is its complete environment."""
 
     name: str
     argv: Sequence[str]
@@ -39,13 +39,13 @@ class Spec:
     log: Path
     cwd: Path
     stop_s: float = 8.0
-    """How long it may take to end after SIGTERM before it is killed, in seconds."""
+    """Grace period between SIGTERM and SIGKILL, in seconds."""
     fatal_status: frozenset[int] = field(default_factory=lambda: frozenset({2}))
-    """Exit statuses that another start cannot mend: faults of the settings."""
+    """Exit statuses that a restart cannot fix: invalid settings."""
 
 
 async def spawn(spec: Spec) -> asyncio.subprocess.Process:
-    """Start the child. Raises CliError where the program cannot be run."""
+    """Start the child. Raises CliError if the program cannot be executed."""
     rotate(spec.log)
     descriptor = os.open(spec.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
@@ -60,13 +60,13 @@ async def spawn(spec: Spec) -> asyncio.subprocess.Process:
             preexec_fn=dies_with(os.getpid(), signal.SIGKILL),
         )
     except OSError as e:
-        raise CliError(f"{spec.name} cannot be started: {spec.argv[0]}: {e.strerror}") from e
+        raise CliError(f"cannot start {spec.name}: {spec.argv[0]}: {e.strerror}") from e
     finally:
         os.close(descriptor)
 
 
 async def stop(process: asyncio.subprocess.Process, stop_s: float) -> None:
-    """End the child and all of its group: SIGTERM, then SIGKILL after `stop_s` seconds. Idempotent."""
+    """Stop the child and its process group: SIGTERM, then SIGKILL after `stop_s` seconds. Idempotent."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
@@ -78,24 +78,24 @@ async def stop(process: asyncio.subprocess.Process, stop_s: float) -> None:
 
 
 def kill_group(process: asyncio.subprocess.Process) -> None:
-    """Kill the child, where it still runs, and whatever it left in its group."""
+    """Kill the child, if it still runs, and all remaining processes of its group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def last_words(spec: Spec) -> str:
-    """The last line of the child's log in words, for messages; empty where there is none."""
+def last_log_line(spec: Spec) -> str:
+    """Return the last line of the child's log as readable text; empty if there is none."""
     try:
         with spec.log.open("rb") as stream:
             stream.seek(max(0, spec.log.stat().st_size - _TAIL_BYTES))
             lines = stream.read().decode(errors="replace").split("\n")
     except OSError:
         return ""
-    return _in_words(next((line for line in reversed(lines) if line.strip()), ""))
+    return _readable(next((line for line in reversed(lines) if line.strip()), ""))
 
 
-def _in_words(line: str) -> str:
-    """A line of our services' JSON logs as message, hint and cause; any other line as it is."""
+def _readable(line: str) -> str:
+    """Return message, hint and cause of a JSON log line of our services; any other line unchanged."""
     try:
         entry = json.loads(line)
         message = str(entry["msg"])
@@ -106,20 +106,20 @@ def _in_words(line: str) -> str:
 
 
 def dies_with(parent: int, number: signal.Signals) -> Callable[[], None]:
-    """To be run in a new child: it gets signal `number` when its parent, the process `parent`, ends."""
+    """Return a preexec function: the new child gets signal `number` when its parent, process `parent`, exits."""
 
     def in_child() -> None:
         _libc.prctl(_PR_SET_PDEATHSIG, number)
-        if os.getppid() != parent:  # the parent ended before prctl was called
+        if os.getppid() != parent:  # the parent exited before prctl was called
             os._exit(1)
 
     return in_child
 
 
 def rotate(log: Path) -> None:
-    """Keep one old log of some MAX_LOG_BYTES and empty this one, where it is larger; its child may go on writing.
+    """If the log exceeds MAX_LOG_BYTES, copy it to `.log.1` and truncate it; the child may keep writing.
 
-    The child appends, so what it writes next is at the beginning again. On a full disk the old log is given up.
+    The child appends, so it continues at the start of the file. On a full disk the copy is skipped.
     """
     with contextlib.suppress(FileNotFoundError):
         if log.stat().st_size > MAX_LOG_BYTES:

@@ -1,10 +1,10 @@
-"""Which service may touch which NATS subjects: the one table, and what it means in subjects of JetStream's API.
+"""NATS permissions of each service: the table of grants, and their expansion to JetStream API subjects. Pure.
 
-Owns least privilege on NATS. Rendering the server's configuration is `natsconf`. Subjects of the API after
-https://docs.nats.io/reference/reference-protocols/nats_api_reference. Pure.
+Owns least privilege on NATS; `natsconf` renders the server configuration. API subjects are documented at
+https://docs.nats.io/reference/reference-protocols/nats_api_reference.
 
-What this cannot hold: whoever may create a consumer names the subject that it delivers to, and JetStream takes that
-subject unchecked. Permissions keep apart services that are faulty; they are no wall against one that is taken over.
+Limitation: a client that may create a consumer chooses its delivery subject, and JetStream does not check it against
+the client's permissions. The grants isolate faulty services; they do not contain a compromised one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _READ_API = (
 )
 _OWN_API = ("$JS.API.STREAM.CREATE.{s}", "$JS.API.STREAM.UPDATE.{s}", "$JS.API.STREAM.PURGE.{s}")
 
-# nats-py looks up a stream by its subject when it subscribes (object store, too); the answer holds names only.
+# nats-py looks up a stream by its subject when it subscribes (object store, too); the response holds names only.
 _COMMON_API = ("$JS.API.INFO", "$JS.API.STREAM.NAMES")
 
 _DEVICE = f"ygg.v1.{TENANT}.device"
@@ -38,7 +38,7 @@ _BRIDGES = "ygg.v1.bridge.>"
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What one service may do. KV buckets and object-store buckets by name, streams by name, plain subjects."""
+    """The permissions of one service: names of KV buckets, object-store buckets and streams, and plain subjects."""
 
     kv: tuple[str, ...] = ()
     kv_read: tuple[str, ...] = ()
@@ -50,7 +50,7 @@ class Grant:
 
 
 GRANTS = {
-    # The registry ends the sessions of a bridge that died, and says so in the dead bridge's stead.
+    # The registry closes the sessions of a dead bridge and publishes their offline events.
     "registry": Grant(
         kv=(
             *("devices", "contracts", "contract_bodies", "documents", "sessions"),
@@ -68,7 +68,7 @@ GRANTS = {
         publish=(f"{_DEVICE}.>", _BRIDGES),
         subscribe=(f"{_DEVICE}.>", _BRIDGES, f"ygg.v1.{TENANT}.ota.*.attend"),
     ),
-    # Not `ygg.v1.*.>`: that would let scripts' service listen to the calls that bridges send each other.
+    # Not `ygg.v1.*.>`: that would let loki receive the calls that bridges forward to each other.
     "loki": Grant(
         kv=("scripts", "programs", "program_store", "program_instances", "loki_replicas"),
         streams_read=(EVENT_STREAM,),
@@ -94,12 +94,12 @@ GRANTS = {
 
 
 def inbox(service: str) -> str:
-    """The inbox prefix of a service; nobody else may listen there."""
+    """Return the inbox prefix of a service; no other service may subscribe to it."""
     return f"_INBOX_{service}"
 
 
 def publish_subjects(service: str) -> list[str]:
-    """All subjects that `service` may publish to, sorted."""
+    """Return all subjects that `service` may publish to, sorted."""
     grant = GRANTS[service]
     own = [f"KV_{b}" for b in grant.kv] + [f"OBJ_{b}" for b in grant.objects] + list(grant.streams)
     read = [f"KV_{b}" for b in grant.kv_read] + list(grant.streams_read)
@@ -112,5 +112,5 @@ def publish_subjects(service: str) -> list[str]:
 
 
 def subscribe_subjects(service: str) -> list[str]:
-    """All subjects that `service` may subscribe to, sorted."""
+    """Return all subjects that `service` may subscribe to, sorted."""
     return sorted({f"{inbox(service)}.>", *GRANTS[service].subscribe})

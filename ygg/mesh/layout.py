@@ -1,4 +1,4 @@
-"""The folders of an embedded mesh. Apart from `plan`, for commands that only look."""
+"""The directories of an embedded mesh. Separate from `plan`, to keep imports of read-only commands small."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The folders of an embedded mesh, under `root`."""
+    """The directories of an embedded mesh, under `root`."""
 
     root: Path
 
     @property
     def logs(self) -> Path:
-        """One log a process."""
+        """Logs, one per process."""
         return self.root / "logs"
 
     @property
@@ -28,9 +28,9 @@ class Layout:
         return self.root / "nats"
 
     def identity(self, kind: str, name: str) -> Path:
-        """An identity directory."""
+        """Return an identity directory."""
         return self.root / "identities" / kind / name
 
     def data(self, service: str) -> Path:
-        """What a service may write."""
+        """Return the data directory of a service."""
         return self.root / "data" / service

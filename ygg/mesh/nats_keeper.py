@@ -1,20 +1,20 @@
-"""Run nats-server so that a full disk neither stops the mesh for good nor stays unnoticed.
+"""Run nats-server and restart it in a read-only mode while the disk is full.
 
     nats_keeper.py --store DIR --monitor HOST:PORT -- nats-server -c nats.conf
 
-              room on the disk                      less than LOW_BYTES, or a write failed
+              space on the disk                     less than LOW_BYTES, or a write failed
     accepting ◀─────────────────── refusing ◀─────────────────────────────────── accepting
 
-nats-server never writes again to a stream once a write to it has failed: it must be restarted, and until then
-publishers get no answer at all. So it runs in one of two modes, and a change of the mode is a restart:
+After a failed write nats-server never writes to that stream again until it is restarted, and publishers get no
+response. So it runs in one of two modes; changing the mode restarts it:
 
-- accepting: JetStream may use its budget, a share of what is free and of what it has.
-- refusing: JetStream may use nothing, so that everything can be read and each write is answered at once with an error.
+- accepting: JetStream may use its budget, a fraction of the free space and of the space it uses.
+- refusing: JetStream may store nothing; reads succeed, and every write fails immediately with an error.
 
-The size is the variable YGG_NATS_STORE_LIMIT of nats.conf; services read it as the limit of their account and size
-their streams after it. YGG_NATS_STORE_BYTES, when set, is the budget instead of a share of the disk.
+nats.conf reads the limit from the variable YGG_NATS_STORE_LIMIT; services see it as the limit of their account and size
+their streams by it. YGG_NATS_STORE_BYTES, if set, overrides the computed budget.
 
-Only the standard library, because the image of NATS has nothing else. `ygg up` and the container run the same file.
+Standard library only: the NATS container image has nothing else. `ygg up` and the container run the same file.
 """
 
 from __future__ import annotations
@@ -35,21 +35,22 @@ from http import HTTPStatus
 from pathlib import Path
 
 LIMIT = "YGG_NATS_STORE_LIMIT"
-"""Name of the variable that nats.conf reads."""
+"""Variable that nats.conf reads the limit from."""
 BUDGET = "YGG_NATS_STORE_BYTES"
 ACCOUNT = "YGG"
 
 LOW_BYTES = 32 * 1024**2
-"""With less than this free nats-server refuses writes: its indexes and whatever shares the disk still have some."""
+"""Below this much free space nats-server refuses writes, which leaves a reserve for its indexes and other programs."""
 ENOUGH_BYTES = 2 * LOW_BYTES
-"""It accepts again from here on: more than LOW_BYTES, or it would restart with every file that comes and goes."""
+"""From this much free space on it accepts writes again. Twice LOW_BYTES, so that small changes cause no restart."""
 LOW_FILES = 1000
+"""Below this many free inodes a disk counts as full."""
 CHECK_S = 1.0
 FIRST_WAIT_S = 2.0
 MAX_WAIT_S = 60.0
 STEADY_S = 120.0
-"""A write that fails although there is room (a quota, a bad disk) is tried again after waits that double, and that
-start over once it has gone well for STEADY_S."""
+"""A write error with space left (a quota, a bad disk) is retried with a doubling backoff of FIRST_WAIT_S to MAX_WAIT_S,
+which resets after STEADY_S without an error."""
 
 _PR_SET_PDEATHSIG = 1
 _STOP = (signal.SIGTERM, signal.SIGINT)
@@ -57,43 +58,40 @@ _STOP = (signal.SIGTERM, signal.SIGINT)
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """What is free on a disk for those who are not root. `files` is None where the file system has no such bound."""
+    """Free bytes and inodes for unprivileged users. `files` is None if the file system has no inode limit."""
 
     free: int
     files: int | None = None
 
     @classmethod
     def of(cls, folder: Path) -> Disk:
-        """The disk that the folder is on."""
+        """Return the state of the disk that holds `folder`."""
         found = os.statvfs(folder)
         return cls(found.f_bavail * found.f_frsize, found.f_favail if found.f_files else None)
 
     def has(self, size: int) -> bool:
-        """Whether `size` bytes and some files fit."""
+        """Return whether at least `size` bytes and LOW_FILES inodes are free."""
         return self.free >= size and (self.files is None or self.files >= LOW_FILES)
 
 
 def used_bytes(folder: Path) -> int:
-    """Bytes on the disk of all files under `folder`; 0 when it is missing."""
+    """Return the disk usage of all files under `folder` in bytes; 0 if it is missing."""
     total = 0
     for where, _, names in os.walk(folder):
         for name in names:
-            with contextlib.suppress(OSError):  # gone meanwhile
+            with contextlib.suppress(OSError):  # deleted concurrently
                 total += (Path(where) / name).lstat().st_blocks * 512
     return total
 
 
 def budget_bytes(free: int, used: int) -> int:
-    """What JetStream may use: three quarters of what it has and what is free, and always some of what is free."""
+    """Return the storage budget of JetStream: 3/4 of used and free space, at least the used plus 1/4 of the free."""
     return max((free + used) * 3 // 4, used + free // 4)
 
 
 @dataclass(slots=True)
 class Mode:
-    """Whether nats-server shall accept writes, decided from the disk and from how its last writes went.
-
-    Times are seconds of any clock that only goes forward.
-    """
+    """The mode of nats-server, derived from free disk space and write errors. Times are monotonic seconds."""
 
     accepting: bool = True
     _wait_s: float = FIRST_WAIT_S
@@ -101,11 +99,11 @@ class Mode:
     _since_s: float = 0.0
 
     def start(self, disk: Disk, now_s: float) -> None:
-        """At the start."""
+        """Choose the initial mode."""
         self.accepting, self._since_s = disk.has(LOW_BYTES), now_s
 
     def changed(self, disk: Disk, write_failed: bool, now_s: float) -> bool:
-        """Whether nats-server has to be restarted, in the mode that `accepting` says by then."""
+        """Update `accepting`; return whether nats-server must be restarted in the new mode."""
         if not self.accepting:
             self.accepting = disk.has(ENOUGH_BYTES) and now_s >= self._not_before_s
             self._since_s = now_s
@@ -121,21 +119,21 @@ class Mode:
 
 @dataclass(slots=True)
 class Keeper:
-    """nats-server as a child. `argv` starts it, `monitor` is HOST:PORT of its monitoring endpoint."""
+    """nats-server as a child process. `argv` is its command, `monitor` HOST:PORT of its monitoring endpoint."""
 
     argv: Sequence[str]
     store: Path
     monitor: str
     environ: Mapping[str, str]
-    say: Callable[[str], None]
+    log: Callable[[str], None]
     mode: Mode = field(default_factory=Mode)
     clock: Callable[[], float] = time.monotonic
 
     def run(self) -> int:
-        """Keep nats-server running until SIGTERM, SIGINT, or until it ends by itself; returns its exit status."""
+        """Run nats-server until SIGTERM, SIGINT or its own exit; return its exit status."""
         signal.pthread_sigmask(signal.SIG_BLOCK, {*_STOP, signal.SIGCHLD})
         self.store.mkdir(mode=0o700, parents=True, exist_ok=True)
-        adopt(self.store / "jetstream")
+        rename_default_account(self.store / "jetstream")
         self.mode.start(Disk.of(self.store), self.clock())
         child = self._start()
         while True:
@@ -145,16 +143,16 @@ class Keeper:
             if (status := child.poll()) is not None:
                 return status
             if self.mode.changed(Disk.of(self.store), bool(why := write_error(self.monitor)), self.clock()):
-                self._announce(why)
+                self._log_mode(why)
                 self._stop(child)
                 child = self._start()
 
-    def _announce(self, why: str) -> None:
+    def _log_mode(self, why: str) -> None:
         disk = Disk.of(self.store)
         if self.mode.accepting:
-            self.say(f"the disk has {disk.free} bytes free: writes are accepted again")
+            self.log(f"disk has {disk.free} bytes free: accepting writes again")
         else:
-            self.say(f"{why or f'the disk has only {disk.free} bytes free'}: writes are refused until there is room")
+            self.log(f"{why or f'disk has only {disk.free} bytes free'}: refusing writes until space is freed")
 
     def _start(self) -> subprocess.Popen[bytes]:
         environ = {**self.environ, LIMIT: str(self._limit())}
@@ -171,32 +169,32 @@ class Keeper:
     def _stop(child: subprocess.Popen[bytes]) -> int:
         with contextlib.suppress(ProcessLookupError):
             child.terminate()
-        return child.wait()  # whoever stops this process bounds it
+        return child.wait()  # no timeout: the supervisor of this process enforces one
 
 
 def write_error(monitor: str) -> str:
-    """What nats-server says of a stream that it could not write to; empty when it says nothing of the kind."""
+    """Return the write error that nats-server reports in its health check; empty if none."""
     connection = http.client.HTTPConnection(monitor, timeout=2)  # not urllib, which heeds proxies
     try:
         connection.request("GET", "/healthz")
         answer = connection.getresponse()
-        said = str(json.loads(answer.read(10_000)).get("error", "")) if answer.status != HTTPStatus.OK else ""
-        return said if "write error" in said else ""
+        error = str(json.loads(answer.read(10_000)).get("error", "")) if answer.status != HTTPStatus.OK else ""
+        return error if "write error" in error else ""
     except (OSError, ValueError, AttributeError, http.client.HTTPException):
-        return ""  # it is starting
+        return ""  # nats-server is starting
     finally:
         connection.close()
 
 
-def adopt(jetstream: Path) -> None:
-    """Move the streams of the account that meshes had before they had one of their own."""
-    before, now = jetstream / "$G", jetstream / ACCOUNT
-    if before.is_dir() and not now.exists():
-        before.rename(now)
+def rename_default_account(jetstream: Path) -> None:
+    """Move the streams of older meshes, which used the default account, to ACCOUNT."""
+    old, new = jetstream / "$G", jetstream / ACCOUNT
+    if old.is_dir() and not new.exists():
+        old.rename(new)
 
 
 def budget_of(environ: Mapping[str, str]) -> int | None:
-    """The budget that is set, in bytes; None when none is. Raises ValueError."""
+    """Return the configured budget in bytes; None if unset. Raises ValueError if invalid."""
     text = environ.get(BUDGET, "")
     if not text:
         return None
@@ -218,11 +216,11 @@ def _in_child(parent: int) -> Callable[[], None]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="Run nats-server so that it outlives a full disk.")
-    parser.add_argument("--store", type=Path, required=True, metavar="DIR", help="store_dir of its JetStream")
-    parser.add_argument("--monitor", required=True, metavar="HOST:PORT", help="its monitoring endpoint")
-    parser.add_argument("argv", nargs="+", metavar="COMMAND", help="what starts it")
+    """Run the command line; return the exit status."""
+    parser = argparse.ArgumentParser(description="Run nats-server and survive a full disk.")
+    parser.add_argument("--store", type=Path, required=True, metavar="DIR", help="store_dir of JetStream")
+    parser.add_argument("--monitor", required=True, metavar="HOST:PORT", help="monitoring endpoint of nats-server")
+    parser.add_argument("argv", nargs="+", metavar="COMMAND", help="command that starts nats-server")
     found = parser.parse_args(arguments)
     try:
         budget_of(os.environ)
@@ -230,12 +228,12 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"nats: {e}\n")
         return 2
 
-    def say(text: str) -> None:
-        with contextlib.suppress(OSError):  # the log is on the full disk, perhaps
+    def log(text: str) -> None:
+        with contextlib.suppress(OSError):  # the log may be on the full disk
             sys.stderr.write(f"nats: {text}\n")
             sys.stderr.flush()
 
-    status = Keeper(found.argv, found.store, found.monitor, os.environ, say).run()
+    status = Keeper(found.argv, found.store, found.monitor, os.environ, log).run()
     return 128 - status if status < 0 else status
 
 

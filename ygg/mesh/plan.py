@@ -1,4 +1,4 @@
-"""From folders, ports and options to the processes of an embedded mesh: their arguments and environment. Pure."""
+"""Derive the processes of an embedded mesh from layout, ports and options: arguments and environment. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _INHERITED_PREFIXES = ("OTEL_", "YGG_NATS_", *(f"YGG_{prefix}_" for prefix in PR
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How the mesh is to run. `public_link`: devices may connect from other machines, which know this one as `host`."""
+    """Options of a mesh. With `public_link`, devices on other machines may connect, to the name or address `host`."""
 
     ports: Ports = field(default_factory=Ports)
     public_link: bool = True
@@ -38,7 +38,7 @@ class Options:
 
 
 def nats_plan(layout: Layout, ports: Ports) -> NatsPlan:
-    """What nats-server is told."""
+    """Return the configuration of nats-server."""
     return NatsPlan(
         listen=f"{LOOPBACK}:{ports.nats}",
         monitor=f"{LOOPBACK}:{ports.nats_monitor}",
@@ -49,7 +49,7 @@ def nats_plan(layout: Layout, ports: Ports) -> NatsPlan:
 
 
 def context(layout: Layout, ports: Ports) -> Context:
-    """How the command reaches this mesh."""
+    """Return the context of this mesh."""
     return Context(
         identity=str(layout.identity("user", USER)),
         registry=f"{LOOPBACK}:{ports.registry}",
@@ -65,14 +65,14 @@ def context(layout: Layout, ports: Ports) -> Context:
 def specs(
     layout: Layout, options: Options, nats_server: str, environ: Mapping[str, str], code: list[str]
 ) -> list[Spec]:
-    """The processes, in the order of starting. `code` lists the folders that Python finds our packages in."""
+    """Return the processes in start order. `code` lists the directories of our Python packages."""
     nats = Spec(
         name="nats",
         argv=_nats_argv(layout, options.ports, nats_server),
         env=_environment(environ),
         log=layout.logs / "nats.log",
         cwd=layout.root,
-        stop_s=15.0,  # two processes, one after the other
+        stop_s=15.0,  # two processes stop one after the other
     )
     return [nats, *(_service(name, layout, options, environ, code) for name in SERVICES)]
 
@@ -103,7 +103,7 @@ def _settings(name: str, layout: Layout, options: Options) -> dict[str, str]:
         "NATS_URL": f"tls://{LOOPBACK}:{ports.nats}",
         "LOG_LEVEL": options.log_level,
     }
-    if name != "jotunheim_bridge":  # which keeps nothing of its own
+    if name != "jotunheim_bridge":  # the bridge has no local state
         common["DATA_DIR"] = str(layout.data(name))
     registry = {"REGISTRY_ENDPOINT": f"{LOOPBACK}:{ports.registry}"}
     if name == "jotunheim_bridge":
@@ -124,5 +124,5 @@ def _settings(name: str, layout: Layout, options: Options) -> dict[str, str]:
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What children inherit: no secrets of the shell that happened to start the mesh."""
+    """Return the variables that children inherit: an allowlist, so that secrets of the shell stay out."""
     return {key: value for key, value in environ.items() if key in _INHERITED or key.startswith(_INHERITED_PREFIXES)}

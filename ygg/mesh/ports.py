@@ -1,4 +1,4 @@
-"""The ports of an embedded mesh: the fixed ones, or free ones, and who is in the way."""
+"""The ports of an embedded mesh: the defaults or random free ones, and a check for conflicts."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ygg.exits import CliError
 LOOPBACK = "127.0.0.1"
 _LOWEST = 10_000
 _RANGE, _USUAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range"), 32_768
-ANY = "0.0.0.0"  # noqa: S104 - devices are on other machines; the link asks for their certificates
+ANY = "0.0.0.0"  # noqa: S104 - devices are on other machines; the link requires their certificates
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """TCP ports; all but those of devices, `link`, `enrol` and `images`, on the loopback interface."""
+    """TCP ports. `link`, `enrol` and `images` are for devices; all others listen on the loopback interface."""
 
     registry: int = 50051
     jotunheim_bridge: int = 50052
@@ -33,15 +33,15 @@ class Ports:
 
 
 def free_ports() -> Ports:
-    """Ports of 127.0.0.1 that are free at this moment, all different."""
+    """Return distinct ports that are currently free on 127.0.0.1."""
     names = list(asdict(Ports()))
     return Ports(**dict(zip(names, draw(len(names)), strict=True)))
 
 
 def draw(count: int) -> list[int]:
-    """Free ports of 127.0.0.1, drawn from below those that the kernel gives to connections going out.
+    """Return free ports of 127.0.0.1 below the kernel's ephemeral range.
 
-    One of the latter could be taken by any connection of this machine before a server listens there.
+    An ephemeral port could be taken by any outgoing connection before a server listens on it.
     """
     found: list[int] = []
     with contextlib.ExitStack() as stack:
@@ -62,15 +62,15 @@ def _first_outgoing() -> int:
 
 
 def check_free(ports: Ports, link_host: str) -> None:
-    """Raise CliError, naming all of them, where ports are taken."""
+    """Raise CliError with all ports that are in use, if any."""
     taken = []
     for name, port in asdict(ports).items():
         if not _is_free(link_host if name in ("link", "enrol", "images") else LOOPBACK, port):
             taken.append(f"{port} ({name})")
     if taken:
         raise CliError(
-            f"taken by another program: port{'s' if len(taken) > 1 else ''} {', '.join(taken)}",
-            hint="Let ygg choose others:  ygg up --free-ports      Who has them:  ss -ltnp",
+            f"port{'s' if len(taken) > 1 else ''} already in use: {', '.join(taken)}",
+            hint="Choose free ports:  ygg up --free-ports      Find the process:  ss -ltnp",
         )
 
 

@@ -1,4 +1,4 @@
-"""When a mesh is ready: nats-server healthy, grpc.health.v1 SERVING on every service."""
+"""Wait until a mesh is ready: nats-server healthy, grpc.health.v1 SERVING on every service."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CHECK_S = 2.0
 
 
 async def wait_service(context: Context, service: str, *, whole: bool = False) -> None:
-    """Return once the service says SERVING and, if `whole`, nothing that it needs is away; waits without end."""
+    """Wait until the service reports SERVING and, if `whole`, all its dependencies are available. No timeout."""
     await _wait_listening(*endpoints.split(context.endpoint(service)))
     channel_credentials = credentials(IdentityFiles(Path(context.identity)))
     request = health_pb2.HealthCheckRequest()
@@ -37,10 +37,10 @@ async def wait_service(context: Context, service: str, *, whole: bool = False) -
 
 
 async def wait_nats(context: Context) -> None:
-    """Return once nats-server says that it is healthy, JetStream included; waits for ever."""
+    """Wait until nats-server and its JetStream are healthy. No timeout."""
     host, port = endpoints.split(context.nats_monitor.removeprefix("http://"))
     while True:
-        # Not wait_for, which before Python 3.12 loses a cancellation that comes with a refused connection.
+        # Not wait_for: before Python 3.12 it loses a cancellation that coincides with a refused connection.
         with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
             async with asyncio.timeout(_CHECK_S):
                 if b" 200 " in await _get(host, port, "/healthz"):
@@ -49,12 +49,12 @@ async def wait_nats(context: Context) -> None:
 
 
 async def wait(context: Context, name: str) -> None:
-    """Return once that process of the mesh serves, a service or `nats`; waits for ever."""
+    """Wait until a service, or `nats`, is ready. No timeout."""
     await (wait_nats(context) if name == "nats" else wait_service(context, name))
 
 
 async def wait_all(context: Context) -> None:
-    """Return once the whole mesh is ready; waits for ever, so give it a time limit."""
+    """Wait until the whole mesh is ready. No timeout: the caller must set one."""
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(wait_nats(context))
         for name in SERVICES:
@@ -62,7 +62,7 @@ async def wait_all(context: Context) -> None:
 
 
 async def _wait_listening(host: str, port: int) -> None:
-    """Cheap polling until the port is open: a gRPC channel would back off instead."""
+    """Poll until the port is open; a gRPC channel would back off and notice later."""
     while True:
         with contextlib.suppress(OSError):
             _, writer = await asyncio.open_connection(host, port)
@@ -72,7 +72,7 @@ async def _wait_listening(host: str, port: int) -> None:
 
 
 async def _get(host: str, port: int, path: str) -> bytes:
-    """The status line of a plain HTTP GET."""
+    """Return the status line of an HTTP GET."""
     reader, writer = await asyncio.open_connection(host, port)
     try:
         writer.write(f"GET {path} HTTP/1.1\r\nHost: {endpoints.join(host, port)}\r\nConnection: close\r\n\r\n".encode())

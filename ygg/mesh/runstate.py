@@ -1,7 +1,7 @@
-"""Whether an embedded mesh runs, and what it says of itself: run/mesh.lock and run/mesh.json.
+"""Lock and state of a running embedded mesh: run/mesh.lock and run/mesh.json.
 
-The lock is held by the supervisor as long as it lives, and the kernel drops it however the supervisor ends: so a
-stale file is never taken for a running mesh. mesh.json is for people and for `ygg status`.
+The supervisor holds the lock while it lives; the kernel releases it when the supervisor exits for any reason, so a
+stale file never looks like a running mesh. mesh.json is informational, for `ygg status`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STARTING, READY, STOPPING, FAILED = "starting", "ready", "stopping", "failed"
 
 @dataclass(slots=True)
 class MeshState:
-    """What mesh.json says. `ready_s` is how long it took to become ready, in seconds."""
+    """Content of mesh.json. `ready_s` is the time from start to ready, in seconds."""
 
     phase: str
     pid: int
@@ -38,7 +38,7 @@ class MeshState:
 
 
 class RunDir:
-    """The folder run/ of one mesh."""
+    """The directory run/ of one mesh."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -47,7 +47,7 @@ class RunDir:
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """Be the running mesh. Raises CliError where there is one already."""
+        """Hold the lock of the running mesh. Raises CliError if another mesh holds it."""
         private_dir(self.path)
         with self._lock.open("a") as stream:
             self._lock.chmod(SECRET)
@@ -55,13 +55,13 @@ class RunDir:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise CliError(
-                    f"a mesh runs here already (process {self.pid() or '?'})",
-                    hint="See it:  ygg status      Stop it:  ygg down",
+                    f"the mesh is already running (pid {self.pid() or '?'})",
+                    hint="Check it:  ygg status      Stop it:  ygg down",
                 ) from None
             yield
 
     def running(self) -> bool:
-        """Whether a supervisor holds the lock."""
+        """Return whether a supervisor holds the lock."""
         try:
             with self._lock.open("r") as stream:
                 fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -72,11 +72,11 @@ class RunDir:
         return False
 
     def write(self, state: MeshState) -> None:
-        """Say how the mesh is."""
+        """Write mesh.json."""
         write_atomic(self._state, (json.dumps(asdict(state), indent=2) + "\n").encode(), SECRET)
 
     def read(self) -> MeshState | None:
-        """What the mesh that runs, or ran last, said; None where there is nothing readable."""
+        """Return the state of the current or last mesh; None if missing or unreadable."""
         try:
             data: dict[str, Any] = json.loads(self._state.read_text(encoding="utf-8"))
             return MeshState(**data)
@@ -84,21 +84,21 @@ class RunDir:
             return None
 
     def pid(self) -> int:
-        """The supervisor's process id as it wrote it, 0 where unknown. Only to be used while `running`."""
+        """Return the supervisor's process id, 0 if unknown. Valid only while `running`."""
         found = self.read()
         return found.pid if found else 0
 
     def stop(self, within_s: float, sleep: Callable[[float], None] = time.sleep) -> bool:
-        """Stop the mesh that runs here; False where none does. Raises CliError where it does not stop in time."""
+        """Stop the mesh; return False if none runs. Raises CliError if it does not stop within `within_s` seconds."""
         if not self.running():
             return False
         pid = self.pid()
         if pid <= 0:
-            raise CliError(f"{self._state} does not name the running mesh", hint=f"Who holds {self._lock}?  fuser -v")
+            raise CliError(f"no process id in {self._state}", hint=f"Find the process:  fuser -v {self._lock}")
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
-            if not self.running() and not _alive(pid):  # it tidies up after it has let go of the lock
+            if not self.running() and not _alive(pid):  # the supervisor cleans up after it releases the lock
                 return True
             sleep(0.05)
         os.kill(pid, signal.SIGKILL)  # its children die with it
@@ -106,7 +106,7 @@ class RunDir:
 
 
 def _alive(pid: int) -> bool:
-    """Whether the process is there and has not ended."""
+    """Return whether the process exists and is not a zombie."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
     except (OSError, IndexError):

@@ -1,4 +1,4 @@
-"""Where the bundled servers are: in this virtual environment, or on PATH."""
+"""Locate bundled server programs in this virtual environment or on PATH."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ygg.exits import CliError
 
 
 def find(program: str) -> Path | None:
-    """The program beside this Python (a wheel put it there), else on PATH; None where it is nowhere."""
+    """Return the program installed beside this Python (by a wheel), else the one on PATH; None if not found."""
     for folder in (Path(sys.executable).parent, Path(sysconfig.get_path("scripts"))):
         if (folder / program).is_file():
             return folder / program
@@ -20,8 +20,8 @@ def find(program: str) -> Path | None:
 
 
 def find_nats_server() -> str:
-    """The path of nats-server. Raises CliError that says how to get it."""
+    """Return the path of nats-server. Raises CliError with an installation hint."""
     found = find("nats-server")
     if found is None:
-        raise CliError("nats-server is not installed", hint="Get it:  pip install 'yggdrasil-mesh[servers]'")
+        raise CliError("nats-server not found", hint="Install it:  pip install 'yggdrasil-mesh[servers]'")
     return str(found)

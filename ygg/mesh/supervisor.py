@@ -1,11 +1,11 @@
-"""Keeps a set of child processes running: starts them, starts again what ended, stops all in order.
+"""Supervise a set of child processes: start them, restart those that exit, stop all in order.
 
-                 spawn            ended                     wait over
+                 spawn            exited                    backoff over
     (stopped) ──────────▶ running ───────▶ waiting (Backoff) ─────────▶ running …
                              │                    │
                              └──── stop ──────────┴──▶ (stopped)
 
-Owns nothing of what the children do; readiness is `ready`. Clock and spawning come in from outside.
+Knows nothing about the children's work; `ready` checks readiness. Clock and spawning are injected.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from ygg.mesh.backoff import Backoff
 from ygg.mesh.child import Spec
 
 ROTATE_S = 5.0
-"""How often logs are looked at, in seconds."""
+"""Interval of log rotation checks, in seconds."""
 Spawn = Callable[[Spec], Awaitable[Any]]
 """Starts a process that has `pid`, `returncode` and `wait()`."""
 Stop = Callable[[Any, float], Awaitable[None]]
 
 
 class ChildFailedError(CliError):
-    """A child ended in a way that another start cannot mend."""
+    """A child failed in a way that a restart cannot fix."""
 
 
 @dataclass(slots=True)
 class Member:
-    """A child and how it fares."""
+    """A child and its state."""
 
     spec: Spec
     backoff: Backoff = field(default_factory=Backoff)
@@ -44,19 +44,19 @@ class Member:
 
     @property
     def running(self) -> bool:
-        """Whether the process is there."""
+        """Whether the process is running."""
         return self.process is not None and self.process.returncode is None
 
 
-def gave_up(spec: Spec, why: str) -> ChildFailedError:
-    """The error for a child that cannot run, with its last words."""
-    said = child.last_words(spec)
-    return ChildFailedError(f"{spec.name} {why}{': ' + said if said else ''}", hint=f"Its log: {spec.log}")
+def child_failed(spec: Spec, why: str) -> ChildFailedError:
+    """Return the error for a child that cannot run, with its last log line."""
+    last = child.last_log_line(spec)
+    return ChildFailedError(f"{spec.name} {why}{': ' + last if last else ''}", hint=f"See its log: {spec.log}")
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
-    """What the supervisor needs of the world."""
+class ProcessHost:
+    """The supervisor's dependencies on processes and time."""
 
     spawn: Spawn = child.spawn
     stop: Stop = child.stop
@@ -65,23 +65,23 @@ class Machine:
 
 
 class Supervisor:
-    """Runs `specs` until it is stopped; they are started in the given order and stopped in the reverse one."""
+    """Runs `specs` until cancelled; starts them in order and stops them in reverse order."""
 
     def __init__(
-        self, specs: Sequence[Spec], on_end: Callable[[Member, float], None], machine: Machine | None = None
+        self, specs: Sequence[Spec], on_end: Callable[[Member, float], None], host: ProcessHost | None = None
     ) -> None:
-        """`on_end` is told of each child that ended by itself and of the seconds until it is started again.
+        """`on_end` is called for each child that exited unexpectedly, with the seconds until its restart.
 
-        It may raise ChildFailedError to give up; `gave_up` makes one.
+        It may raise ChildFailedError to give up; `child_failed` makes one.
         """
         self.members = {spec.name: Member(spec) for spec in specs}
         self._on_end = on_end
-        self._machine = machine or Machine()
+        self._host = host or ProcessHost()
 
     async def run(self) -> None:
         """Keep all children running until cancelled, then stop them.
 
-        Raises ChildFailedError, after stopping all, where one ends with a status of its `fatal_status`.
+        If one exits with a status of its `fatal_status`, stops all and raises ChildFailedError.
         """
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -95,19 +95,19 @@ class Supervisor:
 
     async def _keep(self, member: Member) -> None:
         while True:
-            member.process = await self._machine.spawn(member.spec)
-            member.backoff.started(self._machine.clock())
+            member.process = await self._host.spawn(member.spec)
+            member.backoff.started(self._host.clock())
             member.last_status = await member.process.wait()
-            # What it started must not go on beside its successor.
-            await self._machine.stop(member.process, 0)
+            # Kill its descendants, which must not run beside its successor.
+            await self._host.stop(member.process, 0)
             if member.last_status in member.spec.fatal_status:
-                raise gave_up(member.spec, "cannot run")
-            wait_s = member.backoff.ended(self._machine.clock())
+                raise child_failed(member.spec, "cannot run")
+            wait_s = member.backoff.ended(self._host.clock())
             self._on_end(member, wait_s)
-            await self._machine.sleep(wait_s)
+            await self._host.sleep(wait_s)
 
     async def _rotate(self) -> None:
-        """Children run for months: their logs are bounded while they do."""
+        """Rotate the logs of running children, so that their size stays bounded."""
         while True:
             await asyncio.sleep(ROTATE_S)
             for member in self.members.values():
@@ -116,4 +116,4 @@ class Supervisor:
     async def _stop_all(self) -> None:
         for member in reversed(self.members.values()):
             if member.process is not None:
-                await self._machine.stop(member.process, member.spec.stop_s)
+                await self._host.stop(member.process, member.spec.stop_s)

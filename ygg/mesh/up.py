@@ -1,8 +1,8 @@
-"""An embedded mesh from nothing to ready and back: `run` is what `ygg up` does.
+"""Start, run and stop an embedded mesh; `ygg up` calls `run`.
 
     lock ─▶ ports ─▶ bootstrap (PKI, identities, nats.conf) ─▶ context ─▶ supervisor ─▶ ready ─▶ … ─▶ stop
 
-Owns that order. Says what happens through `Reporter`; does not print.
+Owns that order. Reports progress through `Reporter`; does not print.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from ygg.exits import CliError
 from ygg.files import private_dir
 from ygg.mesh import bootstrap, plan, ports, ready
 from ygg.mesh.bootstrap import Bootstrap
-from ygg.mesh.child import Spec, last_words
+from ygg.mesh.child import Spec, last_log_line
 from ygg.mesh.layout import Layout
 from ygg.mesh.plan import Options
 from ygg.mesh.runstate import FAILED, READY, STARTING, STOPPING, MeshState, RunDir
 from ygg.mesh.servers import find_nats_server
-from ygg.mesh.supervisor import Member, Supervisor, gave_up
+from ygg.mesh.supervisor import Member, Supervisor, child_failed
 from ygg.pki.passphrase import CaPassphrase
 
 READY_LIMIT_S = 60.0
@@ -39,23 +39,23 @@ _log = logging.getLogger(__name__)
 
 
 class Reporter(Protocol):
-    """Is told what happens, in the order in which it happens."""
+    """Receives the events of a mesh, in order."""
 
     def ready(self, seconds: float) -> None:
-        """Everything serves; it took that long."""
+        """The whole mesh became ready after `seconds`."""
 
     def ended(self, name: str, status: int, wait_s: float) -> None:
-        """A child ended by itself and is started again after `wait_s` seconds."""
+        """A child exited unexpectedly and restarts after `wait_s` seconds."""
 
     def back(self, name: str, seconds: float) -> None:
-        """That child serves again; it took that long."""
+        """A restarted child is ready again after `seconds`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """What to run where. `made` are the identities to make beyond those of services, `more` runs beside them.
+    """A mesh to run. `made` lists identities to issue besides those of services, `more` additional processes.
 
-    `announce` is told how to reach the mesh before anything is started. `passphrase` protects the keys of its CAs.
+    `announce` is called with the context before any process starts. `passphrase` protects the keys of its CAs.
     """
 
     layout: Layout
@@ -67,10 +67,10 @@ class Mesh:
 
 
 async def run(mesh: Mesh, report: Reporter, stopping: asyncio.Event) -> None:
-    """Run the mesh until `stopping` is set. Raises CliError where it cannot start."""
+    """Run the mesh until `stopping` is set. Raises CliError if it cannot start."""
     layout, options = mesh.layout, mesh.options
     run_dir = RunDir(layout.run)
-    with _disk_named(layout.root), run_dir.hold():
+    with _full_disk_reported(layout.root), run_dir.hold():
         ports.check_free(options.ports, options.link_host)
         state = MeshState(STARTING, os.getpid(), time.time(), ports=asdict(options.ports))
         run_dir.write(state)
@@ -87,19 +87,19 @@ async def run(mesh: Mesh, report: Reporter, stopping: asyncio.Event) -> None:
 
 
 @contextlib.contextmanager
-def _disk_named(root: Path) -> Iterator[None]:
-    """Make a full disk under `root` a CliError that says so."""
+def _full_disk_reported(root: Path) -> Iterator[None]:
+    """Convert the OSError of a full disk into a CliError that names `root`."""
     try:
         yield
     except OSError as e:
         if e.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        hint = "Free some space there; `ygg doctor` shows how much there is."
-        raise CliError(f"the disk of {root} is full: {e.filename or root} cannot be written", hint=hint) from e
+        hint = "Free some space there; `ygg doctor` shows the free space."
+        raise CliError(f"disk of {root} is full: cannot write {e.filename or root}", hint=hint) from e
 
 
 def prepare(mesh: Mesh) -> None:
-    """Make folders, PKI, identities and nats.conf; idempotent."""
+    """Create directories, PKI, identities and nats.conf; idempotent."""
     layout = mesh.layout
     for folder in (layout.logs, layout.run, layout.nats, *(layout.data(s) for s in bootstrap.SERVICES)):
         private_dir(folder)
@@ -108,22 +108,22 @@ def prepare(mesh: Mesh) -> None:
 
 
 def on_signals(stopping: asyncio.Event) -> None:
-    """Set `stopping` on SIGTERM, SIGINT and SIGHUP; a second one of them stops waiting for nobody."""
+    """Set `stopping` on SIGTERM, SIGINT and SIGHUP. A second signal has no further effect."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stopping.set)
 
 
 def code_folders() -> list[str]:
-    """Where Python finds our packages: a checkout has two such folders, an installed wheel one."""
-    import yggdrasil  # generated; not there until `make gen`, and nothing but this needs it
+    """Return the directories of our Python packages: two for a checkout, one for an installed wheel."""
+    import yggdrasil  # generated by `make gen`; imported late, since only this function needs it
 
     found = [Path(folder).resolve().parent for package in (services, yggdrasil) for folder in package.__path__]
     return list(dict.fromkeys(str(folder) for folder in found))
 
 
 class _Watch:
-    """Keeps mesh.json and the reporter up to date with what the supervisor sees."""
+    """Updates mesh.json and the reporter with events of the supervisor."""
 
     def __init__(self, run_dir: RunDir, state: MeshState, report: Reporter, context: Context) -> None:
         self._run_dir = run_dir
@@ -139,8 +139,8 @@ class _Watch:
     def _write(self) -> None:
         try:
             self._run_dir.write(self._state)
-        except OSError as e:  # the disk is full, and what it would have said is for people only
-            _log.warning("%s was not written: %s", self._run_dir.path, e.strerror)
+        except OSError as e:  # a full disk; the file is informational only
+            _log.warning("cannot write %s: %s", self._run_dir.path, e.strerror)
 
     def ready(self, seconds: float) -> None:
         self._state.ready_s = seconds
@@ -152,7 +152,7 @@ class _Watch:
         self._state.restarts[name] = member.backoff.restarts
         self._write()
         if self._state.phase == STARTING and member.backoff.restarts >= _START_TRIES:
-            raise gave_up(member.spec, f"ended {_START_TRIES} times while starting")
+            raise child_failed(member.spec, f"exited {_START_TRIES} times while starting")
         self._report.ended(name, member.last_status or 0, wait_s)
         if self._state.phase == READY:
             task = asyncio.create_task(self._back(name), name=f"wait for {name}")
@@ -192,7 +192,7 @@ async def _supervise(specs: Sequence[Spec], context: Context, watch: _Watch, sto
 
 
 async def _first(keeping: asyncio.Task[None], *others: asyncio.Task[Any], within_s: float | None = None) -> bool:
-    """Wait until one of `others` is done; False when time is up first. Raises what ended `keeping`."""
+    """Wait until one of `others` is done; False on timeout. Raises the error of `keeping` if that fails first."""
     done, _ = await asyncio.wait({keeping, *others}, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
     if keeping in done:
         keeping.result()
@@ -200,6 +200,6 @@ async def _first(keeping: asyncio.Task[None], *others: asyncio.Task[Any], within
 
 
 def _why(supervisor: Supervisor) -> str:
-    """The last words of the children that keep ending."""
+    """Return the last log line of each child that keeps failing."""
     failing = [m for m in supervisor.members.values() if m.backoff.restarts]
-    return "\n".join(f"{m.spec.name}: {last_words(m.spec)}" for m in failing) or "No process ended; see its logs."
+    return "\n".join(f"{m.spec.name}: {last_log_line(m.spec)}" for m in failing) or "No process exited; see the logs."

@@ -1,1 +1,1 @@
-"""The offline side of updates: keys and signed files. Local only; the commands are in ygg.cli.ota."""
+"""Offline part of OTA updates: keys and signed files. Local only; the commands are in ygg.cli.ota."""

@@ -1,7 +1,4 @@
-"""What a root or a manifest says, as data and as lines, and what is wrong with it.
-
-Owns nothing of the rules: these are services.domain.trust.
-"""
+"""Describe and validate roots and manifests, as data and as text. The rules are in services.domain.trust."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from ygg.ota.metadata import Found
 
 
 def describe(found: Found, judge: Root | None) -> dict[str, Any]:
-    """What a root or manifest says, for people and programs; `judge` is the root to count signatures by."""
+    """Return the fields of a root or manifest; signatures are verified against the root `judge` if given."""
     body = found.body
     data: dict[str, Any] = {"kind": found.role.name.lower()}
     if isinstance(body, Root):
@@ -44,32 +41,32 @@ def describe(found: Found, judge: Root | None) -> dict[str, Any]:
     data["payload_sha256"] = trust.digest(found.envelope.payload).hex()
     data["signed_by"] = [s.key_id.hex() for s in found.envelope.signatures]
     if judge:
-        good = metadata.good_signers(judge, found.role, found.envelope)
-        data["good_signatures"] = good
-        data["enough"] = len(good) >= judge.role(found.role).threshold
+        valid = metadata.valid_signers(judge, found.role, found.envelope)
+        data["good_signatures"] = valid
+        data["enough"] = len(valid) >= judge.role(found.role).threshold
     return data
 
 
 def problems(found: Found, judge: Root | None, now_unix_s: int) -> list[str]:
-    """Why it is not valid at that time, empty if it is; `judge` is the root to count signatures by."""
-    said = []
+    """Return why a file is invalid at that time, empty if valid; signatures are verified against `judge` if given."""
+    problems = []
     body = found.body
     what = "root" if isinstance(body, Root) else "release"
     if now_unix_s >= body.expires_unix_s:
-        said.append(f"the {what} expired {now_unix_s - body.expires_unix_s} s ago")
+        problems.append(f"the {what} expired {now_unix_s - body.expires_unix_s} s ago")
     if judge:
-        good, wanted = len(metadata.good_signers(judge, found.role, found.envelope)), judge.role(found.role).threshold
-        if good < wanted:
-            said.append(f"{good} of {wanted} signatures that a {what} needs are valid")
-    return said
+        valid, threshold = metadata.valid_signers(judge, found.role, found.envelope), judge.role(found.role).threshold
+        if len(valid) < threshold:
+            problems.append(f"{len(valid)} valid signatures, a {what} needs {threshold}")
+    return problems
 
 
 def lines(data: Mapping[str, Any]) -> Iterator[str]:
-    """One line a fact, for people."""
+    """Yield one line per field."""
     for name, value in data.items():
         shown = ", ".join(map(str, value)) or "none" if isinstance(value, list) else value
-        yield f"{name:<20} {_words(shown)}"
+        yield f"{name:<20} {_text(shown)}"
 
 
-def _words(value: Any) -> Any:
+def _text(value: Any) -> Any:
     return ("yes" if value else "no") if isinstance(value, bool) else value

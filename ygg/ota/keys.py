@@ -1,7 +1,7 @@
-"""Signing keys as files: PKCS#8 PEM, 0600, with a password where one is given; the public half beside it.
+"""Signing key files: PKCS#8 PEM with mode 0600, optionally encrypted, and the public key beside it.
 
-Owns what is on the disk. What is signed is `ygg.ota.metadata`. A name without a folder is a key in $YGG_HOME/keys, so
-that keys do not end up in whichever folder one is in; a folder that git would commit is refused.
+Owns the files; `ygg.ota.metadata` signs. A name without a directory is a key in $YGG_HOME/keys, so that keys do not
+end up in the working directory. A path that git could commit is rejected.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from ygg.home import Home
 
 
 def generate(path: Path, password: str = "", *, force: bool = False) -> bytes:
-    """Writes `path` and `path`.pub; returns the public key of 64 bytes. Raises CliError where it is there already."""
+    """Write `path` and `path`.pub; return the public key (64 bytes). Raises CliError if the file exists."""
     if path.exists() and not force:
-        raise CliError(f"{path} is there already", hint="A key that is overwritten is gone. Name another file.")
+        raise CliError(f"{path} already exists", hint="An overwritten key is lost. Choose another file name.")
     if path.absolute().parent != folder():
         _check_not_committed(path.absolute())
     private_dir(path.absolute().parent)
     key = ec.generate_private_key(ec.SECP256R1())
-    locked: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if password:
-        locked = serialization.BestAvailableEncryption(password.encode())
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked)
+        encryption = serialization.BestAvailableEncryption(password.encode())
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
     write_atomic(path, pem, SECRET)
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     write_atomic(public_path(path), key.public_key().public_bytes(serialization.Encoding.PEM, form), PUBLIC)
@@ -39,20 +39,20 @@ def generate(path: Path, password: str = "", *, force: bool = False) -> bytes:
 
 
 def folder() -> Path:
-    """Where keys are that are named without a folder."""
+    """Return the directory of keys named without a directory."""
     return Home.find().path / "keys"
 
 
 def new_path(path: Path) -> Path:
-    """Where a new key of that name is written: a file that is there already is not hidden by another."""
+    """Return the path for a new key; an existing file in the working directory keeps its path, and is then rejected."""
     return _in_folder(path) if not path.exists() else path
 
 
 def found(path: Path) -> Path:
-    """The key or public key file of that name: in the current folder, else in $YGG_HOME/keys."""
+    """Return the path of a key or public key: in the working directory, else in $YGG_HOME/keys."""
     inside = _in_folder(path)
-    there = not path.exists() and (inside.exists() or public_path(inside).exists())
-    return inside if there else path
+    use_inside = not path.exists() and (inside.exists() or public_path(inside).exists())
+    return inside if use_inside else path
 
 
 def _in_folder(path: Path) -> Path:
@@ -64,8 +64,8 @@ def _check_not_committed(path: Path) -> None:
     if tree is None or _ignored(tree, path):
         return
     raise UsageError(
-        f"{path} is in the git work tree {tree}, where it may be committed",
-        hint=f"Give a name without a folder, to keep it in {folder()}, or a folder outside.",
+        f"{path} is inside the git work tree {tree} and could be committed",
+        hint=f"Pass a name without a directory, to store it in {folder()}, or a path outside the work tree.",
     )
 
 
@@ -77,38 +77,38 @@ def _ignored(tree: Path, path: Path) -> bool:
 
 
 def public_path(path: Path) -> Path:
-    """Where the public half of a key file is."""
+    """Return the path of the public key of a key file."""
     return path.with_name(f"{path.name}.pub")
 
 
 def locked(path: Path) -> bool:
-    """Whether the key file needs a password."""
+    """Return whether the key file is encrypted."""
     try:
         serialization.load_pem_private_key(_read(found(path)), None)
     except TypeError:
         return True
     except ValueError:
-        return False  # `load` says what it is
+        return False  # `load` reports the error
     return False
 
 
 def load(path: Path, password: str = "") -> ec.EllipticCurvePrivateKey:
-    """The private key; raises CliError where it cannot be read, UsageError where the password is wrong or missing."""
+    """Return the private key. Raises CliError if unreadable, UsageError if the password is wrong or missing."""
     path = found(path)
     data = _read(path)
     try:
         key = serialization.load_pem_private_key(data, password.encode() or None)
     except TypeError as e:
-        raise UsageError(f"{path}: {e}", hint="Give --password-file, or none for a key without one.") from e
+        raise UsageError(f"{path}: {e}", hint="Pass --password-file only for an encrypted key.") from e
     except ValueError as e:
-        raise UsageError(f"{path} is not a key, or the password is wrong") from e
+        raise UsageError(f"{path} is not a private key, or the password is wrong") from e
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise UsageError(f"{path} is not a key on P-256")
+        raise UsageError(f"{path} is not a P-256 key")
     return key
 
 
 def load_public(path: Path) -> bytes:
-    """The 64 bytes of a public key, from FILE.pub or from FILE whose FILE.pub is beside it."""
+    """Return a public key (64 bytes) from FILE.pub, or from FILE with FILE.pub beside it."""
     path = found(path)
     if path.suffix != ".pub" and public_path(path).exists():
         path = public_path(path)
@@ -117,15 +117,15 @@ def load_public(path: Path) -> bytes:
     except ValueError as e:
         raise UsageError(f"{path} is not a public key") from e
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise UsageError(f"{path} is not a key on P-256")
+        raise UsageError(f"{path} is not a P-256 key")
     return trust_codec.public_bytes(key)
 
 
 def load_publics(paths: Sequence[Path]) -> list[bytes]:
-    """Several of them, each once."""
+    """Return the public keys of several files. Raises UsageError for a duplicate."""
     publics = [load_public(path) for path in paths]
     if len({trust.key_id(key) for key in publics}) != len(publics):
-        raise UsageError("a key is named twice for one role")
+        raise UsageError("duplicate key for one role")
     return publics
 
 

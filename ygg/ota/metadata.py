@@ -1,6 +1,6 @@
-"""Roots and release manifests as files: made, signed, looked at. A file is the envelope as it crosses the wire.
+"""Create, sign, read and write roots and release manifests. A file holds the envelope in its wire format.
 
-Owns how a role's keys become a root and an image becomes a manifest. The rules are services.domain.trust.
+Owns building a root from role keys and a manifest from an image. The rules are in services.domain.trust.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ygg.files import PUBLIC, write_atomic
 
 @dataclass(frozen=True, slots=True)
 class Holders:
-    """The public keys of a role, and how many of them must sign."""
+    """The public keys of a role and its signature threshold."""
 
     keys: Sequence[bytes]
     threshold: int
@@ -31,7 +31,7 @@ class Holders:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a file holds. `body` is a Root or a Manifest."""
+    """The parsed content of a file."""
 
     role: Role
     envelope: Envelope
@@ -39,7 +39,7 @@ class Found:
 
 
 def make_root(version: int, expires_unix_s: int, root: Holders, release: Holders, timestamp: Holders) -> Root:
-    """A root that names each key once; raises MalformedMetadataError where the roles are against a rule."""
+    """Return a root that lists each key once. Raises MalformedMetadataError if the roles violate a rule."""
     keys = list(dict.fromkeys([*root.keys, *release.keys, *timestamp.keys]))
     place = {key: index for index, key in enumerate(keys)}
 
@@ -50,13 +50,13 @@ def make_root(version: int, expires_unix_s: int, root: Holders, release: Holders
 
 
 def holders(root: Root, role: Role) -> Holders:
-    """Who holds a role in a root."""
+    """Return the keys and threshold of a role in a root."""
     keys = root.role(role)
     return Holders([root.keys[index] for index in keys.keys], keys.threshold)
 
 
 def make_manifest(image: bytes, blank: Manifest) -> Manifest:
-    """`blank` with the image's length, digest and root; raises MalformedMetadataError."""
+    """Return `blank` with the image's length, digest and Merkle root. Raises MalformedMetadataError."""
     if not image:
         raise UsageError("the image is empty")
     return trust.check_manifest(
@@ -70,14 +70,14 @@ def make_manifest(image: bytes, blank: Manifest) -> Manifest:
 
 
 def with_patch(manifest: Manifest, old: bytes, patch: bytes) -> Manifest:
-    """`manifest` that names a patch from `old`; raises MalformedMetadataError where it is longer than the image."""
+    """Return `manifest` with a patch from `old`. Raises MalformedMetadataError if it is longer than the image."""
     root = merkle.Tree.of(patch, manifest.chunk_size_bytes).root
     delta = Delta(hashlib.sha256(old).digest(), len(patch), hashlib.sha256(patch).digest(), root)
     return trust.check_manifest(replace(manifest, delta=delta))
 
 
 def make_patch(old: bytes, new: bytes) -> bytes:
-    """A patch as devices take it: sequential, CRLE or heatshrink, whichever is smaller. Takes seconds a megabyte."""
+    """Return a sequential patch, with CRLE or heatshrink compression, whichever is smaller. Slow: seconds per MB."""
     import detools  # type: ignore[import-untyped]
 
     found = []
@@ -89,21 +89,21 @@ def make_patch(old: bytes, new: bytes) -> bytes:
 
 
 def unsigned(body: Root | Manifest) -> Envelope:
-    """Nothing but the bytes to sign."""
+    """Return an envelope without signatures."""
     return Envelope(trust_codec.root_bytes(body) if isinstance(body, Root) else trust_codec.manifest_bytes(body))
 
 
 def sign(role: Role, envelope: Envelope, keys: Sequence[ec.EllipticCurvePrivateKey]) -> Envelope:
-    """The envelope with these signatures too; one that a key made before is replaced."""
+    """Return the envelope with signatures of `keys` added; a key's earlier signature is replaced."""
     new = {s.key_id: s for s in (trust_codec.sign(key, role, envelope.payload) for key in keys)}
     kept = [s for s in envelope.signatures if s.key_id not in new]
     if len(kept) + len(new) > trust.MAX_KEYS:
-        raise UsageError(f"an envelope has at most {trust.MAX_KEYS} signatures")
+        raise UsageError(f"too many signatures: an envelope holds at most {trust.MAX_KEYS}")
     return Envelope(envelope.payload, [*kept, *new.values()])
 
 
 def read(path: Path) -> Found:
-    """What is in a file; raises CliError if it is neither a root nor a manifest, or breaks a rule of its form."""
+    """Parse a file. Raises CliError if it is neither a valid root nor a valid manifest."""
     try:
         data = path.read_bytes()
     except OSError as e:
@@ -119,7 +119,7 @@ def read(path: Path) -> Found:
 
 
 def read_root(path: Path) -> tuple[Root, Envelope]:
-    """The root in a file; raises UsageError where it is something else."""
+    """Return the root in a file. Raises UsageError if the file holds a manifest."""
     found = read(path)
     if not isinstance(found.body, Root):
         raise UsageError(f"{path} is a release manifest, not a root")
@@ -127,18 +127,18 @@ def read_root(path: Path) -> tuple[Root, Envelope]:
 
 
 def write(path: Path, role: Role, envelope: Envelope) -> int:
-    """Writes the file; returns its length. Raises TooLongError."""
+    """Write the file; return its length. Raises TooLongError."""
     data = trust.check_length(role, trust_codec.envelope_bytes(envelope))
     write_atomic(path, data, PUBLIC)
     return len(data)
 
 
-def good_signers(root: Root, role: Role, envelope: Envelope) -> list[str]:
-    """Ids (hex) of the role's keys in `root` whose signatures are good."""
+def valid_signers(root: Root, role: Role, envelope: Envelope) -> list[str]:
+    """Return the ids (hex) of the role's keys in `root` with a valid signature, sorted."""
     names = {trust.key_id(key): key for key in holders(root, role).keys}
-    good = {
+    valid = {
         s.key_id.hex()
         for s in envelope.signatures
         if s.key_id in names and trust_codec.verify(names[s.key_id], role.value + envelope.payload, s.value)
     }
-    return sorted(good)
+    return sorted(valid)

@@ -1,4 +1,4 @@
-"""Host names and addresses as people type them, for certificates. Pure."""
+"""Validate host names and addresses for certificates. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*\Z")
 
 
 def hosts(words: Iterable[str]) -> Names:
-    """Names and IP addresses, told apart by how they look. Raises UsageError."""
+    """Split words into host names and IP addresses. Raises UsageError."""
     dns: list[str] = []
     ips: list[IpAddress] = []
     for word in words:
@@ -29,13 +29,15 @@ def hosts(words: Iterable[str]) -> Names:
 def host_name(word: str) -> str:
     """Return `word` if it is a host name (RFC 1123, and `_`), else raise UsageError."""
     if not _NAME.match(word):
-        raise UsageError(f"{printable(word)!r} is no host name", hint="Such as mesh.lan.")
+        raise UsageError(f"invalid host name {printable(word)!r}", hint="Expected a name such as mesh.lan.")
     return word
 
 
 def ip_address(word: str) -> IpAddress:
-    """The IPv4 or IPv6 address. Raises UsageError."""
+    """Parse an IPv4 or IPv6 address. Raises UsageError."""
     try:
         return ipaddress.ip_address(word)
     except ValueError:
-        raise UsageError(f"{printable(word)!r} is no IP address", hint="Such as 10.0.0.7 or fd00::7.") from None
+        raise UsageError(
+            f"invalid IP address {printable(word)!r}", hint="Expected an address such as 10.0.0.7 or fd00::7."
+        ) from None

@@ -1,15 +1,15 @@
-"""Identity directories: all that one process may see.
+"""Identity directories: the keys and certificates of one process.
 
-    cert.pem      the leaf, then the CA that issued it
+    cert.pem      the leaf, then its issuing CA
     key.pem       its private key, 0600
-    services.pem  service CA: whom to trust when dialling a service, NATS or the device link
-    clients.pem   service CA + user CA: whom a gRPC port trusts
-    devices.pem   device CA: whom the device link trusts; for jotunheim_bridge, ota and registry only
+    services.pem  service CA: trusted for connections to a service, NATS or the device link
+    clients.pem   service CA + user CA: trusted for clients of a gRPC port
+    devices.pem   device CA: trusted for devices on the link; for jotunheim_bridge, ota and registry only
 
-The registry signs the certificates of devices that enrol. It alone has also
+The registry signs the certificates of enrolling devices. Only its directory also has
 
-    devices-ca-key.pem  the device CA's private key, 0600; the only one of a CA that any service holds
-    enrol-chain.pem     its own leaf, the service CA and the root, whose fingerprint enrolment tokens carry
+    devices-ca-key.pem  the device CA's private key, 0600; no other service has a CA key
+    enrol-chain.pem     its leaf, the service CA and the root; enrolment tokens carry the root's fingerprint
 
 Owns the files.
 """
@@ -34,12 +34,12 @@ from ygg.pki.x509 import NO_NAMES, Names, Pair
 TRUST_DEVICES = frozenset({"jotunheim_bridge", "ota", "registry"})
 SIGNS_DEVICES = "registry"
 _RENEW_AT = 3
-"""A certificate is renewed once less than a third of its life is left."""
+"""A certificate is renewed when less than 1/_RENEW_AT of its lifetime is left."""
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who is to own what is written; None leaves it as it is."""
+    """Owner of written files."""
 
     uid: int
     gid: int
@@ -70,12 +70,12 @@ def write(store: Store, who: Identity, path: Path, pair: Pair, owner: Owner | No
 
 
 def issue(store: Store, who: Identity, path: Path, names: Names, days: int, *, force: bool) -> Pair:
-    """Issue a certificate into `path`. Refuses where there is an identity already, unless `force`."""
+    """Issue a certificate into `path`. Raises CliError if an identity exists there, unless `force`."""
     present = [name for name in ("key.pem", "cert.pem") if (path / name).exists()]
     if present and not force:
         raise CliError(
-            f"{path} holds an identity already ({', '.join(present)}); nothing was changed",
-            hint="--force replaces it, --out puts the new one elsewhere.",
+            f"{path} already holds an identity ({', '.join(present)}); nothing was changed",
+            hint="Pass --force to replace it, or --out to write elsewhere.",
         )
     pair = store.issue(who, names, days)
     write(store, who, path, pair)
@@ -85,29 +85,29 @@ def issue(store: Store, who: Identity, path: Path, names: Names, days: int, *, f
 def ensure(
     store: Store, who: Identity, path: Path, *, now: dt.datetime, names: Names = NO_NAMES, owner: Owner | None = None
 ) -> bool:
-    """Make `path` a good identity directory of `who`; returns whether anything had to be issued. Idempotent.
+    """Make `path` a valid identity directory of `who`; return whether a certificate was issued. Idempotent.
 
-    Raises CliError if a certificate must be issued and the CA's key cannot be had; one that is only soon to expire
-    stays then, and `ygg doctor` reports it.
+    Raises CliError if the CA's key is unavailable and there is no valid certificate. A certificate that expires soon is
+    kept in that case, and `ygg doctor` reports it.
     """
-    if is_good(store, who, path, now, names):
+    if is_valid(store, who, path, now, names):
         return False
     try:
         pair = store.issue(who, names)
         write(store, who, path, pair, owner)
     except CliError:
-        if is_good(store, who, path, now, names, soon=dt.timedelta(0)):
+        if is_valid(store, who, path, now, names, soon=dt.timedelta(0)):
             return False
         raise
     return True
 
 
-def is_good(
+def is_valid(
     store: Store, who: Identity, path: Path, now: dt.datetime, names: Names, soon: dt.timedelta | None = None
 ) -> bool:
-    """Whether `path` is whole, of this PKI, for `who` with these names, and not soon to expire.
+    """Return whether `path` is complete, from this PKI, for `who` with these names, and does not expire soon.
 
-    `soon` is a third of its life unless given.
+    `soon` defaults to a third of the certificate's lifetime.
     """
     try:
         leaf = leaf_of(path)
@@ -134,7 +134,7 @@ def _signs(who: Identity) -> bool:
 
 
 def _can_sign(store: Store, who: Identity, path: Path) -> bool:
-    """Whether it holds the device CA's key where it is to hold it, and that key is the PKI's."""
+    """Return whether the directory has the PKI's device CA key, if it needs one."""
     if not (_signs(who) and store.has_key(Kind.DEVICE)):
         return True
     try:
@@ -146,13 +146,13 @@ def _can_sign(store: Store, who: Identity, path: Path) -> bool:
 
 
 def leaf_of(path: Path) -> cx509.Certificate:
-    """The leaf in an identity directory. Raises CliError where there is none."""
+    """Return the leaf in an identity directory. Raises CliError if missing or invalid."""
     cert = path / "cert.pem"
     try:
         return cx509.load_pem_x509_certificate(cert.read_bytes())
     except (OSError, ValueError) as e:
-        why = e.strerror if isinstance(e, OSError) else "it is no certificate"
-        raise CliError(f"{cert} cannot be read: {why}") from e
+        why = e.strerror if isinstance(e, OSError) else "not a certificate"
+        raise CliError(f"cannot read {cert}: {why}") from e
 
 
 def _has_names(leaf: cx509.Certificate, names: Names) -> bool:

@@ -1,6 +1,6 @@
-"""Who a certificate speaks for: kinds, id grammars and the URI SAN `ygg://<tenant>/<kind>/<id>`.
+"""Certificate identities: kinds and the URI SAN `ygg://<tenant>/<kind>/<id>`. Pure.
 
-Owns the kinds and the URI; the grammar of the ids is `services.domain.ids`. Pure.
+Owns the kinds and the URI; `services.domain.ids` owns the grammar of the ids.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ygg.exits import UsageError
 
 
 class Kind(StrEnum):
-    """What an identity belongs to; each kind has a CA of its own."""
+    """The kind of an identity; each kind has its own CA."""
 
     DEVICE = "device"
     SERVICE = "service"
@@ -27,7 +27,7 @@ _CHECKS = {Kind.DEVICE: ids.device_id, Kind.SERVICE: ids.member_id, Kind.USER: i
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A name that a certificate can carry. Made by `identity()`, which checks it."""
+    """A validated certificate identity; create it with `identity()`."""
 
     kind: Kind
     id: str
@@ -40,10 +40,10 @@ class Identity:
 
 
 def identity(kind: Kind, name: str) -> Identity:
-    """The identity of `name`. Raises UsageError where the name breaks the kind's grammar."""
+    """Return the identity of `name`. Raises UsageError if the name violates the kind's grammar."""
     try:
         _CHECKS[kind](name)
     except InvalidIdError as e:
         grammar = e.hint.partition(" is ")[2]
-        raise UsageError(f"{ids.printable(name)!r} is no {kind} id", hint=f"A {kind} id is {grammar}") from e
+        raise UsageError(f"invalid {kind} id {ids.printable(name)!r}", hint=f"A {kind} id is {grammar}") from e
     return Identity(kind, name)

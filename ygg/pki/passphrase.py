@@ -1,7 +1,7 @@
-"""The passphrase that protects the private keys of root and CAs, so that nothing that runs beside them can use them.
+"""The passphrase that encrypts the private keys of root and CAs, so that other processes cannot use them.
 
-Owns where it comes from: a file, $YGG_CA_PASSPHRASE, the terminal; for new keys, if none is given, it is generated and
-shown once. It is never stored.
+Owns its sources: a file, $YGG_CA_PASSPHRASE, the terminal. For new keys it is generated and shown once if none is
+given. It is never stored.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ygg.exits import CliError, UsageError
 
 VARIABLE = "YGG_CA_PASSPHRASE"
 MIN_CHARACTERS = 12
-"""PKCS #8 stretches a passphrase little, so a short one could be guessed from the file."""
+"""Minimum length: PKCS #8 key stretching is weak, so a short passphrase could be brute-forced."""
 _GENERATED_BYTES = 15
 _GROUP = 6
 
@@ -26,32 +26,33 @@ Show = Callable[[str], None]
 
 
 class CaPassphrase:
-    """The passphrase as this process can have it. `show` is called with one that was generated."""
+    """Obtains the passphrase. `show` is called with a generated one."""
 
     def __init__(self, show: Show, file: Path | None = None, environ: Mapping[str, str] = os.environ) -> None:
         self._show, self._file, self._environ = show, file, environ
 
     def new(self) -> bytes:
-        """Return the passphrase for keys about to be made. Raises UsageError if the given one is too short."""
+        """Return the passphrase for new keys. Raises UsageError if the given one is too short."""
         given = self._given()
         if given is None:
             given = generate()
             self._show(given.decode())
         elif len(given.decode()) < MIN_CHARACTERS:
             raise UsageError(
-                f"the CA passphrase has {len(given.decode())} characters", hint=f"Use at least {MIN_CHARACTERS}."
+                f"CA passphrase too short: {len(given.decode())} characters, minimum {MIN_CHARACTERS}",
+                hint="Use a longer one, or omit it to have one generated.",
             )
         return given
 
     def get(self) -> bytes:
-        """Return the passphrase of keys that are there; asks for it on a terminal. Raises CliError without either."""
+        """Return the passphrase of existing keys; prompt if none is given. Raises CliError without a terminal."""
         given = self._given()
         if given is not None:
             return given
         if not sys.stdin.isatty():
             raise CliError(
-                "the CA keys are protected by a passphrase, and stdin is not a terminal",
-                hint=f"Give it with --ca-passphrase-file FILE or in ${VARIABLE}.",
+                "CA passphrase required, but stdin is not a terminal",
+                hint=f"Pass --ca-passphrase-file FILE or set ${VARIABLE}.",
             )
         return getpass.getpass("CA passphrase: ").encode()
 
@@ -67,6 +68,6 @@ class CaPassphrase:
 
 
 def generate() -> bytes:
-    """Return a passphrase of 120 random bits in groups that can be read aloud: `k3mqra-…`."""
+    """Return a passphrase of 120 random bits in groups of six characters: `k3mqra-…`."""
     text = base64.b32encode(secrets.token_bytes(_GENERATED_BYTES)).decode().lower()
     return "-".join(text[at : at + _GROUP] for at in range(0, len(text), _GROUP)).encode()

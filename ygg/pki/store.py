@@ -1,14 +1,14 @@
-"""The PKI directory: the root, the three CAs, and the list of what was issued.
+"""The PKI directory: root, three CAs, and the list of issued certificates.
 
     pki/
-      root.pem      root.key       (0600; may be moved offline after init: issuing does not need it)
+      root.pem      root.key       (0600; move it offline after init: issuing does not need it)
       device-ca.pem device-ca.key  (0600; PKCS #8, encrypted with the CA passphrase unless made without one)
       service-ca.pem service-ca.key
       user-ca.pem   user-ca.key
-      issued.jsonl                 one line a certificate: serial, identity, start, end
+      issued.jsonl                 one line per certificate: serial, identity, start, end
       .lock
 
-Owns reading, writing and locking these. What goes into certificates is `ygg.pki.x509`.
+Owns reading, writing and locking these files; `ygg.pki.x509` builds certificates.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MAX_DAYS = x509.CA_DAYS
 
 
 def utc_now() -> dt.datetime:
-    """The time, to whole seconds as certificates have it."""
+    """Return the current time in whole seconds, the resolution of certificates."""
     return dt.datetime.now(dt.UTC).replace(microsecond=0)
 
 
@@ -51,11 +51,11 @@ class Issued:
 
 
 class Store:
-    """A PKI directory that exists."""
+    """An existing PKI directory."""
 
     def __init__(self, path: Path, clock: Clock = utc_now, passphrase: Passphrase | None = None) -> None:
         if not (path / f"{_ROOT}.pem").is_file():
-            raise CliError(f"there is no PKI in {path}", hint=f"Make one:  ygg pki init --dir {path}")
+            raise CliError(f"no PKI in {path}", hint=f"Create one:  ygg pki init --dir {path}")
         self.path = path
         self._clock = clock
         self._passphrase = passphrase
@@ -64,52 +64,52 @@ class Store:
     def create(
         cls, path: Path, clock: Clock = utc_now, *, force: bool = False, passphrase: Passphrase | None = None
     ) -> Store:
-        """Make root and CAs in `path`, their keys encrypted if there is a passphrase.
+        """Create root and CAs in `path`, with encrypted keys if there is a passphrase.
 
-        Refuses if there are some already, unless `force`.
+        Raises CliError if a PKI exists there, unless `force`.
         """
         private_dir(path)
         with locked(path / ".lock"):
             present = sorted(p.name for p in path.iterdir() if p.suffix in {".pem", ".key"})
             if present and not force:
                 raise CliError(
-                    f"{path} holds a PKI already ({', '.join(present)}); nothing was changed",
-                    hint="--force replaces it: every certificate issued from it stops being accepted.",
+                    f"{path} already holds a PKI ({', '.join(present)}); nothing was changed",
+                    hint="Pass --force to replace it; all certificates issued from it become invalid.",
                 )
             secret = passphrase() if passphrase else None
             _write_all(path, clock(), secret)
         return cls(path, clock, (lambda: secret) if secret else None)
 
     def root(self) -> cx509.Certificate:
-        """The root certificate."""
+        """Return the root certificate."""
         return self._cert(_ROOT)
 
     def ca(self, kind: Kind) -> cx509.Certificate:
-        """The certificate of one kind's CA."""
+        """Return the CA certificate of a kind."""
         return self._cert(f"{kind}-ca")
 
     def root_key_path(self) -> Path:
-        """Where the root's key is, or was before it was taken offline."""
+        """Return the path of the root key, which may have been moved offline."""
         return self.path / f"{_ROOT}.key"
 
     def ca_key(self, kind: Kind) -> x509.Key | None:
-        """The private key of one kind's CA; None where it is not kept here."""
+        """Return the CA key of a kind; None if it is not stored here."""
         path = self.path / f"{kind}-ca.key"
         return self._load(path) if path.is_file() else None
 
     def has_key(self, kind: Kind) -> bool:
-        """Whether the private key of one kind's CA is kept here."""
+        """Return whether the CA key of a kind is stored here."""
         return (self.path / f"{kind}-ca.key").is_file()
 
     def exposed(self) -> list[str]:
-        """The names of key files here that are not encrypted, such as `root.key`."""
+        """Return the names of unencrypted key files, such as `root.key`."""
         keys = sorted(self.path.glob("*.key"))
         return [path.name for path in keys if not x509.is_encrypted(path.read_bytes())]
 
     def protect(self, new: Passphrase, present: Passphrase) -> list[str]:
-        """Encrypt the exposed keys; returns their names. Idempotent.
+        """Encrypt the exposed keys; return their names. Idempotent.
 
-        With a `new` passphrase if no key here is encrypted, else with the `present` one, which is checked.
+        Uses a `new` passphrase if no key is encrypted yet, else the `present` one, after checking it.
         """
         with locked(self.path / ".lock"):
             names = self.exposed()
@@ -123,23 +123,23 @@ class Store:
         return names
 
     def issue(self, who: Identity, names: Names = NO_NAMES, days: int = x509.LEAF_DAYS) -> Pair:
-        """A new key and certificate for `who`, valid for `days`, 1 to 1825, and noted in the list.
+        """Issue a key and a certificate for `who`, valid for `days` (1 to 1825), and record it in the list.
 
-        Raises UsageError for days out of range and CliError where the CA's key is not here or the CA has expired.
+        Raises UsageError for days out of range, CliError if the CA key is missing or the CA has expired.
         """
         if not 1 <= days <= _MAX_DAYS:
-            raise UsageError(f"a certificate cannot be valid for {days} days", hint=f"--days takes 1 to {_MAX_DAYS}.")
+            raise UsageError(f"invalid validity of {days} days; pass --days 1 to {_MAX_DAYS}")
         if who.kind is Kind.SERVICE:
             names = x509.service_names(who.id, names)
         elif names.dns or names.ips:
-            raise UsageError(f"a {who.kind} certificate carries no host names", hint="--dns and --ip are for services.")
+            raise UsageError(f"a {who.kind} certificate has no host names", hint="--dns and --ip are for services.")
         with locked(self.path / ".lock"):
             pair = x509.make_leaf(self._ca_pair(who.kind), who, names, self._clock(), days)
             self._note(pair.cert)
         return pair
 
     def issued(self) -> list[Issued]:
-        """What was issued, oldest first."""
+        """Return the issued certificates, oldest first."""
         path = self.path / "issued.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         return [_read_issued(line) for line in lines if line.strip()]
@@ -147,22 +147,22 @@ class Store:
     def _ca_pair(self, kind: Kind) -> Pair:
         cert, key_path = self.ca(kind), self.path / f"{kind}-ca.key"
         if cert.not_valid_after_utc <= self._clock():
-            raise CliError(f"the {kind} CA expired on {cert.not_valid_after_utc:%Y-%m-%d}; it can issue nothing more")
+            raise CliError(
+                f"the {kind} CA expired on {cert.not_valid_after_utc:%Y-%m-%d} and cannot issue certificates"
+            )
         try:
             return Pair(cert, self._load(key_path))
         except FileNotFoundError:
             raise CliError(
-                f"the {kind} CA's key is not in {self.path}", hint=f"Put {key_path.name} back to issue certificates."
+                f"no {kind} CA key in {self.path}", hint=f"Restore {key_path.name} to issue certificates."
             ) from None
 
     def _load(self, path: Path) -> x509.Key:
-        """The key in a file. Raises FileNotFoundError, and CliError if it cannot be decrypted."""
+        """Return the key in a file. Raises FileNotFoundError, and CliError if it cannot be decrypted."""
         data = path.read_bytes()
         encrypted = x509.is_encrypted(data)
         if encrypted and self._passphrase is None:
-            raise CliError(
-                f"{path.name} is protected by the CA passphrase", hint="Give it with --ca-passphrase-file FILE."
-            )
+            raise CliError(f"{path.name} is encrypted with the CA passphrase", hint="Pass --ca-passphrase-file FILE.")
         return _decrypted(path, self._passphrase() if encrypted and self._passphrase else None)
 
     def _note(self, cert: cx509.Certificate) -> None:
@@ -180,20 +180,20 @@ class Store:
         try:
             return cx509.load_pem_x509_certificate(path.read_bytes())
         except (OSError, ValueError) as e:
-            why = e.strerror if isinstance(e, OSError) else "it is no certificate"
-            raise CliError(f"{path} cannot be read: {why}") from e
+            why = e.strerror if isinstance(e, OSError) else "not a certificate"
+            raise CliError(f"cannot read {path}: {why}") from e
 
 
 def _decrypted(path: Path, passphrase: bytes | None) -> x509.Key:
     try:
         return x509.load_key(path.read_bytes(), passphrase)
     except ValueError as e:
-        wrong = "the CA passphrase is wrong: it does not open"
-        raise CliError(f"{wrong} {path.name}" if passphrase else f"{path} is no private key: {e}") from e
+        wrong = f"wrong CA passphrase for {path.name}"
+        raise CliError(wrong if passphrase else f"{path} is not a private key: {e}") from e
 
 
 def _write_all(path: Path, now: dt.datetime, passphrase: bytes | None) -> None:
-    """Keys first, the root certificate last: its presence says that the rest is whole."""
+    """Write keys first and the root certificate last: its presence marks the PKI as complete."""
     root = x509.make_root(now)
     (path / "root.pem").unlink(missing_ok=True)
     write_atomic(path / "issued.jsonl", b"", SECRET)

@@ -1,6 +1,6 @@
-"""Builds the keys and certificates of a PKI: root, CAs, and leaves by `services.chassis.certificates`. RFC 5280.
+"""Build keys and certificates of a PKI: root, CAs, and leaves by `services.chassis.certificates`. RFC 5280.
 
-Owns what is *in* a CA's certificate. No files and no clock: the time comes in as an argument.
+Owns the fields of CA certificates. Pure: no files, and time is an argument.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ CA_DAYS = 1825
 
 
 def new_key() -> Key:
-    """A new P-256 key."""
+    """Return a new P-256 key."""
     return ec.generate_private_key(ec.SECP256R1())
 
 
 def make_root(now: dt.datetime, days: int = ROOT_DAYS) -> Pair:
-    """A self-signed root. It signs CAs only (path length 1)."""
+    """Return a self-signed root, which signs CAs only (path length 1)."""
     key = new_key()
     name = common_name(f"Yggdrasil {TENANT} root")
     builder = _builder(name, name, key, now, now + dt.timedelta(days=days))
@@ -53,7 +53,7 @@ def make_root(now: dt.datetime, days: int = ROOT_DAYS) -> Pair:
 
 
 def make_ca(root: Pair, kind: Kind, now: dt.datetime, days: int = CA_DAYS) -> Pair:
-    """The CA of one kind, signed by the root. It signs leaves only (path length 0)."""
+    """Return the CA of one kind, signed by the root, which signs leaves only (path length 0)."""
     key = new_key()
     end = min(now + dt.timedelta(days=days), root.cert.not_valid_after_utc)
     builder = _builder(common_name(f"Yggdrasil {TENANT} {kind} CA"), root.cert.subject, key, now, end)
@@ -63,7 +63,7 @@ def make_ca(root: Pair, kind: Kind, now: dt.datetime, days: int = CA_DAYS) -> Pa
 
 
 def make_leaf(ca: Pair, who: Identity, names: Names, now: dt.datetime, days: int = LEAF_DAYS) -> Pair:
-    """A leaf for `who`; it ends with its CA at the latest."""
+    """Return a leaf for `who`, which expires no later than its CA."""
     key = new_key()
     return Pair(
         sign_leaf(
@@ -74,14 +74,14 @@ def make_leaf(ca: Pair, who: Identity, names: Names, now: dt.datetime, days: int
 
 
 def service_names(service: str, more: Names) -> Names:
-    """The names every service certificate carries, and `more`."""
+    """Return the names of every service certificate, and `more`."""
     dns = dict.fromkeys(("localhost", service, service.replace("_", "-"), *more.dns))
     loopback = (ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1"))
     return Names(tuple(dns), tuple(dict.fromkeys((*loopback, *more.ips))))
 
 
 def identity_uri(cert: x509.Certificate) -> str:
-    """The URI SAN of a leaf; empty where it has none."""
+    """Return the URI SAN of a leaf; empty if it has none."""
     try:
         san = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -90,7 +90,7 @@ def identity_uri(cert: x509.Certificate) -> str:
 
 
 def key_pem(key: Key, passphrase: bytes | None = None) -> bytes:
-    """The key as PKCS #8 PEM, encrypted if a passphrase is given."""
+    """Return the key as PKCS #8 PEM, encrypted if a passphrase is given."""
     protection: serialization.KeySerializationEncryption = (
         serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
     )
@@ -98,7 +98,7 @@ def key_pem(key: Key, passphrase: bytes | None = None) -> bytes:
 
 
 def is_encrypted(pem: bytes) -> bool:
-    """Whether a PEM file holds an encrypted private key (RFC 7468, section 11)."""
+    """Return whether a PEM file holds an encrypted private key (RFC 7468, section 11)."""
     return b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in pem
 
 

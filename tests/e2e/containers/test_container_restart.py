@@ -20,7 +20,7 @@ PARTS = ("nats", *SERVICES, "porch-1", "porch-2")
 def test_up_again_is_quiet_and_keeps_every_certificate(compose: ComposeMesh) -> None:
     before = {part: compose.run(part, "cat", "/identity/cert.pem") for part in PARTS}
     compose.up()
-    assert "all there already" in compose.container("pki").logs(tail=1).decode()
+    assert "everything exists" in compose.container("pki").logs(tail=1).decode()
     assert {part: compose.run(part, "cat", "/identity/cert.pem") for part in PARTS} == before
 
 

@@ -99,7 +99,7 @@ def test_follower_of_an_unknown_name_is_refused(ygg: Command, words: str, messag
     assert (code, out) == (Exit.NOT_FOUND, "")
     assert message in err
     assert hint in err
-    assert "Waiting" not in err
+    assert "Ctrl-C" not in err
 
 
 def test_program_logs_names_a_device_without_an_instance(ygg: Command) -> None:
@@ -113,13 +113,13 @@ def test_program_logs_names_a_device_without_an_instance(ygg: Command) -> None:
 async def test_follower_says_what_it_waits_for(ygg: Command, mesh: Mesh) -> None:
     await mesh.registry.RegisterDevice(rp.RegisterDeviceRequest(device_id=mesh.one, state=rp.DEVICE_STATE_SUSPENDED))
     said = ygg.until_it_waits("device", "watch", mesh.one, "--kind", "refused")
-    assert f"{mesh.one} is suspended now." in said
-    assert f"Waiting for refused events from now on: {mesh.one}." in said
-    assert "every device" in ygg.until_it_waits("device", "watch")
+    assert f"{mesh.one} is suspended." in said
+    assert f"Watching refused events: {mesh.one}." in said
+    assert "all devices" in ygg.until_it_waits("device", "watch")
     assert mesh.one in ygg.until_it_waits("twin", "watch", mesh.one)
     assert ygg("program", "deploy", "there.lua", "--mesh")[0] == Exit.OK
-    assert "what there logs" in ygg.until_it_waits("program", "logs", "-f", "there", "-n", "0")
-    assert "every script" in ygg.until_it_waits("script", "logs", "-f")
+    assert "the log of there" in ygg.until_it_waits("program", "logs", "-f", "there", "-n", "0")
+    assert "all scripts" in ygg.until_it_waits("script", "logs", "-f")
 
 
 async def test_follower_says_nothing_beside_its_json(ygg: Command, mesh: Mesh) -> None:
@@ -129,4 +129,4 @@ async def test_follower_says_nothing_beside_its_json(ygg: Command, mesh: Mesh) -
     assert json.loads(watching.stdout.readline())["device_id"] == mesh.one
     watching.send_signal(signal.SIGINT)
     _, err = watching.communicate(timeout=60)
-    assert "Waiting" not in err
+    assert "Ctrl-C" not in err

@@ -222,7 +222,7 @@ async def test_a_worker_that_cannot_start_is_tried_again(tmp_path: Path) -> None
         nonlocal tries
         tries += 1
         if tries == 1:
-            raise EngineMissingError("not yet")
+            raise EngineMissingError("pending")
         return await LuaCommand()()
 
     async with running(one(LUA, command)) as pools:

@@ -249,7 +249,7 @@ def test_dev_keeps_off_what_was_released(ygg: Command) -> None:
     assert ygg("program", "deploy", "ours.lua", "--mesh").returncode == 0
     done = ygg("program", "dev", "ours.lua", "--mesh", "--as", "ours")
     assert done.returncode == 1
-    assert "ours is deployed already, as ours 0.1.0" in done.stderr
+    assert "ours is already deployed as ours 0.1.0" in done.stderr
     assert ygg("program", "dev", "ours.lua").returncode == 2
     assert ygg("program", "dev", "none.lua", "--mesh").returncode == 2
     assert ygg.json("eval", "ours", "x") == 1

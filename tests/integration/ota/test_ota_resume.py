@@ -251,7 +251,7 @@ async def test_the_command_goes_on_by_itself_and_says_so(
     assert (answer["sha256"], answer["resumed"]) == (image.sha256, True), remarks
     assert answer["sent_bytes"] < SIZE + 3 * PART_BYTES  # what was on its way when it broke
     assert "the upload broke" in remarks
-    assert "parts are there already" in remarks
+    assert "parts already stored" in remarks
 
 
 async def test_the_command_outlives_a_kill_of_ota(start_ota: StartOta, pki: Pki, image: Upload, tmp_path: Path) -> None:
@@ -277,6 +277,6 @@ async def test_a_command_that_was_killed_goes_on_when_it_is_repeated(
         answer, remarks = await command.upload()
         assert answer["resumed"]
         assert 0 < answer["sent_bytes"] < SIZE - 5 * PART_BYTES
-        assert "parts are there already" in remarks
+        assert "parts already stored" in remarks
         answer, remarks = await command.upload()
         assert (answer["sent"], answer["sent_bytes"], remarks) == (False, 0, "")

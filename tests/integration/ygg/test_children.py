@@ -120,5 +120,5 @@ asyncio.run(main())
 
 
 async def test_a_program_that_is_not_there_is_told_by_name(tmp_path: Path) -> None:
-    with pytest.raises(CliError, match="x cannot be started: /nowhere/x: No such file"):
+    with pytest.raises(CliError, match="cannot start x: /nowhere/x: No such file"):
         await child.spawn(Spec("x", ["/nowhere/x"], {}, tmp_path / "x.log", tmp_path))

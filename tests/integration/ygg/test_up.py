@@ -50,18 +50,18 @@ def test_up_status_down(mesh: Home) -> None:
     assert sorted(children) == sorted(PARTS)
     ports = mesh.state()["ports"]
     stopped = mesh.ygg("down")
-    assert (stopped.returncode, stopped.stdout) == (0, "the mesh has stopped\n")
+    assert (stopped.returncode, stopped.stdout) == (0, "mesh stopped\n")
     assert not any(alive(pid) for pid in children.values())
     assert not any(accepts(port) for port in ports.values())
     assert mesh.ygg("status").returncode == 3
-    assert mesh.ygg("down").stdout == "no mesh runs here\n"
+    assert mesh.ygg("down").stdout == "no mesh is running\n"
 
 
 def test_up_makes_its_mesh_the_current_one_and_says_so(home: Home) -> None:
     home.ygg("context", "set", "away", "--identity", str(home.path / "nobody"))
     home.ygg("context", "use", "away")
     started = home.ygg("up", "-d", "--free-ports")
-    assert "commands now use this mesh (context local); as before:  ygg context use away" in started.stderr
+    assert "current context: local; switch back:  ygg context use away" in started.stderr
     assert home.ready()
 
 
@@ -69,7 +69,7 @@ def test_a_second_mesh_in_the_same_home_is_refused_and_the_first_goes_on(shared:
     for arguments in (["up", "--free-ports"], ["up", "-d", "--free-ports"]):
         second = shared.ygg(*arguments)
         assert second.returncode == 1
-        assert "a mesh runs here already" in second.stderr
+        assert "the mesh is already running" in second.stderr
     assert shared.ready()
 
 
@@ -90,7 +90,7 @@ def test_nothing_outlives_a_supervisor_that_is_killed_and_the_next_start_is_clea
     children = mesh.children()
     os.kill(mesh.state()["pid"], signal.SIGKILL)
     until(lambda: not any(alive(pid) for pid in children.values()), what="children gone")
-    assert mesh.ygg("down").stdout == "no mesh runs here\n"
+    assert mesh.ygg("down").stdout == "no mesh is running\n"
     again = mesh.ygg("up", "-d", "--free-ports")
     assert again.returncode == 0, again.stderr
     assert mesh.ready()
@@ -160,4 +160,4 @@ def test_a_service_that_cannot_start_ends_the_start_with_its_last_words(home: Ho
         assert failed.returncode == 1
         assert "ota cannot run" in failed.stderr
         assert "YGG_OTA_DRAIN_S" in failed.stderr
-    assert "no mesh runs here" in home.ygg("down").stdout
+    assert "no mesh is running" in home.ygg("down").stdout

@@ -57,7 +57,7 @@ def test_bootstrap_leaves_no_readable_key_of_a_ca_but_the_registrys_own(tmp_path
 def test_bootstrap_needs_the_passphrase_only_to_issue(tmp_path: Path, clock: Clock) -> None:
     run(tmp_path, Bootstrap(), clock=clock, passphrase=given())
     assert run(tmp_path, Bootstrap(), clock=clock, passphrase=nobody()) == []
-    with pytest.raises(CliError, match="protected by a passphrase"):
+    with pytest.raises(CliError, match="CA passphrase required"):
         run(tmp_path, Bootstrap(users=("operator", "anna")), clock=clock, passphrase=nobody())
     issued = run(tmp_path, Bootstrap(users=("operator", "anna")), clock=clock, passphrase=given())
     assert [who.id for who in issued] == ["anna"]
@@ -68,13 +68,13 @@ def test_bootstrap_goes_on_with_certificates_that_are_only_soon_to_expire(tmp_pa
     clock.now += dt.timedelta(days=300)
     assert run(tmp_path, Bootstrap(), clock=clock, passphrase=nobody()) == []
     clock.now += dt.timedelta(days=66)
-    with pytest.raises(CliError, match="protected by a passphrase"):
+    with pytest.raises(CliError, match="CA passphrase required"):
         run(tmp_path, Bootstrap(), clock=clock, passphrase=nobody())
 
 
 def test_a_wrong_passphrase_issues_nothing_and_says_so(tmp_path: Path, clock: Clock) -> None:
     Store.create(tmp_path / "pki", clock, passphrase=given().new)
-    with pytest.raises(CliError, match="passphrase is wrong"):
+    with pytest.raises(CliError, match="wrong CA passphrase"):
         Store(tmp_path / "pki", clock, given("another one, long").get).issue(identity(Kind.USER, "anna"))
     assert Store(tmp_path / "pki", clock).issued() == []
 
@@ -85,7 +85,7 @@ def test_protect_encrypts_what_is_exposed_with_one_passphrase(tmp_path: Path, cl
     plain = (tmp_path / "pki" / "root.key").read_bytes()
     assert len(store.protect(given().new, nobody().get)) == 4
     (tmp_path / "pki" / "root.key").write_bytes(plain)  # brought back from where it was kept
-    with pytest.raises(CliError, match="passphrase is wrong"):
+    with pytest.raises(CliError, match="wrong CA passphrase"):
         store.protect(given().new, given("another one, long").get)
     assert store.protect(nobody().new, given().get) == ["root.key"]
     assert store.protect(nobody().new, nobody().get) == []

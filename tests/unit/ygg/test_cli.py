@@ -151,14 +151,14 @@ def test_a_context_file_that_is_broken_is_told_and_left_alone(home: Home, capsys
     home.path.mkdir()
     home.contexts.write_text("{")
     assert run(["context", "ls"]) == Exit.FAILED
-    assert "contexts.json cannot be read" in capsys.readouterr().err
+    assert "cannot read" in capsys.readouterr().err
     assert home.contexts.read_text() == "{"
 
 
 def test_a_context_may_name_a_whole_mesh_that_ygg_does_not_run(capsys: Captured) -> None:
     run(["context", "set", "compose", "--identity", "me"])
     assert run(["--context", "compose", "down"]) == Exit.FAILED
-    assert "not one that ygg runs" in capsys.readouterr().err
+    assert "not managed by ygg" in capsys.readouterr().err
 
 
 def test_grpcurl_flags_name_the_files_of_the_context(
@@ -250,7 +250,7 @@ def test_no_home_directory_is_named_and_what_to_set(capsys: Captured, monkeypatc
     assert "export YGG_HOME=DIR" in capsys.readouterr().err
     monkeypatch.setenv("YGG_HOME", "~nobody-of-this-name/x")
     assert run(["context", "ls"]) == Exit.FAILED
-    assert "names none" in capsys.readouterr().err
+    assert "cannot expand" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

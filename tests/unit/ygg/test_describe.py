@@ -128,7 +128,7 @@ def test_events_in_one_line() -> None:
     assert describe.event_json(later)["kind"] == "unknown"
 
 
-@pytest.mark.parametrize(("days", "words"), [(400, "ends in 400 d"), (3, "ends in 3 d"), (-2, "ended 2 d ago")])
+@pytest.mark.parametrize(("days", "words"), [(400, "expires in 400 d"), (3, "expires in 3 d"), (-2, "expired 2 d ago")])
 def test_certificate_says_when_it_ends(days: int, words: str) -> None:
     device = rp.Device()
     assert describe.certificate(device, NOW) == "-"
@@ -143,5 +143,5 @@ def test_period_is_a_number_and_a_unit(text: str, hours: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "30", "d", "-1d", "1.5h", "30 d", "1w", "999999d"])
 def test_period_of_another_form_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="no period"):
+    with pytest.raises(UsageError, match="invalid period"):
         select.period(text)

@@ -45,7 +45,7 @@ def test_the_signing_key_is_the_registrys_alone(layout: Layout) -> None:
 def test_the_bridges_chain_fits_and_the_limit_is_said_to_be_the_plans(layout: Layout) -> None:
     told = about(layout, "certificate chain")
     assert told.ok
-    assert told.text.endswith("the smallest device planned for takes 4 kB")
+    assert told.text.endswith("the smallest device accepts 4 kB")
 
 
 def test_without_a_mesh_there_is_nothing_to_say_of_its_keys(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_doctor_looks_at_the_mesh_of_the_context(
         main(["--context", context, "doctor"])
         return capsys.readouterr().out.replace("\n", " ")
 
-    assert "the registry holds the device CA key" in said("local")
+    assert "the registry has the device CA key" in said("local")
     away = said("away")
     assert "device CA key" not in away
     assert "context away:" in away

@@ -11,11 +11,11 @@ from ygg.pki import passphrase
 @pytest.mark.parametrize(
     ("name", "value", "fault"),
     [
-        ("YGG_HOEM", "x", "YGG_HOEM is not known to ygg; YGG_HOME is"),
-        ("YGG_BRIGDE_POLICY", "x", "YGG_BRIGDE_POLICY is not known to ygg; YGG_BRIDGE_POLICY may be"),
-        ("YGG_NATS_STORE_BYTE", "x", "YGG_NATS_STORE_BYTE is not known to ygg; YGG_NATS_STORE_BYTES is"),
-        ("YGG_ZZ", "x", "YGG_ZZ is not known to ygg"),
-        ("YGG_CONTEXT", "", "YGG_CONTEXT is empty, which is as if it were not set"),
+        ("YGG_HOEM", "x", "unknown variable YGG_HOEM; did you mean YGG_HOME?"),
+        ("YGG_BRIGDE_POLICY", "x", "unknown variable YGG_BRIGDE_POLICY; did you mean YGG_BRIDGE_POLICY?"),
+        ("YGG_NATS_STORE_BYTE", "x", "unknown variable YGG_NATS_STORE_BYTE; did you mean YGG_NATS_STORE_BYTES?"),
+        ("YGG_ZZ", "x", "unknown variable YGG_ZZ"),
+        ("YGG_CONTEXT", "", "YGG_CONTEXT is empty and is ignored"),
     ],
 )
 def test_variable_that_is_empty_or_misspelt_is_named(name: str, value: str, fault: str) -> None:

@@ -68,12 +68,12 @@ def test_used_bytes_are_those_on_the_disk(tmp_path: Path) -> None:
 
 
 def test_adopt_moves_the_streams_of_the_global_account_once(tmp_path: Path) -> None:
-    keeper.adopt(tmp_path)
+    keeper.rename_default_account(tmp_path)
     (tmp_path / "$G" / "streams").mkdir(parents=True)
-    keeper.adopt(tmp_path)
+    keeper.rename_default_account(tmp_path)
     assert (tmp_path / keeper.ACCOUNT / "streams").is_dir()
     (tmp_path / "$G").mkdir()
-    keeper.adopt(tmp_path)
+    keeper.rename_default_account(tmp_path)
     assert (tmp_path / "$G").is_dir()
 
 

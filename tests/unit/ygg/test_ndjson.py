@@ -69,16 +69,16 @@ def test_equal_records_are_equal_lines_whatever_the_order_of_their_labels() -> N
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        ("", "ends after line 0"),
-        (ndjson.line(GROUP), "ends after line 1"),
-        (ndjson.line(GROUP) + "{\n", "line 2 is no JSON"),
-        (ndjson.line(GROUP) + "[]\n", "line 2 is no record of a backup"),
-        (ndjson.line(GROUP) + '{"robot": {}}\n', "line 2 is no record of a backup"),
-        (ndjson.line(GROUP) + '{"device": {"id": 7}}\n', "line 2 is no record of a backup"),
-        (ndjson.line(GROUP) + ndjson.end(2), "line 2 says 2 records, there were 1"),
-        (text(GROUP) + ndjson.line(GROUP), "line 3 comes after the line that ends the backup"),
+        ("", "no trailer after line 0"),
+        (ndjson.line(GROUP), "no trailer after line 1"),
+        (ndjson.line(GROUP) + "{\n", "line 2 is not valid JSON"),
+        (ndjson.line(GROUP) + "[]\n", "line 2 is not a backup record"),
+        (ndjson.line(GROUP) + '{"robot": {}}\n', "line 2 is not a backup record"),
+        (ndjson.line(GROUP) + '{"device": {"id": 7}}\n', "line 2 is not a backup record"),
+        (ndjson.line(GROUP) + ndjson.end(2), "line 2: trailer says 2 records, found 1"),
+        (text(GROUP) + ndjson.line(GROUP), "line 3 follows the trailer"),
         ("x" * (ndjson.MAX_LINE + 1), "line 1 is longer than 4 MiB"),
-        ("\x00\n", "line 1 is no JSON"),
+        ("\x00\n", "line 1 is not valid JSON"),
     ],
 )
 def test_a_fault_names_its_line(data: str, says: str) -> None:
@@ -92,13 +92,13 @@ def test_a_file_that_was_cut_short_is_found_out_before_anything_is_restored(cut:
     whole = text(GROUP, GROUP)
     with pytest.raises(CliError) as caught:
         ndjson.check(io.BytesIO(whole[:-cut].encode()), "x")
-    assert "cut short" in caught.value.message
+    assert "truncated" in caught.value.message
 
 
 def test_a_file_with_a_line_missing_is_found_out_before_anything_is_restored() -> None:
     lines = text(GROUP, GROUP).splitlines(keepends=True)
     with pytest.raises(CliError) as caught:
         ndjson.check(io.BytesIO("".join(lines[1:]).encode()), "x")
-    assert "has 1 record, its last line 2 says 2" in caught.value.message
+    assert "has 1 record, but its trailer (line 2) says 2" in caught.value.message
     with pytest.raises(CliError):
         ndjson.check(io.BytesIO(b""), "x")

@@ -73,7 +73,7 @@ def test_keys_are_for_their_owner_only(key_files: Path) -> None:
 
 
 def test_a_key_is_never_overwritten(capsys: Captured) -> None:
-    assert "there already" in refused(capsys, "keygen", "root-a.key")
+    assert "already exists" in refused(capsys, "keygen", "root-a.key")
 
 
 def test_keygen_keeps_a_key_without_a_folder_in_the_home_and_signing_finds_it(
@@ -85,14 +85,14 @@ def test_keygen_keeps_a_key_without_a_folder_in_the_home_and_signing_finds_it(
     held = ["--root-key", "mine.key", "--release-key", "mine.key.pub", "--timestamp-key", "timestamp.key"]
     ygg(capsys, "root", "init", *held, "--key", "mine.key", "-o", "mine.root")
     assert len(inspected(capsys, "mine.root", status=0)["signed_by"]) == 1
-    assert "there already" in refused(capsys, "keygen", "mine.key")
+    assert "already exists" in refused(capsys, "keygen", "mine.key")
 
 
 def test_keygen_refuses_a_folder_that_git_would_commit(key_files: Path, capsys: Captured) -> None:
     tree = key_files / "tree"
     subprocess.run(["git", "init", "-q", tree], check=True)
     said = refused(capsys, "keygen", "tree/keys/mine.key")
-    assert f"is in the git work tree {tree}" in said
+    assert f"is inside the git work tree {tree}" in said
     assert not list(tree.rglob("*.key"))
     (tree / ".gitignore").write_text("keys/\n")
     assert ygg(capsys, "keygen", "tree/keys/mine.key")["key"] == "tree/keys/mine.key"
@@ -137,7 +137,7 @@ def test_what_cannot_be_undone_asks(capsys: Captured) -> None:
 
 def test_a_root_is_never_overwritten(capsys: Captured) -> None:
     first_root(capsys)
-    assert "there already" in refused(capsys, "root", "rotate", "1.root", "-o", "1.root")
+    assert "already exists" in refused(capsys, "root", "rotate", "1.root", "-o", "1.root")
 
 
 def test_a_root_without_its_signatures_is_not_valid(capsys: Captured) -> None:
@@ -171,9 +171,9 @@ def test_a_release_needs_the_files_that_its_manifest_names(key_files: Path, caps
     for data in (good + b"x", good[:-1] + b"x"):
         (key_files / "other.bin").write_bytes(data)
         said = refused(capsys, "release", "2.release", "--image", "other.bin")
-        assert f"it has {len(data)} bytes, SHA-256 {hashlib.sha256(data).hexdigest()}" in said.replace("\n", " ")
-        assert f"names 5120 bytes, SHA-256 {hashlib.sha256(good).hexdigest()}" in said.replace("\n", " ")
-    assert "names no patch" in refused(capsys, "release", "2.release", "--patch", "other.bin")
+        assert f"the manifest: {len(data)} bytes, SHA-256 {hashlib.sha256(data).hexdigest()}" in said.replace("\n", " ")
+        assert f"expected 5120 bytes, SHA-256 {hashlib.sha256(good).hexdigest()}" in said.replace("\n", " ")
+    assert "has no patch" in refused(capsys, "release", "2.release", "--patch", "other.bin")
 
 
 def test_a_key_with_a_password_needs_it(key_files: Path, capsys: Captured) -> None:
@@ -228,16 +228,14 @@ def test_a_manifest_that_names_a_patch(key_files: Path, capsys: Captured) -> Non
     detools.apply_patch(io.BytesIO(old.read_bytes()), io.BytesIO(made), patched)
     assert patched.getvalue() == new.read_bytes()
     assert (key_files / "2.release").stat().st_size <= 1024
-    assert "go together" in refused(capsys, "manifest", "fw.bin", *MANIFEST, "-o", "x.release", "--patch", "x.patch")
+    assert "together" in refused(capsys, "manifest", "fw.bin", *MANIFEST, "-o", "x.release", "--patch", "x.patch")
 
 
 def test_a_manifest_signed_by_strangers_is_not_enough(capsys: Captured) -> None:
     first_root(capsys)
     manifest(capsys, "--key", "root-a.key", "--key", "spare.key")
     assert inspected(capsys, "2.release", "--root", "1.root", status=1)["good_signatures"] == []
-    assert "0 of 2 signatures that a release needs are valid" in refused(
-        capsys, "inspect", "2.release", "--root", "1.root"
-    )
+    assert "0 valid signatures, a release needs 2" in refused(capsys, "inspect", "2.release", "--root", "1.root")
 
 
 def test_a_changed_file_loses_its_signatures(key_files: Path, capsys: Captured) -> None:

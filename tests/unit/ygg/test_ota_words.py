@@ -76,9 +76,9 @@ def test_what_timed_out_or_was_stopped_has_its_own_words() -> None:
 def test_a_version_of_several_releases_is_named_by_digest() -> None:
     releases = [release_pb2.Release(id="a" * 64, sequence=7), release_pb2.Release(id="b" * 64, sequence=9)]
     assert only("sim@1.0.0", releases[:1]) == "a" * 64
-    with pytest.raises(UsageError, match=r"2 releases: aaaaaaaaaaaa \(number 7\), bbbbbbbbbbbb \(number 9\)"):
+    with pytest.raises(UsageError, match=r"2 releases: aaaaaaaaaaaa \(sequence 7\), bbbbbbbbbbbb \(sequence 9\)"):
         only("sim@1.0.0", releases)
-    with pytest.raises(UsageError, match="there is no release"):
+    with pytest.raises(UsageError, match="not found"):
         only("sim@1.0.0", [])
 
 

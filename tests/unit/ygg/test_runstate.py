@@ -23,7 +23,7 @@ def test_the_lock_says_that_it_runs_and_a_second_one_is_refused(tmp_path: Path) 
     with run_dir.hold():
         run_dir.write(MeshState(READY, 4242, 0.0))
         assert run_dir.running()
-        with pytest.raises(CliError, match="runs here already \\(process 4242\\)"), RunDir(tmp_path / "run").hold():
+        with pytest.raises(CliError, match="already running \\(pid 4242\\)"), RunDir(tmp_path / "run").hold():
             pass
     assert not run_dir.running()
 
@@ -44,7 +44,7 @@ def test_free_ports_differ_and_a_taken_one_is_named() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", ports.loki))
         taken.listen()
-        with pytest.raises(CliError, match=f"port {ports.loki} \\(loki\\)") as refused:
+        with pytest.raises(CliError, match=f"port already in use: {ports.loki} \\(loki\\)") as refused:
             check_free(ports, "127.0.0.1")
     assert "--free-ports" in refused.value.hint
     check_free(ports, "127.0.0.1")

@@ -12,7 +12,7 @@ import pytest
 from ygg.mesh import child
 from ygg.mesh.backoff import MAX_S, STEADY_S, Backoff
 from ygg.mesh.child import Spec
-from ygg.mesh.supervisor import ChildFailedError, Machine, Member, Supervisor, gave_up
+from ygg.mesh.supervisor import ChildFailedError, Member, ProcessHost, Supervisor, child_failed
 
 
 class TestBackoff:
@@ -74,8 +74,8 @@ class FakeMachine:
     ends: dict[str, deque[int]] = field(default_factory=dict)
     runs_s: float = 0.0
 
-    def machine(self) -> Machine:
-        return Machine(self.spawn, self.stop, lambda: self.now, self.sleep)
+    def machine(self) -> ProcessHost:
+        return ProcessHost(self.spawn, self.stop, lambda: self.now, self.sleep)
 
     async def spawn(self, spec: Spec) -> FakeProcess:
         process = FakeProcess(len(self.processes) + 1, self._run)
@@ -170,7 +170,7 @@ async def test_whoever_is_told_of_an_end_may_give_up(tmp_path: Path) -> None:
 
     def on_end(member: Member, wait_s: float) -> None:
         if member.backoff.restarts == 3:
-            raise gave_up(member.spec, "ended 3 times")
+            raise child_failed(member.spec, "ended 3 times")
 
     supervisor = Supervisor([spec("nats", tmp_path), spec("loki", tmp_path)], on_end, world.machine())
     with pytest.raises(ChildFailedError, match="loki ended 3 times"):
@@ -193,4 +193,4 @@ async def test_whoever_is_told_of_an_end_may_give_up(tmp_path: Path) -> None:
 )
 def test_the_last_words_of_a_child_are_for_people(tmp_path: Path, log: str, said: str) -> None:
     (tmp_path / "x.log").write_text(log)
-    assert child.last_words(spec("x", tmp_path)) == said
+    assert child.last_log_line(spec("x", tmp_path)) == said

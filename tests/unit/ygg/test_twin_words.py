@@ -83,8 +83,8 @@ def test_what_a_program_reports_is_shown_key_by_key_and_as_json() -> None:
 
 
 def test_a_twin_is_shown_property_by_property() -> None:
-    assert twins.row(prop("on", True, False, pending=True)) == ("led0.on", "true", "false", "not yet")
-    assert twins.row(prop("on", True, True)) == ("led0.on", "true", "true", "as desired")
+    assert twins.row(prop("on", True, False, pending=True)) == ("led0.on", "true", "false", "pending")
+    assert twins.row(prop("on", True, True)) == ("led0.on", "true", "true", "in sync")
     assert twins.row(prop("on", None, True)) == ("led0.on", "-", "true", "")
     assert twins.row(prop("on", 3, None, pending=True, problem="the board\x1b said no"))[3] == "the board? said no"
 
@@ -93,12 +93,12 @@ def test_a_watch_shows_what_changed_only() -> None:
     first = pb.Twin(properties=[prop("on", True, False, pending=True), prop("name", None, "x")])
     second = pb.Twin(properties=[prop("on", True, True)])
     assert list(twins.changes(None, first)) == [
-        "led0.on  desired true  reported false  not yet",
+        "led0.on  desired true  reported false  pending",
         "led0.name  desired -  reported x",
     ]
     assert list(twins.changes(first, second)) == [
-        "led0.on  desired true  reported true  as desired",
-        "led0.name  gone",
+        "led0.on  desired true  reported true  in sync",
+        "led0.name  removed",
     ]
     assert list(twins.changes(second, second)) == []
 
@@ -119,7 +119,7 @@ def test_twin_get_says_what_becomes_of_a_drifted_property() -> None:
     lines = list(twins.drift(pb.Twin(device_id="porch-1", properties=[led, name])))
     assert "written again when the device next connects" in lines[0]
     assert lines[1:] == [
-        "To write it now:  ygg twin set porch-1 led0.brightness=40 led0.name='a b'",
-        "To keep what it is:  ygg twin set porch-1 led0.brightness=80 led0.name=c",
+        "Write the desired value now:  ygg twin set porch-1 led0.brightness=40 led0.name='a b'",
+        "Keep the reported value:  ygg twin set porch-1 led0.brightness=80 led0.name=c",
     ]
     assert list(twins.drift(pb.Twin(device_id="porch-1"))) == []
