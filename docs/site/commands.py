@@ -18,14 +18,20 @@ def page() -> str:
 def _command(one: Any, name: str, level: int) -> Iterator[str]:
     yield f"{'#' * level} {name}\n"
     for paragraph in re.split(r"\n\s*\n", one.help or ""):
-        examples = re.match(r"\s*Examples?:", paragraph) and re.findall(r"`([^`\n]+)`", paragraph)
-        lines = "\n".join(examples or ())
-        yield f"```sh\n{lines}\n```\n" if examples else f"{prose(paragraph)}\n"
+        if re.match(r"\s*Examples?:", paragraph):
+            yield f"```sh\n{_examples(paragraph)}\n```\n"
+        else:
+            yield f"{prose(paragraph)}\n"
     shown = [p for p in one.params if not getattr(p, "hidden", False)]
     yield table(("argument or option", "default", "meaning"), [_parameter(p) for p in shown])
     for inner, child in getattr(one, "commands", {}).items():
         if not getattr(child, "hidden", False):
             yield from _command(child, f"{name} {inner}", min(level + 1, 4))
+
+
+def _examples(paragraph: str) -> str:
+    found = re.findall(r"`([^`]+)`(?:: (.+))?", paragraph)
+    return "\n".join(" ".join(code.split()) + (f"   # {note}" if note else "") for code, note in found)
 
 
 def _parameter(one: Any) -> tuple[str, str, str]:

@@ -123,7 +123,7 @@ def test_a_value_with_its_unit_is_taken_by_every_command_and_a_write_past_the_tw
     kept.json("twin", "set", "porch-1", "led0.brightness=40%")
     until(lambda: here.get("porch-1", "led0.brightness") == "40", what="the board is as desired")
     written = kept.ygg("device", "write", "porch-1", "led0.brightness=80 %")
-    assert written.stdout == "led0.brightness is 80\n"
+    assert written.stdout == "led0.brightness = 80\n"
     keep = "ygg twin set porch-1 led0.brightness=80"
     assert (
         "The twin still desires led0.brightness=40, written again when porch-1 next connects. "

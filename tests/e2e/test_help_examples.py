@@ -50,6 +50,8 @@ grpcurl $(ygg grpcurl) localhost:50051 list
 + mkdir -p var/compose/identities/user && cp -r $YGG_HOME/mesh/identities/user/operator var/compose/identities/user/
 """
 DEVICES = """
+ygg device ls
+ygg device read porch-1 temp0.celsius
 ygg device label porch-1 zone=hall floor-
 ygg group set upstairs 'floor in (1,2),!old' -d 'first and second floor'
 ygg group ls

@@ -74,7 +74,7 @@ def up_command(
     free: Annotated[bool, typer.Option("--free-ports", help="Use random free ports, on loopback only.")] = False,
     host: Annotated[
         list[str] | None,
-        typer.Option("--host", metavar="NAME|IP", help="Host name or IP of this machine for devices; repeatable."),
+        typer.Option("--host", metavar="HOST", help="Host name or IP of this machine for devices; repeatable."),
     ] = None,
     policy: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON policy of refused capabilities.")] = None,
     log_level: Annotated[str, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = "info",

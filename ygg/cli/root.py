@@ -46,7 +46,7 @@ app = typer.Typer(
     name="ygg",
     cls=Root,
     help="Manage a mesh of devices.\n\n"
-    "First steps:\n"
+    "Examples:\n"
     "- `ygg up -d`\n- `ygg status`\n- `ygg device ls`\n- `ygg device read porch-1 temp0.celsius`",
     epilog=EPILOG,
     no_args_is_help=True,

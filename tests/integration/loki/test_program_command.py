@@ -103,7 +103,7 @@ def test_the_life_of_a_program_from_the_command_line(ygg: Command) -> None:
     (ygg.folder / "count.lua").write_text(SOURCE.format(version="1.1.0"))
     assert ygg("program", "load", "count.lua").returncode == 0
     done = ygg("program", "rollout", "count", "1.1.0", "--share", "100")
-    assert "1.1.0 is tried on 100 %" in done.stdout, done.stderr
+    assert "canary 1.1.0 on 100 %" in done.stdout, done.stderr
     assert ygg("program", "rollout", "count", "--promote").returncode == 0
     shown = ygg.json("show", "count")
     assert isinstance(shown, dict)

@@ -74,7 +74,7 @@ def test_full_disk_is_reported_and_heals_by_itself_when_it_is_freed(
     nats = home.status()["nats"]
     assert not nats["ready"]
     assert "the disk is full and writes are refused until some is freed" in nats["note"]
-    assert "it is full, all writes are refused" in home.ygg("doctor").stdout
+    assert "disk full, all writes are rejected" in home.ygg("doctor").stdout
     assert home.ygg("device", "tokens").returncode == 0  # what is there can be read
     os.kill(before["registry"], signal.SIGKILL)
     until(lambda: home.children().get("registry", before["registry"]) != before["registry"], HOME_S, "registry starts")

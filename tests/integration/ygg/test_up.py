@@ -116,7 +116,7 @@ def test_in_the_foreground_ctrl_c_stops_it_quietly(home: Home) -> None:
     )
     assert process.stdout is not None
     lines = [process.stdout.readline() for _ in range(3)]
-    assert [line.partition(" ")[0] for line in lines] == ["CA", "Write", "mesh"]
+    assert [line.partition(" ")[0] for line in lines] == ["CA", "Save", "mesh"]
     children = home.children()
     process.send_signal(signal.SIGINT)
     rest, errors = process.communicate(timeout=40)
