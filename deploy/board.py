@@ -15,7 +15,7 @@ import sys
 _SOCKET = "/run/ygg/control.sock"
 _TIMEOUT_S = 3.0
 _MULTILINE = frozenset({"list", "stats"})
-"""Commands whose response has many lines and ends with a dot."""
+"""Commands with a response of many lines that ends with a dot."""
 
 
 def ask(path: str, words: list[str]) -> list[str]:

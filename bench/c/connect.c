@@ -179,7 +179,7 @@ static bool blocked(const struct client *client, int result)
     return error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE;
 }
 
-/* Advance a client whose socket is readable or writable. */
+/* Advance a client with a readable or writable socket. */
 static enum phase drive(struct crowd *crowd, struct client *client)
 {
     ERR_clear_error();

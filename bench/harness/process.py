@@ -93,7 +93,7 @@ class Child:
         return self._process.poll() is None
 
     def ready(self, within_s: float = 30.0) -> dict[str, Any]:
-        """Return the log line of a service whose `msg` is `ready`."""
+        """Return the log line of a service with the `msg` `ready`."""
         return until(self._ready, within_s, f"{self.name} ready, see {self.log}")
 
     def _ready(self) -> dict[str, Any] | None:

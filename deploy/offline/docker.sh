@@ -9,7 +9,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=lib.sh
 . "$here/lib.sh"
 
-readonly COMPOSE_SUITE=trixie # the first Debian whose docker-compose is version 2
+readonly COMPOSE_SUITE=trixie # the first Debian with version 2 of docker-compose
 readonly DAEMON_LOG=/var/log/dockerd.log
 readonly DAEMON_TIMEOUT_S=60
 

@@ -50,7 +50,7 @@ debian_archives() {
 }
 
 # archive_for KIND: print the archive of this host's release ("main") or of its
-# security updates ("security"); empty if there is none.
+# security updates ("security"), or nothing.
 archive_for() {
     local codename suite
     # shellcheck source=/dev/null

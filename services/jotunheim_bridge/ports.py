@@ -143,7 +143,7 @@ class SessionStore(Protocol):
         """End the session; return False if a newer one has replaced it."""
 
     async def abandon(self, facts: SessionFacts) -> None:
-        """End the session if it exists: for a claim that was cancelled, or whose outcome is unknown."""
+        """End the session if it exists: for a claim that was cancelled or has an unknown outcome."""
 
     async def get(self, device_id: str) -> pb.Session | None:
         """Return the live session, or None."""

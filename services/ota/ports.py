@@ -38,10 +38,10 @@ class ObjectStore(Protocol):
         """Delete the image; return False if it did not exist."""
 
     async def list(self, after: str, limit: int) -> Sequence[Image]:
-        """Return at most `limit` images whose digests come after `after`, ordered by digest."""
+        """Return at most `limit` images after the digest `after`, ordered by digest."""
 
     async def sweep(self) -> int:
-        """Remove the remains of uploads whose process died; return their number.
+        """Remove the remains of uploads of dead processes; return their number.
 
         An unfinished upload seen in two consecutive calls is dead, so the interval between calls must exceed the
         maximum duration of an upload.

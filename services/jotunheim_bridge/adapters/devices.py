@@ -1,4 +1,4 @@
-"""Follows the registry's device records, so that a device whose access is denied loses its session.
+"""Follows the registry's device records, so that a device without access loses its session.
 
 The bucket holds every device of the mesh, a bridge serves a few of them: only records of tracked devices are parsed.
 """

@@ -116,7 +116,7 @@ def _previous_session(entry: Entry) -> pb.Session:
 
 
 async def fence(js: JetStreamContext, bridge: Bridge) -> None:
-    """End sessions of this bridge whose device another bridge has claimed since, until cancelled."""
+    """End sessions of devices that another bridge has claimed since, until cancelled."""
     start = len(SESSIONS.subject(""))
     async for batch in follow(js, SESSIONS.stream, after=await last_sequence(js, SESSIONS.stream)):
         for record in batch:

@@ -37,7 +37,7 @@ class Policy:
 
 
 def choose(policies: tuple[Policy, ...], labels: Mapping[str, str]) -> Policy:
-    """Return the first policy whose selector matches, or the open policy."""
+    """Return the first policy with a matching selector, or the open policy."""
     return next((policy for policy in policies if policy.selector.matches(labels)), Policy())
 
 

@@ -144,7 +144,7 @@ class Bridge:
         self._finish(older)
 
     def detach(self, session: Session, reason: str) -> None:
-        """End a session whose link is closed."""
+        """End a session after its link was closed."""
         session.end(reason)
         self._finish(session)
 

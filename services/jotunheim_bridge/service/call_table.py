@@ -50,7 +50,7 @@ class _PendingCall:
 
 
 class CallTable:
-    """Calls by id. A call whose id is already in flight shares the response of the first."""
+    """Calls by id. A call with an id already in flight shares the response of the first."""
 
     __slots__ = ("_boot_id", "_device_id", "_ended", "_free", "_waiting")
 

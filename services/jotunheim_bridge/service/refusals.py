@@ -9,7 +9,7 @@ from services.jotunheim_bridge.ports import Clock
 REPEAT_INTERVAL_S = 60.0
 """Interval before the same refusal of the same device is published again, in seconds."""
 MAX_REMEMBERED_DEVICES = 4096
-"""Devices whose last refusal is remembered; the oldest is evicted."""
+"""Maximum devices with a remembered refusal; the oldest is evicted."""
 
 
 class Refusals:

@@ -37,7 +37,7 @@ class PendingReport:
 
 
 class DeviceTwin:
-    """The twin of a session whose device has the feature."""
+    """The twin of a session with the feature."""
 
     __slots__ = (
         *("_agreed", "_terms", "_meter", "_round", "_reports", "_answers", "_complete", "_settled", "_deferred"),

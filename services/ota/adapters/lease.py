@@ -1,4 +1,4 @@
-"""The port Lease on a key of the bucket `ota_leases`, whose entries expire after LEASE_S seconds."""
+"""The port Lease on a key of the bucket `ota_leases`, with entries that expire after LEASE_S seconds."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Upload:
         while (message := await self._next()) is not None:
             if message.WhichOneof("payload") != "chunk":
                 raise InvalidUploadError(
-                    "an upload whose header lists no parts has chunks only",
+                    "chunks only are allowed after a header without parts",
                     hint="To send parts, list their digests in the header.",
                 )
             yield check_chunk(message.chunk)
@@ -62,7 +62,7 @@ class Upload:
         """Yield index and bytes of the parts; raises InvalidUploadError, UploadStalledError."""
         while (message := await self._next()) is not None:
             if message.WhichOneof("payload") != "part":
-                raise InvalidUploadError("an upload whose header lists parts has parts only")
+                raise InvalidUploadError("parts only are allowed after a header that lists parts")
             yield message.part.index, message.part.data
 
     async def drain(self, within_s: float = DRAIN_TIMEOUT_S) -> None:

@@ -113,7 +113,7 @@ class Counts:
 
     @property
     def active(self) -> int:
-        """Members whose update has started and not ended."""
+        """Members with an active update."""
         return self.downloading + self.trial
 
 
