@@ -74,7 +74,7 @@ class Arrival:
     source: str
     since_s: float
     needed_bytes: int = _HEADER_BYTES
-    gone: bool = False
+    closed: bool = False
     holds_slot: bool = False
 
 
@@ -161,8 +161,8 @@ class Arrivals:
 
     def _on_readable(self, arrival: Arrival) -> None:
         """Handle a readable socket: enough bytes for the next step, or closed by the peer."""
-        if not self._is_whole(arrival):
-            if arrival.gone:
+        if not self._has_client_hello(arrival):
+            if arrival.closed:
                 self._drop(arrival)
             return
         self._hello_received(arrival)
@@ -170,8 +170,8 @@ class Arrivals:
         self._waiting.setdefault(arrival.source, deque()).append(arrival)
         self._admit()
 
-    def _is_whole(self, arrival: Arrival) -> bool:
-        """Return whether the first TLS record is complete (RFC 8446, section 5.1); set `gone` if it never will be."""
+    def _has_client_hello(self, arrival: Arrival) -> bool:
+        """Return whether the first TLS record is complete (RFC 8446, section 5.1); set `closed` if it never will be."""
         try:
             seen = arrival.plain.recv(arrival.needed_bytes, socket.MSG_PEEK)
         except BlockingIOError:
@@ -180,7 +180,7 @@ class Arrivals:
             seen = b""
         length = int.from_bytes(seen[3:_HEADER_BYTES], "big")
         if len(seen) < arrival.needed_bytes or seen[0] != _HANDSHAKE_RECORD or not 0 < length <= _MAX_RECORD_BYTES:
-            arrival.gone = True
+            arrival.closed = True
             return False
         if arrival.needed_bytes > _HEADER_BYTES:
             return True
@@ -196,7 +196,7 @@ class Arrivals:
         asyncio.get_running_loop().remove_reader(arrival.plain)
 
     def _drop(self, arrival: Arrival) -> None:
-        arrival.gone = True
+        arrival.closed = True
         if arrival in self._hello_pending:
             self._hello_received(arrival)
         self.count -= 1
@@ -318,10 +318,10 @@ async def open_listener(listen: str) -> socket.socket:
 def raise_descriptor_limit() -> int:
     """Raise the soft limit of descriptors to the hard limit, at most MAX_DESCRIPTORS; return the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(MAX_DESCRIPTORS, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        soft = wanted
+    target = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(MAX_DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < target:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
+        soft = target
     return MAX_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
 
 

@@ -46,10 +46,10 @@ def parse_uri(uri: str) -> Identity:
 
 def of_sans(uris: list[str]) -> Identity:
     """Return the single identity among a certificate's URI SANs; raises IdentityError for none or more than one."""
-    ours = [uri for uri in uris if uri.startswith("ygg://")]
-    if len(ours) != 1:
-        raise IdentityError(f"the certificate names {len(ours)} identities of the mesh, exactly one is required")
-    return parse_uri(ours[0])
+    mesh_uris = [uri for uri in uris if uri.startswith("ygg://")]
+    if len(mesh_uris) != 1:
+        raise IdentityError(f"the certificate names {len(mesh_uris)} identities of the mesh, exactly one is required")
+    return parse_uri(mesh_uris[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 from nats.js.kv import KeyValue
 
 from services.chassis.errors import TooLargeError
-from services.chassis.nats import converted
+from services.chassis.nats import convert_errors
 from services.chassis.streams import ensure_stream
 from services.domain import subjects
 
@@ -86,7 +86,7 @@ class Bucket:
 
     async def get(self, key: str) -> Entry | None:
         """Return the entry, or None if it does not exist."""
-        with converted(f"{self.spec.name}/{key}"):
+        with convert_errors(f"{self.spec.name}/{key}"):
             try:
                 entry = await self._store.get(subjects.key(key))
             except nats.js.errors.KeyNotFoundError:  # the error for a deleted key is a subclass
@@ -95,22 +95,22 @@ class Bucket:
 
     async def create_key(self, key: str, value: bytes) -> int:
         """Create a key and return its revision. Raises RevisionConflictError if it exists."""
-        with converted(f"{self.spec.name}/{key}"):
+        with convert_errors(f"{self.spec.name}/{key}"):
             return await self._store.create(subjects.key(key), self._checked(key, value))
 
     async def update(self, key: str, value: bytes, revision: int) -> int:
         """Write a key on top of its current `revision`; return the new one. Raises RevisionConflictError."""
-        with converted(f"{self.spec.name}/{key}"):
+        with convert_errors(f"{self.spec.name}/{key}"):
             return await self._store.update(subjects.key(key), self._checked(key, value), revision)
 
     async def put(self, key: str, value: bytes) -> int:
         """Write a key unconditionally; return its revision."""
-        with converted(f"{self.spec.name}/{key}"):
+        with convert_errors(f"{self.spec.name}/{key}"):
             return await self._store.put(subjects.key(key), self._checked(key, value))
 
     async def keys(self) -> list[str]:
         """Return all keys; for small buckets."""
-        with converted(self.spec.name):
+        with convert_errors(self.spec.name):
             try:
                 return await self._store.keys()
             except nats.js.errors.NoKeysError:
@@ -118,7 +118,7 @@ class Bucket:
 
     async def delete(self, key: str, revision: int = 0) -> None:
         """Write a delete marker; unless `revision` is 0, it must be the current one. Raises RevisionConflictError."""
-        with converted(f"{self.spec.name}/{key}"):
+        with convert_errors(f"{self.spec.name}/{key}"):
             await self._store.delete(subjects.key(key), last=revision or None)
 
     def _checked(self, key: str, value: bytes) -> bytes:

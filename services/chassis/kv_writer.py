@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 
 from services.chassis.errors import RevisionConflictError, StoreUnavailableError
 from services.chassis.kv import BucketSpec
-from services.chassis.nats import REQUEST_TIMEOUT_S, converted, write_error
+from services.chassis.nats import REQUEST_TIMEOUT_S, convert_errors, write_error
 from services.domain import subjects
 from services.domain.errors import YggError
 
@@ -58,7 +58,7 @@ class KvWriter:
         )
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
-                with converted(self._name):
+                with convert_errors(self._name):
                     for position, (key, value) in enumerate(entries):
                         reply = f"{self._inbox}.{next(self._numbers)}"
                         self._waiting[reply] = batch, position

@@ -60,7 +60,7 @@ _UNAVAILABLE = (
 
 
 @contextlib.contextmanager
-def converted(what: str) -> Iterator[None]:
+def convert_errors(what: str) -> Iterator[None]:
     """Convert nats-py's exceptions to RevisionConflictError or StoreUnavailableError; `what` is the subject of the
     message.
     """
@@ -213,7 +213,7 @@ async def connect(url: str, files: IdentityFiles, service: str) -> AsyncIterator
             await connection.client.close()
 
 
-async def flushed(client: Client) -> None:
+async def flush_all(client: Client) -> None:
     """Return once the server has processed everything sent before, in particular subscriptions. Raises as `flush` does.
 
     nats-py writes the PING of a flush ahead of commands that still wait for its flusher task, so one flush may return

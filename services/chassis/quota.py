@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from nats.js import JetStreamContext
 
-from services.chassis.nats import converted
+from services.chassis.nats import convert_errors
 
 MIB = 1024**2
 GIB = 1024**3
@@ -46,7 +46,7 @@ class StoreUse:
 
 async def store_use(js: JetStreamContext) -> StoreUse:
     """Return the current usage; raises StoreUnavailableError."""
-    with converted("NATS"):
+    with convert_errors("NATS"):
         found = await js.account_info()
     return StoreUse(found.storage, found.limits.max_storage if found.limits.max_storage >= 0 else None)
 

@@ -1,7 +1,7 @@
 """Stored records that cannot be decoded: quarantined, logged and counted, so that none of them stops a service.
 
 A quarantined record stays in its bucket unchanged and is treated as missing; a later write of its key replaces it.
-Followers of a bucket call `readable`, lookups of one key call `decode`.
+Followers of a bucket call `try_decode`, lookups of one key call `decode`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def decode(bucket: str, key: str, data: bytes, parse: Callable[[bytes], T]) -> T
         ) from e
 
 
-def readable(bucket: str, key: str, data: bytes, parse: Callable[[bytes], T]) -> T | None:
+def try_decode(bucket: str, key: str, data: bytes, parse: Callable[[bytes], T]) -> T | None:
     """Return the parsed data, or None if the record cannot be decoded."""
     try:
         return decode(bucket, key, data, parse)

@@ -40,7 +40,7 @@ def parse(parse: Parse, data: bytes) -> Any:
         raise InvalidRequestError(
             "the request is not a valid message of its type", hint="The versions of client and service may differ."
         ) from e
-    if isinstance(message, Message) and (len(data) <= _COUNTED_BYTES or not _is_whole(message)):
+    if isinstance(message, Message) and (len(data) <= _COUNTED_BYTES or not _count_items(message)):
         check_times(message)
     return message
 
@@ -103,9 +103,9 @@ def _has_times(kind: Descriptor, seen: frozenset[str]) -> bool:
     return any(_has_times(one, seen) for one in inner if one.full_name not in seen)
 
 
-def _is_whole(message: Message) -> bool:
+def _count_items(message: Message) -> bool:
     """Count the items and return whether all times are in range, in one walk; `check_times` finds which is not."""
-    left, stack, whole = MAX_ITEMS, [message], True
+    left, stack, times_valid = MAX_ITEMS, [message], True
     while stack:
         for field, value in stack.pop().ListFields():
             inner = _value_type(field)
@@ -123,8 +123,8 @@ def _is_whole(message: Message) -> bool:
             if bounds is None:
                 stack.extend(found)
             else:
-                whole = whole and all(_in_range(one, bounds) for one in found)
-    return whole
+                times_valid = times_valid and all(_in_range(one, bounds) for one in found)
+    return times_valid
 
 
 def is_time(stamp: Timestamp) -> bool:

@@ -58,11 +58,11 @@ def requirement_from_proto(message: rp.Requirement) -> Requirement:
 def _member(message: rp.AffordanceRequirement) -> Member:
     if message.kind not in _KINDS:
         raise InvalidRequestError("an affordance's kind is missing or unknown to this version")
-    stated = message.type != cp.VALUE_TYPE_UNSPECIFIED
+    has_type = message.type != cp.VALUE_TYPE_UNSPECIFIED
     return Member(
         kind=_KINDS[message.kind],
         name=message.name,
-        type=value_type_from_proto(message.type) if stated else None,
+        type=value_type_from_proto(message.type) if has_type else None,
         unit=message.unit,
         minimum=message.covers_minimum if message.HasField("covers_minimum") else None,
         maximum=message.covers_maximum if message.HasField("covers_maximum") else None,

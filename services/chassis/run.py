@@ -58,13 +58,13 @@ class Runtime(Generic[S]):
         running = self.tasks.create_task(task, name=name)
         self.stack.callback(running.cancel)
 
-    def needs(self, service: str, by: grpc.aio.Channel) -> None:
+    def depends_on(self, service: str, channel: grpc.aio.Channel) -> None:
         """Report the availability of that service in health from now on."""
 
         async def report(up: bool) -> None:
             await self.server.report_dependency(service, up=up)
 
-        self.spawn(watch(by, report), f"watch {service}")
+        self.spawn(watch(channel, report), f"watch {service}")
 
 
 Compose = Callable[[Runtime[S]], Awaitable[dict[str, str]]]

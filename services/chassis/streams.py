@@ -18,7 +18,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig
 
 from services.chassis.errors import StoreUnavailableError
-from services.chassis.nats import STORAGE_FULL, converted
+from services.chassis.nats import STORAGE_FULL, convert_errors
 from services.chassis.quota import MIN_STREAM_BYTES, StreamQuota, store_bytes
 
 BATCH_MESSAGES = 256
@@ -59,11 +59,11 @@ async def ensure_stream(js: JetStreamContext, config: StreamConfig, quota: Strea
     """
     name = config.name or ""
     size = quota.of(await store_bytes(js)) if quota else config.max_bytes
-    with converted(f"stream {name}"):
+    with convert_errors(f"stream {name}"):
         try:
             size_bytes = (await js.stream_info(name)).state.bytes
         except nats.js.errors.NotFoundError:
-            if await _added(js, config, size, quota):
+            if await _add(js, config, size, quota):
                 return
             size_bytes = (await js.stream_info(name)).state.bytes  # another replica was faster
         if quota and quota.fixed_bytes is None:
@@ -78,7 +78,7 @@ async def ensure_stream(js: JetStreamContext, config: StreamConfig, quota: Strea
             )
 
 
-async def _added(js: JetStreamContext, config: StreamConfig, size: int | None, quota: StreamQuota | None) -> bool:
+async def _add(js: JetStreamContext, config: StreamConfig, size: int | None, quota: StreamQuota | None) -> bool:
     """Add the stream; return False if it exists by now."""
     while True:
         try:
@@ -98,7 +98,7 @@ async def _added(js: JetStreamContext, config: StreamConfig, size: int | None, q
 
 async def last_sequence(js: JetStreamContext, stream: str) -> int:
     """Return the sequence of the stream's last message, 0 if it never had one."""
-    with converted(f"stream {stream}"):
+    with convert_errors(f"stream {stream}"):
         return (await js.stream_info(stream)).state.last_seq
 
 
@@ -149,7 +149,7 @@ async def _consume(
         mem_storage=True,
         num_replicas=1,
     )
-    with converted(f"consumer of {stream}"):
+    with convert_errors(f"consumer of {stream}"):
         info = await js.add_consumer(stream, config)
         subscription = await js.pull_subscribe_bind(consumer=info.name, stream=stream)
     received = 0
@@ -159,27 +159,27 @@ async def _consume(
             yield []
         while True:
             try:
-                # Never more than are pending: fetch() waits until it has the whole batch or times out.
+                # Never more than are pending: fetch() waits until it has the in_order batch or times out.
                 messages = await subscription.fetch(max(1, min(BATCH_MESSAGES, pending)), timeout=IDLE_S)
             except TimeoutError:  # nats.errors.TimeoutError is a subclass, and fetch() raises both
-                with converted(f"consumer of {stream}"):
-                    known = (
+                with convert_errors(f"consumer of {stream}"):
+                    state = (
                         await subscription.consumer_info()
                     )  # raises if the consumer is gone, so that a new one is created
-                if known.delivered and known.delivered.consumer_seq != received:
+                if state.delivered and state.delivered.consumer_seq != received:
                     return  # the last messages were lost in transit; only a new consumer resends them
                 continue
             finally:
                 _raise_cancellation()
-            whole = [m for number, m in enumerate(messages, received + 1) if m.metadata.sequence.consumer == number]
-            received += len(whole)
+            in_order = [m for number, m in enumerate(messages, received + 1) if m.metadata.sequence.consumer == number]
+            received += len(in_order)
             batch = [
                 Record(m.subject, m.metadata.sequence.stream, m.data, m.metadata.num_pending or 0, m.headers or {})
-                for m in whole
+                for m in in_order
             ]
             if batch:  # an empty batch would mean that the caller has caught up
                 yield batch
-            if len(whole) < len(messages):
+            if len(in_order) < len(messages):
                 return  # a broken connection lost some messages before these
             pending = batch[-1].pending if batch else 0
             if batch and pending == 0:

@@ -232,11 +232,11 @@ def _spans(values: Sequence[int], names: Sequence[str] = ()) -> str:
             runs[-1].append(value)
         else:
             runs.append([value])
-    said: list[str] = []
+    parts: list[str] = []
     for run in runs:
         words = [names[value] if names else str(value) for value in run]
-        said += [f"{words[0]} to {words[-1]}"] if len(run) > 2 else words
-    return _joined(said)
+        parts += [f"{words[0]} to {words[-1]}"] if len(run) > 2 else words
+    return _joined(parts)
 
 
 def _joined(words: Sequence[str]) -> str:

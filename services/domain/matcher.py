@@ -120,8 +120,8 @@ def _failures(requirement: Requirement, capability: Capability, position: int) -
 
 def _member_failures(member: Member, capability: Capability) -> Iterator[tuple[ClauseKind, str]]:
     if member.kind is not AffordanceKind.PROPERTY:
-        there = capability.actions if member.kind is AffordanceKind.ACTION else capability.events
-        if all(one.name != member.name for one in there):
+        members = capability.actions if member.kind is AffordanceKind.ACTION else capability.events
+        if all(one.name != member.name for one in members):
             yield ClauseKind.MEMBER, _missing(member, capability)
         return
     found = next((prop for prop in capability.properties if prop.name == member.name), None)

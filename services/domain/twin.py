@@ -91,10 +91,10 @@ def parse(document: Mapping[str, Value], contract: Contract) -> Patch:
     or allow, and InvalidRequestError for a malformed document.
     """
     sets: dict[Path, Value] = {}
-    removes, whole = set[Path](), set[str]()
+    removes, capabilities = set[Path](), set[str]()
     for capability_id, members in document.items():
         if members is None:
-            whole.add(capability_id)
+            capabilities.add(capability_id)
         elif not isinstance(members, dict):
             at = ids.printable(capability_id)
             raise InvalidRequestError(
@@ -107,7 +107,7 @@ def parse(document: Mapping[str, Value], contract: Contract) -> Patch:
                     removes.add(path)
                 else:
                     sets[path] = checked(path, value, contract)
-    return Patch(sets, frozenset(removes), frozenset(whole))
+    return Patch(sets, frozenset(removes), frozenset(capabilities))
 
 
 def checked(path: Path, value: Value, contract: Contract) -> Value:
@@ -215,7 +215,7 @@ def drifted(desired: Side, reported: Side) -> set[Path]:
     return found
 
 
-def settable(values: Mapping[Path, Value], contract: Contract) -> dict[Path, Value]:
+def allowed(values: Mapping[Path, Value], contract: Contract) -> dict[Path, Value]:
     """Return the values that the contract still allows."""
     return {path: value for path, value in values.items() if not violation(path, value, contract)}
 

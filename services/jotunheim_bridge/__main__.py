@@ -67,7 +67,7 @@ def _ota(runtime: Runtime[BridgeSettings]) -> GrpcOta | None:
         return None
     found = channel.connect(runtime.settings.ota_endpoint, runtime.files, "ota")
     runtime.stack.push_async_callback(found.close)
-    runtime.needs("ota", found)
+    runtime.depends_on("ota", found)
     return GrpcOta(found)
 
 
@@ -77,7 +77,7 @@ async def compose(runtime: Runtime[BridgeSettings]) -> dict[str, str]:
     rules = _policies(settings.policy)
     registry_channel = channel.connect(settings.registry_endpoint, runtime.files, "registry")
     runtime.stack.push_async_callback(registry_channel.close)
-    runtime.needs("registry", registry_channel)
+    runtime.depends_on("registry", registry_channel)
     registry = GrpcRegistry(registry_channel)
     events = JetStreamEvents(runtime.nats.client, js, settings.instance_id, settings.events_bytes)
     await events.open()

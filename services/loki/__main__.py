@@ -147,7 +147,7 @@ async def compose(runtime: Runtime[LokiSettings]) -> dict[str, str]:
     )
     for service, opened in (("registry", registry), ("jotunheim_bridge", bridge)):
         await runtime.stack.enter_async_context(opened)
-        runtime.needs(service, opened)
+        runtime.depends_on(service, opened)
     pipeline = BridgePipeline(bridge)
     runtime.stack.push_async_callback(pipeline.close)
     mesh = GrpcMesh(registry, bridge, pipeline)

@@ -82,7 +82,7 @@ async def _updates(runtime: Runtime[OtaSettings], images: Images, store: ObjectS
     await events.open()
     channel = connect(settings.registry_endpoint, runtime.files, "registry")
     runtime.stack.push_async_callback(channel.close)
-    runtime.needs("registry", channel)
+    runtime.depends_on("registry", channel)
     releases = Releases(tables.releases, store, signer, now)
     registry = GrpcRegistry(channel)
     archive = KvArchive(await Bucket.create(runtime.js, records.ARCHIVE))

@@ -169,7 +169,7 @@ class DeviceView:
     certificate_expire_time: datetime | None = None
 
 
-def changed(record: DeviceRecord, state: DeviceState | None, labels: Mapping[str, str]) -> DeviceRecord:
+def with_changes(record: DeviceRecord, state: DeviceState | None, labels: Mapping[str, str]) -> DeviceRecord:
     """Return the record after a change; an empty label value removes the label.
 
     Raises TransitionError, or InvalidIdError if a label is invalid.
@@ -181,7 +181,7 @@ def changed(record: DeviceRecord, state: DeviceState | None, labels: Mapping[str
     return replace(record, state=state or record.state, labels=kept)
 
 
-def agreed(old: ContractRecord | None, new: Contract, build: Build, now: datetime) -> ContractRecord:
+def next_record(old: ContractRecord | None, new: Contract, build: Build, now: datetime) -> ContractRecord:
     """Return the record to store: the old one if nothing differs, else the next revision (a new build alone creates
     none).
     """

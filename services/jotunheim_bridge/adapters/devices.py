@@ -33,7 +33,7 @@ async def follow_devices(js: JetStreamContext, bridge: Bridge, after: int) -> No
         for record in batch:
             device_id = record.subject[start:]
             if bridge.tracks(device_id) and not record.deleted:
-                facts = records.readable(DEVICES.name, device_id, record.data, _facts)
+                facts = records.try_decode(DEVICES.name, device_id, record.data, _facts)
                 if facts is not None:
                     bridge.on_device_changed(device_id, facts)
 

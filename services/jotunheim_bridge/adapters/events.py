@@ -12,7 +12,7 @@ from nats.js import JetStreamContext
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 
 from services.chassis import cloudevents, codec, records, streams
-from services.chassis.nats import converted
+from services.chassis.nats import convert_errors
 from services.chassis.publisher import Publisher
 from services.chassis.quota import GIB, StreamQuota
 from services.domain import subjects
@@ -58,12 +58,12 @@ class JetStreamEvents:
             ),
             self._quota,
         )
-        with converted("the event stream"):
+        with convert_errors("the event stream"):
             await self._publisher.open()
 
     async def publish(self, events: Sequence[pb.DeviceEvent]) -> None:
         """Publish events and return once all are stored; a repeat within DUPLICATE_WINDOW_S is stored once."""
-        with converted("the event stream"):
+        with convert_errors("the event stream"):
             await self._publisher.publish(
                 (self._subject(event), event.SerializeToString(), self._headers(event)) for event in events
             )
@@ -87,12 +87,12 @@ class JetStreamEvents:
     async def last_sequence(self, device_id: str, boot_id: str) -> int:
         """Return the sequence of the last stored event of that boot, or 0 if the stream has none."""
         subject = subjects.device_filter(device_id, Kind.EVENT)
-        with converted("the event stream"):
+        with convert_errors("the event stream"):
             try:
                 message = await self._js.get_last_msg(subjects.EVENT_STREAM, subject)
             except nats.js.errors.NotFoundError:
                 return 0
-        event = records.readable(subjects.EVENT_STREAM, device_id, message.data or b"", pb.DeviceEvent.FromString)
+        event = records.try_decode(subjects.EVENT_STREAM, device_id, message.data or b"", pb.DeviceEvent.FromString)
         return event.sequence if event is not None and event.boot_id == boot_id else 0
 
     async def watch(self, device_ids: Collection[str], kinds: Collection[int], after: int | None) -> Watch:
@@ -110,7 +110,9 @@ class JetStreamEvents:
     ) -> AsyncIterator[tuple[int, pb.DeviceEvent]]:
         async for batch in streams.follow(self._js, subjects.EVENT_STREAM, filters, after=after):
             for record in batch:
-                event = records.readable(subjects.EVENT_STREAM, record.subject, record.data, pb.DeviceEvent.FromString)
+                event = records.try_decode(
+                    subjects.EVENT_STREAM, record.subject, record.data, pb.DeviceEvent.FromString
+                )
                 if event is not None and (not kinds or event.kind in kinds):
                     yield record.sequence, event
 

@@ -22,7 +22,7 @@ _PAGE = 500
 
 
 @contextmanager
-def converted() -> Iterator[None]:
+def convert_errors() -> Iterator[None]:
     """Convert gRPC errors of the registry."""
     try:
         yield
@@ -45,7 +45,7 @@ class GrpcRegistry:
     async def device(self, device_id: str) -> DeviceFacts | None:
         """Return the facts of a device, or None if it is unknown."""
         try:
-            with converted():
+            with convert_errors():
                 found = (await self._stub.GetDevice(pb.GetDeviceRequest(device_id=device_id), timeout=TIMEOUT_S)).device
         except RemoteError as e:
             if e.code is Code.NOT_FOUND:
@@ -58,7 +58,7 @@ class GrpcRegistry:
         selector, token = targets.selector, ""
         while True:
             request = pb.ListDevicesRequest(page_size=_PAGE, page_token=token, selector=selector, has=targets.has)
-            with converted():
+            with convert_errors():
                 page = await self._stub.ListDevices(request, timeout=TIMEOUT_S)
             for device in page.devices:
                 yield device.id
@@ -69,7 +69,7 @@ class GrpcRegistry:
     async def document(self, digest: str) -> bytes | None:
         """Return a capability document, or None."""
         try:
-            with converted():
+            with convert_errors():
                 request = pb.GetCapabilityDocumentRequest(digest=digest)
                 return (await self._stub.GetCapabilityDocument(request, timeout=TIMEOUT_S)).document
         except RemoteError as e:
@@ -87,7 +87,7 @@ class GrpcRegistry:
             firmware_version=build.firmware_version,
             slot=build.slot,
         )
-        with converted():
+        with convert_errors():
             answer = await self._stub.RecordContract(request, timeout=TIMEOUT_S)
         changes = codec.changes_from_proto(answer.changes) if answer.changed else None
         stored = answer.contract  # as sent, plus revision, digest and time
@@ -97,7 +97,7 @@ class GrpcRegistry:
     async def online(self, after: str, limit: int) -> tuple[list[str], str]:
         """Return ids of online devices, ordered by id, and the token of the next page."""
         request = pb.ListDevicesRequest(page_size=limit, page_token=after, online=True)
-        with converted():
+        with convert_errors():
             answer = await self._stub.ListDevices(request, timeout=TIMEOUT_S)
         return [device.id for device in answer.devices], answer.next_page_token
 
@@ -113,6 +113,6 @@ class GrpcCertificates:
         message = enrolment_pb2.RenewCertificateRequest(
             device_id=device_id, certificate=certificate, certificate_request=request
         )
-        with converted():
+        with convert_errors():
             answer = await self._stub.RenewCertificate(message, timeout=TIMEOUT_S)
         return Issued(answer.certificate, answer.issuer, answer.expire_time.seconds)

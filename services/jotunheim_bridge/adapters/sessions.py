@@ -105,7 +105,7 @@ class KvSessionStore:
 
 
 def _session_of(device_id: str, data: bytes) -> pb.Session | None:
-    stored = records.readable(SESSIONS.name, device_id, data, pb.StoredSession.FromString)
+    stored = records.try_decode(SESSIONS.name, device_id, data, pb.StoredSession.FromString)
     return stored.session if stored is not None else None
 
 
@@ -132,7 +132,7 @@ async def other_links(bridges: Bucket, bridge_id: str) -> list[str]:
     except StoreUnavailableError:
         return []
     parse = pb.StoredBridge.FromString
-    found = [records.readable(BRIDGES.name, entry.key, entry.value, parse) for entry in entries if entry is not None]
+    found = [records.try_decode(BRIDGES.name, entry.key, entry.value, parse) for entry in entries if entry is not None]
     return [bridge.link for bridge in found if bridge is not None and bridge.link]
 
 

@@ -14,7 +14,7 @@ from services.chassis.buckets import TWIN_DESIRED
 from services.chassis.streams import follow
 from services.domain.twin import Path
 from services.domain.values import Value
-from services.jotunheim_bridge.adapters.registry import TIMEOUT_S, converted
+from services.jotunheim_bridge.adapters.registry import TIMEOUT_S, convert_errors
 from services.jotunheim_bridge.ports import Desired, TwinReport
 from services.jotunheim_bridge.service.bridge import Bridge
 from yggdrasil.registry.v1 import twin_pb2 as pb
@@ -42,7 +42,7 @@ class GrpcTwins:
             complete=report.complete,
             session_epoch=report.session_epoch,
         )
-        with converted():
+        with convert_errors():
             answer = await self._stub.ReportTwin(request, timeout=TIMEOUT_S)
         delta = codec.values_from_proto(answer.delta)
         return answer.revision, {
@@ -61,7 +61,7 @@ async def follow_desired(js: JetStreamContext, bridge: Bridge, after: int) -> No
             device_id = record.subject[start:]
             session = bridge.session(device_id)
             if session is not None and session.twin is not None and not record.deleted:
-                desired = records.readable(TWIN_DESIRED.name, device_id, record.data, _desired)
+                desired = records.try_decode(TWIN_DESIRED.name, device_id, record.data, _desired)
                 if desired is not None:
                     bridge.twins.on_desired(session, desired)
 

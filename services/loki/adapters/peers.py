@@ -17,7 +17,7 @@ from nats.aio.msg import Msg
 
 from services.chassis import status
 from services.chassis.errors import StoreUnavailableError
-from services.chassis.nats import flushed
+from services.chassis.nats import flush_all
 from services.domain import subjects
 from services.domain.errors import YggError
 from services.loki.messages import log_to_proto
@@ -94,7 +94,7 @@ class NatsPeers:
                 queue.put_nowait(pb.WatchLogsResponse.FromString(message.data))
 
         subscription = await self._client.subscribe(subjects.loki(deployment_id, "log"), cb=take)
-        await flushed(self._client)
+        await flush_all(self._client)
         queue.subscription = subscription  # type: ignore[attr-defined]
         return queue
 

@@ -16,7 +16,7 @@ from nats.js import JetStreamContext
 from services.chassis import codec
 from services.chassis.errors import RevisionConflictError
 from services.chassis.kv import Bucket, BucketSpec
-from services.chassis.records import decode, readable
+from services.chassis.records import decode, try_decode
 from services.chassis.streams import Record, follow
 from services.domain.values import Value
 from services.loki.adapters import program_codec
@@ -91,7 +91,7 @@ class NatsRecords:
                 if record.sequence <= self._revisions.get(f"{spec.name}/{key}", 0):
                     continue  # ours, applied when it was written
                 apply = partial(self._apply, spec, key, record)
-                matters = bool(readable(spec.name, key, record.data, apply)) or matters
+                matters = bool(try_decode(spec.name, key, record.data, apply)) or matters
             if not batch and spec.name in self._behind:
                 self._behind.discard(spec.name)
                 matters = True

@@ -113,7 +113,7 @@ class Catalogue:
     def _apply(self, name: str, revision: int, data: bytes) -> None:
         self._scripts.pop(name, None)
         if data:
-            script = records.readable(SCRIPTS.name, name, data, lambda found: script_from_bytes(found, revision))
+            script = records.try_decode(SCRIPTS.name, name, data, lambda found: script_from_bytes(found, revision))
             if script is not None:
                 self._scripts[name] = script
 

@@ -24,7 +24,7 @@ from nats.js import JetStreamContext, api
 from nats.nuid import NUID
 
 from services.chassis.errors import StoreFullError, StoreUnavailableError
-from services.chassis.nats import converted
+from services.chassis.nats import convert_errors
 from services.chassis.quota import StreamQuota
 from services.chassis.streams import ensure_stream
 from services.domain.errors import YggError
@@ -96,7 +96,7 @@ class NatsObjects:
         try:
             async with contextlib.aclosing(blocks(verified(header, chunks), BLOCK_BYTES)) as found:
                 async for block in found:
-                    with converted(f"image {header.sha256}"):
+                    with convert_errors(f"image {header.sha256}"):
                         await self._js.publish(self._chunks(upload), block, stream=self._stream)
                     count += 1
         except StoreFullError:
@@ -154,7 +154,7 @@ class NatsObjects:
 
     async def sweep(self) -> int:
         """See the port."""
-        with converted("object store"):
+        with convert_errors("object store"):
             state = (await self._js.stream_info(self._stream, subjects_filter=self._chunks(">"))).state
         found = {(subject.rpartition(".")[2], count) for subject, count in (state.subjects or {}).items()}
         kept = {meta.upload for meta in await self._metas() if meta.image}
@@ -171,7 +171,7 @@ class NatsObjects:
         return f"$O.{self._bucket}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"
 
     async def _meta(self, sha256: str) -> _Meta:
-        with converted(f"image {sha256}"):
+        with convert_errors(f"image {sha256}"):
             try:
                 message = await self._js.get_last_msg(self._stream, self._meta_subject(sha256))
             except nats.js.errors.NotFoundError:
@@ -209,7 +209,7 @@ class NatsObjects:
             api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(expected),
         }
         body = json.dumps(info.as_dict()).encode()
-        with converted(f"image {info.name}"):
+        with convert_errors(f"image {info.name}"):
             try:
                 await self._js.publish(self._meta_subject(info.name), body, headers=headers, stream=self._stream)
             except nats.js.errors.APIError as e:
@@ -221,7 +221,7 @@ class NatsObjects:
     async def _discard(self, upload: str) -> None:
         """Remove the chunks of an upload; if that fails, `sweep` does."""
         try:
-            with converted(f"upload {upload}"):
+            with convert_errors(f"upload {upload}"):
                 await self._js.purge_stream(self._stream, subject=self._chunks(upload))
         except (YggError, nats.errors.Error) as e:
             _log.warning("upload discard failed", extra={"upload": upload, "why": str(e)})

@@ -12,7 +12,7 @@ import nats.js.errors
 from nats.js import JetStreamContext, api
 
 from services.chassis.kv import BucketSpec
-from services.chassis.nats import converted
+from services.chassis.nats import convert_errors
 from services.chassis.quota import StreamQuota
 from services.chassis.streams import ensure_stream
 from services.ota.errors import PartsFullError
@@ -54,7 +54,7 @@ class NatsParts:
 
     async def put(self, part: str, data: bytes) -> None:
         """See the port."""
-        with converted(f"part {part}"):
+        with convert_errors(f"part {part}"):
             try:
                 await self._js.publish(PARTS.subject(part), data, stream=PARTS.stream)
             except nats.js.errors.APIError as e:
@@ -64,7 +64,7 @@ class NatsParts:
 
     async def get(self, part: str) -> bytes | None:
         """See the port."""
-        with converted(f"part {part}"):
+        with convert_errors(f"part {part}"):
             try:
                 message = await self._js.get_last_msg(PARTS.stream, PARTS.subject(part), direct=True)
             except nats.js.errors.NotFoundError:
@@ -73,11 +73,11 @@ class NatsParts:
 
     async def drop(self, part: str) -> None:
         """See the port."""
-        with converted(f"part {part}"):
+        with convert_errors(f"part {part}"):
             await self._js.purge_stream(PARTS.stream, subject=PARTS.subject(part))
 
     async def held(self) -> frozenset[str]:
         """See the port."""
-        with converted("unfinished uploads"):
+        with convert_errors("unfinished uploads"):
             state = (await self._js.stream_info(PARTS.stream, subjects_filter=PARTS.subject())).state
         return frozenset(subject.rpartition(".")[2] for subject in state.subjects or {})

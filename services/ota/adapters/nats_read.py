@@ -9,7 +9,7 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 
-from services.chassis.nats import REQUEST_TIMEOUT_S, converted
+from services.chassis.nats import REQUEST_TIMEOUT_S, convert_errors
 
 BATCH = 8
 _INACTIVE_S = 30.0
@@ -29,13 +29,13 @@ async def messages(js: JetStreamContext, stream: str, subject: str) -> AsyncGene
         num_replicas=1,
     )
     what = f"stream {stream}"
-    with converted(what):
+    with convert_errors(what):
         info = await js.add_consumer(stream, config)
         subscription = await js.pull_subscribe_bind(consumer=info.name, stream=stream)
     left = info.num_pending or 0
     try:
         while left > 0:
-            with converted(what):
+            with convert_errors(what):
                 batch = await subscription.fetch(min(BATCH, left), timeout=REQUEST_TIMEOUT_S)
             for message in batch:
                 yield message

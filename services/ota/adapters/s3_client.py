@@ -51,7 +51,7 @@ class _CheckingSession(AIOHTTPSession):  # type: ignore[misc]
 
 
 @contextlib.contextmanager
-def converted(what: str, sha256: str = "") -> Iterator[None]:
+def convert_errors(what: str, sha256: str = "") -> Iterator[None]:
     """Convert errors of the client; "no such key" becomes ImageNotFoundError of `sha256`."""
     try:
         yield
@@ -98,10 +98,10 @@ async def connect(settings: S3Settings) -> AsyncIterator[Any]:
 async def ensure_bucket(client: Any, bucket: str) -> None:
     """Create the bucket if it does not exist; raises ObjectStoreRefusedError, ObjectStoreError."""
     try:
-        with converted(f"bucket {bucket}"):
+        with convert_errors(f"bucket {bucket}"):
             await client.head_bucket(Bucket=bucket)
     except ImageNotFoundError:
-        with converted(f"making bucket {bucket}"):
+        with convert_errors(f"making bucket {bucket}"):
             await client.create_bucket(Bucket=bucket)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from services.domain import ids
 from services.domain.errors import InvalidIdError
-from services.ota.adapters.s3_client import converted
+from services.ota.adapters.s3_client import convert_errors
 from services.ota.errors import ImageNotFoundError, ObjectStoreError
 from services.ota.model import Header, Image, blocks, verified
 
@@ -39,7 +39,7 @@ class S3Objects:
         async with contextlib.aclosing(blocks(verified(header, chunks), PART_BYTES)) as parts:
             if header.size_bytes <= PART_BYTES:
                 whole = b"".join([part async for part in parts])  # read to the end, where the digest is verified
-                with converted("storing an image"):
+                with convert_errors("storing an image"):
                     await self._client.put_object(**self._object(header.sha256), Body=io.BytesIO(whole))
             else:
                 await self._put_parts(header, parts)
@@ -51,12 +51,12 @@ class S3Objects:
     async def get_range(self, image: Image, offset: int, length: int) -> AsyncGenerator[bytes, None]:
         """See the port."""
         byte_range = f"bytes={offset}-{offset + length - 1}"
-        with converted("reading an image", image.sha256):
+        with convert_errors("reading an image", image.sha256):
             answer = await self._client.get_object(**self._object(image.sha256), Range=byte_range)
         left = length
         async with answer["Body"] as body:
             while left > 0:
-                with converted("reading an image", image.sha256):
+                with convert_errors("reading an image", image.sha256):
                     block = await body.content.read(min(READ_BYTES, left))
                 if not block:
                     raise ObjectStoreError(f"the object store ended an image {left} bytes early")
@@ -66,7 +66,7 @@ class S3Objects:
     async def stat(self, sha256: str) -> Image | None:
         """See the port."""
         try:
-            with converted("looking up an image", sha256):
+            with convert_errors("looking up an image", sha256):
                 head = await self._client.head_object(**self._object(sha256))
         except ImageNotFoundError:
             return None
@@ -76,7 +76,7 @@ class S3Objects:
         """See the port."""
         if await self.stat(sha256) is None:
             return False
-        with converted("deleting an image"):
+        with convert_errors("deleting an image"):
             await self._client.delete_object(**self._object(sha256))
         return True
 
@@ -84,7 +84,7 @@ class S3Objects:
         """See the port."""
         images: list[Image] = []
         while len(images) < limit:
-            with converted("listing images"):
+            with convert_errors("listing images"):
                 page = await self._client.list_objects_v2(
                     Bucket=self._bucket, Prefix=_PREFIX, StartAfter=_PREFIX + after, MaxKeys=limit - len(images) + 1
                 )
@@ -97,7 +97,7 @@ class S3Objects:
 
     async def sweep(self) -> int:
         """See the port."""
-        with converted("listing unfinished uploads"):
+        with convert_errors("listing unfinished uploads"):
             page = await self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=_PREFIX)
         unfinished = frozenset((entry["Key"], entry["UploadId"]) for entry in page.get("Uploads", []))
         dead, self._unfinished = unfinished & self._unfinished, unfinished
@@ -110,18 +110,18 @@ class S3Objects:
 
     async def _put_parts(self, header: Header, parts: AsyncGenerator[bytes, None]) -> None:
         where = self._object(header.sha256)
-        with converted("beginning an upload"):
+        with convert_errors("beginning an upload"):
             upload = (await self._client.create_multipart_upload(**where))["UploadId"]
         try:
             done: list[dict[str, Any]] = []
             async for part in parts:
                 number = len(done) + 1
-                with converted("storing a part"):
+                with convert_errors("storing a part"):
                     answer = await self._client.upload_part(
                         **where, UploadId=upload, PartNumber=number, Body=io.BytesIO(part)
                     )
                 done.append({"PartNumber": number, "ETag": answer["ETag"]})
-            with converted("completing an upload"):
+            with convert_errors("completing an upload"):
                 await self._client.complete_multipart_upload(**where, UploadId=upload, MultipartUpload={"Parts": done})
         except BaseException:
             await self._abort(where["Key"], upload)
@@ -129,7 +129,7 @@ class S3Objects:
 
     async def _abort(self, key: str, upload: str) -> None:
         """Abort an upload; if that fails, `sweep` does. A completed upload is not affected."""
-        with contextlib.suppress(ObjectStoreError, ImageNotFoundError), converted("aborting an upload", key):
+        with contextlib.suppress(ObjectStoreError, ImageNotFoundError), convert_errors("aborting an upload", key):
             await self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload)
 
 

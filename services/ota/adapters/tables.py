@@ -86,7 +86,7 @@ class KvTable(Generic[T]):
     def _apply(self, key: str, data: bytes, revision: int) -> None:
         """Apply a record to the view; an unreadable record is left out."""
         if revision > self._revisions.get(key, 0):
-            value = records.readable(self._bucket.spec.name, key, data, self._decode)
+            value = records.try_decode(self._bucket.spec.name, key, data, self._decode)
             if value is None:
                 self._remove(key, revision)
                 return

@@ -18,7 +18,7 @@ from nats.js import JetStreamContext
 
 from services.chassis import buckets, records
 from services.chassis.kv import Bucket, BucketSpec
-from services.chassis.nats import converted
+from services.chassis.nats import convert_errors
 from services.chassis.streams import Record, last_sequence, read
 from services.registry.adapters.spool import Spool
 from services.registry.service.backup import RecordKind, StoredRecord
@@ -90,7 +90,7 @@ class KvBackup:
 
     async def _subjects(self, kind: RecordKind) -> int:
         stream = _SPECS[kind].stream
-        with converted(f"stream {stream}"):
+        with convert_errors(f"stream {stream}"):
             answer = await self.client.request(f"$JS.API.STREAM.INFO.{stream}", timeout=_REQUEST_TIMEOUT_S)
         return int(json.loads(answer.data).get("state", {}).get("num_subjects", 0))
 
@@ -128,14 +128,14 @@ class KvBackup:
         """Return the result of overwriting `existing` with `record`; `existing` itself if that changes nothing."""
         if existing.from_device:
             return existing
-        data = _MERGES.get(record.kind, _backup_counts)(existing.data, record.data)
+        data = _MERGES.get(record.kind, _prefer_backup)(existing.data, record.data)
         return existing if data == existing.data else replace(record, data=data, revision=_revision(record.kind, data))
 
 
 def _row(kind: RecordKind, spec: BucketSpec, record: Record) -> tuple[str, int, bytes | None]:
     key = record.subject.removeprefix(spec.subject(""))
     message = _MESSAGES.get(kind)
-    if record.deleted or (message and records.readable(spec.name, key, record.data, message.FromString) is None):
+    if record.deleted or (message and records.try_decode(spec.name, key, record.data, message.FromString) is None):
         return key, 0, None
     return key, _revision(kind, record.data), _portable(kind, record.data)
 
@@ -159,7 +159,7 @@ def _portable(kind: RecordKind, data: bytes) -> bytes:
     return twin.SerializeToString(deterministic=True)
 
 
-def _backup_counts(here: bytes, data: bytes) -> bytes:
+def _prefer_backup(here: bytes, data: bytes) -> bytes:
     return data
 
 

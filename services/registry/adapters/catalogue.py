@@ -42,8 +42,8 @@ class _BoundedCache(dict[_K, _V]):
     def __missing__(self, key: _K) -> _V:
         if len(self) >= self._max_size:
             self.clear()
-        made = self[key] = self._make(key)
-        return made
+        value = self[key] = self._make(key)
+        return value
 
 
 class _Matches:
@@ -89,8 +89,8 @@ class Catalogue:
         """Store a body; idempotent. Raises the decoding error of an unreadable body."""
         read = _read(body)
         number = self.bodies[digest]
-        known = self._db.execute("UPDATE bodies SET body = ? WHERE no = ? AND body IS NULL", (body, number)).rowcount
-        if not known:
+        updated = self._db.execute("UPDATE bodies SET body = ? WHERE no = ? AND body IS NULL", (body, number)).rowcount
+        if not updated:
             return
         self._complete.add(number)
         self._decoded.pop(number, None)

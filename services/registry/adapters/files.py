@@ -22,7 +22,7 @@ _DISK = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CAN
 
 
 @contextlib.contextmanager
-def disk_named(path: Path) -> Iterator[None]:
+def convert_disk_errors(path: Path) -> Iterator[None]:
     """Convert SQLite's errors on writing the file to IndexDiskError."""
     try:
         yield
@@ -39,10 +39,10 @@ def open_complete(path: Path, created: Mapping[str, str]) -> sqlite3.Connection 
     if not path.exists():
         return None
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    with contextlib.suppress(sqlite3.DatabaseError), disk_named(path):
+    with contextlib.suppress(sqlite3.DatabaseError), convert_disk_errors(path):
         _set_up(db)
-        whole = db.execute("PRAGMA user_version").fetchone()[0] == schema.VERSION
-        if whole and dict(db.execute("SELECT stream, created FROM streams")) == created:
+        current = db.execute("PRAGMA user_version").fetchone()[0] == schema.VERSION
+        if current and dict(db.execute("SELECT stream, created FROM streams")) == created:
             db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0;")
             return db
     db.close()

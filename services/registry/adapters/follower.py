@@ -14,7 +14,7 @@ from nats.js import JetStreamContext
 from services.chassis import records
 from services.chassis.bulk import Change, StreamReader
 from services.chassis.errors import StoreUnavailableError
-from services.chassis.nats import converted
+from services.chassis.nats import convert_errors
 from services.chassis.streams import RETRY_S, Record, follow
 from services.chassis.threads import in_thread
 from services.registry.adapters import files, rows
@@ -51,15 +51,17 @@ class Follower:
 
     async def _begin(self) -> None:
         created, last = await self._streams()
-        whole = await self._opened(created, last)
-        while not whole or any(last[stream] - self._index.applied(stream) > BULK_THRESHOLD for stream in rows.STREAMS):
+        complete = await self._opened(created, last)
+        while not complete or any(
+            last[stream] - self._index.applied(stream) > BULK_THRESHOLD for stream in rows.STREAMS
+        ):
             try:
-                await in_thread(self._read, whole, last)
+                await in_thread(self._read, complete, last)
                 return
             except IndexDiskError as e:
                 _log.warning("index write failed", extra={"why": e.message})
                 await asyncio.sleep(DISK_RETRY_S)
-                whole = await self._opened(created, last)  # a bulk fill has no journal, so the file is unusable
+                complete = await self._opened(created, last)  # a bulk fill has no journal, so the file is unusable
             except StoreUnavailableError as e:
                 _log.info("stream read failed", extra={"why": e.message})
                 await asyncio.sleep(RETRY_S)
@@ -72,12 +74,12 @@ class Follower:
                 _log.warning("index open failed", extra={"why": e.message})
             await asyncio.sleep(DISK_RETRY_S)
 
-    def _read(self, whole: bool, last: dict[str, int]) -> None:
-        with files.disk_named(self._index.path):
-            self._fill(whole, last)
+    def _read(self, complete: bool, last: dict[str, int]) -> None:
+        with files.convert_disk_errors(self._index.path):
+            self._fill(complete, last)
 
-    def _fill(self, whole: bool, last: dict[str, int]) -> None:
-        (self._index.catch_up if whole else self._index.load)(self._reader, last)
+    def _fill(self, complete: bool, last: dict[str, int]) -> None:
+        (self._index.catch_up if complete else self._index.load)(self._reader, last)
 
     async def _streams(self) -> tuple[dict[str, str], dict[str, int]]:
         """Return the creation time and last sequence of each stream; bodies last, so that every contract's body is
@@ -85,7 +87,7 @@ class Follower:
         """
         created, last = {}, {}
         for stream in reversed(rows.STREAMS):
-            with converted(f"stream {stream}"):
+            with convert_errors(f"stream {stream}"):
                 info = await self._js.stream_info(stream)
             created[stream], last[stream] = str(info.created), info.state.last_seq
         return created, last
@@ -108,7 +110,7 @@ class Follower:
     async def _await_bodies(self, batch: Sequence[Record]) -> None:
         """Wait for the bodies of contracts: they are written first, but arrive by another stream."""
         name, parse = rows.CONTRACTS.spec.name, StoredContract.FromString
-        found = [records.readable(name, record.subject, record.data, parse) for record in batch if not record.deleted]
+        found = [records.try_decode(name, record.subject, record.data, parse) for record in batch if not record.deleted]
         digests = {stored.digest for stored in found if stored is not None}
         waited = 0.0
         while any(not self._index.has_body(digest) for digest in digests) and waited < _BODY_WAIT_S:

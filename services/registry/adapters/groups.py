@@ -59,7 +59,7 @@ class KvGroupStore:
         """Return every group, ordered by name."""
         entries = await asyncio.gather(*(self._bucket.get(name) for name in sorted(await self._bucket.keys())))
         found = [
-            records.readable(buckets.GROUPS.name, entry.key, entry.value, partial(_read, entry.revision))
+            records.try_decode(buckets.GROUPS.name, entry.key, entry.value, partial(_read, entry.revision))
             for entry in entries
             if entry is not None
         ]

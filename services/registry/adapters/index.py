@@ -103,7 +103,7 @@ class SqliteIndex:
         A file is replaced, too, if it is so far behind the sequences `last` that filling a new one is faster. Raises
         IndexDiskError, after which it can be called again.
         """
-        with files.disk_named(self.path):
+        with files.convert_disk_errors(self.path):
             return self._open(created, last)
 
     def _open(self, created: Mapping[str, str], last: Mapping[str, int]) -> bool:
@@ -195,7 +195,7 @@ class SqliteIndex:
 
     def _apply(self, stream: str, piece: Sequence[Change]) -> None:
         db = self._db
-        with files.disk_named(self.path):
+        with files.convert_disk_errors(self.path):
             try:
                 db.execute("BEGIN IMMEDIATE")
                 rows.apply(db, self._catalogue, stream, piece)
@@ -259,22 +259,22 @@ class SqliteIndex:
         for requirement in query.has:
             found = self._catalogue.matching(requirement)
             bodies = set(found) if bodies is None else bodies & found
-        messages = await self._search(query, bodies, known=False)
-        return messages if messages is not None else await self._search(query, bodies, known=True) or []
+        messages = await self._search(query, bodies, must_exist=False)
+        return messages if messages is not None else await self._search(query, bodies, must_exist=True) or []
 
-    async def _search(self, query: Query, bodies: set[int] | None, *, known: bool) -> Sequence[pb.Device] | None:
-        """Return None if an id without a device was found; `known` prevents that rare case at a cost."""
+    async def _search(self, query: Query, bodies: set[int] | None, *, must_exist: bool) -> Sequence[pb.Device] | None:
+        """Return None if an id without a device was found; `must_exist` prevents that rare case at a cost."""
         db, reader = self._db, self._reader
         assert reader is not None  # noqa: S101 - opened with the file
         states = [pb.DeviceState.Value(f"DEVICE_STATE_{state.name}") for state in query.states]
         if search.is_short(query, bodies):
-            ids = search.find(db, query, bodies, states, known=known)
+            ids = search.find(db, query, bodies, states, must_exist=must_exist)
         else:
             ids = await asyncio.get_running_loop().run_in_executor(
-                self._searching, lambda: search.find(reader, query, bodies, states, known=known)
+                self._searching, lambda: search.find(reader, query, bodies, states, must_exist=must_exist)
             )
         messages = self._views.messages(ids)
-        return messages if known or len(messages) == len(ids) else None
+        return messages if must_exist or len(messages) == len(ids) else None
 
     async def facts(self, device_ids: Collection[str]) -> Mapping[str, Facts]:
         """Return the facts of those devices that exist."""

@@ -16,7 +16,7 @@ from services.chassis import cloudevents, codec, records
 from services.chassis.buckets import BRIDGE_LEASE_S, SESSIONS
 from services.chassis.errors import RevisionConflictError, StoreUnavailableError
 from services.chassis.kv import Bucket
-from services.chassis.nats import converted
+from services.chassis.nats import convert_errors
 from services.domain import subjects
 from services.registry.adapters.index import SqliteIndex
 from services.registry.ports import Clock
@@ -83,7 +83,7 @@ class Reaper:
     async def _end(self, device_id: str, bridge_id: str) -> int:
         entry = await self._sessions.get(device_id)
         parse = bridge_pb2.StoredSession.FromString
-        stored = records.readable(SESSIONS.name, device_id, entry.value, parse) if entry else None
+        stored = records.try_decode(SESSIONS.name, device_id, entry.value, parse) if entry else None
         if entry is None or stored is None or not stored.session.online or stored.session.bridge_id != bridge_id:
             return 0
         session, now = stored.session, self._clock.now()
@@ -109,5 +109,5 @@ class Reaper:
         headers = cloudevents.headers(
             event_id=f"{session.session_id}/offline", source="registry", subject=session.device_id, body=event, time=now
         )
-        with converted("the event stream"):
+        with convert_errors("the event stream"):
             await self._js.publish(subject, event.SerializeToString(), headers=headers)

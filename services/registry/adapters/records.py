@@ -37,9 +37,9 @@ def device_to_bytes(record: DeviceRecord) -> bytes:
 def device_from_bytes(data: bytes, revision: int) -> DeviceRecord:
     """Return the record of a StoredDevice."""
     stored = pb.StoredDevice.FromString(data)
-    made = codec.moment(stored.create_time)
+    create_time = codec.moment(stored.create_time)
     revoked = codec.moment(stored.revoke_time) if stored.HasField("revoke_time") else None
-    return DeviceRecord(stored.id, _state(stored.state), made, dict(stored.labels), revision, revoked)
+    return DeviceRecord(stored.id, _state(stored.state), create_time, dict(stored.labels), revision, revoked)
 
 
 def body_to_bytes(contract: Contract) -> bytes:

@@ -36,9 +36,9 @@ class IndexedBucket:
     def row(self, catalogue: Catalogue, change: Change) -> Row:
         """Return the row; an unreadable record gets that of a deleted one."""
         if not change.deleted:
-            made = quarantine.readable(self.spec.name, change.key, change.data, lambda _: self.make(catalogue, change))
-            if made is not None:
-                return made
+            row = quarantine.try_decode(self.spec.name, change.key, change.data, lambda _: self.make(catalogue, change))
+            if row is not None:
+                return row
         return (change.sequence, change.key, *_GONE)
 
     @property
@@ -142,4 +142,4 @@ class Bulk:
 def _apply_bodies(catalogue: Catalogue, changes: Sequence[Change]) -> None:
     for change in changes:
         if not change.deleted:
-            quarantine.readable(BODIES.name, change.key, change.data, partial(catalogue.add_body, change.key))
+            quarantine.try_decode(BODIES.name, change.key, change.data, partial(catalogue.add_body, change.key))

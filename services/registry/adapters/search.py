@@ -58,12 +58,12 @@ def is_short(query: Query, bodies: Collection[int] | None) -> bool:
 
 
 def find(
-    db: sqlite3.Connection, query: Query, bodies: Collection[int] | None, states: Sequence[int], *, known: bool
+    db: sqlite3.Connection, query: Query, bodies: Collection[int] | None, states: Sequence[int], *, must_exist: bool
 ) -> list[str]:
     """Return at most `query.limit` ids after `query.after`; `bodies` are those that meet the requirements, None for
     any.
 
-    Without `known` the result may include devices with a missing or deleted record.
+    Without `must_exist` the result may include devices with a missing or deleted record.
     """
     plan = _plan(db, query, bodies, states)
     if plan.impossible:
@@ -71,7 +71,7 @@ def find(
     first = _first(db, plan.conditions)
     checks = [condition.check for condition in plan.conditions if condition is not first]
     values = [value for condition in plan.conditions if condition is not first for value in condition.values]
-    if known and first is not None:
+    if must_exist and first is not None:
         checks.append(_KNOWN)
     where = "".join(f" AND {check}" for check in checks)
     scan = first.scan if first else _ALL

@@ -19,7 +19,7 @@ from services.registry.model import ContractRecord, DeviceRecord
 from yggdrasil.registry.v1.registry_pb2 import StoredContract
 
 MAX_CACHED_BODIES = 1024
-"""Decoded bodies that are cached."""
+"""Bodies that are cached, as bytes."""
 
 
 class KvDeviceStore:
@@ -62,7 +62,7 @@ class KvContractStore:
 
     def __init__(self, js: JetStreamContext, contracts: Bucket, bodies: Bucket, documents: Bucket) -> None:
         self._js, self._contracts, self._bodies, self._documents = js, contracts, bodies, documents
-        self._known: OrderedDict[str, bytes] = OrderedDict()
+        self._cache: OrderedDict[str, bytes] = OrderedDict()
 
     @classmethod
     async def open(cls, js: JetStreamContext) -> KvContractStore:
@@ -96,16 +96,16 @@ class KvContractStore:
 
     async def _body(self, digest: str) -> bytes:
         """Return a body by its digest; as it never changes, the last MAX_CACHED_BODIES are cached."""
-        known = self._known.get(digest)
-        if known is None:
+        body = self._cache.get(digest)
+        if body is None:
             entry = await self._bodies.get(digest)
             if entry is None:
                 raise RuntimeError(f"contract body {digest} is missing; it is written before any contract names it")
-            known = self._known[digest] = entry.value
-        self._known.move_to_end(digest)
-        while len(self._known) > MAX_CACHED_BODIES:
-            self._known.popitem(last=False)
-        return known
+            body = self._cache[digest] = entry.value
+        self._cache.move_to_end(digest)
+        while len(self._cache) > MAX_CACHED_BODIES:
+            self._cache.popitem(last=False)
+        return body
 
     async def put(self, record: ContractRecord) -> ContractRecord:
         """Write the body, then the contract, so that no contract ever refers to a missing body."""

@@ -76,5 +76,5 @@ class KvTokenStore:
         batches = read(self.js, ENROLMENT_TOKENS.stream, latest=True)
         kept = [record async for batch in batches for record in batch if not record.deleted]
         name = ENROLMENT_TOKENS.name
-        found = [records.readable(name, one.subject, one.data, partial(_from_bytes, one.sequence)) for one in kept]
+        found = [records.try_decode(name, one.subject, one.data, partial(_from_bytes, one.sequence)) for one in kept]
         return [token for token in found if token is not None]

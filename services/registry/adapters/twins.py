@@ -117,7 +117,7 @@ class KvTwinStore:
         spec = _SPECS[which]
         batches = read(self.js, spec.stream, [spec.subject(device_id)])
         kept = [record.data async for batch in batches for record in batch if not record.deleted]
-        found = [records.readable(spec.name, device_id, data, side_from_bytes) for data in kept]
+        found = [records.try_decode(spec.name, device_id, data, side_from_bytes) for data in kept]
         return [side for side in found if side is not None]
 
     async def position(self) -> TwinPosition:
@@ -183,4 +183,4 @@ def _key(spec: BucketSpec, record: Record) -> str:
 
 def _readable(spec: BucketSpec, record: Record, parse: Callable[[bytes], _T]) -> _T | None:
     """Return None also for a delete marker."""
-    return None if record.deleted else records.readable(spec.name, _key(spec, record), record.data, parse)
+    return None if record.deleted else records.try_decode(spec.name, _key(spec, record), record.data, parse)

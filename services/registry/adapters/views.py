@@ -40,7 +40,7 @@ class Views:
         for device_id, revision, device, body, build, contract_revision, presence in self._rows(device_ids):
             shared = self.catalogue.fragment(body, build) if body is not None else b""
             data = device + shared + (presence or _NO_PRESENCE)
-            message = records.readable(DEVICES.name, device_id, data, pb.Device.FromString)
+            message = records.try_decode(DEVICES.name, device_id, data, pb.Device.FromString)
             if message is None:
                 continue
             message.revision, message.contract_revision = revision, contract_revision or 0
@@ -52,7 +52,7 @@ class Views:
         found: dict[str, Facts] = {}
         for device_id, _, device, body, _, _, presence in self._rows(device_ids):
             contract = self.catalogue.contract(body) if body is not None else None
-            message = records.readable(DEVICES.name, device_id, device + (presence or b""), pb.Device.FromString)
+            message = records.try_decode(DEVICES.name, device_id, device + (presence or b""), pb.Device.FromString)
             if message is None:
                 continue
             state = access_of(message).state

@@ -120,7 +120,7 @@ class Contracts:
         contract = replace(contract, digest=self.store.digest(contract))
         for _ in range(_MAX_ATTEMPTS):
             old = await self.store.get(contract.device_id)
-            new = model.agreed(old, contract, build, self.clock.now())
+            new = model.next_record(old, contract, build, self.clock.now())
             if old is not None and new == old:
                 return new.contract, None
             try:

@@ -52,7 +52,7 @@ class Devices:
             if revision and revision != record.revision:
                 raise StaleRevisionError(device_id, revision, record.revision)
             try:
-                stored = await self.store.update(model.changed(record, state, labels))
+                stored = await self.store.update(model.with_changes(record, state, labels))
             except RevisionConflictError:
                 continue  # retried; a caller that passed a revision gets the error above
             return await self._shown(stored)

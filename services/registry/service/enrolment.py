@@ -66,23 +66,23 @@ class Enrolment:
         labels = ids.labels(labels)
         if ttl_s and not MIN_TTL_S <= ttl_s <= MAX_TTL_S:
             raise InvalidRequestError(f"ttl_s is {ttl_s}, {MIN_TTL_S} to {MAX_TTL_S} are allowed", field="ttl_s")
-        await self._known(ids.device_id(device_id), labels)
+        await self._ensure_device(ids.device_id(device_id), labels)
         secret = _text(self.random_bytes(SECRET_BYTES))
         now = self.clock.now()
         token = Token(_id(secret), device_id, now, now + timedelta(seconds=ttl_s or DEFAULT_TTL_S), author)
         await self.tokens.create(token)
         return f"ygg1.{device_id}.{secret}.{_text(signer.root_fingerprint)}@{self.address}", token
 
-    async def _known(self, device_id: str, labels: Mapping[str, str]) -> None:
+    async def _ensure_device(self, device_id: str, labels: Mapping[str, str]) -> None:
         record = await self.devices.get(device_id)
         if record is None:
             try:
-                made = await self.devices.create(
+                created = await self.devices.create(
                     DeviceRecord(device_id, DeviceState.ACTIVE, self.clock.now(), dict(labels))
                 )
             except RevisionConflictError:
-                return await self._known(device_id, labels)
-            await self.index.reached(buckets.DEVICES.name, made.revision)
+                return await self._ensure_device(device_id, labels)
+            await self.index.reached(buckets.DEVICES.name, created.revision)
         elif record.state in _CLOSED:
             raise DeviceNotActiveError(device_id, record.state.value)
         return None
@@ -110,7 +110,7 @@ class Enrolment:
         signer = self._signer()
         key = signer.key_of(request, device_id)
         for _ in range(_MAX_ATTEMPTS):
-            token, record = await self._admitted(secret, device_id, key.digest)
+            token, record = await self._check_token(secret, device_id, key.digest)
             granted = signer.sign(key, device_id, self.clock.now(), record.revoke_time)
             used = replace(token, use_time=self.clock.now(), serial=granted.serial, key_digest=key.digest)
             try:
@@ -120,7 +120,7 @@ class Enrolment:
             return granted
         raise RevisionConflictError("the token has too many concurrent requests", hint="Try again.")
 
-    async def _admitted(self, secret: str, device_id: str, key_digest: bytes) -> tuple[Token, DeviceRecord]:
+    async def _check_token(self, secret: str, device_id: str, key_digest: bytes) -> tuple[Token, DeviceRecord]:
         token, record = await self.tokens.get(_id(secret)), await self.devices.get(device_id)
         if token is None or record is None or token.device_id != device_id:
             raise TokenUnknownError
@@ -147,7 +147,9 @@ class Enrolment:
             if revision and revision != record.revision:
                 raise StaleRevisionError(device_id, revision, record.revision)
             try:
-                stored = await self.devices.update(replace(record, revoke_time=self._after(record.revoke_time)))
+                stored = await self.devices.update(
+                    replace(record, revoke_time=self._next_revocation(record.revoke_time))
+                )
             except RevisionConflictError:
                 continue
             await self.index.reached(buckets.DEVICES.name, stored.revision)
@@ -155,7 +157,7 @@ class Enrolment:
             return DeviceView(stored) if view is None else replace(view, record=stored)
         raise RevisionConflictError(f"{device_id} has too many concurrent writes", hint="Try again.")
 
-    def _after(self, before: datetime | None) -> datetime:
+    def _next_revocation(self, before: datetime | None) -> datetime:
         """Return the revocation time in whole seconds, as certificates have them, and later than the previous one."""
         now = self.clock.now().replace(microsecond=0)
         return now if before is None else max(now, before + timedelta(seconds=1))

@@ -51,7 +51,7 @@ class Failure:
 
 
 @dataclass(slots=True)
-class Registered:
+class Registrations:
     """Result of a registration: number of successes and failures, the first failures, and the highest revision."""
 
     registered: int = 0
@@ -71,9 +71,9 @@ class Registration:
     index: Index
     clock: Clock
 
-    async def register_all(self, batches: AsyncIterator[Sequence[NewDevice]]) -> Registered:
+    async def register_all(self, batches: AsyncIterator[Sequence[NewDevice]]) -> Registrations:
         """Register every device of every batch. Raises InvalidRequestError if a batch is too large."""
-        result, position = Registered(), 0
+        result, position = Registrations(), 0
         writing: deque[_Written] = deque()
         try:
             async for batch in batches:
@@ -87,10 +87,10 @@ class Registration:
         finally:
             for _, _, task in writing:
                 task.cancel()
-        await self._settled(result.revision)
+        await self._await_index(result.revision)
         return result
 
-    async def _settled(self, revision: int) -> None:
+    async def _await_index(self, revision: int) -> None:
         """Wait for the index as long as it makes progress: a million devices may take it a minute more."""
         before = None
         while not await self.index.reached(buckets.DEVICES.name, revision) and before != self.index.position():
@@ -99,16 +99,16 @@ class Registration:
     async def _write(self, batch: Sequence[NewDevice]) -> Sequence[int | YggError]:
         now = self.clock.now()
         results: list[int | YggError] = []
-        good: list[tuple[int, DeviceRecord]] = []
+        valid: list[tuple[int, DeviceRecord]] = []
         for number, new in enumerate(batch):
             try:
                 if new.state is None:
                     raise InvalidRequestError("the state is unknown to this version", field="state")
-                good.append((number, DeviceRecord(ids.device_id(new.id), new.state, now, ids.labels(new.labels))))
+                valid.append((number, DeviceRecord(ids.device_id(new.id), new.state, now, ids.labels(new.labels))))
                 results.append(0)
             except YggError as e:
                 results.append(e)
-        for (number, record), outcome in zip(good, await self.writer.create_all([r for _, r in good]), strict=True):
+        for (number, record), outcome in zip(valid, await self.writer.create_all([r for _, r in valid]), strict=True):
             conflict = isinstance(outcome, RevisionConflictError)
             results[number] = DeviceExistsError(record.id) if conflict else outcome
         return results
@@ -123,7 +123,7 @@ async def _first(
     return position, batch, results
 
 
-def _count(result: Registered, position: int, batch: Sequence[NewDevice], results: Sequence[int | YggError]) -> None:
+def _count(result: Registrations, position: int, batch: Sequence[NewDevice], results: Sequence[int | YggError]) -> None:
     for number, outcome in enumerate(results):
         if isinstance(outcome, int):
             result.registered += 1

@@ -12,7 +12,7 @@ from services.registry.model import DeviceRecord, DeviceState, TwinSide
 from services.registry.ports import Clock, Index, RemovableDevices, TwinStore
 
 _MAX_ATTEMPTS = 8
-_KEPT_OUT = (DeviceState.SUSPENDED, DeviceState.RETIRED)
+_BLOCKED_STATES = (DeviceState.SUSPENDED, DeviceState.RETIRED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,10 @@ class Removal:
             await self._check(record, readmit=readmit)
             try:
                 await self._clear(device_id, author)
-                gone = await self.devices.remove(record)
+                deleted_revision = await self.devices.remove(record)
             except RevisionConflictError:
                 continue  # retried; a caller that passed a revision gets the error above
-            await self.index.reached(buckets.DEVICES.name, gone)
+            await self.index.reached(buckets.DEVICES.name, deleted_revision)
             return
         raise RevisionConflictError(f"{device_id} has too many concurrent writes", hint="Try again.")
 
@@ -52,7 +52,7 @@ class Removal:
             raise DeviceOnlineError(record.id)
         if readmit:
             return
-        if record.state in _KEPT_OUT:
+        if record.state in _BLOCKED_STATES:
             raise DeviceKeptOutError(record.id, f"is {record.state.value}")
         if record.revoke_time is not None:
             raise DeviceKeptOutError(record.id, "has revoked certificates")

@@ -208,7 +208,7 @@ class Twins:
         if not delta:
             return desired.revision, {}
         record = await self.contracts.get(device_id)
-        return desired.revision, twin.settable(delta, record.contract) if record else {}
+        return desired.revision, twin.allowed(delta, record.contract) if record else {}
 
     async def report_programs(
         self, device_id: str, programs: Sequence[TwinProgram], as_of: int, author: str
@@ -250,8 +250,8 @@ class Twins:
             for before, side in pairwise(sides):
                 if side.revision == before.revision:
                     continue  # written because of a new contract
-                known = side.revision == before.revision + 1
-                found.append(Version(which, side, twin.changed(before, side) if known else ()))
+                consecutive = side.revision == before.revision + 1
+                found.append(Version(which, side, twin.changed(before, side) if consecutive else ()))
         return sorted(found, key=_when, reverse=True)[: limit or MAX_VERSIONS]
 
     async def watch(

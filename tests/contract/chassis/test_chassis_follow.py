@@ -77,7 +77,7 @@ async def write(js: JetStreamContext, count: int, size: int = 8) -> int:
     last, run = 0, secrets.token_hex(4)
     for number in range(count):
         while True:
-            with contextlib.suppress(StoreUnavailableError), chassis_nats.converted("test"):
+            with contextlib.suppress(StoreUnavailableError), chassis_nats.convert_errors("test"):
                 headers = {"Nats-Msg-Id": f"{run}-{number}"}  # so that a repeat is stored once
                 last = (await js.publish(f"$KV.devices.d{number % 5}", bytes(size), timeout=0.5, headers=headers)).seq
                 break

@@ -18,7 +18,7 @@ from services.chassis import nats as chassis_nats
 from services.chassis import telemetry
 from services.chassis.errors import RevisionConflictError, StoreUnavailableError, TooLargeError
 from services.chassis.kv import Bucket, BucketSpec
-from services.chassis.nats import flushed
+from services.chassis.nats import flush_all
 from services.domain.errors import Code, InvalidIdError
 from tests.fixtures.nats import Connect, NatsServer
 from tests.fixtures.pki import Pki
@@ -210,7 +210,7 @@ async def test_who_is_told_that_a_subscription_is_there_misses_nothing_after_it(
     bridge, loki = await connect_nats("jotunheim_bridge"), await connect_nats("loki")
     for number in range(600):
         subscription = await loki.subscribe(f"ygg.v1.main.device.d-{number}.>")
-        await flushed(loki)
+        await flush_all(loki)
         await bridge.publish(f"ygg.v1.main.device.d-{number}.telemetry.temp0", b"")
         await bridge.flush()
         await subscription.next_msg(timeout=5)
@@ -225,7 +225,7 @@ async def test_a_trace_goes_through_nats(connect_nats: Connect) -> None:
         received.set_result(message)
 
     await loki.subscribe("ygg.v1.main.device.>", cb=on_message)
-    await flushed(loki)
+    await flush_all(loki)
     with telemetry.tracer().start_as_current_span("send") as span:
         await bridge.publish("ygg.v1.main.device.porch-1.telemetry.temp0", b"", headers=telemetry.inject())
     message = await asyncio.wait_for(received, 5)

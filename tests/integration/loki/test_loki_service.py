@@ -17,7 +17,7 @@ import pytest_asyncio
 from google.protobuf.duration_pb2 import Duration
 
 from services.chassis import codec, status
-from services.chassis.nats import flushed
+from services.chassis.nats import flush_all
 from tests.fixtures.mesh import Mesh, Processes, client
 from tests.fixtures.nats import Connect
 from tests.fixtures.pki import Pki
@@ -298,7 +298,7 @@ async def test_a_message_is_published_as_a_cloud_event(
 ) -> None:
     listener = await connect_nats("loki")
     subscription = await listener.subscribe("ygg.v1.main.loki.heat.message.>")
-    await flushed(listener)
+    await flush_all(listener)
     source = (
         'publish("alarm.high", {celsius = 80.5})' if language == LUA else '(publish "alarm.high" \'((celsius . 80.5)))'
     )

@@ -13,7 +13,7 @@ from nats.js.api import KeyValueConfig, StreamConfig
 
 from services.chassis import buckets
 from services.chassis.identity import IdentityFiles
-from services.chassis.nats import flushed, jetstream
+from services.chassis.nats import flush_all, jetstream
 from services.domain.subjects import ALL_DEVICES, EVENT_STREAM, Kind, bridge, device
 from tests.fixtures.nats import Connect, NatsServer
 from tests.fixtures.pki import Pki
@@ -173,9 +173,9 @@ async def test_loki_hears_devices_and_not_what_bridges_ask_each_other(connect_na
     await loki.subscribe("ygg.v1.main.>", cb=on_message)
     for wrong in ("ygg.v1.bridge.>", "ygg.>", "_INBOX_registry.>"):
         await loki.subscribe(wrong, cb=on_message)
-    await flushed(loki)
+    await flush_all(loki)
     await sender.publish(bridge("b1", "invoke"), b"secret")
     await sender.publish(device("porch-1", Kind.ONLINE), b"")
-    await flushed(sender)
+    await flush_all(sender)
     await eventually(lambda: heard)
     assert heard == [device("porch-1", Kind.ONLINE)]

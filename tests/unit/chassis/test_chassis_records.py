@@ -18,12 +18,12 @@ BAD = b"\xff\xff\xff"
 
 def test_a_record_that_can_be_read_is_returned() -> None:
     data = pb.StoredSession(schema=1).SerializeToString()
-    assert records.readable("sessions", "one", data, pb.StoredSession.FromString) == pb.StoredSession(schema=1)
+    assert records.try_decode("sessions", "one", data, pb.StoredSession.FromString) == pb.StoredSession(schema=1)
 
 
 def test_a_record_that_cannot_be_read_is_quarantined(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
-        assert records.readable("sessions-a", "one", BAD, pb.StoredSession.FromString) is None
+        assert records.try_decode("sessions-a", "one", BAD, pb.StoredSession.FromString) is None
     assert "DecodeError" in records.quarantined()["sessions-a/one"]
     (line,) = caplog.records
     assert (line.getMessage(), vars(line)["about"], vars(line)["key"]) == ("record quarantined", "sessions-a", "one")
@@ -38,7 +38,7 @@ def test_the_answer_for_one_key_is_data_loss_that_names_it() -> None:
 def test_many_unreadable_records_write_few_lines(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
         for number in range(100):
-            records.readable("sessions-c", str(number), BAD, pb.StoredSession.FromString)
+            records.try_decode("sessions-c", str(number), BAD, pb.StoredSession.FromString)
     assert len(caplog.records) == Throttle.BURST
     assert len(records.quarantined()) <= records.MAX_QUARANTINED
 

@@ -163,7 +163,7 @@ def test_a_problem_stands_until_the_device_answers_without_one() -> None:
 def test_what_the_contract_no_longer_allows_is_not_sent() -> None:
     narrowed = Contract("porch-1", "0" * 64, (LED,), (), CONTRACT.link, "")
     wanted = desire(Side(), {"led0": {"on": True}, "heat0": {"target": 20}}).values()
-    assert twin.settable(wanted, narrowed) == {ON: True}
+    assert twin.allowed(wanted, narrowed) == {ON: True}
     assert "no capability heat0" in twin.violation(TARGET, 20.0, narrowed)
     assert twin.violation(TARGET, 20.0, None) == ""
 
