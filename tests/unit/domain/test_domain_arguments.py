@@ -32,6 +32,8 @@ def fits(schema: Schema, value: Value) -> bool:
     }
     if type(value) not in kinds[schema.type]:
         return False
+    if isinstance(value, str) and "\0" in value:
+        return False
     if isinstance(value, str | bytes):
         return len(value.encode() if isinstance(value, str) else value) <= schema.max_length
     if isinstance(value, bool):
