@@ -158,20 +158,19 @@ def event_kind(event: bridge_pb2.DeviceEvent) -> str:
 
 def event_line(event: bridge_pb2.DeviceEvent) -> str:
     """Return an event as one line, without its time."""
-    who = safe(event.device_id, 63)
+    device = safe(event.device_id, 63)
     if event.capability:
         fields = " ".join(f"{safe(k, 32)}={show(v)}" for k, v in sorted(values_from_proto(event.fields).items()))
         lost = f"  ({event.dropped} lost since boot)" if event.dropped else ""
-        return f"{who}  {safe(event.capability, 32)}.{safe(event.name, 32)}  {fields}{lost}"
+        return f"{device}  {safe(event.capability, 32)}.{safe(event.name, 32)}  {fields}{lost}"
     if event.kind in (bridge_pb2.EVENT_KIND_OFFLINE, bridge_pb2.EVENT_KIND_REFUSED):
-        return f"{who}  {safe(event.denied_state, 32) or event_kind(event)}  {safe(event.reason, 100)}"
+        return f"{device}  {safe(event.denied_state, 32) or event_kind(event)}  {safe(event.reason, 100)}"
     if event.identity_conflict_peer:
-        return (
-            f"{who}  {event_kind(event)}  (another device uses this identity: {safe(event.identity_conflict_peer, 64)})"
-        )
+        peer = safe(event.identity_conflict_peer, 64)
+        return f"{device}  {event_kind(event)}  (another device uses this identity: {peer})"
     if event.kind == bridge_pb2.EVENT_KIND_CONTRACT:
-        return f"{who}  contract {event.contract_revision}"
-    return f"{who}  {event_kind(event)}"
+        return f"{device}  contract {event.contract_revision}"
+    return f"{device}  {event_kind(event)}"
 
 
 def event_json(event: bridge_pb2.DeviceEvent) -> dict[str, Any]:

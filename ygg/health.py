@@ -128,9 +128,9 @@ def _script_workers(engine: loki_pb2.Engine) -> ServiceHealth:
 
 def _program_workers(engine: loki_pb2.Engine) -> ServiceHealth:
     """Return the row of workers that host deployed programs; zero workers is ready if no program needs one."""
-    up, wanted = engine.program_workers, max(engine.desired_program_workers, engine.program_workers)
-    note = f"{up} of {counted(wanted, 'worker')}, {counted(engine.program_worker_restarts, 'restart')}"
-    ready = up == wanted
+    up, desired = engine.program_workers, max(engine.desired_program_workers, engine.program_workers)
+    note = f"{up} of {counted(desired, 'worker')}, {counted(engine.program_worker_restarts, 'restart')}"
+    ready = up == desired
     why = "" if ready else safe(engine.reason) or "starting"
     return ServiceHealth(
         f"loki {_language(engine)} programs",

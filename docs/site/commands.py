@@ -30,7 +30,7 @@ def _command(one: Any, name: str, level: int) -> Iterator[str]:
 
 
 def _examples(paragraph: str) -> str:
-    found = re.findall(r"`([^`]+)`(?:: (.+))?", paragraph)
+    found = re.findall(r"`([^`]+)`(?: # (.+))?", paragraph)
     return "\n".join(" ".join(code.split()) + (f"   # {note}" if note else "") for code, note in found)
 
 

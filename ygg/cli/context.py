@@ -34,7 +34,7 @@ def list_contexts(ctx: typer.Context) -> None:
 
 
 @app.command()
-def use(ctx: typer.Context, name: Annotated[str, typer.Argument(help="Context name.")]) -> None:
+def use(ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME", help="Context name.")]) -> None:
     """Set the current context."""
     st = state(ctx)
     Contexts(st.home).use(name)
@@ -44,23 +44,24 @@ def use(ctx: typer.Context, name: Annotated[str, typer.Argument(help="Context na
 
 @app.command()
 def show(
-    ctx: typer.Context, name: Annotated[str, typer.Argument(help="Context name; default: the current one.")] = ""
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Context name; default: the current one.")] = "",
 ) -> None:
     """Show the endpoints of a context and your identity."""
     st = state(ctx)
     name, context = Contexts(st.home).get(name or st.context_name)
-    who, remark = _whoami(Path(context.identity))
+    identity, remark = _identity_of(Path(context.identity))
     if st.out.as_json:
-        st.out.json({"name": name, **asdict(context), "whoami": who, "identity_state": remark})
+        st.out.json({"name": name, **asdict(context), "whoami": identity, "identity_state": remark})
         return
     rows = [(key, value) for key, value in asdict(context).items() if value]
-    st.out.table(("CONTEXT", name), [*rows, ("user", f"{who} ({remark})" if who else remark)])
+    st.out.table(("CONTEXT", name), [*rows, ("user", f"{identity} ({remark})" if identity else remark)])
 
 
 @app.command("set")
 def set_context(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="Context name.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Context name.")],
     *,
     identity: Annotated[
         str | None, typer.Option(metavar="DIR", help="Identity directory of a user or service.")
@@ -89,7 +90,9 @@ def set_context(
 
 
 @app.command("rm")
-def remove_context(ctx: typer.Context, name: Annotated[str, typer.Argument(help="Context name.")]) -> None:
+def remove_context(
+    ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME", help="Context name.")]
+) -> None:
     """Remove a context.
 
     The mesh and the identity are not touched. If it was the current context, `local` becomes current.
@@ -109,7 +112,7 @@ def remove_context(ctx: typer.Context, name: Annotated[str, typer.Argument(help=
     st.out.line(f"context {name} removed; current context: {contexts.current}")
 
 
-def _whoami(path: Path) -> tuple[str, str]:
+def _identity_of(path: Path) -> tuple[str, str]:
     """Return the identity in `path` and its validity."""
     from ygg.pki import identities
     from ygg.pki.store import utc_now

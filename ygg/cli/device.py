@@ -34,7 +34,7 @@ def list_devices(
     - `ygg device ls --has actuator.led`
     - `ygg device ls -l zone=hall --has sensor.temperature@2+ --offline`
     - `ygg device ls --group upstairs --state suspended`
-    - `ygg device ls --expiring 30d`: certificates that expire within 30 days
+    - `ygg device ls --expiring 30d` # certificates that expire within 30 days
     """
     from ygg import describe
     from yggdrasil.registry.v1 import registry_pb2
@@ -109,13 +109,13 @@ def label(
     ctx: typer.Context,
     device: Device,
     labels: Annotated[
-        list[str], typer.Argument(metavar="KEY=VALUE|KEY-...", help="zone=hall sets, zone- removes a label.")
+        list[str], typer.Argument(metavar="KEY=VALUE|KEY-", help="zone=hall sets, zone- removes a label.")
     ],
 ) -> None:
     """Set and remove labels of a device.
 
     Example:
-    - `ygg device label porch-1 zone=hall floor-`: set zone, remove floor
+    - `ygg device label porch-1 zone=hall floor-` # set zone, remove floor
     """
     from ygg import describe
     from yggdrasil.registry.v1 import registry_pb2, registry_pb2_grpc

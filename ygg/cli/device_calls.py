@@ -69,7 +69,7 @@ def call(
     Examples:
     - `ygg device call porch-1 led0.blink times=3 period_ms=200`
     - `ygg device call porch-1 porch-2 led0.blink times=1 period_ms=100`
-    - `ygg device call -l zone=hall --has actuator.led@1+ led0.blink times=3 period_ms=200`: by label
+    - `ygg device call -l zone=hall --has actuator.led@1+ led0.blink times=3 period_ms=200` # by label
     """
     action = ActionCall.of(words)
     st = state(ctx)
@@ -116,7 +116,7 @@ def _call_one(st: State, mesh: Mesh, parsed: ActionCall, timeout_s: float, call_
 def read(
     ctx: typer.Context,
     device: Device,
-    properties: Annotated[list[str], typer.Argument(metavar="CAPABILITY.PROPERTY...", help="Example: temp0.celsius.")],
+    properties: Annotated[list[str], typer.Argument(metavar="CAPABILITY.PROPERTY", help="Example: temp0.celsius.")],
     *,
     timeout_s: Timeout = 10.0,
 ) -> None:
@@ -153,7 +153,7 @@ def write(
     ctx: typer.Context,
     device: Device,
     assignments: Annotated[
-        list[str], typer.Argument(metavar="CAPABILITY.PROPERTY=VALUE...", help="Example: led0.on=true.")
+        list[str], typer.Argument(metavar="CAPABILITY.PROPERTY=VALUE", help="Example: led0.on=true.")
     ],
     *,
     timeout_s: Timeout = 10.0,

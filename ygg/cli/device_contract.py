@@ -16,7 +16,13 @@ from ygg.output import ago, safe
 Revision = Annotated[
     int,
     typer.Option(
-        "--revision", "-r", min=0, max=INT_MAX, metavar="N", help="Contract revision; default: the current one."
+        "--revision",
+        "-r",
+        min=0,
+        max=INT_MAX,
+        show_default=False,
+        metavar="N",
+        help="Contract revision; default: the current one.",
     ),
 ]
 
@@ -95,16 +101,22 @@ def diff(
     ctx: typer.Context,
     device: Device,
     older: Annotated[
-        int, typer.Argument(metavar="[FROM]", min=0, max=INT_MAX, help="Revision; default: the one before TO.")
+        int,
+        typer.Argument(
+            metavar="FROM", min=0, max=INT_MAX, show_default=False, help="Revision; default: the one before TO."
+        ),
     ] = 0,
     newer: Annotated[
-        int, typer.Argument(metavar="[TO]", min=0, max=INT_MAX, help="Revision; default: the current one.")
+        int,
+        typer.Argument(
+            metavar="TO", min=0, max=INT_MAX, show_default=False, help="Revision; default: the current one."
+        ),
     ] = 0,
 ) -> None:
     """Compare two revisions of a device's contract.
 
     Examples:
-    - `ygg device diff porch-1`: the last change
+    - `ygg device diff porch-1` # the last change
     - `ygg device diff porch-1 1 2`
     """
     from yggdrasil.registry.v1 import registry_pb2, registry_pb2_grpc

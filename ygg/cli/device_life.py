@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 def register_devices(
     ctx: typer.Context,
-    devices: Annotated[list[str] | None, typer.Argument(metavar="[DEVICE]...", help="Device ids.")] = None,
+    devices: Annotated[list[str] | None, typer.Argument(metavar="DEVICE", help="Device ids.")] = None,
     *,
     file: Annotated[
         str,

@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 def watch(
     ctx: typer.Context,
-    devices: Annotated[list[str] | None, typer.Argument(metavar="[DEVICE]...", help="Devices; default: all.")] = None,
+    devices: Annotated[list[str] | None, typer.Argument(metavar="DEVICE", help="Devices; default: all.")] = None,
     *,
     kind: Annotated[
         list[str] | None,

@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SHORTEST_S, _LONGEST_S = 60, 30 * 86400
 _Revision = Annotated[
-    int, typer.Option("--revision", min=0, max=INT_MAX, metavar="N", help="Fail unless the device has this revision.")
+    int,
+    typer.Option(
+        "--revision",
+        min=0,
+        max=INT_MAX,
+        show_default=False,
+        metavar="N",
+        help="Fail unless the device has this revision.",
+    ),
 ]
 
 
@@ -48,7 +56,7 @@ def token(
 
     Examples:
     - `ygg device token shed-1 -l zone=shed > shed-1.token`
-    - `YGG_AGENT_TOKEN=$(cat shed-1.token) ygg-agent --identity ./shed-1 --connect HOST:7443`: on the device
+    - `YGG_AGENT_TOKEN=$(cat shed-1.token) ygg-agent --identity ./shed-1 --connect HOST:7443` # on the device
     """
     from services.chassis.codec import moment
     from yggdrasil.registry.v1 import enrolment_pb2, enrolment_pb2_grpc
@@ -70,7 +78,7 @@ def token(
 
 def tokens(
     ctx: typer.Context,
-    device: Annotated[str, typer.Argument(metavar="[DEVICE]", help="Device; default: all.")] = "",
+    device: Annotated[str, typer.Argument(metavar="DEVICE", help="Device; default: all.")] = "",
     *,
     delete: Annotated[str, typer.Option("--delete", metavar="ID", help="Delete this token instead.")] = "",
 ) -> None:
@@ -113,7 +121,7 @@ def revoke(ctx: typer.Context, device: Device, *, revision: _Revision = 0, yes: 
 
     Examples:
     - `ygg device revoke shed-1 --yes`
-    - `ygg device token shed-1`: enrol it again
+    - `ygg device token shed-1` # enrol it again
     """
     from ygg import describe
     from yggdrasil.registry.v1 import enrolment_pb2, enrolment_pb2_grpc

@@ -14,7 +14,15 @@ app = typer.Typer(help="Manage groups: named label selectors for --group.", no_a
 
 Name = Annotated[str, typer.Argument(metavar="GROUP", help="Group name, such as upstairs.")]
 Revision = Annotated[
-    int, typer.Option("--revision", min=0, max=INT_MAX, metavar="N", help="Fail unless the group has this revision.")
+    int,
+    typer.Option(
+        "--revision",
+        min=0,
+        max=INT_MAX,
+        show_default=False,
+        metavar="N",
+        help="Fail unless the group has this revision.",
+    ),
 ]
 
 
@@ -47,7 +55,7 @@ def list_groups(ctx: typer.Context) -> None:
 def set_group(
     ctx: typer.Context,
     name: Name,
-    selector: Annotated[str, typer.Argument(help="Label selector, as for `ygg device ls -l`.")],
+    selector: Annotated[str, typer.Argument(metavar="SELECTOR", help="Label selector, as for `ygg device ls -l`.")],
     *,
     description: Annotated[str, typer.Option("--description", "-d", help="Description.")] = "",
     revision: Revision = 0,

@@ -113,7 +113,7 @@ def init(
     Examples:
     - `ygg ota root init --root-key a.pub --root-key b.pub --root-threshold 2 --release-key r.pub
       --timestamp-key ts.pub -o 1.root`
-    - `ygg ota sign 1.root --key a.key`: by each key holder
+    - `ygg ota sign 1.root --key a.key` # by each key holder
     """
     from ygg.ota import keys, metadata
     from ygg.ota.metadata import Holders

@@ -180,8 +180,8 @@ def set_root(
     compare it with the key holders. The first root needs --bootstrap.
 
     Examples:
-    - `ygg ota root set 1.root --bootstrap`: the first root
-    - `ygg ota root set 2.root`: a later one
+    - `ygg ota root set 1.root --bootstrap` # the first root
+    - `ygg ota root set 2.root` # a later one
     """
     from ygg.ota import facts, metadata
     from yggdrasil.ota.v1 import release_pb2, release_pb2_grpc
@@ -209,7 +209,7 @@ def set_root(
 def floor(
     ctx: typer.Context,
     device_class: Annotated[str, typer.Argument(metavar="CLASS", help="Device class.")],
-    counter: Annotated[int, typer.Argument(min=0, max=UINT32_MAX, help="Minimum security counter.")],
+    counter: Annotated[int, typer.Argument(metavar="COUNTER", min=0, max=UINT32_MAX, help="Minimum security counter.")],
     *,
     yes: Yes = False,
 ) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ygg.client import Mesh
 
 Rollout = Annotated[str, typer.Argument(metavar="ROLLOUT", help="Rollout id, such as r-3f9a1c.")]
-Newest = Annotated[str, typer.Argument(metavar="[ROLLOUT]", help="Rollout id; default: the newest.")]
+Newest = Annotated[str, typer.Argument(metavar="ROLLOUT", help="Rollout id; default: the newest.")]
 
 
 def parse_waves(text: str) -> list[tuple[int, int]]:

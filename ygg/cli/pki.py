@@ -85,7 +85,7 @@ def init(
 @app.command()
 def issue(
     ctx: typer.Context,
-    kind: Annotated[Kind, typer.Argument(help="Kind of identity.")],
+    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="device, service or user.")],
     name: Annotated[str, typer.Argument(metavar="ID", help="Id, such as porch-1.")],
     *,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Identity directory to write.")] = None,
@@ -110,16 +110,16 @@ def issue(
     - `ygg pki issue user anna --out ~/anna`
     """
     st = state(ctx)
-    who = identity(kind, name)
+    subject = identity(kind, name)
     store = Store(directory or _pki_of(st), passphrase=passphrase(st, ca_passphrase_file).get)
     path = (out or _layout_of(st).identity(kind, name)).absolute()
     names = Names([host_name(name) for name in dns or ()], [ip_address(text) for text in ip or ()])
-    pair = identities.issue(store, who, path, names, days, force=force)
+    pair = identities.issue(store, subject, path, names, days, force=force)
     end = pair.cert.not_valid_after_utc
     if st.out.as_json:
-        st.out.json({"identity": who.uri, "dir": str(path), "not_after": end.isoformat()})
+        st.out.json({"identity": subject.uri, "dir": str(path), "not_after": end.isoformat()})
         return
-    st.out.line(f"issued {who.uri} to {path}, expires {end:%Y-%m-%d}")
+    st.out.line(f"issued {subject.uri} to {path}, expires {end:%Y-%m-%d}")
     if kind is Kind.DEVICE:
         files = f"--ca {path}/services.pem --cert {path}/cert.pem --key {path}/key.pem"
         st.out.remark(f"Connect the device:  ygg-agent --id {name} --connect HOST:7443 {files}", "dim")
@@ -170,7 +170,7 @@ def show(ctx: typer.Context, directory: Dir = None) -> None:
 @app.command("bootstrap", hidden=True)
 def bootstrap_command(
     ctx: typer.Context,
-    out: Annotated[Path, typer.Argument(help="Output directory.")],
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="Output directory.")],
     *,
     target: Annotated[str, typer.Option("--for", help="Environment; only `compose` is supported.")] = "compose",
     device: Annotated[list[str] | None, typer.Option("--device", help="Device to issue for; repeatable.")] = None,
@@ -198,9 +198,11 @@ def bootstrap_command(
     issued = bootstrap.run(out.absolute(), what, plan)
     st = state(ctx)
     if st.out.as_json:
-        st.out.json({"out": str(out.absolute()), "issued": [who.uri for who in issued]})
+        st.out.json({"out": str(out.absolute()), "issued": [subject.uri for subject in issued]})
         return
-    st.out.line(f"issued {len(issued)}: {', '.join(who.uri for who in issued)}" if issued else "everything exists")
+    st.out.line(
+        f"issued {len(issued)}: {', '.join(subject.uri for subject in issued)}" if issued else "everything exists"
+    )
 
 
 def _show_json(st: State, store: Store, root_here: bool) -> None:

@@ -363,7 +363,7 @@ def global_values(
     deployment: Deployment,
     assign: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME[=VALUE]...]", help="Globals to show or set; default: show all."),
+        typer.Argument(metavar="NAME[=VALUE]", help="Globals to show or set; default: show all."),
     ] = None,
     *,
     device: OnDevice = "",
@@ -454,7 +454,7 @@ def history(
 def rollout(
     ctx: typer.Context,
     deployment: Deployment,
-    version: Annotated[str, typer.Argument(metavar="[VERSION]", help="Canary version; default: the newest.")] = "",
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Canary version; default: the newest.")] = "",
     *,
     share: Annotated[int, typer.Option("--share", min=1, max=100, help="Percentage of instances.")] = 10,
     errors: Annotated[int, typer.Option("--errors", min=1, max=1_000_000, help="Errors that trigger a rollback.")] = 3,

@@ -69,8 +69,8 @@ def deployment(st: State, found: pb.ProgramDeployment, outcome: str) -> None:
 def reported(instance: pb.ProgramInstance) -> list[str]:
     """Return the values that an instance reports, one line per key."""
     found = codec.values_from_proto(instance.reported)
-    who = safe(f"{instance.deployment_id}/{instance.device_id}" if instance.device_id else instance.deployment_id, 100)
-    return [f"{who} reports {safe(key, 64)} = {safe(values.show(found[key]))}" for key in sorted(found)]
+    name = safe(f"{instance.deployment_id}/{instance.device_id}" if instance.device_id else instance.deployment_id, 100)
+    return [f"{name} reports {safe(key, 64)} = {safe(values.show(found[key]))}" for key in sorted(found)]
 
 
 def instances(st: State, found: Iterable[pb.ProgramInstance]) -> None:
@@ -100,5 +100,5 @@ def line(st: State, found: pb.WatchLogsResponse) -> None:
         st.out.record(data(found))
         return
     when = codec.moment(found.entry.time).strftime("%H:%M:%S")
-    who = f"{found.deployment_id}/{found.device_id}" if found.device_id else found.deployment_id
-    st.out.line(f"{when} {safe(who)}  {safe(found.entry.message, 4000)}", _STYLES.get(found.entry.level, ""))
+    name = f"{found.deployment_id}/{found.device_id}" if found.device_id else found.deployment_id
+    st.out.line(f"{when} {safe(name)}  {safe(found.entry.message, 4000)}", _STYLES.get(found.entry.level, ""))

@@ -92,7 +92,7 @@ def get_key(
 def set_key(
     ctx: typer.Context,
     deployment: Deployment,
-    assign: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...", help="JSON or text; KEY= deletes the key.")],
+    assign: Annotated[list[str], typer.Argument(metavar="KEY=VALUE", help="JSON or text; KEY= deletes the key.")],
     *,
     device: OnDevice = "",
 ) -> None:
@@ -102,7 +102,7 @@ def set_key(
 
     Examples:
     - `ygg program store set thermostat target=21.5`
-    - `ygg program store set thermostat target=`: delete the key
+    - `ygg program store set thermostat target=` # delete the key
     """
     from services.chassis import codec
     from yggdrasil.loki.v1 import program_pb2 as pb
@@ -124,7 +124,7 @@ def set_key(
 
 def status(
     ctx: typer.Context,
-    deployment: Annotated[str, typer.Argument(metavar="[DEPLOYMENT]", help="Deployment id; default: all.")] = "",
+    deployment: Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="Deployment id; default: all.")] = "",
     *,
     device: Annotated[
         str, typer.Option("--device", "-d", metavar="DEVICE", help="Only instances on this device.")

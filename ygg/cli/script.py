@@ -47,8 +47,8 @@ def run(
     Prints its log to standard error and its result to standard output. A registered script runs with its own limits.
 
     Examples:
-    - `ygg script run blink.lua --device porch-1 --arg times=3`: a file
-    - `ygg script run blink -d porch-1 --arg times=3`: a registered script
+    - `ygg script run blink.lua --device porch-1 --arg times=3` # a file
+    - `ygg script run blink -d porch-1 --arg times=3` # a registered script
     """
     from ygg import registered
     from ygg.scripts import Run, execute
@@ -81,7 +81,10 @@ def register(
     *,
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="Script name; default: the file name.")] = "",
     revision: Annotated[
-        int, typer.Option("--revision", min=0, max=INT_MAX, help="Fail unless the script has this revision.")
+        int,
+        typer.Option(
+            "--revision", min=0, max=INT_MAX, show_default=False, help="Fail unless the script has this revision."
+        ),
     ] = 0,
     create: Annotated[bool, typer.Option("--create", help="Fail if the script exists.")] = False,
     lang: Annotated[str, typer.Option("--lang", metavar="LANG", help="lua or scheme; default: by file suffix.")] = "",
@@ -93,7 +96,7 @@ def register(
 
     Examples:
     - `ygg script register blink.lua`
-    - `ygg script run blink -d porch-1 --arg times=3`: run it
+    - `ygg script run blink -d porch-1 --arg times=3` # run it
     """
     from ygg import registered
 
@@ -114,7 +117,7 @@ def register(
 @app.command()
 def ls(
     ctx: typer.Context,
-    pattern: Annotated[str, typer.Argument(help="Name pattern with * and ?; quote it.")] = "",
+    pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="Name pattern with * and ?; quote it.")] = "",
 ) -> None:
     """List registered scripts.
 
@@ -137,7 +140,7 @@ def ls(
 
 
 @app.command()
-def show(ctx: typer.Context, name: Annotated[str, typer.Argument(help="Script name.")]) -> None:
+def show(ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME", help="Script name.")]) -> None:
     """Print the source of a registered script.
 
     Example:
@@ -157,10 +160,13 @@ def show(ctx: typer.Context, name: Annotated[str, typer.Argument(help="Script na
 @app.command()
 def rm(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="Script name.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Script name.")],
     *,
     revision: Annotated[
-        int, typer.Option("--revision", min=0, max=INT_MAX, help="Fail unless the script has this revision.")
+        int,
+        typer.Option(
+            "--revision", min=0, max=INT_MAX, show_default=False, help="Fail unless the script has this revision."
+        ),
     ] = 0,
 ) -> None:
     """Delete a registered script and its RPC.
@@ -182,7 +188,9 @@ def rm(
 @app.command()
 def new(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="Script name or file name, such as porch_alarm or porch_alarm.scm.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Script name or file name, such as porch_alarm or porch_alarm.scm.")
+    ],
     *,
     lang: Annotated[
         str, typer.Option("--lang", metavar="LANG", help="lua or scheme; default: by file suffix, else lua.")
@@ -193,7 +201,7 @@ def new(
 
     Examples:
     - `ygg script new porch_alarm --lang scheme`
-    - `ygg script run porch_alarm.scm --device porch-1`: run it
+    - `ygg script run porch_alarm.scm --device porch-1` # run it
     """
     from ygg.templates import TEMPLATES
 

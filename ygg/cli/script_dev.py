@@ -25,7 +25,7 @@ _Lang = Annotated[str, typer.Option("--lang", metavar="LANG", help="lua or schem
 
 def check(
     ctx: typer.Context,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Script files.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Script files.")],
     *,
     device: Annotated[
         list[str] | None,
@@ -81,7 +81,7 @@ def check(
 def test(
     ctx: typer.Context,
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="Directory of tests; default: the working directory.")
+        Path | None, typer.Argument(metavar="DIR", help="Directory of tests; default: the working directory.")
     ] = None,
     *,
     file: Annotated[Path | None, typer.Option("--file", metavar="FILE", help="Run only this test file.")] = None,
@@ -230,7 +230,7 @@ class _Lines:
 
 def logs(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="Script name or pattern with * and ?; quote it.")] = "",
+    name: Annotated[str, typer.Argument(metavar="PATTERN", help="Script name or pattern with * and ?; quote it.")] = "",
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow new lines until Ctrl-C.")] = False,
     last: Annotated[int, typer.Option("--last", "-n", min=0, max=500, help="Number of past lines.")] = 20,

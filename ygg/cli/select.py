@@ -21,7 +21,7 @@ _PERIOD = re.compile(r"([0-9]{1,5})([dhm])")
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 Device = Annotated[str, typer.Argument(metavar="DEVICE", help="Device id, such as porch-1.")]
-Devices = Annotated[list[str], typer.Argument(metavar="DEVICE...", help="Device ids, such as porch-1.")]
+Devices = Annotated[list[str], typer.Argument(metavar="DEVICE", help="Device ids, such as porch-1.")]
 Selector = Annotated[
     str,
     typer.Option(

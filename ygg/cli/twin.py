@@ -56,9 +56,7 @@ def set_twin(
     device: Device,
     properties: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[CAPABILITY.PROPERTY=VALUE]...", help="led0.on=true sets a property, led0.on= removes it."
-        ),
+        typer.Argument(metavar="CAPABILITY.PROPERTY=VALUE", help="led0.on=true sets a property, led0.on= removes it."),
     ] = None,
     *,
     file: Annotated[
@@ -67,7 +65,14 @@ def set_twin(
     replace: Annotated[bool, typer.Option("--replace", help="Remove all other desired properties.")] = False,
     revision: Annotated[
         int,
-        typer.Option("--revision", min=0, max=INT_MAX, metavar="N", help="Fail unless the twin has this revision."),
+        typer.Option(
+            "--revision",
+            min=0,
+            max=INT_MAX,
+            show_default=False,
+            metavar="N",
+            help="Fail unless the twin has this revision.",
+        ),
     ] = 0,
 ) -> None:
     """Change the desired state of a device.
@@ -77,7 +82,7 @@ def set_twin(
 
     Examples:
     - `ygg twin set porch-1 led0.brightness=40 led0.on=true`
-    - `ygg twin set porch-1 led0.on=`: remove a property
+    - `ygg twin set porch-1 led0.on=` # remove a property
     - `ygg twin set porch-1 --file desired.json --replace --revision 2`
     """
     from services.chassis.codec import values_to_proto
@@ -103,7 +108,7 @@ def set_twin(
 @app.command()
 def watch(
     ctx: typer.Context,
-    devices: Annotated[list[str] | None, typer.Argument(metavar="[DEVICE]...", help="Devices; default: all.")] = None,
+    devices: Annotated[list[str] | None, typer.Argument(metavar="DEVICE", help="Devices; default: all.")] = None,
     *,
     changes_only: Annotated[bool, typer.Option("--changes-only", help="Skip the current state.")] = False,
 ) -> None:

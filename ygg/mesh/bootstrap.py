@@ -65,16 +65,16 @@ def run(
             store = Store(pki, clock, passphrase.get if passphrase else None)
         else:
             store = Store.create(pki, clock, force=True, passphrase=passphrase.new if passphrase else None)
-        issued = [who for who in _identities(what) if _ensure(store, who, out, clock(), what)]
+        issued = [subject for subject in _identities(what) if _ensure(store, subject, out, clock(), what)]
         if nats:
             path = private_dir(out / "nats") / "nats.conf"
             write_atomic(path, render(nats).encode())
         return issued
 
 
-def identity_dir(out: Path, who: Identity) -> Path:
-    """Return the identity directory of `who`."""
-    return out / "identities" / str(who.kind) / who.id
+def identity_dir(out: Path, subject: Identity) -> Path:
+    """Return the identity directory of `subject`."""
+    return out / "identities" / str(subject.kind) / subject.id
 
 
 def _identities(what: Bootstrap) -> Iterator[Identity]:
@@ -86,6 +86,6 @@ def _identities(what: Bootstrap) -> Iterator[Identity]:
         yield identity(Kind.USER, user)
 
 
-def _ensure(store: Store, who: Identity, out: Path, now: dt.datetime, what: Bootstrap) -> bool:
-    names = what.hosts if who == _BRIDGE else NO_NAMES
-    return identities.ensure(store, who, identity_dir(out, who), now=now, names=names, owner=what.owner)
+def _ensure(store: Store, subject: Identity, out: Path, now: dt.datetime, what: Bootstrap) -> bool:
+    names = what.hosts if subject == _BRIDGE else NO_NAMES
+    return identities.ensure(store, subject, identity_dir(out, subject), now=now, names=names, owner=what.owner)

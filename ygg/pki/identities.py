@@ -45,21 +45,21 @@ class Owner:
     gid: int
 
 
-def write(store: Store, who: Identity, path: Path, pair: Pair, owner: Owner | None = None) -> None:
-    """Write the identity directory of `who`; each file is replaced atomically, the leaf last."""
+def write(store: Store, subject: Identity, path: Path, pair: Pair, owner: Owner | None = None) -> None:
+    """Write the identity directory of `subject`; each file is replaced atomically, the leaf last."""
     files: dict[str, tuple[bytes, int]] = {
         "services.pem": (x509.cert_pem(store.ca(Kind.SERVICE)), PUBLIC),
         "clients.pem": (x509.cert_pem(store.ca(Kind.SERVICE), store.ca(Kind.USER)), PUBLIC),
     }
-    if who.kind is Kind.SERVICE and who.id in TRUST_DEVICES:
+    if subject.kind is Kind.SERVICE and subject.id in TRUST_DEVICES:
         files["devices.pem"] = (x509.cert_pem(store.ca(Kind.DEVICE)), PUBLIC)
-    signing = store.ca_key(Kind.DEVICE) if _signs(who) else None
+    signing = store.ca_key(Kind.DEVICE) if _signs(subject) else None
     if signing:
         files["devices-ca-key.pem"] = (x509.key_pem(signing), SECRET)
         chain = x509.cert_pem(pair.cert, store.ca(Kind.SERVICE), store.root())
         files["enrol-chain.pem"] = (chain, PUBLIC)
     files["key.pem"] = (x509.key_pem(pair.key), SECRET)
-    files["cert.pem"] = (x509.cert_pem(pair.cert, store.ca(who.kind)), PUBLIC)
+    files["cert.pem"] = (x509.cert_pem(pair.cert, store.ca(subject.kind)), PUBLIC)
     private_dir(path)
     for name, (data, mode) in files.items():
         write_atomic(path / name, data, mode)
@@ -69,7 +69,7 @@ def write(store: Store, who: Identity, path: Path, pair: Pair, owner: Owner | No
         os.chown(path, owner.uid, owner.gid)
 
 
-def issue(store: Store, who: Identity, path: Path, names: Names, days: int, *, force: bool) -> Pair:
+def issue(store: Store, subject: Identity, path: Path, names: Names, days: int, *, force: bool) -> Pair:
     """Issue a certificate into `path`. Raises CliError if an identity exists there, unless `force`."""
     present = [name for name in ("key.pem", "cert.pem") if (path / name).exists()]
     if present and not force:
@@ -77,35 +77,41 @@ def issue(store: Store, who: Identity, path: Path, names: Names, days: int, *, f
             f"{path} already holds an identity ({', '.join(present)}); nothing was changed",
             hint="Pass --force to replace it, or --out to write elsewhere.",
         )
-    pair = store.issue(who, names, days)
-    write(store, who, path, pair)
+    pair = store.issue(subject, names, days)
+    write(store, subject, path, pair)
     return pair
 
 
 def ensure(
-    store: Store, who: Identity, path: Path, *, now: dt.datetime, names: Names = NO_NAMES, owner: Owner | None = None
+    store: Store,
+    subject: Identity,
+    path: Path,
+    *,
+    now: dt.datetime,
+    names: Names = NO_NAMES,
+    owner: Owner | None = None,
 ) -> bool:
-    """Make `path` a valid identity directory of `who`; return whether a certificate was issued. Idempotent.
+    """Make `path` a valid identity directory of `subject`; return whether a certificate was issued. Idempotent.
 
     Raises CliError if the CA's key is unavailable and there is no valid certificate. A certificate that expires soon is
     kept in that case, and `ygg doctor` reports it.
     """
-    if is_valid(store, who, path, now, names):
+    if is_valid(store, subject, path, now, names):
         return False
     try:
-        pair = store.issue(who, names)
-        write(store, who, path, pair, owner)
+        pair = store.issue(subject, names)
+        write(store, subject, path, pair, owner)
     except CliError:
-        if is_valid(store, who, path, now, names, soon=dt.timedelta(0)):
+        if is_valid(store, subject, path, now, names, soon=dt.timedelta(0)):
             return False
         raise
     return True
 
 
 def is_valid(
-    store: Store, who: Identity, path: Path, now: dt.datetime, names: Names, soon: dt.timedelta | None = None
+    store: Store, subject: Identity, path: Path, now: dt.datetime, names: Names, soon: dt.timedelta | None = None
 ) -> bool:
-    """Return whether `path` is complete, from this PKI, for `who` with these names, and does not expire soon.
+    """Return whether `path` is complete, from this PKI, for `subject` with these names, and does not expire soon.
 
     `soon` defaults to a third of the certificate's lifetime.
     """
@@ -113,29 +119,29 @@ def is_valid(
         leaf = leaf_of(path)
         key = x509.load_key((path / "key.pem").read_bytes())
         trust = (path / "services.pem").read_bytes()
-        leaf.verify_directly_issued_by(store.ca(who.kind))
+        leaf.verify_directly_issued_by(store.ca(subject.kind))
     except (OSError, ValueError, TypeError, CliError, InvalidSignature):
         return False
     lifetime = leaf.not_valid_after_utc - leaf.not_valid_before_utc
     soon = lifetime / _RENEW_AT if soon is None else soon
     return (
         key.public_key() == leaf.public_key()
-        and x509.identity_uri(leaf) == who.uri
+        and x509.identity_uri(leaf) == subject.uri
         and trust == x509.cert_pem(store.ca(Kind.SERVICE))
         and leaf.not_valid_before_utc <= now
         and leaf.not_valid_after_utc - now > soon
         and _has_names(leaf, names)
-        and _can_sign(store, who, path)
+        and _can_sign(store, subject, path)
     )
 
 
-def _signs(who: Identity) -> bool:
-    return who.kind is Kind.SERVICE and who.id == SIGNS_DEVICES
+def _signs(subject: Identity) -> bool:
+    return subject.kind is Kind.SERVICE and subject.id == SIGNS_DEVICES
 
 
-def _can_sign(store: Store, who: Identity, path: Path) -> bool:
+def _can_sign(store: Store, subject: Identity, path: Path) -> bool:
     """Return whether the directory has the PKI's device CA key, if it needs one."""
-    if not (_signs(who) and store.has_key(Kind.DEVICE)):
+    if not (_signs(subject) and store.has_key(Kind.DEVICE)):
         return True
     try:
         held = x509.load_key((path / "devices-ca-key.pem").read_bytes())

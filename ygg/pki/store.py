@@ -122,19 +122,19 @@ class Store:
                 write_atomic(path, x509.key_pem(x509.load_key(path.read_bytes()), secret), SECRET)
         return names
 
-    def issue(self, who: Identity, names: Names = NO_NAMES, days: int = x509.LEAF_DAYS) -> Pair:
-        """Issue a key and a certificate for `who`, valid for `days` (1 to 1825), and record it in the list.
+    def issue(self, subject: Identity, names: Names = NO_NAMES, days: int = x509.LEAF_DAYS) -> Pair:
+        """Issue a key and a certificate for `subject`, valid for `days` (1 to 1825), and record it in the list.
 
         Raises UsageError for days out of range, CliError if the CA key is missing or the CA has expired.
         """
         if not 1 <= days <= _MAX_DAYS:
             raise UsageError(f"invalid validity of {days} days; pass --days 1 to {_MAX_DAYS}")
-        if who.kind is Kind.SERVICE:
-            names = x509.service_names(who.id, names)
+        if subject.kind is Kind.SERVICE:
+            names = x509.service_names(subject.id, names)
         elif names.dns or names.ips:
-            raise UsageError(f"a {who.kind} certificate has no host names", hint="--dns and --ip are for services.")
+            raise UsageError(f"a {subject.kind} certificate has no host names", hint="--dns and --ip are for services.")
         with locked(self.path / ".lock"):
-            pair = x509.make_leaf(self._ca_pair(who.kind), who, names, self._clock(), days)
+            pair = x509.make_leaf(self._ca_pair(subject.kind), subject, names, self._clock(), days)
             self._note(pair.cert)
         return pair
 

@@ -62,12 +62,16 @@ def make_ca(root: Pair, kind: Kind, now: dt.datetime, days: int = CA_DAYS) -> Pa
     return Pair(builder.add_extension(_issued_by(root.cert), critical=False).sign(root.key, hashes.SHA256()), key)
 
 
-def make_leaf(ca: Pair, who: Identity, names: Names, now: dt.datetime, days: int = LEAF_DAYS) -> Pair:
-    """Return a leaf for `who`, which expires no later than its CA."""
+def make_leaf(ca: Pair, subject: Identity, names: Names, now: dt.datetime, days: int = LEAF_DAYS) -> Pair:
+    """Return a leaf for `subject`, which expires no later than its CA."""
     key = new_key()
     return Pair(
         sign_leaf(
-            ca, key.public_key(), CertifiedIdentity(who.tenant, who.kind, who.id), validity(now, days, ca.cert), names
+            ca,
+            key.public_key(),
+            CertifiedIdentity(subject.tenant, subject.kind, subject.id),
+            validity(now, days, ca.cert),
+            names,
         ),
         key,
     )
