@@ -66,8 +66,8 @@ def keygen(
 ) -> None:
     """Generate a signing key (ECDSA P-256).
 
-    Signing commands search for keys in the working directory and in $YGG_HOME/keys. A path inside a git work tree is
-    rejected unless git ignores it.
+    The key is not encrypted unless --password or --password-file is given. Signing commands search for keys in the
+    working directory and in $YGG_HOME/keys. A path inside a git work tree is rejected unless git ignores it.
 
     Example:
     - `ygg ota keygen --password root-anna.key`

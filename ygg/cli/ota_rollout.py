@@ -63,7 +63,9 @@ def start(
     halt_at: Annotated[
         str, typer.Option("--halt-at", metavar="LIMIT", help="Failures that halt the rollout: a count or percentage.")
     ] = "10%",
-    soak: Annotated[int, typer.Option("--soak", min=0, max=UINT32_MAX, help="Seconds to wait between waves.")] = 0,
+    soak: Annotated[
+        int, typer.Option("--soak", min=0, max=UINT32_MAX, help="Seconds to observe a wave before the next.")
+    ] = 0,
     rate: Annotated[
         int,
         typer.Option(
