@@ -1,6 +1,6 @@
-"""Golden vectors: what protoc makes of protos/vectors/*.txtpb is what our Python codec reads and writes, byte for byte.
+"""Golden vectors: the Python codec reads and writes protos/vectors/*.txtpb byte for byte like protoc.
 
-The C codec is held to the same vectors by firmware/tests/vectors.c.
+firmware/tests/vectors.c checks the C codec against the same vectors.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ DOCUMENTS = [path for path in VECTORS if not path.name.startswith(("frame_", "si
 
 
 def header(path: Path, key: str) -> str:
-    """The value of `# key: value` in a vector's header."""
+    """Return the value of `# key: value` in a vector's header."""
     return next(line.split(": ", 1)[1] for line in path.read_text().splitlines() if line.startswith(f"# {key}: "))
 
 
 @cache
 def encoded(path: Path) -> bytes:
-    """The vector's bytes, made by protoc and not by the code under test."""
+    """Return the vector's bytes, encoded by protoc and not by the code under test."""
     command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}", f"--encode={header(path, 'proto-message')}"]
     return subprocess.run(
         [*command, str(PROTOS / header(path, "proto-file"))], input=path.read_bytes(), capture_output=True, check=True
@@ -52,24 +52,24 @@ def encoded(path: Path) -> bytes:
 
 
 def parsed(path: Path) -> Message:
-    """The vector's message, read from its text."""
+    """Return the vector's message, parsed from its text."""
     return text_format.Parse(path.read_text(), MESSAGES[header(path, "proto-message")]())
 
 
-def named(path: Path) -> str:
+def stem(path: Path) -> str:
     return path.stem
 
 
-@pytest.mark.parametrize("path", VECTORS, ids=named)
-def test_python_reads_and_writes_the_same_bytes_as_protoc(path: Path) -> None:
+@pytest.mark.parametrize("path", VECTORS, ids=stem)
+def test_codec_matches_protoc(path: Path) -> None:
     golden, message = encoded(path), parsed(path)
     assert golden
     assert message.SerializeToString(deterministic=True) == golden
     assert type(message).FromString(golden) == message
 
 
-@pytest.mark.parametrize("path", FRAMES, ids=named)
-def test_the_bridge_frames_a_vector_and_finds_it_again_at_every_split(path: Path) -> None:
+@pytest.mark.parametrize("path", FRAMES, ids=stem)
+def test_framing_round_trips_at_every_split(path: Path) -> None:
     golden = encoded(path)
     sent = framing.encode(link.Frame.FromString(golden))
     assert sent.endswith(golden)
@@ -81,18 +81,18 @@ def test_the_bridge_frames_a_vector_and_finds_it_again_at_every_split(path: Path
 
 
 @pytest.mark.parametrize("body", [f.name for f in link.Frame.DESCRIPTOR.fields], ids=str)
-def test_every_body_of_the_link_that_a_device_knows_has_a_vector(body: str) -> None:
+def test_every_frame_body_has_a_vector(body: str) -> None:
     covered = {link.Frame.FromString(encoded(path)).WhichOneof("body") for path in FRAMES}
     assert body in covered
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=named)
-def test_a_document_vector_obeys_the_rules_of_negotiation(path: Path) -> None:
+@pytest.mark.parametrize("path", DOCUMENTS, ids=stem)
+def test_document_vector_obeys_capability_rules(path: Path) -> None:
     for capability in capability_pb2.CapabilityDocument.FromString(encoded(path)).capabilities:
         rules.check(codec.capability_from_proto(capability))
 
 
 @pytest.mark.skipif(not AGENT.exists(), reason="build the agent first: make -C firmware")
-def test_the_agent_offers_the_simulated_board_of_the_vector() -> None:
+def test_agent_offers_simulated_board_of_vector() -> None:
     written = subprocess.run([AGENT, "--print-capabilities"], capture_output=True, check=True).stdout
     assert written == encoded(PROTOS / "vectors" / "sim_board.txtpb")

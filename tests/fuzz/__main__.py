@@ -1,7 +1,7 @@
 """`python -m tests.fuzz --seconds 60`: hypothesis on the bridge's side of the device link.
 
-Two thirds of the time go to targets that take bytes, mutated from the corpus; one third to the model of a session. With
-`--keep` inputs that make a target say something new join tests/fuzz/corpus/; what fails always does.
+Two thirds of the time are spent on targets that take bytes, mutated from the corpus; one third on the session model.
+With `--keep`, inputs with a new outcome are added to tests/fuzz/corpus/; failing inputs always are.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ QUIET = settings(
 
 @st.composite
 def mutated(draw: st.DrawFn, known: list[bytes]) -> bytes:
-    """An input of the corpus, or two after each other, with a few bytes changed, cut, doubled or put in."""
+    """Draw one or two inputs of the corpus with a few bytes changed, deleted, repeated or inserted."""
     data = bytearray(draw(st.sampled_from(known)))
     if draw(st.booleans()):
         data += draw(st.sampled_from(known))
@@ -55,18 +55,18 @@ def mutated(draw: st.DrawFn, known: list[bytes]) -> bytes:
 
 
 class Fuzzer:
-    """One target that takes bytes."""
+    """Runs a target that takes bytes."""
 
     def __init__(self, name: str, target: Callable[[bytes], str], keep: bool) -> None:
         self.name, self._target, self._keep = name, target, keep
         self.examples = self.failures = 0
         self._known = corpus.load(name)
-        self._said = {target(data) for data in self._known}
+        self._outcomes = {target(data) for data in self._known}
         self._new: list[bytes] = []
-        self._worst = b""
+        self._last = b""
 
     def batch(self) -> None:
-        """Some examples; raises nothing."""
+        """Run a batch of examples and print a failure."""
         self._known += self._new
         self._new = []
         strategy = st.one_of(mutated(self._known), mutated(self._known), st.binary(max_size=600))
@@ -79,27 +79,27 @@ class Fuzzer:
 
         try:
             examples()
-        except Exception:  # a finding is anything at all
+        except Exception:  # any exception is a finding
             self._report()
 
     def _one(self, data: bytes) -> None:
         self.examples += 1
-        self._worst = data
-        said = self._target(data)
-        if said not in self._said:
-            self._said.add(said)
+        self._last = data
+        outcome = self._target(data)
+        if outcome not in self._outcomes:
+            self._outcomes.add(outcome)
             self._new.append(data)
             if self._keep:
                 corpus.keep(self.name, data)
 
     def _report(self) -> None:
         self.failures += 1
-        where = corpus.keep(self.name, self._worst)
+        where = corpus.keep(self.name, self._last)
         sys.stdout.write(f"{self.name}: FAILED on {where}\n{traceback.format_exc()}\n")
 
 
 class Scenarios:
-    """The model of a session."""
+    """Runs the model of a session."""
 
     name = "machine"
 
@@ -108,21 +108,21 @@ class Scenarios:
 
     @property
     def examples(self) -> int:
-        """How many sessions were played."""
+        """Number of sessions run."""
         return SessionMachine.examples
 
     def batch(self) -> None:
-        """Some scenarios; raises nothing."""
+        """Run a batch of scenarios and print a failure."""
         found = settings(QUIET, max_examples=SCENARIOS, stateful_step_count=STEPS)
         try:
             run_state_machine_as_test(seed(secrets.randbits(64))(SessionMachine), settings=found)
-        except Exception:  # a finding is anything at all
+        except Exception:  # any exception is a finding
             self.failures += 1
             sys.stdout.write(f"{self.name}: FAILED\n{traceback.format_exc()}\n")
 
 
-def _turns(fuzzers: list[Fuzzer], scenarios: Scenarios) -> Iterator[Fuzzer | Scenarios]:
-    """Whoever has had the least of its share of time is next."""
+def _schedule(fuzzers: list[Fuzzer], scenarios: Scenarios) -> Iterator[Fuzzer | Scenarios]:
+    """Yield the runner that has used the least of its share of time."""
     runners: list[Fuzzer | Scenarios] = [*fuzzers, scenarios]
     spent = {runner.name: 0.0 for runner in runners}
     share = {runner.name: 2.0 if runner is scenarios else 1.0 for runner in runners}
@@ -134,16 +134,16 @@ def _turns(fuzzers: list[Fuzzer], scenarios: Scenarios) -> Iterator[Fuzzer | Sce
 
 
 def main() -> int:
-    """Exit status 1 where something failed."""
+    """Fuzz for the given time; return 1 if anything failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--keep", action="store_true", help="new inputs join tests/fuzz/corpus/")
+    parser.add_argument("--keep", action="store_true", help="add inputs with a new outcome to tests/fuzz/corpus/")
     chosen = parser.parse_args()
     logging.disable(logging.CRITICAL)
     until = time.monotonic() + chosen.seconds
     fuzzers = [Fuzzer(name, target, chosen.keep) for name, target in TARGETS.items()]
     scenarios = Scenarios()
-    for runner in itertools.takewhile(lambda _: time.monotonic() < until, _turns(fuzzers, scenarios)):
+    for runner in itertools.takewhile(lambda _: time.monotonic() < until, _schedule(fuzzers, scenarios)):
         runner.batch()
     runners: list[Fuzzer | Scenarios] = [*fuzzers, scenarios]
     for one in runners:

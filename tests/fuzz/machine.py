@@ -1,7 +1,7 @@
-"""A session as a model: hypothesis picks what the device, the callers, the registry, the stream and time do next.
+"""Model of a session: hypothesis chooses the next step of the device, callers, registry, stream and clock.
 
-After every step: nothing is acknowledged that the stream does not have, numbers only grow, no more calls are in flight
-than agreed, no frame is larger than the device can receive, and memory is bounded.
+Invariants after every step: only stored events are acknowledged, numbers only increase, no more calls are in flight
+than agreed, no frame exceeds the device's limit, and memory is bounded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from services.jotunheim_bridge.model.calls import DeviceCall, Operation
 from services.jotunheim_bridge.model.framing import encode
 from services.jotunheim_bridge.ports import Desired
 from services.jotunheim_bridge.service.session import EVENT_WINDOW, TELEMETRY_CREDIT, Session
-from tests.fuzz.world import DEVICE, Transport, World, greeting, offered, pages
+from tests.fuzz.world import DEVICE, Transport, World, offered_document, pages, valid_hello
 from yggdrasil.device.v1 import link_pb2 as link
 
 CALLS, TWINS = 2, 1
@@ -66,7 +66,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.connection: DeviceConnection | None = None
         self.transport: Transport | None = None
         self.boot, self.sequence, self.version = 7, 0, 1
-        self.excused: set[tuple[int, int]] = set()
+        self.exempt: set[tuple[int, int]] = set()
         self.acknowledged = self.handled = 0
         self.calls: list[asyncio.Task[None]] = []
         self.invoked: list[link.Invoke] = []
@@ -86,52 +86,52 @@ class SessionMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self.up)
     @rule(reboot=st.booleans(), version=st.integers(1, 3))
     def connect(self, reboot: bool, version: int) -> None:
-        """By the book, up to the contract, if the registry lets it."""
+        """Negotiate a contract, if the registry is available and the device active."""
         self.version = version
         if reboot:
             self.boot, self.sequence = self.boot + 1, 0
         self.connection, self.transport = self.world.connect()
         self.acknowledged = self.handled = 0
         self.invoked = []
-        self.send(link.Frame(hello=greeting(self.boot, version, CALLS)))
+        self.send(link.Frame(hello=valid_hello(self.boot, version, CALLS)))
         if not self.up or not self.transport.frames:
             return
         welcome = self.transport.frames[0].welcome
         assert welcome.last_event_sequence <= self.sequence
         if welcome.send_capabilities:
-            self.send(*pages(offered(version), welcome.page_bytes))
+            self.send(*pages(offered_document(version), welcome.page_bytes))
 
     @precondition(lambda self: self.up and self.session)
     @rule(count=st.integers(1, 40), capability=st.sampled_from([0, 0, 0, 2]))
-    def report(self, count: int, capability: int) -> None:
-        """Events by the book; more than the window ends the session."""
+    def send_events(self, count: int, capability: int) -> None:
+        """Send valid events; exceeding the window ends the session."""
         value = link.Argument(index=0, value=link.LinkValue(integer=1))
         frames = []
         for _ in range(count):
             self.sequence += 1
             if capability == 2:
-                self.excused.add((self.boot, self.sequence))
+                self.exempt.add((self.boot, self.sequence))
             event = link.Event(sequence=self.sequence, capability=capability, fields=[value])
             frames.append(link.Frame(event=event))
         self.send(*frames)
 
     @precondition(lambda self: self.up and self.session)
     @rule(count=st.integers(1, 70))
-    def measure(self, count: int) -> None:
-        """Telemetry, perhaps beyond the credit."""
+    def send_telemetry(self, count: int) -> None:
+        """Send telemetry, possibly beyond the credit."""
         sample = link.Sample(capability=1, value=link.LinkValue(integer=3))
         self.send(*[link.Frame(telemetry=link.Telemetry(samples=[sample] * 8))] * count)
 
     @precondition(lambda self: self.up and self.session)
     @rule(on=st.booleans(), version=st.integers(0, 3), status=st.sampled_from([1, 1, 5, 6]), complete=st.booleans())
-    def tell_twin(self, on: bool, version: int, status: link.ResultStatus.ValueType, complete: bool) -> None:
-        """A report of the LED; complete more than once, or an answer to nothing, ends the session."""
+    def report_twin(self, on: bool, version: int, status: link.ResultStatus.ValueType, complete: bool) -> None:
+        """Report the LED; a second complete report, or one of an unsent version, ends the session."""
         state = link.TwinState(value=link.LinkValue(boolean=on), status=status)
         self.send(link.Frame(twin_report=link.TwinReport(version=version, states=[state], complete=complete)))
 
     @rule(revision=st.integers(0, 3), on=st.booleans(), gone=st.booleans(), away=st.booleans())
-    def desire(self, revision: int, on: bool, gone: bool, away: bool) -> None:
-        """Somebody desires something, perhaps of a property that is not there, while the registry is here or away."""
+    def change_desired(self, revision: int, on: bool, gone: bool, away: bool) -> None:
+        """Change the desired state, possibly of an unknown property, with the registry available or not."""
         path = ("fan0", "on") if gone else ("led0", "on")
         self.world.twins.away = away
         self.world.twins.revision, self.world.twins.desired = revision, {path: on}
@@ -140,24 +140,24 @@ class SessionMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.up and self.session)
     @rule(body=bodies)
-    def say_anything(self, body: tuple[str, object]) -> None:
-        """A frame that may be wrong in any way."""
+    def send_frame(self, body: tuple[str, object]) -> None:
+        """Send a frame that may be invalid in any way."""
         name, message = body
         if isinstance(message, link.Event):
             self.sequence = max(self.sequence, message.sequence)
-            self.excused.add((self.boot, message.sequence))
+            self.exempt.add((self.boot, message.sequence))
         self.send(link.Frame(**{name: message}))  # type: ignore[arg-type]
 
     @precondition(lambda self: self.up)
     @rule(data=st.binary(max_size=40))
-    def say_bytes(self, data: bytes) -> None:
-        """Bytes."""
+    def send_bytes(self, data: bytes) -> None:
+        """Send arbitrary bytes."""
         if self.connection is not None and self.transport is not None:
             self.world.feed(self.connection, self.transport, data)
 
     @rule(call_id=call_ids, timeout_s=st.sampled_from([0.01, 1.0, 20.0]), tally=st.booleans(), boot=st.booleans())
     def call(self, call_id: str, timeout_s: float, tally: bool, boot: bool) -> None:
-        """A caller calls; whatever comes of it is an answer or an error of ours."""
+        """Invoke an action; it ends with a result or a YggError."""
         where, given = (("cnt0", "tally"), {}) if tally else (("led0", "blink"), {"times": 3})
         boot_id = f"{self.boot:016x}" if boot else ""
         one = DeviceCall(DEVICE, Operation.ACTION, *where, given, call_id, boot_id)
@@ -173,15 +173,15 @@ class SessionMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.up and self.session)
     @rule()
-    def call_all_at_once(self) -> None:
-        """More callers than the contract allows calls."""
+    def exceed_call_limit(self) -> None:
+        """Start more concurrent calls than the contract allows."""
         for call_id in ("d0", "d1", "d2", "d3"):
             self.call(call_id=call_id, timeout_s=20.0, tally=False, boot=True)
 
     @precondition(lambda self: self.up and self.invoked)
     @rule(data=st.data(), more=st.booleans())
-    def answer(self, data: st.DataObject, more: bool) -> None:
-        """A result by the book, or one more of a streamed action."""
+    def respond(self, data: st.DataObject, more: bool) -> None:
+        """Send a valid result, or a further one of a streamed action."""
         invoke = data.draw(st.sampled_from(self.invoked))
         value = link.Argument(index=0, value=link.LinkValue(integer=1))
         status = link.RESULT_STATUS_OK
@@ -190,8 +190,8 @@ class SessionMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.up and self.session)
     @rule(version=st.integers(1, 4))
     def update(self, version: int) -> None:
-        """Other capabilities, by the book."""
-        hello, data = greeting(version=version), offered(version)
+        """Update the capabilities with a valid document."""
+        hello, data = valid_hello(version=version), offered_document(version)
         update = link.CapabilityUpdate(capabilities_digest=hello.capabilities_digest, capabilities_size_bytes=len(data))
         self.send(link.Frame(capability_update=update))
         last = self.transport.frames[-1] if self.transport is not None else link.Frame()
@@ -199,13 +199,13 @@ class SessionMachine(RuleBasedStateMachine):
             self.send(*pages(data, last.capability_update_ack.page_bytes))
 
     @rule(sink=st.booleans(), registry=st.booleans(), state=st.sampled_from(["active", "active", "suspended"]))
-    def change_the_weather(self, sink: bool, registry: bool, state: str) -> None:
-        """The stream and the registry come and go."""
+    def set_availability(self, sink: bool, registry: bool, state: str) -> None:
+        """Make the stream and the registry available or unavailable, and set the device's state."""
         self.world.sink.away, self.world.registry.away, self.world.registry.state = sink, registry, state
 
     @rule(seconds=st.sampled_from([0.1, 0.6, 2.0, 40.0]), ping=st.booleans())
     def wait(self, seconds: float, ping: bool) -> None:
-        """Time passes; a device that pings is not silent."""
+        """Let time pass; a device that pings is not silent."""
         if ping and self.up and self.session:
             self.send(link.Frame(ping=link.Ping(token=1)))
         self.world.settle(seconds)
@@ -214,14 +214,14 @@ class SessionMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.up)
     @rule()
     def vanish(self) -> None:
-        """The power is cut."""
+        """Cut the device's power."""
         if self.transport is not None:
             self.world.loop.call_soon(self.transport.close)
             self.world.settle()
 
     @invariant()
-    def what_was_sent_is_in_order(self) -> None:
-        """Sizes, order, acknowledgements and calls, as the device sees them."""
+    def frames_are_valid(self) -> None:
+        """Check sizes, order, acknowledgements and calls from the device's point of view."""
         if self.transport is None:
             return
         assert not self.transport.after_closing
@@ -239,18 +239,18 @@ class SessionMachine(RuleBasedStateMachine):
         assert self.acknowledged <= sequence <= self.sequence, "an acknowledgement goes back, or ahead of the device"
         self.acknowledged = sequence
         stored = self.world.sink.stored.get(f"{self.boot:016x}", [])
-        excused = (self.boot, sequence) in self.excused
-        assert excused or sequence <= max(stored, default=0), "acknowledged and not stored"
+        exempt = (self.boot, sequence) in self.exempt
+        assert exempt or sequence <= max(stored, default=0), "acknowledged and not stored"
 
     @invariant()
-    def the_stream_is_in_order(self) -> None:
-        """Each boot's events are stored in the order of their numbers."""
+    def stream_is_ordered(self) -> None:
+        """Check that the events of each boot are stored in the order of their sequence."""
         for boot, sequences in self.world.sink.stored.items():
             assert sequences == sorted(set(sequences)), boot
 
     @invariant()
     def memory_is_bounded(self) -> None:
-        """Nothing grows beyond what was agreed."""
+        """Check that every buffer is within its limit."""
         assert not self.world.faults, self.world.faults
         session = self.session
         if session is not None:
@@ -266,7 +266,7 @@ class SessionMachine(RuleBasedStateMachine):
             assert len(self.connection._decoder._buffer) <= 1024 + 3
 
     def teardown(self) -> None:
-        """Everything ends by itself once the device is gone."""
+        """Check that all tasks end after the device has disconnected."""
         self.world.sink.away = self.world.registry.away = self.world.twins.away = False
         if self.transport is not None:
             self.world.loop.call_soon(self.transport.close)

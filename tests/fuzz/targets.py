@@ -1,6 +1,6 @@
-"""What is fuzzed with bytes: each target takes any bytes and raises only where the bridge is wrong.
+"""Fuzz targets for bytes: each accepts any bytes and raises only if the bridge has a bug.
 
-A target returns what it saw, in a few words without numbers: an input whose words are new is worth keeping.
+A target returns a short description of the outcome, without numbers. An input with a new outcome joins the corpus.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from services.jotunheim_bridge.model.framing import FrameDecoder, encode
 from services.jotunheim_bridge.model.negotiation import BridgeLimits
 from services.jotunheim_bridge.model.policy import Policy
 from services.jotunheim_bridge.service.negotiator import _notice
-from tests.fuzz.world import DEVICE, World, greeting, offered, pages
+from tests.fuzz.world import DEVICE, World, offered_document, pages, valid_hello
 from yggdrasil.device.v1 import link_pb2 as link
 
 LIMIT = 1024
 
 
 def words(text: str) -> str:
-    """Without what differs from input to input."""
+    """Return the text without the parts that vary with the input."""
     return re.sub(r"\d+|'[^']*'|\"[^\"]*\"", "#", text)[:80]
 
 
@@ -42,7 +42,7 @@ def _decoded(pieces: list[bytes]) -> tuple[list[link.Frame], str]:
 
 
 def frames(data: bytes) -> str:
-    """The decoder: bounded, the same however the bytes are cut, and what it gives can be said again."""
+    """Decode: bounded memory, the same result for every split, and decoded frames can be encoded again."""
     whole, error = _decoded([data])
     single, other = _decoded([data[i : i + 1] for i in range(len(data))])
     assert (error == other or "unknown frames at once" in error) and single[: len(whole)] == whole
@@ -52,7 +52,7 @@ def frames(data: bytes) -> str:
 
 
 def hello(data: bytes) -> str:
-    """The rules of Hello: terms within bounds, or a refusal that fits a frame of 256 bytes."""
+    """Check a Hello: terms within bounds, or a refusal that fits a frame of 256 bytes."""
     try:
         message = link.Hello.FromString(data)
     except DecodeError:
@@ -73,7 +73,7 @@ def hello(data: bytes) -> str:
 
 
 def document(data: bytes) -> str:
-    """Any bytes are a contract or a refusal, and the notice of it fits the smallest device."""
+    """Negotiate a document: a contract or a refusal, with a notice that fits the smallest frame."""
     terms = LinkTerms(1, 256, 256, 1, 1000)
     try:
         agreed = negotiation.agree(DEVICE, data, Policy("p", deny=("actuator.siren",)), terms)
@@ -89,12 +89,12 @@ def document(data: bytes) -> str:
 
 
 def session(data: bytes) -> str:
-    """An active session that receives anything: it ends in order, answers in bounds, and no task fails."""
+    """Feed an active session: it ends with valid frames, responds within bounds, and no task fails."""
     world = World()
     try:
         connection, transport = world.connect()
-        known = offered()
-        for frame in (link.Frame(hello=greeting()), *pages(known, 992)):
+        known = offered_document()
+        for frame in (link.Frame(hello=valid_hello()), *pages(known, 992)):
             world.feed(connection, transport, encode(frame))
         assert transport.frames[-1].WhichOneof("body") == "contract"
         seen = len(transport.frames)
@@ -102,7 +102,7 @@ def session(data: bytes) -> str:
         for _ in range(5):
             world.settle(1.0)
             world.sweep()
-        assert transport.ended, "a silent session goes on"
+        assert transport.ended, "a silent session did not end"
         answers = transport.frames[seen:]
         assert all(frame.ByteSize() <= 512 for frame in answers)
         assert not transport.after_closing, "something was written after the end"

@@ -1,6 +1,6 @@
-"""What fuzzing has kept or found, run again: every input of the corpus, and some sessions of the model.
+"""Regression run of the fuzz corpus and of some sessions of the model.
 
-`python -m tests.fuzz` (make fuzz) is what looks for more.
+`python -m tests.fuzz` (make fuzz) searches for new inputs.
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ FEW = settings(
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_every_input_of_the_corpus_still_passes(name: str) -> None:
+def test_target_accepts_every_corpus_input(name: str) -> None:
     inputs = corpus.load(name)
     assert len(inputs) > 5
     for data in inputs:
         TARGETS[name](data)
 
 
-def test_sessions_keep_their_invariants() -> None:
+def test_session_model_keeps_its_invariants() -> None:
     run_state_machine_as_test(SessionMachine, settings=FEW)
 
 
-def test_the_model_notices_an_acknowledgement_that_comes_before_the_event_is_stored(
+def test_session_model_detects_premature_acknowledgement(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    taken = Session._on_event
+    original = Session._on_event
 
-    def hasty(self: Session, frame: link.Event) -> None:
-        taken(self, frame)
+    def premature(self: Session, frame: link.Event) -> None:
+        original(self, frame)
         self.wire.send(link.Frame(event_ack=link.EventAck(sequence=frame.sequence)))
 
-    monkeypatch.setattr(Session, "_on_event", hasty)
+    monkeypatch.setattr(Session, "_on_event", premature)
     with pytest.raises(AssertionError, match=r"not stored|goes back"):
         run_state_machine_as_test(SessionMachine, settings=settings(FEW, max_examples=500))
 
 
-def test_the_model_notices_calls_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_session_model_detects_calls_beyond_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.jotunheim_bridge.service.call_table.len", lambda _: 0, raising=False)
     with pytest.raises(AssertionError):
         run_state_machine_as_test(SessionMachine, settings=settings(FEW, max_examples=500))

@@ -1,7 +1,7 @@
-"""The bridge's real connection, negotiator, sessions and calls, on ports in memory and a loop whose time is ours.
+"""The bridge's real connection, negotiator, sessions and calls on in-memory ports and an event loop with virtual time.
 
-A timer fires as soon as nothing else can run, so seconds of patience cost nothing. What a task of the bridge raises and
-nobody catches is kept in `faults`.
+A timer fires as soon as nothing else can run, so timeouts cost no real time. Uncaught exceptions of the bridge's tasks
+are collected in `faults`.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ DEVICE = "porch-1"
 EPOCH = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def offered(version: int = 1) -> bytes:
-    """What the device offers: an LED, a count that is observed, a siren that policy denies (positions 0 to 2)."""
+def offered_document(version: int = 1) -> bytes:
+    """Return the device's document: an LED, an observable counter, a siren that policy denies (indexes 0 to 2)."""
     integer = number(cp.VALUE_TYPE_INT, 0, 1000)
     tally = cp.Action(name="tally", results=[cp.Parameter(name="n", schema=integer)], streamed=True)
     count = cp.Property(name="count", schema=integer, readable=True, observable=True)
@@ -60,14 +60,14 @@ def offered(version: int = 1) -> bytes:
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """Time that jumps to the next timer when there is nothing else to do."""
+    """An event loop with virtual time, which jumps to the next timer when the loop is idle."""
 
     def __init__(self) -> None:
         self._now_s = 0.0
         super().__init__()
 
     def time(self) -> float:
-        """Seconds since the loop was made."""
+        """Return the virtual seconds since the loop was created."""
         return self._now_s
 
     def _run_once(self) -> None:
@@ -79,7 +79,7 @@ class Loop(asyncio.SelectorEventLoop):
 
 
 class Clock:
-    """The loop's time."""
+    """A clock on the loop's virtual time."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
@@ -92,7 +92,7 @@ class Clock:
 
 
 class Registry:
-    """Devices and contracts in dicts; `away` makes it unreachable, `state` is that of every device."""
+    """An in-memory registry; `away` makes it unavailable, `state` is the state of every device."""
 
     def __init__(self) -> None:
         self.away, self.state = False, "active"
@@ -131,7 +131,7 @@ class Registry:
 
 
 class Sessions:
-    """Epochs that grow."""
+    """A session store with increasing epochs."""
 
     bridge_id = "bridge-0"
 
@@ -154,7 +154,7 @@ class Sessions:
 
 
 class Twins:
-    """Keeps what was reported; `desired` with its revision is what a complete report is answered with."""
+    """Records reports; a complete report gets `desired` with its revision as the response."""
 
     def __init__(self) -> None:
         self.away = False
@@ -171,7 +171,7 @@ class Twins:
 
 
 class Sink:
-    """The stream: keeps each event of a boot once, as the real one does by its message id; `away` refuses all."""
+    """The event stream: stores each event of a boot once; `away` makes it unavailable."""
 
     def __init__(self) -> None:
         self.away = False
@@ -198,7 +198,7 @@ class Sink:
 
 
 class Router:
-    """No other bridge."""
+    """A router without other bridges."""
 
     async def call(self, bridge_id: str, call: DeviceCall, timeout_s: float) -> dict[str, Value]:
         raise DeviceOfflineError(call.device_id)
@@ -219,7 +219,7 @@ class Certificates:
 
 
 class Transport:
-    """What the connection writes is decoded at once into `frames`. Stands for the TLS transport and its SSLObject."""
+    """A fake TLS transport with its SSLObject; decodes the written bytes into `frames`."""
 
     def __init__(self, connection: DeviceConnection) -> None:
         self._connection, self._decoder = connection, FrameDecoder(MAX_FRAME_BYTES)
@@ -276,7 +276,7 @@ class Transport:
 
 
 class World:
-    """One bridge and its devices' connections. `run` what awaits; `settle` lets time pass."""
+    """One bridge and its devices' connections. `run` runs a coroutine, `settle` lets time pass."""
 
     def __init__(self, sessions: Sessions | None = None, calls_in_flight: int = 16) -> None:
         self.loop = Loop()
@@ -299,7 +299,7 @@ class World:
         self._open: set[DeviceConnection] = set()
 
     def connect(self) -> tuple[DeviceConnection, Transport]:
-        """A connection whose TLS is done."""
+        """Open a connection after its TLS handshake."""
         connection = DeviceConnection(self.bridge, self.clock, self._open)
         transport = Transport(connection)
 
@@ -310,11 +310,11 @@ class World:
         return connection, transport
 
     def run(self, work: Any) -> Any:
-        """The result of a coroutine."""
+        """Run a coroutine and return its result."""
         return self.loop.run_until_complete(work)
 
     def feed(self, connection: DeviceConnection, transport: Transport, data: bytes) -> None:
-        """Bytes from the device, as long as the connection stands, and what follows at once."""
+        """Receive bytes from the device if the connection is open, and run the immediate effects."""
 
         async def receive() -> None:
             if not transport.closing:
@@ -324,11 +324,11 @@ class World:
         self.settle()
 
     def settle(self, seconds: float = 0.05) -> None:
-        """So much time passes."""
+        """Let virtual time pass."""
         self.run(asyncio.sleep(seconds))
 
     def sweep(self) -> None:
-        """What the listener does once a second."""
+        """Check the connections for silence, like the listener once a second."""
 
         async def swept() -> None:
             for connection in tuple(self._open):
@@ -337,20 +337,20 @@ class World:
         self.run(swept())
 
     def close(self) -> None:
-        """Ends everything; what is left of tasks counts as a fault only if it raised."""
+        """Cancel all tasks and close the loop. A pending task is a fault only if it raises."""
         for task in asyncio.all_tasks(self.loop):
             task.cancel()
         self.settle()
         self.loop.close()
 
 
-def greeting(boot_id: int = 7, version: int = 1, calls: int = 2) -> link.Hello:
-    """A Hello in order."""
+def valid_hello(boot_id: int = 7, version: int = 1, calls: int = 2) -> link.Hello:
+    """Return a valid Hello."""
     limits = link.Limits(rx_frame_bytes=512, tx_frame_bytes=1024, calls_in_flight=calls, rx_record_bytes=512)
-    return hello(DEVICE, offered(version), boot_id=boot_id, limits=limits)
+    return hello(DEVICE, offered_document(version), boot_id=boot_id, limits=limits)
 
 
 def pages(data: bytes, page_bytes: int) -> list[link.Frame]:
-    """The frames of a document."""
+    """Return the CapabilityPage frames of a document."""
     cut = range(0, len(data), page_bytes)
     return [link.Frame(capability_page=link.CapabilityPage(offset=at, data=data[at : at + page_bytes])) for at in cut]

@@ -1,4 +1,4 @@
-"""A real gRPC server of the chassis whose behaviours are given by each test."""
+"""A real gRPC server of the chassis with handlers supplied by each test."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Serve = Callable[..., Any]
 
 
 class _Unimplemented(ota_pb2_grpc.OtaServiceServicer):
-    """A service that has a description, for reflection."""
+    """A service with a descriptor, for reflection."""
 
     UploadImage = GetUpload = DownloadImage = GetImage = ListImages = DeleteImage = None  # type: ignore[assignment]
 
@@ -59,7 +59,7 @@ def _handlers(unary: Any, download: Any, upload: Any, chat: Any) -> grpc.Generic
 
 @pytest.fixture
 async def serve(pki: Pki) -> AsyncIterator[Serve]:
-    """`serving = await serve(unary=behaviour)`: behaviours take (request, context) as grpc.aio has it."""
+    """`serving = await serve(unary=handler)`: handlers take (request, context) as in grpc.aio."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def start(
@@ -87,7 +87,7 @@ async def serve(pki: Pki) -> AsyncIterator[Serve]:
 
 @pytest.fixture
 async def call(pki: Pki) -> AsyncIterator[Callable[..., Calls]]:
-    """`call(serving)` or `call(serving, files)`: the test service as seen by the operator, or by somebody else."""
+    """`call(serving)` or `call(serving, files)`: stubs of the test service for the operator or another identity."""
     async with contextlib.AsyncExitStack() as stack:
 
         def connect(serving: Serving, files: IdentityFiles | None = None) -> Calls:
@@ -99,12 +99,12 @@ async def call(pki: Pki) -> AsyncIterator[Callable[..., Calls]]:
 
 
 async def failure(awaitable: Any) -> grpc.aio.AioRpcError:
-    """The error that a call ends with."""
+    """Return the error of a failed call."""
     with pytest.raises(grpc.aio.AioRpcError) as e:
         await awaitable
     return e.value
 
 
 async def collected(stream: Any) -> list[bytes]:
-    """All answers of a stream."""
+    """Return all responses of a stream."""
     return [answer async for answer in stream]

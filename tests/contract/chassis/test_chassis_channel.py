@@ -1,4 +1,4 @@
-"""Channels to a peer that is slow to answer, or comes back."""
+"""Channels to a peer with a slow handshake, or to one that restarts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ async def echo(request: bytes, context: object) -> bytes:
     return request
 
 
-async def test_a_peer_whose_handshake_takes_a_second_is_reached_at_the_first_call(serve: Serve, pki: Pki) -> None:
+async def test_channel_reaches_peer_with_slow_handshake(serve: Serve, pki: Pki) -> None:
     serving = await serve(unary=echo)
     async with relay(int(serving.endpoint.rpartition(":")[2])) as slow:
         slow.delay_s = 1.0
@@ -27,13 +27,13 @@ async def test_a_peer_whose_handshake_takes_a_second_is_reached_at_the_first_cal
             await connected.close()
 
 
-async def test_a_peer_that_comes_back_is_reached_within_its_backoff(serve: Serve, call: Callable[..., Calls]) -> None:
+async def test_channel_reconnects_within_its_backoff(serve: Serve, call: Callable[..., Calls]) -> None:
     serving = await serve(unary=echo)
     calls = call(serving)
     assert await calls.unary(b"x", timeout=10) == b"x"
     await serving.server.stop(0)
-    for _ in range(3):  # refused at once, not after the time that an attempt may take
+    for _ in range(3):  # rejected immediately, not after the connection timeout
         assert (await failure(calls.unary(b"x", timeout=2.5))).code() is grpc.StatusCode.UNAVAILABLE
-    again = await serve(unary=echo, listen=serving.endpoint)
-    assert again.endpoint == serving.endpoint
+    restarted = await serve(unary=echo, listen=serving.endpoint)
+    assert restarted.endpoint == serving.endpoint
     assert await calls.unary(b"y", timeout=10, wait_for_ready=True) == b"y"

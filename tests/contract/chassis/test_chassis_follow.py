@@ -27,7 +27,7 @@ CONFIG = StreamConfig(name=STREAM, subjects=["$KV.devices.>"])
 
 
 class Reader:
-    """Follows a stream in a task of its own and keeps what it was told."""
+    """Follows a stream in a task and records the messages."""
 
     def __init__(self, js: JetStreamContext, *subjects: str, after: int = 0) -> None:
         self.records: list[streams.Record] = []
@@ -73,19 +73,19 @@ async def js(connect_fresh_nats: Connect) -> JetStreamContext:
 
 
 async def write(js: JetStreamContext, count: int, size: int = 8) -> int:
-    """Writes messages, each until it is acknowledged; returns the last sequence."""
+    """Write messages, each until it is acknowledged; return the last sequence."""
     last, run = 0, secrets.token_hex(4)
     for number in range(count):
         while True:
             with contextlib.suppress(StoreUnavailableError), chassis_nats.convert_errors("test"):
-                headers = {"Nats-Msg-Id": f"{run}-{number}"}  # so that a repeat is stored once
+                headers = {"Nats-Msg-Id": f"{run}-{number}"}  # a retry is stored once
                 last = (await js.publish(f"$KV.devices.d{number % 5}", bytes(size), timeout=0.5, headers=headers)).seq
                 break
     return last
 
 
 @pytest.mark.parametrize("kills", [1, 3])
-async def test_through_kills_of_the_server_every_message_comes_once(
+async def test_follow_delivers_once_when_server_is_killed(
     js: JetStreamContext, fresh_nats: NatsServer, kills: int
 ) -> None:
     async with reading(js) as reader:
@@ -98,7 +98,7 @@ async def test_through_kills_of_the_server_every_message_comes_once(
         assert await reader.reach(last) == list(range(1, last + 1))
 
 
-async def test_a_new_reader_goes_on_where_the_old_one_stopped(js: JetStreamContext, fresh_nats: NatsServer) -> None:
+async def test_follow_resumes_after_sequence(js: JetStreamContext, fresh_nats: NatsServer) -> None:
     await write(js, 10)
     async with reading(js) as first:
         await first.reach(10)
@@ -111,12 +111,12 @@ async def test_a_new_reader_goes_on_where_the_old_one_stopped(js: JetStreamConte
         assert await third.reach(11) == list(range(5, 12))
 
 
-@pytest.mark.parametrize("count", [200, 400])  # 200 are all in the first batch: nothing comes behind those lost
+@pytest.mark.parametrize("count", [200, 400])  # 200 are all in the first batch: no message follows the lost ones
 @pytest.mark.parametrize("cut_after", [1_000, 20_000, 100_000])
-async def test_a_network_that_is_cut_while_messages_come_loses_none(
+async def test_follow_loses_nothing_when_network_is_cut(
     js: JetStreamContext, fresh_nats: NatsServer, pki: Pki, monkeypatch: pytest.MonkeyPatch, count: int, cut_after: int
 ) -> None:
-    """The consumer lives on in the server and has moved past what was lost on the way."""
+    """The consumer survives in the server and has advanced past the lost messages."""
     monkeypatch.setattr(streams, "IDLE_S", 1.0)
     last = await write(js, count, size=1000)
     async with relay(urlsplit(fresh_nats.url).port or 0) as through:
@@ -128,17 +128,17 @@ async def test_a_network_that_is_cut_while_messages_come_loses_none(
             assert through.connections >= 2
 
 
-async def test_a_consumer_that_is_deleted_is_made_again(js: JetStreamContext, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_follow_recreates_deleted_consumer(js: JetStreamContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "IDLE_S", 0.3)
     names: list[str] = []
     add = js.add_consumer
 
-    async def noted(*args: Any, **kwargs: Any) -> Any:
+    async def recorded(*args: Any, **kwargs: Any) -> Any:
         info = await add(*args, **kwargs)
         names.append(info.name)
         return info
 
-    monkeypatch.setattr(js, "add_consumer", noted)
+    monkeypatch.setattr(js, "add_consumer", recorded)
     await write(js, 5)
     async with reading(js) as reader:
         await reader.reach(5)
@@ -148,7 +148,7 @@ async def test_a_consumer_that_is_deleted_is_made_again(js: JetStreamContext, mo
         assert len(names) == 2
 
 
-async def test_an_empty_batch_tells_that_the_reader_has_caught_up(js: JetStreamContext) -> None:
+async def test_follow_yields_empty_batch_when_caught_up(js: JetStreamContext) -> None:
     async with reading(js) as empty:
         await asyncio.wait_for(empty.caught_up.wait(), 5)
     last = await write(js, 600)
@@ -160,16 +160,16 @@ async def test_an_empty_batch_tells_that_the_reader_has_caught_up(js: JetStreamC
         assert done.sequences == []
 
 
-async def test_only_the_subjects_asked_for_come(js: JetStreamContext) -> None:
+async def test_follow_delivers_only_requested_subjects(js: JetStreamContext) -> None:
     last = await write(js, 25)
-    for wanted in (["$KV.devices.d1"], ["$KV.devices.d1", "$KV.devices.d4"]):
-        async with reading(js, *wanted) as reader:
+    for subjects in (["$KV.devices.d1"], ["$KV.devices.d1", "$KV.devices.d4"]):
+        async with reading(js, *subjects) as reader:
             await asyncio.wait_for(reader.caught_up.wait(), 5)
-            assert {record.subject for record in reader.records} == set(wanted)
-            assert len(reader.records) == last // 5 * len(wanted)
+            assert {record.subject for record in reader.records} == set(subjects)
+            assert len(reader.records) == last // 5 * len(subjects)
 
 
-async def test_a_deleted_key_is_told_as_such(connect_fresh_nats: Connect) -> None:
+async def test_follow_marks_deleted_keys(connect_fresh_nats: Connect) -> None:
     js = chassis_nats.jetstream(await connect_fresh_nats("registry"))
     bucket = await Bucket.create(js, BucketSpec("devices", history=5))
     await bucket.put("a", b"1")
@@ -184,7 +184,7 @@ async def test_a_deleted_key_is_told_as_such(connect_fresh_nats: Connect) -> Non
         ]
 
 
-async def test_a_reader_that_stops_leaves_no_consumer(js: JetStreamContext) -> None:
+async def test_follow_deletes_its_consumer_when_stopped(js: JetStreamContext) -> None:
     await write(js, 3)
     async with reading(js) as reader:
         await reader.reach(3)
@@ -196,7 +196,7 @@ async def test_a_reader_that_stops_leaves_no_consumer(js: JetStreamContext) -> N
     await eventually(none_left, within_s=5)
 
 
-async def test_making_a_stream_again_brings_it_up_to_date(js: JetStreamContext) -> None:
+async def test_ensure_stream_updates_existing_stream(js: JetStreamContext) -> None:
     last = await write(js, 3)
     changed = StreamConfig(name=STREAM, subjects=["$KV.devices.>"], max_age=3600)
     await streams.ensure_stream(js, changed)
@@ -205,7 +205,7 @@ async def test_making_a_stream_again_brings_it_up_to_date(js: JetStreamContext) 
     assert await streams.last_sequence(js, STREAM) == last
 
 
-async def test_reading_ends_with_what_there_was(js: JetStreamContext) -> None:
+async def test_read_ends_after_existing_messages(js: JetStreamContext) -> None:
     await streams.ensure_stream(js, CONFIG)
     for key, value in (("a", b"1"), ("b", b"2"), ("a", b"3")):
         await js.publish(f"$KV.devices.{key}", value)

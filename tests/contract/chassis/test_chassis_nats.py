@@ -1,4 +1,4 @@
-"""The connection to NATS and key-value buckets, against a real nats-server that is killed now and then."""
+"""The connection to NATS and key-value buckets, against a real nats-server that tests kill."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ DEVICES = BucketSpec("devices", history=3)
 
 @pytest.fixture
 async def bucket(connect_nats: Connect) -> AsyncIterator[Bucket]:
-    """An empty bucket of the registry's."""
+    """An empty bucket of the registry."""
     js = chassis_nats.jetstream(await connect_nats("registry"))
     made = await Bucket.create(js, DEVICES)
     await js.purge_stream(DEVICES.stream)
     yield made
 
 
-async def test_a_key_is_created_once(bucket: Bucket) -> None:
+async def test_create_key_conflicts_when_key_exists(bucket: Bucket) -> None:
     revision = await bucket.create_key("porch-1", b"one")
     with pytest.raises(RevisionConflictError) as e:
         await bucket.create_key("porch-1", b"two")
@@ -46,7 +46,7 @@ async def test_a_key_is_created_once(bucket: Bucket) -> None:
     assert (entry.key, entry.value, entry.revision) == ("porch-1", b"one", revision)
 
 
-async def test_an_update_needs_the_latest_revision(bucket: Bucket) -> None:
+async def test_update_conflicts_when_revision_is_stale(bucket: Bucket) -> None:
     first = await bucket.create_key("porch-1", b"one")
     second = await bucket.update("porch-1", b"two", first)
     assert second > first
@@ -58,7 +58,7 @@ async def test_an_update_needs_the_latest_revision(bucket: Bucket) -> None:
     assert (entry.value, entry.revision) == (b"two", second)
 
 
-async def test_of_writers_at_the_same_time_none_is_lost(bucket: Bucket, connect_nats: Connect) -> None:
+async def test_update_loses_no_concurrent_write(bucket: Bucket, connect_nats: Connect) -> None:
     other = await Bucket.create(chassis_nats.jetstream(await connect_nats("registry")), DEVICES)
     await bucket.create_key("count", b"0")
     conflicts = 0
@@ -80,7 +80,7 @@ async def test_of_writers_at_the_same_time_none_is_lost(bucket: Bucket, connect_
     assert conflicts > 0
 
 
-async def test_a_deleted_key_is_gone_and_can_be_made_again(bucket: Bucket) -> None:
+async def test_deleted_key_can_be_created_again(bucket: Bucket) -> None:
     assert await bucket.get("porch-1") is None
     revision = await bucket.put("porch-1", b"")
     entry = await bucket.get("porch-1")
@@ -95,21 +95,21 @@ async def test_a_deleted_key_is_gone_and_can_be_made_again(bucket: Bucket) -> No
     assert await bucket.keys() == ["porch-1"]
 
 
-async def test_making_a_bucket_again_keeps_what_it_holds(bucket: Bucket, connect_nats: Connect) -> None:
+async def test_bucket_create_keeps_existing_keys(bucket: Bucket, connect_nats: Connect) -> None:
     await bucket.put("porch-1", b"kept")
-    again = await Bucket.create(chassis_nats.jetstream(await connect_nats("registry")), DEVICES)
-    entry = await again.get("porch-1")
+    reopened = await Bucket.create(chassis_nats.jetstream(await connect_nats("registry")), DEVICES)
+    entry = await reopened.get("porch-1")
     assert entry is not None
     assert entry.value == b"kept"
 
 
-async def test_a_bucket_that_is_not_there_is_unavailable(connect_nats: Connect) -> None:
+async def test_get_is_unavailable_when_bucket_is_missing(connect_nats: Connect) -> None:
     js = chassis_nats.jetstream(await connect_nats("registry"))
     with pytest.raises(StoreUnavailableError):
         await Bucket.bind(js, BucketSpec("bridges")).get("x")
 
 
-async def test_what_was_acknowledged_survives_a_kill(connect_fresh_nats: Connect, fresh_nats: NatsServer) -> None:
+async def test_acknowledged_writes_survive_server_kill(connect_fresh_nats: Connect, fresh_nats: NatsServer) -> None:
     bucket = await Bucket.create(chassis_nats.jetstream(await connect_fresh_nats("registry")), DEVICES)
     revisions = {f"d{n}": await bucket.put(f"d{n}", str(n).encode()) for n in range(50)}
     fresh_nats.kill()
@@ -126,7 +126,7 @@ async def test_what_was_acknowledged_survives_a_kill(connect_fresh_nats: Connect
     assert await bucket.update("d1", b"new", revisions["d1"]) == 51
 
 
-async def test_while_nats_is_away_calls_fail_soon_and_work_again_soon(
+async def test_bucket_fails_fast_and_recovers_when_nats_is_down(
     fresh_nats: NatsServer, pki: Pki, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chassis_nats, "REQUEST_TIMEOUT_S", 0.5)
@@ -149,7 +149,7 @@ async def test_while_nats_is_away_calls_fail_soon_and_work_again_soon(
         assert connection.connected_s() < since_kill_s
 
 
-async def test_a_connection_waits_for_a_server_that_is_not_there_yet(fresh_nats: NatsServer, pki: Pki) -> None:
+async def test_connect_waits_until_server_is_up(fresh_nats: NatsServer, pki: Pki) -> None:
     fresh_nats.stop()
 
     async def connected() -> str:
@@ -163,7 +163,7 @@ async def test_a_connection_waits_for_a_server_that_is_not_there_yet(fresh_nats:
     assert await asyncio.wait_for(waiting, 5)
 
 
-async def test_an_outage_does_not_fill_the_log(
+async def test_outage_logs_few_lines(
     fresh_nats: NatsServer, pki: Pki, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chassis_nats, "RECONNECT_WAIT_S", 0.01)
@@ -184,29 +184,31 @@ async def test_an_outage_does_not_fill_the_log(
         await eventually(lambda: connection.connected_s() > 0, within_s=5)
 
 
-async def test_nats_lets_in_no_strangers(nats_server: NatsServer, pki: Pki, other_pki: Pki) -> None:
-    strangers = [
+async def test_nats_rejects_foreign_certificates(nats_server: NatsServer, pki: Pki, other_pki: Pki) -> None:
+    foreign = [
         pki.files("user", "operator"),
         pki.files("device", "porch-1"),
         pki.files("service", "seaweedfs"),
         pki.expired("service", "registry"),
         other_pki.files("service", "registry"),
     ]
-    for stranger in strangers:
-        context = pki.files("service", "registry").client_context()  # trusts the server, whoever the stranger is
-        context.load_cert_chain(stranger.directory / "cert.pem", stranger.directory / "key.pem")
+    for files in foreign:
+        context = pki.files(
+            "service", "registry"
+        ).client_context()  # trusts the server, regardless of the client's identity
+        context.load_cert_chain(files.directory / "cert.pem", files.directory / "key.pem")
         with pytest.raises((nats.errors.Error, OSError, TimeoutError)):
             await nats.connect(nats_server.url, tls=context, allow_reconnect=False, connect_timeout=2)
 
 
-async def test_a_server_of_another_mesh_is_not_trusted(nats_server: NatsServer, other_pki: Pki) -> None:
+async def test_client_rejects_nats_of_another_mesh(nats_server: NatsServer, other_pki: Pki) -> None:
     context = other_pki.files("service", "registry").client_context()
     with pytest.raises((nats.errors.Error, OSError, TimeoutError)):
         await nats.connect(nats_server.url, tls=context, allow_reconnect=False, connect_timeout=2)
 
 
-async def test_who_is_told_that_a_subscription_is_there_misses_nothing_after_it(connect_nats: Connect) -> None:
-    """Of nats-py's own flush, one in some fifty was answered before the subscription had been sent."""
+async def test_flushed_subscription_misses_no_message(connect_nats: Connect) -> None:
+    """About one in fifty of nats-py's own flushes completed before the subscription was sent."""
     bridge, loki = await connect_nats("jotunheim_bridge"), await connect_nats("loki")
     for number in range(600):
         subscription = await loki.subscribe(f"ygg.v1.main.device.d-{number}.>")
@@ -216,7 +218,7 @@ async def test_who_is_told_that_a_subscription_is_there_misses_nothing_after_it(
         await subscription.next_msg(timeout=5)
 
 
-async def test_a_trace_goes_through_nats(connect_nats: Connect) -> None:
+async def test_trace_propagates_through_nats(connect_nats: Connect) -> None:
     telemetry.configure("test", "replica-1", "0")
     bridge, loki = await connect_nats("jotunheim_bridge"), await connect_nats("loki")
     received: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
@@ -234,7 +236,7 @@ async def test_a_trace_goes_through_nats(connect_nats: Connect) -> None:
 
 
 @pytest.mark.parametrize("key", ["x" * 5000, "a b", "*", ">", "a..b", ".a", "a.", "", "ä", "a\r\nPUB x 0", "a\n"])
-async def test_a_bad_key_is_refused_before_it_is_sent(bucket: Bucket, key: str, connect_nats: Connect) -> None:
+async def test_bucket_rejects_invalid_key_before_sending(bucket: Bucket, key: str, connect_nats: Connect) -> None:
     calls = (
         lambda: bucket.get(key),
         lambda: bucket.put(key, b""),
@@ -249,7 +251,7 @@ async def test_a_bad_key_is_refused_before_it_is_sent(bucket: Bucket, key: str, 
 
 
 @pytest.mark.parametrize("subject", ["a." + "x" * 5000, "a b", "a\r\nb", "ä", ""])
-async def test_a_bad_subject_is_refused_before_it_is_sent(connect_nats: Connect, subject: str) -> None:
+async def test_publish_rejects_invalid_subject_before_sending(connect_nats: Connect, subject: str) -> None:
     client = await connect_nats("registry")
     for made in (lambda: client.publish(subject), lambda: client.request(subject), lambda: client.subscribe(subject)):
         with pytest.raises(InvalidIdError):
@@ -258,7 +260,7 @@ async def test_a_bad_subject_is_refused_before_it_is_sent(connect_nats: Connect,
     assert client.is_connected
 
 
-async def test_a_message_larger_than_nats_carries_is_refused_with_the_limit(connect_nats: Connect) -> None:
+async def test_publish_rejects_oversized_message_with_limit(connect_nats: Connect) -> None:
     client = await connect_nats("registry")
     limit = client.max_payload
     for payload, headers in ((bytes(limit + 1), None), (bytes(limit), {"a": "b"}), (b"", {"a": "b" * limit})):
@@ -271,7 +273,7 @@ async def test_a_message_larger_than_nats_carries_is_refused_with_the_limit(conn
     assert client.is_connected
 
 
-async def test_a_record_larger_than_its_bucket_takes_is_refused_with_the_limit(bucket: Bucket) -> None:
+async def test_put_rejects_oversized_record_with_limit(bucket: Bucket) -> None:
     limit = bucket.spec.max_value_bytes
     for write in (bucket.put, bucket.create_key):
         with pytest.raises(TooLargeError) as e:
@@ -281,22 +283,20 @@ async def test_a_record_larger_than_its_bucket_takes_is_refused_with_the_limit(b
     assert await bucket.put("large", bytes(limit - 100))
 
 
-async def test_a_connection_that_the_server_closed_is_reported(fresh_nats: NatsServer, pki: Pki) -> None:
+async def test_closed_connection_is_reported(fresh_nats: NatsServer, pki: Pki) -> None:
     async with chassis_nats.connect(fresh_nats.url, pki.files("service", "registry"), "registry") as connection:
         seen: list[bool] = []
         connection.on_change = seen.append
-        await Client.publish(connection.client, "x" * 5000)  # past the check
+        await Client.publish(connection.client, "x" * 5000)  # bypasses the check
         await asyncio.wait_for(connection.closed.wait(), 10)
         assert "control line" in connection.close_reason.lower()
         assert seen[-1] is False
 
 
-async def test_a_cancelled_flush_leaves_the_connection_alone(
-    connect_nats: Connect, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_flush_keeps_connection_when_cancelled(connect_nats: Connect, caplog: pytest.LogCaptureFixture) -> None:
     client = await connect_nats("registry")
     flushing = [asyncio.ensure_future(client.flush()) for _ in range(20)]
-    while len(client._pongs) < len(flushing):  # noqa: ASYNC110 - until each has sent its PING, not a turn longer
+    while len(client._pongs) < len(flushing):  # noqa: ASYNC110 - exactly until each has sent its PING
         await asyncio.sleep(0)
     for one in flushing:
         one.cancel()

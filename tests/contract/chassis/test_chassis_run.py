@@ -1,4 +1,4 @@
-"""A service as a process: how it starts, refuses to start, and stops. The service is ota, any would do."""
+"""A service as a process: start, failed start and stop, with ota as the example."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from yggdrasil.ota.v1 import ota_pb2_grpc
 from yggdrasil.registry.v1 import enrolment_pb2, enrolment_pb2_grpc
 
 
-def told(process: ServiceProcess) -> dict[str, Any]:
-    """The one critical line of a service that has ended."""
+def critical_line(process: ServiceProcess) -> dict[str, Any]:
+    """Return the only critical log line of a service that has exited."""
     (line,) = [line for line in process.log() if line["level"] == "critical"]
     return line
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_service_says_when_it_is_ready_and_stops_when_told(
+def test_service_logs_ready_and_stops_on_signal(
     start_service: StartService, nats_server: NatsServer, tmp_path: Path, number: signal.Signals
 ) -> None:
     process = start_service("ota", nats_url=nats_server.url, data_dir=tmp_path, instance_id="replica-7")
@@ -41,12 +41,12 @@ def test_a_service_says_when_it_is_ready_and_stops_when_told(
     assert (host, ready["service"], ready["instance"]) == ("127.0.0.1", "ota", "replica-7")
     socket.create_connection((host, int(port)), 5).close()
     assert process.signal(number) == 0
-    said = [line["msg"] for line in process.log()]
-    assert said.index("ready") < said.index("stopping") < said.index("stopped") == len(said) - 1
-    assert all(json.loads(line) for line in process.lines)  # and nothing else is on its standard error
+    messages = [line["msg"] for line in process.log()]
+    assert messages.index("ready") < messages.index("stopping") < messages.index("stopped") == len(messages) - 1
+    assert all(json.loads(line) for line in process.lines)  # standard error contains only log lines
 
 
-def test_all_faults_of_the_settings_are_told_in_one_line(start_service: StartService) -> None:
+def test_settings_errors_are_logged_in_one_line(start_service: StartService) -> None:
     process = start_service("ota", listen="nowhere", cache_bytes=1, nats_url="nats://127.0.0.1:1")
     assert process.wait() == 2
     (line,) = process.lines
@@ -55,16 +55,16 @@ def test_all_faults_of_the_settings_are_told_in_one_line(start_service: StartSer
     assert line.startswith("ota: ")
 
 
-def test_a_missing_identity_is_told_with_what_makes_it(
+def test_missing_identity_is_logged_with_remedy(
     start_service: StartService, nats_server: NatsServer, tmp_path: Path
 ) -> None:
     process = start_service("ota", nats_url=nats_server.url, data_dir=tmp_path, identity=tmp_path / "none")
     assert process.wait() == 1
-    assert str(tmp_path / "none") in told(process)["msg"]
-    assert "ygg pki" in told(process)["hint"]
+    assert str(tmp_path / "none") in critical_line(process)["msg"]
+    assert "ygg pki" in critical_line(process)["hint"]
 
 
-def test_a_port_that_is_taken_is_told_in_a_line(
+def test_occupied_port_is_logged_in_one_line(
     start_service: StartService, nats_server: NatsServer, tmp_path: Path
 ) -> None:
     with socket.socket() as taken:
@@ -73,11 +73,11 @@ def test_a_port_that_is_taken_is_told_in_a_line(
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         process = start_service("ota", nats_url=nats_server.url, data_dir=tmp_path, listen=listen)
         assert process.wait() == 1
-    assert (told(process)["msg"], told(process)["reason"]) == (f"cannot listen on {listen}", "LISTEN")
-    assert "exception" not in told(process)
+    assert (critical_line(process)["msg"], critical_line(process)["reason"]) == (f"cannot listen on {listen}", "LISTEN")
+    assert "exception" not in critical_line(process)
 
 
-def test_a_fault_found_while_it_is_built_is_told_in_a_line(
+def test_startup_error_is_logged_in_one_line(
     start_service: StartService, nats_server: NatsServer, tmp_path: Path
 ) -> None:
     process = start_service(
@@ -90,11 +90,11 @@ def test_a_fault_found_while_it_is_built_is_told_in_a_line(
         s3_secret_key_file=tmp_path / "none",
     )
     assert process.wait() == 1
-    assert told(process)["reason"] == "OBJECT_STORE_REFUSED"
-    assert str(tmp_path / "none") in told(process)["msg"]
+    assert critical_line(process)["reason"] == "OBJECT_STORE_REFUSED"
+    assert str(tmp_path / "none") in critical_line(process)["msg"]
 
 
-def test_it_can_be_stopped_while_it_waits_for_nats(
+def test_service_stops_while_waiting_for_nats(
     start_service: StartService, fresh_nats: NatsServer, tmp_path: Path
 ) -> None:
     fresh_nats.stop()
@@ -104,7 +104,7 @@ def test_it_can_be_stopped_while_it_waits_for_nats(
     assert process.log()[-1]["msg"] == "stopped"
 
 
-def test_it_can_be_stopped_while_it_waits_for_the_object_store(
+def test_service_stops_while_waiting_for_object_store(
     start_service: StartService, nats_server: NatsServer, tmp_path: Path
 ) -> None:
     (tmp_path / "key").write_text("key")
@@ -121,9 +121,7 @@ def test_it_can_be_stopped_while_it_waits_for_the_object_store(
     assert process.signal(signal.SIGTERM, within_s=5) == 0
 
 
-def test_it_starts_before_nats_and_is_ready_after(
-    start_service: StartService, fresh_nats: NatsServer, tmp_path: Path
-) -> None:
+def test_service_is_ready_once_nats_is_up(start_service: StartService, fresh_nats: NatsServer, tmp_path: Path) -> None:
     fresh_nats.stop()
     process = start_service("ota", nats_url=fresh_nats.url, data_dir=tmp_path)
     until(lambda: any("refused" in line for line in process.lines), what="a first attempt")
@@ -131,7 +129,7 @@ def test_it_starts_before_nats_and_is_ready_after(
     assert process.ready(within_s=5)
 
 
-async def test_a_stop_while_a_call_runs_lets_it_end(
+async def test_service_finishes_running_call_when_stopped(
     start_service: StartService, nats_server: NatsServer, pki: Pki, tmp_path: Path
 ) -> None:
     process = start_service("ota", nats_url=nats_server.url, data_dir=tmp_path, drain_s=30)
@@ -149,7 +147,7 @@ async def test_a_stop_while_a_call_runs_lets_it_end(
         stopping = asyncio.create_task(asyncio.to_thread(process.terminate))
         await asyncio.to_thread(until, lambda: any(line["msg"] == "stopping" for line in process.log()))
         go.set()
-        assert await running is grpc.StatusCode.INVALID_ARGUMENT  # its answer: the digest is another one
+        assert await running is grpc.StatusCode.INVALID_ARGUMENT  # the response: the digest differs
         assert await stopping == 0
 
 
@@ -159,7 +157,7 @@ async def _code(call: Awaitable[object]) -> grpc.StatusCode:
     return e.value.code()
 
 
-def test_a_service_whose_connection_nats_closes_for_good_ends(
+def test_service_exits_when_nats_closes_connection(
     start_service: StartService, fresh_nats: NatsServer, pki: Pki, tmp_path: Path
 ) -> None:
     fresh_nats.configure(max_control_line=400)
@@ -169,10 +167,10 @@ def test_a_service_whose_connection_nats_closes_for_good_ends(
         with pytest.raises(grpc.RpcError):
             stub.DeleteToken(enrolment_pb2.DeleteTokenRequest(token_id="a" * 500), timeout=10)
     assert process.wait() == 1
-    assert "the connection to NATS was closed" in told(process)["msg"]
+    assert "the connection to NATS was closed" in critical_line(process)["msg"]
 
 
-def test_a_service_is_not_serving_while_nats_is_away(
+def test_service_is_not_serving_when_nats_is_down(
     start_service: StartService, fresh_nats: NatsServer, pki: Pki, tmp_path: Path
 ) -> None:
     process = start_service("ota", nats_url=fresh_nats.url, data_dir=tmp_path)

@@ -1,4 +1,4 @@
-"""The gRPC server of the chassis, over real mutual TLS: who may call, how calls fail, how it stops."""
+"""The gRPC server of the chassis over real mutual TLS: callers, failures and stopping."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def requests() -> AsyncIterator[bytes]:
 
 
 def behaviours(act: Callable[[], Any]) -> dict[str, Any]:
-    """All four kinds of handler, each of which awaits `act` and answers with what it returns."""
+    """Return handlers of all four kinds; each awaits `act` and responds with its result."""
 
     async def one(request: Any, context: Any) -> bytes:
         return bytes(await act())
@@ -53,7 +53,7 @@ def behaviours(act: Callable[[], Any]) -> dict[str, Any]:
 
 
 async def result(calls: Calls, kind: str) -> bytes:
-    """What a call of that kind returns."""
+    """Return the response of a call of that kind."""
     if kind == "unary":
         return bytes(await calls.unary(b"request"))
     if kind == "upload":
@@ -63,12 +63,12 @@ async def result(calls: Calls, kind: str) -> bytes:
 
 
 @pytest.mark.parametrize(("kind", "name"), [("user", "operator"), ("user", "auditor"), ("service", "loki")])
-async def test_the_caller_is_known_by_the_certificate(serve: Serve, call: Call, pki: Pki, kind: str, name: str) -> None:
+async def test_caller_is_identified_by_certificate(serve: Serve, call: Call, pki: Pki, kind: str, name: str) -> None:
     serving = await serve(unary=whoami)
     assert await call(serving, pki.files(kind, name)).unary(b"") == f"ygg://main/{kind}/{name}".encode()
 
 
-async def test_callers_at_the_same_time_are_not_mixed_up(serve: Serve, call: Call, pki: Pki) -> None:
+async def test_concurrent_callers_are_kept_apart(serve: Serve, call: Call, pki: Pki) -> None:
     together = asyncio.Barrier(10)
 
     async def meet() -> bytes:
@@ -84,16 +84,14 @@ async def test_callers_at_the_same_time_are_not_mixed_up(serve: Serve, call: Cal
     assert answers == [f"ygg://main/user/{name}".encode() for name in names]
 
 
-async def test_a_device_is_refused_in_the_handshake(serve: Serve, call: Call, pki: Pki) -> None:
+async def test_device_is_rejected_in_handshake(serve: Serve, call: Call, pki: Pki) -> None:
     serving = await serve(unary=whoami)
     error = await failure(call(serving, pki.files("device", "porch-1")).unary(b"", timeout=5))
     assert error.code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_a_device_is_refused_even_where_its_ca_is_trusted(
-    serve: Serve, call: Call, pki: Pki, tmp_path: Path
-) -> None:
-    """Should somebody put the device CA among the clients', the interceptor still knows a device by its name."""
+async def test_device_is_rejected_when_its_ca_is_trusted(serve: Serve, call: Call, pki: Pki, tmp_path: Path) -> None:
+    """If the device CA is listed among the clients', the interceptor still recognises a device by its URI."""
     shutil.copytree(pki.directory("service", "registry"), tmp_path / "identity")
     clients = tmp_path / "identity" / "clients.pem"
     clients.write_bytes(clients.read_bytes() + (tmp_path / "identity" / "devices.pem").read_bytes())
@@ -106,7 +104,7 @@ async def test_a_device_is_refused_even_where_its_ca_is_trusted(
         assert info.reason == "IDENTITY"
 
 
-async def test_strangers_are_refused(serve: Serve, call: Call, pki: Pki, other_pki: Pki) -> None:
+async def test_server_rejects_foreign_certificates(serve: Serve, call: Call, pki: Pki, other_pki: Pki) -> None:
     serving = await serve(unary=whoami)
     for stranger in (other_pki.files("user", "operator"), pki.expired("user", "late")):
         error = await failure(call(serving, stranger).unary(b"", timeout=5))
@@ -119,16 +117,16 @@ async def test_strangers_are_refused(serve: Serve, call: Call, pki: Pki, other_p
         async with nobody:
             error = await failure(Calls(nobody).unary(b"", timeout=5))
             assert error.code() is grpc.StatusCode.UNAVAILABLE
-    assert await call(serving).unary(b"")  # and it goes on
+    assert await call(serving).unary(b"")  # the server keeps serving
 
 
-async def test_a_client_refuses_a_server_of_another_mesh(serve: Serve, call: Call, other_pki: Pki) -> None:
+async def test_client_rejects_server_of_another_mesh(serve: Serve, call: Call, other_pki: Pki) -> None:
     serving = await serve(unary=whoami, files=other_pki.files("service", "registry"))
     error = await failure(call(serving).unary(b"", timeout=5))
     assert error.code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_a_call_meant_for_services_refuses_people(serve: Serve, call: Call, pki: Pki) -> None:
+async def test_service_only_call_rejects_users(serve: Serve, call: Call, pki: Pki) -> None:
     async def for_the_bridge() -> bytes:
         rpc.require_service("jotunheim_bridge", "registry")
         return b"welcome"
@@ -146,7 +144,7 @@ async def test_a_call_meant_for_services_refuses_people(serve: Serve, call: Call
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_an_error_reaches_the_caller_whole(serve: Serve, call: Call, kind: str) -> None:
+async def test_error_reaches_caller_with_all_fields(serve: Serve, call: Call, kind: str) -> None:
     async def fail() -> bytes:
         raise InvalidRequestError("größe is 7", hint="Take 50 to 5000 ms.", field="größe", least=50)
 
@@ -159,7 +157,7 @@ async def test_an_error_reaches_the_caller_whole(serve: Serve, call: Call, kind:
 
 
 @pytest.mark.parametrize("letter", ["a", "é", "語"])
-async def test_an_error_with_a_long_story_keeps_its_code_and_reason(serve: Serve, call: Call, letter: str) -> None:
+async def test_long_error_keeps_code_and_reason(serve: Serve, call: Call, letter: str) -> None:
     class TalkativeError(InvalidRequestError):
         details = (StringValue(value="short"), StringValue(value=letter * 100_000))
 
@@ -175,7 +173,7 @@ async def test_an_error_with_a_long_story_keeps_its_code_and_reason(serve: Serve
     assert detail.value == "short"
 
 
-async def test_an_answer_before_an_error_in_a_stream_is_delivered(serve: Serve, call: Call) -> None:
+async def test_stream_delivers_response_before_error(serve: Serve, call: Call) -> None:
     async def two_then_fail(request: bytes, context: Any) -> AsyncIterator[bytes]:
         yield b"one"
         yield b"two"
@@ -187,7 +185,7 @@ async def test_an_answer_before_an_error_in_a_stream_is_delivered(serve: Serve, 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_an_unexpected_error_is_told_without_what_it_says(
+async def test_unexpected_error_is_internal_without_its_text(
     serve: Serve, call: Call, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fail() -> bytes:
@@ -196,14 +194,14 @@ async def test_an_unexpected_error_is_told_without_what_it_says(
     telemetry.configure("test", "replica-1", "0")
     error = await failure(result(call(await serve(**behaviours(fail))), kind))
     assert error.code() is grpc.StatusCode.INTERNAL
-    told = f"{error.details()} {error.trailing_metadata()} {error.debug_error_string()}"
-    assert not any(secret in told for secret in ("hunter2", "ZeroDivision", "/secret"))
+    text = f"{error.details()} {error.trailing_metadata()} {error.debug_error_string()}"
+    assert not any(secret in text for secret in ("hunter2", "ZeroDivision", "/secret"))
     (record,) = [r for r in caplog.records if r.levelno >= logging.ERROR]
     assert "hunter2" in str(record.exc_info)
     assert str(error.details()).rpartition(" ")[2] != "0" * 32
 
 
-async def test_a_call_without_deadline_gets_one(serve: Serve, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_call_without_deadline_gets_default(serve: Serve, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rpc, "UNARY_DEADLINE_S", 0.05)
     ended = asyncio.Event()
 
@@ -221,7 +219,7 @@ async def test_a_call_without_deadline_gets_one(serve: Serve, call: Call, monkey
 
 
 @pytest.mark.parametrize("kind", ["unary", "download"])
-async def test_the_callers_deadline_ends_the_work_too(serve: Serve, call: Call, kind: str) -> None:
+async def test_deadline_cancels_handler(serve: Serve, call: Call, kind: str) -> None:
     ended = asyncio.Event()
 
     async def forever() -> bytes:
@@ -237,7 +235,7 @@ async def test_the_callers_deadline_ends_the_work_too(serve: Serve, call: Call, 
     await asyncio.wait_for(ended.wait(), 5)
 
 
-async def test_a_caller_that_leaves_ends_the_work(serve: Serve, call: Call) -> None:
+async def test_cancelled_call_cancels_handler(serve: Serve, call: Call) -> None:
     begun, ended = asyncio.Event(), asyncio.Event()
 
     async def forever() -> bytes:
@@ -261,7 +259,7 @@ async def failure_or_cancelled(running: Any) -> None:
         await running
 
 
-async def test_a_message_above_the_limit_is_refused(serve: Serve, call: Call) -> None:
+async def test_server_rejects_oversized_message(serve: Serve, call: Call) -> None:
     async def size(request: bytes, context: Any) -> bytes:
         return str(len(request)).encode()
 
@@ -272,7 +270,7 @@ async def test_a_message_above_the_limit_is_refused(serve: Serve, call: Call) ->
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_the_trace_goes_on_in_the_service_called(serve: Serve, call: Call, kind: str) -> None:
+async def test_trace_continues_in_called_service(serve: Serve, call: Call, kind: str) -> None:
     telemetry.configure("test", "replica-1", "0")
 
     async def my_trace() -> bytes:
@@ -285,7 +283,7 @@ async def test_the_trace_goes_on_in_the_service_called(serve: Serve, call: Call,
     assert await result(calls, kind) != inside
 
 
-async def test_health_says_what_it_is_and_who(serve: Serve, call: Call) -> None:
+async def test_health_reports_version_and_instance(serve: Serve, call: Call) -> None:
     serving = await serve(unary=whoami)
     health = health_pb2_grpc.HealthStub(call(serving).channel)
     for name in ("", NAME, "yggdrasil.ota.v1.OtaService"):
@@ -318,7 +316,7 @@ async def boundless() -> StoreUse:
 
 
 @pytest.mark.parametrize(
-    ("use", "told"),
+    ("use", "expected"),
     [
         (full, {"ygg-store-used": "5000000", "ygg-store-limit": "0"}),
         (boundless, {"ygg-store-used": "7"}),
@@ -326,19 +324,19 @@ async def boundless() -> StoreUse:
         (silent, {}),
     ],
 )
-async def test_health_says_how_full_the_store_is_where_nats_says_so(
-    serve: Serve, call: Call, use: Callable[[], Awaitable[StoreUse]], told: dict[str, str]
+async def test_health_reports_store_usage_when_nats_does(
+    serve: Serve, call: Call, use: Callable[[], Awaitable[StoreUse]], expected: dict[str, str]
 ) -> None:
     serving = await serve(unary=whoami)
     serving.server.set_store_usage(use)
     health = health_pb2_grpc.HealthStub(call(serving).channel)
     answer = health.Check(health_pb2.HealthCheckRequest())
-    assert {key: value for key, value in await answer.trailing_metadata() if key.startswith("ygg-store")} == told
+    assert {key: value for key, value in await answer.trailing_metadata() if key.startswith("ygg-store")} == expected
     of_one = health.Check(health_pb2.HealthCheckRequest(service=NAME))
     assert not [key for key, _ in await of_one.trailing_metadata() if key.startswith("ygg-store")]
 
 
-async def test_whoever_watches_health_is_told_at_once(serve: Serve, call: Call) -> None:
+async def test_health_watch_reports_changes(serve: Serve, call: Call) -> None:
     serving = await serve(unary=whoami)
     watching = health_pb2_grpc.HealthStub(call(serving).channel).Watch(health_pb2.HealthCheckRequest())
     assert (await watching.read()).status == 1
@@ -348,7 +346,7 @@ async def test_whoever_watches_health_is_told_at_once(serve: Serve, call: Call) 
     assert (await watching.read()).status == 1
 
 
-async def test_the_probe_says_whether_it_serves(serve: Serve, pki: Pki, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_probe_exit_status_reports_health(serve: Serve, pki: Pki, capsys: pytest.CaptureFixture[str]) -> None:
     serving = await serve(unary=whoami)
     command = [serving.endpoint, str(pki.directory("service", "registry"))]
     assert await asyncio.to_thread(probe.main, command) == 0
@@ -360,7 +358,7 @@ async def test_the_probe_says_whether_it_serves(serve: Serve, pki: Pki, capsys: 
     assert "UNAVAILABLE" in capsys.readouterr().err
 
 
-async def test_reflection_lists_and_describes_the_services(serve: Serve, call: Call) -> None:
+async def test_reflection_describes_services(serve: Serve, call: Call) -> None:
     stub = reflection_pb2_grpc.ServerReflectionStub(call(await serve(unary=whoami)).channel)
 
     async def ask(**what: str) -> Any:
@@ -377,7 +375,7 @@ async def test_reflection_lists_and_describes_the_services(serve: Serve, call: C
     assert file.package == "yggdrasil.ota.v1"
 
 
-async def test_a_stop_lets_calls_end_and_takes_no_new_ones(serve: Serve, call: Call) -> None:
+async def test_stop_finishes_calls_and_rejects_new_ones(serve: Serve, call: Call) -> None:
     begun, go = asyncio.Event(), asyncio.Event()
 
     async def slow() -> bytes:
@@ -402,7 +400,7 @@ async def test_a_stop_lets_calls_end_and_takes_no_new_ones(serve: Serve, call: C
     await asyncio.wait_for(stopping, 5)
 
 
-async def test_a_stop_waits_no_longer_than_told(serve: Serve, call: Call) -> None:
+async def test_stop_cancels_calls_after_grace_period(serve: Serve, call: Call) -> None:
     begun, ended = asyncio.Event(), asyncio.Event()
 
     async def forever() -> bytes:
@@ -421,19 +419,19 @@ async def test_a_stop_waits_no_longer_than_told(serve: Serve, call: Call) -> Non
     await asyncio.wait_for(ended.wait(), 5)
 
 
-async def test_a_port_that_is_taken_is_told(serve: Serve) -> None:
+async def test_start_fails_when_port_is_occupied(serve: Serve) -> None:
     serving = await serve(unary=whoami)
     with pytest.raises(ListenError, match=serving.endpoint):
         await serve(unary=whoami, listen=serving.endpoint)
 
 
 @pytest.mark.parametrize("gap", [0, 1])
-async def test_a_channel_is_back_within_two_seconds_of_its_server(serve: Serve, call: Call, gap: int) -> None:
+async def test_channel_recovers_within_two_seconds(serve: Serve, call: Call, gap: int) -> None:
     first = await serve(unary=whoami)
     calls = call(first)
     assert await calls.unary(b"")
     await first.server.stop(0)
-    if gap:  # long enough away for several attempts to fail, so that the backoff has grown
+    if gap:  # down long enough for several attempts to fail, so that the backoff has grown
         await eventually(lambda: _failed_for(calls, 9.5), within_s=15)
     second = await serve(unary=whoami, listen=first.endpoint)
     assert second.endpoint == first.endpoint
@@ -444,14 +442,14 @@ async def test_a_channel_is_back_within_two_seconds_of_its_server(serve: Serve, 
         except grpc.aio.AioRpcError:
             return False
 
-    await eventually(answers, within_s=3, what="the channel to be back")  # 2 s, jitter of a fifth, the handshake
+    await eventually(answers, within_s=3, what="the channel to be back")  # 2 s, 20 % jitter, the handshake
 
 
 _since: dict[int, float] = {}
 
 
 async def _failed_for(calls: Calls, seconds: float) -> bool:
-    """Calls, which fails, until that has gone on for so many seconds."""
+    """Repeat a failing call for the given number of seconds."""
     now = asyncio.get_running_loop().time()
     began = _since.setdefault(id(calls), now)
     assert (await failure(calls.unary(b"", timeout=0.5))).code() in (
@@ -462,7 +460,7 @@ async def _failed_for(calls: Calls, seconds: float) -> bool:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_errors_of_ours_in_a_task_group_keep_their_code(serve: Serve, call: Call, kind: str) -> None:
+async def test_error_in_task_group_keeps_its_code(serve: Serve, call: Call, kind: str) -> None:
     async def refuse() -> None:
         raise InvalidRequestError("no id")
 
@@ -474,8 +472,8 @@ async def test_errors_of_ours_in_a_task_group_keep_their_code(serve: Serve, call
     assert (error.code(), error.details()) == (grpc.StatusCode.INVALID_ARGUMENT, "no id")
 
 
-async def test_a_connection_queues_calls_beyond_its_limit(serve: Serve, call: Call) -> None:
-    """grpcio's overload protection would refuse some of them as UNAVAILABLE."""
+async def test_connection_queues_calls_beyond_limit(serve: Serve, call: Call) -> None:
+    """grpcio's overload protection would reject some of them with UNAVAILABLE."""
     opened, running, peak = asyncio.Event(), 0, 0
 
     async def slow(request: bytes, context: Any) -> bytes:

@@ -50,7 +50,7 @@ async def js(connect: Connect) -> JetStreamContext:
 
 
 async def restart(js: JetStreamContext, server: NatsServer, limit_bytes: int) -> None:
-    def again() -> None:
+    def restart_server() -> None:
         server.stop()
         server.limit_bytes = limit_bytes
         server.start()
@@ -60,7 +60,7 @@ async def restart(js: JetStreamContext, server: NatsServer, limit_bytes: int) ->
             return await store_bytes(js) == limit_bytes
         return False
 
-    await asyncio.to_thread(again)
+    await asyncio.to_thread(restart_server)
     await eventually(limited, what="the connection is back")
 
 
@@ -68,13 +68,13 @@ async def max_bytes(js: JetStreamContext) -> int | None:
     return (await js.stream_info("KV_devices")).config.max_bytes
 
 
-async def test_store_bytes_is_the_limit_of_the_server(js: JetStreamContext, server: NatsServer) -> None:
+async def test_store_bytes_returns_server_limit(js: JetStreamContext, server: NatsServer) -> None:
     assert await store_bytes(js) == LIMIT
     await restart(js, server, 0)
     assert await store_bytes(js) == 0
 
 
-async def test_stream_takes_its_share_and_follows_the_store(js: JetStreamContext, server: NatsServer) -> None:
+async def test_stream_size_follows_store_size(js: JetStreamContext, server: NatsServer) -> None:
     await ensure_stream(js, STREAM, StreamQuota(0.4))
     assert await max_bytes(js) == int(0.4 * LIMIT)
     await restart(js, server, LIMIT * 2)
@@ -82,9 +82,7 @@ async def test_stream_takes_its_share_and_follows_the_store(js: JetStreamContext
     assert await max_bytes(js) == int(0.8 * LIMIT)
 
 
-async def test_stream_that_is_too_large_already_is_made_smaller_and_keeps_its_messages(
-    js: JetStreamContext, server: NatsServer
-) -> None:
+async def test_oversized_stream_shrinks_and_keeps_messages(js: JetStreamContext, server: NatsServer) -> None:
     await restart(js, server, 16 * LIMIT)
     await ensure_stream(js, STREAM, StreamQuota(0.5))
     for number in range(12):
@@ -96,14 +94,14 @@ async def test_stream_that_is_too_large_already_is_made_smaller_and_keeps_its_me
     assert await max_bytes(js) == state.bytes > MIN_STREAM_BYTES
 
 
-async def test_stream_stays_as_it_is_when_its_new_size_has_no_room(js: JetStreamContext, server: NatsServer) -> None:
+async def test_stream_is_unchanged_when_new_size_does_not_fit(js: JetStreamContext, server: NatsServer) -> None:
     await ensure_stream(js, STREAM, StreamQuota(0.4))
     await restart(js, server, LIMIT // 10)
     await ensure_stream(js, STREAM, StreamQuota(0, fixed_bytes=LIMIT))
     assert await max_bytes(js) == int(0.4 * LIMIT)
 
 
-async def test_new_stream_takes_less_than_its_share_when_others_have_more(connect: Connect) -> None:
+async def test_new_stream_takes_remaining_space(connect: Connect) -> None:
     js = chassis_nats.jetstream(await connect("registry"))
     await ensure_stream(js, STREAM, StreamQuota(0, fixed_bytes=80 * MIB))
     bridge = await connect("jotunheim_bridge")
@@ -113,7 +111,7 @@ async def test_new_stream_takes_less_than_its_share_when_others_have_more(connec
     assert info.config.max_bytes == 20 * MIB
 
 
-async def test_new_stream_of_a_set_size_is_refused_when_it_has_no_room(js: JetStreamContext) -> None:
+async def test_fixed_stream_is_rejected_when_it_does_not_fit(js: JetStreamContext) -> None:
     with pytest.raises(
         StoreFullError,
         match="stream KV_devices: not stored, because the disk of NATS or the mesh's share of it is full",
@@ -122,28 +120,28 @@ async def test_new_stream_of_a_set_size_is_refused_when_it_has_no_room(js: JetSt
     assert e.value.code is Code.RESOURCE_EXHAUSTED
 
 
-async def test_writes_to_a_full_store_say_so_and_reads_go_on(
+async def test_full_store_rejects_writes_and_serves_reads(
     js: JetStreamContext, server: NatsServer, connect: Connect
 ) -> None:
     bucket = await Bucket.create(js, buckets.DEVICES)
     revision = await bucket.put("a", b"1")
     await restart(js, server, 0)
-    again = await Bucket.create(js, buckets.DEVICES)
+    reopened = await Bucket.create(js, buckets.DEVICES)
     with pytest.raises(
         StoreFullError, match="devices/a: not stored, because the disk of NATS or the mesh's share of it is full"
     ):
-        await again.put("a", b"2")
+        await reopened.put("a", b"2")
     writer = KvWriter(await connect("registry"), buckets.DEVICES)
     await writer.open()
     (answer,) = await writer.create([("b", b"1")])
     assert isinstance(answer, StoreFullError)
-    found = await again.get("a")
+    found = await reopened.get("a")
     assert found is not None and (found.value, found.revision) == (b"1", revision)
     await restart(js, server, LIMIT)
-    assert await again.put("a", b"2") > revision
+    assert await reopened.put("a", b"2") > revision
 
 
-async def test_images_that_fill_their_share_leave_room_for_state(connect: Connect) -> None:
+async def test_full_image_share_leaves_space_for_state(connect: Connect) -> None:
     ota = await connect("ota")
     js = chassis_nats.jetstream(ota)
     store = await NatsObjects.open(js, "images", 1, lambda: datetime.now(UTC))
@@ -155,6 +153,6 @@ async def test_images_that_fill_their_share_leave_room_for_state(connect: Connec
     await store.put_stream(Header(hashlib.sha256(first).hexdigest(), len(first)), chunks(first))
     with pytest.raises(StoreFullError, match="its stream is full"):
         await store.put_stream(Header(hashlib.sha256(second).hexdigest(), len(second)), chunks(second))
-    assert (await js.stream_info("OBJ_images")).state.bytes < 21 * MIB  # nothing of the second one is left
+    assert (await js.stream_info("OBJ_images")).state.bytes < 21 * MIB  # no chunk of the second image is left
     assert await Bucket.create(chassis_nats.jetstream(await connect("registry")), buckets.DEVICES)
     assert await store.delete(hashlib.sha256(first).hexdigest())

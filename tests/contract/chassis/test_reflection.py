@@ -1,4 +1,4 @@
-"""Reflection finds every symbol of every service, whatever its kind: by the API and with the real grpcurl."""
+"""Reflection finds every kind of symbol of every service, through the API and with the real grpcurl."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _of_message(message: Any, kind: str = "message") -> Iterator[tuple[str, str,
 
 
 def symbols(files: Iterable[Any]) -> Iterator[tuple[str, str, str]]:
-    """Kind, full name and file of everything in them, from the descriptors of the generated code."""
+    """Return kind, full name and file of every symbol in the descriptors of the generated code."""
     for file in files:
         for service in file.services_by_name.values():
             yield "service", service.full_name, file.name
@@ -62,7 +62,7 @@ SYMBOLS = list(symbols({service.file for service in SERVICES}))
 
 @pytest.fixture
 async def endpoint(pki: Pki) -> AsyncIterator[str]:
-    """A server that describes every service of the mesh."""
+    """A server with reflection of every service of the mesh."""
     server = RpcServer("127.0.0.1:0", pki.files("service", "registry"), ServerInfo("1.2.3", "replica-1", 0.0))
     for service in SERVICES:
         server.add(service.full_name, lambda _: None)
@@ -70,7 +70,7 @@ async def endpoint(pki: Pki) -> AsyncIterator[str]:
     await server.stop(0)
 
 
-async def _asked(endpoint: str, pki: Pki, names: list[str]) -> list[Any]:
+async def _describe(endpoint: str, pki: Pki, names: list[str]) -> list[Any]:
     async def requests() -> AsyncIterator[Any]:
         for name in names:
             yield reflection_pb2.ServerReflectionRequest(file_containing_symbol=name)
@@ -83,13 +83,13 @@ async def _asked(endpoint: str, pki: Pki, names: list[str]) -> list[Any]:
         await connected.close()
 
 
-def test_symbols_are_of_every_kind() -> None:
+def test_symbols_cover_every_kind() -> None:
     kinds = {kind for kind, _, _ in SYMBOLS}
     assert {"service", "method", "message", "nested message", "field", "one-of", "enum", "enum value"} <= kinds
 
 
-async def test_reflection_finds_the_file_of_every_symbol(endpoint: str, pki: Pki) -> None:
-    answers = await _asked(endpoint, pki, [name for _, name, _ in SYMBOLS])
+async def test_reflection_finds_file_of_every_symbol(endpoint: str, pki: Pki) -> None:
+    answers = await _describe(endpoint, pki, [name for _, name, _ in SYMBOLS])
     parsed: dict[bytes, str] = {}
     wrong = []
     for (kind, name, file), answer in zip(SYMBOLS, answers, strict=True):
@@ -100,14 +100,14 @@ async def test_reflection_finds_the_file_of_every_symbol(endpoint: str, pki: Pki
     assert not wrong
 
 
-async def test_reflection_answers_not_found_for_what_is_no_symbol(endpoint: str, pki: Pki) -> None:
+async def test_reflection_returns_not_found_for_unknown_symbol(endpoint: str, pki: Pki) -> None:
     method = next(name for kind, name, _ in SYMBOLS if kind == "method")
-    for answer in await _asked(endpoint, pki, [f"{method}s", method.rpartition(".")[0] + "s", "", "."]):
+    for answer in await _describe(endpoint, pki, [f"{method}s", method.rpartition(".")[0] + "s", "", "."]):
         assert answer.error_response.error_code == 5
 
 
-async def test_grpcurl_describes_a_symbol_of_each_kind_and_service(endpoint: str, pki: Pki) -> None:
-    # grpcurl itself knows a value only by the name of its enum.
+async def test_grpcurl_describes_symbols_of_each_kind(endpoint: str, pki: Pki) -> None:
+    # grpcurl resolves an enum value only through its enum.
     one_of_each = {(kind, file): name for kind, name, file in SYMBOLS if kind != "enum value"}
     directory = pki.directory("user", "operator")
     files = [("-cacert", "services.pem"), ("-cert", "cert.pem"), ("-key", "key.pem")]

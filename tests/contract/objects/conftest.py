@@ -1,4 +1,4 @@
-"""Every object store that ota can use, behind one fixture: real NATS, real S3, and the fake; bare and with a cache."""
+"""Every object store of ota behind one fixture: real NATS, real S3 and the fake, each with and without a cache."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from tests.fixtures.nats import NatsServer, connector
 from tests.fixtures.pki import Pki
 from tests.fixtures.seaweed import Seaweed
 
-BUCKET = "images"  # the one bucket that ota's NATS permissions cover
+BUCKET = "images"  # the only bucket that ota's NATS permissions cover
 
 
 @dataclass(frozen=True)
 class Place:
-    """A store; `again` opens another one on the same data, as a restarted ota or a second replica would.
+    """A store; `reopen` opens another one on the same data, like a restarted ota or a second replica.
 
     `leftovers` counts what is stored beside whole images: chunks of unfinished uploads.
     """
 
     store: ObjectStore
-    again: Callable[[], Awaitable[ObjectStore]]
+    reopen: Callable[[], Awaitable[ObjectStore]]
     leftovers: Callable[[], Awaitable[int]]
 
 
@@ -102,7 +102,7 @@ async def _memory_place(cache: Callable[[], DiskCache] | None) -> AsyncIterator[
 
 
 async def _empty(client: Any, bucket: str) -> None:
-    """One bucket for all tests, since each takes SeaweedFS seven volumes."""
+    """One bucket for all tests, because each bucket needs seven volumes of SeaweedFS."""
     for entry in (await client.list_objects_v2(Bucket=bucket)).get("Contents", []):
         await client.delete_object(Bucket=bucket, Key=entry["Key"])
     for entry in (await client.list_multipart_uploads(Bucket=bucket)).get("Uploads", []):
@@ -111,7 +111,7 @@ async def _empty(client: Any, bucket: str) -> None:
 
 @pytest.fixture(params=["memory", "nats", "s3", "memory-cached", "nats-cached", "s3-cached"])
 def kind(request: pytest.FixtureRequest) -> tuple[str, object]:
-    """The name of a kind of store and its server; only the servers that are wanted are started."""
+    """The kind of the store and its server; only required servers are started."""
     name = str(request.param)
     servers = {"nats": "nats_server", "s3": "seaweed"}
     server = servers.get(name.partition("-")[0])
@@ -141,5 +141,5 @@ async def place(kind: tuple[str, object], pki: Pki, tmp_path: Path) -> AsyncIter
 
 @pytest.fixture
 def store(place: Place) -> ObjectStore:
-    """The store alone."""
+    """The store of the place."""
     return place.store

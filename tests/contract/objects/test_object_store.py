@@ -1,4 +1,4 @@
-"""The contract of the port ObjectStore, held by every adapter against the real server."""
+"""Contract of the port ObjectStore, for every adapter with its real server."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def assert_nothing_of(place: Place, sha256: str) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_what_was_stored_comes_back(store: ObjectStore, size: int) -> None:
+async def test_read_returns_stored_bytes(store: ObjectStore, size: int) -> None:
     data = image_bytes(size)
     image = await put(store, data)
     assert (image.sha256, image.size_bytes) == (hashlib.sha256(data).hexdigest(), size)
@@ -44,7 +44,7 @@ async def test_what_was_stored_comes_back(store: ObjectStore, size: int) -> None
     assert await read(store, image) == data
 
 
-async def test_any_range_comes_back_exactly(store: ObjectStore) -> None:
+async def test_read_returns_exact_range(store: ObjectStore) -> None:
     data = image_bytes(BIG)
     image = await put(store, data)
     ranges = [(0, 1), (1, 131_071), (131_072, 131_072), (131_071, 2), (BIG - 1, 1), (9_000_000, 700_001), (0, BIG)]
@@ -52,18 +52,18 @@ async def test_any_range_comes_back_exactly(store: ObjectStore) -> None:
         assert await read(store, image, offset, length) == data[offset : offset + length], (offset, length)
 
 
-async def test_blocks_are_bounded(store: ObjectStore) -> None:
+async def test_read_blocks_are_bounded(store: ObjectStore) -> None:
     image = await put(store, image_bytes(BIG))
     assert max([len(block) async for block in store.get_range(image, 0, BIG)]) <= 1024 * 1024
 
 
-async def test_tiny_chunks_are_joined(place: Place) -> None:
+async def test_write_joins_tiny_chunks(place: Place) -> None:
     data = image_bytes(3000)
     assert await read(place.store, await put(place.store, data, chunk=1)) == data
     assert await place.leftovers() == 0
 
 
-async def test_an_unknown_image_is_absent(store: ObjectStore) -> None:
+async def test_unknown_image_is_absent(store: ObjectStore) -> None:
     absent = Image(hashlib.sha256(b"absent").hexdigest(), 10, datetime.now(UTC))
     assert await store.stat(absent.sha256) is None
     assert await store.delete(absent.sha256) is False
@@ -72,7 +72,7 @@ async def test_an_unknown_image_is_absent(store: ObjectStore) -> None:
 
 
 @pytest.mark.parametrize("size", [1000, 5 * 1024 * 1024, BIG])  # 5 MiB is exactly one part in S3
-async def test_wrong_digest_is_refused_and_leaves_nothing(place: Place, size: int) -> None:
+async def test_upload_with_wrong_digest_leaves_nothing(place: Place, size: int) -> None:
     data, other = image_bytes(size), image_bytes(size, seed=1)
     with pytest.raises(DigestMismatchError):
         await place.store.put_stream(header_of(data), chunked(other))
@@ -82,7 +82,7 @@ async def test_wrong_digest_is_refused_and_leaves_nothing(place: Place, size: in
 
 @pytest.mark.parametrize("size", [1000, BIG])
 @pytest.mark.parametrize("missing", [1, 999])
-async def test_an_upload_that_ends_early_is_refused_and_leaves_nothing(place: Place, size: int, missing: int) -> None:
+async def test_short_upload_leaves_nothing(place: Place, size: int, missing: int) -> None:
     data = image_bytes(size)
     with pytest.raises(SizeMismatchError):
         await place.store.put_stream(header_of(data), chunked(data[:-missing]))
@@ -90,20 +90,20 @@ async def test_an_upload_that_ends_early_is_refused_and_leaves_nothing(place: Pl
 
 
 @pytest.mark.parametrize("size", [1000, BIG])
-async def test_bytes_too_many_are_refused_and_leave_nothing(place: Place, size: int) -> None:
+async def test_long_upload_leaves_nothing(place: Place, size: int) -> None:
     data = image_bytes(size)
     with pytest.raises(SizeMismatchError):
         await place.store.put_stream(header_of(data), chunked(data + b"x"))
     await assert_nothing_of(place, header_of(data).sha256)
 
 
-async def test_an_upload_without_bytes_is_refused(place: Place) -> None:
+async def test_empty_upload_is_rejected(place: Place) -> None:
     with pytest.raises(SizeMismatchError):
         await place.store.put_stream(header_of(b"x"), chunked(b""))
     await assert_nothing_of(place, header_of(b"x").sha256)
 
 
-async def test_an_uploader_that_fails_midway_leaves_nothing(place: Place) -> None:
+async def test_failed_upload_leaves_nothing(place: Place) -> None:
     data = image_bytes(BIG)
 
     async def breaking() -> AsyncIterator[bytes]:
@@ -116,7 +116,7 @@ async def test_an_uploader_that_fails_midway_leaves_nothing(place: Place) -> Non
     await assert_nothing_of(place, header_of(data).sha256)
 
 
-async def test_a_cancelled_upload_leaves_nothing(place: Place) -> None:
+async def test_cancelled_upload_leaves_nothing(place: Place) -> None:
     data, midway = image_bytes(BIG), asyncio.Event()
 
     async def stalling() -> AsyncIterator[bytes]:
@@ -127,14 +127,14 @@ async def test_a_cancelled_upload_leaves_nothing(place: Place) -> None:
 
     upload = asyncio.create_task(place.store.put_stream(header_of(data), stalling()))
     await midway.wait()
-    assert await place.leftovers() == 1  # it had begun: what follows is not true for want of trying
+    assert await place.leftovers() == 1  # the upload had begun, so the checks below are meaningful
     upload.cancel()
     with pytest.raises(asyncio.CancelledError):
         await upload
     await assert_nothing_of(place, header_of(data).sha256)
 
 
-async def test_nothing_is_visible_before_the_last_byte(place: Place) -> None:
+async def test_image_is_invisible_until_complete(place: Place) -> None:
     data, at_the_end, go = image_bytes(BIG), asyncio.Event(), asyncio.Event()
 
     async def pausing() -> AsyncIterator[bytes]:
@@ -154,7 +154,7 @@ async def test_nothing_is_visible_before_the_last_byte(place: Place) -> None:
     assert await read(place.store, await upload) == data
 
 
-async def test_an_image_that_is_there_is_answered_without_reading_the_upload(store: ObjectStore) -> None:
+async def test_write_of_stored_image_reads_no_bytes(store: ObjectStore) -> None:
     data = image_bytes(5000)
     first = await put(store, data)
 
@@ -165,7 +165,7 @@ async def test_an_image_that_is_there_is_answered_without_reading_the_upload(sto
     assert await store.put_stream(header_of(data), unread()) == first
 
 
-async def test_two_uploads_of_the_same_image_at_once_both_succeed(place: Place) -> None:
+async def test_concurrent_uploads_of_one_image_succeed(place: Place) -> None:
     data, both = image_bytes(BIG), asyncio.Barrier(2)
 
     async def together() -> AsyncIterator[bytes]:
@@ -174,7 +174,7 @@ async def test_two_uploads_of_the_same_image_at_once_both_succeed(place: Place) 
         await both.wait()
         yield data[-1:]
 
-    second = await place.again()
+    second = await place.reopen()
     stores = (place.store, second)
     images = await asyncio.gather(*(store.put_stream(header_of(data), together()) for store in stores))
     assert {image.sha256 for image in images} == {header_of(data).sha256}
@@ -183,7 +183,7 @@ async def test_two_uploads_of_the_same_image_at_once_both_succeed(place: Place) 
     assert await place.leftovers() == 0
 
 
-async def test_deleting_removes_and_uploading_again_restores(place: Place) -> None:
+async def test_deleted_image_can_be_uploaded_again(place: Place) -> None:
     data = image_bytes(BIG)
     image = await put(place.store, data)
     assert await place.store.delete(image.sha256) is True
@@ -194,35 +194,35 @@ async def test_deleting_removes_and_uploading_again_restores(place: Place) -> No
     assert await read(place.store, await put(place.store, data)) == data
 
 
-async def test_listing_is_by_digest_and_pages_meet(store: ObjectStore) -> None:
+async def test_list_is_ordered_and_pages_are_contiguous(store: ObjectStore) -> None:
     stored = [await put(store, image_bytes(10, seed)) for seed in range(7)]
-    wanted = sorted(stored, key=lambda image: image.sha256)
-    assert await store.list("", 100) == wanted
+    expected = sorted(stored, key=lambda image: image.sha256)
+    assert await store.list("", 100) == expected
     seen: list[Image] = []
     while page := await store.list(seen[-1].sha256 if seen else "", 3):
         assert len(page) <= 3
         seen.extend(page)
-    assert seen == wanted
+    assert seen == expected
 
 
-async def test_another_replica_sees_the_same_images(place: Place) -> None:
+async def test_replicas_see_the_same_images(place: Place) -> None:
     data = image_bytes(BIG)
     image = await put(place.store, data)
-    other = await place.again()
+    other = await place.reopen()
     assert await other.stat(image.sha256) == image
     assert await other.list("", 10) == [image]
     assert await read(other, image, 100, 1000) == data[100:1100]
 
 
-async def test_many_readers_at_once_read_the_same(place: Place) -> None:
+async def test_concurrent_readers_get_equal_bytes(place: Place) -> None:
     data = image_bytes(BIG)
     image = await put(place.store, data)
-    cold = await place.again()
+    cold = await place.reopen()
     found = await asyncio.gather(*(read(cold, image, offset, 200_000) for offset in range(0, 8_000_000, 1_000_000)))
     assert found == [data[offset : offset + 200_000] for offset in range(0, 8_000_000, 1_000_000)]
 
 
-async def test_a_reader_that_stops_early_harms_nobody(store: ObjectStore) -> None:
+async def test_abandoned_read_affects_no_other(store: ObjectStore) -> None:
     data = image_bytes(BIG)
     image = await put(store, data)
     reading = store.get_range(image, 0, BIG)
@@ -231,7 +231,7 @@ async def test_a_reader_that_stops_early_harms_nobody(store: ObjectStore) -> Non
     assert await read(store, image) == data
 
 
-async def test_what_a_killed_process_left_is_swept_at_the_second_look_and_no_sooner(place: Place) -> None:
+async def test_sweep_deletes_leftovers_at_second_pass(place: Place) -> None:
     data, begun = image_bytes(BIG), asyncio.Event()
     await put(place.store, image_bytes(10))
 
@@ -243,7 +243,7 @@ async def test_what_a_killed_process_left_is_swept_at_the_second_look_and_no_soo
 
     upload = asyncio.create_task(place.store.put_stream(header_of(data), orphaned()))
     await begun.wait()
-    other = await place.again()
+    other = await place.reopen()
     assert await other.sweep() == 0
     assert await place.leftovers() == 1
     assert await other.sweep() == 1
@@ -253,7 +253,7 @@ async def test_what_a_killed_process_left_is_swept_at_the_second_look_and_no_soo
     await asyncio.gather(upload, return_exceptions=True)
 
 
-async def test_a_header_that_lies_about_the_size_is_refused(place: Place) -> None:
+async def test_write_rejects_header_with_wrong_size(place: Place) -> None:
     data = image_bytes(5000)
     for size in (4999, 5001):
         with pytest.raises(SizeMismatchError):

@@ -1,4 +1,4 @@
-"""The conductor's lease on a real bucket, whose server has another idea of the time."""
+"""The conductor's lease on a real bucket of a server with a different clock."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.fixtures.nats import Connect
 
 @pytest.fixture
 async def bucket(connect_fresh_nats: Connect) -> Bucket:
-    """It never expires anything, like that of a server whose clock was set back."""
+    """A bucket that expires nothing, like that of a server with its clock set back."""
     js = chassis_nats.jetstream(await connect_fresh_nats("ota"))
     return await Bucket.create(js, replace(records.LEASES, ttl_s=0))
 
 
-async def test_lease_of_a_dead_replica_is_taken_over_although_the_server_keeps_it(bucket: Bucket) -> None:
+async def test_lease_of_dead_replica_is_taken_over(bucket: Bucket) -> None:
     now_s = 100.0
     dead, other = KvLease(bucket, "dead", lambda: now_s), KvLease(bucket, "other", lambda: now_s)
     assert await dead.held()
@@ -33,7 +33,7 @@ async def test_lease_of_a_dead_replica_is_taken_over_although_the_server_keeps_i
     assert not await dead.held()
 
 
-async def test_lease_that_is_renewed_is_not_taken_over(bucket: Bucket) -> None:
+async def test_renewed_lease_is_not_taken_over(bucket: Bucket) -> None:
     now_s = 100.0
     holder, other = KvLease(bucket, "holder", lambda: now_s), KvLease(bucket, "other", lambda: now_s)
     for _ in range(8):
@@ -42,10 +42,10 @@ async def test_lease_that_is_renewed_is_not_taken_over(bucket: Bucket) -> None:
         now_s += LEASE_S / 2
 
 
-async def test_lease_that_the_server_dropped_too_early_is_taken_again_by_one(bucket: Bucket) -> None:
+async def test_lease_expired_too_early_is_reacquired_once(bucket: Bucket) -> None:
     now_s = 100.0
     holder, other = KvLease(bucket, "holder", lambda: now_s), KvLease(bucket, "other", lambda: now_s)
     assert await holder.held()
-    await bucket.delete(KEY)  # as expiry does, when the clock of the server is stepped forward
+    await bucket.delete(KEY)  # like expiry after the server's clock was set forward
     now_s += LEASE_S / 2
     assert [await holder.held(), await holder.held(), await other.held()] == [False, True, False]

@@ -1,4 +1,4 @@
-"""Reaching S3: by TLS that checks certificate and name, with the right keys, and without it for a while."""
+"""The connection to S3: TLS with certificate and host checks, access keys, and an unreachable server."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ async def look(settings: S3Settings) -> None:
         await S3Objects(client, settings.bucket).list("", 1)
 
 
-async def test_the_right_ca_is_trusted(where: S3Settings) -> None:
+async def test_s3_trusts_configured_ca(where: S3Settings) -> None:
     await look(where)
-    await look(where)  # the bucket is there now
+    await look(where)  # the bucket exists now
 
 
-async def test_plain_http_works_where_it_is_chosen(where: S3Settings, seaweed: Seaweed) -> None:
+async def test_s3_uses_plain_http_when_configured(where: S3Settings, seaweed: Seaweed) -> None:
     await look(replace(where, endpoint_url=seaweed.plain_url, ca_file=None))
 
 
-async def test_another_ca_is_refused(where: S3Settings, other_pki: Pki) -> None:
+async def test_s3_rejects_another_ca(where: S3Settings, other_pki: Pki) -> None:
     with pytest.raises(ObjectStoreError):
         await look(replace(where, ca_file=other_pki.directory("service", "ota") / "services.pem"))
 
 
-async def test_the_cas_of_this_machine_do_not_vouch_for_it(where: S3Settings) -> None:
+async def test_s3_ignores_system_cas(where: S3Settings) -> None:
     with pytest.raises(ObjectStoreError):
         await look(replace(where, ca_file=None))
 
@@ -66,8 +66,8 @@ async def forwarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
     await asyncio.gather(pump(reader, onward_writer), pump(onward_reader, writer))
 
 
-async def test_a_certificate_for_another_host_is_refused(where: S3Settings, seaweed: Seaweed) -> None:
-    """The right server with its right certificate, reached under an address that the certificate does not carry."""
+async def test_s3_rejects_certificate_of_another_host(where: S3Settings, seaweed: Seaweed) -> None:
+    """The right server and certificate, at an address that the certificate does not contain."""
     port = urlsplit(seaweed.url).port or 0
     relay = await asyncio.start_server(lambda r, w: forwarded(r, w, port), "127.0.0.2", 0)
     async with relay:
@@ -77,7 +77,7 @@ async def test_a_certificate_for_another_host_is_refused(where: S3Settings, seaw
 
 
 @pytest.mark.parametrize("which", ["access_key_file", "secret_key_file"])
-async def test_wrong_keys_are_refused(where: S3Settings, tmp_path: Path, which: str) -> None:
+async def test_s3_rejects_wrong_keys(where: S3Settings, tmp_path: Path, which: str) -> None:
     (tmp_path / "key").write_text("wrong")
     changed: dict[str, Any] = {which: tmp_path / "key"}
     with pytest.raises(ObjectStoreRefusedError):
@@ -85,16 +85,14 @@ async def test_wrong_keys_are_refused(where: S3Settings, tmp_path: Path, which: 
 
 
 @pytest.mark.parametrize("content", [None, "", "\n"])
-async def test_a_key_file_that_is_missing_or_empty_is_refused(
-    where: S3Settings, tmp_path: Path, content: str | None
-) -> None:
+async def test_s3_rejects_missing_or_empty_key_file(where: S3Settings, tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "key").write_text(content)
     with pytest.raises(ObjectStoreRefusedError, match="key"):
         await look(replace(where, access_key_file=tmp_path / "key"))
 
 
-async def test_a_store_that_is_away_is_unavailable(where: S3Settings) -> None:
+async def test_s3_is_unavailable_when_unreachable(where: S3Settings) -> None:
     async with s3_client.connect(replace(where, endpoint_url=f"https://127.0.0.1:{free_ports(1)[0]}")) as client:
         store, data = S3Objects(client, where.bucket), image_bytes(10)
         with pytest.raises(ObjectStoreError):

@@ -14,7 +14,7 @@ from services.jotunheim_bridge.model.framing import encode
 from services.jotunheim_bridge.ports import Claim, DeviceFacts, SessionFacts
 from services.jotunheim_bridge.service.access import MAX_CACHED_DEVICES, AccessCache
 from services.jotunheim_bridge.service.negotiator import NEGOTIATION_TIMEOUT_S
-from tests.fuzz.world import DEVICE, Sessions, World, greeting, offered, pages
+from tests.fuzz.world import DEVICE, Sessions, World, offered_document, pages, valid_hello
 from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.registry.v1 import registry_pb2 as rp
 
@@ -52,10 +52,10 @@ def world() -> Iterator[World]:
 
 def _says_hello(world: World) -> list[link.Frame]:
     connection, transport = world.connect()
-    world.feed(connection, transport, encode(link.Frame(hello=greeting())))
+    world.feed(connection, transport, encode(link.Frame(hello=valid_hello())))
     welcome = transport.frames[0].welcome
     if welcome.send_capabilities:
-        data = b"".join(encode(frame) for frame in pages(offered(), welcome.page_bytes))
+        data = b"".join(encode(frame) for frame in pages(offered_document(), welcome.page_bytes))
         world.feed(connection, transport, data)
     return transport.frames
 

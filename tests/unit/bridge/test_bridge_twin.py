@@ -24,7 +24,7 @@ from services.jotunheim_bridge.service.meter import Meter
 from services.jotunheim_bridge.service.twin import DeviceTwin
 from services.jotunheim_bridge.service.twins import BUSY_RETRY_S, MAX_RETRY_S
 from tests.fakes.device import BOOL, document, led, number
-from tests.fuzz.world import DEVICE, Transport, World, greeting, offered, pages
+from tests.fuzz.world import DEVICE, Transport, World, offered_document, pages, valid_hello
 from yggdrasil.common.v1 import capability_pb2 as cp
 from yggdrasil.device.v1 import link_pb2 as link
 
@@ -232,8 +232,8 @@ class Linked:
     def __init__(self, world: World) -> None:
         self.world = world
         self.connection, self.transport = world.connect()
-        self.say(link.Frame(hello=greeting()))
-        self.say(*pages(offered(), self.transport.frames[0].welcome.page_bytes))
+        self.say(link.Frame(hello=valid_hello()))
+        self.say(*pages(offered_document(), self.transport.frames[0].welcome.page_bytes))
         assert self.transport.frames[-1].WhichOneof("body") == "contract"
 
     def say(self, *frames: link.Frame) -> None:
