@@ -34,7 +34,7 @@ enum { CLOSE_MS = 1000, ROUNDS_PER_STEP_MAX = 64, ATTEMPTS_MAX = 32, FLOOR_MS_MA
 static const char *const state_names[] = {
     [YGG_STATE_BACKOFF] = "backoff",   [YGG_STATE_CONNECTING] = "connecting", [YGG_STATE_HELLO] = "hello",
     [YGG_STATE_PAGES] = "pages",       [YGG_STATE_CONTRACT] = "contract",     [YGG_STATE_ACTIVE] = "active",
-    [YGG_STATE_UPDATING] = "updating",  [YGG_STATE_CLOSING] = "closing",   [YGG_STATE_STOPPED] = "stopped",
+    [YGG_STATE_UPDATING] = "updating", [YGG_STATE_CLOSING] = "closing",       [YGG_STATE_STOPPED] = "stopped",
 };
 
 const char *ygg_state_name(enum ygg_state state)
@@ -53,9 +53,9 @@ static bool sizes_fit(const struct ygg_config *config)
     return config->rx_size >= YGG_FRAME_BYTES_MIN + YGG_PREFIX_BYTES &&
            config->rx_size <= YGG_FRAME_BYTES_MAX + YGG_PREFIX_BYTES &&
            config->tx_size >= YGG_FRAME_BYTES_MIN + YGG_PREFIX_BYTES &&
-           config->tx_size <= YGG_FRAME_BYTES_MAX + YGG_PREFIX_BYTES &&
-           config->events_size >= YGG_RECORDS_BYTES_MIN && config->events_size <= UINT16_MAX &&
-           config->answers_size >= YGG_RECORDS_BYTES_MIN && config->answers_size <= UINT16_MAX &&
+           config->tx_size <= YGG_FRAME_BYTES_MAX + YGG_PREFIX_BYTES && config->events_size >= YGG_RECORDS_BYTES_MIN &&
+           config->events_size <= UINT16_MAX && config->answers_size >= YGG_RECORDS_BYTES_MIN &&
+           config->answers_size <= UINT16_MAX &&
            (config->samples_size == 0 ||
             (config->samples_size >= YGG_RECORDS_BYTES_MIN && config->samples_size <= UINT16_MAX));
 }
@@ -75,8 +75,8 @@ static bool names_fit(const struct ygg_config *config)
 static bool config_fits(const struct ygg_config *config)
 {
     return config->boot_id != 0 && config->features_count <= YGG_FEATURES_MAX && config->backoff_min_ms > 0 &&
-           config->backoff_max_ms >= config->backoff_min_ms && config->handshake_timeout_ms > 0 &&
-           names_fit(config) && sizes_fit(config);
+           config->backoff_max_ms >= config->backoff_min_ms && config->handshake_timeout_ms > 0 && names_fit(config) &&
+           sizes_fit(config);
 }
 
 enum ygg_err ygg_agent_init(struct ygg_agent *agent, const struct ygg_config *config, const struct ygg_hal *hal)

@@ -28,7 +28,8 @@ enum {
     SLOT_BYTES = SLOT_DIGEST + YGG_DIGEST_BYTES
 };
 
-_Static_assert(AT_SLOTS + YGG_SLOTS * SLOT_BYTES + YGG_FLASHLOG_TAIL_BYTES <= YGG_BOOT_RECORD_BYTES, "a record has room");
+_Static_assert(AT_SLOTS + YGG_SLOTS * SLOT_BYTES + YGG_FLASHLOG_TAIL_BYTES <= YGG_BOOT_RECORD_BYTES,
+               "a record has room");
 _Static_assert(YGG_BOOT_RECORD_BYTES % YGG_FLASH_UNIT_BYTES == 0, "a record is programmed in whole units");
 
 /* --- the record --------------------------------------------------------------------------------------------------- */
@@ -217,7 +218,7 @@ static enum ygg_slot choose_trial(struct ygg_boot *boot)
 {
     enum ygg_slot trial = boot->trial;
     enum ygg_boot_outcome fault = boot->boots >= boot->boots_max ? YGG_REVERT_OUT_OF_BOOTS
-                                  : !is_bootable(boot, trial)         ? YGG_REVERT_DAMAGED
+                                  : !is_bootable(boot, trial)    ? YGG_REVERT_DAMAGED
                                                                  : YGG_OUTCOME_NONE;
 
     if (fault != YGG_OUTCOME_NONE) {

@@ -68,7 +68,8 @@ static enum ygg_err send_answer(struct ygg_agent *agent, const char *call_id, co
     return ygg_result_encode(&out, call_id, answer) ? ygg_link_commit(agent, &out) : YGG_ERR_ARGUMENT;
 }
 
-static enum ygg_err send_refusal(struct ygg_agent *agent, const char *call_id, enum ygg_status status, const char *reason)
+static enum ygg_err send_refusal(struct ygg_agent *agent, const char *call_id, enum ygg_status status,
+                                 const char *reason)
 {
     const struct ygg_answer answer = {.status = status, .message = reason};
 
@@ -159,7 +160,7 @@ static uint32_t take_handle(struct ygg_agent *agent)
 
 /* Reserves the slot first, so that a later answer always has one. */
 enum ygg_err ygg_calls_dispatch(struct ygg_agent *agent, struct ygg_call *call, struct ygg_answer *answer,
-                           struct ygg_pending **slot)
+                                struct ygg_pending **slot)
 {
     *answer = (struct ygg_answer){.status = YGG_STATUS_OK};
     *slot = find_handle(agent, 0);

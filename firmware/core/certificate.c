@@ -67,7 +67,7 @@ enum ygg_err ygg_certificate_handle(struct ygg_agent *agent, const struct ygg_en
     }
     enum ygg_err err = ygg_body_decode_as(envelope,
                                           expiring ? yggdrasil_device_v1_CertificateExpiring_fields
-                                                 : yggdrasil_device_v1_CertificateIssued_fields,
+                                                   : yggdrasil_device_v1_CertificateIssued_fields,
                                           issued);
     if (err != YGG_OK) {
         return err;
@@ -97,7 +97,8 @@ bool ygg_certificate_produce(struct ygg_agent *agent)
     certificate->due = false;
     size_t length = certificate->port->request(certificate->ctx, certificate->room, YGG_CERTIFICATE_REQUEST_BYTES_MAX);
     if (length == 0 || !send_request(agent, certificate->room, length)) {
-        log_event(agent, YGG_LOG_WARNING, "certificate_request_failed", "the request could not be made, or does not fit a frame");
+        log_event(agent, YGG_LOG_WARNING, "certificate_request_failed",
+                  "the request could not be made, or does not fit a frame");
         return false;
     }
     certificate->waiting = true;

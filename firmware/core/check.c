@@ -133,8 +133,8 @@ static enum ygg_status check_member(const struct ygg_capability *capability, con
         }
         return call->operation == YGG_OPERATION_READ
                    ? check_read(&capability->properties[invoke->member], invoke, reason)
-                   : check_write(&capability->properties[invoke->member], only_value(invoke),
-                                 &call->arguments[0], reason);
+                   : check_write(&capability->properties[invoke->member], only_value(invoke), &call->arguments[0],
+                                 reason);
     case YGG_OPERATION_ACTION:
         *reason = "no such action";
         if (invoke->member >= capability->actions_count) {

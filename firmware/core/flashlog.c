@@ -119,7 +119,8 @@ static enum ygg_err read_back(const struct ygg_flashlog *log, const uint8_t *rec
     for (uint32_t at = 0; at < log->record_bytes; at += PIECE_BYTES) {
         uint32_t size = log->record_bytes - at < PIECE_BYTES ? log->record_bytes - at : PIECE_BYTES;
 
-        if (ygg_flash_read(log->flash, log->next + at, piece, size) != YGG_OK || memcmp(piece, record + at, size) != 0) {
+        if (ygg_flash_read(log->flash, log->next + at, piece, size) != YGG_OK ||
+            memcmp(piece, record + at, size) != 0) {
             return YGG_ERR_IO;
         }
     }

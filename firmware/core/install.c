@@ -36,8 +36,8 @@ static uint32_t block_bytes(const struct ygg_boot *boot)
     return boot->layout->flash->block_bytes;
 }
 
-static void make_head(const struct ygg_boot *boot, const struct ygg_image *image, const uint8_t *chunks_root, bool marked,
-                      uint8_t *head)
+static void make_head(const struct ygg_boot *boot, const struct ygg_image *image, const uint8_t *chunks_root,
+                      bool marked, uint8_t *head)
 {
     memset(head, 0, YGG_JOURNAL_HEAD_BYTES);
     ygg_put32(head + HEAD_LENGTH, image->length);
@@ -101,7 +101,8 @@ static enum ygg_err put_mark(const struct ygg_install *install, uint32_t index)
 
 /* --- beginning ---------------------------------------------------------------------------------------------------- */
 
-uint32_t ygg_install_resume_offset(const struct ygg_boot *boot, const struct ygg_image *image, const uint8_t *chunks_root)
+uint32_t ygg_install_resume_offset(const struct ygg_boot *boot, const struct ygg_image *image,
+                                   const uint8_t *chunks_root)
 {
     uint8_t expected[YGG_JOURNAL_HEAD_BYTES];
     uint8_t head[YGG_JOURNAL_HEAD_BYTES];

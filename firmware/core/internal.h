@@ -22,8 +22,8 @@ static inline union ygg_body *ygg_scratch_body(const struct ygg_agent *agent)
 /* Whether a session is open, so that heartbeats are due. */
 static inline bool ygg_in_session(const struct ygg_agent *agent)
 {
-    return agent->state == YGG_STATE_PAGES || agent->state == YGG_STATE_CONTRACT ||
-           agent->state == YGG_STATE_ACTIVE || agent->state == YGG_STATE_UPDATING;
+    return agent->state == YGG_STATE_PAGES || agent->state == YGG_STATE_CONTRACT || agent->state == YGG_STATE_ACTIVE ||
+           agent->state == YGG_STATE_UPDATING;
 }
 
 void ygg_log(const struct ygg_agent *agent, enum ygg_log_level level, const char *event,
@@ -62,7 +62,7 @@ uint64_t ygg_calls_wake_ms(const struct ygg_agent *agent);
  * holds the request like a call's and may be modified by the caller. YGG_ERR_FULL: too many are in flight, nothing was
  * done. */
 enum ygg_err ygg_calls_dispatch(struct ygg_agent *agent, struct ygg_call *call, struct ygg_answer *answer,
-                           struct ygg_pending **slot);
+                                struct ygg_pending **slot);
 
 /* check.c: turns a write of one property into a checked call. `value` is NULL if the peer sent none. */
 enum ygg_status ygg_write_check(const struct ygg_document *document, uint32_t capability, uint32_t property,
@@ -114,7 +114,7 @@ enum ygg_err ygg_twin_finish(struct ygg_agent *agent, struct ygg_pending *pendin
 enum ygg_err ygg_ota_open(struct ygg_agent *agent);
 /* After a ContractNotice: concludes a trial and reports the status. */
 void ygg_ota_on_contract(struct ygg_agent *agent);
-void ygg_ota_on_disconnect(struct ygg_agent *agent);   /* The session has ended. */
+void ygg_ota_on_disconnect(struct ygg_agent *agent); /* The session has ended. */
 void ygg_ota_expire(struct ygg_agent *agent);
 uint64_t ygg_ota_wake_ms(const struct ygg_agent *agent);
 bool ygg_ota_produce(struct ygg_agent *agent);

@@ -86,8 +86,8 @@ enum ygg_err ygg_link_next(struct ygg_agent *agent, struct ygg_envelope *envelop
     struct ygg_link *link = &agent->link;
     const uint8_t *data = agent->config->rx + link->rx_head;
     struct ygg_frame frame = {0};
-    enum ygg_err err = ygg_frame_find(data, link->rx_end - link->rx_head,
-                                      agent->config->rx_size - YGG_PREFIX_BYTES, &frame);
+    enum ygg_err err = ygg_frame_find(data, link->rx_end - link->rx_head, agent->config->rx_size - YGG_PREFIX_BYTES,
+                                      &frame);
 
     if (err != YGG_OK) {
         return err;

@@ -10,7 +10,8 @@ struct piece {
 };
 
 /* SHA-256 of a byte that distinguishes leaves from nodes, and two pieces. */
-static bool hash_two(const struct ygg_hash *hash, void *ctx, uint8_t kind, const struct piece pieces[2], uint8_t *digest)
+static bool hash_two(const struct ygg_hash *hash, void *ctx, uint8_t kind, const struct piece pieces[2],
+                     uint8_t *digest)
 {
     return hash->begin(ctx) == YGG_OK && hash->update(ctx, &kind, 1) == YGG_OK &&
            hash->update(ctx, pieces[0].data, pieces[0].size) == YGG_OK &&
@@ -28,7 +29,8 @@ bool ygg_proof_holds(const struct ygg_proof *proof, const uint8_t *chunk, size_t
     uint32_t last = proof->count - 1U;
 
     if (proof->index >= proof->count || proof->path_bytes % DIGEST_BYTES != 0 ||
-        proof->path_bytes > (size_t)YGG_PROOF_DIGESTS_MAX * DIGEST_BYTES || !hash_two(hash, hash_ctx, LEAF, leaf, digest)) {
+        proof->path_bytes > (size_t)YGG_PROOF_DIGESTS_MAX * DIGEST_BYTES ||
+        !hash_two(hash, hash_ctx, LEAF, leaf, digest)) {
         return false;
     }
     for (size_t at = 0; at < proof->path_bytes; at += DIGEST_BYTES) {

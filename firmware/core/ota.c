@@ -71,8 +71,12 @@ enum ygg_err ygg_ota_open(struct ygg_agent *agent)
     if (ota->trial_ms == 0 || ota->self_test == NULL) {
         return YGG_ERR_ARGUMENT;
     }
-    ota->trust = (struct ygg_trust){.layout = ota->boot->layout, .hash = agent->hal->hash, .hash_ctx = agent->hal->hash_ctx,
-                                    .verify = ota->verify, .verify_ctx = ota->verify_ctx, .room = ota->metadata};
+    ota->trust = (struct ygg_trust){.layout = ota->boot->layout,
+                                    .hash = agent->hal->hash,
+                                    .hash_ctx = agent->hal->hash_ctx,
+                                    .verify = ota->verify,
+                                    .verify_ctx = ota->verify_ctx,
+                                    .room = ota->metadata};
     ota->install.boot = ota->boot;
     enum ygg_ota_code code = ygg_trust_open(&ota->trust, ota->first_root, ota->first_root_size);
     ota->usable = code == YGG_OTA_OK;
@@ -125,7 +129,8 @@ void ygg_ota_on_disconnect(struct ygg_agent *agent)
         return;
     }
     ota->phase = YGG_OTA_IDLE; /* Written blocks and the patch's state stay: an offer resumes them. */
-    ota->status_due = ota->accept_due = ota->reject_due = ota->request_due = ota->result_due = ota->progress_due = false;
+    ota->status_due = ota->accept_due = ota->reject_due = ota->request_due = ota->result_due = ota->progress_due =
+        false;
 }
 
 static void reject(struct ygg_agent *agent, uint64_t update_id, enum ygg_ota_code code)
@@ -195,7 +200,8 @@ enum ygg_err ygg_ota_on_offer(struct ygg_agent *agent, const yggdrasil_device_v1
         return YGG_ERR_MALFORMED;
     }
     ota->accept_due = ota->request_due = ota->progress_due = false;
-    if (ota->phase == YGG_OTA_INSTALLED || (ota->boot->state != YGG_BOOT_CONFIRMED && ota->boot->running != YGG_SLOT_NONE)) {
+    if (ota->phase == YGG_OTA_INSTALLED ||
+        (ota->boot->state != YGG_BOOT_CONFIRMED && ota->boot->running != YGG_SLOT_NONE)) {
         reject(agent, offer->update_id, YGG_OTA_BUSY);
         return YGG_OK;
     }
@@ -311,8 +317,10 @@ static void on_release(struct ygg_agent *agent, const struct ygg_trust_context *
     struct ygg_ota *ota = ygg_ota_of(agent);
     const struct ygg_image *running = ygg_ota_running(ota);
     struct ygg_manifest manifest;
-    const struct ygg_delta delta = {.precursor = ota->delta.precursor, .digest = ota->delta.digest,
-                                    .chunks_root = ota->delta.chunks_root, .length = ota->delta.length};
+    const struct ygg_delta delta = {.precursor = ota->delta.precursor,
+                                    .digest = ota->delta.digest,
+                                    .chunks_root = ota->delta.chunks_root,
+                                    .length = ota->delta.length};
     enum ygg_ota_code code = ygg_trust_release(&ota->trust, ota->metadata, ota->metadata_size, &ota->timestamp, context,
                                                &manifest);
 
@@ -326,7 +334,8 @@ static void on_release(struct ygg_agent *agent, const struct ygg_trust_context *
         reject(agent, ota->update_id, code);
         return;
     }
-    ota->image = (struct ygg_image){.length = manifest.length, .counter = manifest.counter, .sequence = manifest.sequence};
+    ota->image = (struct ygg_image){
+        .length = manifest.length, .counter = manifest.counter, .sequence = manifest.sequence};
     memcpy(ota->image.digest, manifest.digest, YGG_SHA256_BYTES);
     memcpy(ota->chunks_root, manifest.chunks_root, YGG_SHA256_BYTES);
     ota->chunk_bytes = manifest.chunk_bytes;
@@ -339,11 +348,11 @@ static void on_envelope(struct ygg_agent *agent)
     struct ygg_ota *ota = ygg_ota_of(agent);
     const struct ygg_image *running = ygg_ota_running(ota);
     const struct ygg_trust_context context = {.device_id = agent->config->device_id,
-                                          .device_class = agent->config->device_class,
-                                          .nonce = ota->nonce,
-                                          .slot_bytes = ota->boot->layout->slot_bytes,
-                                          .sequence = running == NULL ? 0 : running->sequence,
-                                          .counter_floor = ota->boot->counter_floor};
+                                              .device_class = agent->config->device_class,
+                                              .nonce = ota->nonce,
+                                              .slot_bytes = ota->boot->layout->slot_bytes,
+                                              .sequence = running == NULL ? 0 : running->sequence,
+                                              .counter_floor = ota->boot->counter_floor};
     enum ygg_ota_code code = YGG_OTA_OK;
 
     ota->metadata_have = 0;
@@ -355,8 +364,9 @@ static void on_envelope(struct ygg_agent *agent)
         code = ygg_trust_next_root(&ota->trust, ota->metadata, ota->metadata_size);
         ota->roots_due--;
     } else {
-        code = ota->has_nonce ? ygg_trust_timestamp(&ota->trust, ota->metadata, ota->metadata_size, &context, &ota->timestamp)
-                              : YGG_OTA_STALE;
+        code = ota->has_nonce
+                   ? ygg_trust_timestamp(&ota->trust, ota->metadata, ota->metadata_size, &context, &ota->timestamp)
+                   : YGG_OTA_STALE;
         ota->timestamped = code == YGG_OTA_OK;
     }
     if (code != YGG_OTA_OK) {
@@ -372,7 +382,8 @@ static uint8_t expected_role(const struct ygg_ota *ota)
 /* Whether a slice is the next one. Checks the length first. */
 static bool slice_fits(const struct ygg_ota *ota, const yggdrasil_device_v1_OtaMetadata *slice)
 {
-    uint32_t max = slice->role == yggdrasil_device_v1_OtaRole_OTA_ROLE_RELEASE ? YGG_RELEASE_BYTES_MAX : YGG_ENVELOPE_BYTES_MAX;
+    uint32_t max = slice->role == yggdrasil_device_v1_OtaRole_OTA_ROLE_RELEASE ? YGG_RELEASE_BYTES_MAX
+                                                                               : YGG_ENVELOPE_BYTES_MAX;
     bool first = ota->metadata_have == 0;
 
     return slice->size_bytes > 0 && slice->size_bytes <= max && slice->data.size > 0 &&

@@ -40,7 +40,9 @@ static bool read_chunk(const struct ygg_envelope *envelope, struct chunk *out)
 static bool chunk_holds(const struct ygg_agent *agent, const struct chunk *chunk)
 {
     const struct ygg_ota *ota = ygg_ota_of(agent);
-    const struct ygg_proof proof = {.root = ota->chunks_root, .path = chunk->path, .path_bytes = chunk->path_bytes,
+    const struct ygg_proof proof = {.root = ota->chunks_root,
+                                    .path = chunk->path,
+                                    .path_bytes = chunk->path_bytes,
                                     .index = ota->at / ota->chunk_bytes,
                                     .count = (ota->total - 1U) / ota->chunk_bytes + 1U};
 

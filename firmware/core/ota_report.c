@@ -38,7 +38,8 @@ const char *ygg_ota_message(enum ygg_ota_code code)
 
 void ygg_ota_log(const struct ygg_agent *agent, const char *event, enum ygg_ota_code code)
 {
-    const struct ygg_log_field fields[] = {{.key = "code", .number = code}, {.key = "message", .text = ygg_ota_message(code)}};
+    const struct ygg_log_field fields[] = {{.key = "code", .number = code},
+                                           {.key = "message", .text = ygg_ota_message(code)}};
 
     ygg_log(agent, code == YGG_OTA_OK ? YGG_LOG_INFO : YGG_LOG_WARNING, event, fields, code == YGG_OTA_OK ? 0 : 2);
 }
@@ -146,8 +147,8 @@ static enum ygg_err send_accept(struct ygg_agent *agent)
     const struct ygg_ota *ota = ygg_ota_of(agent);
     union ygg_body *body = ygg_scratch_body(agent);
 
-    body->ota_accept = (yggdrasil_device_v1_OtaAccept){.update_id = ota->update_id, .delta = ota->uses_delta,
-                                                       .offset_bytes = ota->at};
+    body->ota_accept = (yggdrasil_device_v1_OtaAccept){
+        .update_id = ota->update_id, .delta = ota->uses_delta, .offset_bytes = ota->at};
     return ygg_session_send(agent, YGG_BODY_OTA_ACCEPT, body);
 }
 
@@ -156,8 +157,10 @@ static enum ygg_err send_request(struct ygg_agent *agent)
     struct ygg_ota *ota = ygg_ota_of(agent);
     union ygg_body *body = ygg_scratch_body(agent);
 
-    body->ota_chunk_request = (yggdrasil_device_v1_OtaChunkRequest){
-        .update_id = ota->update_id, .offset_bytes = ota->at, .chunks = YGG_OTA_CREDIT_CHUNKS, .resend = ota->request_again};
+    body->ota_chunk_request = (yggdrasil_device_v1_OtaChunkRequest){.update_id = ota->update_id,
+                                                                    .offset_bytes = ota->at,
+                                                                    .chunks = YGG_OTA_CREDIT_CHUNKS,
+                                                                    .resend = ota->request_again};
     enum ygg_err err = ygg_session_send(agent, YGG_BODY_OTA_CHUNK_REQUEST, body);
     if (err == YGG_OK) {
         ota->credit = YGG_OTA_CREDIT_CHUNKS;

@@ -41,7 +41,8 @@ static enum ygg_err flush(struct ygg_patch *patch)
         return YGG_OK;
     }
     if (patch->part == DIFF) {
-        enum ygg_err err = ygg_flash_read(patch->install->boot->layout->flash, patch->from + (uint32_t)patch->at, old, count);
+        enum ygg_err err = ygg_flash_read(patch->install->boot->layout->flash, patch->from + (uint32_t)patch->at, old,
+                                          count);
 
         if (err != YGG_OK) {
             return err;

@@ -29,8 +29,8 @@ struct ygg_patch {
     uint8_t size_bits;   /* Bits of a size received so far; 0: none. */
     bool negative;
     uint64_t size;
-    uint32_t left;       /* Bytes of diff or extra to come. */
-    int64_t at;          /* Offset in the old image. */
+    uint32_t left; /* Bytes of diff or extra to come. */
+    int64_t at;    /* Offset in the old image. */
     uint8_t gathered;
     uint8_t gather[YGG_PATCH_GATHER_BYTES];
     struct {

@@ -140,9 +140,8 @@ static bool terms_agree(const struct ygg_config *config, const yggdrasil_device_
            welcome->heartbeat_ms >= HEARTBEAT_MS_MIN && welcome->heartbeat_ms <= HEARTBEAT_MS_MAX &&
            welcome->device_rx_frame_bytes <= config->rx_size - YGG_PREFIX_BYTES &&
            welcome->device_tx_frame_bytes >= YGG_FRAME_BYTES_MIN &&
-           welcome->device_tx_frame_bytes <= config->tx_size - YGG_PREFIX_BYTES &&
-           welcome->event_window > 0 && (!welcome->send_capabilities || welcome->page_bytes > 0) &&
-           features_agree(config, welcome);
+           welcome->device_tx_frame_bytes <= config->tx_size - YGG_PREFIX_BYTES && welcome->event_window > 0 &&
+           (!welcome->send_capabilities || welcome->page_bytes > 0) && features_agree(config, welcome);
 }
 
 static void enter_contract(struct ygg_agent *agent)
@@ -156,8 +155,7 @@ static enum ygg_err on_welcome(struct ygg_agent *agent, const yggdrasil_device_v
     if (agent->state != YGG_STATE_HELLO) {
         return YGG_ERR_STATE;
     }
-    if (!terms_agree(agent->config, welcome) ||
-        ygg_events_resume(agent, welcome->last_event_sequence) != YGG_OK) {
+    if (!terms_agree(agent->config, welcome) || ygg_events_resume(agent, welcome->last_event_sequence) != YGG_OK) {
         return YGG_ERR_MALFORMED;
     }
     memcpy(agent->session_id, welcome->session_id, sizeof agent->session_id);

@@ -18,7 +18,8 @@ enum {
     AT_KEYS = AT_VERSION + 24
 };
 
-_Static_assert(AT_KEYS + YGG_KEYS_MAX * YGG_KEY_BYTES + YGG_FLASHLOG_TAIL_BYTES <= YGG_TRUST_RECORD_BYTES, "a record has room");
+_Static_assert(AT_KEYS + YGG_KEYS_MAX * YGG_KEY_BYTES + YGG_FLASHLOG_TAIL_BYTES <= YGG_TRUST_RECORD_BYTES,
+               "a record has room");
 _Static_assert(YGG_TRUST_RECORD_BYTES % YGG_FLASH_UNIT_BYTES == 0, "a record is programmed in whole units");
 
 /* The signed bytes begin with the role, its zero byte included: a signature for one role is invalid for another. */
@@ -62,7 +63,8 @@ static enum ygg_ota_code save(struct ygg_trust *trust)
 
 /* --- signatures --------------------------------------------------------------------------------------------------- */
 
-static bool hash_signed(const struct ygg_trust *trust, enum ygg_role role, const struct ygg_signed *message, uint8_t *digest)
+static bool hash_signed(const struct ygg_trust *trust, enum ygg_role role, const struct ygg_signed *message,
+                        uint8_t *digest)
 {
     const uint8_t *context = (const uint8_t *)contexts[role];
 
@@ -74,7 +76,8 @@ static bool hash_signed(const struct ygg_trust *trust, enum ygg_role role, const
 
 static bool hash_bytes(const struct ygg_trust *trust, const uint8_t *data, size_t size, uint8_t *digest)
 {
-    return trust->hash->begin(trust->hash_ctx) == YGG_OK && trust->hash->update(trust->hash_ctx, data, size) == YGG_OK &&
+    return trust->hash->begin(trust->hash_ctx) == YGG_OK &&
+           trust->hash->update(trust->hash_ctx, data, size) == YGG_OK &&
            trust->hash->finish(trust->hash_ctx, digest) == YGG_OK;
 }
 
@@ -232,7 +235,7 @@ enum ygg_ota_code ygg_trust_timestamp(struct ygg_trust *trust, const uint8_t *en
 
 /* Checks device class, slot size, security counter and sequence. */
 static enum ygg_ota_code check_applicable(const struct ygg_manifest *manifest, const struct ygg_timestamp *timestamp,
-                                     const struct ygg_trust_context *context)
+                                          const struct ygg_trust_context *context)
 {
     if (!same_text(manifest->device_class, manifest->device_class_size, context->device_class)) {
         return YGG_OTA_DEVICE_CLASS;

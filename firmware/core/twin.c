@@ -87,7 +87,9 @@ static struct ygg_value value_of(const struct ygg_property *property, const stru
 static enum ygg_err read_property(struct ygg_agent *agent, uint8_t capability, uint8_t property,
                                   struct ygg_value *value)
 {
-    struct ygg_call call = {.deadline_ms = DRIVER_TIMEOUT_MS, .operation = YGG_OPERATION_READ, .capability = capability,
+    struct ygg_call call = {.deadline_ms = DRIVER_TIMEOUT_MS,
+                            .operation = YGG_OPERATION_READ,
+                            .capability = capability,
                             .member = property};
     struct ygg_pending *slot = NULL;
     struct ygg_answer answer;
@@ -253,7 +255,8 @@ uint64_t ygg_twin_wake_ms(const struct ygg_agent *agent)
 /* --- desired values ----------------------------------------------------------------------------------------------- */
 
 /* Writes an entry. Returns its status; 0: the driver answers later. */
-static enum ygg_status write_entry(struct ygg_agent *agent, uint64_t version, const yggdrasil_device_v1_TwinEntry *entry)
+static enum ygg_status write_entry(struct ygg_agent *agent, uint64_t version,
+                                   const yggdrasil_device_v1_TwinEntry *entry)
 {
     struct ygg_pending *slot = NULL;
     struct ygg_answer answer;
@@ -307,8 +310,8 @@ enum ygg_err ygg_twin_on_delta(struct ygg_agent *agent, const yggdrasil_device_v
     for (size_t i = 0; i < delta->entries_count; i++) {
         const yggdrasil_device_v1_TwinEntry *entry = &delta->entries[i];
 
-        outcomes[count] = (struct outcome){.capability = entry->capability, .property = entry->property,
-                                           .status = write_entry(agent, version, entry)};
+        outcomes[count] = (struct outcome){
+            .capability = entry->capability, .property = entry->property, .status = write_entry(agent, version, entry)};
         count += outcomes[count].status != 0 ? 1U : 0U;
     }
     if (count > 0) {
@@ -345,7 +348,8 @@ enum ygg_err ygg_twin_finish(struct ygg_agent *agent, struct ygg_pending *pendin
     }
     *pending = (struct ygg_pending){0}; /* Reading back may need the slot. */
     outcome.status = wrote ? answer->status : YGG_STATUS_OK;
-    struct ygg_value value = wrote ? read_back(agent, &outcome) : value_of(property_at(agent, done.capability, done.property), answer);
+    struct ygg_value value = wrote ? read_back(agent, &outcome)
+                                   : value_of(property_at(agent, done.capability, done.property), answer);
     pb_ostream_t out = open_report(agent, wrote ? done.key.version : 0);
     (void)put_state(&out, &outcome, &value, 0); /* A single state fits any frame. */
     (void)send_report(agent, &out, false);

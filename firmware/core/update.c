@@ -15,7 +15,8 @@
 static bool same_schema(const struct ygg_schema *a, const struct ygg_schema *b)
 {
     return a->type == b->type && a->max_length == b->max_length && a->has_minimum == b->has_minimum &&
-           a->has_maximum == b->has_maximum && (!a->has_minimum || !(a->minimum < b->minimum || a->minimum > b->minimum)) &&
+           a->has_maximum == b->has_maximum &&
+           (!a->has_minimum || !(a->minimum < b->minimum || a->minimum > b->minimum)) &&
            (!a->has_maximum || !(a->maximum < b->maximum || a->maximum > b->maximum));
 }
 

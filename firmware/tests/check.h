@@ -15,7 +15,8 @@ bool check_that(bool holds, const char *what, const char *file, int line);
 
 /* Compares two integers and prints both if they differ. */
 bool check_equal(long long left, long long right, const char *what, const char *file, int line);
-#define CHECK_EQ(left, right) check_equal((long long)(left), (long long)(right), #left " == " #right, __FILE__, __LINE__)
+#define CHECK_EQ(left, right)                                                                                          \
+    check_equal((long long)(left), (long long)(right), #left " == " #right, __FILE__, __LINE__)
 
 bool check_text(const char *left, const char *right, const char *what, const char *file, int line);
 #define CHECK_TEXT(left, right) check_text((left), (right), #left, __FILE__, __LINE__)

@@ -153,17 +153,37 @@ void fake_reset(struct fake *fake)
     fake->hash = EVP_MD_CTX_new();
     ygg_sim_init(&fake->board, &platform, fake);
     fake->board.agent = &fake->agent;
-    fake->hal = (struct ygg_hal){.transport = &transport, .hash = &posix_hash, .platform = &platform,
-                                 .driver = &driver, .transport_ctx = fake, .hash_ctx = fake->hash,
-                                 .platform_ctx = fake, .driver_ctx = fake};
-    fake->config = (struct ygg_config){
-        .device_id = "porch-1", .model = "sim-board", .device_class = "sim", .firmware_version = "1.0.0", .slot = "A",
-        .address = "bridge:7443", .boot_id = 0x1122334455667788U, .document = &ygg_sim_document,
-        .rx = fake->rx, .rx_size = sizeof fake->rx, .tx = fake->tx, .tx_size = sizeof fake->tx,
-        .events = fake->events, .events_size = sizeof fake->events,
-        .answers = fake->answers, .answers_size = sizeof fake->answers,
-        .samples = fake->samples, .samples_size = sizeof fake->samples, .scratch = &fake->scratch,
-        .rx_record_bytes = 4096, .backoff_min_ms = 100, .backoff_max_ms = 8000, .handshake_timeout_ms = 5000};
+    fake->hal = (struct ygg_hal){.transport = &transport,
+                                 .hash = &posix_hash,
+                                 .platform = &platform,
+                                 .driver = &driver,
+                                 .transport_ctx = fake,
+                                 .hash_ctx = fake->hash,
+                                 .platform_ctx = fake,
+                                 .driver_ctx = fake};
+    fake->config = (struct ygg_config){.device_id = "porch-1",
+                                       .model = "sim-board",
+                                       .device_class = "sim",
+                                       .firmware_version = "1.0.0",
+                                       .slot = "A",
+                                       .address = "bridge:7443",
+                                       .boot_id = 0x1122334455667788U,
+                                       .document = &ygg_sim_document,
+                                       .rx = fake->rx,
+                                       .rx_size = sizeof fake->rx,
+                                       .tx = fake->tx,
+                                       .tx_size = sizeof fake->tx,
+                                       .events = fake->events,
+                                       .events_size = sizeof fake->events,
+                                       .answers = fake->answers,
+                                       .answers_size = sizeof fake->answers,
+                                       .samples = fake->samples,
+                                       .samples_size = sizeof fake->samples,
+                                       .scratch = &fake->scratch,
+                                       .rx_record_bytes = 4096,
+                                       .backoff_min_ms = 100,
+                                       .backoff_max_ms = 8000,
+                                       .handshake_timeout_ms = 5000};
 }
 
 enum ygg_err fake_start(struct fake *fake)
@@ -298,7 +318,8 @@ static void choose_features(const struct fake *fake, yggdrasil_device_v1_Welcome
 {
     welcome->features_count = fake->config.features_count;
     for (size_t i = 0; i < fake->config.features_count; i++) {
-        (void)snprintf(welcome->features[i].name, sizeof welcome->features[i].name, "%s", fake->config.features[i].name);
+        (void)snprintf(welcome->features[i].name, sizeof welcome->features[i].name, "%s",
+                       fake->config.features[i].name);
         welcome->features[i].version = fake->features_refused ? 0 : fake->config.features[i].max_version;
     }
 }

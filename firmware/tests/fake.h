@@ -23,7 +23,7 @@ struct fake {
     uint8_t events[FAKE_MEMORY_BYTES];
     uint8_t answers[FAKE_MEMORY_BYTES];
     uint8_t samples[YGG_RECORDS_BYTES_MIN];
-    uint32_t credit; /* Welcome.telemetry_credit of fake_negotiate. */
+    uint32_t credit;       /* Welcome.telemetry_credit of fake_negotiate. */
     bool features_refused; /* The bridge accepts no feature. */
     uint32_t frame_bytes;  /* Frame limits in the Welcome of fake_negotiate; 0: the device's. */
     /* Clock and randomness. */
@@ -31,22 +31,22 @@ struct fake {
     uint64_t random;
     bool random_fails;
     /* Transport. */
-    enum ygg_err connect_result; /* Result of connect(). */
+    enum ygg_err connect_result;     /* Result of connect(). */
     char address[YGG_ADDRESS_BYTES]; /* Latest argument of connect(). */
     bool connected;
-    unsigned connects; /* Number of opened connections. */
-    size_t in_read, in_end;   /* Bytes of the bridge: read by the device, and total. */
-    size_t read_max;       /* Maximum bytes per read; 0: unlimited. */
-    enum ygg_err at_end;    /* Result of a read at the end of the bytes. */
+    unsigned connects;         /* Number of opened connections. */
+    size_t in_read, in_end;    /* Bytes of the bridge: read by the device, and total. */
+    size_t read_max;           /* Maximum bytes per read; 0: unlimited. */
+    enum ygg_err at_end;       /* Result of a read at the end of the bytes. */
     size_t out_taken, out_end; /* Bytes of the device: taken by the test, and total. */
-    size_t write_max; /* Maximum bytes per write; 0: unlimited. */
-    size_t write_room; /* Bytes accepted until the test adds more. */
+    size_t write_max;          /* Maximum bytes per write; 0: unlimited. */
+    size_t write_room;         /* Bytes accepted until the test adds more. */
     /* Driver: the simulated board unless `driver_result` is set. */
     enum ygg_err driver_result; /* YGG_OK: call the board. */
     struct ygg_call last_call;
     struct ygg_call last_write;
     uint8_t last_text[YGG_VALUE_BYTES_MAX]; /* Copy of the text of last_write, which is no longer valid. */
-    struct ygg_answer canned; /* Replaces the board's answer if status is not 0. */
+    struct ygg_answer canned;               /* Replaces the board's answer if status is not 0. */
     /* Log. */
     char last_event[32];
     /* The wire; last member, see fake_reset. */

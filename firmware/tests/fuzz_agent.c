@@ -119,9 +119,11 @@ static void add_once_more(uint8_t which)
 /* Sends entries with any indexes and values. Invalid ones get a status; none ends the session. */
 static void desire(struct play *play, size_t count)
 {
-    yggdrasil_device_v1_TwinDelta delta = {.version = 1U + take(play), .entries_count = (pb_size_t)(1U + count % YGG_TWIN_MAX)};
+    yggdrasil_device_v1_TwinDelta delta = {.version = 1U + take(play),
+                                           .entries_count = (pb_size_t)(1U + count % YGG_TWIN_MAX)};
     bool served = fake.agent.state == YGG_STATE_ACTIVE && fake.agent.twin && fake.write_room == SIZE_MAX &&
-                  fake.at_end == YGG_ERR_AGAIN && fake.in_read == fake.in_end && fake.agent.link.rx_head == fake.agent.link.rx_end;
+                  fake.at_end == YGG_ERR_AGAIN && fake.in_read == fake.in_end &&
+                  fake.agent.link.rx_head == fake.agent.link.rx_end;
 
     for (size_t i = 0; i < delta.entries_count; i++) {
         yggdrasil_device_v1_TwinEntry *entry = &delta.entries[i];
@@ -231,7 +233,9 @@ static void give_buffers(void)
     fake.config.tx = malloc(fake.config.tx_size);
     fake.config.events = malloc(fake.config.events_size);
     fake.config.answers = malloc(fake.config.answers_size);
-    certificate = (struct ygg_certificate){.handle = ygg_certificate_handle, .produce = ygg_certificate_produce, .port = &port,
+    certificate = (struct ygg_certificate){.handle = ygg_certificate_handle,
+                                           .produce = ygg_certificate_produce,
+                                           .port = &port,
                                            .room = malloc(YGG_CERTIFICATES_BYTES_MAX)};
     fake.config.certificate = &certificate;
     must(certificate.room != NULL && fake.config.rx != NULL && fake.config.tx != NULL && fake.config.events != NULL &&

@@ -45,7 +45,8 @@ static void boot_of(struct ygg_layout *layout, EVP_MD_CTX *hash)
     static const uint8_t root[YGG_DIGEST_BYTES];
     static uint8_t room[YGG_TRUST_RECORD_BYTES];
     const struct ygg_image image = {.length = 700};
-    struct ygg_boot boot = {.layout = layout, .hash = &posix_hash, .hash_ctx = hash, .boots_max = 3, .running = YGG_SLOT_NONE};
+    struct ygg_boot boot = {
+        .layout = layout, .hash = &posix_hash, .hash_ctx = hash, .boots_max = 3, .running = YGG_SLOT_NONE};
     struct ygg_trust trust = {.layout = layout, .hash = &posix_hash, .hash_ctx = hash, .verify = &verify, .room = room};
 
     must(ygg_boot_open(&boot) == YGG_OK);
@@ -83,8 +84,12 @@ static void metadata_of(const uint8_t *data, size_t size)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static EVP_MD_CTX *hash;
-    struct ygg_layout layout = {.flash = &ram.flash, .trust = 2 * BLOCK, .journal = 4 * BLOCK, .journal_bytes = BLOCK,
-                                .slots = {BEFORE, BEFORE + SLOT}, .slot_bytes = SLOT};
+    struct ygg_layout layout = {.flash = &ram.flash,
+                                .trust = 2 * BLOCK,
+                                .journal = 4 * BLOCK,
+                                .journal_bytes = BLOCK,
+                                .slots = {BEFORE, BEFORE + SLOT},
+                                .slot_bytes = SLOT};
 
     hash = hash == NULL ? EVP_MD_CTX_new() : hash;
     ram_flash_init(&ram, BLOCK, (BEFORE + 2 * SLOT) / BLOCK, 1);

@@ -77,7 +77,8 @@ static void make_device(const struct ygg_layout *layout)
     struct ygg_image image = {.length = FACTORY_BYTES, .counter = 1};
 
     (void)EVP_Digest(ram.bytes + BEFORE, FACTORY_BYTES, image.digest, NULL, EVP_sha256(), NULL);
-    boot = (struct ygg_boot){.layout = layout, .hash = fake.hal.hash, .hash_ctx = fake.hash, .boots_max = 3, .running = YGG_SLOT_A};
+    boot = (struct ygg_boot){
+        .layout = layout, .hash = fake.hal.hash, .hash_ctx = fake.hash, .boots_max = 3, .running = YGG_SLOT_A};
     must(ygg_boot_open(&boot) == YGG_OK && ygg_boot_provision(&boot, YGG_SLOT_A, &image) == YGG_OK);
     ota = (struct ygg_ota){.boot = &boot, .verify = &verify, .self_test = self_test, .trial_ms = 1000};
     fake.config.ota = &ota;
@@ -110,8 +111,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct ygg_layout layout;
 
-    layout = (struct ygg_layout){.flash = &ram.flash, .trust = 2 * BLOCK, .journal = 4 * BLOCK, .journal_bytes = BLOCK,
-                                 .slots = {BEFORE, BEFORE + SLOT}, .slot_bytes = SLOT};
+    layout = (struct ygg_layout){.flash = &ram.flash,
+                                 .trust = 2 * BLOCK,
+                                 .journal = 4 * BLOCK,
+                                 .journal_bytes = BLOCK,
+                                 .slots = {BEFORE, BEFORE + SLOT},
+                                 .slot_bytes = SLOT};
     ram_flash_init(&ram, BLOCK, (BEFORE + 2 * SLOT) / BLOCK, 1);
     fake_reset(&fake);
     make_device(&layout);

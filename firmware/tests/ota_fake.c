@@ -82,7 +82,8 @@ static size_t tree_path(const struct tree *tree, uint32_t index, uint32_t from, 
     }
     uint32_t half = split(count);
     bool left = index < half;
-    size_t below = left ? tree_path(tree, index, from, half, out) : tree_path(tree, index - half, from + half, count - half, out);
+    size_t below = left ? tree_path(tree, index, from, half, out)
+                        : tree_path(tree, index - half, from + half, count - half, out);
 
     tree_root(tree, left ? from + half : from, left ? count - half : half, out + below);
     return below + DIGEST;
@@ -95,7 +96,8 @@ static void public_key(const EVP_PKEY *key, uint8_t out[YGG_KEY_BYTES])
     uint8_t point[1 + YGG_KEY_BYTES];
     size_t size = 0;
 
-    if (EVP_PKEY_get_octet_string_param(key, OSSL_PKEY_PARAM_PUB_KEY, point, sizeof point, &size) != 1 || size != sizeof point) {
+    if (EVP_PKEY_get_octet_string_param(key, OSSL_PKEY_PARAM_PUB_KEY, point, sizeof point, &size) != 1 ||
+        size != sizeof point) {
         stop("no public key");
     }
     memcpy(out, point + 1, YGG_KEY_BYTES);
@@ -110,7 +112,8 @@ static void sign_one(EVP_PKEY *key, const uint8_t *data, size_t size, yggdrasil_
     size_t length = sizeof der;
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 
-    if (EVP_DigestSignInit(ctx, NULL, EVP_sha256(), NULL, key) != 1 || EVP_DigestSign(ctx, der, &length, data, size) != 1) {
+    if (EVP_DigestSignInit(ctx, NULL, EVP_sha256(), NULL, key) != 1 ||
+        EVP_DigestSign(ctx, der, &length, data, size) != 1) {
         stop("cannot sign");
     }
     ECDSA_SIG *numbers = d2i_ECDSA_SIG(NULL, &at, (long)length);
@@ -135,8 +138,8 @@ static size_t encode(const pb_msgdesc_t *fields, const void *message, uint8_t *o
     return stream.bytes_written;
 }
 
-void ota_sign(struct ota_fake *fake, const char *context, const pb_msgdesc_t *fields, const void *message, uint64_t signers,
-              struct ota_envelope *out)
+void ota_sign(struct ota_fake *fake, const char *context, const pb_msgdesc_t *fields, const void *message,
+              uint64_t signers, struct ota_envelope *out)
 {
     static yggdrasil_device_v1_Envelope envelope;
     uint8_t data[2048];
@@ -148,7 +151,8 @@ void ota_sign(struct ota_fake *fake, const char *context, const pb_msgdesc_t *fi
     memcpy(data + head, envelope.payload.bytes, envelope.payload.size);
     for (unsigned i = 0; i < OTA_KEYS; i++) {
         if ((signers >> i & 1U) != 0) {
-            sign_one(fake->keys[i], data, head + envelope.payload.size, &envelope.signatures[envelope.signatures_count++]);
+            sign_one(fake->keys[i], data, head + envelope.payload.size,
+                     &envelope.signatures[envelope.signatures_count++]);
         }
     }
     out->size = encode(yggdrasil_device_v1_Envelope_fields, &envelope, out->bytes, sizeof out->bytes);
@@ -160,8 +164,12 @@ static void make_root(struct ota_fake *fake)
 {
     yggdrasil_device_v1_Root *root = &fake->root;
 
-    *root = (yggdrasil_device_v1_Root){.version = 1, .expires_unix_s = 2000000000, .keys_count = 5, .has_root = true,
-                                       .has_release = true, .has_timestamp = true,
+    *root = (yggdrasil_device_v1_Root){.version = 1,
+                                       .expires_unix_s = 2000000000,
+                                       .keys_count = 5,
+                                       .has_root = true,
+                                       .has_release = true,
+                                       .has_timestamp = true,
                                        .root = {.threshold = 2, .keys_count = 3, .keys = {0, 1, 2}},
                                        .release = {.threshold = 2, .keys_count = 3, .keys = {1, 2, 3}},
                                        .timestamp = {.threshold = 1, .keys_count = 1, .keys = {4}}};
@@ -177,9 +185,13 @@ static void make_flash(struct ota_fake *fake)
     const uint32_t before = 4 * OTA_BLOCK_BYTES + journal;
 
     ram_flash_init(&fake->ram, OTA_BLOCK_BYTES, (before + 2 * OTA_SLOT_BYTES) / OTA_BLOCK_BYTES, 3);
-    fake->layout = (struct ygg_layout){.flash = &fake->ram.flash, .records = 0, .trust = 2 * OTA_BLOCK_BYTES,
-                                       .journal = 4 * OTA_BLOCK_BYTES, .journal_bytes = journal,
-                                       .slots = {before, before + OTA_SLOT_BYTES}, .slot_bytes = OTA_SLOT_BYTES};
+    fake->layout = (struct ygg_layout){.flash = &fake->ram.flash,
+                                       .records = 0,
+                                       .trust = 2 * OTA_BLOCK_BYTES,
+                                       .journal = 4 * OTA_BLOCK_BYTES,
+                                       .journal_bytes = journal,
+                                       .slots = {before, before + OTA_SLOT_BYTES},
+                                       .slot_bytes = OTA_SLOT_BYTES};
 }
 
 /* The update is the factory image with some bytes changed and some inserted in the middle. */
@@ -207,8 +219,12 @@ static bool self_test(void *ctx)
 
 static void open_boot(struct ota_fake *fake, enum ygg_slot running)
 {
-    fake->boot = (struct ygg_boot){.layout = &fake->layout, .hash = &posix_hash, .hash_ctx = fake->device.hash,
-                                   .counter_floor_min = 1, .boots_max = 3, .running = running};
+    fake->boot = (struct ygg_boot){.layout = &fake->layout,
+                                   .hash = &posix_hash,
+                                   .hash_ctx = fake->device.hash,
+                                   .counter_floor_min = 1,
+                                   .boots_max = 3,
+                                   .running = running};
     if (ygg_boot_open(&fake->boot) != YGG_OK) {
         stop("the boot state cannot be read");
     }
@@ -248,11 +264,17 @@ void ota_init(struct ota_fake *fake)
     fake->healthy = true;
     fake->release_signers = 1U << 1U | 1U << 3U;
     fake->timestamp_signers = 1U << 4U;
-    fake->manifest = (yggdrasil_device_v1_ReleaseManifest){
-        .device_class = "sim", .version = "2.0.0", .sequence = 8, .security_counter = 4, .slot_size_bytes = OTA_SLOT_BYTES,
-        .image_size_bytes = 5500, .chunk_size_bytes = OTA_CHUNK_BYTES, .expires_unix_s = 1900000000};
+    fake->manifest = (yggdrasil_device_v1_ReleaseManifest){.device_class = "sim",
+                                                           .version = "2.0.0",
+                                                           .sequence = 8,
+                                                           .security_counter = 4,
+                                                           .slot_size_bytes = OTA_SLOT_BYTES,
+                                                           .image_size_bytes = 5500,
+                                                           .chunk_size_bytes = OTA_CHUNK_BYTES,
+                                                           .expires_unix_s = 1900000000};
     ota_seal(fake);
-    fake->timestamp = (yggdrasil_device_v1_Timestamp){.time_unix_s = 1800000000, .newest_sequence = 8, .device_id = "porch-1"};
+    fake->timestamp = (yggdrasil_device_v1_Timestamp){
+        .time_unix_s = 1800000000, .newest_sequence = 8, .device_id = "porch-1"};
     ota_boot(fake);
 }
 
@@ -290,8 +312,12 @@ void ota_boot(struct ota_fake *fake)
     fake_init(&fake->device);
     fake->boot.hash_ctx = fake->device.hash;
     fake->device.random += ++boots; /* New nonces. */
-    fake->ota = (struct ygg_ota){.boot = &fake->boot, .verify = &posix_verify, .first_root = fake->first_root.bytes,
-                                 .first_root_size = fake->first_root.size, .self_test = self_test, .self_test_ctx = fake,
+    fake->ota = (struct ygg_ota){.boot = &fake->boot,
+                                 .verify = &posix_verify,
+                                 .first_root = fake->first_root.bytes,
+                                 .first_root_size = fake->first_root.size,
+                                 .self_test = self_test,
+                                 .self_test_ctx = fake,
                                  .trial_ms = TRIAL_MS};
     fake->device.config.ota = &fake->ota;
     fake->device.config.features = features;
@@ -310,10 +336,12 @@ bool ota_take(struct ota_fake *fake, uint32_t number, const pb_msgdesc_t *fields
     while (fake_take(&fake->device, &envelope)) {
         pb_istream_t in = pb_istream_from_buffer(envelope.body, envelope.length);
 
-        if (envelope.number == YGG_BODY_OTA_STATUS && !pb_decode(&in, yggdrasil_device_v1_OtaStatus_fields, &fake->status)) {
+        if (envelope.number == YGG_BODY_OTA_STATUS &&
+            !pb_decode(&in, yggdrasil_device_v1_OtaStatus_fields, &fake->status)) {
             stop("a status cannot be read");
         }
-        if (envelope.number == YGG_BODY_OTA_ACCEPT && !pb_decode(&in, yggdrasil_device_v1_OtaAccept_fields, &ota_accepted)) {
+        if (envelope.number == YGG_BODY_OTA_ACCEPT &&
+            !pb_decode(&in, yggdrasil_device_v1_OtaAccept_fields, &ota_accepted)) {
             stop("an acceptance cannot be read");
         }
         if (envelope.number == number) {
@@ -326,11 +354,12 @@ bool ota_take(struct ota_fake *fake, uint32_t number, const pb_msgdesc_t *fields
 
 /* --- offers ---------------------------------------------------------------------------------------------------------- */
 
-void ota_send_envelope(struct ota_fake *fake, uint64_t update_id, yggdrasil_device_v1_OtaRole role, const struct ota_envelope *envelope)
+void ota_send_envelope(struct ota_fake *fake, uint64_t update_id, yggdrasil_device_v1_OtaRole role,
+                       const struct ota_envelope *envelope)
 {
     for (size_t at = 0; at < envelope->size; at += 512) {
-        yggdrasil_device_v1_OtaMetadata slice = {.update_id = update_id, .role = role, .size_bytes = (uint32_t)envelope->size,
-                                                 .offset_bytes = (uint32_t)at};
+        yggdrasil_device_v1_OtaMetadata slice = {
+            .update_id = update_id, .role = role, .size_bytes = (uint32_t)envelope->size, .offset_bytes = (uint32_t)at};
 
         slice.data.size = (pb_size_t)(envelope->size - at < 512 ? envelope->size - at : 512);
         memcpy(slice.data.bytes, envelope->bytes + at, slice.data.size);
@@ -338,8 +367,9 @@ void ota_send_envelope(struct ota_fake *fake, uint64_t update_id, yggdrasil_devi
     }
 }
 
-enum ygg_ota_code ota_offer_these(struct ota_fake *fake, const yggdrasil_device_v1_OtaOffer *offer, const struct ota_envelope *roots,
-                                  const struct ota_envelope *timestamp, const struct ota_envelope *release)
+enum ygg_ota_code ota_offer_these(struct ota_fake *fake, const yggdrasil_device_v1_OtaOffer *offer,
+                                  const struct ota_envelope *roots, const struct ota_envelope *timestamp,
+                                  const struct ota_envelope *release)
 {
     yggdrasil_device_v1_OtaReject rejected = yggdrasil_device_v1_OtaReject_init_zero;
     size_t from = fake->device.out_taken;
@@ -381,12 +411,15 @@ enum ygg_ota_code ota_offer(struct ota_fake *fake, bool delta)
     if (delta) {
         fill_delta(fake, &offer.delta);
     }
-    ota_sign(fake, "ygg-ota-release-1", yggdrasil_device_v1_ReleaseManifest_fields, &fake->manifest, fake->release_signers, &release);
-    size_t size = encode(yggdrasil_device_v1_ReleaseManifest_fields, &fake->manifest, signed_bytes, sizeof signed_bytes);
+    ota_sign(fake, "ygg-ota-release-1", yggdrasil_device_v1_ReleaseManifest_fields, &fake->manifest,
+             fake->release_signers, &release);
+    size_t size = encode(yggdrasil_device_v1_ReleaseManifest_fields, &fake->manifest, signed_bytes,
+                         sizeof signed_bytes);
     fake->timestamp.release_sha256.size = DIGEST;
     sha256(signed_bytes, size, fake->timestamp.release_sha256.bytes);
     memcpy(fake->timestamp.nonce, fake->status.nonce, sizeof fake->timestamp.nonce);
-    ota_sign(fake, "ygg-ota-timestamp-1", yggdrasil_device_v1_Timestamp_fields, &fake->timestamp, fake->timestamp_signers, &timestamp);
+    ota_sign(fake, "ygg-ota-timestamp-1", yggdrasil_device_v1_Timestamp_fields, &fake->timestamp,
+             fake->timestamp_signers, &timestamp);
     return ota_offer_these(fake, &offer, NULL, &timestamp, &release);
 }
 

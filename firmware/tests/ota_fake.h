@@ -28,8 +28,8 @@ struct ota_fake {
     struct ota_envelope first_root;
     uint8_t factory[OTA_SLOT_BYTES]; /* Factory image in slot A, factory_size bytes. */
     uint32_t factory_size;
-    uint8_t image[OTA_SLOT_BYTES];   /* The update. */
-    uint8_t patch[OTA_SLOT_BYTES];   /* Patch from the factory image to the update; 0 bytes: none. */
+    uint8_t image[OTA_SLOT_BYTES]; /* The update. */
+    uint8_t patch[OTA_SLOT_BYTES]; /* Patch from the factory image to the update; 0 bytes: none. */
     uint32_t patch_size;
     yggdrasil_device_v1_Root root;
     yggdrasil_device_v1_ReleaseManifest manifest;
@@ -48,8 +48,8 @@ void ota_free(struct ota_fake *fake);
 void ota_boot(struct ota_fake *fake);
 
 /* Serialises and signs; `signers` has one bit per key. */
-void ota_sign(struct ota_fake *fake, const char *context, const pb_msgdesc_t *fields, const void *message, uint64_t signers,
-              struct ota_envelope *out);
+void ota_sign(struct ota_fake *fake, const char *context, const pb_msgdesc_t *fields, const void *message,
+              uint64_t signers, struct ota_envelope *out);
 
 /* Recomputes digest, length and tree of `manifest` after `image` has changed. */
 void ota_seal(struct ota_fake *fake);
@@ -59,11 +59,13 @@ void ota_seal(struct ota_fake *fake);
 enum ygg_ota_code ota_offer(struct ota_fake *fake, bool delta);
 
 /* The same with the given envelopes, unchanged. */
-enum ygg_ota_code ota_offer_these(struct ota_fake *fake, const yggdrasil_device_v1_OtaOffer *offer, const struct ota_envelope *roots,
-                                  const struct ota_envelope *timestamp, const struct ota_envelope *release);
+enum ygg_ota_code ota_offer_these(struct ota_fake *fake, const yggdrasil_device_v1_OtaOffer *offer,
+                                  const struct ota_envelope *roots, const struct ota_envelope *timestamp,
+                                  const struct ota_envelope *release);
 
 /* Sends an envelope in slices. */
-void ota_send_envelope(struct ota_fake *fake, uint64_t update_id, yggdrasil_device_v1_OtaRole role, const struct ota_envelope *envelope);
+void ota_send_envelope(struct ota_fake *fake, uint64_t update_id, yggdrasil_device_v1_OtaRole role,
+                       const struct ota_envelope *envelope);
 
 /* Sends chunk `index` of an image or patch with its proof; `spoil` is XORed to one of its bytes. */
 void ota_send_chunk(struct ota_fake *fake, const uint8_t *data, uint32_t size, uint32_t index, uint8_t spoil);

@@ -22,9 +22,9 @@ struct ram_flash {
     bool tear;           /* Power fails during the operation. */
     void (*on_cut)(void *ctx);
     void *on_cut_ctx;
-    uint32_t fail_at;    /* Operation that returns YGG_ERR_IO and does nothing; 0: none. */
-    uint32_t weak_at;    /* Program that returns YGG_OK but flips one bit; 0: none. */
-    uint32_t broken;     /* Violations of the rules: programming bytes that are not erased, or out of bounds. */
+    uint32_t fail_at; /* Operation that returns YGG_ERR_IO and does nothing; 0: none. */
+    uint32_t weak_at; /* Program that returns YGG_OK but flips one bit; 0: none. */
+    uint32_t broken;  /* Violations of the rules: programming bytes that are not erased, or out of bounds. */
 };
 
 /* Initialises an erased flash without a power cut. `blocks` × `block_bytes` is at most RAM_FLASH_BYTES_MAX. */

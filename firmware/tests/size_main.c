@@ -25,8 +25,11 @@ static const struct ygg_feature features[] = {YGG_FEATURE_TELEMETRY, YGG_FEATURE
 /* 4 MB of flash as on an ESP32-C3, two slots of 1.5 MB. */
 enum { BLOCK_BYTES = 4096, SLOT_BYTES = 1536 * 1024, JOURNAL_BYTES = 4 * BLOCK_BYTES, SLOTS_AT = 64 * 1024 };
 static const struct ygg_flash flash = {.ops = &ygg_noop_flash, .block_bytes = BLOCK_BYTES, .blocks = 1024};
-static const struct ygg_layout layout = {.flash = &flash, .trust = 2 * BLOCK_BYTES, .journal = 4 * BLOCK_BYTES,
-                                         .journal_bytes = JOURNAL_BYTES, .slots = {SLOTS_AT, SLOTS_AT + SLOT_BYTES},
+static const struct ygg_layout layout = {.flash = &flash,
+                                         .trust = 2 * BLOCK_BYTES,
+                                         .journal = 4 * BLOCK_BYTES,
+                                         .journal_bytes = JOURNAL_BYTES,
+                                         .slots = {SLOTS_AT, SLOTS_AT + SLOT_BYTES},
                                          .slot_bytes = SLOT_BYTES};
 
 static bool self_test(void *ctx)
@@ -78,7 +81,8 @@ int main(void)
     ygg_sim_init(&size_board, &ygg_noop_platform, NULL);
     size_board.agent = &size_agent;
     size_boot = (struct ygg_boot){.layout = &layout, .hash = &ygg_noop_hash, .boots_max = 3};
-    size_ota = (struct ygg_ota){.boot = &size_boot, .verify = &ygg_noop_verify, .self_test = self_test, .trial_ms = 60000};
+    size_ota = (struct ygg_ota){
+        .boot = &size_boot, .verify = &ygg_noop_verify, .self_test = self_test, .trial_ms = 60000};
     if (ygg_boot_open(&size_boot) != YGG_OK) {
         return 1;
     }

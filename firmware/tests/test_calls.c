@@ -89,7 +89,8 @@ static void a_call_repeated_in_the_next_session_is_not_executed_again(void)
 /* The answer had no room, and the session that requested it is gone. */
 static void an_unsent_answer_is_not_sent_to_another_session(void)
 {
-    const struct ygg_answer answer = {.status = YGG_STATUS_HARDWARE, .message = "more bytes than the events leave over"};
+    const struct ygg_answer answer = {.status = YGG_STATUS_HARDWARE,
+                                      .message = "more bytes than the events leave over"};
     const struct ygg_value hot = ygg_double(80.0);
     struct ygg_envelope envelope;
 
@@ -298,10 +299,10 @@ static void a_text_is_sent_up_to_its_first_zero_byte(void)
 {
     begin();
     fake.canned = (struct ygg_answer){.status = YGG_STATUS_OK, .count = 2};
-    fake.canned.values[0] =
-        (struct ygg_value){.type = YGG_TYPE_STRING, .as = {.bytes = {(const uint8_t *)"on\0off", 6}}};
-    fake.canned.values[1] =
-        (struct ygg_value){.type = YGG_TYPE_BYTES, .as = {.bytes = {(const uint8_t *)"on\0off", 6}}};
+    fake.canned.values[0] = (struct ygg_value){.type = YGG_TYPE_STRING,
+                                               .as = {.bytes = {(const uint8_t *)"on\0off", 6}}};
+    fake.canned.values[1] = (struct ygg_value){.type = YGG_TYPE_BYTES,
+                                               .as = {.bytes = {(const uint8_t *)"on\0off", 6}}};
     add("zero");
     yggdrasil_device_v1_Result result = fake_result(&fake);
     CHECK_TEXT(result.values[0].value.kind.text, "on");

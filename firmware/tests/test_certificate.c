@@ -35,8 +35,8 @@ static const struct ygg_certificate_port port = {.request = make_request, .store
 static void connect_with(bool refused)
 {
     fake_init(&fake);
-    certificate = (struct ygg_certificate){.handle = ygg_certificate_handle, .produce = ygg_certificate_produce,
-                                           .port = &port, .room = room};
+    certificate = (struct ygg_certificate){
+        .handle = ygg_certificate_handle, .produce = ygg_certificate_produce, .port = &port, .room = room};
     fake.config.features = features;
     fake.config.features_count = 1;
     fake.config.certificate = &certificate;
@@ -70,7 +70,8 @@ static bool takes_request(size_t size)
 {
     static yggdrasil_device_v1_CertificateRequest request;
 
-    return fake_find_message(&fake, YGG_BODY_CERTIFICATE_REQUEST, yggdrasil_device_v1_CertificateRequest_fields, &request) &&
+    return fake_find_message(&fake, YGG_BODY_CERTIFICATE_REQUEST, yggdrasil_device_v1_CertificateRequest_fields,
+                             &request) &&
            request.certificate_request.size == size && request.certificate_request.bytes[size - 1] == 'r';
 }
 

@@ -23,9 +23,13 @@ static const struct ygg_property properties[] = {
     {.name = "wo", .schema = YGG_SCHEMA_INT_RANGE(NULL, -5, 5), .writable = true},
 };
 static const struct ygg_capability capability = {
-    .id = "c", .type = "c.c", .version = 1,
-    .properties = properties, .properties_count = YGG_COUNT(properties),
-    .actions = actions, .actions_count = YGG_COUNT(actions),
+    .id = "c",
+    .type = "c.c",
+    .version = 1,
+    .properties = properties,
+    .properties_count = YGG_COUNT(properties),
+    .actions = actions,
+    .actions_count = YGG_COUNT(actions),
 };
 static const struct ygg_document document = {.capabilities = &capability, .count = 1};
 
@@ -34,8 +38,8 @@ static const char *why;
 
 static yggdrasil_device_v1_Invoke invoke(enum ygg_operation operation, uint32_t member)
 {
-    return (yggdrasil_device_v1_Invoke){.call_id = "c", .operation = (yggdrasil_device_v1_Operation)operation,
-                                        .member = member, .deadline_ms = 100};
+    return (yggdrasil_device_v1_Invoke){
+        .call_id = "c", .operation = (yggdrasil_device_v1_Operation)operation, .member = member, .deadline_ms = 100};
 }
 
 static yggdrasil_device_v1_LinkValue *add(yggdrasil_device_v1_Invoke *to, uint32_t index, pb_size_t kind)

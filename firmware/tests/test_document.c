@@ -126,7 +126,8 @@ static void names_follow_their_grammar_and_are_unique(void)
                                                    {.name = "y", .schema = YGG_SCHEMA_BOOL}};
     const struct ygg_parameter same[] = {{.name = "x", .schema = YGG_SCHEMA_BOOL},
                                          {.name = "x", .schema = YGG_SCHEMA_BOOL}};
-    const struct ygg_action actions[] = {{.name = "a", .arguments = optional_first, .arguments_count = 2}, {.name = "a"}};
+    const struct ygg_action actions[] = {{.name = "a", .arguments = optional_first, .arguments_count = 2},
+                                         {.name = "a"}};
     const struct ygg_event events[] = {{.name = "e"}, {.name = "e"}};
     const struct ygg_event doubled = {.name = "e", .fields = same, .fields_count = 2};
 
@@ -145,7 +146,8 @@ static void names_follow_their_grammar_and_are_unique(void)
 static void a_capability_has_a_type_a_version_and_a_unique_id(void)
 {
     static const char *const bad[] = {"", "led", "actuator.", ".led", "a..b", "Actuator.led"};
-    struct ygg_capability pair[] = {{.id = "x", .type = "a.b", .version = 1}, {.id = "y", .type = "a.b.c", .version = 1}};
+    struct ygg_capability pair[] = {{.id = "x", .type = "a.b", .version = 1},
+                                    {.id = "y", .type = "a.b.c", .version = 1}};
     const struct ygg_document document = {.capabilities = pair, .count = 2};
 
     CHECK_EQ(ygg_document_check(&document), YGG_OK);

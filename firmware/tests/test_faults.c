@@ -56,17 +56,27 @@ static void frames_out_of_order_end_the_session(void)
         uint32_t number;
         bool allowed;
     } cases[] = {
-        {YGG_STATE_HELLO, YGG_BODY_CONTRACT, false},      {YGG_STATE_HELLO, YGG_BODY_INVOKE, false},
-        {YGG_STATE_HELLO, YGG_BODY_EVENT_ACK, false},     {YGG_STATE_HELLO, YGG_BODY_PING, false},
-        {YGG_STATE_HELLO, YGG_BODY_PONG, false},          {YGG_STATE_HELLO, YGG_BODY_HELLO, false},
-        {YGG_STATE_CONTRACT, YGG_BODY_WELCOME, false},    {YGG_STATE_CONTRACT, YGG_BODY_INVOKE, false},
-        {YGG_STATE_CONTRACT, YGG_BODY_EVENT_ACK, false},  {YGG_STATE_CONTRACT, YGG_BODY_PING, true},
-        {YGG_STATE_CONTRACT, YGG_BODY_PONG, true},        {YGG_STATE_CONTRACT, YGG_BODY_CONTRACT, true},
-        {YGG_STATE_ACTIVE, YGG_BODY_WELCOME, false},      {YGG_STATE_ACTIVE, YGG_BODY_REFUSED, false},
-        {YGG_STATE_ACTIVE, YGG_BODY_RESULT, false},       {YGG_STATE_ACTIVE, YGG_BODY_EVENT, false},
+        {YGG_STATE_HELLO, YGG_BODY_CONTRACT, false},
+        {YGG_STATE_HELLO, YGG_BODY_INVOKE, false},
+        {YGG_STATE_HELLO, YGG_BODY_EVENT_ACK, false},
+        {YGG_STATE_HELLO, YGG_BODY_PING, false},
+        {YGG_STATE_HELLO, YGG_BODY_PONG, false},
+        {YGG_STATE_HELLO, YGG_BODY_HELLO, false},
+        {YGG_STATE_CONTRACT, YGG_BODY_WELCOME, false},
+        {YGG_STATE_CONTRACT, YGG_BODY_INVOKE, false},
+        {YGG_STATE_CONTRACT, YGG_BODY_EVENT_ACK, false},
+        {YGG_STATE_CONTRACT, YGG_BODY_PING, true},
+        {YGG_STATE_CONTRACT, YGG_BODY_PONG, true},
+        {YGG_STATE_CONTRACT, YGG_BODY_CONTRACT, true},
+        {YGG_STATE_ACTIVE, YGG_BODY_WELCOME, false},
+        {YGG_STATE_ACTIVE, YGG_BODY_REFUSED, false},
+        {YGG_STATE_ACTIVE, YGG_BODY_RESULT, false},
+        {YGG_STATE_ACTIVE, YGG_BODY_EVENT, false},
         {YGG_STATE_ACTIVE, YGG_BODY_CAPABILITY_PAGE, false},
-        {YGG_STATE_ACTIVE, YGG_BODY_CONTRACT, true},      {YGG_STATE_ACTIVE, YGG_BODY_EVENT_ACK, true},
-        {YGG_STATE_ACTIVE, YGG_BODY_CREDIT, true},        {YGG_STATE_CONTRACT, YGG_BODY_CREDIT, false},
+        {YGG_STATE_ACTIVE, YGG_BODY_CONTRACT, true},
+        {YGG_STATE_ACTIVE, YGG_BODY_EVENT_ACK, true},
+        {YGG_STATE_ACTIVE, YGG_BODY_CREDIT, true},
+        {YGG_STATE_CONTRACT, YGG_BODY_CREDIT, false},
         {YGG_STATE_ACTIVE, YGG_BODY_CAPABILITY_UPDATE_ACK, false},
     };
 
@@ -145,17 +155,39 @@ static void unacceptable_terms_are_refused(void)
         yggdrasil_device_v1_Welcome welcome = fake_welcome(true);
 
         switch (fault) {
-        case 0: welcome.protocol = 2; break;
-        case 1: welcome.session_id[0] = '\0'; break;
-        case 2: welcome.heartbeat_ms = 0; break;
-        case 3: welcome.heartbeat_ms = UINT32_MAX; break;
-        case 4: welcome.device_rx_frame_bytes = 4097; break;
-        case 5: welcome.device_tx_frame_bytes = 4097; break;
-        case 6: welcome.device_tx_frame_bytes = 255; break;
-        case 7: welcome.page_bytes = 0; break;
-        case 9: welcome.event_window = 0; break;
-        case 8: welcome.last_event_sequence = 1; break; /* No event was emitted. */
-        default: welcome.features_count = 1; break;
+        case 0:
+            welcome.protocol = 2;
+            break;
+        case 1:
+            welcome.session_id[0] = '\0';
+            break;
+        case 2:
+            welcome.heartbeat_ms = 0;
+            break;
+        case 3:
+            welcome.heartbeat_ms = UINT32_MAX;
+            break;
+        case 4:
+            welcome.device_rx_frame_bytes = 4097;
+            break;
+        case 5:
+            welcome.device_tx_frame_bytes = 4097;
+            break;
+        case 6:
+            welcome.device_tx_frame_bytes = 255;
+            break;
+        case 7:
+            welcome.page_bytes = 0;
+            break;
+        case 9:
+            welcome.event_window = 0;
+            break;
+        case 8:
+            welcome.last_event_sequence = 1;
+            break; /* No event was emitted. */
+        default:
+            welcome.features_count = 1;
+            break;
         }
         begin_in(YGG_STATE_HELLO);
         fake_send(&fake, YGG_BODY_WELCOME, yggdrasil_device_v1_Welcome_fields, &welcome);

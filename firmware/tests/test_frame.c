@@ -66,15 +66,15 @@ static void an_envelope_is_exactly_one_body(void)
         size_t size;
         enum ygg_err err;
     } cases[] = {
-        {{0x72, 0x00}, 2, YGG_OK},                               /* Ping without a token. */
-        {{0x72, 0x02, 0x08, 0x01}, 4, YGG_OK},                   /* A body of two bytes. */
-        {{0x72}, 1, YGG_ERR_MALFORMED},                          /* No length. */
-        {{0x72, 0x03, 0x08, 0x01}, 4, YGG_ERR_MALFORMED},        /* Length beyond the frame. */
-        {{0x72, 0x01, 0x08, 0x01}, 4, YGG_ERR_MALFORMED},        /* Bytes after the body. */
-        {{0x72, 0x00, 0x7A, 0x00}, 4, YGG_ERR_MALFORMED},        /* Two bodies. */
-        {{0x70, 0x01}, 2, YGG_ERR_MALFORMED},                    /* Wire type varint. */
-        {{0x73, 0x00}, 2, YGG_ERR_MALFORMED},                    /* Wire type group. */
-        {{0x02, 0x00}, 2, YGG_ERR_MALFORMED},                    /* Field number 0. */
+        {{0x72, 0x00}, 2, YGG_OK},                        /* Ping without a token. */
+        {{0x72, 0x02, 0x08, 0x01}, 4, YGG_OK},            /* A body of two bytes. */
+        {{0x72}, 1, YGG_ERR_MALFORMED},                   /* No length. */
+        {{0x72, 0x03, 0x08, 0x01}, 4, YGG_ERR_MALFORMED}, /* Length beyond the frame. */
+        {{0x72, 0x01, 0x08, 0x01}, 4, YGG_ERR_MALFORMED}, /* Bytes after the body. */
+        {{0x72, 0x00, 0x7A, 0x00}, 4, YGG_ERR_MALFORMED}, /* Two bodies. */
+        {{0x70, 0x01}, 2, YGG_ERR_MALFORMED},             /* Wire type varint. */
+        {{0x73, 0x00}, 2, YGG_ERR_MALFORMED},             /* Wire type group. */
+        {{0x02, 0x00}, 2, YGG_ERR_MALFORMED},             /* Field number 0. */
         {{0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF}, 6, YGG_ERR_MALFORMED},
         {{0x72, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01}, 7, YGG_ERR_MALFORMED},
     };

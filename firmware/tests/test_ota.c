@@ -86,9 +86,13 @@ static void an_image_without_a_session_reverts_after_the_trial(void)
     CHECK_EQ(ygg_boot_open(boot), YGG_OK);
     boot->running = ygg_boot_choose(boot, false);
     CHECK_EQ(boot->running, YGG_SLOT_B);
-    fake.ota = (struct ygg_ota){.boot = boot, .verify = fake.ota.verify, .first_root = fake.first_root.bytes,
-                                .first_root_size = fake.first_root.size, .self_test = fake.ota.self_test,
-                                .self_test_ctx = &fake, .trial_ms = 30000};
+    fake.ota = (struct ygg_ota){.boot = boot,
+                                .verify = fake.ota.verify,
+                                .first_root = fake.first_root.bytes,
+                                .first_root_size = fake.first_root.size,
+                                .self_test = fake.ota.self_test,
+                                .self_test_ctx = &fake,
+                                .trial_ms = 30000};
     fake.device.connect_result = YGG_ERR_IO;
     CHECK_EQ(fake_start(&fake.device), YGG_OK);
     fake_run_until(&fake.device, fake.device.now_ms + 29999);
@@ -158,8 +162,8 @@ static void a_local_rollback_boots_the_previous_image(void)
     CHECK_EQ(ygg_ota_roll_back(&fake.device.agent), YGG_ERR_STATE);
     ota_boot(&fake);
     CHECK_EQ(fake.boot.running, YGG_SLOT_A);
-    CHECK_EQ(fake.boot.state, YGG_BOOT_CONFIRMED); /* In a session, after its self-test. */
-    CHECK_EQ(fake.status.update_id, 0); /* No update id. */
+    CHECK_EQ(fake.boot.state, YGG_BOOT_CONFIRMED);           /* In a session, after its self-test. */
+    CHECK_EQ(fake.status.update_id, 0);                      /* No update id. */
     CHECK_EQ(ygg_ota_roll_back(&fake.device.agent), YGG_OK); /* Forward again. */
     fake.healthy = false;
     ota_boot(&fake);
@@ -248,10 +252,12 @@ static void a_patch_is_applied_and_the_image_verified(void)
     CHECK_EQ(ota_offer(&fake, true), YGG_OTA_OK);
     yggdrasil_device_v1_OtaResult result = ota_load(&fake, fake.patch, fake.patch_size);
     CHECK_EQ(result.outcome, yggdrasil_device_v1_OtaOutcome_OTA_OUTCOME_FAILED);
-    CHECK(result.code == yggdrasil_device_v1_OtaCode_OTA_CODE_DIGEST || result.code == yggdrasil_device_v1_OtaCode_OTA_CODE_PATCH);
+    CHECK(result.code == yggdrasil_device_v1_OtaCode_OTA_CODE_DIGEST ||
+          result.code == yggdrasil_device_v1_OtaCode_OTA_CODE_PATCH);
     fake.patch[fake.patch_size / 2] ^= 1;
     CHECK_EQ(ota_offer(&fake, false), YGG_OTA_OK); /* The service falls back to the image. */
-    CHECK_EQ(ota_load(&fake, fake.image, fake.manifest.image_size_bytes).outcome, yggdrasil_device_v1_OtaOutcome_OTA_OUTCOME_PENDING);
+    CHECK_EQ(ota_load(&fake, fake.image, fake.manifest.image_size_bytes).outcome,
+             yggdrasil_device_v1_OtaOutcome_OTA_OUTCOME_PENDING);
     ota_free(&fake);
 }
 

@@ -55,7 +55,8 @@ static void a_stolen_key_that_signs_twice(void)
     yggdrasil_device_v1_OtaOffer offer = {.update_id = 6};
 
     ota_init(&fake);
-    ota_sign(&fake, "ygg-ota-release-1", yggdrasil_device_v1_ReleaseManifest_fields, &fake.manifest, 1U << 2U, &release);
+    ota_sign(&fake, "ygg-ota-release-1", yggdrasil_device_v1_ReleaseManifest_fields, &fake.manifest, 1U << 2U,
+             &release);
     pb_istream_t in = pb_istream_from_buffer(release.bytes, release.size);
     CHECK(pb_decode(&in, yggdrasil_device_v1_Envelope_fields, &envelope));
     envelope.signatures[1] = envelope.signatures[0];
@@ -264,7 +265,8 @@ static void an_untrusted_root(void)
         ota_init(&fake);
         fake.root.version = cases[i].version;
         ota_sign(&fake, "ygg-ota-root-1", yggdrasil_device_v1_Root_fields, &fake.root, cases[i].signers, &root);
-        ota_sign(&fake, "ygg-ota-timestamp-1", yggdrasil_device_v1_Timestamp_fields, &fake.timestamp, 1U << 4U, &timestamp);
+        ota_sign(&fake, "ygg-ota-timestamp-1", yggdrasil_device_v1_Timestamp_fields, &fake.timestamp, 1U << 4U,
+                 &timestamp);
         ota_sign(&fake, "ygg-ota-release-1", yggdrasil_device_v1_ReleaseManifest_fields, &fake.manifest, 6, &release);
         CHECK_EQ(ota_offer_these(&fake, &offer, &root, &timestamp, &release), YGG_OTA_ROOT);
         CHECK_EQ(fake.status.root_version, 1);
@@ -338,13 +340,16 @@ static void endless_metadata(void)
     static const struct {
         yggdrasil_device_v1_OtaRole role;
         uint32_t size;
-    } cases[] = {{yggdrasil_device_v1_OtaRole_OTA_ROLE_TIMESTAMP, 1537}, {yggdrasil_device_v1_OtaRole_OTA_ROLE_TIMESTAMP, UINT32_MAX},
-                 {yggdrasil_device_v1_OtaRole_OTA_ROLE_TIMESTAMP, 0}, {yggdrasil_device_v1_OtaRole_OTA_ROLE_RELEASE, 100},
+    } cases[] = {{yggdrasil_device_v1_OtaRole_OTA_ROLE_TIMESTAMP, 1537},
+                 {yggdrasil_device_v1_OtaRole_OTA_ROLE_TIMESTAMP, UINT32_MAX},
+                 {yggdrasil_device_v1_OtaRole_OTA_ROLE_TIMESTAMP, 0},
+                 {yggdrasil_device_v1_OtaRole_OTA_ROLE_RELEASE, 100},
                  {yggdrasil_device_v1_OtaRole_OTA_ROLE_ROOT, 100}};
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const yggdrasil_device_v1_OtaOffer offer = {.update_id = 6};
-        yggdrasil_device_v1_OtaMetadata slice = {.update_id = 6, .role = cases[i].role, .size_bytes = cases[i].size, .data = {.size = 10}};
+        yggdrasil_device_v1_OtaMetadata slice = {
+            .update_id = 6, .role = cases[i].role, .size_bytes = cases[i].size, .data = {.size = 10}};
         yggdrasil_device_v1_OtaReject rejected = yggdrasil_device_v1_OtaReject_init_zero;
 
         ota_init(&fake);
@@ -490,7 +495,8 @@ static void a_compromised_bridge(void)
     ota_init(&fake);
     memcpy(fake.timestamp.nonce, fake.status.nonce, sizeof fake.timestamp.nonce);
     ota_sign(&fake, "ygg-ota-timestamp-1", yggdrasil_device_v1_Timestamp_fields, &fake.timestamp, 1U << 5U, &timestamp);
-    ota_sign(&fake, "ygg-ota-release-1", yggdrasil_device_v1_ReleaseManifest_fields, &fake.manifest, 1U << 5U, &release);
+    ota_sign(&fake, "ygg-ota-release-1", yggdrasil_device_v1_ReleaseManifest_fields, &fake.manifest, 1U << 5U,
+             &release);
     CHECK_EQ(ota_offer_these(&fake, &offer, NULL, &timestamp, &release), YGG_OTA_SIGNATURE);
     ota_send_chunk(&fake, fake.image, 5500, 0, 0); /* Not requested. */
     ota_send_envelope(&fake, 6, yggdrasil_device_v1_OtaRole_OTA_ROLE_RELEASE, &release);

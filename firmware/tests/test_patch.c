@@ -44,9 +44,14 @@ static void begin(void)
     new_size = load("new.bin", new_image);
     hash = hash == NULL ? EVP_MD_CTX_new() : hash;
     ram_flash_init(&ram, BLOCK, (before + 2 * SLOT) / BLOCK, 5);
-    layout = (struct ygg_layout){.flash = &ram.flash, .trust = 2 * BLOCK, .journal = 4 * BLOCK, .journal_bytes = BLOCK,
-                                 .slots = {before, before + SLOT}, .slot_bytes = SLOT};
-    boot = (struct ygg_boot){.layout = &layout, .hash = &posix_hash, .hash_ctx = hash, .boots_max = 3, .running = YGG_SLOT_A};
+    layout = (struct ygg_layout){.flash = &ram.flash,
+                                 .trust = 2 * BLOCK,
+                                 .journal = 4 * BLOCK,
+                                 .journal_bytes = BLOCK,
+                                 .slots = {before, before + SLOT},
+                                 .slot_bytes = SLOT};
+    boot = (struct ygg_boot){
+        .layout = &layout, .hash = &posix_hash, .hash_ctx = hash, .boots_max = 3, .running = YGG_SLOT_A};
     memcpy(ram.bytes + before, old_image, old_size);
     image = (struct ygg_image){.length = (uint32_t)old_size};
     (void)EVP_Digest(old_image, old_size, image.digest, NULL, EVP_sha256(), NULL);

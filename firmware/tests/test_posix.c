@@ -27,8 +27,8 @@ static void foreign_text_is_made_printable(void)
 
 static void addresses_are_split_or_refused(void)
 {
-    static const char *const wrong[] = {"", "host", ":7443", "host:", "host:0", "host:65536", "host:12x", "host:-1",
-                                        "host:+1", "[]:1", "host: 1"};
+    static const char *const wrong[] = {"",         "host",    ":7443",   "host:", "host:0", "host:65536",
+                                        "host:12x", "host:-1", "host:+1", "[]:1",  "host: 1"};
     char host[RESOLVE_TEXT_BYTES];
     char port[8];
 

@@ -18,7 +18,8 @@ static EVP_PKEY *ca_key;
 static EVP_PKEY *other_key;
 static X509 *ca;
 static struct identity identity;
-static struct posix_platform platform = {.device_id = "porch-1", .log_level = (enum ygg_log_level)(YGG_LOG_WARNING + 1)};
+static struct posix_platform platform = {.device_id = "porch-1",
+                                         .log_level = (enum ygg_log_level)(YGG_LOG_WARNING + 1)};
 static struct tls_connection connection;
 static struct renewal renewal;
 static char directory[64];
@@ -55,11 +56,13 @@ static void set_up(void)
     ca_key = EVP_EC_gen("P-256");
     other_key = EVP_EC_gen("P-256");
     ca = issue("ygg://main/ca/devices", ca_key, ca_key, 1000L * DAY_S);
-    identity = (struct identity){.key = EVP_EC_gen("P-256"), .chain = sk_X509_new_null(),
+    identity = (struct identity){.key = EVP_EC_gen("P-256"),
+                                 .chain = sk_X509_new_null(),
                                  .name = {.tenant = "main", .kind = "device", .id = "porch-1"}};
     identity.certificate = issue("ygg://main/device/porch-1", identity.key, ca_key, 10L * DAY_S);
     connection = (struct tls_connection){.identity = &identity, .fd = -1};
-    renewal = (struct renewal){.identity = &identity, .connection = &connection, .platform = &platform, .cert_path = path};
+    renewal = (struct renewal){
+        .identity = &identity, .connection = &connection, .platform = &platform, .cert_path = path};
     write_now(identity.certificate);
 }
 
@@ -140,15 +143,15 @@ static void a_foreign_certificate_leaves_the_old_one(void)
         X509 *certificate;
         X509 *issuer;
     } cases[] = {
-        {issue("ygg://main/device/porch-2", identity.key, ca_key, 365L * DAY_S), ca},      /* Another device. */
-        {issue("ygg://other/device/porch-1", identity.key, ca_key, 365L * DAY_S), ca},     /* Another tenant. */
-        {issue("ygg://main/user/porch-1", identity.key, ca_key, 365L * DAY_S), ca},        /* Not a device. */
-        {issue("https://example.org/", identity.key, ca_key, 365L * DAY_S), ca},           /* No identity. */
-        {issue("ygg://main/device/porch-1", other_key, ca_key, 365L * DAY_S), ca},         /* Another key. */
+        {issue("ygg://main/device/porch-2", identity.key, ca_key, 365L * DAY_S), ca},          /* Another device. */
+        {issue("ygg://other/device/porch-1", identity.key, ca_key, 365L * DAY_S), ca},         /* Another tenant. */
+        {issue("ygg://main/user/porch-1", identity.key, ca_key, 365L * DAY_S), ca},            /* Not a device. */
+        {issue("https://example.org/", identity.key, ca_key, 365L * DAY_S), ca},               /* No identity. */
+        {issue("ygg://main/device/porch-1", other_key, ca_key, 365L * DAY_S), ca},             /* Another key. */
         {issue("ygg://main/device/porch-1", identity.key, other_key, 365L * DAY_S), other_ca}, /* Another CA. */
         /* Not issued by the CA beside it. */
         {issue("ygg://main/device/porch-1", identity.key, other_key, 365L * DAY_S), ca},
-        {issue("ygg://main/device/porch-1", identity.key, ca_key, -60), ca},               /* Expired. */
+        {issue("ygg://main/device/porch-1", identity.key, ca_key, -60), ca}, /* Expired. */
         /* Expires before the old one. */
         {issue("ygg://main/device/porch-1", identity.key, ca_key, 5L * DAY_S), ca},
     };

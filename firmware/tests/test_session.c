@@ -236,8 +236,8 @@ static void a_device_at_fault_reconnects_slowly(void)
 
 static void a_requested_delay_is_capped_at_an_hour(void)
 {
-    const yggdrasil_device_v1_Refused refused = {
-        .code = yggdrasil_device_v1_RefusedCode_REFUSED_CODE_UNAVAILABLE, .retry_after_ms = UINT32_MAX};
+    const yggdrasil_device_v1_Refused refused = {.code = yggdrasil_device_v1_RefusedCode_REFUSED_CODE_UNAVAILABLE,
+                                                 .retry_after_ms = UINT32_MAX};
 
     begin();
     fake_step(&fake);
@@ -340,9 +340,9 @@ static void a_redirect_is_kept_while_it_works(void)
 static void an_invalid_redirect_is_ignored(void)
 {
     static const char *const wrong[] = {
-        "other",      "other:",      ":7443",      "other:0",         "other:65536", "other:99999999999", "other:7443 ",
-        "ot her:1",   "other:+1",    "other:1\n", "ot/../her:7443", "[]:1",        "::1:7443",          "[::1:7443",
-        "other:0x1a", "user@host:1", "o\x01:1",
+        "other",       "other:",    ":7443",      "other:0",     "other:65536",    "other:99999999999",
+        "other:7443 ", "ot her:1",  "other:+1",   "other:1\n",   "ot/../her:7443", "[]:1",
+        "::1:7443",    "[::1:7443", "other:0x1a", "user@host:1", "o\x01:1",
     };
 
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
@@ -540,15 +540,33 @@ static void configurations_out_of_bounds_are_refused(void)
     for (int fault = 0; fault < 9; fault++) {
         fake_init(&fake);
         switch (fault) {
-        case 0: fake.config.boot_id = 0; break;
-        case 1: fake.config.device_id = ""; break;
-        case 2: fake.config.model = "a model with a name of over thirty-one bytes"; break;
-        case 3: fake.config.rx_size = 258; break;
-        case 4: fake.config.tx_size = 16388; break;
-        case 5: fake.config.events_size = 255; break;
-        case 6: fake.config.backoff_min_ms = 0; break;
-        case 7: fake.config.backoff_max_ms = 99; break;
-        default: fake.config.handshake_timeout_ms = 0; break;
+        case 0:
+            fake.config.boot_id = 0;
+            break;
+        case 1:
+            fake.config.device_id = "";
+            break;
+        case 2:
+            fake.config.model = "a model with a name of over thirty-one bytes";
+            break;
+        case 3:
+            fake.config.rx_size = 258;
+            break;
+        case 4:
+            fake.config.tx_size = 16388;
+            break;
+        case 5:
+            fake.config.events_size = 255;
+            break;
+        case 6:
+            fake.config.backoff_min_ms = 0;
+            break;
+        case 7:
+            fake.config.backoff_max_ms = 99;
+            break;
+        default:
+            fake.config.handshake_timeout_ms = 0;
+            break;
         }
         CHECK_EQ(fake_start(&fake), YGG_ERR_ARGUMENT);
         fake_free(&fake);

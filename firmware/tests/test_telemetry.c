@@ -191,7 +191,7 @@ static void samples_too_large_for_one_frame_are_split(void)
 
 static void the_board_samples_its_observable_properties_in_turn(void)
 {
-    static const uint8_t turns[] = {YGG_SIM_TEMPERATURE, YGG_SIM_HUMIDITY, YGG_SIM_GPIO, YGG_SIM_GPIO,
+    static const uint8_t turns[] = {YGG_SIM_TEMPERATURE, YGG_SIM_HUMIDITY, YGG_SIM_GPIO,       YGG_SIM_GPIO,
                                     YGG_SIM_GPIO,        YGG_SIM_GPIO,     YGG_SIM_TEMPERATURE};
 
     begin(64);

@@ -110,7 +110,8 @@ static int take_ticket(SSL *ssl, SSL_SESSION *ticket)
 /* Returns a ticket of that server, obtained by a client that does not authenticate it. */
 static SSL_SESSION *get_ticket(SSL_CTX *server)
 {
-    static const unsigned char alpn[] = "\x0b" "einherjar/1";
+    static const unsigned char alpn[] = "\x0b"
+                                        "einherjar/1";
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
     SSL *theirs = NULL;
     struct sockaddr_in at;
@@ -144,12 +145,15 @@ static SSL_SESSION *get_ticket(SSL_CTX *server)
 static enum ygg_err resume(X509 *certificate, const struct identity *identity, uint32_t *resumed)
 {
     struct posix_platform platform = {.device_id = "porch-1", .log_level = (enum ygg_log_level)(YGG_LOG_WARNING + 1)};
-    struct tls_client client = {.ctx = SSL_CTX_new(TLS_client_method()), .record_bytes_max = 4096, .resume = true,
+    struct tls_client client = {.ctx = SSL_CTX_new(TLS_client_method()),
+                                .record_bytes_max = 4096,
+                                .resume = true,
                                 .epoll_fd = epoll_create1(EPOLL_CLOEXEC)};
-    static const unsigned char alpn[] = "\x0b" "einherjar/1";
+    static const unsigned char alpn[] = "\x0b"
+                                        "einherjar/1";
     SSL_CTX *server = make_server(certificate);
-    struct tls_connection connection = {.client = &client, .identity = identity, .platform = &platform, .fd = -1,
-                                        .ticket = get_ticket(server)};
+    struct tls_connection connection = {
+        .client = &client, .identity = identity, .platform = &platform, .fd = -1, .ticket = get_ticket(server)};
     SSL *theirs = NULL;
     enum ygg_err err = YGG_ERR_AGAIN;
 
@@ -159,7 +163,8 @@ static enum ygg_err resume(X509 *certificate, const struct identity *identity, u
         err = tls_transport.connect(&connection, address);
         serve(server, &theirs);
     }
-    for (uint64_t end = posix_now_ms() + PATIENCE_MS; posix_now_ms() < end && theirs != NULL && !SSL_is_init_finished(theirs);) {
+    for (uint64_t end = posix_now_ms() + PATIENCE_MS;
+         posix_now_ms() < end && theirs != NULL && !SSL_is_init_finished(theirs);) {
         serve(server, &theirs);
     }
     CHECK(theirs != NULL && SSL_session_reused(theirs) == 1); /* Precondition of the test. */
@@ -181,8 +186,8 @@ static void a_resumed_session_verifies_its_original_certificate(void)
         enum ygg_err err;
     } cases[] = {
         {"ygg://main/service/jotunheim_bridge", 3600, YGG_OK},
-        {"ygg://main/service/jotunheim_bridge", -10, YGG_ERR_IO},  /* Expired since. */
-        {"ygg://main/service/loki", 3600, YGG_ERR_IO},             /* Not a bridge. */
+        {"ygg://main/service/jotunheim_bridge", -10, YGG_ERR_IO},   /* Expired since. */
+        {"ygg://main/service/loki", 3600, YGG_ERR_IO},              /* Not a bridge. */
         {"ygg://other/service/jotunheim_bridge", 3600, YGG_ERR_IO}, /* Another tenant. */
         {"https://example.org/", 3600, YGG_ERR_IO},
     };

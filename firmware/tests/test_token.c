@@ -44,11 +44,11 @@ static void an_invalid_token_is_refused_without_its_secret(void)
         "ygg1.a_b." SECRET "." FINGERPRINT "@h:1",
         "ygg1.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa." SECRET "." FINGERPRINT "@h:1",
         "ygg1.a.." FINGERPRINT "@h:1",
-        "ygg1.a.AAECAwQFBgcICQoLDA0OD." FINGERPRINT "@h:1",    /* One character less. */
-        "ygg1.a.AAECAwQFBgcICQoLDA0ODwA." FINGERPRINT "@h:1",  /* One character more. */
-        "ygg1.a.AAECAwQFBgcICQoLDA0ODx." FINGERPRINT "@h:1",   /* Unused bits set. */
-        "ygg1.a.AAECAwQFBgcICQoLDA0OD=." FINGERPRINT "@h:1",   /* Padding. */
-        "ygg1.a.AAECAwQFBgcICQoLDA0OD+." FINGERPRINT "@h:1",   /* Base64 instead of base64url. */
+        "ygg1.a.AAECAwQFBgcICQoLDA0OD." FINGERPRINT "@h:1",   /* One character less. */
+        "ygg1.a.AAECAwQFBgcICQoLDA0ODwA." FINGERPRINT "@h:1", /* One character more. */
+        "ygg1.a.AAECAwQFBgcICQoLDA0ODx." FINGERPRINT "@h:1",  /* Unused bits set. */
+        "ygg1.a.AAECAwQFBgcICQoLDA0OD=." FINGERPRINT "@h:1",  /* Padding. */
+        "ygg1.a.AAECAwQFBgcICQoLDA0OD+." FINGERPRINT "@h:1",  /* Base64 instead of base64url. */
         "ygg1.a." SECRET "@h:1",
         "ygg1.a." SECRET ".@h:1",
         "ygg1.a." SECRET ".__79_Pv6-fj39vX08_Lx8O_u7ezr6uno5-bl5OPi4e@h:1",
@@ -61,8 +61,7 @@ static void an_invalid_token_is_refused_without_its_secret(void)
         "ygg1.a." SECRET "." FINGERPRINT "@h:65536",
         "ygg1.a." SECRET "." FINGERPRINT "@:1",
         "ygg1.a." SECRET "." FINGERPRINT "@h:1 ",
-        "ygg1.a." SECRET "." FINGERPRINT
-        "@aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa:1",
+        "ygg1.a." SECRET "." FINGERPRINT "@aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa:1",
     };
 
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {

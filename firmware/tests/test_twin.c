@@ -145,10 +145,11 @@ static struct ygg_value long_text(void)
 
 static const struct ygg_property labels[] = {
 #define LABEL(name_) {.name = (name_), .schema = YGG_SCHEMA_STRING(64), .readable = true, .writable = true}
-    LABEL("a"), LABEL("b"), LABEL("c"), LABEL("d"), LABEL("e"), LABEL("f"), LABEL("g"), LABEL("h"), LABEL("i"), LABEL("j"),
+    LABEL("a"), LABEL("b"), LABEL("c"), LABEL("d"), LABEL("e"),
+    LABEL("f"), LABEL("g"), LABEL("h"), LABEL("i"), LABEL("j"),
 };
-static const struct ygg_capability wordy = {.id = "w", .type = "w.w", .version = 1, .properties = labels,
-                                            .properties_count = YGG_COUNT(labels)};
+static const struct ygg_capability wordy = {
+    .id = "w", .type = "w.w", .version = 1, .properties = labels, .properties_count = YGG_COUNT(labels)};
 static const struct ygg_document wordy_document = {.capabilities = &wordy, .count = 1};
 
 /* A session with minimal frames, and a board that answers everything with a long text. */
@@ -215,9 +216,10 @@ static void a_report_waits_for_room(void)
 static void a_value_that_violates_the_tables_is_omitted(void)
 {
     static const uint8_t text[] = "x";
-    const struct ygg_value wrong[] = {
-        ygg_int(101), ygg_bool(true), ygg_double(NAN),
-        {.type = YGG_TYPE_STRING, .as = {.bytes = {.data = text, .length = 1}}}};
+    const struct ygg_value wrong[] = {ygg_int(101),
+                                      ygg_bool(true),
+                                      ygg_double(NAN),
+                                      {.type = YGG_TYPE_STRING, .as = {.bytes = {.data = text, .length = 1}}}};
 
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         begin();
@@ -453,7 +455,7 @@ static void a_delta_that_crosses_an_update_uses_the_old_document(void)
     report_t report = next_report();
     CHECK_EQ(report.version, 4);
     CHECK_EQ(report.states[0].value.kind.integer, 12);
-    CHECK_EQ(report.states[1].status, YGG_STATUS_NOT_FOUND); /* Not in the old document. */
+    CHECK_EQ(report.states[1].status, YGG_STATUS_NOT_FOUND);         /* Not in the old document. */
     CHECK_EQ(ygg_agent_changed(&fake.agent, YGG_SIM_LIGHT), YGG_OK); /* By the new document. */
     CHECK(no_report());
     fake_send(&fake, YGG_BODY_CAPABILITY_UPDATE_ACK, yggdrasil_device_v1_CapabilityUpdateAck_fields, &known);
@@ -507,7 +509,9 @@ static void a_slow_write_is_answered_when_it_ends(void)
     CHECK_EQ(report.states[0].status, YGG_STATUS_INVALID_ARGUMENT);
     uint32_t handle = fake.agent.next_handle - 1;
     fake.driver_result = YGG_OK; /* Reads are immediate from here on. */
-    CHECK_EQ(ygg_agent_complete(&fake.agent, handle + 1, &(struct ygg_answer){.status = YGG_STATUS_OK, .count = 1, .values = {ygg_int(100)}}), YGG_OK);
+    CHECK_EQ(ygg_agent_complete(&fake.agent, handle + 1,
+                                &(struct ygg_answer){.status = YGG_STATUS_OK, .count = 1, .values = {ygg_int(100)}}),
+             YGG_OK);
     CHECK_EQ(next_report().states[0].value.kind.integer, 100); /* The current value of the refused entry. */
     CHECK_EQ(ygg_agent_complete(&fake.agent, handle, &failed), YGG_OK);
     report = next_report();
@@ -550,9 +554,11 @@ static void slow_values_are_reported_one_by_one_and_complete_last(void)
     fake.driver_result = YGG_ERR_AGAIN;
     fake_negotiate(&fake, 0);
     for (int i = 0; i < 7; i++) {
-        const struct ygg_answer slow = {.status = YGG_STATUS_OK, .count = 1,
-                                        .values = {fake.last_call.member == 1 && fake.last_call.capability == YGG_SIM_LED
-                                                       ? ygg_int(9) : ygg_bool(true)}};
+        const struct ygg_answer slow = {
+            .status = YGG_STATUS_OK,
+            .count = 1,
+            .values = {fake.last_call.member == 1 && fake.last_call.capability == YGG_SIM_LED ? ygg_int(9)
+                                                                                              : ygg_bool(true)}};
 
         CHECK(no_report());
         CHECK_EQ(ygg_agent_complete(&fake.agent, fake.last_call.handle, &slow), YGG_OK);

@@ -76,8 +76,8 @@ static const struct ygg_document every_document = {.capabilities = every_capabil
 
 static void check_document(void)
 {
-    const struct ygg_document *document =
-        strcmp(golden_name, "sim_board.bin") == 0 ? &ygg_sim_document : &every_document;
+    const struct ygg_document *document = strcmp(golden_name, "sim_board.bin") == 0 ? &ygg_sim_document
+                                                                                    : &every_document;
 
     CHECK(strcmp(golden_name, "sim_board.bin") == 0 || strcmp(golden_name, "document_every_kind.bin") == 0);
     CHECK_EQ(ygg_document_check(document), YGG_OK);

@@ -7,7 +7,8 @@
 #include "wire/encode.h"
 
 _Static_assert(sizeof(union ygg_body) <= YGG_SCRATCH_BYTES, "struct ygg_scratch holds any body");
-_Static_assert(sizeof(((yggdrasil_device_v1_Invoke *)0)->call_id) == YGG_CALL_ID_BYTES, "call ids agree with link.options");
+_Static_assert(sizeof(((yggdrasil_device_v1_Invoke *)0)->call_id) == YGG_CALL_ID_BYTES,
+               "call ids agree with link.options");
 _Static_assert(sizeof(((yggdrasil_device_v1_Welcome *)0)->session_id) == YGG_SESSION_ID_BYTES, "session ids agree");
 _Static_assert(sizeof(((yggdrasil_device_v1_Goodbye *)0)->reconnect_to) == YGG_ADDRESS_BYTES, "addresses agree");
 _Static_assert(YGG_BODY_GOODBYE == yggdrasil_device_v1_Frame_goodbye_tag, "bodies agree with link.proto");

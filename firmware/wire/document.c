@@ -27,8 +27,7 @@ static bool put_name_and_schema(pb_ostream_t *out, const char *name, const struc
 
 static bool put_parameter(pb_ostream_t *out, const struct ygg_parameter *parameter)
 {
-    return put_name_and_schema(out, parameter->name, &parameter->schema) &&
-           ygg_put_flag(out, 3, parameter->optional);
+    return put_name_and_schema(out, parameter->name, &parameter->schema) && ygg_put_flag(out, 3, parameter->optional);
 }
 
 static bool put_parameters(pb_ostream_t *out, uint32_t field, const struct ygg_parameter *parameters, size_t count)
@@ -52,10 +51,8 @@ static bool put_property(pb_ostream_t *out, const struct ygg_property *property)
 
 static bool put_action(pb_ostream_t *out, const struct ygg_action *action)
 {
-    return ygg_put_text(out, 1, action->name) &&
-           put_parameters(out, 2, action->arguments, action->arguments_count) &&
-           put_parameters(out, 3, action->results, action->results_count) &&
-           ygg_put_flag(out, 4, action->streamed);
+    return ygg_put_text(out, 1, action->name) && put_parameters(out, 2, action->arguments, action->arguments_count) &&
+           put_parameters(out, 3, action->results, action->results_count) && ygg_put_flag(out, 4, action->streamed);
 }
 
 static bool put_event(pb_ostream_t *out, const struct ygg_event *event)

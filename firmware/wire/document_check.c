@@ -135,7 +135,8 @@ static bool parameters_fit(const struct ygg_parameter *parameters, size_t count)
 static bool capability_fits(const struct ygg_capability *capability)
 {
     if (!is_type(capability->type) || capability->version == 0 ||
-        !names_fit(capability->properties, sizeof *capability->properties, capability->properties_count, YGG_MEMBERS_MAX) ||
+        !names_fit(capability->properties, sizeof *capability->properties, capability->properties_count,
+                   YGG_MEMBERS_MAX) ||
         !names_fit(capability->actions, sizeof *capability->actions, capability->actions_count, YGG_MEMBERS_MAX) ||
         !names_fit(capability->events, sizeof *capability->events, capability->events_count, YGG_MEMBERS_MAX)) {
         return false;
@@ -143,8 +144,7 @@ static bool capability_fits(const struct ygg_capability *capability)
     for (size_t i = 0; i < capability->properties_count; i++) {
         const struct ygg_property *property = &capability->properties[i];
 
-        if (!schema_fits(&property->schema) ||
-            !(property->readable || property->writable || property->observable)) {
+        if (!schema_fits(&property->schema) || !(property->readable || property->writable || property->observable)) {
             return false;
         }
     }

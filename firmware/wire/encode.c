@@ -19,8 +19,8 @@ bool ygg_put_text(pb_ostream_t *out, uint32_t field, const char *text)
 {
     size_t length = text == NULL ? 0 : strlen(text);
 
-    return length == 0 || (pb_encode_tag(out, PB_WT_STRING, field) &&
-                           pb_encode_string(out, (const pb_byte_t *)text, length));
+    return length == 0 ||
+           (pb_encode_tag(out, PB_WT_STRING, field) && pb_encode_string(out, (const pb_byte_t *)text, length));
 }
 
 bool ygg_put_double(pb_ostream_t *out, uint32_t field, double value)
@@ -51,8 +51,7 @@ static bool put_value(pb_ostream_t *out, const struct ygg_value *value)
 {
     switch (value->type) {
     case YGG_TYPE_BOOL:
-        return pb_encode_tag(out, PB_WT_VARINT, VALUE_BOOLEAN) &&
-               pb_encode_varint(out, value->as.boolean ? 1U : 0U);
+        return pb_encode_tag(out, PB_WT_VARINT, VALUE_BOOLEAN) && pb_encode_varint(out, value->as.boolean ? 1U : 0U);
     case YGG_TYPE_INT:
         return pb_encode_tag(out, PB_WT_VARINT, VALUE_INTEGER) && pb_encode_svarint(out, value->as.integer);
     case YGG_TYPE_DOUBLE:

@@ -40,7 +40,8 @@ enum ygg_err ygg_envelope_open(const uint8_t *frame, size_t length, struct ygg_e
         !pb_decode_varint32(&in, &body_length) || body_length != in.bytes_left) {
         return YGG_ERR_MALFORMED;
     }
-    *envelope = (struct ygg_envelope){.number = number, .body = frame + (length - in.bytes_left), .length = body_length};
+    *envelope = (struct ygg_envelope){
+        .number = number, .body = frame + (length - in.bytes_left), .length = body_length};
     return YGG_OK;
 }
 

@@ -266,7 +266,8 @@ bool ygg_delta_read(const uint8_t *data, size_t size, struct ygg_delta *out)
             break;
         }
     }
-    return !fields.broken && out->precursor != NULL && out->digest != NULL && out->chunks_root != NULL && out->length > 0;
+    return !fields.broken && out->precursor != NULL && out->digest != NULL && out->chunks_root != NULL &&
+           out->length > 0;
 }
 
 static bool manifest_fits(const struct ygg_manifest *manifest)

@@ -9,8 +9,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { YGG_KEYS_MAX = 8, YGG_KEY_BYTES = 64, YGG_KEY_ID_BYTES = 8, YGG_SIGNATURE_BYTES = 64, YGG_SHA256_BYTES = 32,
-       YGG_NONCE_BYTES = 16, YGG_SIGNED_BYTES_MAX = 1024 };
+enum {
+    YGG_KEYS_MAX = 8,
+    YGG_KEY_BYTES = 64,
+    YGG_KEY_ID_BYTES = 8,
+    YGG_SIGNATURE_BYTES = 64,
+    YGG_SHA256_BYTES = 32,
+    YGG_NONCE_BYTES = 16,
+    YGG_SIGNED_BYTES_MAX = 1024
+};
 
 /* An iterator over the fields of a message. */
 struct ygg_fields {

@@ -229,8 +229,7 @@ void ygg_sim_observe(struct ygg_sim_board *board, uint32_t period_ms)
 }
 
 /* Finds the observable property number `number`. Returns false if there are fewer. */
-static bool find_observable(const struct ygg_document *document, uint8_t number, uint8_t *capability,
-                            uint8_t *property)
+static bool find_observable(const struct ygg_document *document, uint8_t number, uint8_t *capability, uint8_t *property)
 {
     for (uint8_t c = 0; c < document->count; c++) {
         for (uint8_t p = 0; p < document->capabilities[c].properties_count; p++) {

@@ -58,7 +58,7 @@ struct ygg_sim_board {
     uint8_t sampled;     /* Index of the next observable property in the document. */
     struct ygg_sim_count counts[YGG_CALLS_MAX];
     uint32_t action_runs[YGG_SIM_CAPABILITIES][YGG_SIM_ACTIONS_MAX]; /* Executions of each action. */
-    uint32_t writes[YGG_SIM_CAPABILITIES][YGG_SIM_PROPERTIES_MAX]; /* Writes of each property over the link. */
+    uint32_t writes[YGG_SIM_CAPABILITIES][YGG_SIM_PROPERTIES_MAX];   /* Writes of each property over the link. */
 };
 
 extern const struct ygg_document ygg_sim_document;

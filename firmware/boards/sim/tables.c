@@ -25,9 +25,7 @@ static const struct ygg_parameter threshold_arguments[] = {
     {.name = "celsius", .schema = YGG_SCHEMA_DOUBLE_RANGE("Cel", -40, 125)},
 };
 static const struct ygg_action temperature_actions[] = {
-    {.name = "set_threshold",
-     .arguments = threshold_arguments,
-     .arguments_count = YGG_COUNT(threshold_arguments)},
+    {.name = "set_threshold", .arguments = threshold_arguments, .arguments_count = YGG_COUNT(threshold_arguments)},
 };
 static const struct ygg_parameter over_fields[] = {{.name = "celsius", .schema = YGG_SCHEMA_DOUBLE("Cel")}};
 static const struct ygg_event temperature_events[] = {

@@ -54,7 +54,8 @@ struct ygg_feature {
 #define YGG_FEATURE_CAPABILITY_UPDATE {.name = "capability_update", .min_version = 1, .max_version = 1}
 #define YGG_FEATURE_TWIN {.name = "twin", .min_version = 1, .max_version = 1}
 #define YGG_FEATURE_OTA {.name = "ota", .min_version = 1, .max_version = 1} /* With ygg_config.ota. */
-#define YGG_FEATURE_CERTIFICATE {.name = "certificate", .min_version = 1, .max_version = 1} /* With ygg_config.certificate. */
+#define YGG_FEATURE_CERTIFICATE                                                                                        \
+    {.name = "certificate", .min_version = 1, .max_version = 1} /* With ygg_config.certificate. */
 
 /* Identity of the device and the memory that the agent may use. Everything pointed to must outlive the agent. */
 struct ygg_config {
@@ -66,27 +67,27 @@ struct ygg_config {
     const char *address;          /* Address of the bridge, "HOST:PORT", at most 63 bytes. */
     uint64_t boot_id;             /* Random, not 0, new at each boot: event sequences and call ids are scoped to it. */
     const struct ygg_document *document; /* Initial document; ygg_agent_update changes it. */
-    const struct ygg_feature *features; /* NULL if features_count is 0. */
-    uint8_t features_count;             /* At most YGG_FEATURES_MAX. */
-    uint8_t *rx;                        /* Receive buffer: largest frame + YGG_PREFIX_BYTES. */
-    size_t rx_size;                     /* In bytes. */
-    uint8_t *tx;                        /* Send buffer: largest frame + YGG_PREFIX_BYTES. */
-    size_t tx_size;                     /* In bytes. */
-    uint8_t *events;                    /* Memory for events that the bridge has not stored yet. */
-    size_t events_size;                 /* In bytes, YGG_RECORDS_BYTES_MIN to 65535. */
-    uint8_t *answers;                   /* Memory for the latest answers, for repeated calls. */
-    size_t answers_size;                /* In bytes, YGG_RECORDS_BYTES_MIN to 65535. */
-    uint8_t *samples;                   /* Memory for telemetry that has not been sent; NULL if samples_size is 0. */
-    size_t samples_size;                /* In bytes; 0, or YGG_RECORDS_BYTES_MIN to 65535. */
+    const struct ygg_feature *features;  /* NULL if features_count is 0. */
+    uint8_t features_count;              /* At most YGG_FEATURES_MAX. */
+    uint8_t *rx;                         /* Receive buffer: largest frame + YGG_PREFIX_BYTES. */
+    size_t rx_size;                      /* In bytes. */
+    uint8_t *tx;                         /* Send buffer: largest frame + YGG_PREFIX_BYTES. */
+    size_t tx_size;                      /* In bytes. */
+    uint8_t *events;                     /* Memory for events that the bridge has not stored yet. */
+    size_t events_size;                  /* In bytes, YGG_RECORDS_BYTES_MIN to 65535. */
+    uint8_t *answers;                    /* Memory for the latest answers, for repeated calls. */
+    size_t answers_size;                 /* In bytes, YGG_RECORDS_BYTES_MIN to 65535. */
+    uint8_t *samples;                    /* Memory for telemetry that has not been sent; NULL if samples_size is 0. */
+    size_t samples_size;                 /* In bytes; 0, or YGG_RECORDS_BYTES_MIN to 65535. */
     struct ygg_scratch *scratch;
-    struct ygg_ota *ota;                /* Updates, see ygg/ota.h; NULL: this device accepts none. */
+    struct ygg_ota *ota;                 /* Updates, see ygg/ota.h; NULL: this device accepts none. */
     struct ygg_certificate *certificate; /* Renewal over the link, see ygg/certificate.h; NULL: disabled. */
-    uint32_t rx_record_bytes;      /* Largest TLS record that can be received, 512 to 16384. */
-    uint32_t free_ram_bytes;       /* Free RAM at boot; 0 if unknown. */
-    uint32_t backoff_min_ms;       /* Upper bound of the first delay before a reconnect, 1 and up. */
-    uint32_t backoff_max_ms;       /* Upper bound of any delay, at least backoff_min_ms. */
-    uint32_t handshake_timeout_ms; /* Timeout of each step: connection, Welcome, contract. 1 and up. */
-    uint32_t start_delay_ms;       /* Delay before the first connection. */
+    uint32_t rx_record_bytes;            /* Largest TLS record that can be received, 512 to 16384. */
+    uint32_t free_ram_bytes;             /* Free RAM at boot; 0 if unknown. */
+    uint32_t backoff_min_ms;             /* Upper bound of the first delay before a reconnect, 1 and up. */
+    uint32_t backoff_max_ms;             /* Upper bound of any delay, at least backoff_min_ms. */
+    uint32_t handshake_timeout_ms;       /* Timeout of each step: connection, Welcome, contract. 1 and up. */
+    uint32_t start_delay_ms;             /* Delay before the first connection. */
 };
 
 enum ygg_state {
@@ -160,19 +161,19 @@ struct ygg_agent {
     uint32_t page_offset;
     uint32_t document_bytes;
     uint32_t next_handle;
-    uint64_t event_sequence; /* Of the newest event since boot. */
-    uint64_t event_sent;     /* Last sequence sent in this session; set back to resend. */
-    uint64_t event_newest;   /* Newest event sent in this session. */
-    uint32_t event_window;   /* New events that may be sent ahead of EventAck. */
-    uint32_t events_ahead;   /* Upper bound of the new events sent and not acknowledged. */
-    uint32_t credit;         /* Telemetry frames that may be sent; 0 without the feature. */
-    bool telemetry;          /* Feature negotiated. */
-    const struct ygg_document *document; /* Document of the contract in force. */
-    const struct ygg_document *next_document;   /* Document of the next contract; NULL: unchanged. */
+    uint64_t event_sequence;                  /* Of the newest event since boot. */
+    uint64_t event_sent;                      /* Last sequence sent in this session; set back to resend. */
+    uint64_t event_newest;                    /* Newest event sent in this session. */
+    uint32_t event_window;                    /* New events that may be sent ahead of EventAck. */
+    uint32_t events_ahead;                    /* Upper bound of the new events sent and not acknowledged. */
+    uint32_t credit;                          /* Telemetry frames that may be sent; 0 without the feature. */
+    bool telemetry;                           /* Feature negotiated. */
+    const struct ygg_document *document;      /* Document of the contract in force. */
+    const struct ygg_document *next_document; /* Document of the next contract; NULL: unchanged. */
     uint32_t next_document_bytes;
     uint8_t next_digest[32];
     bool twin;            /* Feature negotiated. */
-    bool twin_full;      /* The full report after a contract is not complete yet. */
+    bool twin_full;       /* The full report after a contract is not complete yet. */
     uint8_t twin_next;    /* Next property to report, of the first capability that is due. */
     uint32_t twin_due;    /* Capabilities to report, one bit each. */
     uint64_t twin_ms;     /* Earliest time of the next report. */
@@ -209,8 +210,8 @@ uint64_t ygg_agent_wake_ms(const struct ygg_agent *agent);
 /* Records an event and sends it until the bridge has stored it, in any state. `fields` by index, `count` at most
  * YGG_ARGUMENTS_MAX. If the memory is full, the oldest events are dropped and counted. YGG_ERR_ARGUMENT: unknown event,
  * or fields of the wrong type. YGG_ERR_TOO_LONG: larger than the whole memory; counted as dropped. */
-enum ygg_err ygg_agent_emit(struct ygg_agent *agent, uint8_t capability, uint8_t event,
-                            const struct ygg_value *fields, uint8_t count);
+enum ygg_err ygg_agent_emit(struct ygg_agent *agent, uint8_t capability, uint8_t event, const struct ygg_value *fields,
+                            uint8_t count);
 
 /* Records a value of an observable property and sends it at most once, together with other samples, when the session
  * has credit. Works in any state. If the memory is full, the oldest samples are dropped and counted. YGG_ERR_ARGUMENT:

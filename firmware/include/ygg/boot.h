@@ -58,9 +58,9 @@ struct ygg_layout {
 
 /* The image in a slot, as stated by the signed manifest. */
 struct ygg_image {
-    uint32_t length; /* In bytes, 1 to slot_bytes. */
-    uint32_t counter; /* Security counter. */
-    uint32_t sequence; /* Sequence of the release; 0: factory image. */
+    uint32_t length;                  /* In bytes, 1 to slot_bytes. */
+    uint32_t counter;                 /* Security counter. */
+    uint32_t sequence;                /* Sequence of the release; 0: factory image. */
     uint8_t digest[YGG_DIGEST_BYTES]; /* SHA-256. */
 };
 
@@ -75,14 +75,14 @@ enum ygg_boot_state { YGG_BOOT_CONFIRMED = 1, YGG_BOOT_PENDING = 2, YGG_BOOT_TRI
 
 /* Outcome of the last update. Stored in flash and sent on the wire; never renumbered. */
 enum ygg_boot_outcome {
-    YGG_OUTCOME_NONE = 0,         /* No trial since the last update began, or ever. */
+    YGG_OUTCOME_NONE = 0, /* No trial since the last update began, or ever. */
     YGG_OUTCOME_CONFIRMED = 1,
-    YGG_REVERT_REQUESTED = 2,          /* Reverted on request. */
-    YGG_REVERT_OUT_OF_BOOTS = 3,  /* Reverted: booted boots_max times without being confirmed. */
-    YGG_REVERT_DAMAGED = 4,       /* Reverted: the image fails its digest, or is below the floor now. */
-    YGG_REVERT_TIMEOUT = 5,       /* Reverted: not confirmed within the trial period. */
-    YGG_REVERT_SELF_TEST = 6,     /* Reverted: the self-test failed. */
-    YGG_REVERT_SUPERSEDED = 7      /* Ended by an update in safe mode. */
+    YGG_REVERT_REQUESTED = 2,    /* Reverted on request. */
+    YGG_REVERT_OUT_OF_BOOTS = 3, /* Reverted: booted boots_max times without being confirmed. */
+    YGG_REVERT_DAMAGED = 4,      /* Reverted: the image fails its digest, or is below the floor now. */
+    YGG_REVERT_TIMEOUT = 5,      /* Reverted: not confirmed within the trial period. */
+    YGG_REVERT_SELF_TEST = 6,    /* Reverted: the self-test failed. */
+    YGG_REVERT_SUPERSEDED = 7    /* Ended by an update in safe mode. */
 };
 
 struct ygg_boot_slot {
@@ -97,8 +97,8 @@ struct ygg_boot {
     void *hash_ctx;
     /* Initial floor of the security counter, without a record: that of the safe mode's image. */
     uint32_t counter_floor_min;
-    uint8_t boots_max;          /* Maximum boots of a trial, 1 and up. */
-    enum ygg_slot running;      /* Slot that this program runs from; NONE: the bootloader or safe mode. */
+    uint8_t boots_max;     /* Maximum boots of a trial, 1 and up. */
+    enum ygg_slot running; /* Slot that this program runs from; NONE: the bootloader or safe mode. */
     /* The newest record; free to read. */
     enum ygg_slot active; /* The confirmed slot; NONE: no slot is confirmed. */
     enum ygg_boot_state state;
@@ -106,7 +106,7 @@ struct ygg_boot {
     uint8_t boots;       /* Boots of the trial so far. */
     enum ygg_boot_outcome outcome;
     uint32_t counter_floor; /* Images with a security counter below are refused. */
-    uint64_t update_id; /* Last update that was started; 0: none. */
+    uint64_t update_id;     /* Last update that was started; 0: none. */
     struct ygg_boot_slot slots[YGG_SLOTS];
     /* Private. */
     enum ygg_slot claimed;

@@ -71,13 +71,16 @@ struct ygg_document {
 /* For tables: the initialisers of a schema. `unit_` is a string or NULL; bounds are in that unit. */
 #define YGG_SCHEMA_BOOL {.type = YGG_TYPE_BOOL}
 #define YGG_SCHEMA_INT(unit_) {.type = YGG_TYPE_INT, .unit = (unit_)}
-#define YGG_SCHEMA_RANGE_(type_, unit_, minimum_, maximum_)                                                  \
-    {.type = (type_), .unit = (unit_), .has_minimum = true, .has_maximum = true, .minimum = (minimum_),     \
+#define YGG_SCHEMA_RANGE_(type_, unit_, minimum_, maximum_)                                                            \
+    {.type = (type_),                                                                                                  \
+     .unit = (unit_),                                                                                                  \
+     .has_minimum = true,                                                                                              \
+     .has_maximum = true,                                                                                              \
+     .minimum = (minimum_),                                                                                            \
      .maximum = (maximum_)}
 #define YGG_SCHEMA_INT_RANGE(unit_, minimum_, maximum_) YGG_SCHEMA_RANGE_(YGG_TYPE_INT, unit_, minimum_, maximum_)
 #define YGG_SCHEMA_DOUBLE(unit_) {.type = YGG_TYPE_DOUBLE, .unit = (unit_)}
-#define YGG_SCHEMA_DOUBLE_RANGE(unit_, minimum_, maximum_)                                                   \
-    YGG_SCHEMA_RANGE_(YGG_TYPE_DOUBLE, unit_, minimum_, maximum_)
+#define YGG_SCHEMA_DOUBLE_RANGE(unit_, minimum_, maximum_) YGG_SCHEMA_RANGE_(YGG_TYPE_DOUBLE, unit_, minimum_, maximum_)
 #define YGG_SCHEMA_STRING(max_length_) {.type = YGG_TYPE_STRING, .max_length = (max_length_)}
 #define YGG_SCHEMA_BYTES(max_length_) {.type = YGG_TYPE_BYTES, .max_length = (max_length_)}
 

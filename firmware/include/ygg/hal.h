@@ -67,11 +67,11 @@ enum ygg_status {
 /* A request that the core has checked against the capability tables: indexes exist, arguments have the declared type
  * (an integer for a DOUBLE has been converted) and are in range. Valid only during the driver's call. */
 struct ygg_call {
-    uint32_t handle; /* For ygg_agent_complete, if the driver answers later. */
+    uint32_t handle;      /* For ygg_agent_complete, if the driver answers later. */
     uint32_t deadline_ms; /* Time left, 1 and up. */
     enum ygg_operation operation;
-    uint8_t capability; /* Index in the document. */
-    uint8_t member;     /* Index of the property or action. */
+    uint8_t capability;                            /* Index in the document. */
+    uint8_t member;                                /* Index of the property or action. */
     struct ygg_value arguments[YGG_ARGUMENTS_MAX]; /* By index; YGG_TYPE_NONE if omitted. A write has [0]. */
 };
 

@@ -33,7 +33,8 @@ uint32_t ygg_journal_bytes(uint32_t slot_bytes, uint32_t block_bytes);
 
 /* Returns how many bytes of an image are already in the spare slot: a multiple of the block, or the whole length.
  * Changes nothing. `chunks_root` (32 bytes) distinguishes images of the same digest with different chunks. */
-uint32_t ygg_install_resume_offset(const struct ygg_boot *boot, const struct ygg_image *image, const uint8_t *chunks_root);
+uint32_t ygg_install_resume_offset(const struct ygg_boot *boot, const struct ygg_image *image,
+                                   const uint8_t *chunks_root);
 
 /* Claims the spare slot and prepares to write from byte `from`: 0, or the result of ygg_install_resume_offset. With
  * `marked` progress is recorded; without, an interrupted install restarts at 0. YGG_ERR_STATE, YGG_ERR_IO: see

@@ -36,7 +36,7 @@ struct ygg_ota {
     enum ygg_ota_code failed; /* Error of the last attempt since boot; YGG_OTA_OK: none. */
     struct ygg_trust trust;
     /* Private. */
-    bool usable;        /* The trust store could be opened. */
+    bool usable; /* The trust store could be opened. */
     bool status_due;
     bool accept_due;
     bool reject_due;
@@ -45,13 +45,13 @@ struct ygg_ota {
     bool result_due;
     bool progress_due;
     bool has_nonce;
-    bool timestamped;   /* The timestamp of this attempt was accepted. */
+    bool timestamped; /* The timestamp of this attempt was accepted. */
     bool offers_delta;
     bool uses_delta;
     uint8_t bad_chunks;
     uint8_t stray_chunks;
-    uint8_t behind;     /* Chunks in flight that follow the last bad one. */
-    uint8_t credit;     /* Requested chunks that have not arrived. */
+    uint8_t behind; /* Chunks in flight that follow the last bad one. */
+    uint8_t credit; /* Requested chunks that have not arrived. */
     enum ygg_ota_code rejected;
     uint64_t rejected_id;
     uint64_t update_id;
@@ -63,8 +63,8 @@ struct ygg_ota {
     struct ygg_image image;
     uint8_t chunks_root[YGG_SHA256_BYTES]; /* Root of the tree of the download, image or patch. */
     uint32_t chunk_bytes;
-    uint32_t total; /* Size of the download, image or patch. */
-    uint32_t at;    /* Bytes received. */
+    uint32_t total;          /* Size of the download, image or patch. */
+    uint32_t at;             /* Bytes received. */
     uint32_t reported_bytes; /* `at` in the last progress report. */
     uint64_t reported_ms;
     uint64_t chunk_ms;     /* When the last chunk arrived. */

@@ -177,8 +177,8 @@ static void do_roll_back(struct fleet *fleet, char **rest, FILE *out)
     }
     enum ygg_err err = ygg_ota_roll_back(&device->agent);
     fleet_step(fleet, (uint32_t)(device - fleet->devices));
-    (void)fputs(err == YGG_OK             ? "ok\n"
-                : err == YGG_ERR_REFUSED  ? "error: the previous image has a security counter below the device's\n"
+    (void)fputs(err == YGG_OK              ? "ok\n"
+                : err == YGG_ERR_REFUSED   ? "error: the previous image has a security counter below the device's\n"
                 : err == YGG_ERR_MALFORMED ? "error: the previous image is damaged\n"
                                            : "error: no image to roll back to, or an update is pending\n",
                 out);
@@ -190,9 +190,9 @@ static void do_list(const struct fleet *fleet, FILE *out)
         const struct device *device = &fleet->devices[i];
         const struct ygg_agent *agent = &device->agent;
 
-        (void)fprintf(out, "%s %s sessions=%u resumed=%u calls=%u repeated=%u events=%" PRIu64 " samples_dropped=%u", device->id,
-                      ygg_state_name(agent->state), agent->sessions, device->connection.resumed, agent->calls_done,
-                      agent->calls_repeated, agent->event_sequence, agent->samples_dropped);
+        (void)fprintf(out, "%s %s sessions=%u resumed=%u calls=%u repeated=%u events=%" PRIu64 " samples_dropped=%u",
+                      device->id, ygg_state_name(agent->state), agent->sessions, device->connection.resumed,
+                      agent->calls_done, agent->calls_repeated, agent->event_sequence, agent->samples_dropped);
         if (agent->sessions > 0) {
             (void)fprintf(out, " first_ms=%u", device->first_ms);
         }

@@ -17,7 +17,7 @@
 enum { CERTIFICATES_MAX = 8, ATTEMPTS_MAX = 32, RETRY_AFTER_MS_MAX = 3600000 };
 
 static void log_event(const struct posix_platform *platform, enum ygg_log_level level, const char *event,
-                const struct ygg_log_field *fields, size_t count)
+                      const struct ygg_log_field *fields, size_t count)
 {
     posix_platform.log((void *)(uintptr_t)platform, level, event, fields, count);
 }
@@ -32,8 +32,8 @@ static int copy_certificates(const uint8_t *pem, size_t size, BIO *out, X509 **f
     int count = 0;
 
     *first = NULL;
-    for (X509 *next = NULL; in != NULL && count < CERTIFICATES_MAX &&
-                            (next = PEM_read_bio_X509(in, NULL, NULL, NULL)) != NULL; count++) {
+    for (X509 *next = NULL;
+         in != NULL && count < CERTIFICATES_MAX && (next = PEM_read_bio_X509(in, NULL, NULL, NULL)) != NULL; count++) {
         bool copied = PEM_write_bio_X509(out, next) == 1;
 
         if (*first == NULL) {
@@ -59,18 +59,20 @@ static bool store(const char *directory, const char *name, BIO *text, char reaso
 
 /* Whether the certificate is for this device and this key. */
 static bool is_for_device(const X509 *certificate, const struct token *token, const EVP_PKEY *key,
-                    char reason[IDENTITY_REASON_BYTES])
+                          char reason[IDENTITY_REASON_BYTES])
 {
     struct identity_name name;
 
-    if (!identity_of(certificate, &name) || strcmp(name.kind, "device") != 0 || strcmp(name.id, token->device_id) != 0) {
-        (void)snprintf(reason, IDENTITY_REASON_BYTES, "%s: the issued certificate is not for device %s; nothing was stored",
-                       token->address, token->device_id);
+    if (!identity_of(certificate, &name) || strcmp(name.kind, "device") != 0 ||
+        strcmp(name.id, token->device_id) != 0) {
+        (void)snprintf(reason, IDENTITY_REASON_BYTES,
+                       "%s: the issued certificate is not for device %s; nothing was stored", token->address,
+                       token->device_id);
         return false;
     }
     if (X509_check_private_key(certificate, key) != 1) {
-        (void)snprintf(reason, IDENTITY_REASON_BYTES, "%s: the issued certificate is for another key; nothing was stored",
-                       token->address);
+        (void)snprintf(reason, IDENTITY_REASON_BYTES,
+                       "%s: the issued certificate is for another key; nothing was stored", token->address);
         return false;
     }
     return true;
@@ -78,7 +80,7 @@ static bool is_for_device(const X509 *certificate, const struct token *token, co
 
 /* Stores the certificates. cert.pem comes last: it marks the device as enrolled. */
 static bool store_identity(const char *directory, const struct token *token, const EVP_PKEY *key,
-                 const yggdrasil_device_v1_EnrolGranted *granted, char reason[IDENTITY_REASON_BYTES])
+                           const yggdrasil_device_v1_EnrolGranted *granted, char reason[IDENTITY_REASON_BYTES])
 {
     BIO *chain = BIO_new(BIO_s_mem());
     BIO *services = BIO_new(BIO_s_mem());
@@ -89,7 +91,8 @@ static bool store_identity(const char *directory, const struct token *token, con
     if (chain == NULL || services == NULL ||
         copy_certificates(granted->certificate_chain.bytes, granted->certificate_chain.size, chain, &certificate) < 2 ||
         copy_certificates(granted->service_ca.bytes, granted->service_ca.size, services, &service_ca) < 1) {
-        (void)snprintf(reason, IDENTITY_REASON_BYTES, "%s: the response lacks certificates; nothing was stored", token->address);
+        (void)snprintf(reason, IDENTITY_REASON_BYTES, "%s: the response lacks certificates; nothing was stored",
+                       token->address);
     } else if (is_for_device(certificate, token, key, reason)) {
         kept = store(directory, "services.pem", services, reason) && store(directory, "cert.pem", chain, reason);
     }
@@ -120,11 +123,13 @@ static void wait_for_next(const struct options *options, const struct posix_plat
 
 /* Requests a certificate. If the registry cannot be reached: retries with `retry`, else fails. */
 static bool request_certificate(const struct options *options, const struct token *token, EVP_PKEY *key, bool retry,
-                               char reason[IDENTITY_REASON_BYTES])
+                                char reason[IDENTITY_REASON_BYTES])
 {
     static struct exchange_answer answer;
-    struct posix_platform platform = {.device_id = token->device_id, .log_level = options->log_level,
-                                      .seeded = options->seeded, .prng = options->seed};
+    struct posix_platform platform = {.device_id = token->device_id,
+                                      .log_level = options->log_level,
+                                      .seeded = options->seeded,
+                                      .prng = options->seed};
     const struct ygg_log_field field = {.key = "address", .text = token->address};
 
     for (uint32_t attempt = 0;; attempt++) {

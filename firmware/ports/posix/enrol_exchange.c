@@ -17,7 +17,8 @@
 enum { TIMEOUT_MS = 15000, REQUEST_BYTES = 1280, ANSWER_BYTES = 3072 + 1536 + 16 };
 
 /* RFC 7301 wire form: one length byte, then the name. */
-static const unsigned char alpn[] = "\x11" "einherjar-enrol/1";
+static const unsigned char alpn[] = "\x11"
+                                    "einherjar-enrol/1";
 enum { ALPN_BYTES = sizeof alpn - 1 };
 
 /* The only tenant; a device without a certificate has no other way to know its own. */
@@ -75,7 +76,8 @@ static const char *find_fault(const struct token *token, X509_STORE_CTX *store)
     struct identity_name name;
 
     if (root == NULL || X509_self_signed(root, 1) != 1) {
-        return "the server does not have the root certificate of the token: it belongs to another mesh, or the connection "
+        return "the server does not have the root certificate of the token: it belongs to another mesh, or the "
+               "connection "
                "is intercepted. Make a new token with: ygg device token";
     }
     if (!verify_chain(store, root)) {
@@ -143,8 +145,9 @@ static bool connect_to(struct attempt *attempt, const struct sockaddr *address, 
     socklen_t failure_length = sizeof failure;
 
     attempt->fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (attempt->fd >= 0 && (connect(attempt->fd, address, length) == 0 || errno == EINPROGRESS) && wait_for(attempt, POLLOUT) &&
-        getsockopt(attempt->fd, SOL_SOCKET, SO_ERROR, &failure, &failure_length) == 0 && failure == 0) {
+    if (attempt->fd >= 0 && (connect(attempt->fd, address, length) == 0 || errno == EINPROGRESS) &&
+        wait_for(attempt, POLLOUT) && getsockopt(attempt->fd, SOL_SOCKET, SO_ERROR, &failure, &failure_length) == 0 &&
+        failure == 0) {
         return true;
     }
     if (attempt->fd >= 0) {
@@ -183,8 +186,8 @@ static enum exchange_outcome open_tls(struct attempt *attempt)
 
     attempt->ctx = SSL_CTX_new(TLS_client_method());
     if (attempt->ctx == NULL || SSL_CTX_set_min_proto_version(attempt->ctx, TLS1_3_VERSION) != 1 ||
-        SSL_CTX_set_alpn_protos(attempt->ctx, alpn, ALPN_BYTES) != 0 || (attempt->ssl = SSL_new(attempt->ctx)) == NULL ||
-        SSL_set_fd(attempt->ssl, attempt->fd) != 1) {
+        SSL_CTX_set_alpn_protos(attempt->ctx, alpn, ALPN_BYTES) != 0 ||
+        (attempt->ssl = SSL_new(attempt->ctx)) == NULL || SSL_set_fd(attempt->ssl, attempt->fd) != 1) {
         return fail(attempt, EXCHANGE_REFUSED, "cannot set up TLS");
     }
     SSL_CTX_set_cert_verify_callback(attempt->ctx, verify_server, attempt);
@@ -198,8 +201,9 @@ static enum exchange_outcome open_tls(struct attempt *attempt)
         return fail(attempt, EXCHANGE_REFUSED, attempt->fault);
     }
     if (done != 1) {
-        return SSL_get_error(attempt->ssl, done) == SSL_ERROR_SSL ? fail(attempt, EXCHANGE_REFUSED, other)
-                                                                : fail(attempt, EXCHANGE_RETRY, "the TLS handshake timed out");
+        return SSL_get_error(attempt->ssl, done) == SSL_ERROR_SSL
+                   ? fail(attempt, EXCHANGE_REFUSED, other)
+                   : fail(attempt, EXCHANGE_RETRY, "the TLS handshake timed out");
     }
     return speaks_enrolment(attempt->ssl) ? EXCHANGE_GRANTED : fail(attempt, EXCHANGE_REFUSED, other);
 }
@@ -215,9 +219,8 @@ static size_t encode_request(const struct attempt *attempt, EVP_PKEY *key, uint8
     memset(&request, 0, sizeof request);
     memcpy(request.secret, attempt->token->secret, sizeof attempt->token->secret);
     memcpy(request.device_id, attempt->token->device_id, sizeof attempt->token->device_id);
-    request.certificate_request.size =
-        (pb_size_t)identity_request(attempt->token->device_id, key, request.certificate_request.bytes,
-                                    sizeof request.certificate_request.bytes);
+    request.certificate_request.size = (pb_size_t)identity_request(
+        attempt->token->device_id, key, request.certificate_request.bytes, sizeof request.certificate_request.bytes);
     bool made = request.certificate_request.size > 0 &&
                 pb_encode(&counted, yggdrasil_device_v1_EnrolRequest_fields, &request) &&
                 pb_encode_varint(&stream, counted.bytes_written) &&
@@ -264,7 +267,8 @@ static enum exchange_outcome read_answer(const struct attempt *attempt, yggdrasi
     }
     pb_istream_t in = pb_istream_from_buffer(bytes + frame.offset, frame.length);
     if (err != YGG_OK || !pb_decode(&in, yggdrasil_device_v1_EnrolResponse_fields, answer)) {
-        return fail(attempt, EXCHANGE_REFUSED, "the response is too long or not an EnrolResponse; ask the operator of the registry");
+        return fail(attempt, EXCHANGE_REFUSED,
+                    "the response is too long or not an EnrolResponse; ask the operator of the registry");
     }
     return EXCHANGE_GRANTED;
 }

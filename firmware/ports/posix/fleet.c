@@ -62,12 +62,14 @@ static bool self_test(void *ctx)
 {
     struct device *device = ctx;
     const struct ygg_boot *boot = &device->slots->boot;
-    const struct ygg_call call = {.operation = YGG_OPERATION_READ, .capability = YGG_SIM_TEMPERATURE, .deadline_ms = 1000};
+    const struct ygg_call call = {
+        .operation = YGG_OPERATION_READ, .capability = YGG_SIM_TEMPERATURE, .deadline_ms = 1000};
     struct ygg_answer answer = {.status = YGG_STATUS_OK};
     bool answers = ygg_sim_driver.call(&device->board, &call, &answer) == YGG_OK && answer.status == YGG_STATUS_OK;
 
     slots_disarm_watchdog(); /* From here on the image is either kept or restarts itself. */
-    return answers && boot->running != YGG_SLOT_NONE && ygg_boot_holds(boot, boot->running, &boot->slots[boot->running].image);
+    return answers && boot->running != YGG_SLOT_NONE &&
+           ygg_boot_holds(boot, boot->running, &boot->slots[boot->running].image);
 }
 
 /* Opens the flash of a device. A single device was booted by slots_start; with --count, each is booted here. */
@@ -269,7 +271,8 @@ static bool has_contract(const struct ygg_agent *agent)
 }
 
 /* Counts the changes of a step, given the state before it. */
-static void count_storm(struct fleet *fleet, struct device *device, bool had_contract, uint32_t sessions, uint32_t begun)
+static void count_storm(struct fleet *fleet, struct device *device, bool had_contract, uint32_t sessions,
+                        uint32_t begun)
 {
     uint64_t now = posix_now_ms();
 
@@ -291,9 +294,13 @@ static void restart_in_process(struct fleet *fleet, struct device *device, uint3
     char reason[IDENTITY_REASON_BYTES] = "";
     const struct ygg_log_field slot = {.key = "slot", .number = (uint64_t)device->slots->boot.running};
     uint32_t offset_ms = fleet->options->telemetry_ms == 0 ? 0 : index % fleet->options->telemetry_ms;
-    struct ygg_ota fresh = {.boot = &device->slots->boot, .verify = device->slots->ota.verify,
-                            .first_root = device->slots->ota.first_root, .first_root_size = device->slots->ota.first_root_size,
-                            .self_test = self_test, .self_test_ctx = device, .trial_ms = device->slots->ota.trial_ms};
+    struct ygg_ota fresh = {.boot = &device->slots->boot,
+                            .verify = device->slots->ota.verify,
+                            .first_root = device->slots->ota.first_root,
+                            .first_root_size = device->slots->ota.first_root_size,
+                            .self_test = self_test,
+                            .self_test_ctx = device,
+                            .trial_ms = device->slots->ota.trial_ms};
 
     tls_connection_free(&device->connection);
     device->slots->ota = fresh;

@@ -12,8 +12,13 @@
 #include "ygg/agent.h"
 
 /* The profile of an ESP32-C3, in bytes. */
-enum { FLEET_FRAME_BYTES = 4096, FLEET_RECORD_BYTES = 4096, FLEET_EVENTS_BYTES = 2048, FLEET_ANSWERS_BYTES = 2048,
-       FLEET_SAMPLES_BYTES = 256 };
+enum {
+    FLEET_FRAME_BYTES = 4096,
+    FLEET_RECORD_BYTES = 4096,
+    FLEET_EVENTS_BYTES = 2048,
+    FLEET_ANSWERS_BYTES = 2048,
+    FLEET_SAMPLES_BYTES = 256
+};
 
 struct device {
     char id[64];
@@ -28,7 +33,7 @@ struct device {
     struct ygg_certificate certificate;
     uint8_t certificates[YGG_CERTIFICATES_BYTES_MAX];
     struct slots *slots; /* NULL: no updates. */
-    uint32_t first_ms; /* Time from the start of the attempt to the first contract, in ms; 0 before. */
+    uint32_t first_ms;   /* Time from the start of the attempt to the first contract, in ms; 0 before. */
     uint8_t events[FLEET_EVENTS_BYTES];
     uint8_t answers[FLEET_ANSWERS_BYTES];
     uint8_t samples[FLEET_SAMPLES_BYTES];

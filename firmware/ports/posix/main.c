@@ -129,7 +129,8 @@ static int run_fleet(const struct options *options, int epoll_fd, bool *restart)
     if (signal_fd < 0) {
         return print_error(strerror(errno));
     }
-    if (!allow_files(options->count * (options->slots == NULL ? 1U : 2U), reason) || !fleet_init(&fleet, options, epoll_fd, reason)) {
+    if (!allow_files(options->count * (options->slots == NULL ? 1U : 2U), reason) ||
+        !fleet_init(&fleet, options, epoll_fd, reason)) {
         outcome = print_error(reason);
     } else if (!control_init(&control, options->control, &fleet, epoll_fd, reason)) {
         outcome = print_error(reason);

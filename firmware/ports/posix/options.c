@@ -298,7 +298,8 @@ static bool check_fleet(const struct options *options)
 
     valid &= (options->cert == NULL && options->key == NULL) ||
              usage_error("--cert and --key", NULL, "not with --count, each device has its own: --identities DIR");
-    return (options->identity == NULL || usage_error("--identity", NULL, "not with --count: --identities DIR")) && valid;
+    return (options->identity == NULL || usage_error("--identity", NULL, "not with --count: --identities DIR")) &&
+           valid;
 }
 
 static bool check_directory(const struct options *options)
@@ -306,7 +307,8 @@ static bool check_directory(const struct options *options)
     bool valid = (options->cert == NULL && options->key == NULL && options->ca == NULL) ||
                  usage_error("--cert, --key and --ca", NULL, "not with --identity, which has them all");
 
-    return (strlen(options->identity) + NAME_BYTES < PATH_BYTES || usage_error("--identity", NULL, "the path is too long")) &&
+    return (strlen(options->identity) + NAME_BYTES < PATH_BYTES ||
+            usage_error("--identity", NULL, "the path is too long")) &&
            valid;
 }
 
@@ -344,14 +346,18 @@ static bool check_token(struct options *options, struct token *token)
 
 static bool check_slots(const struct options *options)
 {
-    bool valid = options->slots == NULL || require(options->ota_root, "--ota-root FILE", "required with --slots: the root of trust for updates");
+    bool valid = options->slots == NULL ||
+                 require(options->ota_root, "--ota-root FILE", "required with --slots: the root of trust for updates");
 
     valid &= options->slots != NULL || (options->ota_root == NULL && !options->safe_mode) ||
              usage_error("--ota-root and --safe-mode", NULL, "only with --slots");
-    valid &= options->factory_image == NULL || options->count != 0 || usage_error("--factory-image", NULL, "only with --count");
-    valid &= options->slot_bytes % FLASH_FILE_BLOCK_BYTES == 0 || usage_error("--slot-bytes", NULL, "must be a multiple of 4096");
+    valid &= options->factory_image == NULL || options->count != 0 ||
+             usage_error("--factory-image", NULL, "only with --count");
+    valid &= options->slot_bytes % FLASH_FILE_BLOCK_BYTES == 0 ||
+             usage_error("--slot-bytes", NULL, "must be a multiple of 4096");
     valid &= options->slots == NULL || options->count != 0 || options->firmware_version == default_version ||
-             usage_error("--firmware-version", NULL, "not with --slots: it is built into the image (make image VERSION=...)");
+             usage_error("--firmware-version", NULL,
+                         "not with --slots: it is built into the image (make image VERSION=...)");
     return valid;
 }
 

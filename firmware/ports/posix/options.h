@@ -28,8 +28,8 @@ struct options {
     uint32_t security_counter; /* Of the factory image. */
     uint32_t trial_ms;
     bool safe_mode;
-    uint32_t count; /* 0: one device, named `id`. */
-    uint32_t ramp;  /* First connections per second; 0: unlimited. */
+    uint32_t count;        /* 0: one device, named `id`. */
+    uint32_t ramp;         /* First connections per second; 0: unlimited. */
     uint32_t telemetry_ms; /* Sampling interval of a device; 0: off. */
     uint32_t backoff_min_ms;
     uint32_t backoff_max_ms;

@@ -74,7 +74,8 @@ static bool write_pem(const struct renewal *renewal, X509 *certificate, X509 *is
     (void)snprintf(reason, IDENTITY_REASON_BYTES, "out of memory");
     bool written = text != NULL && PEM_write_bio_X509(text, certificate) == 1 && PEM_write_bio_X509(text, issuer) == 1;
     long size = written ? BIO_get_mem_data(text, &data) : 0;
-    written = written && enrol_write(directory, name, data, (size_t)size, S_IRUSR | S_IWUSR | S_IRGRP | S_IROTH, reason);
+    written = written &&
+              enrol_write(directory, name, data, (size_t)size, S_IRUSR | S_IWUSR | S_IRGRP | S_IROTH, reason);
     BIO_free(text);
     return written;
 }

@@ -45,19 +45,28 @@ static struct ygg_layout make_layout(const struct ygg_flash *flash, uint32_t slo
     const uint32_t journal = ygg_journal_bytes(slot_bytes, block);
     const uint32_t before = 4 * block + journal;
 
-    return (struct ygg_layout){.flash = flash, .records = 0, .trust = 2 * block, .journal = 4 * block, .journal_bytes = journal,
-                               .slots = {before, before + slot_bytes}, .slot_bytes = slot_bytes};
+    return (struct ygg_layout){.flash = flash,
+                               .records = 0,
+                               .trust = 2 * block,
+                               .journal = 4 * block,
+                               .journal_bytes = journal,
+                               .slots = {before, before + slot_bytes},
+                               .slot_bytes = slot_bytes};
 }
 
 static bool open_boot(struct slots *slots, const struct options *options, enum ygg_slot running)
 {
-    slots->boot = (struct ygg_boot){.layout = &slots->layout, .hash = &posix_hash, .hash_ctx = slots->hash,
-                                    .counter_floor_min = options->security_counter, .boots_max = BOOTS_MAX,
+    slots->boot = (struct ygg_boot){.layout = &slots->layout,
+                                    .hash = &posix_hash,
+                                    .hash_ctx = slots->hash,
+                                    .counter_floor_min = options->security_counter,
+                                    .boots_max = BOOTS_MAX,
                                     .running = running};
     return ygg_boot_open(&slots->boot) == YGG_OK;
 }
 
-bool slots_open(struct slots *slots, const char *path, const struct options *options, char reason[FLASH_FILE_REASON_BYTES])
+bool slots_open(struct slots *slots, const char *path, const struct options *options,
+                char reason[FLASH_FILE_REASON_BYTES])
 {
     const struct ygg_flash shape = {.block_bytes = FLASH_FILE_BLOCK_BYTES};
     const struct ygg_layout layout = make_layout(&shape, options->slot_bytes);
@@ -72,8 +81,11 @@ bool slots_open(struct slots *slots, const char *path, const struct options *opt
         return false;
     }
     slots->layout = make_layout(&slots->file.flash, options->slot_bytes);
-    slots->ota = (struct ygg_ota){.boot = &slots->boot, .verify = &posix_verify, .first_root = slots->root,
-                                  .first_root_size = root_size, .trial_ms = options->trial_ms};
+    slots->ota = (struct ygg_ota){.boot = &slots->boot,
+                                  .verify = &posix_verify,
+                                  .first_root = slots->root,
+                                  .first_root_size = root_size,
+                                  .trial_ms = options->trial_ms};
     return open_boot(slots, options, YGG_SLOT_NONE) || fail(reason, path, "its boot state cannot be read");
 }
 
@@ -166,7 +178,10 @@ enum ygg_slot slots_running(void)
 {
     const char *slot = getenv(slot_variable);
 
-    return slot == NULL ? YGG_SLOT_NONE : strcmp(slot, "A") == 0 ? YGG_SLOT_A : strcmp(slot, "B") == 0 ? YGG_SLOT_B : YGG_SLOT_NONE;
+    return slot == NULL             ? YGG_SLOT_NONE
+           : strcmp(slot, "A") == 0 ? YGG_SLOT_A
+           : strcmp(slot, "B") == 0 ? YGG_SLOT_B
+                                    : YGG_SLOT_NONE;
 }
 
 void slots_disarm_watchdog(void)
@@ -191,7 +206,8 @@ static int extract(const struct slots *slots)
         good = ygg_flash_read(&slots->file.flash, slots->layout.slots[boot->running] + at, piece, size) == YGG_OK &&
                posix_hash.update(slots->hash, piece, size) == YGG_OK && write(fd, piece, size) == (ssize_t)size;
     }
-    good = good && posix_hash.finish(slots->hash, digest) == YGG_OK && memcmp(digest, image->digest, sizeof digest) == 0;
+    good = good && posix_hash.finish(slots->hash, digest) == YGG_OK &&
+           memcmp(digest, image->digest, sizeof digest) == 0;
     if (!good && fd >= 0) {
         (void)close(fd);
     }
@@ -217,7 +233,8 @@ static void execute(struct slots *slots, const struct options *options, char **a
     bool trial = slots->boot.state == YGG_BOOT_TRIAL;
     int fd = extract(slots);
 
-    if (fd < 0 || !remember_bootloader() || setenv(slot_variable, slots->boot.running == YGG_SLOT_A ? "A" : "B", 1) != 0) {
+    if (fd < 0 || !remember_bootloader() ||
+        setenv(slot_variable, slots->boot.running == YGG_SLOT_A ? "A" : "B", 1) != 0) {
         return;
     }
     if (trial) {
@@ -268,5 +285,6 @@ void slots_restart(char **argv)
     (void)unsetenv(slot_variable);
     slots_disarm_watchdog();
     (void)execv(bootloader != NULL ? bootloader : self, argv);
-    (void)fprintf(stderr, "ygg-agent: cannot restart %s: %s\n", bootloader != NULL ? bootloader : self, strerror(errno));
+    (void)fprintf(stderr, "ygg-agent: cannot restart %s: %s\n", bootloader != NULL ? bootloader : self,
+                  strerror(errno));
 }

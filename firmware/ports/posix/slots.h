@@ -32,7 +32,8 @@ struct slots {
 };
 
 /* Opens or creates the flash, without choosing a slot. Returns false and a `reason` on failure. */
-bool slots_open(struct slots *slots, const char *path, const struct options *options, char reason[FLASH_FILE_REASON_BYTES]);
+bool slots_open(struct slots *slots, const char *path, const struct options *options,
+                char reason[FLASH_FILE_REASON_BYTES]);
 void slots_close(struct slots *slots);
 
 /* Boots within the process: provisions the device if necessary, chooses a slot, and opens the boot state as its

@@ -9,9 +9,9 @@
 enum { SPREAD_STEP_MS = 100, SPREAD_STEPS = 600, SPREAD_MS = SPREAD_STEP_MS * SPREAD_STEPS };
 
 struct spread {
-    uint64_t begin_ms; /* Start of the storm. */
-    uint64_t lost_ms;  /* Time of the latest lost session. */
-    uint32_t lost;     /* Sessions lost in the storm. */
+    uint64_t begin_ms;                /* Start of the storm. */
+    uint64_t lost_ms;                 /* Time of the latest lost session. */
+    uint32_t lost;                    /* Sessions lost in the storm. */
     uint32_t attempts[SPREAD_STEPS];  /* Connections started. */
     uint32_t contracts[SPREAD_STEPS]; /* Sessions that became active. */
 };

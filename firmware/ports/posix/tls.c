@@ -113,8 +113,8 @@ static bool configure(SSL_CTX *ctx, const char *ca_path, bool resume)
     (void)SSL_CTX_set_options(ctx, SSL_OP_IGNORE_UNEXPECTED_EOF);
     (void)SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                     SSL_MODE_RELEASE_BUFFERS);
-    (void)SSL_CTX_set_session_cache_mode(
-        ctx, resume ? SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL : SSL_SESS_CACHE_OFF);
+    (void)SSL_CTX_set_session_cache_mode(ctx, resume ? SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL
+                                                     : SSL_SESS_CACHE_OFF);
     if (resume) {
         SSL_CTX_sess_set_new_cb(ctx, keep_ticket);
     }
@@ -237,7 +237,8 @@ static enum ygg_err next_address(struct tls_connection *connection, int failure)
     }
     if (err == YGG_ERR_IO) {
         connection->client->resolved.until_ms = 0;
-        log_failure(connection, "cannot connect to the bridge's address: connection refused or network down", strerror(failure));
+        log_failure(connection, "cannot connect to the bridge's address: connection refused or network down",
+                    strerror(failure));
     }
     return err;
 }

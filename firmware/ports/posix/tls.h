@@ -31,13 +31,13 @@ struct tls_connection {
     enum tls_phase phase;
     int fd; /* -1: none. */
     SSL *ssl;
-    SSL_SESSION *ticket;   /* For the next connection; NULL: none. */
-    uint32_t begun;        /* Connection attempts. */
-    uint64_t begun_ms;     /* Start of the latest attempt. */
-    uint32_t resumed;      /* Connections that resumed a session. */
-    size_t address_index;  /* Index of the next resolved address. */
-    bool identity_changed; /* The open session began with another certificate: its tickets are discarded. */
-    bool record_too_long;  /* The peer exceeded record_bytes_max. */
+    SSL_SESSION *ticket;    /* For the next connection; NULL: none. */
+    uint32_t begun;         /* Connection attempts. */
+    uint64_t begun_ms;      /* Start of the latest attempt. */
+    uint32_t resumed;       /* Connections that resumed a session. */
+    size_t address_index;   /* Index of the next resolved address. */
+    bool identity_changed;  /* The open session began with another certificate: its tickets are discarded. */
+    bool record_too_long;   /* The peer exceeded record_bytes_max. */
     const char *wrong_peer; /* Why the peer is not the bridge; NULL if it is. */
 };
 

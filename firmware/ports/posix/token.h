@@ -15,9 +15,9 @@ enum { TOKEN_TEXT_BYTES = 256 };
 
 struct token {
     char device_id[TOKEN_DEVICE_BYTES];
-    char secret[TOKEN_SECRET_BYTES];                /* As in the text: 16 bytes in base64url. */
-    uint8_t fingerprint[TOKEN_FINGERPRINT_BYTES];   /* SHA-256 of the root certificate's DER. */
-    char address[RESOLVE_TEXT_BYTES];               /* HOST:PORT, where to enrol. */
+    char secret[TOKEN_SECRET_BYTES];              /* As in the text: 16 bytes in base64url. */
+    uint8_t fingerprint[TOKEN_FINGERPRINT_BYTES]; /* SHA-256 of the root certificate's DER. */
+    char address[RESOLVE_TEXT_BYTES];             /* HOST:PORT, where to enrol. */
 };
 
 /* Parses a token. Returns NULL, or a human-readable error that does not contain the secret. */

@@ -54,7 +54,8 @@ static void any_changed_bit_voids_a_record(struct world *world)
     for (size_t bit = 0; bit < (size_t)YGG_BOOT_RECORD_BYTES * 8U; bit++) {
         newest[bit / 8U] ^= (uint8_t)(1U << bit % 8U);
         reopen(world);
-        require(world, world->boot.update_id == 0 && world->boot.active == YGG_SLOT_A, "a record with a changed bit is trusted");
+        require(world, world->boot.update_id == 0 && world->boot.active == YGG_SLOT_A,
+                "a record with a changed bit is trusted");
         newest[bit / 8U] ^= (uint8_t)(1U << bit % 8U);
     }
     reopen(world);
@@ -65,7 +66,8 @@ static void a_blank_device_trusts_nothing(struct world *world)
 {
     memset(world->ram.bytes, YGG_FLASH_ERASED, world->layout.trust);
     reopen(world);
-    require(world, world->boot.active == YGG_SLOT_NONE && world->boot.counter_floor == 1, "a device without records trusts a slot");
+    require(world, world->boot.active == YGG_SLOT_NONE && world->boot.counter_floor == 1,
+            "a device without records trusts a slot");
     require(world, ygg_boot_choose(&world->boot, false) == YGG_SLOT_NONE, "a device without records boots a slot");
     memset(world->ram.bytes, 0, world->layout.trust);
     reopen(world);
@@ -78,7 +80,9 @@ static void an_implausible_record_trusts_nothing(struct world *world)
     static const struct {
         size_t at;
         uint8_t value;
-    } cases[] = {{YGG_FLASHLOG_HEAD_BYTES, 3}, {YGG_FLASHLOG_HEAD_BYTES + 1, 9}, {YGG_FLASHLOG_HEAD_BYTES + 1, YGG_BOOT_TRIAL},
+    } cases[] = {{YGG_FLASHLOG_HEAD_BYTES, 3},
+                 {YGG_FLASHLOG_HEAD_BYTES + 1, 9},
+                 {YGG_FLASHLOG_HEAD_BYTES + 1, YGG_BOOT_TRIAL},
                  {YGG_FLASHLOG_HEAD_BYTES + 23, 0x7F}};
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -87,7 +91,8 @@ static void an_implausible_record_trusts_nothing(struct world *world)
 
         memcpy(whole, newest, sizeof whole);
         newest[cases[i].at] = cases[i].value;
-        ygg_put32(newest + YGG_BOOT_RECORD_BYTES - 4, ygg_crc32(world->boot.log.kind, newest, YGG_BOOT_RECORD_BYTES - 4));
+        ygg_put32(newest + YGG_BOOT_RECORD_BYTES - 4,
+                  ygg_crc32(world->boot.log.kind, newest, YGG_BOOT_RECORD_BYTES - 4));
         reopen(world);
         require(world, world->boot.active == YGG_SLOT_NONE, "an implausible record is trusted");
         memcpy(newest, whole, sizeof whole);
@@ -98,7 +103,8 @@ static void an_implausible_record_trusts_nothing(struct world *world)
 
 static void a_device_is_provisioned_once(struct world *world)
 {
-    require(world, ygg_boot_provision(&world->boot, YGG_SLOT_A, &world->images[0]) == YGG_ERR_STATE, "a device is provisioned again");
+    require(world, ygg_boot_provision(&world->boot, YGG_SLOT_A, &world->images[0]) == YGG_ERR_STATE,
+            "a device is provisioned again");
 }
 
 static void provisioning_verifies_the_image(struct world *world)
@@ -138,7 +144,8 @@ static void an_image_whose_boot_cannot_be_counted_does_not_run(struct world *wor
         reopen(world);
         world->ram.operations = 0;
         world->ram.fail_at = 1;
-        require(world, ygg_boot_choose(&world->boot, false) == YGG_SLOT_A, "an image runs although its boot cannot be counted");
+        require(world, ygg_boot_choose(&world->boot, false) == YGG_SLOT_A,
+                "an image runs although its boot cannot be counted");
     }
     world->ram.fail_at = 0;
     require(world, boot(world) == YGG_SLOT_B, "an image does not run although its boot can be counted again");
@@ -151,13 +158,15 @@ static void a_flash_that_fails_stops_an_install(struct world *world)
         world->ram.operations = 0;
         world->ram.fail_at = at;
         enum ygg_err err = world_install(world, 1);
-        require(world, err == YGG_ERR_IO || (err == YGG_OK && world->ram.operations < at), "an install continues after flash failed");
+        require(world, err == YGG_ERR_IO || (err == YGG_OK && world->ram.operations < at),
+                "an install continues after flash failed");
         if (err == YGG_OK) {
             break;
         }
     }
     world->ram.fail_at = 0;
-    require(world, world->boot.state == YGG_BOOT_PENDING || world_install(world, 1) == YGG_OK, "an install cannot be repeated");
+    require(world, world->boot.state == YGG_BOOT_PENDING || world_install(world, 1) == YGG_OK,
+            "an install cannot be repeated");
 }
 
 /* --- updates --------------------------------------------------------------------------------------------------------- */
@@ -171,14 +180,16 @@ static void the_spare_slot_is_empty_while_it_is_written(struct world *world)
     reopen(world);
     require(world, world->boot.slots[YGG_SLOT_A].state == YGG_SLOT_EMPTY && world->boot.update_id == 5,
             "a slot stays good while it is written over");
-    require(world, ygg_boot_rollback(&world->boot, 6) == YGG_ERR_STATE, "a rollback goes to a slot that is written over");
+    require(world, ygg_boot_rollback(&world->boot, 6) == YGG_ERR_STATE,
+            "a rollback goes to a slot that is written over");
 }
 
 static void nothing_is_staged_without_a_claim(struct world *world)
 {
     (void)boot(world);
     put(world, 1);
-    require(world, ygg_boot_stage(&world->boot, &world->images[1]) == YGG_ERR_STATE, "an image is staged without a claim");
+    require(world, ygg_boot_stage(&world->boot, &world->images[1]) == YGG_ERR_STATE,
+            "an image is staged without a claim");
 }
 
 /* A slot followed by flash with another owner. */
@@ -191,11 +202,13 @@ static void a_length_beyond_the_slot_is_refused(struct world *world)
     (void)boot(world);
     world->layout.slots[YGG_SLOT_B] = spare - WORLD_BLOCK_BYTES;
     image.length = world->layout.slot_bytes + 1;
-    (void)EVP_Digest(world->ram.bytes + spare - WORLD_BLOCK_BYTES, image.length, image.digest, &length, EVP_sha256(), NULL);
+    (void)EVP_Digest(world->ram.bytes + spare - WORLD_BLOCK_BYTES, image.length, image.digest, &length, EVP_sha256(),
+                     NULL);
     require(world, ygg_boot_claim(&world->boot, 1) == YGG_OK, "a claim is refused");
     require(world, ygg_boot_stage(&world->boot, &image) == YGG_ERR_TOO_LONG, "an image longer than the slot is staged");
     world->install.boot = &world->boot;
-    require(world, ygg_install_begin(&world->install, &image, root, 1, 0, true) == YGG_ERR_TOO_LONG, "an install longer than the slot begins");
+    require(world, ygg_install_begin(&world->install, &image, root, 1, 0, true) == YGG_ERR_TOO_LONG,
+            "an install longer than the slot begins");
     image.length = 0;
     (void)EVP_Digest("", 0, image.digest, &length, EVP_sha256(), NULL);
     require(world, ygg_boot_stage(&world->boot, &image) == YGG_ERR_TOO_LONG, "an empty image is staged");
@@ -252,7 +265,8 @@ static void safe_mode_is_entered_when_asked(struct world *world)
 static void write_some(struct world *world, uint32_t bytes)
 {
     world->install.boot = &world->boot;
-    require(world, ygg_install_begin(&world->install, &world->images[1], root, 1, 0, true) == YGG_OK, "an install is refused");
+    require(world, ygg_install_begin(&world->install, &world->images[1], root, 1, 0, true) == YGG_OK,
+            "an install is refused");
     require(world, ygg_install_write(&world->install, world->bytes[1], bytes) == YGG_OK, "bytes are refused");
     (void)boot(world);
 }
@@ -261,10 +275,12 @@ static void an_install_goes_on_where_it_was(struct world *world)
 {
     (void)boot(world);
     write_some(world, 1100);
-    require(world, ygg_install_resume_offset(&world->boot, &world->images[1], root) == 1024, "written blocks are not found again");
-    require(world, ygg_install_begin(&world->install, &world->images[1], root, 1, 1024, true) == YGG_OK &&
-                       ygg_install_write(&world->install, world->bytes[1] + 1024, 753) == YGG_OK &&
-                       ygg_install_finish(&world->install) == YGG_OK,
+    require(world, ygg_install_resume_offset(&world->boot, &world->images[1], root) == 1024,
+            "written blocks are not found again");
+    require(world,
+            ygg_install_begin(&world->install, &world->images[1], root, 1, 1024, true) == YGG_OK &&
+                ygg_install_write(&world->install, world->bytes[1] + 1024, 753) == YGG_OK &&
+                ygg_install_finish(&world->install) == YGG_OK,
             "an install does not go on");
 }
 
@@ -274,8 +290,10 @@ static void another_image_begins_anew(struct world *world)
 
     (void)boot(world);
     write_some(world, 1100);
-    require(world, ygg_install_resume_offset(&world->boot, &world->images[2], root) == 0, "another image resumes this one");
-    require(world, ygg_install_resume_offset(&world->boot, &world->images[1], other_root) == 0, "other chunks resume these");
+    require(world, ygg_install_resume_offset(&world->boot, &world->images[2], root) == 0,
+            "another image resumes this one");
+    require(world, ygg_install_resume_offset(&world->boot, &world->images[1], other_root) == 0,
+            "other chunks resume these");
     struct ygg_image lower = world->images[1];
     lower.counter = 2;
     require(world, ygg_install_resume_offset(&world->boot, &lower, root) == 0, "another counter resumes this one");
@@ -289,7 +307,8 @@ static void a_damaged_mark_vouches_for_nothing(struct world *world)
         uint8_t *mark = world->ram.bytes + world->layout.journal + YGG_JOURNAL_HEAD_BYTES + YGG_JOURNAL_MARK_BYTES;
 
         mark[bit / 8U] ^= (uint8_t)(1U << bit % 8U);
-        require(world, ygg_install_resume_offset(&world->boot, &world->images[1], root) == 512, "a damaged mark is valid");
+        require(world, ygg_install_resume_offset(&world->boot, &world->images[1], root) == 512,
+                "a damaged mark is valid");
         mark[bit / 8U] ^= (uint8_t)(1U << bit % 8U);
     }
 }
@@ -300,16 +319,19 @@ static void no_byte_more_than_announced_is_written(struct world *world)
 
     (void)boot(world);
     world->install.boot = &world->boot;
-    require(world, ygg_install_begin(&world->install, &world->images[1], root, 1, 0, true) == YGG_OK, "an install is refused");
+    require(world, ygg_install_begin(&world->install, &world->images[1], root, 1, 0, true) == YGG_OK,
+            "an install is refused");
     require(world, ygg_install_write(&world->install, world->bytes[1], 1700) == YGG_OK, "bytes are refused");
     world->ram.operations = 0;
     require(world, ygg_install_write(&world->install, more, 78) == YGG_ERR_TOO_LONG && world->ram.operations == 0,
             "more bytes are written than were announced");
-    require(world, ygg_install_finish(&world->install) == YGG_ERR_MALFORMED && world->boot.state == YGG_BOOT_CONFIRMED &&
-                       ygg_install_resume_offset(&world->boot, &world->images[1], root) > 0,
+    require(world,
+            ygg_install_finish(&world->install) == YGG_ERR_MALFORMED && world->boot.state == YGG_BOOT_CONFIRMED &&
+                ygg_install_resume_offset(&world->boot, &world->images[1], root) > 0,
             "an incomplete image is finished");
-    require(world, ygg_install_write(&world->install, world->bytes[1] + 1700, 77) == YGG_OK &&
-                       ygg_install_finish(&world->install) == YGG_OK,
+    require(world,
+            ygg_install_write(&world->install, world->bytes[1] + 1700, 77) == YGG_OK &&
+                ygg_install_finish(&world->install) == YGG_OK,
             "an image cannot be completed");
 }
 
@@ -317,8 +339,9 @@ static void wrong_bytes_are_forgotten(struct world *world)
 {
     (void)boot(world);
     world->install.boot = &world->boot;
-    require(world, ygg_install_begin(&world->install, &world->images[1], root, 1, 0, true) == YGG_OK &&
-                       ygg_install_write(&world->install, world->bytes[2], world->images[1].length) == YGG_OK,
+    require(world,
+            ygg_install_begin(&world->install, &world->images[1], root, 1, 0, true) == YGG_OK &&
+                ygg_install_write(&world->install, world->bytes[2], world->images[1].length) == YGG_OK,
             "an install is refused");
     require(world, ygg_install_finish(&world->install) == YGG_ERR_MALFORMED, "wrong bytes are staged");
     require(world, ygg_install_resume_offset(&world->boot, &world->images[1], root) == 0, "marks cover wrong bytes");

@@ -222,7 +222,8 @@ void world_confirm(struct world *world, int image)
     world->confirm_pending = true;
     if (ygg_boot_confirm(&world->boot) != YGG_OK) {
         /* A cut just after the record: already confirmed. */
-        if (world->boot.state != YGG_BOOT_CONFIRMED || image_of(world, &world->boot.slots[world->boot.active].image) != image) {
+        if (world->boot.state != YGG_BOOT_CONFIRMED ||
+            image_of(world, &world->boot.slots[world->boot.active].image) != image) {
             world_fault(world, "an image on trial cannot be confirmed");
             return;
         }

@@ -12,8 +12,15 @@
 #include "tests/ram_flash.h"
 #include "ygg/install.h"
 
-enum { WORLD_IMAGES = 4, WORLD_IMAGE_BYTES = 2048, WORLD_BLOCK_BYTES = 512, WORLD_CHUNK_BYTES = 256, WORLD_RUNS_MAX = 40,
-       WORLD_BOOTS_MAX = 3, WORLD_NO_IMAGE = -1 };
+enum {
+    WORLD_IMAGES = 4,
+    WORLD_IMAGE_BYTES = 2048,
+    WORLD_BLOCK_BYTES = 512,
+    WORLD_CHUNK_BYTES = 256,
+    WORLD_RUNS_MAX = 40,
+    WORLD_BOOTS_MAX = 3,
+    WORLD_NO_IMAGE = -1
+};
 
 /* Next step after a program. */
 enum verdict { RESTART, REACHED };
@@ -26,17 +33,17 @@ struct world {
     struct ygg_image images[WORLD_IMAGES];
     uint8_t bytes[WORLD_IMAGES][WORLD_IMAGE_BYTES];
     /* Facts known to an external observer. */
-    bool confirm_requested[WORLD_IMAGES];      /* Confirmation was requested: it may be permanent. */
-    int confirmed;                 /* Latest image confirmed with YGG_OK, or the factory image. */
+    bool confirm_requested[WORLD_IMAGES]; /* Confirmation was requested: it may be permanent. */
+    int confirmed;                        /* Latest image confirmed with YGG_OK, or the factory image. */
     bool confirm_pending;                 /* Another confirmation was requested since. */
-    unsigned starts[WORLD_IMAGES];  /* Starts of each image since it was confirmed or offered. */
-    uint32_t floor_seen;           /* Highest security counter that the device has reached. */
-    bool damage_done;              /* The scenario has applied its damage. */
-    bool safe_mode_expected;       /* This scenario may end up in safe mode. */
-    bool safe_mode_asked;          /* The next boot requests safe mode. */
-    unsigned cuts;                 /* Cuts in this play. */
-    const char *fault;             /* First violation; NULL: none. */
-    jmp_buf cpu;                   /* Return point of a cut. */
+    unsigned starts[WORLD_IMAGES];        /* Starts of each image since it was confirmed or offered. */
+    uint32_t floor_seen;                  /* Highest security counter that the device has reached. */
+    bool damage_done;                     /* The scenario has applied its damage. */
+    bool safe_mode_expected;              /* This scenario may end up in safe mode. */
+    bool safe_mode_asked;                 /* The next boot requests safe mode. */
+    unsigned cuts;                        /* Cuts in this play. */
+    const char *fault;                    /* First violation; NULL: none. */
+    jmp_buf cpu;                          /* Return point of a cut. */
     EVP_MD_CTX *hash;
 };
 
@@ -44,8 +51,8 @@ struct scenario {
     const char *name;
     void (*prepare)(struct world *world); /* Runs after provisioning: image 0 in slot A, confirmed. No power cuts. */
     enum verdict (*program)(struct world *world, int image); /* WORLD_NO_IMAGE: safe mode. */
-    int end;                              /* Image that is confirmed at the end. */
-    unsigned starts_of_1;                  /* Starts of image 1 without a cut; 0: not checked. */
+    int end;                                                 /* Image that is confirmed at the end. */
+    unsigned starts_of_1;                                    /* Starts of image 1 without a cut; 0: not checked. */
 };
 
 /* Initialises an empty flash and images of random bytes. `hash` is the caller's. */
