@@ -42,14 +42,16 @@ gen: $(STAMP) ## generate gen/ from protos/, and code and reference of errors fr
 	@$(PY) hatch_build.py 2>/dev/null
 	@$(PY) -m tools.error_catalogue
 
-fmt: $(STAMP) ## format Python and protos
+fmt: $(STAMP) ## format Python, C and protos
 	ruff format .
 	ruff check -q --fix .
+	find firmware -name '*.[ch]' -exec clang-format -i {} +
 	cd protos && buf format -w
 
 lint: $(STAMP) protos-check imports ## every static check but types
 	ruff format --check .
 	ruff check .
+	find firmware -name '*.[ch]' -exec clang-format --dry-run --Werror {} +
 	$(PY) -m tools.prose --check
 
 prose: $(STAMP) ## how often the habits in tools/prose.toml occur, and where
