@@ -125,7 +125,7 @@ def test(mesh: Mesh, source: str, language: str, *, subject: str, device: str, n
 
 def logs(mesh: Mesh, pattern: str, last: int, *, follow: bool) -> Any:
     """Return the stream of the last log lines and, with `follow`, of new ones; read it with `mesh.stream`."""
-    request = pb.WatchScriptLogsRequest(pattern=pattern, last=last, kept_only=not follow)
+    request = pb.WatchScriptLogsRequest(pattern=pattern, tail=last, stored_only=not follow)
     return _stub(mesh).WatchScriptLogs(request)
 
 

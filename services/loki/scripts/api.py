@@ -91,7 +91,7 @@ class ScriptApi(script_pb2_grpc.ScriptServiceServicer):
         if request.pattern and not set("*?") & set(request.pattern) and not self._logs.has(wanted):
             await self._scripts.get(request.pattern)
         await context.send_initial_metadata(())  # a caller that follows need not wait for the first line
-        async for line in self._logs.watch(wanted, min(request.last, KEPT), kept_only=request.kept_only):
+        async for line in self._logs.watch(wanted, min(request.tail, KEPT), stored_only=request.stored_only):
             yield line
 
     async def TestScript(self, request: pb.TestScriptRequest, context: Any) -> pb.TestScriptResponse:

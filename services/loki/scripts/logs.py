@@ -70,16 +70,16 @@ class ScriptLogs:
         return any(wanted(line.name) for line in self._kept)
 
     async def watch(
-        self, wanted: Callable[[str], bool], last: int, *, kept_only: bool
+        self, wanted: Callable[[str], bool], last: int, *, stored_only: bool
     ) -> AsyncIterator[pb.WatchScriptLogsResponse]:
-        """The last lines of before, then, unless `kept_only`, each as it comes."""
+        """The last lines of before, then, unless `stored_only`, each as it comes."""
         mine: asyncio.Queue[pb.WatchScriptLogsResponse] = asyncio.Queue(QUEUED)
         self._watchers.add(mine)
         try:
             before = [line for line in self._kept if wanted(line.name)]
             for line in before[len(before) - min(last, len(before)) :]:
                 yield line
-            while not kept_only:
+            while not stored_only:
                 line = await mine.get()
                 if wanted(line.name):
                     yield line

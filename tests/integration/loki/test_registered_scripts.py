@@ -287,14 +287,14 @@ async def run(stub: Any, name: str, device: str = "", **arguments: Any) -> tuple
 async def test_a_script_is_run_by_name_and_told_in_the_logs_of_every_replica(both: Both, name: str) -> None:
     await register(both.one, blink(name))
     await run(both.one, name, times=V(int=1))
-    watch = both.two.WatchScriptLogs(pb.WatchScriptLogsRequest(pattern=name, last=5), timeout=30)
+    watch = both.two.WatchScriptLogs(pb.WatchScriptLogsRequest(pattern=name, tail=5), timeout=30)
     earlier: Any = await watch.read()  # from here on the watch stands
     assert await run(both.one, name, times=V(int=2)) == (["blinking"], {"count": 4, "who": "nobody", "half": 1})
     line: Any = await watch.read()
     assert line.run_id != earlier.run_id
     watch.cancel()
     assert (line.name, line.log.message, line.device_id) == (name, "blinking", "")
-    again = both.one.WatchScriptLogs(pb.WatchScriptLogsRequest(pattern=name, last=5), timeout=30)
+    again = both.one.WatchScriptLogs(pb.WatchScriptLogsRequest(pattern=name, tail=5), timeout=30)
     before: list[Any] = [await again.read(), await again.read()]
     assert [each.run_id for each in before] == [earlier.run_id, line.run_id]
     again.cancel()
