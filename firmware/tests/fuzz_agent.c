@@ -195,7 +195,7 @@ static void act(struct play *play)
         break;
     case 12: /* A streamed call; the board answers when its time comes. */
         fake_invoke(&fake, (length & 1U) != 0 ? "x" : "y", YGG_SIM_COUNTER, YGG_OPERATION_ACTION, 1, 2,
-                    (const int64_t[]){1 + length % 100U, 10});
+                    (const int64_t[]){(int64_t)(1 + length % 100U), 10});
         break;
     case 14: /* Other capabilities; the bridge may answer or not. */
         (void)ygg_agent_update(&fake.agent, (length & 1U) != 0 ? &ygg_sim_extra_document : &ygg_sim_document);
