@@ -86,7 +86,7 @@ bool ygg_update_produce(struct ygg_agent *agent);
 void ygg_update_apply(struct ygg_agent *agent);
 enum ygg_err ygg_update_on_answer(struct ygg_agent *agent, const yggdrasil_device_v1_CapabilityUpdateAck *answer);
 
-/* The document whose indexes events and samples use. */
+/* The document that defines the indexes of events and samples. */
 static inline const struct ygg_document *ygg_newest_document(const struct ygg_agent *agent)
 {
     return agent->next_document != NULL ? agent->next_document : agent->document;

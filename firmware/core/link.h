@@ -24,7 +24,7 @@ enum ygg_err ygg_link_receive(struct ygg_agent *agent);
  * broke the protocol (codes of ygg_frame_find and ygg_envelope_open). */
 enum ygg_err ygg_link_next(struct ygg_agent *agent, struct ygg_envelope *envelope);
 
-/* Begins a frame whose body has `length` bytes, to be written to `out` and committed. YGG_ERR_TOO_LONG: larger than the
+/* Begins a frame with a body of `length` bytes, to be written to `out` and committed. YGG_ERR_TOO_LONG: larger than the
  * session allows. YGG_ERR_FULL: no room now. */
 enum ygg_err ygg_link_open(struct ygg_agent *agent, uint32_t number, size_t length, pb_ostream_t *out);
 

@@ -67,7 +67,7 @@ void fake_feed(struct fake *fake, const void *bytes, size_t size);
 void fake_send_raw(struct fake *fake, uint32_t number, const void *body, size_t size);
 void fake_send(struct fake *fake, uint32_t number, const pb_msgdesc_t *fields, const void *message);
 
-/* Takes the next frame that the device sent. Returns false if there is none. */
+/* Takes the next frame that the device sent. Returns false at the end. */
 bool fake_take(struct fake *fake, struct ygg_envelope *envelope);
 
 /* Takes the next frame, which must have that number, decoded by nanopb. */
@@ -96,7 +96,7 @@ void fake_activate(struct fake *fake);
 void fake_invoke(struct fake *fake, const char *call_id, uint32_t capability, enum ygg_operation operation,
                  uint32_t member, size_t count, const int64_t *arguments);
 
-/* Steps and takes the Result; all zero if there is none. */
+/* Steps and takes the Result; all zero if missing. */
 yggdrasil_device_v1_Result fake_result(struct fake *fake);
 
 #endif

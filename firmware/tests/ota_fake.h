@@ -79,7 +79,7 @@ void ota_load_some(struct ota_fake *fake, const uint8_t *data, uint32_t size, ui
 /* Whether the spare slot is untouched and no update has begun. */
 bool ota_untouched(const struct ota_fake *fake);
 
-/* Takes the next sent frame of a kind and keeps the newest status before it. Returns false if there is none. */
+/* Takes the next sent frame of a kind and keeps the newest status before it. Returns false at the end. */
 bool ota_take(struct ota_fake *fake, uint32_t number, const pb_msgdesc_t *fields, void *message);
 
 extern yggdrasil_device_v1_OtaAccept ota_accepted; /* The latest one. */

@@ -26,7 +26,7 @@ static void acknowledge(uint64_t sequence)
     fake_step(&fake);
 }
 
-/* Takes the next sent event, skipping other frames; sequence 0 if there is none. */
+/* Takes the next sent event, skipping other frames; sequence 0 at the end. */
 static yggdrasil_device_v1_Event take(void)
 {
     yggdrasil_device_v1_Event event = yggdrasil_device_v1_Event_init_zero;

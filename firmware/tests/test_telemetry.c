@@ -23,7 +23,7 @@ static void sample(double celsius)
     CHECK_EQ(ygg_agent_sample(&fake.agent, YGG_SIM_TEMPERATURE, 0, &value), YGG_OK);
 }
 
-/* Takes the next sent telemetry; no samples if there is none. */
+/* Takes the next sent telemetry; no samples at the end. */
 static yggdrasil_device_v1_Telemetry take(void)
 {
     static yggdrasil_device_v1_Telemetry telemetry;

@@ -140,8 +140,7 @@ static SSL_SESSION *get_ticket(SSL_CTX *server)
     return given;
 }
 
-/* Returns the result of the transport for a session that is resumed with a bridge whose certificate is
- * `certificate`. */
+/* Returns the result of the transport for a session that is resumed with a bridge that has `certificate`. */
 static enum ygg_err resume(X509 *certificate, const struct identity *identity, uint32_t *resumed)
 {
     struct posix_platform platform = {.device_id = "porch-1", .log_level = (enum ygg_log_level)(YGG_LOG_WARNING + 1)};

@@ -34,7 +34,7 @@ static void begin(void)
     fake_drain(&fake);
 }
 
-/* Takes the next report; all zero if there is none. */
+/* Takes the next report; all zero at the end. */
 static report_t next_report(void)
 {
     static report_t report;

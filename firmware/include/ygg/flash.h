@@ -2,9 +2,8 @@
  *
  * NOR rules apply. Erasing a block sets all of its bits; programming only clears bits. A unit is programmed once
  * between two erases of its block, so that memory with an error-correcting code or encryption works as well. Power may
- * fail during either operation: the affected bytes are then undefined, and a block whose erase was interrupted is
- * erased again before anything is programmed there. The core obeys all of these rules; ports and tests may enforce
- * them. */
+ * fail during either operation: the affected bytes are then undefined, and a block with an interrupted erase is erased
+ * again before anything is programmed there. The core obeys all of these rules; ports and tests may enforce them. */
 #ifndef YGG_FLASH_H
 #define YGG_FLASH_H
 

@@ -33,7 +33,7 @@ struct ygg_flashlog {
  * caller sets flash, offset, kind and record_bytes before. YGG_ERR_NOT_FOUND: no record. YGG_ERR_IO: read failed. */
 enum ygg_err ygg_flashlog_open(struct ygg_flashlog *log, uint8_t *record);
 
-/* Appends `record`, whose payload the caller has filled in. On YGG_OK it is the newest record, durably. On YGG_ERR_IO
+/* Appends `record`, with the payload filled in by the caller. On YGG_OK it is the newest record, durably. On YGG_ERR_IO
  * either the previous record or this one may be found later. */
 enum ygg_err ygg_flashlog_append(struct ygg_flashlog *log, uint8_t *record);
 

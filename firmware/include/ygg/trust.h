@@ -87,7 +87,7 @@ enum ygg_ota_code ygg_trust_release(const struct ygg_trust *trust, const uint8_t
                                     const struct ygg_timestamp *timestamp, const struct ygg_trust_context *context,
                                     struct ygg_manifest *out);
 
-/* Verifies a patch from the running image, whose digest is `running`, to the image of the release. */
+/* Verifies a patch from the running image, with digest `running`, to the image of the release. */
 enum ygg_ota_code ygg_trust_patch(const struct ygg_manifest *manifest, const struct ygg_delta *delta,
                                   const uint8_t *running);
 

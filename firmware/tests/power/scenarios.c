@@ -38,13 +38,14 @@ static enum verdict crash(struct world *world, int image)
     return RESTART;
 }
 
-/* --- an update that gives itself up -------------------------------------------------------------------------------- */
+/* --- an update that fails its self-test
+ * ------------------------------------------------------------------------------- */
 
-static enum verdict give_up(struct world *world, int image)
+static enum verdict revert_itself(struct world *world, int image)
 {
     if (image == 1) {
         if (ygg_boot_revert(&world->boot, YGG_REVERT_SELF_TEST) != YGG_OK) {
-            world_fault(world, "an image on trial cannot give up");
+            world_fault(world, "an image on trial cannot revert itself");
         }
         return RESTART;
     }
@@ -58,11 +59,12 @@ static enum verdict self_test(struct world *world, int image)
     if (image == 0 && outcome == YGG_REVERT_SELF_TEST) {
         return REACHED;
     }
-    /* Every boot may be cut before the image gives up. */
-    return image == 0 && outcome == YGG_REVERT_OUT_OF_BOOTS ? REACHED : give_up(world, image);
+    /* Every boot may be cut before the image reverts itself. */
+    return image == 0 && outcome == YGG_REVERT_OUT_OF_BOOTS ? REACHED : revert_itself(world, image);
 }
 
-/* --- back to the image before, by hand ------------------------------------------------------------------------------ */
+/* --- rollback to the previous image, on request
+ * ----------------------------------------------------------------------- */
 
 /* Image 2 (same counter as the factory image) was installed and confirmed. */
 static void prepare_second(struct world *world);
@@ -315,7 +317,7 @@ const struct scenario world_scenarios[] = {
      .program = update,
      .end = 1,
      .starts_of_1 = 1},
-    {.name = "rollback by hand", .prepare = prepare_second, .program = roll_back, .end = 0},
+    {.name = "rollback on request", .prepare = prepare_second, .program = roll_back, .end = 0},
     {.name = "counter update", .program = raise_counter, .end = 1},
     {.name = "counter kept until confirm", .program = keep_counter, .end = 0},
     {.name = "one update at a time", .program = one_at_a_time, .end = 1},
