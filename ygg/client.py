@@ -17,7 +17,7 @@ from services.chassis.credentials import credentials, options
 from services.chassis.errors import RemoteError
 from services.chassis.identity import IdentityFiles
 from services.domain.errors import Code, Reason
-from ygg.contexts import Context, no_identity, not_running
+from ygg.contexts import Context, no_identity_hint, unreachable_hint
 from ygg.exits import CliError, Exit
 
 CALL_S = 10.0
@@ -56,7 +56,7 @@ class Mesh:
             if not (Path(self.context.identity) / "cert.pem").exists():
                 raise CliError(
                     f"no identity in {self.context.identity} (context {self.name})",
-                    hint=no_identity(self.name),
+                    hint=no_identity_hint(self.name),
                     code=Exit.DENIED,
                 )
             endpoint = self.context.endpoint(service)
@@ -114,7 +114,7 @@ class Mesh:
                 "Its certificate is expired or was issued by another PKI. Show the identity in use:  ygg context show"
             )
             return RemoteError.of(Reason.SERVICE_NOT_TRUSTED, f"{where} is not trusted", hint=hint, **data)
-        hint = not_running(self.name)
+        hint = unreachable_hint(self.name)
         if "failed to connect" in details and ("Socket closed" in details or "handshake" in details.lower()):
             hint = f"It may reject the identity {self.context.identity}. Check it:  ygg context show"
         return RemoteError.of(Reason.SERVICE_UNREACHABLE, f"{where} is unreachable", hint=hint, **data)

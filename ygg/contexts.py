@@ -117,7 +117,7 @@ class Contexts:
         write_atomic(self._path, (json.dumps(data, indent=2) + "\n").encode(), SECRET)
 
 
-def not_running(name: str) -> str:
+def unreachable_hint(name: str) -> str:
     """Return the hint for an unreachable mesh; only the local one can be started with `ygg up`."""
     if name == LOCAL:
         return "Start the mesh:  ygg up      Check services:  ygg status      List other meshes:  ygg context ls"
@@ -127,7 +127,7 @@ def not_running(name: str) -> str:
     )
 
 
-def no_identity(name: str) -> str:
+def no_identity_hint(name: str) -> str:
     """Return the hint for a missing identity; only the PKI of the context's own mesh can issue one."""
     if name == LOCAL:
         return "The first start of the mesh creates it:  ygg up"
@@ -150,7 +150,7 @@ def check_endpoint(what: str, value: str) -> str:
     return value
 
 
-def changed(context: Context, **changes: str | None) -> Context:
+def updated(context: Context, **changes: str | None) -> Context:
     """Return the context with the fields that are not None replaced; a path becomes absolute."""
     given = {key: value for key, value in changes.items() if value is not None}
     if "identity" in given:

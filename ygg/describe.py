@@ -9,7 +9,7 @@ from services.chassis.codec import contract_from_proto, moment, values_from_prot
 from services.domain.arguments import bounds
 from services.domain.capability import Action, Event, Parameter, Property, Schema
 from services.domain.contract import Contract
-from ygg.output import ago, counted, safe
+from ygg.output import counted, duration, safe
 from ygg.tables import flow
 from ygg.values import show, to_json, unit
 from yggdrasil.common.v1 import contract_pb2
@@ -20,7 +20,7 @@ DEVICE_COLUMNS = ("DEVICE", "STATE", "SEEN", "FIRMWARE", "SLOT", "CAPABILITIES",
 OPTIONAL = ("SLOT", "FIRMWARE", "SEEN", "LABELS")
 """Columns that `ygg device ls` drops on a narrow terminal, first to last."""
 
-CUT_OFF_S = 60.0
+REVOKED_WITHIN_S = 60.0
 """A device that goes offline this many seconds or less after its certificate was revoked is shown as revoked."""
 
 
@@ -39,9 +39,9 @@ def device_row(device: registry_pb2.Device, now: datetime) -> tuple[str, ...]:
 
 def device_state(device: registry_pb2.Device) -> str:
     """Return `online`, `offline`, or the reason it cannot be online: `suspended`, `retired`, `pending`, `revoked`."""
-    life = _life(device)
+    life = _lifecycle(device)
     if life in ("active", "unspecified"):
-        return "online" if device.presence.online else "revoked" if _cut_off(device) else "offline"
+        return "online" if device.presence.online else "revoked" if _is_revoked(device) else "offline"
     return f"{life}, still online" if device.presence.online else life
 
 
@@ -50,7 +50,7 @@ def certificate(device: registry_pb2.Device, now: datetime) -> str:
     if not device.HasField("certificate_expire_time"):
         return "-"
     left_s = (moment(device.certificate_expire_time) - now).total_seconds()
-    return f"expires in {ago(left_s)}" if left_s > 0 else f"expired {ago(-left_s)} ago"
+    return f"expires in {duration(left_s)}" if left_s > 0 else f"expired {duration(-left_s)} ago"
 
 
 def labels(device: registry_pb2.Device) -> str:
@@ -65,7 +65,7 @@ def device_json(device: registry_pb2.Device) -> dict[str, Any]:
         "id": device.id,
         "online": presence.online,
         "since": moment(presence.since).isoformat() if presence.HasField("since") else None,
-        "state": _life(device),
+        "state": _lifecycle(device),
         "labels": dict(sorted(device.labels.items())),
         "model": device.model,
         "device_class": device.device_class,
@@ -193,16 +193,16 @@ def event_json(event: bridge_pb2.DeviceEvent) -> dict[str, Any]:
     }
 
 
-def _life(device: registry_pb2.Device) -> str:
+def _lifecycle(device: registry_pb2.Device) -> str:
     return registry_pb2.DeviceState.Name(device.state).removeprefix("DEVICE_STATE_").lower()
 
 
-def _cut_off(device: registry_pb2.Device) -> bool:
+def _is_revoked(device: registry_pb2.Device) -> bool:
     """Return whether the device's certificate was revoked and the device has not been online since."""
     if not device.HasField("revoke_time"):
         return False
     since = device.presence.since if device.presence.HasField("since") else None
-    return since is None or (moment(since) - moment(device.revoke_time)).total_seconds() < CUT_OFF_S
+    return since is None or (moment(since) - moment(device.revoke_time)).total_seconds() < REVOKED_WITHIN_S
 
 
 def _seen(device: registry_pb2.Device, now: datetime) -> str:
@@ -210,11 +210,11 @@ def _seen(device: registry_pb2.Device, now: datetime) -> str:
         return "now"
     if not device.presence.HasField("since"):
         return "never"
-    return ago((now - moment(device.presence.since)).total_seconds())
+    return duration((now - moment(device.presence.since)).total_seconds())
 
 
 def _head(contract: Contract, now: datetime) -> list[str]:
-    age = ago((now - contract.negotiate_time).total_seconds()) if contract.negotiate_time else "?"
+    age = duration((now - contract.negotiate_time).total_seconds()) if contract.negotiate_time else "?"
     when = "just now" if age == "now" else f"{age} ago"
     link = contract.link
     return [

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING
 from cryptography import x509 as cx509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ygg.contexts import Context, no_identity
+from ygg.contexts import Context, no_identity_hint
 from ygg.exits import CliError
 from ygg.mesh.bootstrap import SERVICES
 from ygg.mesh.layout import Layout
 from ygg.mesh.nats_keeper import LOW_BYTES, Disk, budget_bytes, used_bytes
 from ygg.mesh.servers import find
-from ygg.output import ago, size
+from ygg.output import duration, size
 from ygg.pki import identities
 from ygg.pki.store import Store
 from ygg.pki.x509 import identity_uri
@@ -74,12 +74,12 @@ def examine_remote(layout: Layout, name: str, context: Context, now: dt.datetime
     try:
         leaf = identities.leaf_of(path)
     except CliError as e:
-        yield Finding(False, f"context {name}: {e.message}", no_identity(name))
+        yield Finding(False, f"context {name}: {e.message}", no_identity_hint(name))
         return
     left = (leaf.not_valid_after_utc - now).total_seconds()
     text = f"context {name}: identity {identity_uri(leaf)}, "
-    text += f"valid for {ago(left)}" if left > 0 else f"expired on {leaf.not_valid_after_utc:%Y-%m-%d}"
-    yield Finding(left > SOON_S, text, no_identity(name), "must" if left <= 0 else "optional")
+    text += f"valid for {duration(left)}" if left > 0 else f"expired on {leaf.not_valid_after_utc:%Y-%m-%d}"
+    yield Finding(left > SOON_S, text, no_identity_hint(name), "must" if left <= 0 else "optional")
 
 
 def machine(layout: Layout) -> Iterator[Finding]:
@@ -170,9 +170,9 @@ def _certificates(layout: Layout, now: dt.datetime) -> Iterator[Finding]:
     end, name = min(leaves)
     left = (end - now).total_seconds()
     if left > SOON_S:
-        yield Finding(True, f"certificates: next to expire is {name}, in {ago(left)}")
+        yield Finding(True, f"certificates: next to expire is {name}, in {duration(left)}")
     elif left > 0:
-        yield Finding(False, f"certificate of {name} expires in {ago(left)}", _renew(name))
+        yield Finding(False, f"certificate of {name} expires in {duration(left)}", _renew(name))
     else:
         yield Finding(False, f"certificate of {name} expired on {end:%Y-%m-%d}", _renew(name))
 
@@ -186,11 +186,11 @@ def fleet(mesh: Mesh, now: dt.datetime) -> Iterator[Finding]:
     stub = registry_pb2_grpc.RegistryServiceStub(mesh.channel("registry"))
     found = mesh.call("registry", stub.ListDevices, request).devices
     if not found:
-        yield Finding(True, f"devices of {mesh.name}: no certificate expires within {ago(SOON_S)}")
+        yield Finding(True, f"devices of {mesh.name}: no certificate expires within {duration(SOON_S)}")
         return
     names = ", ".join(device.id for device in found[:MAX_NAMED])
     more = " and more" if len(found) > MAX_NAMED else ""
-    text = f"devices of {mesh.name}: certificate expired, or expires within {ago(SOON_S)}: {names}{more}"
+    text = f"devices of {mesh.name}: certificate expired, or expires within {duration(SOON_S)}: {names}{more}"
     yield Finding(False, text, "List them:  ygg device ls --expiring 30d", "fleet")
 
 
@@ -234,7 +234,7 @@ def _ca_keys(layout: Layout) -> Iterator[Finding]:
     pki = layout.root / "pki"
     if not (pki / "root.pem").is_file():
         return
-    exposed = Store(pki).exposed()
+    exposed = Store(pki).unencrypted_keys()
     if exposed:
         text = f"{', '.join(exposed)} in {pki}: unencrypted, readable by every process of this user"
         yield Finding(False, text, "Encrypt them:  ygg pki protect")

@@ -119,7 +119,7 @@ def size(count: int) -> str:
     return f"{value:.1f} {unit}"
 
 
-def ago(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Return a duration in its largest unit: `now`, `40 s`, `4 min`, `3 h`, `12 d`."""
     if seconds < 2:
         return "now"

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from tests.fixtures.wait import until
-from ygg.mesh.child import dies_with
+from ygg.mesh.child import die_with_parent
 
 AGENT = Path(__file__).resolve().parents[2] / "build" / "firmware" / "posix" / "ygg-agent"
 _FILES = {"ca": "services.pem", "cert": "cert.pem", "key": "key.pem"}
@@ -24,7 +24,7 @@ class Agent:
         arguments = [f"--id={device_id}", f"--connect={link}", f"--control={self._control}", "--backoff-max-ms=1000"]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [AGENT, *arguments, *options], stderr=log, preexec_fn=dies_with(os.getpid(), signal.SIGKILL)
+                [AGENT, *arguments, *options], stderr=log, preexec_fn=die_with_parent(os.getpid(), signal.SIGKILL)
             )
         until(self._control.exists, what=f"the agent's control socket; {self._log}")
 

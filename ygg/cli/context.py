@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from ygg.cli.state import state
-from ygg.contexts import LOCAL, Context, Contexts, changed
+from ygg.contexts import LOCAL, Context, Contexts, updated
 from ygg.exits import CliError, UsageError
-from ygg.output import ago
+from ygg.output import duration
 
 app = typer.Typer(help="Switch between meshes and configure their endpoints.", no_args_is_help=True)
 
@@ -84,7 +84,7 @@ def set_context(
     contexts = Contexts(st.home)
     before = contexts.all.get(name) or Context(identity=str(st.home.identity("user", "operator")))
     changes = {"identity": identity, "registry": registry, "jotunheim_bridge": bridge, "loki": loki, "ota": ota}
-    contexts.put(name, changed(before, **changes, link=link, nats_monitor=nats_monitor))
+    contexts.put(name, updated(before, **changes, link=link, nats_monitor=nats_monitor))
     if not st.out.as_json:
         st.out.line(f"context {name} saved; use it:  ygg context use {name}   or   ygg --context {name} …")
 
@@ -123,4 +123,4 @@ def _identity_of(path: Path) -> tuple[str, str]:
     except CliError as e:
         return "", e.message
     left = (leaf.not_valid_after_utc - utc_now()).total_seconds()
-    return identity_uri(leaf), f"valid for {ago(left)}" if left > 0 else "expired"
+    return identity_uri(leaf), f"valid for {duration(left)}" if left > 0 else "expired"

@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from ygg.cli.state import state
-from ygg.contexts import SERVICES, no_identity
+from ygg.contexts import SERVICES, no_identity_hint
 from ygg.exits import CliError, Exit
 
 
@@ -56,7 +56,7 @@ def _files(identity: Path, name: str) -> dict[str, str]:
     if missing:
         raise CliError(
             f"file not found: {missing[0]} (context {name})",
-            hint=no_identity(name),
+            hint=no_identity_hint(name),
             code=Exit.DENIED,
         )
     return {key: str(path) for key, path in files.items()}

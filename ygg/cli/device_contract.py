@@ -11,7 +11,7 @@ import typer
 from services.domain.values import INT_MAX
 from ygg.cli.select import Device
 from ygg.cli.state import state
-from ygg.output import ago, safe
+from ygg.output import duration, safe
 
 Revision = Annotated[
     int,
@@ -87,7 +87,7 @@ def contracts(ctx: typer.Context, device: Device) -> None:
     rows = [
         (
             str(one.revision),
-            ago((now - moment(one.negotiate_time)).total_seconds()),
+            duration((now - moment(one.negotiate_time)).total_seconds()),
             safe(one.firmware_version, 31) or "-",
             safe(one.policy, 64) or "-",
             one.digest[:12],

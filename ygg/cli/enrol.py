@@ -13,7 +13,7 @@ from ygg.cli import select
 from ygg.cli.select import Device, Yes
 from ygg.cli.state import state
 from ygg.exits import UsageError
-from ygg.output import ago, safe
+from ygg.output import duration, safe
 
 if TYPE_CHECKING:
     from yggdrasil.registry.v1 import enrolment_pb2
@@ -151,9 +151,9 @@ def _state(one: enrolment_pb2.Token, now: datetime) -> str:
     from services.chassis.codec import moment
 
     if one.HasField("use_time"):
-        return f"used {ago((now - moment(one.use_time)).total_seconds())} ago".replace("now ago", "just now")
+        return f"used {duration((now - moment(one.use_time)).total_seconds())} ago".replace("now ago", "just now")
     left = (moment(one.expire_time) - now).total_seconds()
-    return f"valid for {ago(left)}" if left > 0 else "expired"
+    return f"valid for {duration(left)}" if left > 0 else "expired"
 
 
 def _json(one: enrolment_pb2.Token) -> dict[str, Any]:

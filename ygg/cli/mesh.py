@@ -136,7 +136,7 @@ class MeshPlan:
 
     layout: Layout
     options: Options
-    made: Bootstrap
+    identities: Bootstrap
     passphrase: CaPassphrase
 
 
@@ -155,7 +155,7 @@ def _foreground(st: State, mesh: MeshPlan) -> None:
     async def serve() -> None:
         stopping = asyncio.Event()
         up.on_signals(stopping)
-        planned = up.Mesh(mesh.layout, mesh.options, announce, mesh.passphrase, mesh.made)
+        planned = up.Mesh(mesh.layout, mesh.options, announce, mesh.passphrase, mesh.identities)
         await up.run(planned, Printer(st.out), stopping)
 
     asyncio.run(serve())
@@ -174,7 +174,7 @@ def _detached(st: State, mesh: MeshPlan, flags: list[str], names: list[str]) -> 
         raise CliError(f"the mesh is already running (pid {run_dir.pid()})", hint="Stop it:  ygg down")
     check_free(options.ports, options.link_host)
     before = Contexts(st.home).selects()
-    up.prepare(up.Mesh(layout, options, lambda _: None, mesh.passphrase, mesh.made))
+    up.prepare(up.Mesh(layout, options, lambda _: None, mesh.passphrase, mesh.identities))
     arguments = ["up", "--log-level", options.log_level, *flags, *(f"--host={name}" for name in names)]
     arguments += ["--policy", str(options.policy)] if options.policy else []
     private_dir(layout.logs)

@@ -290,9 +290,9 @@ def inspect(
 
     out = state(ctx).out
     found = metadata.read(path)
-    judge = metadata.read_root(root)[0] if root else found.body if isinstance(found.body, Root) else None
-    problems = facts.problems(found, judge, int(time.time()))
-    _show(out, path, found, judge, {"valid": not problems})
+    trusted_root = metadata.read_root(root)[0] if root else found.body if isinstance(found.body, Root) else None
+    problems = facts.problems(found, trusted_root, int(time.time()))
+    _show(out, path, found, trusted_root, {"valid": not problems})
     if problems:
         raise CliError(f"{path} is invalid: {'; '.join(problems)}")
 
@@ -316,7 +316,7 @@ def _write(
     secret = password(password_file)
 
     def load(path: Path) -> ec.EllipticCurvePrivateKey:
-        prompt = not secret and keys.locked(path)
+        prompt = not secret and keys.is_encrypted(path)
         return keys.load(path, _typed(f"password of {path}") if prompt else secret)
 
     signed = metadata.sign(role, envelope or metadata.unsigned(body), [load(each) for each in key or ()])
@@ -325,11 +325,11 @@ def _write(
 
 
 def _show(
-    out: Output, path: Path, found: Found, judge: Root | None, more: Mapping[str, Any] = MappingProxyType({})
+    out: Output, path: Path, found: Found, trusted_root: Root | None, more: Mapping[str, Any] = MappingProxyType({})
 ) -> None:
     from ygg.ota import facts
 
-    data = {**facts.describe(found, judge), **more}
+    data = {**facts.describe(found, trusted_root), **more}
     if out.as_json:
         out.json({"file": str(path), **data})
         return

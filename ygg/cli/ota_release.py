@@ -57,7 +57,7 @@ def release(
         request = release_pb2.CreateReleaseRequest(envelope=manifest.read_bytes())
         made = mesh.call("ota", stub.CreateRelease, request).release
     if st.out.as_json:
-        st.out.json(described(made))
+        st.out.json(release_data(made))
         return
     st.out.line(f"released {safe(made.version)} for {safe(made.device_class)}, sequence {made.sequence}")
     st.out.remark(f"Roll it out:  ygg ota rollout start {made.id[:_SHORT]} --waves 2,25%,100% --dry-run", "dim")
@@ -102,15 +102,15 @@ def status(ctx: typer.Context) -> None:
         rollouts_stub = rollout_pb2_grpc.RolloutServiceStub(mesh.channel("ota"))
         rollouts = mesh.call("ota", rollouts_stub.ListRollouts, rollout_pb2.ListRolloutsRequest()).rollouts
     if st.out.as_json:
-        from ygg.cli.ota_shown import as_data
+        from ygg.cli.ota_shown import rollout_data
 
         st.out.json(
             {
                 "root_version": trusted.version,
                 "root_sha256": trusted.root_sha256,
                 "timestamp_key_delegated": trusted.timestamp_key_delegated,
-                "releases": [described(each) for each in releases],
-                "rollouts": [as_data(each) for each in rollouts],
+                "releases": [release_data(each) for each in releases],
+                "rollouts": [rollout_data(each) for each in rollouts],
             }
         )
         return
@@ -242,7 +242,7 @@ def _floor_question(device_class: str, counter: int, releases: Sequence[Any]) ->
     return f"Raise the security floor of {safe(device_class)} to {counter} ({effect})? This cannot be undone."
 
 
-def described(found: Any) -> dict[str, Any]:
+def release_data(found: Any) -> dict[str, Any]:
     """Return a release as JSON data."""
     return {
         "id": found.id,

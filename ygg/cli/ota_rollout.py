@@ -11,7 +11,7 @@ import typer
 
 from services.domain.errors import Code, YggError
 from ygg.cli.ota_app import UINT32_MAX, rollout_app
-from ygg.cli.ota_shown import as_data, panel, parts, words
+from ygg.cli.ota_shown import panel, parts, rollout_data, words
 from ygg.cli.ota_upload import WAITS_S
 from ygg.cli.select import Yes, confirmed
 from ygg.cli.state import State, state
@@ -117,7 +117,7 @@ def _started(out: Output, answer: Any, *, dry_run: bool) -> None:
     found = answer.rollout
     if out.as_json:
         unfit = {each.device_id: each.reason for each in answer.unfit}
-        out.json({**as_data(found), "dry_run": dry_run, "unfit_devices": unfit})
+        out.json({**rollout_data(found), "dry_run": dry_run, "unfit_devices": unfit})
         return
     counts, number = found.counts, len(found.spec.waves)
     devices = counted(counts.total, "device")
@@ -176,7 +176,7 @@ def _follow(mesh: Mesh, out: Output, rollout: str) -> Iterator[Any]:
 
 def _show(out: Output, found: Any) -> None:
     if out.as_json:
-        out.record(as_data(found))
+        out.record(rollout_data(found))
     else:
         out.prose(*parts(found))
 
@@ -188,7 +188,7 @@ def list_rollouts(ctx: typer.Context) -> None:
     with st.mesh() as mesh:
         found = _all(mesh)
     if st.out.as_json:
-        st.out.json([as_data(each) for each in found])
+        st.out.json([rollout_data(each) for each in found])
         return
     for each in found:
         st.out.prose(*parts(each))
@@ -230,7 +230,7 @@ def show(ctx: typer.Context, rollout: Newest = "") -> None:
             }
             for u in updates
         ]
-        st.out.json({**as_data(found), "devices": devices})
+        st.out.json({**rollout_data(found), "devices": devices})
         return
     st.out.prose(*parts(found))
     rows = [(u.device_id, words(u.stage), _bytes(u), "patch" if u.delta else "image", safe(u.reason)) for u in updates]
@@ -319,10 +319,12 @@ def _release(mesh: Mesh, text: str) -> str:
     device_class, _, version = text.rpartition("@")
     stub = release_pb2_grpc.ReleaseServiceStub(mesh.channel("ota"))
     request = release_pb2.ListReleasesRequest(device_class=device_class)
-    return only(text, [r for r in mesh.call("ota", stub.ListReleases, request).releases if r.version == version])
+    return matching_release(
+        text, [r for r in mesh.call("ota", stub.ListReleases, request).releases if r.version == version]
+    )
 
 
-def only(text: str, found: Sequence[Any]) -> str:
+def matching_release(text: str, found: Sequence[Any]) -> str:
     """Return the id of the single release that matches CLASS@VERSION. Raises UsageError if none or several match."""
     if not found:
         raise UsageError(f"release {safe(text)} not found", hint="List releases:  ygg ota status")

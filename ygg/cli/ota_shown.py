@@ -93,7 +93,7 @@ def name(found: Any) -> str:
     return pb.RolloutState.Name(found.state).removeprefix("ROLLOUT_STATE_").lower()
 
 
-def as_data(found: Any) -> dict[str, Any]:
+def rollout_data(found: Any) -> dict[str, Any]:
     """Return a rollout as JSON data."""
     counts = {each: getattr(found.counts, each) for each in (*_COUNTED, "total")}
     return {

@@ -15,7 +15,7 @@ from ygg.exits import CliError, UsageError
 from ygg.mesh import bootstrap
 from ygg.mesh.layout import Layout
 from ygg.mesh.natsconf import NatsPlan
-from ygg.output import ago
+from ygg.output import duration
 from ygg.pki import identities
 from ygg.pki.hosts import host_name, hosts, ip_address
 from ygg.pki.identities import Owner
@@ -161,7 +161,7 @@ def show(ctx: typer.Context, directory: Dir = None) -> None:
     rows += [(f"{kind} CA", "-", f"{store.ca(kind).not_valid_after_utc:%Y-%m-%d}", "signed by root") for kind in Kind]
     for entry in store.issued():
         left = (entry.not_after - now).total_seconds()
-        note = f"{ago(left)} left" if left > 0 else "expired"
+        note = f"{duration(left)} left" if left > 0 else "expired"
         rows.append((entry.uri, entry.serial[:16], f"{entry.not_after:%Y-%m-%d}", note))
     st.out.table(("CERTIFICATE", "SERIAL", "EXPIRES", "NOTE"), rows, optional=("SERIAL",))
     st.out.line("root key: on this machine; move it offline" if root_here else "root key: not on this machine")

@@ -179,13 +179,13 @@ def _statistics(st: State, instance: pb.ProgramInstance) -> pb.ProgramStatistics
 
 def _row(each: pb.ProgramInstance, seen: pb.ProgramStatistics | None) -> tuple[str, ...]:
     from ygg.cli import program_show
-    from ygg.output import ago
+    from ygg.output import duration
 
     used: tuple[str, ...] = ("-", "-", "-", "-", "-")
     if seen is not None:
         uptime_s = seen.uptime.ToMilliseconds() / 1000
         used = (
-            f"{uptime_s:.0f} s" if uptime_s < 2 else ago(uptime_s),
+            f"{uptime_s:.0f} s" if uptime_s < 2 else duration(uptime_s),
             *map(str, (seen.turns, seen.errors, seen.timers)),
             f"{seen.store_bytes} B",
         )

@@ -34,7 +34,7 @@ def run(arguments: Sequence[str]) -> int:
         try:
             code = _run(arguments)
         except (Exception, KeyboardInterrupt) as e:  # noqa: BLE001 - the top level converts every error
-            code = _failed(e, as_json=as_json)
+            code = _show_error(e, as_json=as_json)
         sys.stdout.flush()
         sys.stderr.flush()
         return code
@@ -42,7 +42,7 @@ def run(arguments: Sequence[str]) -> int:
         discard()
         return int(Exit.READER_GONE)
     except WriteError as e:
-        return _unwritten(e, as_json=as_json)
+        return _show_write_error(e, as_json=as_json)
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -86,7 +86,7 @@ def hoist(arguments: Sequence[str]) -> list[str]:
     return [*front, *rest]
 
 
-def _failed(error: BaseException, *, as_json: bool) -> int:
+def _show_error(error: BaseException, *, as_json: bool) -> int:
     """Print the error; return its exit code."""
     if isinstance(error, WriteError | BrokenPipeError):
         raise error
@@ -105,7 +105,7 @@ def _failed(error: BaseException, *, as_json: bool) -> int:
     return int(failure.code)
 
 
-def _unwritten(error: WriteError, *, as_json: bool) -> int:
+def _show_write_error(error: WriteError, *, as_json: bool) -> int:
     """Print the error of a result that could not be written."""
     from ygg.cli.failure import describe, show
 

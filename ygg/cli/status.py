@@ -11,7 +11,7 @@ from ygg.cli.state import state
 from ygg.exits import Exit
 from ygg.mesh.layout import Layout
 from ygg.mesh.runstate import RunDir
-from ygg.output import ago
+from ygg.output import duration
 
 
 def register(app: typer.Typer) -> None:
@@ -48,7 +48,11 @@ def status(ctx: typer.Context) -> int:
                 one.service,
                 "yes" if one.ready else "partly" if one.serving else "no",
                 one.version or "-",
-                "-" if one.uptime_s is None else f"{one.uptime_s:.0f} s" if one.uptime_s < 2 else ago(one.uptime_s),
+                "-"
+                if one.uptime_s is None
+                else f"{one.uptime_s:.0f} s"
+                if one.uptime_s < 2
+                else duration(one.uptime_s),
                 one.note,
             )
             for one in found

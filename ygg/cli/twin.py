@@ -16,7 +16,7 @@ from ygg.cli.select import Device
 from ygg.cli.state import State, state
 from ygg.exits import UsageError
 from ygg.files import read_text
-from ygg.output import ago, safe
+from ygg.output import duration, safe
 
 if TYPE_CHECKING:
     from services.domain.contract import Contract
@@ -173,7 +173,7 @@ def history(
         changed = "  ".join(
             f"{safe(name, 65)}={values.show(flat[name])}" if name in flat else f"{name}=" for name in names
         )
-        age = ago((now - moment(one.time)).total_seconds())
+        age = duration((now - moment(one.time)).total_seconds())
         rows.append((str(version["revision"]), version["side"], age, safe(one.author), changed))
     st.out.table(("REVISION", "SIDE", "AGE", "AUTHOR", "CHANGED"), rows, optional=("AUTHOR",))
 

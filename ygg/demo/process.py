@@ -15,7 +15,7 @@ from ygg.demo.paths import DemoPaths
 from ygg.exits import CliError
 from ygg.files import private_dir
 from ygg.mesh import up
-from ygg.mesh.child import dies_with
+from ygg.mesh.child import die_with_parent
 from ygg.mesh.ports import Ports
 from ygg.mesh.runstate import FAILED, READY, RunDir
 
@@ -37,7 +37,7 @@ def running(paths: DemoPaths, agent: Path, *, keep: bool) -> Iterator[subprocess
             stderr=log,
             start_new_session=True,
             env=environment,
-            preexec_fn=None if keep else dies_with(os.getpid(), signal.SIGTERM),  # noqa: PLW1509 - one thread
+            preexec_fn=None if keep else die_with_parent(os.getpid(), signal.SIGTERM),  # noqa: PLW1509 - one thread
         )
     good = False
     try:

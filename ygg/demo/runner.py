@@ -70,8 +70,8 @@ async def _run(paths: DemoPaths, agent: Path, *, keep: bool) -> None:
         options=Options(ports, public_link=False, policy=paths.policy),
         announce=_announce if keep else lambda _: None,
         passphrase=CaPassphrase(lambda _: None, environ={}),  # generated and discarded: its CAs issue nothing more
-        made=Bootstrap(devices=DEVICES, users=(USER, SECOND_USER)),
-        more=[_agent(paths, agent, device, ports) for device in DEVICES],
+        identities=Bootstrap(devices=DEVICES, users=(USER, SECOND_USER)),
+        extra=[_agent(paths, agent, device, ports) for device in DEVICES],
     )
     await up.run(mesh, LogReporter(), stopping)
 

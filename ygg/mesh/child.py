@@ -57,7 +57,7 @@ async def spawn(spec: Spec) -> asyncio.subprocess.Process:
             env=dict(spec.env),
             cwd=spec.cwd,
             process_group=0,
-            preexec_fn=dies_with(os.getpid(), signal.SIGKILL),
+            preexec_fn=die_with_parent(os.getpid(), signal.SIGKILL),
         )
     except OSError as e:
         raise CliError(f"cannot start {spec.name}: {spec.argv[0]}: {e.strerror}") from e
@@ -105,7 +105,7 @@ def _readable(line: str) -> str:
     return ". ".join(part for part in (message, str(entry.get("hint", "")), causes[-1] if causes else "") if part)
 
 
-def dies_with(parent: int, number: signal.Signals) -> Callable[[], None]:
+def die_with_parent(parent: int, number: signal.Signals) -> Callable[[], None]:
     """Return a preexec function: the new child gets signal `number` when its parent, process `parent`, exits."""
 
     def in_child() -> None:

@@ -53,7 +53,7 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """A mesh to run. `made` lists identities to issue besides those of services, `more` additional processes.
+    """A mesh to run. `identities` are issued besides those of services, `extra` are additional processes.
 
     `announce` is called with the context before any process starts. `passphrase` protects the keys of its CAs.
     """
@@ -62,8 +62,8 @@ class Mesh:
     options: Options
     announce: Callable[[Context], None]
     passphrase: CaPassphrase
-    made: Bootstrap = field(default_factory=Bootstrap)
-    more: Sequence[Spec] = ()
+    identities: Bootstrap = field(default_factory=Bootstrap)
+    extra: Sequence[Spec] = ()
 
 
 async def run(mesh: Mesh, report: Reporter, stopping: asyncio.Event) -> None:
@@ -79,7 +79,7 @@ async def run(mesh: Mesh, report: Reporter, stopping: asyncio.Event) -> None:
             context = plan.context(layout, options.ports)
             mesh.announce(context)
             specs = plan.specs(layout, options, find_nats_server(), os.environ, code_folders())
-            await _supervise([*specs, *mesh.more], context, _Watch(run_dir, state, report, context), stopping)
+            await _supervise([*specs, *mesh.extra], context, _Watch(run_dir, state, report, context), stopping)
         except CliError as e:
             state.phase, state.error, state.hint = FAILED, e.message, e.hint
             run_dir.write(state)
@@ -104,7 +104,7 @@ def prepare(mesh: Mesh) -> None:
     for folder in (layout.logs, layout.run, layout.nats, *(layout.data(s) for s in bootstrap.SERVICES)):
         private_dir(folder)
     nats = plan.nats_plan(layout, mesh.options.ports)
-    bootstrap.run(layout.root, mesh.made, nats, passphrase=mesh.passphrase)
+    bootstrap.run(layout.root, mesh.identities, nats, passphrase=mesh.passphrase)
 
 
 def on_signals(stopping: asyncio.Event) -> None:

@@ -12,8 +12,8 @@ from ygg.ota import metadata
 from ygg.ota.metadata import Found
 
 
-def describe(found: Found, judge: Root | None) -> dict[str, Any]:
-    """Return the fields of a root or manifest; signatures are verified against the root `judge` if given."""
+def describe(found: Found, trusted_root: Root | None) -> dict[str, Any]:
+    """Return the fields of a root or manifest; signatures are verified against the root `trusted_root` if given."""
     body = found.body
     data: dict[str, Any] = {"kind": found.role.name.lower()}
     if isinstance(body, Root):
@@ -40,22 +40,25 @@ def describe(found: Found, judge: Root | None) -> dict[str, Any]:
     data["expires"] = datetime.fromtimestamp(body.expires_unix_s, UTC).isoformat(timespec="seconds")
     data["payload_sha256"] = trust.digest(found.envelope.payload).hex()
     data["signed_by"] = [s.key_id.hex() for s in found.envelope.signatures]
-    if judge:
-        valid = metadata.valid_signers(judge, found.role, found.envelope)
+    if trusted_root:
+        valid = metadata.valid_signers(trusted_root, found.role, found.envelope)
         data["good_signatures"] = valid
-        data["enough"] = len(valid) >= judge.role(found.role).threshold
+        data["enough"] = len(valid) >= trusted_root.role(found.role).threshold
     return data
 
 
-def problems(found: Found, judge: Root | None, now_unix_s: int) -> list[str]:
-    """Return why a file is invalid at that time, empty if valid; signatures are verified against `judge` if given."""
+def problems(found: Found, trusted_root: Root | None, now_unix_s: int) -> list[str]:
+    """Return why a file is invalid at that time; verifies signatures against `trusted_root` if given."""
     problems = []
     body = found.body
     what = "root" if isinstance(body, Root) else "release"
     if now_unix_s >= body.expires_unix_s:
         problems.append(f"the {what} expired {now_unix_s - body.expires_unix_s} s ago")
-    if judge:
-        valid, threshold = metadata.valid_signers(judge, found.role, found.envelope), judge.role(found.role).threshold
+    if trusted_root:
+        valid, threshold = (
+            metadata.valid_signers(trusted_root, found.role, found.envelope),
+            trusted_root.role(found.role).threshold,
+        )
         if len(valid) < threshold:
             problems.append(f"{len(valid)} valid signatures, a {what} needs {threshold}")
     return problems

@@ -48,7 +48,7 @@ def new_path(path: Path) -> Path:
     return _in_folder(path) if not path.exists() else path
 
 
-def found(path: Path) -> Path:
+def located(path: Path) -> Path:
     """Return the path of a key or public key: in the working directory, else in $YGG_HOME/keys."""
     inside = _in_folder(path)
     use_inside = not path.exists() and (inside.exists() or public_path(inside).exists())
@@ -81,10 +81,10 @@ def public_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.pub")
 
 
-def locked(path: Path) -> bool:
+def is_encrypted(path: Path) -> bool:
     """Return whether the key file is encrypted."""
     try:
-        serialization.load_pem_private_key(_read(found(path)), None)
+        serialization.load_pem_private_key(_read(located(path)), None)
     except TypeError:
         return True
     except ValueError:
@@ -94,7 +94,7 @@ def locked(path: Path) -> bool:
 
 def load(path: Path, password: str = "") -> ec.EllipticCurvePrivateKey:
     """Return the private key. Raises CliError if unreadable, UsageError if the password is wrong or missing."""
-    path = found(path)
+    path = located(path)
     data = _read(path)
     try:
         key = serialization.load_pem_private_key(data, password.encode() or None)
@@ -109,7 +109,7 @@ def load(path: Path, password: str = "") -> ec.EllipticCurvePrivateKey:
 
 def load_public(path: Path) -> bytes:
     """Return a public key (64 bytes) from FILE.pub, or from FILE with FILE.pub beside it."""
-    path = found(path)
+    path = located(path)
     if path.suffix != ".pub" and public_path(path).exists():
         path = public_path(path)
     try:

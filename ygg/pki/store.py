@@ -101,18 +101,18 @@ class Store:
         """Return whether the CA key of a kind is stored here."""
         return (self.path / f"{kind}-ca.key").is_file()
 
-    def exposed(self) -> list[str]:
+    def unencrypted_keys(self) -> list[str]:
         """Return the names of unencrypted key files, such as `root.key`."""
         keys = sorted(self.path.glob("*.key"))
         return [path.name for path in keys if not x509.is_encrypted(path.read_bytes())]
 
     def protect(self, new: Passphrase, present: Passphrase) -> list[str]:
-        """Encrypt the exposed keys; return their names. Idempotent.
+        """Encrypt the unencrypted keys; return their names. Idempotent.
 
         Uses a `new` passphrase if no key is encrypted yet, else the `present` one, after checking it.
         """
         with locked(self.path / ".lock"):
-            names = self.exposed()
+            names = self.unencrypted_keys()
             encrypted = sorted({path.name for path in self.path.glob("*.key")} - set(names))
             secret = (present if encrypted else new)() if names else b""
             for name in encrypted if names else ():

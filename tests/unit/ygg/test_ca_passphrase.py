@@ -49,7 +49,7 @@ def test_bootstrap_leaves_no_readable_key_of_a_ca_but_the_registrys_own(tmp_path
     keys = list((tmp_path / "pki").glob("*.key"))
     assert len(keys) == 4
     assert all(b"ENCRYPTED" in key.read_bytes() for key in keys)
-    assert Store(tmp_path / "pki").exposed() == []
+    assert Store(tmp_path / "pki").unencrypted_keys() == []
     beside = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if "ca-key" in path.name]
     assert [str(path) for path in beside] == ["identities/service/registry/devices-ca-key.pem"]
 
@@ -81,7 +81,7 @@ def test_a_wrong_passphrase_issues_nothing_and_says_so(tmp_path: Path, clock: Cl
 
 def test_protect_encrypts_what_is_exposed_with_one_passphrase(tmp_path: Path, clock: Clock) -> None:
     store = Store.create(tmp_path / "pki", clock)
-    assert store.exposed() == ["device-ca.key", "root.key", "service-ca.key", "user-ca.key"]
+    assert store.unencrypted_keys() == ["device-ca.key", "root.key", "service-ca.key", "user-ca.key"]
     plain = (tmp_path / "pki" / "root.key").read_bytes()
     assert len(store.protect(given().new, nobody().get)) == 4
     (tmp_path / "pki" / "root.key").write_bytes(plain)  # brought back from where it was kept

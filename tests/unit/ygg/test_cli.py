@@ -15,7 +15,7 @@ from ygg.cli.run import hoist, run
 from ygg.contexts import Context, Contexts
 from ygg.exits import Exit
 from ygg.home import Home
-from ygg.output import ago, safe
+from ygg.output import duration, safe
 
 
 @pytest.fixture(autouse=True)
@@ -286,7 +286,7 @@ def test_a_file_that_json_readers_choke_on_is_an_error(
     ],
 )
 def test_durations_have_one_unit(seconds: float, text: str) -> None:
-    assert ago(seconds) == text
+    assert duration(seconds) == text
 
 
 def test_outside_text_is_bounded() -> None:

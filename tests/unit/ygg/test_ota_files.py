@@ -180,7 +180,7 @@ def test_a_key_with_a_password_needs_it(key_files: Path, capsys: Captured) -> No
     (key_files / "pw").write_text("secret\n")
     (key_files / "wrong").write_text("other\n")
     ygg(capsys, "keygen", "locked.key", "--password-file", "pw")
-    assert b"ENCRYPTED" in keys.found(Path("locked.key")).read_bytes()
+    assert b"ENCRYPTED" in keys.located(Path("locked.key")).read_bytes()
     first_root(capsys)
     said = refused(capsys, "sign", "1.root", "--key", "locked.key")
     assert "password of locked.key required, but stdin is not a terminal; pass --password-file FILE" in said

@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from ygg.cli.ota_rollout import only, parse_limit, parse_waves
-from ygg.cli.ota_shown import as_data, line, panel
+from ygg.cli.ota_rollout import matching_release, parse_limit, parse_waves
+from ygg.cli.ota_shown import line, panel, rollout_data
 from ygg.exits import UsageError
 from yggdrasil.ota.v1 import release_pb2
 from yggdrasil.ota.v1 import rollout_pb2 as pb
@@ -75,15 +75,15 @@ def test_what_timed_out_or_was_stopped_has_its_own_words() -> None:
 
 def test_a_version_of_several_releases_is_named_by_digest() -> None:
     releases = [release_pb2.Release(id="a" * 64, sequence=7), release_pb2.Release(id="b" * 64, sequence=9)]
-    assert only("sim@1.0.0", releases[:1]) == "a" * 64
+    assert matching_release("sim@1.0.0", releases[:1]) == "a" * 64
     with pytest.raises(UsageError, match=r"2 releases: aaaaaaaaaaaa \(sequence 7\), bbbbbbbbbbbb \(sequence 9\)"):
-        only("sim@1.0.0", releases)
+        matching_release("sim@1.0.0", releases)
     with pytest.raises(UsageError, match="not found"):
-        only("sim@1.0.0", [])
+        matching_release("sim@1.0.0", [])
 
 
 def test_data_for_programs() -> None:
-    data = as_data(running())
+    data = rollout_data(running())
     assert (data["state"], data["wave"], data["waves"], data["counts"]["confirmed"]) == ("running", 1, 3, 5)
 
 
