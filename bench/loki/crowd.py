@@ -19,7 +19,7 @@ from services.domain.values import Value
 from services.loki.adapters.languages import LuaCommand, SchemeCommand
 from services.loki.adapters.live_worker import LiveWorker
 from services.loki.model import Language
-from services.loki.programs.instance import Around, Instance
+from services.loki.programs.instance import Instance, ReplicaContext
 from services.loki.programs.lifecycle import State
 from services.loki.programs.model import Manifest, Package, Version
 from services.loki.programs.placement import Ref
@@ -68,7 +68,7 @@ class Crowd:
         self.late_ms: list[float] = []
         self.instances: list[Instance] = []
         nothing: Any = None
-        self.around = Around(
+        self.around = ReplicaContext(
             nothing,
             nothing,
             Clock(),

@@ -23,15 +23,15 @@ from services.loki.adapters.program_records import NatsRecords
 from services.loki.adapters.publisher import NatsPublisher
 from services.loki.adapters.twins import RegistryTwins
 from services.loki.api import NAME, LokiApi
-from services.loki.children import Family
 from services.loki.config import LokiSettings
+from services.loki.health import HealthTree
 from services.loki.model import Language
 from services.loki.programs.api import NAME as PROGRAMS
 from services.loki.programs.api import ProgramApi
-from services.loki.programs.asking import Asking
 from services.loki.programs.manager import Manager
+from services.loki.programs.queries import InstanceQueries
 from services.loki.programs.service import Programs
-from services.loki.programs.twins import TwinTeller
+from services.loki.programs.twins import TwinReporter
 from services.loki.programs.workers import ProgramWorkers
 from services.loki.scripts.api import NAME as SCRIPTS
 from services.loki.scripts.api import ScriptApi
@@ -89,16 +89,16 @@ async def serve_programs(
     await records.open()
     workers = ProgramWorkers(start, runtime.settings.program_workers)
     manager = Manager(replica, records, fleet, workers, peers, mesh, NatsPublisher(client, clock), clock)
-    teller = TwinTeller(replica, records, manager.wanted, manager.living, RegistryTwins(registry))
-    records.changed, records.touched = manager.wake, teller.touch
+    reporter = TwinReporter(replica, records, manager.desired, manager.living, RegistryTwins(registry))
+    records.changed, records.touched = manager.wake, reporter.touch
 
     def fleet_changed() -> None:
         manager.wake()
-        teller.touch(None)
+        reporter.touch(None)
 
     fleet.changed = fleet_changed
     programs = Programs(records, fleet, manager, workers, clock)
-    asking = Asking(programs, manager, peers, clock)
+    queries = InstanceQueries(programs, manager, peers, clock)
     events = ProgramEvents(client, runtime.js, manager.dispatch, manager.listens)
 
     async def live() -> None:
@@ -106,7 +106,7 @@ async def serve_programs(
             await records.ready()
             await fleet.ready()
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(teller.run(), name="twins")
+                tasks.create_task(reporter.run(), name="twins")
                 tasks.create_task(manager.run(), name="manager")
         finally:
             await workers.close()
@@ -115,8 +115,8 @@ async def serve_programs(
 
     for task in (records.run(), fleet.run(), peers.run(), events.run(), live()):
         runtime.spawn(task, "programs")
-    await peers.serve(asking.answer)
-    api = ProgramApi(programs, asking, peers)
+    await peers.serve(queries.answer)
+    api = ProgramApi(programs, queries, peers)
     runtime.server.add(PROGRAMS, lambda server: program_pb2_grpc.add_ProgramServiceServicer_to_server(api, server))
     return programs
 
@@ -153,7 +153,7 @@ async def compose(runtime: Runtime[LokiSettings]) -> dict[str, str]:
     mesh = GrpcMesh(registry, bridge, pipeline)
     loki = Loki(pools, mesh, NatsPublisher(runtime.nats.client, clock), clock)
     programs = await serve_programs(runtime, registry, mesh, commands, clock)
-    api = LokiApi(loki, Family(mesh, pools, found.workers), programs.workers_of)
+    api = LokiApi(loki, HealthTree(mesh, pools, found.workers), programs.workers_of)
     await serve_scripts(runtime, loki, pools, mesh, commands, clock, programs)
     runtime.server.add(NAME, lambda server: loki_pb2_grpc.add_LokiServiceServicer_to_server(api, server))
     with contextlib.suppress(TimeoutError):

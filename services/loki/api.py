@@ -11,8 +11,8 @@ from services.chassis import codec
 from services.domain import text
 from services.domain.errors import in_field
 from services.loki import model
-from services.loki.children import Family, Health
 from services.loki.errors import ScriptError
+from services.loki.health import Health, HealthTree
 from services.loki.messages import (
     engine_to_proto,
     language_of,
@@ -56,7 +56,7 @@ def _last(logs: Sequence[LogEntry], size_bytes: int) -> list[LogEntry]:
 
 
 @contextlib.contextmanager
-def failure_told(name: str, logs: Sequence[LogEntry]) -> Iterator[None]:
+def failure_details(name: str, logs: Sequence[LogEntry]) -> Iterator[None]:
     """Gives a ScriptError its place in the script as text, and a ScriptFailure for the status."""
     try:
         yield
@@ -76,13 +76,15 @@ def failure_told(name: str, logs: Sequence[LogEntry]) -> Iterator[None]:
 class LokiApi(loki_pb2_grpc.LokiServiceServicer):
     """The servicer. What each RPC does and how it fails stands in loki.proto."""
 
-    def __init__(self, loki: Loki, family: Family, program_workers: Callable[[Language], ProgramWorkersStatus]) -> None:
-        self._loki, self._family, self._program_workers = loki, family, program_workers
+    def __init__(
+        self, loki: Loki, health: HealthTree, program_workers: Callable[[Language], ProgramWorkersStatus]
+    ) -> None:
+        self._loki, self._health, self._program_workers = loki, health, program_workers
 
     async def Execute(self, request: pb.ExecuteRequest, context: Any) -> pb.ExecuteResponse:
         """Runs a script; its log comes with the result."""
         script, logs = script_of(request), list[LogEntry]()
-        with failure_told(script.name, logs):
+        with failure_details(script.name, logs):
             outcome = await self._loki.execute(script, logs.append)
         return pb.ExecuteResponse(result=result_to_proto(outcome, logs))
 
@@ -98,7 +100,7 @@ class LokiApi(loki_pb2_grpc.LokiServiceServicer):
         try:
             while (entry := await entries.get()) is not None:
                 yield pb.ExecuteStreamResponse(log=log_to_proto(entry))
-            with failure_told(script.name, ()):
+            with failure_details(script.name, ()):
                 outcome = await running
             yield pb.ExecuteStreamResponse(result=result_to_proto(outcome))
         finally:
@@ -119,7 +121,7 @@ class LokiApi(loki_pb2_grpc.LokiServiceServicer):
     ) -> pb.GetComponentStatusResponse:
         """What Loki relies on and how it is."""
         limit = min(request.device_limit or CHILDREN, MAX_CHILDREN)
-        found = await self._family.look(request.selector, limit)
+        found = await self._health.look(request.selector, limit)
         children = [
             pb.ComponentStatus(kind=child.kind, id=child.id, health=_HEALTH[child.health], note=child.note)
             for child in found.children

@@ -106,10 +106,10 @@ def engine_to_proto(engine: EngineStatus, programs: ProgramWorkersStatus) -> pb.
         reason=engine.problem,
         workers=engine.workers,
         sandbox=engine.sandbox,
-        desired_workers=engine.wanted,
+        desired_workers=engine.desired,
         workers_busy=engine.busy,
         worker_restarts=engine.restarts,
         program_workers=programs.workers,
-        desired_program_workers=programs.wanted,
+        desired_program_workers=programs.desired,
         program_worker_restarts=programs.restarts,
     )

@@ -162,7 +162,7 @@ class EngineStatus:
     problem: str
     workers: int
     sandbox: str = ""
-    wanted: int = 0
+    desired: int = 0
     busy: int = 0
     restarts: int = 0
 
@@ -172,5 +172,5 @@ class ProgramWorkersStatus:
     """The workers that programs of a language live in; `restarts` counts those that ended with programs in them."""
 
     workers: int
-    wanted: int
+    desired: int
     restarts: int

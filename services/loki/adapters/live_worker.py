@@ -6,8 +6,8 @@
              --DONE, FAIL--> its turn is over
              SLICE_S without an end: SIGUSR1;  GRACE_S later still none: SIGKILL
 
-SLICE_S are of the processor's time: on a busy machine a slice that got little of it has done no wrong. SLICE_MOST_S are
-by the clock, however little it got.
+SLICE_S is processor time, so that a slice on a busy machine is not penalised. MAX_SLICE_WALL_S is wall-clock
+time.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ from services.loki.adapters import messages
 from services.loki.adapters.failure import script_error
 from services.loki.adapters.slices import Slices
 from services.loki.adapters.worker import START_TIMEOUT_S, WorkerCommand
-from services.loki.engines import tally, wire
-from services.loki.engines.tally import Tally
+from services.loki.engines import wire
+from services.loki.engines.slice_counter import SliceCounter
+from services.loki.engines.slice_counter import create as create_slice_counter
 from services.loki.engines.wire import Kind, WireError
 from services.loki.errors import EngineMissingError, ScriptError
 from services.loki.programs.errors import WorkerLostError
 from services.loki.programs.ports import TurnDone, TurnEnd, TurnEnded, TurnHost
 
-SLICE_S, SLICE_MOST_S = 1.0, 3.0
+SLICE_S, MAX_SLICE_WALL_S = 1.0, 3.0
 GRACE_S = 0.5
 TICK_S = 0.2
 _NOTHING = TurnDone(None)
@@ -51,13 +52,13 @@ class _Turn:
     ended: TurnEnded
     answering: asyncio.Task[None] | None = None
     stopped: bool = False
-    told: bool = False
+    is_ended: bool = False
 
     def end(self, end: TurnEnd) -> None:
         """Tells how it ended, once."""
-        if self.told:
+        if self.is_ended:
             return
-        self.told = True
+        self.is_ended = True
         try:
             self.ended(end)
         except Exception:  # noqa: BLE001 - else one program's fault would end the worker of all
@@ -67,12 +68,12 @@ class _Turn:
 class LiveWorker(asyncio.Protocol):
     """Implements the port ProgramWorker."""
 
-    def __init__(self, process: subprocess.Popen[bytes], language: str, tally: Tally) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], language: str, slice_counter: SliceCounter) -> None:
         self._process, self._language = process, language
         self._transport: asyncio.Transport | None = None
         self._in, self._out = bytearray(), bytearray()
         self._turns: dict[int, _Turn] = {}
-        self._slices = Slices(tally)
+        self._slices = Slices(slice_counter)
         self._asked, self._asked_s = 0, 0.0
         self._cpu_s = 0.0
         self._number = 0
@@ -88,11 +89,11 @@ class LiveWorker(asyncio.Protocol):
     async def start(cls, command: WorkerCommand) -> LiveWorker:
         """A process that has said READY; raises EngineMissingError with what it said instead."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        counter = tally.create()
+        counter = create_slice_counter()
         with theirs, os.fdopen(counter):
-            shared = Tally(counter)
+            shared = SliceCounter(counter)
             process = subprocess.Popen(  # noqa: ASYNC220 - forked from the loop's thread: PR_SET_PDEATHSIG is by thread
-                dataclasses.replace(command, tally=counter).argv(),
+                dataclasses.replace(command, slice_counter=counter).argv(),
                 stdin=theirs.fileno(),
                 pass_fds=(counter,),
                 stdout=subprocess.DEVNULL,
@@ -263,7 +264,7 @@ class LiveWorker(asyncio.Protocol):
         if kind is Kind.DONE or (kind is Kind.FAIL and self._ready.done()):
             turn, asked = self._slice_over(number)
             del self._turns[number]
-            if not turn.told:
+            if not turn.is_ended:
                 turn.end(_end(kind, payload, asked=asked and not turn.stopped))
         elif kind is Kind.CALL:
             turn, _ = self._slice_over(number)
@@ -286,8 +287,8 @@ class LiveWorker(asyncio.Protocol):
         if kind is Kind.READY:
             self._ready.set_result(printable(str(content.get("version", ""))))
         else:
-            told = printable(str(content.get("message", "")), 300)
-            self._ready.set_exception(EngineMissingError(f"the {self._language} worker cannot start: {told}"))
+            message = printable(str(content.get("message", "")), 300)
+            self._ready.set_exception(EngineMissingError(f"the {self._language} worker cannot start: {message}"))
 
     async def _answer(self, number: int, turn: _Turn, content: Any) -> None:
         try:
@@ -311,7 +312,7 @@ class LiveWorker(asyncio.Protocol):
         computes_s = self._slices.computes_s(now_s)
         if running and not computes_s:  # seen for the first time
             self._cpu_s = self._cpu_used_s()
-        if computes_s > SLICE_MOST_S or (computes_s > SLICE_S and self._cpu_used_s() - self._cpu_s > SLICE_S):
+        if computes_s > MAX_SLICE_WALL_S or (computes_s > SLICE_S and self._cpu_used_s() - self._cpu_s > SLICE_S):
             if self._asked != running:
                 self._asked, self._asked_s = running, now_s
                 with contextlib.suppress(ProcessLookupError):
@@ -322,12 +323,12 @@ class LiveWorker(asyncio.Protocol):
         self._tick = self._loop.call_later(TICK_S, self._watch)
 
     def _cpu_used_s(self) -> float:
-        """What the process has had of the processor so far (proc(5): utime and stime); 0 where it cannot be told."""
+        """Return the processor time of the process in seconds (proc(5): utime and stime), 0 if it is unknown."""
         try:
-            told = Path(f"/proc/{self._process.pid}/stat").read_text()  # in memory: it does not block
+            stat = Path(f"/proc/{self._process.pid}/stat").read_text()  # in memory: it does not block
         except OSError:
             return 0.0
-        fields = told.rpartition(")")[2].split()
+        fields = stat.rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
@@ -345,13 +346,13 @@ def _end(kind: Kind, payload: bytes, *, asked: bool) -> TurnDone | YggError:
     return script_error(content)
 
 
-def _stopped(told: ScriptError, slice_limit: bool) -> ScriptError:
+def _stopped(error: ScriptError, slice_limit: bool) -> ScriptError:
     if not slice_limit:
-        return ScriptError("STOPPED", "the turn was stopped", line=told.line, traceback=told.traceback)
+        return ScriptError("STOPPED", "the turn was stopped", line=error.line, traceback=error.traceback)
     return ScriptError(
         "TIMEOUT",
         f"it computed for more than {SLICE_S:g} s without a pause",
-        line=told.line,
-        traceback=told.traceback,
+        line=error.line,
+        traceback=error.traceback,
         hint="Do less in one turn, or sleep in between; other programs share the worker.",
     )

@@ -16,7 +16,7 @@ from services.loki.adapters.worker import WorkerCommand, WorkerProcess
 from services.loki.errors import EngineBusyError, EngineMissingError
 from services.loki.model import EngineStatus, Language
 
-BACKOFF_FIRST_S, BACKOFF_MOST_S = 0.2, 10.0
+MIN_BACKOFF_S, MAX_BACKOFF_S = 0.2, 10.0
 IDLE_S = 60.0  # a process costs some 0.2 s of a core to start and 20 to 60 MB to keep
 _log = logging.getLogger(__name__)
 Prepare = Callable[[], Awaitable[WorkerCommand]]
@@ -77,7 +77,7 @@ class WorkerPool:
             problem,
             len(self._alive),
             self._sandbox,
-            wanted=self._size,
+            desired=self._size,
             busy=len(self._alive) - len(self._idle),
             restarts=self._restarts,
         )
@@ -172,7 +172,7 @@ class WorkerPool:
         self._shrink_later()
 
     async def _slot(self) -> None:
-        backoff_s, starting = BACKOFF_FIRST_S, True  # counted by who added the slot
+        backoff_s, starting = MIN_BACKOFF_S, True  # counted by who added the slot
         try:
             while True:
                 try:
@@ -182,9 +182,9 @@ class WorkerPool:
                     if self._slots > self._size:
                         return
                     await asyncio.sleep(backoff_s)
-                    backoff_s = min(2 * backoff_s, BACKOFF_MOST_S)
+                    backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
                     continue
-                backoff_s, starting = BACKOFF_FIRST_S, False
+                backoff_s, starting = MIN_BACKOFF_S, False
                 self._starting -= 1
                 await self._use(worker)
                 if self._slots > self._size and not self._waiting:

@@ -1,11 +1,11 @@
 """What a worker of many programs is doing: which turn has the slice that runs, and since when.
 
 The worker handles frames in the order in which they were sent, and each TURN, EVENT, ANSWER and STOP makes it run one
-slice that ends in exactly one CALL, DONE or FAIL. It counts the ends in the tally as they come and may send them later.
-So of those that are sent and not answered, the tally says how many have run; the next one is what runs now, and is to
+slice that ends in exactly one CALL, DONE or FAIL. It counts the ends in the counter at once and may send them later. Of
+those that are sent and not answered, the counter says how many have run; the next one is what runs now, and is to
 blame when the process ends.
 
-    sent      [ 4  7  4  9  2 ]        tally: two more than have been received
+    sent      [ 4  7  4  9  2 ]        counter: two more than have been received
                      ^ runs
 """
 
@@ -13,15 +13,15 @@ from __future__ import annotations
 
 from collections import deque
 
-from services.loki.engines.tally import Tally
+from services.loki.engines.slice_counter import SliceCounter
 from services.loki.engines.wire import WireError
 
 
 class Slices:
     """The slices of one worker, by the numbers of their turns."""
 
-    def __init__(self, tally: Tally) -> None:
-        self._tally = tally
+    def __init__(self, counter: SliceCounter) -> None:
+        self._counter = counter
         self._sent: deque[int] = deque()
         self._received = self._seen = 0
         self._since_s: float | None = None
@@ -46,12 +46,12 @@ class Slices:
 
     def running(self) -> int:
         """The turn whose slice runs now, 0 for none."""
-        ended = self._tally.beyond(self._received)
+        ended = self._counter.beyond(self._received)
         return self._sent[ended] if ended < len(self._sent) else 0
 
     def computes_s(self, now_s: float) -> float:
         """For how long the slice that runs has been seen to run, from the first time that this was asked."""
-        ended = self._tally.beyond(0)
+        ended = self._counter.beyond(0)
         if not self.running():
             self._since_s = None
         elif self._since_s is None or ended != self._seen:

@@ -27,21 +27,21 @@ _STATES = {
 
 
 class RegistryTwins:
-    """Tells the registry."""
+    """Implements the port Twins."""
 
     def __init__(self, registry: grpc.aio.Channel) -> None:
         self._twins = twin_pb2_grpc.TwinServiceStub(registry)
 
-    async def tell(self, device_id: str, programs: Sequence[TwinProgram], as_of: int) -> None:
-        """All programs of a device."""
+    async def report(self, device_id: str, programs: Sequence[TwinProgram], as_of: int) -> None:
+        """Replace all programs of a device."""
         request = pb.ReportTwinProgramsRequest(device_id=device_id, programs=map(_to_proto, programs), as_of=as_of)
         try:
             await self._twins.ReportTwinPrograms(request, timeout=TIMEOUT_S)
         except grpc.aio.AioRpcError as e:
             raise status.from_rpc(e, "the registry") from e
 
-    async def told(self) -> set[str]:
-        """The devices whose twins have programs."""
+    async def devices(self) -> set[str]:
+        """Return the devices whose twins have programs."""
         try:
             answers = self._twins.ListTwinPrograms(pb.ListTwinProgramsRequest(), timeout=TIMEOUT_S)
             return {device_id async for answer in answers for device_id in answer.device_ids}

@@ -44,13 +44,13 @@ YIELD_EVERY = 32
 class WorkerCommand:
     """How a language's workers start; `program` is empty for the engines that live in the bootstrap's own process.
 
-    `tally`: the worker holds programs that live, may use the processor for as long as they do, and counts its slices in
-    the memory of this descriptor.
+    `slice_counter`: the worker holds living programs, has no limit of processor time, and counts its slices in the
+    memory of this descriptor.
     """
 
     language: Language
     program: tuple[str, ...] = ()
-    tally: int | None = None
+    slice_counter: int | None = None
 
     def argv(self) -> list[str]:
         """The command line."""
@@ -58,7 +58,7 @@ class WorkerCommand:
             sys.executable,
             "-I",
             str(Path(bootstrap.__file__)),
-            self.language.value + ("" if self.tally is None else f"+{self.tally}"),
+            self.language.value + ("" if self.slice_counter is None else f"+{self.slice_counter}"),
             str(os.getpid()),
         ]
         return [*start, *self.program]

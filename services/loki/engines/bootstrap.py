@@ -1,7 +1,7 @@
 """The first a worker process runs: `python -I bootstrap.py lua|scheme[+FD] PARENT_PID [NAME=VALUE… -- PROGRAM…]`.
 
 The service has started us in a session of our own, in /, without environment, and with the socket as descriptor 0.
-FD, for workers of programs that live, is that of the tally. This bounds what we may use, ties our life to the service's
+For workers of living programs, FD is the slice counter. This bounds what we may use, ties our life to the service's
 and becomes the engine, which seals itself (`sandbox`) once it is loaded. It imports nothing it need not.
 """
 
@@ -51,23 +51,23 @@ def main(argv: list[str]) -> None:
     sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "..")))  # noqa: PTH100, PTH118, PTH120
     from services.loki.engines.channel import Channel
     from services.loki.engines.sandbox import plan
-    from services.loki.engines.tally import Tally
+    from services.loki.engines.slice_counter import SliceCounter
     from services.loki.engines.wire import Kind
 
-    language, _, tally = argv[0].partition("+")
+    language, _, counter = argv[0].partition("+")
     parent, command = int(argv[1]), argv[2:]
-    bound(parent, lives=bool(tally))
-    channel = Channel(socket.socket(fileno=0), Tally(int(tally)) if tally else None)
+    bound(parent, lives=bool(counter))
+    channel = Channel(socket.socket(fileno=0), SliceCounter(int(counter)) if counter else None)
     try:
         seal = plan(parent, makes_code=language == "scheme")
         if language == "scheme":
             cut = command.index("--")
             environment, program = dict(item.split("=", 1) for item in command[:cut]), command[cut + 1 :]
-            os.execve(program[0], [*program, str(seal.handed_over()), tally], environment)  # noqa: S606 - our own path
+            os.execve(program[0], [*program, str(seal.handed_over()), counter], environment)  # noqa: S606 - our own path
         from services.loki.engines.lua import worker
 
-        if tally:
-            os.close(int(tally))
+        if counter:
+            os.close(int(counter))
         serve = worker.prepared(channel, seal)
     except Exception as e:  # noqa: BLE001 - whatever hinders it is told to the service, which tells people
         channel.send_json(Kind.FAIL, 0, {"reason": "ENGINE_MISSING", "message": str(e)})

@@ -1,6 +1,6 @@
 """The worker's end of the socket pair: frames in, frames out, blocking.
 
-Owns no engine. The end of the stream means that the service is gone, and then so are we. Where a tally is kept, the
+Owns no engine. The end of the stream means that the service is gone, and then so are we. Where a counter is kept, the
 ends of turns are held back until there is nothing more to read: the service is woken once for all of them.
 """
 
@@ -10,7 +10,7 @@ import socket
 from typing import NamedTuple
 
 from services.loki.engines import wire
-from services.loki.engines.tally import Tally
+from services.loki.engines.slice_counter import SliceCounter
 from services.loki.engines.wire import Kind
 
 CHUNK_BYTES = 65536
@@ -29,19 +29,19 @@ class Received(NamedTuple):
 class Channel:
     """Frames over a connected stream socket. Used by one thread."""
 
-    def __init__(self, sock: socket.socket, tally: Tally | None = None) -> None:
-        self._sock, self._tally = sock, tally
+    def __init__(self, sock: socket.socket, counter: SliceCounter | None = None) -> None:
+        self._sock, self._counter = sock, counter
         self._in, self._at = bytearray(), 0
         self._held = bytearray()
 
     def send(self, kind: Kind, run: int, payload: bytes) -> None:
         """Sends a frame; raises wire.WireError where the payload is too long."""
         data = wire.frame(kind, run, payload)
-        if self._tally is None:
+        if self._counter is None:
             self._sock.sendall(data)
             return
         if kind in _ENDS:
-            self._tally.add()
+            self._counter.add()
         self._held += data
         if kind not in _WAIT or len(self._held) > CHUNK_BYTES:
             self.flush()

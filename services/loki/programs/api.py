@@ -14,10 +14,9 @@ from services.domain.errors import in_field
 from services.domain.values import Value
 from services.loki.adapters import program_codec
 from services.loki.adapters.peers import NatsPeers
-from services.loki.api import failure_told
+from services.loki.api import failure_details
 from services.loki.messages import duration, log_to_proto
 from services.loki.model import Level, LogEntry
-from services.loki.programs.asking import Asking
 from services.loki.programs.errors import (
     ContractRefusedError,
     InvalidPackageError,
@@ -26,6 +25,7 @@ from services.loki.programs.errors import (
 )
 from services.loki.programs.instance import HISTORY, LINES
 from services.loki.programs.placement import Deployment
+from services.loki.programs.queries import InstanceQueries
 from services.loki.programs.service import Programs
 from yggdrasil.loki.v1 import program_pb2 as pb
 from yggdrasil.loki.v1 import program_pb2_grpc
@@ -35,7 +35,7 @@ DEFAULT_HISTORY = 20
 
 
 @contextlib.contextmanager
-def _clauses_told() -> Iterator[None]:
+def _clause_details() -> Iterator[None]:
     try:
         yield
     except ContractRefusedError as e:
@@ -54,13 +54,13 @@ def _when(seconds: Value) -> Any:
 class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
     """The servicer."""
 
-    def __init__(self, programs: Programs, asking: Asking, peers: NatsPeers) -> None:
-        self._programs, self._asking, self._peers = programs, asking, peers
+    def __init__(self, programs: Programs, queries: InstanceQueries, peers: NatsPeers) -> None:
+        self._programs, self._queries, self._peers = programs, queries, peers
 
     async def LoadProgram(self, request: pb.LoadProgramRequest, context: Any) -> pb.LoadProgramResponse:
         """Checks a package and keeps it."""
         package = program_codec.package_from_proto(request.package)
-        with in_field("package"), failure_told(package.label, ()):
+        with in_field("package"), failure_details(package.label, ()):
             kept, created = await self._programs.load(
                 package, caller().uri, validate_only=request.validate_only, replacing=request.replace
             )
@@ -109,7 +109,7 @@ class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
 
     async def DeployProgram(self, request: pb.DeployProgramRequest, context: Any) -> pb.DeployProgramResponse:
         """Makes or changes a deployment."""
-        with _clauses_told():
+        with _clause_details():
             made = await self._programs.deploy(
                 request.program_id,
                 request.version,
@@ -146,8 +146,8 @@ class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
         return pb.ListInstancesResponse(instances=map(program_codec.instance_to_proto, found))
 
     async def _ask(self, instance: pb.InstanceRef, method: str, what: dict[str, Value]) -> dict[str, Value]:
-        with failure_told(instance.deployment_id, ()):
-            return await self._asking.ask(instance.deployment_id, instance.device_id, method, what)
+        with failure_details(instance.deployment_id, ()):
+            return await self._queries.ask(instance.deployment_id, instance.device_id, method, what)
 
     async def EvalProgram(self, request: pb.EvalProgramRequest, context: Any) -> pb.EvalProgramResponse:
         """Evaluates a text in a running instance."""
@@ -242,7 +242,7 @@ class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
         found: list[pb.WatchLogsResponse] = []
         for status in self._programs.instances(request.deployment_id, request.device_id) if request.tail else ():
             with contextlib.suppress(NotRunningError):
-                answer = await self._asking.ask(
+                answer = await self._queries.ask(
                     status.ref.deployment, status.ref.device, "lines", {"tail": request.tail}
                 )
                 for time, level, text in cast("list[tuple[float, str, str]]", answer["lines"]):

@@ -29,8 +29,8 @@ class ProgramTurnHost(RunHost):
     """The surroundings of one turn."""
 
     def __init__(self, instance: Instance) -> None:
-        around = instance.around
-        super().__init__(instance.script, around.mesh, around.publisher, around.clock, lambda _entry: None)
+        context = instance.context
+        super().__init__(instance.script, context.mesh, context.publisher, context.clock, lambda _entry: None)
         self._instance = instance
 
     def _operations(self) -> dict[str, tuple[Operation, int]]:

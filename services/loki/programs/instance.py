@@ -34,13 +34,13 @@ from services.loki.programs.timers import Timers
 TURNS, QUEUE, HISTORY, LINES = 8, 64, 100, 500
 REPORTED_KEYS, REPORTED_BYTES = 32, 4096
 RESTART_S = 1.0
-FORGIVEN_S = 600.0
-THROTTLE_MOST_S = 5.0
+ERROR_WINDOW_S = 600.0
+MAX_THROTTLE_S = 5.0
 _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Around:
+class ReplicaContext:
     """What all instances of a replica share. `fence` raises FencedError once the lease is over."""
 
     mesh: Mesh
@@ -51,8 +51,8 @@ class Around:
     forget: Callable[[Instance], None]
     place: Callable[[Instance], None]
     changed: Callable[[Instance], None]
-    told: Callable[[Instance, LogEntry], None]
-    erred: Callable[[Instance], None]
+    log: Callable[[Instance, LogEntry], None]
+    failed: Callable[[Instance], None]
     alarms: Alarms = field(init=False)
 
     def __post_init__(self) -> None:
@@ -152,18 +152,18 @@ class Instance:
         arguments: dict[str, Value],
         epoch: int,
         store: Store,
-        around: Around,
+        context: ReplicaContext,
         packages: Sequence[Package] = (),
     ) -> None:
         manifest = package.manifest
         self._packages = packages
-        self.number, self.ref, self.package, self.epoch, self.store, self.around = (
+        self.number, self.ref, self.package, self.epoch, self.store, self.context = (
             number,
             ref,
             package,
             epoch,
             store,
-            around,
+            context,
         )
         self.script = Script(
             package.source,
@@ -194,7 +194,7 @@ class Instance:
         self._started_s = 0.0
         self._last_error_s = 0.0
         self._later: asyncio.TimerHandle | None = None
-        self.since_s = now_s = around.clock.monotonic()
+        self.since_s = now_s = context.clock.monotonic()
         """When it came into its state."""
         self._tokens = _Budgets(
             2.0 * manifest.limits.host_calls_per_second, manifest.limits.log_bytes_per_minute, now_s
@@ -205,7 +205,7 @@ class Instance:
     def start(self) -> None:
         """Asks for a worker; `placed` goes on."""
         self._to(State.STARTING)
-        self.around.place(self)
+        self.context.place(self)
 
     def placed(self, worker: ProgramWorker) -> None:
         """The worker is there: the first turn begins."""
@@ -213,7 +213,7 @@ class Instance:
             return
         self.worker = worker
         worker.programs.add(self.number)
-        self._started_s, self.start_time = self.around.clock.monotonic(), self.around.clock.now()
+        self._started_s, self.start_time = self.context.clock.monotonic(), self.context.clock.now()
         limits = self.package.manifest.limits
         request = {
             "do": "start",
@@ -246,12 +246,12 @@ class Instance:
     def _drop(self) -> None:
         worker, self.worker = self.worker, None
         self.timers.clear()
-        self.around.forget(self)
+        self.context.forget(self)
         self.listening.clear()
         self._queue.clear()
         self._busy_keys.clear()
-        self.around.alarms.set(self.number, None, self._due)
-        self.around.alarms.on_step(self.number, None)
+        self.context.alarms.set(self.number, None, self._due)
+        self.context.alarms.on_step(self.number, None)
         if self._later is not None:
             self._later.cancel()
         self._later = None
@@ -264,14 +264,14 @@ class Instance:
 
     def _to(self, state: State) -> None:
         if state is not self.state:
-            self.state, self.since_s = state, self.around.clock.monotonic()
-            self.around.changed(self)
+            self.state, self.since_s = state, self.context.clock.monotonic()
+            self.context.changed(self)
 
     def _again(self, delay_s: float) -> None:
         self._drop()
         self._to(State.STARTING)
         self.restarts += 1
-        self._later = asyncio.get_running_loop().call_later(delay_s, self.around.place, self)
+        self._later = asyncio.get_running_loop().call_later(delay_s, self.context.place, self)
 
     # Turns.
 
@@ -291,10 +291,10 @@ class Instance:
             self._queue and len(self._turns) < TURNS and self.worker is not None and self.state is not State.SUSPENDED
         ):
             try:
-                self.around.fence()
+                self.context.fence()
             except FencedError:
                 return
-            event, clock = self._queue.popleft(), self.around.clock
+            event, clock = self._queue.popleft(), self.context.clock
             turn = self._turn(_Turn(self, event.cause, event.key, clock.monotonic(), clock.now()))
             turn.number = self.worker.event(self.number, event.key, event.value, turn, turn.ended)
 
@@ -302,7 +302,7 @@ class Instance:
         self, request: dict[str, Any], cause: str, *, first: bool = False, ended: TurnEnded | None = None
     ) -> None:
         """A turn that is no event; where somebody waits for how it `ended`, its errors are theirs and do not count."""
-        clock = self.around.clock
+        clock = self.context.clock
         if self.worker is None:
             raise NotRunningError(f"{self.ref.key} does not run now: it is {self.state.name.lower()}")
         turn = self._turn(_Turn(self, cause, cause, clock.monotonic(), clock.now(), first, counts=ended is None))
@@ -332,7 +332,7 @@ class Instance:
             self._pump()
 
     def _expire(self, turn: _Turn) -> None:
-        left_s = turn.host.deadline_s - self.around.clock.monotonic() if turn.host else 0.0
+        left_s = turn.host.deadline_s - self.context.clock.monotonic() if turn.host else 0.0
         loop = asyncio.get_running_loop()
         if left_s > 0:
             turn.expiry = loop.call_later(left_s, self._expire, turn)
@@ -375,7 +375,7 @@ class Instance:
         return ScriptError("TIMEOUT", f"the turn did not end within {limit:g} s{waiting}")
 
     def _account(self, turn: _Turn, failure: YggError | None) -> None:
-        took_s = self.around.clock.monotonic() - turn.began_s
+        took_s = self.context.clock.monotonic() - turn.began_s
         calls = turn.host.calls if turn.host else 0
         seen = self.statistics
         seen.turns += 1
@@ -389,16 +389,16 @@ class Instance:
         self.history.append(call)
 
     def _erred(self, turn: _Turn, failure: YggError) -> None:
-        now_s = self.around.clock.monotonic()
-        if now_s - self._last_error_s > FORGIVEN_S:
+        now_s = self.context.clock.monotonic()
+        if now_s - self._last_error_s > ERROR_WINDOW_S:
             self._budget.success()
-        self._last_error_s, self.error_time = now_s, self.around.clock.now()
+        self._last_error_s, self.error_time = now_s, self.context.clock.now()
         line = getattr(failure, "line", 0)
         where = f"{self.package.label}:{line}: " if line else ""
         self.last_error = f"{turn.cause}: {where}{failure.reason}: {failure.message}"[:600]
         self.log(Level.ERROR, self.last_error, ours=True)
-        self.around.erred(self)
-        self.around.changed(self)  # also where it goes on in the state that it was in, as one that starts anew does
+        self.context.failed(self)
+        self.context.changed(self)  # also where it goes on in the state that it was in, as one that starts anew does
         verdict = self._budget.error()
         if verdict is Verdict.FAIL:
             self.stop(State.FAILED, f"stopped by errors after it had been held; the last: {self.last_error}")
@@ -427,7 +427,7 @@ class Instance:
         self._later = None
         if anew or self.worker is None:
             self._to(State.STARTING)
-            self.around.place(self)
+            self.context.place(self)
         else:
             self._to(State.RUNNING)
             self._ring()
@@ -471,7 +471,7 @@ class Instance:
 
     async def ask(self, request: dict[str, Any], cause: str) -> Value:
         """`eval`, `globals` or `set`; raises NotRunningError, ScriptError or FencedError."""
-        self.around.fence()
+        self.context.fence()
         if self.worker is None or self.state not in (State.RUNNING, State.SUSPENDED, State.STARTING):
             raise NotRunningError(
                 f"{self.ref.key} does not run now: it is {self.state.name.lower()}",
@@ -491,7 +491,7 @@ class Instance:
 
     def uptime_s(self) -> float:
         """Seconds since its first turn began."""
-        return self.around.clock.monotonic() - self._started_s if self.worker is not None else 0.0
+        return self.context.clock.monotonic() - self._started_s if self.worker is not None else 0.0
 
     # What its turns ask.
 
@@ -499,7 +499,7 @@ class Instance:
         """Raises FencedError once another replica may have taken over."""
         if not self.state.lives:
             raise FencedError("the program was stopped")
-        self.around.fence()
+        self.context.fence()
 
     async def admit(self) -> None:
         """Returns once the operation may be done: so many a second, a burst of twice that."""
@@ -508,11 +508,11 @@ class Instance:
         tokens = self._refilled()
         tokens.calls -= 1
         if tokens.calls < 0:
-            await asyncio.sleep(min(THROTTLE_MOST_S, -tokens.calls / limits.host_calls_per_second))
+            await asyncio.sleep(min(MAX_THROTTLE_S, -tokens.calls / limits.host_calls_per_second))
             self.fence()
 
     def _refilled(self) -> _Budgets:
-        limits, tokens, now_s = self.package.manifest.limits, self._tokens, self.around.clock.monotonic()
+        limits, tokens, now_s = self.package.manifest.limits, self._tokens, self.context.clock.monotonic()
         passed_s, tokens.at_s = now_s - tokens.at_s, now_s
         a_second, a_minute = limits.host_calls_per_second, limits.log_bytes_per_minute
         tokens.calls = min(2.0 * a_second, tokens.calls + passed_s * a_second)
@@ -521,7 +521,7 @@ class Instance:
 
     def log(self, level: Level, text: str, *, ours: bool = False) -> None:
         """A line; what is more than its bytes a minute is left out, and that is said once."""
-        limits, tokens, clock = self.package.manifest.limits, self._refilled(), self.around.clock
+        limits, tokens, clock = self.package.manifest.limits, self._refilled(), self.context.clock
         entry = LogEntry(clock.now(), level, text)
         if not ours and entry.size_bytes > tokens.log_bytes:
             tokens.muted += 1
@@ -537,7 +537,7 @@ class Instance:
 
     def _line(self, entry: LogEntry) -> None:
         self.lines.append(entry)
-        self.around.told(self, entry)
+        self.context.log(self, entry)
 
     def report(self, key: str, value: Value) -> None:
         """A key that the program reports of itself; None removes it. Raises ReportFullError."""
@@ -552,24 +552,24 @@ class Instance:
             )
         if self.reported != after:
             self.reported = after
-            self.around.changed(self)
+            self.context.changed(self)
 
     def listen(self, key: str) -> None:
         """From now on events of this key are posted."""
         self.listening.add(key)
-        self.around.listen(self, key)
+        self.context.listen(self, key)
 
     # Timers.
 
     def arm(self, kind: Value, name: Value, when: Value) -> None:
         """Arms a timer; raises InvalidRequestError, InvalidIdError or TooManyTimersError."""
-        self.timers.arm(kind, name, when, self.around.clock.monotonic(), self.around.clock.now())
+        self.timers.arm(kind, name, when, self.context.clock.monotonic(), self.context.clock.now())
         if kind == "cron":
-            self.around.alarms.on_step(self.number, self._stepped)
+            self.context.alarms.on_step(self.number, self._stepped)
         self._ring()
 
     def _stepped(self) -> None:
-        clock = self.around.clock
+        clock = self.context.clock
         self.timers.resync(clock.monotonic(), clock.now())
         self._ring()
 
@@ -580,10 +580,10 @@ class Instance:
         return was
 
     def _ring(self) -> None:
-        self.around.alarms.set(self.number, self.timers.next_due_s(), self._due)
+        self.context.alarms.set(self.number, self.timers.next_due_s(), self._due)
 
     def _due(self) -> None:
-        for name in self.timers.take_due(self.around.clock.monotonic() + 0.0005, self.around.clock.now()):
+        for name in self.timers.take_due(self.context.clock.monotonic() + 0.0005, self.context.clock.now()):
             key = f"timer:{name}"
             if key in self._busy_keys or self.state is State.SUSPENDED:
                 self.statistics.dropped += 1

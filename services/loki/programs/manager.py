@@ -28,7 +28,7 @@ from services.loki.model import LogEntry
 from services.loki.ports import Clock, Mesh, Publisher
 from services.loki.programs import links, model, placement
 from services.loki.programs.errors import FencedError, InvalidPackageError
-from services.loki.programs.instance import Around, Instance
+from services.loki.programs.instance import Instance, ReplicaContext
 from services.loki.programs.lifecycle import State
 from services.loki.programs.model import Package, Version
 from services.loki.programs.placement import Deployment, Ref
@@ -39,7 +39,7 @@ LEASE_S, RENEW_S, MARGIN_S = 3.0, 0.75, 0.5
 SETTLE_S, TICK_S, FLUSH_S = 0.02, 0.5, 0.1
 PASSING_S = 0.5
 """A start that takes no longer is not told by itself: where a worker is lost, all its programs start again at once."""
-CLAIMS_AT_ONCE = 32
+MAX_CONCURRENT_CLAIMS = 32
 EVERY_MESSAGE = "message:*"
 """The key of handlers that hear all messages of the mesh."""
 CONTRACT_TIMEOUT_S = 5.0
@@ -47,7 +47,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DesiredInstance:
     """An instance that shall be, and what of it."""
 
     deployment: Deployment
@@ -93,7 +93,7 @@ class Manager:
         self._dirty = asyncio.Event()
         self._unwritten: set[Ref] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._around = Around(
+        self._context = ReplicaContext(
             mesh,
             publisher,
             clock,
@@ -102,8 +102,8 @@ class Manager:
             self._forget,
             workers.place,
             lambda instance: self._unwritten.add(instance.ref),
-            self._told,
-            self._erred,
+            self._on_log,
+            self._on_error,
         )
 
     # The lease.
@@ -178,9 +178,9 @@ class Manager:
         for ref in list(self.local):
             self._end(ref)
 
-    def wanted(self) -> dict[Ref, Wanted]:
+    def desired(self) -> dict[Ref, DesiredInstance]:
         """Every instance of every deployment."""
-        found: dict[Ref, Wanted] = {}
+        found: dict[Ref, DesiredInstance] = {}
         for deployment in list(self._records.deployments.values()):
             refs = self.refs_of(deployment)
             tried = placement.canaries(deployment, refs)
@@ -190,16 +190,18 @@ class Manager:
                 found[ref] = canary if ref in tried else steady
         return found
 
-    def _of(self, deployment: Deployment, version: Version) -> Wanted:
+    def _of(self, deployment: Deployment, version: Version) -> DesiredInstance:
         package = self._records.packages.get((deployment.program_id, version))
         if package is None:
-            return Wanted(deployment, version, None, problem=f"{deployment.program_id} {version} is not loaded")
+            return DesiredInstance(
+                deployment, version, None, problem=f"{deployment.program_id} {version} is not loaded"
+            )
         try:
-            return Wanted(
+            return DesiredInstance(
                 deployment, version, package, links.pinned(deployment.pins(version), package, self._records.packages)
             )
         except InvalidPackageError as e:
-            return Wanted(deployment, version, package, problem=e.message)
+            return DesiredInstance(deployment, version, package, problem=e.message)
 
     def refs_of(self, deployment: Deployment) -> list[Ref]:
         """The instances that a deployment shall have now."""
@@ -208,21 +210,21 @@ class Manager:
         return placement.refs(deployment, labels, selector)
 
     async def _reconcile(self, living: list[str]) -> None:
-        wanted = self.wanted()
-        mine = {ref: what for ref, what in wanted.items() if placement.owner(ref.key, living) == self.replica}
+        desired = self.desired()
+        mine = {ref: one for ref, one in desired.items() if placement.owner(ref.key, living) == self.replica}
         for ref in [ref for ref in self.local if ref not in mine]:
             self._end(ref)
-            if ref in wanted:
+            if ref in desired:
                 await self._release(ref)
-        await self._clean(wanted, living)
+        await self._clean(desired, living)
         ordered = sorted(mine.items(), key=lambda item: (-_priority(item[1]), item[0]))
-        for at in range(0, len(ordered), CLAIMS_AT_ONCE):
-            await asyncio.gather(*(self._settle(ref, what) for ref, what in ordered[at : at + CLAIMS_AT_ONCE]))
+        for at in range(0, len(ordered), MAX_CONCURRENT_CLAIMS):
+            await asyncio.gather(*(self._settle(ref, one) for ref, one in ordered[at : at + MAX_CONCURRENT_CLAIMS]))
 
-    async def _clean(self, wanted: Mapping[Ref, Wanted], living: list[str]) -> None:
+    async def _clean(self, desired: Mapping[Ref, DesiredInstance], living: list[str]) -> None:
         """Lets go of what shall not be any more; with its deployment an instance loses its record and its store."""
         for key, status in list(self._records.instances.items()):
-            if status.ref in wanted or (status.replica in living and status.replica != self.replica):
+            if status.ref in desired or (status.replica in living and status.replica != self.replica):
                 continue
             if status.ref.deployment in self._records.deployments:
                 if status.replica == self.replica:
@@ -230,7 +232,7 @@ class Manager:
             elif placement.owner(key, living) == self.replica or status.replica == self.replica:
                 await self._records.delete_instance(status.ref)
 
-    async def _settle(self, ref: Ref, what: Wanted) -> None:
+    async def _settle(self, ref: Ref, desired: DesiredInstance) -> None:
         status = self._records.instances.get(ref.key)
         running = self.local.get(ref)
         others = status is not None and status.replica not in ("", self.replica)
@@ -240,42 +242,42 @@ class Manager:
         if others and status is not None and status.replica in self.living():
             return  # it will let go of it
         try:
-            clauses = await self._unmet(ref, what)
+            clauses = await self._unmet(ref, desired)
         except YggError as e:
             _log.info("contract not known", extra={"device": ref.device, "why": e.message})
             asyncio.get_running_loop().call_later(TICK_S, self.wake)
             return
         try:
-            await self._bring_about(ref, what, running, clauses)
+            await self._bring_about(ref, desired, running, clauses)
         except RevisionConflictError:
             self.wake()
 
     async def _bring_about(
-        self, ref: Ref, what: Wanted, running: Instance | None, clauses: tuple[FailedClause, ...]
+        self, ref: Ref, desired: DesiredInstance, running: Instance | None, clauses: tuple[FailedClause, ...]
     ) -> None:
-        package = what.package
-        if package is None or what.problem:
-            await self._keep_from_running(ref, what, State.FAILED, what.problem)
-        elif not what.deployment.running:
-            await self._keep_from_running(ref, what, State.STOPPED, "")
+        package = desired.package
+        if package is None or desired.problem:
+            await self._keep_from_running(ref, desired, State.FAILED, desired.problem)
+        elif not desired.deployment.running:
+            await self._keep_from_running(ref, desired, State.STOPPED, "")
         elif clauses:
-            await self._keep_from_running(ref, what, State.REFUSED, placement.told(clauses), clauses)
+            await self._keep_from_running(ref, desired, State.REFUSED, placement.explanation(clauses), clauses)
         elif running is None:
-            await self._claim(ref, what, package)
-        elif self._marks.get(ref) != what.mark:
+            await self._claim(ref, desired, package)
+        elif self._marks.get(ref) != desired.mark:
             self._end(ref)
-            await self._claim(ref, what, package)
+            await self._claim(ref, desired, package)
 
     async def _keep_from_running(
-        self, ref: Ref, what: Wanted, state: State, problem: str, clauses: tuple[FailedClause, ...] = ()
+        self, ref: Ref, desired: DesiredInstance, state: State, problem: str, clauses: tuple[FailedClause, ...] = ()
     ) -> None:
         if ref in self.local:
             self._end(ref)
         known = self._records.instances.get(ref.key)
         status = InstanceStatus(
             ref,
-            what.deployment.program_id,
-            what.version,
+            desired.deployment.program_id,
+            desired.version,
             state,
             problem,
             clauses,
@@ -288,12 +290,12 @@ class Manager:
         if status != known:
             await self._records.put_instance(status)
 
-    async def _unmet(self, ref: Ref, what: Wanted) -> tuple[FailedClause, ...]:
-        if not ref.device or what.package is None or not what.package.manifest.requires:
+    async def _unmet(self, ref: Ref, desired: DesiredInstance) -> tuple[FailedClause, ...]:
+        if not ref.device or desired.package is None or not desired.package.manifest.requires:
             return ()
         contract = await self._contract(ref.device)
         capabilities = contract.capabilities if contract else None
-        return placement.unmet(what.package.manifest.requires, capabilities, contract.refused if contract else ())
+        return placement.unmet(desired.package.manifest.requires, capabilities, contract.refused if contract else ())
 
     async def _contract(self, device_id: str) -> Contract | None:
         device = self._fleet.devices.get(device_id)
@@ -304,13 +306,13 @@ class Manager:
             known = self._contracts[device_id] = (revision, found)
         return known[1]
 
-    async def _claim(self, ref: Ref, what: Wanted, package: Package) -> None:
+    async def _claim(self, ref: Ref, desired: DesiredInstance, package: Package) -> None:
         known = self._records.instances.get(ref.key)
         epoch = (known.epoch if known else 0) + 1
         status = InstanceStatus(
             ref,
             package.manifest.id,
-            what.version,
+            desired.version,
             State.STARTING,
             replica=self.replica,
             epoch=epoch,
@@ -319,8 +321,8 @@ class Manager:
         await self._records.put_instance(status)
         try:
             store = await self._records.open_store(ref, epoch)
-            given = model.arguments(package.manifest, what.deployment.arguments)
-            for one in (*what.packages, package):
+            given = model.arguments(package.manifest, desired.deployment.arguments)
+            for one in (*desired.packages, package):
                 model.verify(one)
         except (RevisionConflictError, StoreUnavailableError):
             self.wake()
@@ -328,9 +330,9 @@ class Manager:
         except YggError as e:
             await self._records.put_instance(replace(status, state=State.FAILED, problem=e.message))
             return
-        instance = Instance(next(self._numbers), ref, package, given, epoch, store, self._around, what.packages)
+        instance = Instance(next(self._numbers), ref, package, given, epoch, store, self._context, desired.packages)
         instance.reported.update(status.reported)
-        self.local[ref], self._marks[ref] = instance, what.mark
+        self.local[ref], self._marks[ref] = instance, desired.mark
         instance.start()
 
     async def _release(self, ref: Ref) -> None:
@@ -370,10 +372,10 @@ class Manager:
         """Whether anybody here listens."""
         return key in self._listeners
 
-    def _told(self, instance: Instance, entry: LogEntry) -> None:
+    def _on_log(self, instance: Instance, entry: LogEntry) -> None:
         self._peers.tell_line(instance.ref, entry)
 
-    def _erred(self, instance: Instance) -> None:
+    def _on_error(self, instance: Instance) -> None:
         deployment = self._records.deployments.get(instance.ref.deployment)
         if deployment and deployment.canary and deployment.canary.version == instance.package.manifest.version:
             task = asyncio.create_task(self._count_canary_error(deployment.id, instance.last_error))
@@ -408,8 +410,8 @@ class Manager:
             passing = {ref for ref in refs if self._passes(ref)}
             self._unwritten |= passing
             ordered = sorted(refs - passing)
-            for at in range(0, len(ordered), CLAIMS_AT_ONCE):
-                await asyncio.gather(*(self._write_state(ref) for ref in ordered[at : at + CLAIMS_AT_ONCE]))
+            for at in range(0, len(ordered), MAX_CONCURRENT_CLAIMS):
+                await asyncio.gather(*(self._write_state(ref) for ref in ordered[at : at + MAX_CONCURRENT_CLAIMS]))
 
     def _passes(self, ref: Ref) -> bool:
         instance = self.local.get(ref)
@@ -443,5 +445,5 @@ class Manager:
             self._unwritten.add(ref)
 
 
-def _priority(what: Wanted) -> int:
-    return what.package.manifest.priority if what.package else 0
+def _priority(desired: DesiredInstance) -> int:
+    return desired.package.manifest.priority if desired.package else 0

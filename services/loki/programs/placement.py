@@ -140,6 +140,6 @@ def unmet(
     return tuple(clause for found in match_all(requires, capabilities, refused) for clause in found.failed)
 
 
-def told(clauses: Iterable[FailedClause]) -> str:
+def explanation(clauses: Iterable[FailedClause]) -> str:
     """Clauses for people."""
     return "; ".join(clause.message for clause in clauses)

@@ -1,4 +1,4 @@
-"""The use cases of programs: load, deploy, roll out. What runs is the `manager`'s, what is asked of it `asking`'s."""
+"""The use cases of programs: load, deploy, roll out. What runs is the `manager`'s, what is asked of it `queries`'s."""
 
 from __future__ import annotations
 
@@ -209,7 +209,8 @@ class Programs:
         fitting, skipped = await self._fitting(package, made)
         if target.device_id and skipped:
             raise ContractRefusedError(
-                f"{target.device_id} cannot run {program_id} {manifest.version}: {placement.told(skipped[0][1])}",
+                f"{target.device_id} cannot run {program_id} {manifest.version}: "
+                f"{placement.explanation(skipped[0][1])}",
                 hint="See what it can do: ygg device show " + target.device_id,
                 clauses=skipped[0][1],
             )
@@ -325,7 +326,7 @@ class Programs:
         """As the replicas tell, ordered by deployment and device; one that is not claimed yet is LOADED."""
         found: dict[Ref, InstanceStatus] = {
             ref: InstanceStatus(ref, what.deployment.program_id, what.version)
-            for ref, what in self._manager.wanted().items()
+            for ref, what in self._manager.desired().items()
         }
         found |= {status.ref: status for status in self._records.instances.values() if status.ref in found}
         return [

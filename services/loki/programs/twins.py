@@ -1,10 +1,10 @@
-"""Tells the registry which programs shall run on a device and which do, for its twin (docs/adr/0009).
+"""Reports the desired and actual programs of a device to the registry, for its twin (docs/adr/0009).
 
-What is told is derived from the records that all replicas share, so any replica could tell it; one does for a device,
-by rendezvous hashing as for instances. Told is the whole list, and only where it differs from what was told before.
+A report is derived from the records that all replicas share, so any replica could send it; rendezvous hashing picks
+one for each device, as for instances. A report is the whole list, and is sent only if it differs from the last one.
 
-    a record changes --> its device is due --(LULL_S later, with all that came meanwhile)--> told
-    the registry is away --> due again RETRY_S later;    other replicas come or go --> what is ours now is due
+    a record changes --> its device is due --(DEBOUNCE_S later, with all changes meanwhile)--> report
+    the registry is unavailable --> due again RETRY_S later;    the replicas change --> all of our devices are due
 """
 
 from __future__ import annotations
@@ -21,21 +21,22 @@ from services.domain.values import Value
 from services.loki.engines import wire
 from services.loki.programs import placement
 from services.loki.programs.lifecycle import State
-from services.loki.programs.manager import Wanted
+from services.loki.programs.manager import DesiredInstance
 from services.loki.programs.placement import Ref
 from services.loki.programs.ports import InstanceStatus
 
-LULL_S, RETRY_S, TICK_S = 0.2, 1.0, 0.5
-AT_ONCE = 16
-REPORTED_BYTES = 256 * 1024
-SHARE = 10
-"""Telling takes at most one part in so many of the time."""
+DEBOUNCE_S, RETRY_S, TICK_S = 0.2, 1.0, 0.5
+MAX_CONCURRENT_REPORTS = 16
+MAX_REPORTED_BYTES = 256 * 1024
+"""Of all programs of a device, so that a twin stays a small record."""
+MAX_DUTY_CYCLE = 0.1
+"""Of the time that is spent reporting."""
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class TwinProgram:
-    """A program in a twin: what shall be, and what is. `reported_version` is empty where none runs."""
+    """A program in a twin: desired and reported state. `reported_version` is empty if none runs."""
 
     deployment_id: str
     program_id: str
@@ -51,35 +52,35 @@ class TwinProgram:
 class Twins(Protocol):
     """The registry's twins."""
 
-    async def tell(self, device_id: str, programs: Sequence[TwinProgram], as_of: int) -> None:
-        """All programs of a device, as of a number that only grows. Raises a YggError."""
+    async def report(self, device_id: str, programs: Sequence[TwinProgram], as_of: int) -> None:
+        """Replace all programs of a device; `as_of` never decreases. Raise a YggError on failure."""
 
-    async def told(self) -> set[str]:
-        """The devices that it has been told programs of. Raises a YggError."""
+    async def devices(self) -> set[str]:
+        """Return the devices whose twins have programs. Raise a YggError on failure."""
 
 
-class Known(Protocol):
-    """What is told of: the records' mirror."""
+class InstanceRecords(Protocol):
+    """The mirror of the instances' records."""
 
     instances: dict[str, InstanceStatus]
 
     @property
     def as_of(self) -> int:
-        """How much of the records it has seen."""
+        """The sequence of the last record that the mirror holds."""
 
 
-def told_of(what: Wanted, status: InstanceStatus | None) -> TwinProgram:
-    """What is told of one instance; `status` None where no replica has seen to it yet."""
+def twin_program(desired: DesiredInstance, status: InstanceStatus | None) -> TwinProgram:
+    """Return the report of one instance; `status` is None until a replica has processed it."""
     state = status.state if status else State.LOADED
     version = str(status.version) if status and status.version and state.lives else ""
     problem = status.problem if status else ""
     if status and state.lives and not problem and state is not State.RUNNING:
         problem = status.last_error
-    deployment = what.deployment
+    deployment = desired.deployment
     return TwinProgram(
         deployment.id,
         deployment.program_id,
-        str(what.version),
+        str(desired.version),
         deployment.running,
         deployment.update_time_s,
         state,
@@ -90,35 +91,41 @@ def told_of(what: Wanted, status: InstanceStatus | None) -> TwinProgram:
 
 
 def within_budget(programs: Sequence[TwinProgram]) -> tuple[TwinProgram, ...]:
-    """The same; what they report beyond REPORTED_BYTES altogether is left out, so that a twin stays a small record."""
-    left, found = REPORTED_BYTES, list[TwinProgram]()
+    """Return the programs without the reported values beyond MAX_REPORTED_BYTES in total."""
+    left, found = MAX_REPORTED_BYTES, list[TwinProgram]()
     for program in programs:
         left -= len(wire.dump(wire.to_json(dict(program.reported)))) if program.reported else 0
         found.append(program if left >= 0 else replace(program, reported={}))
     return tuple(found)
 
 
-class TwinTeller:
-    """`run` must run. `touch` is said for every change: of one device, or None where what shall run may differ."""
+class TwinReporter:
+    """Reports the programs of this replica's devices. `run` must be running; `touch` marks changes."""
 
     def __init__(
         self,
         replica: str,
-        known: Known,
-        wanted: Callable[[], Mapping[Ref, Wanted]],
+        records: InstanceRecords,
+        desired: Callable[[], Mapping[Ref, DesiredInstance]],
         living: Callable[[], list[str]],
         twins: Twins,
     ) -> None:
-        self._replica, self._known, self._wanted, self._living, self._twins = replica, known, wanted, living, twins
-        self._by_device: dict[str, list[tuple[Ref, Wanted]]] = {}
-        self._told: dict[str, Sequence[TwinProgram]] = {}
+        self._replica, self._records, self._desired, self._living, self._twins = (
+            replica,
+            records,
+            desired,
+            living,
+            twins,
+        )
+        self._by_device: dict[str, list[tuple[Ref, DesiredInstance]]] = {}
+        self._reported: dict[str, Sequence[TwinProgram]] = {}
         self._replicas: list[str] = []
         self._due: set[str] = set()
         self._all_due = True
         self._work = asyncio.Event()
 
     def touch(self, device_id: str | None) -> None:
-        """Something has changed."""
+        """Mark a device as due; None marks all, because the desired state may have changed."""
         if device_id is None:
             self._all_due = True
         elif device_id:
@@ -128,7 +135,7 @@ class TwinTeller:
         self._work.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Report due devices until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             with contextlib.suppress(TimeoutError):
@@ -137,38 +144,38 @@ class TwinTeller:
             living = self._living()
             if self._replica not in living or (living == self._replicas and not self._work.is_set()):
                 self._replicas = self._replicas if self._replica in living else []
-                await asyncio.sleep(LULL_S)
+                await asyncio.sleep(DEBOUNCE_S)
                 continue
             self._work.clear()
             began_s = loop.time()
-            if not await self.look(living):
+            if not await self.report_due(living):
                 await asyncio.sleep(RETRY_S)
                 self._work.set()
-            await asyncio.sleep(max(LULL_S, SHARE * (loop.time() - began_s)))
+            await asyncio.sleep(max(DEBOUNCE_S, (loop.time() - began_s) / MAX_DUTY_CYCLE))
 
-    async def look(self, living: list[str]) -> bool:
-        """Tells what is due; False where some of it has to be told again."""
+    async def report_due(self, living: list[str]) -> bool:
+        """Report the due devices; return False if some must be reported again."""
         try:
             if living != self._replicas:
-                await self._share_anew(living)
+                await self._on_replicas_changed(living)
         except YggError as e:
-            _log.info("twins not told", extra={"why": e.message})
+            _log.info("twin reports failed", extra={"why": e.message})
             return False
         if self._all_due:
             self._all_due = False
             self._due |= self._devices()
         due, self._due = {device for device in self._due if self._ours(device)}, set()
-        failed = await self._tell_all({device: self._programs(device) for device in due})
+        failed = await self._report_all({device: self._programs(device) for device in due})
         self._due |= failed
         return not failed
 
-    async def _share_anew(self, living: list[str]) -> None:
-        """What was another replica's is told again: we do not know what that one told."""
-        left_over = await self._twins.told()
+    async def _on_replicas_changed(self, living: list[str]) -> None:
+        """Mark the devices taken over from another replica as due: its last reports are unknown here."""
+        with_programs = await self._twins.devices()
         self._replicas = living
-        self._told = {device: told for device, told in self._told.items() if self._ours(device)}
-        for device in left_over:
-            if self._ours(device) and device not in self._told:
+        self._reported = {device: report for device, report in self._reported.items() if self._ours(device)}
+        for device in with_programs:
+            if self._ours(device) and device not in self._reported:
                 self._due.add(device)
         self._all_due = True
 
@@ -176,43 +183,42 @@ class TwinTeller:
         return placement.owner(f"twin.{device_id}", self._replicas) == self._replica
 
     def _devices(self) -> set[str]:
-        """Works out what shall run where; every device that has a program, or had one."""
-        found: dict[str, list[tuple[Ref, Wanted]]] = {}
-        for ref, what in self._wanted().items():
+        """Recompute the desired instances by device; return every device that has a program, or had one."""
+        found: dict[str, list[tuple[Ref, DesiredInstance]]] = {}
+        for ref, desired in self._desired().items():
             if ref.device:
-                found.setdefault(ref.device, []).append((ref, what))
+                found.setdefault(ref.device, []).append((ref, desired))
         self._by_device = found
-        return {*found, *self._told}
+        return {*found, *self._reported}
 
     def _programs(self, device_id: str) -> tuple[TwinProgram, ...]:
-        found = self._by_device.get(device_id, ())
-        ordered = sorted(found, key=_by_ref)
-        return within_budget([told_of(what, self._known.instances.get(ref.key)) for ref, what in ordered])
+        ordered = sorted(self._by_device.get(device_id, ()), key=_by_ref)
+        return within_budget([twin_program(desired, self._records.instances.get(ref.key)) for ref, desired in ordered])
 
-    async def _tell_all(self, programs: Mapping[str, Sequence[TwinProgram]]) -> set[str]:
-        """The devices that could not be told of."""
-        as_of = self._known.as_of
-        ordered = [device for device in sorted(programs) if self._told.get(device) != programs[device]]
+    async def _report_all(self, programs: Mapping[str, Sequence[TwinProgram]]) -> set[str]:
+        """Report what has changed; return the devices whose report failed."""
+        as_of = self._records.as_of
+        ordered = [device for device in sorted(programs) if self._reported.get(device) != programs[device]]
         failed: set[str] = set()
-        for at in range(0, len(ordered), AT_ONCE):
-            some = ordered[at : at + AT_ONCE]
-            done = await asyncio.gather(*(self._tell(device, programs[device], as_of) for device in some))
-            failed |= {device for device, well in zip(some, done, strict=True) if not well}
+        for at in range(0, len(ordered), MAX_CONCURRENT_REPORTS):
+            batch = ordered[at : at + MAX_CONCURRENT_REPORTS]
+            done = await asyncio.gather(*(self._report(device, programs[device], as_of) for device in batch))
+            failed |= {device for device, succeeded in zip(batch, done, strict=True) if not succeeded}
         return failed
 
-    async def _tell(self, device_id: str, programs: Sequence[TwinProgram], as_of: int) -> bool:
+    async def _report(self, device_id: str, programs: Sequence[TwinProgram], as_of: int) -> bool:
         try:
-            await self._twins.tell(device_id, programs, as_of)
+            await self._twins.report(device_id, programs, as_of)
         except YggError as e:
-            if e.code is not Code.NOT_FOUND:  # the registry has no such device: nothing to tell
-                _log.info("twin not told", extra={"device": device_id, "why": e.message})
+            if e.code is not Code.NOT_FOUND:  # a device that the registry does not know needs no report
+                _log.info("twin report failed", extra={"device": device_id, "why": e.message})
                 return False
         if programs:
-            self._told[device_id] = programs
+            self._reported[device_id] = programs
         else:
-            self._told.pop(device_id, None)
+            self._reported.pop(device_id, None)
         return True
 
 
-def _by_ref(item: tuple[Ref, Wanted]) -> Ref:
+def _by_ref(item: tuple[Ref, DesiredInstance]) -> Ref:
     return item[0]

@@ -19,8 +19,8 @@ from services.loki.programs.errors import WorkerLostError
 from services.loki.programs.instance import Instance
 from services.loki.programs.lifecycle import State
 from services.loki.programs.model import Package
+from services.loki.programs.null_host import NullHost
 from services.loki.programs.ports import ProgramWorker, StartWorker
-from services.loki.programs.quiet import Quiet
 
 SPREAD = 32
 """A second worker is started once the first one holds this many."""
@@ -85,7 +85,7 @@ class ProgramWorkers:
             if worker is None or worker.lost.is_set():
                 worker = self._checkers[language] = await self._start(language)
         job = {"do": "check", "name": package.label, "source": package.source, **links.job(package, packages)}
-        _, future = worker.turn(1, job, Quiet())
+        _, future = worker.turn(1, job, NullHost())
         try:
             await future
         except WorkerLostError as e:

@@ -10,7 +10,7 @@ from services.chassis import codec
 from services.chassis.rpc import caller
 from services.domain import text
 from services.domain.errors import YggError
-from services.loki.api import failure_told
+from services.loki.api import failure_details
 from services.loki.errors import ScriptError
 from services.loki.messages import duration, language_of, limits_of, log_to_proto, result_to_proto
 from services.loki.model import LogEntry
@@ -39,7 +39,7 @@ class ScriptApi(script_pb2_grpc.ScriptServiceServicer):
     async def RegisterScript(self, request: pb.RegisterScriptRequest, context: Any) -> pb.RegisterScriptResponse:
         """Keeps a script."""
         script = script_from_proto(request.script)
-        with failure_told(script.file, ()):
+        with failure_details(script.file, ()):
             kept = await self._scripts.register(
                 script, author=caller().uri, revision=request.revision, create_only=request.create_only
             )
@@ -69,7 +69,7 @@ class ScriptApi(script_pb2_grpc.ScriptServiceServicer):
         try:
             while (entry := await entries.get()) is not None:
                 yield pb.RunScriptResponse(log=log_to_proto(entry))
-            with failure_told(script.file, ()):
+            with failure_details(script.file, ()):
                 ended = await running
             yield pb.RunScriptResponse(result=result_to_proto(ended.outcome))
         finally:

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError, Message
 from services.chassis import codec
 from services.domain.errors import InvalidRequestError
 from services.domain.values import Value
-from services.loki.api import failure_told
+from services.loki.api import failure_details
 from services.loki.fields import FieldType
 from services.loki.messages import duration, log_to_proto
 from services.loki.model import LogEntry
@@ -51,7 +51,7 @@ class ScriptMethods(grpc.GenericRpcHandler):
         except DecodeError as e:
             raise InvalidRequestError(f"this is no request of {name}", hint="The script may have changed.") from e
         logs: list[LogEntry] = []
-        with failure_told(script.file, logs):
+        with failure_details(script.file, logs):
             ended = await self._scripts.run(script, request.device_id, given(script, request), logs.append)
         response = response_class()
         fill(script, response, ended.results or {"value": ended.outcome.value})

@@ -9,14 +9,14 @@ from typing import Any
 
 from services.domain.values import Value
 from services.loki.adapters.languages import LuaCommand
-from services.loki.adapters.live_worker import GRACE_S, SLICE_MOST_S, SLICE_S, LiveWorker
+from services.loki.adapters.live_worker import GRACE_S, MAX_SLICE_WALL_S, SLICE_S, LiveWorker
 from services.loki.errors import ScriptError
 from services.loki.programs.errors import WorkerLostError
-from services.loki.programs.quiet import Quiet
+from services.loki.programs.null_host import NullHost
 from tests.fixtures.wait import pace
 
 
-class Stubborn(Quiet):
+class Stubborn(NullHost):
     """A host whose answers come whether they were cancelled or not, as asyncio.wait_for of Python 3.11 has it."""
 
     def __init__(self) -> None:
@@ -41,14 +41,14 @@ async def test_an_answer_that_comes_in_spite_of_its_cancellation_does_not_cost_t
     try:
         host = Stubborn()
         _, dropped = worker.turn(1, start("sleep(1)"), host)
-        _, neighbour = worker.turn(2, start("x = 7"), Quiet())
+        _, neighbour = worker.turn(2, start("x = 7"), NullHost())
         await neighbour
         await host.asked.wait()
         worker.drop(1)
         await asyncio.gather(dropped, return_exceptions=True)
         assert isinstance(dropped.exception(), ScriptError)
         await asyncio.sleep(0)
-        _, answer = worker.turn(2, {"do": "eval", "key": "x", "value": ""}, Quiet())
+        _, answer = worker.turn(2, {"do": "eval", "key": "x", "value": ""}, NullHost())
         async with asyncio.timeout(10):
             assert (await answer).value == 7
         assert not worker.lost.is_set()
@@ -59,7 +59,7 @@ async def test_an_answer_that_comes_in_spite_of_its_cancellation_does_not_cost_t
 async def test_a_turn_that_got_no_time_of_the_processor_has_done_no_wrong() -> None:
     worker = await LiveWorker.start(await LuaCommand()())
     try:
-        _, turn = worker.turn(1, start("local x = 0 for i = 1, 2e6 do x = x + i end"), Quiet())
+        _, turn = worker.turn(1, start("local x = 0 for i = 1, 2e6 do x = x + i end"), NullHost())
         await asyncio.sleep(0)
         os.kill(worker.pid, signal.SIGSTOP)  # a machine as busy as can be
         await pace(SLICE_S + GRACE_S + 0.7)
@@ -72,10 +72,10 @@ async def test_a_turn_that_got_no_time_of_the_processor_has_done_no_wrong() -> N
 
 async def test_a_worker_that_does_not_go_on_at_all_is_ended_by_the_clock() -> None:
     worker = await LiveWorker.start(await LuaCommand()())
-    _, turn = worker.turn(1, start("x = 1"), Quiet())
+    _, turn = worker.turn(1, start("x = 1"), NullHost())
     await asyncio.sleep(0)
     os.kill(worker.pid, signal.SIGSTOP)
-    async with asyncio.timeout(SLICE_MOST_S + GRACE_S + 3):
+    async with asyncio.timeout(MAX_SLICE_WALL_S + GRACE_S + 3):
         await asyncio.gather(turn, return_exceptions=True)
     assert isinstance(turn.exception(), WorkerLostError)
     await worker.close()

@@ -18,7 +18,7 @@ from services.domain.errors import Code
 from services.loki.adapters.live_worker import LiveWorker
 from services.loki.errors import ScriptError
 from services.loki.model import MIB, Language, Limits
-from services.loki.programs.quiet import Quiet
+from services.loki.programs.null_host import NullHost
 from tests.integration.loki.conftest import Lab
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -70,15 +70,15 @@ async def test_a_program_that_fills_memory_leaves_its_neighbours_their_globals(
 ) -> None:
     language, process = worker
     neighbour = "mark = 7" if language is LUA else "(define mark 7)"
-    await process.turn(1, start(neighbour), Quiet())[1]
+    await process.turn(1, start(neighbour), NullHost())[1]
     for number, size in enumerate(SIZES if LONG else SIZES[::4], start=2):
-        _, filling = process.turn(number, start(FILL[language].format(size)), Quiet())
+        _, filling = process.turn(number, start(FILL[language].format(size)), NullHost())
         await asyncio.gather(filling, return_exceptions=True)
         error = filling.exception()
         assert isinstance(error, ScriptError), (size, error)
         assert error.reason == "MEMORY", (size, error)
         process.drop(number)
-    found = await process.turn(1, {"do": "eval", "key": "mark", "value": ""}, Quiet())[1]
+    found = await process.turn(1, {"do": "eval", "key": "mark", "value": ""}, NullHost())[1]
     assert found.value == 7
     assert not process.lost.is_set()
 
@@ -109,14 +109,14 @@ async def test_programs_that_fill_a_worker_together_leave_their_neighbour_its_gl
     process = await LiveWorker.start(await lab.commands[LUA]())
     fill = "keep = {} for i = 1, 1e9 do keep[i] = string.rep('x', 100000) .. i end"
     try:
-        await process.turn(1, start("mark = 7"), Quiet())[1]
+        await process.turn(1, start("mark = 7"), NullHost())[1]
         for number in range(2, 14):  # none is dropped; their caps are twice the worker's addresses
-            filling = process.turn(number, start(fill, 128 * MIB), Quiet())[1]
+            filling = process.turn(number, start(fill, 128 * MIB), NullHost())[1]
             await asyncio.gather(filling, return_exceptions=True)
             error = filling.exception()
             assert isinstance(error, ScriptError), (number, error)
             assert error.reason == "MEMORY"
-        found = await process.turn(1, {"do": "eval", "key": "mark", "value": ""}, Quiet())[1]
+        found = await process.turn(1, {"do": "eval", "key": "mark", "value": ""}, NullHost())[1]
         assert found.value == 7
     finally:
         await process.close()

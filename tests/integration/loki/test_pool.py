@@ -171,7 +171,7 @@ async def test_an_idle_worker_that_dies_is_replaced() -> None:
         os.kill(pid, signal.SIGKILL)
         await eventually(lambda: {w.pid for w in pools[LUA].workers()} - {pid})
         told = pools[LUA].status()
-        assert (told.workers, told.wanted, told.busy, told.restarts) == (1, 1, 0, 1)
+        assert (told.workers, told.desired, told.busy, told.restarts) == (1, 1, 0, 1)
         assert await execute(loki_of(pools), "return 1") == 1
 
 

@@ -9,7 +9,7 @@ from services.loki.adapters.languages import LuaCommand
 from services.loki.adapters.live_worker import LiveWorker
 from services.loki.errors import EngineMissingError
 from services.loki.model import Language, ProgramWorkersStatus
-from services.loki.programs.instance import Around, Instance
+from services.loki.programs.instance import Instance, ReplicaContext
 from services.loki.programs.model import Manifest, Package, Version
 from services.loki.programs.placement import Ref
 from services.loki.programs.workers import ProgramWorkers
@@ -25,7 +25,9 @@ def program(workers: ProgramWorkers, number: int) -> Instance:
     def ignore(*_: object) -> None:
         pass
 
-    around = Around(NOTHING, NOTHING, LoopClock(), ignore, ignore, ignore, workers.place, ignore, ignore, ignore)
+    around = ReplicaContext(
+        NOTHING, NOTHING, LoopClock(), ignore, ignore, ignore, workers.place, ignore, ignore, ignore
+    )
     package = Package(Manifest("idle", Version((1, 0, 0)), Language.LUA), "n = 0")
     return Instance(number, Ref("idle", f"d{number}"), package, {}, 1, NOTHING, around)
 

@@ -196,7 +196,7 @@ def test_a_canary_is_its_share_and_at_least_one(share: int, count: int) -> None:
 def test_what_the_contract_lacks_is_told_exactly() -> None:
     wanted = (parse_requirement("sensor.temperature@1+"), parse_requirement("actuator.led@1+{brightness:% 0..200}"))
     failed = placement.unmet(wanted, [LED, TEMPERATURE])
-    assert placement.told(failed) == "led0.brightness: range is 0 to 100 %, 0 to 200 is required"
+    assert placement.explanation(failed) == "led0.brightness: range is 0 to 100 %, 0 to 200 is required"
     assert failed[0].requirement == 1
     assert not placement.unmet(wanted[:1], [TEMPERATURE])
-    assert placement.told(placement.unmet(wanted, None)) == "the device has no contract yet"
+    assert placement.explanation(placement.unmet(wanted, None)) == "the device has no contract yet"

@@ -1,4 +1,4 @@
-"""What loki tells the registry of a device's programs: all of it, once, by one replica, and again where that failed."""
+"""Reports of a device's programs to the registry: complete, once, by one replica, and again after a failure."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pytest
 from services.chassis.errors import StoreUnavailableError
 from services.loki.programs import placement
 from services.loki.programs.lifecycle import State
-from services.loki.programs.manager import Wanted
+from services.loki.programs.manager import DesiredInstance
 from services.loki.programs.model import Version
 from services.loki.programs.placement import Deployment, Ref, Target
 from services.loki.programs.ports import InstanceStatus
-from services.loki.programs.twins import TwinProgram, TwinTeller, told_of, within_budget
+from services.loki.programs.twins import TwinProgram, TwinReporter, twin_program, within_budget
 
 V1, V2 = Version((1, 0, 0)), Version((1, 1, 0))
 BLINK = Deployment("blink", "blink", V1, Target(selector="zone=hall"), update_time_s=100.0)
-WANTED = Wanted(BLINK, V1, None)
+DESIRED = DesiredInstance(BLINK, V1, None)
 
 
 class Registry:
@@ -29,13 +29,13 @@ class Registry:
         self.calls: list[tuple[str, int]] = []
         self.away = False
 
-    async def tell(self, device_id: str, programs: Sequence[TwinProgram], as_of: int) -> None:
+    async def report(self, device_id: str, programs: Sequence[TwinProgram], as_of: int) -> None:
         if self.away:
             raise StoreUnavailableError("away")
         self.calls.append((device_id, as_of))
         self.twins[device_id] = programs
 
-    async def told(self) -> set[str]:
+    async def devices(self) -> set[str]:
         return {device for device, programs in self.twins.items() if programs}
 
 
@@ -53,70 +53,70 @@ class Mirror:
 
 
 class Bench:
-    """A teller and what is around it."""
+    """A reporter and its surroundings."""
 
     def __init__(self, replica: str = "one") -> None:
-        self.registry, self.mirror, self.wanted = Registry(), Mirror(), dict[Ref, Wanted]()
-        self.teller = TwinTeller(replica, self.mirror, lambda: self.wanted, list, self.registry)
+        self.registry, self.mirror, self.desired = Registry(), Mirror(), dict[Ref, DesiredInstance]()
+        self.reporter = TwinReporter(replica, self.mirror, lambda: self.desired, list, self.registry)
 
     def deploy(self, *devices: str) -> None:
-        self.wanted = {Ref("blink", device): WANTED for device in devices}
-        self.teller.touch(None)
+        self.desired = {Ref("blink", device): DESIRED for device in devices}
+        self.reporter.touch(None)
 
 
-async def test_all_programs_of_a_device_are_told_and_what_is_the_same_is_not_told_again() -> None:
+async def test_report_has_all_programs_and_is_sent_once() -> None:
     bench = Bench()
     bench.deploy("porch-1", "porch-2")
-    assert await bench.teller.look(["one"])
+    assert await bench.reporter.report_due(["one"])
     assert [one.state for one in bench.registry.twins["porch-1"]] == [State.LOADED]
     bench.mirror.put("porch-1", State.RUNNING)
-    bench.teller.touch("porch-1")
-    bench.teller.touch(None)
-    assert await bench.teller.look(["one"])
+    bench.reporter.touch("porch-1")
+    bench.reporter.touch(None)
+    assert await bench.reporter.report_due(["one"])
     assert bench.registry.calls == [("porch-1", 1), ("porch-2", 1), ("porch-1", 2)]
     assert bench.registry.twins["porch-1"][0].reported_version == "1.0.0"
 
 
-async def test_a_device_that_has_no_program_any_more_is_told_so() -> None:
+async def test_report_is_empty_when_the_last_program_is_gone() -> None:
     bench = Bench()
     bench.deploy("porch-1")
-    await bench.teller.look(["one"])
+    await bench.reporter.report_due(["one"])
     bench.deploy()
-    await bench.teller.look(["one"])
+    await bench.reporter.report_due(["one"])
     assert bench.registry.twins["porch-1"] == ()
 
 
 async def test_what_was_left_over_by_a_replica_that_died_is_cleared_by_the_one_that_starts() -> None:
     bench = Bench()
-    bench.registry.twins["porch-9"] = (told_of(WANTED, None),)
-    await bench.teller.look(["one"])
+    bench.registry.twins["porch-9"] = (twin_program(DESIRED, None),)
+    await bench.reporter.report_due(["one"])
     assert bench.registry.twins["porch-9"] == ()
 
 
 async def test_a_registry_that_is_away_costs_nothing_but_time() -> None:
     bench = Bench()
-    await bench.teller.look(["one"])
+    await bench.reporter.report_due(["one"])
     bench.registry.away = True
     bench.deploy("porch-1")
-    assert not await bench.teller.look(["one"])
+    assert not await bench.reporter.report_due(["one"])
     bench.registry.away = False
-    assert await bench.teller.look(["one"])
+    assert await bench.reporter.report_due(["one"])
     assert bench.registry.calls == [("porch-1", 1)]
 
 
-async def test_one_replica_tells_for_a_device_and_takes_over_what_another_leaves() -> None:
+async def test_one_replica_reports_a_device_and_another_takes_over() -> None:
     devices = [f"porch-{n}" for n in range(40)]
     one, two = Bench("one"), Bench("two")
     two.registry = one.registry
-    two.teller = TwinTeller("two", two.mirror, lambda: two.wanted, list, one.registry)
+    two.reporter = TwinReporter("two", two.mirror, lambda: two.desired, list, one.registry)
     for bench in (one, two):
         bench.deploy(*devices)
-        await bench.teller.look(["one", "two"])
+        await bench.reporter.report_due(["one", "two"])
     assert sorted(device for device, _ in one.registry.calls) == sorted(devices)
     mine = {device for device in devices if placement.owner(f"twin.{device}", ["one", "two"]) == "one"}
     assert 0 < len(mine) < len(devices)
     one.registry.calls.clear()
-    await one.teller.look(["one"])
+    await one.reporter.report_due(["one"])
     assert {device for device, _ in one.registry.calls} == set(devices) - mine
 
 
@@ -129,24 +129,24 @@ async def test_one_replica_tells_for_a_device_and_takes_over_what_another_leaves
         (State.STOPPED, "", ""),
     ],
 )
-def test_only_what_runs_has_a_reported_version(state: State, reported: str, problem: str) -> None:
+def test_twin_program_has_a_reported_version_only_while_running(state: State, reported: str, problem: str) -> None:
     status = InstanceStatus(Ref("blink", "porch-1"), "blink", V1, state, problem)
-    told = told_of(WANTED, status)
-    assert (told.reported_version, told.problem, told.desired_version) == (reported, problem, "1.0.0")
+    report = twin_program(DESIRED, status)
+    assert (report.reported_version, report.problem, report.desired_version) == (reported, problem, "1.0.0")
 
 
-def test_a_canary_is_what_is_desired_where_it_is_tried() -> None:
-    told = told_of(replace(WANTED, version=V2), InstanceStatus(Ref("blink", "p"), "blink", V1, State.RUNNING))
-    assert (told.desired_version, told.reported_version) == ("1.1.0", "1.0.0")
+def test_twin_program_of_a_canary_desires_its_version() -> None:
+    report = twin_program(replace(DESIRED, version=V2), InstanceStatus(Ref("blink", "p"), "blink", V1, State.RUNNING))
+    assert (report.desired_version, report.reported_version) == ("1.1.0", "1.0.0")
 
 
-def test_what_a_program_reports_of_itself_is_told_also_while_it_is_stopped() -> None:
+def test_twin_program_keeps_reported_values_while_stopped() -> None:
     status = InstanceStatus(Ref("blink", "porch-1"), "blink", V1, State.STOPPED, reported={"n": 1})
-    assert told_of(WANTED, status).reported == {"n": 1}
+    assert twin_program(DESIRED, status).reported == {"n": 1}
 
 
-def test_what_programs_report_beyond_the_bound_of_a_twin_is_left_out() -> None:
-    one = replace(told_of(WANTED, None), reported={"k": "x" * 4000})
+def test_within_budget_drops_reported_values_beyond_the_limit() -> None:
+    one = replace(twin_program(DESIRED, None), reported={"k": "x" * 4000})
     kept = [program.reported for program in within_budget([one] * 100)]
     assert kept[:60] == [one.reported] * 60
     assert kept[70:] == [{}] * 30

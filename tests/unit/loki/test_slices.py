@@ -7,21 +7,21 @@ import os
 import pytest
 
 from services.loki.adapters.slices import Slices
-from services.loki.engines import tally
-from services.loki.engines.tally import Tally
+from services.loki.engines import slice_counter
+from services.loki.engines.slice_counter import SliceCounter
 from services.loki.engines.wire import WireError
 
 
 @pytest.fixture
-def counter() -> Tally:
-    fd = tally.create()
+def counter() -> SliceCounter:
+    fd = slice_counter.create()
     try:
-        return Tally(fd)
+        return SliceCounter(fd)
     finally:
         os.close(fd)
 
 
-def test_the_slice_that_runs_is_the_first_that_has_not_ended(counter: Tally) -> None:
+def test_the_slice_that_runs_is_the_first_that_has_not_ended(counter: SliceCounter) -> None:
     slices = Slices(counter)
     for turn in (4, 7, 4, 9):
         slices.begin(turn)
@@ -37,7 +37,7 @@ def test_the_slice_that_runs_is_the_first_that_has_not_ended(counter: Tally) -> 
     assert slices.running() == 0  # all have ended, so a worker that dies now has nobody to blame
 
 
-def test_an_end_out_of_order_is_refused(counter: Tally) -> None:
+def test_an_end_out_of_order_is_refused(counter: SliceCounter) -> None:
     slices = Slices(counter)
     slices.begin(1)
     slices.begin(2)
@@ -45,7 +45,7 @@ def test_an_end_out_of_order_is_refused(counter: Tally) -> None:
         slices.over(2)
 
 
-def test_time_counts_from_the_first_look_at_each_slice(counter: Tally) -> None:
+def test_time_counts_from_the_first_look_at_each_slice(counter: SliceCounter) -> None:
     slices = Slices(counter)
     assert slices.computes_s(10.0) == 0.0
     slices.begin(1)
@@ -61,9 +61,9 @@ def test_time_counts_from_the_first_look_at_each_slice(counter: Tally) -> None:
     assert slices.computes_s(30.0) == 0.0
 
 
-def test_the_tally_of_another_map_is_the_same_and_wraps(counter: Tally) -> None:
-    fd = tally.create()
-    ours, theirs = Tally(fd), Tally(fd)
+def test_the_tally_of_another_map_is_the_same_and_wraps(counter: SliceCounter) -> None:
+    fd = slice_counter.create()
+    ours, theirs = SliceCounter(fd), SliceCounter(fd)
     os.close(fd)
     theirs.add()
     assert ours.beyond(0) == 1

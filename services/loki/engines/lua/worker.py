@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 from services.loki.engines import wire
 from services.loki.engines.channel import Channel, Received
-from services.loki.engines.lua.lives import Lives
 from services.loki.engines.lua.program import Program, Step, version
+from services.loki.engines.lua.program_table import ProgramTable
 from services.loki.engines.sandbox import Seal
 from services.loki.engines.wire import Kind
 
@@ -28,7 +28,7 @@ class LuaWorker:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._programs: dict[int, Program] = {}
-        self._lives = Lives(channel, self._during, self._log)
+        self._table = ProgramTable(channel, self._during, self._log)
         self._spare: Program | None = None
         self._running: Program | None = None
         self._run = 0
@@ -51,7 +51,7 @@ class LuaWorker:
         if message.kind is Kind.RUN:
             self._start(message.run, wire.load(message.payload))
         elif message.run not in self._programs:  # of a program that lives, or it ended while the service was writing
-            self._lives.handle(message)
+            self._table.handle(message)
         elif message.kind is Kind.ANSWER:
             self._turn(message.run, self._programs[message.run], message.payload)
         elif message.kind is Kind.STOP:

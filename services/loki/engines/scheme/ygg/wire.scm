@@ -1,5 +1,5 @@
 ;;; Frames over the socket that the service gave us as descriptor 0; services/loki/engines/wire.py has the format.
-;;; Owns the socket, and the tally (services/loki/engines/tally.py): where it is kept, the ends of turns are held back until
+;;; Owns the socket, and the slice-counter (services/loki/engines/slice_counter.py): where it is kept, the ends of turns are held back until
 ;;; there is nothing more to read. Knows nothing of programs.
 
 (define-module (ygg wire)
@@ -7,7 +7,7 @@
   #:use-module (ice-9 binary-ports)
   #:use-module (system foreign)
   #:export (RUN ANSWER STOP TURN DROP EVENT READY CALL LOG DONE FAIL
-            open-wire! open-tally! send-frame receive-frame max-frame-bytes event-program event-key event-value))
+            open-wire! open-slice-counter! send-frame receive-frame max-frame-bytes event-program event-key event-value))
 
 (define RUN 1)
 (define ANSWER 2)
@@ -32,21 +32,21 @@
   (setvbuf in 'block 65536)
   (setvbuf out 'block 65536))
 
-(define tally #f)                                 ; memory shared with the service, #f where runs are all there is
+(define slice-counter #f)                                 ; memory shared with the service, #f where runs are all there is
 (define held 0)                                   ; bytes of frames that wait to be sent
 (define prot-read-write 3)
 (define map-shared 1)
 
-(define (open-tally! fd)
+(define (open-slice-counter! fd)
   "Maps the counter of slices that have ended."
   (let* ((mmap (pointer->procedure '* (dynamic-func "mmap" (dynamic-link)) (list '* size_t int int int long)))
          (memory (mmap %null-pointer 4 prot-read-write map-shared fd 0)))
-    (when (= (pointer-address memory) (- (expt 2 (* 8 (sizeof '*))) 1)) (error "the tally cannot be mapped"))
+    (when (= (pointer-address memory) (- (expt 2 (* 8 (sizeof '*))) 1)) (error "the slice-counter cannot be mapped"))
     (close-fdes fd)
-    (set! tally (pointer->bytevector memory 4))))
+    (set! slice-counter (pointer->bytevector memory 4))))
 
 (define (count-end!)
-  (bytevector-u32-native-set! tally 0 (logand (+ (bytevector-u32-native-ref tally 0) 1) #xffffffff)))
+  (bytevector-u32-native-set! slice-counter 0 (logand (+ (bytevector-u32-native-ref slice-counter 0) 1) #xffffffff)))
 
 (define (flush!)
   (set! held 0)
@@ -58,11 +58,11 @@
     (bytevector-u32-set! header 0 (+ 5 (bytevector-length payload)) (endianness big))
     (bytevector-u8-set! header 4 kind)
     (bytevector-u32-set! header 5 run (endianness big))
-    (when (and tally (or (= kind DONE) (= kind FAIL) (= kind CALL))) (count-end!))
+    (when (and slice-counter (or (= kind DONE) (= kind FAIL) (= kind CALL))) (count-end!))
     (put-bytevector out header)
     (put-bytevector out payload)
     (set! held (+ held 1))
-    (unless (and tally (or (= kind DONE) (= kind FAIL)) (< held 256)) (flush!))))
+    (unless (and slice-counter (or (= kind DONE) (= kind FAIL)) (< held 256)) (flush!))))
 
 (define (exactly n)
   (let ((bytes (if (zero? n) #vu8() (get-bytevector-n in n))))

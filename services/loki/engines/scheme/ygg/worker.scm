@@ -289,8 +289,8 @@ when it prints an error (3.0.10: soft ports), for behind the seal no file can be
   (set-current-error-port (%make-void-port "w"))
   (current-warning-port (%make-void-port "w")))
 
-(define (open-tally-told! word)
-  (unless (string-null? (car word)) (open-tally! (string->number (car word)))))
+(define (open-slice-counter-of! word)
+  (unless (string-null? (car word)) (open-slice-counter! (string->number (car word)))))
 
 (define (prepare!)
   (close-standard-ports!)
@@ -301,7 +301,7 @@ when it prints an error (3.0.10: soft ports), for behind the seal no file can be
   (warm-up)
   (add-hook! after-gc-hook check-memory)
   (gc)
-  (open-tally-told! (last-pair (program-arguments)))
+  (open-slice-counter-of! (last-pair (program-arguments)))
   (set! walls (seal! (string->number (cadr (program-arguments)))))
   (set-current-module (script-module))            ; whatever asks for the current module finds the script's
   (set! baseline (heap-used))

@@ -22,7 +22,7 @@ class Health(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Child:
+class Component:
     """A part; `kind` is registry, bridge, worker or device."""
 
     kind: str
@@ -35,12 +35,12 @@ class Child:
 class Children:
     """All parts, and how many devices there are in all."""
 
-    children: tuple[Child, ...]
+    children: tuple[Component, ...]
     devices: int
     online: int
 
 
-class Family:
+class HealthTree:
     """Looks after them."""
 
     def __init__(self, mesh: Mesh, engines: Mapping[Language, Engine], workers: int) -> None:
@@ -53,21 +53,21 @@ class Family:
         try:
             devices = await self._mesh.devices(DeviceQuery(selector=selector), TIMEOUT_S)
         except YggError as e:
-            registry = Child("registry", "registry", Health.DOWN, e.message)
+            registry = Component("registry", "registry", Health.DOWN, e.message)
             return Children((registry, bridge, *self._engine_children()), 0, 0)
         online = sum(device.online for device in devices)
-        registry = Child("registry", "registry", Health.OK, f"{len(devices)} devices")
+        registry = Component("registry", "registry", Health.OK, f"{len(devices)} devices")
         shown = [_device(device) for device in devices[:device_limit]]
         return Children((registry, bridge, *self._engine_children(), *shown), len(devices), online)
 
-    async def _bridge(self) -> Child:
+    async def _bridge(self) -> Component:
         try:
             sessions = await self._mesh.sessions(TIMEOUT_S)
         except YggError as e:
-            return Child("bridge", "jotunheim_bridge", Health.DOWN, e.message)
-        return Child("bridge", "jotunheim_bridge", Health.OK, f"{sessions} sessions")
+            return Component("bridge", "jotunheim_bridge", Health.DOWN, e.message)
+        return Component("bridge", "jotunheim_bridge", Health.OK, f"{sessions} sessions")
 
-    def _engine_children(self) -> Sequence[Child]:
+    def _engine_children(self) -> Sequence[Component]:
         found = []
         for language, engine in self._engines.items():
             status = engine.status()
@@ -77,10 +77,10 @@ class Family:
                 status.problem
                 or f"{status.workers} of {max(status.workers, self._workers)} up; {status.version}; {status.sandbox}"
             )
-            found.append(Child("worker", language.value, health, note))
+            found.append(Component("worker", language.value, health, note))
         return found
 
 
-def _device(device: DeviceSummary) -> Child:
+def _device(device: DeviceSummary) -> Component:
     note = " ".join(part for part in (device.model, device.firmware) if part)
-    return Child("device", device.id, Health.OK if device.online else Health.DOWN, note)
+    return Component("device", device.id, Health.OK if device.online else Health.DOWN, note)

@@ -14,7 +14,7 @@ SIZE = 4
 _WRAP = 1 << 32
 
 
-class Tally:
+class SliceCounter:
     """A counter in the first SIZE bytes of a file of memory, in the machine's own byte order."""
 
     def __init__(self, fd: int) -> None:
@@ -33,6 +33,6 @@ class Tally:
 
 def create() -> int:
     """The descriptor of a new counter, 0; the caller's to close."""
-    fd = os.memfd_create("ygg-tally")
+    fd = os.memfd_create("ygg-slices")
     os.ftruncate(fd, SIZE)
     return fd

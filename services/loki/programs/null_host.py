@@ -9,7 +9,7 @@ from services.domain.values import Value
 from services.loki.model import Level
 
 
-class Quiet:
+class NullHost:
     """Implements the port TurnHost."""
 
     waiting_for = ""

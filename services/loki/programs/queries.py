@@ -28,7 +28,7 @@ ASK_TIMEOUT_S, STARTING_S = 30.0, 5.0
 _NAME = re.compile(r"[^\s\x00]{1,100}\Z")
 
 
-class Asking:
+class InstanceQueries:
     """Asks, and answers for what runs here."""
 
     def __init__(self, programs: Programs, manager: Manager, peers: Peers, clock: Clock) -> None:

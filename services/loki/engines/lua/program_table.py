@@ -20,7 +20,7 @@ FAIR_BYTES = 4 * 1024 * 1024  # that a program may have even when others have us
 During = Callable[[int, Program, Callable[[], Step]], Step]
 
 
-class Lives:
+class ProgramTable:
     """The programs. `during` runs a piece of a turn so that it can be interrupted and its log has a number."""
 
     def __init__(self, channel: Channel, during: During, log: Callable[[bytes, bytes], None]) -> None:
