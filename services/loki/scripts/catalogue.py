@@ -8,7 +8,7 @@ what is called both come from here, so that they always agree.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,7 +91,6 @@ class Catalogue:
         self._applied = 0
         self._known_s = -FRESH_S
         self._changed = asyncio.Condition()
-        self._told: list[Callable[[], None]] = []
 
     @classmethod
     async def open(cls, js: JetStreamContext) -> Catalogue:

@@ -94,11 +94,11 @@ def service_file(scripts: Iterable[RegisteredScript]) -> dp.FileDescriptorProto:
             input_type=f".{PACKAGE}.{message_name(script.name, 'Request')}",
             output_type=f".{PACKAGE}.{message_name(script.name, 'Response')}",
         )
-        _comment(file, _told(script), _FILE_SERVICE, 0, _SERVICE_METHOD, number)
+        _comment(file, _documentation(script), _FILE_SERVICE, 0, _SERVICE_METHOD, number)
     return file
 
 
-def _told(script: RegisteredScript) -> str:
+def _documentation(script: RegisteredScript) -> str:
     told = script.description.strip() or f"Runs the script {script.name}."
     if not script.requires:
         return told
