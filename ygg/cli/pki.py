@@ -79,7 +79,7 @@ def init(
     for text in generated:
         show_passphrase(st, text)
     st.out.line(f"created root, device CA, service CA and user CA in {store.path}")
-    st.out.line(f"next: move {store.root_key_path()} offline; then  ygg pki issue device porch-1")
+    st.out.line(f"next: move {store.root_key_path()} offline, then issue certificates with `ygg pki issue`")
 
 
 @app.command()
