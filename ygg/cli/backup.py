@@ -137,7 +137,7 @@ def _show(st: State, done: backup_pb2.RestoreResponse) -> int:
     else:
         st.out.line(f"{done.written} written   {done.equal} unchanged   {done.different} different, kept")
         if done.newer:
-            st.out.line(f"{done.newer} skipped: this mesh has a newer report, or a contract that has changed since")
+            st.out.line(f"{done.newer} skipped: this mesh has a newer report or a diverged contract")
         for name in done.differing:
             st.out.line(f"  {safe(name)}")
         if done.different:

@@ -22,7 +22,7 @@ def creds(ctx: typer.Context) -> None:
     """Show the credential files and endpoints for other gRPC clients.
 
     Example:
-    - `ygg --json creds`
+    - `ygg --json creds` # ca, cert, key and endpoints
     """
     st = state(ctx)
     name, context = st.context()

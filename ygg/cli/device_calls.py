@@ -162,8 +162,8 @@ def write(
 ) -> None:
     """Write properties of a device, in order, until one fails.
 
-    The desired state of the twin does not change and is written again when the device next connects. Use `ygg twin set`
-    for a lasting change.
+    Values are parsed as for `ygg device call`. The desired state of the twin does not change and is written again when
+    the device next connects. Use `ygg twin set` for a lasting change.
 
     Example:
     - `ygg device write porch-1 led0.on=true led0.brightness=40%`

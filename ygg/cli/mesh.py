@@ -84,7 +84,7 @@ def up_command(
 
     Data is stored in $YGG_HOME/mesh, and `local` becomes the current context. The first start creates keys and
     certificates. CA keys are encrypted; unless you pass a passphrase, one is generated and shown once. It is required
-    to issue and renew certificates.
+    to issue and renew certificates of users and services.
 
     Devices on other machines enrol at port 7445 and connect to port 7443. Pass --host to add this machine's name to
     the bridge's certificate and to enrolment tokens.

@@ -237,6 +237,8 @@ def logs(
 ) -> None:
     """Show recent log lines of registered scripts.
 
+    The mesh keeps only the most recent lines.
+
     Example:
     - `ygg script logs blink -f`
     """
