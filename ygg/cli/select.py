@@ -90,7 +90,7 @@ def with_group(mesh: Mesh, selector: str, group: str) -> str:
         if one.name == group:
             both = [text for text in (selector, one.selector) if text.strip() not in ("", "*")]
             return ",".join(both) or "*"
-    raise CliError(f"group {safe(group)!r} not found", hint="List groups:  ygg group ls", code=Exit.NOT_FOUND)
+    raise CliError(f"group {safe(group)} not found", hint="List groups:  ygg group ls", code=Exit.NOT_FOUND)
 
 
 def confirmed(question: str, *, yes: bool) -> None:
