@@ -55,7 +55,7 @@ DIFFERENT = {
     "'a|B|c": "a bar within a symbol",
     "(begin)": "`(begin)` and `(define x)`",
     "(define x)": "`(begin)` and `(define x)`",
-    "(map 5 '())": "`map` of what is no procedure",
+    "(map 5 '())": "`map` of a non-procedure",
 }
 EXPRESSIONS = CORPUS if os.environ.get("YGG_LONG_TESTS") == "1" else list(dict.fromkeys([*CORPUS[::3], *DIFFERENT]))
 
