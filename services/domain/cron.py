@@ -79,7 +79,7 @@ class Cron:
     weekday: Field
 
     def next_after(self, moment: datetime) -> datetime | None:
-        """Return the first due minute strictly after `moment` (aware), in UTC; None if there is none for years."""
+        """Return the first due minute strictly after `moment` (aware), in UTC, or None if it is never due."""
         at = moment.astimezone(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
         last = at.year + _YEARS_AHEAD
         while at.year <= last:

@@ -389,7 +389,7 @@ def check_patch(manifest: Manifest, delta: Delta, device: TrustContext) -> Delta
 
 
 def newest(sequences: Iterable[int]) -> int:
-    """Return the highest sequence, 0 if there is none."""
+    """Return the highest sequence, 0 without any."""
     return max(sequences, default=0)
 
 

@@ -34,7 +34,7 @@ _HAS_KEY = (
 
 @dataclass(frozen=True, slots=True)
 class _Condition:
-    """A condition as a check of one device, and as an index to scan ("" if there is none)."""
+    """A condition as a check of one device, and as an index to scan ("" without one)."""
 
     check: str
     scan: str = ""

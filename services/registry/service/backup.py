@@ -23,14 +23,14 @@ _MAX_CONCURRENT_KEYS = 64
 """Keys that a restore writes concurrently."""
 _MAX_ATTEMPTS = 8
 _MAX_CACHED_KEYS = 100_000
-"""Keys of existing referred records that are cached."""
+"""Cached keys of records that others refer to and that are known to exist."""
 
 
 class RecordKind(enum.Enum):
     """The kind of a record, in the order of a backup.
 
-    A record comes after those that it refers to. Devices come last and so are read last: if a twin's or contract's
-    device is read, it is in the backup, too.
+    A record comes after those that it refers to. Devices come last and so are read last: the device of every twin and
+    contract in the backup is in it, too.
     """
 
     DOCUMENT = "document"

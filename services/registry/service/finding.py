@@ -52,7 +52,7 @@ class Finding:
         return replace(scoped.query, selector=Selector(scoped.query.selector.terms + group.selector.terms))
 
     async def page(self, query: Query) -> tuple[Sequence[DeviceMessage], str]:
-        """Return a page of devices and the token of the next one, "" if there is none."""
+        """Return a page of devices and the token of the next one, "" after the last."""
         found = await self.index.find(replace(query, limit=query.limit + 1))
         page = found[: query.limit]
         return page, page[-1].id if len(found) > query.limit else ""
