@@ -57,7 +57,7 @@ async def serve_scripts(
     clock: SystemClock,
     programs: Programs,
 ) -> None:
-    """Registered scripts: their service, their methods, and what reflection tells of these."""
+    """Serve registered scripts: their service, their methods and their descriptions for reflection."""
     catalogue, logs = await Catalogue.open(runtime.js), ScriptLogs(runtime.nats.client)
     runtime.spawn(catalogue.run(), "scripts")
     runtime.spawn(logs.run(), "script logs")

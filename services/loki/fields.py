@@ -1,4 +1,4 @@
-"""The types that scripts and programs declare for what they take and return. Pure."""
+"""The types that scripts and programs declare for their parameters and results. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from services.domain.values import Value, a_type, whole
 
 
 class FieldType(enum.Enum):
-    """What a parameter or a result is; ANY is whatever a Value can hold."""
+    """The type of a parameter or result; ANY is every Value."""
 
     ANY = "any"
     BOOL = "bool"
@@ -47,7 +47,7 @@ def fitting(name: str, kind: FieldType, value: Value) -> Value:
 
 
 def given_as(name: str, kind: FieldType, value: Value) -> Value:
-    """As `fitting`, for what a caller gives: `40%` is 40 for a number. Any other unit raises TypeError.
+    """Convert like `fitting`, for a caller's input: `40%` is 40 for a number. Any other unit raises TypeError.
 
     A parameter declares no unit to compare it with.
     """

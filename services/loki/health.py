@@ -1,4 +1,4 @@
-"""What Loki relies on and how it is: the registry, the bridge, its workers, the devices."""
+"""The health of Loki's dependencies: the registry, the bridge, its workers, the devices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TIMEOUT_S = 5.0
 
 
 class Health(enum.Enum):
-    """How a part is."""
+    """The state of a component."""
 
     OK = "ok"
     DEGRADED = "degraded"
@@ -23,7 +23,7 @@ class Health(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """A part; `kind` is registry, bridge, worker or device."""
+    """A component; `kind` is registry, bridge, worker or device."""
 
     kind: str
     id: str
@@ -33,7 +33,7 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class Children:
-    """All parts, and how many devices there are in all."""
+    """All components, and the total number of devices."""
 
     children: tuple[Component, ...]
     devices: int
@@ -41,14 +41,14 @@ class Children:
 
 
 class HealthTree:
-    """Looks after them."""
+    """The components of a Loki service."""
 
     def __init__(self, mesh: Mesh, engines: Mapping[Language, Engine], workers: int) -> None:
-        """`workers`: how many of each language there should be."""
+        """`workers`: the desired number for each language."""
         self._mesh, self._engines, self._workers = mesh, engines, workers
 
     async def look(self, selector: str, device_limit: int) -> Children:
-        """How they are now. That a part is down is told, not raised."""
+        """Return the health of all components now. A failed component is reported, not raised."""
         bridge = await self._bridge()
         try:
             devices = await self._mesh.devices(DeviceQuery(selector=selector), TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""The host API: what a script may ask of its surroundings, the same for every language.
+"""The host API: the operations that a script may call, the same for every language.
 
 Owns the operations, their arguments and the run's budget of output. How Lua and Scheme spell them is in
 engines/lua/prelude.lua and engines/scheme/ygg/host.scm; docs/reference/scripting.md has the table.
@@ -35,7 +35,7 @@ Operation: TypeAlias = "Callable[..., Awaitable[Value]]"
 
 
 class RunHost:
-    """The surroundings of one run. Its time begins when it is made; `waiting_for` keeps what was cut short."""
+    """The host of one run. Its timeout starts at construction; `waiting_for` names an interrupted operation."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class RunHost:
         self._table: dict[str, tuple[Operation, int]] = {}
 
     def _operations(self) -> dict[str, tuple[Operation, int]]:
-        """What can be asked, and how many arguments each takes."""
+        """Return the operations and the number of arguments of each."""
         return {
             "devices": (self._devices, 1),
             "device": (self._device, 1),
@@ -87,7 +87,7 @@ class RunHost:
         }
 
     async def ask(self, operation: str, arguments: Sequence[Value]) -> Value:
-        """Does it; raises the YggError that the script shall see."""
+        """Perform an operation; raise the YggError that the script receives."""
         self._table = self._table or self._operations()
         found, arity = self._table.get(operation, (None, 0))
         if found is None and operation in FOR_PROGRAMS:
@@ -175,7 +175,7 @@ class RunHost:
         return None
 
     async def _publish(self, topic: Value, value: Value, spelled: Value) -> Value:
-        """`spelled` is the topic as the script wrote it, for those who listen; None where it is `topic` itself."""
+        """Publish. `spelled` is the topic as the script wrote it, for listeners; None if it is `topic` itself."""
         written = "" if spelled is None else _spelled(spelled)
         await self._publisher.publish(self._script.token, naming.topic(topic), value, written)
         return None
@@ -258,7 +258,7 @@ class RunHost:
     async def _event(self, device_id: Value, path: Value) -> tuple[str, str]:
         """The device, or *, and the event `temp0.over`; raises ContractError if its contract has no such event.
 
-        An event of any device is held against no contract: devices that have it may come later.
+        An event of any device is not checked against a contract: devices that have it may come later.
         """
         device = "*" if device_id == "*" else _device_id(device_id)
         capability, event = naming.event(path)
@@ -271,7 +271,7 @@ class RunHost:
         return device, name
 
     async def _contract_of(self, device_id: str) -> Sequence[Capability] | None:
-        """None if the device has no contract yet, or if nobody can say now."""
+        """Return None if the device has no contract yet, or if the registry is unavailable."""
         try:
             return await self._mesh.capabilities(device_id, self._timeout_s())
         except YggError as e:
@@ -309,7 +309,7 @@ def twin_value(twin: TwinSummary) -> Value:
 
 
 def report_key(value: Value) -> str:
-    """A key of a store or of what is reported; raises InvalidRequestError."""
+    """Return a key of a store or of reported values; raise InvalidRequestError."""
     name = naming.text(value, "key")
     if not 0 < len(name.encode("utf-8", "surrogatepass")) <= MAX_KEY_BYTES or not name.isprintable():
         raise InvalidRequestError(f"a key has 1 to {MAX_KEY_BYTES} bytes of printable text")

@@ -49,12 +49,10 @@ def type_to_proto(kind: FieldType) -> sp.ScriptType.ValueType:
 
 
 def language_of(number: pb.Language.ValueType) -> Language:
-    """The language; raises InvalidScriptError where it is not stated or not known."""
+    """Return the language; raise InvalidScriptError if it is missing or unknown."""
     language = _LANGUAGES.get(number)
     if language is None:
-        raise InvalidScriptError(
-            "the language is not stated, or none that this version knows", hint="LUA or SCHEME.", field="language"
-        )
+        raise InvalidScriptError("the language is missing or unknown", hint="LUA or SCHEME.", field="language")
     return language
 
 
@@ -87,7 +85,7 @@ def log_to_proto(entry: LogEntry) -> pb.LogEntry:
 
 
 def result_to_proto(outcome: Outcome, logs: Sequence[LogEntry] = ()) -> pb.ExecutionResult:
-    """The message; `value` is left out where the script returned nothing."""
+    """Return the message; `value` is absent if the script returned nothing."""
     return pb.ExecutionResult(
         value=None if outcome.value is None else codec.value_to_proto(outcome.value),
         logs=[log_to_proto(entry) for entry in logs],

@@ -1,4 +1,4 @@
-"""What a run is, and its bounds. Pure: no process, no network.
+"""The model of a run and its limits. Pure: no process, no network.
 
 The bounds are those that loki.proto states; the numbers a caller leaves out become the defaults here.
 """
@@ -24,7 +24,7 @@ _NOT_IN_TOKEN = re.compile(r"[^a-z0-9_]+")
 
 
 class Language(enum.Enum):
-    """What a script is written in."""
+    """The language of a script."""
 
     LUA = "lua"
     SCHEME = "scheme"
@@ -41,7 +41,7 @@ class Level(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a run may use: wall-clock seconds, bytes of the script's memory, bytes of log and result together."""
+    """The limits of a run: wall-clock seconds, bytes of the script's memory, bytes of log and result together."""
 
     timeout_s: float = 10.0
     memory_bytes: int = 16 * MIB
@@ -135,13 +135,13 @@ class LogEntry:
 
     @property
     def size_bytes(self) -> int:
-        """What it counts against the output limit; an empty line counts too."""
+        """The size that counts against the output limit; an empty line counts, too."""
         return len(self.message.encode()) + LOG_ENTRY_OVERHEAD_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a script returned and used; `duration_s` from its start to its end, without the wait for a worker.
+    """The result of a run and its resource use; `duration_s` from its start to its end, without the wait for a worker.
 
     `dropped` are the timers and handlers that it had when it ended, in words: they are not for runs but for programs.
     """
@@ -154,7 +154,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
-    """Whether a language can run here; `problem` says why not and what to do, `sandbox` what holds its workers."""
+    """The status of a language; `problem` says why it cannot run and how to fix it, `sandbox` names its sandbox."""
 
     language: Language
     version: str

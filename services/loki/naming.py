@@ -1,7 +1,7 @@
 """How the names are read that scripts give to timers, own events, events of devices and topics. Pure.
 
     -  is read as _
-    /  is read as . where a name has levels (topics, events of devices), as _ where it has none (timers, own events)
+    /  is read as . in names with levels (topics, events of devices), as _ in names without (timers, own events)
 
 The engines read names by the same rule (lua/live.lua, scheme/ygg/live.scm), because handlers are found by name.
 """

@@ -46,7 +46,7 @@ class DeviceSummary:
 
 @dataclass(frozen=True, slots=True)
 class TwinSummary:
-    """A twin in short: documents from capability to property to value; `revision` is that of what is desired."""
+    """A twin in short: documents from capability to property to value; `revision` is that of the desired state."""
 
     revision: int
     desired: Mapping[str, Value] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class Mesh(Protocol):
         """How many devices are connected, as the bridge says."""
 
     async def capabilities(self, device_id: str, timeout_s: float) -> Sequence[Capability]:
-        """What the device's contract holds."""
+        """Return the capabilities of the device's contract."""
 
     async def call(
         self, device_id: str, capability: str, action: str, arguments: Mapping[str, Value], timeout_s: float
@@ -87,24 +87,24 @@ class Mesh(Protocol):
         """The device's twin."""
 
     async def update_twin(self, device_id: str, desired: Mapping[str, Value], timeout_s: float) -> TwinSummary:
-        """Merges into what is desired, whatever its revision; a property that is None is removed."""
+        """Merge into the desired state at any revision; a property that is None is removed."""
 
 
 class Publisher(Protocol):
-    """Messages of scripts to whoever listens."""
+    """Publishes messages of scripts."""
 
     async def publish(self, program: str, topic: Sequence[str], value: Value, spelled: str = "") -> None:
         """Publishes on `ygg.v1.main.loki.<program>.message.<topic>`; raises PublishError.
 
-        `spelled` is the topic as the script wrote it, where that is not the same.
+        `spelled` is the topic as the script wrote it, if that differs.
         """
 
 
 class Host(Protocol):
-    """What one run may ask of its surroundings."""
+    """The host of one run."""
 
     async def ask(self, operation: str, arguments: Sequence[Value]) -> Value:
-        """An operation of docs/reference/scripting.md; raises the YggError that the script shall see."""
+        """An operation of docs/reference/scripting.md; raises the YggError that the script receives."""
 
     def log(self, level: Level, text: str) -> None:
         """A line of the log; raises ScriptError (OUTPUT) past the limit."""
@@ -114,7 +114,7 @@ class Host(Protocol):
 
     @property
     def waiting_for(self) -> str:
-        """The operation that has not been answered yet, in words; empty where there is none."""
+        """The pending operation, in words; empty if there is none."""
 
 
 class Worker(Protocol):

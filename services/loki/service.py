@@ -1,4 +1,4 @@
-"""The use cases: run a script, tell what can run. Owns neither processes (`adapters.pool`) nor protos (`api`)."""
+"""The use cases: run a script, list the languages. Owns neither processes (`adapters.pool`) nor protos (`api`)."""
 
 from __future__ import annotations
 

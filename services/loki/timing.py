@@ -1,4 +1,4 @@
-"""When timers are due, as scripts say it: seconds or a cron expression. Pure; what is armed is programs/timers.py's."""
+"""Due times of timers, in seconds or as a cron expression. Pure; programs/timers.py owns the armed timers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Timing:
 
 
 def timing(kind: Value, name: Value, when: Value) -> Timing:
-    """What an `after`, `every` or `cron` says; raises InvalidRequestError or InvalidIdError."""
+    """Parse an `after`, `every` or `cron`; raise InvalidRequestError or InvalidIdError."""
     named = naming.timer(name)
     if kind == "cron":
         if not isinstance(when, str):

@@ -1,4 +1,4 @@
-"""What a worker says about a script that failed, as an error. Texts from a worker are bounded here."""
+"""Errors from a worker's report of a failed script. Texts from a worker are bounded here."""
 
 from __future__ import annotations
 

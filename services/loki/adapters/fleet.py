@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class RegistryFleet:
-    """The mirror. `run` must run; `ready` returns once it holds what was there when it began."""
+    """The mirror. `run` must be running; `ready` returns once it holds every device that existed at the start."""
 
     def __init__(self, registry: grpc.aio.Channel) -> None:
         self._registry = registry_pb2_grpc.RegistryServiceStub(registry)
@@ -34,7 +34,7 @@ class RegistryFleet:
         await self._caught_up.wait()
 
     async def run(self) -> None:
-        """Watches until cancelled, again where the watch breaks."""
+        """Watch until cancelled; resume the watch when it breaks."""
         while True:
             try:
                 async for answer in self._registry.WatchDevices(pb.WatchDevicesRequest(resume_token=self._token)):
@@ -60,7 +60,7 @@ class RegistryFleet:
                 self.changed()
 
     async def contract(self, device_id: str, timeout_s: float) -> Contract | None:
-        """The current contract, None where the device has none."""
+        """Return the device's current contract, or None."""
         try:
             answer = await self._registry.GetContract(pb.GetContractRequest(device_id=device_id), timeout=timeout_s)
         except grpc.aio.AioRpcError as e:

@@ -36,7 +36,7 @@ class Frames(asyncio.Protocol):
         self.ended = False
 
     async def receive(self) -> Frame:
-        """The next frame; raises EOFError where there is none, WireError where it is none."""
+        """Return the next frame; raise EOFError at the end of the stream, WireError for an invalid frame."""
         while not self._waiting:
             if self._fault is not None:
                 raise self._fault
@@ -55,13 +55,13 @@ class Frames(asyncio.Protocol):
         return frame
 
     def send(self, kind: Kind, run: int, payload: bytes) -> None:
-        """Sends a frame; raises ConnectionError where the worker is gone."""
+        """Send a frame; raise ConnectionError if the worker has exited."""
         if self.ended or self._transport is None or self._transport.is_closing():
             raise ConnectionResetError
         self._transport.write(wire.frame(kind, run, payload))
 
     def close(self) -> None:
-        """Closes the socket; what has come can still be received."""
+        """Close the socket; frames received before remain readable."""
         if self._transport is not None:
             self._transport.close()
 

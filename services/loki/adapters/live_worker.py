@@ -83,11 +83,11 @@ class LiveWorker(asyncio.Protocol):
         self._how = ""
         self.lost = asyncio.Event()
         self.programs: set[int] = set()
-        self.culprit = 0
+        self.crashed_by = 0
 
     @classmethod
     async def start(cls, command: WorkerCommand) -> LiveWorker:
-        """A process that has said READY; raises EngineMissingError with what it said instead."""
+        """Start a process and wait for READY; raise EngineMissingError with its message otherwise."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         counter = create_slice_counter()
         with theirs, os.fdopen(counter):
@@ -148,7 +148,7 @@ class LiveWorker(asyncio.Protocol):
         return self._number
 
     def stop_turn(self, number: int) -> bool:
-        """Drops a turn that waits for the host; False where it does not wait: the slice has its own limit."""
+        """Drop a turn that waits for the host; return False if it does not wait: the slice has its own limit."""
         turn = self._turns.get(number)
         if turn is None or turn.answering is None:
             return False
@@ -216,7 +216,7 @@ class LiveWorker(asyncio.Protocol):
             self._process.kill()
         self._loop.run_in_executor(None, self._process.wait)
         running = self._turns.get(self._slices.running())
-        culprit = self.culprit = running.program if running else 0
+        crashed_by = self.crashed_by = running.program if running else 0
         if not self._ready.done():
             self._ready.set_exception(EngineMissingError(f"the {self._language} worker ended while it started"))
         turns, self._turns = list(self._turns.values()), {}
@@ -224,7 +224,7 @@ class LiveWorker(asyncio.Protocol):
         for turn in turns:
             if turn.answering is not None:
                 turn.answering.cancel()
-            turn.end(WorkerLostError(self._how or self._ended_how(), culprit))
+            turn.end(WorkerLostError(self._how or self._ended_how(), crashed_by))
 
     def _ended_how(self) -> str:
         status = self._process.poll()
@@ -305,7 +305,7 @@ class LiveWorker(asyncio.Protocol):
             self._slice(Kind.ANSWER, number, payload)
 
     def _watch(self) -> None:
-        """Looks at what runs, every TICK_S."""
+        """Check the running slice every TICK_S."""
         if self.lost.is_set():
             return
         now_s, running = self._loop.time(), self._slices.running()

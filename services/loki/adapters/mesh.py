@@ -67,7 +67,7 @@ class GrpcMesh:
         return len(answer.sessions)
 
     async def capabilities(self, device_id: str, timeout_s: float) -> Sequence[Capability]:
-        """What the device's current contract holds."""
+        """Return the capabilities of the device's current contract."""
         async with _converted("the registry"):
             answer = await self._registry.GetContract(rp.GetContractRequest(device_id=device_id), timeout=timeout_s)
         return codec.contract_from_proto(answer.contract).capabilities
@@ -102,7 +102,7 @@ class GrpcMesh:
         return _twin(answer.twin)
 
     async def update_twin(self, device_id: str, desired: Mapping[str, Value], timeout_s: float) -> TwinSummary:
-        """Merges into what is desired."""
+        """Merge into the desired state."""
         request = tp.UpdateTwinRequest(device_id=device_id, desired=codec.values_to_proto(desired))
         async with _converted("the registry"):
             answer = await self._twins.UpdateTwin(request, timeout=timeout_s)

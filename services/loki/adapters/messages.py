@@ -34,7 +34,7 @@ def line(content: Any) -> tuple[Level, str]:
         level, text = content
         return Level(level), str(text)
     except (ValueError, TypeError) as e:
-        raise WireError("a line of the log that is none") from e
+        raise WireError("invalid log line") from e
 
 
 def fields(payload: bytes) -> dict[str, Any]:
@@ -50,9 +50,9 @@ def object_of(content: Any) -> dict[str, Any]:
 
 
 async def answer(host: Host, content: Any) -> bytes:
-    """The payload of the ANSWER to a CALL frame; raises WireError where the call is none, ScriptError past a limit."""
+    """Return the payload of the ANSWER to a CALL frame; raise WireError if it is invalid, ScriptError past a limit."""
     if not isinstance(content, list) or not content or not isinstance(content[0], str):
-        raise WireError("a call that is none")
+        raise WireError("invalid call")
     try:
         value = await host.ask(content[0], [wire.from_json(item) for item in content[1:]])
     except ScriptError:
@@ -77,15 +77,15 @@ def _refusal(failure: dict[str, Value]) -> bytes:
 
 
 def result(content: Any) -> Value:
-    """What the script returned; raises ScriptError where it is too wide or too deep, WireError where it is none."""
+    """Return the script's result; raise ScriptError if it is too wide or too deep, WireError if it is invalid."""
     try:
         return wire.from_json(content)
     except InvalidRequestError as e:
-        raise ScriptError("SCRIPT_ERROR", f"the script returned what is not a value: {e.message}") from e
+        raise ScriptError("SCRIPT_ERROR", f"the result of the script is not a value: {e.message}") from e
 
 
 def timeout(script: Script, host: Host, where: tuple[int, str]) -> ScriptError:
-    """The error of a script whose time is over; `where` is the line and the traceback where it stood."""
+    """Return the timeout error of a script that stood at `where`, its line and traceback."""
     waiting = f" (waiting for {host.waiting_for})" if host.waiting_for else ""
     return ScriptError(
         "TIMEOUT",

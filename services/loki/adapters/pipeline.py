@@ -34,7 +34,7 @@ class BridgePipeline:
         self._reader: asyncio.Task[None] | None = None
 
     async def call(self, request: pb.PipelineRequest, timeout_s: float) -> pb.PipelineResponse:
-        """The answer; raises RemoteError with the bridge's own code, or ABORTED where the stream broke meanwhile."""
+        """Return the response; raise RemoteError with the bridge's code, or ABORTED if the stream broke meanwhile."""
         request.id = next(self._numbers)
         request.timeout.FromMicroseconds(int(timeout_s * 1e6))
         waiting: asyncio.Future[pb.PipelineResponse] = asyncio.get_running_loop().create_future()

@@ -1,7 +1,7 @@
 """The workers of one language: processes that are replaced when they end, and a bounded queue.
 
 `size` of them compute at the same time. A run that sleeps or waits for the mesh keeps its process, so another one
-starts when somebody queues meanwhile, up to `max_size` in all; those beyond `size` end after IDLE_S without a run.
+starts when a run is queued meanwhile, up to `max_size` in all; those beyond `size` end after IDLE_S without a run.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class WorkerPool:
         self._settled = asyncio.Event()
 
     async def maintain(self) -> None:
-        """Keeps `size` workers up until cancelled, then ends them. Waits longer and longer where none can start."""
+        """Keep `size` workers up until cancelled, then end them. The backoff grows while none can start."""
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 for _ in range(self._size):
@@ -172,7 +172,7 @@ class WorkerPool:
         self._shrink_later()
 
     async def _slot(self) -> None:
-        backoff_s, starting = MIN_BACKOFF_S, True  # counted by who added the slot
+        backoff_s, starting = MIN_BACKOFF_S, True  # already counted when the slot was added
         try:
             while True:
                 try:

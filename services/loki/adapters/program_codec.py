@@ -1,4 +1,4 @@
-"""Between program.proto and the model of programs, for the API and for what is stored. Pure."""
+"""Conversions between program.proto and the model of programs, for the API and for records. Pure."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def package_to_proto(package: Package) -> pb.ProgramPackage:
 
 
 def target_from_proto(message: pb.ProgramTarget) -> Target:
-    """The target; raises InvalidPackageError, or InvalidRequestError for a selector that is none."""
+    """Return the target; raise InvalidPackageError, or InvalidRequestError for an invalid selector."""
     which = message.WhichOneof("target")
     if which == "device_id" and message.device_id:
         return Target(device_id=message.device_id)

@@ -30,10 +30,10 @@ MAX_TOPIC_CHARS = 255
 
 
 class Dispatch(Protocol):
-    """Posts an event to whoever listens to one of the keys."""
+    """Posts an event to the listeners of its keys."""
 
     def __call__(self, keys: Iterable[str], cause: str, value: str, sender: str = "") -> None:
-        """`value` is JSON; `sender` is the program whose message it is, which EVERY_MESSAGE leaves out."""
+        """Post an event. `value` is JSON; `sender` is the program that sent the message: EVERY_MESSAGE skips it."""
 
 
 class ProgramEvents:
@@ -70,14 +70,14 @@ class ProgramEvents:
         keys = [key for key in (f"event:{event.device_id}/{path}", f"event:*/{path}") if self._listens(key)]
         if not keys:
             return
-        told: dict[str, Value] = {
+        content: dict[str, Value] = {
             "device": event.device_id,
             "capability": event.capability,
             "name": event.name or path,
             "fields": {**codec.values_from_proto(event.fields)},
             "time": codec.moment(event.time).timestamp(),
         }
-        self._dispatch(keys, f"event {path} of {event.device_id}", wire.dump(wire.to_json(told)).decode())
+        self._dispatch(keys, f"event {path} of {event.device_id}", wire.dump(wire.to_json(content)).decode())
 
     async def _message(self, message: Msg) -> None:
         parts = message.subject.split(".")
@@ -89,8 +89,8 @@ class ProgramEvents:
             value = codec.value_from_proto(value_pb2.Value.FromString(message.data))
         except (DecodeError, ValueError):
             return
-        told: dict[str, Value] = {"topic": topic, "from": parts[4], "value": value}
+        content: dict[str, Value] = {"topic": topic, "from": parts[4], "value": value}
         spelled = (message.headers or {}).get(TOPIC_HEADER, "")
         if spelled:
-            told["spelled"] = spelled[:MAX_TOPIC_CHARS]
-        self._dispatch(keys, f"message {topic}", wire.dump(wire.to_json(told)).decode(), parts[4])
+            content["spelled"] = spelled[:MAX_TOPIC_CHARS]
+        self._dispatch(keys, f"message {topic}", wire.dump(wire.to_json(content)).decode(), parts[4])

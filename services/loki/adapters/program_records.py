@@ -1,7 +1,7 @@
 """Packages, deployments, instances, stores and replicas in key-value buckets, mirrored here as they change.
 
 Implements the ports Records and Store. Writes are based on the revision that the mirror has seen, or that we wrote
-since: whoever was faster makes ours fail, and the mirror brings what it wrote.
+since: the write of a faster replica makes ours fail, and the mirror receives it.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ SCHEMA = 1
 
 
 class NatsRecords:
-    """The mirror. `run` must run; `ready` returns once it holds what was there when it began.
+    """The mirror. `run` must be running; `ready` returns once it holds every record that existed at the start.
 
-    `changed` is called where what shall run may have changed; `touched` for every change, with the device of an
+    `changed` is called if the desired state may have changed; `touched` for every change, with the device of an
     instance or None for all else.
     """
 
@@ -63,7 +63,7 @@ class NatsRecords:
         return sum(self._seen.values())
 
     async def open(self) -> None:
-        """Makes the buckets where they are not there yet."""
+        """Open the buckets, creating those that are missing."""
         for spec in (PROGRAMS, STORES, INSTANCES, REPLICAS):
             self._buckets[spec.name] = await Bucket.create(self._js, spec)
 
@@ -135,7 +135,7 @@ class NatsRecords:
             return before is not None
         status = program_codec.instance_from_proto(pb.StoredInstance.FromString(record.data).instance)
         self.instances[key] = status
-        # Only who runs it matters for what shall run, not how it fares there.
+        # The desired state depends on the replica that runs it, not on its status there.
         return before is None or (before.replica, before.epoch) != (status.replica, status.epoch)
 
     def _all_changed(self) -> None:
@@ -185,7 +185,7 @@ class NatsRecords:
         return after
 
     async def delete_deployment(self, deployment_id: str) -> None:
-        """Forgets it; its instances are cleaned up by whoever runs them."""
+        """Delete the deployment; the replicas that run its instances clean them up."""
         await self._buckets[PROGRAMS.name].delete(f"deployment.{deployment_id}")
         self.deployments.pop(deployment_id, None)
         self._all_changed()
@@ -213,9 +213,7 @@ class NatsRecords:
         if found.epoch > epoch:
             raise RevisionConflictError(f"{ref.key}: its store is of epoch {found.epoch}, a later one than {epoch}")
         store = NatsStore(bucket, ref.key, epoch, codec.values_from_proto(found.entries), entry)
-        if (
-            entry is not None or epoch > 1
-        ):  # also where nothing is kept yet: the owner before may still be about to write
+        if entry is not None or epoch > 1:  # even if the store is empty: the previous owner may still be about to write
             await store.write(store.entries)
         return store
 
@@ -235,7 +233,7 @@ class NatsStore:
         self.size_bytes = _size(entries)
 
     async def write(self, entries: Mapping[str, Value]) -> None:
-        """Replaces all; raises FencedError where a later owner has written."""
+        """Replace all; raise FencedError if a later owner has written."""
         record = pb.StoredStore(schema=SCHEMA, epoch=self._epoch, entries=codec.values_to_proto(entries))
         value = record.SerializeToString()
         try:

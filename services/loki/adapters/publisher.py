@@ -1,4 +1,4 @@
-"""Messages of scripts as CloudEvents on NATS. At most once: who does not listen misses them."""
+"""Messages of scripts as CloudEvents on NATS. Delivery is at most once."""
 
 from __future__ import annotations
 

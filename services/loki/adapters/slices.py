@@ -1,4 +1,4 @@
-"""What a worker of many programs is doing: which turn has the slice that runs, and since when.
+"""The running slice of a worker of many programs: its turn, and since when it runs.
 
 The worker handles frames in the order in which they were sent, and each TURN, EVENT, ANSWER and STOP makes it run one
 slice that ends in exactly one CALL, DONE or FAIL. It counts the ends in the counter at once and may send them later. Of
@@ -34,18 +34,18 @@ class Slices:
         self._sent.append(turn)
 
     def first(self, turn: int) -> None:
-        """Raises WireError where what comes next is not of this turn."""
+        """Raise WireError if the next frame cannot be of this turn."""
         if not self._sent or self._sent[0] != turn:
             raise WireError(f"a frame of turn {turn}, which does not run")
 
     def over(self, turn: int) -> None:
-        """The end of its slice was received; raises WireError where it had none."""
+        """Record the received end of its slice; raise WireError if it had no slice."""
         self.first(turn)
         self._sent.popleft()
         self._received = (self._received + 1) % 2**32
 
     def running(self) -> int:
-        """The turn whose slice runs now, 0 for none."""
+        """Return the turn of the running slice, 0 for none."""
         ended = self._counter.beyond(self._received)
         return self._sent[ended] if ended < len(self._sent) else 0
 

@@ -4,7 +4,7 @@ The watchdog is here: a script that does not end in time is asked to stop, and a
 Nothing that a worker sends is trusted: every frame is checked, and a breach of the protocol ends the process.
 
     START --READY--> IDLE --RUN--> RUNNING --DONE, FAIL--> IDLE
-                                      |  deadline, output limit, cancelled: SIGUSR1, or STOP where it is suspended
+                                      |  deadline, output limit, cancelled: SIGUSR1, or STOP if it is suspended
                                       +--> STOPPING --FAIL(STOPPED)--> IDLE
                                                \\--anything else, or GRACE_S--> KILLED
 """
@@ -81,7 +81,7 @@ class WorkerProcess:
 
     @classmethod
     async def start(cls, command: WorkerCommand) -> WorkerProcess:
-        """A process that has said READY; raises EngineMissingError with what it said instead."""
+        """Start a process and wait for READY; raise EngineMissingError with its message otherwise."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with theirs:
             process = subprocess.Popen(  # noqa: ASYNC220 - forked from the loop's thread: PR_SET_PDEATHSIG is by thread
@@ -184,17 +184,17 @@ class WorkerProcess:
         return ScriptError("CRASH", f"the {self._language.value} engine crashed ({how}); its worker is being replaced")
 
     async def _ready(self) -> None:
-        who = f"the {self._language.value} worker"
+        name = f"the {self._language.value} worker"
         try:
             kind, _, payload = await self._frames.receive()
             content = wire.load(payload)
         except (EOFError, ConnectionError) as e:
-            raise EngineMissingError(f"{who} ended while it started") from e
+            raise EngineMissingError(f"{name} ended while it started") from e
         except WireError as e:
-            raise EngineMissingError(f"{who} sent {e}") from e
+            raise EngineMissingError(f"{name} sent {e}") from e
         if kind is not Kind.READY or not isinstance(content, dict):
-            told = content.get("message", "") if isinstance(content, dict) else ""
-            raise EngineMissingError(f"{who} cannot start: {printable(str(told), 300)}")
+            message = content.get("message", "") if isinstance(content, dict) else ""
+            raise EngineMissingError(f"{name} cannot start: {printable(str(message), 300)}")
         self.version = printable(str(content.get("version", "")))
         self.sandbox = printable(str(content.get("sandbox", "")))
 
@@ -240,10 +240,10 @@ class WorkerProcess:
             raise
 
     async def _stop(self) -> tuple[int, str]:
-        """Asks the run to stop, kills the process if it does not; the line and the traceback where it stood.
+        """Stop the run, or kill the process if it does not stop; return the line and the traceback where it stood.
 
         A suspended run is dropped by a STOP; one that computes is interrupted by a signal. A signal names no run, so a
-        process is used again only where the signal is known to have been what ended the run.
+        process is used again only if the signal is known to have ended the run.
         """
         try:
             if self._suspended:
@@ -255,8 +255,8 @@ class WorkerProcess:
             content = messages.fields(payload)
             if kind is Kind.FAIL and content.get("reason") == "STOPPED":
                 self._finished(content)
-                told = script_error({**content, "reason": "SCRIPT_ERROR"})
-                return told.line, told.traceback
+                error = script_error({**content, "reason": "SCRIPT_ERROR"})
+                return error.line, error.traceback
         except (TimeoutError, EOFError, ConnectionError, ProcessLookupError, WireError):
             pass
         await self.kill()

@@ -1,7 +1,7 @@
 """One alarm clock for all instances of a replica.
 
-Alarms ring on a grid of GRAIN_S, up to that late and never early: what is due within one grain is one wake-up of this
-process and one write to each worker, where it would be one of each for every timer.
+Alarms ring on a grid of GRAIN_S, up to that late and never early: alarms due within one grain cost one wake-up of this
+process and one write to each worker, instead of one of each for every timer.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class Alarms:
         self._offset_s = 0.0
         self._look: asyncio.TimerHandle | None = None
 
-    def on_step(self, who: int, call: Ring | None) -> None:
+    def on_step(self, owner: int, call: Ring | None) -> None:
         """`call` is called after each step of the wall clock, within LOOK_S; None: no more."""
         if call is None:
-            self._stepped.pop(who, None)
+            self._stepped.pop(owner, None)
             return
-        self._stepped[who] = call
+        self._stepped[owner] = call
         if self._look is None:
             self._offset_s = self._offset()
             self._look = asyncio.get_running_loop().call_later(LOOK_S, self._looks)
@@ -59,16 +59,16 @@ class Alarms:
     def _offset(self) -> float:
         return self._clock.now().timestamp() - self._clock.monotonic()
 
-    def set(self, who: int, due_s: float | None, ring: Ring) -> None:
-        """`ring` is called once it is due, instead of what was set for `who` before; None: never."""
+    def set(self, owner: int, due_s: float | None, ring: Ring) -> None:
+        """`ring` is called once it is due, instead of what was set for `owner` before; None: never."""
         if due_s is None:
-            self._due.pop(who, None)
+            self._due.pop(owner, None)
             return
-        known = self._due.get(who)
+        known = self._due.get(owner)
         if known is None or known[0] != due_s:
-            self._due[who] = due_s, ring
-            heapq.heappush(self._heap, (due_s, who))
-            if len(self._heap) > 64 + 4 * len(self._due):  # alarms set anew leave their old entries behind
+            self._due[owner] = due_s, ring
+            heapq.heappush(self._heap, (due_s, owner))
+            if len(self._heap) > 64 + 4 * len(self._due):  # alarms that were set again leave their old entries behind
                 self._heap = [(due, number) for number, (due, _) in self._due.items()]
                 heapq.heapify(self._heap)
             self._wake_at(due_s)
@@ -87,14 +87,14 @@ class Alarms:
         self._handle, self._handle_s = None, math.inf
         now_s, rung = self._clock.monotonic() + GRAIN_S / 10, list[Ring]()
         while self._heap and self._heap[0][0] <= now_s:
-            due_s, who = heapq.heappop(self._heap)
-            known = self._due.get(who)
+            due_s, owner = heapq.heappop(self._heap)
+            known = self._due.get(owner)
             if known is not None and known[0] == due_s:
-                del self._due[who]
+                del self._due[owner]
                 rung.append(known[1])
         for ring in rung:
             ring()
         while self._heap and self._due.get(self._heap[0][1], (None,))[0] != self._heap[0][0]:
-            heapq.heappop(self._heap)  # set anew meanwhile, or not at all
+            heapq.heappop(self._heap)  # set again meanwhile, or removed
         if self._heap:
             self._wake_at(self._heap[0][0])

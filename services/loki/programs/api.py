@@ -100,7 +100,9 @@ class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
             return pb.UnloadProgramResponse(deployment_ids=[request.deployment_id])
         if what != "program_id":
             raise InvalidPackageError(
-                "it is not said what to unload", hint="A deployment or a program.", field="target"
+                "no target given",
+                hint="A deployment or a program.",
+                field="target",
             )
         ended = await self._programs.unload_program(
             request.program_id, request.version, end_deployments=request.end_deployments
@@ -137,7 +139,7 @@ class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
         return pb.StopProgramResponse(deployment=_deployment(await self._programs.stop(request.deployment_id)))
 
     async def RestartProgram(self, request: pb.RestartProgramRequest, context: Any) -> pb.RestartProgramResponse:
-        """Every instance anew."""
+        """Restart every instance."""
         return pb.RestartProgramResponse(deployment=_deployment(await self._programs.restart(request.deployment_id)))
 
     async def ListInstances(self, request: pb.ListInstancesRequest, context: Any) -> pb.ListInstancesResponse:
@@ -161,8 +163,8 @@ class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
         found: list[pb.ProgramGlobal] = []
         for item in cast("list[dict[str, Any]]", answer["globals"] or []):
             value = item.get("value")
-            told = codec.value_to_proto(value[0]) if value else None
-            found.append(pb.ProgramGlobal(name=item["name"], type=item["type"], value=told))
+            encoded = codec.value_to_proto(value[0]) if value else None
+            found.append(pb.ProgramGlobal(name=item["name"], type=item["type"], value=encoded))
         return pb.GetGlobalsResponse(globals=sorted(found, key=lambda each: each.name))
 
     async def SetGlobal(self, request: pb.SetGlobalRequest, context: Any) -> pb.SetGlobalResponse:
@@ -171,7 +173,7 @@ class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
         return pb.SetGlobalResponse()
 
     async def GetStore(self, request: pb.GetStoreRequest, context: Any) -> pb.GetStoreResponse:
-        """What a running instance keeps."""
+        """Return the store of a running instance."""
         answer: dict[str, Any] = await self._ask(request.instance, "store", {})
         entries = codec.values_to_proto(answer["entries"])
         return pb.GetStoreResponse(entries=entries, size_bytes=answer["size_bytes"], limit_bytes=answer["limit_bytes"])
@@ -184,7 +186,7 @@ class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
         return pb.SetStoreResponse(existed=bool(answer["existed"]))
 
     async def GetStatistics(self, request: pb.GetStatisticsRequest, context: Any) -> pb.GetStatisticsResponse:
-        """What an instance has used."""
+        """Return the resource use of an instance."""
         seen: dict[str, Any] = await self._ask(request.instance, "statistics", {})
         return pb.GetStatisticsResponse(
             statistics=pb.ProgramStatistics(

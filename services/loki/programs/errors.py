@@ -69,8 +69,8 @@ class QueueFullError(YggError, reason=Reason.QUEUE_FULL):
 
 
 class WorkerLostError(Exception):
-    """The worker process ended. `culprit` is the number of the program whose turn it was in, 0 where in none."""
+    """The worker process ended. `crashed_by` is the number of the program whose turn it was in, 0 where in none."""
 
-    def __init__(self, how: str, culprit: int = 0) -> None:
+    def __init__(self, how: str, crashed_by: int = 0) -> None:
         super().__init__(how)
-        self.how, self.culprit = how, culprit
+        self.how, self.crashed_by = how, crashed_by

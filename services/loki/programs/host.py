@@ -1,6 +1,6 @@
-"""The host API of a turn: what a run has, and beside it timers, handlers, own events, and the store of the instance.
+"""The host API of a turn: that of a run, plus timers, handlers, own events and the store of the instance.
 
-Owns the operations. What an instance keeps between turns is `instance`'s, which every turn of it shares.
+Owns the operations. The state between turns is owned by `instance`; all turns of an instance share it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class ProgramTurnHost(RunHost):
         return self._deadline
 
     async def ask(self, operation: str, arguments: Sequence[Value]) -> Value:
-        """Does it; raises the YggError that the program shall see, FencedError where another replica has taken over."""
+        """Perform an operation; raise the YggError that the program receives, FencedError if fenced."""
         await self._instance.admit()
         return await super().ask(operation, arguments)
 
@@ -148,7 +148,7 @@ class ProgramTurnHost(RunHost):
             if size > most and size > self._instance.store.size_bytes:
                 raise StoreFullError(
                     f"the store would hold {size} bytes, {most} are allowed",
-                    hint="Delete what is not needed, or ask for more in the manifest (limits.store_bytes).",
+                    hint="Delete keys, or raise limits.store_bytes in the manifest.",
                 )
             self._instance.fence()
             await self._instance.store.write(entries)

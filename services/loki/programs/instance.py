@@ -1,8 +1,8 @@
-"""One running instance: its turns, its queue of events, its timers, its budget of errors. `lifecycle` draws the states.
+"""One running instance: its turns, event queue, timers and error budget. `lifecycle` draws the states.
 
-An instance takes one event after the other into turns, at most TURNS at once, all but one of them waiting for the host;
-further events wait in a queue of QUEUE, and what does not fit there is dropped and counted. A timer that is due while
-its last turn is not over is left out.
+An instance runs a turn for each event in order. Up to TURNS turns are open, all but one of them waiting for the host;
+further events wait in a queue of length QUEUE, and events beyond it are dropped and counted. A timer that is due while
+its last turn is still open is skipped.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class ReplicaContext:
-    """What all instances of a replica share. `fence` raises FencedError once the lease is over."""
+    """The dependencies that all instances of a replica share. `fence` raises FencedError once the lease has expired."""
 
     mesh: Mesh
     publisher: Publisher
@@ -61,7 +61,7 @@ class ReplicaContext:
 
 @dataclass(slots=True)
 class Call:
-    """A turn that ended."""
+    """A finished turn, for the history."""
 
     start_time: datetime
     cause: str
@@ -73,7 +73,7 @@ class Call:
 
 @dataclass(slots=True)
 class Statistics:
-    """Since the instance was started on this replica."""
+    """Counts since the instance was started on this replica."""
 
     turns: int = 0
     errors: int = 0
@@ -93,7 +93,7 @@ class _Event:
 
 @dataclass(slots=True, eq=False)
 class _Turn:
-    """One turn; made into the host that the worker asks only when it asks."""
+    """One turn. Its host is created when the worker first calls one."""
 
     instance: Instance
     cause: str
@@ -108,32 +108,32 @@ class _Turn:
     expired: bool = False
 
     async def ask(self, operation: str, arguments: Any) -> Value:
-        """As ports.Host says."""
+        """See ports.Host."""
         if self.host is None:
             self.host = ProgramTurnHost(self.instance)
         self.instance.waits(self)
         return await self.host.ask(operation, arguments)
 
     def log(self, level: Level, text: str) -> None:
-        """As ports.Host says."""
+        """See ports.Host."""
         self.instance.log(level, text)
 
     def spend_output(self, size_bytes: int) -> None:
-        """As ports.Host says: nothing, frames are bounded."""
+        """Do nothing: frames are bounded. See ports.Host."""
 
     def ended(self, end: TurnEnd) -> None:
-        """As ports.TurnEnded says."""
+        """See ports.TurnEnded."""
         self.instance.ended(self, end)
 
     @property
     def waiting_for(self) -> str:
-        """As ports.Host says."""
+        """See ports.Host."""
         return self.host.waiting_for if self.host else ""
 
 
 @dataclass(slots=True)
 class _Budgets:
-    """Token buckets, filled as time goes by."""
+    """Token buckets, refilled over time."""
 
     calls: float
     log_bytes: float
@@ -195,20 +195,20 @@ class Instance:
         self._last_error_s = 0.0
         self._later: asyncio.TimerHandle | None = None
         self.since_s = now_s = context.clock.monotonic()
-        """When it came into its state."""
+        """Return the time at which it entered its state."""
         self._tokens = _Budgets(
             2.0 * manifest.limits.host_calls_per_second, manifest.limits.log_bytes_per_minute, now_s
         )
 
-    # Life.
+    # Lifecycle.
 
     def start(self) -> None:
-        """Asks for a worker; `placed` goes on."""
+        """Request a worker, which calls `placed`."""
         self._to(State.STARTING)
         self.context.place(self)
 
     def placed(self, worker: ProgramWorker) -> None:
-        """The worker is there: the first turn begins."""
+        """Begin the first turn on the worker."""
         if self.state is not State.STARTING or self.worker is not None:
             return
         self.worker = worker
@@ -227,18 +227,18 @@ class Instance:
         self._begin(request, "start", first=True)
 
     def not_placed(self, error: YggError) -> None:
-        """No worker can be had now; tried again in a moment."""
+        """Retry the placement soon, because no worker is available."""
         self.problem = error.message
         self._again(RESTART_S)
 
     def stop(self, state: State = State.STOPPED, problem: str = "") -> None:
-        """Ends it here and now; turns that wait for the host are dropped."""
+        """Stop it immediately; turns that wait for the host are dropped."""
         self._drop()
         self.problem = problem
         self._to(state)
 
     def restart(self) -> None:
-        """Anew, with what the errors so far have used up forgiven."""
+        """Restart it with a full error budget."""
         self._drop()
         self._budget, self.problem, self.quarantined = ErrorBudget(), "", False
         self.start()
@@ -276,7 +276,7 @@ class Instance:
     # Turns.
 
     def post(self, key: str, cause: str, value: str = "null") -> bool:
-        """An event; False where too many wait already, or the instance takes none now."""
+        """Queue an event; return False if the queue is full or the instance accepts no events."""
         if self.state not in (State.RUNNING, State.STARTING):
             return False
         if len(self._queue) >= QUEUE:
@@ -301,7 +301,7 @@ class Instance:
     def _begin(
         self, request: dict[str, Any], cause: str, *, first: bool = False, ended: TurnEnded | None = None
     ) -> None:
-        """A turn that is no event; where somebody waits for how it `ended`, its errors are theirs and do not count."""
+        """Run a turn that is not an event; errors are reported to `ended` if given, and then do not count."""
         clock = self.context.clock
         if self.worker is None:
             raise NotRunningError(f"{self.ref.key} does not run now: it is {self.state.name.lower()}")
@@ -320,7 +320,7 @@ class Instance:
         return turn
 
     def waits(self, turn: _Turn) -> None:
-        """A turn has begun to wait for the host: a first turn that got so far counts as started.
+        """Record that a turn waits for the host: a first turn that got so far counts as started.
 
         Its time is watched from here on; while it computes, the worker's limit of a slice holds.
         """
@@ -339,10 +339,10 @@ class Instance:
         elif turn in self._turns and self.worker is not None:
             turn.expired = self.worker.stop_turn(turn.number)
             if not turn.expired:
-                turn.expiry = loop.call_later(0.25, self._expire, turn)  # it computes: that has a limit of its own
+                turn.expiry = loop.call_later(0.25, self._expire, turn)  # it computes, which has another limit
 
     def ended(self, turn: _Turn, end: TurnEnd) -> None:
-        """A turn is over."""
+        """Record the end of a turn."""
         if turn not in self._turns:
             return  # it was dropped with the program
         self._turns.discard(turn)
@@ -398,7 +398,7 @@ class Instance:
         self.last_error = f"{turn.cause}: {where}{failure.reason}: {failure.message}"[:600]
         self.log(Level.ERROR, self.last_error, ours=True)
         self.context.failed(self)
-        self.context.changed(self)  # also where it goes on in the state that it was in, as one that starts anew does
+        self.context.changed(self)  # even if the state is unchanged, as for a restart
         verdict = self._budget.error()
         if verdict is Verdict.FAIL:
             self.stop(State.FAILED, f"stopped by errors after it had been held; the last: {self.last_error}")
@@ -413,19 +413,19 @@ class Instance:
         else:
             self.stop(State.FAILED, f"its first turn failed: {self.last_error}")
 
-    def _hold(self, anew: bool) -> None:
+    def _hold(self, restart: bool) -> None:
         self.problem = f"three errors in a row: held for {HOLD_S:g} s; the last: {self.last_error}"
         self.log(Level.WARNING, self.problem, ours=True)
         self._queue.clear()
-        if anew:
+        if restart:
             self._drop()
         self._to(State.SUSPENDED)
-        self._later = asyncio.get_running_loop().call_later(HOLD_S, self._release, anew)
+        self._later = asyncio.get_running_loop().call_later(HOLD_S, self._release, restart)
 
-    def _release(self, anew: bool) -> None:
+    def _release(self, restart: bool) -> None:
         self.problem = ""
         self._later = None
-        if anew or self.worker is None:
+        if restart or self.worker is None:
             self._to(State.STARTING)
             self.context.place(self)
         else:
@@ -433,14 +433,14 @@ class Instance:
             self._ring()
 
     def _lost(self, turn: _Turn, lost: WorkerLostError) -> None:
-        """The worker is gone. Who was at fault restarts alone; who was not restarts at once, uncounted."""
+        """The worker exited: the program that crashed it restarts alone, the others at once and without penalty."""
         for other in self._turns:
             if other.expiry is not None:
                 other.expiry.cancel()
         self._turns.clear()
-        if lost.culprit != self.number:
+        if lost.crashed_by != self.number:
             self._account(turn, ScriptError("STOPPED", "its worker was brought down by another program"))
-            self.worker_gone(culprit=False)
+            self.worker_gone(crashed=False)
             return
         failure = ScriptError(
             "TIMEOUT" if "computed" in lost.how else "CRASH", f"it brought its worker down: {lost.how}"
@@ -452,25 +452,25 @@ class Instance:
 
     def _erred_lost(self, failure: ScriptError, turn: _Turn) -> None:
         first = _Turn(self, turn.cause, turn.key, turn.began_s, turn.began, first=True)
-        self._erred(first, failure)  # whatever it was doing, it has to begin anew
+        self._erred(first, failure)  # it restarts, whatever it was doing
 
-    def worker_gone(self, *, culprit: bool) -> None:
-        """The worker ended while no turn of this instance was at fault, or while it had none."""
-        if self.worker is None or culprit:
+    def worker_gone(self, *, crashed: bool) -> None:
+        """Restart after the worker exited, unless this program crashed it."""
+        if self.worker is None or crashed:
             return
         self.worker = None
         held = self.state is State.SUSPENDED
         if held:
-            return  # it begins anew when the hold is over
+            return  # it restarts when the suspension ends
         if not self.package.manifest.auto_restart:
-            self.stop(State.FAILED, "its worker was brought down by another program, and it does not restart by itself")
+            self.stop(State.FAILED, "another program crashed its worker, and its restart policy does not restart it")
             return
         self._again(0.0)
 
-    # What is asked of it from outside.
+    # Queries.
 
     async def ask(self, request: dict[str, Any], cause: str) -> Value:
-        """`eval`, `globals` or `set`; raises NotRunningError, ScriptError or FencedError."""
+        """Run `eval`, `globals` or `set`; raise NotRunningError, ScriptError or FencedError."""
         self.context.fence()
         if self.worker is None or self.state not in (State.RUNNING, State.SUSPENDED, State.STARTING):
             raise NotRunningError(
@@ -490,19 +490,19 @@ class Instance:
             raise ScriptError("CRASH", f"its worker ended meanwhile: {e.how}") from e
 
     def uptime_s(self) -> float:
-        """Seconds since its first turn began."""
+        """Return the seconds since its first turn began."""
         return self.context.clock.monotonic() - self._started_s if self.worker is not None else 0.0
 
-    # What its turns ask.
+    # Host operations.
 
     def fence(self) -> None:
-        """Raises FencedError once another replica may have taken over."""
+        """Raise FencedError once another replica may have taken over."""
         if not self.state.lives:
             raise FencedError("the program was stopped")
         self.context.fence()
 
     async def admit(self) -> None:
-        """Returns once the operation may be done: so many a second, a burst of twice that."""
+        """Wait until the rate limit permits the operation; a burst is twice the limit."""
         self.fence()
         limits = self.package.manifest.limits
         tokens = self._refilled()
@@ -520,7 +520,7 @@ class Instance:
         return tokens
 
     def log(self, level: Level, text: str, *, ours: bool = False) -> None:
-        """A line; what is more than its bytes a minute is left out, and that is said once."""
+        """Log a line. Lines over the limit of bytes per minute are dropped, which is logged once."""
         limits, tokens, clock = self.package.manifest.limits, self._refilled(), self.context.clock
         entry = LogEntry(clock.now(), level, text)
         if not ours and entry.size_bytes > tokens.log_bytes:
@@ -540,7 +540,7 @@ class Instance:
         self.context.log(self, entry)
 
     def report(self, key: str, value: Value) -> None:
-        """A key that the program reports of itself; None removes it. Raises ReportFullError."""
+        """Set a reported key of the program; None removes it. Raise ReportFullError."""
         after: dict[str, Value] = {name: kept for name, kept in self.reported.items() if name != key}
         if value is not None:
             after[key] = value
@@ -555,14 +555,14 @@ class Instance:
             self.context.changed(self)
 
     def listen(self, key: str) -> None:
-        """From now on events of this key are posted."""
+        """Subscribe to the events of a key."""
         self.listening.add(key)
         self.context.listen(self, key)
 
     # Timers.
 
     def arm(self, kind: Value, name: Value, when: Value) -> None:
-        """Arms a timer; raises InvalidRequestError, InvalidIdError or TooManyTimersError."""
+        """Arm a timer; raise InvalidRequestError, InvalidIdError or TooManyTimersError."""
         self.timers.arm(kind, name, when, self.context.clock.monotonic(), self.context.clock.now())
         if kind == "cron":
             self.context.alarms.on_step(self.number, self._stepped)
@@ -574,7 +574,7 @@ class Instance:
         self._ring()
 
     def disarm(self, name: str) -> bool:
-        """Whether it was armed."""
+        """Disarm a timer; return whether it was armed."""
         was = self.timers.cancel(name)
         self._ring()
         return was

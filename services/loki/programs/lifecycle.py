@@ -3,12 +3,12 @@
     LOADED --claimed--> STARTING --suspended or done--> RUNNING --three errors in a row--> SUSPENDED
       |                     ^                            ^  |                               |
       |                     | restart                    |  | asked                         | HOLD_S
-      | contract lacks      +----------------------------|--|---- where it never started ---+
+      | contract lacks      +----------------------------|--|---- if it never started ------+
       v                                                  +--|---- else ---------------------+
     REFUSED --contract has it--> LOADED                     v            the next error: FAILED
                                                   any --> STOPPED --asked--> LOADED
 
-An error after the hold, before anything has succeeded, is the last: the instance is FAILED until somebody starts it.
+An error after the suspension, before any turn succeeds, is final: the instance is FAILED until it is started.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HOLD_S = 60.0
 
 
 class State(enum.Enum):
-    """Where it is."""
+    """The state of an instance."""
 
     LOADED = 1
     STARTING = 2
@@ -38,7 +38,7 @@ class State(enum.Enum):
 
 
 class Verdict(enum.Enum):
-    """What an error leads to."""
+    """The consequence of an error."""
 
     GO_ON = "go on"
     HOLD = "hold"
@@ -53,7 +53,7 @@ class ErrorBudget:
     was_held: bool = False
 
     def success(self) -> None:
-        """A turn ended well: all is forgiven."""
+        """A turn succeeded: reset the budget."""
         self.in_a_row, self.was_held = 0, False
 
     def error(self) -> Verdict:

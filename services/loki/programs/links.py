@@ -1,7 +1,7 @@
 """Which packages a package is linked with: those that it depends on, and what these depend on. Pure.
 
 Of each the newest version is taken that every one of them accepts: at least the minimum, of the same major version.
-What was chosen is pinned, so that an instance that starts again starts with the same.
+The selected versions are pinned, so that an instance restarts with the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Loaded = Mapping[tuple[str, Version], Package]
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
-    """What one package asks of another."""
+    """The dependency of one package on another."""
 
     by: str
     dependency: Dependency
@@ -43,7 +43,7 @@ def link(package: Package, loaded: Loaded) -> tuple[Package, ...]:
 
 
 def pinned(pins: Mapping[str, Version], package: Package, loaded: Loaded) -> tuple[Package, ...]:
-    """The same from versions that were chosen before; raises InvalidPackageError where one is gone."""
+    """Return the same from pinned versions; raise InvalidPackageError if one is no longer loaded."""
     if not package.manifest.dependencies:
         return ()
     chosen: dict[str, Package] = {}
@@ -51,19 +51,19 @@ def pinned(pins: Mapping[str, Version], package: Package, loaded: Loaded) -> tup
         found = loaded.get((program_id, version))
         if found is None:
             raise InvalidPackageError(
-                f"{program_id} {version} is not loaded any more", hint="Load it again, or deploy anew."
+                f"{program_id} {version} is no longer loaded", hint="Load it again, or deploy again."
             )
         chosen[program_id] = found
     return _in_order(package, chosen)
 
 
 def pins(packages: Iterable[Package]) -> dict[str, Version]:
-    """What is kept of a choice."""
+    """Return the versions to pin."""
     return {package.manifest.id: package.manifest.version for package in packages}
 
 
 def job(package: Package, packages: Sequence[Package]) -> dict[str, object]:
-    """What a worker is told of packages beside the program: nothing where there are none.
+    """Return the packages beside the program for a worker's request; empty if there are none.
 
     `packages`: each with id, label, source, checksum and `uses`, the ids that it may name; `uses`: the program's.
     """
@@ -117,15 +117,15 @@ def _newest(name: str, wishes: list[_Wish], package: Package, loaded: Loaded) ->
     fit = [version for version in have if all(wish.accepts(version) for wish in wishes)]
     if not fit:
         asked = "; ".join(f"{wish} (for {wish.by})" for wish in wishes)
-        told = f"loaded: {', '.join(map(str, have))}" if have else "no version of it is loaded"
-        raise InvalidPackageError(f"it depends on {asked}; {told}", hint=f"Load it first:  ygg program load {name}")
+        versions = f"loaded: {', '.join(map(str, have))}" if have else "no version of it is loaded"
+        raise InvalidPackageError(f"it depends on {asked}; {versions}", hint=f"Load it first:  ygg program load {name}")
     final = [version for version in fit if not version.pre]
     found = loaded[name, (final or fit)[-1]]
     if found.manifest.language is not package.manifest.language:
         raise InvalidPackageError(
             f"{name} {found.manifest.version} is written in {found.manifest.language.value},"
             f" {package.manifest.id} in {package.manifest.language.value}",
-            hint="A program is linked with packages of its own language only.",
+            hint="A program links packages of its own language only.",
         )
     return found
 
@@ -143,7 +143,7 @@ def _in_order(package: Package, chosen: Mapping[str, Package]) -> tuple[Package,
         for dependency in one.manifest.dependencies:
             if dependency.id not in chosen:
                 raise InvalidPackageError(
-                    f"{dependency.id} is not among what {package.manifest.id} was linked with", hint="Deploy it anew."
+                    f"{dependency.id} is not among what {package.manifest.id} was linked with", hint="Deploy it again."
                 )
             visit(chosen[dependency.id])
         path.pop()
@@ -154,7 +154,7 @@ def _in_order(package: Package, chosen: Mapping[str, Package]) -> tuple[Package,
     if size > MAX_LINKED_BYTES and len(ordered) > 1:
         raise InvalidPackageError(
             f"with its packages it is {size} bytes of source, at most {MAX_LINKED_BYTES} are allowed",
-            hint="Leave out what it does not use.",
+            hint="Remove unused dependencies.",
         )
     return tuple(ordered[:-1])
 

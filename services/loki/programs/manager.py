@@ -1,13 +1,13 @@
-"""Brings what runs here in line with what shall run: claims instances, starts and stops them, and lets go of them.
+"""The reconciler of this replica: claims, starts, stops and releases instances until they match the desired state.
 
 Owns this replica's lease and its instances. A replica holds one lease key; an instance's record names its replica and
-an epoch, and is valid for as long as the lease is. Who claims an instance writes it with the next epoch, by
+an epoch, and is valid while the lease is. A replica claims an instance by writing it with the next epoch, by
 compare-and-set:
 
-    nobody's, or of a replica whose lease is over --claim--> ours, epoch + 1 --open store--> running here
-    ours --another replica joins, and the hash says it is its--> stopped, record without replica --> claimed there
+    unclaimed, or of a replica whose lease expired --claim--> ours, epoch + 1 --open store--> running here
+    ours --another replica joins, and the hash assigns it there--> stopped, record without replica --> claimed there
 
-`fence` refuses everything once our own lease may be over, which is before anybody else sees it end.
+`fence` rejects every operation once our own lease may have expired, which is before any other replica sees it expire.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ from services.loki.programs.workers import ProgramWorkers
 LEASE_S, RENEW_S, MARGIN_S = 3.0, 0.75, 0.5
 SETTLE_S, TICK_S, FLUSH_S = 0.02, 0.5, 0.1
 PASSING_S = 0.5
-"""A start that takes no longer is not told by itself: where a worker is lost, all its programs start again at once."""
+"""A shorter start is not logged: when a worker is lost, all its programs restart together."""
 MAX_CONCURRENT_CLAIMS = 32
 EVERY_MESSAGE = "message:*"
-"""The key of handlers that hear all messages of the mesh."""
+"""The key of handlers that receive all messages of the mesh."""
 CONTRACT_TIMEOUT_S = 5.0
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class DesiredInstance:
-    """An instance that shall be, and what of it."""
+    """A desired instance, with the package to run or the problem that prevents it."""
 
     deployment: Deployment
     version: Version
@@ -58,7 +58,7 @@ class DesiredInstance:
 
     @property
     def mark(self) -> tuple[object, ...]:
-        """What makes an instance start anew when it changes."""
+        """The fields whose change restarts an instance."""
         linked = (*self.packages, self.package) if self.package else self.packages
         return (
             self.version,
@@ -69,7 +69,7 @@ class DesiredInstance:
 
 
 class Manager:
-    """The instances of this replica. `run` must run for as long as programs shall."""
+    """The instances of this replica. They run only while `run` does."""
 
     def __init__(
         self,
@@ -109,12 +109,12 @@ class Manager:
     # The lease.
 
     def fence(self) -> None:
-        """Raises FencedError once this replica's lease may be over."""
+        """Raise FencedError once this replica's lease may have expired."""
         if self._clock.monotonic() > self._lease_until_s:
             raise FencedError("this replica has lost its lease: another one may run the program by now")
 
     def living(self) -> list[str]:
-        """The replicas whose lease is not over, this one included while its own is not."""
+        """Return the replicas with a valid lease, in order, this one included while its own is valid."""
         now_s = self._clock.monotonic()
         others = [r for r, seen_s in self._records.replicas.items() if r != self.replica and now_s - seen_s < LEASE_S]
         return sorted([*others, self.replica] if now_s <= self._lease_until_s else others)
@@ -135,11 +135,11 @@ class Manager:
     # Reconciling.
 
     def wake(self) -> None:
-        """Something has changed: look again."""
+        """Reconcile soon, because a record or a device has changed."""
         self._dirty.set()
 
     async def run(self) -> None:
-        """Until cancelled; then every instance is stopped, and the others hear of it at once."""
+        """Reconcile until cancelled; then stop every instance and release the lease, so that others take over."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._renew(), name="lease")
@@ -179,7 +179,7 @@ class Manager:
             self._end(ref)
 
     def desired(self) -> dict[Ref, DesiredInstance]:
-        """Every instance of every deployment."""
+        """Return the desired instances of every deployment."""
         found: dict[Ref, DesiredInstance] = {}
         for deployment in list(self._records.deployments.values()):
             refs = self.refs_of(deployment)
@@ -204,7 +204,7 @@ class Manager:
             return DesiredInstance(deployment, version, package, problem=e.message)
 
     def refs_of(self, deployment: Deployment) -> list[Ref]:
-        """The instances that a deployment shall have now."""
+        """Return the desired instances of a deployment."""
         selector = parse_selector(deployment.target.selector) if deployment.target.selector else None
         labels = {name: device.labels for name, device in self._fleet.devices.items() if device.active}
         return placement.refs(deployment, labels, selector)
@@ -222,7 +222,7 @@ class Manager:
             await asyncio.gather(*(self._settle(ref, one) for ref, one in ordered[at : at + MAX_CONCURRENT_CLAIMS]))
 
     async def _clean(self, desired: Mapping[Ref, DesiredInstance], living: list[str]) -> None:
-        """Lets go of what shall not be any more; with its deployment an instance loses its record and its store."""
+        """Remove undesired instances; if the deployment is gone, delete the record and the store, too."""
         for key, status in list(self._records.instances.items()):
             if status.ref in desired or (status.replica in living and status.replica != self.replica):
                 continue
@@ -236,11 +236,11 @@ class Manager:
         status = self._records.instances.get(ref.key)
         running = self.local.get(ref)
         others = status is not None and status.replica not in ("", self.replica)
-        if running is not None and others:  # somebody took it while our lease was over
+        if running is not None and others:  # claimed by another replica after our lease expired
             self._end(ref)
             running = None
         if others and status is not None and status.replica in self.living():
-            return  # it will let go of it
+            return  # it will release it
         try:
             clauses = await self._unmet(ref, desired)
         except YggError as e:
@@ -348,28 +348,28 @@ class Manager:
         self._workers.remove(instance)
         self._unwritten.discard(ref)
 
-    # What instances tell.
+    # Callbacks of instances.
 
     def _listen(self, instance: Instance, key: str) -> None:
         self._listeners.setdefault(key, set()).add(instance)
 
     def _forget(self, instance: Instance) -> None:
         for key in instance.listening:
-            who = self._listeners.get(key)
-            if who is not None:
-                who.discard(instance)
-                if not who:
+            listeners = self._listeners.get(key)
+            if listeners is not None:
+                listeners.discard(instance)
+                if not listeners:
                     del self._listeners[key]
 
     def dispatch(self, keys: Iterable[str], cause: str, value: str, sender: str = "") -> None:
-        """An event for whoever listens to one of the keys; who listens to every message gets none of its own."""
+        """Post an event to the listeners of the keys; a listener to every message does not receive its own."""
         for key in keys:
             for instance in tuple(self._listeners.get(key, ())):
                 if key != EVERY_MESSAGE or instance.script.token != sender:
                     instance.post(key, cause, value)
 
     def listens(self, key: str) -> bool:
-        """Whether anybody here listens."""
+        """Return whether an instance of this replica listens."""
         return key in self._listeners
 
     def _on_log(self, instance: Instance, entry: LogEntry) -> None:

@@ -1,4 +1,4 @@
-"""What a package is, and what makes one acceptable. Pure; syntax is the engines' to check, contracts `placement`'s."""
+"""The model of packages and their validation. Pure; the engines check syntax, `placement` checks contracts."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Dependency:
 
 @dataclass(frozen=True, slots=True)
 class ProgramLimits:
-    """What an instance may use: bytes, seconds, counts; program.proto has the bounds."""
+    """The limits of an instance in bytes, seconds and counts; program.proto has the bounds."""
 
     memory_bytes: int = 4 * MIB
     run_timeout_s: float = 10.0
@@ -106,7 +106,7 @@ def limits(**given: float) -> ProgramLimits:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a package says of itself; `check_package` has looked at it."""
+    """The manifest of a package, validated by `check_package`."""
 
     id: str
     version: Version
@@ -203,7 +203,7 @@ def _fitting(parameter: Parameter, value: Value, what: str = "") -> Value:
 
 
 def verify(package: Package) -> None:
-    """Raises InvalidPackageError where what was kept is not what was loaded: nothing of it may run."""
+    """Raise InvalidPackageError if the stored package is not the loaded one: it must not run."""
     digest = hashlib.sha256(package.source.encode("utf-8", "surrogatepass")).hexdigest()
     if digest != package.manifest.checksum:
         manifest = package.manifest
@@ -214,7 +214,7 @@ def verify(package: Package) -> None:
 
 
 def arguments(manifest: Manifest, given: Mapping[str, Value]) -> dict[str, Value]:
-    """What the program sees as `args`; raises InvalidPackageError for what is missing or not declared."""
+    """Return the program's `args`; raise InvalidPackageError if one is missing or undeclared."""
     declared = {parameter.name: parameter.default for parameter in manifest.parameters}
     if len(given) > MAX_ARGUMENTS:
         raise InvalidPackageError(f"{len(given)} arguments, at most {MAX_ARGUMENTS} are allowed")

@@ -1,4 +1,4 @@
-"""Which instances shall be, which version each runs, and which replica runs it. Pure.
+"""Which instances are desired, which version each runs, and which replica runs it. Pure.
 
 Replicas share instances by rendezvous hashing: each computes the same answer from the same list of living replicas,
 and only the instances of a replica that comes or goes move.
@@ -67,7 +67,7 @@ class Canary:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What shall run, and where. `packages` are the versions of packages that `version` is linked with."""
+    """A program to run and its targets. `packages` are the versions of packages that `version` is linked with."""
 
     id: str
     program_id: str
@@ -95,7 +95,7 @@ class Deployment:
 
 
 def refs(deployment: Deployment, devices: Mapping[str, Mapping[str, str]], selector: Selector | None) -> list[Ref]:
-    """The instances that a deployment shall have; `devices` maps the ids of those that may run programs to labels."""
+    """Return the desired instances of a deployment; `devices` maps the ids of active devices to labels."""
     if deployment.target.mesh:
         return [Ref(deployment.id)]
     if deployment.target.device_id:
@@ -110,7 +110,7 @@ def _score(*parts: str) -> int:
 
 
 def owner(key: str, replicas: Collection[str]) -> str:
-    """The replica that runs an instance; empty where there is none."""
+    """Return the replica that runs an instance; empty if there is none."""
     return max(replicas, key=lambda replica: (_score(replica, key), replica), default="")
 
 
@@ -132,7 +132,7 @@ def canaries(deployment: Deployment, instances: Sequence[Ref]) -> frozenset[Ref]
 def unmet(
     requires: Sequence[Requirement], capabilities: Sequence[Capability] | None, refused: Sequence[Refusal] = ()
 ) -> tuple[FailedClause, ...]:
-    """What a contract lacks; `capabilities` None means that there is no contract. Empty: the program may run."""
+    """Return the requirements that a contract fails; `capabilities` None means no contract. Empty: it may run."""
     if not requires:
         return ()
     if capabilities is None:

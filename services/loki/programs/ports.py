@@ -22,14 +22,14 @@ from services.loki.programs.placement import Deployment, Ref
 
 @dataclass(frozen=True, slots=True)
 class TurnDone:
-    """What a turn returned, and the program's memory in bytes after it (0: not known)."""
+    """The result of a turn, and the program's memory in bytes after it (0: unknown)."""
 
     value: Value
     memory_bytes: int = 0
 
 
 class TurnHost(Host, Protocol):
-    """What a turn may ask of its surroundings."""
+    """The host of a turn."""
 
     def log(self, level: Level, text: str) -> None:
         """A line of the log."""
@@ -41,10 +41,10 @@ TurnEnded: TypeAlias = Callable[[TurnEnd], None]
 
 
 class ProgramWorker(Protocol):
-    """A worker process that holds programs, by number. `culprit` is the one that brought it down, 0 for none."""
+    """A worker process that holds programs, by number. `crashed_by` is the one that crashed it, 0 for none."""
 
     lost: asyncio.Event
-    culprit: int
+    crashed_by: int
     programs: set[int]
 
     @property
@@ -112,7 +112,7 @@ class Fleet(Protocol):
     devices: dict[str, FleetDevice]
 
     async def contract(self, device_id: str, timeout_s: float) -> Contract | None:
-        """The device's contract, None where it has none. Raises a YggError."""
+        """Return the device's contract, or None. Raise a YggError on failure."""
 
 
 class Records(Protocol):
@@ -152,7 +152,7 @@ class Records(Protocol):
 
 
 class Store(Protocol):
-    """What one instance keeps. A write of an owner that has been replaced raises FencedError."""
+    """The store of one instance. A write of an owner that has been replaced raises FencedError."""
 
     entries: Mapping[str, Value]
     size_bytes: int
@@ -168,4 +168,4 @@ class Peers(Protocol):
         """The answer of a replica; raises a YggError with the peer's own code and reason."""
 
     def tell_line(self, ref: Ref, entry: LogEntry) -> None:
-        """A line of the log for whoever watches, at most once."""
+        """Publish a log line to watchers, at most once."""

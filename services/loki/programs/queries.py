@@ -1,6 +1,6 @@
-"""What is asked of a running instance, wherever it runs: eval, globals, statistics, history, the log.
+"""Queries to a running instance on any replica: eval, globals, statistics, history, the log.
 
-Any replica is asked; who runs the instance answers. Owns no state.
+Any replica accepts a query and the replica that runs the instance answers it. Owns no state.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NAME = re.compile(r"[^\s\x00]{1,100}\Z")
 
 
 class InstanceQueries:
-    """Asks, and answers for what runs here."""
+    """Sends queries to other replicas, and answers those for instances of this one."""
 
     def __init__(self, programs: Programs, manager: Manager, peers: Peers, clock: Clock) -> None:
         self._programs, self._manager, self._peers, self._clock = programs, manager, peers, clock
@@ -55,7 +55,7 @@ class InstanceQueries:
         """
         ref, body = self._ref(deployment_id, device_id), wire.dump(wire.to_json(what))
         until_s = self._clock.monotonic() + STARTING_S
-        while self._starting(ref) and self._clock.monotonic() < until_s:  # noqa: ASYNC110 - three would have to tell
+        while self._starting(ref) and self._clock.monotonic() < until_s:  # noqa: ASYNC110 - three places would have to notify
             await asyncio.sleep(0.02)
         if ref in self._manager.local:
             answer = await self.answer(method, ref, body)
@@ -75,7 +75,7 @@ class InstanceQueries:
         return status is None or status.state in (State.LOADED, State.STARTING)
 
     async def answer(self, method: str, ref: Ref, body: bytes) -> bytes:
-        """What an instance that runs here is asked, by us or by another replica."""
+        """Answer a query to an instance of this replica, from here or from another replica."""
         instance = self._manager.local.get(ref)
         if instance is None:
             raise NotRunningError(f"{ref.key} does not run here any more", hint="Try again in a moment.")
@@ -109,7 +109,7 @@ class UnknownMethodError(YggError, reason=Reason.UNKNOWN_METHOD):
 
 
 def _seen(instance: Instance, method: str, what: dict[str, Any]) -> dict[str, Value]:
-    """What is asked of an instance that begins no turn."""
+    """Answer a query that needs no turn."""
     if method == "store":
         limit = instance.package.manifest.limits.store_bytes
         return {"entries": {**instance.store.entries}, "size_bytes": instance.store.size_bytes, "limit_bytes": limit}

@@ -1,4 +1,4 @@
-"""The use cases of programs: load, deploy, roll out. What runs is the `manager`'s, what is asked of it `queries`'s."""
+"""The use cases of programs: load, deploy, roll out. `manager` runs instances, `queries` asks them."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class Programs:
         if linked:
             names = ", ".join(sorted(deployment.id for deployment in linked))
             raise ProgramDeployedError(
-                f"{program_id} is linked into what is deployed: {names}",
+                f"{program_id} is linked into deployed programs: {names}",
                 hint="Deploy these with another version of it, or end them first.",
             )
 
@@ -147,7 +147,7 @@ class Programs:
         await self._workers.check(package, links.link(package, self._records.packages))
 
     async def _linked(self, package: Package) -> dict[str, Version]:
-        """The versions of packages to pin; what they are linked to compiles."""
+        """Return the versions of packages to pin, after a check that the linked program compiles."""
         packages = links.link(package, self._records.packages)
         if packages:
             await self._workers.check(package, packages)
@@ -211,7 +211,7 @@ class Programs:
             raise ContractRefusedError(
                 f"{target.device_id} cannot run {program_id} {manifest.version}: "
                 f"{placement.explanation(skipped[0][1])}",
-                hint="See what it can do: ygg device show " + target.device_id,
+                hint="Show its capabilities:  ygg device show " + target.device_id,
                 clauses=skipped[0][1],
             )
         return Deployed(await self._records.put_deployment(made), fitting, skipped)
@@ -243,7 +243,7 @@ class Programs:
         )
 
     async def start(self, deployment_id: str) -> Deployment:
-        """Wants it running; what has stopped or failed starts again."""
+        """Set the desired state to running; stopped and failed instances start again."""
         known = self.deployment(deployment_id)
         bad = any(status.state is State.FAILED for status in self.instances(deployment_id))
         generation = known.generation + (1 if known.running and bad else 0)
@@ -254,7 +254,7 @@ class Programs:
         return await self._records.put_deployment(replace(self.deployment(deployment_id), running=False))
 
     async def restart(self, deployment_id: str) -> Deployment:
-        """Every instance anew."""
+        """Restart every instance."""
         known = self.deployment(deployment_id)
         return await self._records.put_deployment(replace(known, running=True, generation=known.generation + 1))
 
@@ -319,11 +319,11 @@ class Programs:
     # Instances.
 
     def status(self, ref: Ref) -> InstanceStatus | None:
-        """As its replica tells, None where none has claimed it."""
+        """Return the status that its replica reported, None if it is unclaimed."""
         return self._records.instances.get(ref.key)
 
     def instances(self, deployment_id: str = "", device_id: str = "") -> list[InstanceStatus]:
-        """As the replicas tell, ordered by deployment and device; one that is not claimed yet is LOADED."""
+        """Return the reported statuses by deployment and device; an unclaimed instance is LOADED."""
         found: dict[Ref, InstanceStatus] = {
             ref: InstanceStatus(ref, what.deployment.program_id, what.version)
             for ref, what in self._manager.desired().items()

@@ -1,7 +1,7 @@
 """The timers and schedules of one instance, by name. Pure: times are seconds of a monotonic clock, given by the caller.
 
 Arming a name that is armed replaces it. A timer that repeats keeps its phase: it is due at start + n * interval, and
-what a late caller missed is due once.
+occurrences that a late caller missed are due once.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Timers:
     def resync(self, now_s: float, now: datetime) -> None:
         """After a step of the wall clock: schedules are due when the wall clock says, once.
 
-        As in cron(8), a step back of at most REPEAT_S repeats nothing, and a larger one is a correction: what was rung
+        As in cron(8), a step back of at most REPEAT_S repeats nothing, and a larger one is a correction: those rung
         by the wrong time counts no more. After a step forward whatever was passed over is due now, once.
         """
         for name, timer in list(self._armed.items()):
@@ -95,7 +95,7 @@ class Timers:
         self._heap.clear()
 
     def next_due_s(self) -> float | None:
-        """When the next is due, None where none is armed."""
+        """Return the next due time, None if no timer is armed."""
         while self._heap:
             due_s, serial, name = self._heap[0]
             timer = self._armed.get(name)
@@ -111,7 +111,7 @@ class Timers:
             name = heapq.heappop(self._heap)[2]
             timer = self._armed[name]
             if timer.schedule is not None and timer.at is not None and timer.at - now > _EARLY:
-                self._resync(name, timer, now_s, now)  # the wall clock was set back, and nobody has said so yet
+                self._resync(name, timer, now_s, now)  # the wall clock was set back, which is not reported yet
                 continue
             names.append(name)
             if timer.schedule is not None and timer.at is not None:
@@ -143,7 +143,7 @@ class Timers:
 
 
 def _scheduled(schedule: Cron, now_s: float, now: datetime, last: datetime) -> _Timer:
-    """Due next after `last`, which is later than `now` where the wall clock lags behind the one that counts."""
+    """Due next after `last`, which is later than `now` if the wall clock lags behind the one that counts."""
     at = schedule.next_after(last)
     if at is None:
         raise InvalidRequestError(f"{ids.printable(schedule.text)} is never due again")

@@ -122,7 +122,7 @@ class ProgramWorkers:
             return
         instance.placed(worker)
         if instance.worker is not worker and not worker.programs and worker in self._alone:
-            worker.kill("nobody needs it")
+            worker.kill("unused")
 
     async def _share(self, language: Language) -> ProgramWorker:
         async with self._starting[language]:
@@ -136,7 +136,7 @@ class ProgramWorkers:
     async def _quarantine(self, language: Language) -> ProgramWorker:
         for worker in tuple(self._alone):
             if not worker.programs:
-                worker.kill("nobody needs it")
+                worker.kill("unused")
         if len([worker for worker in self._alone if worker.programs]) >= MAX_QUARANTINED:
             raise EngineBusyError(
                 f"{MAX_QUARANTINED} programs have a worker to themselves already", hint="It waits for one."
@@ -157,7 +157,7 @@ class ProgramWorkers:
         for number in numbers:
             instance = self._instances.get(number)
             if instance is not None:
-                instance.worker_gone(culprit=number == worker.culprit)
+                instance.worker_gone(crashed=number == worker.crashed_by)
 
     def _priority(self, number: int) -> int:
         instance = self._instances.get(number)

@@ -126,7 +126,7 @@ MISTAKES = [
     Mistake("an error with a procedure", SCHEME, "(error \"bad:\" (lambda (x) x))", 1, ("bad: #<procedure at",)),
     Mistake("something raised", SCHEME, "(raise 'boom)", 1, ("raised boom",)),
     Mistake("a handler that returns", SCHEME, "(with-exception-handler (lambda (e) 5)\n  (lambda () (+ 1 (raise 'boom))))", 2, ("a handler returned from an error", "guard")),
-    Mistake("a procedure as the result", SCHEME, "(define (f)\n  (lambda (x) x))\n(f)", 3, ("the script returned what is not a value: ", "#<procedure")),
+    Mistake("a procedure as the result", SCHEME, "(define (f)\n  (lambda (x) x))\n(f)", 3, ("the result of the script is not a value: ", "#<procedure")),
     Mistake("a procedure published", SCHEME, "(publish \"x\" car)", 1, ("this is not a value: #<procedure car (_)>",)),
     Mistake("a key that is not there", SCHEME, "(hash-get (hash 'a 1) 'b)", 1, ("no such key: b",)),
     Mistake("JSON that is none", SCHEME, "(json-decode \"{\\\"a\\\": tru}\")", 1, ("not JSON, line 1, character 7",)),

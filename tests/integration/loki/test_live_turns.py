@@ -88,8 +88,8 @@ async def test_who_is_killed_while_the_answers_of_others_are_held_back_is_to_bla
     await eventually(lambda: live._slices.running() == 4 + 1)  # three first turns, then 4, 5, 6
     os.kill(live.pid, signal.SIGKILL)
     found = [await each for each in ended]
-    assert live.culprit == 2
-    assert {each.culprit for each in found if isinstance(each, WorkerLostError)} == {2}
+    assert live.crashed_by == 2
+    assert {each.crashed_by for each in found if isinstance(each, WorkerLostError)} == {2}
     assert isinstance(found[1], WorkerLostError)
 
 

@@ -145,7 +145,7 @@ def test_a_program_is_shown_with_the_packages_it_is_linked_with(ygg: Command) ->
     assert answer["program"]["deployments"][0]["packages"] == [{"id": "units", "version": "1.1.0"}]  # type: ignore[index]
     done = ygg("program", "unload", "--program", "units", "--force")
     assert done.returncode != 0
-    assert "linked into what is deployed: shows" in done.stderr
+    assert "linked into deployed programs: shows" in done.stderr
 
 
 def test_status_shows_how_programs_fare(ygg: Command) -> None:

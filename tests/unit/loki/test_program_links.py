@@ -62,7 +62,7 @@ def test_pins_are_kept_and_what_is_gone_is_named() -> None:
     have = loaded(package("u", "1.0.0"), package("u", "1.1.0"))
     pins = {"u": Version((1, 0, 0))}
     assert names(links.pinned(pins, app, have)) == ["u 1.0.0"]
-    with pytest.raises(InvalidPackageError, match=r"u 1\.0\.0 is not loaded any more"):
+    with pytest.raises(InvalidPackageError, match=r"u 1\.0\.0 is no longer loaded"):
         links.pinned(pins, app, loaded(package("u", "1.1.0")))
     with pytest.raises(InvalidPackageError, match="not among what app was linked with"):
         links.pinned({}, app, have)
