@@ -110,12 +110,12 @@ async def test_server_rejects_foreign_certificates(serve: Serve, call: Call, pki
         error = await failure(call(serving, stranger).unary(b"", timeout=5))
         assert error.code() is grpc.StatusCode.UNAVAILABLE
     roots = pki.files("user", "operator").read("services.pem")
-    for nobody in (
+    for anonymous in (
         grpc.aio.secure_channel(serving.endpoint, grpc.ssl_channel_credentials(roots)),
         grpc.aio.insecure_channel(serving.endpoint),
     ):
-        async with nobody:
-            error = await failure(Calls(nobody).unary(b"", timeout=5))
+        async with anonymous:
+            error = await failure(Calls(anonymous).unary(b"", timeout=5))
             assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert await call(serving).unary(b"")  # the server keeps serving
 
