@@ -90,17 +90,17 @@ class Pipeline:
     async def reach(self, devices: Iterable[str], window: int, within_s: float) -> None:
         """Read from every device, `window` at a time, with retries, until each has responded."""
         waiting, numbers = list(devices)[::-1], itertools.count(1)
-        asked: dict[int, str] = {}
+        pending: dict[int, str] = {}
         async with asyncio.timeout(within_s):
-            while waiting or asked:
-                while waiting and len(asked) < window:
+            while waiting or pending:
+                while waiting and len(pending) < window:
                     number = next(numbers)
-                    asked[number] = waiting.pop()
-                    await self._stream.write(read_counter(number, asked[number]))
+                    pending[number] = waiting.pop()
+                    await self._stream.write(read_counter(number, pending[number]))
                 answer = await self._stream.read()
                 if answer is grpc.aio.EOF:
                     raise BenchError("the bridge ended the pipeline")
-                device = asked.pop(answer.id)
+                device = pending.pop(answer.id)
                 if answer.WhichOneof("outcome") == "failure":
                     waiting.insert(0, device)
                     await asyncio.sleep(0.01)

@@ -29,7 +29,7 @@ class Source:
     """One device and its remaining credit."""
 
     def __init__(self, device: LinkDevice) -> None:
-        self._device, self._credit, self.sent, self.held = device, 64, 0, 0
+        self._device, self._credit, self.sent, self.skipped = device, 64, 0, 0
 
     async def read(self) -> None:
         """Process credit grants until the link ends."""
@@ -41,7 +41,7 @@ class Source:
     def send(self) -> None:
         """Send one frame with one sample; skip it without credit."""
         if not self._credit:
-            self.held += 1
+            self.skipped += 1
             return
         self._credit -= 1
         self.sent += 1
@@ -71,8 +71,8 @@ async def main(pki: Path, endpoint: str, prefix: str, devices: int, rate: float,
     await asyncio.sleep(0.5)
     for task in reading:
         task.cancel()
-    sent, held = sum(source.sent for source in sources), sum(source.held for source in sources)
-    print(json.dumps({"sent": sent, "held": held, "seconds": took}), flush=True)
+    sent, skipped = sum(source.sent for source in sources), sum(source.skipped for source in sources)
+    print(json.dumps({"sent": sent, "skipped": skipped, "seconds": took}), flush=True)
 
 
 if __name__ == "__main__":

@@ -69,9 +69,13 @@ class Fleet:
         for name in ("root", "release"):
             keys.generate(self.folder / f"{name}.key")
         online = (await self.releases.GetTrust(release_pb2.GetTrustRequest())).timestamp_key
-        held = (keys.load_public(self.folder / "root.key"), keys.load_public(self.folder / "release.key"), online)
+        public_keys = (
+            keys.load_public(self.folder / "root.key"),
+            keys.load_public(self.folder / "release.key"),
+            online,
+        )
         roles = [RoleKeys(1, (index,)) for index in range(3)]
-        root = Root(1, int(time.time()) + YEAR_S, held, *roles)
+        root = Root(1, int(time.time()) + YEAR_S, public_keys, *roles)
         path = self.folder / "1.root"
         signed = metadata.sign(Role.ROOT, metadata.unsigned(root), [keys.load(self.folder / "root.key")])
         metadata.write(path, Role.ROOT, signed)

@@ -63,7 +63,7 @@ class PartStore(Protocol):
     async def drop(self, part: str) -> None:
         """Delete the part, if stored."""
 
-    async def held(self) -> frozenset[str]:
+    async def stored(self) -> frozenset[str]:
         """Return the digests of all stored parts."""
 
 

@@ -26,6 +26,6 @@ class MemoryParts:
         """See the port."""
         self.parts.pop(part, None)
 
-    async def held(self) -> frozenset[str]:
+    async def stored(self) -> frozenset[str]:
         """See the port."""
         return frozenset(self.parts)

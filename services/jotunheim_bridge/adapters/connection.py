@@ -44,7 +44,7 @@ class DeviceConnection(asyncio.Protocol):
 
     __slots__ = (
         *("_bridge", "_clock", "_open", "_on_settled", "_decoder", "_record_bytes", "_inbox", "_session"),
-        *("_transport", "_heard_s", "device_id", "peer", "certified_unix_s", "expires_unix_s"),
+        *("_transport", "_received_s", "device_id", "peer", "certified_unix_s", "expires_unix_s"),
     )
 
     def __init__(
@@ -60,7 +60,7 @@ class DeviceConnection(asyncio.Protocol):
         self._inbox: asyncio.Queue[link.Frame | None] | None = asyncio.Queue(INBOX_LIMIT + 1)
         self._session: Session | None = None
         self._transport: asyncio.Transport | None = None
-        self._heard_s = clock.monotonic()
+        self._received_s = clock.monotonic()
         self.device_id = self.peer = ""
         self.certified_unix_s = self.expires_unix_s = 0.0
 
@@ -117,7 +117,7 @@ class DeviceConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass frames to the negotiation or to the session."""
-        self._heard_s = self._clock.monotonic()
+        self._received_s = self._clock.monotonic()
         self._process(self._decoder.feed(data))
 
     def _process(self, frames: Iterable[link.Frame]) -> None:
@@ -173,7 +173,7 @@ class DeviceConnection(asyncio.Protocol):
         """End the link after SILENT_HEARTBEATS heartbeats of silence; else check the certificate's expiry."""
         if self._session is None:
             return
-        if self._clock.monotonic() - self._heard_s <= SILENT_HEARTBEATS * heartbeat_s:
+        if self._clock.monotonic() - self._received_s <= SILENT_HEARTBEATS * heartbeat_s:
             self._bridge.renewals.check(self._session)
             return
         session, self._session = self._session, None

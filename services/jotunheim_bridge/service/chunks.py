@@ -111,7 +111,7 @@ class ChunkCache:
     """LRU cache of batches of encoded chunks, bounded by `max_bytes`."""
 
     def __init__(self, max_bytes: int = MAX_CACHE_BYTES) -> None:
-        self._max_bytes, self.held_bytes = max_bytes, 0
+        self._max_bytes, self.size_bytes = max_bytes, 0
         self._batches: OrderedDict[Key, list[EncodedChunk]] = OrderedDict()
 
     def get(self, key: Key) -> list[EncodedChunk] | None:
@@ -125,12 +125,12 @@ class ChunkCache:
         """Store a batch; the newest one stays, whatever its size."""
         self._drop(key)
         self._batches[key] = batch
-        self.held_bytes += _bytes(batch)
-        while self.held_bytes > self._max_bytes and len(self._batches) > 1:
+        self.size_bytes += _bytes(batch)
+        while self.size_bytes > self._max_bytes and len(self._batches) > 1:
             self._drop(next(iter(self._batches)))
 
     def _drop(self, key: Key) -> None:
-        self.held_bytes -= _bytes(self._batches.pop(key, []))
+        self.size_bytes -= _bytes(self._batches.pop(key, []))
 
 
 class ChunkPump:

@@ -71,8 +71,8 @@ class DeviceTwin:
             )
         if report.complete and self._complete:
             raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "a second complete report under one contract")
-        for path, (said, busy) in twin.states(self._agreed, report).items():
-            self._reports[path] = said
+        for path, (state, busy) in twin.states(self._agreed, report).items():
+            self._reports[path] = state
             _, version = self._sent.get(path, (None, 0))
             if busy and version == report.version:
                 self._retry[path] = None

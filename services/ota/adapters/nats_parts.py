@@ -76,7 +76,7 @@ class NatsParts:
         with convert_errors(f"part {part}"):
             await self._js.purge_stream(PARTS.stream, subject=PARTS.subject(part))
 
-    async def held(self) -> frozenset[str]:
+    async def stored(self) -> frozenset[str]:
         """See the port."""
         with convert_errors("unfinished uploads"):
             state = (await self._js.stream_info(PARTS.stream, subjects_filter=PARTS.subject())).state

@@ -111,7 +111,7 @@ class OtaApi(ota_pb2_grpc.OtaServiceServicer):
 
     async def GetUpload(self, request: pb.GetUploadRequest, context: Any) -> pb.GetUploadResponse:
         """Return the missing parts of an image."""
-        image, missing = await self._uploads.look(_plan(request.header))
+        image, missing = await self._uploads.status(_plan(request.header))
         return pb.GetUploadResponse(image=image_to_proto(image) if image else None, missing_parts=missing)
 
     async def DownloadImage(

@@ -48,22 +48,22 @@ class RelayApi(relay_pb2_grpc.RelayServiceServicer):
             return pb.ReportResult(failure=status.to_failure(e))
 
     async def _report(self, request: pb.ReportRequest) -> pb.ReportResponse:
-        device, said = request.device_id, request.WhichOneof("report")
-        if said == "status":
+        device, kind = request.device_id, request.WhichOneof("report")
+        if kind == "status":
             if len(request.status.nonce) != NONCE_BYTES:
                 raise InvalidRequestError(f"a nonce has {NONCE_BYTES} bytes")
             found = await self._relay.status(
                 device, codec.status(request), codec.last_update(request.status), request.status.nonce
             )
-        elif said == "accept":
+        elif kind == "accept":
             taken = request.accept
             found = await self._relay.accept(device, taken.update_id, taken.offset_bytes, delta=taken.delta)
-        elif said == "reject":
+        elif kind == "reject":
             refused = request.reject
             found = await self._relay.reject(device, refused.update_id, codec.reason(refused.code), refused.message)
-        elif said == "progress":
+        elif kind == "progress":
             found = await self._relay.progress(device, request.progress.update_id, request.progress.written_bytes)
-        elif said == "result":
+        elif kind == "result":
             ended = request.result
             found = await self._relay.result(
                 device, ended.update_id, codec.outcome(ended.outcome), codec.reason(ended.code), ended.message

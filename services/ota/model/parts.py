@@ -28,9 +28,9 @@ class Plan:
         """Return the length of a part in bytes."""
         return min(PART_BYTES, self.header.size_bytes - index * PART_BYTES)
 
-    def missing(self, held: Collection[str]) -> list[int]:
+    def missing(self, stored: Collection[str]) -> list[int]:
         """Return the indexes of the parts that are not stored."""
-        return [index for index, part in enumerate(self.parts) if part not in held]
+        return [index for index, part in enumerate(self.parts) if part not in stored]
 
 
 def plan(header: Header, digests: Sequence[bytes]) -> Plan:

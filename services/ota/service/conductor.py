@@ -162,8 +162,8 @@ class Conductor:
 
     async def _change(self, device_id: str, rollout: Rollout, change: updates.Change) -> None:
         def change_own(device: Device) -> Device:
-            mine = device.update is not None and device.update.rollout_id == rollout.id
-            return change(device) if mine else device
+            own = device.update is not None and device.update.rollout_id == rollout.id
+            return change(device) if own else device
 
         before, after = await edit(self._devices, device_id, lambda: Device(device_id), change_own)
         if after.update and before.update and after.update != before.update:

@@ -17,10 +17,10 @@ class Uploads:
     def __init__(self, part_store: PartStore, images: Images, store: ObjectStore) -> None:
         self._parts, self._images, self._store = part_store, images, store
 
-    async def look(self, plan: Plan) -> tuple[Image | None, list[int]]:
+    async def status(self, plan: Plan) -> tuple[Image | None, list[int]]:
         """Return the image if stored, else the indexes of the missing parts."""
         image = await self._store.stat(plan.header.sha256)
-        return (image, []) if image else (None, plan.missing(await self._parts.held()))
+        return (image, []) if image else (None, plan.missing(await self._parts.stored()))
 
     async def upload(self, plan: Plan, parts: AsyncIterator[tuple[int, bytes]]) -> Image:
         """Store each part, then the image; idempotent. Parts received before a failure are kept.
@@ -45,7 +45,7 @@ class Uploads:
         return image
 
     async def _join(self, plan: Plan) -> Image:
-        if missing := plan.missing(await self._parts.held()):
+        if missing := plan.missing(await self._parts.stored()):
             raise PartsMissingError(len(missing))
         return await self._images.upload(plan.header, self._joined(plan))
 

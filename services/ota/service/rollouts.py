@@ -81,12 +81,12 @@ class Rollouts:
 
     async def get(self, rollout_id: str) -> View:
         """Return the current view; raises RolloutNotFoundError."""
-        return await self._look(self._row(rollout_id).value)
+        return await self._current_view(self._row(rollout_id).value)
 
     async def all(self) -> list[View]:
         """Return all rollouts, newest first."""
         found = sorted((row.value for row in self._table.rows()), key=lambda r: -r.create_unix_s)
-        return [await self._look(rollout) for rollout in found]
+        return [await self._current_view(rollout) for rollout in found]
 
     async def watch(self, rollout_id: str) -> AsyncGenerator[View, None]:
         """Yield the view immediately and after every change, until the rollout has ended and no update is active."""
@@ -115,7 +115,7 @@ class Rollouts:
         if after != before:
             await self._events.publish(rollout_id, kind, text=after.reason)
         try:
-            return await self._look(after)
+            return await self._current_view(after)
         except RemoteError:  # the registry is unavailable, but the change is stored
             return self._view(after, self._fleet.members(after))
 
@@ -161,7 +161,7 @@ class Rollouts:
         """Return the started devices, by id."""
         return await self._fleet.started(self._row(rollout_id).value)
 
-    async def _look(self, rollout: Rollout) -> View:
+    async def _current_view(self, rollout: Rollout) -> View:
         ended = rollout.final is not None
         return self._view(rollout, [] if ended else await self._fleet.candidates(rollout))
 

@@ -60,21 +60,21 @@ async def test_part_is_readable_at_every_replica(store: PartStore, reopen: Reope
     for data in (DATA[0], b"x"):
         await store.put(name(data), data)
     other = await reopen()
-    assert await other.held() == {name(DATA[0]), name(b"x")}
+    assert await other.stored() == {name(DATA[0]), name(b"x")}
     assert [await other.get(name(data)) for data in (DATA[0], b"x")] == [DATA[0], b"x"]
 
 
 async def test_missing_part_is_none_and_can_be_dropped(store: PartStore) -> None:
-    assert await store.held() == frozenset()
+    assert await store.stored() == frozenset()
     assert await store.get(name(b"absent")) is None
     await store.drop(name(b"absent"))
 
 
 async def test_part_is_stored_once_when_put_twice(store: PartStore) -> None:
     await asyncio.gather(*(store.put(name(DATA[0]), DATA[0]) for _ in range(8)))
-    assert await store.held() == {name(DATA[0])}
+    assert await store.stored() == {name(DATA[0])}
     await store.drop(name(DATA[0]))
-    assert (await store.held(), await store.get(name(DATA[0]))) == (frozenset(), None)
+    assert (await store.stored(), await store.get(name(DATA[0]))) == (frozenset(), None)
 
 
 async def test_put_is_rejected_when_store_is_full(store: PartStore) -> None:
@@ -82,7 +82,7 @@ async def test_put_is_rejected_when_store_is_full(store: PartStore) -> None:
         await store.put(name(data), data)
     with pytest.raises(PartsFullError):
         await store.put(name(DATA[MAX_PARTS]), DATA[MAX_PARTS])
-    assert await store.held() == {name(data) for data in DATA[:MAX_PARTS]}  # no other part was dropped
+    assert await store.stored() == {name(data) for data in DATA[:MAX_PARTS]}  # no other part was dropped
     await store.drop(name(DATA[0]))
     await store.put(name(DATA[MAX_PARTS]), DATA[MAX_PARTS])
     assert await store.get(name(DATA[MAX_PARTS])) == DATA[MAX_PARTS]
@@ -94,9 +94,9 @@ async def test_nats_expires_parts(nats_server: NatsServer, pki: Pki) -> None:
         store = await NatsParts.open(js, 1, MAX_PARTS, 1.0)
         await js.purge_stream(PARTS.stream)
         await store.put(name(b"x"), b"x")
-        assert await store.held() == {name(b"x")}
+        assert await store.stored() == {name(b"x")}
 
         async def gone() -> bool:
-            return not await store.held()
+            return not await store.stored()
 
         await eventually(gone, 10, "the part has expired")

@@ -234,7 +234,7 @@ def test_the_cache_holds_no_more_than_its_bound() -> None:
     cache = ChunkCache(max_bytes=1000)
     for number in range(10):
         cache.put((IMAGE, CHUNK, number), [EncodedChunk(b"", bytes(400), 400)])
-        assert cache.held_bytes <= 1000
+        assert cache.size_bytes <= 1000
     assert cache.get((IMAGE, CHUNK, 0)) is None
     assert cache.get((IMAGE, CHUNK, 9)) is not None
 
@@ -243,7 +243,7 @@ def test_a_batch_put_twice_counts_once() -> None:
     cache = ChunkCache(max_bytes=1000)
     for _ in range(3):
         cache.put((IMAGE, CHUNK, 0), [EncodedChunk(b"", bytes(400), 400)])
-    assert cache.held_bytes == 400
+    assert cache.size_bytes == 400
 
 
 def test_ota_hears_of_progress_by_quarters() -> None:

@@ -59,22 +59,22 @@ class Place:
 
 async def test_an_upload_that_breaks_goes_on_at_another_replica() -> None:
     place, parts = Place(), list(enumerate(cut(DATA)))
-    assert await place.replica().look(plan_of(DATA)) == (None, [0, 1, 2, 3, 4])
+    assert await place.replica().status(plan_of(DATA)) == (None, [0, 1, 2, 3, 4])
     with pytest.raises(ConnectionResetError):
         await place.replica().upload(plan_of(DATA), sent(parts[:3], broken=True))
-    assert await place.replica().look(plan_of(DATA)) == (None, [3, 4])
+    assert await place.replica().status(plan_of(DATA)) == (None, [3, 4])
     image = await place.replica().upload(plan_of(DATA), sent(parts[3:]))
     assert image.sha256 == header_of(DATA).sha256
     assert place.stored(DATA)
     assert place.parts.parts == {}  # nothing is left of it
-    assert await place.replica().look(plan_of(DATA)) == (image, [])
+    assert await place.replica().status(plan_of(DATA)) == (image, [])
 
 
 async def test_all_parts_and_no_image_is_joined_without_sending_any() -> None:
     """As after a kill between the last part and the image."""
     place = Place()
     place.parts.parts = {hashlib.sha256(part).hexdigest(): part for part in cut(DATA)}
-    assert await place.replica().look(plan_of(DATA)) == (None, [])
+    assert await place.replica().status(plan_of(DATA)) == (None, [])
     await place.replica().upload(plan_of(DATA), sent([]))
     assert place.stored(DATA)
 
@@ -120,7 +120,7 @@ async def test_a_part_shared_with_another_image_that_is_dropped_meanwhile_is_ask
     await place.replica().upload(plan_of(other), sent([]))  # has all of its parts from the first; drops them
     with pytest.raises(PartsMissingError):
         await place.replica().upload(plan_of(DATA), sent([(4, cut(DATA)[4])]))
-    assert await place.replica().look(plan_of(DATA)) == (None, [0, 1])
+    assert await place.replica().status(plan_of(DATA)) == (None, [0, 1])
     await place.replica().upload(plan_of(DATA), sent(list(enumerate(cut(DATA)))[:2]))
     assert place.stored(DATA)
 
@@ -158,7 +158,7 @@ async def test_nobody_can_spoil_the_upload_of_somebody_else() -> None:
     liar = plan(header_of(DATA), [hashlib.sha256(part).digest() for part in cut(image_bytes(len(DATA), 3))])
     with pytest.raises(DigestMismatchError):  # announces the same image with parts of another one
         await place.replica().upload(liar, sent(enumerate(cut(image_bytes(len(DATA), 3)))))
-    assert await place.replica().look(plan_of(DATA)) == (None, [2, 3, 4])
+    assert await place.replica().status(plan_of(DATA)) == (None, [2, 3, 4])
     await place.replica().upload(plan_of(DATA), sent(parts[2:]))
     assert place.stored(DATA)
 
