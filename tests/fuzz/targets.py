@@ -45,7 +45,7 @@ def frames(data: bytes) -> str:
     """Decode: bounded memory, the same result for every split, and decoded frames can be encoded again."""
     whole, error = _decoded([data])
     single, other = _decoded([data[i : i + 1] for i in range(len(data))])
-    assert (error == other or "unknown frames at once" in error) and single[: len(whole)] == whole
+    assert (error == other or "unknown frames in one read" in error) and single[: len(whole)] == whole
     for frame in whole:
         assert list(FrameDecoder(2**21).feed(encode(frame))) == [frame]
     return words(error) + " ".join(sorted({frame.WhichOneof("body") or "" for frame in whole}))

@@ -59,7 +59,7 @@ class FrameDecoder:
                 continue
             skipped += 1
             if skipped > MAX_SKIPPED:
-                raise LinkError(link.GOODBYE_CODE_FLOOD, f"more than {MAX_SKIPPED} unknown frames at once")
+                raise LinkError(link.GOODBYE_CODE_FLOOD, f"more than {MAX_SKIPPED} unknown frames in one read")
 
     def _next(self) -> bytes | None:
         length = shift = used = 0
@@ -75,7 +75,7 @@ class FrameDecoder:
             return None
         if not 0 < length <= self.limit_bytes:
             raise LinkError(
-                link.GOODBYE_CODE_PROTOCOL_ERROR, f"a frame of {length} bytes; 1 to {self.limit_bytes} are allowed here"
+                link.GOODBYE_CODE_PROTOCOL_ERROR, f"a frame of {length} bytes; 1 to {self.limit_bytes} are allowed"
             )
         if len(self._buffer) < used + length:
             return None
@@ -92,11 +92,11 @@ def _parse(body: bytes) -> link.Frame | None:
         raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "a frame is not a Frame message") from e
     if frame.WhichOneof("body") is not None:
         if 0 in body and holds_zero_text(frame):
-            raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "a text holds a zero byte")
+            raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "a text has a zero byte")
         return frame
     if number >= FIRST_OPTIONAL_BODY:
         return None
-    raise LinkError(link.GOODBYE_CODE_UNKNOWN_FRAME, f"frame body {number} is not known here")
+    raise LinkError(link.GOODBYE_CODE_UNKNOWN_FRAME, f"frame body {number} is unknown")
 
 
 def holds_zero_text(message: Message) -> bool:
@@ -117,7 +117,7 @@ def _body_number(frame: bytes) -> int:
     key, start = _read_varint(frame, 0)
     length, start = _read_varint(frame, start)
     if key & 7 != _LENGTH_DELIMITED or not key >> 3 or start + length != len(frame):
-        raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "a frame does not hold exactly one body")
+        raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "a frame must have exactly one body")
     return key >> 3
 
 
@@ -128,7 +128,7 @@ def _read_varint(data: bytes, start: int) -> tuple[int, int]:
         shift += 7
         if byte < 0x80:
             return value, position
-    raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "a frame does not begin with a body")
+    raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "a frame must start with a body")
 
 
 def varint(value: int) -> bytes:

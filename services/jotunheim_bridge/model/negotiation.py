@@ -68,9 +68,11 @@ def check_hello(hello: link.Hello, device_id: str) -> None:
             raise HelloRefusedError(link.REFUSED_CODE_MALFORMED, f"{name} is {value}, {low} to {high} are allowed")
     for name, text in _texts(hello):
         if len(text) > 31 or not text.isascii() or not (text.isprintable() or not text):
-            raise HelloRefusedError(link.REFUSED_CODE_MALFORMED, f"{name} is not at most 31 printable ASCII")
+            raise HelloRefusedError(
+                link.REFUSED_CODE_MALFORMED, f"{name} must be at most 31 printable ASCII characters"
+            )
     if hello.firmware.slot not in SLOTS:
-        raise HelloRefusedError(link.REFUSED_CODE_MALFORMED, "firmware.slot is not A, B or empty")
+        raise HelloRefusedError(link.REFUSED_CODE_MALFORMED, "firmware.slot must be A, B or empty")
     _check_offers(hello.features)
     _check_welcome(hello)
 
@@ -82,7 +84,7 @@ def _check_offers(offers: Sequence[link.FeatureOffer]) -> None:
         try:
             ids.member_id(offer.name)
         except InvalidIdError as e:
-            raise HelloRefusedError(link.REFUSED_CODE_MALFORMED, f"{name!r} is not the name of a feature") from e
+            raise HelloRefusedError(link.REFUSED_CODE_MALFORMED, f"{name!r} is not a valid feature name") from e
         if offer.name in seen:
             raise HelloRefusedError(link.REFUSED_CODE_MALFORMED, f"feature {name} is offered twice")
         if not 1 <= offer.min_version <= offer.max_version:
@@ -206,7 +208,7 @@ def agree(device_id: str, document: bytes, policy: Policy, link_terms: LinkTerms
     try:
         offered = capability_pb2.CapabilityDocument.FromString(document).capabilities
     except DecodeError as e:
-        raise HelloRefusedError(link.REFUSED_CODE_CAPABILITIES, "the capability document cannot be read") from e
+        raise HelloRefusedError(link.REFUSED_CODE_CAPABILITIES, "the capability document is malformed") from e
     if len(offered) > rules.MAX_CAPABILITIES:
         raise HelloRefusedError(
             link.REFUSED_CODE_CAPABILITIES, f"{len(offered)} capabilities, at most {rules.MAX_CAPABILITIES} are allowed"

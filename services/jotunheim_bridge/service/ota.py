@@ -77,7 +77,7 @@ class DeviceOta:
         self.meter.count()
         if body == "ota_status":
             if len(frame.ota_status.nonce) != 16:
-                raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "a nonce has 16 bytes")
+                raise LinkError(link.GOODBYE_CODE_PROTOCOL_ERROR, "the nonce must have 16 bytes")
             self.status, self.source = frame.ota_status, None
             self._queue(pb.ReportRequest(status=frame.ota_status))
         elif body == "ota_accept":

@@ -118,7 +118,7 @@ class DiskCache:
         Raises CorruptImageError if its bytes do not match its digest, CacheFullError if the disk fails.
         """
         if not filling.whole:
-            raise CorruptImageError(filling.header.sha256, f"its {filling.written} bytes have another digest or size")
+            raise CorruptImageError(filling.header.sha256, f"its {filling.written} bytes do not match digest and size")
         with _disk():
             await in_thread(os.fsync, filling.fd)
             filling.path.replace(self._directory / filling.header.sha256)

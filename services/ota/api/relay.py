@@ -51,7 +51,7 @@ class RelayApi(relay_pb2_grpc.RelayServiceServicer):
         device, kind = request.device_id, request.WhichOneof("report")
         if kind == "status":
             if len(request.status.nonce) != NONCE_BYTES:
-                raise InvalidRequestError(f"a nonce has {NONCE_BYTES} bytes")
+                raise InvalidRequestError(f"the nonce must have {NONCE_BYTES} bytes")
             found = await self._relay.status(
                 device, codec.status(request), codec.last_update(request.status), request.status.nonce
             )
@@ -69,7 +69,7 @@ class RelayApi(relay_pb2_grpc.RelayServiceServicer):
                 device, ended.update_id, codec.outcome(ended.outcome), codec.reason(ended.code), ended.message
             )
         else:
-            raise InvalidRequestError("a report says something")
+            raise InvalidRequestError("the report is empty")
         return codec.response(found)
 
     async def ReadChunks(
