@@ -1,4 +1,4 @@
-"""What can go wrong in the bridge: for callers, and on the device link."""
+"""Errors of the bridge: those of callers, and those that end a device link."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class DeviceOfflineError(YggError, reason=Reason.DEVICE_OFFLINE):
     def __init__(self, device_id: str) -> None:
         super().__init__(
             f"{device_id} is offline; nothing was sent to it",
-            hint="Call again when it is back: ygg device watch tells.",
+            hint="Call again when it is online: ygg device watch shows when.",
             device=device_id,
         )
 
 
 class DeviceNotActiveError(YggError, reason=Reason.DEVICE_NOT_ACTIVE):
-    """The device is known and may not connect; nothing was sent."""
+    """The device's state does not allow it to connect; nothing was sent."""
 
     def __init__(self, device_id: str, state: str) -> None:
         hint = "A retired device never connects again." if state == "retired" else f"ygg device activate {device_id}"
@@ -29,21 +29,21 @@ class DeviceNotActiveError(YggError, reason=Reason.DEVICE_NOT_ACTIVE):
 
 
 class UnknownDeviceError(YggError, reason=Reason.DEVICE_NOT_FOUND):
-    """The registry knows no such device."""
+    """The device is not registered."""
 
     def __init__(self, device_id: str) -> None:
         super().__init__(
-            f"there is no device {device_id}", hint="ygg device ls shows the ones there are.", device=device_id
+            f"there is no device {device_id}", hint="ygg device ls lists the registered devices.", device=device_id
         )
 
 
 class OutcomeUnknownError(YggError, reason=Reason.OUTCOME_UNKNOWN):
-    """The device went away after the call was sent."""
+    """The device disconnected after the call was sent."""
 
     def __init__(self, device_id: str, call_id: str, boot_id: str) -> None:
         super().__init__(
-            f"{device_id} went away during the call, so its outcome is unknown",
-            hint=f"When it is back, repeat it with call_id {call_id}: within one boot it is not done twice.",
+            f"{device_id} disconnected during the call, so its outcome is unknown",
+            hint=f"When it is online, repeat it with call_id {call_id}: within one boot it is not executed twice.",
             device=device_id,
             call_id=call_id,
             boot_id=boot_id,
@@ -56,7 +56,7 @@ class OtherBootError(YggError, reason=Reason.OTHER_BOOT):
     def __init__(self, device_id: str, call_id: str, first: str, now: str) -> None:
         super().__init__(
             f"{device_id} has restarted since call {call_id} was first sent, so its outcome stays unknown",
-            hint="Look at the device's state; then call under a new call_id.",
+            hint="Read the device's state, then call with a new call_id.",
             device=device_id,
             call_id=call_id,
             first_boot_id=first,
@@ -65,12 +65,12 @@ class OtherBootError(YggError, reason=Reason.OTHER_BOOT):
 
 
 class CallDeadlineError(YggError, reason=Reason.CALL_DEADLINE):
-    """The device did not answer in time."""
+    """The device did not respond in time."""
 
     def __init__(self, device_id: str, call_id: str, boot_id: str, waited_s: float) -> None:
         super().__init__(
-            f"{device_id} did not answer within {waited_s:.3g} s, so the outcome is unknown",
-            hint=f"Repeat it with call_id {call_id}: within one boot it is not done twice.",
+            f"{device_id} did not respond within {waited_s:.3g} s, so the outcome is unknown",
+            hint=f"Repeat it with call_id {call_id}: within one boot it is not executed twice.",
             device=device_id,
             call_id=call_id,
             boot_id=boot_id,
@@ -78,14 +78,14 @@ class CallDeadlineError(YggError, reason=Reason.CALL_DEADLINE):
 
 
 class SlowCallerError(YggError, reason=Reason.SLOW_CALLER):
-    """The caller did not take the answers of a streamed call fast enough."""
+    """The caller did not read the responses of a streamed call fast enough."""
 
     def __init__(self, device_id: str, limit: int) -> None:
-        super().__init__(f"{limit} answers of {device_id} were waiting for their caller", device=device_id, limit=limit)
+        super().__init__(f"the caller left {limit} responses of {device_id} unread", device=device_id, limit=limit)
 
 
 class TooManyCallsError(YggError, reason=Reason.CALLS_IN_FLIGHT):
-    """The contract allows no more calls at once; nothing was sent."""
+    """The device has as many calls in flight as its contract allows; nothing was sent."""
 
     def __init__(self, device_id: str, limit: int) -> None:
         super().__init__(
@@ -97,7 +97,7 @@ class TooManyCallsError(YggError, reason=Reason.CALLS_IN_FLIGHT):
 
 
 class CallTooLargeError(YggError, reason=Reason.CALL_TOO_LARGE):
-    """The call does not fit the largest frame that the device can receive; nothing was sent."""
+    """The call exceeds the largest frame that the device can receive; nothing was sent."""
 
     def __init__(self, device_id: str, size_bytes: int, limit_bytes: int) -> None:
         super().__init__(
@@ -110,19 +110,19 @@ class CallTooLargeError(YggError, reason=Reason.CALL_TOO_LARGE):
 
 
 class DeviceRefusedError(YggError, reason=Reason.DEVICE_REFUSED):
-    """The device itself refused the call, or its hardware failed."""
+    """The device rejected the call, or its hardware failed."""
 
 
 class DeviceBusyError(YggError, reason=Reason.DEVICE_BUSY):
-    """The device has too much to do; nothing was done."""
+    """The device is overloaded and did not execute the call."""
 
 
 class DeviceLateError(YggError, reason=Reason.DEVICE_LATE):
-    """The deadline passed before the device began; nothing was done."""
+    """The deadline passed before the device started the call; it did not execute it."""
 
 
 class ResultError(YggError, reason=Reason.RESULT_NOT_IN_CONTRACT):
-    """The device's answer is not what its contract says."""
+    """The device's response does not match its contract."""
 
 
 class NoSessionError(YggError, reason=Reason.NO_SESSION):
@@ -133,26 +133,26 @@ class NoSessionError(YggError, reason=Reason.NO_SESSION):
 
 
 class LinkError(Exception):
-    """The peer on the device link broke a rule; the link ends with this Goodbye code."""
+    """The peer violated the protocol of the device link, which ends with this Goodbye code."""
 
     def __init__(self, code: link.GoodbyeCode.ValueType, message: str) -> None:
         super().__init__(message)
         self.code, self.message = code, message
 
     def frame(self) -> link.Goodbye:
-        """What the peer is told."""
+        """Return the frame that ends the link."""
         return link.Goodbye(code=self.code, message=cut(self.message))
 
 
 class HelloRefusedError(Exception):
-    """A Hello, or the capabilities after it, is not accepted; the link ends with Refused."""
+    """A Hello, or the capabilities after it, is rejected; the link ends with Refused."""
 
     def __init__(self, code: link.RefusedCode.ValueType, message: str, retry_after_ms: int = 0) -> None:
         super().__init__(message)
         self.code, self.message, self.retry_after_ms = code, message, retry_after_ms
 
     def frame(self) -> link.Refused:
-        """What the device is told."""
+        """Return the frame that ends the link."""
         return link.Refused(
             code=self.code,
             message=cut(self.message),
@@ -163,5 +163,5 @@ class HelloRefusedError(Exception):
 
 
 def cut(text: str, limit_bytes: int = 127) -> str:
-    """Text for the link: at most so many bytes of UTF-8, and no half character at the end."""
+    """Return `text` cut to `limit_bytes` of UTF-8 at a character boundary."""
     return text.encode()[:limit_bytes].decode(errors="ignore")

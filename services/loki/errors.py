@@ -1,4 +1,4 @@
-"""Every way in which a script, or the service that runs it, fails. The mapping to gRPC status is the chassis's."""
+"""Errors of scripts and of the service that runs them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from services.domain.errors import Code, Reason, YggError
 
 
 class InvalidScriptError(YggError, reason=Reason.INVALID_SCRIPT):
-    """The request is not one that can be run: source, name, arguments or limits."""
+    """The script cannot be run: source, name, arguments or limits are invalid."""
 
 
 class EngineMissingError(YggError, reason=Reason.ENGINE_MISSING):
@@ -16,7 +16,7 @@ class EngineMissingError(YggError, reason=Reason.ENGINE_MISSING):
 
 
 class EngineBusyError(YggError, reason=Reason.ENGINE_BUSY):
-    """All workers of the language are taken and the queue is full, or the wait in it was too long."""
+    """All workers of the language are busy and the queue is full, or the wait in it timed out."""
 
 
 class PublishError(YggError, reason=Reason.NOT_PUBLISHED):
@@ -24,12 +24,12 @@ class PublishError(YggError, reason=Reason.NOT_PUBLISHED):
 
 
 class ProgramOnlyError(YggError, reason=Reason.PROGRAM_ONLY):
-    """What only a program can have was asked for by a script that is run once."""
+    """A one-off script used an operation that only programs have."""
 
     def __init__(self, operation: str) -> None:
         what = "own events" if operation == "emit" else "store"
         super().__init__(
-            f"a script that is run once has no {what}, only a program has",
+            f"a one-off script has no {what}, only programs do",
             hint="Deploy it as a program:  ygg program deploy FILE -d DEVICE",
         )
 
@@ -37,8 +37,8 @@ class ProgramOnlyError(YggError, reason=Reason.PROGRAM_ONLY):
 class ScriptError(YggError):
     """A script that ended without a result.
 
-    `reason` and `code` are of the instance: SYNTAX, SCRIPT_ERROR, TIMEOUT, MEMORY, OUTPUT or CRASH with the code that
-    loki.proto states, or those of the call on the host that the script did not catch. `line` is 0 where unknown.
+    `reason` and `code` are of the instance: SYNTAX, SCRIPT_ERROR, TIMEOUT, MEMORY, OUTPUT or CRASH with the code of the
+    catalogue, or those of a host operation whose error the script did not catch. `line` is 0 if unknown.
     `details` are protobuf messages for the status; `services.loki.api` fills them in.
     """
 

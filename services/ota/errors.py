@@ -1,4 +1,4 @@
-"""What can go wrong in ota."""
+"""Errors of the OTA service."""
 
 from __future__ import annotations
 
@@ -13,64 +13,68 @@ class ImageNotFoundError(YggError, reason=Reason.IMAGE_NOT_FOUND):
 
 
 class InvalidUploadError(YggError, reason=Reason.INVALID_UPLOAD):
-    """The messages of an upload are not as the protocol wants them; nothing was stored."""
+    """The messages of an upload violate its protocol; nothing was stored."""
 
 
 class SizeMismatchError(YggError, reason=Reason.SIZE_MISMATCH):
-    """The bytes are more or fewer than announced; nothing was stored."""
+    """The upload has a different size than its header announced; nothing was stored."""
 
     def __init__(self, announced: int, got: int) -> None:
-        what = f"at least {got} bytes came" if got > announced else f"only {got} bytes came"
+        what = f"at least {got} were received" if got > announced else f"only {got} were received"
         super().__init__(f"the header announced {announced} bytes, {what}", announced=announced, got=got)
 
 
 class DigestMismatchError(YggError, reason=Reason.DIGEST_MISMATCH):
-    """The bytes are not those announced; nothing was stored."""
+    """The upload has a different SHA-256 than its header announced; nothing was stored."""
 
     def __init__(self, announced: str, got: str) -> None:
         super().__init__(
-            f"the header announced SHA-256 {announced}, the bytes have {got}",
-            hint="The file changed on the way, or the header is of another file.",
+            f"the header announced SHA-256 {announced}, the upload has {got}",
+            hint="The file was damaged in transit, or the header is of another file.",
             announced=announced,
             got=got,
         )
 
 
 class PartMismatchError(YggError, reason=Reason.PART_MISMATCH):
-    """A part is not the one that the header names; it was not kept."""
+    """A part is not the one that the header lists; it was discarded."""
 
     def __init__(self, index: int, why: str) -> None:
         super().__init__(
-            f"part {index} {why}", hint="The file changed on the way, or the header is of another file.", index=index
+            f"part {index} {why}",
+            hint="The file was damaged in transit, or the header is of another file.",
+            index=index,
         )
 
 
 class PartsMissingError(YggError, reason=Reason.PARTS_MISSING):
-    """The uploader has ended and parts are missing, or were dropped meanwhile; the others are kept."""
+    """The upload ended with parts missing or expired; the others are kept."""
 
     def __init__(self, count: int) -> None:
-        super().__init__(f"{count} parts are missing", hint="Ask GetUpload which, and send them.", count=count)
+        super().__init__(
+            f"{count} parts are missing", hint="Send the parts that GetUpload lists as missing.", count=count
+        )
 
 
 class PartsFullError(YggError, reason=Reason.UPLOADS_FULL):
-    """As many parts of unfinished uploads are kept as may be."""
+    """The limit of parts of unfinished uploads is reached."""
 
     def __init__(self) -> None:
         super().__init__(
-            "too many unfinished uploads are kept",
-            hint="Finish them, or give ota more UPLOAD_PARTS; they expire.",
+            "too many unfinished uploads",
+            hint="Finish them or raise YGG_OTA_UPLOAD_PARTS; they expire.",
         )
 
 
 class UploadStalledError(YggError, reason=Reason.UPLOAD_STALLED):
-    """The uploader sent nothing for too long; of an upload in parts, those that came are kept."""
+    """The uploader sent nothing for too long; an upload in parts keeps the parts received."""
 
     def __init__(self, idle_s: float) -> None:
-        super().__init__(f"nothing came for {idle_s:g} s", hint="Send the image again.", idle_s=idle_s)
+        super().__init__(f"no data received for {idle_s:g} s", hint="Send the image again.", idle_s=idle_s)
 
 
 class RangeOutsideImageError(YggError, reason=Reason.RANGE_OUTSIDE_IMAGE):
-    """The image has no such bytes."""
+    """The byte range is outside the image."""
 
     def __init__(self, offset: int, length: int, size: int) -> None:
         super().__init__(
@@ -82,7 +86,7 @@ class RangeOutsideImageError(YggError, reason=Reason.RANGE_OUTSIDE_IMAGE):
 
 
 class CorruptImageError(YggError, reason=Reason.CORRUPT_IMAGE):
-    """The object store returned other bytes than were stored; they were not passed on."""
+    """The object store returned bytes that differ from the stored image; they were not passed on."""
 
     def __init__(self, sha256: str, what: str) -> None:
         super().__init__(
@@ -91,24 +95,25 @@ class CorruptImageError(YggError, reason=Reason.CORRUPT_IMAGE):
 
 
 class CacheFullError(YggError, reason=Reason.CACHE_FULL):
-    """The disk cache has no room, because downloads under way hold all of it or the disk is full."""
+    """The disk cache is full: active downloads hold all of it, or its disk is full."""
 
     def __init__(self, why: str) -> None:
         super().__init__(
-            f"the image cache has no room: {why}", hint="Try again in a moment, or give ota more CACHE_BYTES or disk."
+            f"the image cache is full: {why}",
+            hint="Try again in a moment, raise YGG_OTA_CACHE_BYTES or free disk space.",
         )
 
 
 class ObjectStoreError(YggError, reason=Reason.OBJECT_STORE_UNAVAILABLE):
-    """The object store does not answer, or not as it should."""
+    """The object store does not respond, or not as expected."""
 
 
 class ObjectStoreRefusedError(YggError, reason=Reason.OBJECT_STORE_REFUSED):
-    """The object store refuses ota's credentials or its bucket."""
+    """The object store rejects OTA's credentials or bucket."""
 
 
 class InvalidRolloutError(YggError, reason=Reason.INVALID_ROLLOUT):
-    """A rollout cannot be so."""
+    """The rollout's waves, limits or times are invalid."""
 
 
 _STATE_HINTS = {
@@ -119,7 +124,7 @@ _STATE_HINTS = {
 
 
 class RolloutStateError(YggError, reason=Reason.ROLLOUT_STATE):
-    """The rollout is not in a state for this."""
+    """The rollout's state does not allow this operation."""
 
     def __init__(self, rollout_id: str, state: str) -> None:
         super().__init__(
@@ -142,48 +147,48 @@ class ReleaseNotFoundError(YggError, reason=Reason.RELEASE_NOT_FOUND):
 
 
 class NotDelegatedError(YggError, reason=Reason.TIMESTAMP_KEY):
-    """No device would believe what this service signs."""
+    """The root does not delegate timestamps to this service's key, so no device would accept them."""
 
     def __init__(self) -> None:
         super().__init__(
-            "the root does not name this service's timestamp key",
-            hint="Start ota with the key that the root names, or set a root that names this one: ygg ota root rotate",
+            "the root does not delegate timestamps to this service's key",
+            hint="Start OTA with the delegated key, or delegate to this one: ygg ota root rotate",
         )
 
 
 class NoEarlierReleaseError(YggError, reason=Reason.NO_EARLIER_RELEASE):
-    """There is nothing to go back to."""
+    """No earlier release of the device class may be offered."""
 
     def __init__(self, device_class: str, sequence: int) -> None:
         super().__init__(
             f"{device_class} has no release before {sequence} that may be offered",
-            hint="Release an image to go back to; one below the security floor is not offered.",
+            hint="Release an image to roll back to; one below the security floor is not offered.",
             device_class=device_class,
             sequence=sequence,
         )
 
 
 class NoRootError(YggError, reason=Reason.NO_ROOT):
-    """No root of trust was set yet."""
+    """No root of trust is set."""
 
     def __init__(self) -> None:
-        super().__init__("no root is set", hint="Make and sign one offline, then: ygg ota root set FILE --bootstrap")
+        super().__init__("no root is set", hint="Create and sign one offline, then: ygg ota root set FILE --bootstrap")
 
 
 class RootBootstrapError(YggError, reason=Reason.ROOT_BOOTSTRAP):
-    """Nothing vouches for a first root but whoever sets it, and they have not said that it is this one."""
+    """The first root requires an explicit bootstrap that names its SHA-256."""
 
     def __init__(self, digest: str) -> None:
         super().__init__(
-            f"no root is set, and nothing vouches for the first one; this one has SHA-256 {digest}",
-            hint="Compare that with the holders of its keys (ygg ota inspect FILE), then: "
+            f"no root is set, and the first one requires a bootstrap; this one has SHA-256 {digest}",
+            hint="Compare the SHA-256 with the key holders (ygg ota inspect FILE), then: "
             "ygg ota root set FILE --bootstrap",
             root_sha256=digest,
         )
 
 
 class RootDigestError(YggError, reason=Reason.ROOT_DIGEST):
-    """The bootstrap names another root than the one that came."""
+    """The bootstrap names another SHA-256 than that of the root."""
 
     def __init__(self, digest: str, named: str) -> None:
         super().__init__(
@@ -194,7 +199,7 @@ class RootDigestError(YggError, reason=Reason.ROOT_DIGEST):
 
 
 class RootDiffersError(YggError, reason=Reason.ROOT_DIFFERS):
-    """It has the version of a root that is known, and is another one."""
+    """Another root with the same version is known."""
 
     def __init__(self, version: int, digest: str, known: str, in_force: int) -> None:
         where = "in force" if version == in_force else f"that was in force before root {in_force}"
@@ -207,12 +212,12 @@ class RootDiffersError(YggError, reason=Reason.ROOT_DIFFERS):
 
 
 class RootInForceError(YggError, reason=Reason.ROOT_IN_FORCE):
-    """A bootstrap, or an old root, where a newer one is in force."""
+    """A newer root is in force; a bootstrap or an older root is rejected."""
 
     def __init__(self, version: int, in_force: int) -> None:
         super().__init__(
             f"root {in_force} is in force; root {version} is not its bootstrap",
-            hint=f"Root {in_force + 1} is set without a bootstrap, with the signatures that root {in_force} asks for.",
+            hint=f"Root {in_force + 1} is set without a bootstrap, with the signatures that root {in_force} requires.",
             version=in_force,
         )
 
@@ -225,19 +230,19 @@ class RootNotFoundError(YggError, reason=Reason.ROOT_NOT_FOUND):
 
 
 class ReleaseRefusedError(YggError, reason=Reason.RELEASE_REFUSED):
-    """The release does not fit what is stored, or must not be offered."""
+    """The release contradicts stored releases, or must not be offered."""
 
 
 class NothingToUpdateError(YggError, reason=Reason.NOTHING_TO_UPDATE):
-    """No device is to be updated."""
+    """The rollout selects no device to update."""
 
 
 class DownloadForbiddenError(YggError, reason=Reason.DOWNLOAD_FORBIDDEN):
-    """The token is unknown, of another device, used up or too old; which of them is not told."""
+    """The token is unknown, expired, used up or of another device; the message does not distinguish these."""
 
     def __init__(self) -> None:
-        super().__init__("this token opens nothing here")
+        super().__init__("the download token is not valid")
 
 
 class DeltaError(YggError, reason=Reason.DELTA):
-    """A patch could not be made."""
+    """A patch could not be created."""

@@ -1,4 +1,4 @@
-"""What can go wrong in the registry."""
+"""Errors of the registry."""
 
 from __future__ import annotations
 
@@ -10,32 +10,34 @@ from services.domain.errors import Reason, YggError
 
 
 class DeviceNotFoundError(YggError, reason=Reason.DEVICE_NOT_FOUND):
-    """There is no such device."""
+    """The device is not registered."""
 
     def __init__(self, device_id: str) -> None:
         super().__init__(
-            f"there is no device {device_id}", hint="ygg device ls shows the ones there are.", device=device_id
+            f"there is no device {device_id}", hint="ygg device ls lists the registered devices.", device=device_id
         )
 
 
 class DeviceExistsError(YggError, reason=Reason.DEVICE_EXISTS):
-    """The device is known already."""
+    """The device is already registered."""
 
     def __init__(self, device_id: str) -> None:
-        super().__init__(f"{device_id} is registered already", device=device_id)
+        super().__init__(f"{device_id} is already registered", device=device_id)
 
 
 class NoContractError(YggError, reason=Reason.NO_CONTRACT):
-    """The device has never connected, so nothing was agreed with it."""
+    """The device never connected, so no contract was negotiated."""
 
     def __init__(self, device_id: str) -> None:
         super().__init__(
-            f"{device_id} has no contract yet", hint="It gets one when it first connects.", device=device_id
+            f"{device_id} has no contract yet",
+            hint="The contract is negotiated when the device first connects.",
+            device=device_id,
         )
 
 
 class RevisionUnknownError(YggError, reason=Reason.REVISION_UNKNOWN):
-    """No such revision of the contract is kept."""
+    """The contract revision is not stored."""
 
     def __init__(self, device_id: str, revision: int, oldest: int, newest: int) -> None:
         kept = f"revisions {oldest} to {newest} are kept" if oldest != newest else f"only revision {newest} is kept"
@@ -50,7 +52,7 @@ class RevisionUnknownError(YggError, reason=Reason.REVISION_UNKNOWN):
 
 
 class DeviceNotActiveError(YggError, reason=Reason.DEVICE_NOT_ACTIVE):
-    """The device may not connect in its state."""
+    """The device's state does not allow it to connect."""
 
     def __init__(self, device_id: str, state: str) -> None:
         super().__init__(f"{device_id} is {state}, only active devices may connect", device=device_id, state=state)
@@ -69,14 +71,14 @@ class StaleRevisionError(YggError, reason=Reason.STALE_REVISION):
 
 
 class TransitionError(YggError, reason=Reason.STATE_TRANSITION):
-    """The device's life does not go that way."""
+    """The lifecycle of a device has no such transition."""
 
     def __init__(self, device_id: str, old: str, new: str) -> None:
         super().__init__(f"{device_id} is {old} and cannot become {new}", device=device_id)
 
 
 class DeviceOnlineError(YggError, reason=Reason.DEVICE_ONLINE):
-    """The device is connected, and would be known again within seconds."""
+    """The device is connected and would be registered again within seconds."""
 
     def __init__(self, device_id: str) -> None:
         super().__init__(
@@ -87,12 +89,12 @@ class DeviceOnlineError(YggError, reason=Reason.DEVICE_ONLINE):
 
 
 class DeviceKeptOutError(YggError, reason=Reason.DEVICE_KEPT_OUT):
-    """The record is what keeps the device out."""
+    """The record denies the device access and must not be deleted."""
 
     def __init__(self, device_id: str, why: str) -> None:
         super().__init__(
             f"{device_id} {why}: without its record a certificate that is still valid admits it again",
-            hint=f"Where that is meant:  ygg device rm {device_id} --readmit",
+            hint=f"If that is intended:  ygg device rm {device_id} --readmit",
             device=device_id,
         )
 
@@ -101,11 +103,11 @@ class GroupNotFoundError(YggError, reason=Reason.GROUP_NOT_FOUND):
     """There is no such group."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"there is no group {name}", hint="ygg group ls shows the ones there are.", group=name)
+        super().__init__(f"there is no group {name}", hint="ygg group ls lists the groups.", group=name)
 
 
 class IndexBehindError(YggError, reason=Reason.INDEX_BEHIND):
-    """This replica has not come to the revision that the answer must hold."""
+    """The index of this replica has not reached the required revision."""
 
     def __init__(self, wanted: object) -> None:
         super().__init__(
@@ -114,38 +116,39 @@ class IndexBehindError(YggError, reason=Reason.INDEX_BEHIND):
 
 
 class IndexDiskError(StoreUnavailableError, reason=Reason.INDEX_DISK):
-    """The index's file cannot be written, mostly because its disk is full; nothing is lost, it is a read side."""
+    """The index file cannot be written, usually because its disk is full; no data is lost."""
 
     def __init__(self, path: object, why: object) -> None:
         super().__init__(
-            f"the index {path} cannot be written: {why}", hint="Free space on its disk; the registry goes on by itself."
+            f"the index {path} cannot be written: {why}",
+            hint="Free disk space; the registry then continues automatically.",
         )
 
 
 class DocumentUnknownError(YggError, reason=Reason.DOCUMENT_UNKNOWN):
-    """No capability document of that digest is stored."""
+    """No capability document with that digest is stored."""
 
     def __init__(self, digest: str) -> None:
-        super().__init__(f"no capability document {digest} is stored", hint="Send its bytes.", digest=digest)
+        super().__init__(f"no capability document {digest} is stored", hint="Send the document.", digest=digest)
 
 
 class PageTokenError(YggError, reason=Reason.PAGE_TOKEN):
-    """The page token is not one that the registry gave."""
+    """The page token was not issued by the registry."""
 
     def __init__(self) -> None:
         super().__init__(
-            "page_token is not one that a page before returned",
+            "page_token is not a token of a previous page",
             hint="Leave it empty for the first page.",
             field="page_token",
         )
 
 
 class StaleSessionError(YggError, reason=Reason.STALE_SESSION):
-    """A report of a session that another one has followed."""
+    """The report is of a session that a later one replaced."""
 
     def __init__(self, device_id: str, given: int, current: int) -> None:
         super().__init__(
-            f"a later session of {device_id} has reported already",
+            f"a later session of {device_id} has already reported",
             device=device_id,
             given=given,
             current=current,
@@ -153,66 +156,66 @@ class StaleSessionError(YggError, reason=Reason.STALE_SESSION):
 
 
 class ResumeTokenError(YggError, reason=Reason.RESUME_TOKEN):
-    """The resume token is not one that the registry gave, or is of another store."""
+    """The resume token was not issued by this registry, or belongs to another store."""
 
     def __init__(self) -> None:
         super().__init__(
-            "resume_token is not one that a watch here returned",
-            hint="Leave it empty to begin with all there is.",
+            "resume_token is not a token of a watch of this registry",
+            hint="Leave it empty to start with a snapshot.",
             field="resume_token",
         )
 
 
 class TokenNotFoundError(YggError, reason=Reason.TOKEN_NOT_FOUND):
-    """There is no such token to delete."""
+    """There is no such enrolment token."""
 
     def __init__(self, token_id: str) -> None:
-        super().__init__(
-            f"there is no token {ids.printable(token_id)}", hint="ygg device tokens shows the ones there are."
-        )
+        super().__init__(f"there is no token {ids.printable(token_id)}", hint="ygg device tokens lists the tokens.")
 
 
 class TokenUnknownError(YggError, reason=Reason.TOKEN_UNKNOWN):
-    """No such token, or it is another device's; which of the two is nobody's business."""
+    """The token does not exist or is of another device; the message does not distinguish these."""
 
     def __init__(self) -> None:
-        super().__init__("no such token for this device", hint="Make one: ygg device token DEVICE")
+        super().__init__("no such token for this device", hint="Create one: ygg device token DEVICE")
 
 
 class TokenUsedError(YggError, reason=Reason.TOKEN_USED):
-    """The token has brought a certificate to another key already."""
+    """The token was already used with another key."""
 
     def __init__(self) -> None:
-        super().__init__("the token was used already, with another key", hint="Make a new one: ygg device token DEVICE")
+        super().__init__(
+            "the token was already used with another key", hint="Create a new one: ygg device token DEVICE"
+        )
 
 
 class TokenExpiredError(YggError, reason=Reason.TOKEN_EXPIRED):
-    """The token's time is over."""
+    """The token has expired."""
 
     def __init__(self) -> None:
-        super().__init__("the token has expired", hint="Make a new one: ygg device token DEVICE")
+        super().__init__("the token has expired", hint="Create a new one: ygg device token DEVICE")
 
 
 class CertificateForeignError(YggError, reason=Reason.CERTIFICATE_FOREIGN):
-    """The certificate to be renewed is not one that this mesh's device CA issued for that device."""
+    """The certificate to renew was not issued by this mesh's device CA for this device."""
 
     def __init__(self, device_id: str, why: str) -> None:
-        super().__init__(f"the certificate is not one of the device CA for {device_id}: {why}", device=device_id)
+        super().__init__(f"the certificate was not issued by the device CA for {device_id}: {why}", device=device_id)
 
 
 class CertificateKeyError(YggError, reason=Reason.CERTIFICATE_KEY):
-    """The request is for another key than the certificate that it would take the place of."""
+    """The certificate request has a different key than the certificate to renew."""
 
     def __init__(self, device_id: str) -> None:
         super().__init__(
-            "the request is for another key than the certificate in use",
+            "the certificate request has a different key than the certificate in use",
             hint=f"For another key:  ygg device token {device_id}",
             device=device_id,
         )
 
 
 class CertificateEndedError(YggError, reason=Reason.CERTIFICATE_ENDED):
-    """The certificate is not valid now, so it admits nobody."""
+    """The certificate to renew is not valid now."""
 
     def __init__(self, device_id: str, end: datetime) -> None:
         super().__init__(
@@ -223,7 +226,7 @@ class CertificateEndedError(YggError, reason=Reason.CERTIFICATE_ENDED):
 
 
 class CertificateRevokedError(YggError, reason=Reason.CERTIFICATE_REVOKED):
-    """The certificate was revoked."""
+    """The certificate to renew was revoked."""
 
     def __init__(self, device_id: str) -> None:
         super().__init__(
@@ -234,17 +237,17 @@ class CertificateRevokedError(YggError, reason=Reason.CERTIFICATE_REVOKED):
 
 
 class DeviceCaEndsError(YggError, reason=Reason.DEVICE_CA_ENDS):
-    """The device CA ends as early as the certificate does, so another one would not last longer."""
+    """The device CA expires no later than the certificate, so renewal would not extend it."""
 
     def __init__(self, end: datetime) -> None:
         super().__init__(
             f"the device CA ends at {end:%Y-%m-%dT%H:%M:%SZ}, no certificate can last longer",
-            hint="Make a new device CA; docs/guides/operations.md, Certificates.",
+            hint="Create a new device CA; docs/guides/operations.md, Certificates.",
         )
 
 
 class EnrolmentOffError(YggError, reason=Reason.ENROLMENT_OFF):
-    """This registry holds no device CA key, or listens for no devices."""
+    """This registry has no device CA key or no enrolment listener."""
 
     def __init__(self) -> None:
         super().__init__(

@@ -188,7 +188,7 @@ def test_an_unknown_device_and_a_device_that_hangs(kept: Person) -> None:
     finally:
         there.ask("hang porch-2 off")
     assert hanging.returncode == 7, hanging.stderr
-    assert "porch-2 did not answer within" in hanging.stderr
+    assert "porch-2 did not respond within" in hanging.stderr
     assert "Repeat it with call_id h-1" in hanging.stderr
 
 

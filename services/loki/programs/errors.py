@@ -1,4 +1,4 @@
-"""Every way in which something asked of a program fails. What a program's own turn fails with is a ScriptError."""
+"""Errors of operations on programs. A turn of a program fails with a ScriptError."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from services.domain.matcher import FailedClause
 
 
 class InvalidPackageError(YggError, reason=Reason.INVALID_PACKAGE):
-    """The package breaks a rule: identity, checksum, limits, dependencies."""
+    """The package is invalid: identity, checksum, limits or dependencies."""
 
 
 class VersionTakenError(YggError, reason=Reason.VERSION_TAKEN):
-    """The version is there with another content."""
+    """The version is already registered with different content."""
 
 
 class ProgramUnknownError(YggError, reason=Reason.PROGRAM_NOT_FOUND):
@@ -21,11 +21,11 @@ class ProgramUnknownError(YggError, reason=Reason.PROGRAM_NOT_FOUND):
 
 
 class ProgramDeployedError(YggError, reason=Reason.PROGRAM_DEPLOYED):
-    """The version is deployed and so cannot be forgotten."""
+    """The version is deployed and cannot be deleted."""
 
 
 class ContractRefusedError(YggError, reason=Reason.REQUIREMENTS_NOT_MET):
-    """The device's contract does not have what the program requires.
+    """The device's contract does not meet the requirements of the program.
 
     `details` are messages for the status; the API makes them from `clauses`.
     """
@@ -37,39 +37,39 @@ class ContractRefusedError(YggError, reason=Reason.REQUIREMENTS_NOT_MET):
 
 
 class RolloutStateError(YggError, reason=Reason.ROLLOUT_STATE):
-    """The rollout cannot be started or ended as the deployment is."""
+    """The state of the deployment does not allow to start or finish a rollout."""
 
 
 class NotRunningError(YggError, reason=Reason.PROGRAM_NOT_RUNNING):
-    """The instance does not run, so nothing can be asked of it."""
+    """The instance is not running and cannot be queried."""
 
 
 class FencedError(YggError, reason=Reason.LEASE_LOST):
-    """This replica's lease is over: whatever the instance still does here must have no effect."""
+    """This replica lost the lease; further effects of the instance here must be rejected."""
 
 
 class StoreFullError(YggError, reason=Reason.STORE_FULL):
-    """The instance's store would be larger than its limit."""
+    """The instance's store would exceed its limit."""
 
 
 class ReportFullError(YggError, reason=Reason.REPORT_FULL):
-    """The instance would report more of itself than its limit."""
+    """The instance would report more than its limit."""
 
 
 class TooManyTimersError(YggError, reason=Reason.TOO_MANY_TIMERS):
-    """The instance has as many timers as it may."""
+    """The instance has reached its limit of timers."""
 
 
 class TooManyHandlersError(YggError, reason=Reason.TOO_MANY_HANDLERS):
-    """The instance listens to as much as it may."""
+    """The instance has reached its limit of handlers."""
 
 
 class QueueFullError(YggError, reason=Reason.QUEUE_FULL):
-    """Too many events wait for the instance already."""
+    """The event queue of the instance is full."""
 
 
 class WorkerLostError(Exception):
-    """The worker process ended. `crashed_by` is the number of the program whose turn it was in, 0 where in none."""
+    """The worker process ended. `crashed_by` is the number of the program whose turn was running, 0 if none was."""
 
     def __init__(self, how: str, crashed_by: int = 0) -> None:
         super().__init__(how)

@@ -1,4 +1,4 @@
-"""How registered scripts fail beyond how runs do."""
+"""Errors of registered scripts; a run fails with a ScriptError."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from services.domain.errors import Reason, YggError
 
 
 class ScriptNotFoundError(YggError, reason=Reason.SCRIPT_NOT_FOUND):
-    """There is no registered script of that name."""
+    """No script is registered under that name."""
 
 
 class ScriptExistsError(YggError, reason=Reason.SCRIPT_EXISTS):
-    """The name is taken, and the caller wants a new one."""
+    """A script is already registered under that name."""
 
 
 class StaleScriptError(YggError, reason=Reason.STALE_REVISION):
-    """The script has changed since the revision that the caller knows."""
+    """The write was based on an older revision."""
 
 
 class RequirementError(YggError, reason=Reason.REQUIREMENT_NOT_MET):
-    """The device's contract does not meet what the script requires."""
+    """The device's contract does not meet the requirements of the script."""
 
 
 class UndeclaredResultError(YggError, reason=Reason.RESULT_NOT_DECLARED):
-    """A run returned something else than the script declares."""
+    """The result does not match the declaration of the script."""

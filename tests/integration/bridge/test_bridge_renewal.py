@@ -87,7 +87,7 @@ async def test_device_without_the_feature_is_not_asked(mesh: Mesh) -> None:
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        (lambda files, mesh: request(ec.generate_private_key(ec.SECP256R1()), mesh.one), "another key"),
+        (lambda files, mesh: request(ec.generate_private_key(ec.SECP256R1()), mesh.one), "a different key"),
         (lambda files, mesh: own_request(files, "somebody-else"), "somebody-else"),
         (lambda files, mesh: b"garbage", "not a PKCS#10 request"),
         (lambda files, mesh: own_request(files, mesh.one)[:-1] + b"\0", "PKCS#10|signed by its own key"),

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from services.chassis.errors import RemoteError
-from services.domain.errors import ArgumentError, Code, ContractError
-from ygg.cli.failure import describe
+from services.chassis.status import to_failure
+from services.domain.errors import ArgumentError, Code, ContractError, InvalidRequestError, Reason
+from ygg.cli.failure import describe, entry_of, show
 from ygg.cli.run import hoist, run
 from ygg.contexts import Context, Contexts
 from ygg.exits import Exit
@@ -104,6 +105,29 @@ def test_errors_are_json_where_results_would_be(capsys: Captured) -> None:
     error = json.loads(captured.err)["error"]
     assert error["exit"] == 4
     assert "nowhere" in error["message"]
+
+
+def test_json_error_has_violations_and_retry_delay(capsys: Captured) -> None:
+    show(describe(InvalidRequestError("page_size is 7", field="page_size")), as_json=True)
+    error = json.loads(capsys.readouterr().err)["error"]
+    assert error["violations"] == [{"field": "page_size", "description": "page_size is 7"}]
+    assert error["retry_after_s"] is None
+    show(describe(RemoteError.of(Reason.STORE_UNAVAILABLE, "away")), as_json=True)
+    error = json.loads(capsys.readouterr().err)["error"]
+    assert (error["violations"], error["retry_after_s"], error["exit"]) == ([], 1.0, 3)
+
+
+def test_json_of_one_outcome_has_all_of_its_error() -> None:
+    failure = to_failure(RemoteError.of(Reason.DEVICE_OFFLINE, "it is offline", hint="Wait.", device="porch-1"))
+    failure.violations.add(field="device_ids", description="it is offline")
+    assert entry_of(failure) == {
+        "reason": "DEVICE_OFFLINE",
+        "message": "it is offline",
+        "hint": "Wait.",
+        "data": {"device": "porch-1"},
+        "violations": [{"field": "device_ids", "description": "it is offline"}],
+        "retry_after_s": 5.0,
+    }
 
 
 def test_the_default_context_is_this_machines_mesh(capsys: Captured) -> None:
