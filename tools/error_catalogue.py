@@ -156,7 +156,8 @@ RPC in the details of the gRPC status (`grpc-status-details-bin`):
   under *Data* and, if there is one, `hint`, the next step for people.
 - `google.rpc.BadRequest`, if the check knows which field of the request is invalid.
 - `google.rpc.RetryInfo`, if the same request may succeed when repeated after the delay listed under
-  *Retry*. Without it, do not repeat the request unchanged.
+  *Retry*. A device executes no call twice because of such a retry; a write whose acknowledgement was
+  lost may report ALREADY_EXISTS or a stale revision. Without it, do not repeat the request unchanged.
 
 If one response holds the results of several devices, each failed one is a
 `yggdrasil.common.v1.Failure` with the same code, reason, data, violations and retry delay.
