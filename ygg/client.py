@@ -96,7 +96,10 @@ class Mesh:
     def error(self, service: str, error: grpc.RpcError, *, device: bool = False) -> Exception:
         """Return the error to show for a failed call."""
         if _is_ours(error):
-            return status.from_rpc(error, service)  # the bridge's error states the fate of a device call
+            found = status.from_rpc(error, service)
+            if device and found.reason in (Reason.INTERNAL, Reason.DEADLINE):
+                found.data["fate"] = _UNKNOWN  # other errors of the bridge state it in their message
+            return found
         return self._unreached(service, error, device=device)
 
     def _unreached(self, service: str, error: grpc.RpcError, *, device: bool) -> Exception:

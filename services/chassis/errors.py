@@ -21,6 +21,14 @@ class CallerError(YggError, reason=Reason.CALLER_NOT_ALLOWED):
     """The caller is authenticated but not allowed to do this."""
 
 
+class DeadlineError(YggError, reason=Reason.DEADLINE):
+    """The deadline passed before the service responded."""
+
+
+class UnimplementedError(YggError, reason=Reason.UNKNOWN_METHOD):
+    """This version of the service does not implement the method."""
+
+
 class StoreUnavailableError(YggError, reason=Reason.STORE_UNAVAILABLE):
     """NATS does not respond; nothing was acknowledged."""
 

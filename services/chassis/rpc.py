@@ -21,7 +21,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from services.chassis import requests, status, telemetry
 from services.chassis.authorities import Authorities
-from services.chassis.errors import CallerError
+from services.chassis.errors import CallerError, DeadlineError, UnimplementedError
 from services.chassis.identity import Identity
 from services.domain.errors import YggError
 
@@ -127,9 +127,9 @@ async def _errors_to_status(method: str, context: Context) -> AsyncIterator[None
     except YggError as e:
         await _refuse(context, e)
     except TimeoutError:
-        await _abort(context, grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline has expired")
+        await _refuse(context, DeadlineError("the deadline has expired"))
     except NotImplementedError:  # raised by a generated servicer for a method that is not implemented
-        await _abort(context, grpc.StatusCode.UNIMPLEMENTED, "not implemented by this version of the service")
+        await _refuse(context, UnimplementedError("not implemented by this version of the service"))
     except (grpc.aio.AbortError, asyncio.CancelledError, grpc.aio.UsageError):
         raise
     except grpc.aio.InternalError as e:  # the response cannot be written: the call has ended
@@ -141,9 +141,7 @@ async def _errors_to_status(method: str, context: Context) -> AsyncIterator[None
             return
         trace_id = f"{trace.get_current_span().get_span_context().trace_id:032x}"
         _log.exception("request failed", extra={"method": method})
-        await _abort(
-            context, grpc.StatusCode.INTERNAL, f"internal error of the service; search its log for trace {trace_id}"
-        )
+        await _refuse(context, YggError(f"internal error of the service; search its log for trace {trace_id}"))
 
 
 def _refusal_of(error: Exception) -> YggError | None:

@@ -193,6 +193,7 @@ async def test_unexpected_error_is_internal_without_its_text(
 
     telemetry.configure("test", "replica-1", "0")
     error = await failure(result(call(await serve(**behaviours(fail))), kind))
+    assert status.from_rpc(error, "the registry").reason == "INTERNAL"
     assert error.code() is grpc.StatusCode.INTERNAL
     text = f"{error.details()} {error.trailing_metadata()} {error.debug_error_string()}"
     assert not any(secret in text for secret in ("hunter2", "ZeroDivision", "/secret"))
@@ -215,6 +216,7 @@ async def test_call_without_deadline_gets_default(serve: Serve, call: Call, monk
     serving = await serve(**behaviours(forever))
     error = await asyncio.wait_for(failure(call(serving).unary(b"")), 5)
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert status.from_rpc(error, "the registry").reason == "DEADLINE"
     assert ended.is_set()
 
 
