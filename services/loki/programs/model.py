@@ -98,7 +98,11 @@ def limits(**given: float) -> ProgramLimits:
     for name, value in given.items():
         low, high = getattr(_LEAST, name), getattr(_MOST, name)
         if value and not low <= value <= high:
-            raise InvalidPackageError(f"limits.{name} is {value:g}; {low:g} to {high:g} are allowed", limit=name)
+            raise InvalidPackageError(
+                f"limits.{name} is {value:g}; {low:g} to {high:g} are allowed",
+                limit=name,
+                field=f"manifest.limits.{name}",
+            )
         if value:
             values[name] = value
     return replace(ProgramLimits(), **values)  # type: ignore[arg-type]
@@ -143,17 +147,20 @@ def check_package(package: Package) -> Package:
     ids.member_id(manifest.id)
     _check_texts(manifest)
     if not source.strip():
-        raise InvalidPackageError("the source is empty")
+        raise InvalidPackageError("the source is empty", field="source")
     if "\0" in source:
-        raise InvalidPackageError("the source holds a NUL byte, so it is not a text")
+        raise InvalidPackageError("the source holds a NUL byte, so it is not a text", field="source")
     body = source.encode("utf-8", "surrogatepass")
     if len(body) > MAX_SOURCE_BYTES:
-        raise InvalidPackageError(f"the source is {len(body)} bytes, at most {MAX_SOURCE_BYTES} are allowed")
+        raise InvalidPackageError(
+            f"the source is {len(body)} bytes, at most {MAX_SOURCE_BYTES} are allowed", field="source"
+        )
     digest = hashlib.sha256(body).hexdigest()
     if manifest.checksum not in ("", digest):
         raise InvalidPackageError(
             f"the checksum of the source is {digest}, the manifest says {ids.printable(manifest.checksum, 64)}",
             hint="The source was changed after the manifest was made; make the manifest again.",
+            field="manifest.checksum",
         )
     parameters = _checked_parameters(manifest)
     return Package(replace(manifest, checksum=digest, name=manifest.name or manifest.id, parameters=parameters), source)
@@ -166,9 +173,9 @@ def _check_texts(manifest: Manifest) -> None:
         ("author", manifest.author, MAX_AUTHOR_BYTES),
     ):
         if len(text.encode("utf-8", "surrogatepass")) > most:
-            raise InvalidPackageError(f"the {what} is longer than {most} bytes")
+            raise InvalidPackageError(f"the {what} is longer than {most} bytes", field=f"manifest.{what}")
         if not text.replace("\n", " ").isprintable():
-            raise InvalidPackageError(f"the {what} holds characters that cannot be printed")
+            raise InvalidPackageError(f"the {what} holds characters that cannot be printed", field=f"manifest.{what}")
     for what, count, most in (
         ("parameters", len(manifest.parameters), MAX_PARAMETERS),
         ("requirements", len(manifest.requires), MAX_REQUIREMENTS),
@@ -177,18 +184,21 @@ def _check_texts(manifest: Manifest) -> None:
         if count > most:
             raise InvalidPackageError(f"{count} {what}, at most {most} are allowed")
     if abs(manifest.priority) > MAX_PRIORITY:
-        raise InvalidPackageError(f"the priority is {manifest.priority}; -{MAX_PRIORITY} to {MAX_PRIORITY} are allowed")
+        raise InvalidPackageError(
+            f"the priority is {manifest.priority}; -{MAX_PRIORITY} to {MAX_PRIORITY} are allowed",
+            field="manifest.priority",
+        )
 
 
 def _checked_parameters(manifest: Manifest) -> tuple[Parameter, ...]:
     """The parameters, their defaults as the types that are declared."""
     names = [ids.member_id(parameter.name) for parameter in manifest.parameters]
     if len(set(names)) != len(names):
-        raise InvalidPackageError("two parameters have one name")
+        raise InvalidPackageError("two parameters have one name", field="manifest.parameters")
     check({p.name: p.default for p in manifest.parameters if p.default is not None})
     for dependency in manifest.dependencies:
         if ids.member_id(dependency.id) == manifest.id:
-            raise InvalidPackageError(f"{manifest.id} depends on itself")
+            raise InvalidPackageError(f"{manifest.id} depends on itself", field="manifest.dependencies")
     return tuple(
         p if p.default is None else replace(p, default=_fitting(p, p.default, "the default of "))
         for p in manifest.parameters
@@ -217,16 +227,20 @@ def arguments(manifest: Manifest, given: Mapping[str, Value]) -> dict[str, Value
     """Return the program's `args`; raise InvalidPackageError if one is missing or undeclared."""
     declared = {parameter.name: parameter.default for parameter in manifest.parameters}
     if len(given) > MAX_ARGUMENTS:
-        raise InvalidPackageError(f"{len(given)} arguments, at most {MAX_ARGUMENTS} are allowed")
+        raise InvalidPackageError(f"{len(given)} arguments, at most {MAX_ARGUMENTS} are allowed", field="arguments")
     unknown = sorted(set(given) - set(declared)) if declared else []
     if unknown:
         has = ", ".join(sorted(declared))
-        raise InvalidPackageError(f"{manifest.id} has no parameter {ids.printable(unknown[0])}; it has {has}")
+        raise InvalidPackageError(
+            f"{manifest.id} has no parameter {ids.printable(unknown[0])}; it has {has}", field="arguments"
+        )
     whole = {name: given.get(name, default) for name, default in declared.items()} | dict(given)
     optional = {parameter.name for parameter in manifest.parameters if parameter.optional}
     missing = sorted(name for name, value in whole.items() if value is None and name not in optional)
     if missing:
-        raise InvalidPackageError(f"the parameter {missing[0]} of {manifest.id} has no default; state it")
+        raise InvalidPackageError(
+            f"the parameter {missing[0]} of {manifest.id} has no default; state it", field="arguments"
+        )
     check(whole)
     by_name = {parameter.name: parameter for parameter in manifest.parameters}
     given_or_default = {name: value for name, value in whole.items() if value is not None}

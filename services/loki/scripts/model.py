@@ -67,17 +67,23 @@ class RegisteredScript:
         for name in given:
             if name not in names:
                 known = ", ".join(names) or "none"
-                raise InvalidRequestError(f"{self.name} has no parameter {ids.printable(name)}; it has {known}")
+                raise InvalidRequestError(
+                    f"{self.name} has no parameter {ids.printable(name)}; it has {known}", field="arguments"
+                )
         fitted = {}
         for parameter in self.parameters:
             value = given.get(parameter.name)
             if value is None and not parameter.optional:
-                raise InvalidRequestError(f"{self.name} needs {parameter.name}", parameter=parameter.name)
+                raise InvalidRequestError(
+                    f"{self.name} needs {parameter.name}", parameter=parameter.name, field=f"arguments.{parameter.name}"
+                )
             if value is not None:
                 try:
                     fitted[parameter.name] = given_as(parameter.name, parameter.type, value)
                 except TypeError as e:
-                    raise InvalidRequestError(str(e), parameter=parameter.name) from e
+                    raise InvalidRequestError(
+                        str(e), parameter=parameter.name, field=f"arguments.{parameter.name}"
+                    ) from e
         return fitted
 
     def result(self, value: Value) -> dict[str, Value]:
@@ -107,7 +113,9 @@ def registered(script: RegisteredScript) -> RegisteredScript:
     for what, fields in (("parameters", script.parameters), ("results", script.results)):
         _check_fields(what, fields)
     if len(script.requires) > MAX_REQUIREMENTS:
-        raise InvalidScriptError(f"{len(script.requires)} requirements, at most {MAX_REQUIREMENTS} are allowed")
+        raise InvalidScriptError(
+            f"{len(script.requires)} requirements, at most {MAX_REQUIREMENTS} are allowed", field="script.requires"
+        )
     script.requirements()
     return script
 
