@@ -29,7 +29,7 @@ _LIMITS = {
 def bound(parent: int, lives: bool) -> None:
     """Sets the limits and dies with the service: a worker never outlives it, not even after SIGKILL.
 
-    One whose programs live (`lives`) may use the processor for months; the service's watchdog bounds its turns.
+    A worker of living programs (`lives`) has no limit of processor time; the service's watchdog bounds its turns.
     """
     from services.loki.engines import sandbox
 
@@ -43,7 +43,7 @@ def bound(parent: int, lives: bool) -> None:
         hard = resource.getrlimit(kind)[1]
         value = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
         resource.setrlimit(kind, (value, value))
-    os.environ.clear()  # it was empty, but for what Python puts there by itself
+    os.environ.clear()  # empty but for entries that Python adds
 
 
 def main(argv: list[str]) -> None:
@@ -69,7 +69,7 @@ def main(argv: list[str]) -> None:
         if counter:
             os.close(int(counter))
         serve = worker.prepared(channel, seal)
-    except Exception as e:  # noqa: BLE001 - whatever hinders it is told to the service, which tells people
+    except Exception as e:  # noqa: BLE001 - every failure is reported to the service, which logs it
         channel.send_json(Kind.FAIL, 0, {"reason": "ENGINE_MISSING", "message": str(e)})
         channel.flush()
         return

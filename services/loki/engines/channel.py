@@ -1,6 +1,6 @@
 """The worker's end of the socket pair: frames in, frames out, blocking.
 
-Owns no engine. The end of the stream means that the service is gone, and then so are we. Where a counter is kept, the
+Owns no engine. The end of the stream means that the service has exited, and the worker exits, too. With a counter, the
 ends of turns are held back until there is nothing more to read: the service is woken once for all of them.
 """
 
@@ -35,7 +35,7 @@ class Channel:
         self._held = bytearray()
 
     def send(self, kind: Kind, run: int, payload: bytes) -> None:
-        """Sends a frame; raises wire.WireError where the payload is too long."""
+        """Send a frame; raise wire.WireError if the payload is too long."""
         data = wire.frame(kind, run, payload)
         if self._counter is None:
             self._sock.sendall(data)
@@ -47,11 +47,11 @@ class Channel:
             self.flush()
 
     def send_json(self, kind: Kind, run: int, content: object) -> None:
-        """Sends a frame whose payload is this JSON."""
+        """Send a frame with a JSON payload."""
         self.send(kind, run, wire.dump(content))
 
     def flush(self) -> None:
-        """Sends what was held back."""
+        """Flush the delayed frames."""
         if self._held:
             held, self._held = self._held, bytearray()
             self._sock.sendall(held)

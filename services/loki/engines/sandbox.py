@@ -5,10 +5,10 @@ Raised by the worker itself once its engine is loaded, and never taken down: `Se
 each enough for most attacks:
 
     seccomp    a list of system calls; every other one fails with EPERM, and another architecture's ends the process
-    Landlock   no right to any file, and where the kernel knows it (ABI 4, 6) none to TCP and to other processes
+    Landlock   no right to any file, and if the kernel supports it (ABI 4, 6) none to TCP and to other processes
     user       where root starts us: a user that owns nothing, another one for each worker
 
-Without seccomp nothing runs. Landlock and the other user are taken where they are there; `READY` says what was.
+Without seccomp nothing runs. Landlock and the other user are optional; `READY` reports which are active.
 Sources: seccomp(2), seccomp_rule_add(3) of libseccomp, landlock(7). The limits of resources are `bootstrap`'s.
 """
 
@@ -25,7 +25,7 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38
 FIRST_UID, UIDS = 61184, 4096  # where systemd, too, takes users from that exist while a process does
 LIBRARY = "libseccomp.so.2"
 
-# What a worker needs once it is up: memory, its socket, its own signals, clocks. Nothing here opens or starts a thing.
+# The calls of a ready worker: memory, its socket, its own signals, clocks. None opens or starts anything.
 _ALLOWED = (
     *("read", "readv", "write", "writev", "recvfrom", "recvmsg", "sendto", "sendmsg", "close", "lseek", "fstat"),
     *("poll", "ppoll", "select", "pselect6"),
@@ -47,7 +47,7 @@ _FS_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}  # bits of access by ABI; 16 since 5
 
 
 class SandboxError(Exception):
-    """The wall cannot be raised here; the message says why and what to do."""
+    """The sandbox cannot be set up here; the message says why and how to fix it."""
 
 
 class _Compare(ctypes.Structure):

@@ -1,7 +1,7 @@
-"""How many slices of turns a worker has ended, in memory that it shares with the service.
+"""The number of slices that a worker has ended, in memory that it shares with the service.
 
-A worker holds its answers back while there is more for it to do, and so what the service has received does not tell
-what runs now. This does, and still does when the worker is killed in the middle. Written by the worker alone; no script
+A worker delays its responses while it has more to do, so the frames that the service has received do not identify the
+running slice. This counter does, even after the worker is killed. Written by the worker alone; no script
 has a way to it. ygg/wire.scm is the same for Guile.
 """
 

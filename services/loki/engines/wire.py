@@ -1,17 +1,17 @@
-"""What the service and its worker processes say to each other over a socket pair.
+"""The protocol between the service and its worker processes, over a socket pair.
 
-    frame    uint32 length of what follows (big endian) | uint8 kind | uint32 run | payload, JSON in UTF-8
+    frame    uint32 length of the rest (big endian) | uint8 kind | uint32 run | payload, JSON in UTF-8
     run      which execution the frame belongs to; a worker may hold many, all but one of them suspended in a CALL
     turn     of a program that lives, likewise: {do: start, program, name, source, device, args, memory_bytes},
              {do: check, program, name, source}, {do: eval | globals | set, program, key, value}; args and value
              are texts of JSON
     event    a turn that handles an event, the one kind there are thousands of a second: uint32 program |
-             uint16 length of the key | key in UTF-8 | value as JSON, which is left out where it is null
-    done     of such a turn: nothing at all where the value is null and no memory is told
+             uint16 length of the key | key in UTF-8 | value as JSON, absent if null
+    done     of such a turn: empty if the value is null and the memory is not reported
     value    JSON, so that every engine can read it: an integer has no point and no exponent, a double has one
              (NaN, Infinity and -Infinity as Python writes them), {"b": base64} is bytes, {"m": {...}} is a map
 
-Owns the framing and the values. Does not own what the operations of a CALL mean: that is `services.loki.host`.
+Owns the framing and the values. `services.loki.host` owns the operations of a CALL.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_FRAME_BYTES = 4 * 1024 * 1024
 
 
 class Kind(enum.IntEnum):
-    """Who sends it, and what the payload is."""
+    """The kinds of frames, by sender and payload."""
 
     RUN = 1  # service: {source, name, device, args, memory_bytes}
     ANSWER = 2  # service: [true, value] or [false, {status, reason, message, hint} as a map]
@@ -57,7 +57,7 @@ class WireError(Exception):
 
 
 def frame(kind: Kind, run: int, payload: bytes) -> bytes:
-    """One frame; raises WireError where the payload is longer than MAX_FRAME_BYTES."""
+    """Return one frame; raise WireError if the payload is longer than MAX_FRAME_BYTES."""
     if len(payload) > MAX_FRAME_BYTES:
         raise WireError(f"a message of {len(payload)} bytes; at most {MAX_FRAME_BYTES} are allowed")
     return HEADER.pack(len(payload) + _BODY_HEAD, kind, run) + payload
@@ -81,7 +81,7 @@ def event(program: int, key: str, value: str) -> bytes:
 
 
 def unpack_event(payload: bytes) -> tuple[int, bytes, bytes]:
-    """Program, key and value of an EVENT; the value is empty where it is null."""
+    """Return program, key and value of an EVENT; a null value is empty."""
     program, length = _EVENT.unpack_from(payload)
     end = _EVENT.size + length
     return program, payload[_EVENT.size : end], payload[end:]
@@ -116,7 +116,7 @@ def from_json(content: Any) -> Value:
     try:
         return check(_from_json(content))
     except (RecursionError, AttributeError, TypeError, binascii.Error) as e:
-        raise WireError("a value that is none") from e
+        raise WireError("invalid value") from e
 
 
 def _from_json(content: Any) -> Value:

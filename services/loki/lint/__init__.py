@@ -1,1 +1,1 @@
-"""What is wrong in a script, and what probably is, found by reading it. Pure: runs nothing, asks nobody."""
+"""Errors and probable errors in a script, found by static analysis. Pure: runs nothing, calls nothing."""

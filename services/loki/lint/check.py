@@ -12,6 +12,6 @@ from services.loki.model import Language
 
 
 def lint(source: str, language: Language, targets: Mapping[str, Sequence[Capability]]) -> list[Finding]:
-    """What is found in a text that compiles, in no order; `targets` are contracts by device, perhaps none."""
+    """Return the findings of a text that compiles, in no order; `targets` are contracts by device, may be empty."""
     contracts = Contracts(targets)
     return lua.lint(source, contracts) if language is Language.LUA else scheme.lint(source, contracts)

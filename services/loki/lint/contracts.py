@@ -1,4 +1,4 @@
-"""Calls held against contracts: what no targeted contract has is a finding."""
+"""Checks of calls against contracts: a member that no targeted contract has is a finding."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAINS = ("on", "state", "value", "level")
 
 
 class Contracts:
-    """The contracts of the targeted devices. Each method returns what is wrong, or "" where one target has it all."""
+    """The contracts of the targeted devices. Each method returns the fault, or "" if one target satisfies the call."""
 
     def __init__(self, targets: Mapping[str, Sequence[Capability]]) -> None:
         self._targets = targets
@@ -27,7 +27,7 @@ class Contracts:
         return self._any(capability_id, lambda _: "")
 
     def path(self, path: str, what: str) -> str:
-        """`led0.on` as what it is used as: read, write, call, event, or member (any of them)."""
+        """Check `led0.on` by its use: read, write, call, event, or member (any of them)."""
         capability_id, _, name = path.partition(".")
         return self._any(capability_id, lambda c: _member_fault(c, name, what))
 
@@ -71,12 +71,12 @@ class Contracts:
             found = next((c for c in capabilities if c.id == capability_id), None)
             if found is None:
                 have = ", ".join(c.id for c in capabilities) or "nothing"
-                told = f"{device} has no capability {capability_id}; it has {have}"
+                message = f"{device} has no capability {capability_id}; it has {have}"
             else:
-                told = fault(found)  # type: ignore[operator]
-                if not told:
+                message = fault(found)  # type: ignore[operator]
+                if not message:
                     return ""
-            first = first or told
+            first = first or message
         return first
 
     def _who(self) -> str:

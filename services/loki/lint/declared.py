@@ -1,4 +1,4 @@
-"""What the head of a text declares: `-- @depends units 1.0.0`, in its first comments, read as packages are."""
+"""The declarations in the head of a text: `-- @depends units 1.0.0`, in its first comments, read as packages are."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ def packages(source: str) -> dict[str, str]:
 
 
 def not_declared(name: str) -> str:
-    """What is said of a package that is named and not declared."""
+    """Return the finding for a package that is named and not declared."""
     return f"the package {name} is not declared; write @depends {name} VERSION in the first comments"

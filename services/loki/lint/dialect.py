@@ -21,7 +21,7 @@ class Dialect(enum.Enum):
 
 
 def stated(source: str) -> Dialect | None:
-    """The dialect that the first line or the first comments name; None where they name none that there is."""
+    """Return the dialect named in the first line or comments; None if they name no known dialect."""
     lang = LANG.match(source)
     said = lang[1] if lang else _in_comments(source)
     return Dialect(said) if said in (dialect.value for dialect in Dialect) else None

@@ -1,4 +1,4 @@
-"""A finding: a place in a text, how grave it is, and what to say."""
+"""A finding: a place in a text, its severity and its message."""
 
 from __future__ import annotations
 

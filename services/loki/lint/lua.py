@@ -1,6 +1,6 @@
 """Lua: undefined names, unknown operations of the host, calls that no contract has, schedules.
 
-Reads tokens, not a tree: a name counts as defined where the script defines it anywhere. So what is found is wrong, and
+Reads tokens, not a tree: a name counts as defined if the script defines it anywhere. So a finding is an error, and
 something wrong may be missed.
 """
 
@@ -45,7 +45,7 @@ class _Lua:
         return token.kind in ("op", "keyword") and token.text in texts
 
     def _insides(self) -> tuple[list[str], list[bool]]:
-        """For each token what it stands in (`{` is a table, all else statements or expressions), and whether that is
+        """For each token its context (`{` is a table, all else statements or expressions), and whether that is
         outside of all functions, loops and branches."""
         stack, inside, top, blocks = [""], list[str](), list[bool](), 0
         for token in self._tokens:
@@ -112,8 +112,8 @@ class _Lua:
         elif name.startswith(("read_", "set_")):
             yield from self._contract(token, self._contracts.convenience(name) if self._contracts else "")
         elif name not in LUA_GLOBALS and name not in LUA_TEST_GLOBALS:
-            told = f"{name} is defined nowhere, so it is nil"
-            yield _finding(token, "UNDEFINED", told, Severity.WARNING)
+            message = f"{name} is defined nowhere, so it is nil"
+            yield _finding(token, "UNDEFINED", message, Severity.WARNING)
         elif name == "require":
             yield from self._required(n)
         else:
@@ -147,7 +147,7 @@ class _Lua:
             yield _finding(text, "NOT_DECLARED", declared.not_declared(text.text))
 
     def _given(self, n: int) -> list[list[Token]]:
-        """The arguments of a call whose parenthesis stands at `n`, each as its tokens."""
+        """Return the arguments of a call whose parenthesis is token `n`, each as its tokens."""
         found, depth = list[list[Token]]([[]]), 0
         for at in range(n + 1, len(self._tokens)):
             token = self._tokens[at]
@@ -192,8 +192,8 @@ class _Lua:
             if operation == "event":
                 yield from self._contract(name, missing)
             elif not missing:
-                told = f"{name.text} is an own event; the device's is {path}"
-                yield _finding(name, "NAME", told, Severity.WARNING)
+                message = f"{name.text} is an own event; the device's is {path}"
+                yield _finding(name, "NAME", message, Severity.WARNING)
         if top and operation in (*operations.TIMERS, "own", "event", "subscribe"):
             again = self._handlers.second(operation, name.text, name.line)
             if again:
@@ -222,8 +222,8 @@ class _Lua:
             handler[0].kind in ("string", "number") or handler[0].text in ("nil", "true", "false")
         )
         if not handler or literal or handler[0].text == "{":
-            told = f"{at.text} takes a function as its {('second', 'third')[place - 1]} argument"
-            yield _finding(at, "HANDLER", told)
+            message = f"{at.text} takes a function as its {('second', 'third')[place - 1]} argument"
+            yield _finding(at, "HANDLER", message)
 
     def _device(self, n: int) -> Iterator[Finding]:
         member = self._at(n + 2)
@@ -231,8 +231,8 @@ class _Lua:
             return
         name, is_method = member.text, self._is(n + 1, ":")
         if self._is(n + 3, "="):
-            told = f"device.{name} cannot be set with =; a property is written with device:write(PATH, VALUE)"
-            yield _finding(member, "WRITE", told)
+            message = f"device.{name} cannot be set with =; a property is written with device:write(PATH, VALUE)"
+            yield _finding(member, "WRITE", message)
         elif name.startswith(("read_", "set_")):
             yield from self._contract(member, self._contracts.convenience(name) if self._contracts else "")
         elif is_method or name in DEVICE_METHODS:

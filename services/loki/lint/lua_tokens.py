@@ -37,7 +37,7 @@ _KINDS = (("string", _QUOTED), ("number", _NUMBER), ("name", _NAME), ("op", _OPE
 
 
 class Token(NamedTuple):
-    """`kind` is name, keyword, string, number or op; the text of a string is what is between its quotes."""
+    """`kind` is name, keyword, string, number or op; the text of a string is without its quotes."""
 
     kind: str
     text: str
@@ -78,7 +78,7 @@ def last_return(source: str) -> int:
 
 
 def _next(source: str, at: int) -> tuple[str, str, int]:
-    """Kind, text and end of what stands at `at`; kind "" for what is no token, end 0 for what is nothing."""
+    """Return kind, text and end of the token at `at`; kind "" for an invalid token, end 0 at the end."""
     if found := _SPACE.match(source, at):
         return "", "", found.end()
     if found := _LONG.match(source, at):

@@ -49,7 +49,7 @@ def scheme_names(dialect: Dialect) -> frozenset[str]:
 def _listed(name: str) -> frozenset[str]:
     for form in read(_BINDINGS.read_text()):
         if form.head() == "define" and len(form.items) == 3 and form.items[1].text == name:
-            return frozenset(_names(form.items[2].items[1]))  # what is quoted
+            return frozenset(_names(form.items[2].items[1]))  # the quoted names
     raise ValueError(f"{_BINDINGS} has no list {name}")
 
 

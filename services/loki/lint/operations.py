@@ -22,17 +22,17 @@ STORE_NOTHING = "nothing cannot be stored"
 
 
 def name_fault(operation: str, name: str) -> str:
-    """What is wrong with a name: of a timer, a topic, an own event (`own`) or an event of a device (`event`)."""
+    """Return the fault of a name: of a timer, a topic, an own event (`own`) or an event of a device (`event`)."""
     return _fault(lambda: _NAMES[operation](name)) if operation in _NAMES else ""
 
 
 def time_fault(operation: str, when: Value) -> str:
-    """What is wrong with the seconds of `after` and `every`."""
+    """Return the fault of the seconds of `after` and `every`."""
     return _fault(lambda: timing.timing(operation, "t", when))
 
 
 def event_name(name: str) -> str:
-    """An event of a device as the contract has it, "" for presence and for what is none."""
+    """Return an event of a device as in the contract, "" for presence and invalid names."""
     try:
         capability, event = naming.event(name)
     except YggError:
@@ -55,7 +55,7 @@ class Handlers:
         self._lines: dict[tuple[str, str], int] = {}
 
     def second(self, operation: str, name: str, line: int) -> str:
-        """What is to say of one more, "" of the first."""
+        """Return the fault of a duplicate, "" for the first."""
         kind = "timer" if operation in TIMERS else operation
         plain = name.replace("-", "_").replace("/", "." if kind == "subscribe" else "_")
         first = self._lines.setdefault((kind, plain), line)

@@ -12,13 +12,13 @@ _HOURS = re.compile(r"\s*\d+\s+\*/(\d+)\s+\*\s+\*\s+\*\s*\Z")
 
 
 def schedule(text: str, line: int, column: int) -> Finding:
-    """What a schedule means, or why it is none."""
+    """The meaning of a schedule, or why it is invalid."""
     try:
-        told = f'"{text}" means {cron.in_words(text)}.'
+        message = f'"{text}" means {cron.in_words(text)}.'
     except YggError as e:
         return Finding(line, column, "CRON", e.message)
     hours = _HOURS.match(text)
-    if hours:  # who reads the fields in the wrong order writes hours for minutes
-        told += f' Every {cron.in_words(f"*/{hours[1]} * * * *").removeprefix("every ")} is "*/{hours[1]} * * * *".'
-        return Finding(line, column, "CRON", told, Severity.WARNING)
-    return Finding(line, column, "CRON", told, Severity.NOTE)
+    if hours:  # with the fields in the wrong order, hours are written for minutes
+        message += f' Every {cron.in_words(f"*/{hours[1]} * * * *").removeprefix("every ")} is "*/{hours[1]} * * * *".'
+        return Finding(line, column, "CRON", message, Severity.WARNING)
+    return Finding(line, column, "CRON", message, Severity.NOTE)

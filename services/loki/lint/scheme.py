@@ -1,7 +1,7 @@
 """Scheme: undefined names, calls that no contract has, quoted data that was meant to be evaluated, schedules.
 
-A name counts as defined where the script binds it anywhere, and what stands in a macro's use or template is left alone.
-So what is found is wrong, and something wrong may be missed.
+A name counts as defined if the script binds it anywhere, and the use or template of a macro is not checked. So a
+finding is an error, and errors may be missed.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class _Scheme:
         self._macros: set[str] = set()
         self._own: set[str] = set()
         self._times: Counter[str] = Counter()  # how often each of these is bound
-        self._meant: dict[str, str] = {}  # what was suggested
+        self._meant: dict[str, str] = {}  # suggestions by name
         self._prefixes: set[str] = set()  # that names of packages may begin with; "" where all of one are imported
         for form in forms:
             self._bind(form)
@@ -107,7 +107,7 @@ class _Scheme:
                 self._note(_symbols(binding.items[0] if binding.items else binding))
 
     def _import(self, node: Node) -> None:
-        """What a set of names of a package binds: (only (package units) f), (prefix (package units) u:)."""
+        """Return the names that an import set binds: (only (package units) f), (prefix (package units) u:)."""
         if not _package(node):
             return
         if node.head() == "only":
@@ -124,7 +124,7 @@ class _Scheme:
         yield from waits.scheme(self._forms, self._own)
 
     def _walk(self, node: Node, *, elsewhere: bool) -> Iterator[Finding]:
-        """`elsewhere`: within a with-device, whose contract is not the targets'."""
+        """`elsewhere`: within a with-device, whose contract is not that of the targets."""
         if node.kind == "symbol":
             yield from self._name(node, elsewhere)
         elif node.kind == "list" and node.items:
@@ -176,7 +176,7 @@ class _Scheme:
             yield Finding(node.line, node.column, "UNDEFINED", f"{name} is defined nowhere{self._suggestion(name)}")
 
     def _suggestion(self, name: str) -> str:
-        """What was probably meant, as a sentence; "" where nothing is like it."""
+        """Return a suggestion as a sentence; "" if no name is similar."""
         if name in scheme_names(Dialect.STEEL) and name not in self._known:
             return "; the dialect steel has it: (import (yggdrasil steel))"
         if name not in self._meant and len(self._meant) < MAX_SUGGESTIONS:
@@ -224,7 +224,7 @@ class _Scheme:
                 yield from _contract(pair, fault, "ARGUMENT_NOT_IN_CONTRACT")
 
     def _quoted(self, node: Node) -> Iterator[Finding]:
-        """'((temperature . temp)) where temp is a variable, or '((t . (read-temp0))) where that is a call."""
+        """'((temperature . temp)) where temp is a variable, or '((t . (read-temp0))) if that is a call."""
         for pair in node.items[1].items:
             if pair.kind != "list" or not pair.items or pair.items[0].kind != "symbol" or len(pair.items) < 2:
                 continue
@@ -232,9 +232,9 @@ class _Scheme:
             plain = value.kind == "symbol" and len(pair.items) == 2 and value.text in self._own
             if plain or self._is_call(value):
                 what = f"the symbol {value.text}" if plain else "the words of a call"
-                told = f"'{_text(node.items[1])} is quoted, so it sends {what} and not its value."
-                told += f" Write `{_evaluated(node.items[1], pair)}"
-                yield Finding(node.line, node.column, "QUOTED", told, Severity.WARNING)
+                message = f"'{_text(node.items[1])} is quoted, so it sends {what} and not its value."
+                message += f" Write `{_evaluated(node.items[1], pair)}"
+                yield Finding(node.line, node.column, "QUOTED", message, Severity.WARNING)
                 return
 
     def _is_call(self, value: Node) -> bool:
@@ -249,7 +249,7 @@ def _contract(node: Node, fault: str, rule: str = "NOT_IN_CONTRACT") -> Iterator
 
 
 def _package(node: Node) -> str:
-    """The package that an import set is about, empty where it is about none."""
+    """Return the package of an import set, empty if it has none."""
     if node.head() in ("only", "except", "prefix", "rename") and len(node.items) > 1:
         return _package(node.items[1])
     return node.items[1].text if node.head() == "package" and len(node.items) == 2 else ""

@@ -32,13 +32,13 @@ class Calls:
         self._handlers = operations.Handlers()
 
     def of_own(self, node: Node, head: str) -> Iterator[Finding]:
-        """What is wrong with a call of the script's own."""
+        """Return the faults of a call of the script's own procedure."""
         fault = wrong_count(head, self._defined.get(head), len(node.items) - 1)
         if fault:
             yield _finding(node, "ARITY", fault)
 
     def of_host(self, node: Node, head: str, *, top: bool, elsewhere: bool) -> Iterator[Finding]:
-        """What is wrong with a call of the host. `top`: outside of everything; `elsewhere`: of another device."""
+        """Return the faults of a call of the host. `top`: outside of everything; `elsewhere`: of another device."""
         given = node.items[1:]
         fault = wrong_count(head, OPERATIONS.get(head), len(given))
         if fault:
@@ -95,7 +95,7 @@ class Calls:
 
 
 def arity(formals: Node) -> Arity | None:
-    """Of the formals of a definition, its name left out; None where they are not plain."""
+    """Return the arity of a definition's formals, without its name; None if they are not plain."""
     names = formals.items[1:]
     if not all(item.kind == "symbol" for item in names):
         return None

@@ -13,7 +13,7 @@ _PREFIXES = ((",@", "unquote-splicing"), (",", "unquote"), ("'", "quote"), ("`",
 
 @dataclass(slots=True)
 class Node:
-    """A datum. `kind` is list, vector, symbol, string or other (numbers, characters, booleans); `dotted` where the last
+    """A datum. `kind` is list, vector, symbol, string or other (numbers, characters, booleans); `dotted` if the last
     item of a list comes after a dot."""
 
     kind: str
@@ -81,7 +81,7 @@ class _Reader:
         return self._at < len(self._source)
 
     def datum(self) -> Node:
-        """The next one; raises _EndError where there is none."""
+        """Return the next datum; raise _EndError at the end."""
         if not self.more():
             raise _EndError
         source, (line, column) = self._source, self._place()

@@ -23,7 +23,7 @@ NAMED = {
     "mqtt-subscribe": "subscribe",
     "emit-event": "emit",
 }
-"""Operations that name something, and those of the host whose names these are."""
+"""Operations that take a name, and the host's operations for the same names."""
 TIMES = {"set-timer": (1, "after"), "schedule-interval": (0, "every")}
 """Where seconds stand, and the operation of the host that takes them."""
 HANDLERS = {"set-timer": 2, "schedule": 1, "schedule-interval": 1, "mqtt-subscribe": 1, "register-event-handler": 1}
@@ -38,7 +38,7 @@ def canonical(head: str, name: str) -> str:
 
 
 def name_fault(head: str, name: str) -> str:
-    """What is wrong with a name that is written out, or ""."""
+    """Return the fault of a literal name, or ""."""
     if head == "register-event-handler":
         if name in _OWN_WORDS:
             return ""

@@ -1,4 +1,4 @@
-"""Operations of the host where nothing can wait for them, so that they are refused with CANNOT_WAIT_HERE.
+"""Host operations in places that cannot wait, so that they are rejected with CANNOT_WAIT_HERE.
 
 Owns the two places that can be seen in a text: a `__tostring` of Lua, which only C code calls, and the test of a
 `guard` clause of Scheme, which runs within C code when the error is one of Guile's own.

@@ -69,7 +69,7 @@ class FakeBoard:
         self._blinks = self._revision = 0
 
     def set(self, path: str, value: Value) -> None:
-        """What the board's own world does: a sensor shows another value. Raises as a write does."""
+        """Set a sensor's value. Raise the same errors as a write."""
         capability, _, name = path.partition(".")
         self._state[path] = check_value(path, self._contract.readable(capability, name).schema, value)
 
@@ -82,7 +82,7 @@ class FakeBoard:
         return DeviceSummary(BOARD_ID, True, "fake-board", "1.0.0", {}, has)
 
     async def devices(self, query: DeviceQuery, timeout_s: float) -> Sequence[DeviceSummary]:
-        """The board, where it meets the query."""
+        """Return the board if it matches the query."""
         wanted = [parse_requirement(text) for text in query.has]
         meets = all(match(w, CAPABILITIES).capability_id for w in wanted) and parse_selector(query.selector).matches({})
         return [self._summary()] if meets and query.online is not False else []
@@ -104,7 +104,7 @@ class FakeBoard:
     async def call(
         self, device_id: str, capability: str, action: str, arguments: Mapping[str, Value], timeout_s: float
     ) -> dict[str, Value]:
-        """`blink` counts what it was asked for."""
+        """`blink` counts its requests."""
         self._known(device_id)
         found = self._contract.action(capability, action)
         times = check_arguments(f"{capability}.{action}", found.arguments, arguments)["times"]
@@ -124,7 +124,7 @@ class FakeBoard:
         self._state[path] = check_given(path, self._contract.writable(capability, prop).schema, value)
 
     async def twin(self, device_id: str, timeout_s: float) -> TwinSummary:
-        """What was desired is so at once, so there is no difference."""
+        """Desired state is applied at once, so there is no delta."""
         self._known(device_id)
         reported: dict[str, dict[str, Value]] = {}
         for path, value in self._state.items():

@@ -1,8 +1,8 @@
 """All registered scripts, followed from the bucket `scripts` by every replica, and the protobuf classes made of them.
 
-`current` is as new as the bucket was when it was asked for: it waits until what was written before, on any replica, has
-been applied. `recent` may be FRESH_S older, and so need not ask NATS for every call. What is served by reflection and
-what is called both come from here, so that they always agree.
+`current` is as new as the bucket at the time of the call: it waits until every earlier write, on any replica, is
+applied. `recent` may be FRESH_S older, and so need not ask NATS for every call. Reflection and calls
+both read it, so that they always agree.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Snapshot:
     _made: dict[Any, Any] = field(default_factory=dict)
 
     def files(self) -> Mapping[str, descriptor_pb2.FileDescriptorProto]:
-        """The files by name, with their comments; the service's only where there is a script."""
+        """The files by name, with their comments; the service's only if there is a script."""
         if "files" not in self._made:
             files = [descriptors.script_file(script) for script in self.scripts.values()]
             if files:
@@ -63,7 +63,7 @@ class Snapshot:
 
 
 def _pool(files: Any) -> Any:
-    """A pool of its own with the files and what they import from the generated code."""
+    """A separate pool with the files and their imports from the generated code."""
     pool, default = descriptor_pool.DescriptorPool(), descriptor_pool.Default()
     added: set[str] = set()
 
@@ -94,7 +94,7 @@ class Catalogue:
 
     @classmethod
     async def open(cls, js: JetStreamContext) -> Catalogue:
-        """Makes the bucket where it is not there yet."""
+        """Open the bucket, creating it if it is missing."""
         return cls(js, await Bucket.create(js, SCRIPTS))
 
     async def run(self) -> None:
@@ -123,7 +123,7 @@ class Catalogue:
         return await self.current()
 
     async def current(self) -> Snapshot:
-        """The scripts as of now; raises StoreUnavailableError where the bucket cannot be read."""
+        """Return the scripts as of now; raise StoreUnavailableError if the bucket cannot be read."""
         asked_s = asyncio.get_running_loop().time()
         wanted = await last_sequence(self._js, SCRIPTS.stream)
         try:

@@ -38,7 +38,7 @@ class Checker:
     async def check(
         self, source: str, language: Language, device_ids: Sequence[str], selector: str
     ) -> tuple[list[str], list[pb.Finding]]:
-        """The devices whose contracts it was held against, and the findings by position."""
+        """The devices whose contracts it was checked against, and the findings by position."""
         script = model.script(source, language, name="script")
         targets = await self._targets(device_ids, selector)
         findings = await self._syntax(script)

@@ -3,8 +3,8 @@
     yggdrasil/loki/v1/scripts/blink.proto     yggdrasil.loki.v1.scripts.BlinkRequest, .BlinkResponse
     yggdrasil/loki/v1/scripts.proto           service yggdrasil.loki.v1.Scripts { rpc Script_blink(...) }
 
-Owns how a declaration looks in protobuf, comments included. Pure: what it makes is neither served nor kept here.
-Source: descriptor.proto, SourceCodeInfo (paths are field numbers of FileDescriptorProto and what is in it).
+Owns how a declaration looks in protobuf, comments included. Pure: it neither serves nor stores the result.
+Source: descriptor.proto, SourceCodeInfo (paths are field numbers of FileDescriptorProto and its parts).
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def script_file(script: RegisteredScript) -> dp.FileDescriptorProto:
     response = file.message_type.add(name=message_name(script.name, "Response"))
     _comment(file, f"What {script.name} returns.", _FILE_MESSAGE, 1)
     results = script.results or (
-        Field("value", FieldType.ANY, "What it returned; nothing set when it returned nothing."),
+        Field("value", FieldType.ANY, "The value that it returned; unset if it returned none."),
     )
     for number, result in enumerate(results, 1):
         _add(file, 1, result, number, True)
@@ -99,10 +99,10 @@ def service_file(scripts: Iterable[RegisteredScript]) -> dp.FileDescriptorProto:
 
 
 def _documentation(script: RegisteredScript) -> str:
-    told = script.description.strip() or f"Runs the script {script.name}."
+    description = script.description.strip() or f"Runs the script {script.name}."
     if not script.requires:
-        return told
-    return f"{told}{'' if told.endswith('.') else '.'} Requires {', '.join(script.requires)}."
+        return description
+    return f"{description}{'' if description.endswith('.') else '.'} Requires {', '.join(script.requires)}."
 
 
 def _add(file: dp.FileDescriptorProto, at: int, field: Field, number: int, presence: bool) -> None:

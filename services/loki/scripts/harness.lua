@@ -31,7 +31,7 @@ do
     if not same(got, wanted) then error("got " .. shown(got) .. ", expected " .. shown(wanted), 2) end
   end
   function expect_true(got)
-    if not got then error("got " .. shown(got) .. ", expected what is true", 2) end
+    if not got then error("got " .. shown(got) .. ", expected a true value", 2) end
   end
   function expect_error(body, reason)
     local ok, e = pcall(body)

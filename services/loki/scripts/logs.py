@@ -1,4 +1,4 @@
-"""Logs of registered scripts' runs: told to all replicas over NATS, the last lines kept by each, watched from any.
+"""Logs of registered scripts' runs: published to all replicas over NATS; each keeps the last lines and serves watches.
 
 At most once: a line that NATS does not take at once is dropped, a run never waits for it.
 """
@@ -34,8 +34,8 @@ class ScriptLogs:
         self._kept: deque[pb.WatchScriptLogsResponse] = deque(maxlen=KEPT)
         self._watchers: set[asyncio.Queue[pb.WatchScriptLogsResponse]] = set()
 
-    def tell(self, name: str, run_id: str, device_id: str, entry: LogEntry) -> None:
-        """Sends a line to whoever watches."""
+    def publish(self, name: str, run_id: str, device_id: str, entry: LogEntry) -> None:
+        """Send a line to the watchers."""
         line = pb.WatchScriptLogsResponse(name=name, run_id=run_id, device_id=device_id, log=log_to_proto(entry))
         with contextlib.suppress(asyncio.QueueFull):
             self._queue.put_nowait(line)
@@ -62,7 +62,7 @@ class ScriptLogs:
             return
         self._kept.append(line)
         for watcher in self._watchers:
-            with contextlib.suppress(asyncio.QueueFull):  # who does not keep up misses lines
+            with contextlib.suppress(asyncio.QueueFull):  # a slow watcher misses lines
                 watcher.put_nowait(line)
 
     def has(self, wanted: Callable[[str], bool]) -> bool:

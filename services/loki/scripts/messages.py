@@ -1,4 +1,4 @@
-"""Registered scripts between the protos and the model. What is kept in the bucket is a StoredScript."""
+"""Registered scripts between the protos and the model. The bucket holds StoredScripts."""
 
 from __future__ import annotations
 

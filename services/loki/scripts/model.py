@@ -1,4 +1,4 @@
-"""What a registered script is, and whether arguments and results are what it declares. Pure."""
+"""The model of registered scripts, and checks of arguments and results against its declarations. Pure."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class RegisteredScript:
         return tuple(parse_requirement(text) for text in self.requires)
 
     def arguments(self, given: Mapping[str, Value]) -> dict[str, Value]:
-        """What the run gets of what was given; raises InvalidRequestError for what is not declared so."""
+        """Return the run's arguments from the caller's; raise InvalidRequestError for undeclared or mistyped ones."""
         names = [parameter.name for parameter in self.parameters]
         for name in given:
             if name not in names:
@@ -87,7 +87,7 @@ class RegisteredScript:
         return fitted
 
     def result(self, value: Value) -> dict[str, Value]:
-        """What a run returned, by the names that are declared; raises UndeclaredResultError."""
+        """Return a run's results by their declared names; raise UndeclaredResultError."""
         if not self.results:
             return {}
         by_name = value if isinstance(value, dict) else {self.results[0].name: value}
@@ -102,7 +102,7 @@ class RegisteredScript:
                 try:
                     fitted[field.name] = field.fitting(found)
                 except TypeError as e:
-                    raise UndeclaredResultError(f"{self.name} returned what it does not declare: {e}") from e
+                    raise UndeclaredResultError(f"{self.name} returned an undeclared result: {e}") from e
         return fitted
 
 

@@ -1,4 +1,4 @@
-"""A conversation with an engine: texts evaluated in turn among globals that stay, in a worker of its own."""
+"""A session with an engine: texts evaluated in order with persistent globals, in a separate worker."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MakeHost: TypeAlias = Callable[[Callable[[LogEntry], None]], RunHost]
 
 
 class _TextHost(RunHost):
-    """The surroundings of one text. Its log is cut at the limit: a failure would hide what the text has done."""
+    """The host of one text. Its log is cut at the limit: a failure would hide what the text has done."""
 
     def log(self, level: Level, text: str) -> None:
         """A line, as long as there is room."""
@@ -53,7 +53,7 @@ class Conversation:
         await self._worker.turn(_PROGRAM, job, self._host(lambda _: None))[1]
 
     async def evaluate(self, source: str, emit: Callable[[LogEntry], None]) -> Value:
-        """What the text returns; raises ScriptError, and WorkerLostError where the globals are lost, too."""
+        """Return the text's result; raise ScriptError, or WorkerLostError if the globals are lost, too."""
         number, future = self._worker.turn(_PROGRAM, {"do": "eval", "key": source, "value": ""}, self._host(emit))
         try:
             async with asyncio.timeout(TEXT_LIMITS.timeout_s):

@@ -77,7 +77,7 @@ def given(script: RegisteredScript, request: Message) -> dict[str, Value]:
 
 
 def fill(script: RegisteredScript, response: Message, results: Mapping[str, Value]) -> None:
-    """Puts the results into a response; what is None is left out."""
+    """Set the results in a response; None is left unset."""
     anything = {field.name for field in script.results if field.type is FieldType.ANY} or {"value"}
     for name, value in results.items():
         if value is not None and name in anything:
@@ -87,7 +87,7 @@ def fill(script: RegisteredScript, response: Message, results: Mapping[str, Valu
 
 
 class ScriptReflection:
-    """What reflection tells of the service Scripts: a source of files for `services.chassis.reflection`."""
+    """The descriptors of the service Scripts for reflection: a source of files for `services.chassis.reflection`."""
 
     def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
@@ -97,5 +97,5 @@ class ScriptReflection:
         return (await self._scripts.snapshot()).files()
 
     async def services(self) -> tuple[str, ...]:
-        """The service, where it has a method."""
+        """The service, if it has a method."""
         return (SERVICE,) if SERVICE_FILE in await self.files() else ()

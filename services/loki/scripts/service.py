@@ -36,7 +36,7 @@ _PATTERN = re.compile(r"[a-z0-9_*?]{0,64}\Z")
 
 @dataclass(frozen=True, slots=True)
 class ScriptOutcome:
-    """How a run ended: what it used, and its results by the names that the script declares."""
+    """The outcome of a run: its resource use, and its results by declared name."""
 
     outcome: Outcome
     results: Mapping[str, Value]
@@ -70,7 +70,9 @@ class Scripts:
         except RevisionConflictError as e:
             if revision or create_only:
                 raise _stale(script.name, 0) from e
-            return await self.register(script, author=author, revision=0, create_only=False)  # somebody was faster
+            return await self.register(
+                script, author=author, revision=0, create_only=False
+            )  # another caller was faster
         await self._catalogue.current()
         return dataclasses.replace(kept, revision=written)
 
@@ -119,7 +121,7 @@ class Scripts:
     async def run(
         self, script: RegisteredScript, device_id: str, given: Mapping[str, Value], emit: Callable[[LogEntry], None]
     ) -> ScriptOutcome:
-        """Runs it; raises what a run raises, RequirementError and UndeclaredResultError."""
+        """Run it; raise the errors of a run, RequirementError and UndeclaredResultError."""
         arguments = script.arguments(given)
         checked = model.script(
             script.source,
@@ -132,11 +134,11 @@ class Scripts:
         await self._meets(script, device_id)
         run_id = uuid.uuid4().hex[:12]
 
-        def told(entry: LogEntry) -> None:
+        def on_log(entry: LogEntry) -> None:
             emit(entry)
-            self._logs.tell(script.name, run_id, device_id, entry)
+            self._logs.publish(script.name, run_id, device_id, entry)
 
-        outcome = await self._loki.execute(checked, told)
+        outcome = await self._loki.execute(checked, on_log)
         return ScriptOutcome(outcome, script.result(outcome.value))
 
     async def _meets(self, script: RegisteredScript, device_id: str) -> None:
@@ -151,7 +153,7 @@ class Scripts:
 
 
 def raise_unmet(script: RegisteredScript, device_id: str, capabilities: Sequence[Capability]) -> None:
-    """Raises RequirementError that says exactly what the contract lacks."""
+    """Raise RequirementError that lists the requirements that the contract fails."""
     failed = [clause.message for match in match_all(script.requirements(), capabilities) for clause in match.failed]
     if failed:
         raise RequirementError(

@@ -1,6 +1,6 @@
 """Tests of scripts: a text that calls `test`, run like any script, on a fake board or on a device.
 
-What the harness (harness.lua, harness.scm) finds comes as messages, which this module keeps instead of publishing them.
+The harness (harness.lua, harness.scm) reports by messages, which this module collects instead of publishing them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MAX_RESULTS = 500
 
 @dataclass(frozen=True, slots=True)
 class TestResult:
-    """One test; `line` is 0 where it is not known."""
+    """One test; `line` is 0 if unknown."""
 
     __test__ = False
 
@@ -51,7 +51,7 @@ class Report:
 
 
 class _Results:
-    """Implements the port Publisher: takes what the harness says, and drops what the script publishes."""
+    """Implements the port Publisher: collects the reports of the harness and drops the messages of the script."""
 
     def __init__(self, report: Report, board: FakeBoard | None) -> None:
         self._report, self._board = report, board
@@ -66,7 +66,7 @@ class _Results:
             self._report.results.append(TestResult(str(value.get("name", "")), value.get("passed") is True, text, line))
         elif topic == ["ygg_board"] and isinstance(value, dict):
             if self._board is None:
-                raise InvalidRequestError("only the fake board can be set, a device shows what it shows")
+                raise InvalidRequestError("only the fake board can be set; a device has values of its own")
             self._board.set(str(value.get("path", "")), value.get("value"))
 
 
@@ -79,7 +79,7 @@ class ScriptTester:
     async def test(
         self, source: str, language: Language, *, subject: str, device_id: str, name: str, limits: Limits
     ) -> Report:
-        """The report; raises InvalidScriptError where it cannot be run at all, and EngineBusy- or MissingError."""
+        """Return the report; raise InvalidScriptError if it cannot run, EngineBusyError or EngineMissingError."""
         report, board = Report(), None if device_id else FakeBoard()
         arguments: dict[str, Value] = {"subject": subject} if subject and language is Language.LUA else {}
         script = model.script(
@@ -103,7 +103,7 @@ class ScriptTester:
 
 def with_harness(language: Language, subject: str, source: str) -> str:
     """The tests, with what stands before them on their first line. In Scheme all of it is of one dialect: the tests'
-    own where they name one, else that of the script under test."""
+    own if they name one, else that of the script under test."""
     if language is Language.LUA:
         return _line("harness.lua") + source
     spoken = dialect.stated(source) or dialect.of(subject if subject.strip() else source)

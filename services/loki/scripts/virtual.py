@@ -126,8 +126,8 @@ class VirtualHost(RunHost):
         await super()._publish(topic, value, spelled)
         name = ".".join(naming.topic(topic))
         if not name.startswith(OURS):
-            told: dict[str, Value] = {"topic": name, "value": value}
-            self._published = [*self._published[-MAX_PUBLISHED + 1 :], told]
+            message: dict[str, Value] = {"topic": name, "value": value}
+            self._published = [*self._published[-MAX_PUBLISHED + 1 :], message]
             self._post(f"message:{name}", _message(name, self._script.token, value, spelled))
         return None
 
@@ -156,7 +156,7 @@ class VirtualHost(RunHost):
             raise QueueFullError("too many events wait already", hint="Let advance(0) handle them in between.")
         self._events.append((key, value))
 
-    # What the harness asks.
+    # Requests of the harness.
 
     async def _test_begin(self) -> Value:
         self._begin()
@@ -189,10 +189,10 @@ class VirtualHost(RunHost):
         return None
 
     async def _test_event(self, path: Value, fields: Value, device_id: Value) -> Value:
-        """What a device says, the default one unless told otherwise; checked as a handler of it is."""
+        """Emit an event of a device, by default the default one; checked like a handler of it."""
         device, event = await self._event(device_id or self._script.device_id, path)
         capability, _, name = event.rpartition(".")
-        told: dict[str, Value] = {
+        content: dict[str, Value] = {
             "device": device,
             "capability": capability,
             "name": name,
@@ -200,7 +200,7 @@ class VirtualHost(RunHost):
             "time": self._wall().timestamp(),
         }
         for key in (f"event:{device}/{event}", f"event:*/{event}"):
-            self._post(key, told)
+            self._post(key, content)
         return None
 
     async def _test_message(self, topic: Value, value: Value) -> Value:
@@ -218,8 +218,8 @@ class VirtualHost(RunHost):
 
 
 def _message(topic: str, sender: str, value: Value, spelled: Value) -> dict[str, Value]:
-    told: dict[str, Value] = {"topic": topic, "from": sender, "value": value}
-    return told if spelled in (None, topic) else {**told, "spelled": spelled}
+    message: dict[str, Value] = {"topic": topic, "from": sender, "value": value}
+    return message if spelled in (None, topic) else {**message, "spelled": spelled}
 
 
 def _seconds(value: Value) -> float:

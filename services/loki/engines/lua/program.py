@@ -1,4 +1,4 @@
-"""One Lua program: a runtime of its own, started, suspended at operations of the host, resumed, stopped.
+"""One Lua program in a separate runtime: started, suspended at host operations, resumed, stopped.
 
 Owns the border between Python and Lua. Only bytes and numbers cross it: the script sees no object of Python, and
 the functions given to the prelude return nothing but strings and numbers. Source: lupa; Lua 5.4 manual, 4.7 and 6.10.
@@ -22,11 +22,11 @@ _COMPILE = b"local text, name = ... return string.dump(assert(load(text, name, '
 _MASK_COUNT = 8
 _SLACK_BYTES = 64 * 1024
 CHECK_BYTES = 64 * 1024 * 1024
-_NO_ROOM = re.compile(r"not enough memory|stack overflow")  # the latter where a stack cannot grow
+_NO_ROOM = re.compile(r"not enough memory|stack overflow")  # the latter if a stack cannot grow
 
 
 class Step(NamedTuple):
-    """What a turn ended in: `call` (payload of a CALL), `done` (the value) or `fail` (the failure), as JSON."""
+    """The end of a slice: `call` (payload of a CALL), `done` (the value) or `fail` (the failure), as JSON."""
 
     kind: str
     payload: bytes
@@ -132,7 +132,7 @@ class Program:
         self._idle: tuple[int, int] | None = None
 
     def start(self, label: str, source: bytes, device: str, arguments: bytes, memory_bytes: int) -> Step:
-        """Loads and runs the script. `memory_bytes` is what it may allocate beyond the libraries."""
+        """Load and run the script. `memory_bytes` is its limit beyond the libraries."""
         self._limit = self._cap = memory_bytes
         self._settle()
         self._lift(len(source) + len(arguments))
@@ -148,7 +148,7 @@ class Program:
         return self._turn(self._step, answer)
 
     def link(self, memory_bytes: int, packages: Sequence[Mapping[str, Any]], uses: Sequence[str]) -> Step | None:
-        """Compiles what the program is linked with (services/loki/programs/links.py); the failure, if there is one."""
+        """Compile the linked packages (services/loki/programs/links.py); return the failure, or None."""
         self._limit = self._cap = memory_bytes
         for one in (*packages, {"id": "", "label": "", "source": "", "uses": uses}):
             words = [str(one[name]).encode() for name in ("id", "label", "source")]
@@ -170,12 +170,12 @@ class Program:
         return self._begun(turn, self._turn(self._live[0], turn, label.encode(), source, device.encode(), arguments))
 
     def turn(self, turn: int, what: bytes, key: bytes, payload: bytes = b"") -> Step:
-        """Begins a turn: `event`, `eval`, `globals` or `set`, with what it is about."""
+        """Begin a turn: `event`, `eval`, `globals` or `set`, with its arguments."""
         self._lift(len(key) + len(payload))
         return self._begun(turn, self._turn(self._live[1], turn, what, key, payload))
 
     def event(self, turn: int, key: bytes, payload: bytes) -> Step:
-        """Begins a turn that handles an event: in the thread that an event before it has left, where there is one."""
+        """Begin a turn that handles an event, in the idle Lua thread of an earlier event if there is one."""
         arriving = 2 * (len(key) + len(payload)) + _SLACK_BYTES
         if self._idle is None or self.memory_used() + arriving > self._limit:
             return self.turn(turn, b"event", key, payload)
@@ -201,7 +201,7 @@ class Program:
     def check(
         self, label: str, source: bytes, packages: Sequence[Mapping[str, Any]] = (), uses: Sequence[str] = ()
     ) -> Step:
-        """Whether the text compiles, and what it is linked with; nothing of it is executed."""
+        """Check that the text and its packages compile; nothing is executed."""
         self._limit = CHECK_BYTES
         if packages and (failed := self.link(CHECK_BYTES, packages, uses)):
             return failed
@@ -211,13 +211,13 @@ class Program:
         return Step("done", b"null") if loaded.kind == "thread" else loaded
 
     def bound(self, free_bytes: int) -> None:
-        """Holds it to `free_bytes` from now on, where that is less than it may have: others have the rest."""
+        """Limit it to `free_bytes` more if that is below its own limit: the other programs use the rest."""
         self._limit = max(1, min(self._cap, free_bytes)) if self._cap else 0
 
     def compact(self) -> None:
-        """Collects what the first turn, which is over, has left behind: most of it is never needed again."""
+        """Collect the garbage of the first turn, most of which is never used again."""
         self._start = self._live[0] = None
-        self._lift(_REPORT_BYTES)  # it may have used up what it may have
+        self._lift(_REPORT_BYTES)  # it may have used up its limit
         self._live[4]()
         self._settle()
 
@@ -260,25 +260,25 @@ class Program:
 
     def _turn(self, function: Any, *arguments: bytes | int) -> Step:
         try:
-            kind, *told = function(*arguments)
+            kind, *result = function(*arguments)
         except lua54.LuaError as e:
             if not isinstance(e, lua54.LuaMemoryError) and not _NO_ROOM.search(str(e)):
                 return _failure(b"CRASH", f"the engine failed: {e}".encode())
             return self._reported(b"exhausted")
         if kind == b"failed":
-            return self._reported(*told)
-        return _failure(*told) if kind == b"fail" else Step(kind.decode(), *told)
+            return self._reported(*result)
+        return _failure(*result) if kind == b"fail" else Step(kind.decode(), *result)
 
     def _reported(self, how: bytes) -> Step:
-        """The report of a failure that Lua has kept, with memory of its own: the program may have left none."""
+        """Return the report of a failure that Lua has kept, with reserved memory: the program may have left none."""
         self._runtime.set_max_memory(self._runtime.get_memory_used() + _REPORT_BYTES)
         try:
-            _, *told = self._report(how)
+            _, *result = self._report(how)
         except lua54.LuaError:
-            told = [b"MEMORY", b"not enough memory"]
+            result = [b"MEMORY", b"not enough memory"]
         finally:
             self._settle()
-        return _failure(*told)
+        return _failure(*result)
 
     def _arm(self, thread: int) -> None:
         """Takes the hook out again: one that counts instructions would nearly double the time of every loop."""
@@ -306,7 +306,7 @@ class Program:
             self._log(level, text)
 
     def _part(self, name: Any) -> bytes:
-        """The bytecode of a part of ours that is needed now; what is loaded later counts as the program's."""
+        """Return the bytecode of a module loaded on demand; its memory counts as the program's."""
         code = _PARTS[name]
         self._lift(len(code))
         return code

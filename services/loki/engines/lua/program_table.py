@@ -16,7 +16,7 @@ from services.loki.engines.wire import Kind
 CALLS_TO_START = 16
 MEMORY_STEP_BYTES = 4096
 SHARED_BYTES = 640 * 1024 * 1024  # of all programs together; the process has 1 GiB of addresses, itself included
-FAIR_BYTES = 4 * 1024 * 1024  # that a program may have even when others have used up what is shared
+FAIR_BYTES = 4 * 1024 * 1024  # reserved for a program even when the others have used up the shared memory
 During = Callable[[int, Program, Callable[[], Step]], Step]
 
 
@@ -104,7 +104,7 @@ class ProgramTable:
                 self._started(number, program, turn, over=False)
 
     def _free(self, number: int) -> int:
-        """What a program may have in all."""
+        """Return the memory limit of a program in bytes."""
         return max(FAIR_BYTES, SHARED_BYTES - self._used_bytes + self._used.get(number, 0))
 
     def _account(self, number: int, used_bytes: int) -> None:

@@ -113,7 +113,7 @@ class LuaWorker:
 
 
 def prepared(channel: Channel, seal: Seal) -> Callable[[], None]:
-    """A worker that is ready and sealed; what is returned serves until the service is gone."""
+    """Return the serve loop of a ready and sealed worker; it ends with the service."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     worker = LuaWorker(channel)
     Program(lambda _level, _text: None).close()  # whatever loads late is loaded now

@@ -31,7 +31,7 @@ _BUILD = """
 """
 
 LOCALE = {"LC_ALL": "C.UTF-8"}
-"""In the C locale Guile cannot open a file whose path is not ASCII."""
+"""In the C locale Guile cannot open a file with a non-ASCII path."""
 
 
 class BuildError(Exception):
@@ -47,7 +47,7 @@ class Guile:
 
 
 def find(program: str = "guile") -> Guile:
-    """The Guile 3 to use; raises BuildError that says what to install."""
+    """Return the Guile 3 to use; raise BuildError that names the package to install."""
     path = shutil.which(program)
     if path is None:
         raise BuildError(f"{program} is not installed")
@@ -71,7 +71,7 @@ def ensure(guile: Guile, base: Path) -> Path:
         made.chmod(0o755)
         made.rename(folder)
     except OSError:
-        if not folder.is_dir():  # else somebody else was faster
+        if not folder.is_dir():  # else another process was faster
             raise
     finally:
         shutil.rmtree(made, ignore_errors=True)
