@@ -73,7 +73,7 @@ def test_full_disk_is_reported_and_heals_by_itself_when_it_is_freed(
     assert len(said) < 5, said
     nats = home.status()["nats"]
     assert not nats["ready"]
-    assert "the disk is full and writes are refused until some is freed" in nats["note"]
+    assert "disk full, writes are rejected until space is freed" in nats["note"]
     assert "disk full, all writes are rejected" in home.ygg("doctor").stdout
     assert home.ygg("device", "tokens").returncode == 0  # what is there can be read
     os.kill(before["registry"], signal.SIGKILL)
@@ -107,7 +107,7 @@ def test_keeper_refuses_before_the_disk_is_full(disk: Disks, home_on: Callable[[
     for name in ("registry", "jotunheim_bridge", "loki", "ota"):
         assert (status[name]["ready"], status[name]["missing"]) == (False, ["nats"])
     log = (home.path / "mesh" / "logs" / "nats.log").read_text()
-    assert "writes are refused until there is room" in log
+    assert "refusing writes until space is freed" in log
     assert "write error" not in log
     small.release()
     until(home.ready, HOME_S, "the mesh is ready")
