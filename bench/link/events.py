@@ -20,7 +20,9 @@ from bench.link import peers
 from bench.link.bare_publisher import event_bytes
 from bench.link.stored import EventStream
 
-_DEVICES, _OUTSTANDING, _CHUNK = 100, 16, 400
+_DEVICES = 100
+_OUTSTANDING = 16
+_CHUNK = 400
 _PREFIX = "event"
 _TIMEOUT_S = 120.0
 

@@ -14,7 +14,8 @@ from bench.harness.results import Metric
 from bench.link.caller import Pipeline
 from bench.link.stored import EventStream
 
-_DEVICES, _RATE = 20, 1000
+_DEVICES = 20
+_RATE = 1000
 _CALLED, _CALLS_A_SECOND = 16, 100  # a stall of a second stays within the devices' calls in flight
 _PREFIX = "telemetry"
 

@@ -22,7 +22,9 @@ import uvloop
 from services.chassis.identity import IdentityFiles
 from services.chassis.server import OPTIONS
 
-RELAY, ECHO, ALPN = "/bench.Peer/Relay", "/bench.Peer/Echo", "bench-relay"
+RELAY = "/bench.Peer/Relay"
+ECHO = "/bench.Peer/Echo"
+ALPN = "bench-relay"
 
 
 class Device(asyncio.Protocol):

@@ -15,10 +15,12 @@ from services.domain.contract import Contract, LinkTerms
 from services.registry.adapters import records
 from services.registry.model import Build, ContractRecord, DeviceRecord, DeviceState
 
-CONTRACTS, CAPABILITIES = 200, 8
+CONTRACTS = 200
+CAPABILITIES = 8
 RARE_INTERVAL = 10_000
 """One device in this number has the rare contract."""
-RARE_TYPE, UNKNOWN_TYPE = "sensor.radiation", "sensor.gravity"
+RARE_TYPE = "sensor.radiation"
+UNKNOWN_TYPE = "sensor.gravity"
 TYPES = [f"{group}.{name}" for group in ("sensor", "actuator", "meter", "store") for name in "abcdefghij"]
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 _LINK = LinkTerms(1, 4096, 4096, 4, 10_000)

@@ -19,9 +19,11 @@ from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 from yggdrasil.jotunheim.v1 import bridge_pb2_grpc
 
 NAME = pb.DESCRIPTOR.services_by_name["BridgeService"].full_name
-DEFAULT_PAGE, MAX_PAGE = 100, 1000
+DEFAULT_PAGE = 100
+MAX_PAGE = 1000
 MAX_NAMED = 1000
-DEFAULT_CONCURRENCY, MAX_CONCURRENCY = 32, 256
+DEFAULT_CONCURRENCY = 32
+MAX_CONCURRENCY = 256
 MAX_PIPELINED = 256
 WATCH_SEQUENCE = "ygg-watch-sequence"
 _RESPONSE_MARGIN_S = 0.05

@@ -29,8 +29,11 @@ from yggdrasil.device.v1 import link_pb2 as link
 
 ALPN = "einherjar/1"
 SILENT_HEARTBEATS = 3
+"""Silent heartbeats after which a session ends."""
 INBOX_LIMIT = 128
+"""Frames buffered during the negotiation."""
 CLOSE_GRACE_S = 2.0
+"""Time for the last frame before the socket is aborted, in seconds."""
 UNREAD_PAUSE_BYTES = 64 * 1024
 """Above this amount of unread output the bridge also stops reading from the device."""
 _log = logging.getLogger(__name__)

@@ -21,10 +21,12 @@ from services.jotunheim_bridge.ports import Watch
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
 MAX_AGE_S = 7 * 24 * 3600
+"""How long events are kept, in seconds."""
 STORE_FRACTION = 0.4
 MAX_BYTES = 8 * GIB
 """Default size of the stream: STORE_FRACTION of the NATS store, at most this; YGG_BRIDGE_EVENTS_BYTES overrides it."""
 DUPLICATE_WINDOW_S = 120
+"""How long the stream detects repeated events, in seconds."""
 _KINDS = {
     pb.EVENT_KIND_ONLINE: Kind.ONLINE,
     pb.EVENT_KIND_OFFLINE: Kind.OFFLINE,

@@ -27,6 +27,7 @@ REPORT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 30.0
 MAX_CONCURRENT_CALLS = 2
 MAX_REPORTS_PER_CALL = 64
+"""The limit of ReportMany."""
 PendingResponse = asyncio.Future[pb.ReportResponse]
 
 

@@ -25,6 +25,7 @@ from services.jotunheim_bridge.model.calls import DeviceCall
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
 MAX_ROUTED = 1000
+"""Routed requests served concurrently, and responses buffered per stream."""
 _ROUTE_MARGIN_S = 0.5
 _NO_RESPONDERS = "503"
 _log = logging.getLogger(__name__)

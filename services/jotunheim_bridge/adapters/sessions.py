@@ -24,6 +24,7 @@ from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
 SCHEMA = 1
 MAX_PREVIOUS_BOOTS = 4
+"""Boot ids kept to detect two devices with one identity."""
 RENEW_INTERVAL_S = BRIDGE_LEASE_S / 3
 _log = logging.getLogger(__name__)
 

@@ -26,14 +26,16 @@ from yggdrasil.device.v1 import link_pb2 as link
 MAX_DOCUMENT_BYTES = 16 * 1024
 EMPTY_DIGEST = hashlib.sha256(b"").digest()
 """Digest of the empty document of a device without capabilities."""
-MIN_FRAME_BYTES, MAX_FRAME_BYTES = 256, 16 * 1024
+MIN_FRAME_BYTES = 256
+MAX_FRAME_BYTES = 16 * 1024
 MIN_RECORD_BYTES = 512
 MAX_CALLS = 64
 MAX_FEATURES = 8
 SLOTS = ("", "A", "B")
 _PAGE_OVERHEAD_BYTES = 32
-WELCOME_BYTES, CHOICE_BYTES = 125, 10
-"""Largest Welcome frame without features; each feature adds CHOICE_BYTES and its name."""
+WELCOME_BYTES = 125
+CHOICE_BYTES = 10
+"""A Welcome takes at most WELCOME_BYTES, plus CHOICE_BYTES and the name for each feature."""
 FEATURES: Mapping[str, tuple[int, int]] = {
     "telemetry": (1, 1),
     "capability_update": (1, 1),

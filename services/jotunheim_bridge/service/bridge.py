@@ -28,6 +28,7 @@ from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
 STORE_RETRY_S = 0.5
+"""Delay between retries of a write, in seconds."""
 STORE_TIMEOUT_S = 30.0
 """How long writes to the store are retried, in seconds."""
 UNDO_TIMEOUT_S = 3.0

@@ -27,6 +27,7 @@ from services.jotunheim_bridge.model.translate import LinkCall
 from yggdrasil.device.v1 import link_pb2 as link
 
 MAX_PARTIAL_ANSWERS = 64
+"""Responses of a streamed call waiting for their caller."""
 _REFUSALS: dict[int, type[YggError]] = {
     link.RESULT_STATUS_BUSY: DeviceBusyError,
     link.RESULT_STATUS_DEADLINE: DeviceLateError,

@@ -34,7 +34,9 @@ from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
 DEFAULT_TIMEOUT_S = 10.0
 MAX_TIMEOUT_S = 300.0
+"""Longer timeouts are reduced to this."""
 MAX_REMEMBERED_CALLS = 10_000
+"""Bounds the memory of call ids; older ones may be sent to another boot."""
 
 Results = dict[str, Value]
 

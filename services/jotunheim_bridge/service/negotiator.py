@@ -35,8 +35,11 @@ from services.jotunheim_bridge.service.session import EVENT_WINDOW, Session, tel
 from yggdrasil.device.v1 import link_pb2 as link
 
 NEGOTIATION_TIMEOUT_S = 15.0
+"""From the first frame to the contract, in seconds."""
 RETRY_AFTER_MS = 2000
+"""Reconnect delay that a refused device is given."""
 MAX_CACHED_DOCUMENTS = 256
+"""Documents and agreements cached by digest."""
 _MAX_LISTED_REFUSALS = 4
 
 Receive = Callable[[], Awaitable[link.Frame]]

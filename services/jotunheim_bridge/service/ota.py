@@ -25,12 +25,15 @@ from yggdrasil.device.v1 import ota_pb2 as ota
 from yggdrasil.ota.v1 import relay_pb2 as pb
 
 MAX_QUEUED_REPORTS = 16
+"""Reports of one session not yet accepted by ota."""
 MAX_OTA_FRAMES = 256
 """Maximum ota frames in a heartbeat that advance no download."""
 MAX_CREDIT_CHUNKS = 64
+"""Chunks that a device may request at a time."""
 MAX_CREDIT_BYTES = 96 * 1024
 """Maximum chunk bytes in flight to one device: unread ones are buffered here."""
-SLICE_BYTES, SLICE_OVERHEAD_BYTES = 512, 32
+SLICE_BYTES = 512
+SLICE_OVERHEAD_BYTES = 32
 PROGRESS_PARTS = 4
 """Progress is reported once per quarter: ota stores no more, and a call costs as much as thirty chunks."""
 _FROM_DEVICE = ("ota_status", "ota_accept", "ota_reject", "ota_chunk_request", "ota_progress", "ota_result")

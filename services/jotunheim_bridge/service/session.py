@@ -31,11 +31,15 @@ from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
 EVENT_WINDOW = 32
+"""Events of one device without acknowledgement."""
 TELEMETRY_CREDIT = 64
+"""Telemetry frames in flight of one device."""
 MAX_SAMPLES = 8
+"""In one telemetry frame."""
 MAX_MESSAGE_BYTES = 63
 """Of Result.message, in bytes of UTF-8."""
 MAX_QUEUED_PAGES = 128
+"""Capability pages of an update not yet processed."""
 MAX_UNSOLICITED_FRAMES = 256
 """Frames in one heartbeat that answer nothing and cost no credit: Ping, Pong, repeats, results of unknown calls."""
 MAX_TWIN_REPORTS = 1024

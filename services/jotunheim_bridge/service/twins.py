@@ -20,6 +20,7 @@ from yggdrasil.device.v1 import link_pb2 as link
 
 RETRY_S = 0.25
 MAX_RETRY_S = 15.0
+"""Maximum backoff of a failed report, in seconds."""
 REPORT_INTERVAL_S = 0.1
 """Delay between a response of the registry and the next request of the same session, in seconds."""
 BUSY_RETRY_S = 1.0

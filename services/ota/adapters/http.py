@@ -26,6 +26,7 @@ from services.ota.model import download as rules
 from services.ota.service.downloads import Downloads
 
 KEEP_ALIVE_S = 15.0
+"""Idle time before a connection is closed, in seconds."""
 MAX_CONNECTIONS = 2048
 MAX_HANDSHAKES = 64
 """Connections in their TLS handshake, out of MAX_CONNECTIONS."""

@@ -16,6 +16,7 @@ from services.chassis.threads import in_thread
 from services.ota.errors import DeltaError
 
 TIMEOUT_S = 300.0
+"""Time for one patch, in seconds."""
 FORMATS = {1: "crle", 2: "heatshrink"}
 
 

@@ -19,8 +19,11 @@ from yggdrasil.ota.v1 import ota_pb2_grpc
 
 NAME = pb.DESCRIPTOR.services_by_name["OtaService"].full_name
 UPLOAD_DEADLINE_S = 900.0
+"""Maximum duration of an upload, in seconds."""
 IDLE_TIMEOUT_S = 30.0
+"""Maximum delay between two messages of an upload, in seconds."""
 DRAIN_TIMEOUT_S = 5.0
+"""How long a failed upload is drained, in seconds."""
 
 
 def image_to_proto(image: Image) -> pb.Image:

@@ -18,7 +18,8 @@ from services.ota.errors import DigestMismatchError, InvalidUploadError, RangeOu
 MAX_IMAGE_BYTES = 64 * 1024 * 1024
 MAX_CHUNK_BYTES = 1024 * 1024
 PIECE_BYTES = 64 * 1024
-DEFAULT_PAGE, MAX_PAGE = 100, 1000
+DEFAULT_PAGE = 100
+MAX_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)

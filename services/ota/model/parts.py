@@ -14,6 +14,7 @@ from services.ota.errors import InvalidUploadError, PartMismatchError
 from services.ota.model.images import Header, check_header
 
 PART_BYTES = 256 * 1024
+"""Size of a part, except the last."""
 _DIGEST_BYTES = 32
 
 

@@ -27,6 +27,7 @@ from services.ota.errors import InvalidRolloutError, RolloutStateError
 from services.ota.model.update import Stage, Update
 
 MAX_WAVES = 16
+"""Waves of one rollout."""
 DEFAULT_TIMEOUT_S = 900
 DEFAULT_HALT_PERCENT = 10
 RATE_WINDOWS_S = (60.0, 1.0, 0.25)

@@ -20,7 +20,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 MAX_ATTEMPTS = 4
+"""Attempts of one update before a transient failure becomes final."""
 MAX_FALLEN_BACK = 8
+"""Releases remembered per device; bounds its record."""
 MAX_PAST = 64
 """Maximum unfinished rollouts with one device as a member; further ones do not start it."""
 PROGRESS_PARTS = 4

@@ -16,7 +16,9 @@ from services.ota.model import Image, blocks
 from services.ota.ports import ObjectStore
 
 MAX_TREES = 8
+"""Merkle trees cached, of at most about 4 MiB each."""
 MAX_CHUNKS_PER_CALL = 256
+"""Chunks of one ReadChunks call."""
 
 
 class Chunks:

@@ -27,6 +27,7 @@ MAX_PATCH_RATIO = 0.9
 MAX_PATCHED_BYTES = 16 * 1024 * 1024
 """Maximum image size for patches: bsdiff needs about 20 times as much memory."""
 MAX_QUEUED_PATCHES = 16
+"""Patches being made or queued; further pairs get the whole image."""
 MAX_ATTEMPTS = 3
 """Attempts to make a patch while the store is unavailable; after that the pair has no patch."""
 _log = logging.getLogger(__name__)

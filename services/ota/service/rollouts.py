@@ -29,6 +29,7 @@ from services.ota.service.releases import Clock, Releases
 from services.ota.service.table import edit, write
 
 POLL_INTERVAL_S = 0.25
+"""Interval between checks of a watched rollout, in seconds."""
 _log = logging.getLogger(__name__)
 
 
