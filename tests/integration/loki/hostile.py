@@ -141,7 +141,7 @@ HOSTILE = [
     _lua("cyclic data to JSON", "local t = {} t.x = {t} json.encode(t)", "SCRIPT_ERROR"),
     _lua("cyclic data to a device", "local t = {} t.times = t device.led0.blink(t)", "INVALID_REQUEST"),
     _lua("deep JSON", 'json.decode(("["):rep(100000))', "SCRIPT_ERROR"),
-    _lua("JSON that is none", 'json.decode("{\\"a\\": 0x}")', "SCRIPT_ERROR"),
+    _lua("malformed JSON", 'json.decode("{\\"a\\": 0x}")', "SCRIPT_ERROR"),
     _lua("a function as the result", "return print", "SCRIPT_ERROR"),
     _lua(
         "an error that is a table of itself",
@@ -278,11 +278,11 @@ HOSTILE = [
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "hostile.md"
 _HEAD = """# Hostile scripts
 
-Each of these is run by a test with 0.4 s and 4 MiB. It gets its answer within 1.9 s, and the next script of the same language
-answers as ever. `fine`: the attack comes to nothing, and the script goes on. The worker process is kept, or replaced by a
-fresh one, which nobody notices; where the engine's own C code decides how far it gets, either happens.
+A test runs each of these with 0.4 s and 4 MiB. The call returns within 1.9 s, and the next script of the same language works.
+`fine`: the attack has no effect, and the script continues. The worker process is kept, or replaced by a new one without an effect on
+others; if the engine's C code decides how far the attack gets, either happens.
 
-What workers cannot do whatever is run in them is in [scripting.md](scripting.md#what-a-script-cannot-do); `tests/integration/loki/test_walls.py` tries it.
+[Scripting](scripting.md#what-a-script-cannot-do) lists what no worker can do; `tests/integration/loki/test_walls.py` tries it.
 """
 
 
@@ -303,11 +303,11 @@ class Shown(Protocol):
 
     @property
     def worker(self) -> str:
-        """What becomes of the worker."""
+        """Whether the worker is kept or replaced."""
 
 
 def code(source: str) -> str:
-    """A text as the page shows it: shortened, and without what cannot be printed."""
+    """Return a text as shown on the page: shortened, and without unprintable characters."""
     shown = source if len(source) <= 200 else source[:40] + "…"
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in shown).replace("|", "\\|")
 

@@ -118,11 +118,11 @@ PACKAGES = [
         {"parameters": [pb.ProgramParameter(name="p", default_value=_nested(40))]},
         shown="default [[[…]]]",
     ),
-    Package("a requirement that is none", "INVALID_REQUEST", {"requires": ["sensor.temperature@{"]}),
+    Package("a malformed requirement", "INVALID_REQUEST", {"requires": ["sensor.temperature@{"]}),
     Package("a requirement of 100 KB", "INVALID_REQUEST", {"requires": ["a" * 100_000]}, shown='requires "aaa…"'),
     Package("a hundred requirements", "INVALID_REQUEST", {"requires": ["actuator.led@1+"] * 100}, shown="requires 100 times"),
     Package("it depends on itself", "INVALID_PACKAGE", {"dependencies": _depends(("culprit", ""))}),
-    Package("it depends on what is not there", "INVALID_PACKAGE", {"dependencies": _depends(("no_such_thing", ""))}),
+    Package("it depends on an unknown package", "INVALID_PACKAGE", {"dependencies": _depends(("no_such_thing", ""))}),
     Package("it depends on a path", "INVALID_ID", {"dependencies": _depends(("../units", ""))}),
     Package("it depends on no version", "INVALID_PACKAGE", {"dependencies": _depends(("units", "newest"))}),
     Package("17 dependencies", "INVALID_PACKAGE", {"dependencies": _depends(*((f"d{n}", "") for n in range(17)))}, shown="depends d0 … d16"),
@@ -244,7 +244,7 @@ LIVING = [
     _scheme("a schedule that never comes", "(cron 'c \"0 0 31 2 *\" display)", "INVALID_REQUEST"),
     _scheme("a schedule of 100 KB", "(cron 'c (make-string 100000 #\\*) display)", "INVALID_REQUEST"),
     _scheme("a handler bomb", '(do ((i 0 (+ i 1))) ((= i 1000)) (on (string-append "e" (number->string i)) display))', "TOO_MANY_HANDLERS"),
-    _scheme("a handler that is none", "(on 'e '(lambda (_) 1))", "INVALID_REQUEST"),
+    _scheme("a handler that is not a procedure", "(on 'e '(lambda (_) 1))", "INVALID_REQUEST"),
     _scheme("it listens to all subjects", '(subscribe ">" display)', "INVALID_ID"),
     _scheme("it listens beside the mesh", '(with-device "../x" (on-event "led0.failed" display))', "INVALID_ID"),
     _scheme("it writes to all subjects", '(publish "x.>" 1)', "INVALID_ID"),
@@ -270,8 +270,8 @@ LIVING = [
     _scheme("another module", "(after 'x 0.05 (lambda (_) ((@ (guile) system) \"id\")))", "SCRIPT_ERROR"),
     _scheme("a prompt of the worker's", "(after 'x 0.05 (lambda (_) (abort-to-prompt 'turn)))", "SCRIPT_ERROR"),
     _scheme("a continuation of another turn", "(define k #f) (on 'a (lambda (v) (if k (k 1) (call/cc (lambda (c) (set! k c)))))) (emit 'a 1) (emit 'a 2)", "SCRIPT_ERROR|fine"),
-    _scheme("builtins of its own", "(define (car x) 'mine) (define + -) (every 'x 0.05 (lambda (_) (car 1)))", "fine"),
-    _scheme("data of itself raised", "(after 'x 0.05 (lambda (_) (define l (list 1)) (set-cdr! l l) (raise l)))", "SCRIPT_ERROR"),
+    _scheme("redefined builtins", "(define (car x) 'mine) (define + -) (every 'x 0.05 (lambda (_) (car 1)))", "fine"),
+    _scheme("cyclic data raised", "(after 'x 0.05 (lambda (_) (define l (list 1)) (set-cdr! l l) (raise l)))", "SCRIPT_ERROR"),
 ]  # fmt: skip
 
 
@@ -287,10 +287,10 @@ def living(language: Language) -> list[Living]:
 
 _HEAD = """# Hostile programs
 
-A *package* is refused when it is loaded: nothing of it runs, and nothing of it is kept. A *living* program is deployed with turns of 2 s
-and 4 MiB, in the worker of a neighbour with a timer: it gets its answer within 8 s, and the neighbour goes on, its
-globals intact where the worker is kept. Where it is replaced, the neighbour starts again, once, and the culprit is alone from then on;
-three errors in a row hold it for a minute.
+A *package* is refused when it is loaded: nothing of it is executed or stored. A *deployed* program runs with turns of 2 s and 4 MiB, in
+the worker of a neighbour with a timer: it fails within 8 s, and the neighbour continues, with its globals if the worker is kept. If the
+worker is replaced, the neighbour restarts once, and the hostile program is alone from then on; three errors in a row suspend it for a
+minute.
 """
 
 
@@ -338,7 +338,7 @@ def programs_page() -> str:
         parts.append(
             "\n".join(
                 [
-                    f"## Living, {title}, {len(lives)}",
+                    f"## Deployed, {title}, {len(lives)}",
                     "",
                     "| attack | program | answer | worker |",
                     "|---|---|---|---|",
