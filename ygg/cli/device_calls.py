@@ -81,7 +81,7 @@ def call(
             return many.call(st, mesh, action, targets)
     if not action.devices:
         raise UsageError(
-            "no device given", hint="ygg device call DEVICE led0.blink …   or by label:  -l zone=hall led0.blink …"
+            "no device given", hint="Name one:  ygg device call DEVICE led0.blink …   or select by label:  -l zone=hall"
         )
     with st.mesh() as mesh:
         _call_one(st, mesh, action, timeout_s, call_id, boot_id)

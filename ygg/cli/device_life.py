@@ -58,7 +58,8 @@ def register_devices(
 
     if bool(devices) == bool(file):
         raise UsageError(
-            "pass either device ids or --file", hint="ygg device register shed-1   or   --file devices.ndjson"
+            "pass either device ids or --file",
+            hint="Examples:  ygg device register shed-1   or   ygg device register --file devices.ndjson",
         )
     labels = select.new_labels(label)
     st = state(ctx)

@@ -157,7 +157,7 @@ def show(ctx: typer.Context, directory: Dir = None) -> None:
         _show_json(st, store, root_here)
         return
     now = utc_now()
-    rows = [("root", "-", f"{store.root().not_valid_after_utc:%Y-%m-%d}", "the root")]
+    rows = [("root", "-", f"{store.root().not_valid_after_utc:%Y-%m-%d}", "self-signed")]
     rows += [(f"{kind} CA", "-", f"{store.ca(kind).not_valid_after_utc:%Y-%m-%d}", "signed by root") for kind in Kind]
     for entry in store.issued():
         left = (entry.not_after - now).total_seconds()

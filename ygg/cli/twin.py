@@ -90,7 +90,7 @@ def set_twin(
     from yggdrasil.registry.v1 import twin_pb2, twin_pb2_grpc
 
     if bool(properties) == bool(file):
-        raise UsageError("pass either properties or --file", hint="ygg twin set porch-1 led0.on=true")
+        raise UsageError("pass either properties or --file", hint="Example:  ygg twin set porch-1 led0.on=true")
     if "programs" in (properties or ()):
         raise UsageError("programs cannot be set in a twin", hint=twins.PROGRAMS_HINT)
     words = values.assignments(properties or ())
