@@ -202,7 +202,7 @@ def _all(mesh: Mesh) -> Any:
 
 
 def _newest(mesh: Mesh) -> str:
-    """Return the id of the newest rollout. Raises UsageError if there is none."""
+    """Return the id of the newest rollout. Raises UsageError if there are no rollouts."""
     for each in _all(mesh):
         return str(each.id)
     raise UsageError("no rollouts yet", hint="Start one:  ygg ota rollout start RELEASE --dry-run")

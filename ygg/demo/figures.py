@@ -60,7 +60,7 @@ def _metric(figure: Figure) -> dict[str, Any]:
 
 
 def _commit() -> str:
-    """Return the commit of the current checkout; empty if there is none."""
+    """Return the commit of the current checkout; empty outside of one."""
     try:
         done = subprocess.run(
             ["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=_GIT_S, check=False

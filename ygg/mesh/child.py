@@ -84,7 +84,7 @@ def kill_group(process: asyncio.subprocess.Process) -> None:
 
 
 def last_log_line(spec: Spec) -> str:
-    """Return the last line of the child's log as readable text; empty if there is none."""
+    """Return the last line of the child's log as readable text; empty without a log."""
     try:
         with spec.log.open("rb") as stream:
             stream.seek(max(0, spec.log.stat().st_size - _TAIL_BYTES))
