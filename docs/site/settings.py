@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pydantic.fields import FieldInfo
 
 from docs.site.markdown import prose, table
@@ -11,6 +13,8 @@ from services.loki.config import LokiSettings
 from services.ota.config import OtaSettings
 from services.registry.config import RegistrySettings
 
+_DEFAULT = re.compile(r"; (required|default (?!unset)\S+)\.$")
+"""The end of a description that repeats the column of defaults."""
 SERVICES: dict[str, type[ServiceSettings]] = {
     "Registry": RegistrySettings,
     "Bridge": BridgeSettings,
@@ -25,7 +29,7 @@ def page() -> str:
     for name, settings in SERVICES.items():
         prefix = str(settings.model_config["env_prefix"])
         rows = [
-            (f"`{prefix}{field.upper()}`", _default(info), prose(describe(settings, field)))
+            (f"`{prefix}{field.upper()}`", _default(info), prose(_DEFAULT.sub(".", describe(settings, field))))
             for field, info in settings.model_fields.items()
         ]
         parts.append(f"## {name}\n\n{table(('variable', 'default', 'meaning'), rows)}")

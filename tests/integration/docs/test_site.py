@@ -15,6 +15,7 @@ from docs.site import drawings
 from docs.site.settings import SERVICES, describe
 from tests.fixtures.home import ROOT
 
+pytestmark = pytest.mark.timeout(300)
 REQUESTED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href", "object": "data"}
 """Elements whose resource a browser requests while it shows a page."""
 
