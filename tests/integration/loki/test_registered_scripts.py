@@ -169,7 +169,7 @@ async def test_grpcurl_calls_it_with_its_own_types(both: Both, name: str) -> Non
     assert wrong.returncode != 0
     missing = both.grpcurl(0, f"{SERVICE}/Script_{name}", data="{}")
     assert "InvalidArgument" in missing.stderr
-    assert f"{name} requires times" in missing.stderr
+    assert f"{name} needs times" in missing.stderr
 
 
 async def test_a_script_without_declared_results_returns_any_value(both: Both, name: str) -> None:

@@ -107,7 +107,7 @@ def test_a_script_is_registered_listed_run_shown_and_removed(ygg: Command, name:
     assert json.loads(ran.stdout)["value"] == {"count": 6}, ran.stderr
     wrong = ygg("script", "run", name)
     assert wrong.returncode != 0
-    assert f"{name} requires times" in wrong.stderr
+    assert f"{name} needs times" in wrong.stderr
     assert ygg("script", "show", name).stdout == BLINK
     assert ygg("script", "rm", name).returncode == 0
     assert ygg("script", "run", name).returncode != 0
