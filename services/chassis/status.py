@@ -103,7 +103,7 @@ def error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo | None:
 
 
 def unpack_detail(error: grpc.RpcError, into: Message) -> bool:
-    """Fill `into` from the first detail of its type; return False if the peer sent none that can be decoded."""
+    """Fill `into` from the first detail of its type; return False unless the peer sent a decodable one."""
     for key, value in getattr(error, "trailing_metadata", tuple)() or ():
         if key == DETAILS_KEY:
             try:

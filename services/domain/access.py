@@ -18,7 +18,7 @@ class DeviceAccess:
 def denied_reason(device_id: str, state: str, revoked_unix_s: float, certified_unix_s: float) -> str:
     """Return why the device is denied access, or "" if it is admitted.
 
-    A certificate with a validity from before `revoked_unix_s` is revoked; 0 means that none was ever revoked.
+    A certificate with a validity from before `revoked_unix_s` is revoked; 0 if none was ever revoked.
     """
     if state != ACTIVE:
         return f"{device_id} is {state}, not active"
