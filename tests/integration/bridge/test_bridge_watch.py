@@ -175,7 +175,7 @@ async def test_two_devices_of_one_identity_are_named(mesh: Mesh) -> None:
     watch.cancel()
     with operator(mesh) as client:
         bridge = next(one for one in await asyncio.to_thread(collect, client) if one.service == "jotunheim_bridge")
-    assert bridge.note.endswith(f"two devices use one identity: {mesh.one}")
+    assert bridge.note.endswith(f"identity used by two devices: {mesh.one}")
 
 
 async def test_a_device_that_restarts_or_reconnects_is_one_device(mesh: Mesh) -> None:

@@ -52,7 +52,7 @@ async def test_watch_of_a_rollout_says_what_it_follows(ygg: Start, updates: Upda
         watching = await ygg("ota", "rollout", "watch", rollout.id)
         assert watching.stderr is not None
         said = await asyncio.wait_for(watching.stderr.readline(), 60)
-        assert said.decode().startswith(f"Following {rollout.id} until it has ended.")
+        assert said.decode().startswith(f"Watching {rollout.id} until it ends.")
         out, _ = await asyncio.wait_for(watching.communicate(), 60)
     assert watching.returncode == Exit.OK
     assert rollout.id in out.decode().splitlines()[-1]
