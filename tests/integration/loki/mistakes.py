@@ -117,7 +117,7 @@ MISTAKES = [
     Mistake("an index out of range", SCHEME, "(vector-ref (vector 1 2) 2)", 1, ("vector-ref: argument 2 out of range: 2",)),
     Mistake("a division by zero", SCHEME, "\n(/ 1 0)", 2, ("/: division by zero",)),
     Mistake("a modulo by zero", SCHEME, "(modulo 5 0)", 1, ("modulo: division by zero",)),
-    Mistake("a call of what is no procedure", SCHEME, "(define temp 20)\n(list (temp))", 2, ("20 is called like a procedure, and is none",)),
+    Mistake("a call of what is no procedure", SCHEME, "(define temp 20)\n(list (temp))", 2, ("20 is called and is not a procedure",)),
     Mistake("a name that is not defined", SCHEME, "\n(blinkk)", 2, ("blinkk is not defined",)),
     Mistake("format with too few values", SCHEME, "(format #f \"~a is ~a\" 1)", 1, ('format: "~a is ~a" wants 2 values, 1 is given',)),
     Mistake("format without its text", SCHEME, "(format 5)", 1, ("format takes #f, #t or a port, a text, and values",)),

@@ -148,7 +148,7 @@ ERRORS: list[tuple[str, Language, str, str, int, str]] = [
     ("error", SCHEME, '\n(error "my words" 1 "two")', "SCRIPT_ERROR", 2, 'my words 1 "two"'),
     ("a raised symbol", SCHEME, "\n(raise 'boom)", "SCRIPT_ERROR", 2, "raised boom"),
     ("too many arguments", SCHEME, "\n(list (car 1 2))", "SCRIPT_ERROR", 2, "car takes 1 argument, not 2"),
-    ("an application of a number", SCHEME, "\n(5 6)", "SCRIPT_ERROR", 2, "5 is called like a procedure, and is none"),
+    ("an application of a number", SCHEME, "\n(5 6)", "SCRIPT_ERROR", 2, "5 is called and is not a procedure"),
     ("a vector out of range", SCHEME, "\n(vector-ref (vector 1) 5)", "SCRIPT_ERROR", 2, "out of range"),
     ("a division", SCHEME, "\n(/ 1 0)", "SCRIPT_ERROR", 2, "/: division by zero"),
     ("a long message", SCHEME, '\n(error (make-string 100000 #\\x))', "SCRIPT_ERROR", 2, "xxxx"),

@@ -50,7 +50,7 @@ function M.gsub(text, pattern, f, most)
     if not found[1] then return relayed("gsub", false, found[2]) end
     local first, stop = found[2], found[3]
     if not first then break end
-    if stop + 1 == last then -- an empty match where the one before has ended
+    if stop + 1 == last then -- an empty match at the end of the previous one
       if at > #text then break end
       out[#out + 1], at, last = sub(text, at, at), at + 1, nil
     else

@@ -1,4 +1,4 @@
--- Variables that are <close> are closed where nobody catches an error, too, and within their __close the host can be asked:
+-- Variables that are <close> are closed on an uncaught error, too, and their __close may call the host:
 -- so the error has to be caught below the script. Lua does not say then where memory ran out. Loaded when a text has one.
 local inside = ...
 local error, rawequal, xpcall, running, STOPPED = error, rawequal, inside.xpcall, inside.coroutine.running, inside.STOPPED

@@ -39,7 +39,7 @@ local function file_of(source, label)
   end
 end
 
--- The innermost line of the script itself, the traceback, and the place in a package where it is one that failed. `label`
+-- The innermost line of the script, the traceback, and the place in a package if a package failed. `label`
 -- is the script's name as it stands in messages, `main` the thread that failed.
 local function frames(label, main)
   local lines, first, place = {}, 0, ""
@@ -82,7 +82,7 @@ local function readable(text) -- UTF-8, and without the addresses that tostring 
   text = gsub(cut(text), "(%a+): 0x%x+", "%1")
   return utf8_len(text) and text or (gsub(text, "[\128-\255]", "?"))
 end
-local function said_by(what, about) -- "" where there is no memory to load who says it
+local function said_by(what, about) -- "" without memory to load the module that says it
   local ok, text = pcall(function() return inside.part("members")[what](about) end)
   return ok and text or ""
 end
@@ -103,9 +103,9 @@ function M.failed(e, label, at) -- `at` is the place
   return failure("SCRIPT_ERROR", message, at or line, trace, "", said_by("hint", message))
 end
 
-function M.no_value(fault) -- what it returned cannot travel
+function M.no_value(fault) -- its result cannot be sent
   if fault == "not enough memory" then return failure("MEMORY", fault, 0, "") end
-  return failure("SCRIPT_ERROR", "the script returned what is not a value: " .. readable(tostring(fault)), 0, "")
+  return failure("SCRIPT_ERROR", "the result of the script is not a value: " .. readable(tostring(fault)), 0, "")
 end
 
 function M.not_loaded(fault, label)

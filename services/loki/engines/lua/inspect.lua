@@ -1,4 +1,4 @@
--- What a program that lives is asked from outside: to evaluate a text, to show its globals, to set one. Loaded when the
+-- Queries to a living program: evaluate a text, show its globals, set one. Loaded when the
 -- first is asked.
 local inside = ...
 local json, G, ours = inside.part("json"), inside.G, inside.names -- the names that it found there, between spaces

@@ -114,7 +114,7 @@ function encode(v, wire, open, depth)
   fault("a %s has no JSON%s", kind, kind == "function" and "; a function is called with ()" or "")
 end
 
--- A fault is told with where in the value it is; only then one looks for it.
+-- An error names its path in the value, which is searched only then.
 local function place_of(v, wire, seen)
   if type(v) ~= "table" or seen[v] then return "" end
   seen[v] = true
@@ -148,7 +148,7 @@ local function decode_escape(s, at)
   local c = sub(s, at, at)
   if UNESCAPES[c] then return UNESCAPES[c], at + 1 end
   local hex = c == "u" and select(3, find(s, "^(%x%x%x%x)", at + 1))
-  if not hex then bad(s, at, "an escape that is none") end
+  if not hex then bad(s, at, "an invalid escape") end
   local code, after = tonumber(hex, 16), at + 5
   if code >= 0xD800 and code < 0xDC00 then
     local low = select(3, find(s, "^\\u([dD][c-fC-F]%x%x)", after))

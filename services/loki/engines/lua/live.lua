@@ -1,6 +1,6 @@
 -- What programs have beside scripts: timers, schedules, handlers, own events, messages. Loaded when the first is needed.
--- Handlers are kept here by key ("timer:tick", "event:porch-1/temp0.over", "message:alarm", "own:cooled"); the host is told
--- what to send. In a script that is only executed the host refuses. docs/reference/scripting.md has the table.
+-- Handlers are kept here by key ("timer:tick", "event:porch-1/temp0.over", "message:alarm", "own:cooled"); the host is
+-- subscribed to them. In a script run the host rejects these. docs/reference/scripting.md has the table.
 local inside = ...
 local host, handlers, once = inside.host, inside.handlers, inside.once
 local function misuse(...) inside.part("failures").misuse(...) end
@@ -9,7 +9,7 @@ local format, find, gsub = string.format, string.find, string.gsub
 
 local M = {}
 
--- The handler is there before the host knows: what is due at once may come while we still wait for its answer.
+-- The handler is set before the host is called: an event may arrive before its response.
 local function register(key, f, is_once, ...)
   local before, before_once = handlers[key], once[key]
   handlers[key], once[key] = f, is_once or nil
@@ -25,7 +25,7 @@ local function handler(f, what, name)
     f == nil and "Pass the function itself, without parentheses behind its name." or "")
 end
 
--- `-` is read as `_`; `/` as `.` where a name has levels, else as `_` (services/loki/naming.py).
+-- `-` is read as `_`; `/` as `.` in names with levels, else as `_` (services/loki/naming.py).
 local function named(name, what, separator)
   if type(name) ~= "string" then misuse("a " .. what .. " is named by a string, not by a " .. type(name)) end
   return (gsub(gsub(name, "-", "_"), "/", separator or "_"))

@@ -1,4 +1,4 @@
--- What is said of members that are not there, and of those that cannot be set. Loaded with the first.
+-- Errors of members that do not exist or cannot be set. Loaded with the first.
 local inside = ...
 local next, type, tostring, rawget, rawset, setmetatable = next, type, tostring, rawget, rawset, setmetatable
 local math_type = math.type
@@ -24,7 +24,7 @@ function M.unknown(table_name, key, members)
   failures().misuse(format("%s has no %s; it has %s", table_name, tostring(key), M.names(members)), hint)
 end
 
-local SET = { -- what to write instead
+local SET = { -- the call to use instead
   store = function(key, value)
     if value == nil then return format("Write store.delete(%q).", key) end
     return format("Write store(%q, %s).", key, literal(value))
@@ -36,10 +36,10 @@ function M.set(table_name, key, value)
   failures().misuse(format("%s.%s cannot be set with =", table_name, key), SET[table_name] and SET[table_name](key, value) or "")
 end
 
--- The metatable of a table of ours whose members are FOUND. What is not a member is an error, and so is setting one: a script
--- that misspells `store.load` or writes `store.x = 1` would not notice otherwise. It may replace or take out what is there.
+-- The metatable of a table of ours whose members are FOUND. Reading an unknown member is an error, and so is setting one: a script
+-- that misspells `store.load` or writes `store.x = 1` would not notice otherwise. It may replace or remove members.
 function M.metatable(name, found, called)
-  local gone = {} -- what the script has taken out
+  local gone = {} -- removed by the script
   setmetatable(found, { __index = function(_, key)
     if not gone[key] then inside.part("members").unknown(name, key, found) end
   end })
@@ -52,7 +52,7 @@ function M.metatable(name, found, called)
     __pairs = function() return next, found, nil end }
 end
 
--- A member of a capability: path is such as led0.brightness, kind what it is, nil where there is no such.
+-- A member of a capability: path is such as led0.brightness, kind its kind, nil if there is none.
 function M.set_member(path, kind, value)
   local hint = kind == "a property" and format("Write device.%s(%s).", path, literal(value)) or ""
   failures().misuse(format("%s is %s; it cannot be set with =", path, kind), hint)
@@ -74,7 +74,7 @@ function M.odd_key(t, k)
   return format("a table has [%d] and %s; it is a list or a map, not both", k, name or "other keys")
 end
 
--- What to do about an error of Lua's own, by what its message says; "" where there is nothing to say.
+-- The hint for an error of Lua, by its message; "" if there is none.
 local HINTS = {
   { "^syntax error near '%+'", "Lua has no ++ and no +=: write x = x + 1." },
   { "'then' expected near '='", "A comparison is written ==." },
@@ -83,11 +83,11 @@ local HINTS = {
   { "^syntax error near", "A statement is an assignment or a call; a function is called with ()." },
   { "^unfinished string", "A text ends on its line, with the quote that it began with." },
   { "for iterator 'for iterator'", "Counting is written for i = 1, 10 do; the entries of a table come from pairs(t) and ipairs(t)." },
-  { "to 'for iterator' %(table expected", "What is to be gone through is not there; ipairs(t or {}) does without." },
+  { "to 'for iterator' %(table expected", "The table to iterate over is nil; use ipairs(t or {})." },
   { "%(global '(%a+)'%)", "Scripts have no files, no processes and no modules.", "io debug package dofile loadfile" },
   { "%(field 'execute'%)", "Scripts have no processes." },
 }
--- What a script has raised that is no text, in words.
+-- A raised value that is no text, in words.
 function M.raised(e)
   local message = type(e) == "table" and rawget(e, "message")
   if type(message) == "string" then return message end

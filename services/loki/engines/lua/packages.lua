@@ -1,6 +1,6 @@
--- What a program is linked with: `local units = require("units")`. Each package runs once, before the program, in an
--- environment of its own with the same host API; `require` gives what it returned. Which names `require` knows is the
--- manifest's to say. Loaded where there are packages, or where somebody requires one all the same.
+-- Linked packages: `local units = require("units")`. Each package runs once, before the program, in an
+-- environment of its own with the same host API; `require` returns its result. The manifest
+-- declares the names that `require` accepts. Loaded if there are packages, or at the first `require`.
 local inside = ...
 local G, load, next, ipairs, setmetatable, type, format = inside.G, inside.load, next, ipairs, setmetatable, type, string.format
 
@@ -20,7 +20,7 @@ local function requirer(uses)
 end
 M.require = requirer({})
 
--- A copy of what is there before the program: what it does to its own globals is not seen by its packages.
+-- A copy of the environment before the program: its packages do not see changes to its globals.
 local function environment(uses)
   local env, load_in = {}, G.load
   for name, value in next, G do env[name] = value end
@@ -32,7 +32,7 @@ local function environment(uses)
   return setmetatable(env, { __index = inside.of_device, __metatable = false })
 end
 
--- A package, compiled and not yet run; with an empty id it is said what the program itself may name.
+-- A package, compiled and not yet run; the empty id stands for the program and its declared names.
 function M.link(id, file, source, uses)
   local known = {}
   for _, name in ipairs(inside.part("json").decode_wire(uses)) do known[name] = true end
@@ -50,7 +50,7 @@ function M.link(id, file, source, uses)
   return "done", "null"
 end
 
--- The program's chunk, with what has to run before it.
+-- The program's chunk, with its packages.
 function M.before(chunk, device, args)
   return function(...)
     for _, package in ipairs(inside.linked) do

@@ -1,8 +1,8 @@
--- What a script sees: the safe libraries of Lua 5.4 and the host API of docs/reference/scripting.md.
+-- The environment of a script: the safe libraries of Lua 5.4 and the host API of docs/reference/scripting.md.
 -- Runs once in a fresh runtime, before any script. Gets five functions of the worker, which take and return strings and
 -- numbers only; they stay in upvalues that no script can reach (debug is gone by then).
--- Thousands of programs share a worker, so what not every program uses all the time is in parts of its own, which are
--- loaded when they are needed. Scripts cannot tell.
+-- Thousands of programs share a worker, so rarely used code is in modules that are loaded on demand. Scripts cannot
+-- observe that.
 local worker_refuse, worker_log, worker_stopped, worker_settle, worker_part = ...
 
 local G = _G
@@ -50,8 +50,8 @@ local function stub(from, name)
   return function(...) return part(from)[name](...) end
 end
 
--- What crosses to the host is mostly plain; JSON is loaded for what is not.
-local function plain(v) -- its JSON, nil where it is not plain
+-- Most values sent to the host are plain; JSON is loaded for the others.
+local function plain(v) -- its JSON, nil if it is not plain
   local kind = type(v)
   if kind == "nil" then return "null" end
   if kind == "boolean" then return v and "true" or "false" end
@@ -132,7 +132,7 @@ local function closed(thread)
 end
 inside.closed, inside.unclosable = closed, unclosable
 
--- The libraries: what is left out reaches files, processes, bytecode, other runtimes or the collector.
+-- The libraries, without access to files, processes, bytecode, other runtimes or the collector.
 function G.setmetatable(...)
   local t, mt = ...
   if type(mt) == "table" and rawget(mt, "__gc") ~= nil then error("__gc is not available to scripts", 2) end
@@ -158,7 +158,7 @@ G.table.sort, G.string.gsub = stub("callbacks", "sort"), stub("callbacks", "gsub
 G.load, G.collectgarbage = stub("guards", "load"), stub("guards", "collectgarbage")
 G.os = { time = os.time, clock = os.clock, date = os.date, difftime = os.difftime }
 G.string.dump = nil
-local loaded = debug.getregistry()._LOADED -- would keep what is left out
+local loaded = debug.getregistry()._LOADED -- would keep the omitted libraries
 for _, name in ipairs { "os", "coroutine", "python", "io", "debug", "package", "dofile", "loadfile" } do
   loaded[name] = nil
   if name ~= "os" then G[name] = nil end
@@ -224,7 +224,7 @@ for name in next, G do words[#words + 1] = name end
 inside.names = " " .. concat(words, " ") .. " "
 
 -- Running. What failed is kept in `fault` until the worker, which first sets memory aside, asks for the report.
-local idle -- a thread whose turn is over, for the next event
+local idle -- a thread whose turn has ended, for the next event
 local fault
 
 local function failed(how, e)
@@ -235,12 +235,12 @@ local function report(how)
   local e, failing = fault, main
   fault = nil
   local at = failing and (inside.places and inside.places[failing] or failures.place(label, failing))
-  local told = pack(failures[how](e, label, at))
+  local report = pack(failures[how](e, label, at))
   if how == "failed" and co_status(failing) == "dead" then
     closed(failing) -- what load and for have left pending
-    if worker_stopped() then told = pack(failures.failed(STOPPED, label, at)) end
+    if worker_stopped() then report = pack(failures.failed(STOPPED, label, at)) end
   end
-  return unpack(told, 1, told.n)
+  return unpack(report, 1, report.n)
 end
 
 local function run(...)
@@ -288,12 +288,12 @@ local function start(name, source, device_id, arguments)
   return thread_of(inside.linked and part("packages").before(chunk, G.device, G.args) or chunk)
 end
 
--- A program that lives: many turns, each a coroutine of its own; `main` is the one that runs.
+-- A living program: many turns, each a coroutine of its own; `main` is the one that runs.
 local turns = {}
 
-local function nobody() end
+local function ignore() end
 local function handler_of(key)
-  local handler = inside.handlers[key] or nobody
+  local handler = inside.handlers[key] or ignore
   if inside.once[key] then inside.handlers[key], inside.once[key] = nil, nil end
   return handler
 end
@@ -326,9 +326,9 @@ end
 local function event(turn, key, payload) -- in the thread that is idle; the worker has seen that there is room
   local value = decoded(payload)
   main, idle = idle, nil
-  local kind, told = run(handler_of(key), value)
+  local kind, result = run(handler_of(key), value)
   if kind == "call" then turns[turn] = main end
-  return kind, told
+  return kind, result
 end
 local function first(turn, name, source, device_id, arguments)
   local kind, payload = start(name, source, device_id, arguments)

@@ -6,7 +6,7 @@ local format, find, pack, concat, sort, math_type = string.format, string.find, 
 local MAX_DEPTH, MAX_ENTRIES = 4, 50
 local M = {}
 
--- A value for people: a table by what it holds and not by its address, and nothing of what a script's metamethods say.
+-- A value for people: a table by what it holds and not by its address, and without the script's metamethods.
 local function shown(v, depth)
   local kind = type(v)
   if kind == "string" then return depth == 0 and v or format("%q", v) end
@@ -38,7 +38,7 @@ local function shown(v, depth)
 end
 function M.shown(v) return shown(v, 0) end
 
--- As M.shown; what a script's own __tostring says where it has one.
+-- As M.shown, or the result of the script's own __tostring.
 local function printed(v)
   if type(v) == "string" then return v end
   local mt = type(v) == "table" and metatable_of(v)

@@ -1,4 +1,4 @@
--- What a program keeps: store("key", value); store.load("key", default); store.delete("key"); store.keys().
+-- The store of a program: store("key", value); store.load("key", default); store.delete("key"); store.keys().
 -- Loaded when one but the first is used.
 local inside = ...
 local host, M = inside.host, {}

@@ -1,5 +1,5 @@
 ;;; Everything that a script can name: one list, each group with the reason why it is safe, and the only list there is.
-;;; A script's module uses the interface made here and nothing else; what is not listed is unbound.
+;;; A script's module uses the interface defined here and nothing else; an unlisted name is unbound.
 ;;;
 ;;; Safe means: it returns (so that limits can strike between two calls), it reaches no file, process, network, module
 ;;; or other program, and it changes no object that another program can see. docs/reference/scripting.md lists what of R7RS is
@@ -34,15 +34,15 @@
                (syntax-violation 'set! (string-append (symbol->string (syntax->datum #'name))
                                                       " is not a variable of this script; define it first")
                                  x #'name)
-               #'(set! name value))))))))           ; which refuses syntax by itself
+               #'(set! name value))))))))           ; which rejects syntax
 
 ;;; (import (scheme base)): everything there is, is there already. A library that is not here is refused.
 
 (define libraries
-  '(("R7RS without what reaches outside: see the groups below, and docs/reference/scripting.md for what is left out."
+  '(("R7RS without access to the outside: see the groups below, and docs/reference/scripting.md for the omissions."
      (scheme base) (scheme case-lambda) (scheme char) (scheme complex) (scheme cxr) (scheme inexact) (scheme lazy)
      (scheme r5rs) (scheme write))
-    ("Clocks that tell." (scheme time))
+    ("Clocks, read only." (scheme time))
     ("Lists, multiple values and strings: those of their procedures that are listed below, all pure."
      (srfi 1) (srfi 8) (srfi 13))
     ("The dialect, chosen: see steel-groups below." (yggdrasil steel))))
@@ -74,7 +74,7 @@
           ((missing-names set library)
            => (lambda (names)
                 (string-append (object->string library) " has no "
-                               (string-join (map symbol->string names) ", ") " here (docs/reference/scripting.md lists what is left out)")))
+                               (string-join (map symbol->string names) ", ") " here (docs/reference/scripting.md lists the omissions)")))
           (else #f))))
 
 (define (missing-names set library)
@@ -87,7 +87,7 @@
     (and (pair? missing) missing)))
 
 (define (names-used)
-  "What the text that is compiled names outside of quoted data and binds nowhere."
+  "The names in the compiled text outside of quoted data that it does not bind."
   (let ((forms (if (current-program) (program-forms (current-program)) '())) (used (make-hash-table)) (own (make-hash-table)))
     (define (own! x) (for-each (lambda (name) (hashq-set! own name #t)) (names-in x)))
     (let walk ((x forms))
@@ -132,10 +132,10 @@ gets a syntax object that nothing listed here can take apart."
      and begin case case-lambda cond define define-syntax do else => _ ... if lambda let let*
      letrec letrec* letrec-syntax or quasiquote quote syntax-rules unless unquote unquote-splicing when λ
      define* lambda* define-syntax-rule case-lambda*)
-    ("Syntax of R7RS by Guile's own library: expands to what is above. A record type is a value without operations."
+    ("Syntax of R7RS by Guile's own library: expands to the above. A record type is a value without operations."
      (scheme base)
      define-record-type define-values let*-values let-syntax let-values parameterize syntax-error)
-    ("Syntax from SRFI 2 and 8, and assertions: expand to what is above."
+    ("Syntax from SRFI 2 and 8, and assertions: expand to the above."
      (ice-9 receive) receive)
     ("The same." (srfi srfi-2) and-let*)
     ("Ours: control that stays within the turn, assignment to the script's own variables, import that checks."
@@ -161,7 +161,7 @@ gets a syntax object that nothing listed here can take apart."
      logbit? logcount integer-length exact-integer-sqrt random)
     ("Numbers, from R7RS." (scheme base) exact inexact square)
     ("The same." (scheme inexact) finite? infinite? nan?)
-    ("Pairs and lists: they touch what they are given, and a script is given nothing that another can see."
+    ("Pairs and lists: they change only their arguments, and no script shares data with another."
      (guile)
      acons append append! assq assv assq-ref assv-ref assoc-ref assq-set! assv-set! assoc-set! assq-remove! assv-remove!
      assoc-remove! caar cadr car cdar cddr caaar caadr cadar caddr cdaar cdadr cddar cdddr cadddr cdr cons cons*
@@ -203,7 +203,7 @@ gets a syntax object that nothing listed here can take apart."
      vector->list vector-append vector-copy vector-copy! vector-fill! vector-for-each vector-map
      bytevector bytevector-append bytevector-copy bytevector-copy! bytevector-length bytevector-u8-ref
      bytevector-u8-set! bytevector?)
-    ("Ours: what makes as much as it is told, within the program's memory."
+    ("Ours: constructors by size, within the program's memory."
      (ygg bounded)
      (bounded-make-string . make-string) (bounded-make-vector . make-vector)
      (bounded-make-bytevector . make-bytevector) (bounded-make-list . make-list) (bounded-iota . iota)
@@ -220,7 +220,7 @@ gets a syntax object that nothing listed here can take apart."
     ("Raising and handling. Limits do not raise, so no handler can hold them up."
      (scheme base)
      error error-object? raise raise-continuable)
-    ("Ours: what an error tells, one of Guile's own in words instead of a format." (ygg failure)
+    ("Ours: the message of an error, of Guile's own in words instead of a format." (ygg failure)
      host-error? host-error-status host-error-reason host-error-hint
      (script-error-object-message . error-object-message) (script-error-object-irritants . error-object-irritants))
     ("String ports, made by the script. No current port is listed, so no other port can be reached."
@@ -233,14 +233,14 @@ gets a syntax object that nothing listed here can take apart."
      output-port-open? output-port? peek-u8 read-bytevector read-bytevector! read-error? read-line read-string read-u8
      textual-port? u8-ready? write-bytevector write-u8)
     ("Ours." (ygg bindings) (script-call-with-output-string . call-with-output-string))
-    ("Ours: what scripts for embedded Schemes expect. Scheme code over what is listed here."
+    ("Ours: procedures that scripts for embedded Schemes expect, in Scheme over the above."
      (ygg dialect)
      hash hash-insert hash-get hash-try-get hash-contains? hash-remove hash-length hash-keys->list hash-values->list
      get split-many trim trim-start trim-end with-handler)
     ("Ours: names of the contract as procedures; it reads and writes properties, as property-read does."
      (ygg conveniences) (the-convenience . #{a name of the contract}#))
     ("Unspecified." (guile) *unspecified* unspecified?)
-    ("Clocks: they tell, they do not set." (scheme time) current-jiffy jiffies-per-second)
+    ("Clocks, read only." (scheme time) current-jiffy jiffies-per-second)
     ("Ours: the host API and what prints into the log (docs/reference/scripting.md)."
      (ygg host)
      devices find-devices with-device device-id device-info capabilities call property-read property-write!
@@ -253,10 +253,10 @@ gets a syntax object that nothing listed here can take apart."
      (ygg live)
      every after cron cancel on-event on-any-event on emit subscribe store load store-delete store-keys
      twin twin-update! uptime memory-info)
-    ("Ours: for tests, whose host alone knows its operations; it calls the script's own handlers."
+    ("Ours: for tests, whose host alone has its operations; it calls the script's own handlers."
      (ygg testing) (test-operation . #{an operation of tests}#))))
 
-;;; What the dialect steel has beside all of these, or in their place. Scheme code over the host API.
+;;; The additions and replacements of the dialect steel, in Scheme over the host API.
 
 (define steel-groups
   '(("Ours: the names of embedded Schemes (docs/reference/scripting.md)."
@@ -267,7 +267,7 @@ gets a syntax object that nothing listed here can take apart."
      shadow-update set-timer cancel-timer cancel-all-timers schedule schedule-interval register-event-handler
      emit-event (steel-store . store) (steel-load . load) (steel-store-delete . store-delete)
      (steel-store-keys . store-keys) (steel-delete . delete) displayln range void while)
-    ("Ours: what a name of the host stands for, where a program defines a variable of that name by it."
+    ("Ours: the host's value of a name that a program defines in terms of itself."
      (ygg bindings) (interface-value . #{what the host has by this name}#))))
 
 (define (make-interface groups)

@@ -1,5 +1,5 @@
 ;;; What calls a procedure of the script while it works, in Scheme: Guile's own are C, within which a program cannot be
-;;; suspended, so that the procedure could not ask the host. Where no procedure of the script is called, Guile's own work.
+;;; suspended, so that the procedure could not call the host. If no procedure of the script is called, Guile's own work.
 
 (define-module (ygg callbacks)
   #:use-module ((srfi srfi-1) #:prefix s1:)
@@ -12,7 +12,7 @@
 ;;; Strings. A predicate may be a character, too; START and END as everywhere.
 
 (define (first-index text pred start end)
-  "The first index of START to END for which PRED is true, or #f; what it returned for it as the second value."
+  "The first index of START to END for which PRED is true, or #f; its result as the second value."
   (let loop ((i start))
     (if (>= i end)
         (values #f #f)
@@ -20,7 +20,7 @@
           (if found (values i found) (loop (+ i 1)))))))
 
 (define (checked text start end)
-  "Raises what Guile raises for a text that is none, or bounds that are not in it."
+  "Raises the error of Guile for an invalid string or bounds outside of it."
   (substring text start end))
 
 (define* (string-any pred text #:optional (start 0) (end (string-length text)))
@@ -123,7 +123,7 @@
 (define* (string-trim-both text #:optional (pred char-whitespace?) (start 0) (end (string-length text)))
   (string-trim (string-trim-right text pred start end) pred))
 
-;;; Lists. What is no list goes to Guile's own, which says so.
+;;; Lists. A non-list is passed to Guile's own procedure, which raises the error.
 
 (define (sifted keep? items)
   (let loop ((items items) (found '()))
@@ -172,7 +172,7 @@
 (define (hash-map->list proc table)
   (map (lambda (entry) (proc (car entry) (cdr entry))) (entries table)))
 
-;;; Sorting, by merging: stable. An order of Guile's own asks nobody, and C is faster.
+;;; Sorting, by merging: stable. An order of Guile's own calls no script, and C is faster.
 
 (define native-orders (list < > <= >= string<? string>? string-ci<? char<? char>?))
 

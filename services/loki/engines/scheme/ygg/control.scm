@@ -2,7 +2,7 @@
 ;;;
 ;;; A turn runs under two prompts:
 ;;;
-;;;     limits   abort here: the turn is over (interrupted, out of memory or stack, an error nobody caught)
+;;;     limits   abort here: the turn has ended (interrupted, out of memory or stack, an uncaught error)
 ;;;       turn   abort here: suspended at an operation, or a full continuation is taken or thrown to
 ;;;         the script
 ;;;
@@ -37,7 +37,7 @@
       (apply values results))))
 
 (define (rewind! target)
-  "Leaves what is not in TARGET, innermost first, and enters what is, outermost first."
+  "Leaves the extents that are not in TARGET, innermost first, and enters the others, outermost first."
   (let* ((here (length winds)) (there (length target))
          (common (let loop ((a winds) (m here) (b target) (n there))
                    (cond ((eq? a b) a)
@@ -146,7 +146,7 @@ winders stay: they are a list of ours."
   (abort-to-prompt limits-tag result))
 
 (define (interrupt! result)
-  "For asyncs: ends the running turn with what the thunk RESULT returns, now or as soon as that is safe."
+  "For asyncs: ends the running turn with the result of the thunk RESULT, now or as soon as that is safe."
   (cond (running (end-turn (result)))
         (else (set! wanted result))))
 

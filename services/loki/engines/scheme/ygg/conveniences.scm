@@ -8,11 +8,11 @@
   #:use-module (ygg suggest)
   #:export (with-conveniences the-convenience convenience-name names-in))
 
-;; Its name among the script's bindings: nobody else's.
+;; Its unique name among the script's bindings.
 (define convenience-name (string->symbol "a name of the contract"))
 
 (define (canonical symbol)
-  "read_temp0_celsius for each way to write it; #f for what is no such name."
+  "read_temp0_celsius for each spelling; #f for another name."
   (let* ((text (string-map (lambda (c) (if (char=? c #\-) #\_ c)) (symbol->string symbol)))
          (text (if (string-suffix? "!" text) (string-drop-right text 1) text)))
     (and (or (string-prefix? "read_" text) (string-prefix? "set_" text))
@@ -43,7 +43,7 @@
           (else (loop (cdr forms) found)))))
 
 (define (with-conveniences forms known?)
-  "FORMS, with what they use of the contract by name defined before. (KNOWN? name): it is bound already."
+  "FORMS after definitions of the contract's names that they use. (KNOWN? name): it is bound already."
   (let ((own (defined-in forms)))
     (let loop ((names (names-in forms)) (definitions '()))
       (if (null? names)
@@ -80,7 +80,7 @@
           (else (loop (cdr items) kept)))))
 
 (define (path-of rest key)
-  "`temp0_celsius` or `temp0` as `temp0.celsius`, #f where the contract has no such property."
+  "`temp0_celsius` or `temp0` as `temp0.celsius`, #f if the contract has no such property."
   (or-map
    (lambda (capability)
      (let* ((id (assq-ref capability 'id))
@@ -93,7 +93,7 @@
    (capabilities)))
 
 (define (meant text)
-  "What a name that is like one of the host's was probably meant to be: read-sensor, set-timer!."
+  "The host's name that a similar one probably stands for: read-sensor, set-timer!."
   (let ((written (string-map (lambda (c) (if (char=? c #\_) #\- c)) text)))
     (if (member written (interface-names))
         (string-append "Did you mean " written "?")
@@ -108,7 +108,7 @@
                             (string-append (device) " has no property to " (if reads? "read" "set") " by the name "
                                            text)
                             (string-trim-both (string-append (meant text) " See (capabilities).")))))
-    (lambda given                                 ; what was meant is said before how many values it takes
+    (lambda given                                 ; a suggestion precedes the check of the number of values
       (let ((path (path)))
         (unless (= (length given) (if reads? 0 1))
           (misuse (string-append text " takes " (if reads? "no arguments" "1 argument, the value") ", not "

@@ -53,7 +53,7 @@
          end)))
 
 (define (kind-end text open)
-  "Where one looks for the blank behind the kind of object that #< at OPEN begins: #<procedure, #<<parameter>, #<input: string."
+  "The position from which to search the blank after the kind of object that #< at OPEN begins: #<procedure, #<<parameter>, #<input: string."
   (cond ((string-prefix? "#<<" text 0 3 open) (let ((end (string-index text #\> open))) (and end (+ end 1))))
         ((or (string-prefix? "#<input: " text 0 9 open) (string-prefix? "#<output: " text 0 10 open)) (+ open 10))
         (else open)))
@@ -70,7 +70,7 @@
             (else (loop (+ open 2) (cons (substring text from (+ open 2)) kept)))))))
 
 (define (shown x print)
-  "X as PRINT, which is display or write, has it; an error by what it says."
+  "X as PRINT, display or write, prints it; an error by its message."
   (cond ((exception? x) (error-text x))
         ((or (string? x) (number? x) (symbol? x) (char? x) (boolean? x)) (object->string x print))
         (else (without-addresses (object->string x print)))))
@@ -79,18 +79,18 @@
   (without-addresses (bounded-string max-message (lambda (port) (print x port)))))
 
 (define (error-text raised)
-  "What a raised object says, at most max-message characters."
+  "The message of a raised object, at most max-message characters."
   (cond ((not (exception? raised)) (string-append "raised " (words write raised)))
         ((unbound-name raised) => unbound-text)
         ((not (eq? (exception-kind raised) '%exception)) (guile-text raised))
         ((exception-with-message? raised)
          (let* ((message (exception-message raised))
                 (irritants (if (exception-with-irritants? raised) (exception-irritants raised) '()))
-                (who? (and (symbol? message) (pair? irritants) (string? (car irritants)))))
+                (named? (and (symbol? message) (pair? irritants) (string? (car irritants)))))
            (words (lambda (_ port)
                     (display message port)
-                    (when who? (display ": " port) (display (car irritants) port))
-                    (for-each (lambda (x) (display " " port) (write x port)) (if who? (cdr irritants) irritants)))
+                    (when named? (display ": " port) (display (car irritants) port))
+                    (for-each (lambda (x) (display " " port) (write x port)) (if named? (cdr irritants) irritants)))
                   #f)))
         ((non-continuable-error? raised)
          "a handler returned from an error, which cannot go on; catch it with guard, or raise it with raise-continuable")
@@ -100,7 +100,7 @@
 ;;; what stands among the irritants of a wrong call may be no object at all.
 
 (define (readable raised)
-  "RAISED, or for an error of Guile's own an error object whose message says it. Only while it is being raised is known
+  "RAISED, or for an error of Guile's own an error object with its message. Only while it is being raised is known
 which procedure was called with how many arguments."
   (cond ((not (exception? raised)) raised)
         ((memq (exception-kind raised) '(%exception syntax-error out-of-memory stack-overflow)) raised)
@@ -138,11 +138,11 @@ which procedure was called with how many arguments."
   (let* ((kind (exception-kind raised)) (args (exception-args raised))
          (standard? (and (list? args) (>= (length args) 3)
                          (string? (cadr args)) (or (not (caddr args)) (list? (caddr args)))))
-         (who (and standard? (or (procedure-words (car args)) (raising-procedure)))))
+         (name (and standard? (or (procedure-words (car args)) (raising-procedure)))))
     (cond ((eq? kind 'wrong-number-of-args) (arity-text))
           ((and standard? (eq? kind 'out-of-range) (list? (caddr args)) (= 3 (length (caddr args))))
-           (apply range-text who (caddr args)))
-          ((eq? kind 'numerical-overflow) (string-append (or who "an operation") ": division by zero"))
+           (apply range-text name (caddr args)))
+          ((eq? kind 'numerical-overflow) (string-append (or name "an operation") ": division by zero"))
           ((not standard?)
            (words (lambda (x port)
                     (display (string-map (lambda (c) (if (char=? c #\-) #\space c)) (symbol->string kind)) port)
@@ -152,13 +152,13 @@ which procedure was called with how many arguments."
           (else
            (let* ((text (words (lambda (x port) (apply simple-format port (cadr args) (or (caddr args) '()))) #f))
                   (clear (clearer kind text)))
-             (if who (string-append who ": " clear) clear))))))
+             (if name (string-append name ": " clear) clear))))))
 
-(define (range-text who least most value)
-  "Guile 3.0.8 gives no object at all as LEAST where a size is negative or too large: it may be compared, nothing else."
+(define (range-text name least most value)
+  "Guile 3.0.8 gives no object at all as LEAST if a size is negative or too large; it can only be compared."
   (let* ((most-known? (and (exact-integer? most) (< most (expt 2 32))))
          (least (let loop ((i 0)) (cond ((eq? i least) i) ((< i 4096) (loop (+ i 1))) (else #f)))))
-    (string-append (if who (string-append who ": ") "") (words write value) " is out of range"
+    (string-append (if name (string-append name ": ") "") (words write value) " is out of range"
                    (cond ((and least most-known?)
                           (string-append ", " (number->string least) " to " (number->string most) " are allowed"))
                          (most-known? (string-append ", at most " (number->string most) " is allowed"))
@@ -184,7 +184,7 @@ which procedure was called with how many arguments."
                     (string-append "an argument is " (substring rest (+ close 3)) ", not " (article (substring rest 0 close)))
                     text))))
         ((after "Wrong type to apply: " text)
-         => (lambda (value) (string-append value " is called like a procedure, and is none")))
+         => (lambda (value) (string-append value " is called and is not a procedure")))
         ((after "Argument " text)                 ; 2 out of range: 5
          => (lambda (rest) (string-append "argument " rest)))
         ((after "Wrong type argument: " text)
@@ -203,14 +203,14 @@ which procedure was called with how many arguments."
   (string-append (if (memv (string-ref noun 0) '(#\a #\e #\i #\o #\u)) "an " "a ") noun))
 
 (define (raising-frame)
-  "The frame below the one that raises: that of the call that failed. #f where it is not found."
+  "The frame below the one that raises: that of the call that failed. #f if it is not found."
   (let loop ((frame (let ((stack (make-stack #t))) (and stack (stack-ref stack 0)))) (raising? #f) (count 0))
     (cond ((or (not frame) (> count 60)) #f)
           (raising? frame)
           (else (loop (frame-previous frame) (eq? (frame-procedure-name frame) 'raise-exception) (+ count 1))))))
 
 (define (raising-procedure)
-  "The name of Guile's own procedure that failed, #f where it is another's."
+  "The name of Guile's own procedure that failed, #f for other procedures."
   (let ((frame (raising-frame)))
     (and frame
          (primitive-code? (frame-instruction-pointer frame))
@@ -297,7 +297,7 @@ which procedure was called with how many arguments."
 ;;; Where.
 
 (define (image-of address)
-  "Where the code that holds ADDRESS was loaded, #f for what is not compiled."
+  "Where the code that holds ADDRESS was loaded, #f for code that is not compiled."
   (and=> (find-debug-context address) debug-context-base))
 
 ;; Code of packages: where it was loaded -> the name of its file. Code is never unloaded.
@@ -311,7 +311,7 @@ which procedure was called with how many arguments."
           (else (hashv-ref labels image)))))
 
 (define (script-line frame)
-  "(line . file) of the script at which FRAME stands, #f where it is not of the script. Code that a macro of ours made has
+  "(line . file) of the script at which FRAME stands, #f outside of the script. Code that a macro of ours made has
 our own file as its source; the line is then the last one of the script before it."
   (let* ((here (frame-instruction-pointer frame))
          (label (label-of (image-of here)))
@@ -345,12 +345,12 @@ our own file as its source; the line is then the last one of the script before i
    "\n"))
 
 (define (first-own frames)
-  "The innermost line of the program itself, 0 where there is none."
+  "The innermost line of the program itself, 0 if there is none."
   (let ((own (or-map (lambda (frame) (and (equal? (cadr frame) (program-label (current-program))) frame)) frames)))
     (if own (car own) 0)))
 
 (define* (failure reason message #:key line (extra '()) (from identity))
-  "The fields of a failure here and now. Where it is a package that failed, the message says in which line of which."
+  "The fields of a failure here and now. If a package failed, the message names its line and file."
   (let* ((frames (from (script-frames)))
          (foreign? (and (pair? frames) (not line) (not (equal? (cadar frames) (program-label (current-program)))))))
     (append `((reason . ,reason)

@@ -111,7 +111,7 @@
 (define* (led-off #:optional id) (led! id #f))
 (define* (led-state #:optional id) (property-read (string-append (led-of id) ".on")))
 
-;;; Log and output. What a script prints becomes lines of the log.
+;;; Log and output. The output of a script becomes log lines.
 
 (define (log-line level text)
   (let* ((text (substring text 0 (min max-line (string-length text))))
@@ -183,7 +183,7 @@
         (string-append "format: " quoted " cannot be filled with these values"))))
 
 (define (directives text)
-  "How many values TEXT takes, #f where that depends on them."
+  "How many values TEXT takes, #f if that depends on them."
   (let loop ((at 0) (count 0))
     (let ((tilde (string-index text #\~ at)))
       (if (not tilde)

@@ -91,7 +91,7 @@
                   port))
 
 (define* (write-value x wire? port #:optional (depth 0))
-  "Writes X as JSON to PORT; raises an error for what is not a value."
+  "Writes X as JSON to PORT; raises an error for an invalid value."
   (when (> depth max-depth)
     (fault "a value is nested too deep, or contains itself"))
   (cond ((eq? x #t) (display "true" port))
@@ -192,7 +192,7 @@
       ((#\r) (values #\return (+ at 1)))
       ((#\t) (values #\tab (+ at 1)))
       ((#\u) (read-unicode text (+ at 1)))
-      (else (bad text at "an escape that is none")))))
+      (else (bad text at "an invalid escape")))))
 
 (define (read-text text at)
   (define (stop? c) (or (char=? c #\") (char=? c #\\) (char<? c #\space)))
@@ -275,7 +275,7 @@
       (values number stop))))
 
 (define (number-of text at whole stop)
-  "An exact integer of 64 bits, else a double; #f for what is beyond (Guile refuses some of these, and takes others)."
+  "An exact integer of 64 bits, else a double; #f beyond its range (Guile refuses some of these, and takes others)."
   (let ((number (number-or-limit (substring text at stop))))
     (if (and (= stop whole) (<= (- (expt 2 63)) number (- (expt 2 63) 1)))
         number
@@ -283,7 +283,7 @@
           (and (not (inf? double)) double)))))
 
 (define (number-or-limit text)
-  "The number that TEXT writes; where Guile refuses its exponent, what it comes near: 0 or infinity."
+  "The number that TEXT writes; if Guile rejects its exponent, the nearest: 0 or infinity."
   (with-exception-handler
    (lambda (_) (if (or (string-contains text "e-") (string-contains text "E-")) 0.0 +inf.0))
    (lambda () (string->number text 10))

@@ -1,4 +1,4 @@
-;;; Quoted lists made anew for each run.
+;;; Quoted lists, copied for each run.
 ;;;
 ;;; Code is compiled once and run often, and Guile lets a program change the pairs of a quoted list. So a run could leave
 ;;; something behind for the next. Here each quoted list becomes a variable of the run, bound to a copy at its start.
@@ -17,13 +17,13 @@
                   (or (holds-pair? (vector-ref x i)) (loop (+ i 1))))))))
 
 (define (fresh x)
-  "A copy of X with pairs of its own."
+  "A copy of X with fresh pairs."
   (cond ((pair? x) (let ((head (fresh (car x)))) (cons head (fresh (cdr x)))))
         ((and (vector? x) (holds-pair? x)) (list->vector (map fresh (vector->list x))))
         (else x)))
 
 (define (looked-up-only node)
-  "The literal in (if (memv x '(1 2)) ...), which is what CASE becomes: nobody can get hold of it."
+  "The literal in (if (memv x '(1 2)) ...), the expansion of CASE: no code can reference it."
   (match node
     (($ <conditional> _ ($ <call> _ (or ($ <module-ref> _ _ name) ($ <toplevel-ref> _ _ name)) (_ (? const? literal))))
      (and (memq name '(memv memq)) literal))

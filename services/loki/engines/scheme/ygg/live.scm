@@ -1,7 +1,7 @@
 ;;; What programs that live have beside scripts: timers, schedules, handlers, own events, messages, a store, twins.
 ;;;
 ;;; Handlers are kept here by key ("timer:tick", "event:porch-1/temp0.over", "message:alarm", "own:cooled"); the host is
-;;; told what to send. In a script that is only executed the host refuses all but twins.
+;;; subscribed to them. In a script run the host rejects all but twins.
 
 (define-module (ygg live)
   #:use-module (srfi srfi-9)
@@ -45,8 +45,8 @@
 (define (handlers) (car (tables)))
 (define (once-only) (cdr (tables)))
 
-;; The handler is there before the host knows: what is due at once may come while we still wait for its answer.
-;; NAME is what the handler is for, in words.
+;; The handler is set before the host is called: an event may arrive before its response.
+;; NAME describes the handler, in words.
 (define (register key name handler once? . request)
   (let* ((handler (of-one-argument handler name))
          (handlers (handlers))
@@ -74,7 +74,7 @@
           ((equal? arity '(0 0 #f)) (lambda (_) (handler)))
           (else handler))))
 
-;; - is read as _; / as . where a name has levels, else as _ (services/loki/naming.py).
+;; - is read as _; / as . in names with levels, else as _ (services/loki/naming.py).
 (define* (name-of name what #:optional (separator #\_))
   (string-map (lambda (c) (case c ((#\-) #\_) ((#\/) separator) (else c))) (key-of name what)))
 
@@ -173,7 +173,7 @@
         (else "object")))
 
 (define (sendable value)
-  "#(VALUE) where it is a value that can travel, else #f."
+  "#(VALUE) if the value can be sent, else #f."
   (and (not (procedure? value)) (not (unspecified? value))
        (with-exception-handler
         (lambda (_) #f)
@@ -189,8 +189,8 @@
                     (not (string-index text #\space))
                     (not (macro? (variable-ref variable)))
                     (or (null? wanted) (member text wanted)))
-           (let* ((value (variable-ref variable)) (told (sendable value)))
-             (set! found (cons `((name . ,text) (type . ,(type-of value)) ,@(if told `((value . ,told)) '())) found))))))
+           (let* ((value (variable-ref variable)) (sent (sendable value)))
+             (set! found (cons `((name . ,text) (type . ,(type-of value)) ,@(if sent `((value . ,sent)) '())) found))))))
      (life-module life))
     (list->vector found)))
 

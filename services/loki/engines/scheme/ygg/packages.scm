@@ -1,7 +1,7 @@
-;;; Packages: what a program is linked with. (import (package units)), with only, except, prefix and rename.
+;;; Packages that a program is linked with. (import (package units)), with only, except, prefix and rename.
 ;;;
 ;;; A package is a program text with a module of its own, run once for each program that is linked with it, before it.
-;;; It exports what it defines at top level, or what its (export name ...) says; values only, for a macro's free names
+;;; It exports its top-level definitions, or those in its (export name ...); values only, for a macro's free names
 ;;; would be looked up in the wrong module. An imported variable is the package's own: it may be read, not assigned.
 
 (define-module (ygg packages)
@@ -31,13 +31,13 @@
                       (exports-of forms))
                  #f))
 
-;;; The packages that a module is linked with, for what is evaluated in it later.
+;;; The packages that a module is linked with, for later evaluations in it.
 
 (define links (make-weak-key-hash-table))
 (define (set-linked! module packages) (hashq-set! links module packages))
 (define (linked module) (hashq-ref links module '()))
 
-;;; What a package exports.
+;;; Exports of a package.
 
 (define (target-name target)
   (cond ((symbol? target) target)
@@ -102,7 +102,7 @@
 (define (without-exports forms) (keep (lambda (form) (not (is? form 'export 1))) forms))
 
 (define (fill-exports! package)
-  "What the names of records stand for, once the package has run: Guile binds them to macros that a procedure is behind."
+  "The values of the names of records, once the package has run: Guile binds them to macros that a procedure is behind."
   (for-each
    (lambda (export)
      (unless (eq? (cdr export) (module-local-variable (package-module package) (car export)))
@@ -175,7 +175,7 @@
                         ((is? form 'import 1)
                          (for-each (lambda (set) (when (package-set? set) (take set form))) (cdr form)))))
                 forms))
-    (unless (null? imported)                      ; before what is there for all, so that an import can replace that
+    (unless (null? imported)                      ; before the common bindings, so that an import can replace one
       (set-module-duplicates-handlers! module (lookup-duplicates-handlers '(first)))
       (set-module-uses! module (cons interface (module-uses module)))
       (hash-clear! (module-import-obarray module))

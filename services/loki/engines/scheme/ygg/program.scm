@@ -34,7 +34,7 @@
         `(set! ,@(cdr form))
         `(set! ,(car target) (lambda ,(cdr target) ,@(cddr form))))))
 
-;; The last expression is no tail call, so that its line is still known when it fails. The name is in nobody's way.
+;; The last expression is no tail call, so that its line is still known when it fails. The name conflicts with no other.
 (define kept-frame (string->symbol "the result of the script"))
 
 (define (kept form)
@@ -43,7 +43,7 @@
     (if (equal? form '(values)) form call)))
 
 (define (body-of forms)
-  "FORMS as a body: what is defined again is assigned (R7RS 5.3.1), and there is an expression at the end."
+  "FORMS as a body: a second definition is an assignment (R7RS 5.3.1), and there is an expression at the end."
   (let ((seen (make-hash-table)))
     (let loop ((forms forms) (body '()))
       (if (null? forms)
@@ -66,7 +66,7 @@
     (nested-define-module! (resolve-module '() #f) '(script) module)
     module))
 
-;; What it says, and the names of the contract that it uses.
+;; Its text, and the names of the contract that it uses.
 (define (conveniently forms dialect imported)
   (let ((interface (interface-of dialect)))
     (with-conveniences (if (eq? dialect 'steel) (map with-its-value forms) forms)
@@ -118,7 +118,7 @@
          (hashq-set! homes procedure (cons module (append-map* defined-names forms)))
          procedure)))))
 
-;; What a procedure of a script may have meant by a name: its module, and what the script defines.
+;; The context to suggest another name from: its module, and what the script defines.
 (define homes (make-weak-key-hash-table))
 (define (script-home procedure) (hashq-ref homes procedure))
 
@@ -134,15 +134,15 @@
           procedure))))
 
 (define (last-line text label)
-  "The line of the last expression of TEXT, 0 where it is not known."
+  "The line of the last expression of TEXT, 0 if unknown."
   (let ((forms (read-program text label)))
     (+ 1 (or (and (pair? forms) (source-property (car (last-pair forms)) 'line)) -1))))
 
-;;; A program that lives has a module of its own: its globals stay, and what is evaluated later sees them. The code is
+;;; A living program has a separate module: its globals persist, and later evaluations see them. The code is
 ;;; compiled once for all programs of one text; each loads a copy of its own.
 
 (define (defined-names form)
-  "The names that FORM defines where that can be seen without expanding it."
+  "The names that FORM defines, if they are visible without expansion."
   (cond ((not (and (pair? form) (list? form))) '())
         ((defined-name form) => list)
         ((and (eq? (car form) 'begin)) (append-map* defined-names (cdr form)))
@@ -163,7 +163,7 @@
     module))
 
 (define (claim-names! module forms)
-  "What is defined shadows what the interface has from the first line on, and may be assigned."
+  "A definition shadows the interface from the first line on, and may be assigned."
   (for-each (lambda (form)
               (for-each (lambda (name) (module-ensure-local-variable! module name)) (defined-names form)))
             forms))
@@ -176,10 +176,10 @@
 (define codes (make-hash-table))
 
 (define (living-forms module text label)
-  "What is to be compiled in MODULE; the names of the packages that it imports are known there from now on."
+  "The code to compile in MODULE; the names of the packages that it imports are known there from now on."
   (let* ((forms (read-program text label)) (imported (link-imports! module forms (linked module))))
-    (dialect-of text forms)                       ; what it says of that must be understood
-    (exports-of forms)                            ; what it says that it exports, it has to define
+    (dialect-of text forms)                       ; its declaration must be valid
+    (exports-of forms)                            ; it must define its exports
     (conveniently (without-exports forms) (dialect-in module forms) imported)))
 
 (define steel-import '(import (yggdrasil steel)))
@@ -201,7 +201,7 @@
                  #:unwind? #t)))
 
 (define (code-key module text label)
-  "The same text means something else where it is linked with something else."
+  "The same text differs if it is linked with other packages."
   (string-concatenate `(,label "\n" ,@(map package-key (linked module)) ,text)))
 
 (define (program-code-of module text label keep?)
@@ -261,10 +261,10 @@
                  package)))))
 
 (define (in-file label thunk)
-  "What does not compile in there is told with the file: the line of a failure is the program's own."
+  "A compile error in there is reported with the file: the line of a failure is the program's own."
   (with-exception-handler
    (lambda (raised)
-     (let ((told (failure-of-raised raised)))
-       (syntax-fault 0 (string-append label ":" (number->string (assq-ref told 'line)) ": " (assq-ref told 'message)))))
+     (let ((failed (failure-of-raised raised)))
+       (syntax-fault 0 (string-append label ":" (number->string (assq-ref failed 'line)) ": " (assq-ref failed 'message)))))
    thunk
    #:unwind? #t))

@@ -95,7 +95,7 @@
                         (if (eqv? (next) #\newline)
                             (begin (skip-blanks) (loop chars))
                             (fault start what " has a \\ before a blank")))
-                       (else (fault start what " has an escape that is none"))))))))))
+                       (else (fault start what " has an invalid escape"))))))))))
 
     (define names '(("alarm" . #\alarm) ("backspace" . #\backspace) ("delete" . #\delete) ("escape" . #\escape)
                     ("newline" . #\newline) ("null" . #\nul) ("nul" . #\nul) ("return" . #\return)

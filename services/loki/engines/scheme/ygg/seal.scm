@@ -1,4 +1,4 @@
-;;; The wall around this process, raised once everything is loaded: services/loki/engines/sandbox.py says what it is and
+;;; The sandbox of this process, set up once everything is loaded: services/loki/engines/sandbox.py describes it and
 ;;; hands over the plan in a pipe. The same steps as Seal.drop and Seal.lock there, by Guile's foreign functions.
 
 (define-module (ygg seal)
@@ -72,5 +72,5 @@ aborts."
     described))
 
 (define (seal! fd)
-  "Raises the wall that the plan behind FD describes; returns what it is made of."
+  "Sets up the sandbox described by the plan behind FD; returns its parts."
   (apply raise-wall! (read-plan fd)))

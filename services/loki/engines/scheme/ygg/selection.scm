@@ -1,4 +1,4 @@
-;;; Which dialect a text is in, by what it says itself; the first that applies:
+;;; The dialect of a text, by its own declaration; the first that applies:
 ;;;
 ;;;     (import (yggdrasil steel))                      steel
 ;;;     #lang NAME on the first line                    that one
@@ -17,7 +17,7 @@
       (syntax-fault line (string-append "there is no dialect " name "; there are steel and r7rs"))))
 
 (define (comment-text line)
-  "What a line of nothing but a comment says, else #f."
+  "The text of a line that is only a comment, else #f."
   (let ((line (string-trim-both line)))
     (and (string-prefix? ";" line) (string-trim-both (string-trim line #\;)))))
 

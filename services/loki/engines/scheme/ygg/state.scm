@@ -1,4 +1,4 @@
-;;; The program whose turn is running. One worker holds many programs; this is what belongs to each.
+;;; The program whose turn is running. One worker holds many programs; this is the state of each.
 
 (define-module (ygg state)
   #:use-module (srfi srfi-9)
@@ -18,13 +18,13 @@
   (memory-bytes program-memory-bytes)
   (contracts program-contracts set-program-contracts!)  ; device id -> capabilities, as far as asked for
   (output program-output set-program-output!)           ; pieces of the line being written, last first
-  (forms program-forms set-program-forms!)              ; what was read, while it is being compiled
+  (forms program-forms set-program-forms!)              ; the forms read, during compilation
   (image program-image set-program-image!)              ; where its code is loaded, #f until it is compiled
   (winds program-winds set-program-winds!)
   (continuation program-continuation set-program-continuation!)
-  (life program-life set-program-life!)                 ; the program that lives whose turn this is, or #f
+  (life program-life set-program-life!)                 ; the living program of this turn, or #f
   (module program-module set-program-module!)           ; of the package that is being run, or #f
-  (names program-names set-program-names!))             ; what a script has defined
+  (names program-names set-program-names!))             ; names defined by the script
 
 (define (make-program run label device arguments memory-bytes)
   (%make-program run label device arguments memory-bytes '() '() '() #f '() #f #f #f '()))

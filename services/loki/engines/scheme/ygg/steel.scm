@@ -34,7 +34,7 @@
   (string-map (lambda (c) (case c ((#\/) #\.) ((#\-) #\_) (else (char-downcase c)))) (text-of name what)))
 
 (define (plain-name name what)
-  "As a name without levels: what has no dots on the mesh, such as a timer."
+  "As a name without levels, which has no dots on the mesh, such as a timer."
   (string-map (lambda (c) (if (char=? c #\.) #\_ c)) (canonical name what)))
 
 (define (call-fitting proc . candidates)
@@ -52,7 +52,7 @@
 (define (away? raised) (and (host-error? raised) (member (host-error-status raised) away) #t))
 
 (define (unless-away what thunk later)
-  "Calls THUNK; where the device is away logs so, with what (LATER) says of it."
+  "Calls THUNK; if the device is offline, logs that with the text of (LATER)."
   (guard (raised ((away? raised)
                   (log-warning (string-append what ": " (error-text raised) (later)))))
     (thunk)))
@@ -113,7 +113,7 @@
                       '((device_id . id) (platform . model) (version . firmware))))))
 
 (define (steel-memory-info)
-  "`free` is what a turn may still allocate."
+  "`free` is the memory that a turn may still allocate."
   (let* ((info (memory-info)) (total (assq-ref info 'limit_bytes)) (used (or (assq-ref info 'used_bytes) 0)))
     (append info `((total . ,total) (free . ,(max 0 (- total used)))))))
 
@@ -129,7 +129,7 @@
     found))
 (define (steel-hash-contains? table key) (not (eq? (looked-up table key nothing) nothing)))
 
-;;; Messages. The payload arrives as text, as these programs expect it: what is no string comes as JSON.
+;;; Messages. The payload arrives as text, as these programs expect it: other values as JSON.
 
 (define (checked-topic topic)
   (let ((text (text-of topic "topic")))
@@ -157,19 +157,19 @@
 (define (mqtt-subscribe topic proc)
   (subscribe (canonical (checked-topic topic) "topic") (with-topic-and-payload proc)))
 
-;;; What a program reports of itself, shown in the twin under the program.
+;;; Reported keys of a program, shown in the twin under the program.
 
 (define (shadow-update key value)
   (host "report" (text-of key "key") value)
   #t)
 
-;;; What is registered, beside the handlers that the host knows: under keys of its own.
+;;; Registered procedures beside the handlers that the host has, under separate keys.
 
 (define (registered name) (hash-ref (handlers) (string-append "steel:" name) '()))
 (define (register! name item)
   (hash-set! (handlers) (string-append "steel:" name) (append (registered name) (list item))))
 
-;;; Timers. Those set by `set-timer` ring once; whoever wants it again sets it again.
+;;; Timers. Those set by `set-timer` fire once; a program sets them again to repeat.
 
 (define* (set-timer name seconds #:optional (proc noop))
   (unless (procedure? proc) (misuse "a timer takes a name, seconds and a procedure"))
@@ -234,7 +234,7 @@
                   (short-of now))))))
 
 (define (short-of readings)
-  "The readings by short name, or all of them where there is none."
+  "The readings by short name, or all of them without a name."
   (let ((short (list:filter-map (lambda (pair) (assq (car pair) readings)) (short-names))))
     (if (null? short) readings short)))
 
@@ -250,7 +250,7 @@
          (subscribe-all (lambda (message)
                           (let ((topic (topic-of message)) (payload (payload-of message)))
                             (call-all text (list topic payload) (list `((topic . ,topic) (payload . ,payload))) '())))))
-        ((equal? text "timer") #t)                ; told by set-timer
+        ((equal? text "timer") #t)                ; reported by set-timer
         ((equal? text "sensor") (every "steel_sensors" sensor-interval (watch-sensors)))
         ((or (member text '("online" "offline")) (string-index text #\.))
          (on-event text (lambda (event) (call-all text (list event) '()))))
@@ -261,7 +261,7 @@
     (if (lives?) (emit name data) (host "emit_event" name data))
     #t))
 
-;;; The store. A run has one of its own that ends with it.
+;;; The store. That of a run ends with it.
 
 (define (lives?) (and (program-life (current-program)) #t))
 (define (steel-store key value)

@@ -27,7 +27,7 @@
 (define (limit-for text) (max 1 (quotient (string-length text) 3)))
 
 (define (nearest name candidates)
-  "Of the strings CANDIDATES the one that is most like NAME, or #f where none is."
+  "Of the strings CANDIDATES the one that is most like NAME, or #f if none is similar."
   (let ((limit (limit-for name)))
     (and (<= (string-length name) max-length)
          (let loop ((rest candidates) (best #f) (least (+ limit 1)))

@@ -1,5 +1,5 @@
 ;;; Frames over the socket that the service gave us as descriptor 0; services/loki/engines/wire.py has the format.
-;;; Owns the socket, and the slice-counter (services/loki/engines/slice_counter.py): where it is kept, the ends of turns are held back until
+;;; Owns the socket, and the slice counter (services/loki/engines/slice_counter.py): with it, the ends of turns are delayed until
 ;;; there is nothing more to read. Knows nothing of programs.
 
 (define-module (ygg wire)
@@ -88,5 +88,5 @@
 (define (event-program payload) (bytevector-u32-ref payload 0 (endianness big)))
 (define (event-key payload) (utf8->string (slice payload 6 (key-end payload))))
 (define (event-value payload)
-  "JSON; of no bytes where it is null."
+  "JSON; empty for null."
   (slice payload (key-end payload) (bytevector-length payload)))

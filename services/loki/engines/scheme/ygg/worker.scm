@@ -1,7 +1,7 @@
 ;;; The loop of a Scheme worker process: guile -e main worker.scm, started by services/loki/engines/bootstrap.py.
 ;;;
 ;;; Holds any number of suspended programs and runs one turn at a time. SIGUSR1 from the service means: end the turn
-;;; that is running. Memory is what the heap has grown by since the worker was ready, looked at after each collection.
+;;; that is running. Memory is the growth of the heap since the worker was ready, measured after each collection.
 
 (define-module (ygg worker)
   #:use-module (rnrs bytevectors)
@@ -27,8 +27,8 @@
 (define programs (make-hash-table))               ; by run; of programs that live, the turns that are not over
 (define lives (make-hash-table))                  ; programs that live, by number
 (define living 0)                                 ; how many they are
-(define baseline 0)                               ; what the heap holds when no program is there
-(define turn-base 0)                              ; what it held when the running turn of a program that lives went on
+(define baseline 0)                               ; size of the heap without programs
+(define turn-base 0)                              ; its size when the running turn of a living program resumed
 (define first-heap-size 0)
 
 (define (heap-used)
@@ -97,7 +97,7 @@
         (string-append (substring rest 0 (- (string-length rest) 1)) ",\"value\":"))))
 
 (define (send-done program run value)
-  "VALUE is JSON already: it goes in as it is. The end of a turn that lives and returns nothing is told by no bytes."
+  "VALUE is JSON already: it goes in as it is. The end of a turn of a living program without a result is empty."
   (if (and (eq? value nothing) (program-life program))
       (send-frame DONE run #vu8())
       (send-value program run value)))
@@ -136,7 +136,7 @@
 (define (result->wire value source label)
   (with-exception-handler
    (lambda (raised)
-     (end-turn (failure "SCRIPT_ERROR" (string-append "the script returned what is not a value: " (error-text raised))
+     (end-turn (failure "SCRIPT_ERROR" (string-append "the result of the script is not a value: " (error-text raised))
                         #:line (last-line source label))))
    (lambda () (value->wire value))))
 
@@ -145,7 +145,7 @@
     (set-program-continuation! program #f)
     (turn program (lambda () (k (lambda () answer))))))
 
-;;; Programs that live. A turn is a program record of its own, so that what is suspended is found by its number.
+;;; Living programs. A turn is a separate program record, so that a suspended one is found by its number.
 
 (define (begin-turn run job)
   (let* ((number (assq-ref job 'program)) (what (assq-ref job 'do)) (life (hashv-ref lives number)))
@@ -176,7 +176,7 @@
     (set-program-image! turn (image-of (program-code thunk)))
     thunk))
 
-;;; What it is linked with is compiled before anything of it runs, and run before it.
+;;; Its packages are compiled before any part of it runs, and run before it.
 
 (define (linked-packages job module check-only?)
   (let ((packages (link-packages (or (assq-ref job 'packages) '()) (or (assq-ref job 'uses) '()) module check-only?)))
@@ -188,7 +188,7 @@
     packages))
 
 (define (run-package this package)
-  (set-program-module! this (package-module package)) ; what it defines after a wait is still its own
+  (set-program-module! this (package-module package)) ; its definitions after a wait are still its own
   (set-current-module (package-module package))
   ((package-thunk package))
   (fill-exports! package)
@@ -273,7 +273,7 @@
   (serve))
 
 (define (warm-up)
-  "Loads the compiler and what it loads, so that the first script is as fast as the second; and what Guile loads only
+  "Loads the compiler and its modules, so that the first script is as fast as the second; and what Guile loads only
 when it prints an error (3.0.10: soft ports), for behind the seal no file can be opened."
   (error-text 'warm-up)
   (arity-text)
