@@ -1,4 +1,4 @@
-"""The fixtures that every suite may use; each is documented where it is defined, under tests/fixtures/."""
+"""The fixtures of every suite; tests/fixtures/ defines and documents each."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class MemoryBackup:
         return {kept.revision: kept.data for kept in _effective([kept for _, kept in writes])}
 
     async def create(self, record: StoredRecord) -> int:
-        """Raises RevisionConflictError where it is there."""
+        """Raise RevisionConflictError if it exists."""
         if (record.kind, record.key) in self._writes:
             raise RevisionConflictError(f"{record} is there")
         return self._write(record)

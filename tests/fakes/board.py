@@ -36,7 +36,7 @@ class Agent:
 
     @classmethod
     def fleet(cls, prefix: str, count: int, link: str, identities: Path, directory: Path) -> Agent:
-        """`prefix`-1 to `prefix`-`count`, whose identity directories are in `identities`."""
+        """`prefix`-1 to `prefix`-`count`, with identity directories in `identities`."""
         trust = f"--ca={identities / f'{prefix}-1' / 'services.pem'}"
         return cls(prefix, link, directory, f"--count={count}", f"--identities={identities}", trust)
 
@@ -85,7 +85,7 @@ class Agent:
         return set(self.states()) == {"active"}
 
     def log(self) -> str:
-        """What the agent has written."""
+        """The output of the agent."""
         return self._log.read_text()
 
     def kill(self) -> None:

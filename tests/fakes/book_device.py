@@ -1,7 +1,7 @@
 """A device written from docs/reference/protocol.md alone: it encodes frames by hand, without a codec of ours.
 
 It knows section 2 (framing), the numbers of section 12 and the wire format of protobuf. A message is a list of fields;
-what comes is decoded to a dict of field number to values, integers or bytes.
+frames are decoded to a dict of field number to values, integers or bytes.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def document(*capabilities: bytes) -> bytes:
 
 
 class Frame(NamedTuple):
-    """What came: the body's number, its fields, and how many bytes the frame had."""
+    """A received frame: the number of its body, its fields, and its size in bytes."""
 
     number: int
     body: Fields
@@ -216,7 +216,7 @@ class BookDevice:
             yield (message(f1=offset) if offset else b"") + message(f2=offered[offset : offset + size])
 
     async def end(self) -> str:
-        """The last frame before the end of the link, such as `Goodbye FLOOD`; what came before it is passed over."""
+        """The last frame before the end of the link, such as `Goodbye FLOOD`; earlier frames are skipped."""
         said = ""
         try:
             while True:

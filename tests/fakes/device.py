@@ -100,7 +100,7 @@ class LinkDevice:
         room_bytes: int = 0,
         source: str = "",
     ) -> LinkDevice:
-        """TLS 1.3 with the identity in `files`. `room_bytes`: so little is buffered of what nobody receives.
+        """TLS 1.3 with the identity in `files`. `room_bytes`: the size of the receive buffer.
 
         `source`: the address to come from.
         """
@@ -133,9 +133,9 @@ class LinkDevice:
         self._writer.write(data)
 
     async def drain(self) -> None:
-        """Waits until what was sent is on its way; raises ConnectionError where the link has ended."""
+        """Flush; raise ConnectionError if the link has ended."""
         await self._writer.drain()
-        await asyncio.sleep(0)  # drain does not always yield, and the end of a link is told by the loop
+        await asyncio.sleep(0)  # drain does not always yield, and the loop reports the end of a link
         if self._writer.is_closing():
             raise ConnectionResetError("the link has ended")
 
@@ -149,7 +149,7 @@ class LinkDevice:
         self.send_bytes(bytes([*prefix, length]) + data)
 
     async def receive(self, within_s: float = 10.0) -> link.Frame:
-        """The next frame; raises LinkEndedError where the bridge has closed."""
+        """Return the next frame; raise LinkEndedError if the bridge has closed."""
         try:
             async with asyncio.timeout(within_s):
                 length = shift = 0

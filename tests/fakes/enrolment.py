@@ -1,6 +1,6 @@
-"""A server where agents enrol that the test holds in its hands: any certificates, any answer, and what was asked.
+"""An enrolment server under the control of the test: any certificates, any response, and the requests received.
 
-TLS, framing and the device CA are the real ones; who it claims to be and what it answers is the test's.
+TLS, framing and the device CA are real; the test chooses its identity and its responses.
 """
 
 from __future__ import annotations

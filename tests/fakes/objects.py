@@ -1,4 +1,4 @@
-"""The port ObjectStore in memory, held to the same contract as the real ones; counts what is read from it."""
+"""The port ObjectStore in memory, held to the same contract as the real ones; counts its reads."""
 
 from __future__ import annotations
 

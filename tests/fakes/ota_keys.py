@@ -57,11 +57,11 @@ class Authority:
         )
 
     def root_envelope(self, *more: ec.EllipticCurvePrivateKey) -> Envelope:
-        """The root signed by two of its own root keys, and by `more`."""
+        """The root, signed by two of its root keys and by `more`."""
         return signed(Role.ROOT, trust_codec.root_bytes(self.root()), [*self.root_keys[:2], *more])
 
     def root_sha256(self) -> str:
-        """What a person compares before it is the first root."""
+        """The fingerprint to compare before it becomes the first root."""
         return trust.digest(trust_codec.root_bytes(self.root())).hex()
 
     def release(self, manifest: Manifest, signers: int = 2) -> Envelope:

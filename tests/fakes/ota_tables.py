@@ -61,7 +61,7 @@ class MemoryTable(Generic[T]):
 
 
 class MemoryArchive:
-    """The port Archive in a dict; what is read is a copy."""
+    """The port Archive in a dict; reads return copies."""
 
     def __init__(self) -> None:
         self.held: dict[str, str] = {}
@@ -104,7 +104,7 @@ class ItHasTheLease:
 
 
 class NoEvents:
-    """The port Events; nobody listens."""
+    """The port Events, without listeners."""
 
     async def publish(self, rollout_id: str, kind: str, device_id: str = "", text: str = "") -> None:
         """See the port."""

@@ -79,14 +79,14 @@ class World:
         """Its session ends."""
         self.registry.known[name] = replace(self.registry.known[name], online=False)
 
-    async def comes(self, name: str, told: LastUpdate = IDLE, **standing: Any) -> Response:
-        """It has a session again, and says its status."""
+    async def comes(self, name: str, last: LastUpdate = IDLE, **status: Any) -> Response:
+        """It has a session again, and reports its status."""
         self.registry.known[name] = replace(self.registry.known[name], online=True)
-        return await self.says(name, told, **standing)
+        return await self.says(name, last, **status)
 
-    async def says(self, name: str, told: LastUpdate = IDLE, image: bytes = b"", **changes: Any) -> Response:
-        """Its status; `image` is what it runs."""
-        standing = OtaStatus(
+    async def says(self, name: str, last: LastUpdate = IDLE, image: bytes = b"", **changes: Any) -> Response:
+        """It reports its status; `image` is the running image."""
+        status = OtaStatus(
             device_class=CLASS,
             rx_frame_bytes=4096,
             state=State.IDLE,
@@ -97,10 +97,10 @@ class World:
             root_version=1,
             slot_size_bytes=SLOT,
         )
-        return await self.relay.status(name, replace(standing, **changes), told, secrets.token_bytes(16))
+        return await self.relay.status(name, replace(status, **changes), last, secrets.token_bytes(16))
 
     async def loads(self, name: str) -> Update:
-        """It accepts what it is offered and has half of it."""
+        """It accepts the offer and has half of the image."""
         offer = (await self.says(name)).offer
         assert offer is not None
         await self.relay.accept(name, offer.update_id, 0, delta=False)
@@ -108,7 +108,7 @@ class World:
         return self.update(name)
 
     async def confirms(self, name: str, sequence: int) -> None:
-        """It runs release `sequence`, whose image is that of its number."""
+        """It runs release `sequence`, with the image of that number."""
         await self.says(name, image=image_of(f"v{sequence}"), sequence=sequence)
 
     async def start(self, release_id: str, selector: str = "zone=hall", **spec: Any) -> str:
@@ -142,7 +142,7 @@ class World:
         return self.update(name).stage
 
     def state(self, rollout_id: str) -> RolloutState:
-        """Where a rollout is."""
+        """The state of a rollout."""
         row = self.table.get(rollout_id)
         assert row is not None
         return row.value.state

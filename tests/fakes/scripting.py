@@ -170,7 +170,7 @@ class FakeMesh:
         device.state[f"{capability}.{prop}"] = check_value(f"{capability}.{prop}", found.schema, value)
 
     async def twin(self, device_id: str, timeout_s: float) -> TwinSummary:
-        """What was desired by `update_twin`, and the state as what is reported."""
+        """The desired state of `update_twin`, and the board's state as the reported one."""
         device = self._known(device_id, timeout_s)
         reported: dict[str, dict[str, Value]] = {}
         for capability in device.contract.capabilities:
@@ -182,7 +182,7 @@ class FakeMesh:
             if left:
                 delta[capability_id] = {**left}
         desired: dict[str, Value] = {name: {**wanted} for name, wanted in device.desired.items()}
-        return TwinSummary(device.revision, desired, {name: {**told} for name, told in reported.items()}, delta)
+        return TwinSummary(device.revision, desired, {name: {**state} for name, state in reported.items()}, delta)
 
     async def update_twin(self, device_id: str, desired: Mapping[str, Value], timeout_s: float) -> TwinSummary:
         """Checked against the contract; a device that is online acts at once."""

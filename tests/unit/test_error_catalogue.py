@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GENERATED = {"services/domain/reasons.py", "ygg/exit_codes.py"}
 SUFFIXES = {".py", ".lua", ".scm"}
 PASSED_ON = {RemoteError, ScriptError, ScriptFailedError}
-"""Classes whose instances have a reason of their own: that of a peer or of a script."""
+"""Classes with a reason for each instance: that of a peer or of a script."""
 DATA_ELSEWHERE = {
     "current": "loki/scripts/service.py sets it after construction",
     "path": "domain/twin.py passes on the error of an argument with its path",

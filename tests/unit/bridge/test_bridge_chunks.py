@@ -59,7 +59,7 @@ class Store:
 
 @dataclass(eq=False)
 class Device:
-    """A session, and what it was sent: indexes of chunks, by device and altogether."""
+    """A session, and the indexes of chunks sent to it, by device and in total."""
 
     log: list[tuple[Device, int]]
     ota: DeviceOta | None = None
@@ -154,7 +154,7 @@ async def test_a_call_waits_for_one_turn_of_chunks_and_not_for_all_devices() -> 
     most = 0
     while len(log) < 200 * 16:
         before = len(log)
-        await asyncio.sleep(0)  # whoever else is ready runs here
+        await asyncio.sleep(0)  # other ready tasks run here
         most = max(most, len(log) - before)
     assert most <= TURN_CHUNKS + SLICE_CHUNKS
 

@@ -20,7 +20,7 @@ from yggdrasil.registry.v1 import registry_pb2 as rp
 
 
 class SlowSessions(Sessions):
-    """Writes a claim and hangs for so long; `abandoned` says what was undone, `lost` loses the answer."""
+    """Writes a claim and hangs for so long; `abandoned` lists undone claims, `lost` drops the response."""
 
     def __init__(self) -> None:
         super().__init__()

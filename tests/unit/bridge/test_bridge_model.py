@@ -160,7 +160,7 @@ def test_a_text_with_a_zero_byte_is_refused_before_it_is_cut_short_on_the_device
 
 
 def largest_welcome(*names: str) -> int:
-    """The frame of a Welcome whose every number is the greatest of its type."""
+    """The frame of a Welcome with the largest value of every number."""
     welcome, most = (
         link.Welcome(session_id="x" * 36, send_capabilities=True),
         {"uint32": 2**32 - 1, "uint64": 2**64 - 1},

@@ -1,4 +1,4 @@
-"""When a certificate is renewed, how it is sent, and what a device or a registry that fails costs."""
+"""When a certificate is renewed, how it is sent, and the cost of a failing device or registry."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Clock:
 
 @dataclass
 class Wire:
-    """Keeps what is sent."""
+    """Records the frames sent."""
 
     certified_unix_s: float = START_S
     expires_unix_s: float = END_S
@@ -105,13 +105,13 @@ class World:
     renewals: Renewals
 
     def at(self, now_s: float) -> list[link.Frame]:
-        """The time comes: what is sent."""
+        """Advance the time; return the frames sent."""
         self.clock.now_s = now_s
         self.renewals.check(self.session)  # type: ignore[arg-type]
         return self.session.wire.take()
 
     async def request(self, data: bytes = b"request") -> list[link.Frame]:
-        """The device answers: what it is sent."""
+        """Pass the device's response; return the frames sent."""
         assert self.session.renewal is not None
         self.session.renewal.on_request(link.CertificateRequest(certificate_request=data))
         self.renewals.flush(self.session)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A session's part in a twin: what is gathered, told, delivered, and lost by nobody; and the way to the registry."""
+"""A session's part in a twin: collecting, reporting and delivering without loss; and the path to the registry."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def entries(frames: list[link.Frame]) -> list[tuple[int, int, int, object]]:
 
 
 def live(revision: int = 0) -> DeviceTwin:
-    """All is reported and answered, as of that revision of what is desired."""
+    """All is reported and acknowledged, as of that revision of the desired state."""
     one = device()
     one.on_report(report((1, 0, False), complete=True))
     due = one.take_report()
@@ -106,7 +106,7 @@ def test_what_the_registry_answers_is_sent_and_what_was_desired_meanwhile_follow
     assert due is not None
     assert one.on_desired(desired(4, led0__on=(True, 3), lamp0__level=(50.0, 4))) == []
     assert one.on_desired(desired(5, led0__on=(True, 3), lamp0__level=(60, 5))) == []
-    assert one.on_desired(desired(4, led0__on=(False, 4))) == []  # told late
+    assert one.on_desired(desired(4, led0__on=(False, 4))) == []  # a late notification
     frames = one.on_reported(due, 4, {ON: True})
     assert entries(frames) == [(4, 1, 0, True), (5, 2, 0, 60.0)]
     assert one.on_desired(desired(5, lamp0__level=(60, 5))) == []

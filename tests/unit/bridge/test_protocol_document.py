@@ -1,6 +1,6 @@
 """docs/reference/protocol.md against link.proto, link.options, the constants of the code and the bad-input tests.
 
-The page is written by people; these tests say when it no longer tells the truth.
+The page is hand-written; these tests fail when it no longer matches the code.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ def bounds(message: str, field: str) -> str:
 
 
 def options() -> dict[tuple[str, str], tuple[str, int]]:
-    """Of link.options: what is bounded, and the bound."""
+    """The bounded fields of link.options, and their bounds."""
     found = re.findall(r"^yggdrasil\.device\.v1\.(\w+)\.(\w+)\s+(max_\w+):(\d+)( fixed_length:true)?", OPTIONS, re.M)
     return {(message, field): (f"{kind}{fixed}", int(bound)) for message, field, kind, bound, fixed in found}
 

@@ -20,14 +20,14 @@ from services.chassis.arrivals import (
 )
 
 TURNS = 20
-"""Of the event loop: each takes what the sockets of this machine have ready, and what follows needs a few."""
+"""Iterations of the event loop: each processes the ready sockets, and their consequences need a few."""
 
 HELLO = b"\x16\x03\x01\x00\x04hell"
 """What looks like the record of a ClientHello."""
 
 
 async def turns() -> None:
-    """Let the loop do all that is ready, and what follows from it."""
+    """Let the loop process everything that is ready, and its consequences."""
     for _ in range(TURNS):
         await asyncio.sleep(0)
 
@@ -46,7 +46,7 @@ class Clock:
 
 
 class Door:
-    """Arrivals with handshakes that wait for `finish`; who was let in stands in `begun`, by source address."""
+    """Arrivals with handshakes that wait for `finish`; `begun` has the accepted ones, by source address."""
 
     def __init__(self, connections: int = 100, slots: int = 4) -> None:
         self.clock, self.begun = Clock(), list[Arrival]()
@@ -170,7 +170,7 @@ async def test_while_others_wait_a_handshake_that_hangs_is_given_up_and_a_negoti
     await door.finish(door.begun[1])  # this one negotiates
     door.clock.now_s += CONTENDED_SLOT_S + 0.1
     door.arrivals.sweep()
-    assert len(door.begun) == 2  # nobody waits: nothing is taken from anybody
+    assert len(door.begun) == 2  # none waits, so none is evicted
     for _ in range(2):
         await door.dial()
     door.arrivals.sweep()

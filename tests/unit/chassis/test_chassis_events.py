@@ -37,9 +37,9 @@ def test_an_event_has_the_attributes_of_cloudevents_1_0() -> None:
 @given(st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1)), st.integers(-14, 14))
 def test_the_time_is_in_utc_whatever_zone_it_came_in(when: datetime, hours: int) -> None:
     aware = when.replace(tzinfo=timezone(timedelta(hours=hours)))
-    told = headers(aware)["ce-time"]
-    assert told.endswith("Z")
-    assert timedelta() <= aware - datetime.fromisoformat(told) < timedelta(milliseconds=1)
+    stamp = headers(aware)["ce-time"]
+    assert stamp.endswith("Z")
+    assert timedelta() <= aware - datetime.fromisoformat(stamp) < timedelta(milliseconds=1)
 
 
 def test_an_event_carries_the_trace_it_was_sent_in() -> None:

@@ -1,4 +1,4 @@
-"""Who is who: the grammar of identities, and the files of one."""
+"""Identities: their grammar and their files."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.fixtures.strategies import device_ids, member_ids
 
 @given(member_ids, st.sampled_from(["device", "service", "user"]), device_ids | member_ids)
 def test_an_identity_survives_its_uri(tenant: str, kind: str, name: str) -> None:
-    who = Identity(tenant, kind, name)
-    assert parse_uri(who.uri) == who
+    subject = Identity(tenant, kind, name)
+    assert parse_uri(subject.uri) == subject
 
 
 @given(st.text(max_size=30) | st.text(max_size=20).map(lambda tail: f"ygg://main/device/{tail}"))
@@ -38,15 +38,15 @@ def test_an_identity_survives_its_uri(tenant: str, kind: str, name: str) -> None
 @example("ygg://main/device/" + "a" * 64)
 def test_what_is_no_identity_is_refused(uri: str) -> None:
     try:
-        who = parse_uri(uri)
+        subject = parse_uri(uri)
     except IdentityError as e:
         assert e.message.isprintable()
         return
-    assert who.uri == uri
+    assert subject.uri == uri
     assert uri.count("/") == 4
     assert uri.isascii()
-    assert who.kind in ("device", "service", "user")
-    assert 1 <= len(who.id) <= 63
+    assert subject.kind in ("device", "service", "user")
+    assert 1 <= len(subject.id) <= 63
 
 
 MINE = "ygg://main/user/operator"

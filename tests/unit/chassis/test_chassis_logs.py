@@ -20,7 +20,7 @@ from services.chassis.logs import JsonFormatter
 
 
 def written(message: str, *args: object, level: int = logging.INFO, **extra: object) -> str:
-    """What a logger with our formatter writes."""
+    """The output of a logger with our formatter."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter("ota", "replica-1"))

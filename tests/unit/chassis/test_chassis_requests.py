@@ -1,4 +1,4 @@
-"""What is refused of every request alike: bytes that are no message, too many items, times out of range."""
+"""Checks of every request: invalid bytes, too many items, times out of range."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings from the environment: validated at start, every fault told in one go, frozen."""
+"""Settings from the environment: validated at start, all faults reported together, frozen."""
 
 from __future__ import annotations
 

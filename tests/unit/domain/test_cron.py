@@ -1,4 +1,4 @@
-"""Cron expressions: what they mean, what is none, and the next minute that is due."""
+"""Cron expressions: meaning, validation, and the next due minute."""
 
 from __future__ import annotations
 

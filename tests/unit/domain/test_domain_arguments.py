@@ -171,8 +171,8 @@ def test_schemas_in_words(schema: Schema, words: str) -> None:
 
 @pytest.mark.parametrize("bound", [1_000_000, 4_294_967_295, 2**53, 0.1, -1_234_567.5])
 def test_bounds_are_told_exactly(bound: float) -> None:
-    told = describe(Schema(ValueType.DOUBLE, minimum=bound)).rpartition(" ")[2]
-    assert float(told) == bound
+    text = describe(Schema(ValueType.DOUBLE, minimum=bound)).rpartition(" ")[2]
+    assert float(text) == bound
 
 
 BRIGHTNESS = Schema(ValueType.INT, "%", 0, 100)

@@ -1,4 +1,4 @@
-"""Look-ups in a contract: they find what is there, and name what there is instead."""
+"""Look-ups in a contract: they find members, or list the existing ones."""
 
 from __future__ import annotations
 

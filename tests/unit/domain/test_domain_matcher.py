@@ -1,4 +1,4 @@
-"""The matcher: what meets a requirement, and what exactly is missing where nothing does."""
+"""The matcher: the capabilities that satisfy a requirement, or the exact failing clause."""
 
 from __future__ import annotations
 

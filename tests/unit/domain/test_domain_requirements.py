@@ -1,4 +1,4 @@
-"""Requirements: their text form, and where a fault is."""
+"""Requirements: their text form, and the position of a fault."""
 
 from __future__ import annotations
 

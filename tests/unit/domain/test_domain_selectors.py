@@ -1,4 +1,4 @@
-"""Label selectors: who is selected, by a naive evaluator beside ours, and where a fault is."""
+"""Label selectors: selected devices, compared with a naive evaluator, and the position of a fault."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SETS = st.tuples(KEYS, st.sampled_from(["in", "notin"]), st.lists(VALUES, min_si
 
 
 def naive(term: object, labels: dict[str, str]) -> bool:
-    """What the term as generated means, read off the Kubernetes documentation."""
+    """The meaning of the generated term, by the Kubernetes documentation."""
     if isinstance(term, str):
         return term[1:] not in labels if term.startswith("!") else term in labels
     assert isinstance(term, tuple)

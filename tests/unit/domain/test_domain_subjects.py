@@ -1,4 +1,4 @@
-"""Subjects: what is published goes where it belongs, and no id can reach out of its token."""
+"""Subjects: messages go to their subject, and no id can escape its token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thing Descriptions: valid by the published schema of W3C WoT TD 1.1, and saying what the contract says."""
+"""Thing Descriptions: valid by the published schema of W3C WoT TD 1.1, and equivalent to the contract."""
 
 from __future__ import annotations
 

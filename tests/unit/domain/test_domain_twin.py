@@ -1,4 +1,4 @@
-"""The rules of twins: what may be desired, how the sides change, and what is left to do."""
+"""The rules of twins: valid desired state, changes of the sides, and the delta."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Units: what UCUM's own examples and validator accept is a unit here, what it refuses is none."""
+"""Units: valid if UCUM's examples and validator accept them, else invalid."""
 
 from __future__ import annotations
 

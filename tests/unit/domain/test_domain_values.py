@@ -1,4 +1,4 @@
-"""Values: what the mesh can carry, and how it is shown."""
+"""Values: the range that the mesh carries, and their text form."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def offer(
     envelope: Envelope | None = None,
     **stamp: Any,
 ) -> Manifest:
-    """What a device does with an offer: timestamp, then release, each signature before its bytes are parsed."""
+    """A device's checks of an offer: timestamp, then release, each signature before its bytes are parsed."""
     release = envelope or authority.release(manifest)
     found = authority.stamp(replace(stamp_of(release, device.nonce), **stamp))
     root = authority.root()

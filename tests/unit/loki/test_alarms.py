@@ -1,4 +1,4 @@
-"""The alarm clock: never early, once, and what is due together rings together."""
+"""The alarm clock: never early, once, and alarms due together fire together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from services.loki.programs.alarms import GRAIN_S, Alarms
 
 
 class Loop:
-    """A clock, and what was put off until later."""
+    """A clock, and the scheduled calls."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
@@ -58,12 +58,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Loop:
 def test_what_is_due_within_a_grain_rings_in_one_go_and_never_early(clock: Loop) -> None:
     alarms, rung = Alarms(clock), list[tuple[int, float]]()
     start_s = 100 + GRAIN_S / 10
-    dues_s = {who: start_s + who * GRAIN_S / 20 for who in range(16)}
-    for who, due_s in dues_s.items():
-        alarms.set(who, due_s, lambda who=who: rung.append((who, clock.now_s)))  # type: ignore[misc]
+    dues_s = {owner: start_s + owner * GRAIN_S / 20 for owner in range(16)}
+    for owner, due_s in dues_s.items():
+        alarms.set(owner, due_s, lambda owner=owner: rung.append((owner, clock.now_s)))  # type: ignore[misc]
     clock.pass_to(101)
-    assert [who for who, _ in rung] == list(range(16))
-    assert all(dues_s[who] - GRAIN_S / 10 <= at_s <= dues_s[who] + GRAIN_S for who, at_s in rung)
+    assert [owner for owner, _ in rung] == list(range(16))
+    assert all(dues_s[owner] - GRAIN_S / 10 <= at_s <= dues_s[owner] + GRAIN_S for owner, at_s in rung)
     assert clock.wakes == 1
 
 
@@ -99,15 +99,15 @@ def test_alarms_set_over_and_over_leave_nothing_behind(clock: Loop) -> None:
 
 @pytest.mark.parametrize("by_s", [3600, -3600, 0.6])
 def test_alarms_report_a_step_of_the_wall_clock_once_to_those_who_asked(clock: Loop, by_s: float) -> None:
-    alarms, told = Alarms(clock), list[str]()
-    alarms.on_step(1, lambda: told.append("one"))
-    alarms.on_step(2, lambda: told.append("two"))
+    alarms, calls = Alarms(clock), list[str]()
+    alarms.on_step(1, lambda: calls.append("one"))
+    alarms.on_step(2, lambda: calls.append("two"))
     clock.pass_to(110)
-    assert told == []
+    assert calls == []
     clock.ahead_s += by_s
     alarms.on_step(2, None)
     clock.pass_to(120)
-    assert told == ["one"]
+    assert calls == ["one"]
     alarms.on_step(1, None)
     clock.pass_to(130)
     assert clock.later == []

@@ -1,4 +1,4 @@
-"""What a worker says about a failure is bounded and checked: a worker that was taken over must not choose our words."""
+"""A worker's report of a failure is bounded and checked: a compromised worker must not choose our texts."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - scripts in tables, one a line
-"""What the linter finds and, as important, what it leaves alone."""
+"""Findings of the linter and, as important, texts without findings."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ FOUND: list[tuple[str, Language, str, tuple[int, int, str], str]] = [
     ("a time before now", LUA, 'after("t", -1, print)', (1, 12, "TIME"), "0 s to a year, not -1 s"),
     ("a time that is text", LUA, 'after("t", "1", print)', (1, 12, "TIME"), "a number of seconds, not a string"),
     ("no handler", LUA, 'every("t", 1)', (1, 1, "HANDLER"), "every takes a function as its third argument"),
-    ("a handler that is none", LUA, 'subscribe("t", nil)', (1, 1, "HANDLER"), "subscribe takes a function as its second argument"),
+    ("an invalid handler", LUA, 'subscribe("t", nil)', (1, 1, "HANDLER"), "subscribe takes a function as its second argument"),
     ("a second handler", LUA, 'on("own", print)\non("own", print)', (2, 4, "SECOND"), "a second handler of own replaces the one of line 1"),
     ("a second timer", LUA, 'every("t-1", 1, print)\nafter("t_1", 1, print)', (2, 7, "SECOND"), "a second timer t_1 replaces the one of line 1"),
     ("a second subscription", LUA, 'subscribe("a/b", print)\nsubscribe("a.b", print)', (2, 11, "SECOND"), "replaces the one of line 1"),
@@ -74,15 +74,15 @@ FOUND: list[tuple[str, Language, str, tuple[int, int, str], str]] = [
     ("a property not called in a text", LUA, 'log("t: " .. device.temp0.celsius)', (1, 27, "NOT_CALLED"), "temp0.celsius is a function"),
     ("a whole double", LUA, "device.led0.brightness(400.0)", (1, 24, "ARGUMENT_NOT_IN_CONTRACT"), "0 to 100"),
     ("a schedule", LUA, 'cron("a", "0 */5 * * *", print)', (1, 11, "CRON"), '"0 */5 * * *" means every five hours. Every five minutes is "*/5 * * * *".'),
-    ("a schedule that is none", LUA, 'ygg.cron("a", "61 * * * *", print)', (1, 15, "CRON"), "61"),
+    ("an invalid schedule", LUA, 'ygg.cron("a", "61 * * * *", print)', (1, 15, "CRON"), "61"),
     ("after a long comment", LUA, "--[[ one\ntwo ]] local s = [==[\n]] ]==]\nfoo()", (4, 1, "UNDEFINED"), "foo"),
     ("a package", LUA, "-- @depends base 1.0.0\nlocal u = require('units')", (2, 19, "NOT_DECLARED"), "write @depends units VERSION"),
     ("a package", SCHEME, "; @depends base\n(import (prefix (package units) u:))", (2, 9, "NOT_DECLARED"), "write @depends units VERSION"),
-    ("beside what a package has", SCHEME, "; @depends units\n(import (only (package units) f))\n(g (f 1))", (3, 2, "UNDEFINED"), "g is"),
+    ("beside the exports of a package", SCHEME, "; @depends units\n(import (only (package units) f))\n(g (f 1))", (3, 2, "UNDEFINED"), "g is"),
     ("beside a prefix", SCHEME, "; @depends units\n(import (prefix (package units) u:))\n(g (u:f 1))", (3, 2, "UNDEFINED"), "g is"),
     ("an undefined name", SCHEME, "(define x 1)\n(+ x yy)", (2, 6, "UNDEFINED"), "yy is defined nowhere"),
     ("an undefined call", SCHEME, "(foo)", (1, 2, "UNDEFINED"), "foo"),
-    ("what is not in this Scheme", SCHEME, '(system "id")', (1, 2, "UNDEFINED"), "system"),
+    ("a name that this Scheme lacks", SCHEME, '(system "id")', (1, 2, "UNDEFINED"), "system"),
     ("in a quasiquotation", SCHEME, "`((a . ,bb))", (1, 9, "UNDEFINED"), "bb"),
     ("a symbol for its value", SCHEME, "(define temp 20)\n(publish \"x\" '((temperature . temp)))", (2, 14, "QUOTED"), "'((temperature . temp)) is quoted, so it sends the symbol temp and not its value. Write `((temperature . ,temp))"),
     ("the words of a call", SCHEME, "(publish \"x\" '((t . (read-temp0))))", (1, 14, "QUOTED"), "Write `((t . ,(read-temp0)))"),
@@ -114,7 +114,7 @@ FOUND: list[tuple[str, Language, str, tuple[int, int, str], str]] = [
     ("an event of any device", SCHEME, "(on-any-event 'temp0.over display)", (1, 15, "NOT_IN_CONTRACT"), "temp0 has no event over"),
     ("a time that is too short", SCHEME, "(every 't 0.001 display)", (1, 11, "TIME"), "0.05 s to a year"),
     ("a time that is text", SCHEME, "(after 't \"1\" display)", (1, 11, "TIME"), "a number of seconds, not a string"),
-    ("a handler that is none", SCHEME, "(after 't 1 'tick)", (1, 13, "HANDLER"), "is a procedure"),
+    ("an invalid handler", SCHEME, "(after 't 1 'tick)", (1, 13, "HANDLER"), "is a procedure"),
     ("a handler of two arguments", SCHEME, '(subscribe "a" (lambda (topic value) value))', (1, 16, "HANDLER"), "one argument or none, not 2"),
     ("a second handler", SCHEME, "(on 'own display)\n(on \"own\" display)", (2, 5, "SECOND"), "a second handler of own replaces the one of line 1"),
     ("a second timer", SCHEME, "(every 't-1 1 display)\n(after 't_1 1 display)", (2, 8, "SECOND"), "a second timer t_1 replaces the one of line 1"),
@@ -122,7 +122,7 @@ FOUND: list[tuple[str, Language, str, tuple[int, int, str], str]] = [
 ]  # fmt: skip
 
 FINE: list[tuple[str, Language, str]] = [
-    ("a __tostring that asks nobody", LUA, "setmetatable({}, {__tostring = function(t) return t.id .. device.id end}) sleep(1)"),
+    ("a __tostring without host calls", LUA, "setmetatable({}, {__tostring = function(t) return t.id .. device.id end}) sleep(1)"),
     ("operations in the body of a guard clause", SCHEME, "(guard (e ((error-object? e) (led-off))) (led-on) (car 1))"),
     ("a package", LUA, "-- Keep warm.\n-- @depends units 1.0.0\nlocal u = require 'units' return u"),
     ("a package", SCHEME, ";; @depends units 1.0.0\n(import (package units)) (f 1)"),
@@ -133,9 +133,9 @@ FINE: list[tuple[str, Language, str]] = [
     ("labels", LUA, "::top:: goto top"),
     ("the whole of ygg", LUA, 'ygg.log("x") for _, d in ipairs(ygg.devices{has = "actuator.led"}) do d:read("x.y") d.anything.at_all() end'),
     ("another device", LUA, 'ygg.device("other").led9.on() local other = ygg.device("x") other:call("y.z")'),
-    ("a device of its own", LUA, "local device = {} device.foo() device:bar()"),
-    ("a library of its own", LUA, "local string = {} string.split()"),
-    ("what the contract has", LUA, 'device.led0.on() device.led0.brightness(40) device.led0.blink{times = 3, period_ms = 100} device:write("led0.on", true) set_led0(true) device.read_temp0() device:on("online", print)'),
+    ("a variable named device", LUA, "local device = {} device.foo() device:bar()"),
+    ("a variable named like a library", LUA, "local string = {} string.split()"),
+    ("members of the contract", LUA, 'device.led0.on() device.led0.brightness(40) device.led0.blink{times = 3, period_ms = 100} device:write("led0.on", true) set_led0(true) device.read_temp0() device:on("online", print)'),
     ("names by the rule", LUA, 'every("a-b/c", 0.5, print) on("x/y", print) emit("x-y", 1) publish("a/b-c.d", 1) cancel("a") ygg.on("led0/failed", print) on("led0.failed", print)'),
     ("handlers in turn", LUA, 'if x1 then on("a", print) else on("a", note) end x1 = 1 function note() on("a", print) after("t", 1, note) end after("t", 1, note) every("u", 1, make(1)) function make() end'),
     ("methods as values", LUA, 'pcall(device.read, device, "temp0.celsius") pcall(device.led0.blink, {times = 2}) device.read(device, "temp0.celsius") local f = device.led0.on f() return device.temp0.celsius() > 20'),
@@ -150,12 +150,12 @@ FINE: list[tuple[str, Language, str]] = [
     ("names by the rule", SCHEME, "(every 'a-b/c 0.5 (lambda () 1)) (on 'x/y display) (emit 'x-y) (publish \"a/b-c.d\" 1) (cancel \"a\") (on-any-event 'led0/failed display) (every even? '(2 4))"),
     ("handlers of all kinds", SCHEME, "(define (h) 1) (after 't 1 h) (after 'u 1 (lambda args 1)) (after 'v 1 (lambda (a) a)) (after 'w 1 (lambda* (#:optional a) a))"),
     ("names of the dialect steel", SCHEME, '(set-timer "Blink/LED" 1 (lambda (name) name)) (mqtt-publish "Home/Temp-1" 1) (register-event-handler "mqtt-message" (lambda (topic payload) payload)) (register-event-handler "led0.failed" display)'),
-    ("operations of its own", SCHEME, "(define (store k) k) (store 1) (define (publish . x) x) (publish \"A\")"),
+    ("procedures named like operations", SCHEME, "(define (store k) k) (store 1) (define (publish . x) x) (publish \"A\")"),
     ("macros", SCHEME, "(define-syntax swap! (syntax-rules () ((_ a b) (let ((tmp a)) (set! a b) (set! b tmp))))) (define one 1) (define two 2) (swap! one two) (define-syntax while (syntax-rules () ((_ c body ...) (let lp () (when c body ... (lp)))))) (while #f anything)"),
     ("quoted data", SCHEME, "(define temp 1) '(a b temp) '((a . 1) (b . \"x\") (c . d)) 'temp (list temp)"),
     ("case", SCHEME, "(case 3 ((a b) 1) ((3) 2) (else => (lambda (x) x)))"),
     ("another device", SCHEME, '(with-device "other" (property-read "foo.bar") (read-nothing))'),
-    ("what the contract has", SCHEME, "(led-on) (led-on \"led0\") (read-temp0-celsius) (set-led0! #t) (call \"led0.blink\" '((times . 3))) (property-write! \"led0.brightness\" 40) (on-event \"online\" display)"),
+    ("members of the contract", SCHEME, "(led-on) (led-on \"led0\") (read-temp0-celsius) (set-led0! #t) (call \"led0.blink\" '((times . 3))) (property-write! \"led0.brightness\" 40) (on-event \"online\" display)"),
     ("imports", SCHEME, "(import (scheme base) (only (srfi 1) fold)) (fold + 0 '(1 2))"),
     ("square brackets", SCHEME, "(let ([a 1] [b 2]) (cond [(< a b) a] [else b]))"),
     ("characters", SCHEME, "(list #\\( #\\a #\\space #\\x41 \"a;b\" '|a b|)"),

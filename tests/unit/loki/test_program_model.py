@@ -1,4 +1,4 @@
-"""Packages: what is accepted, what is refused and why; versions in their order; arguments."""
+"""Packages: validation and its errors; order of versions; arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which program is to blame: what a worker has ended but not sent yet is nobody's fault."""
+"""The program that crashed a worker: a finished slice is not blamed, even if its end was not sent yet."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_slice_that_runs_is_the_first_that_has_not_ended(counter: SliceCount
     counter.add()
     assert slices.running() == 9
     counter.add()
-    assert slices.running() == 0  # all have ended, so a worker that dies now has nobody to blame
+    assert slices.running() == 0  # all have ended, so a crash now is blamed on no program
 
 
 def test_an_end_out_of_order_is_refused(counter: SliceCounter) -> None:

@@ -1,4 +1,4 @@
-"""Frames and values between the service and its workers: what is not as it must be is refused, never guessed."""
+"""Frames and values between the service and its workers: invalid ones are rejected, never guessed."""
 
 from __future__ import annotations
 

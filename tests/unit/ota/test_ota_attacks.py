@@ -79,7 +79,7 @@ class Service:
         return update.id
 
     async def ask(self, nonce: bytes = b"n" * 16, **changes: Any) -> Response:
-        """The device says what it is and runs."""
+        """The device reports its class and image."""
         return await self.relay.status(DEVICE, standing(**changes), NOTHING_TOLD, nonce)
 
     def last(self) -> Update:
@@ -118,7 +118,7 @@ async def service() -> Service:
 
 
 async def test_a_good_release_is_offered(service: Service) -> None:
-    """What follows is refused for its attack, not for want of something else."""
+    """The attacks below are rejected for the attack, not for a missing prerequisite."""
     update = await service.assigned(await service.release(manifest_of(NEW)))
     offer = (await service.ask()).offer
     assert offer and offer.update_id == update
@@ -158,7 +158,7 @@ async def test_two_releases_at_once_by_two_replicas(service: Service, monkeypatc
 
 
 async def test_a_first_root_that_nobody_has_named() -> None:
-    """Whoever reaches the service first would else be the one whom it trusts for ever."""
+    """Otherwise the first caller would be trusted forever."""
     service = Service(Authority())
     data, digest = trust_codec.envelope_bytes(service.authority.root_envelope()), service.authority.root_sha256()
     with pytest.raises(RootBootstrapError, match=digest):
@@ -174,7 +174,7 @@ async def test_a_first_root_that_nobody_has_named() -> None:
 
 
 async def test_another_root_in_the_place_of_one_in_force(service: Service) -> None:
-    """It is refused for what it is, not for the signatures that it has or lacks, bootstrap or not."""
+    """It is rejected for its content, whatever its signatures, bootstrap or not."""
     other, known = Authority(), service.authority.root_sha256()
     data = trust_codec.envelope_bytes(other.root_envelope())
     for named in ("", other.root_sha256()):
@@ -228,7 +228,7 @@ async def test_a_floor_is_for_a_device_class(service: Service, device_class: str
 
 
 async def test_fast_forward(service: Service) -> None:
-    """A second manifest of a sequence, and one beyond what was released, are not what a device is told of."""
+    """A second manifest of a sequence, and one beyond the releases, are not offered to a device."""
     await service.store(OLD)
     await service.release(manifest_of(NEW, 2))
     with pytest.raises(ReleaseRefusedError, match="already has a release 2"):
@@ -237,7 +237,7 @@ async def test_fast_forward(service: Service) -> None:
 
 
 async def test_two_images_of_one_version(service: Service) -> None:
-    """Who reads a version must know what runs. The same image is released again when its manifest expires."""
+    """A version identifies an image. The same image is released again when its manifest expires."""
     await service.store(OLD)
     first = await service.release(manifest_of(NEW, 2, version="2.0.0"))
     with pytest.raises(
@@ -335,7 +335,7 @@ def test_slow_retrieval() -> None:
 
 
 async def test_replayed_manifest(service: Service) -> None:
-    """The same bytes again are the same release; what a removed key has signed is no release any more."""
+    """The same bytes again are the same release; a release signed by a removed key is invalid."""
     envelope = trust_codec.envelope_bytes(service.authority.release(manifest_of(NEW)))
     first = await service.releases.create(envelope)
     assert (await service.releases.create(envelope)).id == first.id
@@ -377,7 +377,7 @@ async def test_expired_root_or_release(expired: str) -> None:
 
 
 async def test_compromised_bridge(service: Service) -> None:
-    """It may claim what it wants: success is the digest of what runs, after a restart, under the update's own id."""
+    """A claim is not enough: success is the digest of the running image, after a restart, under the update's id."""
     update = await service.assigned(await service.release(manifest_of(NEW)))
     await service.ask()
     await service.relay.result(DEVICE, update, Outcome.CONFIRMED, Reason.UNSPECIFIED, "")

@@ -35,7 +35,7 @@ async def test_device_started_in_the_future_has_its_time_from_when_it_is_seen() 
     await world.device("d-1")
     rollout = await world.start(release, device_timeout_s=600)
     await world.rounds()
-    world.clock -= 10 * HOUR  # and ota is started again: it knows nothing but what is stored
+    world.clock -= 10 * HOUR  # and ota restarts with only its stored state
     await world.rounds()
     world.clock += 500
     await world.rounds()

@@ -13,7 +13,7 @@ DEVICES = [f"d-{index}" for index in range(3 * MAX_CONCURRENT_WRITES + 1)]
 
 
 class LostError(YggError):
-    """What a store that is away raises."""
+    """The error of an unavailable store."""
 
     code, reason = Code.UNAVAILABLE, "LOST"
 

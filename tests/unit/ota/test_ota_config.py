@@ -1,4 +1,4 @@
-"""The settings of ota: what is needed for which store, all faults at once."""
+"""The settings of ota: required fields by store, all faults reported together."""
 
 from __future__ import annotations
 

@@ -78,14 +78,14 @@ class Order:
         name = self.chance.choice(NAMES)
         row = self.world.devices.get(name)
         update = row.value.update if row else None
-        told = LastUpdate(update.id if update else 0, Outcome.PENDING, Reason.UNSPECIFIED)
+        last = LastUpdate(update.id if update else 0, Outcome.PENDING, Reason.UNSPECIFIED)
         state = self.chance.choice([State.IDLE, State.PARTIAL])
         number = self.runs[name]
-        answer = await self.world.comes(name, told, image=image_of(f"v{number}"), state=state, sequence=number)
+        answer = await self.world.comes(name, last, image=image_of(f"v{number}"), state=state, sequence=number)
         self.loading.pop(name, None)
         if answer.offer:
             update = self.world.update(name)
-            assert self.world.state(update.rollout_id) not in NOT_OFFERED, "what was withdrawn is offered"
+            assert self.world.state(update.rollout_id) not in NOT_OFFERED, "a withdrawn update is offered"
             assert not update.stop
             await self.world.relay.accept(name, update.id, 0, delta=False)
             self.loading[name] = update.id, self.releases[update.release_id]
@@ -105,9 +105,9 @@ class Order:
         await self.world.relay.result(name, update_id, Outcome.PENDING, Reason.UNSPECIFIED, "")
         good = self.chance.random() < 0.7
         self.runs[name] = number if good else self.runs[name]
-        told = LastUpdate(update_id, Outcome.CONFIRMED if good else Outcome.REVERTED, Reason.UNSPECIFIED)
+        last = LastUpdate(update_id, Outcome.CONFIRMED if good else Outcome.REVERTED, Reason.UNSPECIFIED)
         runs = self.runs[name]
-        await self.world.comes(name, told, image=image_of(f"v{runs}"), sequence=runs)
+        await self.world.comes(name, last, image=image_of(f"v{runs}"), sequence=runs)
 
     async def time_passes(self) -> None:
         self.world.clock += self.chance.choice([1, 5, 61])

@@ -1,4 +1,4 @@
-"""Uploads in parts: what is checked, what is kept through a break, and what nobody can spoil."""
+"""Uploads in parts: checks, resumption after a break, and resistance to other callers."""
 
 from __future__ import annotations
 

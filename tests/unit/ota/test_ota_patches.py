@@ -44,7 +44,7 @@ class Place:
         self.tasks.append(asyncio.create_task(task, name=name))
 
     async def find(self) -> tuple[Any, bool]:
-        """What the device is to get, once it is settled."""
+        """The file for the device, once it is decided."""
         for image in (OLD, NEW):
             await self.objects.put_stream(header_of(image), chunked(image))
         assert await self.look() == (None, False)
@@ -52,7 +52,7 @@ class Place:
         return await self.look()
 
     async def look(self) -> tuple[Any, bool]:
-        """What the device is to get by now."""
+        """The file for the device by now."""
         standing = OtaStatus(image_sha256=hashlib.sha256(OLD).hexdigest(), patch_formats=3)
         return await self.deltas.find(standing, self.release)
 

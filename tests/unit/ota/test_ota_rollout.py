@@ -1,4 +1,4 @@
-"""Rollouts: what `step` decides, by examples and by fleets of hypothesis that do what they like."""
+"""Rollouts: decisions of `step`, by examples and by random fleets of hypothesis."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WAVES = (Wave(count=2), Wave(percent=25), Wave(percent=100))
 
 
 class Fleet:
-    """Devices whose updates move as the test says; time as well."""
+    """Devices with updates, and a clock, that the test moves."""
 
     def __init__(self, size: int, online: set[int] | None = None) -> None:
         self.devices = {f"d-{i}": Candidate(f"d-{i}", online is None or i in online) for i in range(size)}

@@ -1,7 +1,7 @@
-"""Two rollouts over one fleet, in every order of what people, devices and time do: what must hold at every moment.
+"""Two rollouts over one fleet, in every order of user actions, device actions and time: the invariants.
 
 The records are those of the service, changed by its own rules; only stores and links are left out. A device obeys:
-it installs what it was offered unless it was told to stop.
+it installs its offer unless it was stopped.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(name=DEVICES)
     def takes_an_offer(self, name: int) -> None:
-        """A new session: it says its status, and loads what it is offered, as Relay.status does it."""
+        """A new session: it reports its status and loads its offer, as Relay.status does."""
         device = self.devices[f"d-{name}"]
         update = device.update
         if not self.online[f"d-{name}"] or update is None or not update.stage.stoppable:
@@ -141,14 +141,14 @@ class Machine(RuleBasedStateMachine):
             device = updates.after_accept(updates.offered(device), update.id, 0, delta=False)
         self.devices[device.device_id] = device
 
-    @rule(name=DEVICES, ends=st.sampled_from(["boots", "breaks", "is told to stop"]))
+    @rule(name=DEVICES, ends=st.sampled_from(["boots", "breaks", "is stopped"]))
     def loads(self, name: int, ends: str) -> None:
         device = self.devices[f"d-{name}"]
         update = device.update
         if not self.online[f"d-{name}"] or update is None or update.stage is not Stage.DOWNLOADING:
             return
         if ends == "boots":
-            assert update.id not in self.withdrawn, "it boots what was aborted before it was offered"
+            assert update.id not in self.withdrawn, "it boots an update that was aborted before its offer"
             device = updates.after_result(device, update.id, Outcome.PENDING, Reason.UNSPECIFIED, "")
         elif ends == "breaks":
             device = updates.after_result(device, update.id, Outcome.FAILED, Reason.CHUNK, "")
@@ -168,14 +168,14 @@ class Machine(RuleBasedStateMachine):
             self.reverted.add((device.device_id, update.release_id))
         outcome = Outcome.CONFIRMED if good else Outcome.REVERTED
         standing = OtaStatus(state=State.IDLE, image_sha256=IMAGES[self.runs[device.device_id]], image_size_bytes=10)
-        told = LastUpdate(update.id, outcome, Reason.UNSPECIFIED)
-        self.devices[device.device_id] = updates.after_status(device, standing, told, IMAGES[update.rollout_id])
+        last = LastUpdate(update.id, outcome, Reason.UNSPECIFIED)
+        self.devices[device.device_id] = updates.after_status(device, standing, last, IMAGES[update.rollout_id])
 
     @rule(seconds=st.sampled_from([1, TIMEOUT_S + 1]))
     def passes(self, seconds: int) -> None:
         self.now += seconds
 
-    # --- what must hold
+    # --- invariants
 
     @invariant()
     def each_device_counts_once(self) -> None:

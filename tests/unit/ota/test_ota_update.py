@@ -46,8 +46,8 @@ def test_the_way_to_confirmed() -> None:
 
 
 def test_a_claim_of_success_without_the_image_is_none() -> None:
-    told = LastUpdate(7, Outcome.CONFIRMED, Reason.UNSPECIFIED)
-    assert stage(rules.after_status(device(Stage.TRIAL), IDLE, told, NEW)) is Stage.TRIAL
+    last = LastUpdate(7, Outcome.CONFIRMED, Reason.UNSPECIFIED)
+    assert stage(rules.after_status(device(Stage.TRIAL), IDLE, last, NEW)) is Stage.TRIAL
     assert stage(rules.after_result(device(Stage.TRIAL), 7, Outcome.CONFIRMED, Reason.UNSPECIFIED, "")) is Stage.TRIAL
 
 
@@ -81,8 +81,8 @@ def test_a_device_that_timed_out_did_not_fall_back() -> None:
     assert (stage(found), found.fallen_back) == (Stage.TIMED_OUT, ())
     assert found.update
     assert found.update.why == "not finished within 900 s"
-    told = LastUpdate(7, Outcome.REVERTED, Reason.SELF_TEST)
-    found = rules.after_status(found, IDLE, told, NEW)  # it says so afterwards
+    last = LastUpdate(7, Outcome.REVERTED, Reason.SELF_TEST)
+    found = rules.after_status(found, IDLE, last, NEW)  # it reports that afterwards
     assert (stage(found), found.fallen_back) == (Stage.REVERTED, ("rel",))
 
 
@@ -161,7 +161,7 @@ def test_stop_ends_what_was_not_offered_and_asks_the_others() -> None:
     assert ended.update is not None
     assert (ended.update.stage, ended.update.why, ended.fallen_back) == (Stage.STOPPED, "halted", ())
     assert rules.stopping(device(Stage.TRIAL), "halted") == device(Stage.TRIAL)
-    assert rules.stopped(device()) == device()  # nobody asked it to
+    assert rules.stopped(device()) == device()  # no stop was requested
 
 
 @pytest.mark.parametrize("reason", [Reason.TIMEOUT, Reason.SIGNATURE, Reason.PATCH, Reason.ABORTED])

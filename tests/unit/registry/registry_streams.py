@@ -33,7 +33,7 @@ def contract(number: int) -> Contract:
 
 @dataclass
 class Device:
-    """What a device is at some moment; None where its key is not there."""
+    """The state of a device at some moment; None for a missing key."""
 
     record: DeviceRecord | None = None
     contract: int | None = None
@@ -42,7 +42,7 @@ class Device:
 
 
 class Streams:
-    """All changes of every stream, and what they come to."""
+    """All changes of every stream, and the resulting state."""
 
     def __init__(self, seed: int, distinct: int = 6) -> None:
         self.rng = random.Random(seed)
@@ -112,7 +112,7 @@ class Streams:
         return {stream: len(changes) for stream, changes in self.changes.items()}
 
     async def bring(self, index: SqliteIndex, most: int = 10**9) -> None:
-        """Applies what the index has not yet, at most so many changes of each stream, as the follower does."""
+        """Apply the pending changes, at most so many of each stream, as the follower does."""
         for stream in rows.STREAMS:
             after = index.applied(stream)
             found = self.changes[stream][after : after + most]
@@ -121,7 +121,7 @@ class Streams:
 
 
 def opened(path: Path, streams: Streams) -> SqliteIndex:
-    """An index on that file, filled in bulk where it is new."""
+    """An index on that file, filled in bulk if it is new."""
     index = SqliteIndex(path)
     if not index.open(CREATED, streams.last()):
         index.load(streams, streams.last())  # type: ignore[arg-type]  # it reads as a StreamReader does

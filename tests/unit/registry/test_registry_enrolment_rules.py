@@ -1,4 +1,4 @@
-"""When a token is good for something: time and what is kept, with a clock of the test's own."""
+"""Validity of tokens by time and stored state, with a fake clock."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 @dataclass
 class Clock:
-    """Says what it is told."""
+    """Returns the given responses."""
 
     time: datetime = NOW
 

@@ -1,4 +1,4 @@
-"""The index: the same in bulk and one by one, the answers of a look at every device, watches that tell all once."""
+"""The index: the same in bulk and one by one, results like a scan, watches that report each change once."""
 
 from __future__ import annotations
 
@@ -142,11 +142,11 @@ async def test_a_file_that_is_not_whole_is_made_anew(damage: str, tmp_path: Path
 
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_a_watch_tells_every_change_once_whichever_replica_it_asks(seed: int, tmp_path: Path) -> None:
-    """Told: the device with its revisions. Nothing twice, and in the end every device as it is."""
+    """Reports have the device and its revisions: none twice, and finally the current state of every device."""
     streams = Streams(seed)
     replicas = [opened(tmp_path / f"{number}.sqlite", streams) for number in range(2)]
     position = Position(replicas[0].position().epoch, (0, 0, 0))
-    told: dict[str, tuple[int, ...]] = {}
+    reported: dict[str, tuple[int, ...]] = {}
     for _ in range(250):
         for _ in range(streams.rng.randrange(4)):
             streams.write()
@@ -158,18 +158,18 @@ async def test_a_watch_tells_every_change_once_whichever_replica_it_asks(seed: i
         take = streams.rng.randrange(len(changes) + 1)  # the caller goes away in the middle
         for one in changes[:take]:
             at = tuple(_revisions(replica, one.device.id))
-            assert told.get(one.device.id) != at, f"{one.device.id} was told twice"
-            told[one.device.id] = at
+            assert reported.get(one.device.id) != at, f"{one.device.id} was reported twice"
+            reported[one.device.id] = at
             position = one.position
         if take == len(changes):
             position = after
     last = replicas[0]
     await streams.bring(last)
     for one in last.changes(position, ())[0]:
-        told[one.device.id] = tuple(_revisions(last, one.device.id))
+        reported[one.device.id] = tuple(_revisions(last, one.device.id))
     for name, device in streams.devices.items():
         if device.revisions[0]:
-            assert told[name] == tuple(device.revisions), name
+            assert reported[name] == tuple(device.revisions), name
     for replica in replicas:
         await replica.close()
 
@@ -188,8 +188,8 @@ async def test_a_watch_of_some_devices_passes_over_the_others(tmp_path: Path) ->
         streams.write(40)
     index = opened(tmp_path / "index.sqlite", streams)
     begin = Position(index.position().epoch, (0, 0, 0))
-    told, after = index.changes(begin, {"dev-3", "dev-7", "nobody"})
-    assert {one.device.id for one in told} <= {"dev-3", "dev-7"}
+    reported, after = index.changes(begin, {"dev-3", "dev-7", "nobody"})
+    assert {one.device.id for one in reported} <= {"dev-3", "dev-7"}
     assert after == index.position()
     await index.close()
 
@@ -199,9 +199,11 @@ async def test_a_deleted_device_is_told_by_its_id_and_revision(tmp_path: Path) -
     for _ in range(150):
         streams.write()
     index = opened(tmp_path / "index.sqlite", streams)
-    told, _ = index.changes(Position(index.position().epoch, (0, 0, 0)), ())
+    reported, _ = index.changes(Position(index.position().epoch, (0, 0, 0)), ())
     gone = {name: device.revisions[0] for name, device in streams.devices.items() if device.record is None}
-    assert {one.device.id: one.device.revision for one in told if one.deleted} == {k: v for k, v in gone.items() if v}
+    assert {one.device.id: one.device.revision for one in reported if one.deleted} == {
+        k: v for k, v in gone.items() if v
+    }
     await index.close()
 
 
@@ -234,7 +236,7 @@ async def test_closing_ends_what_is_being_filled_and_the_next_start_begins_anew(
     begun = threading.Event()
 
     class Slow(Streams):
-        """Never comes to its end by itself."""
+        """Never ends unless stopped."""
 
         def read(self, stream: str, prefix: str, *, after: int, until: int) -> Iterator[Sequence[Change]]:
             """The same batch again and again."""

@@ -1,4 +1,4 @@
-"""What a restore does where something is there already, for any two meshes."""
+"""A restore onto existing records, for any two meshes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The spool of a backup: in order, each key once; and a backup whose caller leaves closes nothing that is in use."""
+"""The spool of a backup: in order, each key once; and a cancelled backup closes nothing that is in use."""
 
 from __future__ import annotations
 

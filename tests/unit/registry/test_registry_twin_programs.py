@@ -1,4 +1,4 @@
-"""The programs' side of a twin: what a report changes, and what is pending."""
+"""The programs' side of a twin: changes by a report, and pending ones."""
 
 from __future__ import annotations
 

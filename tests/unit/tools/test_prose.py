@@ -1,4 +1,4 @@
-"""The check of prose: what it reads, what it counts, and a budget that only goes down."""
+"""The check of prose: its input, its counts, and budgets that only go down."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ pattern = '\\butilize\\b'
 budget = 2.5
 instead = "must"
 
-[who]
+[moreover]
 pattern = '\\bwho\\b'
 budget = 4
 instead = "the caller"
 """
 
 
-def measured(utilize: int, who: int, words: int = 10_000) -> Measured:
+def measured(utilize: int, moreover: int, words: int = 10_000) -> Measured:
     found = Measured(words)
-    found.hits.update({"utilize": utilize, "who": who})
+    found.hits.update({"utilize": utilize, "moreover": moreover})
     return found
 
 
@@ -60,32 +60,32 @@ def test_prose_skips_code(suffix: str, source: str) -> None:
 
 
 def test_measure_counts_hits_by_habit_and_file() -> None:
-    texts = [("a", "Utilize it, utilize it."), ("b", "who"), ("c", "reutilize")]
+    texts = [("a", "Utilize it, utilize it."), ("b", "moreover"), ("c", "reutilize")]
     found = prose.measure(prose.habits(RULES), iter(texts))
-    assert (found.words, found.hits["utilize"], found.hits["who"]) == (6, 2, 1)
+    assert (found.words, found.hits["utilize"], found.hits["moreover"]) == (6, 2, 1)
     assert (found.files["a"], found.files["b"], found.files["c"]) == (2, 1, 0)
 
 
 def test_check_passes_within_budget() -> None:
-    assert prose.faults(prose.habits(RULES), measured(utilize=2, who=4, words=9_000)) != []
-    assert prose.faults(prose.habits(RULES), measured(utilize=25, who=40, words=100_000)) == []
+    assert prose.faults(prose.habits(RULES), measured(utilize=2, moreover=4, words=9_000)) != []
+    assert prose.faults(prose.habits(RULES), measured(utilize=25, moreover=40, words=100_000)) == []
 
 
 def test_check_fails_over_budget_with_the_words_to_use() -> None:
-    (line,) = prose.faults(prose.habits(RULES), measured(utilize=3, who=4))
+    (line,) = prose.faults(prose.habits(RULES), measured(utilize=3, moreover=4))
     assert line == "utilize: 3.0 per 10,000 words, budget 2.5; write must"
 
 
 def test_check_fails_when_budget_is_out_of_date() -> None:
-    (line,) = prose.faults(prose.habits(RULES), measured(utilize=1, who=4))
+    (line,) = prose.faults(prose.habits(RULES), measured(utilize=1, moreover=4))
     assert "--lower" in line
 
 
 def test_lowered_budgets_never_rise() -> None:
-    rules = prose.lowered(RULES, measured(utilize=1, who=9))
-    assert [(habit.name, habit.budget) for habit in prose.habits(rules)] == [("utilize", 1.1), ("who", 4.0)]
+    rules = prose.lowered(RULES, measured(utilize=1, moreover=9))
+    assert [(habit.name, habit.budget) for habit in prose.habits(rules)] == [("utilize", 1.1), ("moreover", 4.0)]
     assert prose.habits(prose.lowered(RULES, measured(1, 2)))[1] == Habit(
-        "who", prose.habits(RULES)[1].pattern, 2.1, "the caller"
+        "moreover", prose.habits(RULES)[1].pattern, 2.1, "the caller"
     )
 
 

@@ -17,7 +17,7 @@ from yggdrasil.registry.v1 import registry_pb2 as rp
         ('{"id": "shed-1"}', "shed-1", {"a": "1"}, rp.DEVICE_STATE_PENDING),
         ('{"id": "x", "labels": {"a": "2", "b": "3"}}', "x", {"a": "2", "b": "3"}, rp.DEVICE_STATE_PENDING),
         ('{"id": "x", "state": "active"}', "x", {"a": "1"}, rp.DEVICE_STATE_ACTIVE),
-        ("Not An Id", "Not An Id", {"a": "1"}, rp.DEVICE_STATE_PENDING),  # the registry says what is wrong with it
+        ("Not An Id", "Not An Id", {"a": "1"}, rp.DEVICE_STATE_PENDING),  # the registry reports the fault
     ],
 )
 def test_a_line_is_a_device(line: str, device_id: str, labels: dict[str, str], state: int) -> None:

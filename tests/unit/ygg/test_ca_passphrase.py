@@ -21,7 +21,7 @@ def given(text: str = SECRET) -> CaPassphrase:
     return CaPassphrase(lambda _: None, environ={VARIABLE: text})
 
 
-def nobody() -> CaPassphrase:
+def no_passphrase() -> CaPassphrase:
     """A process that was given none, and has no terminal."""
     return CaPassphrase(lambda _: None, environ={})
 
@@ -56,20 +56,20 @@ def test_bootstrap_leaves_no_readable_key_of_a_ca_but_the_registrys_own(tmp_path
 
 def test_bootstrap_needs_the_passphrase_only_to_issue(tmp_path: Path, clock: Clock) -> None:
     run(tmp_path, Bootstrap(), clock=clock, passphrase=given())
-    assert run(tmp_path, Bootstrap(), clock=clock, passphrase=nobody()) == []
+    assert run(tmp_path, Bootstrap(), clock=clock, passphrase=no_passphrase()) == []
     with pytest.raises(CliError, match="CA passphrase required"):
-        run(tmp_path, Bootstrap(users=("operator", "anna")), clock=clock, passphrase=nobody())
+        run(tmp_path, Bootstrap(users=("operator", "anna")), clock=clock, passphrase=no_passphrase())
     issued = run(tmp_path, Bootstrap(users=("operator", "anna")), clock=clock, passphrase=given())
-    assert [who.id for who in issued] == ["anna"]
+    assert [one.id for one in issued] == ["anna"]
 
 
 def test_bootstrap_goes_on_with_certificates_that_are_only_soon_to_expire(tmp_path: Path, clock: Clock) -> None:
     run(tmp_path, Bootstrap(), clock=clock, passphrase=given())
     clock.now += dt.timedelta(days=300)
-    assert run(tmp_path, Bootstrap(), clock=clock, passphrase=nobody()) == []
+    assert run(tmp_path, Bootstrap(), clock=clock, passphrase=no_passphrase()) == []
     clock.now += dt.timedelta(days=66)
     with pytest.raises(CliError, match="CA passphrase required"):
-        run(tmp_path, Bootstrap(), clock=clock, passphrase=nobody())
+        run(tmp_path, Bootstrap(), clock=clock, passphrase=no_passphrase())
 
 
 def test_a_wrong_passphrase_issues_nothing_and_says_so(tmp_path: Path, clock: Clock) -> None:
@@ -83,10 +83,10 @@ def test_protect_encrypts_what_is_exposed_with_one_passphrase(tmp_path: Path, cl
     store = Store.create(tmp_path / "pki", clock)
     assert store.unencrypted_keys() == ["device-ca.key", "root.key", "service-ca.key", "user-ca.key"]
     plain = (tmp_path / "pki" / "root.key").read_bytes()
-    assert len(store.protect(given().new, nobody().get)) == 4
-    (tmp_path / "pki" / "root.key").write_bytes(plain)  # brought back from where it was kept
+    assert len(store.protect(given().new, no_passphrase().get)) == 4
+    (tmp_path / "pki" / "root.key").write_bytes(plain)  # restored from a backup
     with pytest.raises(CliError, match="wrong CA passphrase"):
         store.protect(given().new, given("another one, long").get)
-    assert store.protect(nobody().new, given().get) == ["root.key"]
-    assert store.protect(nobody().new, nobody().get) == []
+    assert store.protect(no_passphrase().new, given().get) == ["root.key"]
+    assert store.protect(no_passphrase().new, no_passphrase().get) == []
     assert Store(tmp_path / "pki", clock, given().get).issue(identity(Kind.USER, "anna"))

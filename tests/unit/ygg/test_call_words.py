@@ -1,4 +1,4 @@
-"""What was typed for a call of one device or of many."""
+"""The arguments of a call of one device or of many."""
 
 from __future__ import annotations
 

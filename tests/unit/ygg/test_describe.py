@@ -92,7 +92,7 @@ def test_device_is_revoked_until_it_was_online_again() -> None:
     assert describe.device_state(device) == "revoked"
     device.presence.since.CopyFrom(before(minutes=59, seconds=59))  # the bridge ended its session
     assert describe.device_state(device) == "revoked"
-    device.presence.since.CopyFrom(before(minutes=30))  # it had a new certificate, and went by itself
+    device.presence.since.CopyFrom(before(minutes=30))  # it had a new certificate, and disconnected
     assert describe.device_state(device) == "offline"
     device.presence.online = True
     assert describe.device_state(device) == "online"

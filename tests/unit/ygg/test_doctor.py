@@ -1,4 +1,4 @@
-"""`ygg doctor` on what a mesh keeps on disk."""
+"""`ygg doctor` on the files of a mesh."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def test_the_signing_key_is_the_registrys_alone(layout: Layout) -> None:
     assert about(layout, "device CA key").ok
     key = layout.identity("service", "registry") / "devices-ca-key.pem"
     key.chmod(0o640)
-    told = about(layout, "device CA key")
-    assert (told.ok, told.need, told.fix) == (False, "must", f"chmod 600 {key}")
-    assert "0640" in told.text
+    found = about(layout, "device CA key")
+    assert (found.ok, found.need, found.fix) == (False, "must", f"chmod 600 {key}")
+    assert "0640" in found.text
     key.unlink()
     gone = about(layout, "device CA key")
     assert (gone.ok, gone.need) == (False, "optional")
@@ -43,9 +43,9 @@ def test_the_signing_key_is_the_registrys_alone(layout: Layout) -> None:
 
 
 def test_the_bridges_chain_fits_and_the_limit_is_said_to_be_the_plans(layout: Layout) -> None:
-    told = about(layout, "certificate chain")
-    assert told.ok
-    assert told.text.endswith("the smallest device accepts 4 kB")
+    found = about(layout, "certificate chain")
+    assert found.ok
+    assert found.text.endswith("the smallest device accepts 4 kB")
 
 
 def test_without_a_mesh_there_is_nothing_to_say_of_its_keys(tmp_path: Path) -> None:

@@ -34,17 +34,17 @@ class Ended:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A home with nothing in it, and a context whose ports nobody serves."""
+    """An empty home, and a context with unserved ports."""
     monkeypatch.setenv("YGG_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
-    nobody = "127.0.0.1:9"
-    services = [f"--{name}={nobody}" for name in ("registry", "bridge", "loki", "ota", "link")]
+    unserved = "127.0.0.1:9"
+    services = [f"--{name}={unserved}" for name in ("registry", "bridge", "loki", "ota", "link")]
     assert run(["context", "set", "nowhere", "--identity", "missing", *services]) == 0
     monkeypatch.setenv("YGG_CONTEXT", "nowhere")
 
 
 def run_each(tmp_path: Path, given: list[Sample], *, asks_help: bool = False, **streams: str) -> list[Ended]:
-    """Each command in a process of its own, with such streams."""
+    """Each command in a separate process, with such streams."""
     cases = [{"arguments": [*one.words, *(["--help"] if asks_help else one.arguments)], **streams} for one in given]
     file, results = tmp_path / "cases.json", tmp_path / "results.json"
     file.write_text(json.dumps(cases))

@@ -1,4 +1,4 @@
-"""What each command of `ygg` may import: a command pays for what it uses. `make bench-startup` has the figures."""
+"""Allowed imports by command of `ygg`: a command loads only its dependencies. `make bench-startup` has the figures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LOCAL = {"rich"}
 MESH = LOCAL | {"asyncio", "google", "grpc", "yggdrasil"}  # grpc itself imports asyncio
 KEYS = LOCAL | {"cryptography"}
 MESSAGES = LOCAL | {"google", "yggdrasil"}
-# By the longest beginning of a command; what is not here speaks to the mesh.
+# By the longest prefix of a command; others call the mesh.
 MAY_IMPORT = {
     "up": MESH | KEYS,
     "down": LOCAL,

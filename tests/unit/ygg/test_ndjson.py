@@ -1,4 +1,4 @@
-"""A backup as a file: what is read is what was written, and every fault names its line."""
+"""A backup as a file: it reads as written, and every fault names its line."""
 
 from __future__ import annotations
 

@@ -114,13 +114,13 @@ def test_a_password_typed_at_a_terminal_locks_a_key_and_signs_with_it(capsys: Ca
 
 
 def at_a_terminal(words: list[str], typed: list[str]) -> None:
-    """Runs `ygg ota …` in a process whose terminal is a pty; types a line whenever one is asked for."""
+    """Runs `ygg ota …` in a process on a pty; types a line whenever one is asked for."""
     ours, terminal = pty.openpty()
     command = [sys.executable, "-m", "ygg", "ota", *words]
     with subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True) as process:
         os.close(terminal)
         shown = b""
-        with contextlib.suppress(OSError):  # EIO: nobody has the terminal any more
+        with contextlib.suppress(OSError):  # EIO: the terminal is closed
             while data := os.read(ours, 1024):
                 shown += data
                 if typed and shown.endswith(b": "):  # the blank comes once the echo is off

@@ -1,4 +1,4 @@
-"""What `ygg ota rollout` shows: live bars, one line, data; and what a person may type for waves and limits."""
+"""Output of `ygg ota rollout`: live bars, one line, data; and the syntax of waves and limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PKI: what certificates say, who may read keys, what is refused."""
+"""PKI: contents of certificates, permissions of keys, rejected input."""
 
 import datetime as dt
 import ipaddress
@@ -41,10 +41,10 @@ def openssl_verify(leaf: cx509.Certificate, trust: Path, tmp: Path, *extra: str)
 
 @pytest.mark.parametrize(("kind", "name"), ALL)
 def test_identity_is_the_uri_san_and_the_mesh_reads_it(store: Store, kind: Kind, name: str) -> None:
-    who = identity(kind, name)
-    uris = san(store.issue(who).cert).get_values_for_type(cx509.UniformResourceIdentifier)
+    subject = identity(kind, name)
+    uris = san(store.issue(subject).cert).get_values_for_type(cx509.UniformResourceIdentifier)
     assert uris == [f"ygg://main/{kind}/{name}"]
-    assert of_sans(uris).uri == who.uri
+    assert of_sans(uris).uri == subject.uri
 
 
 def test_service_certificates_carry_loopback_and_both_spellings(store: Store) -> None:
@@ -89,8 +89,8 @@ def test_openssl_accepts_every_leaf_under_strict_rules(store: Store, tmp_path: P
 
 def test_a_device_certificate_does_not_verify_against_clients_pem(store: Store, tmp_path: Path) -> None:
     bridge = tmp_path / "bridge"
-    who = identity(Kind.SERVICE, "jotunheim_bridge")
-    identities.issue(store, who, bridge, NO_NAMES, 365, force=False)
+    subject = identity(Kind.SERVICE, "jotunheim_bridge")
+    identities.issue(store, subject, bridge, NO_NAMES, 365, force=False)
     device = store.issue(identity(Kind.DEVICE, "porch-1")).cert
     assert openssl_verify(device, bridge / "clients.pem", tmp_path).returncode != 0
     # Nor when the device sends along its CA, and even the root.
@@ -149,13 +149,13 @@ def test_init_refuses_to_replace_a_pki_and_says_how(store: Store, clock: Clock) 
 
 
 def test_issue_refuses_to_replace_an_identity_and_leaves_it_alone(store: Store, tmp_path: Path) -> None:
-    who, out = identity(Kind.DEVICE, "porch-1"), tmp_path / "out"
-    identities.issue(store, who, out, NO_NAMES, 365, force=False)
+    subject, out = identity(Kind.DEVICE, "porch-1"), tmp_path / "out"
+    identities.issue(store, subject, out, NO_NAMES, 365, force=False)
     key = (out / "key.pem").read_bytes()
     with pytest.raises(CliError, match="already holds an identity"):
-        identities.issue(store, who, out, NO_NAMES, 365, force=False)
+        identities.issue(store, subject, out, NO_NAMES, 365, force=False)
     assert (out / "key.pem").read_bytes() == key
-    identities.issue(store, who, out, NO_NAMES, 365, force=True)
+    identities.issue(store, subject, out, NO_NAMES, 365, force=True)
     assert (out / "key.pem").read_bytes() != key
 
 
@@ -204,10 +204,10 @@ def test_what_was_issued_is_on_the_list(store: Store) -> None:
 class TestEnsure:
     """`ygg up` and containers call it at every start."""
 
-    who = identity(Kind.SERVICE, "loki")
+    subject = identity(Kind.SERVICE, "loki")
 
     def ensure(self, store: Store, path: Path, clock: Clock, names: Names = NO_NAMES) -> bool:
-        return identities.ensure(store, self.who, path, now=clock(), names=names)
+        return identities.ensure(store, self.subject, path, now=clock(), names=names)
 
     def test_keeps_what_is_good(self, store: Store, tmp_path: Path, clock: Clock) -> None:
         assert self.ensure(store, tmp_path / "loki", clock)

@@ -1,4 +1,4 @@
-"""What the processes of an embedded mesh are told, and what they are not."""
+"""The environment of the processes of an embedded mesh."""
 
 from pathlib import Path
 

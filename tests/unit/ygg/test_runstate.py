@@ -1,4 +1,4 @@
-"""Whether a mesh runs is told by a lock, never by a file that a crash left behind."""
+"""A lock shows whether a mesh runs, never a file that a crash left behind."""
 
 import os
 from pathlib import Path

@@ -13,7 +13,7 @@ from ygg.exits import CliError
 
 
 class Recorder:
-    """A mesh whose calls go nowhere; it keeps their deadlines."""
+    """A mesh that records the deadlines of calls and sends none."""
 
     def __init__(self) -> None:
         self.timeout_s = 0.0

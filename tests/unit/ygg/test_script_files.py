@@ -17,7 +17,7 @@ LUA = """#!/usr/bin/env lua
 -- In all houses.
 --
 -- @param times int How often.
---- @param who string? Who wants it.
+--- @param label string? The label to show.
 -- @result count int
 -- @requires actuator.led@1+{blink(), on:bool rw}
 return 1
@@ -31,7 +31,7 @@ def test_a_header(text: str) -> None:
     assert found.description == "Blink an LED.\nIn all houses."
     assert found.parameters == [
         Declared("times", "int", "How often."),
-        Declared("who", "string", "Who wants it.", True),
+        Declared("label", "string", "The label to show.", True),
     ]
     assert found.results == [Declared("count", "int")]
     assert found.requires == ["actuator.led@1+{blink(), on:bool rw}"]
@@ -143,10 +143,10 @@ def test_a_parameter_of_a_program_is_read_as_its_type(
 
 def test_an_argument_of_a_program_is_read_as_the_type_that_its_manifest_has(tmp_path: Path) -> None:
     file = tmp_path / "p.lua"
-    file.write_text("-- @param who string\n-- @param level double\n-- @param rest any\nreturn 1")
-    given = program_files.arguments(program_files.package(file).manifest, {"who": "5", "level": "5", "rest": "5"})
+    file.write_text("-- @param label string\n-- @param level double\n-- @param rest any\nreturn 1")
+    given = program_files.arguments(program_files.package(file).manifest, {"label": "5", "level": "5", "rest": "5"})
     found = {name: value_from_proto(value) for name, value in given.items()}
-    assert found == {"who": "5", "level": 5.0, "rest": 5}
+    assert found == {"label": "5", "level": 5.0, "rest": 5}
     assert type(found["level"]) is float
 
 

@@ -44,7 +44,7 @@ class TestBackoff:
 
 
 class FakeProcess:
-    """Runs until it is told to end; `lives` makes time pass meanwhile."""
+    """Runs until stopped; `lives` makes time pass meanwhile."""
 
     def __init__(self, pid: int, lives: Callable[[], None]) -> None:
         self.pid = pid

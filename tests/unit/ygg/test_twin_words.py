@@ -1,4 +1,4 @@
-"""What a person writes to change a twin, and how one is shown."""
+"""The arguments that change a twin, and the output of one."""
 
 from __future__ import annotations
 

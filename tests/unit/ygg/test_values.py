@@ -1,4 +1,4 @@
-"""What a person types becomes a value of the type that the contract wants, or of what it looks like."""
+"""Typed text becomes a value of the contract's type, or of its apparent type."""
 
 import math
 
@@ -41,7 +41,7 @@ def wanted(kind: ValueType) -> Schema:
         (ValueType.STRING, "[x", "[x"),
         (ValueType.BYTES, "0x00ff", b"\x00\xff"),
         (ValueType.BYTES, "00ff", b"\x00\xff"),
-        # What does not fit is sent as what it looks like: the bridge then says what the contract wants.
+        # A misfit is sent with its apparent type: the bridge then reports the contract's type.
         (ValueType.INT, "2.5", 2.5),
         (ValueType.INT, "many", "many"),
         (ValueType.BOOL, "1", 1),
