@@ -457,7 +457,7 @@ def rollout(
     version: Annotated[str, typer.Argument(metavar="VERSION", help="Canary version; default: the newest.")] = "",
     *,
     share: Annotated[int, typer.Option("--share", min=1, max=100, help="Percentage of instances.")] = 10,
-    errors: Annotated[int, typer.Option("--errors", min=1, max=1_000_000, help="Errors that trigger a rollback.")] = 3,
+    errors: Annotated[int, typer.Option("--errors", min=1, max=10_000, help="Errors that trigger a rollback.")] = 3,
     promote: Annotated[bool, typer.Option("--promote", help="Run the canary version on all instances.")] = False,
     back: Annotated[bool, typer.Option("--back", help="Roll back to the previous version.")] = False,
 ) -> None:
