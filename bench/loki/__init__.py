@@ -1,1 +1,1 @@
-"""Scripts and programs: what running them costs, and what thousands of them cost that only wait."""
+"""Cost of runs of scripts and programs, and of thousands of idle programs."""

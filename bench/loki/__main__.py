@@ -17,7 +17,7 @@ PARTS = ("crowd", "runs", "compute", "recovery")
 
 
 async def measure(parts: Sequence[str]) -> list[Metric]:
-    """The metrics of those parts."""
+    """Return the metrics of these parts."""
     found: list[Metric] = []
     rounds = 3 if quick() else 5
     if "crowd" in parts:

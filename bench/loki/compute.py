@@ -1,7 +1,7 @@
-"""What computing costs: a loop of ten million turns, and a workload of tables or lists, each against the bare engine.
+"""Cost of computation: a loop of ten million iterations and a workload of tables or lists, against the bare engine.
 
-The bare engine is the same library (lupa's Lua, the same Guile), without limits, sandbox or service; the function is
-compiled and run once before it is timed. Ours is what Execute says the run took, loading the text included.
+The bare engine is the same library (lupa's Lua, the same Guile) without limits, sandbox or service; its function is
+compiled and run once before it is timed. Ours is the duration that Execute reports, which includes loading the text.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from bench.harness.results import Metric
 from yggdrasil.loki.v1 import loki_pb2 as lp
 from yggdrasil.loki.v1 import loki_pb2_grpc
 
-TURNS = 10_000_000
+ITERATIONS = 10_000_000
 ITEMS = 20_000
 ROUNDS_OF_ITEMS = 25
 MEMORY_BYTES = 128 * 1024 * 1024
-LUA_LOOP = f"local x = 0 for i = 1, {TURNS} do x = x + i % 7 end return x"
-SCHEME_LOOP = f"(let loop ((i 1) (x 0)) (if (> i {TURNS}) x (loop (+ i 1) (+ x (remainder i 7)))))"
+LUA_LOOP = f"local x = 0 for i = 1, {ITERATIONS} do x = x + i % 7 end return x"
+SCHEME_LOOP = f"(let loop ((i 1) (x 0)) (if (> i {ITERATIONS}) x (loop (+ i 1) (+ x (remainder i 7)))))"
 LUA_TABLES = f"""
 local total = 0
 for round = 1, {ROUNDS_OF_ITEMS} do
@@ -50,7 +50,7 @@ SCHEME_LISTS = f"""
     (apply + (vector->list sums))))
 (let loop ((round 0) (total 0)) (if (= round {ROUNDS_OF_ITEMS}) total (loop (+ round 1) (+ total (once)))))"""
 TOTAL = ROUNDS_OF_ITEMS * ITEMS * (ITEMS + 1) // 2
-LOOP_TOTAL = sum(i % 7 for i in range(7)) * (TURNS // 7) + sum(i % 7 for i in range(TURNS % 7 + 1))
+LOOP_TOTAL = sum(i % 7 for i in range(7)) * (ITERATIONS // 7) + sum(i % 7 for i in range(ITERATIONS % 7 + 1))
 BARE_GUILE = """
 (use-modules (system base compile))
 (define f (compile '(lambda () %s) #:env (make-fresh-user-module) #:optimization-level 2))
@@ -76,15 +76,15 @@ def _bare_scheme(source: str) -> float:
 
 
 WORKLOADS: tuple[tuple[str, Any, str, Callable[[str], float], int, str], ...] = (
-    ("compute_lua", lp.LANGUAGE_LUA, LUA_LOOP, _bare_lua, LOOP_TOTAL, "10 M turns of a loop"),
-    ("compute_scheme", lp.LANGUAGE_SCHEME, SCHEME_LOOP, _bare_scheme, LOOP_TOTAL, "10 M turns of a loop"),
+    ("compute_lua", lp.LANGUAGE_LUA, LUA_LOOP, _bare_lua, LOOP_TOTAL, "a loop of 10 M iterations"),
+    ("compute_scheme", lp.LANGUAGE_SCHEME, SCHEME_LOOP, _bare_scheme, LOOP_TOTAL, "a loop of 10 M iterations"),
     (
         "compute_lua_tables",
         lp.LANGUAGE_LUA,
         LUA_TABLES,
         _bare_lua,
         TOTAL,
-        "25 times 20,000 tables made, sorted, summed",
+        "20,000 tables created, sorted and summed, 25 times",
     ),
     (
         "compute_scheme_lists",
@@ -92,16 +92,16 @@ WORKLOADS: tuple[tuple[str, Any, str, Callable[[str], float], int, str], ...] = 
         SCHEME_LISTS,
         _bare_scheme,
         TOTAL,
-        "25 times a list of 20,000 pairs made, sorted, summed",
+        "a list of 20,000 pairs created, sorted and summed, 25 times",
     ),
 )
 
 
 async def measure(loki: Any, rounds: int) -> list[Metric]:
-    """All four, one engine and then the other within each round; raises where a result is wrong."""
+    """Run all four workloads, alternating the engines; raise ValueError on a wrong result."""
     stub: Any = loki_pb2_grpc.LokiServiceStub(loki)
     found = []
-    for key, language, source, bare, expected, what in WORKLOADS:
+    for key, language, source, bare, expected, workload in WORKLOADS:
         request = lp.ExecuteRequest(
             source=source, language=language, limits=lp.ExecutionLimits(memory_bytes=MEMORY_BYTES)
         )
@@ -125,8 +125,8 @@ async def measure(loki: Any, rounds: int) -> list[Metric]:
                 unit="ms",
                 better="lower",
                 target=1.3,
-                n=TURNS if "lists" not in key and "tables" not in key else ITEMS * ROUNDS_OF_ITEMS,
-                note=f"{what}; ours includes loading the script; saturated: the worker's core",
+                n=ITERATIONS if "lists" not in key and "tables" not in key else ITEMS * ROUNDS_OF_ITEMS,
+                note=f"{workload}; ours includes loading the script; saturated: the worker's core",
             )
         )
     return found

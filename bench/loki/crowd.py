@@ -1,6 +1,6 @@
-"""Many programs in few workers, without the mesh: memory of each, how late timers are, what a second of them costs.
+"""Many programs in few workers, without a mesh: memory of each, delay of timers, processor time.
 
-The instances, timers and workers are Loki's own; the store and the mesh are none, since these programs use neither.
+Instances, timers and workers are Loki's own. There is no store and no mesh, since these programs use neither.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ SOURCE = {
 TARGETS = {Language.LUA: (15_000.0, 20.0), Language.SCHEME: (3_000.0, 50.0)}
 
 
-class Clock:  # as services.loki.ports.Clock says
-    """The machine's."""
+class Clock:  # implements services.loki.ports.Clock
+    """The machine's clock."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -44,8 +44,8 @@ class Clock:  # as services.loki.ports.Clock says
         return asyncio.get_running_loop().time()
 
 
-class NoStore:
-    """Nothing is stored."""
+class NullStore:
+    """An empty store that rejects writes."""
 
     entries: Mapping[str, Value] = {}
     size_bytes = 0
@@ -55,7 +55,7 @@ class NoStore:
 
 
 class Crowd:
-    """Instances of one program in workers of their own."""
+    """Instances of one program, with workers that nothing else uses."""
 
     def __init__(self, language: Language, cache: Path) -> None:
         command: Any = LuaCommand() if language is Language.LUA else SchemeCommand(cache)
@@ -67,10 +67,10 @@ class Crowd:
         self.language = language
         self.late_ms: list[float] = []
         self.instances: list[Instance] = []
-        nothing: Any = None
-        self.around = ReplicaContext(
-            nothing,
-            nothing,
+        unused: Any = None
+        self.context = ReplicaContext(
+            unused,
+            unused,
             Clock(),
             lambda: None,
             lambda _i, _k: None,
@@ -82,13 +82,13 @@ class Crowd:
         )
 
     async def grow(self, count: int, distinct: bool = False) -> None:
-        """Until so many run. `distinct`: each has a text of its own, as programs of many people have."""
+        """Start instances until `count` run. `distinct`: each has a different text, like programs of many authors."""
         comment = "--" if self.language is Language.LUA else ";"
         for number in range(len(self.instances) + 1, count + 1):
             text = SOURCE[self.language] + (f" {comment} {number}\n" if distinct else "")
             manifest = Manifest("crowd", Version((1, 0, 0)), self.language)
             instance = Instance(
-                number, Ref("crowd", f"d{number}"), Package(manifest, text), {}, 1, NoStore(), self.around
+                number, Ref("crowd", f"d{number}"), Package(manifest, text), {}, 1, NullStore(), self.context
             )
             self.instances.append(instance)
             instance.start()
@@ -101,18 +101,18 @@ class Crowd:
             await asyncio.sleep(0.02)
 
     async def close(self) -> None:
-        """Ends all."""
+        """Stop all instances and workers."""
         for instance in self.instances:
             instance.stop()
         await self.workers.close()
 
     def rss_bytes(self) -> int:
-        """Of all workers."""
+        """Return the resident memory of all workers, in bytes."""
         pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.workers.pids())
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     def cpu_s(self) -> float:
-        """Of all workers and this process."""
+        """Return the processor time of all workers and this process, in seconds."""
         usage = resource.getrusage(resource.RUSAGE_SELF)
         ticks = 0
         for pid in self.workers.pids():
@@ -120,31 +120,33 @@ class Crowd:
             ticks += int(fields[11]) + int(fields[12])
         return usage.ru_utime + usage.ru_stime + ticks / os.sysconf("SC_CLK_TCK")
 
-    def watch_lateness(self) -> None:
-        """From now on: from when a timer is due until its turn has ended, the handler's run included."""
+    def record_delays(self) -> None:
+        """Record the delay of each timer from now on: from its due time to the end of its turn, in milliseconds."""
         for instance in self.instances:
             timers = instance.timers
 
-            def taken(now_s: float, now: datetime, instance: Any = instance, take: Any = timers.take_due) -> list[str]:
+            def take_due(
+                now_s: float, now: datetime, instance: Any = instance, take: Any = timers.take_due
+            ) -> list[str]:
                 due_s = instance.timers.next_due_s()
                 names: list[str] = take(now_s, now)
                 if names:
                     instance._bench_due_s = due_s
                 return names
 
-            timers.take_due = taken  # type: ignore[method-assign]
+            timers.take_due = take_due  # type: ignore[method-assign]
             ended = instance.ended
 
-            def over(turn: Any, end: Any, instance: Any = instance, ended: Any = ended) -> None:
+            def record_end(turn: Any, end: Any, instance: Any = instance, ended: Any = ended) -> None:
                 ended(turn, end)
                 if turn.key == "timer:tick" and hasattr(instance, "_bench_due_s"):
-                    self.late_ms.append((self.around.clock.monotonic() - instance._bench_due_s) * 1000)
+                    self.late_ms.append((self.context.clock.monotonic() - instance._bench_due_s) * 1000)
 
-            instance.ended = over  # type: ignore[method-assign]
+            instance.ended = record_end  # type: ignore[method-assign]
 
 
 async def measure(language: Language, cache: Path, *, quick: bool) -> list[Metric]:
-    """Memory, lateness and processor time."""
+    """Measure memory, delay of timers and processor time."""
     name, (per_gb, late_ms) = language.value, TARGETS[language]
     crowd, found = Crowd(language, cache), list[Metric]()
     try:
@@ -152,7 +154,7 @@ async def measure(language: Language, cache: Path, *, quick: bool) -> list[Metri
         before = crowd.rss_bytes()
         await crowd.grow(550)
         each = (crowd.rss_bytes() - before) / 500
-        note = f"{each / 1000:.1f} kB each, one text for all"
+        note = f"{each / 1000:.1f} kB each, all of the same text"
         found.append(
             alone(
                 f"programs_per_gb_{name}",
@@ -166,13 +168,13 @@ async def measure(language: Language, cache: Path, *, quick: bool) -> list[Metri
         )
         await crowd.grow(TIMERS)
         await asyncio.sleep(1.5)
-        crowd.watch_lateness()
+        crowd.record_delays()
         seconds, cpu_s = (8.0 if quick else 30.0), crowd.cpu_s()
         await asyncio.sleep(seconds)
         share = (crowd.cpu_s() - cpu_s) / seconds
         late = sorted(crowd.late_ms)
         key = f"timer_late_p99_ms_{name}"
-        note = f"p50 {percentile(late, 0.5):.2f} ms; from due until the handler has run"
+        note = f"p50 {percentile(late, 0.5):.2f} ms; from the due time to the end of the handler"
         found.append(
             alone(key, [percentile(late, 0.99)], unit="ms", better="lower", target=late_ms, n=len(late), note=note)
         )
@@ -184,7 +186,7 @@ async def measure(language: Language, cache: Path, *, quick: bool) -> list[Metri
                 better="lower",
                 target=0.25,
                 n=len(late),
-                note="service and workers together, 1,000 programs with 1 s timers",
+                note="service and workers together; 1,000 programs, each with a timer of 1 s",
             )
         )
     finally:
@@ -202,7 +204,7 @@ async def measure(language: Language, cache: Path, *, quick: bool) -> list[Metri
                 unit="programs",
                 better="higher",
                 n=200,
-                note=f"{each / 1000:.1f} kB each, every program with a text of its own",
+                note=f"{each / 1000:.1f} kB each, all of different texts",
             )
         )
     finally:

@@ -13,7 +13,7 @@ import uvloop
 
 
 async def serve(identity: Path) -> None:
-    """Prints its port, then serves until it is killed."""
+    """Print the port, then serve until killed."""
 
     async def echo(request: bytes, _context: Any) -> bytes:
         return request

@@ -1,4 +1,4 @@
-"""What a peer needs that is not here: Debian's lua5.4, installed where that may be done."""
+"""Installs the command of a peer that is missing: Debian's lua5.4, if run as root with apt-get."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LUA = "lua5.4"
 
 
 def ensure() -> None:
-    """Raises BenchError that says what to install."""
+    """Install the command if it is missing; raise BenchError with the command to run if that fails."""
     if shutil.which(_LUA):
         return
     if os.geteuid() == 0 and shutil.which("apt-get"):

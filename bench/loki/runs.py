@@ -1,4 +1,4 @@
-"""What a run and a call from a program cost, on the real mesh with the real agent."""
+"""Cost of a run, and of a device call from a program, on a real mesh with the real agent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.harness.compare import alternate, compared
 from bench.harness.machine import ROOT
 from bench.harness.mesh import Mesh
 from bench.harness.results import Metric
-from bench.loki.deploy import deployed, package
+from bench.loki.deploy import load_and_deploy, package
 from services.chassis import channel
 from yggdrasil.jotunheim.v1 import bridge_pb2, bridge_pb2_grpc
 from yggdrasil.loki.v1 import loki_pb2 as lp
@@ -32,7 +32,7 @@ CLI = {"lua": ("lua5.4", "-e", "print(1)"), "scheme": ("guile", "-c", "(display 
 
 
 async def p50_ms(count: int, call: Callable[[], Awaitable[Any]]) -> float:
-    """The median of calls one after the other, in milliseconds."""
+    """Return the median duration of `count` sequential calls, in milliseconds."""
     took = []
     for _ in range(count):
         began = time.perf_counter()
@@ -42,7 +42,7 @@ async def p50_ms(count: int, call: Callable[[], Awaitable[Any]]) -> float:
 
 
 async def measure(loki: Any, mesh: Mesh, rounds: int, *, quick: bool) -> list[Metric]:
-    """Runs of scripts, and calls of a program."""
+    """Measure runs of scripts and device calls of a program."""
     found = await _executes(mesh, loki, rounds, 300 if quick else 1000)
     with agents(mesh, "loki-bench", 1) as fleet:
         found += await _calls(mesh, loki, fleet.ids[0], rounds)
@@ -71,7 +71,7 @@ def _echo(mesh: Mesh) -> Iterator[int]:
 
 
 async def _execute(loki: Any, echo: Any, name: str, language: Any, rounds: int, count: int) -> list[Metric]:
-    """A registered script by its own RPC, as users of an API call it; its text by Execute; a process for each."""
+    """Compare a registered script called by its typed RPC, its text in Execute, and a process for each run."""
     script = script_pb2.Script(name=f"one_{name}", language=language, source=ONE[name])
     registry: Any = script_pb2_grpc.ScriptServiceStub(loki)
     await registry.RegisterScript(script_pb2.RegisterScriptRequest(script=script), timeout=30)
@@ -93,17 +93,17 @@ async def _execute(loki: Any, echo: Any, name: str, language: Any, rounds: int, 
         lambda: p50_ms(count, lambda: echo(body, timeout=10)),
         process,
     )
-    note = "one call after another: nothing is saturated, it is the way through client, service and worker"
-    own = f"its own RPC, Scripts/Script_one_{name}; {note}"
+    note = "sequential calls, nothing is saturated: the latency of client, service and worker"
+    typed_note = f"its typed RPC, Scripts/Script_one_{name}; {note}"
 
-    def metric(key: str, ours: Floats, peer: Floats, target: float | None = None, **said: str) -> Metric:
-        named = {"peer_name": "grpc.aio unary echo", "note": own, **said}
+    def metric(key: str, ours: Floats, peer: Floats, target: float | None = None, **overrides: str) -> Metric:
+        named = {"peer_name": "grpc.aio unary echo", "note": typed_note, **overrides}
         return compared(key, ours, peer, unit="ms", better="lower", target=target, n=count, **named)
 
     return [
         metric(f"execute_{name}_p50", registered, theirs, 2),
         metric(f"execute_text_{name}_p50", text, theirs, note=f"Execute with the text; {note}"),
-        metric(CLI_KEYS[name], registered, cli, peer_name=f"{CLI[name][0]} started for each"),
+        metric(CLI_KEYS[name], registered, cli, peer_name=f"{CLI[name][0]} started for each run"),
     ]
 
 
@@ -114,13 +114,13 @@ def _cli_ms(argv: tuple[str, ...], count: int) -> float:
         done = subprocess.run(argv, capture_output=True, check=True, timeout=30)
         took.append((time.perf_counter() - began) * 1000)
         if done.stdout.strip() != b"1":
-            raise ValueError(f"{argv[0]} said {done.stdout!r}")
+            raise ValueError(f"{argv[0]} printed {done.stdout!r}")
     return statistics.median(took)
 
 
 async def _calls(mesh: Mesh, loki: Any, device: str, rounds: int) -> list[Metric]:
     programs: Any = program_pb2_grpc.ProgramServiceStub(loki)
-    await deployed(programs, package("caller", "x = 1"), "caller", device_id=device)
+    await load_and_deploy(programs, package("caller", "x = 1"), "caller", device_id=device)
     count = 300
     text = (
         f"local t = {{}} for i = 1, {count} do local a = time() device:read('temp0.celsius') t[i] = time() - a end"
@@ -132,7 +132,7 @@ async def _calls(mesh: Mesh, loki: Any, device: str, rounds: int) -> list[Metric
         stub: Any = bridge_pb2_grpc.BridgeServiceStub(bridge)
 
         async def ours() -> float:
-            await asyncio.sleep(1.5)  # the program's calls a second are limited: let it save up
+            await asyncio.sleep(1.5)  # host calls are rate-limited: let the program save up tokens
             return float((await programs.EvalProgram(request, timeout=60)).value.double) * 1000
 
         async def theirs() -> float:
@@ -140,7 +140,7 @@ async def _calls(mesh: Mesh, loki: Any, device: str, rounds: int) -> list[Metric
 
         await ours()
         figures = await alternate(rounds, ours, theirs)
-    note = "a read of a property; ours is the program's own clock, whose reading costs a host call itself"
+    note = "read of a property; ours is timed by the program, whose clock costs a host call itself"
     return [
         compared(
             "device_call_vs_client",
