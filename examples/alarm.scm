@@ -1,4 +1,4 @@
-;;; Reads the temperature; above the limit it switches the LED on and publishes an alarm, otherwise it switches it off.
+;;; Read the temperature. Above the limit, switch the LED on and publish an alarm; otherwise switch it off.
 ;;; Run:  ygg script run examples/alarm.scm --device porch-2 --arg limit=75
 
 (define limit (arg 'limit 75))
@@ -9,7 +9,7 @@
 
 (cond ((> celsius limit)
        (led-on)
-       ;; quasiquote, comma: without the comma this would send the symbol celsius and not its value
+       ;; A quasiquote: without the comma this would send the symbol celsius instead of its value.
        (publish "alarm" `((celsius . ,celsius) (limit . ,limit)))
        (string-append (degrees celsius) " is at or over " (degrees limit) ": alarm, led0 " (if (led-state) "on" "off")))
       (else

@@ -1,4 +1,4 @@
--- Dims the LED up in steps and then blinks it, by whatever of that the device's contract has.
+-- Raise the brightness of the LED in steps, then blink it.
 -- Run:  ygg script run examples/ramp.lua --device porch-1 --arg steps=5 --arg seconds=0.2
 
 local steps, seconds = args.steps or 4, args.seconds or 0.05

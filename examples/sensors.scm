@@ -1,8 +1,8 @@
 #lang r7rs
-;;; Lists all sensors of a device with their units, and publishes the readings for whoever listens.
+;;; List all sensors of a device with their units, and publish the readings.
 ;;; Run:  ygg script run examples/sensors.scm --device porch-1
 
-;; (capabilities) is the device's contract: lists and association lists all the way down.
+;; (capabilities) returns the device's contract as nested lists and association lists.
 (define units
   (append-map
    (lambda (capability)

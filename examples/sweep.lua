@@ -1,4 +1,4 @@
--- Asks every thermometer of the mesh, says which device is warmest, and who could not be asked.
+-- Read every thermometer of the mesh; return the warmest device and log the devices that do not respond.
 -- Run:  ygg script run examples/sweep.lua
 --       ygg script run examples/sweep.lua --arg selector=zone=hall
 
@@ -11,7 +11,7 @@ for _, d in ipairs(ygg.devices{ has = "sensor.temperature@1+", selector = args.s
     if not warmest or celsius > readings[warmest] then warmest = d.id end
     log.info(("%-16s %5.1f °C"):format(d.id, celsius))
   else
-    log.warn(d.id .. ": " .. tostring(celsius)) -- it may have gone since we asked; `celsius` is the error here
+    log.warn(d.id .. ": " .. tostring(celsius)) -- `celsius` is the error: the device may have gone offline
   end
 end
 

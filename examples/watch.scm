@@ -1,4 +1,4 @@
-;;; Watches the temperature for a while: warns when it moves by more than a step, and survives a device that goes away.
+;;; Watch the temperature for a while: warn when it changes by a step or more, and continue if the device goes offline.
 ;;; Run:  ygg script run examples/watch.scm --device porch-1 --arg seconds=5 --arg every=0.5 --arg step=0.5
 
 (define every (arg 'every 0.1))

@@ -1,7 +1,7 @@
-;; Collect readings of all sensors and publish them in batches: fewer messages, and none is lost by a restart.
+;; Collect readings of all sensors and publish them in batches: fewer messages, and a restart loses no reading.
 ;; @version 1.0.0
-;; @param every_s double=1.0 Time between two readings.
-;; @param size int=10 Readings in a batch.
+;; @param every_s double=1.0 Seconds between readings.
+;; @param size int=10 Readings per batch.
 
 (define batch (load 'batch '()))
 (define sent 0)

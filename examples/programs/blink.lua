@@ -1,6 +1,6 @@
--- Blink the LED for as long as it runs.
+-- Blink the LED while the program runs.
 -- @version 1.0.0
--- @param period_s double=1.0 Time between two changes.
+-- @param period_s double=1.0 Seconds between changes of the LED.
 -- @requires actuator.led@1+
 
 lit = false

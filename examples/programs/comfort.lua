@@ -1,7 +1,7 @@
--- Keep it comfortable with a package:  ygg program load degrees.lua && ygg program deploy comfort.lua -d porch-1
+-- Regulate the temperature with a package:  ygg program load degrees.lua && ygg program deploy comfort.lua -d porch-1
 -- @version 1.0.0
 -- @depends degrees 1.0.0
--- @param every_s double=2.0 Time between two looks.
+-- @param every_s double=2.0 Seconds between readings.
 -- @requires sensor.temperature@1+
 -- @requires actuator.led@1+{on:bool rw}
 

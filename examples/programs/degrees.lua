@@ -1,4 +1,4 @@
--- A package for other programs: degrees in Fahrenheit, and a switch with a dead band. comfort.lua uses it.
+-- A package for other programs: conversion to Fahrenheit, and a switch with hysteresis. comfort.lua uses it.
 -- @version 1.0.0
 
 local degrees = {}
@@ -7,7 +7,7 @@ function degrees.fahrenheit(celsius)
   return celsius * 9 / 5 + 32
 end
 
--- On below `low`, off above `high`, as it was in between.
+-- Return a switch: on below `low`, off above `high`, unchanged in between.
 function degrees.switch(low, high)
   local on = false
   return function(celsius)

@@ -1,4 +1,4 @@
-;; A package for other programs: degrees in Fahrenheit, and a switch with a dead band. comfort.scm uses it.
+;; A package for other programs: conversion to Fahrenheit, and a switch with hysteresis. comfort.scm uses it.
 ;; @version 1.0.0
 
 (export fahrenheit switch)
@@ -6,7 +6,7 @@
 (define (fahrenheit celsius)
   (+ 32 (* celsius 9/5)))
 
-;; On below `low`, off above `high`, as it was in between.
+;; Return a switch: on below `low`, off above `high`, unchanged in between.
 (define (switch low high)
   (define on #f)
   (lambda (celsius)

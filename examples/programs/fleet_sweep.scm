@@ -1,7 +1,7 @@
-;; Go through all thermometers of the mesh now and then, and publish the coldest and the warmest. Runs on the mesh:
+;; Read all thermometers of the mesh at an interval, and publish the coldest and the warmest. Its target is the mesh:
 ;;   ygg program deploy examples/programs/fleet_sweep.scm --mesh
 ;; @version 1.0.0
-;; @param every_s double=60.0 Time between two sweeps.
+;; @param every_s double=60.0 Seconds between sweeps.
 ;; @timeout 60
 
 (define last '())

@@ -1,5 +1,5 @@
-;; Something to talk to:  ygg program eval interactive '(greet "Ada")'
-;; It remembers whom it has greeted, also after a restart.
+;; A program to call:  ygg program eval interactive '(greet "Ada")'
+;; Its guests are kept in the store, so they survive a restart.
 ;; @version 1.0.0
 ;; @requires actuator.led@1+
 

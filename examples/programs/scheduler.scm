@@ -1,7 +1,7 @@
-;; Do things by the clock, in UTC: light from 7 to 19, a report every hour.
+;; Work on a schedule, in UTC: light from 7 to 19, a report every hour.
 ;; @version 1.0.0
-;; @param morning string="0 7 * * *" Cron expression: light on.
-;; @param evening string="0 19 * * *" The same: light off.
+;; @param morning string="0 7 * * *" Cron expression that switches the light on.
+;; @param evening string="0 19 * * *" Cron expression that switches it off.
 ;; @requires actuator.led@1+
 
 (define done '())

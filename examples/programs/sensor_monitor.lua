@@ -1,8 +1,8 @@
--- Watch a temperature: one alarm when it gets too warm, the next not before it has cooled down and some time has passed.
+-- Watch a temperature: one alarm when it is too warm, the next after it has cooled down and a minimum time has passed.
 -- @version 1.0.0
--- @param limit double=30.0 Above this it is too warm, in degrees.
--- @param every_s double=5.0 Time between two looks.
--- @param cool_down_s double=60.0 Least time between two alarms.
+-- @param limit double=30.0 Limit of the alarm, in °C.
+-- @param every_s double=5.0 Seconds between readings.
+-- @param cool_down_s double=60.0 Minimum seconds between alarms.
 -- @requires sensor.temperature@1+
 
 alarms = store.load("alarms", 0)

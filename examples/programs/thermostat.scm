@@ -1,8 +1,8 @@
-;; Keep a room warm: the heater (here the LED) is on below the target and off above it, with half a degree between.
+;; Heat a room: the heater (here the LED) is on below the target and off above it, with a hysteresis of 0.5 °C each way.
 ;; The target can be changed while it runs:  ygg program globals thermostat target=22
 ;; @version 1.0.0
-;; @param target double=20.0 Degrees to keep.
-;; @param every_s double=2.0 Time between two looks.
+;; @param target double=20.0 Target temperature in °C.
+;; @param every_s double=2.0 Seconds between readings.
 ;; @requires sensor.temperature@1+
 ;; @requires actuator.led@1+{on:bool rw}
 

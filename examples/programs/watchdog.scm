@@ -1,6 +1,6 @@
-;; Watch a device: say so when it goes away, when it comes back, and when it stays away for too long.
+;; Watch a device: publish when it has been offline for too long, and when it is back.
 ;; @version 1.0.0
-;; @param patience_s double=30.0 Away for longer than this is an alarm.
+;; @param patience_s double=30.0 Seconds offline before the alarm.
 
 (define state (if (assq-ref (device-info) 'online) "online" "offline"))
 

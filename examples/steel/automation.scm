@@ -1,4 +1,4 @@
-;; Let events do the work: commands by message, readings as they change, and an event of the program's own.
+;; Handle events: commands in messages, changed readings, and an event that the program emits.
 ;; @version 1.0.0
 ;; @requires sensor.temperature@1+
 ;; @requires actuator.led@1+

@@ -1,7 +1,7 @@
-;; Blink the LED from a timer that sets itself again, and stop after so many times.
+;; Blink the LED from a timer that its handler sets again, and stop after a number of blinks.
 ;; @version 1.0.0
-;; @param interval double=0.5 Seconds between two changes.
-;; @param times int=10 How often it is lit.
+;; @param interval double=0.5 Seconds between changes of the LED.
+;; @param times int=10 Number of blinks.
 ;; @requires actuator.led@1+
 
 (define interval (arg 'interval 0.5))

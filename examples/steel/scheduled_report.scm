@@ -1,4 +1,4 @@
-;; Reports by the clock: a heartbeat every minute, all readings every five minutes, and a check of the memory in between.
+;; Report on a schedule: a heartbeat every minute, all readings every five minutes, and a memory check every 60 seconds.
 ;; @version 1.0.0
 ;; @requires sensor.temperature@1+
 

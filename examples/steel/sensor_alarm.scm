@@ -1,7 +1,7 @@
-;; Watch the temperature: LED on and an alert when it is too warm, with a pause between two alerts, and LED off when it is not.
+;; Watch the temperature: LED on and an alert above the threshold, with a cooldown between alerts; LED off below it.
 ;; @version 1.0.0
-;; @param check_interval double=10 Seconds between two looks.
-;; @param cooldown double=300 Seconds between two alerts.
+;; @param check_interval double=10 Seconds between readings.
+;; @param cooldown double=300 Minimum seconds between alerts.
 ;; @requires sensor.temperature@1+
 ;; @requires actuator.led@1+
 

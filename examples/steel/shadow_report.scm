@@ -1,6 +1,6 @@
-;; Report what the device measures, and how the program does, in the device's twin under the program.
+;; Report the device's readings and the program's own figures in the device's twin, under the program.
 ;; @version 1.0.0
-;; @param interval double=30 Seconds between two reports.
+;; @param interval double=30 Seconds between reports.
 ;; @requires sensor.temperature@1+
 
 (define program-version "1.0.0")

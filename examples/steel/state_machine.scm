@@ -1,6 +1,6 @@
-;; A state machine that knows after a restart where it was: idle, monitoring, alert.
+;; A state machine that keeps its state across restarts: idle, monitoring, alert.
 ;; @version 1.0.0
-;; @param interval double=5 Seconds between two looks.
+;; @param interval double=5 Seconds between readings.
 ;; @requires sensor.temperature@1+
 ;; @requires actuator.led@1+
 
