@@ -28,7 +28,7 @@ SUFFIX = {Language.LUA: "lua", Language.SCHEME: "scm"}
 
 
 class Lab:
-    """Runs scripts. Each test finds the fleet as it was at first."""
+    """Runs scripts. Each test starts with the initial fleet."""
 
     def __init__(self, pools: dict[Language, WorkerPool], commands: dict[Language, Prepare]) -> None:
         self.pools, self.commands = pools, commands
@@ -37,7 +37,7 @@ class Lab:
         self.log: list[LogEntry] = []
 
     def reset(self) -> None:
-        """A new fleet, an empty log."""
+        """Restore the initial fleet and empty the log."""
         self.mesh.fleet.clear()
         self.mesh.timeouts.clear()
         self.mesh.hanging = self.publisher.down = False
@@ -58,7 +58,7 @@ class Lab:
         limits: Limits = model.DEFAULT_LIMITS,
         name: str = "",
     ) -> Outcome:
-        """What the script returned and used; raises what `Loki.execute` raises."""
+        """Return the result and usage of a script; raises the errors of `Loki.execute`."""
         checked = model.script(
             source,
             language,
@@ -70,33 +70,33 @@ class Lab:
         return await self.loki.execute(checked, self.log.append)
 
     async def value(self, language: Language, source: str, **how: object) -> Value:
-        """What the script returned."""
+        """Return the result of a script."""
         return (await self.outcome(language, source, **how)).value  # type: ignore[arg-type]
 
     async def failure(self, language: Language, source: str, **how: object) -> ScriptError:
-        """How the script failed."""
+        """Return the error of a script that must fail."""
         with pytest.raises(ScriptError) as caught:
             await self.outcome(language, source, **how)  # type: ignore[arg-type]
         return caught.value
 
     def pids(self, language: Language) -> list[int]:
-        """The worker processes of a language."""
+        """Return the process ids of the workers of a language."""
         return sorted(worker.pid for worker in self.pools[language].workers())
 
     async def all_up(self, language: Language) -> None:
-        """Waits until every worker is up again."""
+        """Wait until every worker is up again."""
         await eventually(lambda: self.pools[language].status().workers == 2, 30)
 
 
 @pytest.fixture(scope="session")
 def scheme_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the compiled Scheme worker is kept for the session."""
+    """The folder of the compiled Scheme worker, shared by the session."""
     return tmp_path_factory.mktemp("scheme")
 
 
 @contextlib.asynccontextmanager
 async def running(pools: dict[Language, WorkerPool]) -> AsyncIterator[dict[Language, WorkerPool]]:
-    """The pools at work; their processes end with the block."""
+    """Run the pools; their processes end with the block."""
     maintaining = [asyncio.create_task(pool.maintain()) for pool in pools.values()]
     try:
         for pool in pools.values():
@@ -109,12 +109,12 @@ async def running(pools: dict[Language, WorkerPool]) -> AsyncIterator[dict[Langu
 
 
 def commands_of(cache: Path) -> dict[Language, Prepare]:
-    """How the workers of each language start."""
+    """The start commands of the workers, by language."""
     return {Language.LUA: LuaCommand(), Language.SCHEME: SchemeCommand(cache)}
 
 
 def pools_of(cache: Path, *, size: int = 2, queue: int = 16, queue_wait_s: float = 30) -> dict[Language, WorkerPool]:
-    """A pool a language, not yet at work."""
+    """One pool per language, not started."""
     commands = commands_of(cache)
     return {
         language: WorkerPool(language, command, size=size, queue=queue, queue_wait_s=queue_wait_s)
@@ -139,14 +139,14 @@ async def lab(_shared: Lab) -> Lab:
 
 @pytest.fixture(scope="module")
 def loki_process(shared_processes: Processes, pki: Pki, scheme_cache: Path) -> Iterator[ServiceProcess]:
-    """Loki on the real mesh, shared by the tests of a module: do not kill it."""
+    """Loki on the real mesh, shared by the tests of a module; tests must not kill it."""
     with starter(pki) as start:
         yield start_loki(start, shared_processes, scheme_cache)
 
 
 @pytest_asyncio.fixture
 async def programs(loki_process: ServiceProcess, pki: Pki) -> AsyncIterator[Programs]:
-    """A person who deploys programs; none is left afterwards."""
+    """A user's client of the ProgramService; unloads its deployments afterwards."""
     caller, channel = Programs.of(loki_process, pki)
     yield caller
     await caller.unload_all()

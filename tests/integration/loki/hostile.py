@@ -1,8 +1,8 @@
 # ruff: noqa: E501 - scripts in tables, one a line
-"""Hostile scripts, each with what it ends in. `test_hostile.py` runs them, docs/reference/hostile.md shows them.
+"""Hostile scripts with their expected results. `test_hostile.py` runs them, docs/reference/hostile.md shows them.
 
-Owns the table; `hostile_programs.py` writes the page. `answer` is the reason of the failure, or `fine` where the attack comes to nothing and the script
-returns true; two reasons where the machine decides which comes first. `worker` says whether the process survives it.
+Owns the table; `hostile_programs.py` writes the page. `answer` is the reason of the failure, or `fine` if the attack has no effect and
+the script returns true; two reasons if it depends on the machine which limit is reached first. `worker` is the fate of the process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ KEPT, REPLACED, EITHER = "kept", "replaced", "either"
 
 
 class Hostile(NamedTuple):
-    """A script that means harm."""
+    """A hostile script."""
 
     name: str
     language: Language
@@ -37,7 +37,7 @@ def _scheme(name: str, source: str, answer: str, worker: str = KEPT) -> Hostile:
 TEN_MB = 10 * 1024 * 1024
 
 HOSTILE = [
-    # Ways out.
+    # Escapes.
     _lua("a program started", 'os.execute("id")', "SCRIPT_ERROR"),
     _lua("a file opened", 'io.open("/etc/passwd")', "SCRIPT_ERROR"),
     _lua("a file loaded", 'dofile("/etc/passwd")', "SCRIPT_ERROR"),
@@ -151,7 +151,7 @@ HOSTILE = [
     _lua("a source of 10 MB", "--" + "x" * TEN_MB, "INVALID_SCRIPT"),
     _lua("a source with a NUL", "return 1\0", "INVALID_SCRIPT"),
     _lua("nothing", " \n\t", "INVALID_SCRIPT"),
-    # Ways out.
+    # Escapes.
     _scheme("a program started", '(system "id")', "SCRIPT_ERROR"),
     _scheme("a file opened", '(open-input-file "/etc/passwd")', "SCRIPT_ERROR"),
     _scheme("a file loaded", '(primitive-load "/etc/passwd")', "SCRIPT_ERROR"),
@@ -287,7 +287,7 @@ others; if the engine's C code decides how far the attack gets, either happens.
 
 
 class Shown(Protocol):
-    """What a row shows."""
+    """The cells of a row."""
 
     @property
     def name(self) -> str:
@@ -295,7 +295,7 @@ class Shown(Protocol):
 
     @property
     def source(self) -> str:
-        """The text."""
+        """The source text."""
 
     @property
     def answer(self) -> str:

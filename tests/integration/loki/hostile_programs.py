@@ -1,10 +1,10 @@
 # ruff: noqa: E501 - programs in tables, one a line
-"""Hostile programs: packages that must not be taken, and programs that mean harm while they live.
+"""Hostile programs: packages that must be refused, and deployed programs that attack at runtime.
 
 Owns the tables, and writes docs/reference/hostile.md with those of `hostile.py`: `python -m tests.integration.loki.hostile_programs`.
-`test_program_hostile.py` runs them. `answer` is the reason of the failure, `fine` where the
-attack comes to nothing and the program goes on; two reasons where the machine decides which comes first. `worker`
-says whether the process survives it. Rows of BOTH hold for either language.
+`test_program_hostile.py` runs them. `answer` is the reason of the failure, or `fine` if the attack has no effect and
+the program continues; two reasons if it depends on the machine which limit is reached first. `worker` is the fate of
+the process. Rows of BOTH apply to either language.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ CODES = {
     "TIMEOUT": grpc.StatusCode.DEADLINE_EXCEEDED,
     "MEMORY": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "ENGINE_BUSY": grpc.StatusCode.RESOURCE_EXHAUSTED,
-    "": grpc.StatusCode.RESOURCE_EXHAUSTED,  # gRPC's own limit of a message, before anything of ours
+    "": grpc.StatusCode.RESOURCE_EXHAUSTED,  # gRPC's own message limit applies first
 }
-"""The status that each refusal of a package comes with."""
+"""The gRPC status of each reason to refuse a package."""
 FINE = {LUA: "x = 1", SCHEME: "(define x 1)"}
 
 
 @dataclass(frozen=True)
 class Package:
-    """A package that is refused when it is loaded: its manifest beside a good one, its source where that is the harm."""
+    """A package that is refused when it is loaded: its changes to a valid manifest, and its source if that is hostile."""
 
     name: str
     answer: str
@@ -54,7 +54,7 @@ class Package:
 
 @dataclass(frozen=True)
 class Living:
-    """A program that is loaded and deployed, and what becomes of it."""
+    """A program that is loaded and deployed, and its expected result."""
 
     name: str
     language: Language
@@ -79,7 +79,7 @@ def _nested(depth: int) -> value_pb2.Value:
 
 
 PACKAGES = [
-    # Not what it says it is.
+    # Content that does not match its declaration.
     Package("a checksum of another source", "INVALID_PACKAGE", {"checksum": "0" * 64}),
     Package("a checksum that is a path", "INVALID_PACKAGE", {"checksum": "../../etc/passwd"}),
     Package("a checksum of 1 MB", "INVALID_PACKAGE", {"checksum": "0" * 1_000_000}, shown='checksum "000…"'),
@@ -212,7 +212,7 @@ LIVING = [
     _lua("a key of 1 MB", "store(('k'):rep(1000000), 1)", "INVALID_REQUEST|MEMORY"),
     _lua("a function kept", "store('k', print)", "INVALID_REQUEST"),
     _lua("another program's store", "assert(store.load('../neighbour_lua/mark') == nil) store('neighbour_lua._mesh', 1) assert(#store.keys() == 1)", "fine"),
-    # Ways out, and what is left behind for the next turn.
+    # Escapes, and leftovers for the next turn.
     _lua("a file opened", "after('x', 0.05, function() io.open('/etc/passwd') end)", "SCRIPT_ERROR"),
     _lua("a library required", "after('x', 0.05, function() require('os') end)", "NOT_DECLARED"),
     _lua("a forged operation", "after('x', 0.05, function() coroutine.yield({}, '[\"devices\"]') end)", "SCRIPT_ERROR"),
@@ -265,7 +265,7 @@ LIVING = [
     _scheme("a key of 1 MB", "(store (make-string 1000000 #\\k) 1)", "INVALID_REQUEST"),
     _scheme("a procedure kept", "(store 'k car)", "INVALID_REQUEST"),
     _scheme("another program's store", '(unless (eq? #f (load "../neighbour_scheme/mark")) (raise 1)) (store "neighbour_scheme._mesh" 1) (unless (= 1 (length (store-keys))) (raise 2))', "fine"),
-    # Ways out, and what is left behind for the next turn.
+    # Escapes, and leftovers for the next turn.
     _scheme("a file opened", "(after 'x 0.05 (lambda (_) (open-input-file \"/etc/passwd\")))", "SCRIPT_ERROR"),
     _scheme("another module", "(after 'x 0.05 (lambda (_) ((@ (guile) system) \"id\")))", "SCRIPT_ERROR"),
     _scheme("a prompt of the worker's", "(after 'x 0.05 (lambda (_) (abort-to-prompt 'turn)))", "SCRIPT_ERROR"),
@@ -317,7 +317,7 @@ def _plain(value: Any) -> str:
 
 
 def programs_page() -> str:
-    """The text of docs/reference/hostile.md: scripts, then programs."""
+    """Return the text of docs/reference/hostile.md: scripts, then programs."""
     parts = [page(), _HEAD]
     for language in Language:
         title = language.value.capitalize()

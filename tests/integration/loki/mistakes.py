@@ -1,7 +1,7 @@
 # ruff: noqa: E501 - scripts in tables, one a line
-"""Mistakes that beginners make, one a row: what was written, in which line it fails, and what the message has to say.
+"""Mistakes of beginners, one per row: the source, the line of the error, and the expected message.
 
-`says` are parts of the message and its hint: what is wrong, and what to write instead.
+`says` are parts of the message and of its hint: the fault and the correction.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ LUA, SCHEME = Language.LUA, Language.SCHEME
 
 
 class Mistake(NamedTuple):
-    """`line` 0 where a call in tail position leaves none."""
+    """`line` is 0 if a call in tail position leaves no line."""
 
     name: str
     language: Language
@@ -57,7 +57,7 @@ MISTAKES = [
     Mistake("a timer without a name", LUA, "every(1, print)", 1, ("a timer is named by a string, not by a number",)),
     Mistake("a timer too fast", LUA, "every('t', 0.001, print)", 1, ("a timer takes 0.05 s to a year, not 0.001 s",)),
     Mistake("a timer with text for seconds", LUA, "after('t', '5', print)", 1, ("a timer takes a number of seconds, not a string",)),
-    Mistake("a schedule that is none", LUA, "cron('t', 'noon', print)", 1, ("'noon' is not a cron expression: it has 1 field, not 5", "minute hour day-of-month")),
+    Mistake("an invalid schedule", LUA, "cron('t', 'noon', print)", 1, ("'noon' is not a cron expression: it has 1 field, not 5", "minute hour day-of-month")),
     Mistake("a schedule out of bounds", LUA, "cron('t', '99 * * * *', print)", 1, ("the minute '99' is not 0 to 59",)),
     Mistake("a handler that was called", LUA, "every('t', 1, time() and nil)", 1, ("the handler of the timer t is a nil, not a function", "without parentheses")),
     Mistake("a topic with a bad level", LUA, "publish('Alarm', 1)", 1, ("'Alarm' is not a level of a topic", "a-z, 0-9 and _")),
@@ -67,7 +67,7 @@ MISTAKES = [
     Mistake("a list with names", LUA, "publish('x', {1, 2, zone = 'hall'})", 1, ("a table has [1] and zone; it is a list or a map, not both",)),
     Mistake("a table raised", LUA, "\nerror({code = 5, why = 'cold'})", 2, ('{code = 5, why = "cold"}',)),
     Mistake("nothing raised", LUA, "error()", 1, ("error(nil)",)),
-    Mistake("JSON that is none", LUA, "local t = json.decode('{\"a\": tru}')", 1, ("not JSON, line 1, byte 7",)),
+    Mistake("invalid JSON", LUA, "local t = json.decode('{\"a\": tru}')", 1, ("not JSON, line 1, byte 7",)),
     Mistake("JSON of nothing", LUA, "local t = json.decode(args.text)", 1, ("json.decode takes a string, not a nil",)),
     Mistake("a name that is not defined", LUA, "\nblinkk()", 2, ("attempt to call a nil value (global 'blinkk')",)),
     Mistake("a text joined with nothing", LUA, "local t\nlog('temp ' .. t)", 2, ("attempt to concatenate a nil value (local 't')",)),
@@ -92,7 +92,7 @@ MISTAKES = [
     Mistake("a let with one pair of parentheses", SCHEME, "(let (x 1) x)", 1, ("let is written (let ((NAME VALUE) ...) BODY ...), not (let (x 1) x)",)),
     Mistake("a cond without a result", SCHEME, "(cond ((> 1 2) 1) (else))", 1, ("cond is written (cond (TEST RESULT ...)",)),
     Mistake("a variable that is not defined set", SCHEME, "(set! counter 1)", 1, ("counter is not a variable of this script; define it first",)),
-    Mistake("a number that is none", SCHEME, "\n(+ 1 (string->number \"abc\"))", 2, ("+: argument 1 is #f, which it does not take",)),
+    Mistake("an invalid number", SCHEME, "\n(+ 1 (string->number \"abc\"))", 2, ("+: argument 1 is #f, which it does not take",)),
     Mistake("a procedure to go through a list with", SCHEME, "(for-each 1 '(2))", 1, ("for-each: an argument is 1, which it does not take",)),
     Mistake("values that are missing", SCHEME, "(let-values (((a b) (values 1))) a)", 1, ("2 values are expected here",)),
     Mistake("a display of two things", SCHEME, "(display \"a\" \"b\")", 1, ('display: argument 2 is "b", which it does not take',)),
@@ -117,7 +117,7 @@ MISTAKES = [
     Mistake("an index out of range", SCHEME, "(vector-ref (vector 1 2) 2)", 1, ("vector-ref: argument 2 out of range: 2",)),
     Mistake("a division by zero", SCHEME, "\n(/ 1 0)", 2, ("/: division by zero",)),
     Mistake("a modulo by zero", SCHEME, "(modulo 5 0)", 1, ("modulo: division by zero",)),
-    Mistake("a call of what is no procedure", SCHEME, "(define temp 20)\n(list (temp))", 2, ("20 is called and is not a procedure",)),
+    Mistake("a call of a value that is not a procedure", SCHEME, "(define temp 20)\n(list (temp))", 2, ("20 is called and is not a procedure",)),
     Mistake("a name that is not defined", SCHEME, "\n(blinkk)", 2, ("blinkk is not defined",)),
     Mistake("format with too few values", SCHEME, "(format #f \"~a is ~a\" 1)", 1, ('format: "~a is ~a" wants 2 values, 1 is given',)),
     Mistake("format without its text", SCHEME, "(format 5)", 1, ("format takes #f, #t or a port, a text, and values",)),
@@ -129,7 +129,7 @@ MISTAKES = [
     Mistake("a procedure as the result", SCHEME, "(define (f)\n  (lambda (x) x))\n(f)", 3, ("the result of the script is not a value: ", "#<procedure")),
     Mistake("a procedure published", SCHEME, "(publish \"x\" car)", 1, ("this is not a value: #<procedure car (_)>",)),
     Mistake("a key that is not there", SCHEME, "(hash-get (hash 'a 1) 'b)", 1, ("no such key: b",)),
-    Mistake("JSON that is none", SCHEME, "(json-decode \"{\\\"a\\\": tru}\")", 1, ("not JSON, line 1, character 7",)),
+    Mistake("invalid JSON", SCHEME, "(json-decode \"{\\\"a\\\": tru}\")", 1, ("not JSON, line 1, character 7",)),
     Mistake("a syntax that is not so", SCHEME, "\n(if)", 2, ("if is written (if TEST THEN ELSE), not (if)",)),
     Mistake("a binding without a value", SCHEME, "(let ((x 1) (y)) x)", 1, ("let is written (let ((NAME VALUE) ...) BODY ...), not (let ((x 1) (y)) x)",)),
     Mistake("a parenthesis missing", SCHEME, "(list 1\n  (list 2)", 1, ("this ( is never closed",)),

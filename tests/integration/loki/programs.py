@@ -1,4 +1,4 @@
-"""Loki with its ProgramService as a real process on the real mesh, and short hands for what tests ask of it."""
+"""Loki with its ProgramService as a real process on the real mesh, and shorthands for its RPCs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RUNNING = pb.INSTANCE_STATE_RUNNING
 
 
 def start_loki(start: StartService, processes: Processes, cache: Path, **settings: object) -> ServiceProcess:
-    """A replica, ready."""
+    """Start a replica and wait until it is ready."""
     process = start(
         "loki",
         nats_url=processes.nats.url,
@@ -45,7 +45,7 @@ def start_loki(start: StartService, processes: Processes, cache: Path, **setting
 
 
 class Programs:
-    """A caller of one replica."""
+    """A client of one replica."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.stub: Any = program_pb2_grpc.ProgramServiceStub(channel)
@@ -53,14 +53,14 @@ class Programs:
 
     @classmethod
     def of(cls, process: ServiceProcess, pki: Pki) -> tuple[Programs, grpc.aio.Channel]:
-        """The caller and its channel, which is the caller's to close."""
+        """Return a client and its channel, which the caller closes."""
         channel = client(process.listen, pki)
         return cls(channel), channel
 
     async def load(
         self, name: str, /, source: str, language: Any = LUA, version: str = "1.0.0", **manifest: Any
     ) -> pb.LoadProgramResponse:
-        """Keeps a package."""
+        """Load a package into the store."""
         limits = manifest.pop("limits", {})
         if "run_timeout_s" in limits:
             run_timeout = Duration()
@@ -74,7 +74,7 @@ class Programs:
         return answer
 
     async def deploy(self, name: str, **fields: Any) -> pb.DeployProgramResponse:
-        """To the mesh unless told."""
+        """Deploy to the mesh, unless `fields` name a device or a selector."""
         target: dict[str, Any] = {key: fields.pop(key) for key in ("device_id", "selector") if key in fields} or {
             "mesh": True
         }
@@ -84,87 +84,87 @@ class Programs:
         return answer
 
     async def run(self, name: str, source: str, language: Any = LUA, **manifest: Any) -> None:
-        """Loads, deploys to the mesh, and waits until it runs."""
+        """Load a program, deploy it to the mesh, and wait until it runs."""
         await self.load(name, source, language, **manifest)
         await self.deploy(name)
         await self.state(name, RUNNING)
 
     async def instances(self, name: str = "") -> list[pb.ProgramInstance]:
-        """The instances of a deployment."""
+        """Return the instances of a deployment."""
         return list((await self.stub.ListInstances(pb.ListInstancesRequest(deployment_id=name), timeout=10)).instances)
 
     async def state(self, name: str, state: Any, within_s: float = 30, count: int = 1) -> list[pb.ProgramInstance]:
-        """Waits until `count` instances, and no other, are in a state."""
+        """Wait until exactly `count` instances exist, all in the given state."""
         return await self.instances_when(
             name, lambda found: len(found) == count and all(each.state == state for each in found), within_s
         )
 
     async def instances_when(
-        self, name: str, wanted: Callable[[list[pb.ProgramInstance]], bool], within_s: float = 20
+        self, name: str, expected: Callable[[list[pb.ProgramInstance]], bool], within_s: float = 20
     ) -> list[pb.ProgramInstance]:
-        """The instances of a deployment as soon as they are as wanted."""
+        """Return the instances of a deployment as soon as they satisfy `expected`."""
 
-        async def as_wanted() -> list[pb.ProgramInstance]:
+        async def check() -> list[pb.ProgramInstance]:
             found = await self.instances(name)
-            assert wanted(found), found
+            assert expected(found), found
             return found
 
-        instances: list[pb.ProgramInstance] = await eventually(as_wanted, within_s)
+        instances: list[pb.ProgramInstance] = await eventually(check, within_s)
         return instances
 
     async def eval(self, name: str, source: str, device: str = "") -> Value:
-        """Evaluates in an instance."""
+        """Evaluate an expression in an instance."""
         ref = pb.InstanceRef(deployment_id=name, device_id=device)
         answer = await self.stub.EvalProgram(pb.EvalProgramRequest(instance=ref, source=source), timeout=30)
         return codec.value_from_proto(answer.value) if answer.HasField("value") else None
 
-    async def until(self, name: str, source: str, wanted: Value, device: str = "", within_s: float = 20) -> None:
-        """Waits until an expression has a value."""
-        await self.value_when(name, source, lambda value: value == wanted, device, within_s)
+    async def until(self, name: str, source: str, expected: Value, device: str = "", within_s: float = 20) -> None:
+        """Wait until an expression has a value."""
+        await self.value_when(name, source, lambda value: value == expected, device, within_s)
 
     async def value_when(
-        self, name: str, source: str, wanted: Callable[[Any], bool], device: str = "", within_s: float = 20
+        self, name: str, source: str, expected: Callable[[Any], bool], device: str = "", within_s: float = 20
     ) -> Value:
-        """The value of an expression as soon as it is as wanted; an instance that moves or restarts is not yet."""
+        """Return the value of an expression once it satisfies `expected`; retries while the instance moves or restarts."""
         found: list[Value] = []
 
-        async def as_wanted() -> bool:
+        async def check() -> bool:
             try:
                 found[:] = [await self.eval(name, source, device)]
             except grpc.aio.AioRpcError as e:
                 assert e.code() is not grpc.StatusCode.FAILED_PRECONDITION, e.details()
                 raise
-            assert wanted(found[0]), f"{source} is {found[0]!r}: {await self.instances(name)}"
+            assert expected(found[0]), f"{source} is {found[0]!r}: {await self.instances(name)}"
             return True
 
-        await eventually(as_wanted, within_s)
+        await eventually(check, within_s)
         return found[0]
 
     async def until_error(self, name: str, part: str, within_s: float = 10) -> None:
-        """Waits until the last error holds a text."""
+        """Wait until the last error contains a text."""
         await self.instances_when(name, lambda found: part in found[0].last_error, within_s)
 
     async def epoch(self, name: str, epoch: int, within_s: float = 20) -> None:
-        """Waits until the one instance runs in an epoch."""
+        """Wait until the only instance runs in an epoch."""
         await self.instances_when(
             name, lambda found: [(one.epoch, one.state) for one in found] == [(epoch, RUNNING)], within_s
         )
 
     async def statistics(self, name: str, device: str = "") -> pb.ProgramStatistics:
-        """Of an instance."""
+        """Return the statistics of an instance."""
         ref = pb.InstanceRef(deployment_id=name, device_id=device)
         answer = await self.stub.GetStatistics(pb.GetStatisticsRequest(instance=ref), timeout=10)
         found: pb.ProgramStatistics = answer.statistics
         return found
 
     async def history(self, name: str, device: str = "") -> list[pb.ProgramCall]:
-        """The last turns of an instance, newest first."""
+        """Return the last turns of an instance, newest first."""
         ref = pb.InstanceRef(deployment_id=name, device_id=device)
         answer = await self.stub.ListCallHistory(pb.ListCallHistoryRequest(instance=ref, limit=50), timeout=10)
         return list(answer.calls)
 
     async def turns(self, name: str) -> list[pb.ProgramCall]:
-        """The last turns, none where it does not run."""
+        """Return the last turns; an empty list if the instance does not run."""
         try:
             return await self.history(name)
         except grpc.aio.AioRpcError as e:
@@ -173,12 +173,12 @@ class Programs:
             return []
 
     async def lines(self, name: str) -> list[str]:
-        """The log so far."""
+        """Return the log so far."""
         request = pb.WatchLogsRequest(deployment_id=name, tail=500)
         return [line.entry.message async for line in self.stub.WatchLogs(request, timeout=10)]
 
     async def unload_all(self) -> None:
-        """Ends what was deployed."""
+        """Unload every deployment of this client."""
         for name in self.deployed:
             try:
                 await self.stub.UnloadProgram(pb.UnloadProgramRequest(deployment_id=name), timeout=10)

@@ -1,8 +1,8 @@
 # ruff: noqa: E501 - programs in a table, one a line
 """The table of the dialect steel in docs/reference/scripting.md: each row, run as script and as program.
 
-A row: what the page calls it; a text; its value in a script; its value in a program, or `HEARD` where a handler notes it
-later. `BEFORE` stands before all of them.
+A row: its title on the page; a text; its value in a script; its value in a program; the notes of its handler.
+`BEFORE` precedes each text.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from services.domain.values import Value
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "scripting.md"
 BEFORE = "(define heard '()) (define (note . items) (set! heard (append heard (list items))))"
 SAME = object()
-"""In a program it is as in a script."""
+"""The value in a program equals the value in a script."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`dropped` is what a script's result lists; `heard` is what the handler of a program notes in the end."""
+    """`dropped` is the effect listed in a script's result; `heard` is the final list of notes of a program's handler."""
 
-    what: str
+    title: str
     text: str
     script: Value
     program: object = SAME
@@ -63,7 +63,7 @@ ROWS = [
 
 
 def page_rows() -> list[list[str]]:
-    """The rows of the page's table, as cells."""
+    """Return the rows of the page's table, as cells."""
     page = PAGE.read_text()
     table = page[page.index("| what | steel |") :].split("\n\n")[0].splitlines()[2:]
     return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in table]

@@ -63,7 +63,7 @@ REFUSED = [
 
 
 class Answering:
-    """A host that answers everything with nothing."""
+    """A host that answers every request with an empty value."""
 
     waiting_for = ""
 
@@ -79,7 +79,7 @@ class Answering:
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def workers(_shared: Lab) -> AsyncIterator[dict[Language, LiveWorker]]:
-    """A worker of programs a language."""
+    """One worker of programs per language."""
     started = {language: await LiveWorker.start(await _shared.commands[language]()) for language in Language}
     yield started
     for each in started.values():
@@ -87,7 +87,7 @@ async def workers(_shared: Lab) -> AsyncIterator[dict[Language, LiveWorker]]:
 
 
 async def in_a_program(worker: LiveWorker, language: Language, source: str) -> Value:
-    """What a program reports of `source` in its own event."""
+    """Return the value of `source` that a program reports in its own event."""
     text = f"function body() {source} end" if language is LUA else f"(define (body) {source})"
     start: dict[str, Any] = {"do": "start", "name": "x", "source": text, "device": "", "args": '{"m":{}}'}
     await worker.turn(1, {**start, "memory_bytes": 4 * MIB}, Answering())[1]

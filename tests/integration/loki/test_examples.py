@@ -1,4 +1,4 @@
-"""Every example, run as it stands: what it returns, logs and does to the device."""
+"""Every example, run unchanged: its result, its log and its effect on the device."""
 
 from __future__ import annotations
 

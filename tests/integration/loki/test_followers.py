@@ -1,4 +1,4 @@
-"""Commands that follow something refuse names that do not exist, and say on standard error what they wait for."""
+"""Commands that follow a resource refuse unknown names, and name the resource that they wait for on standard error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.integration.loki.programs import start_loki
 from ygg.exits import Exit
 from yggdrasil.registry.v1 import registry_pb2 as rp
 
-PROGRAM = """-- Nothing but there.
+PROGRAM = """-- Does nothing.
 -- @version 1.0.0
 """
 
@@ -31,7 +31,7 @@ def loki(shared_processes: Processes, pki: Pki, scheme_cache: Path) -> Iterator[
 
 
 class Command:
-    """`ygg` as a process of its own."""
+    """`ygg` as a separate process."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -57,7 +57,7 @@ class Command:
         return process.returncode, out, err
 
     def until_it_waits(self, *words: str) -> str:
-        """What it says on standard error up to what it waits for; it is interrupted then."""
+        """Return standard error up to the line with the hint at Ctrl-C, then interrupt the command."""
         process = self.start(*words)
         said = ""
         assert process.stderr is not None
@@ -86,9 +86,9 @@ def ygg(loki: str, shared_processes: Processes, pki: Pki, tmp_path: Path) -> Com
 @pytest.mark.parametrize(
     ("words", "message", "hint"),
     [
-        ("device watch nobody-1", "there is no device nobody-1", "ygg device ls"),
-        ("twin watch nobody-1", "there is no device nobody-1", "ygg device ls"),
-        ("program dev there.lua -d nobody-1", "there is no device nobody-1", "ygg device ls"),
+        ("device watch missing-1", "there is no device missing-1", "ygg device ls"),
+        ("twin watch missing-1", "there is no device missing-1", "ygg device ls"),
+        ("program dev there.lua -d missing-1", "there is no device missing-1", "ygg device ls"),
         ("program logs -f nothing", "there is no deployment nothing", "ygg program ls"),
         ("script logs -f nothing", "there is no script nothing", "ygg script ls"),
         ("script logs nothing", "there is no script nothing", "ygg script ls"),
@@ -104,9 +104,9 @@ def test_follower_of_an_unknown_name_is_refused(ygg: Command, words: str, messag
 
 def test_program_logs_names_a_device_without_an_instance(ygg: Command) -> None:
     assert ygg("program", "deploy", "there.lua", "--mesh")[0] == Exit.OK
-    code, _, err = ygg("program", "logs", "-f", "there", "-d", "nobody-1")
+    code, _, err = ygg("program", "logs", "-f", "there", "-d", "missing-1")
     assert code == Exit.NOT_FOUND
-    assert "there does not run on nobody-1" in err
+    assert "there does not run on missing-1" in err
     assert "ygg program show there" in err
 
 

@@ -65,7 +65,7 @@ SPELLINGS: list[tuple[str, str, str, Value]] = [
     ("read a property", 'return device:read("temp0.celsius")', '(property-read "temp0.celsius")', 23.5),
     ("write a property", 'device:write("led0.brightness", 40) return device:read("led0.brightness")',
      '(property-write! "led0.brightness" 40) (property-read "led0.brightness")', 40),
-    ("a whole number where a double is wanted", 'device:write("memo0.level", 2) return device:read("memo0.level")',
+    ("a whole number for a double", 'device:write("memo0.level", 2) return device:read("memo0.level")',
      '(property-write! "memo0.level" 2) (property-read "memo0.level")', 2.0),
     ("a whole double where an int is wanted", 'device.led0.brightness(80/2) return device.led0.blink{times = 6/2}.count',
      '(property-write! "led0.brightness" 40.0) (get (call "led0.blink" \'((times . 3.0))) \'count)', 3),

@@ -1,4 +1,4 @@
-"""The hostile scripts of `hostile.py`: each gets its answer in time, and a neighbour answers afterwards."""
+"""The hostile scripts of `hostile.py`: each is answered within its deadline, and the next script still works."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.integration.loki.hostile_programs import programs_page
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 LIMITS = Limits(timeout_s=0.4, memory_bytes=4 * MIB)
 BOUND_S = 60.0
-"""No result of the test, only where it gives up: what ends a script is the reason that it answers with."""
-"""The timeout, the grace that an engine has to stop, and what a machine with two busy cores may take beside."""
+"""Bounds the test and decides no result: the answered reason shows which limit ended the script."""
+"""The timeout, the grace period of the engine, and a margin for a machine with two busy cores."""
 CODES = {
     "SYNTAX": Code.INVALID_ARGUMENT,
     "SCRIPT_ERROR": Code.FAILED_PRECONDITION,

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - scripts in tables, one a line
-"""What each language offers, and what its errors say: names, lines, tracebacks."""
+"""The features of each language, and the texts of its errors: names, lines, tracebacks."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ SCHEME_OFFERS: list[tuple[str, str, Value]] = [
     ("a shebang", "#!/usr/bin/env ygg\n5", 5),
     ("a redefinition", "(define x 1) (define (x) 2) (x)", 2),
     ("a definition after its use in a procedure", "(define (f) (g)) (define (g) 7) (f)", 7),
-    ("a builtin of its own", "(define (list . x) (length x)) (list 1 2 3)", 3),
+    ("a redefined builtin", "(define (list . x) (length x)) (list 1 2 3)", 3),
     ("internal definitions", "(define (f) (define a 1) (define (b) (+ a 1)) (b)) (f)", 2),
     ("and-let*", "(and-let* ((x 1) (y (+ x 1))) y)", 2),
     ("bits", "(list (logand 12 10) (logior 12 10) (ash 1 4) (logbit? 2 4))", [8, 14, 16, True]),
@@ -199,7 +199,7 @@ DIALECT: list[tuple[str, str, Value]] = [
     ("a key without a value", "(guard (e (#t (error-object-message e))) (hash 'a))", "hash takes keys and values in turn; this key has no value:"),
     ("get of a table", "(list (get (hash 'a 1) 'a) (get (hash 'a 1) \"a\") (get (hash \"a\" 1) 'a) (get (hash) 'a) (get (hash) 'a 5))", [1, 1, 1, False, 5]),
     ("get of an association list", "(list (get '((a . 1)) 'a) (get '((a . 1)) \"a\") (get '() 'a 5))", [1, 1, 5]),
-    ("get of what a call returned", "(get (call \"led0.blink\" '((times . 2) (period_ms . 100))) 'count)", 2),
+    ("get from the result of a call", "(get (call \"led0.blink\" '((times . 2) (period_ms . 100))) 'count)", 2),
     ("string-contains?", "(list (string-contains? \"abc\" \"bc\") (string-contains? \"abc\" \"x\"))", [True, False]),
     ("split-many", "(list (split-many \"a, b, c\" \", \") (split-many \"\" \",\") (split-many \",\" \",\"))", [["a", "b", "c"], [""], ["", ""]]),
     ("trim", "(list (trim \"  a b \") (trim-start \" a \") (trim-end \" a \"))", ["a b", "a ", " a"]),
@@ -221,7 +221,7 @@ LEFT_OUT = {
     "eval": "environment eval",
     "file": "call-with-input-file call-with-output-file delete-file file-exists? open-binary-input-file"
     " open-binary-output-file open-input-file open-output-file with-input-from-file with-output-to-file",
-    "load": "",  # our own `load` is of the store
+    "load": "",  # our own `load` reads the store
     "process-context": "command-line emergency-exit exit get-environment-variable get-environment-variables",
     "read": "read",
     "repl": "interaction-environment",

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - scripts in tables, one a line
-"""What a script may use, and that exceeding it costs the script alone: its neighbour and its successor answer."""
+"""The limits of a script. Exceeding one fails that script alone: its neighbour and its successor answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BOTH = pytest.mark.parametrize("language", [LUA, SCHEME], ids=["lua", "scheme"])
 SHORT = Limits(timeout_s=0.3)
 SMALL = Limits(timeout_s=20, memory_bytes=4 * MIB)
 
-# Scripts that never end by themselves. True: the engine stops them; False: their worker has to be killed.
+# Scripts that never end. True: the engine stops them; False: their worker has to be killed.
 ENDLESS: list[tuple[str, Language, str, bool]] = [
     ("a loop", LUA, "while true do end", True),
     ("a loop that swallows errors", LUA, "while true do pcall(function() while true do end end) end", True),
@@ -88,7 +88,7 @@ async def test_the_line_where_a_loop_was_stopped_is_told(lab: Lab, language: Lan
     scheme = "(define (spin)\n  (let loop ()\n    (loop)))\n\n(spin)"
     error = await lab.failure(language, lua if language is LUA else scheme, limits=SHORT)
     assert error.line in (2, 3)
-    assert "in spin" in error.traceback or language is SCHEME  # where it is inlined
+    assert "in spin" in error.traceback or language is SCHEME  # Scheme may inline the function
 
 
 MEMORY: list[tuple[str, Language, str]] = [
@@ -130,7 +130,7 @@ async def test_a_script_that_wants_too_much_memory_is_ended(lab: Lab, language: 
 
 
 async def test_the_memory_cap_of_lua_is_exact(lab: Lab) -> None:
-    rep = 'return #("x"):rep({})'  # it holds the text twice for a moment
+    rep = 'return #("x"):rep({})'  # the text is briefly in memory twice
     assert await lab.value(LUA, rep.format(19 * MIB // 10), limits=SMALL) == 19 * MIB // 10
     error = await lab.failure(LUA, rep.format(21 * MIB // 10), limits=SMALL)
     assert (error.code, error.reason, error.line) == (Code.RESOURCE_EXHAUSTED, "MEMORY", 1)

@@ -1,4 +1,4 @@
-"""A worker of many programs, without the service: who is blamed, what is answered late, what a turn leaves behind."""
+"""A worker of many programs, without the service: blame for errors, late answers, and leftovers of a turn."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COUNT = {
 
 
 class Host:
-    """Answers everything with nothing; `slow` operations wait until they are let go."""
+    """Answers every request with an empty value; a `load` waits for the event `stubborn`."""
 
     waiting_for = ""
 
@@ -43,7 +43,7 @@ class Host:
             try:
                 await self.stubborn.wait()
             except asyncio.CancelledError:
-                return [1]  # as wait_for of Python 3.11, which hides it where the answer came in the same moment
+                return [1]  # as wait_for of Python 3.11, which hides a cancellation if the answer comes with it
         return None
 
     def log(self, level: Level, text: str) -> None:

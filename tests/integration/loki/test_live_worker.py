@@ -1,4 +1,4 @@
-"""A worker of many programs, alone: what it is told of a program that was dropped must not reach it."""
+"""A worker of many programs, alone: answers for a dropped program must not reach the worker."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.fixtures.wait import pace
 
 
 class Stubborn(NullHost):
-    """A host whose answers come whether they were cancelled or not, as asyncio.wait_for of Python 3.11 has it."""
+    """A host that answers even if it was cancelled, as asyncio.wait_for of Python 3.11 does."""
 
     def __init__(self) -> None:
         self.asked, self.go = asyncio.Event(), asyncio.Event()
 
     async def ask(self, operation: str, arguments: Any) -> Value:
-        """Answers in the end."""
+        """Return after `go` is set, or when cancelled."""
         self.asked.set()
         try:
             await self.go.wait()
@@ -61,7 +61,7 @@ async def test_a_turn_that_got_no_time_of_the_processor_has_done_no_wrong() -> N
     try:
         _, turn = worker.turn(1, start("local x = 0 for i = 1, 2e6 do x = x + i end"), NullHost())
         await asyncio.sleep(0)
-        os.kill(worker.pid, signal.SIGSTOP)  # a machine as busy as can be
+        os.kill(worker.pid, signal.SIGSTOP)  # margin for a busy machine
         await pace(SLICE_S + GRACE_S + 0.7)
         os.kill(worker.pid, signal.SIGCONT)
         async with asyncio.timeout(10):

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - scripts in one line
-"""Loki as its callers see it: the process, over mutual TLS, with the real registry, bridge, NATS and a device."""
+"""Loki over mutual TLS: the real process with the real registry, bridge, NATS and a device."""
 
 from __future__ import annotations
 
@@ -252,10 +252,10 @@ async def test_what_the_contract_forbids_never_reaches_the_device(loki: Any, mes
 
 @BOTH
 async def test_a_device_the_mesh_does_not_know_keeps_the_registrys_answer(loki: Any, language: Any) -> None:
-    error, info, failure = await refused(loki, READ[language], language, device_id="nobody-1")
+    error, info, failure = await refused(loki, READ[language], language, device_id="missing-1")
     assert error.code() is grpc.StatusCode.NOT_FOUND
     assert info.reason == failure.reason
-    assert "nobody-1" in failure.message
+    assert "missing-1" in failure.message
 
 
 @BOTH
@@ -312,7 +312,7 @@ async def test_a_message_is_published_as_a_cloud_event(
 
 
 async def streamed(loki: Any, source: str, language: Any) -> list[Any]:
-    """Two calls of a script that logs "here" first, both of which have."""
+    """Two streamed calls of a script, both past its first log entry, "here"."""
     calls = [loki.ExecuteStream(pb.ExecuteStreamRequest(request=request(source, language))) for _ in range(2)]
     for call in calls:
         assert (await call.read()).log.message == "here"
@@ -356,7 +356,7 @@ async def test_killed_workers_cost_their_calls_and_nobody_else(
 
 
 def workers(parent: int, language: str) -> list[int]:
-    """The worker processes of a language, by what they run."""
+    """Return the worker processes of a language, found by their command line."""
     found = []
     for process in Path("/proc").iterdir():
         if process.name.isdigit():

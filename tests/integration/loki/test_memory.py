@@ -1,6 +1,6 @@
 """Memory filled with strings of many sizes, in runs and in programs: it ends in MEMORY, and the worker goes on.
 
-What is left when memory runs out depends on the size that was asked for last, so one size proves little. Quick by
+The remaining memory at the limit depends on the size of the last allocation, so one size proves little. Quick by
 default; YGG_LONG_TESTS=1 tries all sizes at all caps.
 """
 

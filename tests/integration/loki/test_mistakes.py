@@ -1,4 +1,4 @@
-"""The mistakes of `mistakes.MISTAKES`, in scripts that are run and in programs that live."""
+"""The mistakes of `mistakes.MISTAKES`, in scripts and in programs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ ADDRESS = re.compile(r"0x[0-9a-f]{6,}|\b[0-9a-f]{12}\b")
 @pytest.mark.parametrize("mistake", MISTAKES, ids=[f"{m.language.value}-{m.name}" for m in MISTAKES])
 async def test_a_mistake_is_named_with_its_line_and_what_to_do(lab: Lab, mistake: Mistake) -> None:
     error = await lab.failure(mistake.language, mistake.source)
-    told = f"{error.message} | {error.hint}"
-    assert all(part in told for part in mistake.says), told
+    text = f"{error.message} | {error.hint}"
+    assert all(part in text for part in mistake.says), text
     assert error.line == mistake.line
-    assert not ADDRESS.search(f"{told} {error.traceback}")
+    assert not ADDRESS.search(f"{text} {error.traceback}")
 
 
 @pytest.mark.parametrize("language", list(Language), ids=lambda language: language.value)
@@ -37,10 +37,10 @@ async def test_a_program_that_lives_names_the_same_mistakes(lab: Lab, language: 
         for mistake in (mistake for mistake in MISTAKES if mistake.language is language):
             with pytest.raises(ScriptError) as caught:
                 await conversation.evaluate(mistake.source, lambda _: None)
-            told = f"{caught.value.message} | {caught.value.hint}"
+            text = f"{caught.value.message} | {caught.value.hint}"
             parts = [part for part in mistake.says if not part.startswith("the script returned")]
-            if not all(part in told for part in parts) or ADDRESS.search(told):
-                wrong.append((mistake.name, told))
+            if not all(part in text for part in parts) or ADDRESS.search(text):
+                wrong.append((mistake.name, text))
     assert not wrong
 
 
@@ -61,8 +61,8 @@ async def test_the_store_of_a_run_does_not_keep_nothing(lab: Lab, value: str) ->
 async def test_an_error_of_the_host_joins_a_text(lab: Lab) -> None:
     source = """local ok, e = pcall(device.read, device, "temp0.kelvin")
         return {"failed: " .. e, e .. "!", e .. " and " .. e}"""
-    told = "temp0 of porch-1 has no property kelvin"
-    assert await lab.value(Language.LUA, source) == [f"failed: {told}", f"{told}!", f"{told} and {told}"]
+    text = "temp0 of porch-1 has no property kelvin"
+    assert await lab.value(Language.LUA, source) == [f"failed: {text}", f"{text}!", f"{text} and {text}"]
 
 
 CONDITIONS = {

@@ -1,4 +1,4 @@
-"""Scripts' calls over one stream to the bridge: many at once, failures one by one, and a bridge that dies meanwhile."""
+"""Scripts' calls over one stream to the bridge: concurrent calls, individual failures, and a crash of the bridge."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def test_calls_share_a_stream_and_each_gets_its_own_answer(mesh: Mesh) -> 
         pipeline = BridgePipeline(channel)
         good = asyncio.ensure_future(pipeline.call(read(mesh.one), 5))
         with pytest.raises(RemoteError) as caught:
-            await pipeline.call(read("nobody"), 5)
+            await pipeline.call(read("missing"), 5)
         assert (caught.value.code, caught.value.reason) == (Code.NOT_FOUND, "DEVICE_NOT_FOUND")
         await device.answer(lit)
         assert (await good).read.value.bool is True
@@ -59,7 +59,7 @@ async def test_a_bridge_that_dies_mid_call_leaves_the_outcome_unknown_and_the_ne
 
         async def answered() -> bool:
             try:
-                await pipeline.call(read("nobody"), 2)
+                await pipeline.call(read("missing"), 2)
             except RemoteError as e:
                 return e.code is Code.NOT_FOUND
             return False

@@ -1,4 +1,4 @@
-"""The workers of a language: how many, who waits, what happens where the engine is missing or will not start."""
+"""The worker pool of a language: its size, its queue, and its behaviour if the engine is missing or fails to start."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def one(language: Language, command: object, **how: object) -> dict[Language, Wo
 
 
 def gone(pids: list[int]) -> list[int]:
-    """Those that are not gone."""
+    """Return the processes that still exist."""
     return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
 def compiled(folder: Path) -> dict[Path, int]:
-    """The compiled files under a folder, and when they were written."""
+    """Return the compiled files under a folder with their modification times."""
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*.go")}
 
 
@@ -170,8 +170,8 @@ async def test_an_idle_worker_that_dies_is_replaced() -> None:
         pid = pools[LUA].workers()[0].pid
         os.kill(pid, signal.SIGKILL)
         await eventually(lambda: {w.pid for w in pools[LUA].workers()} - {pid})
-        told = pools[LUA].status()
-        assert (told.workers, told.desired, told.busy, told.restarts) == (1, 1, 0, 1)
+        status = pools[LUA].status()
+        assert (status.workers, status.desired, status.busy, status.restarts) == (1, 1, 0, 1)
         assert await execute(loki_of(pools), "return 1") == 1
 
 

@@ -1,4 +1,4 @@
-"""`ygg program`, as it is typed, against the real loki."""
+"""`ygg program` against the real loki."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ log("counting by", args.step)
 
 @dataclass
 class Done:
-    """How a command ended, and what it printed."""
+    """The exit status and the output of a command."""
 
     returncode: int
     stdout: str
@@ -42,7 +42,7 @@ class Done:
 
 
 class Command:
-    """`ygg program …` in this process: the tests are of what it does, not of how fast Python starts."""
+    """`ygg program …` in this process, which avoids the start of Python for each command."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -124,8 +124,8 @@ def test_what_is_wrong_with_a_file_is_told_with_its_line(ygg: Command) -> None:
     done = ygg("program", "load", "worse.scm")
     assert done.returncode == 1
     assert "never closed" in done.stderr
-    assert ygg("program", "deploy", "nobody", "--mesh").returncode == 4
-    assert ygg("program", "deploy", "nobody").returncode == 2
+    assert ygg("program", "deploy", "missing", "--mesh").returncode == 4
+    assert ygg("program", "deploy", "missing").returncode == 2
 
 
 def test_a_program_is_shown_with_the_packages_it_is_linked_with(ygg: Command) -> None:
@@ -169,7 +169,7 @@ def test_status_shows_how_programs_fare(ygg: Command) -> None:
     )
     assert ygg("program", "stop", "fares").returncode == 0
     until(lambda: "stopped" in ygg("program", "status").stdout)
-    assert ygg("program", "status", "nobody").returncode == 4
+    assert ygg("program", "status", "missing").returncode == 4
     assert ygg("program", "unload", "--program", "fares", "--force").returncode == 0
 
 
@@ -187,12 +187,12 @@ def test_store_is_listed_read_and_written(ygg: Command) -> None:
     assert entries["entries"] == {"list": [1, "x"], "word": "two words"}
     done = ygg("program", "store", "get", "keeps", "n")
     assert (done.returncode, "ygg program store ls keeps" in done.stderr) == (4, True)
-    assert ygg("program", "store", "ls", "nobody").returncode == 4
+    assert ygg("program", "store", "ls", "missing").returncode == 4
     assert ygg("program", "unload", "--program", "keeps", "--force").returncode == 0
 
 
 class Dev:
-    """`ygg program dev` as a process of its own, and the events that it prints."""
+    """`ygg program dev` as a separate process, and the events that it prints."""
 
     def __init__(self, ygg: Command, *words: str) -> None:
         self._out = (ygg.folder / "dev.ndjson").open("w+")

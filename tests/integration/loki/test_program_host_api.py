@@ -1,7 +1,7 @@
 # ruff: noqa: E501 - programs in tables, one a line
-"""Every operation of docs/reference/scripting.md's table within a program that lives, from both languages, on the real service.
+"""Every operation of the table of docs/reference/scripting.md in a deployed program, in both languages, on the real service.
 
-`SPELLINGS` has one row for each; `test_every_operation_of_the_page_has_a_row` holds the two tables together.
+`SPELLINGS` has one row for each; `test_every_operation_of_the_page_has_a_row` compares the two tables.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BEFORE = {
     LUA: "heard = {} function note(v) heard[#heard + 1] = v end",
     SCHEME: "(define heard '()) (define (note v) (set! heard (append heard (list v))))",
 }
-# What the page calls it; in Lua; in Scheme; the value at once, or where it is `LATER` what is heard in the end.
+# The title on the page; in Lua; in Scheme; the value of the call, or `LATER` if a handler notes the value.
 LATER = "heard"
 SPELLINGS: list[tuple[str, str, str, Value, Value]] = [
     ("list devices", "#ygg.devices() > 0", "(> (length (devices)) 0)", True, None),
@@ -96,14 +96,14 @@ def capabilities() -> list[cp.Capability]:
 
 
 class Board:
-    """A device that does what it is asked."""
+    """A device that executes every request."""
 
     def __init__(self, device: LinkDevice) -> None:
         self.device, self._sequence = device, 0
         self._led = [link.LinkValue(boolean=False), link.LinkValue(integer=0)]
 
     async def serve(self) -> None:
-        """For as long as the link lasts."""
+        """Serve requests until the link ends."""
         while True:
             frame = await self.device.receive(60)
             if frame.HasField("ping"):
@@ -124,22 +124,22 @@ class Board:
         return [link.Argument(index=0, value=value)]
 
     def fails(self) -> None:
-        """The LED's event."""
+        """Send the failure event of the LED."""
         self._sequence += 1
         code = [link.Argument(index=0, value=link.LinkValue(integer=7))]
         self.device.send(event=link.Event(sequence=self._sequence, capability=0, event=0, fields=code))
 
 
 async def heard_of(
-    programs: Programs, name: str, device: str, wanted: Value, fails: Callable[[], None] | None = None
+    programs: Programs, name: str, device: str, expected: Value, fails: Callable[[], None] | None = None
 ) -> None:
-    """Waits until a handler has noted a value; `fails` is repeated, as an event before the subscription is nobody's."""
+    """Wait until a handler has noted a value; repeat `fails`, because an event before the subscription is lost."""
 
     async def heard() -> bool:
         if fails is not None:
             fails()
         found: Any = await programs.eval(name, "heard", device)
-        return wanted in found
+        return expected in found
 
     await eventually(heard, 20)
 

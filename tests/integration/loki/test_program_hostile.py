@@ -1,7 +1,7 @@
-"""Programs that do harm while they live: each has its error in time, and a neighbour in the same worker goes on.
+"""Hostile programs: each fails within its deadline, and a neighbour in the same worker continues.
 
-What brings the worker down is said in the table (`hostile_programs.py`): its neighbour restarts, once, and the program
-itself is alone from then on.
+The table (`hostile_programs.py`) marks the programs that crash the worker: the neighbour restarts once, and the program
+runs in a separate worker from then on.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.integration.loki.programs import LUA, RUNNING, SCHEME, Programs
 from yggdrasil.loki.v1 import program_pb2 as pb
 
 WITHIN_S = 8.0
-"""A turn of 2 s, 1 s of computing, the grace until a kill, a new worker, and what two busy cores take beside."""
+"""A turn of 2 s, 1 s of computing, the grace until a kill, a new worker, and a margin for two busy cores."""
 NEIGHBOUR: dict[Language, str] = {
     Language.LUA: "beats = 0 every('beat', 0.2, function() beats = beats + 1 end)",
     Language.SCHEME: "(define beats 0) (every 'beat 0.2 (lambda (_) (set! beats (+ beats 1))))",
@@ -31,31 +31,31 @@ PROTO = {Language.LUA: LUA, Language.SCHEME: SCHEME}
 BOTH = pytest.mark.parametrize("language", list(Language), ids=[each.value for each in Language])
 
 
-async def answer_of(programs: Programs, name: str, wanted: tuple[str, ...]) -> str:
-    """The reason of the first error that is wanted, or `fine` where it runs and has made none."""
+async def answer_of(programs: Programs, name: str, expected: tuple[str, ...]) -> str:
+    """Return the first of the expected reasons, or `fine` if the program runs without an error."""
 
     async def reason_of() -> str:
         found = (await programs.instances(name))[0]
-        for reason in wanted:
+        for reason in expected:
             if f"{reason}: " in found.last_error + found.problem:
                 return reason
-        assert "fine" in wanted, found
+        assert "fine" in expected, found
         assert found.state == RUNNING, found
         assert await programs.eval(name, "1") == 1  # it answers after its first turn
         assert not (await programs.instances(name))[0].last_error, found
         return "fine"
 
-    return str(await eventually(reason_of, WITHIN_S, f"any of {wanted}"))
+    return str(await eventually(reason_of, WITHIN_S, f"any of {expected}"))
 
 
 class Neighbour:
-    """A program in the same worker, which nothing may happen to."""
+    """A program in the same worker, which must not be affected."""
 
     def __init__(self, programs: Programs, language: Language) -> None:
         self._programs, self._language, self.name = programs, language, f"neighbour_{language.value}"
 
     async def ready(self) -> pb.ProgramInstance:
-        """It runs and is marked; it is deployed once for all rows."""
+        """Mark the running neighbour; deploy it once for all rows."""
         if not await self._programs.instances(self.name):
             await self._programs.run(self.name, NEIGHBOUR[self._language], PROTO[self._language])
             self._programs.deployed.clear()
@@ -64,7 +64,7 @@ class Neighbour:
         return found
 
     async def goes_on(self, before: pb.ProgramInstance, worker: str) -> None:
-        """It answers, its timers come, and it had to begin anew only where that is written down."""
+        """Check that it answers, that its timers fire, and that it restarted only if the table expects it."""
         programs = self._programs
         await programs.state(self.name, RUNNING)
         beats = await programs.eval(self.name, "beats")
@@ -87,10 +87,10 @@ async def test_a_hostile_program_harms_itself_alone(programs: Programs, program:
     version = f"1.0.{LIVING.index(program)}"
     await programs.load(culprit, program.source, PROTO[language], version, limits={"run_timeout_s": 2.0})
     await programs.deploy(culprit, version=version)
-    wanted = tuple(program.answer.split("|"))
-    assert await answer_of(programs, culprit, wanted) in wanted
+    expected = tuple(program.answer.split("|"))
+    assert await answer_of(programs, culprit, expected) in expected
     turns = await programs.turns(culprit)
-    assert "fine" in wanted or not turns or any(turn.reason in wanted for turn in turns)
+    assert "fine" in expected or not turns or any(turn.reason in expected for turn in turns)
     await programs.unload_all()
     await neighbour.goes_on(before, program.worker)
 

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - programs in one line
-"""What a deployed program may name as it likes, and what it is refused instead of being ignored."""
+"""The names that a deployed program may choose, and invalid uses that are refused and not ignored."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def test_the_last_handler_of_a_name_is_the_one_that_is_called(programs: Pr
 
 
 async def refused(programs: Programs, name: str, source: str) -> str:
-    """What is said of a text that is evaluated."""
+    """Return the error message of an evaluated text."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await programs.eval(name, source)
     return caught.value.details() or ""
@@ -120,8 +120,10 @@ BAD: dict[Any, list[tuple[str, str]]] = {
 @BOTH
 async def test_what_cannot_be_is_refused_with_its_reason(programs: Programs, language: Any) -> None:
     await programs.run(f"refuser_{language}", {LUA: "x = 1", SCHEME: "(define x 1)"}[language], language)
-    told = [(source, says, await refused(programs, f"refuser_{language}", source)) for source, says in BAD[language]]
-    assert [(source, got) for source, says, got in told if says not in got] == []
+    messages = [
+        (source, says, await refused(programs, f"refuser_{language}", source)) for source, says in BAD[language]
+    ]
+    assert [(source, got) for source, says, got in messages if says not in got] == []
 
 
 @BOTH

@@ -1,4 +1,4 @@
-"""Packages that programs are linked with, on the real service: what they give, which version, and what is refused."""
+"""Packages linked into programs, on the real service: exports, version selection and refusals."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def depends(*pairs: tuple[str, str]) -> dict[str, Any]:
 
 @pytest_asyncio.fixture
 async def programs(programs: Programs) -> AsyncIterator[Programs]:
-    """Forgets the packages, too: another test loads other ones under the same names."""
+    """Also removes the packages: another test loads different ones under the same names."""
     yield programs
     await programs.unload_all()
     for program in (await programs.stub.ListPrograms(pb.ListProgramsRequest())).programs:
@@ -131,7 +131,7 @@ async def test_scheme_imports_some_names_or_others_instead(programs: Programs) -
     await programs.deploy("app")
     await programs.state("app", RUNNING)
     assert await programs.eval("app", "(list hot one)") == [212, 1]
-    for wrong, told in (
+    for wrong, message in (
         ("(import (package units)) (boom)", "boom"),  # not exported
         ("(import (only (package units) kelvin))", "exports no kelvin"),
         ("(import (package units)) (set! f 1)", "not a variable of this script"),
@@ -142,7 +142,7 @@ async def test_scheme_imports_some_names_or_others_instead(programs: Programs) -
             continue
         code, reason, text = await refused(programs.load("bad2", wrong, SCHEME, **depends(("units", "1.0.0"))))
         assert (code, reason) == (INVALID, "SYNTAX")
-        assert told in text
+        assert message in text
     code, reason, text = await refused(programs.load("units", "(define a 1) (export b)", SCHEME, "2.0.0"))
     assert (code, reason) == (INVALID, "SYNTAX")
     assert "export: b is not defined here" in text

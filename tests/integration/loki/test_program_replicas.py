@@ -1,4 +1,4 @@
-"""Programs over the loss of what runs them: two replicas, a killed one, a restart, a lease that is over."""
+"""Programs over the loss of a replica: failover, restart, and an expired lease."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COUNTER = "n = store.load('n', 0) every('tick', 0.1, function() n = n + 1 store(
 
 
 class Pair:
-    """Two replicas and a caller of each."""
+    """Two replicas with one client each."""
 
     def __init__(self, start: StartService, mesh: Mesh, pki: Pki, cache: Path) -> None:
         self.processes: Processes = mesh.processes
@@ -34,25 +34,25 @@ class Pair:
         self.one = start_loki(start, self.processes, cache, instance_id="loki-one")
         self.two = start_loki(start, self.processes, cache, instance_id="loki-two")
 
-    def call(self) -> None:
-        """Makes the callers."""
+    def connect(self) -> None:
+        """Create the clients."""
         self.first, self._first = Programs.of(self.one, self._pki)
         self.second, self._second = Programs.of(self.two, self._pki)
 
-    async def sleeps(self, replica: ServiceProcess, name: str) -> None:
-        """Stops a replica until the other has what it ran, wakes it, and waits until it runs that again."""
+    async def pause_and_resume(self, replica: ServiceProcess, name: str) -> None:
+        """Pause a replica until the other owns its instance, resume it, and wait until it owns the instance again."""
         epoch = (await self.second.instances(name))[0].epoch
         os.kill(replica.pid, signal.SIGSTOP)
         try:
             await self.second.epoch(name, epoch + 1)
-            await self.second.value_when(name, "beats", lambda beats: beats > 3)  # the new owner is at work
+            await self.second.value_when(name, "beats", lambda beats: beats > 3)  # the new owner runs it
         finally:
             os.kill(replica.pid, signal.SIGCONT)
         await self.second.epoch(name, epoch + 2)
         await self.second.value_when(name, "beats", lambda beats: beats > 3)
 
     async def close(self) -> None:
-        """Ends the callers."""
+        """Close the clients."""
         await self._first.close()
         await self._second.close()
 
@@ -60,7 +60,7 @@ class Pair:
 @pytest_asyncio.fixture
 async def pair(start_service: StartService, own_mesh: Mesh, pki: Pki, scheme_cache: Path) -> AsyncIterator[Pair]:
     made = await asyncio.to_thread(Pair, start_service, own_mesh, pki, scheme_cache)
-    made.call()
+    made.connect()
     yield made
     await made.close()
 
@@ -79,8 +79,8 @@ async def owners(programs: Programs) -> dict[str, str]:
     return {each.deployment_id: each.replica for each in await programs.instances()}
 
 
-async def taken(programs: Programs, name: str) -> pb.ProgramInstance:
-    """An instance, once the second replica runs it."""
+async def moved(programs: Programs, name: str) -> pb.ProgramInstance:
+    """Return an instance as soon as the second replica runs it."""
     found = await programs.instances_when(
         name, lambda found: (found[0].replica, found[0].state) == ("loki-two", RUNNING)
     )
@@ -88,20 +88,20 @@ async def taken(programs: Programs, name: str) -> pb.ProgramInstance:
 
 
 async def counts_on(programs: Programs, name: str) -> None:
-    """Waits until a counter is three further than now."""
+    """Wait until the counter has advanced by more than three."""
     now: Any = await programs.value_when(name, "n", lambda _: True)
     await programs.value_when(name, "n", lambda n: n > now + 3)
 
 
-async def awake(pair: Pair, names: list[str]) -> None:
-    """Waits until the first replica, which slept, runs again what it ran, and nothing moves any more."""
+async def resumed(pair: Pair, names: list[str]) -> None:
+    """Wait until the resumed replica owns its former instances again and every instance runs."""
 
     async def owns() -> bool:
         found = await pair.first.instances()
         assert all(each.state == RUNNING for each in found), found
         return [each.deployment_id for each in found if each.replica == "loki-one"] == names
 
-    await eventually(owns, 30, "the replica that slept runs its instances again")
+    await eventually(owns, 30, "the resumed replica runs its instances again")
 
 
 async def test_two_replicas_share_and_a_dead_ones_programs_move_with_their_stores(pair: Pair) -> None:
@@ -113,7 +113,7 @@ async def test_two_replicas_share_and_a_dead_ones_programs_move_with_their_store
     kept = {name: await pair.second.eval(name, "n") for name in names}
     pair.one.kill()
     for name in names:
-        assert (await taken(pair.second, name)).epoch == (2 if before[name] == "loki-one" else 1)
+        assert (await moved(pair.second, name)).epoch == (2 if before[name] == "loki-one" else 1)
     for name in names:
         assert await pair.second.eval(name, "n") >= kept[name]  # type: ignore[operator]
 
@@ -125,14 +125,14 @@ async def test_a_replica_that_slept_does_nothing_with_what_another_has_taken(pai
     os.kill(pair.one.pid, signal.SIGSTOP)
     try:
         for name in mine:
-            assert (await taken(pair.second, name)).epoch == 2
+            assert (await moved(pair.second, name)).epoch == 2
             await counts_on(pair.second, name)
     finally:
         os.kill(pair.one.pid, signal.SIGCONT)
-    await awake(pair, sorted(mine))
+    await resumed(pair, sorted(mine))
     for name in names:
         await counts_on(pair.second, name)
-    for name in names:  # each counts on its own store alone: twice as fast, and it would be two that do
+    for name in names:  # a second owner would advance the stored count as well
         one = await pair.second.eval(name, "n")
         stored = await pair.second.eval(name, "store.load('n')")
         assert stored in (one, one + 1, one - 1)  # type: ignore[operator]
@@ -149,8 +149,8 @@ end)
 EAR = "heard = '' subscribe('beat', function(m) heard = heard .. m.value end)"
 
 
-def named(what: str, owner: str, device: str = "_mesh") -> str:
-    """A deployment whose instance one of the two replicas runs."""
+def placed_on(what: str, owner: str, device: str = "_mesh") -> str:
+    """Return a deployment id that the replica `owner` runs."""
     names = (f"{what}_{n}" for n in range(100))
     return next(name for name in names if placement.owner(f"{name}.{device}", ["loki-one", "loki-two"]) == owner)
 
@@ -172,14 +172,14 @@ async def test_timers_calls_messages_and_writes_of_a_replica_that_slept_have_no_
                 done = [link.Argument(index=0, value=link.LinkValue(integer=1))]
                 device.send(result=link.Result(call_id=frame.invoke.call_id, status=link.RESULT_STATUS_OK, values=done))
 
-    async def live() -> None:  # while nobody calls it, it must say something within its heartbeat
+    async def live() -> None:  # without calls it must send a frame within its heartbeat
         while True:
             device.send(ping=link.Ping(token=1))
             await device.drain()
             await pace(0.4)
 
     serving = [asyncio.create_task(serve()), asyncio.create_task(live())]
-    name, ear = named("beat", "loki-one", own_mesh.one), named("ear", "loki-two")
+    name, ear = placed_on("beat", "loki-one", own_mesh.one), placed_on("ear", "loki-two")
     await pair.first.load("beat", BEAT)
     await pair.first.load("ear", EAR)
     await pair.first.deploy("ear", deployment_id=ear)
@@ -188,8 +188,8 @@ async def test_timers_calls_messages_and_writes_of_a_replica_that_slept_have_no_
     await pair.first.state(name, RUNNING)
     assert (await owners(pair.first))[name] == "loki-one"
     await pair.second.until(ear, "#heard > 5", True)
-    for _ in range(3):  # asleep at another point of what it does each time it is the owner
-        await pair.sleeps(pair.one, name)
+    for _ in range(3):  # each pause hits the owner at another point of its work
+        await pair.pause_and_resume(pair.one, name)
     for task in serving:
         task.cancel()
     epochs = [int(digit) for digit in str(await pair.second.eval(ear, "heard"))]
@@ -230,7 +230,7 @@ async def test_device_events_reach_handlers_and_a_contract_that_breaks_a_program
     assert notice is not None
     await programs.load(
         "watch",
-        "seen = 0 on('led0.failed', function(e) seen = e.fields.code who = e.device end)"
+        "seen = 0 on('led0.failed', function(e) seen = e.fields.code source = e.device end)"
         " on('offline', function() gone = true end)",
         requires=["actuator.led@1+"],
     )
@@ -238,10 +238,10 @@ async def test_device_events_reach_handlers_and_a_contract_that_breaks_a_program
     await programs.state("watch", RUNNING)
     sequence = itertools.count(1)
 
-    async def heard() -> bool:  # an event that came before the subscription stands is nobody's
+    async def heard() -> bool:  # an event before the subscription is lost
         value = link.Argument(index=0, value=link.LinkValue(integer=7))
         device.send(event=link.Event(sequence=next(sequence), capability=0, event=0, fields=[value]))
-        return await programs.eval("watch", "{seen, who}") == [7, own_mesh.one]
+        return await programs.eval("watch", "{seen, source}") == [7, own_mesh.one]
 
     await eventually(heard)
     device.vanish()

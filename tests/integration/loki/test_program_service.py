@@ -1,4 +1,4 @@
-"""Programs as their callers see them: loki's process with the real registry, bridge, NATS and devices."""
+"""The ProgramService: loki's process with the real registry, bridge, NATS and devices."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ async def test_a_timer_of_the_same_name_is_armed_anew_and_one_cancelled_is_gone(
         ),
         language,
     )
-    # `late` was armed after `two` and for later: once it has rung, `two` would have rung.
+    # `late` was armed after `two` and fires later: once it has fired, `two` would have fired.
     await programs.until(name, "late", 1)
     assert await programs.eval(name, pick(language, "{a, c, gone, none}", "(list a c gone none)")) == [
         0,
@@ -223,7 +223,7 @@ async def test_a_selector_means_an_instance_a_device_and_follows_the_fleet(progr
     assert [skipped.device_id for skipped in answer.skipped] == [mesh.two]
     states = {mesh.one: RUNNING, mesh.two: pb.INSTANCE_STATE_REFUSED}
     await programs.instances_when("many", lambda found: {each.device_id: each.state for each in found} == states)
-    second = await mesh.device(mesh.two)  # it comes, has what is required, and gets its instance
+    second = await mesh.device(mesh.two)  # it connects, meets the requirements, and gets its instance
     await second.negotiate()
     await programs.state("many", RUNNING, count=2)
     assert await programs.eval("many", "id", mesh.two) == mesh.two
@@ -247,7 +247,7 @@ async def test_stop_and_start_and_what_is_asked_of_a_stopped_one(programs: Progr
     assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "PROGRAM_NOT_RUNNING")
     await programs.stub.StartProgram(pb.StartProgramRequest(deployment_id="halts"))
     await programs.state("halts", RUNNING)
-    assert (await refused(programs.eval("nobody", "x")))[0] is grpc.StatusCode.NOT_FOUND
+    assert (await refused(programs.eval("missing", "x")))[0] is grpc.StatusCode.NOT_FOUND
 
 
 async def test_a_rollout_returns_by_itself_past_its_threshold_and_is_promoted_by_hand(programs: Programs) -> None:

@@ -1,4 +1,4 @@
-"""The store of an instance over a change of owners: a write of the one before never lands, whatever it had written."""
+"""The store of an instance over a change of owners: a write of the previous owner is always fenced."""
 
 from __future__ import annotations
 

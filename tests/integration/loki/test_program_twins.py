@@ -1,4 +1,4 @@
-"""Programs in the twins of devices: real loki, real registry; what is deployed shows, wherever it runs or does not."""
+"""Programs in the twins of devices, with the real loki and registry: every deployment shows, running or not."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ REFUSED = tp.TWIN_PROGRAM_STATE_REFUSED
 
 
 class Twins:
-    """The registry's twins, as a user sees them."""
+    """A user's client of the TwinService."""
 
     def __init__(self, channel: Any) -> None:
         self.stub: Any = twin_pb2_grpc.TwinServiceStub(channel)
 
-    async def until(self, device: str, wanted: Callable[[list[tp.TwinProgram]], bool]) -> list[tp.TwinProgram]:
-        """The programs of a device, once they are as wanted."""
+    async def until(self, device: str, expected: Callable[[list[tp.TwinProgram]], bool]) -> list[tp.TwinProgram]:
+        """Return the programs of a device as soon as they satisfy `expected`."""
 
-        async def as_wanted() -> list[list[tp.TwinProgram]]:
+        async def check() -> list[list[tp.TwinProgram]]:
             found = list((await self.stub.GetTwin(tp.GetTwinRequest(device_id=device))).twin.programs)
-            assert wanted(found), found
+            assert expected(found), found
             return [found]
 
-        programs: list[list[tp.TwinProgram]] = await eventually(as_wanted, 20)
+        programs: list[list[tp.TwinProgram]] = await eventually(check, 20)
         return programs[0]
 
     async def states(self, device: str, **states: Any) -> list[tp.TwinProgram]:
-        """Waits until a device has these programs in these states, and no others."""
+        """Wait until a device has exactly these programs in these states."""
         return await self.until(device, lambda found: {one.deployment_id: one.state for one in found} == states)
 
 

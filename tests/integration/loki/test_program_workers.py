@@ -1,4 +1,4 @@
-"""The workers that programs live in, as they are counted: what waits for a worker is a worker that is wanted."""
+"""The count of program workers: an instance that waits for a worker counts as desired."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ NOTHING: Any = None
 
 
 def program(workers: ProgramWorkers, number: int) -> Instance:
-    """An instance that asks for a worker."""
+    """Return an instance that requires a worker."""
 
     def ignore(*_: object) -> None:
         pass
 
-    around = ReplicaContext(
+    context = ReplicaContext(
         NOTHING, NOTHING, LoopClock(), ignore, ignore, ignore, workers.place, ignore, ignore, ignore
     )
     package = Package(Manifest("idle", Version((1, 0, 0)), Language.LUA), "n = 0")
-    return Instance(number, Ref("idle", f"d{number}"), package, {}, 1, NOTHING, around)
+    return Instance(number, Ref("idle", f"d{number}"), package, {}, 1, NOTHING, context)
 
 
 async def test_worker_is_wanted_while_programs_wait_for_it() -> None:

@@ -1,6 +1,6 @@
 """The Scheme of scripts is the host's own R7RS: each line of `r7rs.scm` has the same result in `guile --r7rs`.
 
-What differs is in DIFFERENT, with the words of docs/reference/scripting.md. Quick by default: every third line;
+DIFFERENT lists the differences in the words of docs/reference/scripting.md. Quick by default: every third line;
 YGG_LONG_TESTS=1 compares all of them.
 """
 
@@ -61,7 +61,7 @@ EXPRESSIONS = CORPUS if os.environ.get("YGG_LONG_TESTS") == "1" else list(dict.f
 
 
 async def in_a_script(lab: Lab, expression: str) -> str:
-    """What a script writes of the value, or `error`."""
+    """Return the value as written by a script, or `error`."""
     try:
         return str(await lab.value(Language.SCHEME, SCRIPT.format(expression)))
     except ScriptError as e:
@@ -71,7 +71,7 @@ async def in_a_script(lab: Lab, expression: str) -> str:
 
 @pytest.fixture(scope="module")
 def of_guile(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """What Guile's r7rs mode writes, expression by expression."""
+    """Return the output of Guile's r7rs mode, by expression."""
     driver = tmp_path_factory.mktemp("r7rs") / "driver.scm"
     driver.write_text(DRIVER)
     argv = [build.find().path, "--r7rs", "--no-auto-compile", "-q", str(driver)]
@@ -87,9 +87,9 @@ async def test_every_expression_has_the_result_of_guiles_r7rs_mode(lab: Lab, of_
     assert len(of_guile) == len(EXPRESSIONS)
     found = {expression: await in_a_script(lab, expression) for expression in EXPRESSIONS}
     different = {
-        expression: (wanted, found[expression])
-        for expression, wanted in zip(EXPRESSIONS, of_guile, strict=True)
-        if found[expression] != wanted
+        expression: (expected, found[expression])
+        for expression, expected in zip(EXPRESSIONS, of_guile, strict=True)
+        if found[expression] != expected
     }
     assert {expression: pair for expression, pair in different.items() if expression not in DIFFERENT} == {}
     of_every_guile = {expression for expression, row in DIFFERENT.items() if row != SEVERAL_STRINGS}

@@ -1,4 +1,4 @@
-"""Registered scripts: kept with revisions, served as typed RPCs by two replicas, seen by the real grpcurl."""
+"""Registered scripts: stored with revisions and served as typed RPCs by two replicas; called with the real grpcurl."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def replicas(shared_processes: Processes, pki: Pki, scheme_cache: Path) -> Itera
 
 
 class Both:
-    """Stubs of both replicas, and grpcurl for either."""
+    """Stubs of both replicas, and grpcurl for each."""
 
     def __init__(self, replicas: list[ServiceProcess], pki: Pki, channels: list[grpc.aio.Channel]) -> None:
         self._replicas, self._identity = replicas, pki.directory("user", "operator")
@@ -59,7 +59,7 @@ class Both:
         self.loki: Any = loki_pb2_grpc.LokiServiceStub(channels[0])
 
     def grpcurl(self, replica: int, *words: str, data: str = "") -> subprocess.CompletedProcess[str]:
-        """What grpcurl says of that replica."""
+        """Run grpcurl against a replica."""
         files = self._identity
         argv = [
             str(GRPCURL),
@@ -97,15 +97,15 @@ def blink(name: str, **more: Any) -> pb.Script:
     return pb.Script(
         name=name,
         language=LUA,
-        source='log("blinking") return {count = args.times * 2, who = args.who or "nobody", half = 1}',
+        source='log("blinking") return {count = args.times * 2, user = args.user or "guest", half = 1}',
         description="Blink an LED.",
         parameters=[
             field("times", pb.SCRIPT_TYPE_INT, "How often, 1 to 20."),
-            field("who", pb.SCRIPT_TYPE_STRING, optional=True),
+            field("user", pb.SCRIPT_TYPE_STRING, optional=True),
         ],
         results=[
             field("count", pb.SCRIPT_TYPE_INT, "How often it was lit."),
-            field("who", pb.SCRIPT_TYPE_STRING),
+            field("user", pb.SCRIPT_TYPE_STRING),
             field("half", pb.SCRIPT_TYPE_DOUBLE),
         ],
         **more,
@@ -148,7 +148,7 @@ async def test_a_registered_script_is_a_typed_rpc_on_every_replica_at_once_and_n
         )
         request = both.grpcurl(replica, "describe", f"yggdrasil.loki.v1.scripts.{class_name(name)}Request").stdout
         assert "// How often, 1 to 20.\n  optional sint64 times = 2;" in request, request
-        assert "optional string who = 3;" in request
+        assert "optional string user = 3;" in request
     await both.two.DeleteScript(pb.DeleteScriptRequest(name=name), timeout=10)
     for replica in (0, 1):
         assert name not in both.grpcurl(replica, "list", SERVICE).stdout
@@ -159,12 +159,12 @@ async def test_a_registered_script_is_a_typed_rpc_on_every_replica_at_once_and_n
 
 async def test_grpcurl_calls_it_with_its_own_types(both: Both, name: str) -> None:
     await register(both.one, blink(name))
-    done = both.grpcurl(1, f"{SERVICE}/Script_{name}", data='{"times": 3, "who": "me"}')
+    done = both.grpcurl(1, f"{SERVICE}/Script_{name}", data='{"times": 3, "user": "me"}')
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
-    assert (answer["count"], answer["who"], answer["half"]) == ("6", "me", 1)
+    assert (answer["count"], answer["user"], answer["half"]) == ("6", "me", 1)
     assert [line["message"] for line in answer["logs"]] == ["blinking"]
-    assert json.loads(both.grpcurl(0, f"{SERVICE}/Script_{name}", data='{"times": 0}').stdout)["who"] == "nobody"
+    assert json.loads(both.grpcurl(0, f"{SERVICE}/Script_{name}", data='{"times": 0}').stdout)["user"] == "guest"
     wrong = both.grpcurl(0, f"{SERVICE}/Script_{name}", data='{"times": "many"}')
     assert wrong.returncode != 0
     missing = both.grpcurl(0, f"{SERVICE}/Script_{name}", data="{}")
@@ -241,7 +241,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("a parameter twice", {"parameters": [field("a"), field("a")]}, "INVALID_SCRIPT", "twice"),
     ("a parameter in capitals", {"parameters": [field("Times")]}, "INVALID_ID", "Times"),
     ("too many parameters", {"parameters": [field(f"p{n}") for n in range(33)]}, "INVALID_SCRIPT", "32"),
-    ("a requirement that is none", {"requires": ["led?"]}, "INVALID_ID", "led"),
+    ("an invalid requirement", {"requires": ["led?"]}, "INVALID_ID", "led"),
     ("a long description", {"description": "x" * 1001}, "INVALID_SCRIPT", "1000"),
     ("limits out of bounds", {"limits": loki_pb2.ExecutionLimits(memory_bytes=1)}, "INVALID_SCRIPT", "memory_bytes"),
 ]  # fmt: skip
@@ -266,7 +266,7 @@ async def test_registering_executes_nothing(both: Both, name: str) -> None:
 
 async def test_a_result_that_is_not_as_declared_is_an_error(both: Both, name: str) -> None:
     script = blink(name)
-    script.source = 'return {count = "two", who = "x", half = 1}'
+    script.source = 'return {count = "two", user = "x", half = 1}'
     await register(both.one, script)
     code, reason, error = await refused(run(both.one, name, times=V(int=1)))
     assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "RESULT_NOT_DECLARED")
@@ -288,8 +288,8 @@ async def test_a_script_is_run_by_name_and_told_in_the_logs_of_every_replica(bot
     await register(both.one, blink(name))
     await run(both.one, name, times=V(int=1))
     watch = both.two.WatchScriptLogs(pb.WatchScriptLogsRequest(pattern=name, tail=5), timeout=30)
-    earlier: Any = await watch.read()  # from here on the watch stands
-    assert await run(both.one, name, times=V(int=2)) == (["blinking"], {"count": 4, "who": "nobody", "half": 1})
+    earlier: Any = await watch.read()  # the watch is active from here on
+    assert await run(both.one, name, times=V(int=2)) == (["blinking"], {"count": 4, "user": "guest", "half": 1})
     line: Any = await watch.read()
     assert line.run_id != earlier.run_id
     watch.cancel()
@@ -344,5 +344,5 @@ async def test_what_does_not_compile_is_the_only_finding(both: Both, language: A
 
 
 async def test_a_check_for_a_device_that_is_not_there_says_so(both: Both) -> None:
-    request = pb.CheckScriptRequest(source="return 1", language=LUA, device_ids=["nobody-9"])
+    request = pb.CheckScriptRequest(source="return 1", language=LUA, device_ids=["missing-9"])
     assert (await refused(both.one.CheckScript(request, timeout=20)))[0] is grpc.StatusCode.NOT_FOUND

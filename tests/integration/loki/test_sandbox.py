@@ -1,7 +1,7 @@
 # ruff: noqa: E501 - scripts in tables, one a line
-"""Ways out that are not there: files, processes, the environment, bytecode, the engine's insides, other programs.
+"""Escapes that must fail: files, processes, the environment, bytecode, engine internals, other programs.
 
-Each attack returns what it got hold of; `nil`, `'()` or an error is the wall. Scheme attacks must not even compile, or
+Each attack returns the object it reached; `nil`, `'()` or an error means that it failed. Scheme attacks must fail to compile, or
 end with an unbound variable.
 """
 
@@ -262,7 +262,7 @@ async def test_a_worker_has_no_environment_and_only_its_socket(lab: Lab, languag
         assert (process / "cwd").readlink() == Path("/")
 
 
-# What ends a turn by itself when it is to make this much, waits, or is not for calls.
+# Procedures that end a turn with such arguments, that wait, or that must not be called here.
 LARGE = "ash expt iota list-tabulate make-bytevector make-list make-string make-vector random range sleep string-pad"
 LARGE += " string-pad-right twin-update! call/cc call-with-current-continuation"
 NUMBERED = sorted(scheme_names(Dialect.R7RS) - frozenset(LARGE.split()))
@@ -276,7 +276,7 @@ ODD = """
 
 
 async def is_procedure(lab: Lab, name: str) -> bool:
-    """False of syntax, which no expression can stand for."""
+    """Return False for syntax, which is not an expression."""
     try:
         return await lab.value(SCHEME, f"(procedure? {name})") is True
     except ScriptError:

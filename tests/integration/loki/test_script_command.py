@@ -1,4 +1,4 @@
-"""`ygg script`, as a person types it, against a real Loki with the real registry and bridge."""
+"""`ygg script` against a real Loki with the real registry and bridge."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ ROOT = Path(__file__).resolve().parents[3]
 
 BLINK = """-- Blink an LED.
 -- @param times int How often, 1 to 20.
--- @param who string? Who wants it.
+-- @param user string? The requesting user.
 -- @result count int How often it was lit.
-log("blinking for " .. (args.who or "nobody"))
+log("blinking for " .. (args.user or "guest"))
 return { count = args.times * 2 }
 """
 BLINK_TEST = """test("it doubles", function() expect_equal(subject{times = 3}, {count = 6}) end)
@@ -37,25 +37,25 @@ ALARM_TEST = '(test "hot" (board "temp0.celsius" 80) (expect-true (> (read-temp0
 
 @dataclass(frozen=True)
 class Command:
-    """`ygg` with a home and a context of its own."""
+    """`ygg` with a separate home and context."""
 
     folder: Path
     environment: dict[str, str]
 
     def start(self, *words: str, **how: Any) -> subprocess.Popen[str]:
-        """The running command."""
+        """Start a command and return its process."""
         argv = [sys.executable, "-m", "ygg", *words]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         return subprocess.Popen(argv, cwd=self.folder, env=self.environment, **(pipes | how))
 
     def __call__(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """What it printed and how it ended."""
+        """Run a command and return its output and exit status."""
         process = self.start(*words)
         out, err = process.communicate(stdin, timeout=60)
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
     def write(self, name: str, text: str) -> Path:
-        """A file in its folder."""
+        """Write a file into the working folder."""
         path = self.folder / name
         path.write_text(text)
         return path
@@ -187,13 +187,13 @@ def test_logs_of_registered_runs_are_shown_and_followed(ygg: Command, name: str)
     ygg.write(f"{name}.lua", BLINK)
     assert ygg("script", "register", f"{name}.lua").returncode == 0
     (ygg.folder / f"{name}.lua").unlink()
-    assert ygg("script", "run", name, "--arg", "times=1", "--arg", "who=first").returncode == 0
+    assert ygg("script", "run", name, "--arg", "times=1", "--arg", "user=first").returncode == 0
     assert "blinking for first" in until(lambda: ygg("script", "logs", name).stdout, 30)
     following = ygg.start("script", "logs", name, "-f")
     try:
         assert following.stdout is not None
-        assert "blinking for first" in following.stdout.readline()  # so it listens by now
-        assert ygg("script", "run", name, "--arg", "times=1", "--arg", "who=second").returncode == 0
+        assert "blinking for first" in following.stdout.readline()  # the subscription is active
+        assert ygg("script", "run", name, "--arg", "times=1", "--arg", "user=second").returncode == 0
         assert "blinking for second" in following.stdout.readline()
     finally:
         following.send_signal(signal.SIGINT)

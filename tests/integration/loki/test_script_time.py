@@ -1,4 +1,4 @@
-"""Tests of timers, handlers and stores under a time that the test moves: nothing is waited for."""
+"""Tests of timers, handlers and stores under a manual clock: no test waits for real time."""
 
 from __future__ import annotations
 

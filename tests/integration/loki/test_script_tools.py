@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - scripts in one line
-"""What developers have: tests of scripts on a fake board or a device, and conversations."""
+"""Developer tools: tests of scripts on a fake board or a device, and REPL conversations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BOTH = pytest.mark.parametrize("language", [LUA, SCHEME], ids=["lua", "scheme"])
 
 TESTS = {
     LUA: """
-test("the sensor shows what the board is set to", function()
+test("the sensor shows the value of the board", function()
   board("temp0.celsius", 80)
   expect_equal(read_temp0_celsius(), 80.0)
 end)
@@ -37,7 +37,7 @@ test("one that raises", function() local x = nil + 1 end)
 log("done")
 """,
     SCHEME: """
-(test "the sensor shows what the board is set to"
+(test "the sensor shows the value of the board"
   (board "temp0.celsius" 80)
   (expect-equal (read-temp0-celsius) 80.0))
 (test "an LED" (led-on) (expect-true (led-state)))
@@ -62,7 +62,7 @@ async def report(
 async def test_each_test_is_told_with_what_it_found(lab: Lab, language: Language) -> None:
     found = await report(lab, language, TESTS[language])
     assert [(result.name, result.passed) for result in found.results] == [
-        ("the sensor shows what the board is set to", True),
+        ("the sensor shows the value of the board", True),
         ("an LED", True),
         ("a list", True),
         ("an error", True),
@@ -73,7 +73,7 @@ async def test_each_test_is_told_with_what_it_found(lab: Lab, language: Language
     if language is LUA:
         assert [result.line for result in found.results[4:]] == [10, 12]
     assert [entry.message for entry in found.logs] == ["done"]
-    assert lint(TESTS[language], language, {BOARD_ID: CAPABILITIES})[1:] == []  # the one that is to fail is found
+    assert lint(TESTS[language], language, {BOARD_ID: CAPABILITIES})[1:] == []  # the failing test is found
 
 
 @BOTH

@@ -1,4 +1,4 @@
-"""docs/reference/scripting.md: every snippet runs and returns what it says, and every name in the table exists."""
+"""docs/reference/scripting.md: every snippet returns its documented value, and every name in the table exists."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ async def test_the_page_has_snippets_in_both_languages() -> None:
 @pytest.mark.parametrize(("language", "source"), SNIPPETS, ids=[f"{n}-{s[0]}" for n, s in enumerate(SNIPPETS)])
 async def test_a_snippet_returns_what_it_says(lab: Lab, language: str, source: str) -> None:
     said = RESULT[language].findall(source)
-    assert len(said) == 1, "a snippet says what it returns, once"
+    assert len(said) == 1, "a snippet states its result exactly once"
     assert await lab.value(Language(language), source) == json.loads(said[0])
 
 

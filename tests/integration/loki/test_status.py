@@ -1,4 +1,4 @@
-"""`ygg status` names what a service misses: a part that was killed, NATS, an engine; and it counts loki's workers."""
+"""`ygg status` reports the missing dependency of a service (a killed service, NATS, an engine) and loki's workers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ygg.health import ServiceHealth, collect
 
 
 class Looks:
-    """What `ygg status` collects of a mesh without ota."""
+    """Collects the status of a mesh without ota."""
 
     def __init__(self, mesh: Mesh, loki: str) -> None:
         self._context = Context(

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - programs in tables, one a line
-"""The dialect steel in scripts: the page's table, how a text chooses its dialect, and what a wrong name is told."""
+"""The dialect steel in scripts: the page's table, the selection of the dialect, and the errors of unknown names."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def board(lab: Lab) -> FakeDevice:
     return device
 
 
-@pytest.mark.parametrize("row", ROWS, ids=[row.what for row in ROWS])
+@pytest.mark.parametrize("row", ROWS, ids=[row.title for row in ROWS])
 async def test_steel_row_holds_in_a_script(lab: Lab, board: FakeDevice, row: Row) -> None:
     found = await lab.outcome(SCHEME, f"{BEFORE}\n{row.text}")
     assert found.value == row.script
@@ -42,10 +42,10 @@ async def test_steel_row_holds_in_a_script(lab: Lab, board: FakeDevice, row: Row
 
 async def test_steel_table_of_the_page_has_a_test_for_each_row() -> None:
     rows = page_rows()
-    assert [cells[0] for cells in rows] == [row.what for row in ROWS]
+    assert [cells[0] for cells in rows] == [row.title for row in ROWS]
     for (_, cell), row in zip(rows, ROWS, strict=True):
         for name in re.findall(r"`\(([a-z][a-z0-9!?>-]*)", cell):
-            assert f"({name}" in row.text, f"{name} is in no text of {row.what}"
+            assert f"({name}" in row.text, f"{name} is in no text of {row.title}"
 
 
 async def test_steel_log_keeps_levels_and_plain_lines(lab: Lab) -> None:
@@ -125,7 +125,7 @@ async def test_r7rs_has_none_of_steels_names_and_says_where_they_are(lab: Lab) -
 
 WRONG: list[tuple[str, str, int, str]] = [
     ("a name of the host", '(led-on)\n(mqtt-publsh "a" 1)', 2, "mqtt-publsh is not defined. Did you mean mqtt-publish?"),
-    ("a name of its own", "(define (clear-alert) 1)\n\n(clear-alrt)", 3, "clear-alrt is not defined. Did you mean clear-alert?"),
+    ("an own name", "(define (clear-alert) 1)\n\n(clear-alrt)", 3, "clear-alrt is not defined. Did you mean clear-alert?"),
     ("letters swapped", "(led-no)", 1, "led-no is not defined. Did you mean led-on?"),
     ("a name of R7RS", "(string-lenght \"a\")", 1, "string-lenght is not defined. Did you mean string-length?"),
     ("nothing like it", "(force-garbage-collection)", 1, "force-garbage-collection is not defined."),
@@ -174,9 +174,9 @@ async def test_steel_store_of_a_run_is_not_there_for_the_next(lab: Lab) -> None:
 
 
 CHECKED: list[tuple[str, str, list[tuple[int, str]]]] = [
-    ("steel by itself", '(mqtt-publish "a/b" (get (read-sensors) \'temperature))\n(shadow-update "a" 1)', []),
+    ("steel alone", '(mqtt-publish "a/b" (get (read-sensors) \'temperature))\n(shadow-update "a" 1)', []),
     ("a name that is nearly one", '(led-on)\n(mqtt-publsh "a" 1)', [(2, "mqtt-publsh is defined nowhere. Did you mean mqtt-publish?")]),
-    ("a name of its own", "(define (clear-alert) 1)\n(clear-alrt)", [(2, "clear-alrt is defined nowhere. Did you mean clear-alert?")]),
+    ("an own name", "(define (clear-alert) 1)\n(clear-alrt)", [(2, "clear-alrt is defined nowhere. Did you mean clear-alert?")]),
     ("steel in R7RS", '#lang r7rs\n(mqtt-publish "a" 1)', [(2, "mqtt-publish is defined nowhere; the dialect steel has it: (import (yggdrasil steel))")]),
     ("nearly a name that reads", "(read-sensor)", [(1, "porch-1 has no property to read by the name read_sensor. Did you mean read-sensors?")]),
     ("a schedule", '(schedule "0 */5 * * *" led-on)', [(1, '"0 */5 * * *" means every five hours. Every five minutes is "*/5 * * * *".')]),
@@ -184,7 +184,7 @@ CHECKED: list[tuple[str, str, list[tuple[int, str]]]] = [
     ("an arity", "(shadow-update 'a)", [(1, "shadow-update takes 2 arguments, not 1")]),
     ("seconds", '(set-timer "Room-1/x" -1 led-on)', [(1, "a timer takes 0 s to a year, not -1 s")]),
     ("an interval", "(schedule-interval 0.01 led-on)", [(1, "a timer takes 0.05 s to a year, not 0.01 s")]),
-    ("what is no handler", '(set-timer "a" 1 \'led-on)', [(1, "the handler of set-timer is a procedure, such as (lambda () ...)")]),
+    ("an invalid handler", '(set-timer "a" 1 \'led-on)', [(1, "the handler of set-timer is a procedure, such as (lambda () ...)")]),
     ("a handler of three", '(register-event-handler "mqtt-message" (lambda (a b c) 1))', [(1, "the handler of register-event-handler is called with at most 2 arguments, not 3")]),
     ("a timer's of two", "(schedule-interval 5 (lambda (a b) 1))", [(1, "the handler of schedule-interval is called with one argument or none, not 2")]),
     ("an event that no contract has", '(register-event-handler "temp0.boom" led-on)', [(1, "temp0 has no event boom; it has none")]),
@@ -199,7 +199,7 @@ async def test_check_knows_the_dialect(lab: Lab, source: str, wanted: list[tuple
     assert [(finding.line, finding.message) for finding in found] == wanted
 
 
-@pytest.mark.parametrize("row", ROWS, ids=[row.what for row in ROWS])
+@pytest.mark.parametrize("row", ROWS, ids=[row.title for row in ROWS])
 async def test_check_finds_no_fault_in_what_the_page_offers(row: Row) -> None:
     assert [f.message for f in lint(f"{BEFORE}\n{row.text}", SCHEME, {}) if f.rule != "CRON"] == []
 

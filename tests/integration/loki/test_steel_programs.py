@@ -1,4 +1,4 @@
-"""The dialect steel in programs that live, on the real mesh: the page's table, and what handlers are called with."""
+"""The dialect steel in deployed programs, on the real mesh: the page's table, and the arguments of handlers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from yggdrasil.registry.v1 import twin_pb2_grpc
 
 
 class SensorBoard(Board):
-    """A device with three sensors, whose temperature can be set."""
+    """A device with three sensors and a settable temperature."""
 
     def __init__(self, device: LinkDevice) -> None:
         super().__init__(device)
@@ -72,11 +72,11 @@ async def deployed(programs: Programs, mesh: Mesh, name: str, source: str, **man
     await programs.state(name, RUNNING)
 
 
-async def heard(programs: Programs, mesh: Mesh, name: str, wanted: Any) -> None:
+async def heard(programs: Programs, mesh: Mesh, name: str, expected: Any) -> None:
     async def is_there() -> bool:
-        return wanted in cast("list[Any]", await programs.eval(name, "heard", mesh.one))
+        return expected in cast("list[Any]", await programs.eval(name, "heard", mesh.one))
 
-    await eventually(is_there, 20, f"{wanted!r} in what {name} has heard")
+    await eventually(is_there, 20, f"{expected!r} in what {name} has heard")
 
 
 async def test_steel_row_holds_in_a_program(programs: Programs, mesh: Mesh, board: SensorBoard) -> None:
@@ -84,10 +84,10 @@ async def test_steel_row_holds_in_a_program(programs: Programs, mesh: Mesh, boar
     wrong = []
     for row in ROWS:
         got = await programs.eval("steel_rows", row.text, mesh.one)
-        wanted = row.script if row.program is SAME else row.program
-        if got != wanted:
-            wrong.append((row.what, got, wanted))
-        if row.what == "an event of the device":
+        expected = row.script if row.program is SAME else row.program
+        if got != expected:
+            wrong.append((row.title, got, expected))
+        if row.title == "an event of the device":
             await eventually(partial(heard_after, board.fails, programs, mesh, row.heard))
         elif row.heard is not None and not row.messages:
             await heard(programs, mesh, "steel_rows", row.heard)
@@ -98,10 +98,10 @@ async def test_steel_row_holds_in_a_program(programs: Programs, mesh: Mesh, boar
         await heard(programs, mesh, "steel_rows", row.heard)
 
 
-async def heard_after(act: Callable[[], None], programs: Programs, mesh: Mesh, wanted: Any) -> bool:
-    """An event that comes before it is asked for is nobody's: it is sent again."""
+async def heard_after(act: Callable[[], None], programs: Programs, mesh: Mesh, expected: Any) -> bool:
+    """Send an event again until a handler has noted it: an event before the subscription is lost."""
     act()
-    return wanted in cast("list[Any]", await programs.eval("steel_rows", "heard", mesh.one))
+    return expected in cast("list[Any]", await programs.eval("steel_rows", "heard", mesh.one))
 
 
 async def test_steel_message_of_another_language_arrives_as_topic_and_text(
@@ -141,8 +141,8 @@ async def test_steel_handlers_get_what_they_take(programs: Programs, mesh: Mesh,
     await deployed(programs, mesh, "takers", source)
     await programs.run("bell", "publish('a.b', 'x')")
     takes: list[Any] = [["none"], ["a/b", "x"], ["a/b", "x", []], [41.0], ["named-one"], [[]], [0.05]]
-    for wanted in takes:
-        await heard(programs, mesh, "takers", wanted)
+    for expected in takes:
+        await heard(programs, mesh, "takers", expected)
 
 
 async def test_steel_sensor_handler_is_called_again_only_when_a_reading_changes(
@@ -199,8 +199,8 @@ async def test_shadow_update_shows_in_the_twin_under_the_program_and_stays_when_
     assert dict(instance.reported) == {"status": running, "n": value_pb2.Value(double=2.5)}
 
 
-async def is_equal(found: Any, wanted: object) -> bool:
-    return bool(await found() == wanted)
+async def is_equal(found: Any, expected: object) -> bool:
+    return bool(await found() == expected)
 
 
 @pytest.mark.parametrize(

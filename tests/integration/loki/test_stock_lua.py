@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - a table, one a line
-"""What scripts see of Lua is what stock Lua 5.4 does: each row runs in both, and the results have to be the same."""
+"""Lua in scripts behaves like stock Lua 5.4: each row runs in both, with equal results."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ SAME = [
     "return {pcall(function() select(0) end)}",
     "return {pcall(function() ('x'):rep({}) end)}",
     "return {pcall(function() format('%d', 'x') end)}",
-    # What is implemented here.
+    # Implemented here.
     "return {('hello'):gsub('l', function(c) return c:upper() end)}",
     "return {('hello'):gsub('', function() return '-' end)}",
     "return {('hello world'):gsub('%w+', function() end)}",
@@ -90,14 +90,14 @@ SAME = [
 
 
 def stock(source: str) -> Any:
-    """What stock Lua returns."""
+    """Return the result of stock Lua."""
     runtime: Any = lua54.LuaRuntime(register_eval=False, register_builtins=False)
     result = runtime.execute("format = string.format return load(..., '@test.lua', 't')()", source)
     return list(result.values()) if lua54.lua_type(result) == "table" else result
 
 
 def readable(value: Value) -> Value:
-    """Tables that begin with nil travel as lists of what is not nil on either side."""
+    """Remove nil from lists: a table that begins with nil is encoded as the list of its other values."""
     return [item for item in value if item is not None] if isinstance(value, list) else value
 
 

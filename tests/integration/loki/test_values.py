@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - scripts in tables, one a line
-"""Values into a script, out of it, and through JSON: nothing changes its kind on the way, and what is no value is told."""
+"""Values into a script, out of it, and through JSON keep their type; unsupported values are reported."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ trees = st.recursive(
 
 
 def in_order(value: Value) -> Value:
-    """The entries of maps sorted: their order means nothing."""
+    """Return the value with sorted map entries: their order is not significant."""
     if isinstance(value, dict):
         return {key: in_order(value[key]) for key in sorted(value)}
     return [in_order(item) for item in value] if isinstance(value, list) else value

@@ -1,6 +1,6 @@
-"""The walls of a worker process, tried from inside the process itself: what an attacker has who took the engine over.
+"""The sandbox of a worker process, tested from inside, as an attacker in control of the engine.
 
-`test_sandbox.py` tries the ways out of the languages; here the language is behind us, and C is called directly.
+`test_sandbox.py` tries to escape from the languages; these tests assume that this succeeded and call C directly.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BOTH = pytest.mark.parametrize("language", list(Language), ids=lambda language: 
 LIBC = "ctypes.CDLL(None, use_errno=True)"
 DEMOTE = "if os.geteuid() == 0: os.setgroups([]); os.setresgid(*[12345] * 3); os.setresuid(*[12345] * 3)\n"
 
-# What is tried once the wall is up. Each has to fail; a process that goes on has not been hurt by its own attack.
+# Attacks on a sealed process. Each must fail, and the process must survive its own attack.
 ATTACKS = {
     "open a file": "os.open('/etc/hostname', os.O_RDONLY)",
     "open its own program": "os.open(sys.executable, os.O_RDONLY)",
@@ -39,7 +39,7 @@ ATTACKS = {
     "a program": "os.execv('/bin/sh', ['sh', '-c', 'exit 7'])",
     "a thread": "threading.Thread(target=print).start()",
     "kill the service": "os.kill(PARENT, 0)",
-    "kill whoever": "os.kill(-1, 0)",
+    "kill every process": "os.kill(-1, 0)",
     "trace the service": f"failed({LIBC}.ptrace(16, PARENT, 0, 0))",
     "read the service's memory": f"failed({LIBC}.syscall(310, PARENT, 0, 0, 0, 0, 0))",
     "the limits raised": "resource.setrlimit(resource.RLIMIT_AS, (-1, -1))",
@@ -73,7 +73,7 @@ os.write(1, json.dumps({'sandbox': seal.described(), 'answers': answers, 'env': 
 
 
 def probe(code: str, attacks: dict[str, str]) -> dict[str, object]:
-    """What became of the attacks in a sealed process of Python."""
+    """Return the result of each attack in a sealed Python process."""
     argv = [sys.executable, "-c", f"import sys; sys.path[:0] = [{str(ROOT)!r}]\n{code}", str(os.getpid())]
     done = subprocess.run([*argv, json.dumps(attacks)], check=False, capture_output=True, env={}, cwd="/", timeout=60)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
@@ -81,7 +81,7 @@ def probe(code: str, attacks: dict[str, str]) -> dict[str, object]:
     return answer
 
 
-@pytest.mark.parametrize("user", ["nobody special", *(["root"] if os.geteuid() == 0 else [])])
+@pytest.mark.parametrize("user", ["unprivileged", *(["root"] if os.geteuid() == 0 else [])])
 def test_nothing_can_be_opened_started_or_reached_from_inside(user: str) -> None:
     found = probe(PROBE if user == "root" else PROBE.replace("bootstrap.bound", DEMOTE + "bootstrap.bound"), ATTACKS)
     assert found["answers"] == dict.fromkeys(ATTACKS, "refused")
@@ -90,7 +90,7 @@ def test_nothing_can_be_opened_started_or_reached_from_inside(user: str) -> None
 
 
 def test_the_attacks_are_none_without_the_wall() -> None:
-    """What keeps the test above honest: the harmless half of its attacks does succeed in a process without a wall."""
+    """Control of the test above: its harmless attacks succeed in a process without a sandbox."""
     harmless = ["open a file", "list a folder", "look at a file", "a socket to the network", "a pair of sockets",
                 "a thread", "kill the service", "memory that runs"]  # fmt: skip
     open_door = PROBE.replace("seal.drop(); seal.lock()", "")
@@ -108,7 +108,7 @@ def test_seccomp_alone_holds_where_the_kernel_has_no_landlock() -> None:
 def test_landlock_alone_holds_files_and_tcp() -> None:
     tcp = "socket.socket().connect(('127.0.0.1', 9))"
     attacks = {name: ATTACKS[name] for name in ("open a file", "make a file", "list a folder")}
-    if sandbox.plan(os.getppid(), makes_code=False).abi >= 4:  # before, Landlock knew no network
+    if sandbox.plan(os.getppid(), makes_code=False).abi >= 4:  # earlier versions of Landlock do not cover the network
         attacks["connect"] = tcp
     code = PROBE.replace("seal.drop(); seal.lock()", "seal.drop()")
     code = code.replace("import ctypes", "import encodings.idna, ctypes")
@@ -165,11 +165,11 @@ def test_nothing_can_be_opened_started_or_reached_from_inside_guile(scheme_cache
 
 
 def check_command_line(pid: int) -> None:
-    """Of a Scheme worker: after the expression come the descriptor of the plan, closed by now, and that of no tally."""
+    """Check the arguments of a Scheme worker: a closed descriptor of the plan, and no descriptor of a counter."""
     words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    plan_fd, tally, end = words[words.index("((@ (ygg worker) main))") + 1 :]
+    plan_fd, counter_fd, end = words[words.index("((@ (ygg worker) main))") + 1 :]
     assert plan_fd.isdecimal()
-    assert (tally, end) == ("", "")
+    assert (counter_fd, end) == ("", "")
     assert os.geteuid() != 0 or not Path(f"/proc/{pid}/fd/{plan_fd}").is_symlink()
 
 
@@ -181,11 +181,11 @@ async def test_the_command_line_of_guile_holds_nothing_of_the_wall(lab: Lab) -> 
 
 
 def user_behind_the_wall(pid: int) -> str:
-    """Checks what the kernel says of the process; returns its user."""
+    """Check the kernel's status of the process and return its user id."""
     status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "1")
     assert (int(status["CapEff"], 16), int(status["CapPrm"], 16)) == (0, 0)
-    if os.geteuid() == 0:  # nobody else may look at these
+    if os.geteuid() == 0:  # readable by root only
         environment = Path(f"/proc/{pid}/environ").read_text()
         assert all(word.startswith("GC_") or word == "LC_ALL=C.UTF-8" for word in environment.split("\0") if word)
         links = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
