@@ -1,4 +1,4 @@
-"""The real agent enrols at servers that lie: it tells its secret to nobody but the registry of the token's mesh."""
+"""The real agent enrols at hostile servers: it sends its secret only to the registry of the token's mesh."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ NOWHERE = "127.0.0.1:1"
 
 
 class Agent:
-    """`ygg-agent` that enrols into `identity`; nobody listens where its bridge should be."""
+    """`ygg-agent` that enrols into `identity`; no bridge listens at its endpoint."""
 
     def __init__(self, process: asyncio.subprocess.Process, log: Path, identity: Path) -> None:
         self.process, self._log, self.identity = process, log, identity
 
     def said(self) -> str:
-        """All that it wrote, without the secret: it never writes that."""
+        """Return the log; check that it does not contain the secret."""
         text = self._log.read_text()
         assert SECRET not in text
         return text
 
     async def refused(self) -> str:
-        """Waits for its end, which must be a failure that leaves no certificate; returns what it said."""
+        """Wait until the agent fails without a certificate; return its log."""
         async with asyncio.timeout(20):
             assert await self.process.wait() == 1
         assert not (self.identity / "cert.pem").exists()
         return self.said()
 
     async def enrolled(self) -> Path:
-        """Waits until it has its certificate and has gone on to its bridge; returns the directory."""
+        """Wait until the agent has its certificate and dials its bridge; return the identity directory."""
         await eventually(lambda: f"event=connecting address={NOWHERE}" in self.said(), 20, self.said())
         return self.identity
 
@@ -81,7 +81,7 @@ def signer(pki: Pki) -> DeviceCa:
 
 
 def grant(pki: Pki, device_id: str = DEVICE, key: ec.EllipticCurvePrivateKey | None = None) -> Answer:
-    """Signs what is asked for, unless for another device or another key."""
+    """Return an answer that signs the request, or a certificate for another device or key."""
 
     def answer(request: pb.EnrolRequest) -> bytes:
         ca, now = signer(pki), dt.datetime.now(dt.UTC)
@@ -104,7 +104,7 @@ def refuse(code: pb.EnrolRefusedCode.ValueType, message: str = "no", retry_after
 
 
 def shown(pki: Pki, name: str, directory: Path) -> tuple[bytes, Path]:
-    """The chain of a service up to the root, and its key where a server may read it."""
+    """Return the chain of a service up to the root, and a readable copy of its key."""
     identity = pki.directory("service", name)
     key = directory / f"{name}.key"
     shutil.copy(identity / "key.pem", key)

@@ -1,4 +1,4 @@
-"""What the compiler and linker have put into the agent against its own faults, read from the program itself."""
+"""Hardening by the compiler and linker, read from the agent's executable."""
 
 from __future__ import annotations
 

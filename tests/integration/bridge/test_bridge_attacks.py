@@ -1,4 +1,4 @@
-"""Attacks on the listener by name: each costs its own connection at most, and other devices are served meanwhile."""
+"""Known attacks on the listener: each costs at most its own connection, and other devices are served meanwhile."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SLOTS = 4
 
 @contextlib.contextmanager
 def _bridge(mesh: Mesh, **settings: object) -> Iterator[tuple[ServiceProcess, str]]:
-    """A bridge with tight limits, and where devices reach it."""
+    """Run a bridge with tight limits; yield it with its link endpoint."""
     process = mesh.processes.start_another_bridge(**settings)
     try:
         yield process, str(process.ready()["link"])
@@ -38,7 +38,7 @@ async def _served(mesh: Mesh, endpoint: str, device_id: str, source: str = "", *
 
 
 def _client_hello() -> bytes:
-    """A whole one, as a TLS client of this machine sends it."""
+    """Return a complete ClientHello of a TLS client on this machine."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     context = ssl.create_default_context()
     tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
@@ -60,7 +60,7 @@ async def _closed(reader: asyncio.StreamReader) -> bool:
 
 
 async def test_slow_loris_a_client_hello_in_dribs_costs_only_its_own_connections(mesh: Mesh) -> None:
-    """Ten for each slot: none of them gets one, so nobody waits for them."""
+    """Ten connections per slot: none of them occupies a slot, so other devices do not wait."""
     whole = _client_hello()
 
     async def dribble(writer: asyncio.StreamWriter) -> None:
@@ -91,9 +91,9 @@ async def test_half_done_handshakes_hold_half_of_the_slots_and_give_them_up_wher
             await writer.drain()
         closing = [asyncio.create_task(_closed(reader)) for reader, _ in connections]
         elsewhere = await _served(mesh, endpoint, mesh.one, source="127.0.0.2")
-        assert not any(task.done() for task in closing), "another address has slots of its own"
+        assert not any(task.done() for task in closing), "another address has separate slots"
         behind = await _served(mesh, endpoint, mesh.two)
-        assert any(task.done() for task in closing), "one was given up for who waited behind"
+        assert any(task.done() for task in closing), "one was closed for a waiting connection"
         for device in (elsewhere, behind):
             device.vanish()
         async with asyncio.timeout(MAX_WAIT_S + 30):
@@ -110,7 +110,7 @@ async def test_what_does_not_begin_as_tls_is_closed_at_once(mesh: Mesh, first: b
 
 
 async def test_half_open_connections_end_by_their_time_in_every_state(mesh: Mesh) -> None:
-    """The peer vanishes without FIN: nothing comes any more, and nothing is taken."""
+    """The peer vanishes without FIN: it neither sends nor reads any more."""
     ((silent, _),) = await _dialled(mesh.processes.endpoint("link"), 1)
     after_tls, after_hello, after_contract = await mesh.device(), await mesh.device(mesh.two), await mesh.device()
     after_hello.send(hello=hello(mesh.two, mesh.fresh_document()))
@@ -130,17 +130,17 @@ async def test_a_connection_above_the_limit_is_turned_away_and_told(mesh: Mesh) 
         first.send(hello=hello(mesh.one, document()))
         welcome = await first.expect("welcome")
         assert (welcome.listener_max_connections, welcome.unread_limit_bytes) == (3, 262144)
-        held = await _dialled(endpoint, 2)  # those that have not begun count, too
+        held = await _dialled(endpoint, 2)  # connections before their handshake count as well
         for _ in range(5):
             ((reader, _),) = await _dialled(endpoint, 1)
             async with asyncio.timeout(2):
                 assert await _closed(reader)
 
-        def told() -> bool:
+        def logged() -> bool:
             lines = [line for line in process.log() if line["msg"] == "connections rejected"]
             return sum(line["count"] for line in lines) == 5 and len(lines) <= 2
 
-        await eventually(told)
+        await eventually(logged)
         held[0][1].close()
 
         async def let_in() -> bool:
@@ -156,7 +156,7 @@ async def test_a_connection_above_the_limit_is_turned_away_and_told(mesh: Mesh) 
 
 @contextlib.asynccontextmanager
 async def _records_of(port: int) -> AsyncIterator[tuple[int, list[int]]]:
-    """A relay that notes the length of each TLS record from the server, as its header says (RFC 8446, 5.2)."""
+    """A relay that records the length of each TLS record from the server, from its header (RFC 8446, 5.2)."""
     lengths: list[int] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -184,7 +184,7 @@ async def _records_of(port: int) -> AsyncIterator[tuple[int, list[int]]]:
 
 @pytest.mark.parametrize("record_bytes", [512, 1024])
 async def test_no_tls_record_is_larger_than_the_device_can_receive(mesh: Mesh, record_bytes: int) -> None:
-    """A call of some 600 bytes: in one record where it may be, else in two."""
+    """A call of some 600 bytes is sent in one record if the limit allows it, else in two."""
     port = int(mesh.processes.endpoint("link").rpartition(":")[2])
     limits = link.Limits(rx_frame_bytes=4096, tx_frame_bytes=4096, calls_in_flight=2, rx_record_bytes=record_bytes)
     async with _records_of(port) as (relayed, lengths):
@@ -196,7 +196,7 @@ async def test_no_tls_record_is_larger_than_the_device_can_receive(mesh: Mesh, r
         call = asyncio.ensure_future(mesh.bridge.Invoke(notes))
         await device.answer(lambda i: link.Result(call_id=i.call_id, status=link.RESULT_STATUS_OK))
         await call
-        sent = [length - 17 for length in lengths[handshake:]]  # less the tag, and the type inside
+        sent = [length - 17 for length in lengths[handshake:]]  # without the tag and the inner content type
         assert max(sent) <= record_bytes
         assert max(sent) == 512 if record_bytes == 512 else max(sent) > 600
         device.vanish()

@@ -1,7 +1,7 @@
 """Every row of the table "Bad input" in docs/reference/protocol.md, against the real bridge.
 
-A row here has the id and, in the same words, the answer of its row there; tests/unit/bridge/test_protocol_document.py
-holds the two together. Each peer loses its own link at most: after every row another device is served.
+A row here has the id and the literal answer of its row there; tests/unit/bridge/test_protocol_document.py compares
+the two. Each peer loses at most its own link: after every row another device is served.
 """
 
 from __future__ import annotations
@@ -24,13 +24,12 @@ from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
 NEW, WELCOMED, ACTIVE, PLAIN, CALLED = "new", "welcomed", "active", "plain", "called"
-"""The link is up; it waits for pages; it has its contract; one without any feature; a call of led0.blink with the id c1
-is in flight."""
+"""Link established; waiting for pages; active; active without features; active with call c1 of led0.blink in flight."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What is sent in which state, and the answer in the words of the table."""
+    """The state of the device, its message, and the literal answer of the table."""
 
     id: str
     state: str
@@ -39,7 +38,7 @@ class Row:
 
 
 def offered() -> bytes:
-    """What active devices here offer: an LED, a count that is observed, a note to be written, a forbidden siren."""
+    """Return the document of active devices: an LED, an observed count, an event with text, a forbidden siren."""
     integer = number(cp.VALUE_TYPE_INT, -(2**53), 2**53)
     text = cp.DataSchema(type=cp.VALUE_TYPE_STRING, max_length=8)
     note = cp.Event(name="noted", fields=[cp.Parameter(name="text", schema=text, optional=True)])
@@ -116,7 +115,7 @@ def with_features(*names: str, low: int = 1, high: int = 1, **more: Any) -> Call
 
 
 def with_pages(data: bytes, stated: bytes | None = None) -> Callable[[Mesh, LinkDevice], None]:
-    """Hello that states one document, pages of another."""
+    """Return a sender of a Hello with the digest of `stated`, followed by the pages of `data`."""
 
     def send(mesh: Mesh, device: LinkDevice) -> None:
         device.send(hello=hello(mesh.one, data if stated is None else stated))
@@ -336,7 +335,7 @@ BLINK = pb.InvokeRequest(capability="led0", action="blink", call_id="c1", argume
 
 
 async def reached(mesh: Mesh, state: str) -> tuple[LinkDevice, asyncio.Future[Any] | None]:
-    """A device in that state, and the call of it where there is one."""
+    """Return a device in that state, and its call in flight or None."""
     device = await mesh.device()
     if state == NEW:
         return device, None
@@ -366,7 +365,7 @@ async def outcome(call: Awaitable[Any]) -> grpc.StatusCode:
 
 
 async def still_served(device: LinkDevice) -> Iterable[str]:
-    """The bodies that come before the answer to a ping."""
+    """Return the bodies received before the answer to a ping."""
     device.send(ping=link.Ping(token=77))
     seen = []
     while (received := await device.receive()).pong.token != 77:
@@ -379,22 +378,22 @@ async def no_session(mesh: Mesh) -> bool:
 
 
 async def check(mesh: Mesh, device: LinkDevice, call: asyncio.Future[Any] | None, answer: str) -> None:
-    """Holds the bridge to the words of the table."""
-    what, _, which = answer.rpartition(" ")
-    if what == "Goodbye":
+    """Check the bridge's answer against the table."""
+    kind, _, which = answer.rpartition(" ")
+    if kind == "Goodbye":
         last = (await device.ended())[-1]
         assert link.GoodbyeCode.Name(last.goodbye.code) == f"GOODBYE_CODE_{which}", last
-    elif what == "Refused":
+    elif kind == "Refused":
         last = (await device.ended())[-1]
         assert link.RefusedCode.Name(last.refused.code) == f"REFUSED_CODE_{which}", last
         assert 0 < len(last.refused.message.encode()) <= 127
         assert (last.refused.protocol_min, last.refused.protocol_max) == (1, 1)
     elif answer == "ignored":
         assert await still_served(device) == []
-    elif what == "EventAck":
+    elif kind == "EventAck":
         assert (await device.expect("event_ack")).sequence == int(which)
         assert set(await still_served(device)) <= {"event_ack"}
-    elif what == "call ends":
+    elif kind == "call ends":
         assert call is not None
         assert (await outcome(call)).name == which
         assert await still_served(device) == []
@@ -510,7 +509,7 @@ async def test_a_device_that_says_nothing_after_tls_is_let_go(mesh: Mesh) -> Non
 
 
 async def test_a_device_that_does_not_read_loses_its_own_link(mesh: Mesh) -> None:
-    """It pings, so it is not silent; it takes none of its calls. What waits for it is bounded."""
+    """The device pings but never reads its calls: the queue of the bridge is bounded."""
     files = mesh.pki.files("device", mesh.one)
     device = await LinkDevice.connect(mesh.processes.endpoint("link"), files, mesh.one, room_bytes=4096)
     limits = link.Limits(rx_frame_bytes=1024, tx_frame_bytes=1024, calls_in_flight=64, rx_record_bytes=1024)

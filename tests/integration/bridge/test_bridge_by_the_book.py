@@ -1,4 +1,4 @@
-"""The real bridge and a device that somebody wrote from docs/reference/protocol.md alone, without a codec of ours."""
+"""The real bridge and a device written from docs/reference/protocol.md alone, without our codecs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def connect(mesh: Mesh) -> Any:
 
 @pytest.fixture
 async def lamp(connect: Connect) -> BookDevice:
-    """Active, every feature but ota."""
+    """An active device with every feature but ota."""
     device = await connect()
     _, notice = await device.negotiate(document(LAMP), FEATURES, boot=next(boots))
     assert notice.body[2] == [1]

@@ -82,7 +82,7 @@ async def test_a_pipeline_answers_as_calls_end_and_tells_failures_one_by_one(mes
     device.send(result=result(first, 4))
     answer = await stream.read()
     assert (answer.id, answer.invoke.results["count"].int) == (1, 4)
-    await stream.write(pb.PipelineRequest(id=3, read=pb.ReadPropertyRequest(device_id="nobody")))
+    await stream.write(pb.PipelineRequest(id=3, read=pb.ReadPropertyRequest(device_id="missing")))
     await stream.write(pb.PipelineRequest(id=4))
     failures = {answer.id: answer.failure for answer in [await stream.read(), await stream.read()]}
     assert (failures[3].code, failures[3].reason) == (5, "DEVICE_NOT_FOUND")
@@ -99,7 +99,7 @@ async def test_one_call_of_many_devices_brings_each_devices_outcome(mesh: Mesh) 
     await mesh.registry.UpdateDevice(rp.UpdateDeviceRequest(device_id=mesh.one, labels=labels))
     request = pb.InvokeManyRequest(
         selector=f"zone=z{zone}",
-        device_ids=[mesh.one, "nobody"],
+        device_ids=[mesh.one, "missing"],
         capability="led0",
         action="blink",
         arguments={"times": V(int=2)},
@@ -109,7 +109,7 @@ async def test_one_call_of_many_devices_brings_each_devices_outcome(mesh: Mesh) 
     found = await outcomes
     assert found[mesh.one].response.results["count"].int == 2
     assert found[mesh.two].failure.reason == "DEVICE_OFFLINE"
-    assert found["nobody"].failure.reason == "DEVICE_NOT_FOUND"
+    assert found["missing"].failure.reason == "DEVICE_NOT_FOUND"
     assert len(found) == 3
 
 
@@ -169,7 +169,7 @@ async def test_a_call_first_sent_under_another_boot_is_not_sent_again(mesh: Mesh
         await mesh.bridge.Invoke(request, timeout=10)
     assert caught.value.code() is grpc.StatusCode.ABORTED
     rebooted.send(ping=link.Ping(token=1))
-    assert (await rebooted.expect("pong")).token == 1  # no call came before it
+    assert (await rebooted.expect("pong")).token == 1  # no call arrived before it
 
 
 async def test_telemetry_reaches_watchers_and_earns_new_credit(mesh: Mesh) -> None:
@@ -236,7 +236,7 @@ async def test_a_capability_update_makes_the_next_contract_and_says_what_changed
         device.send(capability_page=link.CapabilityPage(offset=offset, data=data))
     assert (await device.expect("contract")).revision == 2
     invoke = await device.answer(lambda i: result(i, 1))
-    assert invoke.capability == 1  # held back until the contract that has it
+    assert invoke.capability == 1  # delayed until the contract contains it
     await held
     event = (await watch.read()).event
     assert (event.contract_revision, list(event.changes.added), list(event.changes.changed)) == (

@@ -1,4 +1,4 @@
-"""Peers whose TLS is not that of a device of this mesh get no link; what devices do wrong: test_bridge_bad_input."""
+"""Peers without the TLS of a device of this mesh get no link. Invalid input: test_bridge_bad_input."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def test_certificates_that_are_not_of_a_living_device_of_this_mesh_get_no_
         "service": lambda: mesh.pki.files("service", "loki"),
         "expired": lambda: mesh.pki.expired("device", mesh.one),
     }[kind]()
-    if kind == "other mesh":  # it would not trust us either; give it our CA, so that the refusal is the bridge's
+    if kind == "other mesh":  # give the peer our CA, so that the bridge refuses and not the peer
         ours = (mesh.pki.directory("device", mesh.one) / "services.pem").read_bytes()
         (files.directory / "services.pem").write_bytes(ours)
     with pytest.raises((ssl.SSLError, LinkEndedError, ConnectionError)):

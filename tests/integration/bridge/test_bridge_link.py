@@ -167,7 +167,7 @@ async def test_properties_are_read_from_the_device_and_written_to_it(mesh: Mesh)
             "ARGUMENT_NOT_IN_CONTRACT",
             "no argument speed",
         ),
-        (invoke("nobody", {}), grpc.StatusCode.NOT_FOUND, "DEVICE_NOT_FOUND", "no device nobody"),
+        (invoke("missing", {}), grpc.StatusCode.NOT_FOUND, "DEVICE_NOT_FOUND", "no device missing"),
         (invoke("No Such!", {}), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ID", "device id"),
         (invoke("", {}, call_id="a b"), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ID", "call id"),
     ],
@@ -182,7 +182,7 @@ async def test_what_the_contract_does_not_allow_never_reaches_the_device(
     assert found[:2] == (code, reason)
     assert says in found[2]
     device.send(ping=link.Ping(token=5))
-    assert (await device.expect("pong")).token == 5  # nothing came before it
+    assert (await device.expect("pong")).token == 5  # nothing arrived before it
 
 
 async def test_a_call_of_an_offline_device_says_so(mesh: Mesh) -> None:
@@ -260,7 +260,7 @@ async def test_events_are_acknowledged_once_stored_and_seen_by_watchers(mesh: Me
     for sequence in (1, 2):
         device.send(event=link.Event(sequence=sequence, capability=0, event=0, fields=fields))
     acknowledged = 0
-    while acknowledged < 2:  # one acknowledgement may stand for both
+    while acknowledged < 2:  # one acknowledgement may cover both
         acknowledged = (await device.expect("event_ack")).sequence
     for sequence in (1, 2):
         seen = (await watch.read()).event
@@ -353,7 +353,7 @@ async def test_labels_of_a_device_that_is_here_may_change(mesh: Mesh) -> None:
     await mesh.registry.UpdateDevice(rp.UpdateDeviceRequest(device_id=mesh.one, labels={"zone": "hall"}))
     device.send(ping=link.Ping(token=5))
     assert (await device.expect("pong")).token == 5
-    # The bridge hears of changes in order: once it has ended the other's session, it has heard of the labels.
+    # The bridge receives changes in order: once it has ended the other session, it knows the labels.
     other = await mesh.device(mesh.two)
     await other.negotiate()
     suspend = rp.UpdateDeviceRequest(device_id=mesh.two, state=rp.DEVICE_STATE_SUSPENDED)
@@ -381,7 +381,7 @@ async def test_revoking_its_certificates_ends_a_session_and_keeps_the_device_out
         pb.WatchEventsRequest(device_ids=[mesh.one], kinds=[pb.EVENT_KIND_REFUSED]), timeout=30
     )
     await watching.initial_metadata()
-    for _ in range(3):  # however fast it is back
+    for _ in range(3):  # regardless of the reconnect delay
         again = await mesh.device()
         again.send(hello=hello(mesh.one, document()))
         answer = await again.expect("refused")
@@ -389,7 +389,7 @@ async def test_revoking_its_certificates_ends_a_session_and_keeps_the_device_out
         assert "revoked" in answer.message
     await mesh.registry.UpdateDevice(rp.UpdateDeviceRequest(device_id=mesh.one, state=rp.DEVICE_STATE_SUSPENDED))
 
-    async def suspended() -> bool:  # the registry's word is at the bridge
+    async def suspended() -> bool:  # the bridge has received the change
         back = await mesh.device()
         back.send(hello=hello(mesh.one, document()))
         return "suspended" in (await back.expect("refused")).message

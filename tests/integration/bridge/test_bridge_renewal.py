@@ -1,4 +1,4 @@
-"""Certificates renewed over the link, with well-made and broken devices: real bridge, real registry."""
+"""Certificates renewed over the link, with correct and broken devices: real bridge, real registry."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def own_request(files: IdentityFiles, name: str) -> bytes:
 
 
 async def issued(device: LinkDevice) -> bytes:
-    """Both certificates, from as many slices as it takes."""
+    """Return both certificates, assembled from their slices."""
     data, size = b"", 1
     while len(data) < size:
         one: link.CertificateIssued = await device.expect("certificate_issued")
@@ -71,7 +71,7 @@ async def test_device_whose_certificate_ends_soon_gets_another_for_its_key(mesh:
     assert new.public_key() == leaf(files).public_key()
     assert new.not_valid_after_utc > leaf(files).not_valid_after_utc
     await still_served(device)
-    again = await connected(mesh, files)  # the old one stays valid until it ends
+    again = await connected(mesh, files)  # the old one stays valid until it expires
     await again.expect("certificate_expiring")
 
 
@@ -88,7 +88,7 @@ async def test_device_without_the_feature_is_not_asked(mesh: Mesh) -> None:
     ("asked", "says"),
     [
         (lambda files, mesh: request(ec.generate_private_key(ec.SECP256R1()), mesh.one), "a different key"),
-        (lambda files, mesh: own_request(files, "somebody-else"), "somebody-else"),
+        (lambda files, mesh: own_request(files, "another-device"), "another-device"),
         (lambda files, mesh: b"garbage", "not a PKCS#10 request"),
         (lambda files, mesh: own_request(files, mesh.one)[:-1] + b"\0", "PKCS#10|signed by its own key"),
     ],

@@ -1,4 +1,4 @@
-"""TLS resumption within a bridge: cheaper, and no way around the checks of a certificate."""
+"""TLS resumption within a bridge saves work, and does not bypass the checks of a certificate."""
 
 from __future__ import annotations
 

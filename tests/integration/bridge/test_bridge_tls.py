@@ -11,7 +11,7 @@ from tests.fixtures.mesh import Mesh
 
 
 async def dial(mesh: Mesh, *options: str) -> str:
-    """What `openssl s_client` says of a handshake with the bridge, ended by the end of its input."""
+    """Return the output of `openssl s_client` for a handshake with the bridge; it exits at the end of its input."""
     at = mesh.pki.directory("device", mesh.one)
     command = ["openssl", "s_client", "-connect", mesh.processes.endpoint("link"), "-alpn", "einherjar/1"]
     identity = ["-cert", str(at / "cert.pem"), "-key", str(at / "key.pem"), "-CAfile", str(at / "services.pem")]

@@ -32,12 +32,12 @@ LED_AND_LAMP = document(led(), lamp())
 
 
 class Board:
-    """A device that does what its twin wants, and counts what it was told."""
+    """A device that applies its twin's deltas and records them."""
 
     def __init__(self, device: LinkDevice, on: bool = False, level: int = 0) -> None:
         self.device, self.values = device, {(0, 0): on, (1, 0): level}
-        self.told: list[tuple[int, int, int]] = []
-        self.was_told = asyncio.Event()
+        self.deltas: list[tuple[int, int, int]] = []
+        self.delta_received = asyncio.Event()
 
     def states(self, *which: tuple[int, int]) -> list[link.TwinState]:
         return [
@@ -56,7 +56,7 @@ class Board:
         self.device.send(twin_report=link.TwinReport(states=self.states(), complete=True))
 
     async def run(self) -> None:
-        """Answers deltas until the link ends."""
+        """Answer deltas until the link ends."""
         while True:
             try:
                 frame = await self.device.receive(within_s=60)
@@ -73,9 +73,9 @@ class Board:
         delta = frame.twin_delta
         paths = [(entry.capability, entry.property) for entry in delta.entries]
         for entry, path in zip(delta.entries, paths, strict=True):
-            self.told.append((delta.version, *path))
+            self.deltas.append((delta.version, *path))
             self.values[path] = entry.value.integer if path[0] else entry.value.boolean
-        self.was_told.set()
+        self.delta_received.set()
         self.device.send(twin_report=link.TwinReport(version=delta.version, states=self.states(*paths)))
 
 
@@ -88,13 +88,13 @@ async def _board(mesh: Mesh, on: bool = False, level: int = 0) -> tuple[Board, a
 
 
 class Twins:
-    """The twin of the mesh's device `one`, as callers see it."""
+    """A client of the twin of the mesh's device `one`."""
 
     def __init__(self, channel: grpc.aio.Channel, device_id: str) -> None:
         self._stub: Any = twin_pb2_grpc.TwinServiceStub(channel)
         self._device_id = device_id
 
-    async def wish(self, **capabilities: dict[str, Any]) -> tp.Twin:
+    async def update(self, **capabilities: dict[str, Any]) -> tp.Twin:
         request = tp.UpdateTwinRequest(device_id=self._device_id, desired=codec.values_to_proto(capabilities))
         twin: tp.Twin = (await self._stub.UpdateTwin(request)).twin
         return twin
@@ -125,13 +125,13 @@ async def test_what_a_device_is_can_be_seen_and_what_it_shall_be_is_done(mesh: M
 
     await eventually(seen)
     assert (await twins.get()).contract_revision == 1
-    twin = await twins.wish(led0={"on": True}, lamp0={"level": 40})
+    twin = await twins.update(led0={"on": True}, lamp0={"level": 40})
     assert twin.revision == 1
     await eventually(twins.settled)
-    assert (board.values, len(board.told)) == ({(0, 0): True, (1, 0): 40}, 2)
-    await twins.wish(lamp0={"level": 41})
+    assert (board.values, len(board.deltas)) == ({(0, 0): True, (1, 0): 40}, 2)
+    await twins.update(lamp0={"level": 41})
     await eventually(twins.settled)
-    assert board.told[2:] == [(2, 1, 0)]  # only what changed
+    assert board.deltas[2:] == [(2, 1, 0)]  # only the change
     board.device.close()
     await running
 
@@ -141,11 +141,11 @@ async def test_what_is_desired_of_a_device_that_is_away_is_told_when_it_comes(me
     await eventually(twins.settled)
     board.device.close()
     await running
-    await twins.wish(led0={"on": True}, lamp0={"level": 5})
-    await twins.wish(lamp0={"level": 0})
+    await twins.update(led0={"on": True}, lamp0={"level": 5})
+    await twins.update(lamp0={"level": 0})
     board, running = await _board(mesh)
     await eventually(twins.settled)
-    assert board.told == [(2, 0, 0)]  # the level is as desired already
+    assert board.deltas == [(2, 0, 0)]  # the level has its desired value already
     board.device.close()
     await running
 
@@ -156,39 +156,39 @@ async def test_why_something_was_not_done_can_be_seen(mesh: Mesh, twins: Twins) 
     board = Board(device)
     board.report_all()
     await eventually(twins.reported)
-    await twins.wish(led0={"on": True})
+    await twins.update(led0={"on": True})
     delta = await device.expect("twin_delta")
     states = board.states((0, 0))
     states[0].status = link.RESULT_STATUS_HARDWARE
     device.send(twin_report=link.TwinReport(version=delta.version, states=states))
 
-    async def told() -> bool:
+    async def reported() -> bool:
         return [one.problem for one in (await twins.get()).properties if one.pending] == ["the hardware failed"]
 
-    await eventually(told)
+    await eventually(reported)
 
 
 async def test_no_delta_is_lost_between_a_reconnect_and_its_report(mesh: Mesh, twins: Twins) -> None:
-    """Somebody changes his mind all the while; in the end each board is as was desired last."""
+    """The desired state changes continuously; each board converges to the last one."""
     (await _board(mesh))[0].device.vanish()
     await eventually(twins.reported)
-    wishing = True
+    updating = True
     last = 0
 
-    async def wish() -> None:
+    async def update() -> None:
         nonlocal last
-        while wishing:
+        while updating:
             last = random.randint(0, 100)
-            await twins.wish(lamp0={"level": last})
+            await twins.update(lamp0={"level": last})
 
     chance = random.Random(12)
     for _ in range(12):
-        wishing = True
-        mind = asyncio.create_task(wish())
+        updating = True
+        updater = asyncio.create_task(update())
         board, running = await _board(mesh)
         await pace(chance.uniform(0, 0.15))
-        wishing = False
-        await mind
+        updating = False
+        await updater
 
         async def done(board: Board = board) -> bool:
             return board.values[1, 0] == last
@@ -202,11 +202,11 @@ async def test_each_desired_value_reaches_the_board(mesh: Mesh, twins: Twins) ->
     board, running = await _board(mesh)
     await eventually(twins.reported)
     for level in range(1, 101):
-        wish = asyncio.create_task(twins.wish(lamp0={"level": level}))
-        await board.was_told.wait()
-        board.was_told.clear()
+        update = asyncio.create_task(twins.update(lamp0={"level": level}))
+        await board.delta_received.wait()
+        board.delta_received.clear()
         assert board.values[1, 0] == level
-        await wish
+        await update
     board.device.close()
     await running
 
@@ -220,11 +220,13 @@ async def test_after_an_update_everything_is_reported_by_the_new_document(mesh: 
     other = document(lamp(), led(f"led_{mesh.one[-8:]}"))
     digest = hashlib.sha256(other).digest()
     device.send(capability_update=link.CapabilityUpdate(capabilities_digest=digest, capabilities_size_bytes=len(other)))
-    device.send(twin_report=link.TwinReport(states=board.states((0, 0))))  # crossed: by the old document
+    device.send(
+        twin_report=link.TwinReport(states=board.states((0, 0)))
+    )  # in flight, with the indexes of the old document
     assert (await device.expect("capability_update_ack")).send_capabilities
     device.send(capability_page=link.CapabilityPage(data=other))
     assert (await device.expect("contract")).revision == 2
-    await twins.wish(lamp0={"level": 9})
+    await twins.update(lamp0={"level": 9})
     level = link.TwinState(value=link.LinkValue(integer=3), status=link.RESULT_STATUS_OK)
     device.send(twin_report=link.TwinReport(states=[level], complete=True))
     delta = await device.expect("twin_delta")

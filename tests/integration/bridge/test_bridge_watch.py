@@ -1,4 +1,4 @@
-"""Watching events: each once and in order, whatever stalled between; and two devices under one identity are named."""
+"""Watching events: each once and in order in spite of stalls; two devices with one identity are reported."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ygg.home import Home
 from yggdrasil.device.v1 import link_pb2 as link
 from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
-MANY = 700  # more than a batch of the stream, and more than a reader that stalls takes
+MANY = 700  # more than a batch of the stream, and more than the buffer of a stalled reader
 
 
 def event(sequence: int, device_id: str = "watched-1") -> pb.DeviceEvent:
@@ -65,7 +65,7 @@ async def test_a_watch_shows_events_that_were_published_twice_once(events: JetSt
     watch = await events.watch(["watched-1", "watched-1"], [], None)
     first = [event(number) for number in range(1, MANY)]
     await events.publish(first)
-    await events.publish(first)  # what a bridge does whose acknowledgements were late
+    await events.publish(first)  # as a bridge does after late acknowledgements
     await events.publish([event(MANY)])
     assert await sequences(watch, MANY) == list(range(1, MANY + 1))
 
@@ -105,7 +105,7 @@ def context_of(mesh: Mesh) -> Context:
 
 
 def operator(mesh: Mesh) -> Client:
-    """The command line's client of this mesh."""
+    """Return the command line's client of this mesh."""
     return Client("test", context_of(mesh))
 
 
@@ -126,7 +126,7 @@ async def test_the_command_shows_what_happened_while_it_and_the_bridge_were_away
     number = 0
     try:
 
-        async def begun() -> bool:  # a watch begins when it stands; what was before it is not shown
+        async def begun() -> bool:  # a watch does not show events before its start
             nonlocal number
             number += 1
             await report(device, number)

@@ -1,4 +1,4 @@
-"""The fast reader and the writer of many keys, on a real nats-server: all of it, in order, and faults told as ours."""
+"""The bulk reader and writer on a real nats-server: complete, in order, and with our errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STREAM, PREFIX = buckets.DEVICES.stream, buckets.DEVICES.subject("")
 
 @pytest.fixture
 async def client(connect_fresh_nats: Connect) -> Client:
-    """As the registry, with an empty bucket."""
+    """A client with the registry's permissions and an empty bucket."""
     found = await connect_fresh_nats("registry")
     await kv.Bucket.create(chassis_nats.jetstream(found), buckets.DEVICES)
     return found
@@ -50,18 +50,18 @@ async def test_all_is_read_in_order_whatever_its_size(
 ) -> None:
     rng = random.Random(7)
     sizes = [0, 1, 2, 16_383, 16_384, 100_000] + [rng.randrange(300) for _ in range(3 * PULL_MESSAGES)]
-    wanted = [(f"key-{number}", rng.randbytes(size)) for number, size in enumerate(sizes)]
-    for begin in range(0, len(wanted), 500):
-        await writer.create(wanted[begin : begin + 500])
-    found = await asyncio.to_thread(_read, fresh_nats, pki, 0, len(wanted))
-    assert [(change.key, change.data) for change in found] == wanted
-    assert [change.sequence for change in found] == list(range(1, len(wanted) + 1))
+    expected = [(f"key-{number}", rng.randbytes(size)) for number, size in enumerate(sizes)]
+    for begin in range(0, len(expected), 500):
+        await writer.create(expected[begin : begin + 500])
+    found = await asyncio.to_thread(_read, fresh_nats, pki, 0, len(expected))
+    assert [(change.key, change.data) for change in found] == expected
+    assert [change.sequence for change in found] == list(range(1, len(expected) + 1))
     assert not any(change.deleted for change in found)
     for after, until in (
         (0, 1),
         (5, 6),
         (PULL_MESSAGES - 1, 2 * PULL_MESSAGES + 1),
-        (len(wanted) - 1, len(wanted)),
+        (len(expected) - 1, len(expected)),
         (9, 9),
     ):
         part = await asyncio.to_thread(_read, fresh_nats, pki, after, until)
@@ -71,7 +71,7 @@ async def test_all_is_read_in_order_whatever_its_size(
 async def test_deleted_keys_and_plain_writes_are_told_apart(client: Client, fresh_nats: NatsServer, pki: Pki) -> None:
     js = chassis_nats.jetstream(client)
     bucket = kv.Bucket.bind(js, buckets.DEVICES)
-    await bucket.put("a", b"KV-Operation: DEL")  # in the value it means nothing
+    await bucket.put("a", b"KV-Operation: DEL")  # not special in a value
     await bucket.create_key("b", b"x")
     await bucket.delete("a")
     await js.publish(f"{PREFIX}c", b"", headers={"Nats-Marker-Reason": "MaxAge"})
@@ -95,19 +95,19 @@ async def test_what_is_not_there_any_more_is_left_out(
 async def test_one_reader_reads_stream_after_stream_while_both_are_written_to(
     client: Client, writer: KvWriter, fresh_nats: NatsServer, pki: Pki
 ) -> None:
-    """What was asked for of the first stream, and comes while the second is read, is not taken for the second's."""
+    """Late messages of the first stream are not taken for messages of the second."""
     groups = KvWriter(client, buckets.GROUPS)
     await groups.open()
     await kv.Bucket.create(chassis_nats.jetstream(client), buckets.GROUPS)
-    wanted = 3 * PULL_MESSAGES
-    for begin in range(0, wanted, 512):
+    expected = 3 * PULL_MESSAGES
+    for begin in range(0, expected, 512):
         await writer.create([(f"d-{begin + n}", b"device") for n in range(512)])
         await groups.create([(f"g-{begin + n}", b"group") for n in range(512)])
 
     def read() -> list[int]:
         reader, counts = _reader(fresh_nats, pki), []
         for spec in (buckets.DEVICES, buckets.GROUPS, buckets.DEVICES):
-            found = [c for b in reader.read(spec.stream, spec.subject(""), after=0, until=wanted) for c in b]
+            found = [c for b in reader.read(spec.stream, spec.subject(""), after=0, until=expected) for c in b]
             assert {change.key[:2] for change in found} == {f"{spec.name[0]}-"}
             counts.append(len(found))
         return counts
@@ -118,7 +118,7 @@ async def test_one_reader_reads_stream_after_stream_while_both_are_written_to(
         number += 1
         await writer.create([(f"d-late-{number}", b"late")])
         await groups.create([(f"g-late-{number}", b"late")])
-    assert await reading == [wanted] * 3
+    assert await reading == [expected] * 3
 
 
 async def test_a_server_that_is_killed_is_told_as_unavailable(
@@ -172,7 +172,7 @@ async def test_each_key_of_many_gets_its_own_answer(client: Client, writer: KvWr
     second = await writer.create([("b", b"4"), ("c", b"5"), ("d", bytes(300 * 1024))])
     assert isinstance(second[0], RevisionConflictError)
     assert second[1] == 3
-    assert isinstance(second[2], TooLargeError)  # larger than the bucket takes
+    assert isinstance(second[2], TooLargeError)  # above the limit of the bucket
     bucket = kv.Bucket.bind(chassis_nats.jetstream(client), buckets.DEVICES)
     assert [entry.value for key in "abc" if (entry := await bucket.get(key))] == [b"1", b"2", b"5"]
     assert await writer.create([]) == []

@@ -1,4 +1,4 @@
-"""Following a stream on a real nats-server: what is written is told at once, also one message alone."""
+"""Following a stream on a real nats-server: every message is delivered immediately, also a single one."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tests.fixtures.wait import pace
 
 STREAM = StreamConfig(name="KV_devices", subjects=["$KV.devices.>"])
 SOON_S = 0.25
-"""Well below the time that one request for messages may last."""
+"""Well below the maximum duration of one request for messages."""
 
 
 @pytest.fixture
 async def js(connect_fresh_nats: Connect) -> JetStreamContext:
-    """JetStream as the registry, with an empty stream."""
+    """JetStream with the registry's permissions and an empty stream."""
     context = nats.jetstream(await connect_fresh_nats("registry"))
     await streams.ensure_stream(context, STREAM)
     return context
@@ -30,7 +30,7 @@ async def js(connect_fresh_nats: Connect) -> JetStreamContext:
 
 @contextlib.asynccontextmanager
 async def following(js: JetStreamContext) -> AsyncIterator[AsyncIterator[list[streams.Record]]]:
-    """Follows from the start until the test is done with it."""
+    """Follow the stream from its start until the end of the test."""
     batches = streams.follow(js, "KV_devices")
     try:
         yield batches
@@ -55,7 +55,7 @@ async def test_after_a_silence_two_messages_one_after_the_other_are_told_at_once
             waiting = asyncio.ensure_future(_sequences(batches, 2))
             assert not (await asyncio.wait([waiting], timeout=streams.IDLE_S + 0.1))[0]
             await js.publish("$KV.devices.d1", b"x")
-            await pace(last / 4000)  # a moment that hits every stage of the reader once
+            await pace(last / 4000)  # a delay that hits every stage of the reader once
             await js.publish("$KV.devices.d2", b"x")
             async with asyncio.timeout(SOON_S):
                 assert await waiting == [last - 1, last]

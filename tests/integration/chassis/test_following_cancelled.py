@@ -1,4 +1,4 @@
-"""A follower that is cancelled ends, also where a message arrives at that very moment."""
+"""A cancelled follower ends, even if a message arrives at the same time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROUNDS = 40
 
 @pytest.fixture
 async def js(connect_fresh_nats: Connect) -> JetStreamContext:
-    """JetStream as the registry, with an empty stream."""
+    """JetStream with the registry's permissions and an empty stream."""
     context = nats.jetstream(await connect_fresh_nats("registry"))
     await streams.ensure_stream(context, StreamConfig(name="KV_devices", subjects=["$KV.devices.>"]))
     return context
@@ -34,7 +34,7 @@ async def test_a_cancellation_beside_a_message_is_not_lost(js: JetStreamContext)
         await following.wait()
         await pace(0.01)  # it waits for the next message now
         publishing = asyncio.create_task(js.publish("$KV.devices.a", b"x"))
-        for _ in range(number):  # from round to round a little later
+        for _ in range(number):  # a little later in each round
             await asyncio.sleep(0)
         if number % 2:
             await publishing

@@ -1,4 +1,4 @@
-"""A mesh on the IPv6 loopback: every place that makes or parses HOST:PORT takes part."""
+"""A mesh on the IPv6 loopback: it exercises all code that formats or parses HOST:PORT."""
 
 from __future__ import annotations
 

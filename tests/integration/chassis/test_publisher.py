@@ -1,4 +1,4 @@
-"""Batches into a real JetStream: all stored in order, repeats once, refusals told at once and not by a timeout."""
+"""Batches into a real JetStream: stored in order, deduplicated, and refused immediately instead of by a timeout."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.fixtures.nats import Connect
 
 SUBJECT = "$KV.devices.one"
 SOON_S = 2.0
-"""Well below the time that a batch may take."""
+"""Well below the timeout of a batch."""
 
 
 def _messages(count: int, first: int = 0) -> list[Message]:

@@ -1,4 +1,4 @@
-"""The site of `make docs`: it builds without a warning, asks no other host for anything, and its search finds terms."""
+"""The site of `make docs`: it builds without a warning, loads nothing from other hosts, and its search finds terms."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.fixtures.home import ROOT
 
 pytestmark = pytest.mark.timeout(300)
 REQUESTED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href", "object": "data"}
-"""Elements whose resource a browser requests while it shows a page."""
+"""Elements with a resource that a browser loads with the page."""
 
 
 class _Page(HTMLParser):

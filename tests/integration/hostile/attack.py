@@ -1,4 +1,4 @@
-"""Sends hostile requests and keeps what was answered as it must not be: INTERNAL and UNKNOWN."""
+"""Sends hostile requests and records forbidden answers: INTERNAL and UNKNOWN."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import grpc.aio
 from tests.integration.hostile.generate import Rpc
 
 DEADLINE_S, WATCH_S = 2.0, 0.5
-"""Of a call, and of one that may go on for ever."""
+"""Deadlines of a call, and of a watch, which does not end."""
 CONCURRENT = 32
 OF_THE_CLIENT = "Internal error from Core"
-"""What grpc.aio itself makes of a call that ends while it is sending."""
+"""The error of grpc.aio itself for a call that ends while it is sending."""
 NEVER = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 Metadata = tuple[tuple[str, str | bytes], ...]
 METADATA: tuple[Metadata, ...] = (
@@ -33,7 +33,7 @@ METADATA: tuple[Metadata, ...] = (
 
 @dataclass
 class Attack:
-    """On one RPC, through one channel."""
+    """An attack on one RPC, through one channel."""
 
     rpc: Rpc
     channel: grpc.aio.Channel
@@ -41,7 +41,7 @@ class Attack:
     sent: int = 0
 
     async def all(self, requests: Iterable[bytes]) -> None:
-        """Each request alone, several together in time."""
+        """Send each request in a separate call, several concurrently."""
         slots = asyncio.Semaphore(CONCURRENT)
 
         async def one(data: bytes) -> None:
@@ -50,8 +50,8 @@ class Attack:
 
         await asyncio.gather(*(one(data) for data in requests))
 
-    async def around(self, request: bytes) -> None:
-        """Odd metadata and deadlines, cancelled calls; streams that are empty, half sent, or go on after bad input."""
+    async def odd_calls(self, request: bytes) -> None:
+        """Call with odd metadata and deadlines, cancellation, and empty, incomplete or partly invalid streams."""
         for metadata in METADATA:
             await self.call([request], metadata=metadata)
         for deadline_s in (0.0, 0.000_001, 0.001, 1e9):
@@ -75,7 +75,7 @@ class Attack:
         patience_s: float | None = None,
         half: bool = False,
     ) -> grpc.StatusCode:
-        """One call; returns its status. `half`: the stream of requests never ends."""
+        """Make one call and return its status. `half`: the stream of requests never ends."""
         self.sent += 1
         call = self._begin(requests, metadata, deadline_s, half)
         code = await _ended(call, cancel_after_s if cancel_after_s is not None else patience_s)
@@ -102,7 +102,7 @@ async def _stream(requests: list[bytes], half: bool) -> AsyncIterator[bytes]:
 
 
 async def _ended(call: Any, cancel_after_s: float | None) -> grpc.StatusCode:
-    """The status of a call; answers of a stream are read and dropped."""
+    """Return the status of a call; read and drop the answers of a stream."""
 
     async def finish() -> None:
         if hasattr(call, "read"):

@@ -19,7 +19,7 @@ SERVICES = ("registry", "jotunheim_bridge", "loki", "ota")
 
 @dataclass
 class Everything:
-    """The services by name. `start` starts one again where its data is."""
+    """The services by name. `start` starts one again on its data."""
 
     nats: NatsServer
     start_service: StartService
@@ -46,7 +46,7 @@ class Everything:
 
 
 def everything_on(nats: NatsServer, start: StartService, directory: Path) -> Everything:
-    """All four, ready."""
+    """Run all four services, ready."""
     made = Everything(nats, start, directory, Processes(nats, start, directory), {})
     for name in SERVICES:
         made.start(name)
@@ -55,7 +55,7 @@ def everything_on(nats: NatsServer, start: StartService, directory: Path) -> Eve
 
 @pytest.fixture(scope="module")
 def everything(nats_server: NatsServer, pki: Pki, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]:
-    """All four, shared by the tests of a module."""
+    """All four services, shared by the tests of a module."""
     with starter(pki) as start:
         yield everything_on(nats_server, start, tmp_path_factory.mktemp("everything"))
 

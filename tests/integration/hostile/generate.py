@@ -1,7 +1,7 @@
-"""Hostile requests made from descriptors: every RPC, each field at and beyond its bounds, bytes that are no message.
+"""Hostile requests generated from descriptors: every RPC, each field in and out of bounds, invalid bytes.
 
-A new RPC or field is covered as soon as its proto is there. `plausible` fills a message so that one odd field at a time
-gets as far as it can.
+A new RPC or field is covered as soon as its proto exists. `plausible` fills a message, so that validation reaches its
+one odd field.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ F = FieldDescriptor
 PROCESS = {"registry": "registry", "jotunheim": "jotunheim_bridge", "loki": "loki", "ota": "ota"}
 DEVICE = "good-1"
 MAX_DEPTH, FILLED_DEPTH = 3, 5
-"""How deep fields are made odd, and how deep messages are filled."""
+"""The maximum depth of odd fields, and of filled messages."""
 PLAUSIBLE: dict[str, Any] = {
     "device_id": DEVICE,
     "device_ids": DEVICE,
@@ -52,7 +52,7 @@ PLAUSIBLE: dict[str, Any] = {
     "percent": 100,
     "schema": 1,
 }
-"""By name of the field; any other text is a name that follows the grammar of members, any other number is 1."""
+"""Values by field name; any other text is a valid member name, any other number is 1."""
 TEXTS = (
     *("", "a b", "*", ">", "a.b", "..", "a/../b", "\x00", "ä\u202e𝄞", "'; DROP TABLE devices; --", "a\r\nPUB x 1\r\n"),
     *("x" * 64, "x" * 600, "x" * 5000, "x" * 300_000, "x" * 1_100_000, "{}", "0" * 64, "-1", "1e400", "("),
@@ -65,7 +65,7 @@ COUNTS = (1, 2, 1001, 20_000)
 RAW = (
     *(b"\xff", b"\xff" * 40, b"\x0a", b"\x0a\x05abc", b"\x08", b"\x08" + b"\xff" * 11, b"\x0b", b"\x07", b"\x00"),
     *(b"\x0a\x02\xc3\x28", b"\x0a\xff\xff\xff\xff\x0f", b"\x0a\x00" * 100_000, b"\x12\x00" * 100_000),
-    # Groups, and messages in messages, deeper than any parser goes.
+    # Groups, and nested messages beyond the depth limit of any parser.
     *(b"\x0b" * 5000, b"\x0a\x7e" * 200),
 )
 _SIZES = {
@@ -92,21 +92,21 @@ class Rpc:
 
     @property
     def path(self) -> str:
-        """As gRPC has it."""
+        """The path of the method in gRPC."""
         return f"/{self.method.containing_service.full_name}/{self.method.name}"
 
     @property
     def id(self) -> str:
-        """For the name of a test."""
+        """The id of a test."""
         return self.path.removeprefix("/yggdrasil.")
 
     def plausible(self) -> Message:
-        """A request that is well-formed."""
+        """Return a well-formed request."""
         return plausible(self.method.input_type)
 
 
 def rpcs() -> list[Rpc]:
-    """Every method of every generated service, and health and reflection of each process."""
+    """Return every method of every generated service, and health and reflection of each process."""
     found: list[Rpc] = []
     for module in sorted(pkgutil.walk_packages(yggdrasil.__path__, "yggdrasil."), key=lambda one: one.name):
         if module.name.endswith("_pb2"):
@@ -121,13 +121,13 @@ def rpcs() -> list[Rpc]:
 
 
 def empty(kind: Descriptor) -> Message:
-    """A message with nothing set."""
+    """Return a message without fields."""
     made: Message = message_factory.GetMessageClass(kind)()
     return made
 
 
 def plausible(kind: Descriptor, depth: int = 0) -> Message:
-    """A message whose every field has a value that could be right; of a oneof, the first one."""
+    """Return a message with a plausible value in every field; of a oneof, in the first one."""
     message = empty(kind)
     if kind.full_name == "google.protobuf.Timestamp":
         message.seconds = 1_700_000_000  # type: ignore[attr-defined]
@@ -159,7 +159,7 @@ def _plausible_value(field: FieldDescriptor, depth: int) -> Any:
 
 
 def _put(message: Message, field: FieldDescriptor, value: Any) -> None:
-    """Set the field to a value, to a list of it where it is repeated."""
+    """Set the field to a value, or to a list of it if it is repeated."""
     message.ClearField(field.name)
     kind = field.message_type
     if kind is not None and kind.GetOptions().map_entry:
@@ -178,7 +178,7 @@ def _put(message: Message, field: FieldDescriptor, value: Any) -> None:
 
 
 def odd(kind: Descriptor, depth: int = 0) -> Iterator[Message]:
-    """Messages of that type with one odd field each, the others plausible; also those that are odd further inside."""
+    """Yield messages with one odd field each, at any depth; the other fields are plausible."""
     yield empty(kind)
     if kind.full_name in ("google.protobuf.Timestamp", "google.protobuf.Duration"):
         for seconds, nanos in TIMES:
@@ -235,7 +235,7 @@ def _odd_singles(field: FieldDescriptor, depth: int) -> Iterator[Any]:
 
 
 def requests(rpc: Rpc, most: int, chance: random.Random) -> list[bytes]:
-    """At most so many requests that are no longer than what gRPC takes, chosen by chance where there are more."""
+    """Return at most `most` requests within gRPC's message limit; a random sample if there are more."""
     made = {message.SerializeToString() for message in odd(rpc.method.input_type)}
     known = sorted(made | set(RAW))
     if len(known) > most:
@@ -244,7 +244,7 @@ def requests(rpc: Rpc, most: int, chance: random.Random) -> list[bytes]:
 
 
 def mutated(rpc: Rpc, chance: random.Random) -> bytes:
-    """A plausible request with a few bytes changed."""
+    """Return a plausible request with a few changed bytes."""
     data = bytearray(rpc.plausible().SerializeToString())
     for _ in range(chance.randint(1, 4)):
         at = chance.randrange(len(data) + 1)

@@ -1,4 +1,4 @@
-"""Crowds that connect and say nothing, at every port, leave it to the rest; all ports speak TLS 1.3 and no less."""
+"""Many silent connections at any port do not block other clients; all ports require TLS 1.3."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ PORTS = {"images": "ota", "enrol": "registry", "link": "jotunheim_bridge"}
 
 
 def port_of(everything: Everything, name: str) -> int:
-    """The port of gRPC of a service, or of `images`, `enrol` and `link`."""
+    """Return the gRPC port of a service, or the port of `images`, `enrol` or `link`."""
     ready = everything.running[PORTS.get(name, name)].ready()
     return int(str(ready[name if name in PORTS else "listen"]).rpartition(":")[2])
 
 
 @contextlib.contextmanager
 def crowd(port: int, source: str = "127.0.0.1") -> Iterator[list[socket.socket]]:
-    """Connections that say nothing."""
+    """Open connections that send nothing."""
     peers = []
     try:
         for _ in range(CROWD):
@@ -45,7 +45,7 @@ def crowd(port: int, source: str = "127.0.0.1") -> Iterator[list[socket.socket]]
 
 
 def client(pki: Pki, alpn: str, kind: str, name: str) -> ssl.SSLContext:
-    """Any version of TLS, nothing verified; `kind` empty: without a certificate."""
+    """Return a TLS context of any version without verification; an empty `kind` means no certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols([alpn])
@@ -56,7 +56,7 @@ def client(pki: Pki, alpn: str, kind: str, name: str) -> ssl.SSLContext:
 
 
 def asked(context: ssl.SSLContext, port: int, says: bytes, source: str = "127.0.0.2") -> bytes:
-    """The first bytes of the answer to what another address says."""
+    """Send `says` from another address and return the first bytes of the answer."""
     with (
         socket.create_connection(("127.0.0.1", port), 10, (source, 0)) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as tls,
@@ -67,7 +67,7 @@ def asked(context: ssl.SSLContext, port: int, says: bytes, source: str = "127.0.
 
 @pytest.fixture
 def ask(pki: Pki) -> Callable[[str, int], bytes]:
-    """What the port of images or enrolment answers."""
+    """Return a function that sends a request to the port of images or enrolment and returns the answer."""
 
     def made(name: str, port: int) -> bytes:
         if name == "images":

@@ -1,7 +1,7 @@
-"""A caller with a certificate whose HTTP/2 headers are a bomb costs a bounded amount of memory, and health goes on.
+"""Header bombs over HTTP/2 by a caller with a certificate cost bounded memory, and the service stays healthy.
 
-RFC 9113 has no bound for a block of headers that goes on in CONTINUATION frames; HPACK (RFC 7541) lets each byte of it
-name a whole header again.
+RFC 9113 does not bound a header block that continues in CONTINUATION frames; in HPACK (RFC 7541) each byte of it can
+repeat a whole header.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ DATA, HEADERS, SETTINGS, CONTINUATION = 0, 1, 4, 9
 END_STREAM, END_HEADERS = 1, 4
 FRAME_BYTES = 16_384
 BOMB_BYTES = 8 * 1024 * 1024
-MOST_MORE_KB = 4 * MAX_STREAMS * 1024
-"""Some 2.5 MB for each call that may be open, while the peer has not acknowledged the settings."""
+MAX_GROWTH_KB = 4 * MAX_STREAMS * 1024
+"""Some 2.5 MB per concurrent call, until the peer has acknowledged the settings."""
 PATH = b"/yggdrasil.registry.v1.RegistryService/GetDevice"
 
 
@@ -36,7 +36,7 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 def indexed(name: bytes, value: bytes) -> bytes:
-    """A header, short, that joins the dynamic table."""
+    """Encode a short header with indexing, which adds it to the dynamic table."""
     assert len(name) < 127 and len(value) < 127
     return b"\x40" + bytes([len(name)]) + name + bytes([len(value)]) + value
 
@@ -50,7 +50,7 @@ START = (
     + indexed(b"x-a", b"v" * 10)
 )
 AGAIN = b"\xbe"
-"""The last of them once more."""
+"""Index of the newest header in the dynamic table."""
 
 
 @contextlib.contextmanager
@@ -94,11 +94,11 @@ def open_calls(tls: ssl.SSLSocket) -> None:
 @pytest.mark.parametrize("bomb", [continued, many_calls, open_calls], ids=lambda bomb: bomb.__name__)
 def test_a_bomb_of_headers_costs_a_bounded_amount(everything: Everything, pki: Pki, bomb: object) -> None:
     service = everything.running["registry"]
-    Path(f"/proc/{service.pid}/clear_refs").write_text("5")  # the peak begins again
+    Path(f"/proc/{service.pid}/clear_refs").write_text("5")  # reset the peak
     before = memory_kb(service.pid, "VmRSS")
     assert callable(bomb)
     with connected(service, pki) as tls:
-        with contextlib.suppress(OSError):  # it may be thrown out before its end
+        with contextlib.suppress(OSError):  # the server may close it before the end
             bomb(tls)
         assert probe.serving(service.listen, pki.files("service", "registry"), 30)
-    assert memory_kb(service.pid, "VmHWM") - before < MOST_MORE_KB
+    assert memory_kb(service.pid, "VmHWM") - before < MAX_GROWTH_KB

@@ -1,7 +1,7 @@
-"""No bad input to any RPC gives INTERNAL or UNKNOWN, a traceback in a log, or a service that is not there afterwards.
+"""No bad input to any RPC causes INTERNAL or UNKNOWN, a traceback in a log, or the end of a service.
 
-Generated from the descriptors, see `generate`. By itself it sends some hundred requests to each RPC in a few seconds;
-with HOSTILE_S (`make hostile`) it sends all of them, and then mutations for so many seconds.
+Generated from the descriptors, see `generate`. By default it sends some hundred requests to each RPC in a few seconds;
+with HOSTILE_S (`make hostile`) it sends all of them, and then mutations for that many seconds.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CALLERS = (("user", "operator"), *(("service", name) for name in SERVICES))
 
 @pytest.fixture(scope="module")
 def registered(everything: Everything, pki: Pki) -> None:
-    """A device that requests may name."""
+    """Register the device of plausible requests."""
     operator = credentials(pki.files("user", "operator"))
     with grpc.secure_channel(everything.running["registry"].listen, operator) as channel:
         registry_pb2_grpc.RegistryServiceStub(channel).RegisterDevice(
@@ -42,7 +42,7 @@ def registered(everything: Everything, pki: Pki) -> None:
 
 
 async def allowed(rpc: Rpc, everything: Everything, pki: Pki) -> tuple[str, str]:
-    """The first of CALLERS that the RPC is not denied to."""
+    """Return the first of CALLERS with permission for the RPC."""
     data = rpc.plausible().SerializeToString()
     for caller in CALLERS:
         async with client(everything.running[rpc.process].listen, pki, *caller) as channel:
@@ -61,7 +61,7 @@ async def test_bad_input_never_looks_like_a_fault_of_the_service(
     async with client(service.listen, pki, *await allowed(rpc, everything, pki)) as channel:
         attack = Attack(rpc, channel)
         await attack.all(requests(rpc, MOST, chance))
-        await attack.around(rpc.plausible().SerializeToString())
+        await attack.odd_calls(rpc.plausible().SerializeToString())
         until = time.monotonic() + LONG_S / len(RPCS)
         while LONG_S and time.monotonic() < until:
             await attack.all([mutated(rpc, chance) for _ in range(100)])

@@ -1,4 +1,4 @@
-"""A record that cannot be decoded, in any bucket, ends no service: it is quarantined, logged, and a restart works."""
+"""An undecodable record in any bucket does not end a service: it is quarantined and logged, and a restart works."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from yggdrasil.registry.v1 import backup_pb2, backup_pb2_grpc, registry_pb2, reg
 BAD, KEY = b"\xff\xfe\xfd", "bad-1"
 LATE_KEY = "bad-2"
 LATE = registry_pb2.StoredDevice(schema=1, id=LATE_KEY, create_time=Timestamp(seconds=10**15)).SerializeToString()
-"""A message that parses, with a time that no client can read."""
+"""A message that parses, with a time that clients cannot read."""
 OWNED: dict[str, tuple[BucketSpec, ...]] = {
     "registry": (
         buckets.DEVICES,
@@ -77,8 +77,8 @@ async def test_undecodable_records_end_no_service_and_no_restart(everything: Eve
     for name in FOLLOWED:
         everything.running[name].terminate()
         if name == "registry":
-            shutil.rmtree(everything.directory / name)  # its index begins from nothing
-        everything.start(name)  # and reads all of it again
+            shutil.rmtree(everything.directory / name)  # its index starts empty
+        everything.start(name)  # and reads everything again
     for name in ("registry", "ota", "loki"):
         await _is_quarantined(everything, name)
     await _answers(everything, pki)
@@ -88,7 +88,7 @@ async def test_undecodable_records_end_no_service_and_no_restart(everything: Eve
 
 
 async def _answers(everything: Everything, pki: Pki) -> None:
-    """Lists leave the records out, what asks for one of them is told DATA_LOSS, a backup is whole without them."""
+    """Lists omit the records, a request for one fails with DATA_LOSS, a backup succeeds without them."""
     async with (
         client(everything.running["registry"].listen, pki) as registry,
         client(everything.running["ota"].listen, pki) as ota_channel,

@@ -125,7 +125,7 @@ class Programs:
     async def value_when(
         self, name: str, source: str, expected: Callable[[Any], bool], device: str = "", within_s: float = 20
     ) -> Value:
-        """Return the value of an expression once it satisfies `expected`; retries while the instance moves or restarts."""
+        """Return the value of an expression once it satisfies `expected`; retry while the instance moves."""
         found: list[Value] = []
 
         async def check() -> bool:

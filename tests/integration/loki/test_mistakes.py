@@ -38,7 +38,7 @@ async def test_a_program_that_lives_names_the_same_mistakes(lab: Lab, language: 
             with pytest.raises(ScriptError) as caught:
                 await conversation.evaluate(mistake.source, lambda _: None)
             text = f"{caught.value.message} | {caught.value.hint}"
-            parts = [part for part in mistake.says if not part.startswith("the script returned")]
+            parts = [part for part in mistake.says if not part.startswith("the result of the script")]
             if not all(part in text for part in parts) or ADDRESS.search(text):
                 wrong.append((mistake.name, text))
     assert not wrong

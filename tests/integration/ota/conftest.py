@@ -1,4 +1,4 @@
-"""ota as a process of its own, with each of its object stores."""
+"""ota as a separate process, with each of its object stores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ StartOta = Callable[..., ServiceProcess]
 def start_ota(
     request: pytest.FixtureRequest, start_service: StartService, fresh_nats: NatsServer, tmp_path: Path
 ) -> StartOta:
-    """Starts ota on the store at hand; a second start goes on with the same store and folder."""
+    """Return a function that starts ota; a second start uses the same store and folder."""
     settings: dict[str, object] = {"nats_url": fresh_nats.url, "data_dir": tmp_path / "data", "drain_s": 1}
     if request.param == "s3":
         weed = request.getfixturevalue("seaweed")

@@ -1,4 +1,4 @@
-"""Rollouts through kills of ota, with two replicas of it: each device is started once, and the rollout ends."""
+"""Rollouts of two ota replicas through kills: each device is started once, and the rollout ends."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ DEVICES = 8
 
 @pytest.fixture
 def own_mesh(fresh_nats: NatsServer, pki: Pki, tmp_path: Path) -> Iterator[OtaMesh]:
-    """Processes of this test alone."""
+    """Processes for this test alone."""
     with running(fresh_nats, pki, tmp_path) as found:
         yield found
 
@@ -67,24 +67,24 @@ async def all_known(updates: Updates, release: str) -> None:
 
 
 async def under_way_at(rollouts: Any, rollout_id: str, confirmed: int = 0) -> None:
-    """The middle: so many devices are confirmed, not all, and the rollout goes on."""
+    """Wait for the middle of the rollout: at least `confirmed` devices are confirmed, not all, and it goes on."""
 
     async def middle() -> bool:
         found = (await rollouts.GetRollout(pb.GetRolloutRequest(id=rollout_id), timeout=5)).rollout
         counts = found.counts
-        assert counts.confirmed < DEVICES, "it is over: nothing can be broken in its middle"
+        assert counts.confirmed < DEVICES, "the rollout is over"
         return bool(counts.confirmed >= confirmed and counts.confirmed + counts.downloading + counts.trial > confirmed)
 
     await eventually(middle, 30, "the middle of the rollout")
 
 
 async def under_way(updates: Updates, rollout_id: str, confirmed: int = 0) -> None:
-    """The same at the replica that the test calls."""
+    """`under_way_at` the replica that the test calls."""
     await under_way_at(updates.rollouts, rollout_id, confirmed)
 
 
 async def conducts(mesh: OtaMesh, pki: Pki, replica: ServiceProcess) -> None:
-    """Waits until a replica has the conductor's lease."""
+    """Wait until a replica has the conductor's lease."""
     async with nats.connect(mesh.processes.nats.url, pki.files("service", "ota"), "ota") as connection:
         leases = Bucket.bind(jetstream(connection.client), LEASES)
 
@@ -224,7 +224,7 @@ async def test_who_watches_sees_the_end_through_a_kill_of_ota(own_mesh: OtaMesh,
 
 
 async def started(mesh: OtaMesh, pki: Pki, rollout_id: str) -> Counter[str]:
-    """How often each device was started, as the stream of events has it."""
+    """Count the starts of each device in the event stream."""
     found: Counter[str] = Counter()
     async with nats.connect(mesh.processes.nats.url, pki.files("service", "ota"), "ota") as connection:
         subjects = [f"ygg.v1.main.ota.{rollout_id}.started"]
@@ -234,7 +234,7 @@ async def started(mesh: OtaMesh, pki: Pki, rollout_id: str) -> Counter[str]:
 
 
 async def test_two_replicas_that_both_conduct_start_each_device_once(own_mesh: OtaMesh, pki: Pki) -> None:
-    """The lease is taken away again and again, so that both believe to have it; the records hold all the same."""
+    """The lease is revoked repeatedly, so that both replicas act as its owner; the records stay correct."""
     second = start_ota(own_mesh.start, own_mesh.processes, own_mesh.directory)
     second.ready()
     async with connected(own_mesh, pki) as updates, fleet(updates):

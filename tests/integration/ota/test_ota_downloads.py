@@ -1,4 +1,4 @@
-"""`GET /images/<token>` over mutual TLS: one device, one image, once, not for long."""
+"""`GET /images/<token>` over mutual TLS: one device, one image, one download, a short lifetime."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from yggdrasil.registry.v1 import enrolment_pb2, enrolment_pb2_grpc, registry_pb
 
 @dataclass
 class Answer:
-    """What came back."""
+    """An HTTP response."""
 
     status: int
     body: bytes
@@ -110,7 +110,7 @@ async def test_ranges_until_the_last_byte_was_served(updates: Updates) -> None:
 
 
 async def test_of_many_who_race_for_the_last_byte_one_gets_it(updates: Updates) -> None:
-    """By compare-and-set of the token's record; the others are cut off short of the length that they were promised."""
+    """Decided by compare-and-set of the token's record; the other responses end short of their Content-Length."""
     image, device = image_of(secrets.token_hex(4), 300_000), device_id()
     for _ in range(3):
         path = await token(updates, image, device)
@@ -169,7 +169,7 @@ async def test_slow_retrieval_a_reader_that_takes_nothing_is_cut_off_when_its_ti
     port = int((await server.start("127.0.0.1:0")).rpartition(":")[2])
     try:
         token, _ = await downloads.create("porch-1", hashlib.sha256(image).hexdigest())
-        clock[0] += rules.LIFE_S - 1  # a second is left
+        clock[0] += rules.LIFE_S - 1  # one second remains
         tls = client_context(pki, "device", "porch-1")
         reader, writer = await asyncio.open_connection("localhost", port, ssl=tls, limit=1024)
         writer.write(f"GET /images/{token} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())

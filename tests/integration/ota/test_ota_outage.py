@@ -1,4 +1,4 @@
-"""ota while NATS is away: calls fail with UNAVAILABLE, nothing half-written appears, and all goes on by itself."""
+"""ota during a NATS outage: calls fail with UNAVAILABLE, no partial writes appear, and it recovers automatically."""
 
 from __future__ import annotations
 

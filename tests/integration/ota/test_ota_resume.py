@@ -1,4 +1,4 @@
-"""Uploads go on where they stopped: after cuts of the network, kills of ota and of the command, and elsewhere."""
+"""Uploads resume after network failures, after kills of ota and of the command, and on another replica."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from yggdrasil.ota.v1 import ota_pb2 as pb
 from yggdrasil.ota.v1 import ota_pb2_grpc
 
 COUNT = 25
-SIZE = (COUNT - 1) * PART_BYTES + 1234  # above S3's 5 MiB, so that it is stored there in parts, too
+SIZE = (COUNT - 1) * PART_BYTES + 1234  # above S3's 5 MiB, so that S3 stores it in parts as well
 
 
 @dataclass(frozen=True)
 class Upload:
-    """An image that no other test has, for the stores are shared."""
+    """A unique image, because the tests share the stores."""
 
     data: bytes = field(default_factory=lambda: image_bytes(SIZE, secrets.randbits(32)))
 
@@ -64,7 +64,7 @@ class Upload:
         return list((await self.look(ota)).missing_parts)
 
     async def begin(self, ota: Any, count: int) -> Any:
-        """An upload that has sent so many parts, which are kept, and now says nothing more."""
+        """Start an upload, wait until its first `count` parts are stored, and leave it stalled."""
 
         async def some() -> AsyncIterator[pb.UploadImageRequest]:
             for message in self.messages(range(count)):
@@ -80,7 +80,7 @@ class Upload:
         return call
 
     async def finish(self, ota: Any) -> None:
-        """Sends what is missing, and reads the image back."""
+        """Send the missing parts and read the image back."""
         sent = await ota.UploadImage(self.messages(await self.missing(ota)), timeout=60)
         assert sent.image.sha256 == self.sha256
         request = pb.DownloadImageRequest(sha256=self.sha256)
@@ -173,7 +173,7 @@ async def test_many_at_once_of_one_image(start_ota: StartOta, pki: Pki, image: U
     async with stub(start_ota().listen, pki) as ota:
 
         async def one() -> str:
-            """As the command does it: what is missing, then that, again where others were in the way."""
+            """Upload as the command does: query and send the missing parts, again if concurrent uploads interfered."""
             while True:
                 try:
                     answer = await ota.UploadImage(image.messages(await image.missing(ota)), timeout=60)
@@ -199,16 +199,16 @@ async def test_what_is_no_part_is_refused(start_ota: StartOta, pki: Pki, image: 
             "too few parts named": ([pb.UploadImageRequest(header=short)], "INVALID_UPLOAD"),
             "a chunk among parts": ([head, chunk], "INVALID_UPLOAD"),
         }
-        for what, (sent, reason) in refused.items():
+        for fault, (sent, reason) in refused.items():
             with pytest.raises(grpc.aio.AioRpcError) as e:
                 await ota.UploadImage(iter(sent), timeout=30)
             info = status.error_info(e.value)
-            assert (e.value.code(), info.reason if info else "") == (grpc.StatusCode.INVALID_ARGUMENT, reason), what
+            assert (e.value.code(), info.reason if info else "") == (grpc.StatusCode.INVALID_ARGUMENT, reason), fault
         assert await image.missing(ota) == list(range(COUNT))
 
 
 class Command:
-    """`ygg ota upload` in a process of its own, through a relay."""
+    """`ygg ota upload` as a separate process, through a relay."""
 
     def __init__(self, home: Path, pki: Pki, port: int, image: Upload) -> None:
         self.environment = {**os.environ, "YGG_HOME": str(home), "PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}"}
@@ -225,7 +225,7 @@ class Command:
         return await asyncio.create_subprocess_exec(*command, env=self.environment, stdout=pipe, stderr=pipe)
 
     async def upload(self, meanwhile: Callable[[asyncio.subprocess.Process], None] = lambda _: None) -> Any:
-        """Its answer and what it remarked; None and that where it was killed."""
+        """Return the answer (None after a failure or kill) and the standard error."""
         await (await self.start(*self.context)).wait()
         process = await self.start("--context", "test", "ota", "upload", str(self.file), "--json")
         meanwhile(process)
@@ -249,7 +249,7 @@ async def test_the_command_goes_on_by_itself_and_says_so(
         network.after_sent(10 * PART_BYTES)
         answer, remarks = await command.upload()
     assert (answer["sha256"], answer["resumed"]) == (image.sha256, True), remarks
-    assert answer["sent_bytes"] < SIZE + 3 * PART_BYTES  # what was on its way when it broke
+    assert answer["sent_bytes"] < SIZE + 3 * PART_BYTES  # parts in flight when the connection broke
     assert "upload interrupted" in remarks
     assert "parts already stored" in remarks
 

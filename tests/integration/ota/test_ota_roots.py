@@ -1,4 +1,4 @@
-"""Roots are rotated, the timestamp key of the service with them, and devices that are several roots behind follow."""
+"""Rotation of roots and of the timestamp key; devices that are several roots behind follow."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from yggdrasil.ota.v1 import rollout_pb2 as pb
 
 @pytest.fixture
 def own_mesh(fresh_nats: NatsServer, pki: Pki, tmp_path: Path) -> Iterator[OtaMesh]:
-    """Processes of this test alone: its roots are for ever."""
+    """Processes for this test alone, because roots are permanent."""
     with running(fresh_nats, pki, tmp_path) as found:
         yield found
 
@@ -50,7 +50,7 @@ def rotated(root: Root, **changes: object) -> Root:
 
 
 async def key_of_the_next_ota(mesh: OtaMesh, pki: Pki) -> bytes:
-    """The public half of a new timestamp key, which a replica makes and tells, as an operator does it."""
+    """Start a replica with a new timestamp key and return the public key, as an operator does."""
     settings = {"timestamp_key": mesh.directory / "timestamp-2.key"}
     new = start_ota(mesh.start, mesh.processes, mesh.directory, **settings)
     async with client(new.listen, pki) as channel:
@@ -63,13 +63,13 @@ async def key_of_the_next_ota(mesh: OtaMesh, pki: Pki) -> bytes:
 async def test_a_device_three_roots_behind_follows_to_another_timestamp_key(own_mesh: OtaMesh, pki: Pki) -> None:
     listen = own_mesh.ota[0].listen
     async with connected(own_mesh, pki) as updates:
-        flash = updates.flash(image_of("old", 9000))  # made with root 1
+        flash = updates.flash(image_of("old", 9000))  # provisioned with root 1
         second = rotated(updates.root, expires_unix_s=updates.root.expires_unix_s + 1)
         fresh = new_key()
         third = rotated(second, keys=(*second.keys[:3], *public([fresh]), second.keys[4]))
         key = await key_of_the_next_ota(own_mesh, pki)
         fourth = rotated(third, keys=(*third.keys[:4], key))
-        assert await refused(updates, envelope(updates, third)) == "ROOT_VERSION"  # none is left out
+        assert await refused(updates, envelope(updates, third)) == "ROOT_VERSION"  # no version may be skipped
         for root in (second, third):
             assert await set_root(updates, envelope(updates, root)) == root.version
         updates.keys.releases[1] = fresh
@@ -80,7 +80,7 @@ async def test_a_device_three_roots_behind_follows_to_another_timestamp_key(own_
             await all_known(updates, release)
             assert await set_root(updates, envelope(updates, fourth)) == 4
             with pytest.raises(grpc.aio.AioRpcError) as e:
-                await updates.start(release)  # no device would believe what this ota signs
+                await updates.start(release)  # no device trusts the signatures of this replica
             info = status.error_info(e.value)
             assert info and info.reason == "TIMESTAMP_KEY"
             own_mesh.ota[0].terminate()
@@ -105,7 +105,7 @@ async def all_known(updates: Updates, release: str) -> None:
 
 
 async def test_what_a_removed_key_has_signed_is_offered_no_more(own_mesh: OtaMesh, pki: Pki) -> None:
-    """A release key was stolen: the next root names another, and what the old one signed has ended."""
+    """After the theft of a release key the next root replaces it, which ends its releases."""
     async with connected(own_mesh, pki) as updates:
         release = await updates.release(image_of(secrets.token_hex(4), 9000), 2)
         root = rotated(updates.root, keys=(*updates.root.keys[:3], *public([new_key()]), updates.root.keys[4]))

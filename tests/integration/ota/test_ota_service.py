@@ -58,7 +58,7 @@ async def digests(client: Any) -> set[str]:
 
 
 async def refusal(call: Any) -> tuple[grpc.StatusCode, str]:
-    """The status and the reason that a call ends with."""
+    """Return the status and the reason of a failed call."""
     with pytest.raises(grpc.aio.AioRpcError) as e:
         await call
     info = status.error_info(e.value)
@@ -112,7 +112,7 @@ async def test_images_outlive_kills_of_ota_and_of_nats(
     async with stub(second, pki) as ota:
         assert await download(ota, digest) == data
     second.kill()
-    async with stub(start_ota(data_dir=tmp_path / "cold"), pki) as ota:  # a cold cache: read from the store itself
+    async with stub(start_ota(data_dir=tmp_path / "cold"), pki) as ota:  # a cold cache: read from the store
         assert await download(ota, digest) == data
         await ota.DeleteImage(pb.DeleteImageRequest(sha256=digest))
 
@@ -148,7 +148,7 @@ async def test_bad_uploads_are_refused_and_store_nothing(start_ota: StartOta, pk
             assert got == (grpc.StatusCode.INVALID_ARGUMENT, reason), what
         assert await digests(ota) == before
         data = image_bytes(10)
-        await ota.UploadImage(messages(data), timeout=30)  # and it goes on
+        await ota.UploadImage(messages(data), timeout=30)  # and the download continues
         await ota.DeleteImage(pb.DeleteImageRequest(sha256=hashlib.sha256(data).hexdigest()))
 
 
@@ -227,7 +227,7 @@ async def test_pages_meet(start_ota: StartOta, pki: Pki) -> None:
 
 
 def resident_bytes(pid: int, field: str = "VmHWM") -> int:
-    """VmHWM is the most that the process ever held, VmRSS what it holds now."""
+    """Return the peak (VmHWM) or the current (VmRSS) resident memory of a process."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(field)).split()[1]) * 1024
 
@@ -239,14 +239,14 @@ def reset_peak(pid: int) -> None:
 async def test_memory_is_flat_however_large_the_images(start_ota: StartOta, pki: Pki) -> None:
     process = start_ota()
     async with stub(process, pki) as ota:
-        await ota.UploadImage(messages(image_bytes(MIB)), timeout=30)  # warm: what is imported late is there
+        await ota.UploadImage(messages(image_bytes(MIB)), timeout=30)  # warm-up: late imports
         await download(ota, hashlib.sha256(image_bytes(MIB)).hexdigest())
         reset_peak(process.pid)
         before = resident_bytes(process.pid)
         images = [image_bytes(64 * MIB, seed) for seed in range(3)]
         answers = await asyncio.gather(*(ota.UploadImage(messages(data), timeout=100) for data in images))
         slow = [ota.DownloadImage(pb.DownloadImageRequest(sha256=answer.image.sha256)) for answer in answers * 3]
-        for call in slow:  # nine readers that take one piece and then no more
+        for call in slow:  # nine readers that stall after one chunk
             await call.read()
         assert await download(ota, answers[0].image.sha256) == images[0]
         grown = resident_bytes(process.pid) - before
@@ -282,4 +282,4 @@ async def test_a_device_may_not_use_the_port(start_ota: StartOta, pki: Pki) -> N
     ota = start_ota()
     async with channel.connect(ota.listen, pki.files("device", "porch-1"), "ota") as connected:
         refused = await refusal(ota_pb2_grpc.OtaServiceStub(connected).ListImages(pb.ListImagesRequest(), timeout=5))
-    assert refused[0] is grpc.StatusCode.UNAVAILABLE  # in the handshake already
+    assert refused[0] is grpc.StatusCode.UNAVAILABLE  # fails in the handshake

@@ -40,7 +40,7 @@ ALL = [pb.Wave(percent=100)]
 
 @contextlib.asynccontextmanager
 async def fleet(updates: Updates, flashes: list[Flash], bad: bytes = b"") -> AsyncIterator[list[Flash]]:
-    """So many devices that live for the test and take updates; all are known once it begins."""
+    """Run devices that take updates for the duration of the block."""
     tasks = [asyncio.create_task(updates.live(flash, bad=bad)) for flash in flashes]
     try:
         yield flashes
@@ -51,7 +51,7 @@ async def fleet(updates: Updates, flashes: list[Flash], bad: bytes = b"") -> Asy
 
 
 async def known(updates: Updates, release_id: str, count: int) -> None:
-    """Waits until so many devices could take the release."""
+    """Wait until `count` devices are eligible for the release."""
     request = pb.StartRolloutRequest(spec=pb.RolloutSpec(release_id=release_id), dry_run=True)
 
     async def all_there() -> bool:
@@ -62,9 +62,9 @@ async def known(updates: Updates, release_id: str, count: int) -> None:
 
 
 async def refused(call: Any, reason: str) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as told:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
-    assert status.from_rpc(told.value, "ota").reason == reason
+    assert status.from_rpc(caught.value, "ota").reason == reason
 
 
 def old(name: str = "v1") -> bytes:
@@ -112,12 +112,12 @@ async def test_every_step_is_an_event(updates: Updates, ota_mesh: OtaMesh, pki: 
         await updates.control(halted.id, pb.ROLLOUT_CONTROL_ABORT)
     steps = ["started", "offered", "downloading", "trial"]
     control = ["created", "soaking", "waiting", "paused", "resumed", "approved", "wave", "done"]
-    assert await told(ota_mesh, pki, done.id) == (control, [*steps, "confirmed"])
-    assert await told(ota_mesh, pki, halted.id) == (["created", "halted", "aborted"], [*steps, "reverted"])
+    assert await events_of(ota_mesh, pki, done.id) == (control, [*steps, "confirmed"])
+    assert await events_of(ota_mesh, pki, halted.id) == (["created", "halted", "aborted"], [*steps, "reverted"])
 
 
-async def told(mesh: OtaMesh, pki: Pki, rollout_id: str) -> tuple[list[str], list[str]]:
-    """The events of a rollout and of its one device, each in order, but for the word to the bridges to attend to it."""
+async def events_of(mesh: OtaMesh, pki: Pki, rollout_id: str) -> tuple[list[str], list[str]]:
+    """Return the events of a rollout and of its only device, in order, without `attend` events."""
     found: dict[bool, list[str]] = {True: [], False: []}
     async with nats.connect(mesh.processes.nats.url, pki.files("service", "ota"), "ota") as connection:
         async for batch in read(jetstream(connection.client), OTA_STREAM, [f"ygg.v1.main.ota.{rollout_id}.>"]):
@@ -188,7 +188,7 @@ async def test_a_halt_rolls_the_fleet_back_to_the_release_before(updates: Update
 
 
 async def rounds_passed(updates: Updates) -> None:
-    """Waits until a rollout of another class, started now, is over: the conductor has looked at all meanwhile."""
+    """Wait until a new rollout of another class is over: the conductor has then visited every rollout."""
     other = replace(updates, device_class=f"class-{secrets.token_hex(4)}")
     release = await other.release(old("other"), 2)
     async with fleet(other, [other.flash(old())]):
@@ -433,7 +433,7 @@ async def test_a_root_that_is_not_there_is_not_found(updates: Updates) -> None:
 
 async def test_a_device_of_another_class_is_not_updated(updates: Updates) -> None:
     release = await updates.release(old(), 2)
-    await updates.device(updates.flash(old()), device_class="somebody-else")
+    await updates.device(updates.flash(old()), device_class="another-class")
     await refused(updates.start(release), "NOTHING_TO_UPDATE")
 
 
@@ -460,7 +460,7 @@ async def test_what_is_wrong_with_one_report_is_told_of_that_one(updates: Update
 
 
 async def test_what_a_bridge_says_of_success_needs_the_image_that_runs(updates: Updates) -> None:
-    """A compromised bridge: it can say anything of its devices, and cannot get anything but the release offered."""
+    """A compromised bridge reports success: without a device that runs the image, the release is not confirmed."""
     image = old("v2")
     release = await updates.release(image, 2)
     device = await updates.device(updates.flash(old()))

@@ -1,4 +1,4 @@
-"""`ygg ota rollout watch`, as it is typed: an unknown rollout is refused, a known one is named as what it follows."""
+"""`ygg ota rollout watch` refuses an unknown rollout and names the rollout that it follows."""
 
 from __future__ import annotations
 

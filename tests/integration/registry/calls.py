@@ -1,4 +1,4 @@
-"""What tests of the registry have to ask more than once."""
+"""Calls shared by the tests of the registry."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def refused(call: Any) -> tuple[grpc.StatusCode, str]:
 
 
 async def failure(call: Any) -> tuple[grpc.StatusCode, str, dict[str, str], str]:
-    """Code, reason, metadata and message of a call that has to fail."""
+    """Return code, reason, metadata and message of a call that must fail."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     info = status.error_info(caught.value)
@@ -32,7 +32,7 @@ async def failure(call: Any) -> tuple[grpc.StatusCode, str, dict[str, str], str]
 async def record_contract(
     as_bridge: Any, device_id: str, *capabilities: capability_pb2.Capability
 ) -> rp.RecordContractResponse:
-    """Records a contract of these capabilities as the bridge would."""
+    """Record a contract of these capabilities as the bridge would."""
     document = capability_pb2.CapabilityDocument(capabilities=capabilities).SerializeToString(deterministic=True)
     contract = contract_pb2.Contract(
         device_id=device_id,

@@ -1,4 +1,4 @@
-"""The registry as its callers see it: real service, nats-server and TLS."""
+"""The API of the registry: real service, nats-server and TLS."""
 
 from __future__ import annotations
 
@@ -128,9 +128,9 @@ async def test_a_retired_device_stays_retired(registry: Any) -> None:
 
 async def test_unknown_devices_and_missing_contracts_are_told_apart(registry: Any) -> None:
     await register(registry, "bare-1")
-    nobody = await refused(registry.GetContract(rp.GetContractRequest(device_id="nobody")))
+    missing = await refused(registry.GetContract(rp.GetContractRequest(device_id="missing")))
     bare = await refused(registry.GetContract(rp.GetContractRequest(device_id="bare-1")))
-    assert nobody == (grpc.StatusCode.NOT_FOUND, "DEVICE_NOT_FOUND")
+    assert missing == (grpc.StatusCode.NOT_FOUND, "DEVICE_NOT_FOUND")
     assert bare == (grpc.StatusCode.NOT_FOUND, "NO_CONTRACT")
 
 

@@ -1,4 +1,4 @@
-"""Backup while others write, and restore into an empty mesh that then compares equal, on real parts."""
+"""Backup during concurrent writes, and restore into an empty mesh, which then compares equal. Real parts."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def brightness(value: int) -> Any:
 
 
 async def fill(at: Side, prefix: str, count: int) -> None:
-    """Devices with labels; every second one with contracts, some with several revisions and builds, and twins."""
+    """Register devices with labels; add twins and contracts, some with several revisions and builds, to every other."""
     for number in range(count):
         device_id = f"{prefix}-{number:03}"
         await at.devices.RegisterDevice(rp.RegisterDeviceRequest(device_id=device_id, labels={"n": str(number)}))

@@ -1,4 +1,4 @@
-"""RegisterDevices: many devices at once, what fails beside them, and reading back at once."""
+"""RegisterDevices: many devices in one call, failures of some of them, and an immediate read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every revision of a contract, as users see it: real registry, nats-server and TLS."""
+"""Revisions of a contract: real registry, nats-server and TLS."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def test_the_last_sixty_four_revisions_are_kept(registry: Any, as_bridge: 
         (compare("con-4"), grpc.StatusCode.NOT_FOUND, "REVISION_UNKNOWN"),
         (compare("con-4", 1, 9), grpc.StatusCode.NOT_FOUND, "REVISION_UNKNOWN"),
         (compare("con-4", 2, 1), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
-        (compare("nobody"), grpc.StatusCode.NOT_FOUND, "DEVICE_NOT_FOUND"),
+        (compare("missing"), grpc.StatusCode.NOT_FOUND, "DEVICE_NOT_FOUND"),
         (compare("Nobody"), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ID"),
     ],
 )

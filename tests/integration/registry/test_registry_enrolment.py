@@ -1,4 +1,4 @@
-"""Enrolment as a device and an attacker see it: real registry, real TLS, certificates checked by the library."""
+"""Enrolment by devices and attackers: real registry, real TLS, certificates checked by the library."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ async def connect(place: Text, alpn: str = ALPN) -> tuple[asyncio.StreamReader, 
 
 
 async def talk(place: Text, data: bytes, alpn: str = ALPN) -> bytes:
-    """Sends bytes and reads until the registry closes."""
+    """Send bytes and read until the registry closes the connection."""
     reader, writer = await connect(place, alpn)
     try:
         writer.write(data)
@@ -182,11 +182,11 @@ async def test_a_certificate_request_for_another_name_or_a_weak_key_is_refused(e
     weak = rsa.generate_private_key(public_exponent=65537, key_size=1024)
     assert (await enrol(text, weak)).refused.code == ep.ENROL_REFUSED_CODE_MALFORMED
     assert (await enrol(text, ec.generate_private_key(ec.SECP384R1()))).refused.code == ep.ENROL_REFUSED_CODE_MALFORMED
-    assert (await enrol(text, new_key())).HasField("granted"), "what was refused used nothing up"
+    assert (await enrol(text, new_key())).HasField("granted"), "refused requests do not consume the token"
 
 
 async def test_somebody_elses_key_is_not_signed(enrolment: Any) -> None:
-    """A request whose signature is not by the key in it: who asks does not hold that key."""
+    """A request with an invalid self-signature does not prove possession of its key."""
     text, asked = await token(enrolment, "en-9"), bytearray(request(new_key(), "en-9"))
     asked[-1] ^= 1
     body = ep.EnrolRequest(secret=text.secret, device_id="en-9", certificate_request=bytes(asked)).SerializeToString()
@@ -288,5 +288,5 @@ async def test_without_the_cas_key_devices_do_not_enrol_and_revocation_works(
             stub: Any = enrolment_pb2_grpc.EnrolmentServiceStub(channel)
             found = await refused(stub.CreateToken(pb.CreateTokenRequest(device_id="en-17")))
             assert found == (grpc.StatusCode.FAILED_PRECONDITION, "ENROLMENT_OFF")
-            nobody = pb.RevokeCertificatesRequest(device_id="en-17")
-            assert (await refused(stub.RevokeCertificates(nobody)))[1] == "DEVICE_NOT_FOUND"
+            revoke = pb.RevokeCertificatesRequest(device_id="en-17")
+            assert (await refused(stub.RevokeCertificates(revoke)))[1] == "DEVICE_NOT_FOUND"

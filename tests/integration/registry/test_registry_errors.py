@@ -1,4 +1,4 @@
-"""The google.rpc details of errors, as clients see them that know nothing of this project: plain gRPC and grpcurl."""
+"""The google.rpc details of errors with generic clients: plain gRPC and grpcurl."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ INVALID: list[tuple[str, Message, list[str]]] = [
 
 
 def plain_channel(endpoint: str, pki: Pki) -> grpc.aio.Channel:
-    """A channel with the operator's certificate and no option of ours."""
+    """A channel with the operator's certificate and default options."""
     files = pki.files("user", "operator")
     credentials = grpc.ssl_channel_credentials(
         files.read("services.pem"), files.read("key.pem"), files.read("cert.pem")
@@ -57,7 +57,7 @@ async def plain(service: ServiceProcess, pki: Pki) -> AsyncIterator[Any]:
 
 
 async def details(call: Any) -> dict[str, Any]:
-    """The details of a failed call by their type."""
+    """Return the details of a failed call by type."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     status = rpc_status.from_call(caught.value)

@@ -1,4 +1,4 @@
-"""Finding devices and being told why one does not match: real registry, nats-server and TLS."""
+"""Finding devices, with explanations of mismatches: real registry, nats-server and TLS."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WIDE = qp.Requirement(
 
 @pytest.fixture
 async def fleet(registry: Any, as_bridge: Any) -> list[str]:
-    """warm: 0 to 50, cold: -40 to 80 with a lamp, bare: no contract. Made once; asking again changes nothing."""
+    """warm: 0 to 50, cold: -40 to 80 with a lamp, bare: no contract. Idempotent."""
     for name, zone in (("find-warm", "hall"), ("find-cold", "porch"), ("find-bare", "hall")):
         try:
             await registry.RegisterDevice(rp.RegisterDeviceRequest(device_id=name, labels={"zone": zone, "f": "1"}))
@@ -70,13 +70,13 @@ async def test_a_page_of_found_devices_goes_on(registry: Any, fleet: list[str]) 
 
 
 async def test_who_does_not_match_is_told_what_is_missing(registry: Any, fleet: list[str]) -> None:
-    asked = ["find-cold", "find-warm", "find-bare", "find-nobody"]
+    asked = ["find-cold", "find-warm", "find-bare", "find-missing"]
     request = rp.FindDevicesRequest(requirements=[WIDE], has=["actuator.led"], selector="zone=porch", explain=asked)
     answer = await registry.FindDevices(request)
-    cold, warm, bare, nobody = answer.explanations
+    cold, warm, bare, missing = answer.explanations
     assert [one.device_id for one in answer.explanations] == asked
     assert (cold.matches, list(cold.capability_ids), list(cold.failed)) == (True, ["temp0", "led0"], [])
-    assert not any(one.matches for one in (warm, bare, nobody))
+    assert not any(one.matches for one in (warm, bare, missing))
     assert [(c.kind, c.requirement) for c in warm.failed] == [
         (qp.CLAUSE_KIND_LABEL, -1),
         (qp.CLAUSE_KIND_RANGE, 0),
@@ -87,7 +87,7 @@ async def test_who_does_not_match_is_told_what_is_missing(registry: Any, fleet: 
     assert (warm.failed[1].capability_id, warm.failed[1].member) == ("temp0", "value")
     assert list(warm.capability_ids) == ["", ""]
     assert [c.kind for c in bare.failed] == [qp.CLAUSE_KIND_LABEL, qp.CLAUSE_KIND_NO_CONTRACT]
-    assert [c.kind for c in nobody.failed] == [qp.CLAUSE_KIND_NO_DEVICE]
+    assert [c.kind for c in missing.failed] == [qp.CLAUSE_KIND_NO_DEVICE]
 
 
 async def test_presence_is_a_clause_too(registry: Any, fleet: list[str]) -> None:
@@ -168,6 +168,6 @@ NAN = qp.AffordanceRequirement(kind=qp.AFFORDANCE_KIND_PROPERTY, name="v", cover
 )
 async def test_a_bad_question_is_an_invalid_argument(registry: Any, request_: Any, reason: str) -> None:
     call = registry.FindDevices if isinstance(request_, rp.FindDevicesRequest) else registry.ListDevices
-    code, told = await refused(call(request_))
+    code, found = await refused(call(request_))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
-    assert told == (reason or "INVALID_REQUEST")
+    assert found == (reason or "INVALID_REQUEST")

@@ -1,4 +1,4 @@
-"""Groups, as users see them: real registry, nats-server and TLS."""
+"""Groups: real registry, nats-server and TLS."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def test_a_group_is_made_changed_listed_and_forgotten(registry: Any) -> No
     await registry.DeleteGroup(rp.DeleteGroupRequest(name="attic"))
     await registry.DeleteGroup(rp.DeleteGroupRequest(name="porch", revision=changed.revision))
     assert not (await registry.ListGroups(rp.ListGroupsRequest())).groups
-    again = await put(registry, "porch", "zone=porch")  # over the marker of the one deleted
+    again = await put(registry, "porch", "zone=porch")  # over the marker of the deleted group
     await registry.DeleteGroup(rp.DeleteGroupRequest(name="porch", revision=again.revision))
 
 
@@ -70,10 +70,10 @@ async def test_a_stale_revision_of_a_group_is_aborted_with_the_current_one(regis
 
 
 async def test_a_group_that_is_not_there_is_not_found(registry: Any) -> None:
-    nobody = (grpc.StatusCode.NOT_FOUND, "GROUP_NOT_FOUND")
-    assert await refused(registry.DeleteGroup(rp.DeleteGroupRequest(name="nobody"))) == nobody
-    assert await refused(registry.ListDevices(rp.ListDevicesRequest(group="nobody"))) == nobody
-    late = rp.SetGroupRequest(group=rp.Group(name="nobody", selector="a=b", revision=7))
+    not_found = (grpc.StatusCode.NOT_FOUND, "GROUP_NOT_FOUND")
+    assert await refused(registry.DeleteGroup(rp.DeleteGroupRequest(name="missing"))) == not_found
+    assert await refused(registry.ListDevices(rp.ListDevicesRequest(group="missing"))) == not_found
+    late = rp.SetGroupRequest(group=rp.Group(name="missing", selector="a=b", revision=7))
     assert (await refused(registry.SetGroup(late)))[0] is grpc.StatusCode.ABORTED
 
 

@@ -1,4 +1,4 @@
-"""The index on a disk that fills up: nothing of it ends the registry, and it goes on when there is room."""
+"""The index on a full disk: the registry keeps running, and recovers when space is available."""
 
 import asyncio
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""Nothing that was acknowledged is ever lost: registries and NATS are killed, at random moments, in a storm of writes.
+"""No acknowledged write is ever lost: registries and NATS are killed at random times during a storm of writes.
 
-Writers remember what was answered. Where no answer came it is open whether the write was done, or is done later: such a
-value may stand in place of an acknowledged one, but only at a greater revision.
+Writers record the answers. A write without an answer may take effect at any time: its value may replace an acknowledged
+one, but only at a greater revision.
 """
 
 from __future__ import annotations
@@ -36,32 +36,32 @@ _OPEN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.St
 
 @dataclass
 class Ledger:
-    """What callers know: for each device its last acknowledged value and revision, and values that may have come."""
+    """The callers' knowledge: per device the last acknowledged value and revision, and values of unanswered writes."""
 
     acknowledged: dict[str, tuple[str, int]] = field(default_factory=dict)
     possible: dict[str, set[str]] = field(default_factory=dict)
     count: Counter[str] = field(default_factory=Counter)
 
-    def settle(self, device: rp.Device, what: str) -> None:
-        """An answer came."""
+    def settle(self, device: rp.Device, outcome: str) -> None:
+        """Record an answer."""
         self.acknowledged[device.id] = device.labels["n"], device.revision
-        self.count[what] += 1
+        self.count[outcome] += 1
 
     def leave_open(self, device_id: str, value: str) -> None:
-        """No answer came."""
+        """Record a write without an answer."""
         self.possible.setdefault(device_id, set()).add(value)
         self.count["left open"] += 1
 
 
 class Storm:
-    """Writers over two replicas, each with devices of its own; every value is written once."""
+    """Writers over two replicas, each with separate devices; every value is written once."""
 
     def __init__(self, endpoints: list[str], pki: Pki) -> None:
         self.endpoints, self.pki, self.ledger = endpoints, pki, Ledger()
         self.going = True
 
     async def write(self, writer: int) -> None:
-        """Registers and relabels, again and again, at either replica."""
+        """Register and relabel devices repeatedly, at either replica."""
         rng, known = random.Random(SEED + writer), list[str]()
         number = 0
         while self.going:
@@ -78,14 +78,14 @@ class Storm:
                         break
 
     async def write_in_bulk(self) -> None:
-        """Registers by the hundred; the answer tells of all of them or there is none."""
+        """Register devices in batches of 200; one answer covers the whole batch."""
         number = 0
         while self.going:
             number += 1
-            wanted = {f"bulk-{number}-{n}": f"b{number}.{n}" for n in range(200)}
+            batch = {f"bulk-{number}-{n}": f"b{number}.{n}" for n in range(200)}
 
-            async def stream(wanted: dict[str, str] = wanted) -> AsyncIterator[rp.RegisterDevicesRequest]:
-                devices = [rp.RegisterDeviceRequest(device_id=k, labels={"n": v}) for k, v in wanted.items()]
+            async def stream(batch: dict[str, str] = batch) -> AsyncIterator[rp.RegisterDevicesRequest]:
+                devices = [rp.RegisterDeviceRequest(device_id=k, labels={"n": v}) for k, v in batch.items()]
                 yield rp.RegisterDevicesRequest(devices=devices)
 
             async with client(self.endpoints[number % 2], self.pki) as channel:
@@ -94,11 +94,11 @@ class Storm:
                     answer = await stub.RegisterDevices(stream(), timeout=8)
                 except grpc.aio.AioRpcError as e:
                     assert e.code() in _OPEN, e
-                    for name, value in wanted.items():
+                    for name, value in batch.items():
                         self.ledger.leave_open(name, value)
                     continue
             failed = {failure.device_id for failure in answer.failures}
-            for name, value in wanted.items():
+            for name, value in batch.items():
                 if name in failed:
                     self.ledger.leave_open(name, value)
                 else:
@@ -118,7 +118,7 @@ class Storm:
         try:
             self.ledger.settle((await call).device, what)
         except grpc.aio.AioRpcError as e:
-            if e.code() is grpc.StatusCode.NOT_FOUND:  # its registration was left open: it may not be there
+            if e.code() is grpc.StatusCode.NOT_FOUND:  # its registration had no answer: it may not exist
                 assert name not in self.ledger.acknowledged, f"{name} was acknowledged and is gone"
                 return True
             assert e.code() in _OPEN, e
@@ -156,7 +156,7 @@ async def test_nothing_acknowledged_is_lost_when_registries_and_nats_are_killed(
             replicas[victim] = await asyncio.to_thread(start, victim, storm.endpoints[victim])
         for task in tasks:
             if task.done():
-                task.result()  # raises what ended it
+                task.result()  # raises its error
     storm.going = False
     await asyncio.gather(*tasks)
     ledger = storm.ledger
@@ -164,10 +164,10 @@ async def test_nothing_acknowledged_is_lost_when_registries_and_nats_are_killed(
 
     stored = await _in_the_bucket(connect_fresh_nats)
     lost = [name for name, (value, _) in ledger.acknowledged.items() if not _explained(ledger, name, value, stored)]
-    told = [(name, ledger.acknowledged[name], stored.get(name), ledger.possible.get(name)) for name in lost[:5]]
-    assert not lost, f"{len(lost)} of {len(ledger.acknowledged)} are not as acknowledged: {told}"
+    details = [(name, ledger.acknowledged[name], stored.get(name), ledger.possible.get(name)) for name in lost[:5]]
+    assert not lost, f"{len(lost)} of {len(ledger.acknowledged)} are not as acknowledged: {details}"
     unknown = stored.keys() - ledger.acknowledged.keys() - ledger.possible.keys()
-    assert not unknown, f"nobody registered {sorted(unknown)[:5]}"
+    assert not unknown, f"no writer registered {sorted(unknown)[:5]}"
     for replica in replicas:
         await eventually(partial(_agrees, replica, pki, stored), 30, "a replica's index is as the bucket")
     print(
@@ -177,7 +177,7 @@ async def test_nothing_acknowledged_is_lost_when_registries_and_nats_are_killed(
 
 
 def _explained(ledger: Ledger, name: str, value: str, stored: dict[str, tuple[str, int]]) -> bool:
-    """As acknowledged, or overwritten by a write whose answer never came."""
+    """Return whether the record is as acknowledged, or overwritten by a write without an answer."""
     found, revision = stored.get(name, ("", 0))
     least = ledger.acknowledged[name][1]
     return revision >= least if found == value else found in ledger.possible.get(name, ()) and revision > least

@@ -1,4 +1,4 @@
-"""Forgetting a device: what goes, what stays out of sight, and what is refused. Real registry, nats-server and TLS."""
+"""Removal of a device: deleted data, hidden data, and refusals. Real registry, nats-server and TLS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RenewCertificate at the real registry: for one key, device and CA, and while the certificate admits the device."""
+"""RenewCertificate at the real registry: bound to key, device and CA, and only while the certificate is admitted."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def service(nats_server: NatsServer, pki: Pki, tmp_path_factory: pytest.TempPath
 
 @dataclass
 class Renewing:
-    """The registry as the bridge and as a user see it, and a device that has its certificate for 300 days."""
+    """Clients of the registry as bridge and as user, and a device with certificates of any remaining lifetime."""
 
     as_bridge: Any
     as_user: Any
@@ -127,7 +127,7 @@ async def test_bridge_gets_nothing_for_a_key_of_its_own(renewing: Renewing) -> N
 async def test_certificate_of_another_device_or_ca_is_refused(renewing: Renewing, other_pki: Pki) -> None:
     foreign = (grpc.StatusCode.PERMISSION_DENIED, "CERTIFICATE_FOREIGN")
     files = renewing.files()
-    other = renewing.pki.ending("device", "somebody-else", 30)
+    other = renewing.pki.ending("device", "another-device", 30)
     assert await renewing.refusal(files, certificate=leaf(other).public_bytes(DER)) == foreign
     assert await renewing.refusal(other) == foreign
     assert await renewing.refusal(other_pki.ending("device", renewing.device_id, 30)) == foreign

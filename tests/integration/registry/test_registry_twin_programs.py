@@ -1,4 +1,4 @@
-"""The programs in twins, as loki tells them and users see them: real registry, nats-server and TLS."""
+"""Programs in twins, reported by loki and read by users: real registry, nats-server and TLS."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def reporting(keys: int) -> pb.TwinProgram:
     return found
 
 
-def told(device_id: str, as_of: int, *programs: pb.TwinProgram) -> pb.ReportTwinProgramsRequest:
+def reported(device_id: str, as_of: int, *programs: pb.TwinProgram) -> pb.ReportTwinProgramsRequest:
     return pb.ReportTwinProgramsRequest(device_id=device_id, as_of=as_of, programs=programs)
 
 
@@ -48,7 +48,7 @@ async def test_programs_stand_in_the_twin_beside_the_properties(twins: Any, loki
     await record_contract(as_bridge, "tp-1", led())
     await twins.UpdateTwin(update("tp-1", led0={"on": True}))
     radar = program("radar", REFUSED, reported_version="", problem="it has no sensor.radar")
-    await loki_twins.ReportTwinPrograms(told("tp-1", 7, radar, program()))
+    await loki_twins.ReportTwinPrograms(reported("tp-1", 7, radar, program()))
     found = await twin_of(twins, "tp-1")
     assert [(one.deployment_id, one.pending, one.problem) for one in found.programs] == [
         ("blink", False, ""),
@@ -62,13 +62,13 @@ async def test_the_same_again_is_not_written_and_what_is_older_changes_nothing(
     twins: Any, loki_twins: Any, as_bridge: Any
 ) -> None:
     await record_contract(as_bridge, "tp-2", led())
-    await loki_twins.ReportTwinPrograms(told("tp-2", 7, program()))
-    again = await loki_twins.ReportTwinPrograms(told("tp-2", 9, program()))
+    await loki_twins.ReportTwinPrograms(reported("tp-2", 7, program()))
+    again = await loki_twins.ReportTwinPrograms(reported("tp-2", 9, program()))
     assert (again.revision, again.stale) == (1, False)
-    late = await loki_twins.ReportTwinPrograms(told("tp-2", 6))
+    late = await loki_twins.ReportTwinPrograms(reported("tp-2", 6))
     assert (late.revision, late.stale) == (1, True)
     assert [one.deployment_id for one in (await twin_of(twins, "tp-2")).programs] == ["blink"]
-    gone = await loki_twins.ReportTwinPrograms(told("tp-2", 10))
+    gone = await loki_twins.ReportTwinPrograms(reported("tp-2", 10))
     assert (gone.revision, gone.stale) == (2, False)
     assert not (await twin_of(twins, "tp-2")).programs
 
@@ -76,7 +76,7 @@ async def test_the_same_again_is_not_written_and_what_is_older_changes_nothing(
 async def test_only_loki_tells_of_programs(twins: Any, bridge_twins: Any, loki_twins: Any, as_bridge: Any) -> None:
     await record_contract(as_bridge, "tp-3", led())
     for stub in (twins, bridge_twins):
-        code, _ = await refused(stub.ReportTwinPrograms(told("tp-3", 1, program())))
+        code, _ = await refused(stub.ReportTwinPrograms(reported("tp-3", 1, program())))
         assert code is grpc.StatusCode.PERMISSION_DENIED
         code, _ = await refused(stub.ListTwinPrograms(pb.ListTwinProgramsRequest()).read())
         assert code is grpc.StatusCode.PERMISSION_DENIED
@@ -87,12 +87,12 @@ async def test_only_loki_tells_of_programs(twins: Any, bridge_twins: Any, loki_t
 @pytest.mark.parametrize(
     ("request_", "code"),
     [
-        (told("nobody-1", 1, program()), grpc.StatusCode.NOT_FOUND),
-        (told("../x", 1), grpc.StatusCode.INVALID_ARGUMENT),
-        (told("tp-4", 1, program("../x")), grpc.StatusCode.INVALID_ARGUMENT),
-        (told("tp-4", 1, reporting(33)), grpc.StatusCode.INVALID_ARGUMENT),
-        (told("tp-4", 1, program(), program()), grpc.StatusCode.INVALID_ARGUMENT),
-        (told("tp-4", 1, *(program(f"p{n}") for n in range(1001))), grpc.StatusCode.INVALID_ARGUMENT),
+        (reported("missing-1", 1, program()), grpc.StatusCode.NOT_FOUND),
+        (reported("../x", 1), grpc.StatusCode.INVALID_ARGUMENT),
+        (reported("tp-4", 1, program("../x")), grpc.StatusCode.INVALID_ARGUMENT),
+        (reported("tp-4", 1, reporting(33)), grpc.StatusCode.INVALID_ARGUMENT),
+        (reported("tp-4", 1, program(), program()), grpc.StatusCode.INVALID_ARGUMENT),
+        (reported("tp-4", 1, *(program(f"p{n}") for n in range(1001))), grpc.StatusCode.INVALID_ARGUMENT),
     ],
 )
 async def test_what_is_no_list_of_programs_is_refused(
@@ -114,8 +114,8 @@ async def test_devices_with_programs_are_listed_and_those_without_any_more_are_n
 ) -> None:
     for name in ("tp-6", "tp-7"):
         await record_contract(as_bridge, name, led())
-        await loki_twins.ReportTwinPrograms(told(name, 1, program()))
-    await loki_twins.ReportTwinPrograms(told("tp-7", 2))
+        await loki_twins.ReportTwinPrograms(reported(name, 1, program()))
+    await loki_twins.ReportTwinPrograms(reported("tp-7", 2))
     listed = [
         name async for one in loki_twins.ListTwinPrograms(pb.ListTwinProgramsRequest()) for name in one.device_ids
     ]
@@ -129,17 +129,17 @@ async def test_a_watch_tells_changes_of_programs_and_goes_on_after_its_token(
     await record_contract(as_bridge, "tp-8", led())
     watch = twins.WatchTwins(pb.WatchTwinsRequest(device_ids=["tp-8"], changes_only=True))
     assert (await watch.read()).caught_up
-    await loki_twins.ReportTwinPrograms(told("tp-8", 1, program()))
+    await loki_twins.ReportTwinPrograms(reported("tp-8", 1, program()))
     first = await watch.read()
     assert [one.deployment_id for one in first.twin.programs] == ["blink"]
     watch.cancel()
-    await loki_twins.ReportTwinPrograms(told("tp-8", 2, program(state=pb.TWIN_PROGRAM_STATE_SUSPENDED)))
+    await loki_twins.ReportTwinPrograms(reported("tp-8", 2, program(state=pb.TWIN_PROGRAM_STATE_SUSPENDED)))
     watch = twins.WatchTwins(pb.WatchTwinsRequest(device_ids=["tp-8"], resume_token=first.resume_token))
     assert (await watch.read()).caught_up
     second = await watch.read()
     assert second.twin.programs[0].state == pb.TWIN_PROGRAM_STATE_SUSPENDED
     watch.cancel()
-    old = first.resume_token.partition("p")[0]  # of a registry that knew no programs
+    old = first.resume_token.partition("p")[0]  # written by a registry without programs
     watch = twins.WatchTwins(pb.WatchTwinsRequest(device_ids=["tp-8"], resume_token=old))
     assert (await watch.read()).caught_up
     await twins.UpdateTwin(update("tp-8", led0={"on": True}))
@@ -149,5 +149,5 @@ async def test_a_watch_tells_changes_of_programs_and_goes_on_after_its_token(
 
 async def test_a_device_that_is_only_registered_has_programs_too(twins: Any, loki_twins: Any, registry: Any) -> None:
     await registry.RegisterDevice(rp.RegisterDeviceRequest(device_id="tp-9"))
-    await loki_twins.ReportTwinPrograms(told("tp-9", 1, program(state=REFUSED, problem="no contract yet")))
+    await loki_twins.ReportTwinPrograms(reported("tp-9", 1, program(state=REFUSED, problem="no contract yet")))
     assert (await twin_of(twins, "tp-9")).programs[0].pending

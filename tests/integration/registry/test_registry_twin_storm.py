@@ -34,7 +34,7 @@ def counter(name: str) -> cp.Capability:
 
 @dataclass
 class Writer:
-    """Counts one property up; knows what was acknowledged and what was tried."""
+    """Increments one property; records the acknowledged and the tried value."""
 
     capability: str
     acknowledged: int = 0

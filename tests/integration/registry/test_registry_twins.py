@@ -1,4 +1,4 @@
-"""Twins as users and bridges see them: real registry, nats-server and TLS."""
+"""Twins for users and bridges: real registry, nats-server and TLS."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ async def test_what_is_desired_is_told_and_is_gone_once_it_is_reported(
     await record_contract(as_bridge, "tw-1", led())
     made = (await twins.UpdateTwin(update("tw-1", led0={"on": True, "brightness": 40}))).twin
     assert (made.revision, made.delta) == (1, made.desired)
-    told = await bridge_twins.ReportTwin(report("tw-1", complete=True, on=False, brightness=40))
-    assert (told.revision, dict(told.delta)) == (1, document(led0={"on": True}))
+    answer = await bridge_twins.ReportTwin(report("tw-1", complete=True, on=False, brightness=40))
+    assert (answer.revision, dict(answer.delta)) == (1, document(led0={"on": True}))
     await bridge_twins.ReportTwin(report("tw-1", answers=1, on=True))
     after = (await twins.GetTwin(pb.GetTwinRequest(device_id="tw-1"))).twin
     assert (dict(after.delta), after.reported, after.contract_revision) == ({}, after.desired, 1)
@@ -142,12 +142,12 @@ async def test_documents_too_deep_or_too_large_are_refused(as_bridge: Any, twins
 
 async def test_twins_of_nobody_and_without_a_contract(registry: Any, twins: Any) -> None:
     await registry.RegisterDevice(rp.RegisterDeviceRequest(device_id="tw-6"))
-    nobody = await refused(twins.UpdateTwin(update("tw-nobody", led0={"on": True})))
+    missing = await refused(twins.UpdateTwin(update("tw-missing", led0={"on": True})))
     bare = await refused(twins.UpdateTwin(update("tw-6", led0={"on": True})))
-    assert nobody == (grpc.StatusCode.NOT_FOUND, "DEVICE_NOT_FOUND")
+    assert missing == (grpc.StatusCode.NOT_FOUND, "DEVICE_NOT_FOUND")
     assert bare[1] == "NO_CONTRACT"
     assert (await twins.GetTwin(pb.GetTwinRequest(device_id="tw-6"))).twin == pb.Twin(device_id="tw-6")
-    assert (await refused(twins.GetTwin(pb.GetTwinRequest(device_id="tw-nobody"))))[1] == "DEVICE_NOT_FOUND"
+    assert (await refused(twins.GetTwin(pb.GetTwinRequest(device_id="tw-missing"))))[1] == "DEVICE_NOT_FOUND"
 
 
 async def test_a_report_of_an_older_session_is_aborted(as_bridge: Any, bridge_twins: Any) -> None:
@@ -181,8 +181,8 @@ async def test_a_contract_that_lost_a_property_is_told_and_not_sent(
     await twins.UpdateTwin(update("tw-10", led0={"brightness": 90, "on": True}))
     dim = cp.DataSchema(type=cp.VALUE_TYPE_INT, unit="%", minimum=0, maximum=50)
     await record_contract(as_bridge, "tw-10", led(brightness=dim))
-    told = await bridge_twins.ReportTwin(report("tw-10", complete=True, on=False, brightness=10))
-    assert dict(told.delta) == document(led0={"on": True})
+    answer = await bridge_twins.ReportTwin(report("tw-10", complete=True, on=False, brightness=10))
+    assert dict(answer.delta) == document(led0={"on": True})
     twin = (await twins.GetTwin(pb.GetTwinRequest(device_id="tw-10"))).twin
     assert "0 to 50 %" in next(p for p in twin.properties if p.property == "brightness").problem
 
@@ -270,6 +270,6 @@ async def test_twin_written_past_shows_drift_and_is_desired_again_by_the_same_va
     assert await brightness() == (False, False, 2)
     await bridge_twins.ReportTwin(report("tw-20", brightness=81))
     assert await brightness() == (True, True, 2)
-    told = await bridge_twins.ReportTwin(report("tw-20", complete=True, on=False, brightness=81))
-    assert dict(told.delta) == document(led0={"brightness": 40})
+    answer = await bridge_twins.ReportTwin(report("tw-20", complete=True, on=False, brightness=81))
+    assert dict(answer.delta) == document(led0={"brightness": 40})
     assert await brightness() == (True, False, 2)

@@ -1,4 +1,4 @@
-"""Watches that go on where another ended: after every response, at another replica, after kills. Real parts only."""
+"""Watches that resume: after every response, at another replica, after kills. Real parts only."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def relabel(registry: Any, device_id: str, value: str) -> None:
 
 
 async def read(registry: Any, count: int, **request: Any) -> list[rp.WatchDevicesResponse]:
-    """The first responses of a watch; then it is ended."""
+    """Return the first responses of a watch, then cancel it."""
     watch = registry.WatchDevices(rp.WatchDevicesRequest(**request))
     found = [await asyncio.wait_for(watch.read(), 10) for _ in range(count)]
     watch.cancel()
@@ -73,8 +73,8 @@ async def test_a_watch_of_changes_only_begins_with_a_token(registry: Any) -> Non
     (begin,) = await read(registry, 1, device_ids=["only-1"], changes_only=True)
     assert begin.caught_up
     await relabel(registry, "only-1", "x")
-    told, end = await read(registry, 2, device_ids=["only-1"], resume_token=begin.resume_token)
-    assert (told.device.labels["n"], end.caught_up) == ("x", True)
+    changed, end = await read(registry, 2, device_ids=["only-1"], resume_token=begin.resume_token)
+    assert (changed.device.labels["n"], end.caught_up) == ("x", True)
 
 
 async def test_a_deleted_key_is_told_by_id_and_revision(registry: Any, connect_nats: Connect) -> None:
@@ -82,13 +82,13 @@ async def test_a_deleted_key_is_told_by_id_and_revision(registry: Any, connect_n
     first, _ = await read(registry, 2, device_ids=["gone-1"])
     devices = await jetstream(await connect_nats("registry")).key_value("devices")
     await devices.delete("gone-1")
-    told, _ = await read(registry, 2, device_ids=["gone-1"], resume_token=first.resume_token)
-    assert (told.device.id, told.device.state) == ("gone-1", rp.DEVICE_STATE_UNSPECIFIED)
-    assert told.device.revision > first.device.revision
+    changed, _ = await read(registry, 2, device_ids=["gone-1"], resume_token=first.resume_token)
+    assert (changed.device.id, changed.device.state) == ("gone-1", rp.DEVICE_STATE_UNSPECIFIED)
+    assert changed.device.revision > first.device.revision
     (fresh,) = await read(registry, 1, device_ids=["gone-1"])
-    assert fresh.caught_up  # who begins now has never seen it
+    assert fresh.caught_up  # a new watch does not show it
     made = await register(registry, "gone-1")
-    again, _ = await read(registry, 2, device_ids=["gone-1"], resume_token=told.resume_token)
+    again, _ = await read(registry, 2, device_ids=["gone-1"], resume_token=changed.resume_token)
     assert again.device == made
 
 
@@ -120,7 +120,7 @@ async def test_a_token_that_the_index_has_not_reached_is_unavailable(registry: A
 async def test_every_change_is_told_once_across_replicas_that_are_killed(
     fresh_nats: NatsServer, pki: Pki, start_service: StartService, tmp_path: Path
 ) -> None:
-    """One writer; a watcher that changes the replica after every few responses, while each in turn is killed."""
+    """One writer, and a watcher that changes the replica every few responses, while each replica is killed in turn."""
 
     def start(number: int) -> ServiceProcess:
         process = start_service("registry", nats_url=fresh_nats.url, data_dir=tmp_path / str(number))
@@ -130,7 +130,7 @@ async def test_every_change_is_told_once_across_replicas_that_are_killed(
     replicas = [start(0), start(1)]
     writer = start(2)
     names, writes = [f"k-{n}" for n in range(8)], 160
-    told: list[tuple[str, int, str]] = []
+    received: list[tuple[str, int, str]] = []
     async with client(writer.listen, pki) as channel:
         registry = registry_pb2_grpc.RegistryServiceStub(channel)
         for name in names:
@@ -145,7 +145,7 @@ async def test_every_change_is_told_once_across_replicas_that_are_killed(
 
         async def look() -> None:
             token, turn = "", 0
-            while {name: value for name, _, value in told} != last or len(last) < 8 or not writing.done():
+            while {name: value for name, _, value in received} != last or len(last) < 8 or not writing.done():
                 turn += 1
                 if turn in (3, 6):
                     number = turn // 3 - 1
@@ -162,13 +162,13 @@ async def test_every_change_is_told_once_across_replicas_that_are_killed(
                         token = response.resume_token
                         if not response.caught_up:
                             device = response.device
-                            told.append((device.id, device.revision, device.labels["n"]))
+                            received.append((device.id, device.revision, device.labels["n"]))
                     watch.cancel()
 
         writing = asyncio.create_task(write())
         await asyncio.gather(writing, look())
-    assert len(told) == len(set(told)), "something was told twice"
+    assert len(received) == len(set(received)), "a change was sent twice"
     for name in names:
-        revisions = [revision for device_id, revision, _ in told if device_id == name]
+        revisions = [revision for device_id, revision, _ in received if device_id == name]
         assert revisions == sorted(revisions)
-    print(f"\n{writes} writes, {len(told)} responses, 2 replicas killed: 0 told twice, 0 left out")
+    print(f"\n{writes} writes, {len(received)} responses, 2 replicas killed: 0 duplicates, 0 missing")

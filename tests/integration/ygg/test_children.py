@@ -1,4 +1,4 @@
-"""Real child processes: they stop when told, and never outlive whoever started them."""
+"""Real child processes: they stop on request, and never outlive their parent."""
 
 import asyncio
 import os

@@ -59,7 +59,7 @@ def test_full_disk_is_reported_and_heals_by_itself_when_it_is_freed(
     before = home.children()
 
     small.fill()
-    home.ygg("device", "token", "shed-1")  # perhaps a write that nats-server begins and cannot end
+    home.ygg("device", "token", "shed-1")  # nats-server may begin a write that it cannot finish
     said: list[str] = []
 
     def refused() -> bool:
@@ -75,7 +75,7 @@ def test_full_disk_is_reported_and_heals_by_itself_when_it_is_freed(
     assert not nats["ready"]
     assert "disk full, writes are rejected until space is freed" in nats["note"]
     assert "disk full, all writes are rejected" in home.ygg("doctor").stdout
-    assert home.ygg("device", "tokens").returncode == 0  # what is there can be read
+    assert home.ygg("device", "tokens").returncode == 0  # existing data can be read
     os.kill(before["registry"], signal.SIGKILL)
     until(lambda: home.children().get("registry", before["registry"]) != before["registry"], HOME_S, "registry starts")
 

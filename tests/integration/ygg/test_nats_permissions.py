@@ -1,4 +1,4 @@
-"""The generated configuration under a real nats-server: who gets in, and who may do what."""
+"""The generated configuration under a real nats-server: authentication and permissions."""
 
 import asyncio
 import ssl
@@ -24,10 +24,10 @@ SHORT_S = 0.6
 
 
 async def attempt(server: NatsServer, files: IdentityFiles) -> Client:
-    """One try, as a program that does not use the chassis would make it."""
+    """Connect once, without the chassis."""
 
     async def ignore(_: Exception) -> None:
-        """The error is raised to us as well."""
+        """Ignore an error that is also raised."""
 
     return await nats.connect(
         server.url, tls=files.client_context(), allow_reconnect=False, connect_timeout=3, error_cb=ignore
@@ -39,7 +39,7 @@ async def refused(server: NatsServer, files: IdentityFiles) -> bool:
         client = await attempt(server, files)
     except (nats.errors.Error, ssl.SSLError, OSError):
         return True
-    # In TLS 1.3 a client learns of the refusal of its certificate with its first read.
+    # In TLS 1.3 the refusal of a client certificate arrives with the first read.
     try:
         await client.flush(timeout=2)
     except (nats.errors.Error, OSError):
@@ -50,7 +50,7 @@ async def refused(server: NatsServer, files: IdentityFiles) -> bool:
 
 
 async def forbidden(act: Callable[[], Awaitable[object]]) -> bool:
-    """JetStream answers nothing to who may not ask: the request times out."""
+    """Return whether a request times out: JetStream does not answer a client without permission."""
     try:
         await asyncio.wait_for(act(), SHORT_S)
     except (TimeoutError, nats.errors.TimeoutError, nats.errors.NoRespondersError):

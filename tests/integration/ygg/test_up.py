@@ -1,4 +1,4 @@
-"""`ygg up` as a person uses it: the whole mesh as real processes, killed in every way, and nothing left behind."""
+"""`ygg up`: the whole mesh as real processes, killed in several ways, without leftovers."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 @pytest.fixture
 def mesh(home: Home) -> Home:
-    """A mesh that runs in the background, for one test."""
+    """A mesh in the background, for one test."""
     started = home.ygg("up", "-d", "--free-ports")
     assert started.returncode == 0, started.stderr
     return home
@@ -58,7 +58,7 @@ def test_up_status_down(mesh: Home) -> None:
 
 
 def test_up_makes_its_mesh_the_current_one_and_says_so(home: Home) -> None:
-    home.ygg("context", "set", "away", "--identity", str(home.path / "nobody"))
+    home.ygg("context", "set", "away", "--identity", str(home.path / "missing"))
     home.ygg("context", "use", "away")
     started = home.ygg("up", "-d", "--free-ports")
     assert "current context: local; switch back:  ygg context use away" in started.stderr
