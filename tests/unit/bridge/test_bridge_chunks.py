@@ -103,7 +103,7 @@ async def turns(done: Callable[[], bool]) -> int:
     raise AssertionError("it does not come to an end")
 
 
-async def test_a_chunk_arrives_as_ota_gave_it_with_this_devices_update_id() -> None:
+async def test_chunk_arrives_unchanged_with_update_id_of_device() -> None:
     device = Device([]).grant(70, 2)
     ChunkPump(Store()).add(device)
     await turns(lambda: len(device.got) == 2)
@@ -111,7 +111,7 @@ async def test_a_chunk_arrives_as_ota_gave_it_with_this_devices_update_id() -> N
     assert device.got[1].ota_chunk == ota.OtaChunk(update_id=9, offset_bytes=71 * CHUNK, data=data, proof=proof)
 
 
-async def test_what_is_written_is_byte_for_byte_what_protobuf_would_write() -> None:
+async def test_encoded_chunk_equals_protobuf_encoding() -> None:
     data, proof = chunk(3)
     (ready,) = encode([(data, proof)], 3 * CHUNK)
     whole = ota.OtaChunk(update_id=2**63 + 5, offset_bytes=3 * CHUNK, data=data, proof=proof)
@@ -142,7 +142,7 @@ async def test_devices_take_turns_by_slices() -> None:
     assert order == [*devices, *devices]
 
 
-async def test_a_call_waits_for_one_turn_of_chunks_and_not_for_all_devices() -> None:
+async def test_call_waits_for_one_turn_of_chunks_only() -> None:
     log: list[tuple[Device, int]] = []
     pump = ChunkPump(Store())
     warm = Device(log).grant(0, 1)
@@ -203,7 +203,7 @@ async def test_nothing_is_read_for_devices_that_are_gone(monkeypatch: pytest.Mon
     assert len(store.reads) < 10
 
 
-async def test_a_device_that_goes_back_while_a_batch_is_read_gets_what_it_wants_now() -> None:
+async def test_device_that_rewinds_during_a_read_gets_new_offset() -> None:
     store = Store(gate=asyncio.Event())
     device = Device([]).grant(64, 2)
     pump = ChunkPump(store)

@@ -77,7 +77,7 @@ def test_a_claim_that_outlasts_the_negotiation_is_released(world: World) -> None
     assert not sessions.online
 
 
-def test_a_claim_whose_answer_is_lost_is_released(world: World) -> None:
+def test_claim_is_released_when_its_response_is_lost(world: World) -> None:
     sessions = _sessions(world)
     sessions.lost = True
     frames = _says_hello(world)
@@ -92,7 +92,7 @@ def test_a_claim_in_time_stays(world: World) -> None:
     assert _sessions(world).online
 
 
-def test_a_device_that_is_suspended_while_it_negotiates_does_not_slip_in(world: World) -> None:
+def test_device_suspended_during_negotiation_is_rejected(world: World) -> None:
     sessions = _sessions(world)
     sessions.hang_s = 1.0
     frames = _says_hello(world)
@@ -141,6 +141,6 @@ def test_access_is_denied_by_state_or_revocation(state: str, revoked: float, cer
     assert denied_reason("d", state, revoked, certified) == why
 
 
-def test_a_state_of_a_later_version_keeps_a_device_out_and_harms_nobody_else() -> None:
+def test_unknown_device_state_excludes_only_that_device() -> None:
     facts = facts_of(rp.StoredDevice(state=99))  # type: ignore[arg-type]
     assert denied_reason("d", facts.state, facts.revoked_unix_s, 0) == "d is unknown, not active"

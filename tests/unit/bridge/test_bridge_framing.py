@@ -59,7 +59,7 @@ def test_a_frame_too_long_is_refused_by_its_length_alone() -> None:
         list(FrameDecoder().feed(b"\xff\x7f"))
 
 
-def test_a_limit_raised_by_one_frame_holds_for_the_next_in_the_same_bytes() -> None:
+def test_raised_limit_applies_to_next_frame_in_same_bytes() -> None:
     small = encode(link.Frame(ping=link.Ping(token=1)))
     large = encode(link.Frame(capability_page=link.CapabilityPage(data=b"x" * 3000)))
     decoder = FrameDecoder()
@@ -70,7 +70,7 @@ def test_a_limit_raised_by_one_frame_holds_for_the_next_in_the_same_bytes() -> N
 
 
 @pytest.mark.parametrize(("number", "skipped"), [(63, False), (64, True), (1000, True), (47, False)])
-def test_unknown_bodies_are_skipped_when_optional_and_refused_when_critical(number: int, skipped: bool) -> None:
+def test_unknown_body_is_skipped_unless_critical(number: int, skipped: bool) -> None:
     key = number << 3 | 2
     body = bytes([key & 0x7F | 0x80, key >> 7, 0]) if key < 1 << 14 else b""
     data = bytes([len(body)]) + body

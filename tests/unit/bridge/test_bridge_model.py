@@ -60,7 +60,7 @@ def test_more_capabilities_than_allowed_are_refused_whole() -> None:
         agreed(*(led(f"led{n}") for n in range(33)))
 
 
-def test_positions_are_those_of_the_document_although_some_are_refused() -> None:
+def test_positions_follow_document_despite_refusals() -> None:
     found = agreed(led("siren0", "actuator.siren"), led("led0"), rules=Policy("demo", deny=("actuator.siren",)))
     assert found.positions == {"led0": 1}
     assert found.refused_positions == (0,)
@@ -95,12 +95,12 @@ def test_a_policy_denies_before_it_allows(rules: Policy, semantic_type: str, ref
     "text",
     [[[]], {"name": "p", "alow": []}, {"name": "P!"}, {"name": "p", "deny": "x"}, {"name": "p", "deny": ["a b"]}],
 )
-def test_a_policy_that_is_none_is_refused(text: object) -> None:
+def test_invalid_policy_is_refused(text: object) -> None:
     with pytest.raises((InvalidRequestError, InvalidIdError)):
         policy.parse(text)
 
 
-def test_arguments_travel_by_index_and_optional_ones_may_be_missing() -> None:
+def test_arguments_are_sent_by_index_without_missing_optionals() -> None:
     call = translate.link_call(agreed(), blink({"times": 2}))
     frame = call.frame("c", 100).invoke
     assert [(a.index, a.value.integer) for a in frame.arguments] == [(0, 2)]
@@ -132,7 +132,7 @@ def test_results_against_the_contract_are_an_error(values: list[link.Argument], 
         translate.results(call, link.Result(values=values))
 
 
-def test_events_of_refused_capabilities_mean_nothing_and_unknown_ones_break_the_link() -> None:
+def test_event_is_ignored_when_refused_and_fatal_when_unknown() -> None:
     found = agreed(led(), led("siren0", "actuator.siren"), rules=Policy("demo", deny=("actuator.siren",)))
     fields = [link.Argument(index=0, value=link.LinkValue(integer=3))]
     named = translate.event(found, link.Event(capability=0, event=0, fields=fields))
@@ -151,7 +151,7 @@ def test_values_cross_the_link_unchanged(value: bool | int | float | str | bytes
     assert type(back) is type(value)
 
 
-def test_a_text_with_a_zero_byte_is_refused_before_it_is_cut_short_on_the_device() -> None:
+def test_text_with_zero_byte_is_refused() -> None:
     text = cp.Property(name="label", schema=cp.DataSchema(type=cp.VALUE_TYPE_STRING), writable=True)
     found = agreed(cp.Capability(id="lcd0", type="actuator.display", version=1, properties=[text]))
     call = DeviceCall("porch-1", Operation.WRITE, "lcd0", "label", {"label": "on\0off"})
@@ -179,7 +179,7 @@ def test_welcome_is_bounded_by_its_largest_form(names: tuple[str, ...]) -> None:
     assert bound - 1 <= largest_welcome(*names) <= bound
 
 
-def test_hello_is_refused_by_the_largest_welcome_whatever_was_stored() -> None:
+def test_hello_is_checked_against_largest_welcome() -> None:
     def offering(last: int) -> link.Hello:
         names = ["a" * 32, "b" * 32, "c" * 32, "d" * last]
         offers = [link.FeatureOffer(name=name, min_version=1, max_version=1) for name in names[: 4 if last else 3]]
@@ -203,7 +203,7 @@ def test_an_optional_result_or_field_is_sent_all_the_same(values: list[link.Argu
         translate.event(found, link.Event(sequence=1, fields=values))
 
 
-def test_an_id_is_free_again_where_the_earlier_capability_was_not_taken() -> None:
+def test_id_is_free_when_earlier_capability_was_refused() -> None:
     found = agreed(led("led0", version=0), led("led0"), led("led0"))
     assert found.positions == {"led0": 1}
     assert [refusal.reason for refusal in found.contract.refused] == [RefusalReason.MALFORMED, RefusalReason.DUPLICATE]

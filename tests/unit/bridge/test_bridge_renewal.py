@@ -149,14 +149,14 @@ def test_slices_fit_a_frame_of_the_device_and_join_again(size: int, frame_bytes:
     assert all(len(frame.certificate_issued.data) <= rules.MAX_SLICE_BYTES for frame in frames)
 
 
-def test_certificate_is_wanted_once_less_than_a_third_of_its_life_is_left(world: World) -> None:
+def test_renewal_starts_in_last_third_of_certificate_life(world: World) -> None:
     assert world.at(START_S) == []
     assert world.at(DUE_S - 1) == []
     assert world.at(DUE_S + CHECK_INTERVAL_S) == WANTED
     assert world.at(DUE_S + CHECK_INTERVAL_S + 1) == []
 
 
-async def test_renewed_certificate_is_sent_and_is_the_next_one_to_be_renewed(world: World) -> None:
+async def test_renewed_certificate_is_sent_and_tracked(world: World) -> None:
     assert world.at(DUE_S) == WANTED
     assert joined(await world.request()) == b"c" * 600 + b"i" * 600
     assert world.certificates.asked == [("porch-1", b"in use", b"request")]
@@ -179,9 +179,7 @@ async def test_registry_that_is_away_is_asked_again_after_a_while(
     assert world.at(DUE_S + RETRY_INTERVAL_S) == WANTED
 
 
-def test_device_that_does_not_answer_is_logged_and_not_asked_again(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_renewal_timeout_is_logged_and_not_retried(world: World, caplog: pytest.LogCaptureFixture) -> None:
     assert world.at(DUE_S) == WANTED
     with caplog.at_level(logging.WARNING):
         assert world.at(DUE_S + REQUEST_TIMEOUT_S) == []
@@ -189,7 +187,7 @@ def test_device_that_does_not_answer_is_logged_and_not_asked_again(
     assert [record.message for record in caplog.records] == ["certificate request timed out"]
 
 
-def test_warnings_of_a_fleet_that_cannot_be_renewed_are_rate_limited(caplog: pytest.LogCaptureFixture) -> None:
+def test_renewal_warnings_of_a_fleet_are_rate_limited(caplog: pytest.LogCaptureFixture) -> None:
     clock = Clock(DUE_S)
     renewals = Renewals(Certificates(clock), clock)
     sessions: list[Any] = [Session(Wire(), device_id=f"d-{number}") for number in range(100)]
@@ -201,7 +199,7 @@ def test_warnings_of_a_fleet_that_cannot_be_renewed_are_rate_limited(caplog: pyt
     assert len(caplog.records) <= renewal._throttle.BURST
 
 
-async def test_certificates_that_are_too_long_for_the_device_are_not_sent(world: World) -> None:
+async def test_certificates_too_long_for_device_are_not_sent(world: World) -> None:
     world.certificates.size = 1025
     assert world.at(DUE_S) == WANTED
     (answer,) = await world.request()
@@ -215,7 +213,7 @@ async def test_request_out_of_bounds_breaks_the_link(world: World, size: int) ->
         await world.request(b"x" * size)
 
 
-async def test_request_that_nobody_wanted_breaks_the_link(world: World) -> None:
+async def test_unsolicited_request_breaks_the_link(world: World) -> None:
     with pytest.raises(LinkError, match="unsolicited"):
         await world.request()
     assert world.at(DUE_S) == WANTED

@@ -54,7 +54,7 @@ def asked(ota: GrpcOta, *devices: int) -> list[asyncio.Task[pb.ReportResponse]]:
     return [asyncio.create_task(ota.report(pb.ReportRequest(device_id=str(device)))) for device in devices]
 
 
-async def test_a_lone_report_goes_out_at_once(served: tuple[Relay, GrpcOta]) -> None:
+async def test_single_report_is_sent_immediately(served: tuple[Relay, GrpcOta]) -> None:
     relay, ota = served
     relay.open.set()
     for device in (7, 8, 9):
@@ -63,7 +63,7 @@ async def test_a_lone_report_goes_out_at_once(served: tuple[Relay, GrpcOta]) -> 
     assert relay.sizes == [1, 1, 1]
 
 
-async def test_what_comes_meanwhile_goes_together_and_each_gets_its_own_answer(served: tuple[Relay, GrpcOta]) -> None:
+async def test_reports_during_a_call_are_batched(served: tuple[Relay, GrpcOta]) -> None:
     relay, ota = served
     tasks = asked(ota, *range(1, 201))
     async with asyncio.timeout(10):
@@ -110,7 +110,7 @@ async def test_a_session_that_is_gone_takes_no_other_with_it(served: tuple[Relay
     assert sum(relay.sizes) == MAX_CONCURRENT_CALLS * MAX_REPORTS_PER_CALL  # the last one was not even asked
 
 
-async def test_an_ota_that_is_away_is_told_to_each_and_asked_again_later() -> None:
+async def test_unavailable_ota_fails_each_report_and_is_retried() -> None:
     async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
         ota = GrpcOta(channel)
         for _ in range(2):

@@ -88,7 +88,7 @@ def live(revision: int = 0) -> DeviceTwin:
     return one
 
 
-def test_nothing_is_due_before_all_is_reported_and_then_all_at_once() -> None:
+def test_nothing_is_due_before_first_report_completes() -> None:
     one = device()
     one.on_report(report((1, 0, True), (2, 0, 40.0)))
     assert one.take_report() is None
@@ -99,7 +99,7 @@ def test_nothing_is_due_before_all_is_reported_and_then_all_at_once() -> None:
     assert due.properties == {ON: Report(False), LEVEL: Report(40.0), NAME: Report(None)}
 
 
-def test_what_the_registry_answers_is_sent_and_what_was_desired_meanwhile_follows() -> None:
+def test_later_desired_state_follows_registry_response() -> None:
     one = device()
     one.on_report(report((1, 0, False), (2, 0, 40.0), complete=True))
     due = one.take_report()
@@ -112,7 +112,7 @@ def test_what_the_registry_answers_is_sent_and_what_was_desired_meanwhile_follow
     assert one.on_desired(desired(5, lamp0__level=(60, 5))) == []
 
 
-def test_only_what_came_after_the_last_delivery_is_sent() -> None:
+def test_only_changes_since_last_delivery_are_sent() -> None:
     one = live(revision=7)
     assert one.on_desired(desired(7, led0__on=(True, 7))) == []
     assert entries(one.on_desired(desired(9, led0__on=(True, 7), lamp0__level=(1.5, 9)))) == [(9, 2, 0, 1.5)]
@@ -121,11 +121,11 @@ def test_only_what_came_after_the_last_delivery_is_sent() -> None:
 @pytest.mark.parametrize(
     "path", [("siren0", "on"), ("led0", "hours"), ("led0", "gone"), ("lamp0", "secret"), ("fan0", "on")]
 )
-def test_what_the_contract_does_not_have_or_allow_is_not_sent(path: Path) -> None:
+def test_properties_outside_contract_are_not_sent(path: Path) -> None:
     assert live().on_desired(Desired(1, {path: (True, 1), LEVEL: (101.0, 1)})) == []
 
 
-def test_reports_between_answers_go_together_with_the_newest_of_each_property() -> None:
+def test_reports_between_responses_merge_to_newest_values() -> None:
     one = live(revision=9)
     one.on_report(report((1, 0, True), version=8))
     one.on_report(report((1, 0, False), version=9, status=link.RESULT_STATUS_HARDWARE))
@@ -137,7 +137,7 @@ def test_reports_between_answers_go_together_with_the_newest_of_each_property() 
     assert one.take_report() is None
 
 
-def test_what_the_registry_did_not_hear_is_due_again_under_what_was_said_since() -> None:
+def test_failed_report_is_due_again_below_newer_values() -> None:
     one = live(revision=3)
     one.on_report(report((1, 0, True), (2, 0, 1.0), version=3))
     due = one.take_report()
@@ -149,7 +149,7 @@ def test_what_the_registry_did_not_hear_is_due_again_under_what_was_said_since()
     assert (again.properties, again.answers) == ({ON: Report(False), LEVEL: Report(1.0)}, 3)
 
 
-def test_another_contract_begins_anew_and_an_answer_for_the_old_one_means_nothing() -> None:
+def test_new_contract_resets_and_ignores_stale_response() -> None:
     one = device()
     one.on_report(report((1, 0, False), complete=True))
     old = one.take_report()
@@ -165,7 +165,7 @@ def test_another_contract_begins_anew_and_an_answer_for_the_old_one_means_nothin
     assert entries(one.on_reported(due, 2, {ON: True})) == [(2, 2, 0, True)]
 
 
-def test_what_the_device_was_too_busy_for_is_sent_again_until_it_is_answered_or_replaced() -> None:
+def test_busy_write_is_resent_until_answered_or_replaced() -> None:
     one = live()
     one.on_desired(desired(1, led0__on=(True, 1), lamp0__level=(5.0, 1)))
     one.on_report(report((1, 0, False), (2, 0, 1.0), version=1, status=link.RESULT_STATUS_BUSY))
@@ -248,7 +248,7 @@ class Linked:
         return entries([frame for frame in frames if frame.WhichOneof("body") == "twin_delta"])
 
 
-def test_a_report_reaches_the_registry_under_its_session_and_the_delta_comes_back(world: World) -> None:
+def test_report_carries_session_and_returns_delta(world: World) -> None:
     world.twins.revision, world.twins.desired = 3, {("led0", "on"): True}
     one = Linked(world)
     one.reports(False, complete=True)
@@ -259,7 +259,7 @@ def test_a_report_reaches_the_registry_under_its_session_and_the_delta_comes_bac
     assert (world.twins.reports[1].answers, world.twins.reports[1].complete) == (3, False)
 
 
-def test_a_registry_that_is_away_is_asked_again_and_the_session_goes_on(world: World) -> None:
+def test_unavailable_registry_is_retried_within_session(world: World) -> None:
     world.twins.away = True
     one = Linked(world)
     one.reports(False, complete=True)
@@ -297,7 +297,7 @@ def test_a_session_that_ends_leaves_nothing_behind(world: World) -> None:
     assert len(asyncio.all_tasks(world.loop)) == 0
 
 
-def test_a_busy_device_is_told_again_after_a_while(world: World) -> None:
+def test_busy_device_is_sent_the_delta_again_later(world: World) -> None:
     world.twins.revision, world.twins.desired = 3, {("led0", "on"): True}
     one = Linked(world)
     one.reports(False, complete=True)

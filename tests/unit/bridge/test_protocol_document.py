@@ -93,8 +93,8 @@ ELSEWHERE = {
     "twin-value-out-of-bounds": (TWIN_RULES, "test_nonsense_ends_the_session"),
     "twin-crosses-update": (TWIN, "test_after_an_update_everything_is_reported_by_the_new_document"),
     "twin-not-done": (TWIN, "test_why_something_was_not_done_can_be_seen"),
-    "twin-busy": (TWIN_RULES, "test_a_busy_device_is_told_again_after_a_while"),
-    "twin-not-in-contract": (TWIN_RULES, "test_what_the_contract_does_not_have_or_allow_is_not_sent"),
+    "twin-busy": (TWIN_RULES, "test_busy_device_is_sent_the_delta_again_later"),
+    "twin-not-in-contract": (TWIN_RULES, "test_properties_outside_contract_are_not_sent"),
     "twin-registry-unavailable": (TWIN, "test_a_registry_that_is_away_holds_up_no_call_and_hears_later"),
     "twin-desired-while-settling": (TWIN, "test_no_delta_is_lost_between_a_reconnect_and_its_report"),
     "twin-desired-offline": (TWIN, "test_what_is_desired_of_a_device_that_is_away_is_told_when_it_comes"),
@@ -269,7 +269,7 @@ def test_the_tests_of_the_other_rows_exist(file: str, test: str) -> None:
     assert test in {node.name for node in tree.body if isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef)}
 
 
-def test_each_row_of_the_device_names_a_test_of_the_firmware_that_is_run() -> None:
+def test_device_rows_name_firmware_tests_that_run() -> None:
     source = "".join(path.read_text() for path in (ROOT / "firmware/tests").glob("test_*.c"))
     rows = table(section("Device responses"))
     assert rows
@@ -323,7 +323,7 @@ RULES = PAGE[: PAGE.index("## 17 Statements")]
 """The text before the table of statements."""
 
 
-def test_statements_are_numbered_without_gaps_and_stand_in_the_text() -> None:
+def test_statements_are_numbered_and_appear_in_text() -> None:
     numbers = [int(number) for number, _, _ in STATEMENTS]
     assert numbers == list(range(1, len(numbers) + 1))
     assert {int(number) for number in re.findall(r"\(E(\d+)[;)]", RULES)} == set(numbers)
@@ -337,7 +337,7 @@ def test_each_obligation_has_a_number() -> None:
 
 
 @pytest.mark.parametrize("statement", STATEMENTS, ids=lambda row: f"E{row[0]}")
-def test_what_holds_a_statement_exists(statement: tuple[str, str, str]) -> None:
+def test_tests_cited_by_statements_exist(statement: tuple[str, str, str]) -> None:
     rows = {row[0].strip("`") for title in ("Bridge responses", "Device responses") for row in table(section(title))}
     firmware = "".join(path.read_text() for path in (ROOT / "firmware/tests").glob("test_*.c"))
     cited = re.findall(r"`([^`]+)`", statement[2])

@@ -123,7 +123,7 @@ async def test_one_address_holds_half_of_the_slots_and_turns_go_round(door: Door
     assert sorted(door.sources[4:]) == ["127.0.0.1", "127.0.0.2"]
 
 
-async def test_within_an_address_the_oldest_is_first_and_a_failure_frees_the_slot(door: Door) -> None:
+async def test_oldest_of_an_address_is_first_and_failure_frees_slot(door: Door) -> None:
     peers = [await door.dial() for _ in range(4)]
     ports = [peer.getsockname()[1] for peer in peers]
     for error in (ConnectionResetError(), TimeoutError()):
@@ -131,7 +131,7 @@ async def test_within_an_address_the_oldest_is_first_and_a_failure_frees_the_slo
     assert [arrival.plain.getpeername()[1] for arrival in door.begun] == ports
 
 
-async def test_who_has_left_meanwhile_costs_no_handshake(door: Door) -> None:
+async def test_closed_connection_costs_no_handshake(door: Door) -> None:
     for _ in range(2):
         await door.dial()
     (await door.dial()).close()
@@ -142,7 +142,7 @@ async def test_who_has_left_meanwhile_costs_no_handshake(door: Door) -> None:
 
 
 @pytest.mark.parametrize("says", [HELLO, HELLO[:-1], b"\x16", b""])
-async def test_who_waits_too_long_is_closed(door: Door, says: bytes) -> None:
+async def test_connection_that_waits_too_long_is_closed(door: Door, says: bytes) -> None:
     for _ in range(2):
         await door.dial()
     peer = await door.dial(says=says)
@@ -164,7 +164,7 @@ async def test_a_hello_that_comes_in_two_has_its_turn_once_it_is_whole(door: Doo
     assert len(door.begun) == 1
 
 
-async def test_while_others_wait_a_handshake_that_hangs_is_given_up_and_a_negotiation_goes_on(door: Door) -> None:
+async def test_hung_handshake_is_dropped_when_others_wait(door: Door) -> None:
     hanging = await door.dial()
     await door.dial()
     await door.finish(door.begun[1])  # this one negotiates
@@ -180,7 +180,7 @@ async def test_while_others_wait_a_handshake_that_hangs_is_given_up_and_a_negoti
     assert hanging.fileno() > 0
 
 
-async def test_a_machine_that_is_slow_itself_gives_up_nobody_for_it(door: Door) -> None:
+async def test_slow_host_drops_no_handshake(door: Door) -> None:
     for _ in range(60):
         await door.dial()
         door.clock.now_s += CONTENDED_SLOT_S

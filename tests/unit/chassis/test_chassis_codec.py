@@ -135,7 +135,7 @@ def test_moments(when: datetime) -> None:
     assert codec.timestamp(None) is None
 
 
-def test_enumerations_that_this_version_does_not_know_are_refused() -> None:
+def test_unknown_enumeration_values_are_refused() -> None:
     for number in (cp.VALUE_TYPE_UNSPECIFIED, 99):
         with pytest.raises(InvalidRequestError):
             codec.schema_from_proto(cp.DataSchema(type=number))  # type: ignore[arg-type]

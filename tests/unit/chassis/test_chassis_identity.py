@@ -36,7 +36,7 @@ def test_an_identity_survives_its_uri(tenant: str, kind: str, name: str) -> None
 @example("ygg:///device/porch-1")
 @example("https://main/device/porch-1")
 @example("ygg://main/device/" + "a" * 64)
-def test_what_is_no_identity_is_refused(uri: str) -> None:
+def test_invalid_identity_is_refused(uri: str) -> None:
     try:
         subject = parse_uri(uri)
     except IdentityError as e:
@@ -66,7 +66,7 @@ def test_none_or_two_identities_are_none(names: list[str]) -> None:
         of_sans(names)
 
 
-def test_a_file_that_is_missing_is_told_with_what_makes_it(tmp_path: Path) -> None:
+def test_missing_file_error_names_command_that_creates_it(tmp_path: Path) -> None:
     files = IdentityFiles(tmp_path)
     uses: list[Callable[[], object]] = [
         lambda: files.read("cert.pem"),

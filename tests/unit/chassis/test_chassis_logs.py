@@ -30,7 +30,7 @@ def written(message: str, *args: object, level: int = logging.INFO, **extra: obj
     return stream.getvalue()
 
 
-def test_a_line_says_when_who_and_what() -> None:
+def test_line_has_time_level_and_service() -> None:
     line = json.loads(written("ready %s", "now", listen="127.0.0.1:1", count=3, level=logging.WARNING))
     assert datetime.fromisoformat(line.pop("time")).tzinfo is not None
     assert line == {
@@ -80,7 +80,7 @@ def test_extra_data_does_not_pass_itself_off_as_the_service() -> None:
     assert (entry["service_"], entry["instance_"], entry["time_"]) == ("registry", "x", "never")  # and nothing is lost
 
 
-def test_an_exception_is_told_in_the_same_line() -> None:
+def test_exception_is_logged_on_the_same_line() -> None:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter("ota", "replica-1"))
@@ -122,7 +122,7 @@ def test_the_process_logs_to_standard_error_from_its_level_on(root: Any, monkeyp
     assert [json.loads(line)["msg"] for line in stream.getvalue().splitlines()] == ["heard"]
 
 
-def test_an_answer_to_a_caller_who_has_left_is_no_fault(root: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_response_to_departed_caller_is_not_an_error(root: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     logs.configure("ota", "replica-1", "info")

@@ -20,7 +20,7 @@ def test_room_is_a_share_of_the_store_unless_it_is_set(quota: StreamQuota, store
     assert quota.of(store) == size
 
 
-def test_shares_of_all_streams_leave_a_part_of_the_store_to_the_rest() -> None:
+def test_stream_shares_leave_part_of_store_free() -> None:
     from services.jotunheim_bridge.adapters import events
     from services.ota.adapters import events as ota_events
     from services.ota.adapters import nats_objects, nats_parts

@@ -37,14 +37,14 @@ def load(monkeypatch: pytest.MonkeyPatch, **values: str) -> ThingSettings:
     return settings.load(ThingSettings)
 
 
-def test_what_is_not_told_has_a_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unset_variables_have_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     found = load(monkeypatch, **GOOD)
     assert (found.listen, found.identity, found.data_dir) == ("127.0.0.1:0", Path("/identity"), Path("/data"))
     assert (found.nats_url, found.log_level, found.drain_s) == ("tls://127.0.0.1:4222", "info", 5.0)
     assert found.instance_id != load(monkeypatch, **GOOD).instance_id
 
 
-def test_every_fault_is_told_at_once_with_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_faults_are_reported_together_with_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     bad = {
         "LISTEN": "nowhere",
         "SIZE": "0",

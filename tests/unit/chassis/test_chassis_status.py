@@ -124,7 +124,7 @@ def test_a_peer_that_cannot_be_reached_is_named() -> None:
 
 
 @pytest.mark.parametrize("code", list(grpc.StatusCode))
-def test_a_status_that_is_not_ours_keeps_its_code_where_we_have_it(code: grpc.StatusCode) -> None:
+def test_foreign_status_keeps_a_known_code(code: grpc.StatusCode) -> None:
     back = status.from_rpc(Answer(code, "text"), "the peer")
     assert back.code.name == (code.name if code.name in Code.__members__ else "INTERNAL")
 

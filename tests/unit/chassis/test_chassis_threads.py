@@ -10,14 +10,14 @@ import pytest
 from services.chassis.threads import in_thread
 
 
-async def test_it_returns_and_raises_what_the_function_does() -> None:
+async def test_result_and_exception_of_function_pass_through() -> None:
     assert await in_thread(divmod, 7, 2) == (3, 1)
     with pytest.raises(ZeroDivisionError):
         await in_thread(divmod, 7, 0)
 
 
 @pytest.mark.parametrize("fails", [False, True])
-async def test_however_often_it_is_cancelled_the_caller_waits_for_the_thread(fails: bool) -> None:
+async def test_repeatedly_cancelled_caller_waits_for_thread(fails: bool) -> None:
     began, may_end, ended = asyncio.Event(), threading.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 

@@ -69,7 +69,7 @@ def test_seconds_do_not_make_it_due_twice() -> None:
         ),
     ],
 )
-def test_what_is_no_expression_is_refused(expression: str) -> None:
+def test_invalid_expression_is_refused(expression: str) -> None:
     with pytest.raises(InvalidRequestError):
         cron.parse(expression)
 

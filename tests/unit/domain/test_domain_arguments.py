@@ -71,7 +71,7 @@ def within(schema: Schema, number: float) -> bool:
 @example(Schema(ValueType.INT, minimum=0, maximum=0), 0)
 @example(Schema(ValueType.INT, minimum=5), 4)
 @example(Schema(ValueType.INT, maximum=5), 6)
-def test_what_fits_passes_and_nothing_else(schema: Schema, value: Value) -> None:
+def test_only_matching_arguments_pass(schema: Schema, value: Value) -> None:
     try:
         passed = check_value("x", schema, value)
     except ArgumentError as e:
@@ -106,7 +106,7 @@ def test_a_double_of_a_device_is_never_an_int(number: float) -> None:
         check_value("x", Schema(ValueType.INT), number, exact=True)
 
 
-def test_the_refusal_says_what_there_is_instead() -> None:
+def test_refusal_lists_available_arguments() -> None:
     with pytest.raises(ArgumentError) as e:
         check_arguments("led0.blink", BLINK, {"period": 100})
     assert e.value.message == "led0.blink has no argument period"
@@ -170,7 +170,7 @@ def test_schemas_in_words(schema: Schema, words: str) -> None:
 
 
 @pytest.mark.parametrize("bound", [1_000_000, 4_294_967_295, 2**53, 0.1, -1_234_567.5])
-def test_bounds_are_told_exactly(bound: float) -> None:
+def test_refusal_states_exact_bounds(bound: float) -> None:
     text = describe(Schema(ValueType.DOUBLE, minimum=bound)).rpartition(" ")[2]
     assert float(text) == bound
 

@@ -41,7 +41,7 @@ def many(count: int) -> tuple[Parameter, ...]:
 
 
 @given(capabilities)
-def test_what_keeps_the_rules_passes(capability: Capability) -> None:
+def test_valid_capability_passes(capability: Capability) -> None:
     check(capability)
 
 

@@ -35,7 +35,7 @@ CONTRACT = Contract(
 )
 
 
-def test_what_is_there_is_found() -> None:
+def test_existing_members_are_found() -> None:
     assert CONTRACT.capability("led0") is LED
     assert CONTRACT.action("led0", "off") is LED.actions[1]
     assert CONTRACT.event("led0", "burnt") is LED.events[0]
@@ -63,7 +63,7 @@ def test_what_is_there_is_found() -> None:
         (lambda c: c.writable("led0", "ro"), "led0.ro of porch-1 cannot be written, only read", ""),
     ],
 )
-def test_what_is_not_there_is_refused_with_what_there_is(look, message: str, hint: str) -> None:  # type: ignore[no-untyped-def]
+def test_missing_member_is_refused_with_available_ones(look, message: str, hint: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ContractError) as e:
         look(CONTRACT)
     assert (e.value.message, e.value.hint, e.value.code) == (message, hint, Code.FAILED_PRECONDITION)

@@ -109,7 +109,7 @@ def test_each_difference_is_one_line(new: Contract, lines: list[str]) -> None:
     assert differences(OLD, new) == lines
 
 
-def test_what_was_refused_and_is_agreed_says_so() -> None:
+def test_refused_capability_now_agreed_is_reported() -> None:
     before = replace(OLD, capabilities=(TEMP,), refused=(replace(SIREN, capability_id="led0"), SIREN))
     assert differences(before, OLD) == [
         "led0: added, actuator.led@1 (it was refused)",
@@ -118,6 +118,6 @@ def test_what_was_refused_and_is_agreed_says_so() -> None:
 
 
 @given(capabilities, capabilities)
-def test_contracts_with_other_capabilities_always_differ_in_words(old: Capability, new: Capability) -> None:
+def test_contracts_with_different_capabilities_have_differences(old: Capability, new: Capability) -> None:
     before, after = replace(OLD, capabilities=(old,)), replace(OLD, capabilities=(new,))
     assert bool(differences(before, after)) is (old != new)

@@ -28,6 +28,6 @@ def test_join_leaves_brackets_that_are_there() -> None:
 @pytest.mark.parametrize(
     "text", ["", "host", "host:", ":1", "host:65536", "::1:7443", "[host]:1", "[::1]", "a b:1", "h:1\n"]
 )
-def test_split_refuses_what_is_no_endpoint(text: str) -> None:
+def test_split_refuses_invalid_endpoint(text: str) -> None:
     with pytest.raises(InvalidRequestError, match="must be HOST:PORT, such as"):
         endpoints.split(text)

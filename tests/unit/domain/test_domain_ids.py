@@ -78,7 +78,7 @@ GRAMMARS = [
 @example("a..b")
 @example(".a.b")
 @example("a.b.")
-def test_ids_are_accepted_by_their_description_and_by_nothing_else(text: str) -> None:
+def test_ids_match_exactly_their_description(text: str) -> None:
     for check, described in GRAMMARS:
         assert accepted(check, text) is described(text), check.__name__
 
@@ -95,7 +95,7 @@ def test_generated_device_ids_are_device_ids(text: str) -> None:
 @example({"a/b.c_d-e": ""})
 @example({"a-": "x"})
 @example({"a": "x\n"})
-def test_labels_are_accepted_by_their_description_and_by_nothing_else(labels: dict[str, str]) -> None:
+def test_labels_match_exactly_their_description(labels: dict[str, str]) -> None:
     def is_key(text: str) -> bool:
         inside = LOWER | DIGITS | set("_./-")
         edges = bool(text) and text[0] in LOWER and text[-1] in LOWER | DIGITS
@@ -134,7 +134,7 @@ def test_text_from_outside_is_made_printable_and_short(text: str, limit: int) ->
         assert shown == text
 
 
-def test_a_refusal_tells_the_grammar_and_shows_the_id_safely() -> None:
+def test_refusal_states_grammar_and_escapes_the_id() -> None:
     with pytest.raises(InvalidIdError) as e:
         ids.device_id("Porch\x1b[2J")
     assert e.value.message == "'Porch?[2J' is not a device id"

@@ -88,14 +88,14 @@ def test_met(text: str) -> None:
         ("actuator.siren", "REFUSED", "siren0", "", 'siren0 (actuator.siren@1) was refused: policy "demo" denies'),
     ],
 )
-def test_what_fails_is_said_exactly(text: str, kind: str, capability: str, member: str, message: str) -> None:
+def test_failing_clause_is_reported_exactly(text: str, kind: str, capability: str, member: str, message: str) -> None:
     (clause,) = match(parse_requirement(text), HAVE, (SIREN,), position=3).failed
     assert clause.message.startswith(message)
     assert (clause.kind, clause.capability_id, clause.member) == (ClauseKind[kind], capability, member)
     assert clause.requirement == 3
 
 
-def test_every_failing_clause_of_the_nearest_is_told() -> None:
+def test_every_failing_clause_of_nearest_is_reported() -> None:
     wanted = parse_requirement("sensor.temperature@3+{value:int K -1..60 w, cool(), reset()}")
     kinds = [clause.kind.name for clause in match(wanted, HAVE).failed]
     assert kinds == ["VERSION", "VALUE_TYPE", "UNIT", "RANGE", "ACCESS", "MEMBER"]
@@ -109,14 +109,14 @@ def test_the_nearest_of_several_is_explained() -> None:
     assert {c.capability_id for c in match(replace(wanted, id="temp2"), (bare, old, TEMP)).failed} == {"temp2"}
 
 
-def test_a_capability_of_the_type_that_was_accepted_is_nearer_than_a_refused_one() -> None:
+def test_accepted_capability_is_nearer_than_refused_one() -> None:
     refused = replace(SIREN, capability_id="temp9", type="sensor.temperature")
     assert match(parse_requirement("sensor.temperature@3"), HAVE, (refused,)).failed[0].kind is ClauseKind.VERSION
     by_id = match(parse_requirement("temp9=sensor.temperature"), HAVE, (refused,)).failed
     assert [(clause.kind, clause.capability_id) for clause in by_id] == [(ClauseKind.REFUSED, "temp9")]
 
 
-def test_requirements_are_told_apart_by_their_position() -> None:
+def test_requirements_are_distinguished_by_position() -> None:
     found = match_all([parse_requirement("actuator.led"), parse_requirement("actuator.fan")], HAVE)
     assert [one.capability_id for one in found] == ["led0", ""]
     assert [clause.requirement for clause in found[1].failed] == [1]

@@ -41,7 +41,7 @@ def requirements(draw: st.DrawFn) -> Requirement:
 
 
 @given(requirements())
-def test_what_is_written_is_read_back(requirement: Requirement) -> None:
+def test_requirements_survive_a_round_trip(requirement: Requirement) -> None:
     assert parse_requirement(str(requirement)) == check(requirement)
 
 
@@ -123,7 +123,7 @@ def test_the_ways_to_write_one(text: str, found: Requirement) -> None:
         ("x" * 3000, 2048),
     ],
 )
-def test_what_is_no_requirement_is_refused_with_the_position(text: str, position: int) -> None:
+def test_invalid_requirement_is_refused_with_position(text: str, position: int) -> None:
     with pytest.raises((InvalidRequestError, InvalidIdError), match=f"at position {position}:") as e:
         parse_requirement(text)
     assert e.value.data["position"] == str(position)

@@ -38,7 +38,7 @@ def test_the_subjects_are_as_written_down() -> None:
 
 
 @given(device_ids, st.sampled_from(Kind), st.lists(member_ids, max_size=3))
-def test_every_token_is_what_was_given(device: str, kind: Kind, names: list[str]) -> None:
+def test_every_token_of_subject_is_preserved(device: str, kind: Kind, names: list[str]) -> None:
     subject = subjects.device(device, kind, *names)
     assert subject.split(".") == ["ygg", "v1", "main", "device", device, kind.value, *names]
     assert matches(subjects.ALL_DEVICES, subject)

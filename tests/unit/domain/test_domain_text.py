@@ -15,7 +15,7 @@ def test_decode_gives_the_same_text_however_it_was_saved(data: bytes) -> None:
     assert decode(data, "f") == "a\né\n"
 
 
-def test_normalized_is_idempotent_and_keeps_marks_within_the_text() -> None:
+def test_normalized_is_idempotent_and_keeps_inner_marks() -> None:
     once = text.normalized("\ufeffa\r\nb\ufeff")
     assert once == "a\nb\ufeff" == text.normalized(once)
 

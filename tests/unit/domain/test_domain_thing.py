@@ -67,7 +67,7 @@ def test_every_contract_renders_to_a_valid_thing_description(contract: Contract)
     validator().validate(rendered(contract))
 
 
-def test_the_schema_refuses_what_is_no_thing_description() -> None:
+def test_schema_refuses_invalid_thing_description() -> None:
     for broken in (
         {"id": "not a uri"},
         {"created": "yesterday"},
@@ -79,7 +79,7 @@ def test_the_schema_refuses_what_is_no_thing_description() -> None:
         assert list(validator().iter_errors({**rendered(), **broken})), broken
 
 
-def test_properties_carry_type_unit_bounds_and_what_may_be_done() -> None:
+def test_properties_carry_type_unit_bounds_and_access() -> None:
     properties = rendered()["properties"]
     assert sorted(properties) == ["temp0.celsius", "temp0.offset", "temp0.secret"]
     celsius, offset, secret = properties["temp0.celsius"], properties["temp0.offset"], properties["temp0.secret"]
@@ -106,7 +106,7 @@ def test_actions_and_events_carry_their_values() -> None:
     assert found["events"]["temp0.over"]["data"]["properties"]["celsius"]["unit"] == "Cel"
 
 
-def test_each_form_names_an_rpc_of_the_bridge_and_fields_of_its_request() -> None:
+def test_each_form_names_a_bridge_rpc_and_request_fields() -> None:
     service = bridge_pb2.DESCRIPTOR.services_by_name["BridgeService"]
     found = rendered()
     forms = [f for group in ("properties", "actions", "events") for a in found[group].values() for f in a["forms"]]
@@ -133,5 +133,5 @@ def test_the_id_is_the_devices_own_for_ever_and_no_other_meshs() -> None:
 @pytest.mark.parametrize(
     ("facts", "text"), [(FACTS, "porch board, device class sim, firmware 1.0.0"), (thing.Facts(WHEN), "a device of")]
 )
-def test_the_description_says_what_it_is(facts: thing.Facts, text: str) -> None:
+def test_description_summarises_the_device(facts: thing.Facts, text: str) -> None:
     assert str(thing.describe(CONTRACT, facts)["description"]).startswith(text)

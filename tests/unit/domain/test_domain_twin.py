@@ -80,7 +80,7 @@ def test_nothing_removes_and_a_capability_can_go_whole() -> None:
     assert desire(full, {"heat0": {"target": 21}}, replacing=True).values() == {TARGET: 21.0}
 
 
-def test_what_changes_nothing_is_no_new_revision() -> None:
+def test_unchanged_write_makes_no_new_revision() -> None:
     one = desire(Side(), {"led0": {"on": True}})
     assert desire(one, {"led0": {"on": True}}) is one
     assert desire(one, {"led0": {"brightness": None}, "heat0": None}) is one
@@ -117,9 +117,7 @@ def test_a_value_may_carry_its_unit_and_is_widened() -> None:
         ({"heat0": {"target": 2**63}}, "heat0.target", "64-bit"),
     ],
 )
-def test_what_the_contract_does_not_allow_is_refused_by_path(
-    document: dict[str, Value], path: str, message: str
-) -> None:
+def test_values_outside_contract_are_refused_by_path(document: dict[str, Value], path: str, message: str) -> None:
     with pytest.raises(ContractError, match=message) as caught:
         twin.parse(document, CONTRACT)
     assert caught.value.code is Code.FAILED_PRECONDITION
@@ -134,13 +132,13 @@ def test_a_capability_must_be_a_map(members: Value) -> None:
     assert caught.value.data["path"] == "led0"
 
 
-def test_the_delta_is_what_is_desired_and_not_reported_so() -> None:
+def test_delta_is_desired_state_that_differs_from_reported() -> None:
     desired = desire(Side(), {"led0": {"on": True, "brightness": 40}, "heat0": {"target": 20}})
     reported = report(Side(), {ON: Report(True), BRIGHTNESS: Report(10)})
     assert twin.nested(twin.delta(desired, reported)) == {"heat0": {"target": 20.0}, "led0": {"brightness": 40}}
 
 
-def test_a_complete_report_forgets_what_is_not_in_it() -> None:
+def test_complete_report_drops_absent_properties() -> None:
     one = report(Side(), {ON: Report(True), TARGET: Report(20.0)})
     assert report(one, {ON: Report(True)}).values() == {ON: True, TARGET: 20.0}
     assert report(one, {ON: Report(True)}, complete=True).values() == {ON: True}
@@ -160,7 +158,7 @@ def test_a_problem_stands_until_the_device_answers_without_one() -> None:
     assert report(failed, {ON: Report(True)}, answers=4).entries[ON].problem == ""
 
 
-def test_what_the_contract_no_longer_allows_is_not_sent() -> None:
+def test_delta_omits_values_outside_current_contract() -> None:
     narrowed = Contract("porch-1", "0" * 64, (LED,), (), CONTRACT.link, "")
     wanted = desire(Side(), {"led0": {"on": True}, "heat0": {"target": 20}}).values()
     assert twin.allowed(wanted, narrowed) == {ON: True}

@@ -25,7 +25,7 @@ def test_ucum_accepts_a_unit(unit: str) -> None:
 
 
 @pytest.mark.parametrize("unit", [*NONE.split(), "", "m s", "\x1b", "m\n", "{a\tb}"])
-def test_ucum_refuses_what_is_no_unit(unit: str) -> None:
+def test_ucum_refuses_invalid_unit(unit: str) -> None:
     assert not ucum.is_unit(unit)
 
 

@@ -42,7 +42,7 @@ def test_a_good_offer_is_taken(authority: Authority) -> None:
     assert offer(authority, manifest_of(IMAGE)) == manifest_of(IMAGE)
 
 
-def test_arbitrary_software_signed_by_nobody(authority: Authority) -> None:
+def test_arbitrary_software_without_valid_signature(authority: Authority) -> None:
     payload = trust_codec.manifest_bytes(manifest_of(image_of("evil")))
     with pytest.raises(trust.ThresholdError):
         offer(authority, manifest_of(IMAGE), envelope=Envelope(payload))
@@ -87,7 +87,7 @@ def test_a_root_key_cannot_authorise_an_image(authority: Authority) -> None:
         offer(authority, manifest_of(IMAGE), envelope=signed(Role.RELEASE, payload, authority.root_keys))
 
 
-def test_what_was_signed_for_one_role_is_nothing_for_another(authority: Authority) -> None:
+def test_signature_of_one_role_is_invalid_for_another(authority: Authority) -> None:
     payload = trust_codec.manifest_bytes(manifest_of(IMAGE))
     with pytest.raises(trust.ThresholdError, match="0 of 2"):
         offer(authority, manifest_of(IMAGE), envelope=signed(Role.ROOT, payload, authority.release_keys))
@@ -130,7 +130,7 @@ def test_going_back_is_still_bound_by_the_counter(authority: Authority) -> None:
         offer(authority, manifest_of(IMAGE, sequence=1), device, allow_older=True)
 
 
-def test_fast_forward_beyond_what_was_released(authority: Authority) -> None:
+def test_fast_forward_beyond_released_versions(authority: Authority) -> None:
     with pytest.raises(trust.SequenceError, match="newer than the newest"):
         offer(authority, manifest_of(IMAGE, sequence=10))
 
@@ -301,7 +301,7 @@ def test_a_root_with_a_threshold_that_means_nothing(authority: Authority, keys: 
         trust.check_root(replace(authority.root(), root=keys))
 
 
-def test_a_root_that_names_a_key_twice_to_reach_its_threshold_alone(authority: Authority) -> None:
+def test_root_with_duplicate_key_misses_threshold(authority: Authority) -> None:
     root = authority.root()
     with pytest.raises(trust.MalformedMetadataError, match="once"):
         trust.check_root(replace(root, keys=[root.keys[0], root.keys[0], *root.keys[2:]]))
