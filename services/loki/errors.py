@@ -38,7 +38,7 @@ class ScriptError(YggError):
     """A script that ended without a result.
 
     `reason` and `code` are of the instance: SYNTAX, SCRIPT_ERROR, TIMEOUT, MEMORY, OUTPUT or CRASH with the code of the
-    catalogue, or those of a host operation whose error the script did not catch. `line` is 0 if unknown.
+    catalogue, or those of an uncaught error of a host operation. `line` is 0 if unknown.
     `details` are protobuf messages for the status; `services.loki.api` fills them in.
     """
 

@@ -335,14 +335,14 @@ def _query(value: Value) -> DeviceQuery:
     if unknown:
         raise InvalidRequestError(f"a query has no {ids.printable(unknown[0])}; it has has, selector and online")
     has = given.get("has")
-    wanted = has if isinstance(has, list) else [] if has is None else [has]
-    if len(wanted) > MAX_REQUIREMENTS:
-        raise InvalidRequestError(f"{len(wanted)} requirements, at most {MAX_REQUIREMENTS} are allowed")
+    requirements = has if isinstance(has, list) else [] if has is None else [has]
+    if len(requirements) > MAX_REQUIREMENTS:
+        raise InvalidRequestError(f"{len(requirements)} requirements, at most {MAX_REQUIREMENTS} are allowed")
     online, selector = given.get("online"), given.get("selector", "")
     if online is not None and not isinstance(online, bool):
         raise InvalidRequestError("online is true or false")
     return DeviceQuery(
-        tuple(naming.text(item, "requirement") for item in wanted), naming.text(selector, "selector"), online
+        tuple(naming.text(item, "requirement") for item in requirements), naming.text(selector, "selector"), online
     )
 
 

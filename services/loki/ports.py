@@ -110,11 +110,11 @@ class Host(Protocol):
         """A line of the log; raises ScriptError (OUTPUT) past the limit."""
 
     def spend_output(self, size_bytes: int) -> None:
-        """Counts output; raises ScriptError (OUTPUT) past the limit."""
+        """Count output; raise ScriptError (OUTPUT) above the limit."""
 
     @property
     def waiting_for(self) -> str:
-        """The pending operation, in words; empty if there is none."""
+        """Return the pending operation in words, or ""."""
 
 
 class Worker(Protocol):

@@ -1,6 +1,6 @@
-"""Frames to and from a worker that runs one script at a time: what has come waits here until it is asked for.
+"""Frames to and from a worker that runs one script at a time; received frames are queued until `receive`.
 
-A worker that sends more than is asked for is not read any further: it waits, and nothing piles up here.
+Backpressure: above MAX_WAITING_BYTES of queued frames the socket is not read, so the worker blocks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple, cast
 from services.loki.engines import wire
 from services.loki.engines.wire import Kind, WireError
 
-MOST_WAITING_BYTES = 256 * 1024
+MAX_WAITING_BYTES = 256 * 1024
 
 
 class Frame(NamedTuple):
@@ -31,7 +31,7 @@ class Frames(asyncio.Protocol):
         self._buffer = bytearray()
         self._waiting: deque[Frame] = deque()
         self._waiting_bytes = 0
-        self._wanted: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
         self._fault: WireError | None = None
         self.ended = False
 
@@ -42,15 +42,15 @@ class Frames(asyncio.Protocol):
                 raise self._fault
             if self.ended:
                 raise EOFError
-            self._wanted = asyncio.get_running_loop().create_future()
+            self._waiter = asyncio.get_running_loop().create_future()
             try:
-                await self._wanted
+                await self._waiter
             finally:
-                self._wanted = None
+                self._waiter = None
         frame = self._waiting.popleft()
-        paused = self._waiting_bytes > MOST_WAITING_BYTES
+        paused = self._waiting_bytes > MAX_WAITING_BYTES
         self._waiting_bytes -= len(frame.payload) + wire.HEADER.size
-        if paused and self._waiting_bytes <= MOST_WAITING_BYTES and self._transport and not self.ended:
+        if paused and self._waiting_bytes <= MAX_WAITING_BYTES and self._transport and not self.ended:
             self._transport.resume_reading()
         return frame
 
@@ -68,11 +68,11 @@ class Frames(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The socket is there."""
+        """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Whole frames are kept for `receive`."""
+        """Queue complete frames for `receive`."""
         buffer, at, size = self._buffer, 0, wire.HEADER.size
         buffer += data
         try:
@@ -87,15 +87,15 @@ class Frames(asyncio.Protocol):
             self.close()
         del buffer[:at]
         before, self._waiting_bytes = self._waiting_bytes, self._waiting_bytes + at
-        if before <= MOST_WAITING_BYTES < self._waiting_bytes and self._transport and not self._fault:
+        if before <= MAX_WAITING_BYTES < self._waiting_bytes and self._transport and not self._fault:
             self._transport.pause_reading()
-        self._tell()
+        self._wake()
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """Nothing more will come."""
+        """Record the end of the stream."""
         self.ended = True
-        self._tell()
+        self._wake()
 
-    def _tell(self) -> None:
-        if self._wanted is not None and not self._wanted.done():
-            self._wanted.set_result(None)
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

@@ -1,10 +1,10 @@
-"""One worker process that holds many programs: turns go out, what they ask is answered, what does not end is killed.
+"""One worker process of many programs: sends turns, answers their host calls, and kills a worker that does not yield.
 
-`slices` knows what runs, which is what to blame. What is sent within one turn of the loop goes out in one write.
+`slices` knows which program runs, and so which one crashed the worker. Frames of one loop iteration share one write.
 
     slice    --CALL--> its turn waits for the host; ANSWER makes another slice
-             --DONE, FAIL--> its turn is over
-             SLICE_S without an end: SIGUSR1;  GRACE_S later still none: SIGKILL
+             --DONE, FAIL--> its turn has ended
+             no end within SLICE_S: SIGUSR1;  nor within GRACE_S more: SIGKILL
 
 SLICE_S is processor time, so that a slice on a busy machine is not penalised. MAX_SLICE_WALL_S is wall-clock
 time.

@@ -1,7 +1,7 @@
-"""Calls of scripts over one long-lived stream to the bridge: a call costs two messages and no RPC of its own.
+"""Calls of scripts over one long-lived stream to the bridge: a call costs two messages instead of an RPC.
 
-Owns the stream: it is opened when first needed and again after it broke. A call that was on its way when it broke ends
-with its outcome unknown; the next one opens a new stream.
+Owns the stream: opened by the first call, and by the first call after a failure. A call in flight when the stream fails
+ends with an unknown outcome.
 """
 
 from __future__ import annotations

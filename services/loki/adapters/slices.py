@@ -1,9 +1,9 @@
-"""The running slice of a worker of many programs: its turn, and since when it runs.
+"""The running slice of a worker of many programs: its turn and its start.
 
 The worker handles frames in the order in which they were sent, and each TURN, EVENT, ANSWER and STOP makes it run one
-slice that ends in exactly one CALL, DONE or FAIL. It counts the ends in the counter at once and may send them later. Of
-those that are sent and not answered, the counter says how many have run; the next one is what runs now, and is to
-blame when the process ends.
+slice that ends in exactly one CALL, DONE or FAIL. It counts each end immediately and may send it later. Of the
+unanswered frames, the counter shows how many have run; the next one is running, and is responsible if the process
+exits.
 
     sent      [ 4  7  4  9  2 ]        counter: two more than have been received
                      ^ runs

@@ -240,7 +240,7 @@ class WorkerProcess:
             raise
 
     async def _stop(self) -> tuple[int, str]:
-        """Stop the run, or kill the process if it does not stop; return the line and the traceback where it stood.
+        """Stop the run, or kill the process if it does not stop; return its last line and traceback.
 
         A suspended run is dropped by a STOP; one that computes is interrupted by a signal. A signal names no run, so a
         process is used again only if the signal is known to have ended the run.

@@ -147,7 +147,7 @@ class _Lua:
             yield _finding(text, "NOT_DECLARED", declared.not_declared(text.text))
 
     def _given(self, n: int) -> list[list[Token]]:
-        """Return the arguments of a call whose parenthesis is token `n`, each as its tokens."""
+        """Return the tokens of each argument of the call with its parenthesis at token `n`."""
         found, depth = list[list[Token]]([[]]), 0
         for at in range(n + 1, len(self._tokens)):
             token = self._tokens[at]

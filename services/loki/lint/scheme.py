@@ -118,13 +118,13 @@ class _Scheme:
             self._prefixes.add("")
 
     def findings(self) -> Iterator[Finding]:
-        """All of them."""
+        """Return all findings of the text."""
         for form in self._forms:
             yield from self._walk(form, elsewhere=False)
         yield from waits.scheme(self._forms, self._own)
 
     def _walk(self, node: Node, *, elsewhere: bool) -> Iterator[Finding]:
-        """`elsewhere`: within a with-device, whose contract is not that of the targets."""
+        """`elsewhere`: within a with-device, which has another contract than the targets."""
         if node.kind == "symbol":
             yield from self._name(node, elsewhere)
         elif node.kind == "list" and node.items:

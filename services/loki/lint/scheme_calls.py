@@ -25,7 +25,7 @@ _KINDS = {"on": "own", "on-event": "event", "on-any-event": "event"}
 
 
 class Calls:
-    """The calls of one text. `defined`: the procedures of the script whose arity is known."""
+    """Checks the calls of one text. `defined`: procedures of the script with a known arity."""
 
     def __init__(self, contracts: Contracts, defined: Mapping[str, Arity]) -> None:
         self._contracts, self._defined = contracts, defined
@@ -102,25 +102,25 @@ def arity(formals: Node) -> Arity | None:
     return (len(names) - 1, None) if formals.dotted else (len(names), len(names))
 
 
-def wrong_count(name: str, wanted: Arity | None, given: int) -> str:
-    """`f takes 2 arguments, not 1`, or "" if that many are taken."""
-    if wanted is None or (wanted[0] <= given and (wanted[1] is None or given <= wanted[1])):
+def wrong_count(name: str, arity: Arity | None, given: int) -> str:
+    """Return an error such as `f takes 2 arguments, not 1`, or "" if the arity accepts `given`."""
+    if arity is None or (arity[0] <= given and (arity[1] is None or given <= arity[1])):
         return ""
-    least, most = wanted
-    if most is None:
-        count = f"at least {least}"
-    elif most == 0:
+    low, high = arity
+    if high is None:
+        count = f"at least {low}"
+    elif high == 0:
         count = "no"
-    elif least == most:
-        count = str(least)
+    elif low == high:
+        count = str(low)
     else:
-        count = f"at most {most}" if least == 0 else f"{least} or {most}"
-    ending = "" if (least if most is None else most) == 1 else "s"
+        count = f"at most {high}" if low == 0 else f"{low} or {high}"
+    ending = "" if (low if high is None else high) == 1 else "s"
     return f"{name} takes {count} argument{ending}, not {given or 'none'}"
 
 
 def _name(node: Node) -> str:
-    """The name that a string or a quoted symbol is."""
+    """Return the name in a string or a quoted symbol."""
     if node.kind == "string" and "\\" not in node.text:
         return node.text
     if node.head() == "quote" and len(node.items) == 2 and node.items[1].kind == "symbol":

@@ -38,7 +38,7 @@ def lua(tokens: Sequence[Token], defined: Collection[str]) -> Iterator[Finding]:
 
 
 def _function(tokens: Sequence[Token], n: int) -> int | None:
-    """Where it begins: `__tostring = function`, `["__tostring"] = function`, `function m.__tostring`."""
+    """Return its start: `__tostring = function`, `["__tostring"] = function`, `function m.__tostring`."""
     after = [token.text for token in tokens[n + 1 : n + 4]]
     if after[:2] == ["=", "function"]:
         return n + 2

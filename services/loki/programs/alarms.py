@@ -60,7 +60,7 @@ class Alarms:
         return self._clock.now().timestamp() - self._clock.monotonic()
 
     def set(self, owner: int, due_s: float | None, ring: Ring) -> None:
-        """`ring` is called once it is due, instead of what was set for `owner` before; None: never."""
+        """Call `ring` when it is due; replaces the previous alarm of `owner`. `due_s` None only removes that one."""
         if due_s is None:
             self._due.pop(owner, None)
             return

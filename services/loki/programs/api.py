@@ -213,7 +213,7 @@ class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
         )
 
     async def WatchLogs(self, request: pb.WatchLogsRequest, context: Any) -> AsyncIterator[pb.WatchLogsResponse]:
-        """Lines of before, then lines as they come."""
+        """Yield the last lines, then new lines as they are logged."""
         if not 0 <= request.tail <= LINES:
             raise InvalidPackageError(f"tail is 0 to {LINES}", field="tail")
         deployment = self._programs.deployment(request.deployment_id)
@@ -222,7 +222,7 @@ class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
             if not self._programs.instances(deployment.id, request.device_id):
                 raise ProgramUnknownError(
                     f"{deployment.id} does not run on {request.device_id}",
-                    hint=f"Where it runs:  ygg program show {deployment.program_id}",
+                    hint=f"List its instances:  ygg program show {deployment.program_id}",
                 )
         queue = await self._peers.lines(request.deployment_id) if request.follow else None
         try:

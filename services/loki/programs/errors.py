@@ -69,7 +69,7 @@ class QueueFullError(YggError, reason=Reason.QUEUE_FULL):
 
 
 class WorkerLostError(Exception):
-    """The worker process ended. `crashed_by` is the number of the program whose turn was running, 0 if none was."""
+    """The worker process ended. `crashed_by` is the number of the program that was running, 0 without one."""
 
     def __init__(self, how: str, crashed_by: int = 0) -> None:
         super().__init__(how)

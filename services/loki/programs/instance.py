@@ -25,7 +25,7 @@ from services.loki.programs import links
 from services.loki.programs.alarms import Alarms
 from services.loki.programs.errors import FencedError, NotRunningError, ReportFullError, WorkerLostError
 from services.loki.programs.host import ProgramTurnHost
-from services.loki.programs.lifecycle import HOLD_S, ErrorBudget, State, Verdict
+from services.loki.programs.lifecycle import SUSPENSION_S, ErrorBudget, State, Verdict
 from services.loki.programs.model import Package
 from services.loki.programs.placement import Ref
 from services.loki.programs.ports import ProgramWorker, Store, TurnDone, TurnEnd, TurnEnded
@@ -229,7 +229,7 @@ class Instance:
     def not_placed(self, error: YggError) -> None:
         """Retry the placement soon, because no worker is available."""
         self.problem = error.message
-        self._again(RESTART_S)
+        self._restart(RESTART_S)
 
     def stop(self, state: State = State.STOPPED, problem: str = "") -> None:
         """Stop it immediately; turns that wait for the host are dropped."""
@@ -267,7 +267,7 @@ class Instance:
             self.state, self.since_s = state, self.context.clock.monotonic()
             self.context.changed(self)
 
-    def _again(self, delay_s: float) -> None:
+    def _restart(self, delay_s: float) -> None:
         self._drop()
         self._to(State.STARTING)
         self.restarts += 1
@@ -359,7 +359,7 @@ class Instance:
             failure = self._failure(turn, end)
         self._account(turn, failure)
         if failure is not None and turn.counts and failure.reason not in ("STOPPED", "LEASE_LOST"):
-            self._erred(turn, failure)
+            self._on_error(turn, failure)
         elif failure is None:
             if not turn.first and turn.counts:
                 self._budget.success()
@@ -388,7 +388,7 @@ class Instance:
             call.reason, call.message = failure.reason, failure.message
         self.history.append(call)
 
-    def _erred(self, turn: _Turn, failure: YggError) -> None:
+    def _on_error(self, turn: _Turn, failure: YggError) -> None:
         now_s = self.context.clock.monotonic()
         if now_s - self._last_error_s > ERROR_WINDOW_S:
             self._budget.success()
@@ -401,28 +401,28 @@ class Instance:
         self.context.changed(self)  # even if the state is unchanged, as for a restart
         verdict = self._budget.error()
         if verdict is Verdict.FAIL:
-            self.stop(State.FAILED, f"stopped by errors after it had been held; the last: {self.last_error}")
-        elif verdict is Verdict.HOLD:
-            self._hold(turn.first)
+            self.stop(State.FAILED, f"stopped by errors after a suspension; the last: {self.last_error}")
+        elif verdict is Verdict.SUSPEND:
+            self._suspend(turn.first)
         elif turn.first:
             self._start_failed()
 
     def _start_failed(self) -> None:
         if self.package.manifest.auto_restart:
-            self._again(RESTART_S)
+            self._restart(RESTART_S)
         else:
             self.stop(State.FAILED, f"its first turn failed: {self.last_error}")
 
-    def _hold(self, restart: bool) -> None:
-        self.problem = f"three errors in a row: held for {HOLD_S:g} s; the last: {self.last_error}"
+    def _suspend(self, restart: bool) -> None:
+        self.problem = f"three errors in a row: suspended for {SUSPENSION_S:g} s; the last: {self.last_error}"
         self.log(Level.WARNING, self.problem, ours=True)
         self._queue.clear()
         if restart:
             self._drop()
         self._to(State.SUSPENDED)
-        self._later = asyncio.get_running_loop().call_later(HOLD_S, self._release, restart)
+        self._later = asyncio.get_running_loop().call_later(SUSPENSION_S, self._resume, restart)
 
-    def _release(self, restart: bool) -> None:
+    def _resume(self, restart: bool) -> None:
         self.problem = ""
         self._later = None
         if restart or self.worker is None:
@@ -439,33 +439,30 @@ class Instance:
                 other.expiry.cancel()
         self._turns.clear()
         if lost.crashed_by != self.number:
-            self._account(turn, ScriptError("STOPPED", "its worker was brought down by another program"))
+            self._account(turn, ScriptError("STOPPED", "another program crashed its worker"))
             self.worker_gone(crashed=False)
             return
-        failure = ScriptError(
-            "TIMEOUT" if "computed" in lost.how else "CRASH", f"it brought its worker down: {lost.how}"
-        )
+        failure = ScriptError("TIMEOUT" if "computed" in lost.how else "CRASH", f"it crashed its worker: {lost.how}")
         self._account(turn, failure)
         self.quarantined = True
         self.worker = None
-        self._erred_lost(failure, turn)
+        self._on_worker_lost(failure, turn)
 
-    def _erred_lost(self, failure: ScriptError, turn: _Turn) -> None:
+    def _on_worker_lost(self, failure: ScriptError, turn: _Turn) -> None:
         first = _Turn(self, turn.cause, turn.key, turn.began_s, turn.began, first=True)
-        self._erred(first, failure)  # it restarts, whatever it was doing
+        self._on_error(first, failure)  # restart it, even if it had started before
 
     def worker_gone(self, *, crashed: bool) -> None:
         """Restart after the worker exited, unless this program crashed it."""
         if self.worker is None or crashed:
             return
         self.worker = None
-        held = self.state is State.SUSPENDED
-        if held:
+        if self.state is State.SUSPENDED:
             return  # it restarts when the suspension ends
         if not self.package.manifest.auto_restart:
             self.stop(State.FAILED, "another program crashed its worker, and its restart policy does not restart it")
             return
-        self._again(0.0)
+        self._restart(0.0)
 
     # Queries.
 
@@ -497,7 +494,7 @@ class Instance:
 
     def fence(self) -> None:
         """Raise FencedError once another replica may have taken over."""
-        if not self.state.lives:
+        if not self.state.is_active:
             raise FencedError("the program was stopped")
         self.context.fence()
 

@@ -125,7 +125,7 @@ def _newest(name: str, wishes: list[_Wish], package: Package, loaded: Loaded) ->
         raise InvalidPackageError(
             f"{name} {found.manifest.version} is written in {found.manifest.language.value},"
             f" {package.manifest.id} in {package.manifest.language.value}",
-            hint="A program links packages of its own language only.",
+            hint="A program links only packages of the same language.",
         )
     return found
 

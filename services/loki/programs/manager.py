@@ -4,7 +4,7 @@ Owns this replica's lease and its instances. A replica holds one lease key; an i
 an epoch, and is valid while the lease is. A replica claims an instance by writing it with the next epoch, by
 compare-and-set:
 
-    unclaimed, or of a replica whose lease expired --claim--> ours, epoch + 1 --open store--> running here
+    unclaimed, or lease of its replica expired --claim--> ours, epoch + 1 --open store--> running here
     ours --another replica joins, and the hash assigns it there--> stopped, record without replica --> claimed there
 
 `fence` rejects every operation once our own lease may have expired, which is before any other replica sees it expire.
@@ -58,7 +58,7 @@ class DesiredInstance:
 
     @property
     def mark(self) -> tuple[object, ...]:
-        """The fields whose change restarts an instance."""
+        """Return the fields that restart an instance when they change."""
         linked = (*self.packages, self.package) if self.package else self.packages
         return (
             self.version,

@@ -88,15 +88,15 @@ class ProgramLimits:
     log_bytes_per_minute: int = 64 * 1024
 
 
-_LEAST = ProgramLimits(MIB, 0.01, 1, 1, 1, 1)
-_MOST = ProgramLimits(256 * MIB, 300.0, 192 * 1024, 256, 1000, MIB)
+_MIN_LIMITS = ProgramLimits(MIB, 0.01, 1, 1, 1, 1)
+_MAX_LIMITS = ProgramLimits(256 * MIB, 300.0, 192 * 1024, 256, 1000, MIB)
 
 
 def limits(**given: float) -> ProgramLimits:
-    """Limits by field name, 0 meaning the default; raises InvalidPackageError that states the bounds."""
+    """Return limits by field name, 0 for the default; raise InvalidPackageError, which states the bounds."""
     values: dict[str, float] = {}
     for name, value in given.items():
-        low, high = getattr(_LEAST, name), getattr(_MOST, name)
+        low, high = getattr(_MIN_LIMITS, name), getattr(_MAX_LIMITS, name)
         if value and not low <= value <= high:
             raise InvalidPackageError(
                 f"limits.{name} is {value:g}; {low:g} to {high:g} are allowed",

@@ -110,7 +110,7 @@ def _score(*parts: str) -> int:
 
 
 def owner(key: str, replicas: Collection[str]) -> str:
-    """Return the replica that runs an instance; empty if there is none."""
+    """Return the replica that runs an instance, "" without replicas."""
     return max(replicas, key=lambda replica: (_score(replica, key), replica), default="")
 
 

@@ -105,12 +105,12 @@ class Programs:
                 )
             final = [package for package in versions if not package.manifest.version.pre]
             return (final or versions)[0]
-        wanted = Version.parse(version)
+        requested = Version.parse(version)
         for package in versions:
-            if package.manifest.version == wanted:
+            if package.manifest.version == requested:
                 return package
         have = ", ".join(str(package.manifest.version) for package in versions) or "none"
-        raise ProgramUnknownError(f"there is no version {wanted} of {ids.printable(program_id)}; loaded: {have}")
+        raise ProgramUnknownError(f"there is no version {requested} of {ids.printable(program_id)}; loaded: {have}")
 
     async def unload_program(self, program_id: str, version: str, *, end_deployments: bool) -> list[str]:
         """Forgets a version or all; the deployments that were ended."""
@@ -142,8 +142,10 @@ class Programs:
 
     async def compiles(self, source: str, language: Language, depends: Mapping[str, str]) -> None:
         """Whether a text compiles with packages that are loaded; raises ScriptError or InvalidPackageError."""
-        wanted = tuple(Dependency(name, Version.parse(least) if least else None) for name, least in depends.items())
-        package = Package(Manifest("script", Version((0, 0, 0)), language, dependencies=wanted), source)
+        dependencies = tuple(
+            Dependency(name, Version.parse(least) if least else None) for name, least in depends.items()
+        )
+        package = Package(Manifest("script", Version((0, 0, 0)), language, dependencies=dependencies), source)
         await self._workers.check(package, links.link(package, self._records.packages))
 
     async def _linked(self, package: Package) -> dict[str, Version]:

@@ -72,9 +72,9 @@ class InstanceRecords(Protocol):
 def twin_program(desired: DesiredInstance, status: InstanceStatus | None) -> TwinProgram:
     """Return the report of one instance; `status` is None until a replica has processed it."""
     state = status.state if status else State.LOADED
-    version = str(status.version) if status and status.version and state.lives else ""
+    version = str(status.version) if status and status.version and state.is_active else ""
     problem = status.problem if status else ""
-    if status and state.lives and not problem and state is not State.RUNNING:
+    if status and state.is_active and not problem and state is not State.RUNNING:
         problem = status.last_error
     deployment = desired.deployment
     return TwinProgram(
@@ -196,7 +196,7 @@ class TwinReporter:
         return within_budget([twin_program(desired, self._records.instances.get(ref.key)) for ref, desired in ordered])
 
     async def _report_all(self, programs: Mapping[str, Sequence[TwinProgram]]) -> set[str]:
-        """Report what has changed; return the devices whose report failed."""
+        """Report changed programs; return the devices whose report failed."""
         as_of = self._records.as_of
         ordered = [device for device in sorted(programs) if self._reported.get(device) != programs[device]]
         failed: set[str] = set()

@@ -63,8 +63,8 @@ class ProgramWorkers:
         shared = sum(not worker.lost.is_set() for worker in self._shared[language])
         alone = sum(each is language and not worker.lost.is_set() for worker, each in self._alone.items())
         wait = [instance.quarantined for instance in self._instances.values() if _waits(instance, language)]
-        wanted = max(shared, int(False in wait)) + alone + sum(wait)
-        return ProgramWorkersStatus(shared + alone, wanted, self._restarts[language])
+        desired = max(shared, int(False in wait)) + alone + sum(wait)
+        return ProgramWorkersStatus(shared + alone, desired, self._restarts[language])
 
     async def close(self) -> None:
         """Ends all workers."""

@@ -87,11 +87,11 @@ class ScriptApi(script_pb2_grpc.ScriptServiceServicer):
         self, request: pb.WatchScriptLogsRequest, context: Any
     ) -> AsyncIterator[pb.WatchScriptLogsResponse]:
         """The last lines, then each as it comes."""
-        wanted = matcher(request.pattern)
-        if request.pattern and not set("*?") & set(request.pattern) and not self._logs.has(wanted):
+        matches = matcher(request.pattern)
+        if request.pattern and not set("*?") & set(request.pattern) and not self._logs.has(matches):
             await self._scripts.get(request.pattern)
         await context.send_initial_metadata(())  # a caller that follows need not wait for the first line
-        async for line in self._logs.watch(wanted, min(request.tail, KEPT), stored_only=request.stored_only):
+        async for line in self._logs.watch(matches, min(request.tail, KEPT), stored_only=request.stored_only):
             yield line
 
     async def TestScript(self, request: pb.TestScriptRequest, context: Any) -> pb.TestScriptResponse:

@@ -1,7 +1,7 @@
-"""A board in memory for tests of scripts: a mesh of one device, whose sensors show what the test sets.
+"""An in-memory board for tests of scripts: a mesh of one device, whose sensors return the values that the test sets.
 
-Its contract is that of the simulated board: an LED, a thermometer, a hygrometer, a battery and a pin. Calls are held
-against it as the bridge holds them.
+Its contract is that of the simulated board: an LED, a thermometer, a hygrometer, a battery and a pin. Calls are
+validated against it as by the bridge.
 """
 
 from __future__ import annotations
@@ -83,9 +83,10 @@ class FakeBoard:
 
     async def devices(self, query: DeviceQuery, timeout_s: float) -> Sequence[DeviceSummary]:
         """Return the board if it matches the query."""
-        wanted = [parse_requirement(text) for text in query.has]
-        meets = all(match(w, CAPABILITIES).capability_id for w in wanted) and parse_selector(query.selector).matches({})
-        return [self._summary()] if meets and query.online is not False else []
+        requirements = [parse_requirement(text) for text in query.has]
+        has_all = all(match(one, CAPABILITIES).capability_id for one in requirements)
+        found = has_all and parse_selector(query.selector).matches({}) and query.online is not False
+        return [self._summary()] if found else []
 
     async def device(self, device_id: str, timeout_s: float) -> DeviceSummary:
         """The board."""
@@ -134,10 +135,10 @@ class FakeBoard:
 
     async def update_twin(self, device_id: str, desired: Mapping[str, Value], timeout_s: float) -> TwinSummary:
         """Acts at once."""
-        for capability, wanted in desired.items():
-            if not isinstance(wanted, dict):
+        for capability, properties in desired.items():
+            if not isinstance(properties, dict):
                 raise InvalidRequestError("a twin is a map from capabilities to maps of their properties")
-            for name, value in wanted.items():
+            for name, value in properties.items():
                 await self.write(device_id, capability, name, value, timeout_s)
                 self._desired.setdefault(capability, {})[name] = value
         self._revision += 1

@@ -125,10 +125,10 @@ class Catalogue:
     async def current(self) -> Snapshot:
         """Return the scripts as of now; raise StoreUnavailableError if the bucket cannot be read."""
         asked_s = asyncio.get_running_loop().time()
-        wanted = await last_sequence(self._js, SCRIPTS.stream)
+        target = await last_sequence(self._js, SCRIPTS.stream)
         try:
             async with asyncio.timeout(CATCH_UP_S), self._changed:
-                await self._changed.wait_for(lambda: self._applied >= wanted)
+                await self._changed.wait_for(lambda: self._applied >= target)
         except TimeoutError as e:
             raise StoreUnavailableError("the scripts could not be read in time", hint="Try again.") from e
         self._known_s = asked_s

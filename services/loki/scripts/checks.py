@@ -38,7 +38,7 @@ class Checker:
     async def check(
         self, source: str, language: Language, device_ids: Sequence[str], selector: str
     ) -> tuple[list[str], list[pb.Finding]]:
-        """The devices whose contracts it was checked against, and the findings by position."""
+        """Return the devices with the contracts used, and the findings by position."""
         script = model.script(source, language, name="script")
         targets = await self._targets(device_ids, selector)
         findings = await self._syntax(script)
@@ -48,11 +48,11 @@ class Checker:
         return sorted(targets), [_to_proto(finding) for finding in ordered[:MAX_FINDINGS]]
 
     async def _targets(self, device_ids: Sequence[str], selector: str) -> Mapping[str, Sequence[Capability]]:
-        wanted = dict.fromkeys(device_ids)
+        names = dict.fromkeys(device_ids)
         if selector:
             query = DeviceQuery(selector=selector)
-            wanted |= dict.fromkeys(device.id for device in await self._mesh.devices(query, TIMEOUT_S))
-        return {name: await self._mesh.capabilities(name, TIMEOUT_S) for name in list(wanted)[:MAX_DEVICES]}
+            names |= dict.fromkeys(device.id for device in await self._mesh.devices(query, TIMEOUT_S))
+        return {name: await self._mesh.capabilities(name, TIMEOUT_S) for name in list(names)[:MAX_DEVICES]}
 
     async def _syntax(self, script: model.Script) -> list[Finding]:
         depends = declared.packages(script.source)

@@ -121,7 +121,7 @@ def _add(file: dp.FileDescriptorProto, at: int, field: Field, number: int, prese
 
 
 def _order_oneofs(*messages: dp.DescriptorProto) -> None:
-    """A field with presence is a oneof of its own (descriptor.proto, proto3_optional)."""
+    """Make each field with presence a separate oneof (descriptor.proto, proto3_optional)."""
     for message in messages:
         for field in message.field:
             if field.proto3_optional:

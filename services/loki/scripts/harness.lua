@@ -27,8 +27,8 @@ do
     local ok, e = pcall(body)
     publish("ygg_test", { name = tostring(name), passed = ok, message = ok and "" or tostring(e) })
   end
-  function expect_equal(got, wanted)
-    if not same(got, wanted) then error("got " .. shown(got) .. ", expected " .. shown(wanted), 2) end
+  function expect_equal(got, expected)
+    if not same(got, expected) then error("got " .. shown(got) .. ", expected " .. shown(expected), 2) end
   end
   function expect_true(got)
     if not got then error("got " .. shown(got) .. ", expected a true value", 2) end

@@ -65,23 +65,23 @@ class ScriptLogs:
             with contextlib.suppress(asyncio.QueueFull):  # a slow watcher misses lines
                 watcher.put_nowait(line)
 
-    def has(self, wanted: Callable[[str], bool]) -> bool:
+    def has(self, matches: Callable[[str], bool]) -> bool:
         """Whether lines of such a script are kept, which may be deleted since."""
-        return any(wanted(line.name) for line in self._kept)
+        return any(matches(line.name) for line in self._kept)
 
     async def watch(
-        self, wanted: Callable[[str], bool], last: int, *, stored_only: bool
+        self, matches: Callable[[str], bool], last: int, *, stored_only: bool
     ) -> AsyncIterator[pb.WatchScriptLogsResponse]:
         """The last lines of before, then, unless `stored_only`, each as it comes."""
         mine: asyncio.Queue[pb.WatchScriptLogsResponse] = asyncio.Queue(QUEUED)
         self._watchers.add(mine)
         try:
-            before = [line for line in self._kept if wanted(line.name)]
+            before = [line for line in self._kept if matches(line.name)]
             for line in before[len(before) - min(last, len(before)) :]:
                 yield line
             while not stored_only:
                 line = await mine.get()
-                if wanted(line.name):
+                if matches(line.name):
                     yield line
         finally:
             self._watchers.discard(mine)

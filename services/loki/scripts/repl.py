@@ -24,10 +24,10 @@ MakeHost: TypeAlias = Callable[[Callable[[LogEntry], None]], RunHost]
 
 
 class _TextHost(RunHost):
-    """The host of one text. Its log is cut at the limit: a failure would hide what the text has done."""
+    """The host of one text. Its log is truncated at the limit: a failure would hide the effects of the text."""
 
     def log(self, level: Level, text: str) -> None:
-        """A line, as long as there is room."""
+        """Log a line unless the limit is reached."""
         with contextlib.suppress(ScriptError):
             super().log(level, text)
 

@@ -87,8 +87,8 @@ class Scripts:
     async def list(self, pattern: str) -> Sequence[RegisteredScript]:
         """Scripts by name, ordered."""
         found = (await self._catalogue.current()).scripts
-        wanted = matcher(pattern)
-        return [found[name] for name in sorted(found) if wanted(name)]
+        matches = matcher(pattern)
+        return [found[name] for name in sorted(found) if matches(name)]
 
     async def delete(self, name: str, revision: int) -> None:
         """Forgets it; raises ScriptNotFoundError or StaleScriptError."""

@@ -57,7 +57,7 @@ class _Results:
         self._report, self._board = report, board
 
     async def publish(self, program: str, topic: Sequence[str], value: Value, spelled: str = "") -> None:
-        """Keeps a result, or sets the board."""
+        """Keep a result, or set the board."""
         if topic == ["ygg_test"] and isinstance(value, dict) and len(self._report.results) < MAX_RESULTS:
             message = str(value.get("message", ""))
             place = _PLACE.match(message)
@@ -66,7 +66,7 @@ class _Results:
             self._report.results.append(TestResult(str(value.get("name", "")), value.get("passed") is True, text, line))
         elif topic == ["ygg_board"] and isinstance(value, dict):
             if self._board is None:
-                raise InvalidRequestError("only the fake board can be set; a device has values of its own")
+                raise InvalidRequestError("only the fake board can be set; a device measures its values")
             self._board.set(str(value.get("path", "")), value.get("value"))
 
 

@@ -134,7 +134,7 @@ MISTAKES = [
     Mistake("a binding without a value", SCHEME, "(let ((x 1) (y)) x)", 1, ("let is written (let ((NAME VALUE) ...) BODY ...), not (let ((x 1) (y)) x)",)),
     Mistake("a parenthesis missing", SCHEME, "(list 1\n  (list 2)", 1, ("this ( is never closed",)),
     Mistake("a parenthesis too many", SCHEME, "(list 1)\n)", 2, ("a ) that closes nothing",)),
-    Mistake("a number too large", SCHEME, "\n(list 1e400)", 2, ("1e400 is beyond what a double holds",)),
+    Mistake("a number too large", SCHEME, "\n(list 1e400)", 2, ("1e400 is out of the range of a double",)),
     Mistake("an event that the contract has not", SCHEME, "\n(on-event \"temp0.over\" display)", 2, ("temp0 has no event over", "ygg device show porch-1")),
     Mistake("a capability misspelt", SCHEME, "(property-read \"led9.on\")", 1, ("porch-1 has no capability led9",)),
     Mistake("a path without a dot", SCHEME, "(property-read \"temp0\")", 1, ('"temp0" names no property', "CAPABILITY.NAME, such as led0.on")),

@@ -130,7 +130,7 @@ async def test_who_brings_a_worker_down_is_alone_from_then_on_and_is_held_in_the
     await programs.deploy("killer")
     found = await programs.state("killer", pb.INSTANCE_STATE_SUSPENDED)
     assert found[0].quarantined
-    assert "three errors in a row: held for 60 s" in found[0].problem
+    assert "three errors in a row: suspended for 60 s" in found[0].problem
     assert (await programs.instances("bystander"))[0].restarts == 1
 
 

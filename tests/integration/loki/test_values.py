@@ -203,7 +203,7 @@ async def test_a_number_of_json_is_alike_in_both_languages(
 async def test_a_number_that_no_double_holds_is_not_read(lab: Lab, language: Language, text: str) -> None:
     source = {LUA: "json.decode(args.text)", SCHEME: "(json-decode (arg 'text))"}[language]
     error = await lab.failure(language, source, arguments={"text": text})
-    assert "a number beyond what a double holds" in error.message
+    assert "a number out of the range of a double" in error.message
 
 
 BAD_JSON = [

@@ -153,14 +153,14 @@ def test_a_timer_that_cannot_be_is_refused_with_its_reason(kind: Value, name: Va
 
 def test_three_errors_in_a_row_hold_and_the_next_one_fails() -> None:
     budget = ErrorBudget()
-    assert [budget.error() for _ in range(4)] == [Verdict.GO_ON, Verdict.GO_ON, Verdict.HOLD, Verdict.FAIL]
+    assert [budget.error() for _ in range(4)] == [Verdict.CONTINUE, Verdict.CONTINUE, Verdict.SUSPEND, Verdict.FAIL]
 
 
 def test_a_success_forgives() -> None:
     budget = ErrorBudget()
     for _ in range(10):
-        assert budget.error() is Verdict.GO_ON
-        assert budget.error() is Verdict.GO_ON
+        assert budget.error() is Verdict.CONTINUE
+        assert budget.error() is Verdict.CONTINUE
         budget.success()
 
 

@@ -15,12 +15,12 @@ function M.evaluated(source)
   local found, fault = raw_load(source, "=eval", "t")
   return found, fault
 end
-function M.globals(wanted)
-  for _, name in ipairs(wanted) do wanted[name] = true end
+function M.globals(names)
+  for _, name in ipairs(names) do names[name] = true end
   return function()
     local found = {}
     for name, value in next, G do
-      if type(name) == "string" and not given(name) and (#wanted == 0 or wanted[name]) then
+      if type(name) == "string" and not given(name) and (#names == 0 or names[name]) then
         local entry = { name = name, type = type(value) }
         local ok, text = pcall(json.encode_wire, value)
         if type(value) ~= "function" and ok and #text <= 65536 then entry.value = json.list { value } end

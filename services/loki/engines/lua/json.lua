@@ -63,7 +63,7 @@ local function number(x, wire)
   end
 end
 
--- A list is a table made by json.list, or one whose keys are exactly 1 to n with n > 0.
+-- A list is a table made by json.list, or one with exactly the keys 1 to n, n > 0.
 local function is_list(t)
   if lists[t] then return true end
   local n = rawlen(t)
@@ -251,7 +251,7 @@ local function decode_number(s, at)
   stop = exponent or stop
   if stop - at >= MAX_DIGITS then bad(s, at, "a number with too many digits") end
   local value = tonumber(sub(s, at, stop))
-  if value == huge or value == -huge then bad(s, at, "a number beyond what a double holds") end
+  if value == huge or value == -huge then bad(s, at, "a number out of the range of a double") end
   return value, stop + 1
 end
 

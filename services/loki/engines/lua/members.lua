@@ -36,8 +36,8 @@ function M.set(table_name, key, value)
   failures().misuse(format("%s.%s cannot be set with =", table_name, key), SET[table_name] and SET[table_name](key, value) or "")
 end
 
--- The metatable of a table of ours whose members are FOUND. Reading an unknown member is an error, and so is setting one: a script
--- that misspells `store.load` or writes `store.x = 1` would not notice otherwise. It may replace or remove members.
+-- The metatable of a host table with the members FOUND. Reading or setting an unknown member is an error: otherwise a script would
+-- not notice a misspelt `store.load` or `store.x = 1`. Members may be replaced or removed.
 function M.metatable(name, found, called)
   local gone = {} -- removed by the script
   setmetatable(found, { __index = function(_, key)
@@ -52,7 +52,7 @@ function M.metatable(name, found, called)
     __pairs = function() return next, found, nil end }
 end
 
--- A member of a capability: path is such as led0.brightness, kind its kind, nil if there is none.
+-- Raises the error of setting a member of a capability: path as in led0.brightness; kind is nil if it is unknown.
 function M.set_member(path, kind, value)
   local hint = kind == "a property" and format("Write device.%s(%s).", path, literal(value)) or ""
   failures().misuse(format("%s is %s; it cannot be set with =", path, kind), hint)
@@ -74,7 +74,7 @@ function M.odd_key(t, k)
   return format("a table has [%d] and %s; it is a list or a map, not both", k, name or "other keys")
 end
 
--- The hint for an error of Lua, by its message; "" if there is none.
+-- Hints for errors of Lua, by message; "" for none.
 local HINTS = {
   { "^syntax error near '%+'", "Lua has no ++ and no +=: write x = x + 1." },
   { "'then' expected near '='", "A comparison is written ==." },

@@ -1,5 +1,5 @@
--- Linked packages: `local units = require("units")`. Each package runs once, before the program, in an
--- environment of its own with the same host API; `require` returns its result. The manifest
+-- Linked packages: `local units = require("units")`. Each package runs once, before the program, in a
+-- separate environment with the same host API; `require` returns its result. The manifest
 -- declares the names that `require` accepts. Loaded if there are packages, or at the first `require`.
 local inside = ...
 local G, load, next, ipairs, setmetatable, type, format = inside.G, inside.load, next, ipairs, setmetatable, type, string.format

@@ -21,8 +21,8 @@ local HOST, IDLE = {}, {} -- yielded with an operation of the host, or for the n
 local STOPPED = raw_setmetatable({}, { __tostring = function() return "stopped" end, __metatable = false })
 local main, label -- the thread that runs, and the script's name as it stands in messages
 
--- Parts. `inside` is what they get of ours and keep for each other; `made` is dropped once the first turn is over, for
--- much is needed to start only. The script may have changed the globals by then: parts see what stood there before it.
+-- Parts. `inside` holds the values that parts share; `made` is dropped after the first turn, since many are needed only
+-- at the start. Parts see the globals as they were before the script could change them.
 local inside = { HOST = HOST, STOPPED = STOPPED, handlers = {}, once = {}, coroutine = coroutine, G = G, sethook = sethook,
   getinfo = getinfo, metatable_of = debug.getmetatable, stopped = worker_stopped, log = worker_log,
   load = raw_load, collectgarbage = raw_collect, xpcall = raw_xpcall, main = function() return main end }
@@ -119,9 +119,9 @@ end
 inside.part, inside.ask, inside.host = part, ask, host
 failures = part("failures") -- loaded now, and for good: to report that memory ran out must not need any
 
--- What coroutine.close does: Lua runs the __close of what is pending, within which nothing can be suspended although
--- coroutine.isyieldable says so there.
--- A thread that died of the stop is left as it is: no hook runs in it any more, so its __close could not be stopped.
+-- Implements coroutine.close: Lua runs the pending __close handlers, which cannot suspend although coroutine.isyieldable
+-- returns true in them.
+-- A thread that the stop ended is not closed: no hook runs in it any more, so its __close could not be stopped.
 local unclosable = raw_setmetatable({}, { __mode = "k" })
 local function closed(thread)
   if unclosable[thread] then return false, STOPPED end
@@ -223,8 +223,8 @@ local words = {}
 for name in next, G do words[#words + 1] = name end
 inside.names = " " .. concat(words, " ") .. " "
 
--- Running. What failed is kept in `fault` until the worker, which first sets memory aside, asks for the report.
-local idle -- a thread whose turn has ended, for the next event
+-- Running. A failure is kept in `fault` until the worker, which first reserves memory, requests the report.
+local idle -- the thread of a finished turn, reused for the next event
 local fault
 
 local function failed(how, e)
@@ -288,7 +288,7 @@ local function start(name, source, device_id, arguments)
   return thread_of(inside.linked and part("packages").before(chunk, G.device, G.args) or chunk)
 end
 
--- A living program: many turns, each a coroutine of its own; `main` is the one that runs.
+-- A deployed program: many turns, each a separate coroutine; `main` is the running one.
 local turns = {}
 
 local function ignore() end

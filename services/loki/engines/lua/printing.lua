@@ -6,7 +6,7 @@ local format, find, pack, concat, sort, math_type = string.format, string.find, 
 local MAX_DEPTH, MAX_ENTRIES = 4, 50
 local M = {}
 
--- A value for people: a table by what it holds and not by its address, and without the script's metamethods.
+-- Formats a value for people: a table by its entries instead of its address, without the script's metamethods.
 local function shown(v, depth)
   local kind = type(v)
   if kind == "string" then return depth == 0 and v or format("%q", v) end

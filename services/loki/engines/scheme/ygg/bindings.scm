@@ -79,11 +79,11 @@
 
 (define (missing-names set library)
   "The names that SET imports, or for a whole library those of it that the script uses, and that nothing binds; else #f."
-  (let* ((wanted (match set
-                   (('only _ . names) names)
-                   (_ (let ((used (names-used)) (left-out (assoc-ref left-out-names library)))
-                        (filter (lambda (name) (memq name used)) (or left-out '()))))))
-         (missing (filter (lambda (name) (not (module-variable (current-module) name))) wanted)))
+  (let* ((required (match set
+                     (('only _ . names) names)
+                     (_ (let ((used (names-used)) (left-out (assoc-ref left-out-names library)))
+                          (filter (lambda (name) (memq name used)) (or left-out '()))))))
+         (missing (filter (lambda (name) (not (module-variable (current-module) name))) required)))
     (and (pair? missing) missing)))
 
 (define (names-used)
@@ -253,7 +253,7 @@ gets a syntax object that nothing listed here can take apart."
      (ygg live)
      every after cron cancel on-event on-any-event on emit subscribe store load store-delete store-keys
      twin twin-update! uptime memory-info)
-    ("Ours: for tests, whose host alone has its operations; it calls the script's own handlers."
+    ("Ours: for tests. Only the host of tests has its operations; it calls the script's handlers."
      (ygg testing) (test-operation . #{an operation of tests}#))))
 
 ;;; The additions and replacements of the dialect steel, in Scheme over the host API.
@@ -268,7 +268,7 @@ gets a syntax object that nothing listed here can take apart."
      emit-event (steel-store . store) (steel-load . load) (steel-store-delete . store-delete)
      (steel-store-keys . store-keys) (steel-delete . delete) displayln range void while)
     ("Ours: the host's value of a name that a program defines in terms of itself."
-     (ygg bindings) (interface-value . #{what the host has by this name}#))))
+     (ygg bindings) (interface-value . #{the value of the host}#))))
 
 (define (make-interface groups)
   (let ((interface (make-module)))

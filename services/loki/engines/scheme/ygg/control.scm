@@ -139,24 +139,24 @@ winders stay: they are a list of ours."
 ;;; left half written.
 
 (define running #f)
-(define wanted #f)
+(define pending #f)
 
 (define (end-turn result)
-  "Ends the turn at once, without running any more of the script."
+  "Ends the turn immediately, without running more of the script."
   (abort-to-prompt limits-tag result))
 
 (define (interrupt! result)
   "For asyncs: ends the running turn with the result of the thunk RESULT, now or as soon as that is safe."
   (cond (running (end-turn (result)))
-        (else (set! wanted result))))
+        (else (set! pending result))))
 
 (define (with-interrupts-held thunk)
   (set! running #f)
   (let ((value (thunk)))
     (set! running #t)
-    (when wanted
-      (let ((result wanted))
-        (set! wanted #f)
+    (when pending
+      (let ((result pending))
+        (set! pending #f)
         (end-turn (result))))
     value))
 
@@ -168,7 +168,7 @@ winders stay: they are a list of ours."
 (define (run-turn thunk stack-words on-overflow on-error exhausted)
   "Runs THUNK as a turn: (done value ...), (call k request), or what ended it. ON-OVERFLOW and ON-ERROR end it.
 EXHAUSTED makes the result where Guile's own C code is out of memory or stack: that only unwinds, no handler sees it."
-  (set! wanted #f)
+  (set! pending #f)
   (set! running #t)
   (let ((result (call-with-prompt limits-tag
                   (lambda ()
@@ -179,5 +179,5 @@ EXHAUSTED makes the result where Guile's own C code is out of memory or stack: t
                           on-overflow))))
                   (lambda (_ result) result))))
     (set! running #f)
-    (set! wanted #f)
+    (set! pending #f)
     result))

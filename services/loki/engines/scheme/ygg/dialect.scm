@@ -37,7 +37,7 @@
 (define nothing (list 'nothing))
 
 (define* (hash-get table key #:optional (default nothing))
-  "The value; without one, DEFAULT or else an error. (hash-ref is Guile's: #f if there is none.)"
+  "Returns the value of KEY, or DEFAULT; an error without both. (Guile's hash-ref returns #f for a missing key.)"
   (let ((found (hash-ref table key default)))
     (when (eq? found nothing) (error "no such key:" key))
     found))

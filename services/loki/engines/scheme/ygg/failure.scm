@@ -167,16 +167,16 @@ which procedure was called with how many arguments."
 (define (after prefix text) (and (string-prefix? prefix text) (substring text (string-length prefix))))
 
 (define (clearer kind text)
-  "A message of Guile's as people say it."
+  "Returns a message of Guile in plain words."
   (cond ((after "Wrong type argument in position " text)
          => (lambda (rest)                        ; 1 (expecting pair): 5
               (let* ((colon (string-contains rest ": "))
                      (value (if colon (substring rest (+ colon 2)) "?"))
                      (position (substring rest 0 (or (string-index rest (lambda (c) (memv c '(#\space #\:)))) 1)))
                      (open (string-contains rest "(expecting "))
-                     (wanted (and open colon (< open colon) (substring rest (+ open 11) (- colon 1)))))
+                     (expected (and open colon (< open colon) (substring rest (+ open 11) (- colon 1)))))
                 (string-append "argument " position " is " value
-                               (if wanted (string-append ", not " (article wanted)) ", which it does not take")))))
+                               (if expected (string-append ", not " (article expected)) ", which it does not take")))))
         ((after "Wrong type (expecting " text)    ; string): 1
          => (lambda (rest)
               (let ((close (string-contains rest "): ")))
@@ -297,10 +297,10 @@ which procedure was called with how many arguments."
 ;;; Where.
 
 (define (image-of address)
-  "Where the code that holds ADDRESS was loaded, #f for code that is not compiled."
+  "Returns the load address of the code around ADDRESS, #f for code that is not compiled."
   (and=> (find-debug-context address) debug-context-base))
 
-;; Code of packages: where it was loaded -> the name of its file. Code is never unloaded.
+;; Code of packages: load address -> file name. Code is never unloaded.
 (define labels (make-hash-table))
 (define (note-image! image label) (hashv-set! labels image label))
 
@@ -345,7 +345,7 @@ our own file as its source; the line is then the last one of the script before i
    "\n"))
 
 (define (first-own frames)
-  "The innermost line of the program itself, 0 if there is none."
+  "Returns the innermost line of the program itself, 0 without one."
   (let ((own (or-map (lambda (frame) (and (equal? (cadr frame) (program-label (current-program))) frame)) frames)))
     (if own (car own) 0)))
 

@@ -1,5 +1,5 @@
-;;; The host API as scripts see it, and what they print. docs/reference/scripting.md has the table; services/loki/host.py does
-;;; the operations. Nothing here returns or takes an object of the worker's own.
+;;; The host API of scripts, and their output. docs/reference/scripting.md has the table; services/loki/host.py implements the
+;;; operations. No procedure returns or takes an internal object of the worker.
 
 (define-module (ygg host)
   #:use-module (rnrs bytevectors)
@@ -176,14 +176,14 @@
    #:unwind? #t))
 
 (define (format-fault text given)
-  (let ((wanted (directives text)) (quoted (object->string text)))
-    (if (and wanted (> wanted given))
-        (string-append "format: " quoted " wants " (number->string wanted) (if (= wanted 1) " value, " " values, ")
+  (let ((expected (directives text)) (quoted (object->string text)))
+    (if (and expected (> expected given))
+        (string-append "format: " quoted " wants " (number->string expected) (if (= expected 1) " value, " " values, ")
                        (if (zero? given) "none" (number->string given)) (if (= given 1) " is given" " are given"))
         (string-append "format: " quoted " cannot be filled with these values"))))
 
 (define (directives text)
-  "How many values TEXT takes, #f if that depends on them."
+  "Returns the number of values that TEXT takes, #f if it depends on them."
   (let loop ((at 0) (count 0))
     (let ((tilde (string-index text #\~ at)))
       (if (not tilde)

@@ -37,7 +37,7 @@
   (write-char #\" port))
 
 (define (alist? x)
-  "A non-empty proper list of pairs whose keys are symbols."
+  "Returns whether X is a non-empty proper list of pairs with symbols as keys."
   (and (pair? x) (list? x)
        (let loop ((x x))
          (or (null? x)
@@ -70,7 +70,7 @@
         (else (fault "the keys of a map are symbols or strings, not" key))))
 
 (define (unique-keys entries)
-  "The entries whose keys come first, as ASSOC finds them."
+  "Returns the first entry of each key, as ASSOC finds it."
   (let ((seen (make-hash-table)))
     (let loop ((entries entries) (kept '()))
       (if (null? entries)
@@ -271,7 +271,7 @@
       (bad text at "a value is missing"))
     (when (> (- stop at) max-digits) (bad text at "a number with too many digits"))
     (let ((number (number-of text at whole stop)))
-      (unless number (bad text at "a number beyond what a double holds"))
+      (unless number (bad text at "a number out of the range of a double"))
       (values number stop))))
 
 (define (number-of text at whole stop)

@@ -33,7 +33,7 @@
 (define (make-life number label device arguments memory-bytes module)
   (%make-life number label device arguments memory-bytes module (make-hash-table) (make-hash-table) #f '()))
 
-;; Handlers and those that are called once, of the running program: a script that runs once has tables of its own.
+;; Handlers of the running program, repeated and one-time; a script that runs once has separate tables.
 (define run-tables (make-weak-key-hash-table))
 (define (tables)
   (let* ((program (current-program)) (life (program-life program)))
@@ -180,7 +180,7 @@
         (lambda () (and (<= (string-length (value->json value)) 65536) (vector value)))
         #:unwind? #t)))
 
-(define (program-globals life wanted)
+(define (program-globals life names)
   (let ((found '()))
     (module-for-each
      (lambda (name variable)
@@ -188,7 +188,7 @@
          (when (and (variable-bound? variable)
                     (not (string-index text #\space))
                     (not (macro? (variable-ref variable)))
-                    (or (null? wanted) (member text wanted)))
+                    (or (null? names) (member text names)))
            (let* ((value (variable-ref variable)) (sent (sendable value)))
              (set! found (cons `((name . ,text) (type . ,(type-of value)) ,@(if sent `((value . ,sent)) '())) found))))))
      (life-module life))

@@ -1,8 +1,8 @@
-;;; Packages that a program is linked with. (import (package units)), with only, except, prefix and rename.
+;;; Linked packages: (import (package units)), with only, except, prefix and rename.
 ;;;
-;;; A package is a program text with a module of its own, run once for each program that is linked with it, before it.
-;;; It exports its top-level definitions, or those in its (export name ...); values only, for a macro's free names
-;;; would be looked up in the wrong module. An imported variable is the package's own: it may be read, not assigned.
+;;; A package is a program text with a separate module. It runs once, before each program that is linked with it.
+;;; It exports its top-level definitions, or those in its (export name ...); only values, since the
+;;; free names of a macro would be looked up in the wrong module. An imported variable is the package's own: it may be read, not assigned.
 
 (define-module (ygg packages)
   #:use-module (srfi srfi-9)

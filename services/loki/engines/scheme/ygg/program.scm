@@ -2,7 +2,7 @@
 ;;;
 ;;; A script becomes the body of a procedure. So its globals are variables of one call: fresh for every call although
 ;;; the code is compiled once and kept, and Guile never has to unload a module. Code that was loaded cannot be
-;;; unloaded, hence `loaded-bytes`: the worker asks to be replaced when it has loaded a lot.
+;;; unloaded, hence `loaded-bytes`: a worker that has loaded a lot requests its replacement.
 
 (define-module (ygg program)
   #:use-module (system base compile)
@@ -87,7 +87,7 @@
           meant)
         form)))
 
-(define interface-value-name (string->symbol "what the host has by this name"))
+(define interface-value-name (string->symbol "the value of the host"))
 (define (host-value? name)
   (let ((variable (module-variable steel-interface name)))
     (and variable (not (macro? (variable-ref variable))))))
@@ -118,7 +118,7 @@
          (hashq-set! homes procedure (cons module (append-map* defined-names forms)))
          procedure)))))
 
-;; The context to suggest another name from: its module, and what the script defines.
+;; The context for suggestions of names: the module, and the definitions of the script.
 (define homes (make-weak-key-hash-table))
 (define (script-home procedure) (hashq-ref homes procedure))
 
@@ -139,7 +139,7 @@
     (+ 1 (or (and (pair? forms) (source-property (car (last-pair forms)) 'line)) -1))))
 
 ;;; A living program has a separate module: its globals persist, and later evaluations see them. The code is
-;;; compiled once for all programs of one text; each loads a copy of its own.
+;;; compiled once for all programs of one text; each loads a separate copy.
 
 (define (defined-names form)
   "The names that FORM defines, if they are visible without expansion."

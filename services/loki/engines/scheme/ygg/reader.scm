@@ -124,7 +124,7 @@
     (define (plain-number text start)             ; Guile refuses some that are too large, and takes others
       (let ((number (if (memv (string-ref text 0) (string->list "+-.0123456789")) (number-or-limit text) #f)))
         (when (and (real? number) (inexact? number) (inf? number) (not (member text '("+inf.0" "-inf.0"))))
-          (fault start text " is beyond what a double holds"))
+          (fault start text " is out of the range of a double"))
         number))
 
     (define (radix-number text start)             ; #x1f, #e1.5 and the like

@@ -1,4 +1,4 @@
-;;; The program whose turn is running. One worker holds many programs; this is the state of each.
+;;; The state of each program of a worker, and the program that is running.
 
 (define-module (ygg state)
   #:use-module (srfi srfi-9)

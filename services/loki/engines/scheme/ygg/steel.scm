@@ -34,11 +34,11 @@
   (string-map (lambda (c) (case c ((#\/) #\.) ((#\-) #\_) (else (char-downcase c)))) (text-of name what)))
 
 (define (plain-name name what)
-  "As a name without levels, which has no dots on the mesh, such as a timer."
+  "Returns a name without levels, such as that of a timer, which has no dots on the mesh."
   (string-map (lambda (c) (if (char=? c #\.) #\_ c)) (canonical name what)))
 
 (define (call-fitting proc . candidates)
-  "Calls PROC with the first of CANDIDATES, lists of arguments, whose length it accepts."
+  "Calls PROC with the first list of arguments in CANDIDATES that its arity accepts."
   (let* ((arity (procedure-minimum-arity proc))
          (least (if arity (car arity) 0))
          (most (and arity (not (caddr arity)) (+ least (cadr arity))))
