@@ -55,7 +55,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Loop:
     return made
 
 
-def test_what_is_due_within_a_grain_rings_in_one_go_and_never_early(clock: Loop) -> None:
+def test_alarms_within_a_grain_ring_together_and_never_early(clock: Loop) -> None:
     alarms, rung = Alarms(clock), list[tuple[int, float]]()
     start_s = 100 + GRAIN_S / 10
     dues_s = {owner: start_s + owner * GRAIN_S / 20 for owner in range(16)}
@@ -67,7 +67,7 @@ def test_what_is_due_within_a_grain_rings_in_one_go_and_never_early(clock: Loop)
     assert clock.wakes == 1
 
 
-def test_an_alarm_set_anew_rings_at_the_new_time_only(clock: Loop) -> None:
+def test_reset_alarm_rings_only_at_new_time(clock: Loop) -> None:
     alarms, rung = Alarms(clock), list[float]()
     alarms.set(1, 105.0, lambda: rung.append(clock.now_s))
     alarms.set(1, 102.0, lambda: rung.append(clock.now_s))
@@ -98,7 +98,7 @@ def test_alarms_set_over_and_over_leave_nothing_behind(clock: Loop) -> None:
 
 
 @pytest.mark.parametrize("by_s", [3600, -3600, 0.6])
-def test_alarms_report_a_step_of_the_wall_clock_once_to_those_who_asked(clock: Loop, by_s: float) -> None:
+def test_alarms_report_wall_clock_step_once_to_subscribers(clock: Loop, by_s: float) -> None:
     alarms, calls = Alarms(clock), list[str]()
     alarms.on_step(1, lambda: calls.append("one"))
     alarms.on_step(2, lambda: calls.append("two"))

@@ -169,7 +169,7 @@ def brief(finding: Finding) -> tuple[int, int, str]:
 @pytest.mark.parametrize(
     ("language", "source", "where", "says"), [f[1:] for f in FOUND], ids=[f"{f[1].value}-{f[0]}" for f in FOUND]
 )
-def test_what_is_wrong_is_found_where_it_stands(
+def test_finding_names_position_of_fault(
     language: Language, source: str, where: tuple[int, int, str], says: str
 ) -> None:
     found = lint(source, language, PORCH)
@@ -178,7 +178,7 @@ def test_what_is_wrong_is_found_where_it_stands(
 
 
 @pytest.mark.parametrize(("language", "source"), [f[1:] for f in FINE], ids=[f"{f[1].value}-{f[0]}" for f in FINE])
-def test_what_is_right_is_left_alone(language: Language, source: str) -> None:
+def test_valid_script_has_no_findings(language: Language, source: str) -> None:
     assert lint(source, language, PORCH) == []
 
 
@@ -188,7 +188,7 @@ def test_without_a_target_nothing_is_held_against_a_contract(language: Language)
     assert lint(source, language, {}) == []
 
 
-def test_what_one_of_the_targets_has_is_no_finding() -> None:
+def test_name_known_to_one_target_is_not_a_finding() -> None:
     assert lint("device.led0.on()", LUA, FLEET) == []
     assert [f.rule for f in lint("device.siren0.on()", LUA, FLEET)] == ["NOT_IN_CONTRACT"]
 
@@ -197,7 +197,7 @@ def test_what_one_of_the_targets_has_is_no_finding() -> None:
     "source", ["(", ")", "'", "#|", '"', "#", "(a . ", "|", "[[", "--[[", "'a", "{", "\x00", "((((" * 3000, "🙂" * 10]
 )
 @pytest.mark.parametrize("language", [LUA, SCHEME], ids=["lua", "scheme"])
-def test_a_text_that_is_none_is_read_as_far_as_it_goes(language: Language, source: str) -> None:
+def test_invalid_text_does_not_break_the_linter(language: Language, source: str) -> None:
     lint(source, language, PORCH)
 
 

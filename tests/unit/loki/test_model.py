@@ -11,7 +11,7 @@ from services.loki.errors import InvalidScriptError
 from services.loki.model import MIB, Language, Limits
 
 
-def test_what_is_left_out_becomes_the_default() -> None:
+def test_omitted_fields_take_defaults() -> None:
     assert model.limits(0, 0, 0) == Limits(10.0, 16 * MIB, 64 * 1024)
 
 

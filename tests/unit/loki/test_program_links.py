@@ -26,38 +26,38 @@ def names(found: tuple[Package, ...]) -> list[str]:
     return [f"{one.manifest.id} {one.manifest.version}" for one in found]
 
 
-def test_the_newest_of_the_same_major_version_is_taken_and_no_pre_release() -> None:
+def test_newest_release_of_same_major_version_is_chosen() -> None:
     have = loaded(*(package("u", version) for version in ("1.0.0", "1.4.0", "1.5.0-rc.1", "2.0.0")))
     assert names(links.link(package("app", "1.0.0", "u 1.0.0"), have)) == ["u 1.4.0"]
     assert names(links.link(package("app", "1.0.0", "u"), have)) == ["u 2.0.0"]
     assert names(links.link(package("app", "1.0.0", "u 1.5.0-rc.1"), have)) == ["u 1.5.0-rc.1"]
 
 
-def test_what_two_ask_of_one_is_one_version_that_both_accept() -> None:
+def test_shared_dependency_has_one_version_both_accept() -> None:
     have = loaded(package("u", "1.0.0"), package("u", "1.4.0"), package("u", "2.0.0"), package("m", "1.0.0", "u 1.2.0"))
     assert names(links.link(package("app", "1.0.0", "m", "u"), have)) == ["u 1.4.0", "m 1.0.0"]
     with pytest.raises(InvalidPackageError, match=r"u 1.2.0 or a later 1.x \(for m\)"):
         links.link(package("app", "1.0.0", "m", "u 2.0.0"), have)
 
 
-def test_a_choice_that_changes_what_is_asked_is_made_again() -> None:
+def test_choice_is_repeated_when_requirements_change() -> None:
     have = loaded(package("a", "1.0.0"), package("a", "1.1.0", "b"), package("b", "1.0.0", "a 1.0.0"))
     with pytest.raises(InvalidPackageError, match="a -> b -> a"):
         links.link(package("app", "1.0.0", "a"), have)
 
 
-def test_each_runs_after_what_it_needs_and_once() -> None:
+def test_each_package_runs_once_after_its_dependencies() -> None:
     have = loaded(package("base"), package("l", "1.0.0", "base"), package("r", "1.0.0", "base"))
     assert names(links.link(package("app", "1.0.0", "r", "l"), have)) == ["base 1.0.0", "r 1.0.0", "l 1.0.0"]
 
 
-def test_a_way_back_to_the_package_itself_is_told() -> None:
+def test_dependency_cycle_is_reported() -> None:
     have = loaded(package("b", "1.0.0", "c"), package("c", "1.0.0", "app"), package("app"))
     with pytest.raises(InvalidPackageError, match="app -> b -> c -> app"):
         links.link(package("app", "2.0.0", "b"), have)
 
 
-def test_pins_are_kept_and_what_is_gone_is_named() -> None:
+def test_pins_are_kept_and_missing_versions_named() -> None:
     app = package("app", "1.0.0", "u 1.0.0")
     have = loaded(package("u", "1.0.0"), package("u", "1.1.0"))
     pins = {"u": Version((1, 0, 0))}

@@ -25,7 +25,7 @@ def test_a_package_gets_its_name_and_checksum() -> None:
     assert checked.checksum == hashlib.sha256(SOURCE.encode()).hexdigest()
 
 
-def test_a_source_that_was_changed_is_refused_with_both_checksums() -> None:
+def test_changed_source_is_refused_with_both_checksums() -> None:
     stale = replace(MANIFEST, checksum=hashlib.sha256(b"other").hexdigest())
     with pytest.raises(InvalidPackageError, match="checksum") as caught:
         model.check_package(Package(stale, SOURCE))
@@ -74,12 +74,12 @@ def test_versions_are_ordered_as_semver_says() -> None:
 @pytest.mark.parametrize(
     "text", ["", "1", "1.0", "01.0.0", "1.0.0+build", "v1.0.0", "1.0.0-", "1.0.0\n", "١.0.0", "9" * 70]
 )
-def test_what_is_no_version_is_refused(text: str) -> None:
+def test_invalid_version_is_refused(text: str) -> None:
     with pytest.raises(InvalidPackageError):
         Version.parse(text)
 
 
-def test_a_record_that_was_changed_since_it_was_loaded_is_found_out() -> None:
+def test_record_changed_since_load_is_detected() -> None:
     checked = model.check_package(Package(MANIFEST, SOURCE))
     model.verify(checked)
     with pytest.raises(InvalidPackageError, match="was loaded"):

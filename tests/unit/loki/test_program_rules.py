@@ -36,14 +36,14 @@ def test_a_timer_is_due_once_and_a_repeating_one_keeps_its_phase() -> None:
     assert len(timers) == 1
 
 
-def test_what_a_late_caller_missed_is_due_once() -> None:
+def test_missed_rings_of_late_caller_are_due_once() -> None:
     timers = Timers(8)
     timers.every("tick", 1, 0)
     assert timers.take_due(10.5, NOON) == ["tick"]
     assert timers.next_due_s() == 11
 
 
-def test_the_same_name_arms_anew() -> None:
+def test_same_name_rearms_the_timer() -> None:
     timers = Timers(1)
     for _ in range(10_000):
         timers.after("one", 5, 0)
@@ -52,7 +52,7 @@ def test_the_same_name_arms_anew() -> None:
     assert timers.take_due(9, NOON) == ["one"]
 
 
-def test_more_timers_than_allowed_are_refused_and_a_cancelled_one_makes_room() -> None:
+def test_timers_over_limit_are_refused_until_one_is_cancelled() -> None:
     timers = Timers(2)
     timers.after("a", 1, 0)
     timers.after("b", 1, 0)
@@ -111,7 +111,7 @@ def test_schedule_follows_steps_of_the_wall_clock(steps: list[tuple[float, timed
     assert rings("0 18 * * *", steps) == wanted
 
 
-def test_schedule_does_not_ring_early_when_a_step_back_was_not_noticed() -> None:
+def test_schedule_never_rings_early_after_unnoticed_step_back() -> None:
     timers = Timers(1)
     timers.cron("report", "0 18 * * *", 0.0, NOON)
     assert timers.take_due(6 * 3600, NOON + 5 * HOUR) == []
@@ -119,7 +119,7 @@ def test_schedule_does_not_ring_early_when_a_step_back_was_not_noticed() -> None
 
 
 @pytest.mark.parametrize("seconds", [-1, 0.001, float("nan"), float("inf"), True, "1", 1e12])
-def test_what_is_no_interval_is_refused(seconds: float) -> None:
+def test_invalid_interval_is_refused(seconds: float) -> None:
     with pytest.raises(InvalidRequestError):
         Timers(2).every("tick", seconds, 0)
 
@@ -174,7 +174,7 @@ def test_a_selector_means_one_instance_a_device() -> None:
     assert placement.refs(Deployment("m", "m", V1, Target()), FLEET, None) == [Ref("m")]
 
 
-def test_two_replicas_share_evenly_and_one_that_dies_moves_only_its_own() -> None:
+def test_dead_replica_moves_only_its_own_share() -> None:
     keys = [Ref("blink", device).key for device in FLEET]
     before = {key: placement.owner(key, ["a", "b"]) for key in keys}
     assert 70 < sum(owner == "a" for owner in before.values()) < 130
@@ -193,7 +193,7 @@ def test_a_canary_is_its_share_and_at_least_one(share: int, count: int) -> None:
     assert len(tried) == max(1, count * share // 100)
 
 
-def test_what_the_contract_lacks_is_told_exactly() -> None:
+def test_missing_parts_of_contract_are_reported_exactly() -> None:
     wanted = (parse_requirement("sensor.temperature@1+"), parse_requirement("actuator.led@1+{brightness:% 0..200}"))
     failed = placement.unmet(wanted, [LED, TEMPERATURE])
     assert placement.explanation(failed) == "led0.brightness: range is 0 to 100 %, 0 to 200 is required"

@@ -86,7 +86,7 @@ async def test_report_is_empty_when_the_last_program_is_gone() -> None:
     assert bench.registry.twins["porch-1"] == ()
 
 
-async def test_what_was_left_over_by_a_replica_that_died_is_cleared_by_the_one_that_starts() -> None:
+async def test_starting_replica_clears_leftovers_of_dead_one() -> None:
     bench = Bench()
     bench.registry.twins["porch-9"] = (twin_program(DESIRED, None),)
     await bench.reporter.report_due(["one"])
