@@ -141,7 +141,7 @@ async def test_stolen_single_key_below_the_threshold(service: Service) -> None:
             await service.releases.create(trust_codec.envelope_bytes(signed(Role.RELEASE, payload, keys)))
 
 
-async def test_two_releases_at_once_by_two_replicas(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_concurrent_releases_by_two_replicas(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     await service.store(OLD)
     first = await service.release(manifest_of(NEW, 2, version="2.0.0"))
     known = service.releases.all
@@ -157,7 +157,7 @@ async def test_two_releases_at_once_by_two_replicas(service: Service, monkeypatc
     assert {r.id for r in known()} == {first, again, later}
 
 
-async def test_a_first_root_that_nobody_has_named() -> None:
+async def test_first_root_without_matching_digest() -> None:
     """Otherwise the first caller would be trusted forever."""
     service = Service(Authority())
     data, digest = trust_codec.envelope_bytes(service.authority.root_envelope()), service.authority.root_sha256()
@@ -350,7 +350,7 @@ async def test_replayed_manifest(service: Service) -> None:
         await service.releases.create(envelope)
 
 
-async def test_a_service_whose_key_the_root_does_not_name_offers_nothing_and_fails_no_device(service: Service) -> None:
+async def test_service_with_untrusted_key_offers_nothing(service: Service) -> None:
     """As after the theft of the timestamp key, until the service has the new one."""
     await service.assigned(await service.release(manifest_of(NEW)))
     kept = service.authority.timestamp_key

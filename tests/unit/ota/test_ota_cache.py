@@ -136,7 +136,7 @@ async def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
     assert "README" in files(tmp_path)
 
 
-async def test_what_an_earlier_process_left_is_used_within_the_bound(tmp_path: Path) -> None:
+async def test_cache_of_earlier_process_is_used_within_bound(tmp_path: Path) -> None:
     before = DiskCache.open(tmp_path, 1000)
     old, new = image_bytes(100, 1), image_bytes(100, 2)
     for age, data in ((100, old), (50, new)):
@@ -185,7 +185,7 @@ async def test_an_upload_fills_the_cache(tmp_path: Path) -> None:
     assert origin.reads == 0
 
 
-async def test_an_upload_goes_through_where_the_cache_has_no_room(tmp_path: Path) -> None:
+async def test_upload_succeeds_when_cache_has_no_room(tmp_path: Path) -> None:
     origin, data = MemoryObjects(), image_bytes(5000)
     store = CachedObjects(origin, DiskCache.open(tmp_path, 4999))
     image = await store.put_stream(header_of(data), chunked(data))
@@ -194,7 +194,7 @@ async def test_an_upload_goes_through_where_the_cache_has_no_room(tmp_path: Path
         await read(store, image)
 
 
-async def test_an_upload_goes_through_where_the_disk_fails(tmp_path: Path) -> None:
+async def test_upload_succeeds_when_cache_disk_fails(tmp_path: Path) -> None:
     origin, data = MemoryObjects(), image_bytes(5000)
     cache = DiskCache.open(tmp_path / "cache", 10_000)
     (tmp_path / "cache").rmdir()
@@ -214,7 +214,7 @@ async def test_many_readers_fetch_an_image_once(tmp_path: Path) -> None:
     assert origin.reads == 1
 
 
-async def test_a_reader_that_is_cancelled_while_filling_does_not_stop_the_others(tmp_path: Path) -> None:
+async def test_cancelled_filling_reader_does_not_stop_others(tmp_path: Path) -> None:
     filling = asyncio.Event()
 
     class Slow(MemoryObjects):
@@ -247,7 +247,7 @@ async def test_a_store_that_returns_other_bytes_is_found_out(tmp_path: Path) -> 
     assert files(tmp_path) == set()
 
 
-async def test_an_image_deleted_elsewhere_is_not_served_from_a_cold_cache(tmp_path: Path) -> None:
+async def test_image_deleted_elsewhere_is_not_served_when_cold(tmp_path: Path) -> None:
     gone = Image(hashlib.sha256(b"gone").hexdigest(), 4, datetime.now(UTC))
     with pytest.raises(ImageNotFoundError):
         await read(CachedObjects(MemoryObjects(), DiskCache.open(tmp_path, 100)), gone)

@@ -12,7 +12,7 @@ from tests.fakes.ota_world import World
 HOUR = 3600.0
 
 
-def test_steady_time_is_the_wall_clock_at_first_and_then_ignores_its_steps() -> None:
+def test_steady_time_ignores_wall_clock_steps() -> None:
     wall, since = 1_000_000.0, 50.0
     steady = SteadyTime(lambda: wall, lambda: since)
     assert steady() == wall
@@ -29,7 +29,7 @@ def test_soak_that_began_in_the_future_begins_again() -> None:
     assert rules.step(first.rollout, [], HOUR + 600).rollout.state is not RolloutState.SOAKING
 
 
-async def test_device_started_in_the_future_has_its_time_from_when_it_is_seen() -> None:
+async def test_future_start_counts_from_first_sight() -> None:
     world = World()
     release = await world.release(2)
     await world.device("d-1")

@@ -18,7 +18,7 @@ class LostError(YggError):
     code, reason = Code.UNAVAILABLE, "LOST"
 
 
-async def test_many_are_worked_on_side_by_side_but_no_more_than_a_bound() -> None:
+async def test_tasks_run_concurrently_up_to_a_bound() -> None:
     running, most, done = 0, 0, list[str]()
 
     async def work(device_id: str) -> None:
@@ -34,7 +34,7 @@ async def test_many_are_worked_on_side_by_side_but_no_more_than_a_bound() -> Non
     assert most == MAX_CONCURRENT_WRITES
 
 
-async def test_one_that_fails_stops_none_beside_it_and_is_told() -> None:
+async def test_failed_task_is_raised_and_stops_no_other() -> None:
     done = list[str]()
 
     async def work(device_id: str) -> None:

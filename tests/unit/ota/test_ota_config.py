@@ -35,7 +35,7 @@ def test_s3_by_https(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(monkeypatch, **S3).s3_endpoint_url == "https://s3.example:8333"
 
 
-def test_all_that_s3_lacks_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_missing_s3_settings_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError) as e:
         load(monkeypatch, YGG_OTA_OBJECT_STORE="s3", YGG_OTA_CACHE_BYTES="1", YGG_OTA_S3_BUCKET="Not A Bucket")
     for name in (
@@ -67,6 +67,6 @@ def test_plain_http_elsewhere_only_when_allowed(monkeypatch: pytest.MonkeyPatch,
     "url",
     ["s3.example:8333", "ftp://s3.example", "https://", "https://key:secret@s3.example", "https://s3.example?x=1"],
 )
-def test_what_is_no_endpoint_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_invalid_endpoint_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     with pytest.raises(SettingsError, match="YGG_OTA_S3_ENDPOINT_URL"):
         load(monkeypatch, **{**S3, "YGG_OTA_S3_ENDPOINT_URL": url})

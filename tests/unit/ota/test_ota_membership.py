@@ -93,7 +93,7 @@ async def test_abort_needs_no_registry(world: World) -> None:
     assert (await world.rollouts.get(rollout)).rollout.final == Counts(stopped=2)
 
 
-async def test_while_the_registry_is_away_nothing_halts_for_want_of_devices(world: World) -> None:
+async def test_unavailable_registry_does_not_halt_rollout(world: World) -> None:
     """One of two devices has failed, the limit is half of all: known only by their number."""
     for name in ("d-3", "d-4"):
         await world.device(name, online=False)
@@ -116,7 +116,7 @@ async def test_a_rollout_that_fails_holds_up_no_other(world: World, caplog: pyte
     assert [r.message for r in caplog.records].count("rollout delayed") == 1  # and not one for each round
 
 
-async def test_a_device_that_goes_on_loading_what_has_ended_is_told_to_stop(world: World) -> None:
+async def test_device_loading_an_ended_update_is_stopped(world: World) -> None:
     await world.start(await world.release(2), device_timeout_s=60, halt_count=9)
     await world.rounds()
     update = await world.loads("d-1")
@@ -127,7 +127,7 @@ async def test_a_device_that_goes_on_loading_what_has_ended_is_told_to_stop(worl
     assert (await world.relay.accept("d-1", update.id, 0, delta=False)).abort == update.id
 
 
-async def test_a_device_that_timed_out_is_in_the_next_rollout_of_the_release(world: World) -> None:
+async def test_timed_out_device_joins_next_rollout_of_release(world: World) -> None:
     release = await world.release(2)
     first = await world.start(release, device_timeout_s=60, halt_count=1)
     await world.rounds()
@@ -139,7 +139,7 @@ async def test_a_device_that_timed_out_is_in_the_next_rollout_of_the_release(wor
     assert unfit == []
 
 
-async def test_a_device_that_reverted_is_not_in_the_next_rollout_of_the_release(world: World) -> None:
+async def test_reverted_device_skips_next_rollout_of_release(world: World) -> None:
     release = await world.release(2)
     await world.start(release, halt_count=1)
     await world.rounds()
@@ -172,7 +172,7 @@ async def test_resume_after_a_halt_gives_stopped_devices_their_update(world: Wor
     assert (await world.rollouts.get(rollout)).rollout.final == Counts(confirmed=1, reverted=1)
 
 
-async def test_an_away_device_that_was_stopped_and_times_out_is_no_failure_after_resume(world: World) -> None:
+async def test_stopped_offline_device_is_no_failure_after_resume(world: World) -> None:
     rollout = await world.start(await world.release(2), halt_count=1, device_timeout_s=60)
     await world.rounds()
     first = await world.loads("d-1")
@@ -187,7 +187,7 @@ async def test_an_away_device_that_was_stopped_and_times_out_is_no_failure_after
     assert (world.state(rollout), counts.waiting, counts.failures) == (RolloutState.RUNNING, 1, 1)
 
 
-async def test_a_device_that_is_relabelled_before_it_is_started_is_not_started(world: World) -> None:
+async def test_device_relabelled_before_start_is_not_started(world: World) -> None:
     rollout = await world.start(await world.release(2), waves=(Wave(count=1), Wave(percent=100)), soak_s=60)
     await world.rounds()
     other = next(c.device_id for c in await world.fleet.candidates(world.table.held[rollout].value) if not c.update)
@@ -285,7 +285,7 @@ async def halted(world: World, *, with_confirmed: bool) -> str:
     return rollout
 
 
-async def test_a_rollout_is_not_resumed_while_its_devices_are_brought_back(world: World) -> None:
+async def test_rollout_is_not_resumed_during_rollback(world: World) -> None:
     rollout = await halted(world, with_confirmed=True)
     back = f"{rollout}-back"
     with pytest.raises(RolloutStateError, match=f"rolled back by {back}; abort that rollout"):
@@ -298,7 +298,7 @@ async def test_a_rollout_is_not_resumed_while_its_devices_are_brought_back(world
     assert (await world.rollouts.get(back)).counts.confirmed == 1
 
 
-async def test_a_paused_rollout_is_not_resumed_either_while_it_is_rolled_back(world: World) -> None:
+async def test_paused_rollout_is_not_resumed_during_rollback(world: World) -> None:
     await world.release(1, image_of("v1"))
     rollout = await world.start(await world.release(2))
     await world.rounds()
@@ -324,7 +324,7 @@ async def test_a_device_that_confirms_after_the_halt_is_brought_back(world: Worl
     assert world.update("d-2").rollout_id == f"{rollout}-back"
 
 
-async def test_a_rollout_leaves_devices_alone_that_a_later_one_has_updated(world: World) -> None:
+async def test_rollout_skips_devices_updated_by_later_one(world: World) -> None:
     first = await world.start(await world.release(2), waves=(Wave(count=1), Wave(percent=100)), soak_s=60)
     await world.rounds()
     other = next(n for n in ("d-1", "d-2") if (row := world.devices.get(n)) and not row.value.update)

@@ -44,7 +44,7 @@ def test_a_size_out_of_bounds_is_refused(size: int) -> None:
 
 
 @pytest.mark.parametrize("digest", ["", DIGEST.upper(), DIGEST[:-1], DIGEST + "0", DIGEST + "\n", "../" + DIGEST[3:]])
-def test_what_is_no_digest_is_refused(digest: str) -> None:
+def test_invalid_digest_is_refused(digest: str) -> None:
     with pytest.raises(InvalidIdError):
         model.check_header(Header(digest, 1))
 
@@ -68,7 +68,7 @@ async def test_blocks_are_the_same_bytes_in_equal_sizes(chunks: list[bytes], siz
 
 
 @given(st.lists(st.binary(min_size=1, max_size=20), min_size=1), st.integers(-5, 5), st.booleans())
-async def test_only_what_was_announced_passes(chunks: list[bytes], more: int, right_digest: bool) -> None:
+async def test_only_announced_bytes_pass(chunks: list[bytes], more: int, right_digest: bool) -> None:
     data = b"".join(chunks)
     digest = hashlib.sha256(data if right_digest else data + b"!").hexdigest()
     passed = b""
@@ -84,7 +84,7 @@ async def test_only_what_was_announced_passes(chunks: list[bytes], more: int, ri
     assert len(passed) <= len(data) + max(0, more)
 
 
-async def test_an_uploader_that_never_stops_is_cut_off_at_the_announced_size() -> None:
+async def test_endless_upload_is_cut_off_at_announced_size() -> None:
     sent = 0
 
     async def endless() -> AsyncIterator[bytes]:

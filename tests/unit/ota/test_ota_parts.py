@@ -79,7 +79,7 @@ async def test_all_parts_and_no_image_is_joined_without_sending_any() -> None:
     assert place.stored(DATA)
 
 
-async def test_an_image_that_is_there_is_answered_without_reading_a_part() -> None:
+async def test_existing_image_is_returned_without_reading_parts() -> None:
     place = Place()
     image = await place.objects.put_stream(header_of(DATA), chunked(DATA))
 
@@ -90,7 +90,7 @@ async def test_an_image_that_is_there_is_answered_without_reading_a_part() -> No
     assert await place.replica().upload(plan_of(DATA), unread()) == image
 
 
-async def test_an_upload_that_ends_early_says_how_many_are_missing_and_keeps_the_rest() -> None:
+async def test_short_upload_reports_missing_parts_and_keeps_rest() -> None:
     place = Place()
     with pytest.raises(PartsMissingError, match="2 parts"):
         await place.replica().upload(plan_of(DATA), sent(list(enumerate(cut(DATA)))[:3]))
@@ -98,7 +98,7 @@ async def test_an_upload_that_ends_early_says_how_many_are_missing_and_keeps_the
     assert place.objects.images == {}
 
 
-async def test_two_uploads_of_one_image_at_once_both_succeed() -> None:
+async def test_two_concurrent_uploads_of_one_image_succeed() -> None:
     place, both = Place(), asyncio.Barrier(2)
 
     async def together() -> AsyncIterator[Part]:
@@ -112,7 +112,7 @@ async def test_two_uploads_of_one_image_at_once_both_succeed() -> None:
     assert place.stored(DATA)
 
 
-async def test_a_part_shared_with_another_image_that_is_dropped_meanwhile_is_asked_for_again() -> None:
+async def test_dropped_shared_part_is_requested_again() -> None:
     place = Place()
     other = DATA[: 2 * PART_BYTES]
     with pytest.raises(PartsMissingError):
@@ -136,14 +136,14 @@ BAD_PARTS = {
 
 
 @pytest.mark.parametrize("what", BAD_PARTS)
-async def test_a_part_that_was_not_announced_is_refused_and_the_others_are_kept(what: str) -> None:
+async def test_unannounced_part_is_refused_and_others_kept(what: str) -> None:
     place = Place()
     with pytest.raises(PartMismatchError):
         await place.replica().upload(plan_of(DATA), sent([(2, cut(DATA)[2]), BAD_PARTS[what]]))
     assert set(place.parts.parts) == {hashlib.sha256(cut(DATA)[2]).hexdigest()}
 
 
-async def test_right_parts_of_a_wrong_image_store_nothing_and_are_dropped() -> None:
+async def test_parts_of_wrong_image_are_dropped() -> None:
     place, lie = Place(), plan_of(DATA)
     lie = replace(lie, header=replace(lie.header, sha256="0" * 64))
     with pytest.raises(DigestMismatchError):
@@ -151,7 +151,7 @@ async def test_right_parts_of_a_wrong_image_store_nothing_and_are_dropped() -> N
     assert (place.objects.images, place.parts.parts, place.objects.unfinished) == ({}, {}, set())
 
 
-async def test_nobody_can_spoil_the_upload_of_somebody_else() -> None:
+async def test_uploads_of_two_callers_are_isolated() -> None:
     place, parts = Place(), list(enumerate(cut(DATA)))
     with pytest.raises(ConnectionResetError):
         await place.replica().upload(plan_of(DATA), sent(parts[:2], broken=True))
@@ -163,7 +163,7 @@ async def test_nobody_can_spoil_the_upload_of_somebody_else() -> None:
     assert place.stored(DATA)
 
 
-async def test_more_parts_than_may_be_kept_are_refused_and_told() -> None:
+async def test_parts_over_limit_are_refused() -> None:
     with pytest.raises(PartsFullError):
         await Place(most=3).replica().upload(plan_of(DATA), sent(enumerate(cut(DATA))))
 
@@ -174,7 +174,7 @@ def test_a_header_names_exactly_the_parts_of_its_image(count: int) -> None:
         plan(header_of(DATA), [bytes(32)] * count)
 
 
-def test_what_cannot_be_a_header_is_refused() -> None:
+def test_invalid_header_is_refused() -> None:
     good = header_of(DATA)
     with pytest.raises(InvalidUploadError):
         plan(good, [bytes(31)] * 5)

@@ -112,7 +112,7 @@ class _Away(MemoryObjects):
 
 
 @pytest.mark.parametrize(("times", "made"), [(1, True), (deltas.MAX_ATTEMPTS - 1, True), (deltas.MAX_ATTEMPTS, False)])
-async def test_patch_is_tried_again_while_the_store_is_away_and_given_up_in_the_end(times: int, made: bool) -> None:
+async def test_patch_is_retried_then_abandoned_without_store(times: int, made: bool) -> None:
     place = Place(_Away(times))
     await place.find()
     settled, found = False, None

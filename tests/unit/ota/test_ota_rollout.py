@@ -95,7 +95,7 @@ def test_a_wave_is_watched_before_the_next() -> None:
     assert fleet.step(rollout).wave == 1
 
 
-def test_a_device_that_falls_back_while_its_wave_is_watched_counts() -> None:
+def test_revert_during_soak_counts_as_failure() -> None:
     fleet, rollout = Fleet(20), new(soak_s=60)
     rollout = fleet.step(rollout)
     fleet.finish()
@@ -140,7 +140,7 @@ def test_an_approval_counts_while_it_is_paused() -> None:
     assert fleet.step(rules.resume(paused, 0)).wave == 1
 
 
-def test_too_many_failures_halt_it_and_stop_what_has_not_booted() -> None:
+def test_failures_halt_rollout_and_stop_unbooted_devices() -> None:
     fleet, rollout = Fleet(20), new(waves=(Wave(percent=100),), halt_count=2)
     rollout = fleet.step(rollout)
     fleet.move("d-0", Stage.REVERTED)
@@ -159,7 +159,7 @@ def test_ten_percent_of_the_waves_so_far_but_at_least_one(size: int, wave: int, 
     assert rules.halt_at(replace(new(), wave=wave), size) == expected
 
 
-def test_a_halted_rollout_goes_on_when_told_and_counts_anew() -> None:
+def test_resumed_rollout_resets_failure_count() -> None:
     fleet, rollout = Fleet(20), new(halt_count=1)
     rollout = fleet.step(rollout)
     fleet.finish(Stage.REVERTED)
@@ -170,7 +170,7 @@ def test_a_halted_rollout_goes_on_when_told_and_counts_anew() -> None:
     assert (rollout.state, rollout.wave, len(fleet.started)) == (RolloutState.RUNNING, 1, 5)
 
 
-def test_a_paused_rollout_starts_nothing_and_goes_on_where_it_was() -> None:
+def test_paused_rollout_starts_nothing_until_resumed() -> None:
     fleet, rollout = Fleet(20), new(soak_s=60)
     rollout = fleet.step(rollout)
     fleet.finish()
@@ -181,7 +181,7 @@ def test_a_paused_rollout_starts_nothing_and_goes_on_where_it_was() -> None:
     assert rules.resume(paused, 0).state is RolloutState.SOAKING
 
 
-def test_resume_starts_stopped_devices_again_and_counts_them_as_no_failures() -> None:
+def test_resume_restarts_stopped_devices_without_failures() -> None:
     fleet, rollout = Fleet(20), new(waves=(Wave(percent=100),), halt_count=1)
     rollout = fleet.step(rollout)
     fleet.move("d-0", Stage.REVERTED)
@@ -212,7 +212,7 @@ def test_a_failure_that_confirms_after_all_hides_no_other() -> None:
     assert fleet.step(rollout).state is RolloutState.HALTED
 
 
-def test_a_stopped_device_that_another_rollout_started_since_is_left_alone() -> None:
+def test_stopped_device_of_another_rollout_is_skipped() -> None:
     fleet, rollout = Fleet(2), new(waves=(Wave(percent=100),), halt_count=1)
     rollout = fleet.step(rollout)
     fleet.move("d-0", Stage.REVERTED)
@@ -224,7 +224,7 @@ def test_a_stopped_device_that_another_rollout_started_since_is_left_alone() -> 
     assert rollout.final == rules.Counts(reverted=1, stopped=1)
 
 
-def test_members_are_told_to_stop_though_nothing_of_them_matches() -> None:
+def test_members_are_stopped_when_no_longer_matching() -> None:
     fleet = Fleet(3)
     rollout = fleet.step(new(waves=(Wave(percent=100),)))
     for name in fleet.devices:
@@ -233,7 +233,7 @@ def test_members_are_told_to_stop_though_nothing_of_them_matches() -> None:
     assert sorted(done.stop) == sorted(fleet.devices)
 
 
-def test_a_device_that_joined_another_rollout_is_not_started_again() -> None:
+def test_device_in_another_rollout_is_not_restarted() -> None:
     """Two rollouts would pass it back and forth."""
     fleet, rollout = Fleet(2), new(waves=(Wave(count=1), Wave(percent=100)), soak_s=60)
     rollout = fleet.step(rollout)
@@ -278,7 +278,7 @@ def test_an_aborted_rollout_is_final_once_nothing_is_under_way() -> None:
     assert fleet.step(rollout).final == rules.Counts(confirmed=1, stopped=1)
 
 
-def test_what_was_started_while_it_ended_is_stopped() -> None:
+def test_update_started_while_rollout_ends_is_stopped() -> None:
     """One replica starts a device while a person aborts at another."""
     fleet = Fleet(1)
     rollout = fleet.step(rules.abort(new(), "anna"))
@@ -325,7 +325,7 @@ def test_a_device_that_takes_too_long_has_timed_out_and_counts() -> None:
     assert (rollout.state, rules.count(rollout, fleet.all()).timed_out) == (RolloutState.HALTED, 2)
 
 
-def test_offline_devices_are_started_when_they_come_back_and_hold_up_the_last_wave_only() -> None:
+def test_offline_devices_delay_only_the_last_wave() -> None:
     fleet, rollout = Fleet(4, online={0}), new()
     for _ in range(5):
         rollout = fleet.step(rollout)
@@ -337,7 +337,7 @@ def test_offline_devices_are_started_when_they_come_back_and_hold_up_the_last_wa
 
 
 @pytest.mark.parametrize("late", [True, False])
-def test_a_device_that_matches_since_the_start_waits_without_late_joiners(late: bool) -> None:
+def test_late_match_waits_without_late_joiners(late: bool) -> None:
     fleet, rollout = Fleet(4), new(late_joiners=late)
     rollout = fleet.step(rollout)
     fleet.devices["d-new"] = Candidate("d-new", online=True, late=True)
@@ -366,7 +366,7 @@ def test_with_late_joiners_it_is_paused_and_ended_by_a_person() -> None:
     assert rollout.final == rules.Counts(confirmed=1, waiting=1)
 
 
-def test_a_device_that_another_rollout_updates_waits_and_an_unfit_one_is_left_alone() -> None:
+def test_busy_device_waits_and_unfit_device_is_skipped() -> None:
     fleet, rollout = Fleet(3), new(waves=(Wave(percent=100),))
     fleet.set("d-1", Update(9, "r-other", "other", 0.0, Stage.DOWNLOADING))
     fleet.devices["d-2"] = replace(fleet.devices["d-2"], unfit="wrong class")

@@ -45,13 +45,13 @@ def test_the_way_to_confirmed() -> None:
     )
 
 
-def test_a_claim_of_success_without_the_image_is_none() -> None:
+def test_success_without_running_image_is_ignored() -> None:
     last = LastUpdate(7, Outcome.CONFIRMED, Reason.UNSPECIFIED)
     assert stage(rules.after_status(device(Stage.TRIAL), IDLE, last, NEW)) is Stage.TRIAL
     assert stage(rules.after_result(device(Stage.TRIAL), 7, Outcome.CONFIRMED, Reason.UNSPECIFIED, "")) is Stage.TRIAL
 
 
-def test_what_runs_decides_though_it_was_given_up() -> None:
+def test_running_image_confirms_update_after_failure() -> None:
     idle = OtaStatus(state=State.IDLE, image_sha256=NEW)
     for found in (rules.failed(device(), "no"), rules.timed_out(device(), 900), rules.stopping(device(), "halted")):
         assert stage(rules.after_status(found, idle, NOTHING, NEW)) is Stage.CONFIRMED
@@ -86,7 +86,7 @@ def test_a_device_that_timed_out_did_not_fall_back() -> None:
     assert (stage(found), found.fallen_back) == (Stage.REVERTED, ("rel",))
 
 
-def test_what_the_service_gives_up_is_nothing_against_the_release() -> None:
+def test_failure_of_service_does_not_count_against_release() -> None:
     found = rules.failed(device(), "the floor was raised")
     assert (stage(found), found.fallen_back) == (Stage.FAILED, ())
 
@@ -116,7 +116,7 @@ def test_a_revert_is_remembered() -> None:
     assert (stage(found), found.fallen_back) == (Stage.REVERTED, ("rel",))
 
 
-def test_the_outcome_of_an_earlier_update_is_not_taken_for_this_one() -> None:
+def test_outcome_of_earlier_update_is_ignored() -> None:
     found = rules.after_status(device(Stage.TRIAL), IDLE, LastUpdate(6, Outcome.REVERTED, Reason.SELF_TEST), NEW)
     assert stage(found) is Stage.TRIAL
 
@@ -129,13 +129,13 @@ def test_a_refused_patch_falls_back_to_the_image_once(reason: Reason) -> None:
     assert stage(rules.after_reject(device(Stage.OFFERED, full_only=True), 7, reason, "")) is Stage.FAILED
 
 
-def test_a_patch_that_makes_another_image_falls_back_to_the_image() -> None:
+def test_wrong_patch_result_falls_back_to_full_image() -> None:
     found = rules.after_result(device(delta=True), 7, Outcome.FAILED, Reason.DIGEST, "")
     assert found.update is not None
     assert (found.update.stage, found.update.full_only) == (Stage.ASSIGNED, True)
 
 
-def test_what_passes_is_tried_again_but_not_for_ever() -> None:
+def test_transient_failure_is_retried_up_to_a_limit() -> None:
     found = device()
     for _ in range(rules.MAX_ATTEMPTS - 1):
         found = rules.after_result(found, 7, Outcome.FAILED, Reason.TIMEOUT, "")
@@ -147,12 +147,12 @@ def test_what_passes_is_tried_again_but_not_for_ever() -> None:
 @pytest.mark.parametrize(
     "reason", [Reason.SIGNATURE, Reason.ROOT, Reason.SECURITY_COUNTER, Reason.DEVICE_CLASS, Reason.EXPIRED]
 )
-def test_what_the_device_does_not_trust_has_failed_at_once(reason: Reason) -> None:
+def test_untrusted_image_fails_without_retry(reason: Reason) -> None:
     found = rules.after_reject(device(Stage.OFFERED), 7, reason, "no")
     assert (stage(found), found.fallen_back) == (Stage.FAILED, ("rel",))
 
 
-def test_stop_ends_what_was_not_offered_and_asks_the_others() -> None:
+def test_stop_ends_unoffered_updates_and_asks_others() -> None:
     assert stage(rules.stopping(device(Stage.ASSIGNED), "halted")) is Stage.STOPPED
     asked = rules.stopping(device(), "halted")
     assert asked.update is not None
@@ -178,7 +178,7 @@ def test_a_device_that_was_to_stop_has_stopped_whatever_it_says(reason: Reason) 
         assert (found.update.stage, found.update.why, found.fallen_back) == (Stage.STOPPED, "halted", ())
 
 
-def test_an_image_that_is_installed_and_not_booted_can_be_stopped() -> None:
+def test_installed_image_can_be_stopped_before_boot() -> None:
     asked = rules.stopping(device(), "aborted")
     installed = OtaStatus(state=State.INSTALLED, image_sha256=OLD)
     found = rules.after_status(asked, installed, LastUpdate(7, Outcome.PENDING, Reason.UNSPECIFIED), NEW)
@@ -200,7 +200,7 @@ def test_progress_is_stored_by_quarters() -> None:
     assert rules.after_progress(found, 8, 900) == found
 
 
-def test_what_belongs_to_another_update_changes_nothing() -> None:
+def test_report_of_another_update_changes_nothing() -> None:
     assert rules.after_accept(device(), 8, 0, delta=False) == device()
     assert rules.after_reject(device(), 8, Reason.FLASH, "") == device()
     assert rules.after_result(device(), 8, Outcome.FAILED, Reason.FLASH, "") == device()

@@ -84,7 +84,7 @@ async def test_a_failed_upload_gives_its_turn_back() -> None:
     assert (await images.upload(header_of(b"abc"), chunked(b"abc"))).size_bytes == 3
 
 
-async def test_deleting_what_is_not_there_is_told() -> None:
+async def test_deleting_a_missing_image_is_reported() -> None:
     with pytest.raises(ImageNotFoundError):
         await Images(MemoryObjects(), 1).delete("a" * 64)
 
