@@ -141,7 +141,7 @@ async def test_a_token_ends_with_its_time_for_a_first_use(
             await enrolment.enrol(secret, "porch-1", b"key")
 
 
-async def test_token_follows_the_wall_clock_through_steps_and_is_used_once(enrolment: Enrolment, clock: Clock) -> None:
+async def test_token_follows_wall_clock_steps_and_is_used_once(enrolment: Enrolment, clock: Clock) -> None:
     secret = await secret_of(enrolment, 60)
     clock.time += timedelta(hours=1)
     with pytest.raises(TokenExpiredError):
@@ -216,9 +216,7 @@ async def test_certificate_is_renewed_while_it_is_valid(clock: Clock, after: int
 
 
 @pytest.mark.parametrize(("revoked_s", "good"), [(-1, True), (0, True), (1, False)])
-async def test_certificate_is_renewed_unless_it_began_before_the_revocation(
-    clock: Clock, revoked_s: int, good: bool
-) -> None:
+async def test_certificate_older_than_revocation_is_not_renewed(clock: Clock, revoked_s: int, good: bool) -> None:
     renewal = await renewal_of(clock, NOW + timedelta(seconds=revoked_s))
     if good:
         await renewal.renew("porch-1", b"key", b"key")
@@ -227,7 +225,7 @@ async def test_certificate_is_renewed_unless_it_began_before_the_revocation(
             await renewal.renew("porch-1", b"key", b"key")
 
 
-async def test_certificate_that_lasts_as_long_as_the_device_ca_is_not_renewed(clock: Clock) -> None:
+async def test_certificate_lasting_as_long_as_ca_is_not_renewed(clock: Clock) -> None:
     signer = Signer()
     signer.end = NOW + timedelta(days=300)
     renewal = await renewal_of(clock, signer=signer)

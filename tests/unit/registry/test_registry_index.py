@@ -96,7 +96,7 @@ async def test_in_bulk_and_one_by_one_are_the_same(seed: int, tmp_path: Path) ->
         await index.close()
 
 
-async def test_it_goes_on_where_it_was_and_starts_over_for_other_streams(tmp_path: Path) -> None:
+async def test_index_resumes_or_restarts_for_other_streams(tmp_path: Path) -> None:
     streams = Streams(1)
     first = opened(tmp_path / "index.sqlite", streams)
     for _ in range(60):
@@ -117,7 +117,7 @@ async def test_it_goes_on_where_it_was_and_starts_over_for_other_streams(tmp_pat
 
 
 @pytest.mark.parametrize("damage", ["cut", "noise", "deleted", "leftovers", "unfinished"])
-async def test_a_file_that_is_not_whole_is_made_anew(damage: str, tmp_path: Path) -> None:
+async def test_incomplete_file_is_rebuilt(damage: str, tmp_path: Path) -> None:
     path, streams = tmp_path / "index.sqlite", Streams(2)
     for _ in range(80):
         streams.write()
@@ -141,7 +141,7 @@ async def test_a_file_that_is_not_whole_is_made_anew(damage: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_a_watch_tells_every_change_once_whichever_replica_it_asks(seed: int, tmp_path: Path) -> None:
+async def test_watch_reports_each_change_once_on_any_replica(seed: int, tmp_path: Path) -> None:
     """Reports have the device and its revisions: none twice, and finally the current state of every device."""
     streams = Streams(seed)
     replicas = [opened(tmp_path / f"{number}.sqlite", streams) for number in range(2)]
@@ -194,7 +194,7 @@ async def test_a_watch_of_some_devices_passes_over_the_others(tmp_path: Path) ->
     await index.close()
 
 
-async def test_a_deleted_device_is_told_by_its_id_and_revision(tmp_path: Path) -> None:
+async def test_deleted_device_is_reported_by_id_and_revision(tmp_path: Path) -> None:
     streams = Streams(3)
     for _ in range(150):
         streams.write()
@@ -207,7 +207,7 @@ async def test_a_deleted_device_is_told_by_its_id_and_revision(tmp_path: Path) -
     await index.close()
 
 
-async def test_a_file_far_behind_is_made_anew_and_one_a_little_behind_is_caught_up(tmp_path: Path) -> None:
+async def test_stale_file_is_rebuilt_or_caught_up_by_lag(tmp_path: Path) -> None:
     streams = Streams(8)
     for _ in range(40):
         streams.write()
@@ -229,7 +229,7 @@ async def test_catching_up_keeps_the_log_short(tmp_path: Path) -> None:
     await index.close()
 
 
-async def test_closing_ends_what_is_being_filled_and_the_next_start_begins_anew(tmp_path: Path) -> None:
+async def test_closing_stops_a_fill_and_next_start_restarts_it(tmp_path: Path) -> None:
     streams = Streams(6)
     for _ in range(300):
         streams.write()

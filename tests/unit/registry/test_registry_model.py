@@ -67,7 +67,7 @@ def test_other_firmware_is_noted_without_a_new_revision() -> None:
 @pytest.mark.parametrize(
     "change", [{"digest": "f" * 64}, {"policy": "demo"}, {"link": replace(TERMS, calls_in_flight=1)}]
 )
-def test_whatever_differs_in_the_contract_makes_the_next_revision(change: dict[str, object]) -> None:
+def test_any_contract_difference_makes_next_revision(change: dict[str, object]) -> None:
     first = replace(model.next_record(None, CONTRACT, Build(), NOW), key_revision=5)
     second = model.next_record(first, replace(CONTRACT, **change), Build(), NOW)  # type: ignore[arg-type]
     assert (second.contract.revision, second.key_revision) == (2, 5)

@@ -68,7 +68,7 @@ async def test_bridge_lives_while_it_renews_although_its_key_vanishes(world: Wor
     assert world.asked == []
 
 
-async def test_bridge_is_dead_when_it_does_not_renew_although_its_key_stays(world: World, reaper: Reaper) -> None:
+async def test_bridge_without_renewal_is_dead_despite_its_key(world: World, reaper: Reaper) -> None:
     await sweep(world, reaper, BRIDGE_LEASE_S + 1)  # the clock of NATS was stepped back
     assert world.asked == []
     await sweep(world, reaper, 1)

@@ -81,9 +81,7 @@ def test_into_an_empty_mesh_everything_is_written_and_then_equal(records: list[S
 
 
 @given(meshes(), meshes())
-def test_without_overwriting_nothing_that_was_there_is_lost_or_changed(
-    there: list[StoredRecord], records: list[StoredRecord]
-) -> None:
+def test_restore_keeps_existing_records_by_default(there: list[StoredRecord], records: list[StoredRecord]) -> None:
     store = filled(there)
     before = everything(store)
     done = restored(store, records)
@@ -110,9 +108,7 @@ def test_a_contract_is_never_a_mixture_of_two_that_differ(
 
 
 @given(meshes(), meshes())
-def test_overwriting_lets_the_backup_count_wherever_it_can_be_written(
-    there: list[StoredRecord], records: list[StoredRecord]
-) -> None:
+def test_overwriting_restore_replaces_writable_records(there: list[StoredRecord], records: list[StoredRecord]) -> None:
     store = filled(there)
     before = newest(everything(store))
     done = restored(store, records, overwrite=True)
@@ -138,7 +134,7 @@ def test_restore_never_lowers_a_revision(
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_restore_leaves_what_a_device_has_reported_here(overwrite: bool) -> None:
+def test_restore_keeps_reported_state_of_device(overwrite: bool) -> None:
     reported = StoredRecord(RecordKind.TWIN_REPORTED, "a", b"here", from_device=True)
     store = filled([reported])
     done = restored(store, [StoredRecord(RecordKind.TWIN_REPORTED, "a", b"backup")], overwrite=overwrite)
@@ -146,7 +142,7 @@ def test_restore_leaves_what_a_device_has_reported_here(overwrite: bool) -> None
     assert everything(store) == [reported]
 
 
-def test_revisions_that_are_no_longer_kept_are_told_and_left() -> None:
+def test_expired_revisions_are_reported_and_skipped() -> None:
     kept = [StoredRecord(RecordKind.CONTRACT, "a", b"x", revision) for revision in (1, 2, 3, 4)]
     store = filled(kept[2:])
     done = restored(store, kept, overwrite=True)

@@ -12,14 +12,14 @@ import pytest
 from services.registry.adapters.spool import Spool
 
 
-async def test_rows_come_in_order_and_a_later_record_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
+async def test_rows_are_ordered_and_later_record_replaces_earlier(tmp_path: Path) -> None:
     with contextlib.closing(Spool(tmp_path)) as spool:
         await spool.put([("b", 1, b"1"), ("a", 1, b"2"), ("b", 1, b"3"), ("gone", 1, b"4"), ("gone", 2, None)])
         assert [row async for row in spool.rows()] == [("a", 1, b"2"), ("b", 1, b"3")]
         assert await spool.count() == 2
 
 
-async def test_a_cancelled_backup_closes_its_file_only_when_its_thread_is_done_with_it(tmp_path: Path) -> None:
+async def test_cancelled_backup_closes_file_after_its_thread(tmp_path: Path) -> None:
     spool, loop = Spool(tmp_path), asyncio.get_running_loop()
     writing, may_go_on = asyncio.Event(), threading.Event()
 

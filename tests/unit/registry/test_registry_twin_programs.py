@@ -16,7 +16,7 @@ BLINK = TwinProgram("blink", "blink", "1.0.0", True, NOW, ProgramState.RUNNING, 
 LOKI = "ygg://main/service/loki"
 
 
-def test_a_report_that_tells_nothing_new_writes_nothing() -> None:
+def test_unchanged_report_writes_nothing() -> None:
     side = merge_programs(ProgramsSide(), [BLINK], 5, NOW, LOKI)
     assert (side.revision, side.programs[0].report_time) == (1, NOW)
     assert merge_programs(side, [BLINK], 6, LATER, LOKI) is side
@@ -49,7 +49,9 @@ def test_the_time_of_a_state_is_when_it_began() -> None:
         (False, ProgramState.STOPPED, "", False),
     ],
 )
-def test_pending_is_what_is_not_as_desired(running: bool, state: ProgramState, version: str, pending: bool) -> None:
+def test_program_is_pending_when_it_differs_from_desired(
+    running: bool, state: ProgramState, version: str, pending: bool
+) -> None:
     assert replace(BLINK, desired_running=running, state=state, reported_version=version).pending is pending
 
 

@@ -21,7 +21,7 @@ LABELS = st.dictionaries(
 
 
 @given(device_ids, st.sampled_from(DeviceState), moments, LABELS, st.none() | moments)
-def test_what_is_written_is_read_without_protobuf(
+def test_written_record_is_read_without_protobuf(
     device_id: str, state: DeviceState, made: datetime, labels: dict[str, str], revoked: datetime | None
 ) -> None:
     data = records.device_to_bytes(DeviceRecord(device_id, state, made, labels, 0, revoked))
