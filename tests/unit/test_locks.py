@@ -32,7 +32,7 @@ def test_locks_agree_on_versions(path: Path) -> None:
     assert pins(path).items() <= everything.items()
 
 
-def test_locks_meet_what_pyproject_asks_for() -> None:
+def test_locks_meet_requirements_of_pyproject() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = project["project"]["optional-dependencies"]
     runtime = project["project"]["dependencies"]

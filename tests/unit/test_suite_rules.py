@@ -68,7 +68,7 @@ def test_rules_find_a_sleep_and_a_timed_assert() -> None:
     assert (sleeps(good), timed_asserts(good)) == ([], [])
 
 
-def test_no_target_runs_what_failed_a_second_time() -> None:
+def test_no_target_reruns_failed_tests() -> None:
     recipes = [ROOT / "Makefile", *(ROOT / "deploy").glob("*.sh"), ROOT / ".ci" / "run", ROOT / "pyproject.toml"]
     for recipe in recipes:
         text = recipe.read_text()

@@ -36,7 +36,7 @@ def test_a_line_is_a_device(line: str, device_id: str, labels: dict[str, str], s
         '{"id": "x", "state": "?"}',
     ],
 )
-def test_what_is_no_device_names_its_line(line: str) -> None:
+def test_invalid_device_names_its_line(line: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_line(Line(7, line), {}, pending=False)
     assert "line 7" in caught.value.message

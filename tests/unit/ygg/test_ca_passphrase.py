@@ -44,7 +44,7 @@ def test_passphrase_from_a_file_wins_and_a_short_one_is_refused(tmp_path: Path) 
         CaPassphrase(lambda _: None, tmp_path / "missing").get()
 
 
-def test_bootstrap_leaves_no_readable_key_of_a_ca_but_the_registrys_own(tmp_path: Path, clock: Clock) -> None:
+def test_bootstrap_leaves_only_registry_ca_key_readable(tmp_path: Path, clock: Clock) -> None:
     run(tmp_path, Bootstrap(), clock=clock, passphrase=given())
     keys = list((tmp_path / "pki").glob("*.key"))
     assert len(keys) == 4
@@ -63,7 +63,7 @@ def test_bootstrap_needs_the_passphrase_only_to_issue(tmp_path: Path, clock: Clo
     assert [one.id for one in issued] == ["anna"]
 
 
-def test_bootstrap_goes_on_with_certificates_that_are_only_soon_to_expire(tmp_path: Path, clock: Clock) -> None:
+def test_bootstrap_continues_when_certificates_expire_soon(tmp_path: Path, clock: Clock) -> None:
     run(tmp_path, Bootstrap(), clock=clock, passphrase=given())
     clock.now += dt.timedelta(days=300)
     assert run(tmp_path, Bootstrap(), clock=clock, passphrase=no_passphrase()) == []
@@ -79,7 +79,7 @@ def test_a_wrong_passphrase_issues_nothing_and_says_so(tmp_path: Path, clock: Cl
     assert Store(tmp_path / "pki", clock).issued() == []
 
 
-def test_protect_encrypts_what_is_exposed_with_one_passphrase(tmp_path: Path, clock: Clock) -> None:
+def test_protect_encrypts_exposed_keys_with_one_passphrase(tmp_path: Path, clock: Clock) -> None:
     store = Store.create(tmp_path / "pki", clock)
     assert store.unencrypted_keys() == ["device-ca.key", "root.key", "service-ca.key", "user-ca.key"]
     plain = (tmp_path / "pki" / "root.key").read_bytes()

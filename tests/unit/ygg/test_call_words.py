@@ -24,6 +24,6 @@ def test_the_first_word_with_a_dot_is_the_action(words: list[str], meant: Action
     "words",
     [["porch-1"], ["porch-1", "blink"], ["porch-1", "x=1.5"], ["a", "led0."], ["a", "led0.x", "b"], ["led0.a.b"]],
 )
-def test_what_is_no_call_is_refused(words: list[str]) -> None:
+def test_invalid_call_is_refused(words: list[str]) -> None:
     with pytest.raises(UsageError):
         ActionCall.of(words)

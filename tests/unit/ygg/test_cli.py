@@ -98,7 +98,7 @@ def test_exit_codes_mean_something(arguments: list[str], code: Exit, capsys: Cap
     assert bool(captured.err) is (code != Exit.OK)
 
 
-def test_errors_are_json_where_results_would_be(capsys: Captured) -> None:
+def test_errors_are_json_when_results_are_json(capsys: Captured) -> None:
     assert run(["context", "use", "nowhere", "--json"]) == Exit.NOT_FOUND
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -171,7 +171,7 @@ def test_a_bad_endpoint_is_refused_and_nothing_is_written(endpoint: str, home: H
     assert not home.contexts.exists()
 
 
-def test_a_context_file_that_is_broken_is_told_and_left_alone(home: Home, capsys: Captured) -> None:
+def test_broken_context_file_is_reported_and_kept(home: Home, capsys: Captured) -> None:
     home.path.mkdir()
     home.contexts.write_text("{")
     assert run(["context", "ls"]) == Exit.FAILED
@@ -213,7 +213,7 @@ def test_bootstrap_is_idempotent_and_mends(tmp_path: Path, capsys: Captured) -> 
     assert json_of(capsys)["issued"] == ["ygg://main/service/loki"]
 
 
-def test_a_backup_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+def test_failed_backup_keeps_existing_file(tmp_path: Path) -> None:
     file = tmp_path / "mesh.ndjson"
     file.write_text("the one before")
     assert run(["backup", str(file)]) == Exit.DENIED
@@ -267,7 +267,7 @@ def test_a_fault_of_ours_shows_its_traceback_only_when_asked(capsys: Captured, m
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_no_home_directory_is_named_and_what_to_set(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_home_error_names_variable_to_set(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("YGG_HOME")
     monkeypatch.setenv("HOME", "")
     assert run(["context", "ls"]) == Exit.FAILED
@@ -317,7 +317,7 @@ def test_outside_text_is_bounded() -> None:
     assert safe("x" * 500, 10) == "xxxxxxxxx…"
 
 
-def test_the_bridge_is_reissued_for_the_name_that_devices_connect_to(tmp_path: Path, capsys: Captured) -> None:
+def test_bridge_is_reissued_for_advertised_name(tmp_path: Path, capsys: Captured) -> None:
     out = str(tmp_path / "mesh")
     run(["pki", "bootstrap", out])
     capsys.readouterr()

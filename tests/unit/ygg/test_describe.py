@@ -98,7 +98,7 @@ def test_device_is_revoked_until_it_was_online_again() -> None:
     assert describe.device_state(device) == "online"
 
 
-def test_what_a_device_says_is_made_printable() -> None:
+def test_text_of_device_is_made_printable() -> None:
     device = rp.Device(id="porch-1", firmware_version="1.0\x1b]0;pwned\x07", state=rp.DEVICE_STATE_ACTIVE)
     hostile = contract()
     hostile.refused[0].message = "\x1b[2J\n\x9b31m"

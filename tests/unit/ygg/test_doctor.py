@@ -42,7 +42,7 @@ def test_the_signing_key_is_the_registrys_alone(layout: Layout) -> None:
     assert about(layout, "device CA key").ok
 
 
-def test_the_bridges_chain_fits_and_the_limit_is_said_to_be_the_plans(layout: Layout) -> None:
+def test_bridge_chain_fits_limit_of_plan(layout: Layout) -> None:
     found = about(layout, "certificate chain")
     assert found.ok
     assert found.text.endswith("the smallest device accepts 4 kB")

@@ -37,7 +37,7 @@ def test_documents_show_only_commands_that_ygg_takes() -> None:
         "ygg ota manifest fw.bin --class sim -o 1.release",
     ],
 )
-def test_fault_finds_what_ygg_refuses(text: str) -> None:
+def test_fault_finds_commands_that_ygg_refuses(text: str) -> None:
     assert fault(Line("here", text))
 
 
@@ -54,7 +54,7 @@ def test_split_finds_each_command_of_a_line() -> None:
     assert list(documents.split(line)) == ["ygg grpcurl", "ygg backup -"]
 
 
-def test_of_document_joins_lines_that_go_on_and_tells_mentions_apart() -> None:
+def test_of_document_joins_lines_and_separates_mentions() -> None:
     text = "See `ygg down`.\n```\nygg device label porch-1 \\\n  zone=hall   # and more\n```\n"
     assert list(documents.of_document(text, "x.md")) == [
         Line("x.md:3", "ygg device label porch-1 zone=hall"),

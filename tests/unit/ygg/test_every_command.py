@@ -57,7 +57,7 @@ def run_each(tmp_path: Path, given: list[Sample], *, asks_help: bool = False, **
     return ended
 
 
-def test_a_command_whose_reader_left_ends_as_by_sigpipe(tmp_path: Path) -> None:
+def test_command_ends_as_by_sigpipe_when_stdout_closes(tmp_path: Path) -> None:
     ended = run_each(tmp_path, SAMPLES, asks_help=True, stdout="gone")
     assert {(str(one.sample), one.code, one.err) for one in ended} == {(str(s), 141, "") for s in SAMPLES}
 
@@ -78,7 +78,7 @@ def test_a_command_on_a_full_disk_says_so(tmp_path: Path) -> None:
         assert (one.code, one.err) == (1, "error: standard output: no space left on device\n"), one
 
 
-def test_a_command_whose_errors_nobody_reads_ends_as_by_sigpipe(tmp_path: Path) -> None:
+def test_command_ends_as_by_sigpipe_when_stderr_closes(tmp_path: Path) -> None:
     for one in run_each(tmp_path, ONE_A_MODULE, stdout="gone", stderr="gone"):
         assert one.code in (0, 141), one
 

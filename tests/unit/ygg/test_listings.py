@@ -106,7 +106,7 @@ def test_a_listing_in_a_pipe_is_a_line_a_row(
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("words", FITTING)
-def test_what_a_reading_command_says_fits_the_terminal(
+def test_output_of_reading_commands_fits_terminal(
     words: str, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = shown(words, width, monkeypatch, capsys).splitlines()

@@ -17,7 +17,7 @@ def started(disk: Disk = ROOM) -> Mode:
     return mode
 
 
-def test_mode_refuses_below_the_low_mark_and_accepts_again_from_the_higher_one() -> None:
+def test_mode_refuses_below_low_mark_until_high_mark() -> None:
     mode = started()
     assert not mode.changed(Disk(LOW_BYTES), False, 1)
     assert mode.changed(FULL, False, 2)
@@ -56,7 +56,7 @@ def test_mode_accepts_as_soon_as_a_full_disk_has_room() -> None:
 
 
 @pytest.mark.parametrize(("free", "used", "budget"), [(2 * GB, 0, 1.5 * GB), (GB, GB, 1.5 * GB), (0, 4 * GB, 4 * GB)])
-def test_budget_counts_what_is_stored_and_never_forbids_it(free: int, used: int, budget: float) -> None:
+def test_budget_counts_stored_bytes_without_refusal(free: int, used: int, budget: float) -> None:
     assert budget_bytes(free, used) == budget
 
 

@@ -39,7 +39,7 @@ def may_subscribe(service: str, subject: str) -> bool:
     return any(covers(pattern, subject) for pattern in subscribe_subjects(service))
 
 
-def test_clients_are_known_by_certificate_alone_and_there_is_no_secret() -> None:
+def test_clients_authenticate_by_certificate_only() -> None:
     config = parsed()
     assert config["tls"]["verify_and_map"] is True
     users = config["accounts"]["YGG"]["users"]
@@ -56,7 +56,7 @@ def test_store_limit_is_a_variable_of_whoever_runs_the_server() -> None:
     assert parsed()["accounts"]["YGG"]["jetstream"]["max_disk"] == -1
 
 
-def test_paths_stand_as_they_are_for_nats_knows_no_unicode_escapes() -> None:
+def test_paths_are_written_without_unicode_escapes() -> None:
     text = render(NatsPlan("127.0.0.1:1", "127.0.0.1:2", Path("/häuser/i"), Path("/家/d")))
     assert '"store_dir": "/家/d"' in text
     assert '"cert_file": "/häuser/i/cert.pem"' in text
@@ -69,7 +69,7 @@ def test_power_loss_safety_is_an_option() -> None:
 
 
 @pytest.mark.parametrize("service", GRANTS)
-def test_nobody_may_do_everything(service: str) -> None:
+def test_no_user_has_all_permissions(service: str) -> None:
     for subject in (*publish_subjects(service), *subscribe_subjects(service)):
         assert not subject.startswith((">", "*", "$JS.API.>", "$KV.>", "$JS.>", "ygg.>", "$SYS"))
     assert not may_publish(service, "$SYS.REQ.SERVER.PING")
@@ -98,13 +98,13 @@ def test_answers_go_to_their_own_inbox_only(service: str) -> None:
         ("rollouts", {"ota"}),
     ],
 )
-def test_only_its_owners_write_a_bucket_and_nobody_deletes_it(bucket: str, writers: set[str]) -> None:
+def test_bucket_is_written_by_owners_and_never_deleted(bucket: str, writers: set[str]) -> None:
     assert {s for s in GRANTS if may_publish(s, f"$KV.{bucket}.key")} == writers
     assert {s for s in GRANTS if may_publish(s, f"$JS.API.STREAM.PURGE.KV_{bucket}")} == writers
     assert not [s for s in GRANTS if may_publish(s, f"$JS.API.STREAM.DELETE.KV_{bucket}")]
 
 
-def test_events_of_devices_come_from_bridges_and_offline_from_the_registry_too() -> None:
+def test_device_events_come_from_bridges_and_registry() -> None:
     online = subjects.device("porch-1", subjects.Kind.ONLINE)
     offline = subjects.device("porch-1", subjects.Kind.OFFLINE)
     assert {s for s in GRANTS if may_publish(s, online)} == {"jotunheim_bridge"}

@@ -57,7 +57,7 @@ def test_records_survive_the_file(found: list[pb.BackupRecord]) -> None:
     assert read(data) == found
 
 
-def test_equal_records_are_equal_lines_whatever_the_order_of_their_labels() -> None:
+def test_equal_records_are_equal_lines_in_any_label_order() -> None:
     labels = {f"key{n}": str(n) for n in range(9)}
     one, other = (
         pb.BackupRecord(device=rp.StoredDevice(schema=1, id="a", state=rp.DEVICE_STATE_ACTIVE, labels=dict(pairs)))
@@ -88,14 +88,14 @@ def test_a_fault_names_its_line(data: str, says: str) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 5, 30, 60])
-def test_a_file_that_was_cut_short_is_found_out_before_anything_is_restored(cut: int) -> None:
+def test_truncated_file_is_detected_before_restore(cut: int) -> None:
     whole = text(GROUP, GROUP)
     with pytest.raises(CliError) as caught:
         ndjson.check(io.BytesIO(whole[:-cut].encode()), "x")
     assert "truncated" in caught.value.message
 
 
-def test_a_file_with_a_line_missing_is_found_out_before_anything_is_restored() -> None:
+def test_missing_line_is_detected_before_restore() -> None:
     lines = text(GROUP, GROUP).splitlines(keepends=True)
     with pytest.raises(CliError) as caught:
         ndjson.check(io.BytesIO("".join(lines[1:]).encode()), "x")

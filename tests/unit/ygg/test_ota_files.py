@@ -76,9 +76,7 @@ def test_a_key_is_never_overwritten(capsys: Captured) -> None:
     assert "already exists" in refused(capsys, "keygen", "root-a.key")
 
 
-def test_keygen_keeps_a_key_without_a_folder_in_the_home_and_signing_finds_it(
-    key_files: Path, capsys: Captured
-) -> None:
+def test_keygen_stores_key_in_home_and_sign_finds_it(key_files: Path, capsys: Captured) -> None:
     made = ygg(capsys, "keygen", "mine.key")
     assert Path(made["key"]) == key_files / "home" / "keys" / "mine.key"
     assert not list(key_files.glob("mine*"))
@@ -105,7 +103,7 @@ def test_a_password_is_asked_for_at_a_terminal_only(key_files: Path, capsys: Cap
     assert not (key_files / "new.key").exists()
 
 
-def test_a_password_typed_at_a_terminal_locks_a_key_and_signs_with_it(capsys: Captured) -> None:
+def test_typed_password_locks_key_and_signs(capsys: Captured) -> None:
     """As docs/reference/updates.md has it: `keygen --password`, then `sign --key`."""
     first_root(capsys)
     at_a_terminal(["keygen", "--password", "locked.key"], ["secret", "secret"])
@@ -130,7 +128,7 @@ def at_a_terminal(words: list[str], typed: list[str]) -> None:
     assert process.returncode == 0, shown
 
 
-def test_what_cannot_be_undone_asks(capsys: Captured) -> None:
+def test_irreversible_commands_ask_for_confirmation(capsys: Captured) -> None:
     said = "confirmation required, but stdin is not a terminal; pass --yes"
     assert said in refused(capsys, "rollout", "abort", "r-1")
 
@@ -195,7 +193,7 @@ def test_a_root_is_enough_once_its_threshold_has_signed(capsys: Captured) -> Non
     assert ygg(capsys, "sign", "1.root", "--key", "root-b.key")["enough"] is True
 
 
-def test_a_rotated_root_keeps_what_was_not_given(capsys: Captured) -> None:
+def test_rotated_root_keeps_omitted_settings(capsys: Captured) -> None:
     before = first_root(capsys)
     after = ygg(capsys, "root", "rotate", "1.root", "--timestamp-key", "spare.key", "-o", "2.root")
     assert after["version"] == 2
@@ -254,7 +252,7 @@ def test_a_manifest_against_the_rules_is_not_made(option: tuple[str, str], capsy
     assert not Path("x.release").exists()
 
 
-def test_an_image_one_byte_over_its_slot_is_refused_with_both_numbers(key_files: Path, capsys: Captured) -> None:
+def test_image_over_slot_size_is_refused_with_both_sizes(key_files: Path, capsys: Captured) -> None:
     (key_files / "fw.bin").write_bytes(bytes(65537))
     assert "the image has 65537 bytes, its slot 65536" in refused(capsys, "manifest", "fw.bin", *MANIFEST, "-o", "x")
     assert not Path("x").exists()

@@ -59,12 +59,12 @@ def test_bars_grow() -> None:
     assert shown(after)[2].endswith("10/10")
 
 
-def test_what_came_from_outside_cannot_steer_the_terminal() -> None:
+def test_external_text_cannot_control_terminal() -> None:
     assert "\x1b[31m" not in "".join(shown(running()))
     assert "\x1b" not in line(running())
 
 
-def test_what_timed_out_or_was_stopped_has_its_own_words() -> None:
+def test_timeout_and_stop_have_distinct_texts() -> None:
     rollout = running()
     rollout.counts.timed_out, rollout.counts.stopped, rollout.counts.late = 2, 3, 4
     rollout.acknowledged_failures = 1

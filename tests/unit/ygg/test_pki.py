@@ -87,7 +87,7 @@ def test_openssl_accepts_every_leaf_under_strict_rules(store: Store, tmp_path: P
     assert done.returncode == 0, done.stderr
 
 
-def test_a_device_certificate_does_not_verify_against_clients_pem(store: Store, tmp_path: Path) -> None:
+def test_device_certificate_fails_against_clients_pem(store: Store, tmp_path: Path) -> None:
     bridge = tmp_path / "bridge"
     subject = identity(Kind.SERVICE, "jotunheim_bridge")
     identities.issue(store, subject, bridge, NO_NAMES, 365, force=False)
@@ -115,7 +115,7 @@ def test_keys_are_0600_and_directories_0700_whatever_the_umask(tmp_path: Path, c
     assert {mode(p) for p in tmp_path.rglob("*") if p.is_dir()} == {0o700}
 
 
-def test_the_identity_directory_holds_exactly_what_its_process_may_see(store: Store, tmp_path: Path) -> None:
+def test_identity_directory_holds_only_files_of_its_process(store: Store, tmp_path: Path) -> None:
     for kind, name in ALL:
         identities.issue(store, identity(kind, name), tmp_path / name, NO_NAMES, 365, force=False)
     common = {"cert.pem", "key.pem", "services.pem", "clients.pem"}
@@ -148,7 +148,7 @@ def test_init_refuses_to_replace_a_pki_and_says_how(store: Store, clock: Clock) 
     assert Store.create(store.path, clock, force=True).root() != before
 
 
-def test_issue_refuses_to_replace_an_identity_and_leaves_it_alone(store: Store, tmp_path: Path) -> None:
+def test_issue_refuses_to_replace_an_identity(store: Store, tmp_path: Path) -> None:
     subject, out = identity(Kind.DEVICE, "porch-1"), tmp_path / "out"
     identities.issue(store, subject, out, NO_NAMES, 365, force=False)
     key = (out / "key.pem").read_bytes()
@@ -180,7 +180,7 @@ def test_an_expired_certificate_can_be_made_by_moving_the_clock(store: Store, cl
     assert with_past.not_valid_after_utc == NOW - dt.timedelta(days=370)
 
 
-def test_a_leaf_never_outlives_its_ca_and_an_expired_ca_issues_nothing(store: Store, clock: Clock) -> None:
+def test_leaf_never_outlives_ca_and_expired_ca_issues_none(store: Store, clock: Clock) -> None:
     clock.forward(days=x509.CA_DAYS - 10)
     leaf = store.issue(identity(Kind.USER, "anna")).cert
     assert leaf.not_valid_after_utc == store.ca(Kind.USER).not_valid_after_utc
@@ -194,7 +194,7 @@ def test_host_names_are_for_services(store: Store) -> None:
         store.issue(identity(Kind.DEVICE, "porch-1"), Names(["x.lan"]))
 
 
-def test_what_was_issued_is_on_the_list(store: Store) -> None:
+def test_issued_certificates_are_listed(store: Store) -> None:
     for kind, name in ALL:
         store.issue(identity(kind, name))
     assert [e.uri for e in store.issued()] == [f"ygg://main/{kind}/{name}" for kind, name in ALL]
@@ -209,7 +209,7 @@ class TestEnsure:
     def ensure(self, store: Store, path: Path, clock: Clock, names: Names = NO_NAMES) -> bool:
         return identities.ensure(store, self.subject, path, now=clock(), names=names)
 
-    def test_keeps_what_is_good(self, store: Store, tmp_path: Path, clock: Clock) -> None:
+    def test_valid_files_are_kept(self, store: Store, tmp_path: Path, clock: Clock) -> None:
         assert self.ensure(store, tmp_path / "loki", clock)
         before = (tmp_path / "loki" / "cert.pem").read_bytes()
         clock.forward(days=200)
@@ -223,13 +223,15 @@ class TestEnsure:
 
     @pytest.mark.parametrize("name", ["cert.pem", "key.pem", "services.pem"])
     @pytest.mark.parametrize("damage", [b"", b"garbage"])
-    def test_mends_what_is_damaged(self, store: Store, tmp_path: Path, clock: Clock, name: str, damage: bytes) -> None:
+    def test_damaged_files_are_repaired(
+        self, store: Store, tmp_path: Path, clock: Clock, name: str, damage: bytes
+    ) -> None:
         self.ensure(store, tmp_path / "loki", clock)
         (tmp_path / "loki" / name).write_bytes(damage)
         assert self.ensure(store, tmp_path / "loki", clock)
         assert not self.ensure(store, tmp_path / "loki", clock)
 
-    def test_replaces_what_another_pki_issued(self, store: Store, tmp_path: Path, clock: Clock) -> None:
+    def test_files_of_another_pki_are_replaced(self, store: Store, tmp_path: Path, clock: Clock) -> None:
         other = Store.create(tmp_path / "other", clock)
         self.ensure(other, tmp_path / "loki", clock)
         assert self.ensure(store, tmp_path / "loki", clock)

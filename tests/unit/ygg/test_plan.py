@@ -51,7 +51,7 @@ def test_secrets_of_the_shell_are_not_passed_on(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_each_service_accepts_what_it_is_told(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_each_service_accepts_settings_of_plan(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     policy = tmp_path / "policy.json"
     for key, value in specs(Options(policy=policy))[name].env.items():
         monkeypatch.setenv(key, value)
@@ -75,13 +75,13 @@ def test_the_context_leads_to_the_same_ports() -> None:
     assert (context.link, context.nats_monitor, context.mesh) == ("127.0.0.1:5", "http://127.0.0.1:7", "/mesh")
 
 
-def test_hosts_are_told_apart_by_how_they_look() -> None:
+def test_hosts_are_classified_by_form() -> None:
     names = hosts(["mesh.lan", "10.0.0.7", "fd00::7", "under_score"])
     assert names.dns == ("mesh.lan", "under_score")
     assert [str(ip) for ip in names.ips] == ["10.0.0.7", "fd00::7"]
 
 
 @pytest.mark.parametrize("word", ["", "a b", "-a", "a..b", "*.lan", "a" * 64, "x\n", "http://x"])
-def test_what_is_no_host_is_refused(word: str) -> None:
+def test_invalid_host_is_refused(word: str) -> None:
     with pytest.raises(UsageError):
         hosts([word])

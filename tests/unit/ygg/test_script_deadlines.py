@@ -40,7 +40,7 @@ def longest_queue_s() -> float:
     return float(next(bound.le for bound in bounds if hasattr(bound, "le")))
 
 
-def test_the_deadline_of_a_run_is_longer_than_its_time_and_the_queue() -> None:
+def test_deadline_of_run_exceeds_time_limit_and_queue() -> None:
     mesh: Any = Recorder()
     run = scripts.Run("return 1", "lua", "x.lua", timeout_s=20.0)
     with pytest.raises(CliError):
@@ -48,7 +48,7 @@ def test_the_deadline_of_a_run_is_longer_than_its_time_and_the_queue() -> None:
     assert mesh.timeout_s > run.timeout_s + longest_queue_s()
 
 
-def test_the_deadline_of_a_registered_run_is_longer_than_the_longest_time_and_the_queue() -> None:
+def test_deadline_of_registered_run_exceeds_max_and_queue() -> None:
     mesh: Any = Recorder()
     with pytest.raises(CliError):
         registered.run(mesh, "blink", "", {}, lambda line: None)

@@ -39,7 +39,7 @@ def test_a_header(text: str) -> None:
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "mark"])
-def test_a_file_declares_the_same_with_a_byte_order_mark_and_crlf(tmp_path: Path, mark: str, ends: str) -> None:
+def test_header_is_read_with_byte_order_mark_and_crlf(tmp_path: Path, mark: str, ends: str) -> None:
     text = ';; Blink.\n;; @version 1.2.0\n;; @requires actuator.led@1+\n(log "é")\n'
     file = tmp_path / "blink.scm"
     file.write_bytes((mark + text.replace("\n", ends)).encode())
@@ -72,7 +72,7 @@ def test_tests_are_found_below_a_folder_each_with_its_script(tmp_path: Path) -> 
             find_tests(missing)
 
 
-def test_a_file_that_is_no_script_says_what_it_is(tmp_path: Path) -> None:
+def test_non_script_file_is_refused_with_its_kind(tmp_path: Path) -> None:
     for name, data, says in (("x.bin", b"\xff", "UTF-8"), ("x.lua", b"-" * 300_000, "limit 262144")):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(UsageError, match=says):
@@ -141,7 +141,7 @@ def test_a_parameter_of_a_program_is_read_as_its_type(
     assert (found, type(found), parameter.optional) == (default, type(default), optional)
 
 
-def test_an_argument_of_a_program_is_read_as_the_type_that_its_manifest_has(tmp_path: Path) -> None:
+def test_program_argument_is_read_by_manifest_type(tmp_path: Path) -> None:
     file = tmp_path / "p.lua"
     file.write_text("-- @param label string\n-- @param level double\n-- @param rest any\nreturn 1")
     given = program_files.arguments(program_files.package(file).manifest, {"label": "5", "level": "5", "rest": "5"})

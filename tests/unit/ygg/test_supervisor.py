@@ -26,7 +26,7 @@ class TestBackoff:
         assert waits == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, MAX_S, MAX_S, MAX_S]
         assert backoff.restarts == 9
 
-    def test_a_child_that_was_well_begins_anew(self) -> None:
+    def test_healthy_child_resets_its_backoff(self) -> None:
         backoff = Backoff()
         for _ in range(5):
             backoff.started(0)
@@ -136,7 +136,7 @@ async def test_starts_in_order_and_stops_in_the_reverse_one(tmp_path: Path, ende
     assert ended == []
 
 
-async def test_a_child_that_ends_is_started_again_and_its_neighbour_is_left_alone(tmp_path: Path, ended: Ended) -> None:
+async def test_ended_child_restarts_without_its_neighbour(tmp_path: Path, ended: Ended) -> None:
     world = FakeMachine(ends={"loki": deque([1, -9])})
     task = asyncio.create_task(supervised(world, tmp_path, ended, "nats", "loki").run())
     await settle()
@@ -156,7 +156,7 @@ async def test_after_a_steady_run_the_next_start_is_quick_again(tmp_path: Path, 
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_faults_of_the_settings_end_the_mesh_with_the_childs_last_words(tmp_path: Path, ended: Ended) -> None:
+async def test_settings_fault_ends_mesh_with_output_of_child(tmp_path: Path, ended: Ended) -> None:
     (tmp_path / "loki.log").write_text("first\nYGG_LOKI_LISTEN: must be HOST:PORT\n")
     world = FakeMachine(ends={"loki": deque([2])})
     with pytest.raises(ChildFailedError, match="loki cannot run: YGG_LOKI_LISTEN: must be HOST:PORT"):
@@ -165,7 +165,7 @@ async def test_faults_of_the_settings_end_the_mesh_with_the_childs_last_words(tm
     assert ended == []
 
 
-async def test_whoever_is_told_of_an_end_may_give_up(tmp_path: Path) -> None:
+async def test_exit_callback_may_give_up(tmp_path: Path) -> None:
     world = FakeMachine(ends={"loki": deque([1] * 9)})
 
     def on_end(member: Member, wait_s: float) -> None:

@@ -44,7 +44,7 @@ def test_columns_go_in_the_order_given_and_are_named() -> None:
     assert layout(columns, rows, 30, optional=("C", "B")).dropped == ("C", "B")
 
 
-def test_rows_become_cards_where_no_table_fits() -> None:
+def test_rows_become_cards_when_no_table_fits() -> None:
     found = layout(("NAME", "NOTE", "SIZE"), [("x" * 30, "two words", "1"), ("y", "-", "")], 24)
     assert found.lines == ["NAME  " + "x" * 18, " " * 6 + "x" * 12, "NOTE  two words", "SIZE  1", "", "NAME  y"]
     assert found.header == 0

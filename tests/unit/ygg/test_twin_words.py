@@ -51,13 +51,13 @@ def test_words_become_a_document_by_the_types_of_the_contract(
 @pytest.mark.parametrize(
     "words", [{"led0": "3"}, {"led0.": "3"}, {".on": "3"}, {"a.b.c": "3"}, {"led0": "", "led0.on": "true"}]
 )
-def test_what_names_no_property_is_refused(words: dict[str, str]) -> None:
+def test_invalid_property_name_is_refused(words: dict[str, str]) -> None:
     with pytest.raises(UsageError):
         twins.patch(words, CONTRACT)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3"])
-def test_a_document_that_is_none_is_refused(text: str) -> None:
+def test_invalid_document_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         twins.document(text)
 
@@ -76,7 +76,7 @@ def prop(name: str, desired: Value, reported: Value, **more: object) -> pb.TwinP
     )
 
 
-def test_what_a_program_reports_is_shown_key_by_key_and_as_json() -> None:
+def test_program_report_is_shown_by_key_and_as_json() -> None:
     one = pb.TwinProgram(deployment_id="blink", reported={"n": value_to_proto(2), "a": value_to_proto("x")})
     assert twins.program_lines(one) == ["blink reports a = x", "blink reports n = 2"]
     assert twins.to_json(pb.Twin(programs=[one]))["programs"][0]["reported"] == {"n": 2, "a": "x"}
@@ -89,7 +89,7 @@ def test_a_twin_is_shown_property_by_property() -> None:
     assert twins.row(prop("on", 3, None, pending=True, problem="the board\x1b said no"))[3] == "the board? said no"
 
 
-def test_a_watch_shows_what_changed_only() -> None:
+def test_watch_shows_only_changes() -> None:
     first = pb.Twin(properties=[prop("on", True, False, pending=True), prop("name", None, "x")])
     second = pb.Twin(properties=[prop("on", True, True)])
     assert list(twins.changes(None, first)) == [
@@ -103,7 +103,7 @@ def test_a_watch_shows_what_changed_only() -> None:
     assert list(twins.changes(second, second)) == []
 
 
-def test_twin_get_says_what_becomes_of_a_drifted_property() -> None:
+def test_twin_get_explains_a_drifted_property() -> None:
     led = pb.TwinProperty(
         capability_id="led0",
         property="brightness",

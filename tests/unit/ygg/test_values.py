@@ -76,13 +76,13 @@ def test_words_are_read_by_the_type_wanted(kind: ValueType, word: str, value: Va
         ("9223372036854775807", 2**63 - 1),
     ],
 )
-def test_without_a_type_words_are_what_they_look_like(word: str, value: Value) -> None:
+def test_untyped_words_are_read_by_form(word: str, value: Value) -> None:
     found = values.guess(word)
     assert found == value
     assert type(found) is type(value)
 
 
-def test_broken_json_is_told() -> None:
+def test_broken_json_is_reported() -> None:
     with pytest.raises(UsageError, match="is not valid JSON"):
         values.guess("[1,")
 
@@ -122,7 +122,7 @@ def test_arguments_take_their_types_by_name() -> None:
 
 
 @pytest.mark.parametrize("words", [["x"], ["=1"], ["a=1", "a=2"]])
-def test_what_is_no_argument_is_refused(words: list[str]) -> None:
+def test_invalid_argument_is_refused(words: list[str]) -> None:
     with pytest.raises(UsageError):
         values.assignments(words)
 
@@ -132,7 +132,7 @@ def test_a_value_may_hold_an_equals_sign() -> None:
 
 
 @pytest.mark.parametrize("word", ["led0", "led0.", ".on", "a.b.c", ""])
-def test_what_names_no_member_is_refused(word: str) -> None:
+def test_invalid_member_is_refused(word: str) -> None:
     with pytest.raises(UsageError):
         values.member(word)
 
