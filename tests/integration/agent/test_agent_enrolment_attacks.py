@@ -151,7 +151,7 @@ async def test_a_token_is_not_used_twice(pki: Pki, tmp_path: Path) -> None:
         assert server.connections == 1
 
 
-async def test_somebody_with_another_root_hears_no_secret(pki: Pki, other_pki: Pki, tmp_path: Path) -> None:
+async def test_server_with_another_root_receives_no_secret(pki: Pki, other_pki: Pki, tmp_path: Path) -> None:
     async with (
         registry(other_pki, tmp_path, grant(other_pki)) as server,
         agent(server.token(pki, DEVICE), tmp_path) as device,
@@ -190,7 +190,7 @@ async def test_another_service_of_the_same_mesh_hears_no_secret(pki: Pki, tmp_pa
         assert server.received == 0
 
 
-async def test_a_registry_whose_certificate_has_expired_hears_no_secret(pki: Pki, tmp_path: Path) -> None:
+async def test_registry_with_expired_certificate_receives_no_secret(pki: Pki, tmp_path: Path) -> None:
     identity = pki.expired("service", "registry").directory
     key = tmp_path / "expired.key"
     shutil.copy(identity / "key.pem", key)
@@ -221,7 +221,7 @@ async def test_a_port_that_speaks_something_else_hears_no_secret(pki: Pki, tmp_p
         ),
     ],
 )
-async def test_an_answer_that_is_none_is_not_kept(pki: Pki, tmp_path: Path, answer: bytes) -> None:
+async def test_invalid_response_is_not_stored(pki: Pki, tmp_path: Path, answer: bytes) -> None:
     async with (
         registry(pki, tmp_path, lambda _: answer) as server,
         agent(server.token(pki, DEVICE), tmp_path) as device,
@@ -276,7 +276,7 @@ async def test_a_certificate_for_another_device_is_not_kept(pki: Pki, tmp_path: 
         (pb.ENROL_REFUSED_CODE_UNSPECIFIED, "Try again later"),
     ],
 )
-async def test_a_refusal_ends_the_agent_with_what_to_do(
+async def test_refusal_ends_the_agent_with_advice(
     pki: Pki, tmp_path: Path, code: pb.EnrolRefusedCode.ValueType, advice: str
 ) -> None:
     async with (
@@ -288,7 +288,7 @@ async def test_a_refusal_ends_the_agent_with_what_to_do(
         assert server.connections == 1
 
 
-async def test_what_is_only_not_now_is_tried_again_with_the_same_key(pki: Pki, tmp_path: Path) -> None:
+async def test_transient_failure_is_retried_with_the_same_key(pki: Pki, tmp_path: Path) -> None:
     answers = [
         refuse(pb.ENROL_REFUSED_CODE_UNAVAILABLE, "busy", 50),
         b"",  # the connection ends without an answer
@@ -305,7 +305,7 @@ async def test_what_is_only_not_now_is_tried_again_with_the_same_key(pki: Pki, t
         assert len(server.requests) == 4 and len(set(server.keys())) == 1
 
 
-async def test_an_agent_killed_before_the_answer_asks_again_with_the_same_key(pki: Pki, tmp_path: Path) -> None:
+async def test_killed_agent_retries_with_the_same_key(pki: Pki, tmp_path: Path) -> None:
     last, killed = grant(pki), asyncio.Event()
 
     def answer(request: pb.EnrolRequest) -> bytes:

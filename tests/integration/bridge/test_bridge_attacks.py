@@ -59,7 +59,7 @@ async def _closed(reader: asyncio.StreamReader) -> bool:
     return True
 
 
-async def test_slow_loris_a_client_hello_in_dribs_costs_only_its_own_connections(mesh: Mesh) -> None:
+async def test_slow_loris_costs_only_its_own_connections(mesh: Mesh) -> None:
     """Ten connections per slot: none of them occupies a slot, so other devices do not wait."""
     whole = _client_hello()
 
@@ -82,7 +82,7 @@ async def test_slow_loris_a_client_hello_in_dribs_costs_only_its_own_connections
         await asyncio.gather(*dribbling)
 
 
-async def test_half_done_handshakes_hold_half_of_the_slots_and_give_them_up_where_others_wait(mesh: Mesh) -> None:
+async def test_stalled_handshakes_hold_half_of_slots_and_yield(mesh: Mesh) -> None:
     whole = _client_hello()
     with _bridge(mesh, arrivals=SLOTS) as (_, endpoint):
         connections = await _dialled(endpoint, SLOTS)
@@ -101,7 +101,7 @@ async def test_half_done_handshakes_hold_half_of_the_slots_and_give_them_up_wher
 
 
 @pytest.mark.parametrize("first", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\xff\xff", b"\x16\x03\x01\x00\x00"])
-async def test_what_does_not_begin_as_tls_is_closed_at_once(mesh: Mesh, first: bytes) -> None:
+async def test_non_tls_connection_is_closed_immediately(mesh: Mesh, first: bytes) -> None:
     ((reader, writer),) = await _dialled(mesh.processes.endpoint("link"), 1)
     writer.write(first)
     async with asyncio.timeout(2):
@@ -124,7 +124,7 @@ async def test_half_open_connections_end_by_their_time_in_every_state(mesh: Mesh
         await asyncio.gather(_closed(silent), ends(after_tls, 20), ends(after_hello, 20), ends(after_contract, 6))
 
 
-async def test_a_connection_above_the_limit_is_turned_away_and_told(mesh: Mesh) -> None:
+async def test_connection_above_limit_is_refused_with_reason(mesh: Mesh) -> None:
     with _bridge(mesh, connections=3) as (process, endpoint):
         first = await LinkDevice.connect(endpoint, mesh.pki.files("device", mesh.one), mesh.one)
         first.send(hello=hello(mesh.one, document()))

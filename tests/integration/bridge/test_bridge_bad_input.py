@@ -426,7 +426,7 @@ async def test_a_body_that_only_a_bridge_sends_is_a_protocol_error(mesh: Mesh, b
     await check(mesh, device, None, "Goodbye PROTOCOL_ERROR")
 
 
-async def test_a_ping_between_pages_is_answered_and_the_negotiation_goes_on(mesh: Mesh) -> None:
+async def test_ping_between_pages_is_answered_during_negotiation(mesh: Mesh) -> None:
     device = await mesh.device()
     data = mesh.fresh_document()
     device.send(hello=hello(mesh.one, data))
@@ -438,7 +438,7 @@ async def test_a_ping_between_pages_is_answered_and_the_negotiation_goes_on(mesh
     assert (await device.expect("contract")).accepted == 1
 
 
-async def test_a_feature_that_is_not_required_is_declined_and_the_device_goes_on(mesh: Mesh) -> None:
+async def test_optional_feature_is_declined_and_session_continues(mesh: Mesh) -> None:
     device = await mesh.device()
     offers = [link.FeatureOffer(name=name, min_version=1, max_version=4) for name in ("warp", "telemetry")]
     device.send(hello=hello(mesh.one, document(), features=offers))
@@ -446,7 +446,7 @@ async def test_a_feature_that_is_not_required_is_declined_and_the_device_goes_on
     assert chosen == [("warp", 0), ("telemetry", 1)]
 
 
-async def test_a_digest_that_lies_about_its_pages_is_refused_and_not_remembered(mesh: Mesh) -> None:
+async def test_digest_that_differs_from_pages_is_refused(mesh: Mesh) -> None:
     true = mesh.fresh_document()
     lie = true.replace(b"led_", b"led-")
     device = await mesh.device()
@@ -459,7 +459,7 @@ async def test_a_digest_that_lies_about_its_pages_is_refused_and_not_remembered(
     assert (await other.expect("welcome")).send_capabilities
 
 
-async def test_malformed_and_doubled_capabilities_are_refused_one_by_one(mesh: Mesh) -> None:
+async def test_malformed_and_duplicate_capabilities_are_refused(mesh: Mesh) -> None:
     device = await mesh.device()
     data = document(led(), led(), led("9lives"), led("fan0", "fan"), led("led1", version=0))
     notice = await device.negotiate(data)
@@ -467,7 +467,7 @@ async def test_malformed_and_doubled_capabilities_are_refused_one_by_one(mesh: M
     assert [r.reason for r in notice.refusals] == [3, 2, 2, 2]
 
 
-async def test_a_notice_names_no_more_refusals_than_the_device_can_receive(mesh: Mesh) -> None:
+async def test_notice_fits_refusals_into_frame_limit_of_device(mesh: Mesh) -> None:
     device = await mesh.device()
     limits = link.Limits(rx_frame_bytes=256, tx_frame_bytes=256, calls_in_flight=2, rx_record_bytes=512)
     notice = await device.negotiate(document(*(led(f"{n}" + "x" * 40) for n in range(9))), limits=limits)
@@ -488,7 +488,7 @@ async def test_a_call_larger_than_the_device_can_receive_is_not_sent(mesh: Mesh)
     assert await still_served(device) == []
 
 
-async def test_calls_in_flight_are_those_of_this_session_and_not_of_an_earlier_one(mesh: Mesh) -> None:
+async def test_calls_in_flight_are_those_of_this_session(mesh: Mesh) -> None:
     first = await mesh.device()
     await first.negotiate(offered())
     second = await mesh.device()

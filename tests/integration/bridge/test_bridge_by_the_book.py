@@ -84,9 +84,7 @@ async def test_a_call_is_answered(mesh: Mesh, lamp: BookDevice) -> None:
 
 
 @pytest.mark.parametrize("result", [message(f2=1), message(f2=1, f4=argument(0, INTEGER_7), f5=1)])
-async def test_a_call_ends_data_loss_without_an_optional_result_or_with_more_of_one(
-    mesh: Mesh, lamp: BookDevice, result: bytes
-) -> None:
+async def test_call_ends_in_data_loss_on_wrong_result_count(mesh: Mesh, lamp: BookDevice, result: bytes) -> None:
     answer = call(mesh)
     (call_id,) = (await lamp.expect(book.INVOKE)).body[1]
     assert isinstance(call_id, bytes)
@@ -124,7 +122,7 @@ async def test_the_bytes_of_the_specification_are_understood(lamp: BookDevice) -
     assert (await lamp.expect(book.PONG)).body == {1: [bytes.fromhex("0100000000000000")]}
 
 
-async def test_a_hello_that_was_welcome_stays_so_however_far_its_events_are(connect: Connect) -> None:
+async def test_hello_stays_valid_at_any_event_number(connect: Connect) -> None:
     boot, features, offered = next(boots), ("telemetry", "a" * 32, "b" * 28), document(LAMP)
     assert 125 + sum(10 + len(name) for name in features) == 224
     for sequence in (1, 2**40, 2**63):
@@ -210,9 +208,7 @@ FINE = {
 
 
 @pytest.mark.parametrize(("rule", "bad"), [(rule, bad) for rule, several in RULES.items() for bad in several])
-async def test_a_capability_against_a_rule_is_left_out_and_the_others_are_taken(
-    connect: Connect, rule: str, bad: bytes
-) -> None:
+async def test_capability_against_a_rule_is_refused_alone(connect: Connect, rule: str, bad: bytes) -> None:
     assert f"| `{rule}` |" in PAGE
     device = await connect()
     _, notice = await device.negotiate(document(bad, LAMP), boot=next(boots))
@@ -232,7 +228,7 @@ def test_each_rule_of_a_document_is_tried() -> None:
     assert set(re.findall(r"^\| `(doc-[a-z-]+)` \|", PAGE, re.M)) == set(RULES) | set(FINE)
 
 
-async def test_a_frame_before_welcome_is_at_most_1024_bytes_and_then_as_agreed(connect: Connect) -> None:
+async def test_frame_is_limited_to_1024_bytes_before_welcome(connect: Connect) -> None:
     device = await connect()
     device.raw(book.varint(1025))
     assert await device.end() == "Goodbye PROTOCOL_ERROR"

@@ -42,7 +42,7 @@ async def online(mesh: Mesh, device_id: str = "", *capabilities: cp.Capability, 
     return device
 
 
-async def test_a_streamed_action_sends_each_answer_and_ends_with_the_last(mesh: Mesh) -> None:
+async def test_streamed_action_sends_each_response_until_last(mesh: Mesh) -> None:
     device = await online(mesh, "", counting())
     call = pb.InvokeRequest(device_id=mesh.one, capability="cnt0", action="count_up")
     stream = mesh.bridge.InvokeStream(pb.InvokeStreamRequest(call=call), timeout=10)
@@ -67,7 +67,7 @@ async def test_a_unary_call_of_a_streamed_action_gets_the_last_answer(mesh: Mesh
     assert (await call).results["n"].int == 2
 
 
-async def test_a_pipeline_answers_as_calls_end_and_tells_failures_one_by_one(mesh: Mesh) -> None:
+async def test_pipeline_returns_results_and_failures_per_call(mesh: Mesh) -> None:
     device = await online(mesh)
     stream = mesh.bridge.Pipeline()
     blink = pb.InvokeRequest(device_id=mesh.one, capability="led0", action="blink", arguments={"times": V(int=1)})
@@ -199,7 +199,7 @@ async def test_telemetry_outside_the_contract_ends_the_session(mesh: Mesh, sampl
     assert (await device.ended())[-1].goodbye.code == code
 
 
-async def test_a_flood_of_telemetry_without_credit_ends_only_its_own_session(mesh: Mesh) -> None:
+async def test_telemetry_without_credit_ends_only_its_session(mesh: Mesh) -> None:
     device, other = await online(mesh, "", counting()), await online(mesh, mesh.two)
     sample = link.Sample(capability=0, property=0, value=link.LinkValue(integer=1))
     for _ in range(500):
@@ -209,7 +209,7 @@ async def test_a_flood_of_telemetry_without_credit_ends_only_its_own_session(mes
     assert (await other.expect("pong")).token == 2
 
 
-async def test_a_capability_update_makes_the_next_contract_and_says_what_changed(mesh: Mesh) -> None:
+async def test_capability_update_makes_next_contract_with_changes(mesh: Mesh) -> None:
     device = await online(mesh)
     watch = mesh.bridge.WatchEvents(pb.WatchEventsRequest(device_ids=[mesh.one], kinds=[pb.EVENT_KIND_CONTRACT]))
     await watch.initial_metadata()
@@ -247,7 +247,7 @@ async def test_a_capability_update_makes_the_next_contract_and_says_what_changed
     watch.cancel()
 
 
-async def test_a_capability_update_that_lies_about_its_pages_ends_the_session(mesh: Mesh) -> None:
+async def test_capability_update_with_wrong_pages_ends_session(mesh: Mesh) -> None:
     device = await online(mesh)
     offered = mesh.fresh_document()
     digest = hashlib.sha256(b"other").digest()

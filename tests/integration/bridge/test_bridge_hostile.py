@@ -18,9 +18,7 @@ async def test_a_peer_without_our_protocol_name_is_cut_off(mesh: Mesh) -> None:
 
 
 @pytest.mark.parametrize("kind", ["other mesh", "user", "service", "expired"])
-async def test_certificates_that_are_not_of_a_living_device_of_this_mesh_get_no_link(
-    mesh: Mesh, other_pki: Pki, kind: str
-) -> None:
+async def test_foreign_or_retired_certificates_get_no_link(mesh: Mesh, other_pki: Pki, kind: str) -> None:
     files = {
         "other mesh": lambda: other_pki.files("device", mesh.one),
         "user": lambda: mesh.pki.files("user", "operator"),

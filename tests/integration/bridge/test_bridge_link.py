@@ -101,7 +101,7 @@ async def test_other_capabilities_make_the_next_revision(mesh: Mesh) -> None:
     assert (await device.negotiate(document(led(version=2)))).revision == 2
 
 
-async def test_an_action_reaches_the_device_by_index_and_its_results_come_back_by_name(mesh: Mesh) -> None:
+async def test_action_is_sent_by_index_and_results_return_by_name(mesh: Mesh) -> None:
     device = await online(mesh)
     call = asyncio.ensure_future(
         mesh.bridge.Invoke(invoke(mesh.one, {"times": INT(int=3), "period_ms": INT(int=100)}, call_id="c1"), timeout=5)
@@ -172,7 +172,7 @@ async def test_properties_are_read_from_the_device_and_written_to_it(mesh: Mesh)
         (invoke("", {}, call_id="a b"), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ID", "call id"),
     ],
 )
-async def test_what_the_contract_does_not_allow_never_reaches_the_device(
+async def test_call_outside_contract_never_reaches_the_device(
     mesh: Mesh, request_: pb.InvokeRequest, code: grpc.StatusCode, reason: str, says: str
 ) -> None:
     device = await online(mesh)
@@ -196,7 +196,7 @@ async def test_a_call_of_an_offline_device_says_so(mesh: Mesh) -> None:
     await eventually(says_offline)
 
 
-async def test_a_device_that_vanishes_mid_call_leaves_the_outcome_unknown(mesh: Mesh) -> None:
+async def test_device_lost_during_call_leaves_outcome_unknown(mesh: Mesh) -> None:
     device = await online(mesh)
     call = asyncio.ensure_future(mesh.bridge.Invoke(invoke(mesh.one, {"times": INT(int=1)}, call_id="c9")))
     await device.expect("invoke")
@@ -234,7 +234,7 @@ async def test_no_more_calls_in_flight_than_the_contract_allows(mesh: Mesh) -> N
         (link.RESULT_STATUS_INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION),
     ],
 )
-async def test_a_refusal_of_the_device_itself_is_told(
+async def test_refusal_by_the_device_is_returned(
     mesh: Mesh, status_: link.ResultStatus.ValueType, code: grpc.StatusCode
 ) -> None:
     device = await online(mesh)
@@ -252,7 +252,7 @@ async def test_an_answer_outside_the_contract_is_not_passed_on(mesh: Mesh) -> No
     assert (await refused(call))[:2] == (grpc.StatusCode.DATA_LOSS, "RESULT_NOT_IN_CONTRACT")
 
 
-async def test_events_are_acknowledged_once_stored_and_seen_by_watchers(mesh: Mesh) -> None:
+async def test_stored_events_are_acknowledged_and_watched(mesh: Mesh) -> None:
     device = await online(mesh)
     watch = mesh.bridge.WatchEvents(pb.WatchEventsRequest(device_ids=[mesh.one], kinds=[pb.EVENT_KIND_EVENT]))
     await watch.initial_metadata()
@@ -275,7 +275,7 @@ async def test_events_are_acknowledged_once_stored_and_seen_by_watchers(mesh: Me
     assert (await rebooted.expect("welcome")).last_event_sequence == 0
 
 
-async def test_online_and_offline_are_told(mesh: Mesh) -> None:
+async def test_online_and_offline_are_published(mesh: Mesh) -> None:
     watch = mesh.bridge.WatchEvents(pb.WatchEventsRequest(device_ids=[mesh.one]))
     await watch.initial_metadata()
     device = await online(mesh)
@@ -321,9 +321,7 @@ async def test_a_suspended_device_is_refused(mesh: Mesh) -> None:
 
 
 @pytest.mark.parametrize("state", [rp.DEVICE_STATE_SUSPENDED, rp.DEVICE_STATE_RETIRED])
-async def test_a_device_that_may_be_here_no_more_is_disconnected_at_once(
-    mesh: Mesh, state: rp.DeviceState.ValueType
-) -> None:
+async def test_device_without_access_is_disconnected(mesh: Mesh, state: rp.DeviceState.ValueType) -> None:
     device = await online(mesh)
     other = await mesh.device(mesh.two)
     await other.negotiate()
@@ -363,7 +361,7 @@ async def test_labels_of_a_device_that_is_here_may_change(mesh: Mesh) -> None:
     assert (await device.expect("pong")).token == 6
 
 
-async def test_revoking_its_certificates_ends_a_session_and_keeps_the_device_out(mesh: Mesh) -> None:
+async def test_revoked_certificates_end_session_and_block_device(mesh: Mesh) -> None:
     device = await online(mesh)
     ends = mesh.bridge.WatchEvents(
         pb.WatchEventsRequest(device_ids=[mesh.one], kinds=[pb.EVENT_KIND_OFFLINE]), timeout=30
@@ -401,7 +399,7 @@ async def test_revoking_its_certificates_ends_a_session_and_keeps_the_device_out
     watching.cancel()
 
 
-async def test_a_device_without_capabilities_connects_and_says_nothing_of_itself(mesh: Mesh) -> None:
+async def test_device_without_capabilities_connects(mesh: Mesh) -> None:
     device = await mesh.device()
     device.send(hello=hello(mesh.one, b""))
     assert not (await device.expect("welcome")).send_capabilities

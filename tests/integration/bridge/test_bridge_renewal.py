@@ -58,7 +58,7 @@ async def still_served(device: LinkDevice) -> None:
     assert (await device.expect("pong")).token == 5
 
 
-async def test_device_whose_certificate_ends_soon_gets_another_for_its_key(mesh: Mesh) -> None:
+async def test_expiring_certificate_is_renewed_for_the_same_key(mesh: Mesh) -> None:
     files = mesh.pki.ending("device", mesh.one, 99)
     limits = link.Limits(rx_frame_bytes=256, tx_frame_bytes=1024, calls_in_flight=2, rx_record_bytes=1024)
     device = await connected(mesh, files, limits=limits)
@@ -75,7 +75,7 @@ async def test_device_whose_certificate_ends_soon_gets_another_for_its_key(mesh:
     await again.expect("certificate_expiring")
 
 
-async def test_device_whose_certificate_lasts_is_not_asked(mesh: Mesh) -> None:
+async def test_device_with_lasting_certificate_is_not_asked(mesh: Mesh) -> None:
     await still_served(await connected(mesh, mesh.pki.ending("device", mesh.one, 170)))
 
 
@@ -94,7 +94,7 @@ async def test_device_without_the_feature_is_not_asked(mesh: Mesh) -> None:
     ],
     ids=["key", "device", "garbage", "signature"],
 )
-async def test_request_that_is_not_of_this_device_is_refused_and_the_link_goes_on(
+async def test_foreign_request_is_refused_and_link_continues(
     mesh: Mesh, asked: Callable[[IdentityFiles, Mesh], bytes], says: str
 ) -> None:
     files = mesh.pki.ending("device", mesh.one, 10)
@@ -132,7 +132,7 @@ def _issued(frames: list[link.Frame]) -> bool:
     return any(frame.certificate_issued.data for frame in frames)
 
 
-async def test_request_that_nobody_wanted_ends_the_link(mesh: Mesh) -> None:
+async def test_unsolicited_request_ends_the_link(mesh: Mesh) -> None:
     files = mesh.pki.ending("device", mesh.one, 10)
     device = await connected(mesh, files)
     await device.expect("certificate_expiring")
@@ -144,7 +144,7 @@ async def test_request_that_nobody_wanted_ends_the_link(mesh: Mesh) -> None:
     assert goodbye.goodbye.code == link.GOODBYE_CODE_PROTOCOL_ERROR
 
 
-async def test_registry_that_is_away_costs_a_refusal_and_the_link_goes_on(own_mesh: Mesh) -> None:
+async def test_unavailable_registry_refuses_and_link_continues(own_mesh: Mesh) -> None:
     files = own_mesh.pki.ending("device", own_mesh.one, 10)
     device = await connected(own_mesh, files)
     await device.expect("certificate_expiring")

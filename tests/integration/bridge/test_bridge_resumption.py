@@ -56,7 +56,7 @@ async def test_a_device_that_comes_back_resumes_its_tls_session(mesh: Mesh) -> N
         ({}, "expired"),
     ],
 )
-def test_what_a_resumed_connection_brings_is_checked_again(certificate: dict[str, object], says: str) -> None:
+def test_resumed_connection_is_checked_again(certificate: dict[str, object], says: str) -> None:
     now = ssl.cert_time_to_seconds("Jun  1 00:00:00 2026 GMT")
     with pytest.raises(IdentityError, match=says):
         device_of(certificate, now)

@@ -117,7 +117,7 @@ async def twins(mesh: Mesh) -> Any:
         yield Twins(channel, mesh.one)
 
 
-async def test_what_a_device_is_can_be_seen_and_what_it_shall_be_is_done(mesh: Mesh, twins: Twins) -> None:
+async def test_reported_state_is_visible_and_desired_is_applied(mesh: Mesh, twins: Twins) -> None:
     board, running = await _board(mesh, level=7)
 
     async def seen() -> bool:
@@ -136,7 +136,7 @@ async def test_what_a_device_is_can_be_seen_and_what_it_shall_be_is_done(mesh: M
     await running
 
 
-async def test_what_is_desired_of_a_device_that_is_away_is_told_when_it_comes(mesh: Mesh, twins: Twins) -> None:
+async def test_desired_state_is_sent_when_device_connects(mesh: Mesh, twins: Twins) -> None:
     board, running = await _board(mesh)
     await eventually(twins.settled)
     board.device.close()
@@ -211,7 +211,7 @@ async def test_each_desired_value_reaches_the_board(mesh: Mesh, twins: Twins) ->
     await running
 
 
-async def test_after_an_update_everything_is_reported_by_the_new_document(mesh: Mesh, twins: Twins) -> None:
+async def test_report_follows_new_document_after_update(mesh: Mesh, twins: Twins) -> None:
     device = await mesh.device()
     await device.negotiate(LED_AND_LAMP)
     board = Board(device)
@@ -235,7 +235,7 @@ async def test_after_an_update_everything_is_reported_by_the_new_document(mesh: 
     assert (await twins.get()).contract_revision == 2
 
 
-async def test_a_registry_that_is_away_holds_up_no_call_and_hears_later(own_mesh: Mesh) -> None:
+async def test_unavailable_registry_delays_report_but_no_call(own_mesh: Mesh) -> None:
     board, running = await _board(own_mesh)
     async with client(own_mesh.processes.endpoint("registry"), own_mesh.pki) as channel:
         await eventually(Twins(channel, own_mesh.one).reported)

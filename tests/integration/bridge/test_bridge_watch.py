@@ -80,7 +80,7 @@ async def test_a_watch_goes_on_after_the_event_it_is_given(events: JetStreamEven
     assert await sequences(await events.watch([], [pb.EVENT_KIND_EVENT], begun.after), 3) == [1, 2, 3]
 
 
-async def test_a_caller_can_go_on_where_another_watch_ended(mesh: Mesh) -> None:
+async def test_watch_resumes_from_token_of_another_watch(mesh: Mesh) -> None:
     device = await mesh.device()
     await device.negotiate(document())
     watch = mesh.bridge.WatchEvents(pb.WatchEventsRequest(device_ids=[mesh.one], kinds=[pb.EVENT_KIND_EVENT]))
@@ -109,7 +109,7 @@ def operator(mesh: Mesh) -> Client:
     return Client("test", context_of(mesh))
 
 
-async def test_the_command_shows_what_happened_while_it_and_the_bridge_were_away(
+async def test_command_shows_events_missed_during_outage(
     own_mesh: Mesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mesh = own_mesh
