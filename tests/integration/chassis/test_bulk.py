@@ -68,7 +68,7 @@ async def test_all_is_read_in_order_whatever_its_size(
         assert [change.sequence for change in part] == list(range(after + 1, until + 1))
 
 
-async def test_deleted_keys_and_plain_writes_are_told_apart(client: Client, fresh_nats: NatsServer, pki: Pki) -> None:
+async def test_deletions_and_writes_are_distinguished(client: Client, fresh_nats: NatsServer, pki: Pki) -> None:
     js = chassis_nats.jetstream(client)
     bucket = kv.Bucket.bind(js, buckets.DEVICES)
     await bucket.put("a", b"KV-Operation: DEL")  # not special in a value
@@ -79,7 +79,7 @@ async def test_deleted_keys_and_plain_writes_are_told_apart(client: Client, fres
     assert [(change.key, change.deleted) for change in found] == [("a", False), ("b", False), ("a", True), ("c", True)]
 
 
-async def test_what_is_not_there_any_more_is_left_out(
+async def test_missing_messages_are_left_out(
     client: Client, writer: KvWriter, fresh_nats: NatsServer, pki: Pki
 ) -> None:
     js = chassis_nats.jetstream(client)
@@ -92,7 +92,7 @@ async def test_what_is_not_there_any_more_is_left_out(
     assert await asyncio.to_thread(_read, fresh_nats, pki, 0, 10) == []
 
 
-async def test_one_reader_reads_stream_after_stream_while_both_are_written_to(
+async def test_one_reader_reads_two_streams_during_writes(
     client: Client, writer: KvWriter, fresh_nats: NatsServer, pki: Pki
 ) -> None:
     """Late messages of the first stream are not taken for messages of the second."""
@@ -121,7 +121,7 @@ async def test_one_reader_reads_stream_after_stream_while_both_are_written_to(
     assert await reading == [expected] * 3
 
 
-async def test_a_server_that_is_killed_is_told_as_unavailable(
+async def test_killed_server_is_reported_as_unavailable(
     client: Client, writer: KvWriter, fresh_nats: NatsServer, pki: Pki
 ) -> None:
     for begin in range(0, 4 * PULL_MESSAGES, 1024):
@@ -140,7 +140,7 @@ async def test_a_server_that_is_killed_is_told_as_unavailable(
         await asyncio.to_thread(_read, fresh_nats, pki, 0, 1)
 
 
-async def test_a_stream_that_is_not_there_is_told(client: Client, fresh_nats: NatsServer, pki: Pki) -> None:
+async def test_missing_stream_is_reported(client: Client, fresh_nats: NatsServer, pki: Pki) -> None:
     def read() -> None:
         list(_reader(fresh_nats, pki).read("KV_contracts", "$KV.contracts.", after=0, until=1))
 
@@ -148,7 +148,7 @@ async def test_a_stream_that_is_not_there_is_told(client: Client, fresh_nats: Na
         await asyncio.to_thread(read)
 
 
-def test_something_that_is_no_nats_server_is_told(pki: Pki) -> None:
+def test_server_that_is_not_nats_is_reported(pki: Pki) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def answer() -> None:
@@ -178,13 +178,13 @@ async def test_each_key_of_many_gets_its_own_answer(client: Client, writer: KvWr
     assert await writer.create([]) == []
 
 
-async def test_many_batches_at_once_get_their_own_answers(writer: KvWriter) -> None:
+async def test_concurrent_batches_get_their_own_responses(writer: KvWriter) -> None:
     answers = await asyncio.gather(*(writer.create([(f"k-{b}-{n}", b"") for n in range(100)]) for b in range(30)))
     sequences = [answer for batch in answers for answer in batch]
     assert sorted(sequences, key=str) == sorted(range(1, 3001), key=str)
 
 
-async def test_what_is_never_answered_is_told_as_unavailable(
+async def test_unanswered_request_is_reported_as_unavailable(
     writer: KvWriter, fresh_nats: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.chassis.kv_writer.REQUEST_TIMEOUT_S", 0.5)

@@ -45,7 +45,7 @@ async def _sequences(batches: AsyncIterator[list[streams.Record]], count: int) -
     return seen
 
 
-async def test_after_a_silence_two_messages_one_after_the_other_are_told_at_once(
+async def test_messages_after_a_pause_are_delivered_immediately(
     js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams, "IDLE_S", 2 * SOON_S)
@@ -61,7 +61,7 @@ async def test_after_a_silence_two_messages_one_after_the_other_are_told_at_once
                 assert await waiting == [last - 1, last]
 
 
-async def test_many_come_in_batches_in_order_and_then_the_end_is_told(js: JetStreamContext) -> None:
+async def test_messages_come_in_ordered_batches_then_the_end(js: JetStreamContext) -> None:
     count = 2 * streams.BATCH_MESSAGES + 1
     for number in range(count):
         await js.publish(f"$KV.devices.d{number}", b"x")
@@ -74,7 +74,7 @@ async def test_many_come_in_batches_in_order_and_then_the_end_is_told(js: JetStr
     assert seen == list(range(1, count + 1))
 
 
-async def test_silence_is_no_reason_to_begin_anew(
+async def test_silence_does_not_restart_the_follower(
     js: JetStreamContext, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(streams, "IDLE_S", 0.05)

@@ -45,7 +45,7 @@ async def test_all_of_a_batch_are_stored_in_order(js: JetStreamContext) -> None:
     assert (await js.stream_info("KV_devices")).state.messages == 500
 
 
-async def test_batches_at_once_do_not_take_each_others_acknowledgements(js: JetStreamContext) -> None:
+async def test_concurrent_batches_keep_their_acknowledgements(js: JetStreamContext) -> None:
     publisher = await _opened(js)
     await asyncio.gather(*(publisher.publish(_messages(20, first)) for first in range(0, 6000, 20)))
     assert (await js.stream_info("KV_devices")).state.messages == 6000
@@ -58,17 +58,17 @@ async def test_a_repeat_is_acknowledged_and_stored_once(js: JetStreamContext) ->
     assert (await js.stream_info("KV_devices")).state.messages == 5
 
 
-async def test_an_empty_batch_is_done_at_once(js: JetStreamContext) -> None:
+async def test_empty_batch_returns_immediately(js: JetStreamContext) -> None:
     await (await _opened(js)).publish([])
 
 
-async def test_a_full_stream_refuses_the_batch_at_once(js: JetStreamContext) -> None:
+async def test_full_stream_refuses_the_batch(js: JetStreamContext) -> None:
     publisher = await _opened(js, max_msgs=2, discard=DiscardPolicy.NEW)
     with pytest.raises(nats.js.errors.APIError):
         await asyncio.wait_for(publisher.publish(_messages(3)), SOON_S)
 
 
-async def test_without_a_stream_the_batch_fails_at_once(js: JetStreamContext) -> None:
+async def test_batch_fails_without_a_stream(js: JetStreamContext) -> None:
     publisher = Publisher(js._nc)
     await publisher.open()
     with pytest.raises(nats.js.errors.NoStreamResponseError):

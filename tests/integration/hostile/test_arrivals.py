@@ -89,7 +89,7 @@ def test_a_crowd_that_says_nothing_leaves_the_port_to_others(
     until(lambda: _descriptors(service.pid) < CROWD // 2, what="the end of the crowd")
 
 
-def test_a_crowd_at_a_grpc_port_is_gone_after_the_handshake_timeout(everything: Everything, pki: Pki) -> None:
+def test_idle_peers_are_closed_after_handshake_timeout(everything: Everything, pki: Pki) -> None:
     name = "registry"
     service = everything.running[name]
     before = _descriptors(service.pid)
@@ -120,9 +120,7 @@ def test_every_port_speaks_tls_1_3_and_no_less(everything: Everything, pki: Pki,
 
 
 @pytest.mark.parametrize("name", [*SERVICES, *PORTS])
-def test_peers_without_a_right_certificate_write_few_lines_to_the_log(
-    everything: Everything, pki: Pki, name: str
-) -> None:
+def test_peers_without_valid_certificate_are_logged_sparsely(everything: Everything, pki: Pki, name: str) -> None:
     service, port = everything.running[PORTS.get(name, name)], port_of(everything, name)
     seen = len(service.lines)
     peers = (client(pki, "h2", "", ""), client(pki, "einherjar-enrol/1", "user", "operator"))

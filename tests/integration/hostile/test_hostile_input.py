@@ -71,7 +71,7 @@ async def test_bad_input_never_looks_like_a_fault_of_the_service(
     assert probe.serving(service.listen, pki.files("service", rpc.process), 10), f"{rpc.process} is not serving"
 
 
-async def test_bytes_that_are_no_message_are_an_invalid_argument_everywhere(everything: Everything, pki: Pki) -> None:
+async def test_malformed_message_is_an_invalid_argument_everywhere(everything: Everything, pki: Pki) -> None:
     codes: defaultdict[str, set[str]] = defaultdict(set)
     for rpc in RPCS:
         async with client(everything.running[rpc.process].listen, pki, *await allowed(rpc, everything, pki)) as channel:
@@ -97,7 +97,7 @@ async def test_a_wrong_certificate_reaches_no_rpc(everything: Everything, pki: P
         assert code not in NEVER
 
 
-async def test_one_bad_id_among_many_is_an_invalid_argument_that_names_it(everything: Everything, pki: Pki) -> None:
+async def test_invalid_id_among_many_is_named(everything: Everything, pki: Pki) -> None:
     async with client(everything.running["jotunheim_bridge"].listen, pki) as channel:
         stub = bridge_pb2_grpc.BridgeServiceStub(channel)
         request = bridge_pb2.InvokeManyRequest(device_ids=[DEVICE, "no id"], capability="led0", action="on")

@@ -51,7 +51,7 @@ async def test_one_that_ignores_sigterm_is_killed_in_time(tmp_path: Path) -> Non
     assert process.returncode == -signal.SIGKILL
 
 
-async def test_what_it_started_ends_with_it(tmp_path: Path) -> None:
+async def test_descendants_end_with_the_child(tmp_path: Path) -> None:
     process = await child.spawn(spec(tmp_path, PARENT))
     grandchild = int(await eventually(lambda: (tmp_path / "x.log").read_text().strip()))
     await child.stop(process, 2)
@@ -119,6 +119,6 @@ asyncio.run(main())
     until(lambda: not alive(pid), what=f"process {pid} gone")
 
 
-async def test_a_program_that_is_not_there_is_told_by_name(tmp_path: Path) -> None:
+async def test_missing_program_is_reported_by_name(tmp_path: Path) -> None:
     with pytest.raises(CliError, match="cannot start x: /nowhere/x: No such file"):
         await child.spawn(Spec("x", ["/nowhere/x"], {}, tmp_path / "x.log", tmp_path))

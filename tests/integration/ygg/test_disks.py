@@ -36,7 +36,7 @@ def up(home: Home) -> None:
 
 
 @pytest.mark.parametrize("size", ["2g", "12g", "16g"])
-def test_mesh_starts_restarts_and_survives_its_bridge_on_a_disk_of(
+def test_mesh_starts_restarts_and_outlives_bridge_on_disk_of(
     disk: Disks, home_on: Callable[[Disk], Home], size: str
 ) -> None:
     home = home_on(disk(size))
@@ -49,9 +49,7 @@ def test_mesh_starts_restarts_and_survives_its_bridge_on_a_disk_of(
     assert home.ready()
 
 
-def test_full_disk_is_reported_and_heals_by_itself_when_it_is_freed(
-    disk: Disks, home_on: Callable[[Disk], Home]
-) -> None:
+def test_full_disk_is_reported_and_recovers_when_freed(disk: Disks, home_on: Callable[[Disk], Home]) -> None:
     small = disk("256m")
     home = home_on(small)
     up(home)

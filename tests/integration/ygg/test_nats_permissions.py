@@ -103,9 +103,7 @@ async def test_the_registry_can_all_that_a_bucket_needs(connect_nats: Connect) -
     await bucket.purge_deletes()
 
 
-async def test_loki_can_neither_write_read_purge_nor_delete_what_the_registry_owns(
-    connect_nats: Connect, nats_server: NatsServer
-) -> None:
+async def test_loki_has_no_access_to_buckets_of_registry(connect_nats: Connect, nats_server: NatsServer) -> None:
     registry = jetstream(await connect_nats("registry"))
     bucket = await registry.create_key_value(KeyValueConfig(bucket=buckets.CONTRACTS.name, direct=True))
     await bucket.put("porch-1", b"contract")
@@ -163,7 +161,7 @@ async def test_the_object_store_of_images_works_for_ota_alone(connect_nats: Conn
     assert await forbidden(lambda: loki.object_store("images"))
 
 
-async def test_loki_hears_devices_and_not_what_bridges_ask_each_other(connect_nats: Connect) -> None:
+async def test_loki_receives_device_events_but_no_bridge_requests(connect_nats: Connect) -> None:
     loki, sender = await connect_nats("loki"), await connect_nats("jotunheim_bridge")
     heard: list[str] = []
 

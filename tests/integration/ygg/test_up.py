@@ -65,7 +65,7 @@ def test_up_makes_its_mesh_the_current_one_and_says_so(home: Home) -> None:
     assert home.ready()
 
 
-def test_a_second_mesh_in_the_same_home_is_refused_and_the_first_goes_on(shared: Home) -> None:
+def test_second_mesh_in_the_same_home_is_refused(shared: Home) -> None:
     for arguments in (["up", "--free-ports"], ["up", "-d", "--free-ports"]):
         second = shared.ygg(*arguments)
         assert second.returncode == 1
@@ -74,7 +74,7 @@ def test_a_second_mesh_in_the_same_home_is_refused_and_the_first_goes_on(shared:
 
 
 @pytest.mark.parametrize("victim", PARTS)
-def test_a_part_that_is_killed_comes_back_by_itself(shared: Home, victim: str) -> None:
+def test_killed_component_is_restarted(shared: Home, victim: str) -> None:
     mesh = shared
     before = mesh.children()
     os.kill(before[victim], signal.SIGKILL)
@@ -86,7 +86,7 @@ def test_a_part_that_is_killed_comes_back_by_itself(shared: Home, victim: str) -
     assert mesh.state()["restarts"][victim] == 1
 
 
-def test_nothing_outlives_a_supervisor_that_is_killed_and_the_next_start_is_clean(mesh: Home) -> None:
+def test_no_process_outlives_a_killed_supervisor(mesh: Home) -> None:
     children = mesh.children()
     os.kill(mesh.state()["pid"], signal.SIGKILL)
     until(lambda: not any(alive(pid) for pid in children.values()), what="children gone")
@@ -126,7 +126,7 @@ def test_in_the_foreground_ctrl_c_stops_it_quietly(home: Home) -> None:
     assert not any(alive(pid) for pid in children.values())
 
 
-def test_up_runs_in_a_home_whose_name_is_not_ascii(tmp_path: Path) -> None:
+def test_up_runs_in_a_home_with_a_non_ascii_name(tmp_path: Path) -> None:
     home = Home(tmp_path / 'häuser ✓ 家 $HOME \'n "q"')
     home.path.mkdir()
     started = home.ygg("up", "-d", "--free-ports")
@@ -153,7 +153,7 @@ def test_a_taken_port_is_named_before_anything_starts(home: Home) -> None:
     assert f"{port} (ota)" in done.stderr
 
 
-def test_a_service_that_cannot_start_ends_the_start_with_its_last_words(home: Home) -> None:
+def test_failed_service_ends_the_start_with_its_output(home: Home) -> None:
     home.environment["YGG_OTA_DRAIN_S"] = "often"
     for arguments in (["up", "--free-ports"], ["up", "-d", "--free-ports"]):
         failed = home.ygg(*arguments)
