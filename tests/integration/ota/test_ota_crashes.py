@@ -141,9 +141,7 @@ async def test_a_bridge_that_is_killed_in_the_middle_costs_no_update(own_mesh: O
 
 
 @pytest.mark.parametrize("part", ["nats", "registry"])
-async def test_a_kill_of_what_ota_needs_in_the_middle_starts_no_device_twice(
-    own_mesh: OtaMesh, pki: Pki, part: str
-) -> None:
+async def test_killed_dependency_of_ota_starts_no_device_twice(own_mesh: OtaMesh, pki: Pki, part: str) -> None:
     async with connected(own_mesh, pki) as updates, fleet(updates) as flashes:
         new = image_of(secrets.token_hex(4), 60_000)
         release = await updates.release(new, 2)
@@ -164,9 +162,7 @@ async def test_a_kill_of_what_ota_needs_in_the_middle_starts_no_device_twice(
 
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.timeout(300)
-async def test_whatever_is_killed_at_any_moment_no_device_is_started_twice(
-    own_mesh: OtaMesh, pki: Pki, seed: int
-) -> None:
+async def test_no_device_is_started_twice_after_random_kills(own_mesh: OtaMesh, pki: Pki, seed: int) -> None:
     chance, listen = random.Random(seed), own_mesh.ota[0].listen
     ota = own_mesh.ota[0]
     parts = ["nats", "registry", "jotunheim_bridge", "ota"] * 2
@@ -193,7 +189,7 @@ async def test_whatever_is_killed_at_any_moment_no_device_is_started_twice(
         assert set((await started(own_mesh, pki, rollout.id)).values()) == {1}
 
 
-async def test_who_watches_sees_the_end_through_a_kill_of_ota(own_mesh: OtaMesh, pki: Pki, tmp_path: Path) -> None:
+async def test_watch_sees_the_end_despite_a_killed_ota(own_mesh: OtaMesh, pki: Pki, tmp_path: Path) -> None:
     ota = own_mesh.ota[0]
     listen, paths = ota.listen, {"YGG_HOME": str(tmp_path / "home"), "PYTHONPATH": f"{ROOT}:{ROOT}/gen"}
     identity = str(pki.directory("user", "operator"))

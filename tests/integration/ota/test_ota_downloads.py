@@ -109,7 +109,7 @@ async def test_ranges_until_the_last_byte_was_served(updates: Updates) -> None:
     assert (await fetch(updates, path, device, "bytes=0-499")).status == 403
 
 
-async def test_of_many_who_race_for_the_last_byte_one_gets_it(updates: Updates) -> None:
+async def test_only_one_concurrent_reader_gets_the_last_byte(updates: Updates) -> None:
     """Decided by compare-and-set of the token's record; the other responses end short of their Content-Length."""
     image, device = image_of(secrets.token_hex(4), 300_000), device_id()
     for _ in range(3):
@@ -129,7 +129,7 @@ async def test_the_token_of_another_device(updates: Updates) -> None:
     assert (await fetch(updates, path, device)).status == 200
 
 
-async def test_a_device_that_was_suspended_or_whose_certificate_was_revoked(updates: Updates) -> None:
+async def test_suspended_or_revoked_device_is_refused(updates: Updates) -> None:
     image, device = image_of(secrets.token_hex(4), 1000), device_id()
     path = await token(updates, image, device)
     async with client(updates.processes.endpoint("registry"), updates.pki) as channel:
@@ -158,9 +158,7 @@ async def test_people_and_services_do_not_get_in(updates: Updates) -> None:
             await fetch(updates, path, name, kind=kind)
 
 
-async def test_slow_retrieval_a_reader_that_takes_nothing_is_cut_off_when_its_time_is_over(
-    pki: Pki, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_slow_retrieval_is_cut_off_at_its_deadline(pki: Pki, caplog: pytest.LogCaptureFixture) -> None:
     image, clock = image_bytes(32 * 1024 * 1024), [1000.0]
     store, table = MemoryObjects(), MemoryTable[Download]()
     await store.put_stream(header_of(image), chunked(image))

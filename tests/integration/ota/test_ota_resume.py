@@ -169,7 +169,7 @@ async def _settled(image: Upload, ota: Any) -> list[int] | None:
     return None
 
 
-async def test_many_at_once_of_one_image(start_ota: StartOta, pki: Pki, image: Upload) -> None:
+async def test_many_concurrent_uploads_of_one_image(start_ota: StartOta, pki: Pki, image: Upload) -> None:
     async with stub(start_ota().listen, pki) as ota:
 
         async def one() -> str:
@@ -187,7 +187,7 @@ async def test_many_at_once_of_one_image(start_ota: StartOta, pki: Pki, image: U
         await image.finish(ota)
 
 
-async def test_what_is_no_part_is_refused(start_ota: StartOta, pki: Pki, image: Upload) -> None:
+async def test_invalid_part_is_refused(start_ota: StartOta, pki: Pki, image: Upload) -> None:
     async with stub(start_ota().listen, pki) as ota:
         other = pb.UploadImageRequest(part=pb.ImagePart(index=0, data=image.part(1)))
         beyond = pb.UploadImageRequest(part=pb.ImagePart(index=2**32 - 1, data=b"x"))
@@ -241,9 +241,7 @@ async def between(
         yield found, Command(tmp_path / "home", pki, found.port, image)
 
 
-async def test_the_command_goes_on_by_itself_and_says_so(
-    start_ota: StartOta, pki: Pki, image: Upload, tmp_path: Path
-) -> None:
+async def test_command_resumes_and_reports_it(start_ota: StartOta, pki: Pki, image: Upload, tmp_path: Path) -> None:
     process = start_ota()
     async with between(process, pki, tmp_path, image) as (network, command):
         network.after_sent(10 * PART_BYTES)

@@ -60,7 +60,7 @@ async def key_of_the_next_ota(mesh: OtaMesh, pki: Pki) -> bytes:
     return bytes(trusted.timestamp_key)
 
 
-async def test_a_device_three_roots_behind_follows_to_another_timestamp_key(own_mesh: OtaMesh, pki: Pki) -> None:
+async def test_device_three_roots_behind_follows_to_current_key(own_mesh: OtaMesh, pki: Pki) -> None:
     listen = own_mesh.ota[0].listen
     async with connected(own_mesh, pki) as updates:
         flash = updates.flash(image_of("old", 9000))  # provisioned with root 1
@@ -104,7 +104,7 @@ async def all_known(updates: Updates, release: str) -> None:
     await eventually(there, 30, "the device is known")
 
 
-async def test_what_a_removed_key_has_signed_is_offered_no_more(own_mesh: OtaMesh, pki: Pki) -> None:
+async def test_release_of_removed_key_is_no_longer_offered(own_mesh: OtaMesh, pki: Pki) -> None:
     """After the theft of a release key the next root replaces it, which ends its releases."""
     async with connected(own_mesh, pki) as updates:
         release = await updates.release(image_of(secrets.token_hex(4), 9000), 2)

@@ -152,7 +152,7 @@ async def test_bad_uploads_are_refused_and_store_nothing(start_ota: StartOta, pk
         await ota.DeleteImage(pb.DeleteImageRequest(sha256=hashlib.sha256(data).hexdigest()))
 
 
-async def test_an_uploader_that_goes_on_sending_is_told_why_it_was_refused(start_ota: StartOta, pki: Pki) -> None:
+async def test_refused_upload_returns_reason_during_sending(start_ota: StartOta, pki: Pki) -> None:
     data = image_bytes(8 * MIB)
     sent = [header(data, size=10), *list(messages(data))[1:]]
     async with stub(start_ota(), pki) as ota:
@@ -198,7 +198,7 @@ async def test_an_uploader_that_vanishes_midway_leaves_nothing(start_ota: StartO
         await ota.DeleteImage(pb.DeleteImageRequest(sha256=hashlib.sha256(data).hexdigest()))
 
 
-async def test_the_same_image_uploaded_by_many_at_once(start_ota: StartOta, pki: Pki) -> None:
+async def test_same_image_is_uploaded_concurrently(start_ota: StartOta, pki: Pki) -> None:
     data = image_bytes(5 * MIB, seed=3)
     async with stub(start_ota(), pki) as ota:
         answers = await asyncio.gather(*(ota.UploadImage(messages(data), timeout=60) for _ in range(6)))

@@ -142,7 +142,7 @@ async def test_a_bad_release_halts_at_the_canaries_and_the_rest_stays(updates: U
     assert "the limit is 1" in halted.reason
 
 
-async def test_devices_that_fell_back_are_told_again_only_by_policy(updates: Updates) -> None:
+async def test_reverted_devices_are_retried_only_by_policy(updates: Updates) -> None:
     bad = old("v3")
     release = await updates.release(bad, 3)
     async with fleet(updates, [updates.flash(old())], bad=bad):
@@ -283,7 +283,7 @@ async def test_a_device_that_comes_later_waits(updates: Updates) -> None:
     assert late.sequence == 0
 
 
-async def test_a_break_in_the_middle_goes_on_where_it_stopped(updates: Updates) -> None:
+async def test_interrupted_download_resumes_at_its_offset(updates: Updates) -> None:
     new = image_of("resumed", 40_000)
     release = await updates.release(new, 2)
     flash = updates.flash(old())
@@ -323,7 +323,7 @@ async def test_a_patch_is_made_for_the_image_that_the_device_runs(updates: Updat
 
 
 @pytest.mark.parametrize("stored", [True, False])
-async def test_a_signed_patch_is_offered_where_it_is_stored_and_else_the_image(updates: Updates, stored: bool) -> None:
+async def test_signed_patch_is_offered_when_stored(updates: Updates, stored: bool) -> None:
     before = image_of("signed", 60_000)
     new = before[:30_000] + secrets.token_bytes(64) + before[30_000:]
     patch = metadata.make_patch(before, new)
@@ -448,7 +448,7 @@ async def test_people_may_not_speak_for_devices(updates: Updates) -> None:
         await refused(stub.ReportMany(many, timeout=10), "CALLER_NOT_ALLOWED")
 
 
-async def test_what_is_wrong_with_one_report_is_told_of_that_one(updates: Updates) -> None:
+async def test_invalid_report_fails_alone_in_its_batch(updates: Updates) -> None:
     wrong = relay_pb2.ReportRequest(device_id="x", status=ota.OtaStatus(nonce=b"short"))
     right = relay_pb2.ReportRequest(device_id="y", progress=ota.OtaProgress(update_id=1))
     answer = await updates.relay.ReportMany(relay_pb2.ReportManyRequest(reports=[wrong, right]), timeout=10)
@@ -459,7 +459,7 @@ async def test_what_is_wrong_with_one_report_is_told_of_that_one(updates: Update
         await refused(updates.relay.ReportMany(many, timeout=10), "INVALID_REQUEST")
 
 
-async def test_what_a_bridge_says_of_success_needs_the_image_that_runs(updates: Updates) -> None:
+async def test_reported_success_requires_the_running_image(updates: Updates) -> None:
     """A compromised bridge reports success: without a device that runs the image, the release is not confirmed."""
     image = old("v2")
     release = await updates.release(image, 2)

@@ -44,7 +44,7 @@ async def test_watch_of_an_unknown_rollout_is_refused(ygg: Start) -> None:
     assert b"Following" not in err
 
 
-async def test_watch_of_a_rollout_says_what_it_follows(ygg: Start, updates: Updates) -> None:
+async def test_watch_of_a_rollout_names_the_rollout(ygg: Start, updates: Updates) -> None:
     release = await updates.release(image_of("watched", 9000), 2)
     async with fleet(updates, [updates.flash(old())]):
         await known(updates, release, 1)
