@@ -26,7 +26,7 @@ async def register(registry: Any, device_id: str, **labels: str) -> rp.Device:
     return answer.device
 
 
-async def test_a_registered_device_is_read_back_at_once(registry: Any) -> None:
+async def test_registered_device_is_readable_immediately(registry: Any) -> None:
     made = await register(registry, "reg-1", zone="hall")
     assert (made.state, made.labels["zone"], made.presence.online) == (rp.DEVICE_STATE_ACTIVE, "hall", False)
     assert (await registry.GetDevice(rp.GetDeviceRequest(device_id="reg-1"))).device == made
@@ -126,7 +126,7 @@ async def test_a_retired_device_stays_retired(registry: Any) -> None:
     assert await refused(registry.UpdateDevice(back)) == (grpc.StatusCode.FAILED_PRECONDITION, "STATE_TRANSITION")
 
 
-async def test_unknown_devices_and_missing_contracts_are_told_apart(registry: Any) -> None:
+async def test_unknown_device_differs_from_missing_contract(registry: Any) -> None:
     await register(registry, "bare-1")
     missing = await refused(registry.GetContract(rp.GetContractRequest(device_id="missing")))
     bare = await refused(registry.GetContract(rp.GetContractRequest(device_id="bare-1")))
@@ -134,7 +134,7 @@ async def test_unknown_devices_and_missing_contracts_are_told_apart(registry: An
     assert bare == (grpc.StatusCode.NOT_FOUND, "NO_CONTRACT")
 
 
-async def test_a_watch_sends_what_is_there_then_each_change(registry: Any) -> None:
+async def test_watch_sends_current_state_then_each_change(registry: Any) -> None:
     await register(registry, "watch-1")
     watch = registry.WatchDevices(rp.WatchDevicesRequest(device_ids=["watch-1", "watch-2"]))
     assert (await watch.read()).device.id == "watch-1"
@@ -147,7 +147,7 @@ async def test_a_watch_sends_what_is_there_then_each_change(registry: Any) -> No
     watch.cancel()
 
 
-async def test_a_watch_of_changes_only_leaves_out_what_is_there(registry: Any) -> None:
+async def test_watch_of_changes_only_omits_current_state(registry: Any) -> None:
     await register(registry, "watch-4")
     watch = registry.WatchDevices(rp.WatchDevicesRequest(device_ids=["watch-4"], changes_only=True))
     assert (await watch.read()).caught_up

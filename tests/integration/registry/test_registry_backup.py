@@ -135,9 +135,7 @@ async def group(connect: Connect, name: str) -> None:
     await bucket.put(name, stored.SerializeToString(deterministic=True))
 
 
-async def test_what_is_restored_into_an_empty_mesh_compares_equal(
-    here: Side, there: Side, connect_nats: Connect
-) -> None:
+async def test_restore_into_empty_mesh_compares_equal(here: Side, there: Side, connect_nats: Connect) -> None:
     await fill(here, "eq", DEVICES)
     await group(connect_nats, "hall")
     taken = await backup(here)
@@ -168,7 +166,7 @@ async def test_what_is_restored_into_an_empty_mesh_compares_equal(
     assert twin == (await here.twins.GetTwin(request)).twin
 
 
-async def test_a_device_reports_to_the_new_mesh_though_its_epochs_begin_anew(here: Side, there: Side) -> None:
+async def test_restored_device_reports_despite_reset_epochs(here: Side, there: Side) -> None:
     await fill(here, "ep", 2)
     await restore(there, (answer.record for answer in await backup(here)))
     reported = tp.ReportedProperty(capability_id="led0", property="brightness", value=value_to_proto(9))
@@ -179,7 +177,7 @@ async def test_a_device_reports_to_the_new_mesh_though_its_epochs_begin_anew(her
     assert twin.reported == brightness(9)
 
 
-async def test_a_backup_during_a_write_storm_holds_all_that_was_acknowledged_before(here: Side, there: Side) -> None:
+async def test_backup_under_load_holds_all_acknowledged_writes(here: Side, there: Side) -> None:
     await fill(here, "st", DEVICES)
     storming = asyncio.Event()
     storming.set()
@@ -230,7 +228,7 @@ async def test_a_backup_during_a_write_storm_holds_all_that_was_acknowledged_bef
     assert as_set(await backup(there)) == as_set(taken)
 
 
-async def test_what_differs_is_named_and_left_alone_unless_it_is_to_be_overwritten(here: Side, there: Side) -> None:
+async def test_conflicts_are_named_and_kept_unless_overwriting(here: Side, there: Side) -> None:
     await fill(here, "df", 7)
     records = [answer.record for answer in await backup(here) if "df-" in str(answer.record)]
     await restore(there, (answer.record for answer in await backup(here)))
@@ -246,7 +244,7 @@ async def test_what_differs_is_named_and_left_alone_unless_it_is_to_be_overwritt
     assert (await restore(there, records)).equal == len(records)
 
 
-async def test_an_older_backup_brings_back_neither_a_retired_device_nor_a_revoked_certificate(here: Side) -> None:
+async def test_older_backup_undoes_no_retirement_or_revocation(here: Side) -> None:
     for device_id in ("rv-1", "rv-2"):
         await here.devices.RegisterDevice(rp.RegisterDeviceRequest(device_id=device_id))
     records = [answer.record for answer in await backup(here) if "rv-" in str(answer.record)]
@@ -259,7 +257,7 @@ async def test_an_older_backup_brings_back_neither_a_retired_device_nor_a_revoke
     assert (one.state, other.revoke_time) == (rp.DEVICE_STATE_RETIRED, revoked)
 
 
-async def test_a_restore_that_is_cut_off_by_a_kill_is_repeated_and_complete(
+async def test_restore_cut_off_by_a_kill_completes_when_repeated(
     here: Side, fresh_nats: NatsServer, start_service: StartService, pki: Pki, tmp_path: Path
 ) -> None:
     await fill(here, "ki", 10)
@@ -302,7 +300,7 @@ async def test_backups_are_for_users(here: Side) -> None:
     assert (await failure(stream.read()))[1] == "CALLER_NOT_ALLOWED"
 
 
-async def test_a_contract_that_went_another_way_is_whole_one_or_the_other(here: Side, there: Side) -> None:
+async def test_diverged_contract_is_restored_entirely_or_kept(here: Side, there: Side) -> None:
     for maximum in (10, 20, 30):
         await record_contract(here.as_bridge, "hi-1", led(maximum))
     for maximum in (10, 55):
@@ -328,9 +326,7 @@ async def test_a_contract_that_went_another_way_is_whole_one_or_the_other(here: 
     assert after.contract.revision == 4
 
 
-async def test_restore_raises_the_revision_of_a_desired_twin_and_keeps_what_the_device_reported(
-    here: Side, there: Side
-) -> None:
+async def test_restore_raises_desired_revision_and_keeps_reported(here: Side, there: Side) -> None:
     async def report(percent: int, **more: Any) -> tp.ReportTwinResponse:
         reported = tp.ReportedProperty(capability_id="led0", property="brightness", value=value_to_proto(percent))
         request = tp.ReportTwinRequest(device_id="up-1", session_epoch=1, properties=[reported], **more)
@@ -394,9 +390,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("which", BAD)
-async def test_what_is_no_record_is_refused_with_its_position_and_nothing_of_its_message_is_written(
-    here: Side, which: str
-) -> None:
+async def test_invalid_record_rejects_its_message_with_position(here: Side, which: str) -> None:
     request = pb.RestoreRequest(records=[GOOD, GOOD, BAD[which]])
     code, reason, data, text = await failure(here.backups.Restore(iter([request])))
     assert (code, reason, data["position"]) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST", "2")

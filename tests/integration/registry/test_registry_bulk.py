@@ -22,7 +22,7 @@ async def stream(*batches: Sequence[rp.RegisterDeviceRequest]) -> AsyncIterator[
         yield rp.RegisterDevicesRequest(devices=batch)
 
 
-async def test_thousands_are_registered_and_read_back_at_once(registry: Any) -> None:
+async def test_thousands_are_registered_and_read_in_bulk(registry: Any) -> None:
     batches = [[Device(device_id=f"blk-{b}-{n}", labels={"blk": str(b)}) for n in range(400)] for b in range(5)]
     answer = await registry.RegisterDevices(stream(*batches))
     assert (answer.registered, answer.failed, list(answer.failures)) == (2000, 0, [])
@@ -33,7 +33,7 @@ async def test_thousands_are_registered_and_read_back_at_once(registry: Any) -> 
     assert max(device.revision for device in found) <= answer.revision
 
 
-async def test_what_fails_is_told_by_position_and_does_not_stop_the_rest(registry: Any) -> None:
+async def test_failed_item_is_reported_by_position_alone(registry: Any) -> None:
     await registry.RegisterDevice(Device(device_id="bad-there"))
     answer = await registry.RegisterDevices(
         stream(
@@ -86,9 +86,7 @@ async def test_nothing_is_registered_by_an_empty_stream(registry: Any) -> None:
 
 
 @pytest.mark.parametrize("bulk", [True, False])
-async def test_a_device_whose_key_was_deleted_is_registered_again(
-    registry: Any, connect_nats: Connect, bulk: bool
-) -> None:
+async def test_device_with_deleted_key_is_registered_again(registry: Any, connect_nats: Connect, bulk: bool) -> None:
     name = f"again-{bulk}".lower()
     await registry.RegisterDevice(Device(device_id=name))
     devices = await jetstream(await connect_nats("registry")).key_value("devices")

@@ -53,7 +53,7 @@ async def test_each_revision_is_listed_read_and_compared(registry: Any, as_bridg
     assert (list(same.differences), same.changes) == ([], type(same.changes)())
 
 
-async def test_a_build_alone_makes_no_revision_and_the_last_one_is_told(registry: Any, as_bridge: Any) -> None:
+async def test_new_build_makes_no_revision_but_is_reported(registry: Any, as_bridge: Any) -> None:
     first = await record_contract(as_bridge, "con-2", temp(50))
     for version in ("1.0.0", "1.1.0", "1.0.0"):
         await as_bridge.RecordContract(rp.RecordContractRequest(contract=first.contract, firmware_version=version))
@@ -81,7 +81,7 @@ async def test_the_last_sixty_four_revisions_are_kept(registry: Any, as_bridge: 
         (compare("Nobody"), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ID"),
     ],
 )
-async def test_what_cannot_be_compared_is_told(
+async def test_incomparable_contracts_are_reported(
     registry: Any, as_bridge: Any, request_: rp.CompareContractsRequest, code: grpc.StatusCode, reason: str
 ) -> None:
     await record_contract(as_bridge, "con-4", temp(50))

@@ -144,14 +144,14 @@ async def test_the_server_proves_itself_by_the_roots_fingerprint(enrolment: Any,
     writer.close()
 
 
-async def test_a_token_used_twice_is_refused_but_the_same_key_may_ask_again(enrolment: Any) -> None:
+async def test_used_token_is_refused_except_for_the_same_key(enrolment: Any) -> None:
     text, key = await token(enrolment, "en-3"), new_key()
     assert (await enrol(text, key)).HasField("granted")
     assert (await enrol(text, new_key())).refused.code == ep.ENROL_REFUSED_CODE_TOKEN_USED
     assert (await enrol(text, key)).HasField("granted")
 
 
-async def test_of_two_keys_at_once_only_one_gets_a_certificate(enrolment: Any) -> None:
+async def test_only_one_of_two_concurrent_keys_is_certified(enrolment: Any) -> None:
     text = await token(enrolment, "en-4")
     answers = await asyncio.gather(*(enrol(text, new_key()) for _ in range(6)))
     assert sum(answer.HasField("granted") for answer in answers) == 1
@@ -159,7 +159,7 @@ async def test_of_two_keys_at_once_only_one_gets_a_certificate(enrolment: Any) -
     assert refusals == {ep.ENROL_REFUSED_CODE_TOKEN_USED}
 
 
-async def test_a_token_for_another_device_and_a_guess_are_refused_alike(enrolment: Any) -> None:
+async def test_foreign_and_guessed_tokens_are_refused_alike(enrolment: Any) -> None:
     text = await token(enrolment, "en-5")
     await token(enrolment, "en-6")
     other = (await enrol(text, new_key(), device_id="en-6")).refused
@@ -176,7 +176,7 @@ async def test_a_deleted_token_is_worthless(enrolment: Any) -> None:
     assert (await refused(enrolment.DeleteToken(pb.DeleteTokenRequest(token_id=shown.id))))[1] == "TOKEN_NOT_FOUND"
 
 
-async def test_a_certificate_request_for_another_name_or_a_weak_key_is_refused(enrolment: Any) -> None:
+async def test_request_for_another_name_or_weak_key_is_refused(enrolment: Any) -> None:
     text = await token(enrolment, "en-8")
     assert (await enrol(text, new_key(), name="en-1")).refused.code == ep.ENROL_REFUSED_CODE_MALFORMED
     weak = rsa.generate_private_key(public_exponent=65537, key_size=1024)
@@ -185,7 +185,7 @@ async def test_a_certificate_request_for_another_name_or_a_weak_key_is_refused(e
     assert (await enrol(text, new_key())).HasField("granted"), "refused requests do not consume the token"
 
 
-async def test_somebody_elses_key_is_not_signed(enrolment: Any) -> None:
+async def test_request_with_foreign_key_is_not_signed(enrolment: Any) -> None:
     """A request with an invalid self-signature does not prove possession of its key."""
     text, asked = await token(enrolment, "en-9"), bytearray(request(new_key(), "en-9"))
     asked[-1] ^= 1
@@ -232,7 +232,7 @@ async def test_a_suspended_device_gets_neither_token_nor_certificate(
     assert found == (grpc.StatusCode.FAILED_PRECONDITION, "DEVICE_NOT_ACTIVE")
 
 
-async def test_what_was_issued_before_a_revocation_is_out_and_what_comes_after_is_in(enrolment: Any) -> None:
+async def test_revocation_covers_only_earlier_certificates(enrolment: Any) -> None:
     text, key = await token(enrolment, "en-13"), new_key()
     before = (await enrol(text, key)).granted
     device = (await enrolment.RevokeCertificates(pb.RevokeCertificatesRequest(device_id="en-13"))).device
@@ -279,9 +279,7 @@ async def test_no_secret_is_kept(enrolment: Any, nats_server: NatsServer, pki: P
     assert text.secret.encode() not in stored.data
 
 
-async def test_without_the_cas_key_devices_do_not_enrol_and_revocation_works(
-    nats_server: NatsServer, pki: Pki, tmp_path: Any
-) -> None:
+async def test_revocation_works_without_the_device_ca_key(nats_server: NatsServer, pki: Pki, tmp_path: Any) -> None:
     with starter(pki) as start:
         process = start("registry", nats_url=nats_server.url, data_dir=tmp_path)
         async with client(process.listen, pki) as channel:

@@ -69,7 +69,7 @@ async def test_a_page_of_found_devices_goes_on(registry: Any, fleet: list[str]) 
     assert [device.id for device in first.devices] + rest == fleet
 
 
-async def test_who_does_not_match_is_told_what_is_missing(registry: Any, fleet: list[str]) -> None:
+async def test_mismatch_lists_missing_capabilities(registry: Any, fleet: list[str]) -> None:
     asked = ["find-cold", "find-warm", "find-bare", "find-missing"]
     request = rp.FindDevicesRequest(requirements=[WIDE], has=["actuator.led"], selector="zone=porch", explain=asked)
     answer = await registry.FindDevices(request)
@@ -96,7 +96,7 @@ async def test_presence_is_a_clause_too(registry: Any, fleet: list[str]) -> None
     assert (clause.kind, clause.message) == (qp.CLAUSE_KIND_PRESENCE, "the device is offline, online is required")
 
 
-async def test_presence_clause_names_the_state_of_a_device_that_may_not_connect(registry: Any) -> None:
+async def test_presence_clause_names_state_of_excluded_device(registry: Any) -> None:
     await registry.RegisterDevice(rp.RegisterDeviceRequest(device_id="find-out", state=rp.DEVICE_STATE_SUSPENDED))
     answer = await registry.FindDevices(rp.FindDevicesRequest(online=True, explain=["find-out"]))
     assert [clause.message for clause in answer.explanations[0].failed] == [
@@ -118,7 +118,7 @@ async def test_states_narrow_the_list(registry: Any) -> None:
     assert await ids(rp.DEVICE_STATE_RETIRED) == []
 
 
-async def test_a_page_holds_the_write_that_it_waits_for_and_an_index_behind_says_so(registry: Any) -> None:
+async def test_page_waits_for_write_or_reports_lagging_index(registry: Any) -> None:
     made = (await registry.RegisterDevice(rp.RegisterDeviceRequest(device_id="atl-1"))).device
     request = rp.ListDevicesRequest(page_token="atl-0", page_size=1, at_least_revision=made.revision)
     assert [device.id for device in (await registry.ListDevices(request)).devices] == ["atl-1"]
@@ -135,7 +135,7 @@ async def test_a_page_holds_the_write_that_it_waits_for_and_an_index_behind_says
         (rp.FindDevicesRequest(has=["actuator.led{Blink()}"]), "INVALID_ID", "13"),
     ],
 )
-async def test_a_bad_selector_or_requirement_is_refused_with_its_position(
+async def test_invalid_selector_or_requirement_has_its_position(
     registry: Any, request_: rp.FindDevicesRequest, reason: str, position: str
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:

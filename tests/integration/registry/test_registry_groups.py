@@ -34,7 +34,7 @@ async def test_a_group_is_made_changed_listed_and_forgotten(registry: Any) -> No
     await registry.DeleteGroup(rp.DeleteGroupRequest(name="porch", revision=again.revision))
 
 
-async def test_devices_of_a_group_are_those_that_its_selector_finds_now(registry: Any) -> None:
+async def test_group_lists_devices_that_match_its_selector_now(registry: Any) -> None:
     for name, floor in (("grp-1", "1"), ("grp-2", "2")):
         await registry.RegisterDevice(rp.RegisterDeviceRequest(device_id=name, labels={"grp": "y", "floor": floor}))
     await put(registry, "low", "grp=y,floor!=2")
@@ -53,7 +53,7 @@ async def test_devices_of_a_group_are_those_that_its_selector_finds_now(registry
     assert explained.explanations[0].matches
 
 
-async def test_a_stale_revision_of_a_group_is_aborted_with_the_current_one(registry: Any) -> None:
+async def test_stale_group_revision_is_aborted_with_current_one(registry: Any) -> None:
     made = await put(registry, "cas", "zone=a")
     current = await put(registry, "cas", "zone=b", made.revision)
     stale = rp.SetGroupRequest(group=rp.Group(name="cas", selector="zone=c", revision=made.revision))

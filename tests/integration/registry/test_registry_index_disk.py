@@ -48,7 +48,7 @@ async def test_index_waits_for_room_and_is_read_meanwhile(
     await whole.close()
 
 
-async def test_index_cannot_be_opened_on_a_full_disk_and_can_once_there_is_room(disk: Disks) -> None:
+async def test_index_opens_only_when_the_disk_has_room(disk: Disks) -> None:
     small, streams = disk("256m"), Streams(2)
     streams.write()
     index = SqliteIndex(small.path / "data" / "index.db")

@@ -128,7 +128,7 @@ class Storm:
 
 
 @pytest.mark.timeout(400)
-async def test_nothing_acknowledged_is_lost_when_registries_and_nats_are_killed(
+async def test_acknowledged_writes_survive_kills(
     fresh_nats: NatsServer, connect_fresh_nats: Connect, pki: Pki, start_service: StartService, tmp_path: Path
 ) -> None:
     def start(number: int, listen: str = "127.0.0.1:0") -> ServiceProcess:

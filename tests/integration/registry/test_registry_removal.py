@@ -41,9 +41,7 @@ async def test_a_removed_device_is_gone_from_every_answer(registry: Any, as_brid
     assert await refused(registry.DeleteDevice(removal("rm-1"))) == NOT_FOUND
 
 
-async def test_a_device_that_comes_back_has_an_empty_twin_and_no_revision_is_lower(
-    registry: Any, as_bridge: Any, twins: Any
-) -> None:
+async def test_returning_device_has_empty_twin_at_higher_revision(registry: Any, as_bridge: Any, twins: Any) -> None:
     first = await record_contract(as_bridge, "rm-2", LED)
     await registry.UpdateDevice(rp.UpdateDeviceRequest(device_id="rm-2", labels={"zone": "old"}))
     before = (await twins.UpdateTwin(desire("rm-2"))).twin

@@ -118,7 +118,7 @@ async def test_renewal_is_for_the_bridge_alone(renewing: Renewing, service: Serv
             assert await renewing.refusal(files) == (grpc.StatusCode.PERMISSION_DENIED, "CALLER_NOT_ALLOWED")
 
 
-async def test_bridge_gets_nothing_for_a_key_of_its_own(renewing: Renewing) -> None:
+async def test_bridge_gets_no_certificate_for_its_own_key(renewing: Renewing) -> None:
     theirs = request(ec.generate_private_key(ec.SECP256R1()), renewing.device_id)
     refusal = await renewing.refusal(renewing.files(), certificate_request=theirs)
     assert refusal == (grpc.StatusCode.PERMISSION_DENIED, "CERTIFICATE_KEY")

@@ -58,9 +58,7 @@ async def test_programs_stand_in_the_twin_beside_the_properties(twins: Any, loki
     assert found.programs[0].HasField("report_time")
 
 
-async def test_the_same_again_is_not_written_and_what_is_older_changes_nothing(
-    twins: Any, loki_twins: Any, as_bridge: Any
-) -> None:
+async def test_equal_or_older_report_writes_nothing(twins: Any, loki_twins: Any, as_bridge: Any) -> None:
     await record_contract(as_bridge, "tp-2", led())
     await loki_twins.ReportTwinPrograms(reported("tp-2", 7, program()))
     again = await loki_twins.ReportTwinPrograms(reported("tp-2", 9, program()))
@@ -73,7 +71,7 @@ async def test_the_same_again_is_not_written_and_what_is_older_changes_nothing(
     assert not (await twin_of(twins, "tp-2")).programs
 
 
-async def test_only_loki_tells_of_programs(twins: Any, bridge_twins: Any, loki_twins: Any, as_bridge: Any) -> None:
+async def test_only_loki_reports_programs(twins: Any, bridge_twins: Any, loki_twins: Any, as_bridge: Any) -> None:
     await record_contract(as_bridge, "tp-3", led())
     for stub in (twins, bridge_twins):
         code, _ = await refused(stub.ReportTwinPrograms(reported("tp-3", 1, program())))
@@ -95,23 +93,21 @@ async def test_only_loki_tells_of_programs(twins: Any, bridge_twins: Any, loki_t
         (reported("tp-4", 1, *(program(f"p{n}") for n in range(1001))), grpc.StatusCode.INVALID_ARGUMENT),
     ],
 )
-async def test_what_is_no_list_of_programs_is_refused(
+async def test_invalid_list_of_programs_is_refused(
     loki_twins: Any, as_bridge: Any, request_: pb.ReportTwinProgramsRequest, code: grpc.StatusCode
 ) -> None:
     await record_contract(as_bridge, "tp-4", led())
     assert (await refused(loki_twins.ReportTwinPrograms(request_)))[0] is code
 
 
-async def test_a_user_who_writes_programs_into_a_twin_is_told_the_command(twins: Any, as_bridge: Any) -> None:
+async def test_writing_programs_to_a_twin_names_the_command(twins: Any, as_bridge: Any) -> None:
     await record_contract(as_bridge, "tp-5", led())
     code, _, metadata, _ = await failure(twins.UpdateTwin(update("tp-5", programs={"blink": True})))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert "ygg program deploy" in metadata["hint"]
 
 
-async def test_devices_with_programs_are_listed_and_those_without_any_more_are_not(
-    loki_twins: Any, as_bridge: Any
-) -> None:
+async def test_only_devices_with_programs_are_listed(loki_twins: Any, as_bridge: Any) -> None:
     for name in ("tp-6", "tp-7"):
         await record_contract(as_bridge, name, led())
         await loki_twins.ReportTwinPrograms(reported(name, 1, program()))
@@ -123,9 +119,7 @@ async def test_devices_with_programs_are_listed_and_those_without_any_more_are_n
     assert "tp-7" not in listed
 
 
-async def test_a_watch_tells_changes_of_programs_and_goes_on_after_its_token(
-    twins: Any, loki_twins: Any, as_bridge: Any
-) -> None:
+async def test_watch_reports_programs_and_resumes_from_token(twins: Any, loki_twins: Any, as_bridge: Any) -> None:
     await record_contract(as_bridge, "tp-8", led())
     watch = twins.WatchTwins(pb.WatchTwinsRequest(device_ids=["tp-8"], changes_only=True))
     assert (await watch.read()).caught_up

@@ -60,9 +60,7 @@ def report(device_id: str, epoch: int = 1, *, complete: bool = False, answers: i
     )
 
 
-async def test_what_is_desired_is_told_and_is_gone_once_it_is_reported(
-    as_bridge: Any, twins: Any, bridge_twins: Any
-) -> None:
+async def test_delta_is_sent_until_it_is_reported(as_bridge: Any, twins: Any, bridge_twins: Any) -> None:
     await record_contract(as_bridge, "tw-1", led())
     made = (await twins.UpdateTwin(update("tw-1", led0={"on": True, "brightness": 40}))).twin
     assert (made.revision, made.delta) == (1, made.desired)
@@ -77,7 +75,7 @@ async def test_what_is_desired_is_told_and_is_gone_once_it_is_reported(
     ]
 
 
-async def test_of_two_writers_with_one_revision_one_wins_and_the_other_is_told(as_bridge: Any, twins: Any) -> None:
+async def test_only_one_of_two_writers_of_a_revision_wins(as_bridge: Any, twins: Any) -> None:
     await record_contract(as_bridge, "tw-2", led())
     await twins.UpdateTwin(update("tw-2", led0={"brightness": 1}))
     both = [twins.UpdateTwin(update("tw-2", 1, led0={"brightness": value})) for value in (2, 3)]
@@ -108,7 +106,7 @@ async def test_merging_writers_without_a_revision_lose_nothing(as_bridge: Any, t
         ({"lamp": {"on": True}}, "lamp.on"),
     ],
 )
-async def test_what_is_not_in_the_contract_is_refused_by_path(
+async def test_values_outside_contract_are_refused_by_path(
     as_bridge: Any, twins: Any, desired: dict[str, Any], path: str
 ) -> None:
     await record_contract(as_bridge, "tw-4", led())
@@ -140,7 +138,7 @@ async def test_documents_too_deep_or_too_large_are_refused(as_bridge: Any, twins
     assert found == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
 
 
-async def test_twins_of_nobody_and_without_a_contract(registry: Any, twins: Any) -> None:
+async def test_twin_of_unknown_device_or_without_contract(registry: Any, twins: Any) -> None:
     await registry.RegisterDevice(rp.RegisterDeviceRequest(device_id="tw-6"))
     missing = await refused(twins.UpdateTwin(update("tw-missing", led0={"on": True})))
     bare = await refused(twins.UpdateTwin(update("tw-6", led0={"on": True})))
@@ -162,9 +160,7 @@ async def test_only_a_bridge_may_report(twins: Any) -> None:
     assert found == (grpc.StatusCode.PERMISSION_DENIED, "CALLER_NOT_ALLOWED")
 
 
-async def test_a_problem_of_the_device_is_shown_with_what_was_desired(
-    as_bridge: Any, twins: Any, bridge_twins: Any
-) -> None:
+async def test_problem_of_device_is_shown_with_desired_value(as_bridge: Any, twins: Any, bridge_twins: Any) -> None:
     await record_contract(as_bridge, "tw-9", led())
     await twins.UpdateTwin(update("tw-9", led0={"on": True}))
     said = report("tw-9", answers=1, on=False)
@@ -174,9 +170,7 @@ async def test_a_problem_of_the_device_is_shown_with_what_was_desired(
     assert (shown.pending, shown.problem) == (True, "the hardware failed")
 
 
-async def test_a_contract_that_lost_a_property_is_told_and_not_sent(
-    as_bridge: Any, twins: Any, bridge_twins: Any
-) -> None:
+async def test_property_lost_by_contract_is_shown_but_not_sent(as_bridge: Any, twins: Any, bridge_twins: Any) -> None:
     await record_contract(as_bridge, "tw-10", led())
     await twins.UpdateTwin(update("tw-10", led0={"brightness": 90, "on": True}))
     dim = cp.DataSchema(type=cp.VALUE_TYPE_INT, unit="%", minimum=0, maximum=50)
@@ -201,7 +195,7 @@ async def test_the_history_has_both_sides_newest_first(as_bridge: Any, twins: An
     assert len((await twins.ListTwinHistory(pb.ListTwinHistoryRequest(device_id="tw-11", limit=3))).versions) == 3
 
 
-async def test_a_watch_goes_on_at_another_replica_and_neither_skips_nor_repeats(
+async def test_watch_resumes_at_another_replica_without_gaps(
     as_bridge: Any, twins: Any, nats_server: NatsServer, pki: Pki, tmp_path: Path
 ) -> None:
     await record_contract(as_bridge, "tw-12", led())
@@ -250,9 +244,7 @@ async def test_a_watch_of_all_begins_with_every_twin_there_is(as_bridge: Any, tw
     assert {"tw-13", "tw-14"} <= seen
 
 
-async def test_twin_written_past_shows_drift_and_is_desired_again_by_the_same_value(
-    as_bridge: Any, twins: Any, bridge_twins: Any
-) -> None:
+async def test_bypassed_twin_shows_drift_until_desired_again(as_bridge: Any, twins: Any, bridge_twins: Any) -> None:
     await record_contract(as_bridge, "tw-20", led())
     await twins.UpdateTwin(update("tw-20", led0={"brightness": 40}))
     await bridge_twins.ReportTwin(report("tw-20", complete=True, on=False, brightness=10))

@@ -52,7 +52,7 @@ async def test_a_watch_goes_on_after_any_of_its_responses(registry: Any) -> None
         assert again[-1].caught_up
 
 
-async def test_what_happened_between_two_watches_is_told_once(registry: Any) -> None:
+async def test_changes_between_two_watches_are_reported_once(registry: Any) -> None:
     names = ["gap-1", "gap-2", "gap-3"]
     for name in names[:2]:
         await register(registry, name)
@@ -77,7 +77,7 @@ async def test_a_watch_of_changes_only_begins_with_a_token(registry: Any) -> Non
     assert (changed.device.labels["n"], end.caught_up) == ("x", True)
 
 
-async def test_a_deleted_key_is_told_by_id_and_revision(registry: Any, connect_nats: Connect) -> None:
+async def test_deleted_key_is_reported_by_id_and_revision(registry: Any, connect_nats: Connect) -> None:
     await register(registry, "gone-1")
     first, _ = await read(registry, 2, device_ids=["gone-1"])
     devices = await jetstream(await connect_nats("registry")).key_value("devices")
@@ -117,7 +117,7 @@ async def test_a_token_that_the_index_has_not_reached_is_unavailable(registry: A
 
 
 @pytest.mark.timeout(120)
-async def test_every_change_is_told_once_across_replicas_that_are_killed(
+async def test_each_change_is_reported_once_despite_kills(
     fresh_nats: NatsServer, pki: Pki, start_service: StartService, tmp_path: Path
 ) -> None:
     """One writer, and a watcher that changes the replica every few responses, while each replica is killed in turn."""
