@@ -28,7 +28,7 @@ from yggdrasil.loki.v1 import loki_pb2_grpc
 
 NAME = pb.DESCRIPTOR.services_by_name["LokiService"].full_name
 FAILURE_LOG_BYTES = 2000
-CHILDREN, MAX_CHILDREN = 100, 1000
+DEFAULT_DEVICES, MAX_DEVICES = 100, 1000
 _HEALTH = {Health.OK: pb.HEALTH_OK, Health.DEGRADED: pb.HEALTH_DEGRADED, Health.DOWN: pb.HEALTH_DOWN}
 
 
@@ -57,7 +57,7 @@ def _last(logs: Sequence[LogEntry], size_bytes: int) -> list[LogEntry]:
 
 @contextlib.contextmanager
 def failure_details(name: str, logs: Sequence[LogEntry]) -> Iterator[None]:
-    """Gives a ScriptError its place in the script as text, and a ScriptFailure for the status."""
+    """Add the line and traceback to the message of a ScriptError, and a ScriptFailure to its status."""
     try:
         yield
     except ScriptError as e:
@@ -82,7 +82,7 @@ class LokiApi(loki_pb2_grpc.LokiServiceServicer):
         self._loki, self._health, self._program_workers = loki, health, program_workers
 
     async def Execute(self, request: pb.ExecuteRequest, context: Any) -> pb.ExecuteResponse:
-        """Runs a script; its log comes with the result."""
+        """Run a script; return its result and log."""
         script, logs = script_of(request), list[LogEntry]()
         with failure_details(script.name, logs):
             outcome = await self._loki.execute(script, logs.append)
@@ -91,7 +91,7 @@ class LokiApi(loki_pb2_grpc.LokiServiceServicer):
     async def ExecuteStream(
         self, request: pb.ExecuteStreamRequest, context: Any
     ) -> AsyncIterator[pb.ExecuteStreamResponse]:
-        """Runs a script; each line of its log is sent as it comes, then the result."""
+        """Run a script; stream each line of its log, then the result."""
         with in_field("request"):
             script = script_of(request.request)
         entries: asyncio.Queue[LogEntry | None] = asyncio.Queue()
@@ -119,11 +119,13 @@ class LokiApi(loki_pb2_grpc.LokiServiceServicer):
     async def GetComponentStatus(
         self, request: pb.GetComponentStatusRequest, context: Any
     ) -> pb.GetComponentStatusResponse:
-        """What Loki relies on and how it is."""
-        limit = min(request.device_limit or CHILDREN, MAX_CHILDREN)
-        found = await self._health.look(request.selector, limit)
-        children = [
-            pb.ComponentStatus(kind=child.kind, id=child.id, health=_HEALTH[child.health], note=child.note)
-            for child in found.children
+        """Return the status of the components that Loki depends on."""
+        limit = min(request.device_limit or DEFAULT_DEVICES, MAX_DEVICES)
+        found = await self._health.report(request.selector, limit)
+        components = [
+            pb.ComponentStatus(
+                kind=component.kind, id=component.id, health=_HEALTH[component.health], note=component.note
+            )
+            for component in found.components
         ]
-        return pb.GetComponentStatusResponse(components=children, devices=found.devices, devices_online=found.online)
+        return pb.GetComponentStatusResponse(components=components, devices=found.devices, devices_online=found.online)

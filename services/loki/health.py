@@ -32,10 +32,10 @@ class Component:
 
 
 @dataclass(frozen=True, slots=True)
-class Children:
-    """All components, and the total number of devices."""
+class HealthReport:
+    """The status of all components, and the number of devices."""
 
-    children: tuple[Component, ...]
+    components: tuple[Component, ...]
     devices: int
     online: int
 
@@ -47,18 +47,18 @@ class HealthTree:
         """`workers`: the desired number for each language."""
         self._mesh, self._engines, self._workers = mesh, engines, workers
 
-    async def look(self, selector: str, device_limit: int) -> Children:
+    async def report(self, selector: str, device_limit: int) -> HealthReport:
         """Return the health of all components now. A failed component is reported, not raised."""
         bridge = await self._bridge()
         try:
             devices = await self._mesh.devices(DeviceQuery(selector=selector), TIMEOUT_S)
         except YggError as e:
             registry = Component("registry", "registry", Health.DOWN, e.message)
-            return Children((registry, bridge, *self._engine_children()), 0, 0)
+            return HealthReport((registry, bridge, *self._engine_components()), 0, 0)
         online = sum(device.online for device in devices)
         registry = Component("registry", "registry", Health.OK, f"{len(devices)} devices")
         shown = [_device(device) for device in devices[:device_limit]]
-        return Children((registry, bridge, *self._engine_children(), *shown), len(devices), online)
+        return HealthReport((registry, bridge, *self._engine_components(), *shown), len(devices), online)
 
     async def _bridge(self) -> Component:
         try:
@@ -67,7 +67,7 @@ class HealthTree:
             return Component("bridge", "jotunheim_bridge", Health.DOWN, e.message)
         return Component("bridge", "jotunheim_bridge", Health.OK, f"{sessions} sessions")
 
-    def _engine_children(self) -> Sequence[Component]:
+    def _engine_components(self) -> Sequence[Component]:
         found = []
         for language, engine in self._engines.items():
             status = engine.status()

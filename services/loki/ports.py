@@ -75,13 +75,13 @@ class Mesh(Protocol):
     async def call(
         self, device_id: str, capability: str, action: str, arguments: Mapping[str, Value], timeout_s: float
     ) -> dict[str, Value]:
-        """Runs an action; its results by name."""
+        """Run an action; return its results by name."""
 
     async def read(self, device_id: str, capability: str, prop: str, timeout_s: float) -> Value:
         """A property, from the device itself."""
 
     async def write(self, device_id: str, capability: str, prop: str, value: Value, timeout_s: float) -> None:
-        """Writes a property."""
+        """Write a property."""
 
     async def twin(self, device_id: str, timeout_s: float) -> TwinSummary:
         """The device's twin."""
@@ -121,7 +121,7 @@ class Worker(Protocol):
     """A worker process, leased for one run."""
 
     async def run(self, script: Script, host: Host) -> Value:
-        """Runs the script in fresh globals; raises ScriptError. Never takes longer than the timeout and a grace."""
+        """Run the script in fresh globals; raise ScriptError. Ends within the timeout and a grace period."""
 
 
 class Engine(Protocol):
@@ -130,7 +130,7 @@ class Engine(Protocol):
     language: Language
 
     def status(self) -> EngineStatus:
-        """Whether it can run scripts now."""
+        """Return whether it can run scripts now."""
 
     def worker(self) -> AbstractAsyncContextManager[Worker]:
         """A worker for one run; raises EngineMissingError or EngineBusyError."""

@@ -25,7 +25,7 @@ class Loki:
         self._engines, self._mesh, self._publisher, self._clock, self._host = engines, mesh, publisher, clock, host
 
     async def execute(self, script: Script, emit: Callable[[LogEntry], None]) -> Outcome:
-        """Runs it; `emit` gets each line of the log as it comes. Raises ScriptError, EngineMissing- or EngineBusyError.
+        """Run a script; `emit` receives each log line. Raise ScriptError, EngineMissingError or EngineBusyError.
 
         The time limit starts with the script, not with the wait for a worker. Cancelling stops the script.
         """

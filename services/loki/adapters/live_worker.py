@@ -55,7 +55,7 @@ class _Turn:
     is_ended: bool = False
 
     def end(self, end: TurnEnd) -> None:
-        """Tells how it ended, once."""
+        """Record the end of the turn; later calls have no effect."""
         if self.is_ended:
             return
         self.is_ended = True
@@ -116,7 +116,7 @@ class LiveWorker(asyncio.Protocol):
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """Return the process id."""
         return self._process.pid
 
     def begin(self, program: int, request: dict[str, Any], host: TurnHost, ended: TurnEnded) -> int:
@@ -158,7 +158,7 @@ class LiveWorker(asyncio.Protocol):
         return True
 
     def drop(self, program: int) -> None:
-        """Forgets a program; its turns end as stopped."""
+        """Remove a program; its turns end as stopped."""
         self.programs.discard(program)
         for number, turn in [(n, t) for n, t in self._turns.items() if t.program == program]:
             if turn.answering is not None:
@@ -171,7 +171,7 @@ class LiveWorker(asyncio.Protocol):
         self._write(wire.frame(Kind.DROP, program, b"{}"))
 
     def kill(self, how: str) -> None:
-        """Ends the process at once."""
+        """Kill the process."""
         self._how = self._how or how
         if self._process.poll() is None:
             self._process.kill()
@@ -179,7 +179,7 @@ class LiveWorker(asyncio.Protocol):
             self._transport.abort()
 
     async def close(self) -> None:
-        """Ends the process and waits for its end."""
+        """Kill the process and wait for its exit."""
         self.kill("the service stops")
         await self._loop.run_in_executor(None, self._process.wait)
 

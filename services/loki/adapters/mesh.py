@@ -75,7 +75,7 @@ class GrpcMesh:
     async def call(
         self, device_id: str, capability: str, action: str, arguments: Mapping[str, Value], timeout_s: float
     ) -> dict[str, Value]:
-        """Runs an action; its results by name."""
+        """Run an action; return its results by name."""
         request = bp.InvokeRequest(
             device_id=device_id, capability=capability, action=action, arguments=codec.values_to_proto(arguments)
         )
@@ -89,7 +89,7 @@ class GrpcMesh:
         return codec.value_from_proto(answer.read.value)
 
     async def write(self, device_id: str, capability: str, prop: str, value: Value, timeout_s: float) -> None:
-        """Writes a property."""
+        """Write a property."""
         request = bp.WritePropertyRequest(
             device_id=device_id, capability=capability, property=prop, value=codec.value_to_proto(value)
         )

@@ -86,7 +86,7 @@ class BridgePipeline:
                 waiting.set_exception(lost)
 
     async def close(self) -> None:
-        """Ends the stream."""
+        """Close the stream."""
         if self._stream is not None:
             self._stream.cancel()
         if self._reader is not None:

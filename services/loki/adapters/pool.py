@@ -66,7 +66,7 @@ class WorkerPool:
         await self._settled.wait()
 
     def status(self) -> EngineStatus:
-        """Whether scripts can run now."""
+        """Return whether scripts can run now."""
         problem = self._problem.message if self._problem and not self._alive else ""
         if problem and self._problem and self._problem.hint:
             problem = f"{problem}. {self._problem.hint}"
@@ -146,7 +146,7 @@ class WorkerPool:
     # More processes while runs wait for the mesh, and fewer again.
 
     def _grow(self) -> None:
-        """Starts a process for each run that queues, as long as fewer than `size` compute or are about to."""
+        """Start a process for each queued run while fewer than `size` processes compute or are about to."""
         computing = self._starting + sum(not worker.waits for worker in self._alive)
         for _ in range(min(len(self._waiting) - self._starting, self._size - computing, self._max_size - self._slots)):
             self._add_slot()

@@ -78,7 +78,7 @@ class NatsRecords:
                 tasks.create_task(self._follow(spec), name=f"follow-{spec.name}")
 
     async def leave(self) -> None:
-        """Gives up the lease, so that others need not wait for its end."""
+        """Release the lease, so that other replicas need not wait until it expires."""
         await self._buckets[REPLICAS.name].delete(self._replica)
 
     async def _follow(self, spec: BucketSpec) -> None:
@@ -153,7 +153,7 @@ class NatsRecords:
         self._note(spec, revision)
 
     async def put_package(self, package: Package, author: str) -> None:
-        """Keeps a version."""
+        """Store a version."""
         manifest = package.manifest
         record = pb.StoredProgram(
             schema=SCHEMA,
@@ -166,13 +166,13 @@ class NatsRecords:
         self._all_changed()
 
     async def delete_package(self, program_id: str, version: Version) -> None:
-        """Forgets a version."""
+        """Delete a version."""
         await self._buckets[PROGRAMS.name].delete(f"package.{program_id}.{version}")
         self.packages.pop((program_id, version), None)
         self._all_changed()
 
     async def put_deployment(self, deployment: Deployment) -> Deployment:
-        """Writes it; with its new revision."""
+        """Write a deployment; return it with its new revision."""
         now: datetime = self._clock.now()
         after = Deployment(
             **{name: getattr(deployment, name) for name in Deployment.__dataclass_fields__}
@@ -191,21 +191,21 @@ class NatsRecords:
         self._all_changed()
 
     async def put_instance(self, status: InstanceStatus) -> None:
-        """Writes it, based on the record that is known."""
+        """Write an instance by compare-and-set on the known record."""
         record = pb.StoredInstance(schema=SCHEMA, instance=program_codec.instance_to_proto(status))
         await self._write(INSTANCES, status.ref.key, record.SerializeToString())
         self.instances[status.ref.key] = status
         self.touched(status.ref.device)
 
     async def delete_instance(self, ref: Ref) -> None:
-        """Forgets it and its store."""
+        """Delete an instance and its store."""
         await self._buckets[STORES.name].delete(ref.key)
         await self._buckets[INSTANCES.name].delete(ref.key)
         self.instances.pop(ref.key, None)
         self.touched(ref.device)
 
     async def open_store(self, ref: Ref, epoch: int) -> Store:
-        """The store, from now on of this epoch: a write of an owner before fails."""
+        """Open the store under this epoch; writes of previous owners fail."""
         bucket = self._buckets[STORES.name]
         entry = await bucket.get(ref.key)
         parse = pb.StoredStore.FromString
@@ -218,7 +218,7 @@ class NatsRecords:
         return store
 
     async def renew(self, instances: int) -> None:
-        """Says that this replica lives."""
+        """Renew the lease of this replica."""
         record = pb.StoredReplica(schema=SCHEMA, replica=self._replica, instances=instances)
         await self._buckets[REPLICAS.name].put(self._replica, record.SerializeToString())
 

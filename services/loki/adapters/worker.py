@@ -106,22 +106,22 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """Return the process id."""
         return self._process.pid
 
     @property
     def usable(self) -> bool:
-        """It can take another run."""
+        """Return whether the worker can take another run."""
         idle = not self._running and not self._frames.ended
         return idle and not self.closed.is_set() and not self._retired
 
     @property
     def waits(self) -> bool:
-        """Its run sleeps, or waits for the mesh: the process does not compute. `on_wait` is called when that begins."""
+        """Return whether the run sleeps or waits for the mesh; `on_wait` is called when that begins."""
         return self._running and self._suspended
 
     async def run(self, script: Script, host: Host) -> Value:
-        """Runs the script; raises ScriptError. Cancelling stops the script before CancelledError goes on."""
+        """Run the script; raise ScriptError. Cancelling stops the script before CancelledError is raised."""
         self._run = (self._run + 1) % 2**32
         try:
             return await self._watched(script, host)
@@ -156,7 +156,7 @@ class WorkerProcess:
                 self._watchdog = None
 
     async def kill(self) -> str:
-        """Ends the process at once, if it has not ended; returns how it ended, in words."""
+        """Kill the process unless it has exited; return the cause of its exit in words."""
         self._abandon()
         status = await asyncio.get_running_loop().run_in_executor(None, self._process.wait)
         if status >= 0:

@@ -27,9 +27,9 @@ _LIMITS = {
 
 
 def bound(parent: int, lives: bool) -> None:
-    """Sets the limits and dies with the service: a worker never outlives it, not even after SIGKILL.
+    """Set the resource limits, and let the kernel kill the worker when the service exits, even after SIGKILL.
 
-    A worker of living programs (`lives`) has no limit of processor time; the service's watchdog bounds its turns.
+    A worker of deployed programs (`lives`) has no limit of processor time; the service's watchdog bounds its turns.
     """
     from services.loki.engines import sandbox
 

@@ -56,7 +56,7 @@ class _Compare(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """What this process is about to give up. `uid` 0 means: it stays the user that it is."""
+    """The privileges that this process drops. `uid` 0: keep the current user."""
 
     parent: int
     uid: int
@@ -86,7 +86,7 @@ class Seal:
         return f"seccomp, {landlock}" + (f", user {self.uid}" if self.uid else "")
 
     def drop(self) -> None:
-        """Gives up the user and every right to files, for this thread and those that it starts later."""
+        """Drop the user and all access to files, for this thread and threads started later."""
         if self.uid:
             os.setgroups([])
             os.setresgid(self.uid, self.uid, self.uid)
@@ -101,7 +101,7 @@ class Seal:
             os.close(ruleset)
 
     def lock(self) -> None:
-        """Gives up every other system call, for all threads; no thread can be started after it."""
+        """Block every other system call for all threads; no thread can be started afterwards."""
         code = ctypes.create_string_buffer(self.program, len(self.program))
         header = struct.pack("@HP", len(self.program) // 8, ctypes.addressof(code))
         _call(self.seccomp_call, _SECCOMP_SET_MODE_FILTER, _FILTER_FLAG_TSYNC, header)

@@ -92,7 +92,7 @@ class _Lua:
             n -= 2
 
     def findings(self) -> Iterator[Finding]:
-        """All of them."""
+        """Return all findings of the text."""
         for n, token in enumerate(self._tokens):
             if token.kind == "name" and not self._is(n - 1, ".", ":", "::", "goto") and not self._key(n):
                 yield from self._used(n, token)
@@ -309,7 +309,7 @@ class _Lua:
 
 
 def _literal(token: Token) -> tuple[bool, Value]:
-    """Whether a token is a literal, and its value."""
+    """Return whether a token is a literal, and its value."""
     if token.kind == "string" and "\\" not in token.text:
         return True, token.text
     if token.kind == "keyword" and token.text in ("true", "false"):

@@ -63,7 +63,7 @@ class _Scheme:
         self._times.update(names)
 
     def _procedures(self) -> Iterator[tuple[str, Arity]]:
-        """Those that the text defines at its top level, and binds nowhere else."""
+        """Return the procedures defined at the top level and bound nowhere else."""
         for form in self._forms:
             target = form.items[1] if form.head() == "define" and len(form.items) > 1 else None
             if target is not None and target.head() and self._times[target.head()] == 1:
@@ -72,7 +72,7 @@ class _Scheme:
                     yield target.head(), found
 
     def _bind(self, node: Node) -> None:
-        """Notes every name that is bound anywhere below."""
+        """Record every name bound in `node`."""
         head = node.head()
         if head in ("quote", "syntax-rules"):
             return
@@ -263,7 +263,7 @@ def _symbols(node: Node) -> list[str]:
 
 
 def _literal(node: Node) -> tuple[bool, Value]:
-    """Whether a datum is a literal, and its value."""
+    """Return whether a datum is a literal, and its value."""
     if node.kind == "string" and "\\" not in node.text:
         return True, node.text
     if node.text in ("#t", "#true", "#f", "#false"):

@@ -76,7 +76,7 @@ class _Reader:
             self._at = found.end()
 
     def more(self) -> bool:
-        """Whether a datum follows."""
+        """Return whether a datum follows."""
         self.skip()
         return self._at < len(self._source)
 

@@ -75,11 +75,11 @@ class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
         )
 
     async def ListPrograms(self, request: pb.ListProgramsRequest, context: Any) -> pb.ListProgramsResponse:
-        """All of them."""
+        """List all programs."""
         return pb.ListProgramsResponse(programs=map(self._program, self._programs.programs()))
 
     async def GetProgram(self, request: pb.GetProgramRequest, context: Any) -> pb.GetProgramResponse:
-        """One with its source and instances."""
+        """Return a program with its source and instances."""
         package = self._programs.package(request.id, request.version)
         deployments = self._programs.deployments_of(request.id)
         return pb.GetProgramResponse(
@@ -93,7 +93,7 @@ class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
         )
 
     async def UnloadProgram(self, request: pb.UnloadProgramRequest, context: Any) -> pb.UnloadProgramResponse:
-        """Ends a deployment or forgets a program."""
+        """End a deployment or unload a program."""
         what = request.WhichOneof("target")
         if what == "deployment_id":
             await self._programs.end(request.deployment_id)
@@ -110,7 +110,7 @@ class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
         return pb.UnloadProgramResponse(deployment_ids=ended)
 
     async def DeployProgram(self, request: pb.DeployProgramRequest, context: Any) -> pb.DeployProgramResponse:
-        """Makes or changes a deployment."""
+        """Create or change a deployment."""
         with _clause_details():
             made = await self._programs.deploy(
                 request.program_id,
@@ -168,7 +168,7 @@ class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
         return pb.GetGlobalsResponse(globals=sorted(found, key=lambda each: each.name))
 
     async def SetGlobal(self, request: pb.SetGlobalRequest, context: Any) -> pb.SetGlobalResponse:
-        """Sets a global of a running instance."""
+        """Set a global of a running instance."""
         await self._ask(request.instance, "set", {"name": request.name, "value": codec.value_from_proto(request.value)})
         return pb.SetGlobalResponse()
 
@@ -179,7 +179,7 @@ class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
         return pb.GetStoreResponse(entries=entries, size_bytes=answer["size_bytes"], limit_bytes=answer["limit_bytes"])
 
     async def SetStore(self, request: pb.SetStoreRequest, context: Any) -> pb.SetStoreResponse:
-        """Writes a key of it."""
+        """Write a key of the store."""
         given = request.value if request.value.WhichOneof("kind") else None
         value = codec.value_from_proto(given) if given is not None else None
         answer = await self._ask(request.instance, "keep", {"key": request.key, "value": value})

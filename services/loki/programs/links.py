@@ -26,7 +26,7 @@ class _Wish:
     dependency: Dependency
 
     def accepts(self, version: Version) -> bool:
-        """Whether a version will do."""
+        """Return whether a version satisfies the dependency."""
         least = self.dependency.minimum
         if least is None:
             return True

@@ -43,7 +43,7 @@ class Version:
 
     @property
     def development(self) -> bool:
-        """It is under development, so its content may change: 0.0.0-dev."""
+        """Return whether the content of the version may change, as with 0.0.0-dev."""
         return bool(self.pre) and self.pre[0] == "dev"
 
     def _key(self) -> tuple[object, ...]:

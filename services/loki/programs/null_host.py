@@ -19,7 +19,7 @@ class NullHost:
         raise InvalidRequestError("a check asks nothing of the host")
 
     def log(self, level: Level, text: str) -> None:
-        """Forgets."""
+        """Delete nothing."""
 
     def spend_output(self, size_bytes: int) -> None:
         """Counts nothing."""

@@ -89,7 +89,7 @@ class Deployment:
         return self.canary.packages if self.canary and version == self.canary.version else self.packages
 
     def uses(self, program_id: str, versions: Collection[Version]) -> bool:
-        """Whether one of these versions of another program is linked into it."""
+        """Return whether one of these versions of a program is linked into the deployment."""
         pinned = (self.packages, self.canary.packages if self.canary else {})
         return any(pins.get(program_id) in versions for pins in pinned)
 

@@ -49,7 +49,7 @@ class ProgramWorker(Protocol):
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """Return the process id."""
 
     def begin(self, program: int, request: dict[str, Any], host: TurnHost, ended: TurnEnded) -> int:
         """Begins a turn; its number."""
@@ -61,16 +61,16 @@ class ProgramWorker(Protocol):
         """Begins a turn; its number and its end: TurnDone, ScriptError or WorkerLostError."""
 
     def stop_turn(self, number: int) -> bool:
-        """Drops a turn that waits for the host."""
+        """Drop a turn that waits for the host."""
 
     def drop(self, program: int) -> None:
-        """Forgets a program."""
+        """Remove a program."""
 
     def kill(self, how: str) -> None:
-        """Ends the process at once."""
+        """Kill the process."""
 
     async def close(self) -> None:
-        """Ends the process and waits for its end."""
+        """Kill the process and wait for its exit."""
 
 
 StartWorker = Callable[[Language], Awaitable[ProgramWorker]]
@@ -127,28 +127,28 @@ class Records(Protocol):
     replicas: dict[str, float]
 
     async def put_package(self, package: Package, author: str) -> None:
-        """Keeps a version."""
+        """Store a version."""
 
     async def delete_package(self, program_id: str, version: Version) -> None:
-        """Forgets a version."""
+        """Delete a version."""
 
     async def put_deployment(self, deployment: Deployment) -> Deployment:
-        """Writes a deployment that is based on the known one; with its new revision."""
+        """Write a deployment by compare-and-set on the known one; return it with its new revision."""
 
     async def delete_deployment(self, deployment_id: str) -> None:
-        """Forgets a deployment."""
+        """Delete a deployment."""
 
     async def put_instance(self, status: InstanceStatus) -> None:
-        """Writes an instance that this replica owns, or claims: based on the known record."""
+        """Write an instance that this replica owns or claims, by compare-and-set on the known record."""
 
     async def delete_instance(self, ref: Ref) -> None:
-        """Forgets an instance and its store."""
+        """Delete an instance and its store."""
 
     async def open_store(self, ref: Ref, epoch: int) -> Store:
         """The instance's store, from now on of this epoch."""
 
     async def renew(self, instances: int) -> None:
-        """Says that this replica lives."""
+        """Renew the lease of this replica."""
 
 
 class Store(Protocol):

@@ -29,7 +29,7 @@ _NAME = re.compile(r"[^\s\x00]{1,100}\Z")
 
 
 class InstanceQueries:
-    """Sends queries to other replicas, and answers those for instances of this one."""
+    """Sends queries to other replicas, and answers queries for instances of this replica."""
 
     def __init__(self, programs: Programs, manager: Manager, peers: Peers, clock: Clock) -> None:
         self._programs, self._manager, self._peers, self._clock = programs, manager, peers, clock
@@ -49,9 +49,9 @@ class InstanceQueries:
         return refs[0]
 
     async def ask(self, deployment_id: str, device_id: str, method: str, what: dict[str, Value]) -> dict[str, Value]:
-        """Asks an instance wherever it runs: eval, globals, set, store, keep, statistics, history, lines.
+        """Query an instance on any replica: eval, globals, set, store, keep, statistics, history, lines.
 
-        One that is about to start is waited for, at most STARTING_S seconds.
+        Waits up to STARTING_S seconds for an instance that is about to start.
         """
         ref, body = self._ref(deployment_id, device_id), wire.dump(wire.to_json(what))
         until_s = self._clock.monotonic() + STARTING_S
@@ -125,7 +125,7 @@ def _seen(instance: Instance, method: str, what: dict[str, Any]) -> dict[str, Va
 
 
 async def _kept(instance: Instance, key: str, value: Value) -> dict[str, Value]:
-    """Writes the store as the program would; None deletes the key."""
+    """Write the store like the program; None deletes the key."""
     host, existed = ProgramTurnHost(instance), key in instance.store.entries
     if value is None:
         await host.ask("forget", [key])

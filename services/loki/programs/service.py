@@ -113,7 +113,7 @@ class Programs:
         raise ProgramUnknownError(f"there is no version {requested} of {ids.printable(program_id)}; loaded: {have}")
 
     async def unload_program(self, program_id: str, version: str, *, end_deployments: bool) -> list[str]:
-        """Forgets a version or all; the deployments that were ended."""
+        """Delete one version or all; return the deployments that ended."""
         packages = [self.package(program_id, version)] if version else self.programs().get(program_id, [])
         if not packages:
             raise ProgramUnknownError(f"there is no program {ids.printable(program_id)}", hint="See: ygg program ls")
@@ -141,7 +141,7 @@ class Programs:
             )
 
     async def compiles(self, source: str, language: Language, depends: Mapping[str, str]) -> None:
-        """Whether a text compiles with packages that are loaded; raises ScriptError or InvalidPackageError."""
+        """Check that a text compiles with loaded packages; raise ScriptError or InvalidPackageError."""
         dependencies = tuple(
             Dependency(name, Version.parse(least) if least else None) for name, least in depends.items()
         )
@@ -177,7 +177,7 @@ class Programs:
         *,
         stopped: bool,
     ) -> Deployed:
-        """Makes or changes a deployment; raises ContractRefusedError where its one device lacks something."""
+        """Create or change a deployment; raise ContractRefusedError if its only device lacks a requirement."""
         package = self.package(program_id, version)
         manifest = package.manifest
         name = ids.member_id(deployment_id or program_id)
@@ -261,7 +261,7 @@ class Programs:
         return await self._records.put_deployment(replace(known, running=True, generation=known.generation + 1))
 
     async def end(self, deployment_id: str) -> None:
-        """Ends the deployment; stores are deleted."""
+        """End the deployment and delete its stores."""
         self.deployment(deployment_id)
         await self._records.delete_deployment(deployment_id)
 

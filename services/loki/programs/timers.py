@@ -86,11 +86,11 @@ class Timers:
         self._keep(name, _Timer(now_s + max(0.0, (at - now).total_seconds()), 0, 0.0, timer.schedule, at, last))
 
     def cancel(self, name: str) -> bool:
-        """Whether it was armed."""
+        """Cancel a timer; return whether it was armed."""
         return self._armed.pop(name, None) is not None
 
     def clear(self) -> None:
-        """Cancels all."""
+        """Cancel all timers."""
         self._armed.clear()
         self._heap.clear()
 

@@ -51,15 +51,15 @@ class ProgramWorkers:
         self._spawn(self._place(instance))
 
     def remove(self, instance: Instance) -> None:
-        """The instance is gone for good."""
+        """Remove an instance that will not run again."""
         self._instances.pop(instance.number, None)
 
     def pids(self) -> list[int]:
-        """Of all workers."""
+        """Return the process ids of all workers."""
         return [worker.pid for worker in self._workers()]
 
     def status(self, language: Language) -> ProgramWorkersStatus:
-        """Those that are up, and those that programs need: what waits for a worker shares one or has one to itself."""
+        """Return the running and desired workers: waiting programs share one, a quarantined program has its own."""
         shared = sum(not worker.lost.is_set() for worker in self._shared[language])
         alone = sum(each is language and not worker.lost.is_set() for worker, each in self._alone.items())
         wait = [instance.quarantined for instance in self._instances.values() if _waits(instance, language)]
@@ -67,7 +67,7 @@ class ProgramWorkers:
         return ProgramWorkersStatus(shared + alone, desired, self._restarts[language])
 
     async def close(self) -> None:
-        """Ends all workers."""
+        """Kill all workers."""
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
@@ -75,9 +75,9 @@ class ProgramWorkers:
         await asyncio.gather(*(worker.close() for worker in self._workers()), return_exceptions=True)
 
     async def check(self, package: Package, packages: Sequence[Package] = ()) -> None:
-        """Whether it compiles with its packages, in a worker that no program lives in.
+        """Check that a package compiles with its packages, in a worker without programs.
 
-        Raises ScriptError (SYNTAX, TIMEOUT, …).
+        Raise ScriptError (SYNTAX, TIMEOUT, …).
         """
         language = package.manifest.language
         async with self._starting[language]:

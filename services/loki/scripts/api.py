@@ -37,7 +37,7 @@ class ScriptApi(script_pb2_grpc.ScriptServiceServicer):
         self._repl, self._logs = repl, logs
 
     async def RegisterScript(self, request: pb.RegisterScriptRequest, context: Any) -> pb.RegisterScriptResponse:
-        """Keeps a script."""
+        """Register a script."""
         script = script_from_proto(request.script)
         with failure_details(script.file, ()):
             kept = await self._scripts.register(
@@ -55,12 +55,12 @@ class ScriptApi(script_pb2_grpc.ScriptServiceServicer):
         return pb.ListScriptsResponse(scripts=[script_to_proto(script, source=False) for script in found])
 
     async def DeleteScript(self, request: pb.DeleteScriptRequest, context: Any) -> pb.DeleteScriptResponse:
-        """Forgets a script."""
+        """Delete a script."""
         await self._scripts.delete(request.name, request.revision)
         return pb.DeleteScriptResponse()
 
     async def RunScript(self, request: pb.RunScriptRequest, context: Any) -> AsyncIterator[pb.RunScriptResponse]:
-        """Runs a script: its log as it comes, then its result."""
+        """Run a script; stream its log, then its result."""
         script = await self._scripts.get(request.name)
         given = codec.values_from_proto(request.arguments)
         entries: asyncio.Queue[LogEntry | None] = asyncio.Queue()
@@ -86,7 +86,7 @@ class ScriptApi(script_pb2_grpc.ScriptServiceServicer):
     async def WatchScriptLogs(
         self, request: pb.WatchScriptLogsRequest, context: Any
     ) -> AsyncIterator[pb.WatchScriptLogsResponse]:
-        """The last lines, then each as it comes."""
+        """Stream the last lines, then new lines."""
         matches = matcher(request.pattern)
         if request.pattern and not set("*?") & set(request.pattern) and not self._logs.has(matches):
             await self._scripts.get(request.pattern)
@@ -95,7 +95,7 @@ class ScriptApi(script_pb2_grpc.ScriptServiceServicer):
             yield line
 
     async def TestScript(self, request: pb.TestScriptRequest, context: Any) -> pb.TestScriptResponse:
-        """Runs the tests of a text."""
+        """Run the tests of a text."""
         report = await self._tester.test(
             text.normalized(request.source),
             language_of(request.language),

@@ -1,4 +1,4 @@
-"""An in-memory board for tests of scripts: a mesh of one device, whose sensors return the values that the test sets.
+"""An in-memory board for tests of scripts: a mesh of one device, whose sensors return values set by the test.
 
 Its contract is that of the simulated board: an LED, a thermometer, a hygrometer, a battery and a pin. Calls are
 validated against it as by the bridge.
@@ -89,16 +89,16 @@ class FakeBoard:
         return [self._summary()] if found else []
 
     async def device(self, device_id: str, timeout_s: float) -> DeviceSummary:
-        """The board."""
+        """Return the board."""
         self._known(device_id)
         return self._summary()
 
     async def sessions(self, timeout_s: float) -> int:
-        """It is connected."""
+        """Return 1: the board is connected."""
         return 1
 
     async def capabilities(self, device_id: str, timeout_s: float) -> Sequence[Capability]:
-        """What its contract holds."""
+        """Return the capabilities of the board."""
         self._known(device_id)
         return CAPABILITIES
 
@@ -134,7 +134,7 @@ class FakeBoard:
         return TwinSummary(self._revision, {**self._desired}, {**reported}, {})
 
     async def update_twin(self, device_id: str, desired: Mapping[str, Value], timeout_s: float) -> TwinSummary:
-        """Acts at once."""
+        """Write the desired properties immediately."""
         for capability, properties in desired.items():
             if not isinstance(properties, dict):
                 raise InvalidRequestError("a twin is a map from capabilities to maps of their properties")

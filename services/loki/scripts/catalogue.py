@@ -117,7 +117,7 @@ class Catalogue:
                 self._scripts[name] = script
 
     async def recent(self) -> Snapshot:
-        """The scripts as of at most FRESH_S ago, and what this replica wrote since; raises StoreUnavailableError."""
+        """Return scripts at most FRESH_S old, with this replica's later writes; raise StoreUnavailableError."""
         if asyncio.get_running_loop().time() - self._known_s < FRESH_S:
             return self._snapshot
         return await self.current()
@@ -142,12 +142,12 @@ class Catalogue:
         return records.decode(SCRIPTS.name, name, entry.value, lambda data: script_from_bytes(data, entry.revision))
 
     async def write(self, script: RegisteredScript, revision: int) -> int:
-        """Writes it where `revision` (0: none) is still there; returns the new one. Raises RevisionConflictError."""
+        """Write a script if `revision` (0: none) is current; return the new one. Raise RevisionConflictError."""
         data = script_to_bytes(script)
         if revision:
             return await self._bucket.update(script.name, data, revision)
         return await self._bucket.create_key(script.name, data)
 
     async def delete(self, name: str, revision: int) -> None:
-        """Forgets it where `revision` is still there. Raises RevisionConflictError."""
+        """Delete a script if `revision` is current. Raise RevisionConflictError."""
         await self._bucket.delete(name, revision)

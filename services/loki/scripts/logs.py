@@ -41,7 +41,7 @@ class ScriptLogs:
             self._queue.put_nowait(line)
 
     async def run(self) -> None:
-        """Sends and listens until cancelled."""
+        """Publish and receive lines until cancelled."""
         everybody = f"ygg.v1.{subjects.TENANT}.loki.*.{KIND}"
         subscription = await self._client.subscribe(everybody, cb=self._heard)
         try:
@@ -66,13 +66,13 @@ class ScriptLogs:
                 watcher.put_nowait(line)
 
     def has(self, matches: Callable[[str], bool]) -> bool:
-        """Whether lines of such a script are kept, which may be deleted since."""
+        """Return whether lines of a matching script are kept; the script may be deleted."""
         return any(matches(line.name) for line in self._kept)
 
     async def watch(
         self, matches: Callable[[str], bool], last: int, *, stored_only: bool
     ) -> AsyncIterator[pb.WatchScriptLogsResponse]:
-        """The last lines of before, then, unless `stored_only`, each as it comes."""
+        """Yield the last lines, then, unless `stored_only`, new lines."""
         mine: asyncio.Queue[pb.WatchScriptLogsResponse] = asyncio.Queue(QUEUED)
         self._watchers.add(mine)
         try:

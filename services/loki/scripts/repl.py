@@ -41,7 +41,7 @@ class Conversation:
         self._script, self._worker, self._host = script, worker, host
 
     async def begin(self) -> None:
-        """Makes the globals."""
+        """Create the globals."""
         job = {
             "do": "start",
             "name": self._script.name,

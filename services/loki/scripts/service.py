@@ -51,7 +51,7 @@ class Scripts:
     async def register(
         self, script: RegisteredScript, *, author: str, revision: int, create_only: bool
     ) -> RegisteredScript:
-        """Keeps it, once all of it compiles. Raises ScriptError (SYNTAX), InvalidScriptError, StaleScriptError."""
+        """Store a script that compiles. Raise ScriptError (SYNTAX), InvalidScriptError or StaleScriptError."""
         registered(script)
         await self._compiles(script)
         before = await self._catalogue.stored(script.name)
@@ -81,17 +81,17 @@ class Scripts:
         await self._loki.execute(dataclasses.replace(checked, check_only=True), lambda _: None)
 
     async def get(self, name: str) -> RegisteredScript:
-        """The script; raises ScriptNotFoundError."""
+        """Return a script; raise ScriptNotFoundError."""
         return _named(await self._catalogue.current(), name)
 
     async def list(self, pattern: str) -> Sequence[RegisteredScript]:
-        """Scripts by name, ordered."""
+        """Return the matching scripts, ordered by name."""
         found = (await self._catalogue.current()).scripts
         matches = matcher(pattern)
         return [found[name] for name in sorted(found) if matches(name)]
 
     async def delete(self, name: str, revision: int) -> None:
-        """Forgets it; raises ScriptNotFoundError or StaleScriptError."""
+        """Delete a script; raise ScriptNotFoundError or StaleScriptError."""
         before = await self._catalogue.stored(name)
         if before is None:
             raise ScriptNotFoundError(f"there is no script {name}")
@@ -104,7 +104,7 @@ class Scripts:
         await self._catalogue.current()
 
     async def snapshot(self) -> Snapshot:
-        """All there is now, with the classes of their messages."""
+        """Return all current scripts, with the classes of their messages."""
         return await self._catalogue.current()
 
     async def called(self, name: str) -> tuple[RegisteredScript, type[Any], type[Any]]:
@@ -162,7 +162,7 @@ def raise_unmet(script: RegisteredScript, device_id: str, capabilities: Sequence
 
 
 def matcher(pattern: str) -> Callable[[str], bool]:
-    """Whether a name matches `porch_*`; empty matches all. Raises InvalidScriptError."""
+    """Return a test of names against a pattern such as `porch_*`; "" matches all. Raise InvalidScriptError."""
     if not _PATTERN.match(pattern):
         raise InvalidScriptError("a pattern has a-z 0-9 _ and * and ?, at most 64 characters")
     return lambda name: not pattern or fnmatch.fnmatchcase(name, pattern)

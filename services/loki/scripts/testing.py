@@ -71,7 +71,7 @@ class _Results:
 
 
 class ScriptTester:
-    """Runs tests."""
+    """Runs the tests of scripts."""
 
     def __init__(self, engines: dict[Language, Engine], mesh: Mesh, clock: Clock) -> None:
         self._engines, self._mesh, self._clock = engines, mesh, clock

@@ -204,7 +204,7 @@ class VirtualHost(RunHost):
         return None
 
     async def _test_message(self, topic: Value, value: Value) -> Value:
-        """What another program publishes; steel's may have written it with capitals."""
+        """Deliver a message of another program; topics of steel may have capitals."""
         name = ".".join(naming.topic(naming.text(topic, "topic").lower()))
         for key in (f"message:{name}", "message:*"):
             self._post(key, _message(name, "another", value, topic))

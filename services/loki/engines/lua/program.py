@@ -163,7 +163,7 @@ class Program:
     def first_turn(
         self, turn: int, label: str, source: bytes, device: str, arguments: bytes, memory_bytes: int
     ) -> Step:
-        """Loads a program that lives and runs its text as the turn of that number."""
+        """Load a deployed program and run its text as the turn of that number."""
         self._limit = self._cap = memory_bytes
         self._settle()
         self._lift(len(source) + len(arguments))
@@ -194,7 +194,7 @@ class Program:
         return self._ended(turn, self._turn(self._live[2], turn, answer))
 
     def drop_turn(self, turn: int) -> None:
-        """Forgets a suspended turn."""
+        """Drop a suspended turn."""
         self._threads.pop(turn, None)
         self._turn(self._live[3], turn)
 
@@ -281,7 +281,7 @@ class Program:
         return _failure(*result)
 
     def _arm(self, thread: int) -> None:
-        """Takes the hook out again: one that counts instructions would nearly double the time of every loop."""
+        """Remove the hook: one that counts instructions would nearly double the time of every loop."""
         if not _HOOKS:
             return
         with self._lock:
@@ -290,14 +290,14 @@ class Program:
                 _HOOKS.lua_sethook(thread, None, 0, 0)
 
     def _lift(self, arriving: int) -> None:
-        """Makes room for bytes that lupa pushes where an allocation must not fail; the prelude settles at once."""
+        """Raise the memory limit while lupa pushes bytes, which must not fail; the prelude restores it."""
         self._runtime.set_max_memory(self._runtime.get_memory_used() + 2 * arriving + _SLACK_BYTES)
 
     def _settle(self) -> None:
         self._runtime.set_max_memory(self._limit)
 
     def _refuse(self) -> bytes:
-        """The answer to an operation from where Lua cannot be suspended: others would wait for the worker meanwhile."""
+        """Return the error of an operation where Lua cannot be suspended: it would block the worker."""
         self._lift(len(_CANNOT_WAIT))
         return _CANNOT_WAIT
 
