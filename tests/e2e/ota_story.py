@@ -1,6 +1,6 @@
-"""Good, bad and forged releases to a fleet of real agents, all by commands that people type.
+"""Good, bad and forged releases to a fleet of real agents, by commands of `ygg`.
 
-Owns the story and its checks. Where mesh and agents run is for the tests that tell it.
+Owns the scenario and its checks. The tests decide how mesh and agents run.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WAVES = ("--waves", "2,50%,100%")
 
 
 def image(version: str, *more: str) -> Path:
-    """The agent built with that version."""
+    """Return the path of the agent built with that version; build it if it is missing."""
     found = AGENT.parents[1] / "images" / f"ygg-agent-{version}"
     if not found.exists():
         make = ["make", "-C", str(ROOT / "firmware"), f"PYTHON={sys.executable}", "image", f"VERSION={version}", *more]
@@ -35,27 +35,27 @@ def image(version: str, *more: str) -> Path:
 
 
 class Fleet:
-    """The person who updates it, with a folder for keys and manifests."""
+    """The operator of a fleet, with a folder for keys and manifests."""
 
     def __init__(self, person: Person, folder: Path) -> None:
         self.person, self.folder = person, folder
 
     def file(self, name: str) -> str:
-        """A file of the person's."""
+        """Return the path of a file in the folder."""
         return str(self.folder / name)
 
     def ota(self, *words: str) -> Any:
-        """`ygg ota … --json`."""
+        """Run `ygg ota … --json` and return its result."""
         return self.person.json("ota", *words)
 
     def refused(self, *words: str) -> str:
-        """What a command says that must fail."""
+        """Return the standard error of a command that must fail."""
         done = self.person.ygg("ota", *words)
         assert done.returncode != 0, done.stdout
         return done.stderr
 
     def trust(self) -> Path:
-        """Makes keys and a root, and sets it; returns the root, which devices are made with."""
+        """Create keys and a root, and set it; return the root's path, to provision devices."""
         for key in KEYS:
             self.ota("keygen", self.file(f"{key}.key"))
         self.ota("timestamp-key", "-o", self.file("timestamp.pub"))
@@ -74,7 +74,7 @@ class Fleet:
         return self.folder / "1.root"
 
     def signed(self, name: str, path: Path, *words: str, keys: tuple[str, ...] = ("release-a", "release-b")) -> str:
-        """A manifest, signed."""
+        """Return the path of a signed manifest."""
         out = self.file(name)
         held = [word for key in keys for word in ("--key", self.file(f"{key}.key"))]
         given = [*words] if "--class" in words else [*words, "--class", CLASS]
@@ -82,11 +82,11 @@ class Fleet:
         return out
 
     def release(self, name: str, path: Path, *words: str) -> str:
-        """Uploads and releases; returns the id."""
+        """Upload and release an image; return the release id."""
         return str(self.ota("release", self.signed(name, path, *words), "--image", str(path))["id"])
 
     def watch(self, rollout: str) -> dict[str, Any]:
-        """Follows it to its end; returns the last that was told. On a busy machine that may take a second look."""
+        """Follow a rollout to its end and return the last report; retry once after a timeout on a busy machine."""
         try:
             done = self.person.ygg("ota", "rollout", "watch", rollout, "--json")
         except subprocess.TimeoutExpired:
@@ -96,16 +96,16 @@ class Fleet:
         return found
 
     def versions(self) -> Counter[str]:
-        """How many of the fleet run which version, as the registry knows."""
+        """Count the devices of the fleet by version, according to the registry."""
         return Counter(each["firmware"] for each in self.person.json("device", "ls") if each["id"] in NAMES)
 
 
-def tell(fleet: Fleet) -> list[str]:
-    """The story, on a fleet that runs 1.0.0; returns what was counted."""
+def release_story(fleet: Fleet) -> list[str]:
+    """Run the scenario on a fleet of version 1.0.0; return one line of counts per release."""
     until(lambda: fleet.versions() == {"1.0.0": DEVICES}, 120, "the fleet is in session")
-    told = [_good(fleet), _bad(fleet), _forged(fleet)]
+    lines = [_good(fleet), _bad(fleet), _forged(fleet)]
     assert fleet.versions() == {"2.0.0": DEVICES}
-    return told
+    return lines
 
 
 def _good(fleet: Fleet) -> str:
@@ -120,7 +120,7 @@ def _good(fleet: Fleet) -> str:
 
 
 def _bad(fleet: Fleet) -> str:
-    """A build that no bridge talks to: its canaries come back by themselves, the rollout halts, the rest stays on 2."""
+    """A build without a session: its canaries revert automatically, the rollout halts, the rest stays on 2."""
     three = fleet.release("3.release", _mute(), "--version", "3.0.0", "--sequence", "3", "--counter", "3")
     rollout = fleet.ota("rollout", "start", three, *WAVES, "--halt-at", "1")
     halted = fleet.watch(rollout["id"])

@@ -1,4 +1,4 @@
-"""The real agent on the real mesh: what it negotiates, does and reports, asked of its board and not of a cache."""
+"""The real agent on the real mesh: negotiation, calls and reports, checked at its board instead of a cache."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ async def test_a_streamed_action_of_the_board_answers_as_it_counts(mesh: Mesh, s
     agent = start_agent(mesh, mesh.one)
     arguments = {"to": V(int=5), "period_ms": V(int=10)}
     call = pb.InvokeRequest(device_id=mesh.one, capability="cnt0", action="count_up", arguments=arguments, call_id="up")
-    for seen in ([1, 2, 3, 4, 5], [5]):  # a repeat gets the last answer
+    for seen in ([1, 2, 3, 4, 5], [5]):  # a repeated call gets the last answer
         stream = mesh.bridge.InvokeStream(pb.InvokeStreamRequest(call=call), timeout=5)
         assert [answer.response.results["n"].int async for answer in stream] == seen
     assert f"{mesh.one} cnt0.count_up 1" in agent.lines("stats")

@@ -1,4 +1,4 @@
-"""The real agent on a device whose clock is wrong: it says so, instead of doubting the mesh."""
+"""The real agent on a device with a wrong clock reports the clock, not an untrusted mesh."""
 
 from __future__ import annotations
 

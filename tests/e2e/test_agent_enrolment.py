@@ -1,4 +1,4 @@
-"""The real agent enrols at the real registry and works with what it got, until its certificate is revoked."""
+"""The real agent enrols at the real registry and uses its certificate until that is revoked."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ async def test_a_token_makes_a_device_of_the_mesh(enrolling: tuple[Mesh, Any], t
         assert used.HasField("use_time") and used.serial
 
         assert agent.stop() == 0
-        agent = start(mesh, text, tmp_path)  # the certificate is there: nothing is asked again
+        agent = start(mesh, text, tmp_path)  # the certificate exists: no second enrolment
         await eventually(agent.active, 30, agent.log())
         assert agent.log().count("event=enrolling") == 1
 
         await enrolment.RevokeCertificates(pb.RevokeCertificatesRequest(device_id=mesh.one))
         await eventually(lambda: not agent.active(), 15, "the session ends")
         agent.stop()
-        agent = start(mesh, await token(enrolment, mesh.one), tmp_path)  # a fresh token replaces what was revoked
+        agent = start(mesh, await token(enrolment, mesh.one), tmp_path)  # a new token replaces the revoked certificate
         await eventually(agent.active, 30, agent.log())
     finally:
         agent.stop()

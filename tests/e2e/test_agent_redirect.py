@@ -1,4 +1,4 @@
-"""The real agent follows a bridge that goes: to where Goodbye sends it, and home again when nobody is there either."""
+"""The real agent follows the redirect of a Goodbye, and returns home if that bridge does not answer either."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from yggdrasil.jotunheim.v1 import bridge_pb2 as pb
 
 
 async def _bridge_of(mesh: Mesh) -> str:
-    """Which bridge has the device's session, asked of the first one."""
+    """Return the bridge with the device's session, according to the first bridge."""
     session = await mesh.bridge.GetSession(pb.GetSessionRequest(device_id=mesh.one), timeout=5)
     return str(session.session.bridge_id)
 

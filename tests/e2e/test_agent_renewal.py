@@ -1,4 +1,4 @@
-"""The real agent's certificate is renewed over its link before it ends, whatever happens meanwhile."""
+"""The real agent's certificate is renewed over its link before it expires, in spite of failures."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_agent_renews_its_certificate_and_comes_back_with_the_new_one(mesh
             return await expires(mesh) == end
 
         await eventually(lambda: known(old[0].not_valid_after_utc.timestamp()), 15, "the session with the old one")
-        await mesh.bridge.Disconnect(bp.DisconnectRequest(device_id=mesh.one), timeout=5)  # the same process comes back
+        await mesh.bridge.Disconnect(bp.DisconnectRequest(device_id=mesh.one), timeout=5)  # the same process reconnects
         await eventually(lambda: known(new[0].not_valid_after_utc.timestamp()), 30, agent.log())
         await eventually(agent.active, 15, agent.log())
         assert agent.log().count("event=certificate_renewed") == 1, "the new one lasts"
@@ -75,7 +75,7 @@ async def test_agent_whose_certificate_lasts_keeps_it(mesh: Mesh, tmp_path: Path
 async def test_agent_that_cannot_store_its_certificate_goes_on_with_the_old_one(mesh: Mesh, tmp_path: Path) -> None:
     identity = mesh.pki.ending("device", mesh.one, 10).directory
     before = serial(identity)
-    (identity / "cert.pem.new").mkdir()  # nothing can be written there
+    (identity / "cert.pem.new").mkdir()  # not writable
     agent = start(mesh, identity, tmp_path)
     try:
         await eventually(lambda: "event=certificate_rejected" in agent.log(), 30, agent.log())

@@ -1,4 +1,4 @@
-"""A fleet that has lost its bridge does not come back in step: the control socket's `spread` shows when it did."""
+"""A fleet that has lost its bridge reconnects spread over time: the control socket's `spread` shows the times."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEVICES = 60
 
 
 def _steps(agent: Agent) -> list[tuple[int, int, int]]:
-    """Begin in milliseconds, attempts and contracts of each 100 ms of the last storm."""
+    """Return start in milliseconds, attempts and contracts of each 100 ms of the last storm."""
     lines = [line.split() for line in agent.lines("spread")]
     return [(int(at), int(tried.split("=")[1]), int(got.split("=")[1])) for at, tried, got in lines]
 
@@ -28,7 +28,7 @@ async def test_a_fleet_comes_back_spread_over_its_backoff(own_mesh: Mesh, tmp_pa
     agent = Agent.fleet("storm", DEVICES, mesh.processes.endpoint("link"), identities, tmp_path)
     try:
         await eventually(agent.active, 40, "all active")
-        assert sum(got for _, _, got in _steps(agent)) == DEVICES  # the start is a storm too
+        assert sum(got for _, _, got in _steps(agent)) == DEVICES  # the start counts as a storm
         mesh.processes.running["jotunheim_bridge"].kill()
         await eventually(lambda: "active" not in agent.states(), 10)
         await asyncio.to_thread(mesh.processes.start, "jotunheim_bridge")
@@ -39,6 +39,6 @@ async def test_a_fleet_comes_back_spread_over_its_backoff(own_mesh: Mesh, tmp_pa
     print("\n" + "\n".join(f"{at:6} ms {tried:3} tried {got:3} back {'#' * got}" for at, tried, got in steps))
     assert sum(got for _, _, got in steps) == DEVICES
     tries = sum(tried for _, tried, _ in steps)
-    assert tries > 2 * DEVICES  # the bridge was away for longer than the first try
+    assert tries > 2 * DEVICES  # the outage was longer than the first attempt
     assert max(tried for _, tried, _ in steps[5:]) < DEVICES / 2
     assert len([at for at, _, got in steps if got]) >= 4

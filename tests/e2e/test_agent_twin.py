@@ -1,4 +1,4 @@
-"""The twin of the real agent: what its board is can be seen, and what is desired is done, asked of the board itself."""
+"""The twin of the real agent: reported and desired state, checked at the board itself."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ AT_BOOT = {
     "led0": {"on": False, "brightness": 100},
     "gpio0": {"pin0": False, "pin1": False, "pin2": False, "pin3": False},
 }
-"""What the board has to read and to write; the siren is refused by the mesh's policy."""
+"""The initial properties of the board, without the siren, which the mesh's policy denies."""
 
 
 class Lamp:
-    """The mesh's device `one`: its agent, started and stopped as the test likes, and its twin as callers see it."""
+    """The mesh's device `one`: its agent, started and stopped by the test, and a client of its twin."""
 
     def __init__(self, mesh: Mesh, stub: Any, directory: Path) -> None:
         self._mesh, self._stub, self._directory = mesh, stub, directory
@@ -36,7 +36,7 @@ class Lamp:
         self.agent = Agent.one(self._mesh.one, self._mesh.processes.endpoint("link"), identity, self._directory)
         await eventually(self.agent.active, 20, self.agent.log())
 
-    async def wish(self, revision: int = 0, **capabilities: dict[str, Any]) -> tp.Twin:
+    async def update(self, revision: int = 0, **capabilities: dict[str, Any]) -> tp.Twin:
         desired = codec.values_to_proto(capabilities)
         request = tp.UpdateTwinRequest(device_id=self._mesh.one, desired=desired, revision=revision)
         twin: tp.Twin = (await self._stub.UpdateTwin(request, timeout=5)).twin
@@ -57,16 +57,16 @@ class Lamp:
         return {f"{one.capability_id}.{one.property}": one.problem for one in found if one.problem}
 
     def writes(self, member: str) -> int:
-        """How often the link has written a property of the board since it was switched on."""
+        """Return how often the link has written a property of the board since power-on."""
         line = next(line for line in self.agent.lines("stats") if f" {member} " in line)
         return int(line.rsplit(" ", 1)[1])
 
     async def shows(self, member: str, value: str) -> None:
-        """Waits until the board itself is so."""
+        """Wait until the board has a value."""
         await eventually(lambda: self.agent.get(member) == value, 5, f"{member} is {value}")
 
     async def sees(self, member: str, value: object) -> None:
-        """Waits until callers see that the board is so."""
+        """Wait until the twin reports a value."""
         capability, name = member.split(".")
 
         async def seen() -> bool:
@@ -117,7 +117,7 @@ async def test_what_is_desired_is_on_the_board_at_once_and_nothing_else_is_writt
     await lamp.start()
     await eventually(lamp.reported)
     for percent in range(20):
-        await lamp.wish(led0={"brightness": percent})
+        await lamp.update(led0={"brightness": percent})
         await lamp.shows("led0.brightness", str(percent))
     await eventually(lamp.settled)
     assert await lamp.problems() == {}
@@ -128,8 +128,8 @@ async def test_what_is_desired_of_a_board_that_is_away_is_done_when_it_comes_and
     await lamp.start()
     await eventually(lamp.reported)
     lamp.agent.kill()
-    await lamp.wish(led0={"brightness": 40, "on": False}, gpio0={"pin1": True})
-    await lamp.wish(led0={"brightness": 41})
+    await lamp.update(led0={"brightness": 40, "on": False}, gpio0={"pin1": True})
+    await lamp.update(led0={"brightness": 41})
     await lamp.start()
     await eventually(lamp.settled)
     assert (lamp.agent.get("led0.brightness"), lamp.agent.get("gpio0.pin1")) == ("41", "on")
@@ -139,7 +139,7 @@ async def test_what_is_desired_of_a_board_that_is_away_is_done_when_it_comes_and
 
 async def test_a_board_that_lost_its_power_becomes_what_it_shall_be_again(lamp: Lamp) -> None:
     await lamp.start()
-    await lamp.wish(led0={"on": True, "brightness": 5})
+    await lamp.update(led0={"on": True, "brightness": 5})
     await eventually(lamp.settled)
     for _ in range(3):
         lamp.agent.kill()
@@ -151,15 +151,15 @@ async def test_what_the_board_does_not_do_is_a_problem_until_it_does(lamp: Lamp)
     await lamp.start()
     await eventually(lamp.reported)
     lamp.agent.ask(f"hang {lamp.agent.device_id} on")
-    await lamp.wish(led0={"brightness": 12})
+    await lamp.update(led0={"brightness": 12})
 
-    async def told() -> bool:
+    async def reported() -> bool:
         return await lamp.problems() == {"led0.brightness": "the hardware took too long"}
 
-    await eventually(told, 20, lamp.agent.log())
+    await eventually(reported, 20, lamp.agent.log())
     assert not await lamp.settled()
     lamp.agent.ask(f"hang {lamp.agent.device_id} off")
-    await lamp.wish(led0={"brightness": 13})
+    await lamp.update(led0={"brightness": 13})
     await eventually(lamp.settled, 20, lamp.agent.log())
     assert await lamp.problems() == {}
     assert lamp.agent.get("led0.brightness") == "13"
@@ -170,14 +170,14 @@ async def test_a_twin_goes_on_under_the_next_contract(lamp: Lamp) -> None:
     await eventually(lamp.reported)
     before = (await lamp.twin()).contract_revision
     assert lamp.agent.ask(f"swap {lamp.agent.device_id} extra") == "ok"
-    await lamp.wish(led0={"brightness": 3})
+    await lamp.update(led0={"brightness": 3})
 
-    async def anew() -> bool:
+    async def renegotiated() -> bool:
         return (await lamp.twin()).contract_revision == before + 1 and await lamp.settled()
 
-    await eventually(anew, 20, lamp.agent.log())
+    await eventually(renegotiated, 20, lamp.agent.log())
     assert lamp.agent.get("led0.brightness") == "3"
-    await lamp.wish(led0={"brightness": 4})
+    await lamp.update(led0={"brightness": 4})
     await eventually(lambda: lamp.agent.get("led0.brightness") == "4")
     assert lamp.agent.log().count("event=goodbye") == 0
 
@@ -186,7 +186,7 @@ async def test_a_write_past_the_twin_is_drift_until_it_is_desired_again_or_the_b
     mesh: Mesh, lamp: Lamp
 ) -> None:
     await lamp.start()
-    await lamp.wish(led0={"brightness": 40})
+    await lamp.update(led0={"brightness": 40})
     await lamp.sees("led0.brightness", 40)
 
     async def drifted() -> bool:
@@ -199,7 +199,7 @@ async def test_a_write_past_the_twin_is_drift_until_it_is_desired_again_or_the_b
         await eventually(drifted, 5)
 
     await write_past("80%")
-    await lamp.wish(led0={"brightness": 40})
+    await lamp.update(led0={"brightness": 40})
     await lamp.shows("led0.brightness", "40")
     await eventually(lamp.settled)
     await write_past("81 %")

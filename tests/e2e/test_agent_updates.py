@@ -1,4 +1,4 @@
-"""Updates of the real agent: its executable is in slots of a flash file, and it restarts itself into what it was sent.
+"""Updates of the real agent: its executable is in slots of a flash file, and it restarts itself into a new image.
 
 Real registry, bridge, ota and nats-server; images are the agent built with other versions (`make -C firmware image`).
 Image 3 speaks another protocol than the bridge: it boots and never gets a session.
@@ -36,7 +36,7 @@ CHUNK = 2048
 
 
 def image(version: str) -> bytes:
-    """The agent's executable with that version, built where it is not there."""
+    """Return the agent's executable of that version; build it if it is missing."""
     path = AGENT.parents[1] / "images" / f"ygg-agent-{version}"
     if not path.exists():
         options = [f"PYTHON={sys.executable}", f"VERSION={version}", *(["MUTE=1"] if version == MUTE else [])]
@@ -45,12 +45,12 @@ def image(version: str) -> bytes:
 
 
 def executable(pid: int) -> str:
-    """What a process runs."""
+    """Return the executable of a process."""
     return str(Path(f"/proc/{pid}/exe").readlink())
 
 
 class Device:
-    """One agent with slots, started from the first image's file, which is its bootloader from then on."""
+    """One agent with slots. Its file, the first image, also serves as its bootloader."""
 
     def __init__(self, updates: Updates, directory: Path) -> None:
         self.updates, self.directory = updates, directory
@@ -61,7 +61,7 @@ class Device:
         self.agent: Agent
 
     def switch_on(self, *options: str) -> None:
-        """Power, as after a cut."""
+        """Start the agent, as after a power cut."""
         directory = self.directory
         slots = [f"--slots={self.flash}", f"--ota-root={directory / 'root'}", f"--slot-bytes={SLOT}"]
         link = self.updates.processes.endpoint("link")
@@ -78,12 +78,12 @@ class Device:
         )
 
     def cut(self) -> None:
-        """SIGKILL: no Goodbye, nothing is flushed."""
+        """Cut the power by SIGKILL: no Goodbye, no flush."""
         self.agent.process.kill()
         self.agent.process.wait()
 
     def damage(self, image: bytes) -> None:
-        """Flips a bit in the middle of an image in flash, which is kept inverted: an erased byte is 0 in the file."""
+        """Flip a bit in the middle of an image in flash. The file is inverted: an erased byte is 0."""
         flash = bytearray(self.flash.read_bytes())
         at = flash.find(bytes(~byte & 0xFF for byte in image[:256]))
         assert at >= 0
@@ -91,33 +91,33 @@ class Device:
         self.flash.write_bytes(flash)
 
     async def record(self) -> rp.Device:
-        """What the registry knows of it."""
+        """Return the registry's record of the device."""
         async with client(self.updates.processes.endpoint("registry"), self.updates.pki) as channel:
             stub: Any = registry_pb2_grpc.RegistryServiceStub(channel)
             device: rp.Device = (await stub.GetDevice(rp.GetDeviceRequest(device_id=self.id), timeout=5)).device
             return device
 
     async def label(self, **labels: str) -> None:
-        """A person labels it."""
+        """Set labels of the device, as a user."""
         async with client(self.updates.processes.endpoint("registry"), self.updates.pki) as channel:
             stub: Any = registry_pb2_grpc.RegistryServiceStub(channel)
             await stub.UpdateDevice(rp.UpdateDeviceRequest(device_id=self.id, labels=labels), timeout=5)
 
     async def runs(self, version: str, slot: str, within_s: float = 30.0) -> None:
-        """Waits until the registry says that it is here with that firmware."""
+        """Wait until the registry reports that firmware and slot."""
 
-        async def so() -> bool:
+        async def matches() -> bool:
             with contextlib.suppress(grpc.aio.AioRpcError):  # not known yet
                 device = await self.record()
                 return (device.firmware_version, device.slot) == (version, slot)
             return False
 
-        await eventually(so, within_s, f"{self.id} runs {version} from {slot}; {self.agent.log()}")
+        await eventually(matches, within_s, f"{self.id} runs {version} from {slot}; {self.agent.log()}")
 
 
 @pytest.fixture
 async def device(updates: Updates, tmp_path: Path) -> AsyncIterator[Device]:
-    """A device as it was made, with image 1 in slot A, in session."""
+    """A new device with image 1 in slot A, in session."""
     image("1.0.0")
     found = Device(updates, tmp_path)
     found.switch_on()
@@ -127,13 +127,13 @@ async def device(updates: Updates, tmp_path: Path) -> AsyncIterator[Device]:
 
 
 async def roll_out(device: Device, version: str, sequence: int, chunk: int = CHUNK, **spec: Any) -> pb.Rollout:
-    """Releases the image and starts a rollout once ota knows the device."""
+    """Release the image and start a rollout once ota knows the device."""
     data = image(version)
     root = merkle.Tree.of(data, chunk).root
     release = await device.updates.release(data, sequence, chunk_size_bytes=chunk, chunks_root=root)
 
     async def begun() -> pb.Rollout | None:
-        with contextlib.suppress(grpc.aio.AioRpcError):  # nobody to update yet
+        with contextlib.suppress(grpc.aio.AioRpcError):  # no device to update yet
             return await device.updates.start(release, **spec)
         return None
 
@@ -159,7 +159,7 @@ async def test_an_image_that_cannot_reach_the_bridge_reverts_by_itself(device: D
 
 
 async def test_power_is_cut_again_and_again_while_it_loads(device: Device) -> None:
-    rollout = await roll_out(device, "2.0.0", 2, chunk=256)  # so small that there is time for all the cuts
+    rollout = await roll_out(device, "2.0.0", 2, chunk=256)  # small chunks leave time for all cuts
     for cuts in range(5):
 
         def loading(before: int = cuts) -> bool:
@@ -178,7 +178,7 @@ async def test_abort_holds_for_a_device_that_was_away_and_has_other_labels(devic
     rollout = await roll_out(device, "2.0.0", 2, chunk=256, selector=f"zone={zone}")
     await eventually(lambda: "ota_accepted" in device.agent.log(), 30, "it loads")
     device.cut()
-    assert "ota_installed" not in device.agent.log()  # it was the middle
+    assert "ota_installed" not in device.agent.log()  # the download was in progress
     await device.label(zone="elsewhere")
     aborted = await device.updates.control(rollout.id, pb.ROLLOUT_CONTROL_ABORT)
     assert (aborted.state, aborted.counts.downloading) == (pb.ROLLOUT_STATE_ABORTED, 1)
@@ -217,7 +217,7 @@ async def test_who_stands_before_the_device_takes_it_back(device: Device) -> Non
 
 
 async def test_a_patch_from_what_runs_is_taken_where_the_service_has_that_image(device: Device) -> None:
-    await device.updates.upload(AGENT.read_bytes())  # what is in slot A
+    await device.updates.upload(AGENT.read_bytes())  # the content of slot A
     rollout = await roll_out(device, "2.0.0", 2)
     await device.updates.wait(rollout.id, pb.ROLLOUT_STATE_DONE)
     await device.runs("2.0.0", "B")
@@ -228,7 +228,7 @@ async def test_many_in_one_process_restart_within_it(updates: Updates, tmp_path:
     first, second = image_of("first", 40_000), image_of("second", 50_000)
     (tmp_path / "factory").write_bytes(first)
     (tmp_path / "flash").mkdir()
-    Device(updates, tmp_path)  # makes the root
+    Device(updates, tmp_path)  # creates the root
     prefix, count = f"many-{secrets.token_hex(3)}", 5
     identities = [updates.pki.directory("device", f"{prefix}-{i + 1}") for i in range(count)]
     agent = Agent(
@@ -257,7 +257,7 @@ async def test_many_in_one_process_restart_within_it(updates: Updates, tmp_path:
 
 
 async def known(updates: Updates, release: str, count: int) -> None:
-    """Waits until so many devices could take the release."""
+    """Wait until `count` devices are eligible for the release."""
     request = pb.StartRolloutRequest(spec=pb.RolloutSpec(release_id=release), dry_run=True)
 
     async def there() -> bool:
@@ -279,7 +279,7 @@ async def test_a_device_whose_only_image_is_damaged_is_saved_by_an_update(device
     device.cut()
     device.damage(AGENT.read_bytes())
     device.switch_on()
-    await device.runs("1.0.0", "")  # the bootloader, in safe mode: no slot holds anything that is whole
+    await device.runs("1.0.0", "")  # the bootloader, in safe mode: no slot holds a valid image
     rollout = await roll_out(device, "2.0.0", 2)
     await device.updates.wait(rollout.id, pb.ROLLOUT_STATE_DONE)
     assert (await device.record()).firmware_version == "2.0.0"
@@ -290,4 +290,4 @@ async def test_a_device_whose_only_image_is_damaged_is_saved_by_an_update(device
         found = await device.record()
         return found.firmware_version == "2.0.0" and found.slot in ("A", "B")
 
-    await eventually(from_a_slot, 30, "what it was sent is confirmed")
+    await eventually(from_a_slot, 30, "the new image is confirmed")

@@ -1,4 +1,4 @@
-"""Whose certificate gets in where: gRPC ports trust services and users of this mesh, and nobody else."""
+"""Certificates at gRPC ports: only services and users of this mesh are accepted."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ async def _list(endpoint: str, files: IdentityFiles, service: str = "registry") 
 
 
 @pytest.mark.parametrize("port", PORTS)
-@pytest.mark.parametrize("who", ["device", "other mesh", "expired"])
-async def test_a_grpc_port_lets_no_stranger_in(mesh: Mesh, other_pki: Pki, port: str, who: str) -> None:
+@pytest.mark.parametrize("caller", ["device", "other mesh", "expired"])
+async def test_a_grpc_port_lets_no_stranger_in(mesh: Mesh, other_pki: Pki, port: str, caller: str) -> None:
     files = {
         "device": lambda: mesh.pki.files("device", mesh.one),
         "other mesh": lambda: other_pki.files("user", "operator"),
         "expired": lambda: mesh.pki.expired("user", "operator"),
-    }[who]()
-    if who == "other mesh":  # let it trust us, so that the refusal is the port's
+    }[caller]()
+    if caller == "other mesh":  # make the caller trust us, so that the port refuses
         ours = (mesh.pki.directory("user", "operator") / "services.pem").read_bytes()
         (files.directory / "services.pem").write_bytes(ours)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -58,7 +58,7 @@ async def test_services_and_users_of_this_mesh_get_in(mesh: Mesh) -> None:
 
 
 async def test_a_service_is_not_accepted_in_place_of_another(mesh: Mesh) -> None:
-    """The registry answers, with a good certificate of the service CA, where the bridge was expected."""
+    """The registry answers at the bridge's endpoint, with a valid certificate of the service CA."""
     files = mesh.pki.files("user", "operator")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await _list(mesh.processes.endpoint("registry"), files, "jotunheim_bridge")
@@ -81,7 +81,7 @@ async def test_a_ca_speaks_only_for_its_own_kind(
     assert ca_key is not None
     ca = Pair(mesh.pki.store.ca(issuer), ca_key)
     key = x509.new_key()
-    # As a stolen key of that CA could sign it: with the purposes of a client, whatever it claims.
+    # A stolen key of that CA could sign any claim with the key usage of a client.
     leaf = sign_leaf(ca, key.public_key(), claims, validity(utc_now(), 1, ca.cert))
     (tmp_path / "cert.pem").write_bytes(cert_pem(leaf, ca.cert))
     (tmp_path / "key.pem").write_bytes(x509.key_pem(key))

@@ -1,4 +1,4 @@
-"""The commands about the registry on a mesh with real agents: lives, finding, contracts, enrolment, twins, backup."""
+"""Registry commands on a mesh with real agents: lifecycle, finding, contracts, enrolment, twins, backup."""
 
 from __future__ import annotations
 
@@ -92,9 +92,9 @@ def test_a_file_of_devices_is_registered_and_its_faults_name_their_line(kept: Pe
     file = tmp_path / "devices.ndjson"
     file.write_text('bulk-1\n\n{"id": "bulk-2", "labels": {"zone": "bulk"}}\nbulk-1\nBad_Id\n')
     done = kept.ygg("device", "register", "--file", str(file), "--json")
-    told = json.loads(done.stdout)
-    assert (done.returncode, told["registered"], told["failed"]) == (1, 2, 2)
-    assert [(one["line"], one["device"], one["reason"]) for one in told["failures"]] == [
+    answer = json.loads(done.stdout)
+    assert (done.returncode, answer["registered"], answer["failed"]) == (1, 2, 2)
+    assert [(one["line"], one["device"], one["reason"]) for one in answer["failures"]] == [
         (4, "bulk-1", "DEVICE_EXISTS"),
         (5, "Bad_Id", "INVALID_ID"),
     ]
@@ -111,9 +111,9 @@ def test_groups_and_why_a_device_is_not_among_those_found(kept: Person) -> None:
     wanted = "actuator.led{brightness:% 0..200}"
     says(kept, 1, "range is 0 to 100 %, 0 to 200 is required", "device", "why", "porch-1", "--has", wanted)
     done = kept.ygg("device", "why", "porch-1", "porch-9", "--has", "sensor.temperature@9+", "--json")
-    told = json.loads(done.stdout)
-    assert [one["failed"][0]["kind"] for one in told] == ["version", "no_device"]
-    assert told[0]["failed"][0]["requirement"] == "sensor.temperature@9+"
+    answer = json.loads(done.stdout)
+    assert [one["failed"][0]["kind"] for one in answer] == ["version", "no_device"]
+    assert answer[0]["failed"][0]["requirement"] == "sensor.temperature@9+"
     kept.json("group", "rm", "first")
     says(kept, 4, "there is no group first", "group", "rm", "first")
 
@@ -232,7 +232,7 @@ def test_a_watched_twin_is_told_as_ndjson(kept: Person) -> None:
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Iterator[Person]:
-    """An empty mesh of somebody else."""
+    """An empty mesh of another user."""
     person = Person(tmp_path)
     started = person.ygg("up", "-d", "--free-ports")
     assert started.returncode == 0, started.stdout + started.stderr
@@ -245,11 +245,11 @@ def test_a_backup_of_a_running_mesh_is_restored_into_an_empty_one(
     kept: Person, elsewhere: Person, tmp_path: Path
 ) -> None:
     file = tmp_path / "mesh.ndjson"
-    told = kept.json("backup", str(file))
-    assert told["records"] > 5
+    backup = kept.json("backup", str(file))
+    assert backup["records"] > 5
     assert file.stat().st_mode & 0o077 == 0
     lines = file.read_text().splitlines()
-    assert len(lines) == told["records"] + 1
+    assert len(lines) == backup["records"] + 1
     cut = tmp_path / "cut.ndjson"
     cut.write_text("\n".join(lines[:3]) + "\n")
     says(elsewhere, 1, "truncated: no trailer after line 3", "restore", str(cut))
@@ -258,9 +258,9 @@ def test_a_backup_of_a_running_mesh_is_restored_into_an_empty_one(
     damaged.write_text("\n".join([*lines[:2], "{" + lines[2], *lines[3:]]) + "\n")
     says(elsewhere, 1, "line 3 is not valid JSON", "restore", str(damaged))
     first = elsewhere.json("restore", str(file))
-    assert (first["written"] + first["equal"], first["different"]) == (told["records"], 0)
+    assert (first["written"] + first["equal"], first["different"]) == (backup["records"], 0)
     again = elsewhere.json("restore", str(file))
-    assert (again["written"], again["equal"]) == (0, told["records"])
+    assert (again["written"], again["equal"]) == (0, backup["records"])
     assert elsewhere.ygg("backup", "-").stdout.splitlines() == lines
     assert sorted(found(elsewhere)) == sorted(found(kept))
     elsewhere.json("device", "label", "porch-1", "zone=other")

@@ -1,4 +1,4 @@
-"""`make demo`'s program on real parts, and the command line against the mesh that it keeps."""
+"""The program of `make demo` on real parts, and the command line against its mesh."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def test_a_script_with_a_wrong_result_fails_the_demo(tmp_path: Path) -> None:
     person = Person(tmp_path)
     examples = tmp_path / "examples"
     examples.mkdir()
-    # It says that it switched the LED, and did not.
+    # It reports that it switched the LED, but did not.
     (examples / "blink.lua").write_text('return "led0 on → off → on"')
     done = person.demo("--examples", str(examples))
     assert done.returncode == 1
@@ -236,7 +236,7 @@ def test_events_are_watched_as_ndjson(kept: Person) -> None:
     level = ["on"]
 
     def event_seen() -> bool:
-        # The watch begins at a moment that cannot be seen from here: pull the pin until it is heard.
+        # The start of the watch is not observable: toggle the pin until an event arrives.
         board(kept, "porch-1").set("porch-1", "gpio0.pin2", level[0])
         level[0] = "off" if level[0] == "on" else "on"
         lines.extend(watch.stdout.readlines() if watch.stdout else [])

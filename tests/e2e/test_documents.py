@@ -1,6 +1,6 @@
-"""The documents as a newcomer follows them: their code blocks, run in order on a clean home.
+"""The documents' code blocks, run in order on a clean home.
 
-The mesh is `ygg up`, the devices are real agents. A block below `<!-- not run … -->` is left out, and says why there.
+The mesh is `ygg up`, the devices are real agents. A block below `<!-- not run … -->` is skipped; the comment says why.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ PRESUPPOSED: dict[str, Callable[[Path], None]] = {
     "docs/guides/updates.md": firmware,
     "docs/reference/scripting.md": registered_script,
 }
-"""The files that a document speaks of as the reader's own."""
+"""The reader's files that a document mentions."""
 
 
 @pytest.mark.parametrize("document", FOLLOWED)

@@ -1,7 +1,7 @@
-"""The examples of every `--help`, run in an order in which each has what it speaks of, and the hints that they print.
+"""The examples of every `--help`, run in an order that satisfies their prerequisites, and the hints that they print.
 
-A line that begins with `+` is no example: it makes what those below it need. An example that is missing here, or one
-here that no help text has any more, is a failure.
+A line that begins with `+` is not an example but a prerequisite of those below it. An example that is missing here, or
+one that no help text contains any more, is a failure.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ ELSEWHERE = {
     "ygg up --free-ports": "the fixture newcomer, with -d",
     "ygg up -d --host mesh.lan --host 10.0.0.7": "test_certificates.py",
     "ygg --context compose status": "containers/test_container_disk.py",
-    "ygg script repl --device porch-1 --lang scheme": "it asks for what is typed",
+    "ygg script repl --device porch-1 --lang scheme": "it is interactive",
 }
-"""What needs the ports of a mesh that is the machine's only one, or a terminal; and where it is run instead."""
+"""Examples that need the default ports or a terminal, and the tests that run them instead."""
 NOT_TO_BE_FOLLOWED = {
     "ygg device why DEVICE --has …": "it does not say what",
     "ygg context use compose": "that mesh does not run here",
     "ygg --context compose …": "it does not say what",
 }
-"""Hints that examples print; all others are run at once."""
+"""Hints that are not run, with the reason; all others are run immediately."""
 FILES = {
     "devices.ndjson": '"cellar-1"\n{"id": "cellar-2", "labels": {"zone": "cellar"}}\n',
     "desired.json": '{"led0": {"brightness": 30}}\n',

@@ -1,7 +1,7 @@
-"""Two bridges under load, one killed, one restarted: no acknowledged event is lost and nothing is done twice.
+"""Two bridges under load, one killed, one restarted: no acknowledged event is lost and no action runs twice.
 
-The devices are real agents behind a balancer. Callers repeat what failed under the same call id, as the errors tell
-them to; the boards count how often they really ran, and the stream is read back from the start.
+The devices are real agents behind a load balancer. Callers retry failed calls under the same call id, as the errors
+advise; the boards count their executions, and the stream is read back from the start.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ONE = {"n": value_pb2.Value(int=1)}
 
 
 class Load:
-    """Callers and weather until told to stop; counts what was asked for."""
+    """Runs callers and input changes until `stop`; counts calls and raised events."""
 
     def __init__(self, fleet: Fleet, stubs: list[Any]) -> None:
         self._fleet, self._stubs = fleet, stubs
@@ -47,7 +47,7 @@ class Load:
         self._going = False
 
     async def call(self, device_id: str) -> None:
-        """Adds one, again and again; a call that failed is repeated under its id until it is answered."""
+        """Call `add` repeatedly; retry a failed call under its id until it is answered."""
         for number in itertools.count():
             if not self._going:
                 return
@@ -65,14 +65,14 @@ class Load:
                     grpc.StatusCode.UNAVAILABLE,
                     grpc.StatusCode.ABORTED,
                     grpc.StatusCode.DEADLINE_EXCEEDED,
-                    grpc.StatusCode.CANCELLED,  # by a server that stops
+                    grpc.StatusCode.CANCELLED,  # by a stopping server
                 ):
                     raise RuntimeError(f"{e.code()}: {e.details()}") from e
                 self.repeated += 1
                 await pace(0.1)
 
-    async def weather(self, device_id: str) -> None:
-        """Toggles an input pin: each change is an event."""
+    async def toggle_inputs(self, device_id: str) -> None:
+        """Toggle an input pin: each change is an event."""
         for number in itertools.count():
             if not self._going:
                 return
@@ -84,7 +84,7 @@ class Load:
 
 
 class Fleet:
-    """DEVICES agents in one process."""
+    """`DEVICES` agents in one process."""
 
     def __init__(self, agent: Agent, ids: list[str]) -> None:
         self.agent, self.ids = agent, ids
@@ -114,12 +114,12 @@ async def test_under_load_a_killed_and_a_restarted_bridge_lose_nothing_and_do_no
         client(second.listen, mesh.pki) as channel,
     ):
         load = Load(fleet, [mesh.bridge, bridge_pb2_grpc.BridgeServiceStub(channel)])
-        tasks = [asyncio.create_task(work(name)) for name in fleet.ids for work in (load.call, load.weather)]
+        tasks = [asyncio.create_task(work(name)) for name in fleet.ids for work in (load.call, load.toggle_inputs)]
 
         def progressed(since: Counter[str], calls: int = 1) -> bool:
             for task in tasks:
                 if task.done():
-                    task.result()  # raises what ended it
+                    task.result()  # raises its error
             return all(load.done[name] >= since[name] + calls for name in fleet.ids)
 
         await eventually(lambda: progressed(Counter(), 5), 30)
@@ -149,7 +149,7 @@ async def test_under_load_a_killed_and_a_restarted_bridge_lose_nothing_and_do_no
 
 
 async def _stored(connect: Connect, raised: Counter[str]) -> dict[str, list[int]]:
-    """The sequences in the stream for each device, once all that was raised is there."""
+    """Return the sequences in the stream for each device, once every raised event is stored."""
     js = jetstream(await connect("jotunheim_bridge"))
     found: dict[str, list[int]] = {}
 

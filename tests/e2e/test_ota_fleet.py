@@ -1,6 +1,6 @@
 """A fleet of real agents on this machine through good, bad and forged releases; prints the counts.
 
-Twenty agents run from slots of their own flash files. In containers: `containers/test_container_fleet.py`.
+Twenty agents run from the slots of separate flash files. In containers: `containers/test_container_fleet.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.ota_story import CLASS, NAMES, SLOT, TRIAL_MS, Fleet, tell
+from tests.e2e.ota_story import CLASS, NAMES, SLOT, TRIAL_MS, Fleet, release_story
 from tests.fakes.board import Agent
 from tests.fixtures.person import Person
 from ygg.pki import identities
@@ -26,7 +26,7 @@ PASSPHRASE = "for the authorities of this test"
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """A mesh of its own, a root, and the agents on version 1."""
+    """A separate mesh with a root, and the agents on version 1."""
     folder = tmp_path_factory.mktemp("fleet")
     person = Person(folder)
     person.environment[VARIABLE] = PASSPHRASE
@@ -53,6 +53,6 @@ def _agent(home: Path, name: str, root: Path) -> Agent:
 
 
 def test_good_bad_and_forged_releases(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
-    told = tell(fleet)
+    lines = release_story(fleet)
     with capsys.disabled():
-        sys.stdout.write("\n" + "\n".join(told) + "\n")
+        sys.stdout.write("\n" + "\n".join(lines) + "\n")

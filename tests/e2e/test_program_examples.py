@@ -1,4 +1,4 @@
-"""Every example program on the real mesh, with the real agent's board: it does what its first line says."""
+"""Every example program on the real mesh, with the real agent's board: it does what its first line documents."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def agent(mesh: Mesh, tmp_path: Path) -> Iterator[Agent]:
 
 
 async def deployed(programs: Programs, mesh: Mesh, name: str, suffix: str, **arguments: Any) -> str:
-    """Loads an example and runs it on the device; the id of its deployment."""
+    """Load an example, run it on the device, and return the id of its deployment."""
     package = program_files.package(EXAMPLES / f"{name}.{suffix}", program_id=f"{name}_{suffix}")
     await programs.stub.LoadProgram(pb.LoadProgramRequest(package=package), timeout=60)
     given = {key: value_pb2.Value(**value) for key, value in arguments.items()}
@@ -199,4 +199,6 @@ async def test_comfort_uses_the_package_degrees(programs: Programs, mesh: Mesh, 
     agent.set("temp0.celsius", 25)
     await eventually(lambda: agent.get("led0.on") == "off")
     await programs.unload_all()
-    await programs.stub.UnloadProgram(pb.UnloadProgramRequest(program_id="degrees"))  # the other language's comes next
+    await programs.stub.UnloadProgram(
+        pb.UnloadProgramRequest(program_id="degrees")
+    )  # the example in the other language comes next

@@ -1,4 +1,4 @@
-"""SIGKILL of each part: everything comes back by itself and nothing registered is lost."""
+"""SIGKILL of each part: the mesh recovers automatically and keeps its registrations."""
 
 from __future__ import annotations
 

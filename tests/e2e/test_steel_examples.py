@@ -67,8 +67,8 @@ async def deployed(programs: Programs, mesh: Mesh, name: str, **arguments: value
     await programs.state(name, RUNNING)
 
 
-async def said(programs: Programs, topic: str, part: str = "") -> str:
-    """The payload of the first message of a topic that holds `part`, once it has come."""
+async def payload_of(programs: Programs, topic: str, part: str = "") -> str:
+    """Wait for the first message of a topic that contains `part`, and return its payload."""
 
     async def found() -> list[str]:
         heard: Any = await programs.eval("ear", "(list->vector (map list->vector heard))")
@@ -114,7 +114,7 @@ async def test_sensor_alarm_alerts_once_in_its_pause_and_takes_commands(
     agent.set("temp0.celsius", 20)
     await deployed(programs, mesh, "sensor_alarm", check_interval=double(0.1), cooldown=double(30))
     agent.set("temp0.celsius", 31)
-    alert = json.loads(await said(programs, "alerts/temperature"))
+    alert = json.loads(await payload_of(programs, "alerts/temperature"))
     assert (alert["temperature"], alert["threshold"]) == (31.0, 30.0)
     assert agent.get("led0.on") == "on"
     await command(programs, "set-threshold", "35")
@@ -142,7 +142,7 @@ async def test_scheduled_report_arms_its_schedules_and_reports_at_first(
     programs: Programs, mesh: Mesh, agent: Agent
 ) -> None:
     await deployed(programs, mesh, "scheduled_report")
-    report = json.loads(await said(programs, "reports/sensors"))
+    report = json.loads(await payload_of(programs, "reports/sensors"))
     assert report["device"] == mesh.one
     assert "temperature" in report["readings"]
     assert (await programs.statistics("scheduled_report", mesh.one)).timers == 3
@@ -163,11 +163,11 @@ async def test_automation_answers_commands_and_readings(programs: Programs, mesh
     await command(programs, "led", "off")
     await eventually(lambda: agent.get("led0.on") == "off")
     await command(programs, "status", "")
-    assert "temperature" in json.loads(await said(programs, "status/report"))
+    assert "temperature" in json.loads(await payload_of(programs, "status/report"))
     await command(programs, "dance", "")
     await logged(programs, "automation", "Unknown command: dance")
     agent.set("temp0.celsius", 36)
-    assert json.loads(await said(programs, "alerts/temperature")) == {"sensor": "temperature", "value": 36.0}
+    assert json.loads(await payload_of(programs, "alerts/temperature")) == {"sensor": "temperature", "value": 36.0}
     await eventually(lambda: agent.get("led0.on") == "on")
 
     async def alarmed() -> bool:
@@ -191,8 +191,8 @@ async def test_state_machine_goes_on_in_its_state_after_a_restart(programs: Prog
     await logged(programs, "state_machine", "Starting in the state monitoring")
     agent.set("temp0.celsius", 36)
     await logged(programs, "state_machine", "State: monitoring -> alert")
-    # The alarm of another example publishes under this topic, too.
-    assert json.loads(await said(programs, "alerts/temperature", '"humidity"'))["temperature"] == 36.0
+    # The alarm of another example also publishes to this topic.
+    assert json.loads(await payload_of(programs, "alerts/temperature", '"humidity"'))["temperature"] == 36.0
     agent.set("temp0.celsius", 20)
     await logged(programs, "state_machine", "State: monitoring -> idle")
     await eventually(lambda: agent.get("led0.on") == "off")

@@ -1,4 +1,4 @@
-"""A service that is told to stop while NATS is gone does stop."""
+"""A service stops on SIGTERM during a NATS outage."""
 
 from __future__ import annotations
 

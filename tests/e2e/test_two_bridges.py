@@ -1,4 +1,4 @@
-"""Two bridges: any answers any call, a device that moves fences its old session, a dead bridge's devices move on."""
+"""Two bridges: each answers any call, a reconnected device fences its old session, a dead bridge's devices move."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mesh in containers, started once for all tests here, and gone afterwards."""
+"""The mesh in containers, started once for all tests of this folder, and removed afterwards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.e2e.containers.mesh import ComposeMesh
 
 @pytest.fixture(scope="session")
 def compose(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeMesh]:
-    """The mesh and two devices. Tests may kill its parts: each waits for what it needs."""
+    """The mesh and two devices. Tests may kill its parts: each test waits for the services that it needs."""
     mesh = ComposeMesh(tmp_path_factory.mktemp("compose"))
     try:
         mesh.up()

@@ -1,6 +1,6 @@
-"""The mesh of docker-compose.yml under a project name and ports of its own, so that it meets no other.
+"""The mesh of docker-compose.yml under a separate project name and separate ports, isolated from other meshes.
 
-Owns starting, killing, asking and removing it. Images are expected to be built: deploy/run-tests.sh does that.
+Owns starting, killing, querying and removing it. Images must exist: deploy/run-tests.sh builds them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _PROFILES = ("--profile", "demo", "--profile", "s3")
 
 @dataclass
 class ComposeMesh:
-    """One project of docker compose. `directory` takes the credentials of its users."""
+    """One project of docker compose. `directory` is for the credentials of its users."""
 
     directory: Path
     project: str = field(default_factory=lambda: f"yggtest-{secrets.token_hex(4)}")
@@ -54,51 +54,51 @@ class ComposeMesh:
         self._docker = docker.from_env()
 
     def up(self, *services: str, profiles: tuple[str, ...] = ("demo",)) -> None:
-        """`docker compose up -d --wait`; raises AssertionError with the logs where it fails."""
+        """Run `docker compose up -d --wait`; raise AssertionError with the logs if it fails."""
         chosen = [word for profile in profiles for word in ("--profile", profile)]
         done = self._compose(*chosen, "up", "-d", "--wait", "--no-build", *services)
         assert done.returncode == 0, f"{done.stderr}\n{self.logs()}"
 
     def down(self) -> None:
-        """Removes containers, networks and volumes, whatever state they are in."""
+        """Remove containers, networks and volumes in any state."""
         done = self._compose(*_PROFILES, "down", "--volumes", "--remove-orphans", "--timeout", "3")
         self._docker.close()
         assert done.returncode == 0, done.stderr
 
     def logs(self) -> str:
-        """The last lines of every container."""
+        """Return the last log lines of every container."""
         return self._compose(*_PROFILES, "logs", "--no-color", "--tail", "40").stdout
 
     def container(self, service: str) -> Container:
-        """The container of a service as it is now."""
+        """Return the current container of a service."""
         label = [f"com.docker.compose.project={self.project}", f"com.docker.compose.service={service}"]
         (found,) = self._docker.containers.list(all=True, filters={"label": label})
         return found
 
     def run(self, service: str, *command: str) -> str:
-        """Runs a command in a running container; returns its output. Raises AssertionError where it fails."""
+        """Run a command in a running container and return its output; raise AssertionError if it fails."""
         status, output = self.container(service).exec_run(list(command))
         text: str = output.decode()
         assert status == 0, f"{command} in {service}: {text}"
         return text.strip()
 
     def issue_devices(self, *names: str) -> None:
-        """Certificates for more devices, by the mesh's own `pki`; they lie in it as those of the demo's do."""
+        """Issue certificates for more devices with the mesh's own `pki`, into the same place as those of the demo."""
         words = [word for name in names for word in ("--device", name)]
         done = self._compose("run", "--rm", "--no-deps", "-T", "pki", "bootstrap", "/pki", "--for", "compose", *words)
         assert done.returncode == 0, done.stderr
 
     def read(self, service: str, folder: str) -> dict[str, bytes]:
-        """The files of a folder in a container, which need not be running."""
+        """Return the files of a folder in a container, running or not."""
         parts, _ = self.container(service).get_archive(folder)
         with tarfile.open(fileobj=io.BytesIO(b"".join(parts))) as tar:
             opened = [(Path(entry.name).name, tar.extractfile(entry)) for entry in tar if entry.isfile()]
             return {name: file.read() for name, file in opened if file}
 
     def create(self, image: str, name: str, command: list[str], *, volume: str) -> Container:
-        """A container beside the project's own, as hardened as they are, on the network of devices; not started.
+        """Create another container on the network of devices, with the hardening of the project's own; not started.
 
-        `volume` is a folder that the image has: a volume takes its owner from there.
+        `volume` is a folder that exists in the image: the volume inherits its owner.
         """
         found: Container = self._docker.containers.create(
             f"yggdrasil-{image}:{self.environment_of_compose().get('YGG_TAG', 'dev')}",
@@ -118,15 +118,15 @@ class ComposeMesh:
         return found
 
     def named(self, name: str) -> Container:
-        """A container that `create` made, as it is now."""
+        """Return the current state of a container made by `create`."""
         return self._docker.containers.get(f"{self.project}-{name}")
 
     def remove(self, container: Container) -> None:
-        """Removes what `create` made, with its volume."""
+        """Remove a container made by `create`, with its volume."""
         container.remove(v=True, force=True)
 
     def kill(self, service: str) -> None:
-        """SIGKILL to the service's own process. Not `docker kill`, which would switch the restart policy off."""
+        """Send SIGKILL to the service's process. `docker kill` would disable the restart policy."""
         container = self.container(service)
         init = container.attrs["State"]["Pid"]
         (pid,) = map(int, Path(f"/proc/{init}/task/{init}/children").read_text().split())
@@ -135,7 +135,7 @@ class ComposeMesh:
         until(lambda: self.container(service).attrs["RestartCount"] > restarts, 20, f"{service} restarted")
 
     def files(self, user: str = "operator") -> IdentityFiles:
-        """A user's credentials, copied out of the pki container as deploy/creds.sh does."""
+        """Copy a user's credentials out of the pki container, as deploy/creds.sh does."""
         where = self.directory / user
         if not where.exists():
             done = subprocess.run(
@@ -149,17 +149,17 @@ class ComposeMesh:
         return IdentityFiles(where)
 
     def endpoint(self, service: str) -> str:
-        """Where the host reaches it."""
+        """Return the endpoint of a service on the host."""
         return f"127.0.0.1:{self.ports[service]}"
 
     def channel(self, service: str) -> grpc.Channel:
-        """A channel as the operator, with the backoff that all clients of the mesh use."""
+        """Open a channel as the operator, with the backoff of all clients of the mesh."""
         return grpc.secure_channel(self.endpoint(service), credentials(self.files()), options=list(options(service)))
 
     def grpcurl(
         self, service: str, *arguments: str, data: str = "", anonymous: bool = False
     ) -> subprocess.CompletedProcess[str]:
-        """The real grpcurl with the operator's certificate, or none. `arguments` are a verb or a method."""
+        """Run the real grpcurl with or without the operator's certificate. `arguments` are a verb or a method."""
         identity = self.files().directory
         files = {"-cacert": "services.pem"} | ({} if anonymous else {"-cert": "cert.pem", "-key": "key.pem"})
         flags = [word for flag, name in files.items() for word in (flag, str(identity / name))]
@@ -174,7 +174,7 @@ class ComposeMesh:
         )
 
     def status(self) -> list[dict[str, Any]]:
-        """`ygg --context compose status --json`."""
+        """Return the result of `ygg --context compose status --json`."""
         home = self.files().directory.parent / "home"
         command = [sys.executable, "-m", "ygg", "--context", "compose", "--json", "status"]
         environment = self.environment_of_compose() | {"YGG_HOME": str(home), "PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}"}
@@ -185,7 +185,7 @@ class ComposeMesh:
         return found
 
     def board(self, device: str, member: str) -> str:
-        """What the board itself has for a property, asked past the link and every cache."""
+        """Return the board's value of a property, bypassing the link and every cache."""
         return self.run(device, "board", "get", device, member)
 
     def _compose(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -200,7 +200,7 @@ class ComposeMesh:
         )
 
     def environment_of_compose(self) -> dict[str, str]:
-        """What docker compose and the scripts under deploy see."""
+        """Return the environment of docker compose and of the scripts under deploy."""
         ports = {variable: str(self.ports[name]) for name, variable in _PORTS.items()}
         own = {"COMPOSE_PROJECT_NAME": self.project, "YGG_BIND_LINK": "127.0.0.1"}
         return {**os.environ, **ports, **own, **self.environment}

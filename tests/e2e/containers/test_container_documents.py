@@ -1,4 +1,4 @@
-"""deploy/README.md as it is followed: its commands, but for `make up` and `make down`, which the fixture stands for."""
+"""The commands of deploy/README.md; the fixture replaces `make up` and `make down`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_deploy_readme_does_what_it_says_when_followed(compose: ComposeMesh, tmp
     checkout = tmp_path / "checkout"
     checkout.mkdir()
     for path in ROOT.iterdir():
-        if path.name != "var":  # where credentials go
+        if path.name != "var":  # the folder of credentials
             (checkout / path.name).symlink_to(path)
     environment = compose.environment_of_compose() | {"YGG_HOME": str(tmp_path / "home")}
     environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"

@@ -1,7 +1,7 @@
 """A fleet of twenty containers through good, bad and forged releases, driven through the mesh in containers.
 
-Each device is a container of the agent's image with a volume of its own: identity, root, and the flash file whose slots
-hold the agent's executable. An update restarts the device by execve of the slot's bytes; the container stays.
+Each device is a container of the agent's image with a separate volume: identity, root, and the flash file with the
+agent's executable in its slots. An update restarts the device by execve of the slot's bytes; the container stays.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 from docker.models.containers import Container
 
 from tests.e2e.containers.mesh import ComposeMesh
-from tests.e2e.ota_story import CLASS, DEVICES, NAMES, SLOT, TRIAL_MS, Fleet, tell
+from tests.e2e.ota_story import CLASS, DEVICES, NAMES, SLOT, TRIAL_MS, Fleet, release_story
 from tests.fixtures.person import Person
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
@@ -27,8 +27,8 @@ _SLOTS = ["--slots=/data/flash", f"--slot-bytes={SLOT}", "--ota-root=/data/root"
 
 @pytest.fixture(scope="module")
 def fleet(compose: ComposeMesh) -> Iterator[Fleet]:
-    """A root in the mesh, and the containers on version 1."""
-    compose.files()  # makes the context of the person, too
+    """A mesh with a root, and the containers on version 1."""
+    compose.files()  # also creates the context
     person = Person(compose.directory)
     person.environment["YGG_CONTEXT"] = "compose"
     found, containers = Fleet(person, compose.directory), list[Container]()
@@ -53,7 +53,7 @@ def _device(compose: ComposeMesh, name: str, root: bytes) -> Container:
 
 
 def _packed(files: dict[str, bytes]) -> bytes:
-    """A tar of the files, for the containers' user alone."""
+    """Return a tar of the files, readable by the containers' user only."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         for name, data in files.items():
@@ -64,9 +64,11 @@ def _packed(files: dict[str, bytes]) -> bytes:
 
 
 def test_good_bad_and_forged_releases(compose: ComposeMesh, fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
-    told = tell(fleet)
+    lines = release_story(fleet)
     running = [compose.named(name) for name in NAMES]
     assert [each.status for each in running] == ["running"] * DEVICES
-    assert {each.attrs["RestartCount"] for each in running} == {0}  # they restarted themselves, no engine did
+    assert {each.attrs["RestartCount"] for each in running} == {
+        0
+    }  # the agents restarted themselves, the engine did not
     with capsys.disabled():
-        sys.stdout.write("\n" + "\n".join(told) + "\n")
+        sys.stdout.write("\n" + "\n".join(lines) + "\n")

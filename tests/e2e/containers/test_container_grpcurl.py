@@ -1,4 +1,4 @@
-"""What a person with grpcurl and a client certificate sees of the mesh in containers."""
+"""The mesh in containers, used with grpcurl and a client certificate."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def test_every_service_lists_and_describes_itself_and_is_healthy(compose: Compos
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_write_reaches_the_board_of_a_device(compose: ComposeMesh, device: str) -> None:
-    for on, told in ((True, "on"), (False, "off"), (True, "on")):
+    for on, shown in ((True, "on"), (False, "off"), (True, "on")):
         request = {"device_id": device, "capability": "led0", "property": "on", "value": {"bool": on}}
         done = compose.grpcurl("jotunheim_bridge", f"{BRIDGE}/WriteProperty", data=json.dumps(request))
         assert done.returncode == 0, done.stderr
-        assert compose.board(device, "led0.on") == told
+        assert compose.board(device, "led0.on") == shown
 
 
 def test_an_action_answers_with_its_result(compose: ComposeMesh) -> None:
@@ -51,7 +51,7 @@ def test_a_call_outside_the_contract_is_refused_and_the_board_left_alone(compose
     done = compose.grpcurl("jotunheim_bridge", f"{BRIDGE}/Invoke", data=json.dumps(request))
     assert done.returncode != 0
     assert "FailedPrecondition" in done.stderr
-    assert "5000" in done.stderr, "the message says what the contract allows"
+    assert "5000" in done.stderr, "the message states the contract's range"
     assert compose.run("porch-1", "board", "stats", "porch-1") == before
 
 

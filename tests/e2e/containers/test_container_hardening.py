@@ -1,4 +1,4 @@
-"""Each container has the least it needs: a user, a read-only root, no capabilities, and one identity, its own."""
+"""Each container has minimal privileges: a user, a read-only root, no capabilities, and only its own identity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIGKILL of each part of the mesh in containers: it comes back by itself, and nothing registered is lost."""
+"""SIGKILL of each part of the mesh in containers: it restarts automatically, and registrations are kept."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WITHIN_S = 30.0
 
 
 class _Client:
-    """One client that lives through everything, as a program of a user would."""
+    """One client for the whole test, like a program of a user."""
 
     def __init__(self, mesh: ComposeMesh) -> None:
         self._channels = [mesh.channel("registry"), mesh.channel("jotunheim_bridge")]

@@ -1,4 +1,4 @@
-"""Taking the mesh down and up again: keys and data are kept, new ones are not made behind anybody's back."""
+"""Taking the mesh down and up again keeps keys and data, and does not silently replace them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _requests(data: bytes) -> Iterator[pb.UploadImageRequest]:
 
 
 def test_images_can_be_kept_in_s3(compose: ComposeMesh) -> None:
-    """The profile s3: credentials made once, TLS, the bucket in place, and an image back as it went in."""
+    """The profile s3: credentials made once, TLS, an existing bucket, and an image that is downloaded unchanged."""
     compose.environment["YGG_OBJECT_STORE"] = "s3"
     compose.up("ota", "seaweedfs", profiles=("demo", "s3"))
     assert '"object_store": "s3"' in compose.container("ota").logs().decode()
@@ -42,6 +42,8 @@ def test_images_can_be_kept_in_s3(compose: ComposeMesh) -> None:
     with compose.channel("ota") as channel:
         ota = ota_pb2_grpc.OtaServiceStub(channel)
         image = ota.UploadImage(_requests(data), timeout=60).image
-        compose.run("ota", "find", "/data", "-type", "f", "-delete")  # its cache: what comes now comes from S3
+        compose.run(
+            "ota", "find", "/data", "-type", "f", "-delete"
+        )  # empty the cache, so that the download comes from S3
         answers = ota.DownloadImage(pb.DownloadImageRequest(sha256=image.sha256), timeout=60)
         assert b"".join(answer.chunk for answer in answers) == data
