@@ -108,8 +108,8 @@ def test_groups_and_why_a_device_is_not_among_those_found(kept: Person) -> None:
     assert found(kept, "--group", "first", "--has", "sensor.temperature@1+") == ["porch-1"]
     met = "sensor.temperature@1+"
     says(kept, 0, f"porch-1 matches: {met} by temp0", "device", "why", "porch-1", "--has", met)
-    wanted = "actuator.led{brightness:% 0..200}"
-    says(kept, 1, "range is 0 to 100 %, 0 to 200 is required", "device", "why", "porch-1", "--has", wanted)
+    requirement = "actuator.led{brightness:% 0..200}"
+    says(kept, 1, "range is 0 to 100 %, 0 to 200 is required", "device", "why", "porch-1", "--has", requirement)
     done = kept.ygg("device", "why", "porch-1", "porch-9", "--has", "sensor.temperature@9+", "--json")
     answer = json.loads(done.stdout)
     assert [one["failed"][0]["kind"] for one in answer] == ["version", "no_device"]
@@ -203,7 +203,7 @@ def test_a_twin_is_set_by_words_and_by_file_and_refused_in_words(kept: Person, t
     says(kept, 5, "the unit 'Cel', the contract has '%'", "twin", "set", "porch-1", "led0.brightness=4Cel")
     stale = ("--revision", str(revision + 1))
     says(kept, 1, f"porch-1 is at revision {revision}", "twin", "set", "porch-1", "led0.on=", *stale)
-    file = tmp_path / "wanted.json"
+    file = tmp_path / "desired.json"
     file.write_text('{"led0": {"brightness": 41}}')
     second = kept.json("twin", "set", "porch-1", "--file", str(file), "--replace", "--revision", str(revision))
     assert second["desired"] == {"led0": {"brightness": 41}}

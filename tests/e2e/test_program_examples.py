@@ -78,8 +78,8 @@ def test_every_example_is_in_both_languages() -> None:
 @BOTH
 async def test_blink(programs: Programs, mesh: Mesh, agent: Agent, suffix: str) -> None:
     name = await deployed(programs, mesh, "blink", suffix, period_s=double(0.1))
-    for wanted in ("on", "off", "on"):
-        await eventually(lambda wanted=wanted: agent.get("led0.on") == wanted)  # type: ignore[misc]
+    for expected in ("on", "off", "on"):
+        await eventually(lambda expected=expected: agent.get("led0.on") == expected)  # type: ignore[misc]
     assert await programs.eval(name, "changes") >= 3  # type: ignore[operator]
 
 

@@ -102,8 +102,8 @@ def test_every_example_has_a_test() -> None:
 
 async def test_blink_timer_blinks_as_often_as_it_was_told(programs: Programs, mesh: Mesh, agent: Agent) -> None:
     await deployed(programs, mesh, "blink_timer", interval=double(0.1), times=value_pb2.Value(int=3))
-    for wanted in ("on", "off", "on"):
-        await eventually(lambda wanted=wanted: agent.get("led0.on") == wanted)  # type: ignore[misc]
+    for expected in ("on", "off", "on"):
+        await eventually(lambda expected=expected: agent.get("led0.on") == expected)  # type: ignore[misc]
     await logged(programs, "blink_timer", "Blinked 3 times")
     assert agent.get("led0.on") == "off"
 
@@ -222,4 +222,4 @@ async def test_example_runs_as_a_script_and_lists_what_was_dropped(
     async with client(loki_process.listen, pki) as channel:
         stub: Any = loki_pb2_grpc.LokiServiceStub(channel)
         dropped = list((await stub.Execute(request, timeout=30)).result.dropped)
-    assert [wanted for wanted in DROPPED[name] if wanted not in dropped] == [], dropped
+    assert [expected for expected in DROPPED[name] if expected not in dropped] == [], dropped

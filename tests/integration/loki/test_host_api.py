@@ -67,7 +67,7 @@ SPELLINGS: list[tuple[str, str, str, Value]] = [
      '(property-write! "led0.brightness" 40) (property-read "led0.brightness")', 40),
     ("a whole number for a double", 'device:write("memo0.level", 2) return device:read("memo0.level")',
      '(property-write! "memo0.level" 2) (property-read "memo0.level")', 2.0),
-    ("a whole double where an int is wanted", 'device.led0.brightness(80/2) return device.led0.blink{times = 6/2}.count',
+    ("a whole double for an int", 'device.led0.brightness(80/2) return device.led0.blink{times = 6/2}.count',
      '(property-write! "led0.brightness" 40.0) (get (call "led0.blink" \'((times . 3.0))) \'count)', 3),
     ("bytes", 'device:write("memo0.raw", "\\xff\\0a") return device:read("memo0.raw")',
      '(property-write! "memo0.raw" #u8(255 0 97)) (property-read "memo0.raw")', b"\xff\0a"),

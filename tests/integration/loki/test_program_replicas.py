@@ -194,10 +194,10 @@ async def test_timers_calls_messages_and_writes_of_a_replica_that_slept_have_no_
         task.cancel()
     epochs = [int(digit) for digit in str(await pair.second.eval(ear, "heard"))]
     assert len(set(epochs)) > 1
-    assert epochs == sorted(epochs), "a message of an owner before came after one of the next"
+    assert epochs == sorted(epochs), "a message of a previous owner came after one of its successor"
     assert len(set(blinked)) > 1
     late = [epoch for at, epoch in enumerate(blinked) if epoch < max(blinked[: at + 1])]
-    assert len(late) == len(set(late)), "of each owner before, at most the one call that had left it came late"
+    assert len(late) == len(set(late)), "at most one call in flight of each previous owner may arrive late"
     last, e = await pair.second.eval(name, "store.load('last')"), await pair.second.eval(name, "e")
     assert last == e
 

@@ -249,8 +249,8 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
 
 @pytest.mark.parametrize(("change", "reason", "says"), [b[1:] for b in BAD], ids=[b[0] for b in BAD])
 async def test_what_cannot_be_registered(both: Both, name: str, change: dict[str, Any], reason: str, says: str) -> None:
-    wanted: dict[str, Any] = {"name": name, "language": LUA, "source": "return 1"} | change
-    code, found, error = await refused(register(both.one, pb.Script(**wanted)))
+    fields: dict[str, Any] = {"name": name, "language": LUA, "source": "return 1"} | change
+    code, found, error = await refused(register(both.one, pb.Script(**fields)))
     assert (code, found) == (grpc.StatusCode.INVALID_ARGUMENT, reason)
     assert says in (error.details() or "")
     assert (await refused(both.one.GetScript(pb.GetScriptRequest(name=name), timeout=10)))[:2] == (

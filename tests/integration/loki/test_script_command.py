@@ -165,7 +165,7 @@ def test_a_conversation_is_typed(ygg: Command, lang: str, lines: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lang", "lines", "wanted"),
+    ("lang", "lines", "expected"),
     [
         ("lua", "function f(n)\n  if n > 1 then\n\n    return n * 2\n  end\nend\nf(21)\n", ["42"]),
         ("lua", "s = [[a\nb]]\n#s\nfor i = 1, 2 do\n  log(i)\nend\n", ["3", "1", "2"]),
@@ -176,11 +176,11 @@ def test_a_conversation_is_typed(ygg: Command, lang: str, lines: str) -> None:
         ("scheme", '(display "a\nb")\n#| (\n|# 5\n', ["a", "b", "5"]),
     ],
 )
-def test_conversation_takes_a_text_of_several_lines(ygg: Command, lang: str, lines: str, wanted: list[str]) -> None:
+def test_conversation_takes_a_text_of_several_lines(ygg: Command, lang: str, lines: str, expected: list[str]) -> None:
     done = ygg("script", "repl", "--lang", lang, stdin=lines)
     assert done.returncode == 0, done.stderr
     shown = [line.rpartition("  ")[2] for line in (done.stderr + done.stdout).splitlines()]
-    assert [one for one in wanted if one not in shown] == [], shown
+    assert [one for one in expected if one not in shown] == [], shown
 
 
 def test_logs_of_registered_runs_are_shown_and_followed(ygg: Command, name: str) -> None:

@@ -103,11 +103,11 @@ CHOICES: list[tuple[str, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("head", "wanted"), [c[1:] for c in CHOICES], ids=[c[0] for c in CHOICES])
-async def test_dialect_is_what_the_text_says(lab: Lab, head: str, wanted: str) -> None:
+@pytest.mark.parametrize(("head", "expected"), [c[1:] for c in CHOICES], ids=[c[0] for c in CHOICES])
+async def test_dialect_is_what_the_text_says(lab: Lab, head: str, expected: str) -> None:
     source = f"{head}\n(length (read-sensors))"
-    assert await lab.value(SCHEME, source) == (4 if wanted == "steel" else 2)
-    assert dialect.of(source).value == wanted
+    assert await lab.value(SCHEME, source) == (4 if expected == "steel" else 2)
+    assert dialect.of(source).value == expected
 
 
 @pytest.mark.parametrize("head", ["#lang racket", ";; @dialect racket"])
@@ -193,10 +193,10 @@ CHECKED: list[tuple[str, str, list[tuple[int, str]]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("source", "wanted"), [c[1:] for c in CHECKED], ids=[c[0] for c in CHECKED])
-async def test_check_knows_the_dialect(lab: Lab, source: str, wanted: list[tuple[int, str]]) -> None:
+@pytest.mark.parametrize(("source", "expected"), [c[1:] for c in CHECKED], ids=[c[0] for c in CHECKED])
+async def test_check_knows_the_dialect(lab: Lab, source: str, expected: list[tuple[int, str]]) -> None:
     found = lint(source, SCHEME, {"porch-1": lab.porch.contract.capabilities})
-    assert [(finding.line, finding.message) for finding in found] == wanted
+    assert [(finding.line, finding.message) for finding in found] == expected
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.title for row in ROWS])

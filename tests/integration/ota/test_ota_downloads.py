@@ -52,9 +52,9 @@ def client_context(pki: Pki, kind: str, name: str) -> ssl.SSLContext:
     return found
 
 
-async def fetch(updates: Updates, path: str, device: str, wanted: str = "", kind: str = "device") -> Answer:
+async def fetch(updates: Updates, path: str, device: str, byte_range: str = "", kind: str = "device") -> Answer:
     url = f"https://localhost:{str(updates.ota[0].ready()['images']).rpartition(':')[2]}{path}"
-    headers = {"Range": wanted} if wanted else {}
+    headers = {"Range": byte_range} if byte_range else {}
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=client_context(updates.pki, kind, device))) as session,
         session.get(url, headers=headers) as answer,

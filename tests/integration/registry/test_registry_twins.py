@@ -89,8 +89,8 @@ async def test_only_one_of_two_writers_of_a_revision_wins(as_bridge: Any, twins:
 
 async def test_merging_writers_without_a_revision_lose_nothing(as_bridge: Any, twins: Any) -> None:
     await record_contract(as_bridge, "tw-3", *(led(f"led{n}") for n in range(6)))
-    wanted: list[Any] = [{f"led{n}": {"brightness": n}} for n in range(6)]
-    await asyncio.gather(*(twins.UpdateTwin(update("tw-3", **one)) for one in wanted))
+    desired: list[Any] = [{f"led{n}": {"brightness": n}} for n in range(6)]
+    await asyncio.gather(*(twins.UpdateTwin(update("tw-3", **one)) for one in desired))
     twin = (await twins.GetTwin(pb.GetTwinRequest(device_id="tw-3"))).twin
     assert dict(twin.desired) == document(**{f"led{n}": {"brightness": n} for n in range(6)})
     assert twin.revision == 6
