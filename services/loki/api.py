@@ -33,7 +33,7 @@ _HEALTH = {Health.OK: pb.HEALTH_OK, Health.DEGRADED: pb.HEALTH_DEGRADED, Health.
 
 
 def script_of(request: pb.ExecuteRequest) -> Script:
-    """The checked script of a request; raises InvalidScriptError, InvalidIdError or InvalidRequestError."""
+    """Return the checked script of a request; raise InvalidScriptError, InvalidIdError or InvalidRequestError."""
     return model.script(
         text.normalized(request.source),
         language_of(request.language),
@@ -45,7 +45,7 @@ def script_of(request: pb.ExecuteRequest) -> Script:
 
 
 def _last(logs: Sequence[LogEntry], size_bytes: int) -> list[LogEntry]:
-    """The last entries that fit: a status travels in trailers, which gRPC bounds at about 8 KiB in all."""
+    """Return the last entries that fit: a status travels in trailers, which gRPC bounds at about 8 KiB in all."""
     kept: list[LogEntry] = []
     for entry in reversed(logs):
         size_bytes -= entry.size_bytes + 16
@@ -108,7 +108,7 @@ class LokiApi(loki_pb2_grpc.LokiServiceServicer):
             await asyncio.wait([running])
 
     async def GetCapabilities(self, request: pb.GetCapabilitiesRequest, context: Any) -> pb.GetCapabilitiesResponse:
-        """Which languages can run here, and the limits."""
+        """Return which languages can run here, and the limits."""
         engines = self._loki.engines()
         return pb.GetCapabilitiesResponse(
             engines=[engine_to_proto(engine, self._program_workers(engine.language)) for engine in engines],

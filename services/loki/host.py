@@ -103,13 +103,13 @@ class RunHost:
         return answer
 
     def log(self, level: Level, text: str) -> None:
-        """Emits a line, stamped with the time; raises ScriptError (OUTPUT) past the limit."""
+        """Log a line, stamped with the time; raise ScriptError (OUTPUT) past the limit."""
         entry = LogEntry(self._clock.now(), level, text)
         self.spend_output(entry.size_bytes)
         self._emit(entry)
 
     def spend_output(self, size_bytes: int) -> None:
-        """Counts output; raises ScriptError (OUTPUT) past the limit."""
+        """Count output; raise ScriptError (OUTPUT) past the limit."""
         self._output_left -= size_bytes
         if self._output_left < 0:
             raise ScriptError(
@@ -238,7 +238,7 @@ class RunHost:
         return None
 
     def _not_nothing(self, key: str, value: Value) -> None:
-        """Raises InvalidRequestError for nothing, which a store does not keep."""
+        """Raise InvalidRequestError for nothing, which a store does not keep."""
         if value is not None:
             return
         delete = f'store.delete("{key}")' if self._script.language is Language.LUA else f'(store-delete "{key}")'
@@ -256,7 +256,7 @@ class RunHost:
         return [*sorted(self._kept)]
 
     async def _event(self, device_id: Value, path: Value) -> tuple[str, str]:
-        """The device, or *, and the event `temp0.over`; raises ContractError if its contract has no such event.
+        """Return the device, or *, and the event `temp0.over`; raise ContractError if its contract has no such event.
 
         An event of any device is not checked against a contract: devices that have it may come later.
         """
@@ -294,12 +294,12 @@ class RunHost:
 
 
 def failure_value(error: YggError) -> dict[str, Value]:
-    """An error as the script sees it."""
+    """Return an error as the script sees it."""
     return {"status": error.code.name, "reason": error.reason, "message": error.message, "hint": error.hint}
 
 
 def twin_value(twin: TwinSummary) -> Value:
-    """A twin as a script sees it."""
+    """Return a twin as a script sees it."""
     return {
         "revision": twin.revision,
         "desired": {**twin.desired},
@@ -347,7 +347,7 @@ def _query(value: Value) -> DeviceQuery:
 
 
 def summary_value(summary: DeviceSummary) -> Value:
-    """A device as a script sees it."""
+    """Return a device as a script sees it."""
     return {
         "id": summary.id,
         "online": summary.online,
@@ -372,7 +372,7 @@ def _parameter_value(parameter: Parameter) -> Value:
 
 
 def capability_value(capability: Capability) -> Value:
-    """A capability of a contract as a script sees it."""
+    """Return a capability of a contract as a script sees it."""
     return {
         "id": capability.id,
         "type": capability.type,

@@ -36,7 +36,7 @@ _LEVELS = {
 
 
 def type_of(name: str, number: sp.ScriptType.ValueType) -> FieldType:
-    """The type of a parameter or a result; raises InvalidRequestError."""
+    """Return the type of a parameter or a result; raise InvalidRequestError."""
     kind = _TYPES.get(number)
     if kind is None:
         raise InvalidRequestError(f"{ids.printable(name)} has a type that is not known here: {number}")
@@ -44,7 +44,7 @@ def type_of(name: str, number: sp.ScriptType.ValueType) -> FieldType:
 
 
 def type_to_proto(kind: FieldType) -> sp.ScriptType.ValueType:
-    """The inverse of `type_of`."""
+    """Return the inverse of `type_of`."""
     return _TYPES_BACK[kind]
 
 
@@ -57,30 +57,30 @@ def language_of(number: pb.Language.ValueType) -> Language:
 
 
 def language_to_proto(language: Language) -> pb.Language.ValueType:
-    """The number."""
+    """Return the number."""
     return _LANGUAGES_BACK[language]
 
 
 def limits_of(limits: pb.ExecutionLimits) -> Limits:
-    """The limits, 0 meaning the default; raises InvalidScriptError that states the bounds."""
+    """Return the limits, 0 meaning the default; raise InvalidScriptError that states the bounds."""
     timeout_s = limits.timeout.seconds + limits.timeout.nanos / 1e9
     return model.limits(timeout_s, limits.memory_bytes, limits.output_bytes)
 
 
 def limits_to_proto(limits: Limits) -> pb.ExecutionLimits:
-    """The message."""
+    """Return the message."""
     return pb.ExecutionLimits(
         timeout=duration(limits.timeout_s), memory_bytes=limits.memory_bytes, output_bytes=limits.output_bytes
     )
 
 
 def duration(seconds: float) -> Duration:
-    """The message."""
+    """Return the message."""
     return Duration(seconds=int(seconds), nanos=int(seconds % 1 * 1e9))
 
 
 def log_to_proto(entry: LogEntry) -> pb.LogEntry:
-    """The message."""
+    """Return the message."""
     return pb.LogEntry(time=codec.timestamp(entry.time), level=_LEVELS[entry.level], message=entry.message)
 
 
@@ -96,7 +96,7 @@ def result_to_proto(outcome: Outcome, logs: Sequence[LogEntry] = ()) -> pb.Execu
 
 
 def engine_to_proto(engine: EngineStatus, programs: ProgramWorkersStatus) -> pb.Engine:
-    """The message."""
+    """Return the message."""
     return pb.Engine(
         language=language_to_proto(engine.language),
         version=engine.version,

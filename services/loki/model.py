@@ -54,7 +54,7 @@ MAX_LIMITS = Limits(timeout_s=300.0, memory_bytes=256 * MIB, output_bytes=MIB)
 
 
 def limits(timeout_s: float, memory_bytes: int, output_bytes: int) -> Limits:
-    """The limits of a request, 0 meaning the default; raises InvalidScriptError that states the bounds."""
+    """Return the limits of a request, 0 meaning the default; raise InvalidScriptError that states the bounds."""
 
     def bounded(name: str, unit: str, given: float, default: float, low: float, high: float) -> float:
         if given == 0:
@@ -90,7 +90,7 @@ class Script:
 
     @property
     def token(self) -> str:
-        """The name as an id, for subjects: `examples/Sweep Fleet.lua` is `sweep_fleet`."""
+        """Return the name as an id, for subjects: `examples/Sweep Fleet.lua` is `sweep_fleet`."""
         stem = self.name.rpartition("/")[2].rpartition(".")
         token = _NOT_IN_TOKEN.sub("_", (stem[0] or stem[2]).lower()).strip("_")[:32]
         return token if token[:1].isalpha() else f"s_{token}"[:32].rstrip("_")
@@ -105,7 +105,7 @@ def script(
     arguments: Mapping[str, Value] | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Script:
-    """A checked script; raises InvalidScriptError, InvalidIdError or InvalidRequestError."""
+    """Return a checked script; raise InvalidScriptError, InvalidIdError or InvalidRequestError."""
     if not source.strip():
         raise InvalidScriptError("the source is empty", field="source")
     if "\0" in source:
@@ -135,7 +135,7 @@ class LogEntry:
 
     @property
     def size_bytes(self) -> int:
-        """The size that counts against the output limit; an empty line counts, too."""
+        """Return the size that counts against the output limit; an empty line counts, too."""
         return len(self.message.encode()) + LOG_ENTRY_OVERHEAD_BYTES
 
 

@@ -17,24 +17,24 @@ PRESENCE = frozenset(("online", "offline"))
 
 
 def text(value: Value, what: str) -> str:
-    """The string that names a `what`; raises InvalidRequestError."""
+    """Return the string that names a `what`; raise InvalidRequestError."""
     if not isinstance(value, str):
         raise InvalidRequestError(f"a {what} is named by a string, not by {a_type(value)}")
     return value
 
 
 def timer(name: Value) -> str:
-    """The name of a timer: `dim-lamp` is `dim_lamp`; raises InvalidIdError or InvalidRequestError."""
+    """Return the name of a timer: `dim-lamp` is `dim_lamp`; raise InvalidIdError or InvalidRequestError."""
     return _single(text(name, "timer"), "timer name")
 
 
 def own_event(name: Value) -> str:
-    """The name of an own event; raises as `timer`."""
+    """Return the name of an own event; raise as `timer`."""
     return _single(text(name, "event"), "name of an own event")
 
 
 def topic(name: Value) -> list[str]:
-    """The levels of a topic: `alarm/fire` is alarm and fire; raises as `timer`."""
+    """Return the levels of a topic: `alarm/fire` is alarm and fire; raise as `timer`."""
     levels = _leveled(text(name, "topic")).split(".")
     if len(levels) > MAX_TOPIC_LEVELS:
         raise InvalidRequestError(f"a topic has at most {MAX_TOPIC_LEVELS} levels, this one has {len(levels)}")

@@ -61,13 +61,13 @@ class Mesh(Protocol):
     """
 
     async def devices(self, query: DeviceQuery, timeout_s: float) -> Sequence[DeviceSummary]:
-        """Devices ordered by id."""
+        """Return devices ordered by id."""
 
     async def device(self, device_id: str, timeout_s: float) -> DeviceSummary:
-        """One device."""
+        """Return one device."""
 
     async def sessions(self, timeout_s: float) -> int:
-        """How many devices are connected, as the bridge says."""
+        """Return the number of connected devices."""
 
     async def capabilities(self, device_id: str, timeout_s: float) -> Sequence[Capability]:
         """Return the capabilities of the device's contract."""
@@ -78,13 +78,13 @@ class Mesh(Protocol):
         """Run an action; return its results by name."""
 
     async def read(self, device_id: str, capability: str, prop: str, timeout_s: float) -> Value:
-        """A property, from the device itself."""
+        """Read a property from the device."""
 
     async def write(self, device_id: str, capability: str, prop: str, value: Value, timeout_s: float) -> None:
         """Write a property."""
 
     async def twin(self, device_id: str, timeout_s: float) -> TwinSummary:
-        """The device's twin."""
+        """Return the device's twin."""
 
     async def update_twin(self, device_id: str, desired: Mapping[str, Value], timeout_s: float) -> TwinSummary:
         """Merge into the desired state at any revision; a property that is None is removed."""
@@ -94,7 +94,7 @@ class Publisher(Protocol):
     """Publishes messages of scripts."""
 
     async def publish(self, program: str, topic: Sequence[str], value: Value, spelled: str = "") -> None:
-        """Publishes on `ygg.v1.main.loki.<program>.message.<topic>`; raises PublishError.
+        """Publish on `ygg.v1.main.loki.<program>.message.<topic>`; raise PublishError.
 
         `spelled` is the topic as the script wrote it, if that differs.
         """
@@ -104,7 +104,7 @@ class Host(Protocol):
     """The host of one run."""
 
     async def ask(self, operation: str, arguments: Sequence[Value]) -> Value:
-        """An operation of docs/reference/scripting.md; raises the YggError that the script receives."""
+        """Perform an operation of docs/reference/scripting.md; raise the YggError that the script receives."""
 
     def log(self, level: Level, text: str) -> None:
         """A line of the log; raises ScriptError (OUTPUT) past the limit."""
@@ -133,4 +133,4 @@ class Engine(Protocol):
         """Return whether it can run scripts now."""
 
     def worker(self) -> AbstractAsyncContextManager[Worker]:
-        """A worker for one run; raises EngineMissingError or EngineBusyError."""
+        """Return a worker for one run; raise EngineMissingError or EngineBusyError."""

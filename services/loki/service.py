@@ -41,5 +41,5 @@ class Loki:
             return Outcome(value, self._clock.monotonic() - start, host.calls, tuple(host.dropped.values()))
 
     def engines(self) -> Sequence[EngineStatus]:
-        """Every language, whether or not it can run here."""
+        """Return every language, whether or not it can run here."""
         return [engine.status() for engine in self._engines.values()]

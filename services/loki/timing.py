@@ -37,7 +37,7 @@ def timing(kind: Value, name: Value, when: Value) -> Timing:
 
 
 def seconds(value: Value, least: float) -> float:
-    """The seconds of a timer; raises InvalidRequestError that states the bounds."""
+    """Return the seconds of a timer; raise InvalidRequestError that states the bounds."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidRequestError(f"a timer takes a number of seconds, not {a_type(value)}")
     if not least <= value <= MAX_INTERVAL_S:

@@ -20,7 +20,7 @@ _OWN = {
 
 
 def script_error(content: Any) -> ScriptError:
-    """The error of a FAIL frame."""
+    """Return the error of a FAIL frame."""
     if not isinstance(content, dict):
         content = {}
     reason = printable(str(content.get("reason", "")), 64)

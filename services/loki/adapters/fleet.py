@@ -30,7 +30,7 @@ class RegistryFleet:
         self._token = ""
 
     async def ready(self) -> None:
-        """Returns once the mirror has caught up."""
+        """Return once the mirror has caught up."""
         await self._caught_up.wait()
 
     async def run(self) -> None:

@@ -20,7 +20,7 @@ class LuaCommand:
     """Lua needs the package lupa."""
 
     async def __call__(self) -> WorkerCommand:
-        """The command; raises EngineMissingError."""
+        """Return the command; raise EngineMissingError."""
         if importlib.util.find_spec("lupa") is None:
             raise EngineMissingError("the Python package lupa is not installed", hint="pip install lupa")
         return WorkerCommand(Language.LUA)
@@ -35,7 +35,7 @@ class SchemeCommand:
         self._known: tuple[Path, WorkerCommand] | None = None
 
     async def __call__(self) -> WorkerCommand:
-        """The command, the worker compiled; raises EngineMissingError."""
+        """Return the command, the worker compiled; raise EngineMissingError."""
         async with self._lock:
             if self._known is None or not self._known[0].is_dir():
                 self._known = await in_thread(self._prepare)

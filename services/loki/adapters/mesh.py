@@ -42,7 +42,7 @@ class GrpcMesh:
         self._bridge = bridge
 
     async def devices(self, query: DeviceQuery, timeout_s: float) -> Sequence[DeviceSummary]:
-        """Devices ordered by id, at most MAX_DEVICES."""
+        """Return devices ordered by id, at most MAX_DEVICES."""
         request = rp.ListDevicesRequest(page_size=PAGE, selector=query.selector, has=query.has, online=query.online)
         found: list[DeviceSummary] = []
         async with _converted("the registry"):
@@ -55,13 +55,13 @@ class GrpcMesh:
         return found
 
     async def device(self, device_id: str, timeout_s: float) -> DeviceSummary:
-        """One device; raises NOT_FOUND's error."""
+        """Return one device; raise the NOT_FOUND error."""
         async with _converted("the registry"):
             answer = await self._registry.GetDevice(rp.GetDeviceRequest(device_id=device_id), timeout=timeout_s)
         return _summary(answer.device)
 
     async def sessions(self, timeout_s: float) -> int:
-        """How many devices are connected, as the bridge says; 1000 stands for more, too."""
+        """Return the number of connected devices; 1000 also stands for more."""
         async with _converted("the bridge"):
             answer = await self._sessions.ListSessions(bp.ListSessionsRequest(page_size=1000), timeout=timeout_s)
         return len(answer.sessions)
@@ -83,7 +83,7 @@ class GrpcMesh:
         return codec.values_from_proto(answer.invoke.results)
 
     async def read(self, device_id: str, capability: str, prop: str, timeout_s: float) -> Value:
-        """A property, from the device itself."""
+        """Read a property from the device."""
         request = bp.ReadPropertyRequest(device_id=device_id, capability=capability, property=prop)
         answer = await self._bridge.call(bp.PipelineRequest(read=request), timeout_s)
         return codec.value_from_proto(answer.read.value)
@@ -96,7 +96,7 @@ class GrpcMesh:
         await self._bridge.call(bp.PipelineRequest(write=request), timeout_s)
 
     async def twin(self, device_id: str, timeout_s: float) -> TwinSummary:
-        """The device's twin."""
+        """Return the device's twin."""
         async with _converted("the registry"):
             answer = await self._twins.GetTwin(tp.GetTwinRequest(device_id=device_id), timeout=timeout_s)
         return _twin(answer.twin)

@@ -17,7 +17,7 @@ LABEL_CHARS = 40
 
 
 def job(script: Script) -> dict[str, Any]:
-    """The payload of a RUN frame; of a TURN that only compiles it."""
+    """Return the payload of a RUN frame; of a TURN that only compiles it."""
     return {
         **({"do": "check", "program": 0} if script.check_only else {}),
         "name": script.name[-LABEL_CHARS:],
@@ -38,12 +38,12 @@ def line(content: Any) -> tuple[Level, str]:
 
 
 def fields(payload: bytes) -> dict[str, Any]:
-    """The object of a DONE or FAIL frame; raises WireError."""
+    """Return the object of a DONE or FAIL frame; raise WireError."""
     return object_of(wire.load(payload))
 
 
 def object_of(content: Any) -> dict[str, Any]:
-    """The content of a payload that must be an object; raises WireError."""
+    """Return the content of a payload that must be an object; raise WireError."""
     if not isinstance(content, dict):
         raise WireError("a payload that is no object")
     return content
@@ -68,7 +68,7 @@ async def answer(host: Host, content: Any) -> bytes:
 
 
 def refusal(error: YggError) -> bytes:
-    """The payload of the ANSWER that refuses an operation."""
+    """Return the payload of the ANSWER that refuses an operation."""
     return _refusal(failure_value(error))
 
 

@@ -41,7 +41,7 @@ class NatsPeers:
         self._serving: set[asyncio.Task[None]] = set()
 
     async def serve(self, answer: Serve) -> None:
-        """Answers requests of other replicas from now on."""
+        """Answer requests of other replicas from now on."""
 
         async def take(message: Msg) -> None:
             task = asyncio.create_task(self._answer(message, answer))
@@ -60,7 +60,7 @@ class NatsPeers:
             await message.respond(body)
 
     async def ask(self, replica: str, method: str, ref: Ref, body: bytes, timeout_s: float) -> bytes:
-        """The answer of a replica; raises RemoteError with its own code and reason, or StoreUnavailableError."""
+        """Return the answer of a replica; raise RemoteError with its own code and reason, or StoreUnavailableError."""
         headers = {"method": method, "ref": ref.key}
         try:
             answer = await self._client.request(f"{_PREFIX}.rpc.{replica}", body, timeout=timeout_s, headers=headers)
@@ -71,12 +71,12 @@ class NatsPeers:
         return answer.data[1:]
 
     def tell_line(self, ref: Ref, entry: LogEntry) -> None:
-        """Hands a line to `run`; one too many is lost."""
+        """Hand a line to `run`; one too many is lost."""
         with contextlib.suppress(asyncio.QueueFull):
             self._lines.put_nowait((ref, entry))
 
     async def run(self) -> None:
-        """Publishes lines until cancelled."""
+        """Publish lines until cancelled."""
         while True:
             ref, entry = await self._lines.get()
             line = pb.WatchLogsResponse(entry=log_to_proto(entry), deployment_id=ref.deployment, device_id=ref.device)

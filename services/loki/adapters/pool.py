@@ -62,7 +62,7 @@ class WorkerPool:
                 self._shrinking.cancel()
 
     async def settled(self) -> None:
-        """Returns once it is known whether the language can run here: all workers up, or the reason why not."""
+        """Return once it is known whether the language can run here: all workers up, or the reason why not."""
         await self._settled.wait()
 
     def status(self) -> EngineStatus:
@@ -84,7 +84,7 @@ class WorkerPool:
 
     @contextlib.asynccontextmanager
     async def worker(self) -> AsyncIterator[WorkerProcess]:
-        """A worker for one run; raises EngineMissingError or EngineBusyError."""
+        """Return a worker for one run; raise EngineMissingError or EngineBusyError."""
         leased = await self._lease()
         leased.on_wait = self._grow
         try:
@@ -96,7 +96,7 @@ class WorkerPool:
                 leased.closed.set()
 
     def workers(self) -> list[WorkerProcess]:
-        """The workers that are up."""
+        """Return the workers that are up."""
         return list(self._alive)
 
     async def _lease(self) -> WorkerProcess:

@@ -26,12 +26,12 @@ def _time(seconds: float) -> datetime | None:
 
 
 def package_from_proto(message: pb.ProgramPackage) -> Package:
-    """The package, not yet checked; raises InvalidPackageError, InvalidRequestError or InvalidIdError."""
+    """Return the package, not yet checked; raise InvalidPackageError, InvalidRequestError or InvalidIdError."""
     return Package(manifest_from_proto(message.manifest), text.normalized(message.source))
 
 
 def manifest_from_proto(message: pb.ProgramManifest) -> Manifest:
-    """The manifest, not yet checked."""
+    """Return the manifest, not yet checked."""
     limits = message.limits
     return Manifest(
         id=message.id,
@@ -71,7 +71,7 @@ def manifest_from_proto(message: pb.ProgramManifest) -> Manifest:
 
 
 def manifest_to_proto(manifest: Manifest) -> pb.ProgramManifest:
-    """The message; requirements in the text form."""
+    """Return the message; requirements in the text form."""
     limits = manifest.limits
     return pb.ProgramManifest(
         id=manifest.id,
@@ -111,7 +111,7 @@ def manifest_to_proto(manifest: Manifest) -> pb.ProgramManifest:
 
 
 def package_to_proto(package: Package) -> pb.ProgramPackage:
-    """The message."""
+    """Return the message."""
     return pb.ProgramPackage(manifest=manifest_to_proto(package.manifest), source=package.source)
 
 
@@ -132,14 +132,14 @@ def target_from_proto(message: pb.ProgramTarget) -> Target:
 
 
 def target_to_proto(target: Target) -> pb.ProgramTarget:
-    """The message."""
+    """Return the message."""
     if target.device_id:
         return pb.ProgramTarget(device_id=target.device_id)
     return pb.ProgramTarget(selector=target.selector) if target.selector else pb.ProgramTarget(mesh=True)
 
 
 def deployment_from_proto(message: pb.ProgramDeployment) -> Deployment:
-    """The deployment of a record."""
+    """Return the deployment of a record."""
     canary = None
     if message.HasField("canary"):
         canary = Canary(
@@ -177,7 +177,7 @@ def _pins_to_proto(pins: Mapping[str, Version]) -> list[pb.LinkedPackage]:
 
 
 def deployment_to_proto(deployment: Deployment) -> pb.ProgramDeployment:
-    """The message."""
+    """Return the message."""
     canary = deployment.canary
     return pb.ProgramDeployment(
         id=deployment.id,
@@ -207,14 +207,14 @@ def deployment_to_proto(deployment: Deployment) -> pb.ProgramDeployment:
 
 
 def clause_from_proto(message: rp.FailedClause) -> FailedClause:
-    """The clause of a record."""
+    """Return the clause of a record."""
     name = rp.ClauseKind.Name(message.kind).removeprefix("CLAUSE_KIND_")
     kind = ClauseKind[name] if name in ClauseKind.__members__ else ClauseKind.TYPE
     return FailedClause(kind, message.message, message.capability_id, message.member, message.requirement)
 
 
 def instance_from_proto(message: pb.ProgramInstance) -> InstanceStatus:
-    """The instance of a record."""
+    """Return the instance of a record."""
     return InstanceStatus(
         ref=Ref(message.deployment_id, message.device_id),
         program_id=message.program_id,
@@ -235,7 +235,7 @@ def instance_from_proto(message: pb.ProgramInstance) -> InstanceStatus:
 
 
 def instance_to_proto(status: InstanceStatus) -> pb.ProgramInstance:
-    """The message."""
+    """Return the message."""
     return pb.ProgramInstance(
         deployment_id=status.ref.deployment,
         device_id=status.ref.device,

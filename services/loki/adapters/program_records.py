@@ -59,7 +59,7 @@ class NatsRecords:
 
     @property
     def as_of(self) -> int:
-        """How much of packages, deployments and instances it has seen, ours included: it only grows."""
+        """Return how much of packages, deployments and instances it has seen, ours included: it only grows."""
         return sum(self._seen.values())
 
     async def open(self) -> None:
@@ -68,11 +68,11 @@ class NatsRecords:
             self._buckets[spec.name] = await Bucket.create(self._js, spec)
 
     async def ready(self) -> None:
-        """Returns once the mirror has caught up."""
+        """Return once the mirror has caught up."""
         await self._caught_up.wait()
 
     async def run(self) -> None:
-        """Follows the buckets until cancelled."""
+        """Follow the buckets until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for spec in (PROGRAMS, INSTANCES, REPLICAS):
                 tasks.create_task(self._follow(spec), name=f"follow-{spec.name}")

@@ -27,7 +27,7 @@ class NatsPublisher:
         self._client, self._clock = client, clock
 
     async def publish(self, program: str, topic: Sequence[str], value: Value, spelled: str = "") -> None:
-        """Hands the message to NATS; raises InvalidRequestError for one too large, PublishError without connection."""
+        """Hand the message to NATS; raise InvalidRequestError for one too large, PublishError without connection."""
         body = codec.value_to_proto(value)
         payload = body.SerializeToString()
         if len(payload) > MAX_MESSAGE_BYTES:

@@ -53,7 +53,7 @@ class WorkerCommand:
     slice_counter: int | None = None
 
     def argv(self) -> list[str]:
-        """The command line."""
+        """Return the command line."""
         start = [
             sys.executable,
             "-I",

@@ -57,7 +57,7 @@ class Channel:
             self._sock.sendall(held)
 
     def receive(self) -> Received:
-        """The next frame; raises EOFError when the service is gone."""
+        """Return the next frame; raise EOFError when the service is gone."""
         self._fill(wire.HEADER.size)
         kind, run, length = wire.unpack_header(self._in, self._at)
         self._fill(wire.HEADER.size + length)

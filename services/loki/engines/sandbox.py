@@ -108,7 +108,7 @@ class Seal:
 
 
 def plan(parent: int, *, makes_code: bool) -> Seal:
-    """The seal of this process; `makes_code` where its engine compiles to machine code. Raises SandboxError."""
+    """Return the seal of this process; `makes_code` if its engine compiles to machine code. Raise SandboxError."""
     abi = max(0, _try(_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_VERSION))
     uid = FIRST_UID + os.getpid() % UIDS if os.geteuid() == 0 else 0
     call, program = _filter(makes_code)
@@ -148,7 +148,7 @@ def _ruleset(abi: int) -> bytes:
 
 
 def _filter(makes_code: bool) -> tuple[int, bytes]:
-    """The number of seccomp(2) here, and the filter as a program of the kernel's."""
+    """Return the number of seccomp(2) here, and the filter as a BPF program."""
     try:
         library = ctypes.CDLL(LIBRARY)
     except OSError as e:

@@ -27,12 +27,12 @@ class SliceCounter:
         self._count[0] = (self._count[0] + 1) % _WRAP
 
     def beyond(self, known: int) -> int:
-        """How many slices have ended since there were `known`."""
+        """Return the number of slices that have ended beyond `known`."""
         return (self._count[0] - known) % _WRAP
 
 
 def create() -> int:
-    """The descriptor of a new counter, 0; the caller's to close."""
+    """Return the descriptor of a new counter, 0; the caller's to close."""
     fd = os.memfd_create("ygg-slices")
     os.ftruncate(fd, SIZE)
     return fd

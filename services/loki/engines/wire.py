@@ -75,7 +75,7 @@ def unpack_header(header: bytes | bytearray, at: int = 0) -> tuple[Kind, int, in
 
 
 def event(program: int, key: str, value: str) -> bytes:
-    """The payload of an EVENT; `value` is JSON."""
+    """Return the payload of an EVENT; `value` is JSON."""
     name = key.encode()
     return _EVENT.pack(program, len(name)) + name + (b"" if value == "null" else value.encode("utf-8", "surrogatepass"))
 
@@ -93,7 +93,7 @@ def dump(content: Any) -> bytes:
 
 
 def load(payload: bytes) -> Any:
-    """The JSON of a payload; raises WireError."""
+    """Return the JSON of a payload; raise WireError."""
     try:
         return _decode(payload.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError) as e:
@@ -101,7 +101,7 @@ def load(payload: bytes) -> Any:
 
 
 def to_json(value: Value) -> Any:
-    """A value as the JSON that travels."""
+    """Return a value as JSON of the wire."""
     if isinstance(value, bytes):
         return {"b": base64.b64encode(value).decode()}
     if isinstance(value, list):
@@ -112,7 +112,7 @@ def to_json(value: Value) -> Any:
 
 
 def from_json(content: Any) -> Value:
-    """The value that travelled, checked for width and depth; raises WireError or InvalidRequestError."""
+    """Return the decoded value, checked for width and depth; raise WireError or InvalidRequestError."""
     try:
         return check(_from_json(content))
     except (RecursionError, AttributeError, TypeError, binascii.Error) as e:

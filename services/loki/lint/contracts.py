@@ -40,18 +40,18 @@ class Contracts:
         return f"{self._who()} no property to {verb} by the name {name}"
 
     def led(self) -> str:
-        """An LED at all."""
+        """Check that a target has an LED."""
         if any(c.type == "actuator.led" for capabilities in self._targets.values() for c in capabilities):
             return ""
         return f"{self._who()} no actuator.led"
 
     def arguments(self, path: str, given: Mapping[str, Value]) -> str:
-        """Arguments that are written as literals; those that are computed are left out of `given`."""
+        """Check the literal arguments in `given`, which omits computed ones."""
         capability_id, _, name = path.partition(".")
         return self._any(capability_id, lambda c: _argument_fault(_action(c, name), given, path))
 
     def value(self, path: str, value: Value) -> str:
-        """A literal that is written to a property."""
+        """Check a literal that is written to a property."""
         capability_id, _, name = path.partition(".")
 
         def fault(capability: Capability) -> str:

@@ -9,7 +9,7 @@ _DEPENDS = re.compile(r"@depends\s+(\S+)(?:\s+(\S+))?\s*\Z")
 
 
 def packages(source: str) -> dict[str, str]:
-    """The packages that it names there, each with its least version or ""."""
+    """Return the packages that it names there, each with its least version or ""."""
     found: dict[str, str] = {}
     for number, line in enumerate(source.splitlines()):
         comment = _COMMENT.fullmatch(line)

@@ -28,7 +28,7 @@ def stated(source: str) -> Dialect | None:
 
 
 def of(source: str) -> Dialect:
-    """The dialect of a text."""
+    """Return the dialect of a text."""
     libraries = list(_imported(read(source)))
     if ["yggdrasil", "steel"] in libraries:
         return Dialect.STEEL
@@ -39,7 +39,7 @@ def of(source: str) -> Dialect:
 
 
 def without_lang(source: str) -> str:
-    """The same text at the same places, without `#lang NAME` at its start."""
+    """Return the same text at the same places, without `#lang NAME` at its start."""
     lang = LANG.match(source)
     return " " * lang.end() + source[lang.end() :] if lang else source
 

@@ -25,7 +25,7 @@ _PRESENCE = frozenset(("online", "offline"))
 
 
 def lint(source: str, contracts: Contracts) -> list[Finding]:
-    """The findings, in no order."""
+    """Return the findings, in no order."""
     return list(_Lua(list(tokens(source)), contracts, declared.packages(source)).findings())
 
 
@@ -83,7 +83,7 @@ class _Lua:
             n += 1
 
     def _targets(self, n: int) -> Iterator[str]:
-        """The plain names to the left of an assignment."""
+        """Return the plain names to the left of an assignment."""
         n -= 1
         while self._at(n).kind == "name" and not self._is(n - 1, ".", ":"):
             yield self._at(n).text
@@ -133,7 +133,7 @@ class _Lua:
             yield from self._operation(n + 2, "event" if member.text == "on" else member.text)
 
     def _extensions(self) -> Iterator[tuple[str, str]]:
-        """The members that the script itself gives to libraries of Lua's."""
+        """Return the members that the script adds to libraries of Lua."""
         for n, token in enumerate(self._tokens):
             given = self._is(n + 1, ".") and (self._is(n + 3, "=") or self._is(n - 1, "function"))
             if given and token.text in LUA_MEMBERS and token.text not in _HOST_TABLES:

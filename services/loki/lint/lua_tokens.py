@@ -46,7 +46,7 @@ class Token(NamedTuple):
 
 
 def tokens(source: str) -> Iterator[Token]:
-    """Every token, in order; blanks and comments are left out."""
+    """Return every token, in order; blanks and comments are left out."""
     at, line, start = 0, 1, 0
     if source.startswith("#"):
         at = source.find("\n") if "\n" in source else len(source)

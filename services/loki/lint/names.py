@@ -41,7 +41,7 @@ SCHEME_TEST_NAMES = frozenset((*_TEST_NAMES, "expect-equal", "expect-true", "exp
 
 @functools.cache
 def scheme_names(dialect: Dialect) -> frozenset[str]:
-    """Every name that a Scheme script of a dialect finds there."""
+    """Return every name that a Scheme script of a dialect finds there."""
     common = _listed("groups")
     return common | _listed("steel-groups") if dialect is Dialect.STEEL else common
 

@@ -12,7 +12,7 @@ _HOURS = re.compile(r"\s*\d+\s+\*/(\d+)\s+\*\s+\*\s+\*\s*\Z")
 
 
 def schedule(text: str, line: int, column: int) -> Finding:
-    """The meaning of a schedule, or why it is invalid."""
+    """Return the meaning of a schedule, or why it is invalid."""
     try:
         message = f'"{text}" means {cron.in_words(text)}.'
     except YggError as e:

@@ -38,7 +38,7 @@ _LEFT_ALONE = frozenset(
 
 
 def lint(source: str, contracts: Contracts) -> list[Finding]:
-    """The findings, in no order."""
+    """Return the findings, in no order."""
     known = scheme_names(dialect.of(source)) | SCHEME_TEST_NAMES
     return list(_Scheme(read(source), contracts, declared.packages(source), known).findings())
 
@@ -256,7 +256,7 @@ def _package(node: Node) -> str:
 
 
 def _symbols(node: Node) -> list[str]:
-    """The symbols of formals or of a binding, with those of optional ones."""
+    """Return the symbols of formals or of a binding, with those of optional ones."""
     if node.kind == "symbol":
         return [node.text]
     return [name for item in node.items for name in _symbols(item)]
@@ -280,7 +280,7 @@ def _literal(node: Node) -> tuple[bool, Value]:
 
 
 def _text(node: Node) -> str:
-    """A datum as it is written."""
+    """Return a datum as it is written."""
     if node.kind == "string":
         return f'"{node.text}"'
     if node.kind not in ("list", "vector"):
@@ -292,7 +292,7 @@ def _text(node: Node) -> str:
 
 
 def _evaluated(alist: Node, wrong: Node) -> str:
-    """The list with the value of one pair to be evaluated."""
+    """Return the list with the value of one pair to be evaluated."""
     parts = [
         f"({pair.items[0].text} . ,{_text(pair.items[1])})" if pair is wrong else _text(pair) for pair in alist.items
     ]

@@ -24,7 +24,7 @@ class Node:
     dotted: bool = False
 
     def head(self) -> str:
-        """The symbol that a list begins with, else ""."""
+        """Return the symbol that a list begins with, else ""."""
         return self.items[0].text if self.kind == "list" and self.items and self.items[0].kind == "symbol" else ""
 
 
@@ -137,7 +137,7 @@ class _Reader:
 
 
 def read(source: str) -> list[Node]:
-    """The data of a text, as far as they can be read."""
+    """Return the data of a text, as far as they can be read."""
     reader, found = _Reader(source), []
     try:
         while reader.more():

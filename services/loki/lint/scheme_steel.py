@@ -32,7 +32,7 @@ _OWN_WORDS = _OF_TWO | {"timer", "online", "offline"}
 
 
 def canonical(head: str, name: str) -> str:
-    """A name as the mesh has it: capitals are small letters there, and only topics have levels."""
+    """Return a name as the mesh has it: capitals are small letters there, and only topics have levels."""
     lower = name.lower()
     return lower if head.startswith("mqtt-") else lower.replace(".", "_")
 
@@ -48,18 +48,18 @@ def name_fault(head: str, name: str) -> str:
 
 
 def event_fault(head: str, name: str, contracts: Contracts) -> str:
-    """An event of the device that no contract has, or ""."""
+    """Return an event of the device that no contract has, or ""."""
     path = operations.event_name(name) if head == "register-event-handler" and "." in name else ""
     return contracts.path(path, "event") if path and contracts else ""
 
 
 def handler_arguments(head: str, name: str) -> int:
-    """How many arguments a handler is called with at most."""
+    """Return the maximum number of arguments of a handler."""
     return 2 if head == "mqtt-subscribe" or name in _OF_TWO else 1
 
 
 def times(head: str, given: list[Node]) -> Iterator[tuple[Node, str]]:
-    """The seconds in a call, with the operation that takes them."""
+    """Return the seconds in a call, with the operation that takes them."""
     if head in TIMES:
         at, operation = TIMES[head]
         yield given[at], operation

@@ -58,7 +58,7 @@ class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
         self._programs, self._queries, self._peers = programs, queries, peers
 
     async def LoadProgram(self, request: pb.LoadProgramRequest, context: Any) -> pb.LoadProgramResponse:
-        """Checks a package and keeps it."""
+        """Check and store a package."""
         package = program_codec.package_from_proto(request.package)
         with in_field("package"), failure_details(package.label, ()):
             kept, created = await self._programs.load(
@@ -143,7 +143,7 @@ class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
         return pb.RestartProgramResponse(deployment=_deployment(await self._programs.restart(request.deployment_id)))
 
     async def ListInstances(self, request: pb.ListInstancesRequest, context: Any) -> pb.ListInstancesResponse:
-        """The instances."""
+        """Return the instances."""
         found = self._programs.instances(request.deployment_id, request.device_id)
         return pb.ListInstancesResponse(instances=map(program_codec.instance_to_proto, found))
 
@@ -158,7 +158,7 @@ class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
         return pb.EvalProgramResponse(value=None if value is None else codec.value_to_proto(value))
 
     async def GetGlobals(self, request: pb.GetGlobalsRequest, context: Any) -> pb.GetGlobalsResponse:
-        """The globals of a running instance."""
+        """Return the globals of a running instance."""
         answer = await self._ask(request.instance, "globals", {"names": list(request.names)})
         found: list[pb.ProgramGlobal] = []
         for item in cast("list[dict[str, Any]]", answer["globals"] or []):
@@ -198,7 +198,7 @@ class ProgramApi(program_pb2_grpc.ProgramServiceServicer):
         )
 
     async def ListCallHistory(self, request: pb.ListCallHistoryRequest, context: Any) -> pb.ListCallHistoryResponse:
-        """The last turns."""
+        """Return the last turns."""
         if not 0 <= request.limit <= HISTORY:
             raise InvalidPackageError(f"limit is 1 to {HISTORY}", field="limit")
         answer = await self._ask(request.instance, "history", {"limit": request.limit or DEFAULT_HISTORY})

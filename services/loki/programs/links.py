@@ -38,7 +38,7 @@ class _Wish:
 
 
 def link(package: Package, loaded: Loaded) -> tuple[Package, ...]:
-    """The packages to run before `package`, each after those that it needs itself; raises InvalidPackageError."""
+    """Return the packages to run before `package`, each after those that it needs itself; raise InvalidPackageError."""
     return _in_order(package, _choose(package, loaded))
 
 
@@ -160,7 +160,7 @@ def _in_order(package: Package, chosen: Mapping[str, Package]) -> tuple[Package,
 
 
 def _cycle(package: Package, chosen: Mapping[str, Package], last: str) -> InvalidPackageError:
-    """A way from the package back to itself, through `last`."""
+    """Return a way from the package back to itself, through `last`."""
     known = {**chosen, package.manifest.id: package}
     ways = {last: [last, package.manifest.id]}
     for _ in known:

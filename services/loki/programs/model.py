@@ -33,7 +33,7 @@ class Version:
 
     @classmethod
     def parse(cls, text: str) -> Version:
-        """The version; raises InvalidPackageError."""
+        """Return the version; raise InvalidPackageError."""
         found = _VERSION.match(text)
         if not found or len(text) > 60:
             shown = ids.printable(text, 40)
@@ -137,7 +137,7 @@ class Package:
 
     @property
     def label(self) -> str:
-        """The name in messages and of messages on the mesh: `blink.lua`."""
+        """Return the name in messages and of messages on the mesh: `blink.lua`."""
         return f"{self.manifest.id}.{'lua' if self.manifest.language is Language.LUA else 'scm'}"
 
 
@@ -191,7 +191,7 @@ def _check_texts(manifest: Manifest) -> None:
 
 
 def _checked_parameters(manifest: Manifest) -> tuple[Parameter, ...]:
-    """The parameters, their defaults as the types that are declared."""
+    """Return the parameters, their defaults as the types that are declared."""
     names = [ids.member_id(parameter.name) for parameter in manifest.parameters]
     if len(set(names)) != len(names):
         raise InvalidPackageError("two parameters have one name", field="manifest.parameters")

@@ -22,4 +22,4 @@ class NullHost:
         """Delete nothing."""
 
     def spend_output(self, size_bytes: int) -> None:
-        """Counts nothing."""
+        """Count nothing."""

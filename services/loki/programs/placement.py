@@ -35,7 +35,7 @@ class Ref:
 
     @classmethod
     def of_key(cls, key: str) -> Ref:
-        """The other way round."""
+        """Return the reference of a `key`."""
         deployment, _, device = key.partition(".")
         return cls(deployment, "" if device == MESH else device)
 
@@ -49,7 +49,7 @@ class Target:
 
     @property
     def mesh(self) -> bool:
-        """One instance without default device."""
+        """Return whether the target is the mesh: one instance without a default device."""
         return not self.device_id and not self.selector
 
 
@@ -85,7 +85,7 @@ class Deployment:
     packages: Mapping[str, Version] = field(default_factory=dict)
 
     def pins(self, version: Version) -> Mapping[str, Version]:
-        """The versions of packages that one of its two versions is linked with."""
+        """Return the versions of packages that one of its two versions is linked with."""
         return self.canary.packages if self.canary and version == self.canary.version else self.packages
 
     def uses(self, program_id: str, versions: Collection[Version]) -> bool:
@@ -122,7 +122,7 @@ def version_of(deployment: Deployment, instances: Sequence[Ref], ref: Ref) -> Ve
 
 
 def canaries(deployment: Deployment, instances: Sequence[Ref]) -> frozenset[Ref]:
-    """The instances of the canary: those first in an order that stays the same while devices come and go."""
+    """Return the instances of the canary: those first in an order that stays the same while devices come and go."""
     if deployment.canary is None:
         return frozenset()
     count = max(1, len(instances) * deployment.canary.share_percent // 100)

@@ -145,7 +145,7 @@ class Records(Protocol):
         """Delete an instance and its store."""
 
     async def open_store(self, ref: Ref, epoch: int) -> Store:
-        """The instance's store, from now on of this epoch."""
+        """Return the instance's store, from now on of this epoch."""
 
     async def renew(self, instances: int) -> None:
         """Renew the lease of this replica."""
@@ -165,7 +165,7 @@ class Peers(Protocol):
     """Requests to the replica that runs an instance, and lines of the log for all."""
 
     async def ask(self, replica: str, method: str, ref: Ref, body: bytes, timeout_s: float) -> bytes:
-        """The answer of a replica; raises a YggError with the peer's own code and reason."""
+        """Return the answer of a replica; raise a YggError with the peer's own code and reason."""
 
     def tell_line(self, ref: Ref, entry: LogEntry) -> None:
         """Publish a log line to watchers, at most once."""

@@ -83,7 +83,7 @@ class Programs:
         return found
 
     def programs(self) -> dict[str, list[Package]]:
-        """The packages by program, newest first."""
+        """Return the packages by program, newest first."""
         found = {
             program_id: [self._records.packages[program_id, version] for version in sorted(versions, reverse=True)]
             for program_id, versions in self._versions().items()
@@ -96,7 +96,7 @@ class Programs:
         return sorted(found, key=lambda deployment: deployment.id)
 
     def package(self, program_id: str, version: str = "") -> Package:
-        """A version, or the newest; raises ProgramUnknownError."""
+        """Return a version, or the newest; raise ProgramUnknownError."""
         versions = self.programs().get(program_id, [])
         if not version:
             if not versions:
@@ -158,7 +158,7 @@ class Programs:
     # Deployments.
 
     def deployment(self, deployment_id: str) -> Deployment:
-        """The deployment; raises ProgramUnknownError."""
+        """Return the deployment; raise ProgramUnknownError."""
         found = self._records.deployments.get(deployment_id)
         if found is None:
             raise ProgramUnknownError(
@@ -290,7 +290,7 @@ class Programs:
         return await self._records.put_deployment(replace(known, canary=canary, note=""))
 
     async def finish_rollout(self, deployment_id: str, *, promote: bool) -> Deployment:
-        """The canary's version for all, or the one before for all."""
+        """Move all instances to the version of the canary, or back to the previous one."""
         known = self.deployment(deployment_id)
         if known.canary is None:
             if promote or known.previous is None:

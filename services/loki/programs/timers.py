@@ -105,7 +105,7 @@ class Timers:
         return None
 
     def take_due(self, now_s: float, now: datetime) -> list[str]:
-        """The names that are due, in order; those that repeat are armed again."""
+        """Return the names that are due, in order; those that repeat are armed again."""
         names: list[str] = []
         while (due_s := self.next_due_s()) is not None and due_s <= now_s:
             name = heapq.heappop(self._heap)[2]

@@ -66,7 +66,7 @@ class InstanceRecords(Protocol):
 
     @property
     def as_of(self) -> int:
-        """The sequence of the last record that the mirror holds."""
+        """Return the sequence of the last record that the mirror holds."""
 
 
 def twin_program(desired: DesiredInstance, status: InstanceStatus | None) -> TwinProgram:

@@ -46,7 +46,7 @@ class ScriptApi(script_pb2_grpc.ScriptServiceServicer):
         return pb.RegisterScriptResponse(script=script_to_proto(kept))
 
     async def GetScript(self, request: pb.GetScriptRequest, context: Any) -> pb.GetScriptResponse:
-        """One script."""
+        """Return one script."""
         return pb.GetScriptResponse(script=script_to_proto(await self._scripts.get(request.name)))
 
     async def ListScripts(self, request: pb.ListScriptsRequest, context: Any) -> pb.ListScriptsResponse:
@@ -111,7 +111,7 @@ class ScriptApi(script_pb2_grpc.ScriptServiceServicer):
     async def Interact(
         self, requests: AsyncIterator[pb.InteractRequest], context: Any
     ) -> AsyncIterator[pb.InteractResponse]:
-        """A conversation."""
+        """Return a conversation."""
         first = await _next(requests)
         if first is None:
             return
@@ -125,7 +125,7 @@ class ScriptApi(script_pb2_grpc.ScriptServiceServicer):
 
 
 async def _next(requests: AsyncIterator[pb.InteractRequest]) -> pb.InteractRequest | None:
-    """The next message; None at the end, and after a long silence."""
+    """Return the next message; None at the end, and after a long silence."""
     try:
         async with asyncio.timeout(SILENCE_S):
             return await anext(requests, None)

@@ -35,7 +35,7 @@ class Snapshot:
     _made: dict[Any, Any] = field(default_factory=dict)
 
     def files(self) -> Mapping[str, descriptor_pb2.FileDescriptorProto]:
-        """The files by name, with their comments; the service's only if there is a script."""
+        """Return the files by name, with their comments; the service's only if there is a script."""
         if "files" not in self._made:
             files = [descriptors.script_file(script) for script in self.scripts.values()]
             if files:
@@ -45,7 +45,7 @@ class Snapshot:
         return made
 
     def classes(self, name: str) -> tuple[type[Any], type[Any]]:
-        """The classes of the request and the response of a script."""
+        """Return the classes of the request and the response of a script."""
         if ("classes", name) in self._made:
             known: tuple[type[Any], type[Any]] = self._made["classes", name]
             return known
@@ -63,7 +63,7 @@ class Snapshot:
 
 
 def _pool(files: Any) -> Any:
-    """A separate pool with the files and their imports from the generated code."""
+    """Return a separate pool with the files and their imports from the generated code."""
     pool, default = descriptor_pool.DescriptorPool(), descriptor_pool.Default()
     added: set[str] = set()
 
@@ -98,7 +98,7 @@ class Catalogue:
         return cls(js, await Bucket.create(js, SCRIPTS))
 
     async def run(self) -> None:
-        """Follows the bucket until cancelled."""
+        """Follow the bucket until cancelled."""
         prefix = len(SCRIPTS.subject(""))
         async for batch in follow(self._js, SCRIPTS.stream):
             for record in batch:
@@ -135,7 +135,7 @@ class Catalogue:
         return self._snapshot
 
     async def stored(self, name: str) -> RegisteredScript | None:
-        """The script as it stands in the bucket."""
+        """Return the script as it stands in the bucket."""
         entry: Entry | None = await self._bucket.get(name)
         if entry is None:
             return None

@@ -37,7 +37,7 @@ _FILE_MESSAGE, _FILE_SERVICE, _MESSAGE_FIELD, _SERVICE_METHOD = 4, 6, 2, 2
 
 
 def file_name(name: str) -> str:
-    """The file of a script's messages."""
+    """Return the file of a script's messages."""
     return f"yggdrasil/loki/v1/scripts/{name}.proto"
 
 
@@ -51,7 +51,7 @@ def message_name(name: str, what: str) -> str:
 
 
 def script_file(script: RegisteredScript) -> dp.FileDescriptorProto:
-    """The messages of one script, with its descriptions as comments."""
+    """Return the messages of one script, with its descriptions as comments."""
     file = dp.FileDescriptorProto(name=file_name(script.name), package=PACKAGE, syntax="proto3")
     file.dependency.extend([DURATION_FILE, VALUE_FILE, LOKI_FILE])
     request = file.message_type.add(name=message_name(script.name, "Request"))
@@ -83,7 +83,7 @@ def script_file(script: RegisteredScript) -> dp.FileDescriptorProto:
 
 
 def service_file(scripts: Iterable[RegisteredScript]) -> dp.FileDescriptorProto:
-    """The service of all of them."""
+    """Return the service of all scripts."""
     file = dp.FileDescriptorProto(name=SERVICE_FILE, package="yggdrasil.loki.v1", syntax="proto3")
     service = file.service.add(name="Scripts")
     _comment(file, "The registered scripts, each as a method.", _FILE_SERVICE, 0)

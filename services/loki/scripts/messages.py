@@ -13,7 +13,7 @@ SERVICE = "yggdrasil.loki.v1.Scripts"
 
 
 def script_to_proto(script: RegisteredScript, *, source: bool = True) -> pb.Script:
-    """The message; `source` False leaves the text out."""
+    """Return the message; `source` False leaves the text out."""
     return pb.Script(
         name=script.name,
         language=messages.language_to_proto(script.language),
@@ -32,7 +32,7 @@ def script_to_proto(script: RegisteredScript, *, source: bool = True) -> pb.Scri
 
 
 def script_from_proto(message: pb.Script) -> RegisteredScript:
-    """The script, not yet checked; raises InvalidScriptError or InvalidRequestError."""
+    """Return the script, not yet checked; raise InvalidScriptError or InvalidRequestError."""
     return RegisteredScript(
         name=message.name,
         language=messages.language_of(message.language),

@@ -31,7 +31,7 @@ class Field:
     optional: bool = False
 
     def fitting(self, value: Value) -> Value:
-        """The value as this type; raises TypeError if it is another."""
+        """Return the value as this type; raise TypeError if it is another."""
         return fitting(self.name, self.type, value)
 
 
@@ -107,7 +107,7 @@ class RegisteredScript:
 
 
 def registered(script: RegisteredScript) -> RegisteredScript:
-    """The script, if it can be registered; raises InvalidScriptError, InvalidIdError or InvalidRequestError."""
+    """Return the script, if it can be registered; raise InvalidScriptError, InvalidIdError or InvalidRequestError."""
     ids.member_id(script.name)
     _bounded("the description", script.description, MAX_DESCRIPTION_BYTES)
     for what, fields in (("parameters", script.parameters), ("results", script.results)):

@@ -78,7 +78,7 @@ class Repl:
 
     @asynccontextmanager
     async def conversation(self, language: Language, device_id: str) -> AsyncIterator[Conversation]:
-        """A worker with empty globals, ended with the block. Raises EngineBusyError or EngineMissingError."""
+        """Return a worker with empty globals, ended with the block. Raise EngineBusyError or EngineMissingError."""
         if self._open >= MAX_CONVERSATIONS:
             raise EngineBusyError(
                 f"{self._open} conversations are open already", hint="Try again later, or on another replica."

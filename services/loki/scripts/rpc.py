@@ -65,7 +65,7 @@ class ScriptMethods(grpc.GenericRpcHandler):
 
 
 def given(script: RegisteredScript, request: Message) -> dict[str, Value]:
-    """The arguments that a request holds."""
+    """Return the arguments that a request holds."""
     found: dict[str, Value] = {}
     for parameter in script.parameters:
         if request.HasField(parameter.name):
@@ -93,9 +93,9 @@ class ScriptReflection:
         self._scripts = scripts
 
     async def files(self) -> Mapping[str, Any]:
-        """The files of now by name, with comments."""
+        """Return the files of now by name, with comments."""
         return (await self._scripts.snapshot()).files()
 
     async def services(self) -> tuple[str, ...]:
-        """The service, if it has a method."""
+        """Return the service, if it has a method."""
         return (SERVICE,) if SERVICE_FILE in await self.files() else ()

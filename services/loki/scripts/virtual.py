@@ -167,7 +167,7 @@ class VirtualHost(RunHost):
         return None
 
     async def _test_due(self) -> Value:
-        """The next event as {key, value}, the clock moved to it; None once nothing is due within the advance."""
+        """Return the next event as {key, value}, the clock moved to it; None once nothing is due within the advance."""
         until_s = max(self._now_s, self._targets[-1] if self._targets else 0.0)
         while not self._events:
             due_s = self._timers.next_due_s()

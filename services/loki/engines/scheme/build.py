@@ -79,7 +79,7 @@ def ensure(guile: Guile, base: Path) -> Path:
 
 
 def command(guile: Guile, folder: Path) -> tuple[str, ...]:
-    """The command line of a worker."""
+    """Return the command line of a worker."""
     start = "((@ (ygg worker) main))"
     return (guile.path, "-q", "--no-auto-compile", "-L", str(folder), "-C", str(folder), "-c", start)
 
