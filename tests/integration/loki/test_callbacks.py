@@ -96,7 +96,7 @@ async def in_a_program(worker: LiveWorker, language: Language, source: str) -> V
 
 
 @pytest.mark.parametrize(("language", "source", "value"), WORK)
-async def test_what_is_called_by_a_library_may_ask_the_host(
+async def test_library_callback_may_call_the_host(
     lab: Lab, workers: dict[Language, LiveWorker], language: Language, source: str, value: Value
 ) -> None:
     assert await lab.value(language, ASKS[language] + source) == value
@@ -104,7 +104,7 @@ async def test_what_is_called_by_a_library_may_ask_the_host(
 
 
 @pytest.mark.parametrize(("language", "source"), REFUSED)
-async def test_where_nothing_can_wait_runs_and_programs_are_refused_alike(
+async def test_runs_and_programs_fail_alike_when_waiting_is_impossible(
     lab: Lab, workers: dict[Language, LiveWorker], language: Language, source: str
 ) -> None:
     assert (await lab.failure(language, ASKS[language] + source)).reason == "CANNOT_WAIT_HERE"

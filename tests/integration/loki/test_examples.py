@@ -46,7 +46,7 @@ async def test_alarm_above_the_limit(lab: Lab) -> None:
     assert lab.publisher.messages == [("alarm", "alarm", {"celsius": 80.5, "limit": 75})]
 
 
-async def test_alarm_with_a_limit_of_its_own(lab: Lab) -> None:
+async def test_alarm_with_its_own_limit(lab: Lab) -> None:
     assert await example(lab, "alarm.scm", limit=20.5) == "23.5 °C is at or over 20.5 °C: alarm, led0 on"
 
 
@@ -88,7 +88,7 @@ async def test_watch_of_a_device_that_is_not_there(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("language", [Language.LUA, Language.SCHEME], ids=["lua", "scheme"])
-async def test_what_ygg_script_new_writes_runs(lab: Lab, language: Language) -> None:
+async def test_script_from_ygg_script_new_runs(lab: Lab, language: Language) -> None:
     _, source = TEMPLATES[language.value]
     for device in ("porch-1", "cellar-1"):
         got = await lab.value(language, source, device=device, arguments={"seconds": 0})

@@ -110,7 +110,7 @@ def test_program_logs_names_a_device_without_an_instance(ygg: Command) -> None:
     assert "ygg program show there" in err
 
 
-async def test_follower_says_what_it_waits_for(ygg: Command, mesh: Mesh) -> None:
+async def test_follower_names_the_subject_it_watches(ygg: Command, mesh: Mesh) -> None:
     await mesh.registry.RegisterDevice(rp.RegisterDeviceRequest(device_id=mesh.one, state=rp.DEVICE_STATE_SUSPENDED))
     said = ygg.until_it_waits("device", "watch", mesh.one, "--kind", "refused")
     assert f"{mesh.one} is suspended." in said

@@ -104,7 +104,7 @@ def pick(language: Language, lua: str, scheme: str) -> str:
 
 
 @BOTH
-async def test_what_is_written_is_so_on_the_device(lab: Lab, language: Language) -> None:
+async def test_write_takes_effect_on_the_device(lab: Lab, language: Language) -> None:
     await lab.value(language, pick(language, "device.led0.on()", "(led-on)"))
     assert lab.porch.state["led0.on"] is True
 
@@ -182,13 +182,13 @@ async def test_without_a_default_device_the_error_names_the_option(lab: Lab, lan
 
 
 @BOTH
-async def test_a_device_without_what_is_asked_says_what_it_has(lab: Lab, language: Language) -> None:
+async def test_missing_capability_error_lists_available_ones(lab: Lab, language: Language) -> None:
     error = await lab.failure(language, pick(language, "device.led0.on()", "(led-on)"), device="cellar-1")
     assert error.reason == "NOT_IN_CONTRACT"
     assert "led" in error.message
 
 
-async def test_a_capability_of_lua_says_what_it_has(lab: Lab) -> None:
+async def test_lua_capability_lists_its_members(lab: Lab) -> None:
     error = await lab.failure(LUA, "device.led0.blnk()")
     assert (error.reason, error.hint) == ("NOT_IN_CONTRACT", "It has blink, brightness, off, on, state.")
 
@@ -253,7 +253,7 @@ async def test_operations_work_wherever_a_script_stands(lab: Lab, language: Lang
 
 
 @pytest.mark.parametrize("odd", ["no such operation", "too many arguments"])
-async def test_a_worker_cannot_ask_for_what_there_is_not(lab: Lab, odd: str) -> None:
+async def test_worker_cannot_request_unknown_operation(lab: Lab, odd: str) -> None:
     from services.domain.errors import InvalidRequestError
     from services.loki.host import RunHost
     from services.loki.model import script
@@ -265,7 +265,7 @@ async def test_a_worker_cannot_ask_for_what_there_is_not(lab: Lab, odd: str) -> 
 
 
 @pytest.mark.parametrize("language", list(Language), ids=lambda language: language.value)
-async def test_timers_and_handlers_of_a_run_are_dropped_and_told(lab: Lab, language: Language) -> None:
+async def test_timers_and_handlers_of_a_run_are_dropped_and_reported(lab: Lab, language: Language) -> None:
     lua = """every("tick", 1.5, print) cron("noon", "0 12 * * *", print) after("gone", 1, print) cancel("gone")
              device:on("led0.failed", print) subscribe("alarm", print) return 1"""
     scheme = """(every "tick" 1.5 display) (cron "noon" "0 12 * * *" display) (after "gone" 1 display) (cancel "gone")
@@ -288,14 +288,14 @@ async def test_a_run_has_no_store(lab: Lab, language: Language) -> None:
 
 
 @pytest.mark.parametrize("language", list(Language), ids=lambda language: language.value)
-async def test_a_name_that_the_contract_does_not_have_says_so_when_it_is_called(lab: Lab, language: Language) -> None:
+async def test_name_outside_contract_fails_when_called(lab: Lab, language: Language) -> None:
     error = await lab.failure(language, pick(language, "set_temp0(1) return 1", "(set-temp0! 1) 1"))
     assert (error.code, error.reason) == (Code.FAILED_PRECONDITION, "NOT_IN_CONTRACT")
     assert "set_temp0" in error.message
 
 
 @BOTH
-async def test_all_sensors_are_read_on_a_device_that_takes_one_call_at_a_time(lab: Lab, language: Language) -> None:
+async def test_all_sensors_are_read_with_one_call_in_flight(lab: Lab, language: Language) -> None:
     lab.mesh.calls_in_flight = 1
     got = await lab.value(language, pick(language, "return device:sensors()", "#lang r7rs\n(read-sensors)"))
     assert got == {"temp0.celsius": 23.5, "hum0.percent": 41.0}

@@ -160,7 +160,7 @@ ERRORS: list[tuple[str, Language, str, str, int, str]] = [
 @pytest.mark.parametrize(
     ("language", "source", "reason", "line", "says"), [e[1:] for e in ERRORS], ids=[f"{e[1].value}-{e[0]}" for e in ERRORS]
 )  # fmt: skip
-async def test_an_error_says_what_and_where(
+async def test_error_has_message_and_position(
     lab: Lab, language: Language, source: str, reason: str, line: int, says: str
 ) -> None:
     error = await lab.failure(language, source)
@@ -212,7 +212,7 @@ DIALECT: list[tuple[str, str, Value]] = [
 
 
 @pytest.mark.parametrize(("source", "value"), [d[1:] for d in DIALECT], ids=[d[0] for d in DIALECT])
-async def test_what_embedded_schemes_have_is_here(lab: Lab, source: str, value: Value) -> None:
+async def test_names_of_embedded_schemes_are_defined(lab: Lab, source: str, value: Value) -> None:
     assert await lab.value(SCHEME, source) == value
 
 
@@ -241,7 +241,7 @@ MISSING = """
 """
 
 
-async def test_what_of_r7rs_is_left_out_is_exactly_what_the_page_lists(scheme_cache: Path) -> None:
+async def test_names_missing_from_r7rs_are_those_on_the_page(scheme_cache: Path) -> None:
     guile = build.find()
     start = build.command(guile, build.ensure(guile, scheme_cache))[:-1]
     done = subprocess.run([*start, MISSING, *LEFT_OUT], check=True, capture_output=True, text=True)  # noqa: ASYNC221

@@ -83,7 +83,7 @@ async def test_a_script_that_does_not_end_is_ended_in_time(
 
 
 @BOTH
-async def test_the_line_where_a_loop_was_stopped_is_told(lab: Lab, language: Language) -> None:
+async def test_line_of_stopped_loop_is_reported(lab: Lab, language: Language) -> None:
     lua = "local function spin()\n  while true do end\nend\n\nspin()"
     scheme = "(define (spin)\n  (let loop ()\n    (loop)))\n\n(spin)"
     error = await lab.failure(language, lua if language is LUA else scheme, limits=SHORT)
@@ -218,7 +218,7 @@ async def test_a_crash_in_the_engine_itself_ends_that_call_alone(lab: Lab) -> No
 
 
 @BOTH
-async def test_a_caller_who_goes_away_stops_the_script(lab: Lab, language: Language) -> None:
+async def test_cancelled_call_stops_the_script(lab: Lab, language: Language) -> None:
     await lab.all_up(language)
     before = lab.pids(language)
     forever = "while true do end" if language is LUA else "(let loop () (loop))"

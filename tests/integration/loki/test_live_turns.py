@@ -78,7 +78,7 @@ async def evaluated(worker: LiveWorker, program: int, text: str) -> Value:
     return (await worker.turn(program, {"do": "eval", "key": text, "value": ""}, Host())[1]).value
 
 
-async def test_who_is_killed_while_the_answers_of_others_are_held_back_is_to_blame(
+async def test_running_program_is_blamed_despite_held_responses(
     worker: tuple[Language, LiveWorker],
 ) -> None:
     language, live = worker
@@ -93,7 +93,7 @@ async def test_who_is_killed_while_the_answers_of_others_are_held_back_is_to_bla
     assert isinstance(found[1], WorkerLostError)
 
 
-async def test_a_turn_that_computes_is_interrupted_and_the_next_one_is_not(worker: tuple[Language, LiveWorker]) -> None:
+async def test_only_the_computing_turn_is_interrupted(worker: tuple[Language, LiveWorker]) -> None:
     language, live = worker
     for program in (1, 2):
         await start(live, program, COUNT[language])
@@ -109,7 +109,7 @@ async def test_a_turn_that_computes_is_interrupted_and_the_next_one_is_not(worke
     assert await evaluated(live, 1, "n") == 3
 
 
-async def test_an_answer_to_a_turn_that_was_stopped_meanwhile_does_no_harm(worker: tuple[Language, LiveWorker]) -> None:
+async def test_response_to_a_stopped_turn_is_ignored(worker: tuple[Language, LiveWorker]) -> None:
     language, live = worker
     loads = {Language.LUA: "store.load('k') return 1", Language.SCHEME: '(load "k") 1'}
     for program in (1, 2):

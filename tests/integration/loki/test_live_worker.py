@@ -36,7 +36,7 @@ def start(source: str) -> dict[str, Any]:
     return {"do": "start", "name": "x", "source": source, "device": "", "args": '{"m":{}}', "memory_bytes": 4 << 20}
 
 
-async def test_an_answer_that_comes_in_spite_of_its_cancellation_does_not_cost_the_neighbour() -> None:
+async def test_late_response_of_cancelled_call_spares_neighbour() -> None:
     worker = await LiveWorker.start(await LuaCommand()())
     try:
         host = Stubborn()
@@ -56,7 +56,7 @@ async def test_an_answer_that_comes_in_spite_of_its_cancellation_does_not_cost_t
         await worker.close()
 
 
-async def test_a_turn_that_got_no_time_of_the_processor_has_done_no_wrong() -> None:
+async def test_turn_without_cpu_time_is_not_penalised() -> None:
     worker = await LiveWorker.start(await LuaCommand()())
     try:
         _, turn = worker.turn(1, start("local x = 0 for i = 1, 2e6 do x = x + i end"), NullHost())
@@ -70,7 +70,7 @@ async def test_a_turn_that_got_no_time_of_the_processor_has_done_no_wrong() -> N
         await worker.close()
 
 
-async def test_a_worker_that_does_not_go_on_at_all_is_ended_by_the_clock() -> None:
+async def test_stalled_worker_is_killed_at_wall_clock_limit() -> None:
     worker = await LiveWorker.start(await LuaCommand()())
     _, turn = worker.turn(1, start("x = 1"), NullHost())
     await asyncio.sleep(0)

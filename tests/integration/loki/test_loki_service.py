@@ -204,7 +204,7 @@ async def test_the_largest_source_runs(loki: Any) -> None:
     assert (await execute(loki, f"return 1\n{comment}")).value.int == 1
 
 
-async def test_capabilities_tell_engines_and_limits(loki: Any) -> None:
+async def test_capabilities_list_engines_and_limits(loki: Any) -> None:
     answer = await loki.GetCapabilities(pb.GetCapabilitiesRequest())
     engines = {engine.language: engine for engine in answer.engines}
     assert engines[LUA].available
@@ -239,7 +239,7 @@ async def test_an_action_runs_on_a_real_device(loki: Any, mesh: Mesh, language: 
 
 
 @BOTH
-async def test_what_the_contract_forbids_never_reaches_the_device(loki: Any, mesh: Mesh, language: Any) -> None:
+async def test_call_outside_contract_never_reaches_the_device(loki: Any, mesh: Mesh, language: Any) -> None:
     device = await mesh.device()
     await device.negotiate()
     source = "device.led0.blink{times = 99}" if language == LUA else '(call "led0.blink" \'((times . 99)))'
@@ -251,7 +251,7 @@ async def test_what_the_contract_forbids_never_reaches_the_device(loki: Any, mes
 
 
 @BOTH
-async def test_a_device_the_mesh_does_not_know_keeps_the_registrys_answer(loki: Any, language: Any) -> None:
+async def test_unknown_device_keeps_error_of_registry(loki: Any, language: Any) -> None:
     error, info, failure = await refused(loki, READ[language], language, device_id="missing-1")
     assert error.code() is grpc.StatusCode.NOT_FOUND
     assert info.reason == failure.reason
@@ -277,7 +277,7 @@ async def offline(mesh: Mesh) -> bool:
 
 
 @BOTH
-async def test_devices_are_found_by_what_they_can_do(loki: Any, mesh: Mesh, language: Any) -> None:
+async def test_devices_are_found_by_capability(loki: Any, mesh: Mesh, language: Any) -> None:
     device = await mesh.device()
     await device.negotiate()
     source = (
@@ -320,7 +320,7 @@ async def streamed(loki: Any, source: str, language: Any) -> list[Any]:
 
 
 @BOTH
-async def test_a_caller_who_hangs_up_frees_the_worker(loki: Any, language: Any) -> None:
+async def test_cancelled_call_frees_the_worker(loki: Any, language: Any) -> None:
     forever = 'log("here") while true do end' if language == LUA else '(log "here") (let loop () (loop))'
     for call in await streamed(loki, forever, language):
         call.cancel()
@@ -338,9 +338,7 @@ async def test_the_callers_deadline_ends_the_script(loki: Any, language: Any) ->
 
 
 @BOTH
-async def test_killed_workers_cost_their_calls_and_nobody_else(
-    loki: Any, loki_process: ServiceProcess, language: Any
-) -> None:
+async def test_killed_workers_fail_only_their_calls(loki: Any, loki_process: ServiceProcess, language: Any) -> None:
     wait = 'log("here") sleep(3) return 1' if language == LUA else '(log "here") (sleep 3) 1'
     other = SCHEME if language == LUA else LUA
     calls = await streamed(loki, wait, language)
@@ -386,7 +384,7 @@ async def test_no_worker_outlives_a_killed_service(pki: Pki, mesh: Mesh, scheme_
         await eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
 
 
-async def test_without_guile_the_service_starts_and_says_what_to_install(pki: Pki, mesh: Mesh, tmp_path: Path) -> None:
+async def test_service_without_guile_starts_and_names_package(pki: Pki, mesh: Mesh, tmp_path: Path) -> None:
     with starter(pki) as start:
         process = start(
             "loki",

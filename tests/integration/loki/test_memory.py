@@ -38,7 +38,7 @@ FILLS = [
 
 
 @pytest.mark.parametrize(("language", "cap", "sizes"), FILLS)
-async def test_a_run_that_fills_memory_with_strings_ends_memory_at_every_size(
+async def test_strings_of_any_size_end_in_memory_error(
     lab: Lab, language: Language, cap: int, sizes: list[int]
 ) -> None:
     await lab.all_up(language)
@@ -65,7 +65,7 @@ def start(source: str, cap: int = 4 * MIB) -> dict[str, Any]:
     return {"do": "start", "name": "x", "source": source, "device": "", "args": '{"m":{}}', "memory_bytes": cap}
 
 
-async def test_a_program_that_fills_memory_leaves_its_neighbours_their_globals(
+async def test_program_out_of_memory_keeps_globals_of_neighbours(
     worker: tuple[Language, LiveWorker],
 ) -> None:
     language, process = worker
@@ -96,7 +96,7 @@ async def test_a_program_that_fills_memory_leaves_its_neighbours_their_globals(
         'local s = ("x"):rep(1000) while true do s = s .. s end',
     ],
 )
-async def test_a_lua_script_without_memory_left_fails_and_its_worker_stays(lab: Lab, source: str) -> None:
+async def test_lua_script_out_of_memory_keeps_its_worker(lab: Lab, source: str) -> None:
     await lab.all_up(LUA)
     before = lab.pids(LUA)
     for cap in (MIB, 2 * MIB + 12345, 4 * MIB):
@@ -105,7 +105,7 @@ async def test_a_lua_script_without_memory_left_fails_and_its_worker_stays(lab: 
     assert lab.pids(LUA) == before
 
 
-async def test_programs_that_fill_a_worker_together_leave_their_neighbour_its_globals(lab: Lab) -> None:
+async def test_programs_filling_a_worker_keep_globals_of_neighbour(lab: Lab) -> None:
     process = await LiveWorker.start(await lab.commands[LUA]())
     fill = "keep = {} for i = 1, 1e9 do keep[i] = string.rep('x', 100000) .. i end"
     try:

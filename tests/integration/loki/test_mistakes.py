@@ -19,7 +19,7 @@ ADDRESS = re.compile(r"0x[0-9a-f]{6,}|\b[0-9a-f]{12}\b")
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=[f"{m.language.value}-{m.name}" for m in MISTAKES])
-async def test_a_mistake_is_named_with_its_line_and_what_to_do(lab: Lab, mistake: Mistake) -> None:
+async def test_mistake_is_reported_with_line_and_advice(lab: Lab, mistake: Mistake) -> None:
     error = await lab.failure(mistake.language, mistake.source)
     text = f"{error.message} | {error.hint}"
     assert all(part in text for part in mistake.says), text
@@ -126,7 +126,7 @@ async def test_no_address_is_printed(lab: Lab, language: Language, source: str) 
     assert not any(ADDRESS.search(line) for line in lines)
 
 
-async def test_a_table_is_logged_by_what_it_holds(lab: Lab) -> None:
+async def test_table_is_logged_by_its_content(lab: Lab) -> None:
     await lab.value(Language.LUA, 'log("t", {1, 2, {on = true}}, {["a b"] = 1, [5] = "x"}, json.null, device) return 1')
     assert lab.log[-1].message == 't {1, 2, {on = true}} {["a b"] = 1, [5] = "x"} null device porch-1'
 

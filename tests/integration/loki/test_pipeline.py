@@ -41,7 +41,7 @@ async def test_calls_share_a_stream_and_each_gets_its_own_answer(mesh: Mesh) -> 
         await pipeline.close()
 
 
-async def test_a_bridge_that_dies_mid_call_leaves_the_outcome_unknown_and_the_next_call_goes_through(
+async def test_bridge_killed_during_call_leaves_outcome_unknown(
     own_mesh: Mesh,
 ) -> None:
     mesh = own_mesh

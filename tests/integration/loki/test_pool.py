@@ -78,7 +78,7 @@ async def test_the_wait_is_bounded() -> None:
         assert await execute(loki, "return 2") == 2
 
 
-async def test_who_stops_waiting_loses_no_worker() -> None:
+async def test_cancelled_waiter_loses_no_worker() -> None:
     async with running(one(LUA, LuaCommand())) as pools:
         loki = loki_of(pools)
         first = asyncio.create_task(execute(loki, "sleep(0.1) return 1"))
@@ -107,7 +107,7 @@ async def test_runs_that_sleep_do_not_hold_up_others(scheme_cache: Path, languag
         await asyncio.gather(*asleep, return_exceptions=True)
 
 
-async def test_a_run_that_sleeps_within_a_comparison_does_not_hold_up_others() -> None:
+async def test_run_sleeping_in_a_comparison_blocks_no_other() -> None:
     async with running(one(LUA, LuaCommand(), max_size=2)) as pools:
         loki = loki_of(pools)
         asleep = asyncio.create_task(execute(loki, "table.sort({2, 1}, function(a, b) sleep(3600) return a < b end)"))
@@ -138,7 +138,7 @@ async def test_the_pool_does_not_grow_while_its_runs_compute() -> None:
         assert pool._slots == 1
 
 
-async def test_what_the_pool_has_grown_by_ends_when_it_is_idle() -> None:
+async def test_extra_workers_end_when_the_pool_is_idle() -> None:
     async with running(one(LUA, LuaCommand(), max_size=3, idle_s=0.1)) as pools:
         loki, pool = loki_of(pools), pools[LUA]
         asleep = [asyncio.create_task(execute(loki, "sleep(3600)")) for _ in range(3)]
@@ -182,7 +182,7 @@ async def test_no_worker_outlives_the_pool() -> None:
     assert not gone(pids)
 
 
-async def test_without_guile_the_other_language_goes_on_and_the_error_says_what_to_install(tmp_path: Path) -> None:
+async def test_lua_works_without_guile_and_error_names_package(tmp_path: Path) -> None:
     pools = one(LUA, LuaCommand()) | one(SCHEME, SchemeCommand(tmp_path, "no-such-guile"))
     async with running(pools):
         loki = loki_of(pools)
@@ -279,7 +279,7 @@ async def test_a_worker_that_has_grown_is_replaced_between_runs(scheme_cache: Pa
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_status_tells_versions_and_workers(lab: Lab) -> None:
+async def test_status_lists_versions_and_workers(lab: Lab) -> None:
     lua, scheme = (lab.pools[language].status() for language in (LUA, SCHEME))
     assert lua.version.startswith("Lua 5.4.")
     assert scheme.version.startswith("GNU Guile 3.")

@@ -115,7 +115,7 @@ def test_the_life_of_a_program_from_the_command_line(ygg: Command) -> None:
     assert ygg.json("ls") == []
 
 
-def test_what_is_wrong_with_a_file_is_told_with_its_line(ygg: Command) -> None:
+def test_fault_of_a_file_is_reported_with_its_line(ygg: Command) -> None:
     (ygg.folder / "bad.lua").write_text("-- Bad.\n-- @memory lots\nx = 1\n")
     done = ygg("program", "load", "bad.lua")
     assert done.returncode == 2
@@ -216,7 +216,7 @@ class Dev:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminated"])
-def test_dev_replaces_what_runs_at_each_save_and_leaves_nothing(ygg: Command, number: signal.Signals) -> None:
+def test_dev_redeploys_at_each_save_and_leaves_nothing(ygg: Command, number: signal.Signals) -> None:
     file = ygg.folder / "bench.lua"
     file.write_text("-- @version 1.0.0\nlog('released')\n")
     assert ygg("program", "deploy", "bench.lua", "--mesh").returncode == 0
@@ -244,7 +244,7 @@ def test_dev_replaces_what_runs_at_each_save_and_leaves_nothing(ygg: Command, nu
     assert ygg("program", "unload", "--program", "bench", "--force").returncode == 0
 
 
-def test_dev_keeps_off_what_was_released(ygg: Command) -> None:
+def test_dev_refuses_a_released_program(ygg: Command) -> None:
     (ygg.folder / "ours.lua").write_text("x = 1\n")
     assert ygg("program", "deploy", "ours.lua", "--mesh").returncode == 0
     done = ygg("program", "dev", "ours.lua", "--mesh", "--as", "ours")

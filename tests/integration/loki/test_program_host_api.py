@@ -145,7 +145,7 @@ async def heard_of(
 
 
 @pytest.mark.parametrize("language", [LUA, SCHEME], ids=["lua", "scheme"])
-async def test_every_operation_does_what_the_page_says(programs: Programs, mesh: Mesh, language: Any) -> None:
+async def test_every_operation_works_as_documented(programs: Programs, mesh: Mesh, language: Any) -> None:
     from yggdrasil.registry.v1 import registry_pb2 as rp
 
     await mesh.registry.RegisterDevice(rp.RegisterDeviceRequest(device_id=mesh.one, labels={"own": mesh.one}))

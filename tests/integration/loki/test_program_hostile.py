@@ -99,7 +99,7 @@ REFUSED = [(package, language) for language in Language for package in packages(
 
 
 @pytest.mark.parametrize(("package", "language"), REFUSED, ids=[f"{each.value}-{p.name}" for p, each in REFUSED])
-async def test_a_package_that_is_not_as_it_says_is_refused_and_nothing_of_it_runs(
+async def test_invalid_package_is_refused_before_it_runs(
     programs: Programs, package: Package, language: Language
 ) -> None:
     neighbour = Neighbour(programs, language)
@@ -124,7 +124,7 @@ def test_there_are_forty_programs_a_language(language: Language) -> None:
     assert len(packages(language)) >= 40
 
 
-async def test_who_brings_a_worker_down_is_alone_from_then_on_and_is_held_in_the_end(programs: Programs) -> None:
+async def test_program_that_crashes_workers_is_isolated_then_suspended(programs: Programs) -> None:
     await programs.run("bystander", NEIGHBOUR[Language.LUA])
     await programs.load("killer", next(p.source for p in LIVING if p.name == "a hostile pattern"))
     await programs.deploy("killer")
@@ -148,7 +148,7 @@ async def test_a_log_flood_is_cut_and_said_to_be(programs: Programs) -> None:
     assert await programs.eval("bystander", "beats >= 0") is True
 
 
-async def test_programs_that_write_to_each_other_in_circles_leave_time_for_others(programs: Programs) -> None:
+async def test_message_loops_leave_time_for_other_programs(programs: Programs) -> None:
     await programs.run("bystander", NEIGHBOUR[Language.LUA])
     for name in ("echo_a", "echo_b"):
         source = (

@@ -81,7 +81,7 @@ NOT_KEPT: dict[Any, list[str]] = {
 
 
 @BOTH
-async def test_nothing_is_not_kept_and_what_was_there_stays(programs: Programs, language: Any) -> None:
+async def test_storing_nothing_is_refused_and_keeps_old_value(programs: Programs, language: Any) -> None:
     await programs.run(f"keeper_{language}", {LUA: "store('k', 5)", SCHEME: "(store 'k 5)"}[language], language)
     for source in NOT_KEPT[language]:
         assert "nothing cannot be kept under 'k'" in await refused(programs, f"keeper_{language}", source)
@@ -118,7 +118,7 @@ BAD: dict[Any, list[tuple[str, str]]] = {
 
 
 @BOTH
-async def test_what_cannot_be_is_refused_with_its_reason(programs: Programs, language: Any) -> None:
+async def test_invalid_operation_is_refused_with_reason(programs: Programs, language: Any) -> None:
     await programs.run(f"refuser_{language}", {LUA: "x = 1", SCHEME: "(define x 1)"}[language], language)
     messages = [
         (source, says, await refused(programs, f"refuser_{language}", source)) for source, says in BAD[language]

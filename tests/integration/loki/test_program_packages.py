@@ -61,7 +61,7 @@ async def linked(programs: Programs, name: str) -> dict[str, str]:
 
 
 @BOTH
-async def test_a_package_gives_what_it_returns_or_defines_and_runs_once(programs: Programs, language: Any) -> None:
+async def test_package_exports_its_result_and_runs_once(programs: Programs, language: Any) -> None:
     await programs.load("units", UNITS[language], language)
     source = pick(
         language,
@@ -80,7 +80,7 @@ async def test_a_package_gives_what_it_returns_or_defines_and_runs_once(programs
 
 
 @BOTH
-async def test_the_linter_compiles_with_the_packages_that_are_declared_and_loaded(
+async def test_linter_compiles_with_declared_packages(
     programs: Programs, loki_process: ServiceProcess, pki: Pki, language: Any
 ) -> None:
     head = pick(language, "-- @depends units 1.0.0\n", ";; @depends units 1.0.0\n")
@@ -101,9 +101,7 @@ async def test_the_linter_compiles_with_the_packages_that_are_declared_and_loade
 
 
 @BOTH
-async def test_each_instance_has_packages_of_its_own_with_globals_of_their_own(
-    programs: Programs, language: Any
-) -> None:
+async def test_each_instance_has_its_own_packages_and_globals(programs: Programs, language: Any) -> None:
     await programs.load("units", UNITS[language], language)
     source = pick(
         language,
@@ -149,7 +147,7 @@ async def test_scheme_imports_some_names_or_others_instead(programs: Programs) -
 
 
 @BOTH
-async def test_what_is_not_declared_cannot_be_named(programs: Programs, language: Any) -> None:
+async def test_undeclared_package_cannot_be_named(programs: Programs, language: Any) -> None:
     await programs.load("units", UNITS[language], language)
     source = pick(language, "units = require('units')", "(import (package units))")
     if language == SCHEME:
@@ -164,7 +162,7 @@ async def test_what_is_not_declared_cannot_be_named(programs: Programs, language
 
 
 @BOTH
-async def test_packages_are_linked_with_packages_and_name_only_their_own(programs: Programs, language: Any) -> None:
+async def test_packages_name_only_their_own_dependencies(programs: Programs, language: Any) -> None:
     await programs.load("base", pick(language, "return {zero = 32}", "(define zero 32)"), language)
     middle = pick(
         language,
@@ -207,9 +205,7 @@ async def test_an_error_in_a_package_names_its_file_and_line(programs: Programs,
 
 
 @BOTH
-async def test_the_newest_of_the_major_version_is_pinned_until_it_is_deployed_anew(
-    programs: Programs, language: Any
-) -> None:
+async def test_newest_major_version_is_pinned_until_redeployed(programs: Programs, language: Any) -> None:
     for version in ("1.0.0", "1.2.0", "1.3.0-rc.1", "2.0.0"):
         number = version.split(".")[1]
         await programs.load(
@@ -235,7 +231,7 @@ async def test_the_newest_of_the_major_version_is_pinned_until_it_is_deployed_an
     await programs.stub.UnloadProgram(pb.UnloadProgramRequest(program_id="units", version="1.2.0"))
 
 
-async def test_packages_that_need_each_other_or_are_too_many_are_refused_when_loaded(programs: Programs) -> None:
+async def test_cyclic_or_too_many_packages_are_refused_at_load(programs: Programs) -> None:
     await programs.load("units", "return 1")
     await programs.load("base", "return 1", **depends(("units", "")))
     code, reason, text = await refused(programs.load("units", "return 2", version="1.1.0", **depends(("base", ""))))
@@ -259,9 +255,7 @@ async def test_packages_that_need_each_other_or_are_too_many_are_refused_when_lo
 
 
 @BOTH
-async def test_a_newer_package_that_lacks_what_is_used_is_refused_when_it_is_deployed(
-    programs: Programs, language: Any
-) -> None:
+async def test_package_without_used_name_is_refused_at_deployment(programs: Programs, language: Any) -> None:
     await programs.load("units", UNITS[language], language)
     source = pick(language, "x = require('units').f", "(import (only (package units) f))")
     await programs.load("app", source, language, **depends(("units", "1.0.0")))
@@ -277,9 +271,7 @@ async def test_a_newer_package_that_lacks_what_is_used_is_refused_when_it_is_dep
 
 
 @BOTH
-async def test_a_package_that_takes_all_memory_or_time_is_the_programs_own_fault(
-    programs: Programs, language: Any
-) -> None:
+async def test_package_over_limits_is_charged_to_its_program(programs: Programs, language: Any) -> None:
     await programs.run("beside", pick(language, "x = 1", "(define x 1)"), language)
     loop = pick(language, "while true do end", "(let loop () (loop))")
     await programs.load("units", loop, language)

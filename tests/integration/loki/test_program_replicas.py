@@ -104,7 +104,7 @@ async def resumed(pair: Pair, names: list[str]) -> None:
     await eventually(owns, 30, "the resumed replica runs its instances again")
 
 
-async def test_two_replicas_share_and_a_dead_ones_programs_move_with_their_stores(pair: Pair) -> None:
+async def test_programs_of_dead_replica_move_with_their_stores(pair: Pair) -> None:
     names = await deployed(pair.first, 12)
     before = await owners(pair.first)
     assert set(before.values()) == {"loki-one", "loki-two"}
@@ -118,7 +118,7 @@ async def test_two_replicas_share_and_a_dead_ones_programs_move_with_their_store
         assert await pair.second.eval(name, "n") >= kept[name]  # type: ignore[operator]
 
 
-async def test_a_replica_that_slept_does_nothing_with_what_another_has_taken(pair: Pair) -> None:
+async def test_paused_replica_leaves_reassigned_programs_alone(pair: Pair) -> None:
     names = await deployed(pair.first, 6)
     mine = [name for name, owner in (await owners(pair.first)).items() if owner == "loki-one"]
     assert mine
@@ -155,9 +155,7 @@ def placed_on(what: str, owner: str, device: str = "_mesh") -> str:
     return next(name for name in names if placement.owner(f"{name}.{device}", ["loki-one", "loki-two"]) == owner)
 
 
-async def test_timers_calls_messages_and_writes_of_a_replica_that_slept_have_no_effect(
-    pair: Pair, own_mesh: Mesh
-) -> None:
+async def test_effects_of_a_paused_replica_are_fenced(pair: Pair, own_mesh: Mesh) -> None:
     device = await own_mesh.device()
     await device.negotiate()
     blinked: list[int] = []
@@ -202,7 +200,7 @@ async def test_timers_calls_messages_and_writes_of_a_replica_that_slept_have_no_
     assert last == e
 
 
-async def test_programs_come_back_after_loki_is_gone_with_their_stores_intact(
+async def test_programs_return_with_stores_after_loki_restarts(
     start_service: StartService, own_mesh: Mesh, pki: Pki, scheme_cache: Path
 ) -> None:
     process = await asyncio.to_thread(start_loki, start_service, own_mesh.processes, scheme_cache)
@@ -220,7 +218,7 @@ async def test_programs_come_back_after_loki_is_gone_with_their_stores_intact(
     await channel.close()
 
 
-async def test_device_events_reach_handlers_and_a_contract_that_breaks_a_program_stops_it(
+async def test_events_reach_handlers_until_contract_breaks_program(
     start_service: StartService, own_mesh: Mesh, pki: Pki, scheme_cache: Path
 ) -> None:
     process = await asyncio.to_thread(start_loki, start_service, own_mesh.processes, scheme_cache)

@@ -68,7 +68,7 @@ async def test_globals_are_read_and_set_and_only_the_programs_own(programs: Prog
 
 
 @BOTH
-async def test_a_failing_eval_says_what_is_wrong_and_counts_for_nothing(programs: Programs, language: Any) -> None:
+async def test_failed_eval_is_reported_but_not_counted(programs: Programs, language: Any) -> None:
     name = f"evals_{TAG[language]}"
     await programs.run(name, pick(language, "x = 1", "(define x 1)"), language)
     for _ in range(5):
@@ -78,7 +78,7 @@ async def test_a_failing_eval_says_what_is_wrong_and_counts_for_nothing(programs
     assert await programs.eval(name, "x") == 1
 
 
-async def test_a_first_turn_that_fails_is_told_at_once_and_not_when_it_is_held(programs: Programs) -> None:
+async def test_failed_first_turn_is_reported_before_suspension(programs: Programs) -> None:
     await programs.load("fails", "error('boom')")
     await programs.deploy("fails")
     await programs.until_error("fails", "boom")
@@ -87,9 +87,7 @@ async def test_a_first_turn_that_fails_is_told_at_once_and_not_when_it_is_held(p
 
 
 @BOTH
-async def test_the_store_survives_a_restart_of_the_program_and_the_globals_do_not(
-    programs: Programs, language: Any
-) -> None:
+async def test_store_survives_a_restart_but_globals_do_not(programs: Programs, language: Any) -> None:
     name = f"keeper_{TAG[language]}"
     source = pick(
         language,
@@ -135,9 +133,7 @@ async def test_a_turn_that_waits_does_not_keep_the_program_from_others(programs:
 
 
 @BOTH
-async def test_a_timer_of_the_same_name_is_armed_anew_and_one_cancelled_is_gone(
-    programs: Programs, language: Any
-) -> None:
+async def test_timer_is_rearmed_by_name_and_gone_when_cancelled(programs: Programs, language: Any) -> None:
     name = f"timers_{TAG[language]}"
     await programs.run(
         name,
@@ -181,9 +177,7 @@ async def test_a_package_is_checked_before_anything_runs(programs: Programs) -> 
     assert (code, reason) == (grpc.StatusCode.ALREADY_EXISTS, "VERSION_TAKEN")
 
 
-async def test_a_device_whose_contract_lacks_something_is_refused_with_the_clause(
-    programs: Programs, mesh: Mesh
-) -> None:
+async def test_device_with_unmet_requirement_is_refused_with_clause(programs: Programs, mesh: Mesh) -> None:
     device = await mesh.device()
     await device.negotiate()
     await programs.load("picky", "x = 1", requires=["actuator.led@1+", "sensor.radar@1+"])
@@ -197,7 +191,7 @@ async def test_a_device_whose_contract_lacks_something_is_refused_with_the_claus
     assert "sensor.radar" in clause.message
 
 
-async def test_a_program_of_a_device_calls_it_and_answers_to_the_contract(programs: Programs, mesh: Mesh) -> None:
+async def test_device_program_is_limited_to_its_contract(programs: Programs, mesh: Mesh) -> None:
     device = await mesh.device()
     await device.negotiate()
     await programs.load("dev", "id = device.id", requires=["actuator.led@1+"])
@@ -209,7 +203,7 @@ async def test_a_program_of_a_device_calls_it_and_answers_to_the_contract(progra
     ] is grpc.StatusCode.FAILED_PRECONDITION
 
 
-async def test_a_selector_means_an_instance_a_device_and_follows_the_fleet(programs: Programs, mesh: Mesh) -> None:
+async def test_selector_runs_one_instance_per_matching_device(programs: Programs, mesh: Mesh) -> None:
     from yggdrasil.registry.v1 import registry_pb2 as rp
 
     zone = f"z{mesh.one[-8:]}"
@@ -239,7 +233,7 @@ async def test_logs_are_followed_as_they_come(programs: Programs) -> None:
     call.cancel()
 
 
-async def test_stop_and_start_and_what_is_asked_of_a_stopped_one(programs: Programs) -> None:
+async def test_stop_and_start_and_requests_to_a_stopped_program(programs: Programs) -> None:
     await programs.run("halts", "x = 1")
     await programs.stub.StopProgram(pb.StopProgramRequest(deployment_id="halts"))
     await programs.state("halts", pb.INSTANCE_STATE_STOPPED)
@@ -250,7 +244,7 @@ async def test_stop_and_start_and_what_is_asked_of_a_stopped_one(programs: Progr
     assert (await refused(programs.eval("missing", "x")))[0] is grpc.StatusCode.NOT_FOUND
 
 
-async def test_a_rollout_returns_by_itself_past_its_threshold_and_is_promoted_by_hand(programs: Programs) -> None:
+async def test_rollout_reverts_past_threshold_or_is_promoted(programs: Programs) -> None:
     await programs.run("rolled", "v = 1")
     await programs.load("rolled", "v = 2 every('bad', 0.05, function() error('worse') end)", version="1.1.0")
     await programs.stub.StartRollout(
@@ -271,7 +265,7 @@ async def test_a_rollout_returns_by_itself_past_its_threshold_and_is_promoted_by
     await programs.until("rolled", "v", 3)
 
 
-async def test_version_under_development_is_replaced_and_keeps_its_store(programs: Programs) -> None:
+async def test_development_version_is_replaced_and_keeps_its_store(programs: Programs) -> None:
     async def load(source: str, version: str, *, replace: bool = True) -> pb.LoadProgramResponse:
         manifest = pb.ProgramManifest(id="bench_dev", version=version, language=LUA)
         package = pb.ProgramPackage(manifest=manifest, source=source)
@@ -296,7 +290,7 @@ async def test_version_under_development_is_replaced_and_keeps_its_store(program
     assert (code, reason) == (grpc.StatusCode.ALREADY_EXISTS, "VERSION_TAKEN")
 
 
-async def test_store_is_seen_and_written_from_outside_as_the_program_would(programs: Programs) -> None:
+async def test_store_is_read_and_written_from_outside(programs: Programs) -> None:
     await programs.run("keeper", "store('a', 1)", limits={"store_bytes": 200})
     ref = pb.InstanceRef(deployment_id="keeper")
 

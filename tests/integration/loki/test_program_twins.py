@@ -54,9 +54,7 @@ async def twins(shared_processes: Processes, pki: Pki) -> AsyncIterator[Twins]:
         yield Twins(channel)
 
 
-async def test_what_is_deployed_to_a_selector_shows_in_each_twin_also_where_it_cannot_run(
-    programs: Programs, mesh: Mesh, twins: Twins
-) -> None:
+async def test_deployment_to_a_selector_shows_in_each_twin(programs: Programs, mesh: Mesh, twins: Twins) -> None:
     zone = f"z{mesh.one[-8:]}"
     for name in (mesh.one, mesh.two):
         await mesh.registry.RegisterDevice(rp.RegisterDeviceRequest(device_id=name, labels={"zone": zone}))
@@ -79,7 +77,7 @@ async def test_what_is_deployed_to_a_selector_shows_in_each_twin_also_where_it_c
     await twins.states(mesh.two)
 
 
-async def test_a_version_that_is_tried_is_what_is_desired_there(programs: Programs, mesh: Mesh, twins: Twins) -> None:
+async def test_trial_version_is_the_desired_one_on_its_devices(programs: Programs, mesh: Mesh, twins: Twins) -> None:
     device = await mesh.device(mesh.one)
     await device.negotiate()
     await programs.load("rolls", "x = 1")
@@ -92,7 +90,7 @@ async def test_a_version_that_is_tried_is_what_is_desired_there(programs: Progra
     assert found[0].desired_version == "1.1.0"
 
 
-async def test_a_registry_that_was_away_and_a_loki_that_was_away_agree_in_the_end(
+async def test_registry_and_loki_converge_after_outages(
     start_service: StartService, own_mesh: Mesh, pki: Pki, scheme_cache: Path
 ) -> None:
     process = await asyncio.to_thread(start_loki, start_service, own_mesh.processes, scheme_cache)
@@ -118,7 +116,7 @@ async def test_a_registry_that_was_away_and_a_loki_that_was_away_agree_in_the_en
     await channel.close()
 
 
-async def test_twin_get_shows_programs_and_set_names_the_command_that_deploys(
+async def test_twin_get_shows_programs_and_set_names_deploy_command(
     loki_process: ServiceProcess,
     programs: Programs,
     mesh: Mesh,

@@ -130,9 +130,7 @@ def class_name(name: str) -> str:
     return f"S{'_' + second if second[0].isdigit() else second.capitalize()}"
 
 
-async def test_a_registered_script_is_a_typed_rpc_on_every_replica_at_once_and_none_once_it_is_deleted(
-    both: Both, name: str
-) -> None:
+async def test_registered_script_is_an_rpc_until_deleted(both: Both, name: str) -> None:
     kept = await register(both.one, blink(name, requires=["actuator.led@1+"]))
     assert kept.method == f"{SERVICE}/Script_{name}"
     assert kept.author.endswith("/user/operator")
@@ -248,7 +246,9 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("change", "reason", "says"), [b[1:] for b in BAD], ids=[b[0] for b in BAD])
-async def test_what_cannot_be_registered(both: Both, name: str, change: dict[str, Any], reason: str, says: str) -> None:
+async def test_invalid_script_cannot_be_registered(
+    both: Both, name: str, change: dict[str, Any], reason: str, says: str
+) -> None:
     fields: dict[str, Any] = {"name": name, "language": LUA, "source": "return 1"} | change
     code, found, error = await refused(register(both.one, pb.Script(**fields)))
     assert (code, found) == (grpc.StatusCode.INVALID_ARGUMENT, reason)
@@ -284,7 +284,7 @@ async def run(stub: Any, name: str, device: str = "", **arguments: Any) -> tuple
     return logs, result
 
 
-async def test_a_script_is_run_by_name_and_told_in_the_logs_of_every_replica(both: Both, name: str) -> None:
+async def test_script_runs_by_name_and_is_logged_by_every_replica(both: Both, name: str) -> None:
     await register(both.one, blink(name))
     await run(both.one, name, times=V(int=1))
     watch = both.two.WatchScriptLogs(pb.WatchScriptLogsRequest(pattern=name, tail=5), timeout=30)
@@ -300,9 +300,7 @@ async def test_a_script_is_run_by_name_and_told_in_the_logs_of_every_replica(bot
     again.cancel()
 
 
-async def test_a_requirement_that_the_contract_does_not_meet_is_told_before_anything_runs(
-    both: Both, mesh: Mesh, name: str
-) -> None:
+async def test_unmet_requirement_is_reported_before_the_run(both: Both, mesh: Mesh, name: str) -> None:
     device = await mesh.device()
     await device.negotiate()
     await register(both.one, blink(name, requires=["actuator.led@1+", "sensor.smoke@1+"]))
@@ -313,7 +311,7 @@ async def test_a_requirement_that_the_contract_does_not_meet_is_told_before_anyt
     assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "REQUIREMENT_NOT_MET")
 
 
-async def test_the_parts_that_loki_relies_on_are_told(both: Both, mesh: Mesh) -> None:
+async def test_component_status_lists_dependencies_of_loki(both: Both, mesh: Mesh) -> None:
     await (await mesh.device()).negotiate()
     answer = await both.loki.GetComponentStatus(loki_pb2.GetComponentStatusRequest(), timeout=10)
     known = {(child.kind, child.id): child for child in answer.components}
@@ -327,7 +325,7 @@ async def test_the_parts_that_loki_relies_on_are_told(both: Both, mesh: Mesh) ->
     assert all(engine.sandbox.startswith("seccomp") for engine in capabilities.engines)
 
 
-async def test_a_script_is_checked_against_the_contract_of_a_device_and_not_executed(both: Both, mesh: Mesh) -> None:
+async def test_script_is_checked_against_contract_without_running(both: Both, mesh: Mesh) -> None:
     await (await mesh.device()).negotiate()
     source = 'local x = yy\ndevice:read("led9.on")\nwhile true do end'
     request = pb.CheckScriptRequest(source=source, language=LUA, device_ids=[mesh.one])
@@ -338,7 +336,7 @@ async def test_a_script_is_checked_against_the_contract_of_a_device_and_not_exec
 
 
 @pytest.mark.parametrize(("language", "source"), [(LUA, "\nreturn return"), (SCHEME, "\n(car")], ids=["lua", "scheme"])
-async def test_what_does_not_compile_is_the_only_finding(both: Both, language: Any, source: str) -> None:
+async def test_compile_error_is_the_only_finding(both: Both, language: Any, source: str) -> None:
     answer = await both.one.CheckScript(pb.CheckScriptRequest(source=source, language=language), timeout=20)
     assert [(f.line, f.rule, f.severity) for f in answer.findings] == [(2, "SYNTAX", pb.SEVERITY_ERROR)]
 

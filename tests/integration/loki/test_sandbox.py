@@ -112,7 +112,7 @@ async def test_nothing_of_python_is_in_the_globals_of_lua(lab: Lab) -> None:
     assert await lab.value(LUA, source) == []
 
 
-async def test_what_lua_sees_is_exactly_this(lab: Lab) -> None:
+async def test_lua_globals_are_exactly_these(lab: Lab) -> None:
     source = "local names = {} for k in pairs(_G) do names[#names + 1] = k end table.sort(names) return names"
     assert await lab.value(LUA, source) == sorted([
         "_G", "_VERSION", "after", "args", "assert", "cancel", "collectgarbage", "coroutine", "cron", "device", "emit",
@@ -123,7 +123,7 @@ async def test_what_lua_sees_is_exactly_this(lab: Lab) -> None:
     ])  # fmt: skip
 
 
-async def test_what_of_ours_is_loaded_late_does_not_run_the_functions_of_the_script(lab: Lab) -> None:
+async def test_late_loaded_modules_ignore_functions_of_script(lab: Lab) -> None:
     source = """
     local called, next, sleep, json, coroutine, store, log, ygg = {}, next, sleep, json, coroutine, store, log, ygg
     local function spied(where, path)
@@ -149,14 +149,14 @@ async def test_what_of_ours_is_loaded_late_does_not_run_the_functions_of_the_scr
     assert await lab.value(LUA, source) == []
 
 
-async def test_globals_with_a_metatable_of_the_script_have_all_of_the_api(lab: Lab) -> None:
+async def test_api_survives_a_metatable_on_globals(lab: Lab) -> None:
     source = """
     setmetatable(_G, {__index = function(_, name) error("no global " .. name, 2) end})
     return {json.encode({1}), type(coroutine.wrap), type(store.load), type(ygg.on), type(log.info), type(device.read)}"""
     assert await lab.value(LUA, source) == ["[1]", *["function"] * 5]
 
 
-async def test_what_a_script_takes_out_of_the_api_stays_out(lab: Lab) -> None:
+async def test_api_names_removed_by_a_script_stay_removed(lab: Lab) -> None:
     assert await lab.value(
         LUA, "json.encode = nil log.info = 5 return {json.encode == nil, log.info, #json.array()}"
     ) == [True, 5, 0]
@@ -170,7 +170,7 @@ async def test_a_name_that_scheme_does_not_have(lab: Lab, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["set-current-output-port", "set-current-module", "read-hash-extend"])
-async def test_a_name_of_guile_that_looks_like_one_of_a_contract_is_one_of_a_contract(lab: Lab, name: str) -> None:
+async def test_guile_name_in_contract_form_is_a_contract_name(lab: Lab, name: str) -> None:
     call = f"({name} 1)" if name.startswith("set") else f"({name})"
     assert (await lab.failure(SCHEME, call)).reason == "NOT_IN_CONTRACT"
 
@@ -181,7 +181,7 @@ async def test_an_attack_that_scheme_refuses(lab: Lab, source: str, reason: str)
     assert await lab.value(SCHEME, "(car '(1))") == 1
 
 
-async def test_reading_without_a_port_does_not_reach_the_workers_socket(lab: Lab) -> None:
+async def test_read_without_port_does_not_reach_worker_socket(lab: Lab) -> None:
     assert (
         await lab.value(SCHEME, "(map eof-object? (list (read-char) (read-line) (read-string 9) (peek-char)))")
         == [True] * 4

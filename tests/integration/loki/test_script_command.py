@@ -113,14 +113,14 @@ def test_a_script_is_registered_listed_run_shown_and_removed(ygg: Command, name:
     assert ygg("script", "run", name).returncode != 0
 
 
-def test_a_header_that_is_not_understood_is_told_with_its_line(ygg: Command) -> None:
+def test_invalid_header_is_reported_with_its_line(ygg: Command) -> None:
     ygg.write("bad.lua", "-- Fine.\n-- @param times number\nreturn 1\n")
     done = ygg("script", "register", "bad.lua")
     assert done.returncode == 2
     assert "line 2: unknown type number" in done.stderr
 
 
-def test_a_check_tells_line_and_column_and_fails_for_errors_only(ygg: Command) -> None:
+def test_check_reports_line_and_column_and_fails_on_errors(ygg: Command) -> None:
     ygg.write("alarm.scm", '(define temp 1)\n(publish "x" \'((temperature . temp)))\n')
     done = ygg("script", "check", "alarm.scm")
     assert done.returncode == 0
@@ -200,7 +200,7 @@ def test_logs_of_registered_runs_are_shown_and_followed(ygg: Command, name: str)
         following.communicate(timeout=20)
 
 
-def test_what_a_run_dropped_is_told_with_the_way_out(ygg: Command) -> None:
+def test_dropped_timers_are_reported_with_advice(ygg: Command) -> None:
     ygg.write("tick.lua", 'every("tick", 1, print) return 1\n')
     done = ygg("script", "run", "tick.lua")
     assert done.returncode == 0

@@ -59,7 +59,7 @@ async def report(
 
 
 @BOTH
-async def test_each_test_is_told_with_what_it_found(lab: Lab, language: Language) -> None:
+async def test_each_test_is_reported_with_its_result(lab: Lab, language: Language) -> None:
     found = await report(lab, language, TESTS[language])
     assert [(result.name, result.passed) for result in found.results] == [
         ("the sensor shows the value of the board", True),
@@ -111,7 +111,7 @@ BROKEN: list[tuple[str, Language, str, str, int]] = [
 @pytest.mark.parametrize(
     ("language", "source", "says", "line"), [b[1:] for b in BROKEN], ids=[f"{b[1].value}-{b[0]}" for b in BROKEN]
 )
-async def test_what_fails_outside_of_a_test_counts_as_one_more(
+async def test_failure_outside_a_test_counts_as_a_test(
     lab: Lab, language: Language, source: str, says: str, line: int
 ) -> None:
     last = (await report(lab, language, source, limits=Limits(timeout_s=0.5))).results[-1]
@@ -120,7 +120,7 @@ async def test_what_fails_outside_of_a_test_counts_as_one_more(
 
 
 @BOTH
-async def test_every_report_has_a_board_of_its_own(lab: Lab, language: Language) -> None:
+async def test_every_report_has_its_own_board(lab: Lab, language: Language) -> None:
     await report(lab, language, TESTS[language])
     source = {
         LUA: 'test("t", function() expect_equal(read_temp0(), 21.5) end)',
@@ -129,7 +129,7 @@ async def test_every_report_has_a_board_of_its_own(lab: Lab, language: Language)
     assert [r.passed for r in (await report(lab, language, source)).results] == [True]
 
 
-async def test_the_harness_is_one_line_so_that_lines_keep_their_numbers() -> None:
+async def test_harness_is_one_line_and_keeps_line_numbers() -> None:
     assert with_harness(LUA, "", "").count("\n") == with_harness(SCHEME, "", "").count("\n") == 0
 
 
@@ -141,7 +141,7 @@ def repl(lab: Lab) -> Repl:
 
 
 @BOTH
-async def test_a_conversation_keeps_its_globals_and_goes_on_after_an_error(lab: Lab, language: Language) -> None:
+async def test_session_keeps_its_globals_after_an_error(lab: Lab, language: Language) -> None:
     texts: dict[Language, list[tuple[str, Value]]] = {
         LUA: [
             ("x = 20", None),

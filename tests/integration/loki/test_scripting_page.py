@@ -48,7 +48,7 @@ async def test_the_tests_of_a_snippet_pass(lab: Lab, language: str, source: str)
 
 
 @pytest.mark.parametrize(("language", "source"), fenced("register"), ids=lambda v: v[:8])
-async def test_a_snippet_that_is_registered_declares_what_it_does(lab: Lab, language: str, source: str) -> None:
+async def test_registered_snippet_declares_its_interface(lab: Lab, language: str, source: str) -> None:
     declared = header(source)
     parameters = tuple(Field(p.name, FieldType(p.type), p.description, p.optional) for p in declared.parameters)
     results = tuple(Field(r.name, FieldType(r.type)) for r in declared.results)
@@ -68,7 +68,7 @@ async def test_the_page_has_snippets_in_both_languages() -> None:
 
 
 @pytest.mark.parametrize(("language", "source"), SNIPPETS, ids=[f"{n}-{s[0]}" for n, s in enumerate(SNIPPETS)])
-async def test_a_snippet_returns_what_it_says(lab: Lab, language: str, source: str) -> None:
+async def test_snippet_returns_its_documented_result(lab: Lab, language: str, source: str) -> None:
     said = RESULT[language].findall(source)
     assert len(said) == 1, "a snippet states its result exactly once"
     assert await lab.value(Language(language), source) == json.loads(said[0])

@@ -42,7 +42,7 @@ def status(own_mesh: Mesh, start_service: StartService, scheme_cache: Path) -> L
     return Looks(own_mesh, start_loki(start_service, own_mesh.processes, scheme_cache).listen)
 
 
-async def test_service_whose_peer_is_killed_is_not_ready_and_names_it(own_mesh: Mesh, status: Looks) -> None:
+async def test_service_is_not_ready_when_its_peer_is_killed(own_mesh: Mesh, status: Looks) -> None:
     await eventually(lambda: status.misses(jotunheim_bridge="", loki=""))
     own_mesh.processes.running["registry"].kill()
     await eventually(lambda: status.misses(jotunheim_bridge="registry", loki="registry"))
@@ -59,7 +59,7 @@ async def test_service_whose_peer_is_killed_is_not_ready_and_names_it(own_mesh: 
     assert status()["loki Lua"].note == "1 of 1 worker, 0 busy, 0 restarts"
 
 
-async def test_nats_that_is_killed_is_a_row_and_missed_by_every_service(own_mesh: Mesh, status: Looks) -> None:
+async def test_killed_nats_is_shown_and_missed_by_every_service(own_mesh: Mesh, status: Looks) -> None:
     await eventually(lambda: status.misses(registry="", jotunheim_bridge="", loki=""))
     assert status()["nats"].ready
     own_mesh.processes.nats.kill()

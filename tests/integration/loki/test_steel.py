@@ -58,7 +58,7 @@ async def test_steel_log_keeps_levels_and_plain_lines(lab: Lab) -> None:
     )
 
 
-async def test_steel_message_goes_out_under_the_meshs_name_and_as_it_was_written(lab: Lab) -> None:
+async def test_steel_message_is_sent_unchanged_under_mesh_name(lab: Lab) -> None:
     await lab.value(SCHEME, '(mqtt-publish "Alerts/room-1" (json-encode (hash \'a 1)))')
     assert lab.publisher.messages == [("test", "alerts.room_1", '{"a":1}')]
 
@@ -70,7 +70,7 @@ async def test_steel_topic_that_the_mesh_cannot_carry_is_refused(lab: Lab, topic
     assert lab.publisher.messages == []
 
 
-async def test_steel_short_names_are_those_of_the_first_sensor_of_a_kind(lab: Lab) -> None:
+async def test_steel_short_names_refer_to_first_sensor_of_kind(lab: Lab) -> None:
     second = Capability("temp1", "sensor.temperature", 1, (Property("celsius", _VOLTS, True, False, True),), (), ())
     two = Capability(
         "bat0",
@@ -104,7 +104,7 @@ CHOICES: list[tuple[str, str, str]] = [
 
 
 @pytest.mark.parametrize(("head", "expected"), [c[1:] for c in CHOICES], ids=[c[0] for c in CHOICES])
-async def test_dialect_is_what_the_text_says(lab: Lab, head: str, expected: str) -> None:
+async def test_dialect_is_declared_by_the_text(lab: Lab, head: str, expected: str) -> None:
     source = f"{head}\n(length (read-sensors))"
     assert await lab.value(SCHEME, source) == (4 if expected == "steel" else 2)
     assert dialect.of(source).value == expected
@@ -117,7 +117,7 @@ async def test_dialect_that_there_is_not_is_a_syntax_error(lab: Lab, head: str) 
     assert "racket; there are steel and r7rs" in error.message
 
 
-async def test_r7rs_has_none_of_steels_names_and_says_where_they_are(lab: Lab) -> None:
+async def test_r7rs_lacks_steel_names_and_names_the_dialect(lab: Lab) -> None:
     error = await lab.failure(SCHEME, '#lang r7rs\n1\n(mqtt-publish "a" 1)')
     assert (error.reason, error.line) == ("SCRIPT_ERROR", 3)
     assert error.message == "mqtt-publish is not defined. The dialect steel has it: (import (yggdrasil steel))"
@@ -134,7 +134,7 @@ WRONG: list[tuple[str, str, int, str]] = [
 
 
 @pytest.mark.parametrize(("source", "line", "message"), [w[1:] for w in WRONG], ids=[w[0] for w in WRONG])
-async def test_undefined_name_fails_when_it_is_reached_and_says_what_was_meant(
+async def test_undefined_name_fails_when_reached_with_suggestion(
     lab: Lab, source: str, line: int, message: str
 ) -> None:
     error = await lab.failure(SCHEME, source)
@@ -146,9 +146,7 @@ async def test_undefined_name_that_is_never_reached_does_no_harm(lab: Lab) -> No
 
 
 @pytest.mark.parametrize(("name", "meant"), [("(read-sensor)", "read-sensors"), ('(set-timer! "a" 1)', "set-timer")])
-async def test_undefined_name_that_looks_like_one_of_the_contract_says_what_was_meant(
-    lab: Lab, name: str, meant: str
-) -> None:
+async def test_undefined_name_suggests_a_contract_name(lab: Lab, name: str, meant: str) -> None:
     error = await lab.failure(SCHEME, f"1\n{name}")
     assert (error.reason, error.line) == ("NOT_IN_CONTRACT", 2)
     assert f"Did you mean {meant}?" in error.hint
@@ -164,7 +162,7 @@ async def test_undefined_name_that_looks_like_one_of_the_contract_says_what_was_
         ("(define sleep (lambda (n) (if (zero? n) 'done (sleep (- n 1))))) (sleep 2)", "done"),
     ],
 )
-async def test_steel_variable_may_have_the_name_of_what_it_is_made_by(lab: Lab, source: str, value: Value) -> None:
+async def test_steel_variable_may_share_name_of_its_procedure(lab: Lab, source: str, value: Value) -> None:
     assert await lab.value(SCHEME, source) == value
 
 
@@ -200,7 +198,7 @@ async def test_check_knows_the_dialect(lab: Lab, source: str, expected: list[tup
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.title for row in ROWS])
-async def test_check_finds_no_fault_in_what_the_page_offers(row: Row) -> None:
+async def test_check_accepts_names_on_the_page(row: Row) -> None:
     assert [f.message for f in lint(f"{BEFORE}\n{row.text}", SCHEME, {}) if f.rule != "CRON"] == []
 
 
@@ -214,7 +212,7 @@ async def test_check_finds_no_fault_in_what_the_page_offers(row: Row) -> None:
         ("", '#lang r7rs\n(test "r7rs" (mqtt-publish "a" 1))', False),
     ],
 )
-async def test_tests_run_in_the_dialect_of_what_they_test(lab: Lab, subject: str, tests: str, passes: bool) -> None:
+async def test_tests_run_in_dialect_of_their_script(lab: Lab, subject: str, tests: str, passes: bool) -> None:
     tester = ScriptTester({**lab.pools}, lab.mesh, LoopClock())
     report = await tester.test(tests, SCHEME, subject=subject, device_id="", name="t", limits=DEFAULT_LIMITS)
     assert [result.passed for result in report.results] == [passes], report.results

@@ -104,7 +104,7 @@ async def heard_after(act: Callable[[], None], programs: Programs, mesh: Mesh, e
     return expected in cast("list[Any]", await programs.eval("steel_rows", "heard", mesh.one))
 
 
-async def test_steel_message_of_another_language_arrives_as_topic_and_text(
+async def test_foreign_message_reaches_steel_as_topic_and_text(
     programs: Programs, mesh: Mesh, board: SensorBoard
 ) -> None:
     source = f'{BEFORE} (register-event-handler "mqtt-message" (lambda (topic payload) (note topic payload)))'
@@ -113,7 +113,7 @@ async def test_steel_message_of_another_language_arrives_as_topic_and_text(
     await heard(programs, mesh, "ear", ["room_1/alarm", '{"celsius":31}'])
 
 
-async def test_steel_program_does_not_hear_its_own_messages_unless_it_subscribes(
+async def test_steel_program_gets_own_messages_only_if_subscribed(
     programs: Programs, mesh: Mesh, board: SensorBoard
 ) -> None:
     source = f"""{BEFORE}
@@ -129,7 +129,7 @@ async def test_steel_program_does_not_hear_its_own_messages_unless_it_subscribes
     ]
 
 
-async def test_steel_handlers_get_what_they_take(programs: Programs, mesh: Mesh, board: SensorBoard) -> None:
+async def test_steel_handlers_get_arguments_by_arity(programs: Programs, mesh: Mesh, board: SensorBoard) -> None:
     source = f"""{BEFORE}
     (register-event-handler "mqtt-message" (lambda () (note "none")))
     (register-event-handler "mqtt-message" (lambda (message) (note (get message 'topic) (get message 'payload))))
@@ -145,7 +145,7 @@ async def test_steel_handlers_get_what_they_take(programs: Programs, mesh: Mesh,
         await heard(programs, mesh, "takers", expected)
 
 
-async def test_steel_sensor_handler_is_called_again_only_when_a_reading_changes(
+async def test_steel_sensor_handler_runs_only_on_changed_reading(
     programs: Programs, mesh: Mesh, board: SensorBoard
 ) -> None:
     source = f'{BEFORE} (register-event-handler "sensor" (lambda (name value) (note name value)))'
@@ -171,7 +171,7 @@ async def test_steel_timer_rings_once_and_is_gone_when_cancelled(
     assert await programs.eval("ringer", "heard", mesh.one) == [["once"], ["last"]]
 
 
-async def test_steel_timer_without_a_procedure_is_refused_unless_somebody_hears_timers(
+async def test_steel_timer_without_procedure_or_handler_is_refused(
     programs: Programs, mesh: Mesh, board: SensorBoard
 ) -> None:
     await deployed(programs, mesh, "bare", BEFORE)
@@ -179,7 +179,7 @@ async def test_steel_timer_without_a_procedure_is_refused_unless_somebody_hears_
     assert "a procedure" in str(await programs.eval("bare", text, mesh.one))
 
 
-async def test_shadow_update_shows_in_the_twin_under_the_program_and_stays_when_it_stops(
+async def test_shadow_update_stays_in_twin_after_program_stops(
     programs: Programs, mesh: Mesh, board: SensorBoard, twins: Any
 ) -> None:
     await deployed(programs, mesh, "shade", '(shadow-update "status" "running") (shadow-update "n" 1)')
@@ -228,7 +228,7 @@ async def test_program_and_its_package_may_be_of_different_dialects(
     assert await programs.eval("mixed", "(list (keys) (length (read-sensors)))", mesh.one) == [3, 6]
 
 
-async def test_program_that_calls_an_undefined_procedure_fails_when_it_gets_there(
+async def test_program_fails_when_it_calls_undefined_procedure(
     programs: Programs, mesh: Mesh, board: SensorBoard
 ) -> None:
     source = f'{BEFORE}\n(define (check)\n  (note 1)\n  (mqtt-publsh "a" 1))\n(set-timer "t" 0.2 check)'
@@ -238,7 +238,7 @@ async def test_program_that_calls_an_undefined_procedure_fails_when_it_gets_ther
     assert any("wrong.scm:4" in line or "line 4" in line for line in await programs.lines("wrong"))
 
 
-async def test_device_that_is_away_costs_a_steel_program_calls_and_not_its_life(programs: Programs, mesh: Mesh) -> None:
+async def test_offline_device_fails_calls_but_not_steel_program(programs: Programs, mesh: Mesh) -> None:
     board = SensorBoard(await mesh.device(mesh.one))
     await board.device.negotiate(document(*sensors()))
     serving = asyncio.create_task(board.serve())

@@ -122,9 +122,7 @@ CLOSING = [
 
 
 @pytest.mark.parametrize(("end", "reason", "closed"), CLOSING)
-async def test_variables_are_closed_on_an_error_that_nobody_catches(
-    lab: Lab, end: str, reason: str, closed: list[str]
-) -> None:
+async def test_variables_are_closed_on_an_uncaught_error(lab: Lab, end: str, reason: str, closed: list[str]) -> None:
     source = (
         "local function closes(name)\n"
         "  return setmetatable({}, {__close = function() device:write('led0.on', true) log(name) end})\n"
@@ -138,7 +136,7 @@ async def test_variables_are_closed_on_an_error_that_nobody_catches(
         assert error.line == 5, error
 
 
-async def test_what_a_loop_has_left_open_is_closed_on_an_error_that_nobody_catches(lab: Lab) -> None:
+async def test_loop_variables_are_closed_on_an_uncaught_error(lab: Lab) -> None:
     closing = "setmetatable({}, {__close = function() log('closed') end})"
     error = await lab.failure(LUA, f"for i in function() return 1 end, nil, nil, {closing} do\n  error('x')\nend")
     assert (error.reason, error.line, error.message) == ("SCRIPT_ERROR", 2, "x")

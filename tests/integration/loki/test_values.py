@@ -118,7 +118,7 @@ RETURNS: list[tuple[str, Language, str, Value]] = [
 @pytest.mark.parametrize(
     ("language", "source", "expected"), [r[1:] for r in RETURNS], ids=[f"{r[1].value}-{r[0]}" for r in RETURNS]
 )
-async def test_what_a_script_returns(lab: Lab, language: Language, source: str, expected: Value) -> None:
+async def test_script_returns_its_value(lab: Lab, language: Language, source: str, expected: Value) -> None:
     got = await lab.value(language, source or "local x = 1")
     assert repr(got) == repr(expected) or got == expected
 
@@ -146,14 +146,14 @@ NO_VALUES: list[tuple[str, Language, str, str]] = [
 @pytest.mark.parametrize(
     ("language", "source", "says"), [n[1:] for n in NO_VALUES], ids=[f"{n[1].value}-{n[0]}" for n in NO_VALUES]
 )
-async def test_what_is_no_value_is_told(lab: Lab, language: Language, source: str, says: str) -> None:
+async def test_unsupported_value_is_reported(lab: Lab, language: Language, source: str, says: str) -> None:
     error = await lab.failure(language, source)
     assert (error.code, error.reason) == (Code.FAILED_PRECONDITION, "SCRIPT_ERROR")
     assert says in error.message
 
 
 @BOTH
-async def test_a_value_nested_too_deep_for_the_mesh_is_told(lab: Lab, language: Language) -> None:
+async def test_too_deeply_nested_value_is_reported(lab: Lab, language: Language) -> None:
     lua = "local t = {1} for i = 1, 30 do t = {t} end return t"
     scheme = "(define (nest n l) (if (= n 0) l (nest (- n 1) (list l)))) (nest 30 1)"
     error = await lab.failure(language, lua if language is LUA else scheme)
@@ -214,7 +214,7 @@ BAD_JSON = [
 
 @BOTH
 @pytest.mark.parametrize("text", BAD_JSON, ids=[repr(t[:12]) for t in BAD_JSON])
-async def test_what_is_not_json_is_told_with_its_place(lab: Lab, language: Language, text: str) -> None:
+async def test_invalid_json_is_reported_with_position(lab: Lab, language: Language, text: str) -> None:
     source = {LUA: "local v = json.decode(args.text) return v", SCHEME: "(json-decode (arg 'text))"}[language]
     error = await lab.failure(language, source, arguments={"text": text})
     assert (error.reason, error.line) == ("SCRIPT_ERROR", 1)
@@ -223,7 +223,7 @@ async def test_what_is_not_json_is_told_with_its_place(lab: Lab, language: Langu
 
 @BOTH
 @pytest.mark.parametrize("what", ["cyclic", "not a number", "a function"])
-async def test_what_has_no_json_is_told(lab: Lab, language: Language, what: str) -> None:
+async def test_value_without_json_form_is_reported(lab: Lab, language: Language, what: str) -> None:
     lua = {"cyclic": "local t = {} t.t = t return json.encode(t)", "not a number": "return json.encode(0/0)",
            "a function": "return json.encode(print)"}  # fmt: skip
     scheme = {"cyclic": "(define l (list 1 2)) (set-car! l l) (json-encode l)", "not a number": "(json-encode +nan.0)",
@@ -244,7 +244,7 @@ async def test_json_written_is_json_read(lab: Lab, language: Language) -> None:
 
 
 @BOTH
-async def test_arguments_that_are_no_values_are_refused_before_anything_is_sent(lab: Lab, language: Language) -> None:
+async def test_invalid_arguments_are_refused_before_sending(lab: Lab, language: Language) -> None:
     source = {
         LUA: 'device:call("led0.blink", {times = print})',
         SCHEME: '(call "led0.blink" (list (cons \'times car)))',
