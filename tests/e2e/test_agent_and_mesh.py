@@ -61,9 +61,7 @@ async def online(mesh: Mesh, device_id: str) -> bool:
     return bool((await mesh.registry.GetDevice(rp.GetDeviceRequest(device_id=device_id))).device.presence.online)
 
 
-async def test_the_agent_negotiates_six_capabilities_and_the_policy_refuses_the_siren(
-    mesh: Mesh, start_agent: StartAgent
-) -> None:
+async def test_agent_negotiates_six_capabilities_without_the_siren(mesh: Mesh, start_agent: StartAgent) -> None:
     start_agent(mesh, mesh.one)
     contract = (await mesh.registry.GetContract(rp.GetContractRequest(device_id=mesh.one))).contract
     assert [c.id for c in contract.capabilities] == ["led0", "temp0", "hum0", "bat0", "gpio0", "cnt0"]
@@ -72,7 +70,7 @@ async def test_the_agent_negotiates_six_capabilities_and_the_policy_refuses_the_
     assert mesh.one in [d.id for d in listed.devices]
 
 
-async def test_what_is_written_through_the_mesh_is_so_on_the_board(mesh: Mesh, start_agent: StartAgent) -> None:
+async def test_write_through_mesh_takes_effect_on_board(mesh: Mesh, start_agent: StartAgent) -> None:
     agent = start_agent(mesh, mesh.one)
     await write(mesh, mesh.one, "led0.on", V(bool=True))
     assert agent.get("led0.on") == "on"
@@ -84,7 +82,7 @@ async def test_what_is_written_through_the_mesh_is_so_on_the_board(mesh: Mesh, s
     assert agent.get("gpio0.pin2") == "on"
 
 
-async def test_what_happens_to_the_board_is_read_through_the_mesh(mesh: Mesh, start_agent: StartAgent) -> None:
+async def test_change_on_board_is_read_through_mesh(mesh: Mesh, start_agent: StartAgent) -> None:
     agent = start_agent(mesh, mesh.one)
     assert (await read(mesh, mesh.one, "temp0.celsius")).double == 23.5
     agent.set("temp0.celsius", -12.25)
@@ -93,9 +91,7 @@ async def test_what_happens_to_the_board_is_read_through_the_mesh(mesh: Mesh, st
     assert (await read(mesh, mesh.one, "led0.on")).bool is True
 
 
-async def test_a_call_repeated_under_its_id_is_answered_again_and_not_done_again(
-    mesh: Mesh, start_agent: StartAgent
-) -> None:
+async def test_repeated_call_id_is_answered_without_a_second_run(mesh: Mesh, start_agent: StartAgent) -> None:
     agent = start_agent(mesh, mesh.one)
     for _ in range(3):
         assert (await invoke(mesh, mesh.one, "cnt0.add", "same", n=V(int=5)))["count"].int == 5
@@ -115,9 +111,7 @@ async def test_an_event_of_the_board_reaches_a_watcher_once(mesh: Mesh, start_ag
     watch.cancel()
 
 
-async def test_the_boards_telemetry_reaches_a_watcher_in_turn_and_beyond_the_first_credit(
-    mesh: Mesh, start_agent: StartAgent
-) -> None:
+async def test_telemetry_arrives_in_order_beyond_first_credit(mesh: Mesh, start_agent: StartAgent) -> None:
     watch = mesh.bridge.WatchEvents(pb.WatchEventsRequest(device_ids=[mesh.one], kinds=[pb.EVENT_KIND_TELEMETRY]))
     await watch.initial_metadata()
     agent = start_agent(mesh, mesh.one, "--telemetry-ms=10")
@@ -141,7 +135,7 @@ async def test_a_streamed_action_of_the_board_answers_as_it_counts(mesh: Mesh, s
     assert f"{mesh.one} cnt0.count_up 1" in agent.lines("stats")
 
 
-async def test_a_board_that_hangs_runs_into_the_deadline_and_then_goes_on(mesh: Mesh, start_agent: StartAgent) -> None:
+async def test_hung_board_exceeds_the_deadline_and_recovers(mesh: Mesh, start_agent: StartAgent) -> None:
     agent = start_agent(mesh, mesh.one)
     agent.ask(f"hang {mesh.one} on")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -152,9 +146,7 @@ async def test_a_board_that_hangs_runs_into_the_deadline_and_then_goes_on(mesh: 
     assert (await read(mesh, mesh.one, "led0.on")).bool is False
 
 
-async def test_an_agent_that_loses_power_mid_call_leaves_the_outcome_unknown(
-    mesh: Mesh, start_agent: StartAgent
-) -> None:
+async def test_power_loss_during_call_leaves_outcome_unknown(mesh: Mesh, start_agent: StartAgent) -> None:
     agent = start_agent(mesh, mesh.one)
     agent.ask(f"hang {mesh.one} on")
     request = pb.ReadPropertyRequest(device_id=mesh.one, capability="led0", property="on")
@@ -169,9 +161,7 @@ async def test_an_agent_that_loses_power_mid_call_leaves_the_outcome_unknown(
     assert info.reason in ("OUTCOME_UNKNOWN", "DEVICE_OFFLINE")
 
 
-async def test_a_sensor_that_is_plugged_in_is_in_the_next_revision_of_the_contract(
-    mesh: Mesh, start_agent: StartAgent
-) -> None:
+async def test_added_sensor_is_in_next_contract_revision(mesh: Mesh, start_agent: StartAgent) -> None:
     agent = start_agent(mesh, mesh.one)
     before = (await mesh.registry.GetContract(rp.GetContractRequest(device_id=mesh.one))).contract.revision
     assert agent.ask(f"swap {mesh.one} extra") == "ok"

@@ -30,7 +30,7 @@ def shifted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @SHIFTS
-async def test_agent_with_a_wrong_clock_is_told_to_set_it(
+async def test_agent_with_a_wrong_clock_is_advised_to_set_it(
     mesh: Mesh, shifted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int, advice: str
 ) -> None:
     identity = mesh.pki.directory("device", mesh.one)
@@ -46,7 +46,7 @@ async def test_agent_with_a_wrong_clock_is_told_to_set_it(
 
 
 @SHIFTS
-async def test_enrolment_with_a_wrong_clock_is_told_to_set_it(
+async def test_enrolment_with_a_wrong_clock_is_advised_to_set_it(
     mesh: Mesh, shifted: Path, tmp_path: Path, seconds: int, advice: str
 ) -> None:
     async with client(mesh.processes.endpoint("registry"), mesh.pki) as channel:

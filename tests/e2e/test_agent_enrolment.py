@@ -89,7 +89,7 @@ async def test_a_token_that_another_key_has_used_gets_nothing(enrolling: tuple[M
 
 
 @pytest.mark.timeout(120)
-async def test_an_agent_whose_certificate_has_ended_enrols_again(enrolling: tuple[Mesh, Any], tmp_path: Path) -> None:
+async def test_agent_with_expired_certificate_enrols_again(enrolling: tuple[Mesh, Any], tmp_path: Path) -> None:
     mesh, enrolment = enrolling
     identity = tmp_path / "identity"
     shutil.copytree(mesh.pki.expired("device", mesh.one).directory, identity)
@@ -102,9 +102,7 @@ async def test_an_agent_whose_certificate_has_ended_enrols_again(enrolling: tupl
 
 
 @pytest.mark.timeout(120)
-async def test_a_token_that_brings_nothing_leaves_a_valid_certificate_in_use(
-    enrolling: tuple[Mesh, Any], tmp_path: Path
-) -> None:
+async def test_failed_token_keeps_a_valid_certificate_in_use(enrolling: tuple[Mesh, Any], tmp_path: Path) -> None:
     mesh, enrolment = enrolling
     identity = tmp_path / "identity"
     shutil.copytree(mesh.pki.directory("device", mesh.one), identity)

@@ -19,9 +19,7 @@ async def _bridge_of(mesh: Mesh) -> str:
 
 
 @pytest.mark.timeout(90)
-async def test_an_agent_goes_where_its_bridge_sends_it_and_home_when_that_one_is_gone(
-    own_mesh: Mesh, tmp_path: Path
-) -> None:
+async def test_agent_follows_redirect_and_returns_when_bridge_is_gone(own_mesh: Mesh, tmp_path: Path) -> None:
     away = f"127.0.0.1:{free_ports(1)[0]}"
     mesh, second = own_mesh, own_mesh.processes.start_another_bridge(link_listen=away, link_advertise=away)
     home = mesh.processes.endpoint("link")

@@ -32,7 +32,7 @@ async def expires(mesh: Mesh) -> float:
     return float(device.certificate_expire_time.seconds)
 
 
-async def test_agent_renews_its_certificate_and_comes_back_with_the_new_one(mesh: Mesh, tmp_path: Path) -> None:
+async def test_agent_renews_and_reconnects_with_new_certificate(mesh: Mesh, tmp_path: Path) -> None:
     identity = mesh.pki.ending("device", mesh.one, 10).directory
     old = x509.load_pem_x509_certificates((identity / "cert.pem").read_bytes())
     agent = start(mesh, identity, tmp_path)
@@ -60,7 +60,7 @@ async def test_agent_renews_its_certificate_and_comes_back_with_the_new_one(mesh
         agent.stop()
 
 
-async def test_agent_whose_certificate_lasts_keeps_it(mesh: Mesh, tmp_path: Path) -> None:
+async def test_agent_keeps_a_lasting_certificate(mesh: Mesh, tmp_path: Path) -> None:
     identity = mesh.pki.ending("device", mesh.one, 170).directory
     before = serial(identity)
     agent = start(mesh, identity, tmp_path)
@@ -72,7 +72,7 @@ async def test_agent_whose_certificate_lasts_keeps_it(mesh: Mesh, tmp_path: Path
     assert "certificate_" not in agent.log()
 
 
-async def test_agent_that_cannot_store_its_certificate_goes_on_with_the_old_one(mesh: Mesh, tmp_path: Path) -> None:
+async def test_agent_keeps_old_certificate_when_storing_fails(mesh: Mesh, tmp_path: Path) -> None:
     identity = mesh.pki.ending("device", mesh.one, 10).directory
     before = serial(identity)
     (identity / "cert.pem.new").mkdir()  # not writable
@@ -95,7 +95,7 @@ def cutter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("step", "is_new"),
     [("write", False), ("fsync", False), ("rename", False), ("directory", True), ("after", True)],
 )
-async def test_power_cut_at_any_step_leaves_the_old_certificate_or_the_new(
+async def test_power_cut_leaves_old_or_new_certificate(
     mesh: Mesh, cutter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, is_new: bool
 ) -> None:
     identity = mesh.pki.ending("device", mesh.one, 10).directory

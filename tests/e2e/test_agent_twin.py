@@ -88,7 +88,7 @@ def lamp(mesh: Mesh, twins: Any, tmp_path: Path) -> Iterator[Lamp]:
     made.agent.stop()
 
 
-async def test_what_the_board_is_can_be_seen_and_follows_what_happens_to_it(mesh: Mesh, lamp: Lamp) -> None:
+async def test_reported_state_follows_the_board(mesh: Mesh, lamp: Lamp) -> None:
     await lamp.start()
 
     async def seen() -> bool:
@@ -113,7 +113,7 @@ async def test_the_end_of_a_blinking_is_seen(mesh: Mesh, lamp: Lamp) -> None:
     await lamp.sees("led0.on", False)
 
 
-async def test_what_is_desired_is_on_the_board_at_once_and_nothing_else_is_written(lamp: Lamp) -> None:
+async def test_only_desired_state_is_written_to_the_board(lamp: Lamp) -> None:
     await lamp.start()
     await eventually(lamp.reported)
     for percent in range(20):
@@ -124,7 +124,7 @@ async def test_what_is_desired_is_on_the_board_at_once_and_nothing_else_is_writt
     assert (lamp.writes("led0.brightness"), lamp.writes("led0.on"), lamp.writes("gpio0.pin0")) == (20, 0, 0)
 
 
-async def test_what_is_desired_of_a_board_that_is_away_is_done_when_it_comes_and_only_what_differs(lamp: Lamp) -> None:
+async def test_only_delta_is_applied_when_board_reconnects(lamp: Lamp) -> None:
     await lamp.start()
     await eventually(lamp.reported)
     lamp.agent.kill()
@@ -137,7 +137,7 @@ async def test_what_is_desired_of_a_board_that_is_away_is_done_when_it_comes_and
     assert [lamp.writes(f"gpio0.pin{pin}") for pin in range(4)] == [0, 1, 0, 0]
 
 
-async def test_a_board_that_lost_its_power_becomes_what_it_shall_be_again(lamp: Lamp) -> None:
+async def test_desired_state_is_restored_after_power_loss(lamp: Lamp) -> None:
     await lamp.start()
     await lamp.update(led0={"on": True, "brightness": 5})
     await eventually(lamp.settled)
@@ -147,7 +147,7 @@ async def test_a_board_that_lost_its_power_becomes_what_it_shall_be_again(lamp: 
         await eventually(lambda: (lamp.agent.get("led0.on"), lamp.agent.get("led0.brightness")) == ("on", "5"))
 
 
-async def test_what_the_board_does_not_do_is_a_problem_until_it_does(lamp: Lamp) -> None:
+async def test_failed_write_is_a_problem_until_it_succeeds(lamp: Lamp) -> None:
     await lamp.start()
     await eventually(lamp.reported)
     lamp.agent.ask(f"hang {lamp.agent.device_id} on")
@@ -182,9 +182,7 @@ async def test_a_twin_goes_on_under_the_next_contract(lamp: Lamp) -> None:
     assert lamp.agent.log().count("event=goodbye") == 0
 
 
-async def test_a_write_past_the_twin_is_drift_until_it_is_desired_again_or_the_board_comes_back(
-    mesh: Mesh, lamp: Lamp
-) -> None:
+async def test_direct_write_is_drift_until_reset_or_reconnect(mesh: Mesh, lamp: Lamp) -> None:
     await lamp.start()
     await lamp.update(led0={"brightness": 40})
     await lamp.sees("led0.brightness", 40)

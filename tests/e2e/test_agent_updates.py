@@ -141,7 +141,7 @@ async def roll_out(device: Device, version: str, sequence: int, chunk: int = CHU
     return found
 
 
-async def test_the_agent_restarts_itself_into_the_image_that_it_was_sent(device: Device) -> None:
+async def test_agent_restarts_into_the_new_image(device: Device) -> None:
     process = device.agent.process
     rollout = await roll_out(device, "2.0.0", 2)
     await device.updates.wait(rollout.id, pb.ROLLOUT_STATE_DONE)
@@ -150,7 +150,7 @@ async def test_the_agent_restarts_itself_into_the_image_that_it_was_sent(device:
     assert "memfd" in executable(process.pid)
 
 
-async def test_an_image_that_cannot_reach_the_bridge_reverts_by_itself(device: Device) -> None:
+async def test_image_reverts_when_bridge_is_unreachable(device: Device) -> None:
     rollout = await roll_out(device, "3.0.0", 2)
     halted = await device.updates.wait(rollout.id, pb.ROLLOUT_STATE_HALTED, within_s=60)
     assert halted.counts.reverted == 1
@@ -172,7 +172,7 @@ async def test_power_is_cut_again_and_again_while_it_loads(device: Device) -> No
     await device.runs("2.0.0", "B")
 
 
-async def test_abort_holds_for_a_device_that_was_away_and_has_other_labels(device: Device) -> None:
+async def test_abort_covers_offline_and_relabelled_device(device: Device) -> None:
     zone = f"zone-{secrets.token_hex(4)}"
     await device.label(zone=zone)
     rollout = await roll_out(device, "2.0.0", 2, chunk=256, selector=f"zone={zone}")
@@ -193,7 +193,7 @@ async def test_abort_holds_for_a_device_that_was_away_and_has_other_labels(devic
     assert "ota_installed" not in device.agent.log()
 
 
-async def test_what_was_confirmed_survives_a_cut_and_goes_back_when_told(device: Device) -> None:
+async def test_confirmed_image_survives_power_cut_and_rolls_back(device: Device) -> None:
     first = await roll_out(device, "2.0.0", 2)
     await device.updates.wait(first.id, pb.ROLLOUT_STATE_DONE)
     device.cut()
@@ -204,7 +204,7 @@ async def test_what_was_confirmed_survives_a_cut_and_goes_back_when_told(device:
     await device.runs("1.0.0", "A")
 
 
-async def test_who_stands_before_the_device_takes_it_back(device: Device) -> None:
+async def test_local_user_reverts_the_image(device: Device) -> None:
     assert device.agent.ask(f"rollback {device.id}").startswith("error: no image to roll back to")
     rollout = await roll_out(device, "2.0.0", 2)
     await device.updates.wait(rollout.id, pb.ROLLOUT_STATE_DONE)
@@ -216,7 +216,7 @@ async def test_who_stands_before_the_device_takes_it_back(device: Device) -> Non
     await device.runs("1.0.0", "A")  # it was confirmed
 
 
-async def test_a_patch_from_what_runs_is_taken_where_the_service_has_that_image(device: Device) -> None:
+async def test_patch_is_used_when_service_has_running_image(device: Device) -> None:
     await device.updates.upload(AGENT.read_bytes())  # the content of slot A
     rollout = await roll_out(device, "2.0.0", 2)
     await device.updates.wait(rollout.id, pb.ROLLOUT_STATE_DONE)
@@ -266,7 +266,7 @@ async def known(updates: Updates, release: str, count: int) -> None:
     await eventually(there, 20, f"{count} devices")
 
 
-async def test_safe_mode_runs_what_only_takes_updates(device: Device) -> None:
+async def test_safe_mode_runs_the_updater_only(device: Device) -> None:
     device.cut()
     device.switch_on("--safe-mode")
     await device.runs("1.0.0", "")
@@ -275,7 +275,7 @@ async def test_safe_mode_runs_what_only_takes_updates(device: Device) -> None:
     await device.runs("1.0.0", "A")
 
 
-async def test_a_device_whose_only_image_is_damaged_is_saved_by_an_update(device: Device) -> None:
+async def test_update_recovers_device_with_damaged_image(device: Device) -> None:
     device.cut()
     device.damage(AGENT.read_bytes())
     device.switch_on()

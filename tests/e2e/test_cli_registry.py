@@ -88,7 +88,7 @@ def test_an_asterisk_selects_every_device_in_every_command(kept: Person, tmp_pat
     says(kept, 0, "", "program", "unload", "everywhere")
 
 
-def test_a_file_of_devices_is_registered_and_its_faults_name_their_line(kept: Person, tmp_path: Path) -> None:
+def test_device_file_is_registered_and_faults_name_line(kept: Person, tmp_path: Path) -> None:
     file = tmp_path / "devices.ndjson"
     file.write_text('bulk-1\n\n{"id": "bulk-2", "labels": {"zone": "bulk"}}\nbulk-1\nBad_Id\n')
     done = kept.ygg("device", "register", "--file", str(file), "--json")
@@ -118,7 +118,7 @@ def test_groups_and_why_a_device_is_not_among_those_found(kept: Person) -> None:
     says(kept, 4, "there is no group first", "group", "rm", "first")
 
 
-def test_bad_selectors_and_requirements_say_where(kept: Person) -> None:
+def test_invalid_selectors_and_requirements_have_position(kept: Person) -> None:
     says(kept, 2, "at position 13", "device", "ls", "-l", "zone in (hall")
     says(kept, 2, "at position 13", "device", "ls", "--has", "actuator.led@x")
 
@@ -134,7 +134,7 @@ def test_contracts_and_the_thing_description(kept: Person, td_schema: dict[str, 
     assert thing["properties"]["temp0.celsius"]["unit"] == "Cel"
 
 
-def test_a_device_enrols_with_a_token_and_is_shut_out_when_it_is_revoked(kept: Person, tmp_path: Path) -> None:
+def test_device_enrols_with_token_until_revoked(kept: Person, tmp_path: Path) -> None:
     made = kept.ygg("device", "token", "shed-1", "-l", "zone=shed", "--ttl", "10m")
     assert made.stdout.startswith("ygg1.shed-1.")
     assert "single use, for" in made.stderr
@@ -164,7 +164,7 @@ def test_a_session_is_ended_and_the_device_comes_back(kept: Person) -> None:
     until(back, within_s=20, what="porch-2 back")
 
 
-def test_many_devices_are_called_and_each_tells_its_own(kept: Person) -> None:
+def test_many_devices_are_called_with_own_results(kept: Person) -> None:
     done = kept.ygg("device", "call", "porch-1", "porch-2", "life-9", "cnt0.add", "n=1", "--json")
     answers = {one["device"]: one for one in map(json.loads, done.stdout.splitlines())}
     assert done.returncode == 1
@@ -213,7 +213,7 @@ def test_a_twin_is_set_by_words_and_by_file_and_refused_in_words(kept: Person, t
     assert kept.json("twin", "get", "porch-1")["revision"] == second["revision"]
 
 
-def test_a_watched_twin_is_told_as_ndjson(kept: Person) -> None:
+def test_watched_twin_is_printed_as_ndjson(kept: Person) -> None:
     watch = subprocess.Popen(
         [sys.executable, "-m", "ygg", "--json", "twin", "watch", "porch-2"],
         env=kept.environment,
@@ -241,9 +241,7 @@ def elsewhere(tmp_path: Path) -> Iterator[Person]:
     until(lambda: not person.processes(), what="processes of the other mesh gone")
 
 
-def test_a_backup_of_a_running_mesh_is_restored_into_an_empty_one(
-    kept: Person, elsewhere: Person, tmp_path: Path
-) -> None:
+def test_backup_is_restored_into_an_empty_mesh(kept: Person, elsewhere: Person, tmp_path: Path) -> None:
     file = tmp_path / "mesh.ndjson"
     backup = kept.json("backup", str(file))
     assert backup["records"] > 5

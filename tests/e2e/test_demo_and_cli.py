@@ -38,7 +38,7 @@ def test_the_demo_does_the_main_job_and_leaves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "home").exists()
 
 
-def test_a_device_that_cannot_run_fails_the_demo_and_keeps_the_logs(tmp_path: Path) -> None:
+def test_failed_device_fails_the_demo_and_keeps_logs(tmp_path: Path) -> None:
     person = Person(tmp_path)
     done = person.demo("--agent", "/bin/false")
     assert done.returncode == 1
@@ -92,7 +92,7 @@ def test_devices_are_listed_by_capability_label_and_presence(kept: Person) -> No
     assert kept.json("device", "label", "porch-2", "zone-")["labels"] == {}
 
 
-def test_a_contract_is_shown_with_what_was_refused(kept: Person) -> None:
+def test_contract_is_shown_with_refused_capabilities(kept: Person) -> None:
     contract = kept.json("device", "show", "porch-1")["contract"]
     assert contract["policy"] == "demo"
     assert [refused["type"] for refused in contract["refused"]] == ["actuator.siren"]
@@ -116,9 +116,7 @@ def test_reading_writing_and_calling_reach_the_board(kept: Person) -> None:
     assert int(here.get("porch-1", "cnt0.count")) == before + 5
 
 
-def test_a_value_with_its_unit_is_taken_by_every_command_and_a_write_past_the_twin_is_shown(
-    kept: Person, tmp_path: Path
-) -> None:
+def test_value_with_unit_is_accepted_and_drift_is_shown(kept: Person, tmp_path: Path) -> None:
     here = board(kept, "porch-1")
     kept.json("twin", "set", "porch-1", "led0.brightness=40%")
     until(lambda: here.get("porch-1", "led0.brightness") == "40", what="the board is as desired")
@@ -169,9 +167,7 @@ def test_a_call_repeated_under_its_id_acts_once(kept: Person) -> None:
         (["siren0.wail"], 5, 'policy "demo" denies actuator.siren'),
     ],
 )
-def test_what_the_contract_forbids_is_refused_in_words(
-    kept: Person, arguments: list[str], code: int, says: str
-) -> None:
+def test_call_outside_contract_is_refused_with_reason(kept: Person, arguments: list[str], code: int, says: str) -> None:
     done = kept.ygg("device", "call", "porch-1", *arguments)
     assert done.returncode == code
     assert says in done.stderr
@@ -213,7 +209,7 @@ def test_templates_run_as_they_are(kept: Person, tmp_path: Path) -> None:
         ("e.lua", "return ygg.device('porch-9'):read('led0.on')", 4, "there is no device porch-9"),
     ],
 )
-def test_scripts_that_fail_say_where(
+def test_failed_scripts_report_position(
     kept: Person, tmp_path: Path, name: str, source: str, code: int, says: str
 ) -> None:
     (tmp_path / name).write_text(source)
@@ -252,7 +248,7 @@ def test_events_are_watched_as_ndjson(kept: Person) -> None:
     assert event["fields"]["pin"] == 2
 
 
-def test_status_counts_what_is_there(kept: Person) -> None:
+def test_status_counts_devices_and_sessions(kept: Person) -> None:
     notes = {line["service"]: line["note"] for line in kept.json("status")}
     assert notes["registry"] == "2 devices"
     assert notes["jotunheim_bridge"] == "2 sessions"

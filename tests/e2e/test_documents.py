@@ -80,7 +80,7 @@ PRESUPPOSED: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("document", FOLLOWED)
-def test_document_does_what_it_says_when_followed(newcomer: Newcomer, document: str) -> None:
+def test_document_works_when_followed(newcomer: Newcomer, document: str) -> None:
     if document in PRESUPPOSED:
         PRESUPPOSED[document](newcomer.folder)
     for name, text in files(document).items():

@@ -205,7 +205,7 @@ def test_every_example_is_run_here() -> None:
     assert {line for line in ORDER if not line.startswith("+ ")} | set(ELSEWHERE) == set(examples())
 
 
-def test_examples_of_help_texts_do_what_they_say_when_typed(newcomer: Newcomer) -> None:
+def test_examples_of_help_texts_work_when_typed(newcomer: Newcomer) -> None:
     for name, text in FILES.items():
         (newcomer.folder / name).write_text(text)
     for line in ORDER:

@@ -103,7 +103,7 @@ async def _fleet(mesh: Mesh, endpoint: str, directory: Path) -> AsyncIterator[Fl
 
 
 @pytest.mark.timeout(240)
-async def test_under_load_a_killed_and_a_restarted_bridge_lose_nothing_and_do_nothing_twice(
+async def test_bridge_kill_and_restart_lose_and_repeat_nothing(
     own_mesh: Mesh, connect_fresh_nats: Connect, tmp_path: Path
 ) -> None:
     mesh, second = own_mesh, own_mesh.processes.start_another_bridge()

@@ -84,7 +84,7 @@ async def test_blink(programs: Programs, mesh: Mesh, agent: Agent, suffix: str) 
 
 
 @BOTH
-async def test_sensor_monitor_alarms_once_and_again_after_the_cool_down(
+async def test_sensor_monitor_alarms_again_after_cool_down(
     programs: Programs, mesh: Mesh, agent: Agent, suffix: str
 ) -> None:
     name = await deployed(
@@ -107,7 +107,7 @@ async def test_sensor_monitor_alarms_once_and_again_after_the_cool_down(
 
 
 @BOTH
-async def test_thermostat_heats_below_and_stops_above_and_its_target_can_be_changed(
+async def test_thermostat_follows_its_changeable_target(
     programs: Programs, mesh: Mesh, agent: Agent, suffix: str
 ) -> None:
     agent.set("temp0.celsius", 15)
@@ -123,7 +123,7 @@ async def test_thermostat_heats_below_and_stops_above_and_its_target_can_be_chan
 
 
 @BOTH
-async def test_batch_telemetry_sends_what_it_has_collected(
+async def test_batch_telemetry_sends_collected_readings(
     programs: Programs, mesh: Mesh, agent: Agent, suffix: str
 ) -> None:
     await programs.run("ears", "subscribe('telemetry', function(m) got = #m.value.readings end)")

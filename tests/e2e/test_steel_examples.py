@@ -100,7 +100,7 @@ def test_every_example_has_a_test() -> None:
     assert sorted(path.stem for path in EXAMPLES.glob("*.scm")) == NAMES
 
 
-async def test_blink_timer_blinks_as_often_as_it_was_told(programs: Programs, mesh: Mesh, agent: Agent) -> None:
+async def test_blink_timer_blinks_the_given_number_of_times(programs: Programs, mesh: Mesh, agent: Agent) -> None:
     await deployed(programs, mesh, "blink_timer", interval=double(0.1), times=value_pb2.Value(int=3))
     for expected in ("on", "off", "on"):
         await eventually(lambda expected=expected: agent.get("led0.on") == expected)  # type: ignore[misc]
@@ -108,7 +108,7 @@ async def test_blink_timer_blinks_as_often_as_it_was_told(programs: Programs, me
     assert agent.get("led0.on") == "off"
 
 
-async def test_sensor_alarm_alerts_once_in_its_pause_and_takes_commands(
+async def test_sensor_alarm_alerts_once_per_pause_and_obeys_commands(
     programs: Programs, mesh: Mesh, agent: Agent
 ) -> None:
     agent.set("temp0.celsius", 20)
@@ -138,9 +138,7 @@ async def test_shadow_report_reports_under_its_own_keys(programs: Programs, mesh
     assert json.loads(now["program-info"])["device"] == mesh.one
 
 
-async def test_scheduled_report_arms_its_schedules_and_reports_at_first(
-    programs: Programs, mesh: Mesh, agent: Agent
-) -> None:
+async def test_scheduled_report_arms_schedules_and_reports_first(programs: Programs, mesh: Mesh, agent: Agent) -> None:
     await deployed(programs, mesh, "scheduled_report")
     report = json.loads(await payload_of(programs, "reports/sensors"))
     assert report["device"] == mesh.one
@@ -209,7 +207,7 @@ DROPPED = {
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_example_runs_as_a_script_and_lists_what_was_dropped(
+async def test_example_runs_as_script_and_lists_dropped_handlers(
     loki_process: ServiceProcess, pki: Pki, mesh: Mesh, agent: Agent, name: str
 ) -> None:
     request = lp.ExecuteRequest(

@@ -62,7 +62,7 @@ async def test_a_device_that_connects_elsewhere_fences_its_old_session(own_mesh:
     await call
 
 
-async def test_a_call_to_a_device_of_a_killed_bridge_fails_at_once(own_mesh: Mesh) -> None:
+async def test_call_to_device_of_killed_bridge_fails_promptly(own_mesh: Mesh) -> None:
     mesh, second = own_mesh, own_mesh.processes.start_another_bridge()
     await connect(mesh, str(second.ready()["link"]))
     second.kill()
@@ -86,7 +86,7 @@ async def test_a_bridge_that_stops_sends_its_devices_to_the_other(own_mesh: Mesh
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-async def test_a_streamed_call_at_the_other_bridge_is_routed_answer_by_answer(own_mesh: Mesh) -> None:
+async def test_streamed_call_is_routed_response_by_response(own_mesh: Mesh) -> None:
     mesh, second = own_mesh, own_mesh.processes.start_another_bridge()
     integer = cp.DataSchema(type=cp.VALUE_TYPE_INT)
     counting = cp.Capability(

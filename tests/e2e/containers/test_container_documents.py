@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 EXPECTED = {"grpcurl": "yggdrasil.jotunheim.v1.BridgeService", "anna": "credentials of anna"}
 
 
-def test_deploy_readme_does_what_it_says_when_followed(compose: ComposeMesh, tmp_path: Path) -> None:
+def test_deploy_readme_works_when_followed(compose: ComposeMesh, tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"
     checkout.mkdir()
     for path in ROOT.iterdir():

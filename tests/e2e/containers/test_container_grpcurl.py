@@ -44,7 +44,7 @@ def test_an_action_answers_with_its_result(compose: ComposeMesh) -> None:
     assert compose.board("porch-1", "cnt0.count") == str(before + 5)
 
 
-def test_a_call_outside_the_contract_is_refused_and_the_board_left_alone(compose: ComposeMesh) -> None:
+def test_call_outside_contract_is_refused(compose: ComposeMesh) -> None:
     before = compose.run("porch-1", "board", "stats", "porch-1")
     arguments = {"times": {"int": 3}, "period_ms": {"int": 9000}}
     request = {"device_id": "porch-1", "capability": "led0", "action": "blink", "arguments": arguments}
@@ -55,7 +55,7 @@ def test_a_call_outside_the_contract_is_refused_and_the_board_left_alone(compose
     assert compose.run("porch-1", "board", "stats", "porch-1") == before
 
 
-def test_without_a_client_certificate_nothing_is_told(compose: ComposeMesh) -> None:
+def test_nothing_is_disclosed_without_client_certificate(compose: ComposeMesh) -> None:
     assert OF["registry"] in compose.grpcurl("registry", "list").stdout, "with one it works"
     done = compose.grpcurl("registry", "list", anonymous=True)
     assert done.returncode != 0

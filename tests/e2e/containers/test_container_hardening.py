@@ -45,7 +45,7 @@ def test_it_runs_without_privileges(compose: ComposeMesh, service: str) -> None:
 
 
 @pytest.mark.parametrize("service", RUNNING)
-def test_what_was_asked_for_is_so_inside(compose: ComposeMesh, service: str) -> None:
+def test_hardening_is_effective_inside_the_container(compose: ComposeMesh, service: str) -> None:
     status = dict(line.split(":\t", 1) for line in compose.run(service, "cat", "/proc/self/status").splitlines())
     assert status["Uid"].split() == ["10001"] * 4
     assert int(status["CapEff"], 16) == 0
@@ -54,7 +54,7 @@ def test_what_was_asked_for_is_so_inside(compose: ComposeMesh, service: str) -> 
 
 
 @pytest.mark.parametrize("service", RUNNING)
-def test_it_sees_its_own_private_key_and_what_it_signs_with(compose: ComposeMesh, service: str) -> None:
+def test_container_sees_only_its_own_keys(compose: ComposeMesh, service: str) -> None:
     found = json.loads(compose.run(service, "python3", "-c", LIST_KEYS))
     assert sorted(found) == sorted(["/identity/key.pem", *SIGNING_KEYS.get(service, ())])
     name = _identity(compose.container(service))
