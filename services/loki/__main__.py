@@ -79,7 +79,7 @@ async def serve_programs(
     commands: dict[Language, Prepare],
     clock: SystemClock,
 ) -> Programs:
-    """Programs that live: their records, this replica's share of them, and their service."""
+    """Serve deployed programs: their records, the instances of this replica, and their service."""
 
     async def start(language: Language) -> LiveWorker:
         return await LiveWorker.start(await commands[language]())
@@ -122,7 +122,7 @@ async def serve_programs(
 
 
 async def compose(runtime: Runtime[LokiSettings]) -> dict[str, str]:
-    """Pools, the mesh, the servicer; ready once it is known which languages can run here."""
+    """Serve Loki: pools, mesh and servicer; ready once each language is known to run or not."""
     found, clock = runtime.settings, SystemClock()
     commands: dict[Language, Prepare] = {
         Language.LUA: LuaCommand(),

@@ -74,7 +74,7 @@ def failure_details(name: str, logs: Sequence[LogEntry]) -> Iterator[None]:
 
 
 class LokiApi(loki_pb2_grpc.LokiServiceServicer):
-    """The servicer. What each RPC does and how it fails stands in loki.proto."""
+    """The servicer. loki.proto describes each RPC and its errors."""
 
     def __init__(
         self, loki: Loki, health: HealthTree, program_workers: Callable[[Language], ProgramWorkersStatus]

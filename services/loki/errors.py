@@ -12,7 +12,7 @@ class InvalidScriptError(YggError, reason=Reason.INVALID_SCRIPT):
 
 
 class EngineMissingError(YggError, reason=Reason.ENGINE_MISSING):
-    """The engine of the language is not installed on this machine, or does not start."""
+    """The engine of the language is not installed here, or does not start."""
 
 
 class EngineBusyError(YggError, reason=Reason.ENGINE_BUSY):

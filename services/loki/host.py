@@ -238,7 +238,7 @@ class RunHost:
         return None
 
     def _not_nothing(self, key: str, value: Value) -> None:
-        """Raise InvalidRequestError for nothing, which a store does not keep."""
+        """Raise InvalidRequestError for nil, which a store cannot hold."""
         if value is not None:
             return
         delete = f'store.delete("{key}")' if self._script.language is Language.LUA else f'(store-delete "{key}")'

@@ -120,15 +120,15 @@ class LiveWorker(asyncio.Protocol):
         return self._process.pid
 
     def begin(self, program: int, request: dict[str, Any], host: TurnHost, ended: TurnEnded) -> int:
-        """As ports.ProgramWorker says."""
+        """Implement ports.ProgramWorker."""
         return self._begin(Kind.TURN, wire.dump({"program": program, **request}), _Turn(program, host, ended))
 
     def event(self, program: int, key: str, value: str, host: TurnHost, ended: TurnEnded) -> int:
-        """As ports.ProgramWorker says."""
+        """Implement ports.ProgramWorker."""
         return self._begin(Kind.EVENT, wire.event(program, key, value), _Turn(program, host, ended))
 
     def turn(self, program: int, request: dict[str, Any], host: TurnHost) -> tuple[int, asyncio.Future[TurnDone]]:
-        """As ports.ProgramWorker says."""
+        """Implement ports.ProgramWorker."""
         future: asyncio.Future[TurnDone] = self._loop.create_future()
 
         def ended(end: TurnEnd) -> None:
@@ -186,11 +186,11 @@ class LiveWorker(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The socket is there."""
+        """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Frames; whatever breaks the protocol ends the process."""
+        """Process frames; kill the process on a protocol violation."""
         buffer = self._in
         buffer += data
         at, size, end = 0, wire.HEADER.size, len(buffer)
@@ -206,7 +206,7 @@ class LiveWorker(asyncio.Protocol):
         del buffer[:at]
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """The process has ended, or is about to."""
+        """End all turns: the process has exited or is exiting."""
         if self.lost.is_set():
             return
         self.lost.set()

@@ -71,7 +71,7 @@ class NatsPeers:
         return answer.data[1:]
 
     def tell_line(self, ref: Ref, entry: LogEntry) -> None:
-        """Hand a line to `run`; one too many is lost."""
+        """Queue a line for `run`; drop it if the queue is full."""
         with contextlib.suppress(asyncio.QueueFull):
             self._lines.put_nowait((ref, entry))
 
@@ -86,7 +86,7 @@ class NatsPeers:
                 _log.debug("line not published", extra={"why": str(e)})
 
     async def lines(self, deployment_id: str) -> asyncio.Queue[pb.WatchLogsResponse]:
-        """Lines of a deployment from now on; `stop_lines` ends it."""
+        """Return a queue of new lines of a deployment until `stop_lines`."""
         queue: asyncio.Queue[pb.WatchLogsResponse] = asyncio.Queue(4096)
 
         async def take(message: Msg) -> None:
@@ -99,6 +99,6 @@ class NatsPeers:
         return queue
 
     async def stop_lines(self, queue: asyncio.Queue[pb.WatchLogsResponse]) -> None:
-        """No more lines."""
+        """Stop the lines of a queue."""
         if self._client.is_connected:
             await queue.subscription.unsubscribe()  # type: ignore[attr-defined]

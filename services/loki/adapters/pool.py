@@ -23,7 +23,7 @@ Prepare = Callable[[], Awaitable[WorkerCommand]]
 
 
 class WorkerPool:
-    """Leases workers. `maintain` must run for as long as the pool is used."""
+    """Leases workers. `maintain` must run while the pool is used."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class WorkerPool:
                 self._shrinking.cancel()
 
     async def settled(self) -> None:
-        """Return once it is known whether the language can run here: all workers up, or the reason why not."""
+        """Return once all workers are up, or the language is known not to run here."""
         await self._settled.wait()
 
     def status(self) -> EngineStatus:
@@ -96,7 +96,7 @@ class WorkerPool:
                 leased.closed.set()
 
     def workers(self) -> list[WorkerProcess]:
-        """Return the workers that are up."""
+        """Return the running workers."""
         return list(self._alive)
 
     async def _lease(self) -> WorkerProcess:

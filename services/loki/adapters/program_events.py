@@ -45,7 +45,7 @@ class ProgramEvents:
         self._client, self._js, self._dispatch, self._listens = client, js, dispatch, listens
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Receive events until cancelled."""
         await self._client.subscribe(f"ygg.v1.{subjects.TENANT}.loki.*.message.>", cb=self._message)
         after = await self._present()
         filters = [subjects.device_filter(None, kind) for kind in (Kind.EVENT, Kind.ONLINE, Kind.OFFLINE)]

@@ -59,7 +59,7 @@ class NatsRecords:
 
     @property
     def as_of(self) -> int:
-        """Return how much of packages, deployments and instances it has seen, ours included: it only grows."""
+        """Return the progress through packages, deployments and instances, own writes included; it only grows."""
         return sum(self._seen.values())
 
     async def open(self) -> None:

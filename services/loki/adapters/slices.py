@@ -30,7 +30,7 @@ class Slices:
         return turn in self._sent
 
     def begin(self, turn: int) -> None:
-        """A frame goes out that makes it run a slice of this turn."""
+        """Record a sent frame that runs a slice of this turn."""
         self._sent.append(turn)
 
     def first(self, turn: int) -> None:
@@ -50,7 +50,7 @@ class Slices:
         return self._sent[ended] if ended < len(self._sent) else 0
 
     def computes_s(self, now_s: float) -> float:
-        """For how long the slice that runs has been seen to run, from the first time that this was asked."""
+        """Return the time since the running slice was first seen by this method."""
         ended = self._counter.beyond(0)
         if not self.running():
             self._since_s = None
@@ -59,5 +59,5 @@ class Slices:
         return 0.0 if self._since_s is None else now_s - self._since_s
 
     def clear(self) -> None:
-        """Nothing runs any more."""
+        """Drop all slices."""
         self._sent.clear()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 class Severity(enum.Enum):
-    """How grave."""
+    """The severity of a finding."""
 
     ERROR = "error"
     WARNING = "warning"

@@ -32,7 +32,7 @@ _OWN_WORDS = _OF_TWO | {"timer", "online", "offline"}
 
 
 def canonical(head: str, name: str) -> str:
-    """Return a name as the mesh has it: capitals are small letters there, and only topics have levels."""
+    """Return a name as on the mesh: in lower case, and with levels only in topics."""
     lower = name.lower()
     return lower if head.startswith("mqtt-") else lower.replace(".", "_")
 

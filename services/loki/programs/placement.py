@@ -30,7 +30,7 @@ class Ref:
 
     @property
     def key(self) -> str:
-        """In buckets: `blink.porch-1`, `sweep._mesh`."""
+        """Return the key in buckets: `blink.porch-1`, `sweep._mesh`."""
         return f"{self.deployment}.{self.device or MESH}"
 
     @classmethod
@@ -42,7 +42,7 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where: one device, a selector's, or (both empty) the mesh."""
+    """The target of a deployment: one device, the devices of a selector, or (both empty) the mesh."""
 
     device_id: str = ""
     selector: str = ""
