@@ -57,7 +57,7 @@ def _last(logs: Sequence[LogEntry], size_bytes: int) -> list[LogEntry]:
 
 @contextlib.contextmanager
 def failure_details(name: str, logs: Sequence[LogEntry]) -> Iterator[None]:
-    """Add the line and traceback to the message of a ScriptError, and a ScriptFailure to its status."""
+    """Put the script and its line before the message of a ScriptError, and add a ScriptFailure to its status."""
     try:
         yield
     except ScriptError as e:

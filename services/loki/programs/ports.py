@@ -118,7 +118,7 @@ class Fleet(Protocol):
 class Records(Protocol):
     """Packages, deployments and instances as all replicas know them; the mappings are kept up to date.
 
-    Writes raise RevisionConflictError where another replica was faster, StoreUnavailableError where NATS is away.
+    Writes raise RevisionConflictError if another replica was faster, StoreUnavailableError if NATS is unavailable.
     """
 
     packages: dict[tuple[str, Version], Package]

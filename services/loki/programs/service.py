@@ -41,7 +41,7 @@ class Deployed:
 
 
 class Programs:
-    """The use cases. Every method raises StoreUnavailableError where NATS is away."""
+    """The use cases. Every method raises StoreUnavailableError if NATS is unavailable."""
 
     def __init__(self, records: Records, fleet: Fleet, manager: Manager, workers: ProgramWorkers, clock: Clock) -> None:
         self._records, self._fleet, self._manager = records, fleet, manager

@@ -48,7 +48,7 @@ async def test_service_is_not_ready_when_its_peer_is_killed(own_mesh: Mesh, stat
     await eventually(lambda: status.misses(jotunheim_bridge="registry", loki="registry"))
     found = status()
     assert [(found[name].ready, found[name].serving) for name in ("jotunheim_bridge", "loki")] == [(False, True)] * 2
-    assert found["loki"].note.startswith("registry is away")
+    assert found["loki"].note.startswith("registry is unavailable")
     assert not found["registry"].serving
     own_mesh.processes.running["jotunheim_bridge"].kill()
     await eventually(lambda: status.misses(loki="jotunheim_bridge registry"))
