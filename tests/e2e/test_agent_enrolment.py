@@ -68,7 +68,7 @@ async def test_a_token_makes_a_device_of_the_mesh(enrolling: tuple[Mesh, Any], t
 
 
 @pytest.mark.timeout(60)
-async def test_a_token_that_another_key_has_used_gets_nothing(enrolling: tuple[Mesh, Any], tmp_path: Path) -> None:
+async def test_token_used_by_another_key_is_refused(enrolling: tuple[Mesh, Any], tmp_path: Path) -> None:
     mesh, enrolment = enrolling
     text = await token(enrolment, mesh.one)
     agent = start(mesh, text, tmp_path)

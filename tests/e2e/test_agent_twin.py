@@ -165,7 +165,7 @@ async def test_failed_write_is_a_problem_until_it_succeeds(lamp: Lamp) -> None:
     assert lamp.agent.get("led0.brightness") == "13"
 
 
-async def test_a_twin_goes_on_under_the_next_contract(lamp: Lamp) -> None:
+async def test_twin_continues_under_the_next_contract(lamp: Lamp) -> None:
     await lamp.start()
     await eventually(lamp.reported)
     before = (await lamp.twin()).contract_revision

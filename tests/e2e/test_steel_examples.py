@@ -174,7 +174,7 @@ async def test_automation_answers_commands_and_readings(programs: Programs, mesh
     await eventually(alarmed)
 
 
-async def test_state_machine_goes_on_in_its_state_after_a_restart(programs: Programs, mesh: Mesh, agent: Agent) -> None:
+async def test_state_machine_keeps_its_state_after_a_restart(programs: Programs, mesh: Mesh, agent: Agent) -> None:
     agent.set("temp0.celsius", 20)
     await deployed(programs, mesh, "state_machine", interval=double(0.1))
     await logged(programs, "state_machine", "Starting in the state idle")

@@ -229,7 +229,7 @@ async def test_invalid_response_is_not_stored(pki: Pki, tmp_path: Path, answer: 
         assert "too long or not an EnrolResponse" in await device.refused()
 
 
-async def test_an_answer_that_says_nothing_is_not_kept(pki: Pki, tmp_path: Path) -> None:
+async def test_empty_response_is_not_stored(pki: Pki, tmp_path: Path) -> None:
     answer = b"\x03\x92\x06\x00"  # an unknown field
     async with (
         registry(pki, tmp_path, lambda _: answer) as server,
@@ -339,7 +339,7 @@ async def test_an_agent_that_waits_for_its_registry_stops_on_sigterm(tmp_path: P
         (["--ca=x"], "not with --identity"),
     ],
 )
-async def test_options_that_contradict_the_token_are_wrong(tmp_path: Path, options: list[str], rule: str) -> None:
+async def test_options_that_contradict_the_token_are_refused(tmp_path: Path, options: list[str], rule: str) -> None:
     token = f"ygg1.{DEVICE}.{SECRET}.{'A' * 43}@127.0.0.1:1"
     async with agent(token, tmp_path, *options) as device:
         assert await device.process.wait() == 2

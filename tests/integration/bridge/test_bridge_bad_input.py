@@ -503,7 +503,7 @@ async def test_calls_in_flight_are_those_of_this_session(mesh: Mesh) -> None:
     await call
 
 
-async def test_a_device_that_says_nothing_after_tls_is_let_go(mesh: Mesh) -> None:
+async def test_silent_device_is_disconnected_after_tls(mesh: Mesh) -> None:
     device = await mesh.device()
     assert [f.goodbye.code for f in await device.ended(within_s=20)] == [link.GOODBYE_CODE_TIMEOUT]
 

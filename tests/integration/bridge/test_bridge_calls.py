@@ -91,7 +91,7 @@ async def test_pipeline_returns_results_and_failures_per_call(mesh: Mesh) -> Non
     assert await stream.read() is grpc.aio.EOF
 
 
-async def test_one_call_of_many_devices_brings_each_devices_outcome(mesh: Mesh) -> None:
+async def test_call_of_many_devices_returns_each_outcome(mesh: Mesh) -> None:
     zone = mesh.one[-8:]
     labels = {"zone": f"z{zone}"}
     await mesh.registry.RegisterDevice(rp.RegisterDeviceRequest(device_id=mesh.two, labels=labels))
@@ -113,7 +113,7 @@ async def test_one_call_of_many_devices_brings_each_devices_outcome(mesh: Mesh) 
     assert len(found) == 3
 
 
-async def test_call_to_a_suspended_device_says_so(mesh: Mesh) -> None:
+async def test_call_to_a_suspended_device_names_its_state(mesh: Mesh) -> None:
     suspended = rp.RegisterDeviceRequest(device_id=mesh.one, state=rp.DEVICE_STATE_SUSPENDED)
     await mesh.registry.RegisterDevice(suspended)
     with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -185,7 +185,7 @@ async def test_call_outside_contract_never_reaches_the_device(
     assert (await device.expect("pong")).token == 5  # nothing arrived before it
 
 
-async def test_a_call_of_an_offline_device_says_so(mesh: Mesh) -> None:
+async def test_call_to_an_offline_device_names_its_state(mesh: Mesh) -> None:
     device = await online(mesh)
     device.vanish()
 

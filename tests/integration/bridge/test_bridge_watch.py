@@ -70,7 +70,7 @@ async def test_a_watch_shows_events_that_were_published_twice_once(events: JetSt
     assert await sequences(watch, MANY) == list(range(1, MANY + 1))
 
 
-async def test_a_watch_goes_on_after_the_event_it_is_given(events: JetStreamEvents) -> None:
+async def test_watch_resumes_after_the_given_event(events: JetStreamEvents) -> None:
     begun = await events.watch(["watched-1"], [], None)
     await events.publish([event(number) for number in (1, 2, 3)])
     async with aclosing(begun.events) as found:  # type: ignore[type-var]

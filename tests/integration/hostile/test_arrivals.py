@@ -79,7 +79,7 @@ def ask(pki: Pki) -> Callable[[str, int], bytes]:
 
 
 @pytest.mark.parametrize("name", ["images", "enrol"])
-def test_a_crowd_that_says_nothing_leaves_the_port_to_others(
+def test_silent_connections_leave_the_port_usable(
     everything: Everything, pki: Pki, ask: Callable[[str, int], bytes], name: str
 ) -> None:
     port, service = port_of(everything, name), everything.running[PORTS[name]]

@@ -113,6 +113,6 @@ async def test_runs_and_programs_fail_alike_when_waiting_is_impossible(
     assert refused.value.reason == "CANNOT_WAIT_HERE"
 
 
-async def test_a_lua_order_that_contradicts_itself_is_no_error(lab: Lab) -> None:
+async def test_inconsistent_lua_order_is_not_an_error(lab: Lab) -> None:
     source = "local t = {} for i = 1, 50 do t[i] = i end table.sort(t, function() return true end) return #t"
     assert await lab.value(LUA, source) == 50

@@ -82,7 +82,7 @@ async def test_watch(lab: Lab) -> None:
     assert await example(lab, "watch.scm", seconds=0) == "between 23.5 and 23.5 °C, 0 readings missed"
 
 
-async def test_watch_of_a_device_that_is_not_there(lab: Lab) -> None:
+async def test_watch_of_an_unknown_device(lab: Lab) -> None:
     assert await example(lab, "watch.scm", device="shed-1", seconds=0) == "no reading at all"
     assert [entry.level for entry in lab.log] == [Level.WARNING]
 

@@ -122,7 +122,7 @@ async def test_follower_names_the_subject_it_watches(ygg: Command, mesh: Mesh) -
     assert "all scripts" in ygg.until_it_waits("script", "logs", "-f")
 
 
-async def test_follower_says_nothing_beside_its_json(ygg: Command, mesh: Mesh) -> None:
+async def test_follower_prints_only_json(ygg: Command, mesh: Mesh) -> None:
     await (await mesh.device()).negotiate()
     watching = ygg.start("--json", "twin", "watch", mesh.one)
     assert watching.stdout is not None

@@ -226,7 +226,7 @@ async def test_operations_are_counted(lab: Lab, language: Language) -> None:
 
 @BOTH
 @pytest.mark.parametrize("where", ["a comparison in C", "a loop", "an error handler", "a coroutine or continuation"])
-async def test_operations_work_wherever_a_script_stands(lab: Lab, language: Language, where: str) -> None:
+async def test_operations_work_at_any_place_in_a_script(lab: Lab, language: Language, where: str) -> None:
     sources: dict[str, tuple[str, str]] = {
         "a comparison in C": (
             "local t = {3, 1, 2} table.sort(t, function(a, b) sleep(0) return a < b end) return t",

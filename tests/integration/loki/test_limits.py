@@ -142,7 +142,7 @@ async def test_lua_may_catch_a_lack_of_memory_and_go_on(lab: Lab) -> None:
 
 
 @BOTH
-async def test_more_memory_may_be_asked_for(lab: Lab, language: Language) -> None:
+async def test_more_memory_may_be_requested(lab: Lab, language: Language) -> None:
     lua, scheme = 'return #("x"):rep(60 * 1024 * 1024)', "(bytevector-length (make-bytevector (* 60 1024 1024)))"
     much = Limits(timeout_s=20, memory_bytes=128 * MIB)
     assert await lab.value(language, lua if language is LUA else scheme, limits=much) == 60 * MIB

@@ -151,7 +151,7 @@ async def test_extra_workers_end_when_the_pool_is_idle() -> None:
         assert pool._slots == 1
 
 
-async def test_a_pool_that_has_grown_and_loses_all_its_workers_goes_on() -> None:
+async def test_grown_pool_recovers_after_losing_all_workers() -> None:
     async with running(one(LUA, LuaCommand(), max_size=3)) as pools:
         loki, pool = loki_of(pools), pools[LUA]
         asleep = [asyncio.create_task(execute(loki, "sleep(3600)")) for _ in range(3)]
@@ -231,7 +231,7 @@ async def test_a_worker_that_cannot_start_is_tried_again(tmp_path: Path) -> None
         assert await execute(loki_of(pools), "return 1") == 1
 
 
-async def test_a_worker_that_speaks_nonsense_is_given_up(tmp_path: Path) -> None:
+async def test_worker_with_malformed_output_is_discarded(tmp_path: Path) -> None:
     command = WorkerCommand(SCHEME, ("--", "/bin/sh", "-c", "printf 'nonsense, and more of it' >&0; sleep 5"))
 
     async def prepare() -> WorkerCommand:

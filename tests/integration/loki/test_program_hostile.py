@@ -134,7 +134,7 @@ async def test_program_that_crashes_workers_is_isolated_then_suspended(programs:
     assert (await programs.instances("bystander"))[0].restarts == 1
 
 
-async def test_a_log_flood_is_cut_and_said_to_be(programs: Programs) -> None:
+async def test_log_flood_is_truncated_and_reported(programs: Programs) -> None:
     await programs.run("bystander", NEIGHBOUR[Language.LUA])
     await programs.load("chatter", "every('x', 0.05, function() for i = 1, 200 do log(('x'):rep(1000)) end end)")
     await programs.deploy("chatter")

@@ -22,9 +22,7 @@ async def replica(connect: Connect, name: str) -> NatsRecords:
 
 
 @pytest.mark.parametrize("kept", [{}, {"n": 1}], ids=["nothing kept", "something kept"])
-async def test_a_write_of_an_owner_before_fails_and_the_owner_goes_on(
-    connect_fresh_nats: Connect, kept: dict[str, int]
-) -> None:
+async def test_write_of_earlier_owner_is_fenced(connect_fresh_nats: Connect, kept: dict[str, int]) -> None:
     one, two = await replica(connect_fresh_nats, "one"), await replica(connect_fresh_nats, "two")
     before = await one.open_store(REF, 1)
     if kept:
@@ -37,7 +35,7 @@ async def test_a_write_of_an_owner_before_fails_and_the_owner_goes_on(
     assert (await two.open_store(REF, 3)).entries == {"n": 2}
 
 
-async def test_an_epoch_that_is_over_opens_nothing(connect_fresh_nats: Connect) -> None:
+async def test_ended_epoch_cannot_open_a_store(connect_fresh_nats: Connect) -> None:
     one, two = await replica(connect_fresh_nats, "one"), await replica(connect_fresh_nats, "two")
     await two.open_store(REF, 5)
     with pytest.raises(RevisionConflictError):

@@ -32,7 +32,7 @@ def program(workers: ProgramWorkers, number: int) -> Instance:
     return Instance(number, Ref("idle", f"d{number}"), package, {}, 1, NOTHING, context)
 
 
-async def test_worker_is_wanted_while_programs_wait_for_it() -> None:
+async def test_worker_is_needed_while_programs_wait() -> None:
     missing, tried = True, asyncio.Event()
 
     async def start(_: Language) -> LiveWorker:

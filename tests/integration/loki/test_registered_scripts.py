@@ -264,7 +264,7 @@ async def test_registering_executes_nothing(both: Both, name: str) -> None:
         await register(both.one, pb.Script(name=name, language=language, source=source))
 
 
-async def test_a_result_that_is_not_as_declared_is_an_error(both: Both, name: str) -> None:
+async def test_result_against_its_declaration_is_an_error(both: Both, name: str) -> None:
     script = blink(name)
     script.source = 'return {count = "two", user = "x", half = 1}'
     await register(both.one, script)
@@ -341,6 +341,6 @@ async def test_compile_error_is_the_only_finding(both: Both, language: Any, sour
     assert [(f.line, f.rule, f.severity) for f in answer.findings] == [(2, "SYNTAX", pb.SEVERITY_ERROR)]
 
 
-async def test_a_check_for_a_device_that_is_not_there_says_so(both: Both) -> None:
+async def test_check_for_an_unknown_device_is_reported(both: Both) -> None:
     request = pb.CheckScriptRequest(source="return 1", language=LUA, device_ids=["missing-9"])
     assert (await refused(both.one.CheckScript(request, timeout=20)))[0] is grpc.StatusCode.NOT_FOUND

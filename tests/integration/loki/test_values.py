@@ -29,7 +29,7 @@ SAME: list[Value] = [
 
 @BOTH
 @pytest.mark.parametrize("value", SAME, ids=repr)
-async def test_a_value_comes_back_as_it_went_in(lab: Lab, language: Language, value: Value) -> None:
+async def test_value_survives_a_round_trip(lab: Lab, language: Language, value: Value) -> None:
     got = await lab.value(language, ECHO[language], arguments={"x": value})
     assert got == value
     assert repr(in_order(got)) == repr(in_order(value))  # 1 is not 1.0 is not True, and -0.0 is not 0.0
@@ -59,7 +59,7 @@ def in_order(value: Value) -> Value:
 
 
 @BOTH
-async def test_any_tree_of_values_comes_back(lab: Lab, language: Language) -> None:
+async def test_any_tree_of_values_survives_a_round_trip(lab: Lab, language: Language) -> None:
     import asyncio
 
     loop = asyncio.get_running_loop()

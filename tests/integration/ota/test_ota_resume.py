@@ -266,7 +266,7 @@ async def test_the_command_outlives_a_kill_of_ota(start_ota: StartOta, pki: Pki,
     assert (answer["sha256"], answer["resumed"]) == (image.sha256, True), remarks
 
 
-async def test_a_command_that_was_killed_goes_on_when_it_is_repeated(
+async def test_killed_command_resumes_when_repeated(
     start_ota: StartOta, pki: Pki, image: Upload, tmp_path: Path
 ) -> None:
     async with between(start_ota(), pki, tmp_path, image) as (network, command):

@@ -423,7 +423,7 @@ async def test_a_root_signed_by_strangers_is_refused(updates: Updates) -> None:
     await refused(updates.releases.SetRoot(release_pb2.SetRootRequest(envelope=data), timeout=10), "TOO_FEW_SIGNATURES")
 
 
-async def test_a_root_that_is_not_there_is_not_found(updates: Updates) -> None:
+async def test_missing_root_is_not_found(updates: Updates) -> None:
     found = updates.releases.GetTrust(release_pb2.GetTrustRequest(version=7), timeout=10)
     with pytest.raises(grpc.aio.AioRpcError) as e:
         await found

@@ -162,7 +162,7 @@ async def test_only_a_bridge_may_record_contracts(registry: Any, service: Servic
         assert (await refused(stub.RecordContract(request)))[0] is grpc.StatusCode.PERMISSION_DENIED
 
 
-async def test_a_document_that_is_not_its_digest_is_refused(service: ServiceProcess, pki: Pki) -> None:
+async def test_document_with_another_digest_is_refused(service: ServiceProcess, pki: Pki) -> None:
     async with client(service.listen, pki, "service", "jotunheim_bridge") as channel:
         stub = registry_pb2_grpc.RegistryServiceStub(channel)
         contract = contract_pb2.Contract(device_id="doc-1", document_digest="0" * 64)

@@ -118,7 +118,7 @@ async def enrol(text: Text, key: Any, device_id: str = "", name: str = "", secre
     return ep.EnrolResponse.FromString(data[start:])
 
 
-async def test_a_token_brings_one_key_a_certificate_of_the_device(enrolment: Any, pki: Pki) -> None:
+async def test_token_yields_one_certificate_for_one_key(enrolment: Any, pki: Pki) -> None:
     text, key = await token(enrolment, "en-1", labels={"zone": "hall"}), new_key()
     granted = (await enrol(text, key)).granted
     leaf, ca = x509.load_pem_x509_certificates(granted.certificate_chain)
@@ -207,7 +207,7 @@ async def test_request_with_foreign_key_is_not_signed(enrolment: Any) -> None:
         framed(ep.EnrolRequest(device_id="en-10", secret="x", certificate_request=b"y" * 10).SerializeToString()),
     ],
 )
-async def test_bytes_that_are_no_request_are_refused(enrolment: Any, data: bytes) -> None:
+async def test_malformed_certificate_request_is_refused(enrolment: Any, data: bytes) -> None:
     answer = await talk(await token(enrolment, "en-10"), data)
     refused_ = ep.EnrolResponse.FromString(answer[1 if answer[0] < 0x80 else 2 :]).refused
     assert refused_.code == ep.ENROL_REFUSED_CODE_MALFORMED
@@ -215,7 +215,7 @@ async def test_bytes_that_are_no_request_are_refused(enrolment: Any, data: bytes
 
 
 @pytest.mark.parametrize("alpn", ["h2", "einherjar/1"])
-async def test_nothing_else_can_be_done_there(enrolment: Any, alpn: str) -> None:
+async def test_enrolment_port_serves_no_other_protocol(enrolment: Any, alpn: str) -> None:
     text = await token(enrolment, "en-11")
     assert await talk(text, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", alpn) == b""
 

@@ -63,7 +63,7 @@ async def test_devices_are_found_by_structure_and_by_text(registry: Any, fleet: 
     assert [c.type for c in listed.devices[0].capabilities] == ["sensor.temperature", "actuator.led"]
 
 
-async def test_a_page_of_found_devices_goes_on(registry: Any, fleet: list[str]) -> None:
+async def test_find_continues_from_a_page_token(registry: Any, fleet: list[str]) -> None:
     first = await registry.FindDevices(rp.FindDevicesRequest(selector="f=1", page_size=2))
     rest = await found(registry, page_size=2, page_token=first.next_page_token)
     assert [device.id for device in first.devices] + rest == fleet

@@ -69,7 +69,7 @@ async def test_stale_group_revision_is_aborted_with_current_one(registry: Any) -
         assert (info.reason, info.metadata["current"]) == ("STALE_REVISION", str(current.revision))
 
 
-async def test_a_group_that_is_not_there_is_not_found(registry: Any) -> None:
+async def test_missing_group_is_not_found(registry: Any) -> None:
     not_found = (grpc.StatusCode.NOT_FOUND, "GROUP_NOT_FOUND")
     assert await refused(registry.DeleteGroup(rp.DeleteGroupRequest(name="missing"))) == not_found
     assert await refused(registry.ListDevices(rp.ListDevicesRequest(group="missing"))) == not_found

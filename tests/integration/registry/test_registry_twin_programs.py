@@ -44,7 +44,7 @@ async def twin_of(twins: Any, device_id: str) -> pb.Twin:
     return found
 
 
-async def test_programs_stand_in_the_twin_beside_the_properties(twins: Any, loki_twins: Any, as_bridge: Any) -> None:
+async def test_twin_holds_programs_and_properties(twins: Any, loki_twins: Any, as_bridge: Any) -> None:
     await record_contract(as_bridge, "tp-1", led())
     await twins.UpdateTwin(update("tp-1", led0={"on": True}))
     radar = program("radar", REFUSED, reported_version="", problem="it has no sensor.radar")

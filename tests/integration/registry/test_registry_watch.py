@@ -38,7 +38,7 @@ async def read(registry: Any, count: int, **request: Any) -> list[rp.WatchDevice
     return found
 
 
-async def test_a_watch_goes_on_after_any_of_its_responses(registry: Any) -> None:
+async def test_watch_resumes_after_any_of_its_responses(registry: Any) -> None:
     names = [f"any-{n}" for n in range(6)]
     for name in names:
         await register(registry, name)

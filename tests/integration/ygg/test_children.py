@@ -37,7 +37,7 @@ async def test_its_output_goes_to_the_log_and_the_log_is_private(tmp_path: Path)
     assert (tmp_path / "x.log").stat().st_mode & 0o777 == 0o600
 
 
-async def test_it_inherits_nothing_of_our_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_child_does_not_inherit_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", "s3cr3t")
     process = await child.spawn(spec(tmp_path, "import os; print(sorted(os.environ))"))
     await process.wait()

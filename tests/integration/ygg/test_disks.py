@@ -85,7 +85,7 @@ def test_full_disk_is_reported_and_recovers_when_freed(disk: Disks, home_on: Cal
     assert home.ygg("device", "tokens").stdout.count("early-1") == 1
 
 
-def test_start_on_a_full_disk_says_that_it_is_full(disk: Disks, home_on: Callable[[Disk], Home]) -> None:
+def test_start_on_a_full_disk_reports_it(disk: Disks, home_on: Callable[[Disk], Home]) -> None:
     small = disk("256m")
     home = home_on(small)
     small.fill()

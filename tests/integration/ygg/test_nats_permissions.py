@@ -66,7 +66,7 @@ async def test_each_service_gets_in_as_itself(nats_server: NatsServer, connect_n
 
 
 @pytest.mark.parametrize(("kind", "name"), [("device", "porch-1"), ("user", "operator"), ("service", "seaweedfs")])
-async def test_whoever_is_no_client_of_nats_is_refused(nats_server: NatsServer, pki: Pki, kind: str, name: str) -> None:
+async def test_unknown_nats_client_is_refused(nats_server: NatsServer, pki: Pki, kind: str, name: str) -> None:
     assert await refused(nats_server, pki.files(kind, name))
 
 

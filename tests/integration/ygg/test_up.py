@@ -57,7 +57,7 @@ def test_up_status_down(mesh: Home) -> None:
     assert mesh.ygg("down").stdout == "no mesh is running\n"
 
 
-def test_up_makes_its_mesh_the_current_one_and_says_so(home: Home) -> None:
+def test_up_selects_its_mesh_and_reports_it(home: Home) -> None:
     home.ygg("context", "set", "away", "--identity", str(home.path / "missing"))
     home.ygg("context", "use", "away")
     started = home.ygg("up", "-d", "--free-ports")

@@ -100,6 +100,6 @@ def test_decoder_refuses_a_text_with_a_zero_byte(frame: link.Frame) -> None:
         list(FrameDecoder().feed(encode(frame)))
 
 
-def test_decoder_takes_zero_bytes_that_are_no_text() -> None:
+def test_decoder_accepts_zero_bytes_outside_text() -> None:
     frame = link.Frame(event=link.Event(fields=[link.Argument(value=link.LinkValue(data=b"a\0b"))]))
     assert list(FrameDecoder().feed(encode(frame))) == [frame]

@@ -166,9 +166,7 @@ async def test_renewed_certificate_is_sent_and_tracked(world: World) -> None:
     assert world.certificates.asked[-1][1] == b"c" * 600
 
 
-async def test_registry_that_is_away_is_asked_again_after_a_while(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_unavailable_registry_is_retried_later(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.certificates.away = True
     assert world.at(DUE_S) == WANTED
     with caplog.at_level(logging.WARNING):

@@ -70,7 +70,7 @@ ELSEWHERE = {
     "connections-beyond-limit": (ATTACKS, "test_connection_above_limit_is_refused_with_reason"),
     "record-size": (ATTACKS, "test_no_tls_record_is_larger_than_the_device_can_receive"),
     "bridge-only-body": (BAD, "test_a_body_that_only_a_bridge_sends_is_a_protocol_error"),
-    "hello-never": (BAD, "test_a_device_that_says_nothing_after_tls_is_let_go"),
+    "hello-never": (BAD, "test_silent_device_is_disconnected_after_tls"),
     "hello-not-active": (LINK, "test_a_suspended_device_is_refused"),
     "hello-revoked": (LINK, "test_revoked_certificates_end_session_and_block_device"),
     "session-not-active": (LINK, "test_device_without_access_is_disconnected"),
@@ -257,7 +257,7 @@ def test_each_row_of_bad_input_is_a_test_and_each_test_a_row() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
-def test_a_row_says_the_state_and_the_answer_that_its_test_wants(row: object) -> None:
+def test_row_states_the_response_its_test_expects(row: object) -> None:
     wanted = next(found for found in ROWS if found is row)
     said = next(cells for cells in table(section("Bridge responses")) if cells[0] == f"`{wanted.id}`")
     assert (said[1], said[3]) == (STATES[wanted.state], wanted.answer)

@@ -61,7 +61,7 @@ def test_the_one_identity_among_other_names_counts(others: list[str]) -> None:
     "names",
     [[], ["localhost"], [MINE, MINE], [MINE, "ygg://main/service/registry"], ["ygg://nonsense"], [MINE, "ygg://x"]],
 )
-def test_none_or_two_identities_are_none(names: list[str]) -> None:
+def test_zero_or_two_identities_are_refused(names: list[str]) -> None:
     with pytest.raises(IdentityError):
         of_sans(names)
 

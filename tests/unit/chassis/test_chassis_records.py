@@ -43,7 +43,7 @@ def test_many_unreadable_records_write_few_lines(caplog: pytest.LogCaptureFixtur
     assert len(records.quarantined()) <= records.MAX_QUARANTINED
 
 
-def test_throttle_says_how_many_lines_were_left_out(caplog: pytest.LogCaptureFixture) -> None:
+def test_throttle_reports_number_of_dropped_lines(caplog: pytest.LogCaptureFixture) -> None:
     now = count(0, 1)
     throttle, log = Throttle(lambda: float(next(now))), logging.getLogger("throttled")
     with caplog.at_level(logging.INFO):

@@ -28,7 +28,7 @@ def device() -> backup_pb2.BackupRecord:
     return record
 
 
-def test_bytes_that_are_no_message_are_refused() -> None:
+def test_malformed_message_is_refused() -> None:
     assert "not a valid message" in refused(registry_pb2.GetDeviceRequest, b"\xff\xff\xff").message
 
 
@@ -53,7 +53,7 @@ def test_items_are_counted_through_the_whole_message() -> None:
 
 @pytest.mark.parametrize("among", [0, 900])
 @pytest.mark.parametrize(("seconds", "nanos"), [(TOO_LATE_S, 0), (-62_135_596_801, 0), (0, -1), (0, 10**9)])
-def test_a_timestamp_out_of_range_is_refused_wherever_it_stands(seconds: int, nanos: int, among: int) -> None:
+def test_timestamp_out_of_range_is_refused_at_any_depth(seconds: int, nanos: int, among: int) -> None:
     request = backup_pb2.RestoreRequest(records=[device()] * among)
     request.records.insert(0, backup_pb2.BackupRecord())
     request.records[0].device.create_time.seconds = seconds

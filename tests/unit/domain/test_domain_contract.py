@@ -69,7 +69,7 @@ def test_missing_member_is_refused_with_available_ones(look, message: str, hint:
     assert (e.value.message, e.value.hint, e.value.code) == (message, hint, Code.FAILED_PRECONDITION)
 
 
-def test_an_empty_contract_says_so() -> None:
+def test_empty_contract_is_described_as_empty() -> None:
     with pytest.raises(ContractError) as e:
         replace(CONTRACT, capabilities=()).capability("led0")
     assert e.value.hint == "Its contract has nothing."

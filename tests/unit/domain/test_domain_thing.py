@@ -123,7 +123,7 @@ def test_each_form_names_a_bridge_rpc_and_request_fields() -> None:
     assert "InvokeStream?" in hrefs(found["actions"]["temp0.sample"], "invokeaction")[0]
 
 
-def test_the_id_is_the_devices_own_for_ever_and_no_other_meshs() -> None:
+def test_id_is_stable_and_unique_across_meshes() -> None:
     assert rendered()["id"] == rendered(replace(CONTRACT, revision=9, digest="2" * 64))["id"]
     assert rendered()["id"].startswith("urn:uuid:")
     elsewhere = replace(FACTS, create_time=datetime(2025, 1, 1, tzinfo=UTC))

@@ -73,7 +73,7 @@ def test_a_document_is_merged_by_property() -> None:
     assert (two.entries[ON].time, two.entries[BRIGHTNESS].time) == (T0, T1)
 
 
-def test_nothing_removes_and_a_capability_can_go_whole() -> None:
+def test_null_removes_a_property_or_whole_capability() -> None:
     full = desire(Side(), {"led0": {"on": True, "brightness": 40}, "heat0": {"target": 20}})
     assert desire(full, {"led0": {"on": None}}).values() == {TARGET: 20.0, BRIGHTNESS: 40}
     assert desire(full, {"led0": None}).values() == {TARGET: 20.0}
@@ -144,13 +144,13 @@ def test_complete_report_drops_absent_properties() -> None:
     assert report(one, {ON: Report(True)}, complete=True).values() == {ON: True}
 
 
-def test_a_report_that_says_nothing_new_is_no_new_version() -> None:
+def test_unchanged_report_makes_no_new_version() -> None:
     one = report(Side(), {ON: Report(True)}, complete=True)
     assert report(one, {ON: Report(True)}, complete=True) is one
     assert report(one, {ON: Report(False)}).revision == 2
 
 
-def test_a_problem_stands_until_the_device_answers_without_one() -> None:
+def test_problem_remains_until_a_response_without_one() -> None:
     failed = report(Side(), {ON: Report(False, "the hardware failed")}, answers=3)
     assert (failed.entries[ON].problem, failed.entries[ON].problem_revision) == ("the hardware failed", 3)
     spontaneous = report(failed, {ON: Report(False)})

@@ -314,7 +314,7 @@ def test_a_revoked_release_key_signs_no_more(authority: Authority) -> None:
 
 
 @pytest.mark.parametrize("value", [b"", bytes(63), bytes(64), b"\xff" * 64, bytes(65)], ids=len)
-def test_signatures_that_are_no_signatures(authority: Authority, value: bytes) -> None:
+def test_malformed_signatures(authority: Authority, value: bytes) -> None:
     ids = [trust.key_id(key) for key in public(authority.release_keys)]
     payload = trust_codec.manifest_bytes(manifest_of(IMAGE))
     with pytest.raises(trust.ThresholdError):

@@ -90,7 +90,7 @@ def test_an_alarm_may_set_itself_again_while_it_rings(clock: Loop) -> None:
     assert [round(at_s) for at_s in rung] == [101, 102, 103]
 
 
-def test_alarms_set_over_and_over_leave_nothing_behind(clock: Loop) -> None:
+def test_repeatedly_set_alarms_leave_no_residue(clock: Loop) -> None:
     alarms = Alarms(clock)
     for n in range(10_000):
         alarms.set(1, 200.0 + n, lambda: None)

@@ -42,7 +42,7 @@ def test_the_size_of_a_source_is_that_of_its_bytes() -> None:
 
 
 @pytest.mark.parametrize("source", ["", " \n\t", "return 1\0"], ids=repr)
-def test_a_source_that_is_no_text_is_refused(source: str) -> None:
+def test_source_that_is_not_text_is_refused(source: str) -> None:
     with pytest.raises(InvalidScriptError):
         model.script(source, Language.LUA)
 

@@ -93,7 +93,7 @@ async def test_starting_replica_clears_leftovers_of_dead_one() -> None:
     assert bench.registry.twins["porch-9"] == ()
 
 
-async def test_a_registry_that_is_away_costs_nothing_but_time() -> None:
+async def test_unavailable_registry_only_delays_reports() -> None:
     bench = Bench()
     await bench.reporter.report_due(["one"])
     bench.registry.away = True

@@ -28,7 +28,7 @@ values = st.recursive(
 
 
 @given(values)
-def test_a_value_comes_back(value: Value) -> None:
+def test_value_survives_a_round_trip(value: Value) -> None:
     assert repr(wire.from_json(wire.load(wire.dump(wire.to_json(value))))) == repr(value)
 
 
@@ -63,7 +63,7 @@ def test_a_payload_too_long_is_not_sent() -> None:
     [{"x": 1}, {}, {"b": "not base64!"}, {"b": 5}, {"m": 5}, [{"y": 1}], {"m": {"a": {"z": 1}}}],
     ids=json.dumps,
 )
-def test_json_that_is_no_value_is_refused(content: object) -> None:
+def test_json_without_a_value_form_is_refused(content: object) -> None:
     with pytest.raises(WireError):
         wire.from_json(content)
 

@@ -121,7 +121,7 @@ async def test_other_bytes_never_enter(tmp_path: Path) -> None:
     assert files(tmp_path) == set()
 
 
-async def test_a_killed_process_leaves_nothing_that_counts(tmp_path: Path) -> None:
+async def test_killed_process_leaves_no_valid_entry(tmp_path: Path) -> None:
     (tmp_path / ".abc.part").write_bytes(bytes(50))
     cache = DiskCache.open(tmp_path, 100)
     assert files(tmp_path) == set()

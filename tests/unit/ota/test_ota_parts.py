@@ -57,7 +57,7 @@ class Place:
         return found is not None and found[1] == data
 
 
-async def test_an_upload_that_breaks_goes_on_at_another_replica() -> None:
+async def test_broken_upload_resumes_at_another_replica() -> None:
     place, parts = Place(), list(enumerate(cut(DATA)))
     assert await place.replica().status(plan_of(DATA)) == (None, [0, 1, 2, 3, 4])
     with pytest.raises(ConnectionResetError):

@@ -165,7 +165,7 @@ def test_stop_ends_unoffered_updates_and_asks_others() -> None:
 
 
 @pytest.mark.parametrize("reason", [Reason.TIMEOUT, Reason.SIGNATURE, Reason.PATCH, Reason.ABORTED])
-def test_a_device_that_was_to_stop_has_stopped_whatever_it_says(reason: Reason) -> None:
+def test_stopping_device_is_stopped_after_any_result(reason: Reason) -> None:
     asked = rules.after_accept(rules.stopping(device(Stage.OFFERED), "halted"), 7, 0, delta=False)
     for found in (
         rules.after_result(asked, 7, Outcome.FAILED, reason, ""),

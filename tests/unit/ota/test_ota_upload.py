@@ -46,7 +46,7 @@ async def test_after_the_header_only_chunks(second: pb.UploadImageRequest) -> No
         await anext(upload.chunks())
 
 
-async def test_an_uploader_that_stalls_is_given_up() -> None:
+async def test_stalled_upload_is_aborted() -> None:
     with pytest.raises(UploadStalledError) as e:
         await Upload(sent(then_stall=True), idle_s=0.01).header()
     assert e.value.code is Code.DEADLINE_EXCEEDED
@@ -71,7 +71,7 @@ async def test_uploads_wait_for_their_slot() -> None:
     assert {image.sha256 for image in await asyncio.gather(*uploads)} == {header_of(body).sha256 for body in bodies}
 
 
-async def test_a_failed_upload_gives_its_turn_back() -> None:
+async def test_failed_upload_releases_its_slot() -> None:
     images = Images(MemoryObjects(), uploads_at_once=1)
 
     async def broken() -> AsyncIterator[bytes]:
@@ -89,7 +89,7 @@ async def test_deleting_a_missing_image_is_reported() -> None:
         await Images(MemoryObjects(), 1).delete("a" * 64)
 
 
-async def test_sweeping_goes_on_after_a_failure() -> None:
+async def test_sweeping_continues_after_a_failure() -> None:
     looks: list[int] = []
 
     class Failing(MemoryObjects):

@@ -122,7 +122,7 @@ async def secret_of(enrolment: Enrolment, ttl_s: int = 0) -> str:
     return text.split(".")[2]
 
 
-async def test_the_text_of_a_token_says_all_that_a_device_needs(enrolment: Enrolment) -> None:
+async def test_token_text_has_all_enrolment_data(enrolment: Enrolment) -> None:
     text, token = await enrolment.create("porch-1", 0, {}, "ygg://main/user/ann")
     assert text == f"ygg1.porch-1.{'c3Nzc3Nzc3Nzc3Nzc3Nzcw'}.{'A' * 43}@mesh:7445"
     assert token.expire_time - token.create_time == timedelta(days=1)

@@ -52,7 +52,7 @@ def test_the_first_contract_is_revision_1() -> None:
     assert (found.contract.revision, found.contract.negotiate_time) == (1, NOW)
 
 
-def test_the_same_contract_again_is_no_new_revision() -> None:
+def test_equal_contract_makes_no_new_revision() -> None:
     first = replace(model.next_record(None, CONTRACT, Build(), NOW), key_revision=5)
     assert model.next_record(first, CONTRACT, Build(), NOW) == first
 

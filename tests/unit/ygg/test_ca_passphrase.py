@@ -72,7 +72,7 @@ def test_bootstrap_continues_when_certificates_expire_soon(tmp_path: Path, clock
         run(tmp_path, Bootstrap(), clock=clock, passphrase=no_passphrase())
 
 
-def test_a_wrong_passphrase_issues_nothing_and_says_so(tmp_path: Path, clock: Clock) -> None:
+def test_wrong_passphrase_is_refused(tmp_path: Path, clock: Clock) -> None:
     Store.create(tmp_path / "pki", clock, passphrase=given().new)
     with pytest.raises(CliError, match="wrong CA passphrase"):
         Store(tmp_path / "pki", clock, given("another one, long").get).issue(identity(Kind.USER, "anna"))

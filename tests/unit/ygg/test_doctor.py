@@ -48,7 +48,7 @@ def test_bridge_chain_fits_limit_of_plan(layout: Layout) -> None:
     assert found.text.endswith("the smallest device accepts 4 kB")
 
 
-def test_without_a_mesh_there_is_nothing_to_say_of_its_keys(tmp_path: Path) -> None:
+def test_keys_are_not_examined_without_a_mesh(tmp_path: Path) -> None:
     assert not [one for one in examine(Layout(tmp_path), utc_now()) if "device CA key" in one.text]
 
 

@@ -73,7 +73,7 @@ def test_remarks_that_cannot_be_written_change_no_exit_code(tmp_path: Path, stde
     assert [one.code for one in run_each(tmp_path, ONE_A_MODULE, stderr=stderr)] == [one.code for one in plain]
 
 
-def test_a_command_on_a_full_disk_says_so(tmp_path: Path) -> None:
+def test_command_on_a_full_disk_reports_it(tmp_path: Path) -> None:
     for one in run_each(tmp_path, ONE_A_MODULE, asks_help=True, stdout="full"):
         assert (one.code, one.err) == (1, "error: standard output: no space left on device\n"), one
 

@@ -153,7 +153,7 @@ def test_an_expired_file_is_not_valid(capsys: Captured, monkeypatch: pytest.Monk
     assert "the release expired" in refused(capsys, "inspect", "2.release")
 
 
-def test_a_file_against_the_rules_is_not_valid_and_says_why(key_files: Path, capsys: Captured) -> None:
+def test_file_against_the_rules_is_invalid_with_reason(key_files: Path, capsys: Captured) -> None:
     manifest(capsys)
     found = metadata.read(key_files / "2.release")
     assert isinstance(found.body, trust.Manifest)

@@ -134,12 +134,12 @@ def test_a_device_chain_is_small(store: Store) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "-a", "A", "a_b", "a/b", "a.b", "ä", "a" * 64, "a\n", "../x", "a b"])
-def test_names_that_are_no_device_ids_are_refused(name: str) -> None:
+def test_invalid_device_ids_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match="invalid device id"):
         identity(Kind.DEVICE, name)
 
 
-def test_init_refuses_to_replace_a_pki_and_says_how(store: Store, clock: Clock) -> None:
+def test_init_refuses_to_replace_a_pki_with_advice(store: Store, clock: Clock) -> None:
     before = store.root()
     with pytest.raises(CliError, match="already holds a PKI") as refused:
         Store.create(store.path, clock)

@@ -10,7 +10,7 @@ from ygg.mesh.ports import Ports, check_free, free_ports
 from ygg.mesh.runstate import READY, MeshState, RunDir
 
 
-def test_a_stale_state_file_is_no_running_mesh(tmp_path: Path) -> None:
+def test_stale_state_file_is_not_a_running_mesh(tmp_path: Path) -> None:
     run_dir = RunDir(tmp_path)
     run_dir.write(MeshState(READY, os.getpid(), 0.0))
     assert not run_dir.running()
@@ -28,7 +28,7 @@ def test_the_lock_says_that_it_runs_and_a_second_one_is_refused(tmp_path: Path) 
     assert not run_dir.running()
 
 
-def test_an_unreadable_state_is_no_state(tmp_path: Path) -> None:
+def test_unreadable_state_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "mesh.json").write_text('{"phase": "ready", "unknown": 1}')
     assert RunDir(tmp_path).read() is None
 

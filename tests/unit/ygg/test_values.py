@@ -48,7 +48,7 @@ def wanted(kind: ValueType) -> Schema:
         (ValueType.BYTES, "xyz", "xyz"),
     ],
 )
-def test_words_are_read_by_the_type_wanted(kind: ValueType, word: str, value: Value) -> None:
+def test_words_are_read_by_the_expected_type(kind: ValueType, word: str, value: Value) -> None:
     found = values.parse(word, wanted(kind))
     assert found == value
     assert type(found) is type(value)
@@ -110,7 +110,7 @@ def test_a_number_too_large_for_an_int_is_named(word: str) -> None:
     "word",
     ["[99999999999999999999]", "[" * 5000 + "]" * 5000, "[" * 40 + "]" * 40, '"\\ud800"', "[NaN]", "[-Infinity]"],
 )
-def test_json_that_is_no_value_is_wrong_usage(word: str) -> None:
+def test_invalid_json_value_is_wrong_usage(word: str) -> None:
     with pytest.raises(UsageError):
         values.guess(word)
 
