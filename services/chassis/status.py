@@ -22,7 +22,7 @@ DOMAIN = "yggdrasil"
 DETAILS_KEY = "grpc-status-details-bin"
 MAX_TRAILER_BYTES = 7 * 1024
 """Of message and details as they are transmitted; clients reject metadata of more than 8 KiB, status code and all."""
-_LIMITS = ((1024, 256, 4096), (512, 128, 2048), (256, 64, 1024), (128, 32, 512))
+_LIMITS = ((1024, 256, 4096), (512, 128, 4096), (256, 64, 4096), (128, 32, 4096), (128, 32, 512))
 """Characters of a text and of a data value, and bytes of the details after ErrorInfo: the first that fits is taken."""
 _TO_GRPC = {code: grpc.StatusCode[code.name] for code in Code}
 _FROM_GRPC = {status: code for code, status in _TO_GRPC.items()}
