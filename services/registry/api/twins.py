@@ -140,7 +140,7 @@ class TwinApi(twin_pb2_grpc.TwinServiceServicer):
     ) -> pb.ReportTwinProgramsResponse:
         """See twin.proto."""
         require_service("loki")
-        programs = [_told(message) for message in request.programs]
+        programs = [_program(message) for message in request.programs]
         side, stale = await self._twins.report_programs(request.device_id, programs, request.as_of, caller().uri)
         return pb.ReportTwinProgramsResponse(revision=side.revision, stale=stale)
 
@@ -158,7 +158,7 @@ class TwinApi(twin_pb2_grpc.TwinServiceServicer):
         yield pb.ListTwinProgramsResponse(device_ids=page)
 
 
-def _told(message: pb.TwinProgram) -> TwinProgram:
+def _program(message: pb.TwinProgram) -> TwinProgram:
     ids.member_id(message.deployment_id)
     ids.member_id(message.program_id)
     program = program_from_proto(message)
