@@ -14,7 +14,7 @@ budget = 2.5
 instead = "must"
 
 [moreover]
-pattern = '\\bwho\\b'
+pattern = '\\bmoreover\\b'
 budget = 4
 instead = "the caller"
 """
