@@ -126,7 +126,7 @@ def lowered(rules: str, found: Measured) -> str:
     for habit in habits(rules):
         tenths = int(found.rate(habit.name) * 10) + 1
         budget = min(habit.budget, tenths / 10)
-        rules = re.sub(rf"(\[{habit.name}\][^\[]*?budget = )[0-9.]+", rf"\g<1>{budget:g}", rules)
+        rules = re.sub(rf"(?ms)(^\[{habit.name}\]$.*?^budget = )[0-9.]+", rf"\g<1>{budget:g}", rules)
     return rules
 
 

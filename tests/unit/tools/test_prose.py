@@ -9,7 +9,7 @@ from tools.prose import Habit, Measured
 
 RULES = """
 [utilize]
-pattern = '\\butilize\\b'
+pattern = '\\b[Uu]tilize\\b'
 budget = 2.5
 instead = "must"
 
