@@ -59,13 +59,14 @@ def registered_script(folder: Path) -> None:
     (folder / "blink.lua").write_text(block("docs/reference/scripting.md", "lua register"))
 
 
+FIRST_DEVICE = "docs/tutorial/first-device.md"
 FOLLOWED = (
     "README.md",
     "docs/guides/operations.md",
     "docs/guides/programs.md",
     "docs/guides/updates.md",
     "docs/reference/scripting.md",
-    "docs/tutorial/first-device.md",
+    FIRST_DEVICE,
     "docs/tutorial/program.md",
     "docs/tutorial/script.md",
     "docs/tutorial/update.md",
@@ -80,7 +81,8 @@ PRESUPPOSED: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("document", FOLLOWED)
-def test_document_works_when_followed(newcomer: Newcomer, document: str) -> None:
+def test_document_works_when_followed(request: pytest.FixtureRequest, document: str) -> None:
+    newcomer = request.getfixturevalue("deviceless_newcomer" if document == FIRST_DEVICE else "newcomer")
     if document in PRESUPPOSED:
         PRESUPPOSED[document](newcomer.folder)
     for name, text in files(document).items():
