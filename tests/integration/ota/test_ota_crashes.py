@@ -214,7 +214,7 @@ async def test_watch_sees_the_end_despite_a_killed_ota(own_mesh: OtaMesh, pki: P
         out, remarks = await asyncio.wait_for(watching.communicate(), 60)
         seen += [json.loads(line) for line in out.splitlines()]
     assert watching.returncode == 0, remarks.decode()
-    assert b"watching again" in remarks
+    assert b"reconnecting" in remarks
     assert (seen[-1]["state"], seen[-1]["counts"]["confirmed"]) == ("done", DEVICES)
     assert all(a != b for a, b in itertools.pairwise(seen))
 
