@@ -1,7 +1,7 @@
 """Structured logs: one JSON object a line on standard error, with its trace.
 
-`log.info("ready", extra={"listen": "127.0.0.1:50051"})` becomes `{"time": …, "level": "info", "service": …, "msg":
-"ready", "listen": …}`.
+`log.info("ready", extra={"listen": "127.0.0.1:50051"})` becomes
+`{"time": …, "level": "info", "service": …, "msg": "ready", "listen": …}`.
 """
 
 from __future__ import annotations

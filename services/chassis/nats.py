@@ -166,9 +166,7 @@ async def connect(url: str, files: IdentityFiles, service: str) -> AsyncIterator
 
     async def on_error(error: Exception) -> None:
         text, now = str(error) or type(error).__name__, time.monotonic()
-        if (
-            now - logged_s.get(text, -ERROR_REPEAT_S) >= ERROR_REPEAT_S
-        ):  # otherwise an outage logs a line for every attempt
+        if now - logged_s.get(text, -ERROR_REPEAT_S) >= ERROR_REPEAT_S:  # not one line for each attempt in an outage
             if len(logged_s) >= MAX_LOGGED_ERRORS:
                 logged_s.clear()
             logged_s[text] = now

@@ -70,9 +70,7 @@ class Scripts:
         except RevisionConflictError as e:
             if revision or create_only:
                 raise _stale(script.name, 0) from e
-            return await self.register(
-                script, author=author, revision=0, create_only=False
-            )  # another caller was faster
+            return await self.register(script, author=author, revision=0, create_only=False)  # another was faster
         await self._catalogue.current()
         return dataclasses.replace(kept, revision=written)
 
