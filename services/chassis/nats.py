@@ -138,21 +138,26 @@ def _headers_bytes(headers: dict[str, str] | None) -> int:
 
 @dataclass(slots=True)
 class Connection:
-    """The connection, and when it was last established (seconds of the monotonic clock).
+    """The connection, and when it was last established (seconds of the monotonic clock; None while it is lost).
 
     `on_change` is called with True when it is established and False when it is lost. `closed` is set when the server or
     an error has closed it for good.
     """
 
     client: Client
-    since_s: float
+    since_s: float | None
     on_change: Callable[[bool], None] = lambda _: None
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     close_reason: str = ""
 
     def connected_s(self) -> float:
-        """Return how long it has been connected, in seconds; 0 if it is not."""
-        return time.monotonic() - self.since_s if self.client.is_connected else 0.0
+        """Return how long it has been connected, in seconds; 0 if it is not.
+
+        nats-py says `is_connected` some time before it reports a reconnect: the time before the outage must not count.
+        """
+        if self.since_s is None or not self.client.is_connected:
+            return 0.0
+        return time.monotonic() - self.since_s
 
 
 @contextlib.asynccontextmanager
@@ -173,6 +178,7 @@ async def connect(url: str, files: IdentityFiles, service: str) -> AsyncIterator
             _log.warning("nats error", extra={"error": text})
 
     async def on_disconnect() -> None:
+        connection.since_s = None
         _log.warning("nats disconnected")
         connection.on_change(False)
 

@@ -149,6 +149,20 @@ async def test_bucket_fails_fast_and_recovers_when_nats_is_down(
         assert connection.connected_s() < since_kill_s
 
 
+async def test_connected_time_starts_again_with_the_reported_reconnect(
+    fresh_nats: NatsServer, pki: Pki, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before that nats-py says that it is connected; counted from before the outage, the reaper would end sessions."""
+    async with chassis_nats.connect(fresh_nats.url, pki.files("service", "registry"), "registry") as connection:
+        assert connection.connected_s() > 0
+        fresh_nats.kill()
+        await eventually(lambda: connection.connected_s() == 0)
+        await eventually(lambda: not connection.client.is_connected)
+        with monkeypatch.context() as patch:
+            patch.setattr(chassis_nats.CheckedClient, "is_connected", True)
+            assert connection.connected_s() == 0
+
+
 async def test_connect_waits_until_server_is_up(fresh_nats: NatsServer, pki: Pki) -> None:
     fresh_nats.stop()
 
